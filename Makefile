@@ -1,0 +1,43 @@
+# Demo and tests are built with one cargo profile, so that they share their compiled dependencies.
+CARGO_TARGET_DIR ?= target
+STATIONMASTER := $(CARGO_TARGET_DIR)/quick/stationmaster
+WITH_ENGINE := scripts/engine.sh with --
+
+export STATIONMASTER_PEER_205 := $(CURDIR)/target/peer/2.0.5/bin/python
+export STATIONMASTER_PEER_206 := $(CURDIR)/target/peer/2.0.6a0/bin/python
+
+.PHONY: help demo test soak build lint venv peer clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: ## install what is missing, build, and take a real train past three stations
+	scripts/setup.sh demo
+	cargo build --profile quick --locked
+	$(WITH_ENGINE) $(STATIONMASTER) demo
+
+test: ## install what is missing, build, and run every test
+	scripts/setup.sh test
+	$(WITH_ENGINE) scripts/test.sh
+
+soak: ## the tests that take minutes: memory at the full size
+	scripts/setup.sh test
+	$(WITH_ENGINE) cargo test --profile quick --locked --features crash-points --test it -- --ignored --nocapture --test-threads=1
+
+build: ## the optimised binary
+	cargo build --release --locked
+
+lint: ## formatting and clippy
+	cargo fmt --check
+	cargo clippy --profile quick --locked --all-targets --all-features -- -D warnings
+
+venv: ## Python environments with train_lib, for the tests
+	scripts/venv.sh
+
+peer: venv ## the test peer on its own: a route of train_lib stations only
+	$(WITH_ENGINE) tests/peer/selftest.sh
+
+clean: ## remove everything that was built
+	cargo clean
+	rm -rf target/peer target/engine

@@ -1,0 +1,54 @@
+//! `config check`: whether a configuration can be used, without starting anything.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{
+    error::CliError,
+    output::{Output, fields},
+};
+use crate::config::Config;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Read a configuration and say what it means
+    Check {
+        /// The configuration
+        #[arg(long, value_name = "FILE", env = "STATIONMASTER_CONFIG")]
+        config: PathBuf,
+    },
+}
+
+pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
+    let Command::Check { config: file } = command;
+    let config = Config::load(&file)?;
+    let unix = config.listen.unix.as_ref().map(|path| format!("unix://{}", path.display()));
+    let tcp = config.listen.tcp.as_ref().map(|tcp| format!("https://{}", tcp.address));
+    let listen: Vec<String> = [unix, tcp].into_iter().flatten().collect();
+    let value = json!({
+        "file": file,
+        "station": config.station,
+        "token": config.token.label,
+        "train_keys": config.keys.train,
+        "general_keys": config.keys.general,
+        "raw_use": config.keys.raw_use,
+        "engine": config.engine.socket,
+        "state": config.state.directory,
+        "listen": listen,
+    });
+    output.result(&value, || {
+        fields(&[
+            ("Configuration", format!("{} can be used", file.display())),
+            ("Station", config.station.clone()),
+            ("Token", format!("{} through {}", config.token.label, config.token.module.display())),
+            ("Train keys", config.keys.train.join(", ")),
+            ("General keys", config.keys.general.join(", ")),
+            ("Raw use", config.keys.raw_use.join(", ")),
+            ("Engine", config.engine.socket.clone()),
+            ("State", config.state.directory.display().to_string()),
+            ("Listen", listen.join(", ")),
+        ])
+    });
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! The token itself, for officers: no service between. PINs come from where the configuration says, or the terminal.
+
+use std::path::PathBuf;
+
+use super::error::{CliError, Exit};
+use crate::{config::Config, dev::DevToken, keystore::TokenAccess, server::assemble};
+
+/// Which token.
+#[derive(Debug, Clone, clap::Args)]
+#[group(multiple = false)]
+pub(super) struct DirectArgs {
+    /// Go to the token of this configuration, past the service
+    #[arg(long, value_name = "FILE", help_heading = "Token")]
+    pub config: Option<PathBuf>,
+    /// Go to the token of this development station, past the service
+    #[arg(long, value_name = "DIR", help_heading = "Token")]
+    pub state: Option<PathBuf>,
+}
+
+/// A token, and the keys' purposes where a configuration tells them.
+pub(super) struct Direct {
+    pub access: TokenAccess,
+    pub config: Option<Config>,
+}
+
+impl DirectArgs {
+    /// The token, when one was named. Must be called before any thread runs.
+    pub(super) fn open(&self) -> Result<Option<Direct>, CliError> {
+        if let Some(file) = &self.config {
+            let config = Config::load(file)?;
+            return Ok(Some(Direct { access: assemble::token_access(&config)?, config: Some(config) }));
+        }
+        let Some(state) = &self.state else {
+            return Ok(None);
+        };
+        let directory = state.canonicalize().map_err(|error| CliError::file("find", state, &error))?;
+        if !DevToken::is_in(&directory) {
+            return Err(CliError::new(Exit::NotFound, format!("no development station in {}", state.display()))
+                .with_hint("`serve --dev --station ID --state DIR` makes one"));
+        }
+        // SAFETY: the command line runs on one thread until a runtime is made, which this command never does.
+        let token = unsafe { DevToken::open(&directory) }?;
+        Ok(Some(Direct { access: token.access()?, config: None }))
+    }
+}

@@ -1,0 +1,85 @@
+//! What a person can do about each reason.
+
+use crate::service::status::{Failure, Reason};
+
+pub(super) fn hint(failure: &Failure) -> Option<String> {
+    let Some(reason) = failure.reason else {
+        return match failure.code {
+            tonic::Code::Unavailable => Some(NO_SERVICE.to_owned()),
+            tonic::Code::Unimplemented => {
+                Some("the service does not know this call: compare `--version` on both sides".to_owned())
+            }
+            _ => None,
+        };
+    };
+    let meta = |name: &str| failure.metadata.get(name).map(String::as_str);
+    if let (Reason::TrainAuthenticationFailed, Some(id)) = (reason, meta("refusal_id")) {
+        return Some(format!("the service's log holds the cause under refusal_id {id}"));
+    }
+    if let (Reason::RunState, Some(state)) = (reason, meta("state")) {
+        return Some(match state {
+            "prepared" => "the run is prepared: `train post-run RUN_ID` closes it, `train abort RUN_ID` gives it up".to_owned(),
+            "completed" => "the run is closed; its image is the one to send on".to_owned(),
+            "aborted" => "the run was given up; `train pre-run IMAGE` begins a new one".to_owned(),
+            other => format!("the run is {other}"),
+        });
+    }
+    if let (Reason::LimitExceeded, Some(limit)) = (reason, meta("limit")) {
+        return Some(format!("the limit is {limit}; [limits] in the service's configuration"));
+    }
+    Some(text(reason).to_owned())
+}
+
+/// For a service that does not answer.
+pub(super) const NO_SERVICE: &str =
+    "is the service running? `. DIR/env` of a development station, STATIONMASTER_ADDRESS or --address name it";
+
+fn text(reason: Reason) -> &'static str {
+    use Reason as R;
+    match reason {
+        R::MalformedRequest => "the command's --help tells what it takes; compare `--version` on both sides",
+        R::ImageRefInvalid => "name an image as repository:tag or sha256:…; digest references (@sha256:…) are not written to",
+        R::ConfigMalformed => "`train inspect IMAGE` shows what is there; is it a train at all?",
+        R::ArchiveMalformed => "the image cannot be a train as it is; pull it again, or tell its sender",
+        R::ImageNotFound => "`docker images` lists what the engine has; pull the train first",
+        R::BaseMissing => "pull the train's base image (`train inspect IMAGE` names the train), then try again",
+        R::RouteRejected => "`train inspect IMAGE` shows the route, whose turn it is, and whether this station is on it",
+        R::TrainAuthenticationFailed => "the service's log holds the cause",
+        R::KeyUntrusted => "an officer decides whom this station believes",
+        R::TrainReplayed => "this state of the train was here before; ask its sender for the current one",
+        R::ImagePolicyViolation => "the image holds links, special files or names that a train may not hold",
+        R::RunState => "`train inspect` and the run's id tell what was done",
+        R::RunNotFound => "take the run_id that pre-run answered, or --image",
+        R::KeyNotFound => "`key list` shows the keys",
+        R::KeyNotAllowed => "use a general key (`key list`); a train key is for trains, unless [keys] raw_use names it",
+        R::RpcNotAllowed | R::PeerUnknown => "an officer grants access to the service",
+        R::KeyLabelExists => "choose another label; a key is never replaced",
+        R::IdempotencyMismatch => "use a fresh idempotency key for another image",
+        R::HsmPinLatched => "an officer corrects the PIN and removes the latch in the state directory, then restarts the service",
+        R::NotReady => "`health` tells when it is",
+        R::TrainBusy => "wait for the other step of this train, then try again",
+        R::ImageChanged => "somebody moved the tag meanwhile; try again",
+        R::Overloaded | R::HsmSessionsExhausted | R::ShuttingDown => "try again in a moment",
+        R::LimitExceeded => "[limits] in the service's configuration",
+        R::HsmUnavailable => "the token does not answer: check the HSM; the service reconnects by itself",
+        R::EngineUnavailable => "the container engine does not answer: check it, and [engine] socket",
+        R::AuditUnavailable => "nothing is done unrecorded: check the state directory's disk",
+        R::DeadlineExceeded => "it may have been done: the same call again tells; --timeout gives it longer",
+        R::Cancelled => "it may have been done: the same call again tells",
+        R::MechanismUnsupported => "`key show LABEL` lists what the token can do; allow_raw_unwrap in [token] may help",
+        R::HsmFault | R::Invariant => "the service's log tells more",
+        R::AuditChainBroken => "stop, and call the officer",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_hint() {
+        for &reason in Reason::ALL {
+            assert!(!text(reason).is_empty(), "{}", reason.name());
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! `key export`: a public key in the form that somebody wants.
+
+use std::{fs, path::PathBuf};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::ValueEnum;
+use serde_json::json;
+
+use super::Source;
+use crate::{
+    cli::{
+        error::CliError,
+        output::{Output, raw},
+    },
+    train::keys::{PublicKey, spki_pem},
+};
+
+const AFTER: &str = "\
+Formats:
+  pem      SubjectPublicKeyInfo in PEM
+  der      the same in DER
+  hex-pem  lower-case hex of the PEM text: what trains' routes carry, and the registry wants
+  jwk      JSON Web Key (RFC 7517)
+
+Examples:
+  stationmaster key export --format hex-pem station-1
+  stationmaster key export --format der station-1 -o station-1.der";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// The key's label
+    label: String,
+    /// The form
+    #[arg(long, value_enum, default_value = "pem")]
+    format: Form,
+    /// Write to a file instead of standard output
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Form {
+    Pem,
+    Der,
+    HexPem,
+    Jwk,
+}
+
+pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
+    let key = args.source.one(&args.label)?;
+    let bytes = match args.format {
+        Form::Der => key.der.clone(),
+        Form::Pem => spki_pem(&key.der).into_bytes(),
+        Form::HexPem => (const_hex::encode(spki_pem(&key.der)) + "\n").into_bytes(),
+        Form::Jwk => {
+            let public = PublicKey::from_spki_der(&key.der).map_err(|error| CliError::other(error.to_string()))?;
+            (public.to_jwk_json() + "\n").into_bytes()
+        }
+    };
+    if let Some(file) = &args.out {
+        fs::write(file, &bytes).map_err(|error| CliError::file("write", file, &error))?;
+    } else if !output.is_json() {
+        return raw(&bytes).map_err(|error| CliError::other(format!("cannot write: {error}")));
+    }
+    if output.is_json() {
+        let value = match args.format {
+            Form::Der => STANDARD.encode(&bytes),
+            _ => String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned(),
+        };
+        let format = args.format.to_possible_value().map(|value| value.get_name().to_owned());
+        output.result(
+            &json!({ "label": key.label, "format": format, "value": value, "fingerprint": key.fingerprint }),
+            String::new,
+        );
+    }
+    Ok(())
+}

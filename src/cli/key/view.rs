@@ -1,0 +1,125 @@
+//! A key as it is shown, whether the service or the token told it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::output::{fields, yes},
+    config::Config,
+    keystore::{KeyInfo, admin::TokenKey},
+    pb,
+    train::keys::{spki_fingerprint, spki_pem},
+};
+
+pub(super) struct KeyView {
+    pub label: String,
+    pub id: Vec<u8>,
+    pub purpose: Option<&'static str>,
+    pub bits: u32,
+    pub der: Vec<u8>,
+    pub fingerprint: String,
+    pub sensitive: bool,
+    pub extractable: bool,
+    pub never_extractable: bool,
+    pub generated_in_token: bool,
+    pub capabilities: BTreeMap<String, String>,
+}
+
+impl KeyView {
+    pub(super) fn from_service(key: pb::Key) -> Self {
+        let purpose = match key.purpose() {
+            pb::KeyPurpose::Train => Some("train"),
+            pb::KeyPurpose::General => Some("general"),
+            pb::KeyPurpose::Unspecified => None,
+        };
+        Self {
+            purpose,
+            label: key.label,
+            id: key.id,
+            bits: key.bits,
+            der: key.public_key_der,
+            fingerprint: key.fingerprint,
+            sensitive: key.sensitive,
+            extractable: key.extractable,
+            never_extractable: key.never_extractable,
+            generated_in_token: key.generated_in_token,
+            capabilities: key.capabilities.into_iter().collect(),
+        }
+    }
+
+    /// The token does not know purposes; a configuration does.
+    pub(super) fn from_token(key: TokenKey, config: Option<&Config>) -> Self {
+        let keys = config.map(|config| &config.keys);
+        let purpose = match keys {
+            Some(keys) if keys.train.contains(&key.label) => Some("train"),
+            Some(keys) if keys.general.contains(&key.label) => Some("general"),
+            _ => None,
+        };
+        Self {
+            purpose,
+            fingerprint: spki_fingerprint(&key.spki_der),
+            label: key.label,
+            id: key.id,
+            bits: key.bits,
+            der: key.spki_der,
+            sensitive: key.sensitive,
+            extractable: key.extractable,
+            never_extractable: key.never_extractable,
+            generated_in_token: key.generated_in_token,
+            capabilities: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn from_info(key: KeyInfo, purpose: &'static str) -> Self {
+        Self {
+            purpose: Some(purpose),
+            fingerprint: spki_fingerprint(&key.spki_der),
+            label: key.label,
+            id: key.id,
+            bits: key.bits,
+            der: key.spki_der,
+            sensitive: key.sensitive,
+            extractable: key.extractable,
+            never_extractable: key.never_extractable,
+            generated_in_token: key.generated_in_token,
+            capabilities: key.capabilities.into_iter().map(|(name, way)| (name.to_owned(), way.name().to_owned())).collect(),
+        }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "label": self.label,
+            "id": const_hex::encode(&self.id),
+            "purpose": self.purpose,
+            "bits": self.bits,
+            "fingerprint": self.fingerprint,
+            "public_key_pem": spki_pem(&self.der),
+            "public_key_hex_pem": const_hex::encode(spki_pem(&self.der)),
+            "public_key_der": const_hex::encode(&self.der),
+            "sensitive": self.sensitive,
+            "extractable": self.extractable,
+            "never_extractable": self.never_extractable,
+            "generated_in_token": self.generated_in_token,
+            "capabilities": self.capabilities,
+        })
+    }
+
+    pub(super) fn people(&self) -> String {
+        let mut text = fields(&[
+            ("Label", self.label.clone()),
+            ("Id", const_hex::encode(&self.id)),
+            ("Purpose", self.purpose.unwrap_or_default().to_owned()),
+            ("Type", format!("RSA-{}", self.bits)),
+            ("Fingerprint", self.fingerprint.clone()),
+            ("Made in token", yes(self.generated_in_token)),
+            ("Sensitive", yes(self.sensitive)),
+            ("Extractable", yes(self.extractable)),
+            ("Never extractable", yes(self.never_extractable)),
+        ]);
+        for (scheme, way) in &self.capabilities {
+            text += &format!("  {scheme:<24} {way}\n");
+        }
+        text + &spki_pem(&self.der)
+    }
+}

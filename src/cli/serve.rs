@@ -1,0 +1,83 @@
+//! `serve`: run the service.
+
+use std::path::PathBuf;
+
+use super::error::CliError;
+use crate::{
+    config::{Config, Log, LogFormat},
+    dev,
+    server::{assemble, log},
+};
+
+const AFTER: &str = "\
+Examples:
+  stationmaster serve --config /etc/stationmaster/stationmaster.toml
+  stationmaster serve --dev --station 1 --state /tmp/station-1
+
+A development station makes its own software token, keys and certificates in DIR, listens on DIR/api.sock and a loopback
+port, believes the keys in trains, and leaves DIR/env while it serves:
+  . /tmp/station-1/env && stationmaster key list
+
+SIGTERM and SIGINT drain; SIGHUP reads the TLS certificates again.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(super) struct Args {
+    /// The configuration
+    #[arg(long, value_name = "FILE", required_unless_present = "dev", conflicts_with = "dev")]
+    config: Option<PathBuf>,
+    /// A development station out of nothing; NOT for real data
+    #[arg(long, requires = "station", requires = "state")]
+    dev: bool,
+    /// With --dev: the station's id, also its train key's label
+    #[arg(long, value_name = "ID", requires = "dev")]
+    station: Option<String>,
+    /// With --dev: the directory that holds everything
+    #[arg(long, value_name = "DIR", requires = "dev")]
+    state: Option<PathBuf>,
+    /// With --dev: size of the train key, when it is made
+    #[arg(long, default_value = "3072", value_parser = ["2048", "3072", "4096"])]
+    bits: String,
+    /// With --dev: the engine's socket
+    #[arg(long, value_name = "unix:///PATH", requires = "dev")]
+    engine: Option<String>,
+    /// With --dev: the log's form
+    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = ["auto", "pretty", "json"])]
+    log_format: String,
+    /// With --dev: what is logged, a level or target=level pairs
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "STATIONMASTER_LOG")]
+    log: String,
+}
+
+pub(super) fn run(args: Args) -> Result<(), CliError> {
+    if let Some(file) = args.config {
+        let config = Config::load(&file)?;
+        log::start(&config.log)?;
+        let lock = assemble::lock_state(&config.state.directory)?;
+        return Ok(block_on(assemble::serve(config, lock, |_| {}))??);
+    }
+    // clap has made sure of both.
+    let (Some(station), Some(state)) = (args.station, args.state) else {
+        return Err(CliError::usage("--dev needs --station and --state"));
+    };
+    let format = match args.log_format.as_str() {
+        "json" => LogFormat::Json,
+        "pretty" => LogFormat::Pretty,
+        _ => LogFormat::Auto,
+    };
+    let settings = Log { format, filter: args.log };
+    log::start(&settings)?;
+    let bits = args.bits.parse().map_err(|_| CliError::usage("--bits is not a number"))?;
+    let options = dev::Options { station, state, bits, engine: args.engine, log: settings };
+    // SAFETY: the runtime, and with it the first thread besides this one, is made below.
+    let station = unsafe { dev::Station::prepare(options) }?;
+    Ok(block_on(station.serve())??)
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::other(format!("cannot start: {error}")))?;
+    Ok(runtime.block_on(future))
+}

@@ -1,0 +1,133 @@
+//! `sign`: a signature over a file or a digest, with a general key.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::ValueEnum;
+use openssl::hash::{Hasher, MessageDigest};
+use serde_json::json;
+
+use super::{
+    client::ClientArgs,
+    error::CliError,
+    output::{Output, raw},
+};
+use crate::pb;
+
+const AFTER: &str = "\
+A file is hashed here; only its digest goes to the service.
+
+Examples:
+  stationmaster sign --key station-1-general --scheme rsa-pss-sha256 report.pdf -o report.sig --format raw
+  sha256sum report.pdf | cut -d' ' -f1 | xargs stationmaster sign --key station-1-general --scheme rsa-pss-sha256 --digest";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(super) struct Args {
+    /// Label of a general key
+    #[arg(long, value_name = "LABEL")]
+    key: String,
+    /// The signature scheme; its hash is the digest's
+    #[arg(long, value_enum)]
+    scheme: Scheme,
+    /// The message's digest
+    #[arg(long, value_name = "HEX", conflicts_with = "file")]
+    digest: Option<String>,
+    /// The message; - is standard input
+    #[arg(required_unless_present = "digest")]
+    file: Option<PathBuf>,
+    /// The signature's form
+    #[arg(long, value_enum, default_value = "hex")]
+    format: Form,
+    /// Write the signature to a file instead of standard output
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Form {
+    Raw,
+    Hex,
+    Base64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Scheme {
+    RsaPssSha256,
+    RsaPssSha384,
+    RsaPssSha512,
+    RsaPkcs1Sha256,
+    RsaPkcs1Sha384,
+    RsaPkcs1Sha512,
+    /// The longest salt that fits the key, as trains are signed
+    RsaPssSha512MaxSalt,
+}
+
+impl Scheme {
+    fn wire(self) -> (pb::SignatureScheme, MessageDigest) {
+        use pb::SignatureScheme as Wire;
+        match self {
+            Self::RsaPssSha256 => (Wire::RsaPssSha256, MessageDigest::sha256()),
+            Self::RsaPssSha384 => (Wire::RsaPssSha384, MessageDigest::sha384()),
+            Self::RsaPssSha512 => (Wire::RsaPssSha512, MessageDigest::sha512()),
+            Self::RsaPkcs1Sha256 => (Wire::RsaPkcs1Sha256, MessageDigest::sha256()),
+            Self::RsaPkcs1Sha384 => (Wire::RsaPkcs1Sha384, MessageDigest::sha384()),
+            Self::RsaPkcs1Sha512 => (Wire::RsaPkcs1Sha512, MessageDigest::sha512()),
+            Self::RsaPssSha512MaxSalt => (Wire::RsaPssSha512MaxSalt, MessageDigest::sha512()),
+        }
+    }
+}
+
+pub(super) async fn run(args: Args, output: Output) -> Result<(), CliError> {
+    let (scheme, hash) = args.scheme.wire();
+    let digest = match (&args.digest, &args.file) {
+        (Some(hex), _) => const_hex::decode(hex.trim()).map_err(|_| CliError::usage("--digest is not hex"))?,
+        (None, Some(file)) => digest_of(file, hash)?,
+        (None, None) => return Err(CliError::usage("a file, or --digest")),
+    };
+    let request = pb::SignRequest { key_label: args.key.clone(), scheme: scheme.into(), digest: digest.clone() };
+    let answer = args.client.keys().await?.sign(args.client.request(request)).await?.into_inner();
+    let bytes = match args.format {
+        Form::Raw => answer.signature.clone(),
+        Form::Hex => (const_hex::encode(&answer.signature) + "\n").into_bytes(),
+        Form::Base64 => (STANDARD.encode(&answer.signature) + "\n").into_bytes(),
+    };
+    if let Some(file) = &args.out {
+        fs::write(file, &bytes).map_err(|error| CliError::file("write", file, &error))?;
+    } else if !output.is_json() {
+        return raw(&bytes).map_err(|error| CliError::other(format!("cannot write: {error}")));
+    }
+    if output.is_json() {
+        let value = json!({
+            "key": args.key,
+            "scheme": scheme.as_str_name().trim_start_matches("SIGNATURE_SCHEME_"),
+            "digest": const_hex::encode(digest),
+            "signature": const_hex::encode(&answer.signature),
+            "fingerprint": answer.fingerprint,
+        });
+        output.result(&value, String::new);
+    }
+    Ok(())
+}
+
+fn digest_of(file: &Path, hash: MessageDigest) -> Result<Vec<u8>, CliError> {
+    let trouble = |error: io::Error| CliError::file("read", file, &error);
+    let mut input: Box<dyn Read> =
+        if file == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(file).map_err(trouble)?) };
+    let mut hasher = Hasher::new(hash).map_err(|error| CliError::other(format!("cannot hash: {error}")))?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match input.read(&mut buffer).map_err(trouble)? {
+            0 => break,
+            count => hasher.update(&buffer[..count]).map_err(|error| CliError::other(format!("cannot hash: {error}")))?,
+        }
+    }
+    let digest = hasher.finish().map_err(|error| CliError::other(format!("cannot hash: {error}")))?;
+    Ok(digest.to_vec())
+}

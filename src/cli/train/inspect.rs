@@ -1,0 +1,100 @@
+//! `train inspect`.
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{
+        client::ClientArgs,
+        error::CliError,
+        output::{Output, fields, printable, table, yes},
+    },
+    pb,
+};
+
+const AFTER: &str = "\
+Nothing is verified and no key is used: what is shown is what the image claims.
+
+Example:
+  stationmaster train inspect harbor.example/train:latest --output json | jq .route";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// The train's image: repository:tag or sha256:…
+    image: String,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliError> {
+    let request = args.client.request(pb::InspectTrainRequest { image: args.image.clone() });
+    let train = args.client.trains().await?.inspect_train(request).await?.into_inner();
+    output.result(&value(&args.image, &train), || people(&train));
+    Ok(())
+}
+
+fn entry(file: &pb::FileEntry) -> Value {
+    json!({ "path": file.path, "size": file.size })
+}
+
+fn value(image: &str, train: &pb::InspectTrainResponse) -> Value {
+    let route = train.route.iter().map(|stop| {
+        json!({
+            "station": stop.station,
+            "ecosystem": stop.ecosystem,
+            "index": stop.index,
+            "fingerprint": stop.fingerprint,
+            "signed": stop.signed,
+            "has_key": stop.has_key,
+        })
+    });
+    json!({
+        "image": image,
+        "image_id": train.image_id,
+        "train_id": train.train_id,
+        "proposal_id": train.proposal_id,
+        "session_id": const_hex::encode(&train.session_id),
+        "creator_id": train.creator_id,
+        "route": route.collect::<Vec<_>>(),
+        "own_index": train.own_index,
+        "listed": train.listed.iter().map(entry).collect::<Vec<_>>(),
+        "unlisted": train.unlisted.iter().map(entry).collect::<Vec<_>>(),
+        "missing": train.missing,
+        "query": train.query.as_ref().map(entry),
+        "result_files": train.result_files,
+        "result_bytes": train.result_bytes,
+        "base_image_id": train.base_image_id,
+        "config": serde_json::from_slice::<Value>(&train.config_json).ok(),
+    })
+}
+
+fn people(train: &pb::InspectTrainResponse) -> String {
+    let names = |files: &[pb::FileEntry]| files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>().join(", ");
+    let base = if train.base_image_id.is_empty() { "not in the engine" } else { &train.base_image_id };
+    let own = train.own_index.map_or_else(|| "not on the route".to_owned(), |index| index.to_string());
+    let text = fields(&[
+        ("Image id", train.image_id.clone()),
+        ("Train", train.train_id.clone()),
+        ("Proposal", train.proposal_id.clone()),
+        ("Session", const_hex::encode(&train.session_id)),
+        ("Creator", train.creator_id.clone()),
+        ("This station's stop", own),
+        ("Base", base.to_owned()),
+        ("Files", names(&train.listed)),
+        ("Not listed", names(&train.unlisted)),
+        ("Missing", train.missing.join(", ")),
+        ("Query", train.query.as_ref().map(|query| query.path.clone()).unwrap_or_default()),
+        ("Results", format!("{} files, {} bytes", train.result_files, train.result_bytes)),
+    ]);
+    let rows = train.route.iter().map(|stop| {
+        vec![
+            stop.index.to_string(),
+            printable(&stop.station),
+            printable(&stop.ecosystem),
+            yes(stop.signed),
+            yes(stop.has_key),
+            stop.fingerprint.clone(),
+        ]
+    });
+    text + "\n" + &table(&["STOP", "STATION", "ECOSYSTEM", "SIGNED", "KEY", "FINGERPRINT"], rows.collect())
+}

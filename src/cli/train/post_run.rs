@@ -1,0 +1,73 @@
+//! `train post-run`.
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{
+        client::ClientArgs,
+        error::CliError,
+        output::{Output, fields, yes},
+        progress::{Event, follow},
+    },
+    pb::{self, post_run_response::Event as Message},
+};
+
+const AFTER: &str = "\
+Without --image the results are taken from the reference that pre-run wrote. Without RUN_ID, --image must belong to the one
+run of this station that is open for its train. The config is that of pre-run, never the image's.
+
+Examples:
+  stationmaster train post-run 0198c1e2-… --output json
+  stationmaster train post-run --image harbor.example/train:latest";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// The run, as pre-run answered it
+    #[arg(required_unless_present = "image")]
+    run_id: Option<String>,
+    /// The image that holds the results; its reference is the one that is written
+    #[arg(long, value_name = "REF")]
+    image: Option<String>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliError> {
+    let request = pb::PostRunRequest { run_id: args.run_id.unwrap_or_default(), image: args.image.unwrap_or_default() };
+    let stream = args.client.trains().await?.post_run(args.client.request(request)).await?.into_inner();
+    let outcome = follow(stream, |message| match message.event {
+        Some(Message::Progress(progress)) => Event::Progress(progress),
+        Some(Message::Outcome(outcome)) => Event::Done(outcome),
+        None => Event::Nothing,
+    })
+    .await?;
+    output.result(&value(&outcome), || people(&outcome));
+    Ok(())
+}
+
+fn value(outcome: &pb::PostRunOutcome) -> Value {
+    json!({
+        "run_id": outcome.run_id,
+        "image": outcome.image,
+        "image_id": outcome.image_id,
+        "results_digest": const_hex::encode(&outcome.results_digest),
+        "result_files": outcome.result_files,
+        "dropped_files": outcome.dropped_files,
+        "plaintext_held_by": outcome.plaintext_held_by,
+        "warnings": outcome.warnings,
+        "repeated_answer": outcome.repeated_answer,
+    })
+}
+
+fn people(outcome: &pb::PostRunOutcome) -> String {
+    fields(&[
+        ("Run", outcome.run_id.clone()),
+        ("Image", outcome.image.clone()),
+        ("Image id", outcome.image_id.clone()),
+        ("Results", const_hex::encode(&outcome.results_digest)),
+        ("Result files", outcome.result_files.to_string()),
+        ("Left out", outcome.dropped_files.join(", ")),
+        ("Answered before", if outcome.repeated_answer { yes(true) } else { String::new() }),
+    ]) + &super::notes(&outcome.warnings, &outcome.plaintext_held_by)
+}

@@ -1,0 +1,89 @@
+//! `train pre-run`.
+
+use std::{fs, path::PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{
+        client::ClientArgs,
+        error::CliError,
+        output::{Output, fields, yes},
+        progress::{Event, follow},
+    },
+    pb::{self, pre_run_response::Event as Message},
+};
+
+const AFTER: &str = "\
+The image's reference then names the opened image; the sealed one is kept until the run ends. The train's base image must be
+in the engine. With --output json the last line is one object with run_id and the outcome; bytes are hex.
+
+Example:
+  stationmaster train pre-run harbor.example/train:latest --query-out query.json --output json";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// The train's image: repository:tag
+    image: String,
+    /// The same key with the same image gets the same answer; derived when absent
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Write the train's query to a file
+    #[arg(long, value_name = "FILE")]
+    query_out: Option<PathBuf>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliError> {
+    let request = pb::PreRunRequest { image: args.image, idempotency_key: args.idempotency_key.unwrap_or_default() };
+    let stream = args.client.trains().await?.pre_run(args.client.request(request)).await?.into_inner();
+    let outcome = follow(stream, |message| match message.event {
+        Some(Message::Progress(progress)) => Event::Progress(progress),
+        Some(Message::Outcome(outcome)) => Event::Done(outcome),
+        None => Event::Nothing,
+    })
+    .await?;
+    // The outcome first: the run is open, and its id must not be lost to a file that cannot be written.
+    output.result(&value(&outcome), || people(&outcome));
+    match &args.query_out {
+        Some(file) if outcome.has_query => fs::write(file, &outcome.query).map_err(|error| CliError::file("write", file, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn value(outcome: &pb::PreRunOutcome) -> Value {
+    json!({
+        "run_id": outcome.run_id,
+        "image": outcome.image,
+        "image_id": outcome.image_id,
+        "source_image_id": outcome.source_image_id,
+        "session_id": const_hex::encode(&outcome.session_id),
+        "stop_index": outcome.stop_index,
+        "has_query": outcome.has_query,
+        "query": const_hex::encode(&outcome.query),
+        "dropped_files": outcome.dropped_files,
+        "immutable_digest": const_hex::encode(&outcome.immutable_digest),
+        "results_digest": const_hex::encode(&outcome.results_digest),
+        "warnings": outcome.warnings,
+        "repeated_answer": outcome.repeated_answer,
+    })
+}
+
+fn people(outcome: &pb::PreRunOutcome) -> String {
+    fields(&[
+        ("Run", outcome.run_id.clone()),
+        ("Image", outcome.image.clone()),
+        ("Image id", outcome.image_id.clone()),
+        ("Sealed as", outcome.source_image_id.clone()),
+        ("Session", const_hex::encode(&outcome.session_id)),
+        ("Stop", outcome.stop_index.to_string()),
+        ("Query", yes(outcome.has_query)),
+        ("Immutable files", const_hex::encode(&outcome.immutable_digest)),
+        ("Results", const_hex::encode(&outcome.results_digest)),
+        ("Left out", outcome.dropped_files.join(", ")),
+        ("Answered before", if outcome.repeated_answer { yes(true) } else { String::new() }),
+    ]) + &super::notes(&outcome.warnings, &[])
+        + &format!("Next: run the image, then `stationmaster train post-run {}`\n", outcome.run_id)
+}

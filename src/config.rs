@@ -1,0 +1,151 @@
+//! The whole configuration: strict TOML, every key documented in `deploy/stationmaster.toml`.
+
+mod check;
+mod sections;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+pub use sections::{Compat, Engine, Keys, Limits, Listen, Log, LogFormat, PinSetting, State, Tcp, Token};
+
+/// What `stationmaster serve --config FILE` reads.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// This station's id, as trains' routes name it.
+    pub station: String,
+    /// The PKCS#11 token.
+    pub token: Token,
+    /// The keys served.
+    #[serde(default)]
+    pub keys: Keys,
+    /// The container engine.
+    #[serde(default)]
+    pub engine: Engine,
+    /// What the service keeps.
+    pub state: State,
+    /// Where it listens.
+    pub listen: Listen,
+    /// What it takes.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Habits of older software, off unless named.
+    #[serde(default)]
+    pub compat: Compat,
+    /// The log.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// A configuration that cannot be used. The operator's to mend; retrying does not help.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not TOML, has a key nobody knows, lacks one, or has a value of the wrong type.
+    #[error("{}:{line}: {message}", file.display())]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// A value is of the right type and still not usable.
+    #[error("{}:{line}: {key}: {message}", file.display())]
+    Value {
+        /// The file.
+        file: PathBuf,
+        /// The line of the key, or of its section, or 1.
+        line: usize,
+        /// The key, with its section.
+        key: String,
+        /// What is wrong with it.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+impl ConfigError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Read { .. } => "name a readable file with --config; deploy/stationmaster.toml is an example".into(),
+            Self::Syntax { .. } => "deploy/stationmaster.toml shows every key with its meaning".into(),
+            Self::Value { hint, .. } => hint.clone(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// When it cannot be read or used.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.into(), source })?;
+        Self::parse(&text, file)
+    }
+
+    /// Reads and checks a text; `file` is named in errors.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            file: file.into(),
+            line: error.span().map_or(1, |span| line_at(text, span.start)),
+            message: error.message().to_owned(),
+        })?;
+        if config.keys.train.is_empty() {
+            config.keys.train = vec![config.station.clone()];
+        }
+        check::check(&config).map_err(|flaw| ConfigError::Value {
+            file: file.into(),
+            line: line_of(text, &flaw.key),
+            key: flaw.key,
+            message: flaw.message,
+            hint: flaw.hint,
+        })?;
+        Ok(config)
+    }
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count() + 1
+}
+
+/// The line where `section.key` stands, else the section's, else the first: a pointer for people, found by reading lines.
+fn line_of(text: &str, dotted: &str) -> usize {
+    let (section, key) = dotted.rsplit_once('.').unwrap_or(("", dotted));
+    let mut current = String::new();
+    let mut section_line = 1;
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            name.trim().clone_into(&mut current);
+            if current == section || current == dotted {
+                section_line = index + 1;
+            }
+        } else if current == section && line.split('=').next().is_some_and(|name| name.trim() == key) {
+            return index + 1;
+        }
+    }
+    section_line
+}

@@ -1,0 +1,127 @@
+//! What the types do not say: ranges, exclusive choices, names that must refer to something.
+
+use std::path::Path;
+
+use super::Config;
+
+/// A value that cannot be used.
+pub(super) struct Flaw {
+    pub key: String,
+    pub message: String,
+    pub hint: String,
+}
+
+fn flaw(key: &str, message: impl Into<String>, hint: impl Into<String>) -> Flaw {
+    Flaw { key: key.into(), message: message.into(), hint: hint.into() }
+}
+
+pub(super) fn check(config: &Config) -> Result<(), Flaw> {
+    names(config)?;
+    pin(config)?;
+    paths(config)?;
+    listeners(config)?;
+    numbers(config)
+}
+
+fn names(config: &Config) -> Result<(), Flaw> {
+    let station = &config.station;
+    if station.is_empty() || station.len() > 256 || station.chars().any(char::is_control) {
+        return Err(flaw("station", "must be 1 to 256 printable characters", "use the id that trains' routes name"));
+    }
+    if config.token.label.is_empty() || config.token.label.len() > 32 {
+        return Err(flaw("token.label", "must be 1 to 32 bytes", "`token init --label` takes the same label"));
+    }
+    let keys = &config.keys;
+    if let Some(label) = keys.general.iter().find(|label| keys.train.contains(label)) {
+        return Err(flaw(
+            "keys.general",
+            format!("{label:?} is also a train key"),
+            "a key has exactly one purpose; make a second key",
+        ));
+    }
+    if let Some(label) = keys.raw_use.iter().find(|label| !keys.train.contains(label)) {
+        return Err(flaw(
+            "keys.raw_use",
+            format!("{label:?} is not a train key"),
+            "raw_use names labels that are also in `train`",
+        ));
+    }
+    for (name, labels) in [("keys.train", &keys.train), ("keys.general", &keys.general)] {
+        let mut sorted: Vec<_> = labels.iter().collect();
+        sorted.sort();
+        if sorted.windows(2).any(|pair| pair[0] == pair[1]) || labels.iter().any(String::is_empty) {
+            return Err(flaw(name, "labels must be there once and not be empty", "remove the second one"));
+        }
+    }
+    Ok(())
+}
+
+fn pin(config: &Config) -> Result<(), Flaw> {
+    let token = &config.token;
+    let given = [token.pin_file.is_some(), token.pin_credential.is_some(), token.pin_env.is_some()];
+    if given.iter().filter(|&&set| set).count() > 1 {
+        return Err(flaw("token", "more than one of pin_file, pin_credential, pin_env", "leave exactly one of them"));
+    }
+    Ok(())
+}
+
+fn paths(config: &Config) -> Result<(), Flaw> {
+    let tcp = config.listen.tcp.as_ref();
+    let paths = [
+        ("token.module", Some(config.token.module.as_path())),
+        ("token.pin_file", config.token.pin_file.as_deref()),
+        ("state.directory", Some(config.state.directory.as_path())),
+        ("state.spool", config.state.spool.as_deref()),
+        ("listen.unix", config.listen.unix.as_deref()),
+        ("listen.tcp.cert", tcp.map(|tcp| tcp.cert.as_path())),
+        ("listen.tcp.key", tcp.map(|tcp| tcp.key.as_path())),
+        ("listen.tcp.client_ca", tcp.map(|tcp| tcp.client_ca.as_path())),
+    ];
+    for (key, path) in paths {
+        if path.is_some_and(|path| !path.is_absolute()) {
+            return Err(flaw(key, "must be an absolute path", "a service has no directory of its own to start from"));
+        }
+    }
+    match config.engine.socket.strip_prefix("unix://") {
+        Some(path) if Path::new(path).is_absolute() => Ok(()),
+        _ => Err(flaw("engine.socket", "must be unix:///path", "only an engine on this machine is used")),
+    }
+}
+
+fn listeners(config: &Config) -> Result<(), Flaw> {
+    let listen = &config.listen;
+    if listen.unix.is_none() && listen.tcp.is_none() {
+        return Err(flaw("listen", "nothing to listen on", "set `unix = \"/run/stationmaster/api.sock\"`, or [listen.tcp]"));
+    }
+    if listen.unix_mode & !0o770 != 0 || listen.unix_mode & 0o600 != 0o600 {
+        return Err(flaw(
+            "listen.unix_mode",
+            format!("{:#o} is not between 0o600 and 0o770", listen.unix_mode),
+            "0o660, with the clients' group in `unix_group`: who may connect may use the keys",
+        ));
+    }
+    Ok(())
+}
+
+fn numbers(config: &Config) -> Result<(), Flaw> {
+    let limits = &config.limits;
+    let ranges = [
+        ("token.sessions", config.token.sessions as u64, 0, 256),
+        ("token.queue", config.token.queue as u64, 1, 65_536),
+        ("engine.timeout_s", config.engine.timeout_s, 1, 86_400),
+        ("limits.requests", limits.requests as u64, 1, 65_536),
+        ("limits.request_bytes", limits.request_bytes as u64, 1024, 4 << 20),
+        ("limits.streams", u64::from(limits.streams), 1, 4096),
+        ("limits.connections", limits.connections as u64, 1, 65_536),
+        ("limits.runs", limits.runs as u64, 1, 256),
+        ("limits.unary_timeout_s", limits.unary_timeout_s, 1, 86_400),
+        ("limits.drain_s", limits.drain_s, 0, 86_400),
+        ("limits.spool_min_free_mib", limits.spool_min_free_mib, 0, 1 << 30),
+    ];
+    for (key, value, least, most) in ranges {
+        if !(least..=most).contains(&value) {
+            return Err(flaw(key, format!("{value} is not between {least} and {most}"), "leave it out for the default"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! The sections of the configuration and their defaults.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+/// `[token]`: the PKCS#11 token and how to log in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// The PKCS#11 module (a shared library).
+    pub module: PathBuf,
+    /// The token's label.
+    pub label: String,
+    /// The token's serial number, where labels are not unique.
+    pub serial: Option<String>,
+    /// A file whose first line is the user PIN.
+    pub pin_file: Option<PathBuf>,
+    /// The name of a systemd credential that is the user PIN.
+    pub pin_credential: Option<String>,
+    /// The name of an environment variable that is the user PIN.
+    pub pin_env: Option<String>,
+    /// Sessions, each with a thread of its own; 0 means one per processor.
+    #[serde(default)]
+    pub sessions: usize,
+    /// How many requests may wait for a session.
+    #[serde(default = "Token::default_queue")]
+    pub queue: usize,
+    /// Whether a token without native OAEP-SHA-512 may be used through raw RSA.
+    #[serde(default)]
+    pub allow_raw_unwrap: bool,
+}
+
+/// Where the PIN comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PinSetting {
+    /// A file.
+    File(PathBuf),
+    /// A systemd credential.
+    Credential(String),
+    /// An environment variable.
+    Env(String),
+    /// Nothing is set: ask at the terminal.
+    Prompt,
+}
+
+impl Token {
+    fn default_queue() -> usize {
+        256
+    }
+
+    /// Where the PIN comes from. At most one setting is there once the configuration has been checked.
+    #[must_use]
+    pub fn pin(&self) -> PinSetting {
+        if let Some(file) = &self.pin_file {
+            PinSetting::File(file.clone())
+        } else if let Some(name) = &self.pin_credential {
+            PinSetting::Credential(name.clone())
+        } else if let Some(name) = &self.pin_env {
+            PinSetting::Env(name.clone())
+        } else {
+            PinSetting::Prompt
+        }
+    }
+
+    /// How many sessions to open.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        match self.sessions {
+            0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            count => count,
+        }
+    }
+}
+
+/// `[keys]`: the keys served, by label.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// The station's keys on trains' routes; the station id when empty.
+    pub train: Vec<String>,
+    /// Keys for `Sign` and `UnwrapKey`.
+    pub general: Vec<String>,
+    /// Train keys that `Sign` and `UnwrapKey` may use all the same.
+    pub raw_use: Vec<String>,
+}
+
+/// `[engine]`: the container engine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Engine {
+    /// Its Unix socket, `unix:///path`.
+    pub socket: String,
+    /// How long one request may take to begin its answer, in seconds.
+    pub timeout_s: u64,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        // As every client of the engine does; a TCP engine is not one this service talks to.
+        let named = std::env::var("DOCKER_HOST").ok().filter(|host| host.starts_with("unix://"));
+        Self { socket: named.unwrap_or_else(|| "unix:///var/run/docker.sock".into()), timeout_s: 1200 }
+    }
+}
+
+impl Engine {
+    /// How long one request may take to begin its answer.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_s)
+    }
+}
+
+/// `[state]`: what the service keeps.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// The directory: runs, instance id, lock, PIN latch.
+    pub directory: PathBuf,
+    /// Where the spool of ciphertext goes; the state directory when absent.
+    pub spool: Option<PathBuf>,
+}
+
+impl State {
+    /// Where the spool goes.
+    #[must_use]
+    pub fn spool_directory(&self) -> PathBuf {
+        self.spool.clone().unwrap_or_else(|| self.directory.clone())
+    }
+}
+
+/// `[listen]`: where the service listens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// The Unix socket's path.
+    pub unix: Option<PathBuf>,
+    /// Its mode.
+    #[serde(default = "Listen::default_unix_mode")]
+    pub unix_mode: u32,
+    /// Its group, by name or number.
+    pub unix_group: Option<String>,
+    /// TCP with mutual TLS.
+    pub tcp: Option<Tcp>,
+}
+
+impl Listen {
+    fn default_unix_mode() -> u32 {
+        0o660
+    }
+}
+
+/// `[listen.tcp]`: TCP with mutual TLS.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tcp {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// The server's certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// The authority whose client certificates are believed, PEM.
+    pub client_ca: PathBuf,
+}
+
+/// `[limits]`: what the service takes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// RPCs at once, over all connections.
+    pub requests: usize,
+    /// The largest request, in bytes.
+    pub request_bytes: usize,
+    /// RPCs at once on one connection.
+    pub streams: u32,
+    /// Connections at once.
+    pub connections: usize,
+    /// Runs (pre-run, post-run, hash) at once.
+    pub runs: usize,
+    /// How long a call without a deadline may take to begin its answer, in seconds.
+    pub unary_timeout_s: u64,
+    /// How long running calls may go on after SIGTERM, in seconds.
+    pub drain_s: u64,
+    /// Space that must stay free where the spool is, in MiB.
+    pub spool_min_free_mib: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests: 128,
+            request_bytes: 64 * 1024,
+            streams: 64,
+            connections: 128,
+            runs: 4,
+            unary_timeout_s: 300,
+            drain_s: 30,
+            spool_min_free_mib: 512,
+        }
+    }
+}
+
+/// `[compat]`: habits of older software, off unless named.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Compat {
+    /// Move the repository's `latest` tag with every written image, as train_lib does.
+    pub move_latest: bool,
+}
+
+/// `[log]`: the log, on standard error.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Its form.
+    pub format: LogFormat,
+    /// What is logged: a level, or `target=level` pairs.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, filter: "info".into() }
+    }
+}
+
+/// The log's form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people on a terminal, JSON elsewhere.
+    Auto,
+    /// Lines for people.
+    Pretty,
+    /// One JSON object per line.
+    Json,
+}

@@ -1,0 +1,71 @@
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../deploy/stationmaster.toml");
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("test.toml"))
+}
+
+fn replaced(from: &str, to: &str) -> Result<Config, ConfigError> {
+    assert!(EXAMPLE.contains(from), "{from}");
+    parse(&EXAMPLE.replacen(from, to, 1))
+}
+
+#[test]
+fn the_shipped_example_is_a_configuration() {
+    let config = parse(EXAMPLE).unwrap();
+    assert_eq!(config.station, "station-1");
+    assert_eq!(config.keys.train, ["station-1"]);
+    assert_eq!(config.listen.unix_mode, 0o660);
+    assert!(!config.compat.move_latest && !config.token.allow_raw_unwrap);
+}
+
+#[test]
+fn the_example_documents_every_key_with_its_default() {
+    let commented: String =
+        EXAMPLE.lines().map(|line| line.strip_prefix("#= ").unwrap_or(line)).fold(String::new(), |text, line| text + line + "\n");
+    let config = parse(&commented).unwrap();
+    let (limits, default) = (&config.limits, Limits::default());
+    assert_eq!(format!("{limits:?}"), format!("{default:?}"));
+    assert_eq!(format!("{:?}", config.engine), format!("{:?}", Engine::default()));
+    assert_eq!(format!("{:?}", config.log), format!("{:?}", Log::default()));
+    assert!(config.listen.tcp.is_some() && config.listen.unix_group.is_some());
+}
+
+#[test]
+fn the_least_configuration_gets_its_defaults() {
+    let config = parse(
+        "station = \"s\"\n[token]\nmodule = \"/m.so\"\nlabel = \"t\"\n[state]\ndirectory = \"/s\"\n[listen]\nunix = \"/a\"\n",
+    )
+    .unwrap();
+    assert_eq!(config.keys.train, ["s"]);
+    assert_eq!(config.token.pin(), PinSetting::Prompt);
+    assert_eq!(config.limits.streams, 64);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    let error = replaced("[token]", "[token]\npin = \"1234\"").unwrap_err();
+    let ConfigError::Syntax { line, message, .. } = error else { panic!("{error}") };
+    let at = EXAMPLE.lines().position(|line| line == "[token]").unwrap() + 2;
+    assert_eq!(line, at);
+    assert!(message.contains("pin"), "{message}");
+}
+
+#[test]
+fn values_that_cannot_be_used_are_refused_with_a_hint() {
+    for (from, to, key) in [
+        ("station = \"station-1\"", "station = \"\"", "station"),
+        ("pin_credential = ", "pin_env = \"PIN\"\npin_credential = ", "token"),
+        ("unix = \"/run", "unix = \"run", "listen.unix"),
+        ("unix_mode = 0o660", "unix_mode = 0o666", "listen.unix_mode"),
+        ("raw_use = []", "raw_use = [\"nobody\"]", "keys.raw_use"),
+        ("general = [\"station-1-general\"]", "general = [\"station-1\"]", "keys.general"),
+    ] {
+        let error = replaced(from, to).unwrap_err();
+        let ConfigError::Value { key: found, line, hint, .. } = &error else { panic!("{error}") };
+        assert_eq!(found, key);
+        assert!(*line > 1 || key == "station", "{error}");
+        assert!(!hint.is_empty());
+    }
+}

@@ -1,0 +1,71 @@
+//! The demonstration: a train made, carried past three stations, attacked on the way, and opened by its creator.
+//!
+//! Each station is this same binary in a process of its own with a token of its own; it is talked to as station software would,
+//! over its Unix socket. Creator, builder and the station software between pre-run and post-run are played here. Whatever way it
+//! ends, the stations are ended, and containers, images and files are removed (unless they are to be kept).
+
+mod algorithm;
+mod attacks;
+mod builder;
+mod creator;
+mod engine;
+mod error;
+mod journey;
+mod needs;
+mod opening;
+mod place;
+mod records;
+mod report;
+mod scan;
+mod signals;
+mod software_key;
+mod stations;
+
+use std::path::PathBuf;
+
+pub use self::error::DemoError;
+use self::{engine::Workbench, journey::Cast, needs::Needs, place::Place, report::Report, signals::Signals, stations::Stations};
+
+/// How the demonstration is run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Leave images and files behind, to look at.
+    pub keep: bool,
+    /// Where the stations' files go: a directory that is empty or not there yet; a temporary one when not given.
+    pub state: Option<PathBuf>,
+}
+
+/// Runs the demonstration and prints it to standard output.
+///
+/// # Errors
+/// When something is missing on this machine, a step fails, or something that was to be proven does not hold.
+pub fn run(options: &Options) -> Result<(), DemoError> {
+    let needs = Needs::find()?;
+    let place = Place::make(options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DemoError::io("start the runtime"))?;
+    runtime.block_on(perform(&needs, &place, options.keep))
+}
+
+async fn perform(needs: &Needs, place: &Place, keep: bool) -> Result<(), DemoError> {
+    let mut signals = Signals::catch()?;
+    let mut report = Report::new();
+    let id = algorithm::mark(4)?;
+    let engine = Workbench::connect(&needs.engine, &id).await?;
+    report.title(&id);
+    report.step("engine", format!("Docker {} at {}", engine.version(), needs.engine));
+
+    let mut stations = Stations::new(place.root(), &needs.engine)?;
+    let outcome = tokio::select! {
+        biased;
+        () = signals.next() => Err(DemoError::Interrupted),
+        outcome = journey::travel(Cast { needs, engine: &engine, place }, &mut stations, &mut report) => outcome,
+    };
+    stations.end().await;
+    let swept = if keep { Ok(()) } else { engine.sweep().await };
+    match (outcome, swept) {
+        (Ok(()), Ok(())) => {}
+        (Err(error), _) | (Ok(()), Err(error)) => return Err(error),
+    }
+    report.end(keep.then(|| place.kept(&engine)));
+    Ok(())
+}

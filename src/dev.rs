@@ -1,0 +1,172 @@
+//! `serve --dev`: a station out of nothing, in one directory. A private software token with its keys, a throw-away PKI, a Unix
+//! socket and a loopback port; and `DIR/env`, which a client sources.
+//!
+//! It believes the keys in trains, and says so loudly. Not for real data.
+
+mod banner;
+mod env_file;
+mod pki;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    config::{Compat, Config, Engine, Keys, Limits, Listen, Log, State, Tcp, Token},
+    keystore::{KeystoreError, pin::PinError},
+    server::{Addresses, ServerError, assemble, lock::Lock},
+};
+
+pub use env_file::EnvFile;
+pub use token::{DevToken, GENERAL_BITS};
+
+/// What `serve --dev` was asked for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The station's id, also its train key's label.
+    pub station: String,
+    /// The directory that holds everything.
+    pub state: PathBuf,
+    /// The train key's size, when it is made.
+    pub bits: u32,
+    /// Another engine socket than the default.
+    pub engine: Option<String>,
+    /// The log.
+    pub log: Log,
+}
+
+/// Why a development station cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DevError {
+    /// A file cannot be had.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// No software token on this machine.
+    #[error("SoftHSM's PKCS#11 module was not found")]
+    NoSoftHsm,
+    /// The token failed.
+    #[error("token: {0}")]
+    Token(#[from] KeystoreError),
+    /// The token's PIN cannot be read.
+    #[error("{0}")]
+    Pin(#[from] PinError),
+    /// Certificates could not be made.
+    #[error("PKI: {0}")]
+    Pki(String),
+    /// The server's part.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
+fn trouble(what: &str, path: &Path) -> impl FnOnce(io::Error) -> DevError {
+    let what = format!("cannot {what} {}", path.display());
+    move |source| DevError::Io { what, source }
+}
+
+/// A prepared development station.
+#[derive(Debug)]
+pub struct Station {
+    config: Config,
+    directory: PathBuf,
+    lock: Lock,
+}
+
+impl Station {
+    /// Makes what is missing in the directory and points the process at its private token.
+    ///
+    /// # Errors
+    /// When another service holds the directory, or something cannot be made.
+    ///
+    /// # Safety
+    /// Sets an environment variable: no other thread may run yet.
+    pub unsafe fn prepare(options: Options) -> Result<Self, DevError> {
+        let directory = state_directory(&options.state)?;
+        let lock = assemble::lock_state(&directory)?;
+        // SAFETY: the caller's promise is ours.
+        let token = unsafe { DevToken::open(&directory) }?;
+        token.ensure(&options.station, options.bits)?;
+        let tls = pki::ensure(&directory.join("pki"), &options.station)?;
+        Ok(Self { config: config(&options, &directory, &token, tls), directory, lock })
+    }
+
+    /// Serves until told to end; `DIR/env` is there while it serves.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub async fn serve(self) -> Result<(), DevError> {
+        let Self { config, directory, lock } = self;
+        let env = EnvFile::new(&directory);
+        env.remove();
+        let (station, tcp) = (config.station.clone(), config.listen.tcp.clone());
+        let written = env.clone();
+        let ready = move |addresses: &Addresses| {
+            let text = env_file::text(&directory, &station, addresses, tcp.as_ref());
+            match written.write(&text) {
+                Ok(()) => banner::print(&directory, &station, addresses),
+                Err(error) => tracing::error!(%error, "cannot write the env file"),
+            }
+        };
+        let ended = assemble::serve(config, lock, ready).await;
+        env.remove();
+        Ok(ended?)
+    }
+}
+
+/// The directory, absolute, made when missing, for its owner only.
+fn state_directory(path: &Path) -> Result<PathBuf, DevError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(trouble("make", path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(trouble("close to others", path))?;
+    path.canonicalize().map_err(trouble("find", path))
+}
+
+fn config(options: &Options, directory: &Path, token: &DevToken, tls: pki::Files) -> Config {
+    Config {
+        station: options.station.clone(),
+        token: Token {
+            module: token.module.clone(),
+            label: token::LABEL.into(),
+            serial: None,
+            pin_file: Some(token.pin_file.clone()),
+            pin_credential: None,
+            pin_env: None,
+            sessions: 0,
+            queue: 256,
+            // SoftHSM cannot do RSA-OAEP with SHA-512 itself.
+            allow_raw_unwrap: true,
+        },
+        keys: Keys {
+            train: vec![options.station.clone()],
+            general: vec![token::general_label(&options.station)],
+            raw_use: Vec::new(),
+        },
+        engine: options.engine.clone().map_or_else(Engine::default, |socket| Engine { socket, ..Engine::default() }),
+        state: State { directory: directory.to_owned(), spool: None },
+        listen: Listen {
+            unix: Some(directory.join("api.sock")),
+            unix_mode: 0o660,
+            unix_group: None,
+            // Loopback, and nothing else, ever: there is no option for it.
+            tcp: Some(Tcp {
+                address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+                cert: tls.server_cert,
+                key: tls.server_key,
+                client_ca: tls.ca,
+            }),
+        },
+        limits: Limits::default(),
+        compat: Compat::default(),
+        log: options.log.clone(),
+    }
+}

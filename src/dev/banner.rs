@@ -1,0 +1,25 @@
+//! What a development station says when it serves, so that nobody takes it for a real one.
+
+use std::path::Path;
+
+use crate::server::Addresses;
+
+pub(super) fn print(directory: &Path, station: &str, addresses: &Addresses) {
+    let version = env!("CARGO_PKG_VERSION");
+    let unix = addresses.unix.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
+    let tcp = addresses.tcp.map(|address| address.to_string()).unwrap_or_default();
+    let directory = directory.display();
+    eprintln!(
+        "\
+==> stationmaster {version}  DEVELOPMENT STATION, NOT FOR REAL DATA
+    *********************************************************************
+    *  It BELIEVES THE KEYS IN TRAINS: anyone can make a train it runs. *
+    *  Its keys are in software, and its PIN is in a file beside them.  *
+    *********************************************************************
+    Station  {station}
+    State    {directory}
+    Listen   unix://{unix}
+             {tcp}  (TLS 1.3, client certificate required, 30 days)
+    Client   . '{directory}/env'; stationmaster key list"
+    );
+}

@@ -1,0 +1,126 @@
+//! The private software token of a development station: `DIR/softhsm`, its PIN in `DIR/pin`.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use super::{DevError, trouble};
+use crate::keystore::{Purpose, TokenAccess, TokenSelector, admin, pin, softhsm};
+
+/// The token's label.
+pub(super) const LABEL: &str = "stationmaster-dev";
+/// The general key's size.
+pub const GENERAL_BITS: u32 = 2048;
+
+/// The general key's label.
+pub(super) fn general_label(station: &str) -> String {
+    format!("{station}-general")
+}
+
+/// The token.
+#[derive(Debug, Clone)]
+pub struct DevToken {
+    /// SoftHSM's module.
+    pub module: PathBuf,
+    /// Where the PIN is.
+    pub pin_file: PathBuf,
+}
+
+impl DevToken {
+    /// Whether a development station's token is in the directory.
+    #[must_use]
+    pub fn is_in(directory: &Path) -> bool {
+        directory.join("softhsm/made").exists()
+    }
+
+    /// Points this process at the token of `directory`, making it when there is none.
+    ///
+    /// # Errors
+    /// When SoftHSM is missing or the token cannot be made.
+    ///
+    /// # Safety
+    /// Sets an environment variable: no other thread may run yet.
+    pub unsafe fn open(directory: &Path) -> Result<Self, DevError> {
+        let module = softhsm::find_module().ok_or(DevError::NoSoftHsm)?;
+        let home = directory.join("softhsm");
+        let conf = softhsm::write_conf(&home).map_err(trouble("write SoftHSM's configuration in", &home))?;
+        // SAFETY: no other thread runs, says the caller; SoftHSM reads the variable when it is loaded, later.
+        unsafe { std::env::set_var(softhsm::CONF_VARIABLE, conf) };
+        let token = Self { module, pin_file: directory.join("pin") };
+        // The marker is written last: a start that was cut off makes the token anew, under a new PIN, before it has any key.
+        let made = home.join("made");
+        if !made.exists() {
+            token.make(&home)?;
+            fs::write(&made, "").map_err(trouble("write", &made))?;
+        }
+        Ok(token)
+    }
+
+    fn make(&self, home: &Path) -> Result<(), DevError> {
+        let tokens = home.join("tokens");
+        match fs::remove_dir_all(&tokens) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(trouble("clear", &tokens)(error));
+            }
+            _ => fs::create_dir_all(&tokens).map_err(trouble("make", &tokens))?,
+        }
+        let user = random_pin()?;
+        write_secret(&self.pin_file, &user).map_err(trouble("write", &self.pin_file))?;
+        // Nobody needs the officer's PIN of a throw-away token again.
+        let officer = SecretString::from(random_pin()?.as_str());
+        admin::init_token(&self.module, LABEL, &officer, &SecretString::from(user.as_str()))?;
+        Ok(())
+    }
+
+    /// How to log in to it.
+    ///
+    /// # Errors
+    /// When its PIN cannot be read.
+    pub fn access(&self) -> Result<TokenAccess, DevError> {
+        Ok(TokenAccess {
+            module: self.module.clone(),
+            token: TokenSelector::label(LABEL),
+            pin: pin::resolve(Some(&self.pin_file), None, None, false)?,
+            pin_latch: Some(self.pin_file.with_file_name("pin-latch")),
+        })
+    }
+
+    /// Makes the station's two keys where they are missing.
+    ///
+    /// # Errors
+    /// When the token fails.
+    pub fn ensure(&self, station: &str, bits: u32) -> Result<(), DevError> {
+        let access = self.access()?;
+        let there = admin::list_keys(&access)?;
+        let wanted = [(station.to_owned(), Purpose::Train, bits), (general_label(station), Purpose::General, GENERAL_BITS)];
+        for (label, purpose, bits) in wanted {
+            if !there.iter().any(|key| key.label == label) {
+                admin::generate_key(&access, &label, purpose, bits)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn random_pin() -> Result<Zeroizing<String>, DevError> {
+    let mut bytes = Zeroizing::new([0_u8; 16]);
+    openssl::rand::rand_bytes(&mut *bytes).map_err(|error| DevError::Pki(format!("no randomness: {error}")))?;
+    Ok(Zeroizing::new(const_hex::encode(*bytes)))
+}
+
+fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+    // Never into a file that was there, with whatever mode it had.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
+}

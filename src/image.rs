@@ -1,0 +1,72 @@
+//! Where trains live: images in the engine, read and written as streams.
+//!
+//! What comes out of an image is untrusted and passes [`opt`], the one strict reader; what goes into one is built by
+//! [`layer`] alone. Only [`docker`] names the engine's client.
+
+pub mod build;
+pub mod docker;
+pub mod history;
+pub mod layer;
+pub mod opt;
+pub mod reference;
+pub mod spool;
+pub mod tree;
+
+use thiserror::Error;
+
+/// Why an image could not be read or written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The caller's reference is malformed. The caller's fault; a retry does not help.
+    #[error("not an image reference: {0}")]
+    Reference(&'static str),
+    /// The engine has no such image. A retry helps after a pull.
+    #[error("the engine has no image of that name")]
+    NotFound,
+    /// The image lacks a path that was asked for.
+    #[error("the image has no such path")]
+    PathMissing,
+    /// An archive is not what its format says. The image's fault.
+    #[error("the image's archive is malformed: {0}")]
+    Malformed(&'static str),
+    /// The image holds something that a train may not hold. The image's fault; `rule` is stable.
+    #[error("the image breaks the rule {rule}")]
+    Policy {
+        /// The rule's name.
+        rule: &'static str,
+        /// What broke it, for the protected log only: it may hold the image's own bytes.
+        detail: String,
+    },
+    /// A bound of this service was passed.
+    #[error("the image passes the limit {0}")]
+    Limit(&'static str),
+    /// The disk under the spool is too full. The operator's fault; a retry helps after freeing space.
+    #[error("the spool's disk is full: {needed} bytes needed, {free} free")]
+    SpoolFull {
+        /// Bytes that the step needs.
+        needed: u64,
+        /// Bytes that are free above the configured reserve.
+        free: u64,
+    },
+    /// Reading or writing the spool failed.
+    #[error("the spool failed: {0}")]
+    Spool(#[source] std::io::Error),
+    /// The engine cannot be reached or broke off. A retry helps when it is back.
+    #[error("the engine is not available: {0}")]
+    EngineUnavailable(String),
+    /// The engine refused a call that should work. Not the caller's fault.
+    #[error("the engine refused {call}: {detail}")]
+    Engine {
+        /// Which call.
+        call: &'static str,
+        /// The engine's own words, for the log.
+        detail: String,
+    },
+    /// The image is still used, by the containers or tags named.
+    #[error("the image is still in use")]
+    InUse,
+    /// The caller went away or the deadline passed.
+    #[error("cancelled")]
+    Cancelled,
+}

@@ -1,0 +1,308 @@
+//! The Docker engine: every call that a step makes of it, as plain blocking functions.
+//!
+//! Containers are only created, never started, to read an image through the archive call; each carries a label with this
+//! service's instance id and is removed when its guard is dropped. Images are written as one archive that holds the new
+//! configuration and only the new layer (`load`).
+
+mod load;
+mod stream;
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use bollard::{Docker, errors::Error as BollardError, models::ContainerCreateBody, query_parameters as q};
+use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+pub use self::{load::ImageWriter, stream::EngineReader};
+use super::{
+    ImageError,
+    history::{HistoryEntry, ImageFacts},
+    reference::{ImageName, ImageSource},
+};
+
+/// Label that names the service instance a container belongs to.
+pub const INSTANCE_LABEL: &str = "org.stationmaster.instance";
+
+/// A connection to the engine. Cheap to clone. Its blocking functions must not be called from async code.
+#[derive(Clone)]
+pub struct Engine {
+    connection: Arc<Connection>,
+    handle: Handle,
+    instance: Arc<str>,
+    /// Containers that could not be removed when they should have been, by id or name.
+    left: Arc<Mutex<Vec<String>>>,
+}
+
+/// The client, made when it is first needed: it wants the socket to be there.
+struct Connection {
+    socket: String,
+    timeout: Duration,
+    client: OnceLock<Docker>,
+}
+
+impl Engine {
+    /// Names the engine's Unix socket; nothing is asked of it before [`Engine::ping`], it need not even be there.
+    ///
+    /// `instance` is this service's id, for the label; `timeout` bounds one call's silence.
+    pub fn new(socket: &str, timeout: Duration, instance: &str, handle: Handle) -> Self {
+        let socket = socket.strip_prefix("unix://").unwrap_or(socket).to_owned();
+        let connection = Arc::new(Connection { socket, timeout, client: OnceLock::new() });
+        Self { connection, handle, instance: instance.into(), left: Arc::default() }
+    }
+
+    fn docker(&self) -> Result<&Docker, ImageError> {
+        let Connection { socket, timeout, client } = &*self.connection;
+        if let Some(docker) = client.get() {
+            return Ok(docker);
+        }
+        let docker = Docker::connect_with_unix(socket, timeout.as_secs(), bollard::API_DEFAULT_VERSION)
+            .map_err(|error| ImageError::EngineUnavailable(format!("connect: {error}")))?;
+        Ok(client.get_or_init(|| docker))
+    }
+
+    /// Asks the engine for a sign of life and agrees on the API's version with it: for this connection and all its clones,
+    /// and anew after the engine was exchanged for an older one.
+    pub async fn ping(&self) -> Result<(), ImageError> {
+        self.docker()?.clone().negotiate_version().await.map(drop).map_err(|e| fault("version", e))
+    }
+
+    fn block<T>(&self, call: impl Future<Output = T>) -> T {
+        self.handle.block_on(call)
+    }
+
+    /// The id a name or id stands for now.
+    pub fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
+        let image = self.block(self.docker()?.inspect_image(&source.to_string())).map_err(|e| fault("inspect image", e))?;
+        image.id.ok_or_else(|| missing("inspect image", "Id"))
+    }
+
+    /// As [`Engine::resolve`], with `None` for an image that is not there.
+    pub fn find(&self, source: &ImageSource) -> Result<Option<String>, ImageError> {
+        match self.resolve(source) {
+            Ok(id) => Ok(Some(id)),
+            Err(ImageError::NotFound) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// What the engine shows of an image.
+    pub fn facts(&self, id: &str) -> Result<ImageFacts, ImageError> {
+        let image = self.block(self.docker()?.inspect_image(id)).map_err(|e| fault("inspect image", e))?;
+        let history = self.block(self.docker()?.image_history(id)).map_err(|e| fault("image history", e))?;
+        let mut platform = Map::new();
+        let fields = [
+            ("architecture", &image.architecture),
+            ("os", &image.os),
+            ("variant", &image.variant),
+            ("os.version", &image.os_version),
+            ("author", &image.author),
+        ];
+        for (name, value) in fields {
+            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+                platform.insert(name.into(), json!(value));
+            }
+        }
+        let history = history.into_iter().rev().map(|entry| HistoryEntry {
+            created: entry.created,
+            created_by: entry.created_by,
+            comment: entry.comment,
+            size: entry.size,
+        });
+        Ok(ImageFacts {
+            id: image.id.ok_or_else(|| missing("inspect image", "Id"))?,
+            layers: image.root_fs.and_then(|root| root.layers).unwrap_or_default(),
+            config: image.config.map(config_file).unwrap_or_default(),
+            platform,
+            size: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            history: history.collect(),
+        })
+    }
+
+    /// Makes a container of an image, to read from. It is never started.
+    pub fn container(&self, image_id: &str) -> Result<Container, ImageError> {
+        let body = ContainerCreateBody {
+            image: Some(image_id.to_owned()),
+            labels: Some(HashMap::from([(INSTANCE_LABEL.to_owned(), self.instance.to_string())])),
+            // An image without a command cannot be made a container of; it is never run.
+            cmd: Some(vec!["/never-started".to_owned()]),
+            entrypoint: Some(vec![]),
+            network_disabled: Some(true),
+            ..Default::default()
+        };
+        let name = format!("stationmaster-{}", uuid::Uuid::now_v7().simple());
+        let options = q::CreateContainerOptionsBuilder::new().name(&name).build();
+        let made = self.block(self.docker()?.create_container(Some(options), body)).map_err(|e| fault("create container", e));
+        match made {
+            Ok(made) => Ok(Container { engine: self.clone(), id: made.id }),
+            Err(error) => {
+                if matches!(error, ImageError::EngineUnavailable(_)) {
+                    // The answer was lost; the container may be there all the same.
+                    self.left().push(name);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes every container that carries this instance's label: what a crash left. Answers how many.
+    pub fn sweep(&self) -> Result<usize, ImageError> {
+        let filters = HashMap::from([("label".to_owned(), vec![format!("{INSTANCE_LABEL}={}", self.instance)])]);
+        let left = self.containers(filters)?;
+        for id in &left {
+            self.remove_container(id)?;
+        }
+        Ok(left.len())
+    }
+
+    /// Tries once more to remove the containers that were left because the engine was away.
+    pub fn remove_left(&self) {
+        let left = std::mem::take(&mut *self.left());
+        for id in left {
+            if let Err(error) = self.remove_container(&id) {
+                tracing::debug!(container = %id, %error, "a container still cannot be removed");
+                self.left().push(id);
+            }
+        }
+    }
+
+    /// Whether there is anything for [`Engine::remove_left`] to do.
+    pub fn has_left(&self) -> bool {
+        !self.left().is_empty()
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<String>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn containers(&self, filters: HashMap<String, Vec<String>>) -> Result<Vec<String>, ImageError> {
+        let options = q::ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let list = self.block(self.docker()?.list_containers(Some(options))).map_err(|e| fault("list containers", e))?;
+        Ok(list.into_iter().filter_map(|container| container.id).collect())
+    }
+
+    fn remove_container(&self, id: &str) -> Result<(), ImageError> {
+        let options = q::RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        match self.block(self.docker()?.remove_container(id, Some(options))).map_err(|e| fault("remove container", e)) {
+            Err(ImageError::NotFound) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Reads a whole image as `docker save` gives it.
+    pub fn save(&self, id: &str, cancel: &CancellationToken) -> Result<EngineReader, ImageError> {
+        Ok(EngineReader::start(&self.handle, self.docker()?.export_image(id), cancel))
+    }
+
+    /// Begins to write an image: what goes into the writer is the archive that the engine loads.
+    pub fn load(&self, cancel: &CancellationToken) -> Result<ImageWriter, ImageError> {
+        Ok(ImageWriter::start(self.handle.clone(), self.docker()?.clone(), cancel))
+    }
+
+    /// Lets a name stand for an image.
+    pub fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {
+        let options = q::TagImageOptionsBuilder::new().repo(name.repository()).tag(name.tag()).build();
+        self.block(self.docker()?.tag_image(id, Some(options))).map_err(|e| fault("tag image", e))
+    }
+
+    /// Takes a name away; the image goes too when that was its last. Nothing happens when the name stands for nothing.
+    pub fn untag(&self, name: &ImageName) -> Result<(), ImageError> {
+        self.remove(&name.to_string())
+    }
+
+    /// Removes an image by id. Nothing happens when it is gone; [`ImageError::InUse`] when something holds it.
+    pub fn remove_image(&self, id: &str) -> Result<(), ImageError> {
+        self.remove(id)
+    }
+
+    fn remove(&self, image: &str) -> Result<(), ImageError> {
+        let options = q::RemoveImageOptionsBuilder::new().force(false).noprune(false).build();
+        match self.block(self.docker()?.remove_image(image, Some(options), None)) {
+            Ok(_) => Ok(()),
+            Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => Err(ImageError::InUse),
+            Err(other) => Err(fault("remove image", other)),
+        }
+    }
+
+    /// What holds an image: ids of containers made from it or from a child of it, and its names (as `name:…`).
+    pub fn holders(&self, id: &str) -> Result<Vec<String>, ImageError> {
+        let filters = HashMap::from([("ancestor".to_owned(), vec![id.to_owned()])]);
+        let mut holders = self.containers(filters)?;
+        let image = self.block(self.docker()?.inspect_image(id)).map_err(|e| fault("inspect image", e))?;
+        holders.extend(
+            image.repo_tags.unwrap_or_default().into_iter().filter(|name| !name.contains('<')).map(|name| format!("name:{name}")),
+        );
+        Ok(holders)
+    }
+}
+
+/// A container that is only read; removed on drop.
+pub struct Container {
+    engine: Engine,
+    id: String,
+}
+
+impl Container {
+    /// Reads a path of the container as a tar archive.
+    pub fn read(&self, path: &str, cancel: &CancellationToken) -> Result<EngineReader, ImageError> {
+        let options = q::DownloadFromContainerOptionsBuilder::new().path(path).build();
+        let stream = self.engine.docker()?.download_from_container(&self.id, Some(options));
+        Ok(EngineReader::start(&self.engine.handle, stream, cancel))
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if let Err(error) = self.engine.remove_container(&self.id) {
+            // When the engine is back it is tried again; after a crash the next start's sweep finds it by its label.
+            tracing::warn!(container = %self.id, %error, "a container could not be removed");
+            self.engine.left().push(std::mem::take(&mut self.id));
+        }
+    }
+}
+
+/// The `config` part of a configuration file from what the API shows: the same fields, sets written as objects.
+fn config_file(config: bollard::models::ImageConfig) -> Map<String, Value> {
+    let set = |names: Vec<String>| Value::Object(names.into_iter().map(|name| (name, json!({}))).collect());
+    let mut file = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            file.insert(name.to_owned(), value);
+        }
+    };
+    put("User", config.user.filter(|user| !user.is_empty()).map(|v| json!(v)));
+    put("ExposedPorts", config.exposed_ports.map(set));
+    put("Env", config.env.map(|v| json!(v)));
+    put("Cmd", config.cmd.map(|v| json!(v)));
+    put("Healthcheck", config.healthcheck.map(|v| json!(v)));
+    put("ArgsEscaped", config.args_escaped.filter(|set| *set).map(|v| json!(v)));
+    put("Volumes", config.volumes.map(set));
+    put("WorkingDir", config.working_dir.filter(|dir| !dir.is_empty()).map(|v| json!(v)));
+    put("Entrypoint", config.entrypoint.map(|v| json!(v)));
+    put("OnBuild", config.on_build.map(|v| json!(v)));
+    put("Labels", config.labels.map(|v| json!(v)));
+    put("StopSignal", config.stop_signal.filter(|signal| !signal.is_empty()).map(|v| json!(v)));
+    put("Shell", config.shell.map(|v| json!(v)));
+    file
+}
+
+fn missing(call: &'static str, field: &str) -> ImageError {
+    ImageError::Engine { call, detail: format!("its answer has no {field}") }
+}
+
+/// Tells an engine that says no from one that is not there.
+fn fault(call: &'static str, error: BollardError) -> ImageError {
+    match error {
+        BollardError::DockerResponseServerError { status_code: 404, .. } => ImageError::NotFound,
+        BollardError::DockerResponseServerError { message, .. } => ImageError::Engine { call, detail: message },
+        BollardError::DockerStreamError { error } => ImageError::Engine { call, detail: error },
+        BollardError::JsonDataError { message, .. } => ImageError::Engine { call, detail: message },
+        other => ImageError::EngineUnavailable(format!("{call}: {other}")),
+    }
+}

@@ -1,0 +1,279 @@
+//! Building the one new layer of an image, and the archive that carries it into the engine.
+//!
+//! The layer is written by us, entry by entry, so nothing of a container gets into it. Its length is known before its first
+//! byte (the outer archive's header needs it), hence [`LayerPlan`] first and [`LayerWriter`] after. A directory is made opaque
+//! with the layer format's own entry (OCI image-spec, layer.md "Opaque Whiteout"), so that nothing of lower layers shines
+//! through.
+
+use std::io::{self, Write};
+
+use tar::{EntryType, Header};
+
+use crate::train::digest::FileHasher;
+
+/// Tar works in blocks of this many bytes.
+const BLOCK: u64 = 512;
+/// Two zero blocks end an archive.
+const END: u64 = 2 * BLOCK;
+/// Longest name that fits the header's own field.
+const SHORT_NAME: usize = 100;
+/// The entry that makes its directory opaque.
+const OPAQUE: &str = ".wh..wh..opq";
+
+/// Owner, mode and time of a file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Permission bits, without the file type.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u64,
+    /// Group.
+    pub gid: u64,
+    /// Seconds since 1970.
+    pub mtime: u64,
+}
+
+impl Meta {
+    /// What train_lib gives immutable files: root's, 0644.
+    pub fn immutable_file(mtime: u64) -> Self {
+        Self { mode: 0o644, uid: 0, gid: 0, mtime }
+    }
+
+    /// A directory of root's, 0755.
+    pub fn directory(mtime: u64) -> Self {
+        Self { mode: 0o755, uid: 0, gid: 0, mtime }
+    }
+}
+
+/// One entry of the layer to be.
+#[derive(Clone, Debug)]
+pub enum LayerEntry<T> {
+    /// A directory; `opaque` hides everything lower layers hold in it.
+    Directory {
+        /// Path from the image's root, without a leading slash.
+        path: String,
+        /// Its owner, mode and time.
+        meta: Meta,
+        /// Whether lower layers are hidden.
+        opaque: bool,
+    },
+    /// A regular file.
+    File {
+        /// Path from the image's root, without a leading slash.
+        path: String,
+        /// Its owner, mode and time.
+        meta: Meta,
+        /// Its length in bytes.
+        size: u64,
+        /// Where the caller finds its content.
+        content: T,
+    },
+}
+
+/// The entries of a layer in the order they are written, and the length that results.
+#[derive(Debug)]
+pub struct LayerPlan<T> {
+    entries: Vec<LayerEntry<T>>,
+    bytes: u64,
+    content: u64,
+}
+
+impl<T> Default for LayerPlan<T> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), bytes: END, content: 0 }
+    }
+}
+
+impl<T> LayerPlan<T> {
+    /// Adds a directory.
+    pub fn directory(&mut self, path: impl Into<String>, meta: Meta, opaque: bool) {
+        let path = path.into();
+        self.bytes += header_len(path.len() + 1);
+        if opaque {
+            self.bytes += header_len(path.len() + 1 + OPAQUE.len());
+        }
+        self.entries.push(LayerEntry::Directory { path, meta, opaque });
+    }
+
+    /// Adds a regular file of `size` bytes.
+    pub fn file(&mut self, path: impl Into<String>, meta: Meta, size: u64, content: T) {
+        let path = path.into();
+        self.bytes += header_len(path.len()) + size.next_multiple_of(BLOCK);
+        self.content += size;
+        self.entries.push(LayerEntry::File { path, meta, size, content });
+    }
+
+    /// Length of the layer's archive in bytes.
+    pub fn len(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the layer has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of file content in the layer.
+    pub fn content_len(&self) -> u64 {
+        self.content
+    }
+
+    /// The entries, in order.
+    pub fn entries(&self) -> &[LayerEntry<T>] {
+        &self.entries
+    }
+}
+
+/// Writes a layer's archive and hashes it on the way.
+pub struct LayerWriter<'a, W: Write> {
+    out: &'a mut W,
+    hasher: FileHasher,
+    open: u64,
+    written: u64,
+}
+
+impl<'a, W: Write> LayerWriter<'a, W> {
+    /// Writes to `out`.
+    pub fn new(out: &'a mut W) -> Self {
+        Self { out, hasher: FileHasher::new(), open: 0, written: 0 }
+    }
+
+    /// Writes an entry's headers; a file's content must follow, `size` bytes of it.
+    pub fn begin<T>(&mut self, entry: &LayerEntry<T>) -> io::Result<()> {
+        self.close_file()?;
+        match entry {
+            LayerEntry::Directory { path, meta, opaque } => {
+                self.header(&format!("{path}/"), EntryType::Directory, *meta, 0)?;
+                if *opaque {
+                    self.header(&format!("{path}/{OPAQUE}"), EntryType::Regular, Meta { mode: 0o600, ..*meta }, 0)?;
+                }
+                Ok(())
+            }
+            LayerEntry::File { path, meta, size, .. } => {
+                self.header(path, EntryType::Regular, *meta, *size)?;
+                self.open = *size;
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes a piece of the open file's content.
+    pub fn content(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.open = self.open.checked_sub(bytes.len() as u64).ok_or_else(|| io::Error::other("a file is longer than planned"))?;
+        self.put(bytes)
+    }
+
+    /// Ends the archive; answers its SHA-256 and its length.
+    pub fn finish(mut self) -> io::Result<([u8; 32], u64)> {
+        self.close_file()?;
+        self.put(&[0; END as usize])?;
+        Ok((self.hasher.finish(), self.written))
+    }
+
+    fn close_file(&mut self) -> io::Result<()> {
+        if self.open != 0 {
+            return Err(io::Error::other("a file is shorter than planned"));
+        }
+        let pad = self.written.next_multiple_of(BLOCK) - self.written;
+        self.put(&[0; BLOCK as usize][..pad as usize])
+    }
+
+    fn header(&mut self, path: &str, kind: EntryType, meta: Meta, size: u64) -> io::Result<()> {
+        let blocks = header_blocks(path, kind, meta, size);
+        self.put(&blocks)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.written += bytes.len() as u64;
+        self.out.write_all(bytes)
+    }
+}
+
+/// The header of an entry, with GNU's long-name entry before it where the name needs one.
+pub(super) fn header_blocks(path: &str, kind: EntryType, meta: Meta, size: u64) -> Vec<u8> {
+    let mut blocks = Vec::with_capacity(BLOCK as usize);
+    if path.len() > SHORT_NAME {
+        let mut long = Header::new_gnu();
+        set_name(&mut long, b"././@LongLink");
+        long.set_entry_type(EntryType::GNULongName);
+        long.set_size(path.len() as u64 + 1);
+        long.set_mode(0);
+        long.set_cksum();
+        blocks.extend_from_slice(long.as_bytes());
+        blocks.extend_from_slice(path.as_bytes());
+        blocks.resize(header_len(path.len()) as usize - BLOCK as usize, 0);
+    }
+    let mut header = Header::new_gnu();
+    set_name(&mut header, &path.as_bytes()[..path.len().min(SHORT_NAME)]);
+    header.set_entry_type(kind);
+    header.set_mode(meta.mode);
+    header.set_uid(meta.uid);
+    header.set_gid(meta.gid);
+    header.set_mtime(meta.mtime);
+    header.set_size(size);
+    header.set_cksum();
+    blocks.extend_from_slice(header.as_bytes());
+    blocks
+}
+
+fn set_name(header: &mut Header, name: &[u8]) {
+    header.as_old_mut().name[..name.len()].copy_from_slice(name);
+}
+
+fn header_len(name: usize) -> u64 {
+    if name > SHORT_NAME { 2 * BLOCK + (name as u64 + 1).next_multiple_of(BLOCK) } else { BLOCK }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn the_planned_length_is_the_written_length_and_any_reader_reads_it() {
+        let long = format!("opt/pht_results/{}", "d/".repeat(60) + "file");
+        let exact = format!("opt/{}", "x".repeat(96));
+        let mut plan = LayerPlan::default();
+        plan.directory("opt/pht_results", Meta::directory(5), true);
+        plan.directory(&long[..long.len() - 5], Meta { mode: 0o700, uid: 1000, gid: 3_000_000, mtime: 7 }, true);
+        for (path, size) in [(long.as_str(), 513u64), (exact.as_str(), 512), ("opt/empty", 0)] {
+            plan.file(path, Meta::immutable_file(9), size, ());
+        }
+        let mut out = Vec::new();
+        let mut writer = LayerWriter::new(&mut out);
+        for entry in plan.entries() {
+            writer.begin(entry).unwrap();
+            if let LayerEntry::File { size, .. } = entry {
+                writer.content(&vec![b'z'; *size as usize]).unwrap();
+            }
+        }
+        let (digest, written) = writer.finish().unwrap();
+        assert_eq!((written, out.len() as u64), (plan.len(), plan.len()));
+        assert_eq!(digest[..], openssl::sha::sha256(&out)[..]);
+        let mut names = Vec::new();
+        for entry in tar::Archive::new(&out[..]).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            names.push((String::from_utf8(entry.path_bytes().into_owned()).unwrap(), content.len()));
+        }
+        assert!(names.contains(&("opt/pht_results/.wh..wh..opq".into(), 0)));
+        assert!(names.contains(&(long, 513)) && names.contains(&(exact, 512)));
+        assert_eq!(names.len(), 7);
+    }
+
+    #[test]
+    fn content_of_another_length_than_planned_is_an_error() {
+        let entry = LayerEntry::File { path: "a".into(), meta: Meta::immutable_file(0), size: 3, content: () };
+        let mut out = Vec::new();
+        let mut writer = LayerWriter::new(&mut out);
+        writer.begin(&entry).unwrap();
+        writer.content(b"ab").unwrap();
+        assert!(writer.finish().is_err());
+        let mut writer = LayerWriter::new(&mut out);
+        writer.begin(&entry).unwrap();
+        assert!(writer.content(b"abcd").is_err());
+    }
+}

@@ -1,0 +1,123 @@
+//! Image references: the strict form of `repository:tag`.
+
+use std::{fmt, str::FromStr};
+
+use oci_spec::distribution::Reference;
+
+use super::ImageError;
+
+/// A `repository:tag`, as the caller wrote it (an omitted tag is `latest`).
+///
+/// Ports in the registry's name are understood (`host:5000/repo` has no tag). Digest references are refused: a digest cannot
+/// be written to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ImageName {
+    repository: String,
+    tag: String,
+}
+
+impl ImageName {
+    /// The repository with its registry, as written.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// The tag.
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// A name of our own making; both parts must be valid.
+    pub(crate) fn private(repository: &str, tag: &str) -> Self {
+        Self { repository: repository.to_owned(), tag: tag.to_owned() }
+    }
+
+    /// The same repository with another tag.
+    pub fn with_tag(&self, tag: &str) -> Self {
+        Self { repository: self.repository.clone(), tag: tag.to_owned() }
+    }
+}
+
+impl fmt::Display for ImageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.repository, self.tag)
+    }
+}
+
+impl FromStr for ImageName {
+    type Err = ImageError;
+
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        if text.contains('@') {
+            return Err(ImageError::Reference("a digest cannot be written to; give repository:tag"));
+        }
+        if text.starts_with("sha256:") || is_hex_id(text) {
+            return Err(ImageError::Reference("an image id cannot be written to; give repository:tag"));
+        }
+        let reference = Reference::from_str(text).map_err(|_| ImageError::Reference("give repository:tag, in lower case"))?;
+        let tag = reference.tag().unwrap_or("latest").to_owned();
+        let repository = text.strip_suffix(&format!(":{tag}")).unwrap_or(text).to_owned();
+        Ok(Self { repository, tag })
+    }
+}
+
+/// An image to read: a name, or an id that the engine gave out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageSource {
+    /// `repository:tag`.
+    Name(ImageName),
+    /// `sha256:` and 64 hex digits.
+    Id(String),
+}
+
+impl fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Id(id) => f.write_str(id),
+        }
+    }
+}
+
+impl FromStr for ImageSource {
+    type Err = ImageError;
+
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        match text.strip_prefix("sha256:") {
+            Some(hex) if is_hex_id(hex) => Ok(Self::Id(text.to_owned())),
+            Some(_) => Err(ImageError::Reference("an image id is sha256: and 64 hex digits")),
+            None => text.parse().map(Self::Name),
+        }
+    }
+}
+
+fn is_hex_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> (String, String) {
+        let name: ImageName = text.parse().unwrap();
+        (name.repository, name.tag)
+    }
+
+    #[test]
+    fn a_port_is_not_a_tag() {
+        assert_eq!(name("harbor:5000/pht/train"), ("harbor:5000/pht/train".into(), "latest".into()));
+        assert_eq!(name("harbor:5000/pht/train:base"), ("harbor:5000/pht/train".into(), "base".into()));
+        assert_eq!(name("train"), ("train".into(), "latest".into()));
+        assert_eq!(name("train:x").1, "x");
+    }
+
+    #[test]
+    fn what_cannot_be_written_to_is_refused() {
+        let id = format!("sha256:{}", "a".repeat(64));
+        for bad in ["", "Train:x", "a b", "train@sha256:00", "train:", ":x", "../x", id.as_str(), &id[7..], "-x", "x:y:z"] {
+            assert!(bad.parse::<ImageName>().is_err(), "{bad:?} was accepted");
+        }
+        assert_eq!(id.parse::<ImageSource>().unwrap(), ImageSource::Id(id));
+    }
+}

@@ -1,0 +1,138 @@
+//! The spool: an unlinked file of ciphertext that gives random access to what came as a stream.
+//!
+//! Nothing but sealed content is ever written to it (the caller's promise), it has no name, and its space comes back when it is
+//! dropped or the process dies.
+
+use std::{fs::File, io::Write, os::unix::fs::FileExt, path::Path};
+
+use super::ImageError;
+
+/// Bytes gathered before a write to the file.
+const BUFFER: usize = 256 * 1024;
+
+/// A run of bytes in the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Where it starts.
+    pub offset: u64,
+    /// How many bytes.
+    pub len: u64,
+}
+
+/// An anonymous file that is written once, front to back, and then read anywhere.
+#[derive(Debug)]
+pub struct Spool {
+    file: File,
+    pending: Vec<u8>,
+    len: u64,
+    reserve: u64,
+}
+
+impl Spool {
+    /// Makes a spool in `directory`. `expected` bytes and `reserve` more must be free on its disk.
+    pub fn create(directory: &Path, expected: u64, reserve: u64) -> Result<Self, ImageError> {
+        let file = tempfile::tempfile_in(directory).map_err(ImageError::Spool)?;
+        let spool = Self { file, pending: Vec::with_capacity(BUFFER), len: 0, reserve };
+        spool.check_space(expected)?;
+        Ok(spool)
+    }
+
+    /// Refuses when fewer than `needed` bytes are free above the reserve.
+    pub fn check_space(&self, needed: u64) -> Result<(), ImageError> {
+        let stat = rustix::fs::fstatvfs(&self.file).map_err(|e| ImageError::Spool(e.into()))?;
+        let free = (stat.f_bavail * stat.f_frsize).saturating_sub(self.reserve);
+        if free < needed { Err(ImageError::SpoolFull { needed, free }) } else { Ok(()) }
+    }
+
+    /// Bytes written so far: where the next one goes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends bytes.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        if self.pending.len() + bytes.len() > BUFFER {
+            self.flush()?;
+        }
+        if bytes.len() >= BUFFER {
+            self.file.write_all(bytes).map_err(full_or_broken)?;
+        } else {
+            self.pending.extend_from_slice(bytes);
+        }
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Hands what is buffered to the file; needed before [`Spool::read`].
+    pub fn flush(&mut self) -> Result<(), ImageError> {
+        self.file.write_all(&self.pending).map_err(full_or_broken)?;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Fills `buffer` from `offset`.
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ImageError> {
+        self.file.read_exact_at(buffer, offset).map_err(ImageError::Spool)
+    }
+
+    /// Hands an extent's bytes to `each`, piece by piece, through one buffer.
+    pub fn stream<E: From<ImageError>>(
+        &self,
+        extent: Extent,
+        buffer: &mut [u8],
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut offset, end) = (extent.offset, extent.offset + extent.len);
+        while offset < end {
+            let n = usize::try_from(end - offset).map_or(buffer.len(), |left| left.min(buffer.len()));
+            self.read(offset, &mut buffer[..n])?;
+            each(&buffer[..n])?;
+            offset += n as u64;
+        }
+        Ok(())
+    }
+}
+
+fn full_or_broken(error: std::io::Error) -> ImageError {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ImageError::SpoolFull { needed: 1, free: 0 },
+        _ => ImageError::Spool(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_appended_is_read_back_anywhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::create(directory.path(), 0, 0).unwrap();
+        let big = vec![7u8; BUFFER + 5];
+        spool.append(b"abc").unwrap();
+        spool.append(&big).unwrap();
+        spool.append(b"xyz").unwrap();
+        spool.flush().unwrap();
+        let mut out = Vec::new();
+        let extent = Extent { offset: 2, len: BUFFER as u64 + 8 };
+        spool
+            .stream(extent, &mut [0; 1000], |b| {
+                out.extend_from_slice(b);
+                Ok::<_, ImageError>(())
+            })
+            .unwrap();
+        assert_eq!(out, [&b"c"[..], &big, &b"xy"[..]].concat()[..extent.len as usize]);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "the spool has no name");
+    }
+
+    #[test]
+    fn too_little_space_is_refused_before_anything_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(matches!(Spool::create(directory.path(), u64::MAX / 2, 0), Err(ImageError::SpoolFull { .. })));
+    }
+}

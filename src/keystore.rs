@@ -1,0 +1,211 @@
+//! Who holds the private keys, and for what purpose.
+//!
+//! Keys live in a PKCS#11 token and never leave it. [`Keystore`] finds the configured ones, learns by trial what the token can
+//! do with each, and signs and unwraps with them through a bounded pool of sessions. What a key *may* be used for is not
+//! decided here: the service above knows its callers.
+//!
+//! Only `keystore/pkcs11` names the PKCS#11 library; raw RSA output never leaves it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use zeroize::Zeroizing;
+
+pub mod admin;
+mod config;
+mod error;
+mod latch;
+pub mod pin;
+mod pkcs11;
+mod scheme;
+pub mod softhsm;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use config::{KeyConfig, KeystoreConfig, TokenAccess, TokenSelector};
+pub use error::KeystoreError;
+pub use scheme::{Hash, OaepScheme, SignScheme};
+
+/// What a private key is for. A key has one purpose, given by the configuration, not by the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// The station's key on a train's route: used by the protocol only.
+    Train,
+    /// A key for everything else.
+    General,
+}
+
+/// How a scheme is carried out with a key on this token, found by a trial operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capability {
+    /// The token does all of it.
+    Native,
+    /// The token does raw RSA (`CKM_RSA_X_509`), the padding is undone in constant time in this process.
+    Raw,
+    /// It cannot be done, or the configuration does not allow how.
+    No,
+}
+
+impl Capability {
+    /// The name of the capability in the gRPC contract: `native`, `raw` or `no`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Capability::Native => "native",
+            Capability::Raw => "raw",
+            Capability::No => "no",
+        }
+    }
+}
+
+/// An RSA key pair whose private half is in the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyInfo {
+    /// `CKA_LABEL`, unique among the configured keys.
+    pub label: String,
+    /// `CKA_ID` of the private half.
+    pub id: Vec<u8>,
+    /// What the configuration says the key is for.
+    pub purpose: Purpose,
+    /// Size of the modulus in bits.
+    pub bits: u32,
+    /// SubjectPublicKeyInfo, DER.
+    pub spki_der: Vec<u8>,
+    /// `CKA_SENSITIVE`: the private value cannot be read in plain text.
+    pub sensitive: bool,
+    /// `CKA_EXTRACTABLE`: the private key can be taken out, wrapped.
+    pub extractable: bool,
+    /// `CKA_NEVER_EXTRACTABLE`: it could not be taken out at any time since it was made.
+    pub never_extractable: bool,
+    /// `CKA_LOCAL`: generated in this token, not imported.
+    pub generated_in_token: bool,
+    /// Scheme name (`RSA_OAEP_SHA512`, …) to how it is carried out; empty when the key has not been tried.
+    pub capabilities: BTreeMap<&'static str, Capability>,
+}
+
+/// Whether the token can be used now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Logged in, keys found.
+    Ready,
+    /// Away; coming back is tried in the background.
+    Down {
+        /// When it went.
+        since: Instant,
+        /// What was noticed, without secrets.
+        reason: &'static str,
+    },
+}
+
+/// How often keys of this keystore were used on the token since it was opened, trials at the start included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeyUses {
+    /// Signatures asked of the token (`C_SignInit`).
+    pub signatures: u64,
+    /// Decryptions asked of the token (`C_DecryptInit`).
+    pub decryptions: u64,
+}
+
+/// The configured keys of one token, and a pool of sessions to use them. Cheap to clone; the last clone to go joins the
+/// worker threads, closes the sessions and then finalises the module.
+#[derive(Clone)]
+pub struct Keystore {
+    pool: Arc<pkcs11::Pool>,
+}
+
+impl std::fmt::Debug for Keystore {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let labels: Vec<_> = self.keys().into_iter().map(|key| key.label).collect();
+        out.debug_struct("Keystore").field("keys", &labels).finish_non_exhaustive()
+    }
+}
+
+impl Keystore {
+    /// Loads the module, logs in, finds every configured key and tries what the token can do with it. Blocks (up to some
+    /// hundred milliseconds per key); call it before the runtime starts or on a blocking thread.
+    ///
+    /// # Errors
+    /// Those of the configuration ([`KeystoreError::TokenNotFound`], [`KeystoreError::KeyNotFound`],
+    /// [`KeystoreError::KeyAmbiguous`], …), of the PIN ([`KeystoreError::PinRejected`], [`KeystoreError::PinLatched`],
+    /// [`KeystoreError::PinAtRisk`]), and [`KeystoreError::Unavailable`] when the token is not there.
+    pub fn open(config: KeystoreConfig) -> Result<Keystore, KeystoreError> {
+        Ok(Keystore { pool: Arc::new(pkcs11::Pool::open(config)?) })
+    }
+
+    /// The usable keys, sorted by label. Makes no call to the token.
+    pub fn keys(&self) -> Vec<KeyInfo> {
+        self.pool.keys()
+    }
+
+    /// One key by its label. Makes no call to the token.
+    ///
+    /// # Errors
+    /// [`KeystoreError::KeyNotFound`] when no such key is configured, or it has gone from the token.
+    pub fn key(&self, label: &str) -> Result<KeyInfo, KeystoreError> {
+        self.pool.key(label)
+    }
+
+    /// Signs a digest: one signature on the token, verified with the public key (exact salt length for PSS) before it is
+    /// returned. PKCS#11 v2.40 §2.1.6 (v1.5) and §2.1.10 (PSS), the caller hashes. As long as the modulus.
+    ///
+    /// # Errors
+    /// [`KeystoreError::DigestLength`], [`KeystoreError::KeyNotFound`], [`KeystoreError::MechanismUnsupported`],
+    /// [`KeystoreError::Overloaded`], [`KeystoreError::DeadlineExceeded`] (the signature may have been made),
+    /// [`KeystoreError::Unavailable`], [`KeystoreError::SignatureInvalid`], [`KeystoreError::Fault`].
+    pub async fn sign(
+        &self,
+        label: &str,
+        scheme: SignScheme,
+        digest: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<Vec<u8>, KeystoreError> {
+        self.pool.sign(label, scheme, digest, deadline).await
+    }
+
+    /// Unwraps a symmetric key: one decryption on the token. PKCS#11 v2.40 §2.1.8 (OAEP), or §2.1.5 (raw RSA) and RFC 8017
+    /// §7.1.2 step 3 in this process.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the wrapped key is [`KeystoreError::UnwrapFailed`]; otherwise as [`Keystore::sign`].
+    pub async fn unwrap(
+        &self,
+        label: &str,
+        scheme: OaepScheme,
+        wrapped: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<Zeroizing<Vec<u8>>, KeystoreError> {
+        self.pool.unwrap(label, scheme, wrapped, deadline).await
+    }
+
+    /// The state as last noticed. Makes no call to the token.
+    pub fn health(&self) -> Health {
+        self.pool.health()
+    }
+
+    /// Asks the token: the session must be alive and one key be found. Uses no key. While the token is away each call also
+    /// hurries the attempt to get it back, so calling it every few seconds bounds the recovery time.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Unavailable`], [`KeystoreError::DeadlineExceeded`], or what the new login met.
+    pub async fn check(&self, deadline: Option<Instant>) -> Result<(), KeystoreError> {
+        self.pool.check(deadline).await
+    }
+
+    /// How often the keys were used on the token so far.
+    pub fn key_uses(&self) -> KeyUses {
+        self.pool.key_uses()
+    }
+
+    /// The token's serial number.
+    pub fn token_serial(&self) -> &str {
+        self.pool.token_serial()
+    }
+
+    /// Stops taking calls, joins the workers and closes the sessions. Blocks for the calls that run. The module is finalised
+    /// when the last clone is dropped; a process should not exit before this has returned (a token library may crash when
+    /// the process ends under a running call).
+    pub fn close(&self) {
+        self.pool.close();
+    }
+}

@@ -1,0 +1,27 @@
+//! The PKCS#11 side: the only place that names the `cryptoki` crate.
+//!
+//! `module` holds the library, `token` finds the token and logs in, `objects` reads keys, `mechanisms` runs one operation,
+//! `probe` learns what works, `keys` and `ring` remember it, `oaep` undoes padding, `pool` and `worker` use sessions from
+//! several threads, `keeper` gets a lost token back, `generate` and `listing` serve the administration.
+
+mod counters;
+mod fault;
+mod generate;
+mod keeper;
+mod keys;
+mod listing;
+mod mechanisms;
+mod module;
+mod oaep;
+mod objects;
+mod pool;
+mod probe;
+mod ring;
+#[cfg(test)]
+mod tests;
+mod token;
+mod worker;
+
+pub(super) use generate::{generate_key, init_token};
+pub(super) use listing::list_keys;
+pub(super) use pool::Pool;

@@ -1,0 +1,100 @@
+//! What a PKCS#11 return value means for us. The values' own texts are paragraphs of the specification: only names go out.
+
+use cryptoki::context::Function;
+use cryptoki::error::{Error, RvError};
+
+use crate::keystore::KeystoreError;
+
+/// What to do about a failed call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The session is gone or in an unknown state: a new one, find the key again, try once more.
+    Session,
+    /// The key's handle is stale: find it again, try once more.
+    Handle,
+    /// The login is gone: log in once, try once more.
+    Login,
+    /// The token or the module is gone: everything must be set up anew, in the background.
+    Device,
+    /// No session or memory left: shed load.
+    Exhausted,
+    /// About the PIN: latch, never try again.
+    Pin,
+    /// The token does not do this with this key.
+    Refused,
+    /// The input does not decrypt.
+    Padding,
+    /// Anything else.
+    Other,
+}
+
+pub(super) fn classify(error: &Error) -> Fault {
+    let Error::Pkcs11(value, function) = error else {
+        return match error {
+            Error::NullFunctionPointer | Error::NotSupported => Fault::Refused,
+            _ => Fault::Other,
+        };
+    };
+    match value {
+        RvError::SessionHandleInvalid | RvError::SessionClosed | RvError::OperationActive => Fault::Session,
+        RvError::KeyHandleInvalid | RvError::ObjectHandleInvalid => Fault::Handle,
+        RvError::UserNotLoggedIn => Fault::Login,
+        RvError::DeviceError
+        | RvError::DeviceRemoved
+        | RvError::TokenNotPresent
+        | RvError::TokenNotRecognized
+        | RvError::SlotIdInvalid
+        | RvError::CryptokiNotInitialized => Fault::Device,
+        RvError::SessionCount | RvError::DeviceMemory | RvError::HostMemory => Fault::Exhausted,
+        RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange | RvError::PinExpired | RvError::PinLocked => {
+            Fault::Pin
+        }
+        RvError::MechanismInvalid
+        | RvError::MechanismParamInvalid
+        | RvError::KeyFunctionNotPermitted
+        | RvError::KeyTypeInconsistent
+        | RvError::KeySizeRange
+        | RvError::FunctionNotSupported
+        | RvError::FunctionRejected
+        | RvError::ActionProhibited => Fault::Refused,
+        // SoftHSM answers so at C_DecryptInit for OAEP hashes it does not know.
+        RvError::ArgumentsBad if matches!(function, Function::DecryptInit | Function::SignInit) => Fault::Refused,
+        RvError::EncryptedDataInvalid
+        | RvError::EncryptedDataLenRange
+        | RvError::DataInvalid
+        | RvError::DataLenRange
+        | RvError::WrappedKeyInvalid
+        | RvError::WrappedKeyLenRange => Fault::Padding,
+        _ => Fault::Other,
+    }
+}
+
+/// Whether the session's number may by now belong to another session: it must then be forgotten, not closed.
+pub(super) fn handle_is_stale(error: &Error) -> bool {
+    matches!(error, Error::Pkcs11(RvError::SessionHandleInvalid | RvError::SessionClosed | RvError::CryptokiNotInitialized, _))
+}
+
+/// The error for the caller, when nothing more can be done about it here.
+pub(super) fn translate(error: &Error) -> KeystoreError {
+    match classify(error) {
+        Fault::Device => KeystoreError::Unavailable { reason: "the token does not answer" },
+        Fault::Exhausted => KeystoreError::SessionsExhausted,
+        Fault::Pin => KeystoreError::PinRejected,
+        _ => match error {
+            Error::Pkcs11(value, function) => {
+                KeystoreError::Fault { operation: format!("{function:?}"), code: format!("{value:?}") }
+            }
+            // The others are the wrapper's own and hold no data of the token; their names suffice.
+            _ => KeystoreError::Fault { operation: "the PKCS#11 wrapper".to_owned(), code: wrapper_error(error).to_owned() },
+        },
+    }
+}
+
+pub(super) fn wrapper_error(error: &Error) -> &'static str {
+    match error {
+        Error::LibraryLoading(_) => "it is not a loadable library",
+        Error::MissingSymbol(_) => "it is not a PKCS#11 module",
+        Error::NullFunctionPointer | Error::NotSupported => "it lacks a function",
+        _ => "it answered a malformed value",
+    }
+}

@@ -1,0 +1,191 @@
+//! The login, and getting a lost token back: what the worker threads share, and the thread that looks after it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use cryptoki::session::Session;
+
+use super::counters::Counters;
+use super::fault::{Fault, classify, handle_is_stale, translate};
+use super::module::lock;
+use super::ring::KeyRing;
+use super::token::{Token, is_logged_in};
+use super::worker::Seat;
+use crate::keystore::{Health, KeystoreError};
+
+/// Pauses between attempts to get the token back.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What all threads of a keystore share. Sessions stand before the token, so that they are closed before the module goes.
+pub(super) struct Shared {
+    /// One session per worker. Each worker holds its own while it works; the keeper takes them all to have the token to itself.
+    pub(super) seats: Vec<Mutex<Option<Seat>>>,
+    /// The session that holds the login while workers drop theirs.
+    pub(super) anchor: Mutex<Option<Session>>,
+    pub(super) keys: KeyRing,
+    pub(super) counters: Counters,
+    pub(super) health: Mutex<Health>,
+    pub(super) closing: AtomicBool,
+    /// Wakes the keeper.
+    pub(super) wake: Sender<()>,
+    pub(super) token: Token,
+}
+
+impl Shared {
+    /// Whether calls may go to the token.
+    pub(super) fn ready(&self) -> Result<(), KeystoreError> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(KeystoreError::Unavailable { reason: "the keystore is closing" });
+        }
+        match &*lock(&self.health) {
+            Health::Ready => Ok(()),
+            Health::Down { reason, .. } => Err(KeystoreError::Unavailable { reason }),
+        }
+    }
+
+    /// The token is gone: callers are told so from now on, and the keeper starts.
+    pub(super) fn lost(&self, reason: &'static str) {
+        let mut health = lock(&self.health);
+        if *health == Health::Ready {
+            tracing::error!(reason, "the token is lost; trying to get it back");
+            *health = Health::Down { since: Instant::now(), reason };
+        }
+        drop(health);
+        self.hurry();
+    }
+
+    /// Lets the keeper try now. A full channel means that it is about to.
+    pub(super) fn hurry(&self) {
+        let _ = self.wake.try_send(());
+    }
+
+    /// One login for all who find that it is gone.
+    pub(super) fn log_in_again(&self) -> Result<(), KeystoreError> {
+        let mut anchor = lock(&self.anchor);
+        if let Some(session) = &*anchor {
+            match is_logged_in(session) {
+                Ok(true) => return Ok(()),
+                Ok(false) => return self.token.login(session),
+                Err(error) => {
+                    let session = anchor.take();
+                    if handle_is_stale(&error) {
+                        std::mem::forget(session);
+                    }
+                }
+            }
+        }
+        self.log_in(&mut anchor)
+    }
+
+    pub(super) fn log_in(&self, anchor: &mut Option<Session>) -> Result<(), KeystoreError> {
+        let session = self.token.session().map_err(|error| translate(&error))?;
+        self.token.login(&session)?;
+        *anchor = Some(session);
+        Ok(())
+    }
+
+    /// A look at the token that uses no key: the session lives, the login holds, one of the keys is there.
+    pub(super) fn look(&self) -> Result<(), KeystoreError> {
+        if let Err(away) = self.ready() {
+            self.hurry();
+            return Err(away);
+        }
+        for _ in 0..2 {
+            // A look that hangs in the token must not make the next ones hang too.
+            let Ok(anchor) = self.anchor.try_lock() else {
+                return Err(KeystoreError::Unavailable { reason: "an earlier look at the token has not come back" });
+            };
+            let seen = match &*anchor {
+                Some(session) => self.any_key(session),
+                None => Ok(Sight::LoggedOut),
+            };
+            drop(anchor);
+            match seen {
+                Ok(Sight::Key) => return Ok(()),
+                Ok(Sight::Nothing) => {
+                    self.lost("the token shows none of the keys");
+                    return self.ready();
+                }
+                Ok(Sight::LoggedOut) => self.log_in_again()?,
+                Err(error) => match classify(&error) {
+                    Fault::Login | Fault::Session => self.log_in_again()?,
+                    Fault::Exhausted => return Err(translate(&error)),
+                    _ => {
+                        self.lost("the token does not answer");
+                        return self.ready();
+                    }
+                },
+            }
+        }
+        Err(KeystoreError::Unavailable { reason: "the login does not hold" })
+    }
+
+    fn any_key(&self, session: &Session) -> Result<Sight, cryptoki::error::Error> {
+        if !is_logged_in(session)? {
+            return Ok(Sight::LoggedOut);
+        }
+        for key in self.keys.present() {
+            if key.find(session)?.is_some() {
+                return Ok(Sight::Key);
+            }
+        }
+        // Nothing was ever asked for: then a session is all there is to see.
+        Ok(if self.keys.labels().next().is_none() { Sight::Key } else { Sight::Nothing })
+    }
+
+    /// The life of the keeper thread: ends when the keystore closes.
+    pub(super) fn keep(&self, woken: &Receiver<()>) {
+        while woken.recv().is_ok() && !self.closing.load(Ordering::Acquire) {
+            let mut pause = FIRST_PAUSE;
+            while self.ready().is_err() && !self.closing.load(Ordering::Acquire) {
+                std::thread::sleep(FIRST_PAUSE);
+                match self.revive() {
+                    Ok(()) => {
+                        tracing::info!("the token is back");
+                        *lock(&self.health) = Health::Ready;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the token is still away");
+                        let _ = woken.recv_timeout(pause);
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sets up everything anew, with no call running: finalising under a running call crashes token libraries, and a stale
+    /// session closed afterwards might close somebody's new one.
+    fn revive(&self) -> Result<(), KeystoreError> {
+        let mut seats: Vec<_> = self.seats.iter().map(lock).collect();
+        let mut anchor = lock(&self.anchor);
+        seats.iter_mut().for_each(|seat| drop(seat.take()));
+        drop(anchor.take());
+        self.token.find_again()?;
+        self.log_in(&mut anchor)?;
+        let session = anchor.as_ref().ok_or(KeystoreError::Unavailable { reason: "no session" })?;
+        let mut usable = self.keys.labels().next().is_none();
+        for key in self.keys.present() {
+            match key.find(session).map_err(|error| translate(&error))? {
+                Some(_) => usable = true,
+                None => self.keys.forget(&key),
+            }
+        }
+        // Keys that had gone, or were replaced while the token was away.
+        for label in self.keys.labels() {
+            if self.keys.known(label)?.is_none() {
+                usable |= self.keys.learn(label, &self.token, &self.counters).is_ok();
+            }
+        }
+        if usable { Ok(()) } else { Err(KeystoreError::Unavailable { reason: "the token shows none of the keys" }) }
+    }
+}
+
+enum Sight {
+    Key,
+    Nothing,
+    LoggedOut,
+}

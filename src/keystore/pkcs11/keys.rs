@@ -1,0 +1,96 @@
+//! A key as it was found and tried, and finding it again in a session.
+
+use std::collections::BTreeMap;
+
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+use openssl::bn::BigNum;
+
+use super::objects::{self, PrivateKey};
+use super::probe::{Findings, Way};
+use crate::keystore::{Capability, KeyInfo, KeystoreError, OaepScheme, Purpose, SignScheme};
+
+/// A key as it was found and tried.
+pub(super) struct Key {
+    pub(super) private: PrivateKey,
+    pub(super) purpose: Purpose,
+    pub(super) findings: Findings,
+}
+
+impl Key {
+    pub(super) fn label(&self) -> &str {
+        &self.private.label
+    }
+
+    pub(super) fn bits(&self) -> u32 {
+        self.private.public.bits()
+    }
+
+    pub(super) fn info(&self) -> KeyInfo {
+        let mut capabilities = BTreeMap::new();
+        for scheme in SignScheme::ALL {
+            let can = if self.findings.signs.contains(&scheme) { Capability::Native } else { Capability::No };
+            capabilities.insert(scheme.name(), can);
+        }
+        for scheme in OaepScheme::ALL {
+            capabilities.insert(scheme.name(), self.findings.way(scheme).capability());
+        }
+        self.private.info(self.purpose, capabilities)
+    }
+
+    /// The key's handle in this session. Handles die with logins and with the token: they are never kept longer than it.
+    pub(super) fn find(&self, session: &Session) -> Result<Option<ObjectHandle>, cryptoki::error::Error> {
+        let handles = objects::private_keys_by_id(session, &self.private.label, &self.private.id)?;
+        // Two keys with one label and one id cannot be told apart: as good as none.
+        Ok(if let [handle] = handles[..] { Some(handle) } else { None })
+    }
+}
+
+impl Key {
+    pub(super) fn unsupported(&self, scheme: &'static str) -> KeystoreError {
+        KeystoreError::MechanismUnsupported { label: self.label().to_owned(), scheme }
+    }
+
+    /// Whether the ciphertext is as long as the modulus, and smaller.
+    pub(super) fn could_have_wrapped(&self, wrapped: &[u8]) -> bool {
+        let smaller = || -> Result<bool, openssl::error::ErrorStack> {
+            Ok(BigNum::from_slice(wrapped)?.as_ref() < self.private.public.rsa()?.n())
+        };
+        wrapped.len() == self.private.public.size() && smaller().unwrap_or(false)
+    }
+
+    /// Says at the start what was found by trial, so that raw RSA is never used silently.
+    pub(super) fn report(&self) {
+        let ways = OaepScheme::ALL.map(|scheme| (scheme.name(), self.findings.way(scheme).capability()));
+        tracing::info!(key = self.label(), bits = self.bits(), signs = self.findings.signs.len(), unwraps = ?ways, "key tried");
+        let cannot =
+            !self.findings.signs.contains(&SignScheme::PssSha512MaxSalt) || self.findings.way(OaepScheme::Sha512) == Way::No;
+        if self.purpose == Purpose::Train && cannot {
+            tracing::warn!(key = self.label(), "the token cannot do with this train key what trains need");
+        }
+        if self.private.extractable {
+            tracing::warn!(key = self.label(), "the key can be taken out of the token");
+        }
+    }
+}
+
+impl PrivateKey {
+    pub(super) fn info(&self, purpose: Purpose, capabilities: BTreeMap<&'static str, Capability>) -> KeyInfo {
+        KeyInfo {
+            label: self.label.clone(),
+            id: self.id.clone(),
+            purpose,
+            bits: self.public.bits(),
+            spki_der: self.spki_der.clone(),
+            sensitive: self.sensitive,
+            extractable: self.extractable,
+            never_extractable: self.never_extractable,
+            generated_in_token: self.local,
+            capabilities,
+        }
+    }
+}
+
+pub(super) fn not_found(label: &str) -> KeystoreError {
+    KeystoreError::KeyNotFound { label: label.to_owned() }
+}

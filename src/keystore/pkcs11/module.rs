@@ -1,0 +1,129 @@
+//! One `C_Initialize` per module and process.
+//!
+//! Keystores and administration in one process share the module. It is finalised when its last user is gone; the library
+//! itself is never unloaded, since libraries that it shares with us (libcrypto) may keep pointers into it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+
+use super::fault::{translate, wrapper_error};
+use crate::keystore::KeystoreError;
+
+static MODULES: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
+
+struct Module {
+    context: Pkcs11,
+    state: Mutex<State>,
+    logins: Mutex<Logins>,
+}
+
+#[derive(Default)]
+struct State {
+    users: usize,
+    /// Whether the `C_Initialize` was ours: only then is the `C_Finalize`.
+    ours: bool,
+}
+
+/// Which (token serial, PIN mark) has been accepted in this process: a login is the process's, not the session's, and a token
+/// that says "already logged in" has not looked at the PIN.
+#[derive(Default)]
+pub(super) struct Logins(BTreeMap<String, [u8; 32]>);
+
+impl Logins {
+    pub(super) fn proves(&self, serial: &str, mark: &[u8; 32]) -> bool {
+        self.0.get(serial) == Some(mark)
+    }
+
+    pub(super) fn record(&mut self, serial: &str, mark: [u8; 32]) {
+        self.0.insert(serial.to_owned(), mark);
+    }
+}
+
+/// The use of an initialised module. The last use to be dropped finalises it; all sessions must be closed before.
+pub(super) struct ModuleUse(Arc<Module>);
+
+impl ModuleUse {
+    /// Loads the module, or joins those who use it already.
+    pub(super) fn acquire(path: &Path) -> Result<ModuleUse, KeystoreError> {
+        let unusable = |reason: String| KeystoreError::ModuleUnusable { module: path.to_owned(), reason };
+        // Two names of one library would initialise it twice.
+        let place = path.canonicalize().map_err(|error| unusable(error.kind().to_string()))?;
+        let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+        let module = match modules.get(&place) {
+            Some(module) => Arc::clone(module),
+            None => {
+                let context = Pkcs11::new(&place).map_err(|error| unusable(wrapper_error(&error).to_owned()))?;
+                let module = Arc::new(Module { context, state: Mutex::default(), logins: Mutex::default() });
+                modules.insert(place, Arc::clone(&module));
+                module
+            }
+        };
+        {
+            let mut state = lock(&module.state);
+            if state.users == 0 {
+                state.ours = module.initialise().map_err(|error| unusable(translate(&error).to_string()))?;
+            }
+            state.users += 1;
+        }
+        Ok(ModuleUse(module))
+    }
+
+    pub(super) fn context(&self) -> &Pkcs11 {
+        &self.0.context
+    }
+
+    /// The accepted logins; held while logging in, so that there is one login at a time.
+    pub(super) fn logins(&self) -> MutexGuard<'_, Logins> {
+        lock(&self.0.logins)
+    }
+
+    /// Finalises and initialises the module, which is what some (p11-kit's client) need to see a token again. Sessions of the
+    /// caller must be closed. With other users in the process nothing is finalised under them: it is only initialised if
+    /// it is not.
+    pub(super) fn reinitialise(&self) -> Result<(), Error> {
+        let mut state = lock(&self.0.state);
+        if state.users == 1 && state.ours {
+            // Not initialised, or the device is gone: the initialisation that follows tells.
+            let _ = self.0.context.clone().finalize();
+            lock(&self.0.logins).0.clear();
+        }
+        state.ours |= self.0.initialise()?;
+        Ok(())
+    }
+}
+
+impl Drop for ModuleUse {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.users -= 1;
+        if state.users == 0 {
+            lock(&self.0.logins).0.clear();
+            if state.ours
+                && let Err(error) = self.0.context.clone().finalize()
+            {
+                tracing::warn!(error = %translate(&error), "the PKCS#11 module could not be finalised");
+            }
+            state.ours = false;
+        }
+    }
+}
+
+impl Module {
+    /// Whether it was we who initialised it.
+    fn initialise(&self) -> Result<bool, Error> {
+        match self.context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+            Ok(()) => Ok(true),
+            Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A lock that a panic elsewhere does not take away: what these guard is valid after every statement.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,150 @@
+//! Key objects: finding them and reading what they are.
+
+use cryptoki::context::Function;
+use cryptoki::error::{Error, RvError};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use openssl::bn::BigNum;
+use openssl::error::ErrorStack;
+use openssl::pkey::{PKey, Public};
+use openssl::rsa::Rsa;
+
+use super::token::is_logged_in;
+
+/// What the token says about an RSA private key. The public half is read from the private object where it is given there,
+/// otherwise from the public object with the same id.
+#[derive(Debug, Clone)]
+pub(super) struct PrivateKey {
+    pub(super) label: String,
+    pub(super) id: Vec<u8>,
+    pub(super) public: PKey<Public>,
+    pub(super) spki_der: Vec<u8>,
+    pub(super) sensitive: bool,
+    pub(super) extractable: bool,
+    pub(super) never_extractable: bool,
+    pub(super) local: bool,
+}
+
+/// The private RSA keys of the token that fit `label` (all without one).
+pub(super) fn private_keys(session: &Session, label: Option<&str>) -> Result<Vec<ObjectHandle>, Error> {
+    let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::RSA), Attribute::Token(true)];
+    template.extend(label.map(|label| Attribute::Label(label.as_bytes().to_vec())));
+    found(session, &template)
+}
+
+/// The private keys with exactly this label and id: one, unless the token is odd.
+pub(super) fn private_keys_by_id(session: &Session, label: &str, id: &[u8]) -> Result<Vec<ObjectHandle>, Error> {
+    let template = [
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::KeyType(KeyType::RSA),
+        Attribute::Token(true),
+        Attribute::Label(label.as_bytes().to_vec()),
+        Attribute::Id(id.to_vec()),
+    ];
+    found(session, &template)
+}
+
+/// Private objects are not found but hidden when nobody is logged in: that is a lost login, not a missing key.
+fn found(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Error> {
+    let objects = session.find_objects(template)?;
+    if !objects.is_empty() {
+        return Ok(objects);
+    }
+    if !is_logged_in(session)? {
+        return Err(Error::Pkcs11(RvError::UserNotLoggedIn, Function::FindObjects));
+    }
+    // Another thread may have renewed the login between the search and the look: only now is nothing nothing.
+    session.find_objects(template)
+}
+
+/// Whether any private or public key carries the label.
+pub(super) fn label_is_taken(session: &Session, label: &str) -> Result<bool, Error> {
+    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+        let template = [Attribute::Class(class), Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec())];
+        if !session.find_objects(&template)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Reads a private key's description; `None` when its public half cannot be known.
+pub(super) fn describe(session: &Session, handle: ObjectHandle) -> Result<Option<PrivateKey>, Error> {
+    let mut key = PrivateKeyParts::default();
+    let wanted = [
+        AttributeType::Label,
+        AttributeType::Id,
+        AttributeType::Modulus,
+        AttributeType::PublicExponent,
+        AttributeType::Sensitive,
+        AttributeType::Extractable,
+        AttributeType::NeverExtractable,
+        AttributeType::Local,
+    ];
+    for attribute in session.get_attributes(handle, &wanted)? {
+        key.take(attribute);
+    }
+    if (key.modulus.is_empty() || key.exponent.is_empty()) && !key.id.is_empty() {
+        let template = [
+            Attribute::Class(ObjectClass::PUBLIC_KEY),
+            Attribute::KeyType(KeyType::RSA),
+            Attribute::Token(true),
+            Attribute::Id(key.id.clone()),
+        ];
+        if let [public] = session.find_objects(&template)?[..] {
+            for attribute in session.get_attributes(public, &[AttributeType::Modulus, AttributeType::PublicExponent])? {
+                key.take(attribute);
+            }
+        }
+    }
+    Ok(key.whole())
+}
+
+#[derive(Default)]
+struct PrivateKeyParts {
+    label: String,
+    id: Vec<u8>,
+    modulus: Vec<u8>,
+    exponent: Vec<u8>,
+    sensitive: bool,
+    extractable: bool,
+    never_extractable: bool,
+    local: bool,
+}
+
+impl PrivateKeyParts {
+    fn take(&mut self, attribute: Attribute) {
+        match attribute {
+            Attribute::Label(label) => self.label = String::from_utf8_lossy(&label).into_owned(),
+            Attribute::Id(id) => self.id = id,
+            Attribute::Modulus(modulus) => self.modulus = modulus,
+            Attribute::PublicExponent(exponent) => self.exponent = exponent,
+            Attribute::Sensitive(yes) => self.sensitive = yes,
+            Attribute::Extractable(yes) => self.extractable = yes,
+            Attribute::NeverExtractable(yes) => self.never_extractable = yes,
+            Attribute::Local(yes) => self.local = yes,
+            _ => {}
+        }
+    }
+
+    fn whole(self) -> Option<PrivateKey> {
+        if self.modulus.is_empty() || self.exponent.is_empty() {
+            return None;
+        }
+        let public = public_key(&self.modulus, &self.exponent).ok()?;
+        Some(PrivateKey {
+            spki_der: public.public_key_to_der().ok()?,
+            label: self.label,
+            id: self.id,
+            public,
+            sensitive: self.sensitive,
+            extractable: self.extractable,
+            never_extractable: self.never_extractable,
+            local: self.local,
+        })
+    }
+}
+
+fn public_key(modulus: &[u8], exponent: &[u8]) -> Result<PKey<Public>, ErrorStack> {
+    PKey::from_rsa(Rsa::from_public_components(BigNum::from_slice(modulus)?, BigNum::from_slice(exponent)?)?)
+}

@@ -1,0 +1,202 @@
+//! The pool: a bounded queue before the worker threads, and the callers' side of it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use crossbeam_channel::{Sender, TrySendError, bounded};
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
+
+use super::counters::Counters;
+use super::keeper::Shared;
+use super::keys::{Key, not_found};
+use super::module::lock;
+use super::probe::Way;
+use super::ring::KeyRing;
+use super::token::Token;
+use super::worker::{self, Answer, Job, Task};
+use crate::keystore::verify::signature_holds;
+use crate::keystore::{Health, KeyInfo, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, SignScheme};
+
+pub(in crate::keystore) struct Pool {
+    /// Closed by taking it out.
+    queue: Mutex<Option<Sender<Job>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Pool {
+    pub(in crate::keystore) fn open(config: KeystoreConfig) -> Result<Pool, KeystoreError> {
+        let access = config.access();
+        let sessions = config.sessions.max(1);
+        let keys = KeyRing::new(config.keys, config.allow_raw_unwrap)?;
+        let (wake, woken) = bounded(1);
+        let shared = Arc::new(Shared {
+            seats: (0..sessions).map(|_| Mutex::new(None)).collect(),
+            anchor: Mutex::new(None),
+            keys,
+            counters: Counters::default(),
+            health: Mutex::new(Health::Ready),
+            closing: AtomicBool::new(false),
+            wake,
+            token: Token::find(&access)?,
+        });
+        shared.log_in(&mut lock(&shared.anchor))?;
+        let labels: Vec<String> = shared.keys.labels().map(str::to_owned).collect();
+        for label in labels {
+            let key = shared.keys.learn(&label, &shared.token, &shared.counters)?;
+            key.report();
+        }
+
+        let (queue, jobs) = bounded(config.queue.max(1));
+        // From here on a failure must end the threads that run already: the pool's drop does.
+        let pool = Pool { queue: Mutex::new(Some(queue)), threads: Mutex::default(), shared: Arc::clone(&shared) };
+        for seat in 0..sessions {
+            let (shared, jobs) = (Arc::clone(&shared), jobs.clone());
+            pool.start(format!("hsm-{seat}"), move || worker::run(&shared, seat, &jobs))?;
+        }
+        pool.start("hsm-keeper".to_owned(), move || shared.keep(&woken))?;
+        Ok(pool)
+    }
+
+    fn start(&self, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), KeystoreError> {
+        let thread = Builder::new()
+            .name(name)
+            .spawn(body)
+            .map_err(|_| KeystoreError::Unavailable { reason: "no thread could be started" })?;
+        lock(&self.threads).push(thread);
+        Ok(())
+    }
+
+    pub(in crate::keystore) fn keys(&self) -> Vec<KeyInfo> {
+        self.shared.keys.present().iter().map(|key| key.info()).collect()
+    }
+
+    pub(in crate::keystore) fn key(&self, label: &str) -> Result<KeyInfo, KeystoreError> {
+        Ok(self.shared.keys.known(label)?.ok_or_else(|| not_found(label))?.info())
+    }
+
+    pub(in crate::keystore) async fn sign(
+        &self,
+        label: &str,
+        scheme: SignScheme,
+        digest: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<Vec<u8>, KeystoreError> {
+        let (expected, got) = (scheme.hash().len(), digest.len());
+        if expected != got {
+            return Err(KeystoreError::DigestLength { expected, got });
+        }
+        let key = self.find(label, deadline).await?;
+        if !key.findings.signs.contains(&scheme) {
+            return Err(key.unsupported(scheme.name()));
+        }
+        let task = Task::Sign { key: Arc::clone(&key), scheme, digest: digest.to_vec() };
+        let signature = self.call(task, deadline).await?;
+        // In the caller's task: the token's thread goes on. A public RSA operation takes some ten microseconds.
+        if !signature_holds(&key.private.public, scheme, digest, &signature) {
+            tracing::error!(key = label, "the token made a signature that does not verify");
+            return Err(KeystoreError::SignatureInvalid);
+        }
+        Ok(signature.to_vec())
+    }
+
+    pub(in crate::keystore) async fn unwrap(
+        &self,
+        label: &str,
+        scheme: OaepScheme,
+        wrapped: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<Zeroizing<Vec<u8>>, KeystoreError> {
+        let key = self.find(label, deadline).await?;
+        if key.findings.way(scheme) == Way::No {
+            return Err(key.unsupported(scheme.name()));
+        }
+        // Both are public facts about the ciphertext; tokens disagree about what to call them.
+        if !key.could_have_wrapped(wrapped) {
+            return Err(KeystoreError::UnwrapFailed);
+        }
+        self.call(Task::Unwrap { key, scheme, wrapped: wrapped.to_vec() }, deadline).await
+    }
+
+    /// The key, read anew from the token if it had gone.
+    async fn find(&self, label: &str, deadline: Option<Instant>) -> Result<Arc<Key>, KeystoreError> {
+        if let Some(key) = self.shared.keys.known(label)? {
+            return Ok(key);
+        }
+        self.call(Task::Learn { label: label.to_owned() }, deadline).await?;
+        self.shared.keys.known(label)?.ok_or_else(|| not_found(label))
+    }
+
+    pub(super) async fn call(&self, task: Task, deadline: Option<Instant>) -> Answer {
+        self.shared.ready()?;
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(KeystoreError::DeadlineExceeded);
+        }
+        let reply = self.enqueue(task, deadline)?;
+        let reply = match deadline {
+            // Leaving drops the receiver, which takes a waiting job out of the queue.
+            Some(deadline) => {
+                tokio::time::timeout_at(deadline.into(), reply).await.map_err(|_| KeystoreError::DeadlineExceeded)?
+            }
+            None => reply.await,
+        };
+        reply.unwrap_or(Err(KeystoreError::Unavailable { reason: "the keystore is closing" }))
+    }
+
+    fn enqueue(&self, task: Task, deadline: Option<Instant>) -> Result<oneshot::Receiver<Answer>, KeystoreError> {
+        let (answer, reply) = oneshot::channel();
+        let queue = lock(&self.queue);
+        let closing = KeystoreError::Unavailable { reason: "the keystore is closing" };
+        match queue.as_ref().ok_or_else(|| closing.clone())?.try_send(Job { task, deadline, answer }) {
+            Ok(()) => Ok(reply),
+            Err(TrySendError::Full(_)) => Err(KeystoreError::Overloaded),
+            Err(TrySendError::Disconnected(_)) => Err(closing),
+        }
+    }
+
+    pub(in crate::keystore) fn health(&self) -> Health {
+        lock(&self.shared.health).clone()
+    }
+
+    pub(in crate::keystore) async fn check(&self, deadline: Option<Instant>) -> Result<(), KeystoreError> {
+        let shared = Arc::clone(&self.shared);
+        let look = tokio::task::spawn_blocking(move || shared.look());
+        let seen = match deadline {
+            Some(deadline) => {
+                tokio::time::timeout_at(deadline.into(), look).await.map_err(|_| KeystoreError::DeadlineExceeded)?
+            }
+            None => look.await,
+        };
+        seen.unwrap_or(Err(KeystoreError::Unavailable { reason: "the look at the token was broken off" }))
+    }
+
+    pub(in crate::keystore) fn key_uses(&self) -> KeyUses {
+        self.shared.counters.uses()
+    }
+
+    pub(in crate::keystore) fn token_serial(&self) -> &str {
+        self.shared.token.serial()
+    }
+
+    pub(in crate::keystore) fn close(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+        drop(lock(&self.queue).take());
+        self.shared.hurry();
+        let threads: Vec<_> = std::mem::take(&mut *lock(&self.threads));
+        for thread in threads {
+            // A panic was answered where it happened.
+            let _ = thread.join();
+        }
+        self.shared.seats.iter().for_each(|seat| drop(lock(seat).take()));
+        drop(lock(&self.shared.anchor).take());
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,167 @@
+//! What a token really does with a key, found by doing it: mechanism lists promise what is then refused.
+//!
+//! Every signature of the trial is over one fixed digest and is verified with OpenSSL; every decryption opens what OpenSSL
+//! wrapped. A trial that the token refuses costs its session: some tokens leave it unusable.
+
+use cryptoki::error::{Error, RvError};
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+use openssl::sha::{sha256, sha384, sha512};
+
+use super::counters::Counters;
+use super::fault::{Fault, classify, translate};
+use super::mechanisms;
+use super::oaep;
+use super::objects::{self, PrivateKey};
+use super::token::Token;
+use crate::keystore::verify::{signature_holds, wrap};
+use crate::keystore::{Capability, Hash, KeystoreError, OaepScheme, SignScheme};
+
+/// Signed at every start with every key: a text that no protocol of ours signs.
+const TRIAL: &[u8] = b"stationmaster: a trial signature, which says nothing";
+const TRIAL_SECRET: &[u8] = b"stationmaster: a trial secret...";
+
+/// How a wrapped key is opened with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By the token. `refusal` is what this token answers when the padding is wrong, learnt by trial: tokens differ, and some
+    /// use a value that elsewhere means a fault.
+    Native {
+        refusal: Option<RvError>,
+    },
+    /// Raw RSA in the token, padding here.
+    Raw,
+    No,
+}
+
+impl Way {
+    pub(super) fn capability(self) -> Capability {
+        match self {
+            Way::Native { .. } => Capability::Native,
+            Way::Raw => Capability::Raw,
+            Way::No => Capability::No,
+        }
+    }
+}
+
+/// What works with one key.
+#[derive(Debug, Clone)]
+pub(super) struct Findings {
+    pub(super) signs: Vec<SignScheme>,
+    oaep_sha256: Way,
+    oaep_sha512: Way,
+}
+
+impl Findings {
+    pub(super) fn way(&self, scheme: OaepScheme) -> Way {
+        match scheme {
+            OaepScheme::Sha256 => self.oaep_sha256,
+            OaepScheme::Sha512 => self.oaep_sha512,
+        }
+    }
+}
+
+pub(super) fn try_out(token: &Token, key: &PrivateKey, allow_raw: bool, counters: &Counters) -> Result<Findings, KeystoreError> {
+    let trial = Trial { token, key, counters };
+    let mut signs = Vec::new();
+    for scheme in SignScheme::ALL {
+        if trial.signs(scheme)? {
+            signs.push(scheme);
+        }
+    }
+    Ok(Findings {
+        signs,
+        oaep_sha256: trial.way(OaepScheme::Sha256, allow_raw)?,
+        oaep_sha512: trial.way(OaepScheme::Sha512, allow_raw)?,
+    })
+}
+
+struct Trial<'a> {
+    token: &'a Token,
+    key: &'a PrivateKey,
+    counters: &'a Counters,
+}
+
+impl Trial<'_> {
+    fn signs(&self, scheme: SignScheme) -> Result<bool, KeystoreError> {
+        let digest = digest(scheme.hash());
+        let (session, handle) = self.start()?;
+        self.counters.signature();
+        let Some(outcome) = mechanisms::sign(&session, handle, self.key.public.bits(), scheme, &digest) else {
+            return Ok(false);
+        };
+        Ok(answer(outcome)?.is_ok_and(|signature| signature_holds(&self.key.public, scheme, &digest, &signature)))
+    }
+
+    fn way(&self, scheme: OaepScheme, allow_raw: bool) -> Result<Way, KeystoreError> {
+        // Too small a key for the scheme, and nothing to open.
+        let Ok(wrapped) = wrap(&self.key.public, scheme, TRIAL_SECRET) else {
+            return Ok(Way::No);
+        };
+        let (session, handle) = self.start()?;
+        self.counters.decryption();
+        let native = answer(mechanisms::decrypt_oaep(&session, handle, scheme, &wrapped))?;
+        if native.is_ok_and(|secret| secret[..] == *TRIAL_SECRET) {
+            return self.refusal(scheme).map(|refusal| Way::Native { refusal });
+        }
+        if !allow_raw {
+            return Ok(Way::No);
+        }
+        let (session, handle) = self.start()?;
+        self.counters.decryption();
+        let raw = answer(mechanisms::decrypt_raw(&session, handle, &wrapped))?;
+        let opened = raw.ok().and_then(|block| oaep::unpad(block, scheme).ok());
+        Ok(if opened.is_some_and(|secret| secret[..] == *TRIAL_SECRET) { Way::Raw } else { Way::No })
+    }
+
+    /// What the token answers to a wrapped key whose padding is wrong.
+    fn refusal(&self, scheme: OaepScheme) -> Result<Option<RvError>, KeystoreError> {
+        // 1 raised to any power is 1, which no OAEP encoding is: wrong for every key, without any randomness.
+        let mut wrapped = vec![0; self.key.public.size()];
+        if let Some(last) = wrapped.last_mut() {
+            *last = 1;
+        }
+        let (session, handle) = self.start()?;
+        self.counters.decryption();
+        match mechanisms::decrypt_oaep(&session, handle, scheme, &wrapped) {
+            Err(Error::Pkcs11(value, _)) => Ok(Some(value)),
+            _ => Ok(None),
+        }
+    }
+
+    fn start(&self) -> Result<(Session, ObjectHandle), KeystoreError> {
+        let begin = || -> Result<_, Error> {
+            let session = self.token.session()?;
+            let handles = objects::private_keys_by_id(&session, &self.key.label, &self.key.id)?;
+            Ok((session, handles))
+        };
+        let (session, handles) = begin().map_err(|error| translate(&error))?;
+        match handles[..] {
+            [handle] => Ok((session, handle)),
+            [] => Err(KeystoreError::KeyNotFound { label: self.key.label.clone() }),
+            _ => Err(KeystoreError::KeyAmbiguous { label: self.key.label.clone() }),
+        }
+    }
+}
+
+/// Tells "the token does not do this" from "the token is in trouble", which must not be taken for a finding.
+fn answer<T>(outcome: Result<T, Error>) -> Result<Result<T, ()>, KeystoreError> {
+    match outcome {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) => match classify(&error) {
+            Fault::Refused | Fault::Padding | Fault::Other => Ok(Err(())),
+            Fault::Session | Fault::Handle | Fault::Login => {
+                Err(KeystoreError::Unavailable { reason: "the session was lost while a key was tried" })
+            }
+            Fault::Device | Fault::Exhausted | Fault::Pin => Err(translate(&error)),
+        },
+    }
+}
+
+fn digest(hash: Hash) -> Vec<u8> {
+    match hash {
+        Hash::Sha256 => sha256(TRIAL).to_vec(),
+        Hash::Sha384 => sha384(TRIAL).to_vec(),
+        Hash::Sha512 => sha512(TRIAL).to_vec(),
+    }
+}

@@ -1,0 +1,65 @@
+//! A token that does OAEP with SHA-512 itself (NSS softokn): SoftHSM cannot show that the native way works.
+
+use std::ffi::CString;
+use std::ptr::NonNull;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::session::UserType;
+
+use crate::keystore::tests::support::*;
+use crate::keystore::verify::wrap;
+use crate::keystore::*;
+
+const SOFTOKN: &str = "/usr/lib/x86_64-linux-gnu/libsoftokn3.so";
+const TOKEN: &str = "NSS Certificate DB";
+
+/// Initialises softokn over a database in `dir` and sets the user PIN. Stays initialised: the keystore joins.
+fn softokn(dir: &std::path::Path) -> Pkcs11 {
+    let parameters =
+        CString::new(format!("configdir='sql:{}' certPrefix='' keyPrefix='' secmod='' flags=", dir.display())).unwrap();
+    let module = Pkcs11::new(SOFTOKN).unwrap();
+    let reserved = NonNull::new(parameters.as_ptr().cast_mut().cast()).unwrap();
+    // SAFETY: softokn takes its parameters as a C string here and copies what it keeps; the string outlives the call.
+    let arguments = unsafe { CInitializeArgs::new_with_reserved(CInitializeFlags::OS_LOCKING_OK, reserved) };
+    module.initialize(arguments).unwrap();
+    let slot = module.get_slots_with_token().unwrap()[1];
+    let session = module.open_rw_session(slot).unwrap();
+    session.login(UserType::So, Some(&secret(""))).unwrap();
+    session.init_pin(&secret(PIN)).unwrap();
+    session.logout().unwrap();
+    module
+}
+
+#[tokio::test]
+async fn native_oaep_is_preferred_and_its_refusals_are_recognised() {
+    if !std::path::Path::new(SOFTOKN).is_file() {
+        eprintln!("skipped: no NSS softokn (apt install libnss3)");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let module = softokn(dir.path());
+    let mut config = KeystoreConfig::new(SOFTOKN.into(), TokenSelector::label(TOKEN), secret(PIN));
+    config.allow_raw_unwrap = true;
+    config.keys = vec![KeyConfig { label: "general".to_owned(), purpose: Purpose::General }];
+    let made = admin::generate_key(&config.access(), "general", Purpose::General, 2048).unwrap();
+    assert!(made.info.sensitive && !made.info.extractable);
+    let keystore = Keystore::open(config).unwrap();
+    let key = keystore.key("general").unwrap();
+    assert_eq!(key.capabilities["RSA_OAEP_SHA512"], Capability::Native, "{key:?}");
+
+    for scheme in SignScheme::ALL {
+        sign_and_verify(&keystore, "general", scheme).await;
+    }
+    for scheme in OaepScheme::ALL {
+        wrap_and_unwrap(&keystore, "general", scheme).await;
+        let mut bad = wrap(&public(&keystore, "general"), scheme, &[7; 32]).unwrap();
+        bad[99] ^= 1;
+        for bad in [&bad[..], &[0; 256], &bad[1..]] {
+            let refused = keystore.unwrap("general", scheme, bad, None).await;
+            assert_eq!(refused.err(), Some(KeystoreError::UnwrapFailed));
+        }
+        wrap_and_unwrap(&keystore, "general", scheme).await;
+    }
+    drop(keystore);
+    module.finalize().unwrap();
+}

@@ -1,0 +1,131 @@
+//! The token: found by label and serial number, never by slot number, and the login to it.
+
+use std::sync::Mutex;
+
+use cryptoki::context::Pkcs11;
+use cryptoki::error::{Error, RvError};
+use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::slot::{Slot, TokenInfo};
+use secrecy::SecretString;
+
+use super::fault::{Fault, classify, translate};
+use super::module::{ModuleUse, lock};
+use crate::keystore::latch::{PinLatch, PinRisk, mark};
+use crate::keystore::{KeystoreError, TokenAccess, TokenSelector};
+
+pub(super) struct Token {
+    selector: TokenSelector,
+    serial: String,
+    pin: SecretString,
+    latch: PinLatch,
+    slot: Mutex<Slot>,
+    module: ModuleUse,
+}
+
+impl Token {
+    pub(super) fn find(access: &TokenAccess) -> Result<Token, KeystoreError> {
+        let module = ModuleUse::acquire(&access.module)?;
+        let (slot, info) = locate(module.context(), &access.token)?;
+        Ok(Token {
+            // From now on it is this token that is looked for, whatever else may carry its label later.
+            selector: TokenSelector { label: access.token.label.clone(), serial: Some(info.serial_number().to_owned()) },
+            serial: info.serial_number().to_owned(),
+            pin: access.pin.clone(),
+            latch: PinLatch::new(access.pin_latch.clone()),
+            slot: Mutex::new(slot),
+            module,
+        })
+    }
+
+    pub(super) fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    pub(super) fn session(&self) -> Result<Session, Error> {
+        let slot = *lock(&self.slot);
+        self.module.context().open_ro_session(slot)
+    }
+
+    pub(super) fn writable_session(&self) -> Result<Session, Error> {
+        let slot = *lock(&self.slot);
+        self.module.context().open_rw_session(slot)
+    }
+
+    /// Sets the module up anew and finds the token in it again. The caller has closed its sessions.
+    pub(super) fn find_again(&self) -> Result<(), KeystoreError> {
+        self.module.reinitialise().map_err(|error| translate(&error))?;
+        let (slot, _) = locate(self.module.context(), &self.selector)?;
+        *lock(&self.slot) = slot;
+        Ok(())
+    }
+
+    /// Logs the process in, if it is not. The session given holds the login: it ends with the process's last session.
+    pub(super) fn login(&self, session: &Session) -> Result<(), KeystoreError> {
+        let mut logins = self.module.logins();
+        let mark = mark(&self.serial, &self.pin);
+        if is_logged_in(session).map_err(|error| translate(&error))? {
+            return if logins.proves(&self.serial, &mark) { Ok(()) } else { Err(KeystoreError::LoggedInElsewhere) };
+        }
+        let slot = *lock(&self.slot);
+        let info = self.module.context().get_token_info(slot).map_err(|error| translate(&error))?;
+        if !info.user_pin_initialized() {
+            return Err(KeystoreError::PinNotSet);
+        }
+        let risk = PinRisk {
+            count_low: info.user_pin_count_low(),
+            final_try: info.user_pin_final_try(),
+            locked: info.user_pin_locked(),
+        };
+        let attempt = self.latch.permit(&self.serial, &self.pin, risk)?;
+        match session.login(UserType::User, Some(&self.pin)) {
+            Ok(()) => {
+                attempt.accepted();
+                logins.record(&self.serial, mark);
+                Ok(())
+            }
+            // Between the look and the call somebody else was faster; the lock says it was not one of us.
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) if logins.proves(&self.serial, &mark) => Ok(()),
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn | RvError::UserAnotherAlreadyLoggedIn, _)) => {
+                Err(KeystoreError::LoggedInElsewhere)
+            }
+            Err(Error::Pkcs11(RvError::UserPinNotInitialized, _)) => Err(KeystoreError::PinNotSet),
+            Err(error) if classify(&error) == Fault::Pin => {
+                attempt.rejected();
+                Err(KeystoreError::PinRejected)
+            }
+            Err(error) => Err(translate(&error)),
+        }
+    }
+}
+
+/// Whether the process is logged in as user, as this session sees it.
+pub(super) fn is_logged_in(session: &Session) -> Result<bool, Error> {
+    let state = session.get_session_info()?.session_state();
+    Ok(matches!(state, SessionState::RoUser | SessionState::RwUser))
+}
+
+/// All tokens that can be read; a token whose own description is malformed is passed over.
+pub(super) fn tokens(context: &Pkcs11) -> Result<Vec<(Slot, TokenInfo)>, KeystoreError> {
+    let slots = context.get_slots_with_token().map_err(|error| translate(&error))?;
+    Ok(slots.into_iter().filter_map(|slot| Some((slot, context.get_token_info(slot).ok()?))).collect())
+}
+
+fn locate(context: &Pkcs11, selector: &TokenSelector) -> Result<(Slot, TokenInfo), KeystoreError> {
+    let all = tokens(context)?;
+    let (mut fitting, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, info)| {
+        info.token_initialized()
+            && info.label() == selector.label
+            && selector.serial.as_deref().is_none_or(|serial| info.serial_number() == serial)
+    });
+    match (fitting.pop(), fitting.is_empty()) {
+        (Some(token), true) => Ok(token),
+        (Some(token), false) => Err(KeystoreError::TokenAmbiguous {
+            label: selector.label.clone(),
+            serials: fitting.iter().chain([&token]).map(|(_, info)| info.serial_number().to_owned()).collect(),
+        }),
+        (None, _) => Err(KeystoreError::TokenNotFound {
+            label: selector.label.clone(),
+            seen: others.iter().filter(|(_, info)| info.token_initialized()).map(|(_, info)| info.label().to_owned()).collect(),
+        }),
+    }
+}

@@ -1,0 +1,127 @@
+//! The schemes of the contract, by name and by their numbers.
+
+/// A hash function of a scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hash {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Hash {
+    /// Length of a digest in bytes.
+    pub fn len(self) -> usize {
+        match self {
+            Hash::Sha256 => 32,
+            Hash::Sha384 => 48,
+            Hash::Sha512 => 64,
+        }
+    }
+
+    /// Never: every digest has bytes.
+    pub fn is_empty(self) -> bool {
+        false
+    }
+}
+
+/// A signature over a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignScheme {
+    /// RSASSA-PSS, MGF1 over the same hash, salt as long as the digest.
+    Pss(Hash),
+    /// RSASSA-PKCS1-v1_5 with the hash's DigestInfo.
+    Pkcs1(Hash),
+    /// RSASSA-PSS, SHA-512, MGF1-SHA-512, the longest salt that fits the key: what trains are signed with.
+    PssSha512MaxSalt,
+}
+
+impl SignScheme {
+    /// All of them, in the order of the contract.
+    pub const ALL: [SignScheme; 7] = [
+        SignScheme::Pss(Hash::Sha256),
+        SignScheme::Pss(Hash::Sha384),
+        SignScheme::Pss(Hash::Sha512),
+        SignScheme::Pkcs1(Hash::Sha256),
+        SignScheme::Pkcs1(Hash::Sha384),
+        SignScheme::Pkcs1(Hash::Sha512),
+        SignScheme::PssSha512MaxSalt,
+    ];
+
+    /// The name in the contract.
+    pub fn name(self) -> &'static str {
+        match self {
+            SignScheme::Pss(Hash::Sha256) => "RSA_PSS_SHA256",
+            SignScheme::Pss(Hash::Sha384) => "RSA_PSS_SHA384",
+            SignScheme::Pss(Hash::Sha512) => "RSA_PSS_SHA512",
+            SignScheme::Pkcs1(Hash::Sha256) => "RSA_PKCS1_SHA256",
+            SignScheme::Pkcs1(Hash::Sha384) => "RSA_PKCS1_SHA384",
+            SignScheme::Pkcs1(Hash::Sha512) => "RSA_PKCS1_SHA512",
+            SignScheme::PssSha512MaxSalt => "RSA_PSS_SHA512_MAX_SALT",
+        }
+    }
+
+    /// The hash whose digest is signed.
+    pub fn hash(self) -> Hash {
+        match self {
+            SignScheme::Pss(hash) | SignScheme::Pkcs1(hash) => hash,
+            SignScheme::PssSha512MaxSalt => Hash::Sha512,
+        }
+    }
+
+    /// The PSS salt's length for a modulus of `bits`: `None` for PKCS#1 v1.5 or when the key is too small.
+    pub fn salt_len(self, bits: u32) -> Option<usize> {
+        // RFC 8017 §9.1.1: emLen = ceil((modBits - 1) / 8), and emLen >= hLen + sLen + 2.
+        let room = (bits.saturating_sub(1).div_ceil(8) as usize).checked_sub(self.hash().len() + 2)?;
+        match self {
+            SignScheme::Pss(hash) => (hash.len() <= room).then_some(hash.len()),
+            SignScheme::Pkcs1(_) => None,
+            SignScheme::PssSha512MaxSalt => Some(room),
+        }
+    }
+}
+
+/// How a symmetric key is wrapped: RSAES-OAEP with an empty label, MGF1 over the same hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OaepScheme {
+    /// With SHA-256.
+    Sha256,
+    /// With SHA-512: what trains are wrapped with.
+    Sha512,
+}
+
+impl OaepScheme {
+    /// Both of them.
+    pub const ALL: [OaepScheme; 2] = [OaepScheme::Sha256, OaepScheme::Sha512];
+
+    /// The name in the contract.
+    pub fn name(self) -> &'static str {
+        match self {
+            OaepScheme::Sha256 => "RSA_OAEP_SHA256",
+            OaepScheme::Sha512 => "RSA_OAEP_SHA512",
+        }
+    }
+
+    /// The hash of the label and of the mask.
+    pub fn hash(self) -> Hash {
+        match self {
+            OaepScheme::Sha256 => Hash::Sha256,
+            OaepScheme::Sha512 => Hash::Sha512,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_salt_is_the_one_trains_use() {
+        let salt = |bits| SignScheme::PssSha512MaxSalt.salt_len(bits);
+        assert_eq!((salt(2048), salt(3072), salt(4096)), (Some(190), Some(318), Some(446)));
+        assert_eq!(SignScheme::Pss(Hash::Sha512).salt_len(1024), None);
+        assert_eq!(SignScheme::Pkcs1(Hash::Sha256).salt_len(2048), None);
+    }
+}

@@ -1,0 +1,53 @@
+//! A wrong PIN is tried once, in this process and the next.
+
+use super::support::*;
+use crate::keystore::*;
+
+fn refusal(config: &KeystoreConfig) -> Option<KeystoreError> {
+    Keystore::open(config.clone()).err()
+}
+
+#[test]
+fn a_wrong_pin_is_tried_once_and_a_corrected_one_clears_it() {
+    let station = Station::with_keys();
+    let latch = station.dir.path().join("latch");
+    let good = KeystoreConfig { pin_latch: Some(latch.clone()), ..station.config(&["train"]) };
+    let wrong = KeystoreConfig { pin: secret("wrong-pin"), ..good.clone() };
+    assert_eq!(refusal(&wrong), Some(KeystoreError::PinRejected));
+    assert_eq!(refusal(&wrong), Some(KeystoreError::PinLatched));
+    latch::forget_this_process(&station.serial);
+    assert_eq!(refusal(&wrong), Some(KeystoreError::PinLatched), "the file outlives the process");
+    assert!(latch.exists());
+    assert_eq!(refusal(&good), None);
+    assert!(!latch.exists());
+}
+
+#[test]
+fn without_a_latch_file_a_low_count_stops_the_login() {
+    let station = Station::with_keys();
+    let good = station.config(&["train"]);
+    let wrong = KeystoreConfig { pin: secret("wrong-pin"), ..good.clone() };
+    assert_eq!(refusal(&wrong), Some(KeystoreError::PinRejected));
+    assert_eq!(refusal(&wrong), Some(KeystoreError::PinLatched));
+    let low = refusal(&good).unwrap();
+    assert_eq!(low, KeystoreError::PinAtRisk { state: "count low" });
+    assert!(low.hint().unwrap().contains("pkcs11-tool --login"));
+}
+
+#[test]
+fn a_login_of_ours_does_not_vouch_for_another_pin() {
+    let station = Station::with_keys();
+    let keystore = station.open();
+    let wrong = KeystoreConfig { pin: secret("wrong-pin"), ..station.config(&["train"]) };
+    assert_eq!(refusal(&wrong), Some(KeystoreError::LoggedInElsewhere));
+    assert_eq!(refusal(&station.config(&["train"])), None);
+    assert_eq!(keystore.token_serial(), station.serial);
+}
+
+#[test]
+fn a_pin_is_in_no_message() {
+    let station = Station::with_keys();
+    let wrong = KeystoreConfig { pin: secret("wrong-pin"), ..station.config(&["train"]) };
+    let error = refusal(&wrong).unwrap();
+    assert!(!format!("{error} {error:?} {wrong:?}").contains("wrong-pin"));
+}

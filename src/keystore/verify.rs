@@ -1,0 +1,58 @@
+//! Our own signatures are checked before anyone sees them: a token that miscomputes (a glitch, a wrong key behind the handle)
+//! must not leak a faulty signature, from which an RSA key can be factored.
+
+use openssl::error::ErrorStack;
+use openssl::md::{Md, MdRef};
+use openssl::pkey::{PKey, Public};
+use openssl::pkey_ctx::PkeyCtx;
+use openssl::rsa::Padding;
+use openssl::sign::RsaPssSaltlen;
+
+use super::scheme::{Hash, OaepScheme, SignScheme};
+
+/// Whether `signature` is one by `key` over `digest`. PSS salts must have exactly the scheme's length.
+pub(super) fn signature_holds(key: &PKey<Public>, scheme: SignScheme, digest: &[u8], signature: &[u8]) -> bool {
+    check(key, scheme, digest, signature).unwrap_or(false)
+}
+
+fn check(key: &PKey<Public>, scheme: SignScheme, digest: &[u8], signature: &[u8]) -> Result<bool, ErrorStack> {
+    let mut context = PkeyCtx::new(key)?;
+    context.verify_init()?;
+    match scheme {
+        SignScheme::Pkcs1(_) => context.set_rsa_padding(Padding::PKCS1)?,
+        SignScheme::Pss(_) | SignScheme::PssSha512MaxSalt => {
+            let Some(salt) = scheme.salt_len(key.bits()) else {
+                return Ok(false);
+            };
+            let Ok(salt) = i32::try_from(salt) else {
+                return Ok(false);
+            };
+            context.set_rsa_padding(Padding::PKCS1_PSS)?;
+            context.set_rsa_pss_saltlen(RsaPssSaltlen::custom(salt))?;
+            context.set_rsa_mgf1_md(md(scheme.hash()))?;
+        }
+    }
+    context.set_signature_md(md(scheme.hash()))?;
+    // A signature that does not fit leaves reasons on OpenSSL's error queue; the error, taken here, empties it.
+    context.verify(digest, signature)
+}
+
+/// Wraps `secret` for `key`, as a train's sender does: the trial at the start needs something to open.
+pub(super) fn wrap(key: &PKey<Public>, scheme: OaepScheme, secret: &[u8]) -> Result<Vec<u8>, ErrorStack> {
+    let mut context = PkeyCtx::new(key)?;
+    context.encrypt_init()?;
+    context.set_rsa_padding(Padding::PKCS1_OAEP)?;
+    context.set_rsa_oaep_md(md(scheme.hash()))?;
+    context.set_rsa_mgf1_md(md(scheme.hash()))?;
+    let mut wrapped = Vec::new();
+    context.encrypt_to_vec(secret, &mut wrapped)?;
+    Ok(wrapped)
+}
+
+fn md(hash: Hash) -> &'static MdRef {
+    match hash {
+        Hash::Sha256 => Md::sha256(),
+        Hash::Sha384 => Md::sha384(),
+        Hash::Sha512 => Md::sha512(),
+    }
+}

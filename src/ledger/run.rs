@@ -1,0 +1,156 @@
+//! A run as the ledger keeps it.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a run is. The `-ing` states are intents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// A pre-run is under way or was cut off.
+    Opening,
+    /// The train is open; a post-run or an abort may follow.
+    Prepared,
+    /// A post-run is under way or was cut off.
+    Closing,
+    /// The train is sealed for the next stop. Final.
+    Completed,
+    /// An abort is under way or was cut off.
+    Aborting,
+    /// Ended without results; the stop is free. Final.
+    Aborted,
+    /// The pre-run failed and was rolled back; the stop is free. Final.
+    Failed,
+}
+
+impl RunState {
+    /// The state's name, as the ledger and error metadata write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Prepared => "prepared",
+            Self::Closing => "closing",
+            Self::Completed => "completed",
+            Self::Aborting => "aborting",
+            Self::Aborted => "aborted",
+            Self::Failed => "failed",
+        }
+    }
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        [Self::Opening, Self::Prepared, Self::Closing, Self::Completed, Self::Aborting, Self::Aborted, Self::Failed]
+            .into_iter()
+            .find(|state| state.as_str() == name)
+    }
+}
+
+/// What is known when a run begins.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// UUID, version 7.
+    pub id: String,
+    /// This station's id.
+    pub station: String,
+    /// The train's `@id`.
+    pub train_id: String,
+    /// The train session, raw.
+    pub session_id: Vec<u8>,
+    /// This station's index in the route.
+    pub stop_index: u32,
+    /// The client's key, or the derived one.
+    pub idempotency_key: String,
+    /// The reference that is written, `repository:tag`.
+    pub image: String,
+    /// Id of the sealed image that arrived.
+    pub source_image: String,
+    /// Id of the train's base.
+    pub base_image: String,
+    /// Label of the station key that the route names.
+    pub key_label: String,
+    /// `train_config.json` as it arrived.
+    pub config: Vec<u8>,
+}
+
+/// An immutable file as pre-run saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileDigest {
+    /// Path below `pht_train`.
+    pub path: String,
+    /// SHA-256 of its plaintext, hex.
+    pub sha256: String,
+}
+
+/// A pre-run's outcome, kept to be answered again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreRunRecord {
+    /// Id of the opened image.
+    pub image_id: String,
+    /// Whether the train has a query. Its bytes are in the opened image only: no plaintext lies on a disk of ours.
+    pub has_query: bool,
+    /// Immutable files dropped because `file_list` does not name them.
+    pub dropped_files: Vec<String>,
+    /// Verified digest of the immutable files, hex.
+    pub immutable_digest: String,
+    /// Verified digest of the results found, hex; `None` at the first stop.
+    pub results_digest: Option<String>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// A post-run's outcome, kept to be answered again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostRunRecord {
+    /// The reference that was written.
+    pub image: String,
+    /// Id of the sealed image.
+    pub image_id: String,
+    /// Digest of the results as signed, hex.
+    pub results_digest: String,
+    /// Result files sealed.
+    pub result_files: u64,
+    /// Files that were not taken along.
+    pub dropped_files: Vec<String>,
+    /// What still holds a plaintext image.
+    pub plaintext_held_by: Vec<String>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// UUID, version 7.
+    pub id: String,
+    /// Where it is.
+    pub state: RunState,
+    /// This station's id.
+    pub station: String,
+    /// The train's `@id`.
+    pub train_id: String,
+    /// The train session, raw.
+    pub session_id: Vec<u8>,
+    /// This station's index in the route.
+    pub stop_index: u32,
+    /// The client's key, or the derived one.
+    pub idempotency_key: String,
+    /// The reference that pre-run wrote.
+    pub image: String,
+    /// Id of the sealed image that arrived.
+    pub source_image: String,
+    /// Id of the train's base.
+    pub base_image: String,
+    /// Id of the opened image, announced before it can exist.
+    pub opened_image: Option<String>,
+    /// Id of the image whose results are being or were sealed.
+    pub closing_image: Option<String>,
+    /// Id of the sealed image, announced before it can exist.
+    pub sealed_image: Option<String>,
+    /// Label of the station key.
+    pub key_label: String,
+    /// `train_config.json` as it arrived.
+    pub config: Vec<u8>,
+    /// The immutable files as pre-run saw them, the query among them.
+    pub immutable_files: Vec<FileDigest>,
+    /// Pre-run's outcome.
+    pub pre_run: Option<PreRunRecord>,
+    /// Post-run's outcome.
+    pub post_run: Option<PostRunRecord>,
+}

@@ -1,0 +1,22 @@
+//! stationmaster opens, checks, closes and signs Personal Health Train images with private keys that stay inside an HSM.
+//!
+//! The map of the house is `ARCHITECTURE.md`. Imports point down only:
+//!
+//! ```text
+//! cli, demo, main → dev → server → service → protocol → (keystore | image | ledger) → train → nothing of ours
+//! ```
+//!
+//! `config` is read by `cli`, `dev` and `server`; what lies below gets plain values.
+
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod dev;
+pub mod image;
+pub mod keystore;
+pub mod ledger;
+pub mod pb;
+pub mod protocol;
+pub mod server;
+pub mod service;
+pub mod train;

@@ -1,0 +1,8 @@
+//! The generated protobuf types of `stationmaster.v1`, for the service and its client.
+
+#![allow(clippy::large_enum_variant)]
+
+tonic::include_proto!("stationmaster.v1");
+
+/// The compiled descriptors of all services, for reflection and for tests that walk them.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,35 @@
+//! Abort: end a run without results.
+
+use super::{StepError, pre_run::run_state, recover, station::Station};
+use crate::ledger::RunState;
+
+/// An aborted run.
+pub struct AbortAnswer {
+    /// The run.
+    pub run_id: String,
+    /// The name that stands for the sealed image again.
+    pub image: String,
+    /// What still holds a plaintext image.
+    pub plaintext_held_by: Vec<String>,
+}
+
+/// Ends a prepared run; see the proto's `AbortRun` for the promise.
+pub fn abort_run(station: &Station, run_id: &str) -> Result<AbortAnswer, StepError> {
+    let run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
+    let _claim = station.claim(&run.session_id, run.stop_index)?;
+    let mut run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
+    if matches!(run.state, RunState::Opening | RunState::Closing) {
+        // We hold the claim, so nobody works on it: it was cut off.
+        recover::recover_run(station, &run)?;
+        run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
+    }
+    match run.state {
+        RunState::Prepared => station.ledger.advance(run_id, RunState::Prepared, RunState::Aborting, None)?,
+        RunState::Aborting => {}
+        RunState::Aborted => return Ok(AbortAnswer { run_id: run.id, image: run.image, plaintext_held_by: Vec::new() }),
+        _ => return Err(run_state(run)),
+    }
+    super::crash::point("abort/intent");
+    let plaintext_held_by = recover::finish_abort(station, &run)?;
+    Ok(AbortAnswer { run_id: run.id, image: run.image, plaintext_held_by })
+}

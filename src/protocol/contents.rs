@@ -1,0 +1,169 @@
+//! A train's content as it was read: ciphertext in the spool, found by name.
+
+use super::StepError;
+use crate::{
+    image::{
+        layer::{LayerPlan, Meta},
+        opt::Area,
+        spool::{Extent, Spool},
+    },
+    train::{
+        envelope::{EnvelopeKey, Opener, opened_len},
+        names::FilePath,
+    },
+};
+
+/// Most skipped names that are kept for the answer.
+const NAMES_KEPT: usize = 1000;
+/// Bytes handled at a time.
+const BUFFER: usize = 256 * 1024;
+
+/// A sealed file in the spool.
+#[derive(Debug)]
+pub(super) struct StoredFile {
+    pub path: FilePath,
+    pub meta: Meta,
+    pub extent: Extent,
+}
+
+/// One of the two directories.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    /// The directory itself; `None` when the image has none.
+    pub root: Option<Meta>,
+    /// Directories below it, parents first.
+    pub directories: Vec<(FilePath, Meta)>,
+    /// Files in the engine's order.
+    pub files: Vec<StoredFile>,
+}
+
+impl Tree {
+    /// A file by its path.
+    pub fn file(&self, path: &FilePath) -> Option<&StoredFile> {
+        // The reader let names through in rising order only.
+        self.files.binary_search_by(|file| file.path.cmp(path)).ok().map(|i| &self.files[i])
+    }
+}
+
+/// All of a train's content.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub spool: Spool,
+    pub train: Tree,
+    pub results: Tree,
+    /// Other entries of `/opt`, by path below it.
+    pub others: Vec<String>,
+}
+
+impl Contents {
+    pub fn new(spool: Spool) -> Self {
+        Self { spool, train: Tree::default(), results: Tree::default(), others: Vec::new() }
+    }
+
+    pub fn tree_mut(&mut self, area: Area) -> &mut Tree {
+        match area {
+            Area::Train => &mut self.train,
+            Area::Results => &mut self.results,
+        }
+    }
+
+    pub fn directory(&mut self, area: Area, path: Option<FilePath>, meta: Meta) {
+        let tree = self.tree_mut(area);
+        match path {
+            None => tree.root = Some(meta),
+            Some(path) => tree.directories.push((path, meta)),
+        }
+    }
+
+    /// Notes an entry that is neither content nor one of the protocol's own two files.
+    pub fn other(&mut self, path: &str) {
+        if !matches!(path, "train_config.json" | "user_sym_key.key") && self.others.len() < NAMES_KEPT {
+            self.others.push(path.to_owned());
+        }
+    }
+
+    /// Both directories must be there.
+    pub fn complete(&self) -> Result<(), StepError> {
+        if self.train.root.is_none() || self.results.root.is_none() {
+            return Err(crate::image::ImageError::Policy { rule: "both-directories-present", detail: String::new() }.into());
+        }
+        Ok(())
+    }
+
+    /// Opens a file and hands its plaintext on, piece by piece. What was handed on before an error must not be believed.
+    pub fn open_file(
+        &self,
+        key: &EnvelopeKey,
+        extent: Extent,
+        mut each: impl FnMut(&[u8]) -> Result<(), StepError>,
+    ) -> Result<(), StepError> {
+        let mut opener = Opener::new(key);
+        let mut buffer = vec![0; BUFFER.min(extent.len as usize)];
+        let mut plain = zeroize::Zeroizing::new(Vec::with_capacity(buffer.len() + 32));
+        self.spool.stream(extent, &mut buffer, |sealed| {
+            plain.clear();
+            opener.update(sealed, &mut plain).map_err(StepError::untrusted)?;
+            each(&plain)
+        })?;
+        plain.clear();
+        opener.finish(&mut plain).map_err(StepError::untrusted)?;
+        each(&plain)
+    }
+
+    /// The length of a sealed file's plaintext.
+    pub fn opened_len(&self, key: &EnvelopeKey, extent: Extent) -> Result<u64, StepError> {
+        let mut last = [0; 32];
+        let start =
+            extent.len.checked_sub(last.len() as u64).ok_or_else(|| StepError::untrusted("a sealed file is too short"))?;
+        self.spool.read(extent.offset + start, &mut last)?;
+        opened_len(extent.len, key, &last).map_err(StepError::untrusted)
+    }
+}
+
+/// Where a file of a new layer comes from.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// The spool's bytes as they are.
+    Sealed(Extent),
+    /// The spool's bytes, opened.
+    Opened(Extent),
+    /// These bytes.
+    Bytes(Vec<u8>),
+}
+
+impl Content {
+    /// Hands the content's bytes on.
+    pub fn write(
+        &self,
+        contents: &Contents,
+        key: &EnvelopeKey,
+        each: &mut dyn FnMut(&[u8]) -> Result<(), StepError>,
+    ) -> Result<(), StepError> {
+        match self {
+            Self::Bytes(bytes) => each(bytes),
+            Self::Sealed(extent) => contents.spool.stream(*extent, &mut vec![0; BUFFER.min(extent.len as usize)], each),
+            Self::Opened(extent) => contents.open_file(key, *extent, each),
+        }
+    }
+}
+
+/// Plans a directory that replaces what lower layers hold under its name: its own directories and `files`.
+pub(super) fn plan_tree<'a>(
+    plan: &mut LayerPlan<Content>,
+    area: Area,
+    tree: &Tree,
+    files: impl Iterator<Item = &'a StoredFile>,
+    meta: impl Fn(&StoredFile) -> Meta,
+    content: impl Fn(&StoredFile) -> Result<(u64, Content), StepError>,
+) -> Result<(), StepError> {
+    let root = tree.root.ok_or(StepError::Invariant("a tree without its directory"))?;
+    plan.directory(area.path(), root, true);
+    for (path, meta) in &tree.directories {
+        plan.directory(format!("{}/{}", area.path(), path.as_str()), *meta, false);
+    }
+    for file in files {
+        let (size, source) = content(file)?;
+        plan.file(format!("{}/{}", area.path(), file.path.as_str()), meta(file), size, source);
+    }
+    Ok(())
+}

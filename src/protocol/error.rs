@@ -1,0 +1,81 @@
+//! Why a step refused or failed.
+
+use thiserror::Error;
+
+use crate::{
+    image::ImageError,
+    keystore::KeystoreError,
+    ledger::{LedgerError, RunState},
+    train::{config::ConfigError, route::RouteError},
+};
+
+/// Why a step refused or failed. Display is for the service's own log.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// The image, the engine or the spool.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The ledger. The operator's fault.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The token.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// The image holds no train config.
+    #[error("the image holds no /opt/train_config.json")]
+    NotATrain,
+    /// The train config cannot be read. The train's fault.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The route does not let this station run the train now. The train's fault.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// The route's entry for this station names a key that this station does not hold.
+    #[error("the route's entry for this station names none of its train keys")]
+    ForeignRouteKey,
+    /// The train did not prove itself: wrapped key, padding, digest or signature. The detail is for the protected log only;
+    /// the caller learns nothing but this.
+    #[error("the train did not prove itself: {0}")]
+    Untrusted(String),
+    /// The train's `base` is not in the engine. A retry helps after a pull.
+    #[error("{0} is not in the engine")]
+    BaseMissing(String),
+    /// There is no such run.
+    #[error("there is no such run")]
+    RunNotFound,
+    /// The run is in a state that does not allow this.
+    #[error("run {id} is {}", state.as_str())]
+    RunState {
+        /// The run.
+        id: String,
+        /// Its state.
+        state: RunState,
+    },
+    /// The idempotency key was used with another image.
+    #[error("the idempotency key was used with another image")]
+    IdempotencyMismatch,
+    /// Another call is working on this train's stop. A retry helps.
+    #[error("another call is working on this train")]
+    Busy,
+    /// The reference was moved while the step worked. A retry helps.
+    #[error("the image's name was moved meanwhile")]
+    ImageChanged,
+    /// The caller's request makes no sense.
+    #[error("{0}")]
+    Request(&'static str),
+    /// A promise of our own code was broken.
+    #[error("an invariant was broken: {0}")]
+    Invariant(&'static str),
+}
+
+impl StepError {
+    /// Whether the caller went away: the step's effects are undone all the same.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Image(ImageError::Cancelled))
+    }
+
+    pub(super) fn untrusted(detail: impl std::fmt::Display) -> Self {
+        Self::Untrusted(detail.to_string())
+    }
+}

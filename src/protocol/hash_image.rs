@@ -1,0 +1,139 @@
+//! Hash: digests of an image and of the train in it.
+
+use super::{
+    StepError,
+    contents::Contents,
+    open::{ArrivedConfig, read_sealed, read_train_config},
+    seal::seal_run,
+    station::{Station, Step},
+    verify::{listing_of, verify_train},
+};
+use crate::{
+    image::{
+        docker::Container,
+        reference::ImageSource,
+        spool::Spool,
+        tree::{TreeDigest, tree_digest},
+    },
+    train::{
+        config::TrainConfig,
+        digest::{Digest, ImmutableHasher},
+        envelope::EnvelopeKey,
+        names::FilePath,
+        route::{own_stop, position_of},
+    },
+};
+
+/// Digests of an image.
+pub struct ImageDigests {
+    /// The engine's image id.
+    pub image_id: String,
+    /// Digest of the final file tree; `None` when it was not asked for.
+    pub tree: Option<TreeDigest>,
+    /// Digests of the train in it.
+    pub train: Result<TrainDigests, TrainAbsent>,
+}
+
+/// Digests of a train's plaintext.
+pub struct TrainDigests {
+    /// Of the immutable files.
+    pub immutable: Digest,
+    /// Of the results.
+    pub results: Digest,
+    /// Whether the first is the one in the config.
+    pub immutable_matches: bool,
+    /// Whether the content was sealed.
+    pub sealed: bool,
+}
+
+/// Why an image has no train digests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrainAbsent {
+    /// No train config in it.
+    NotATrain,
+    /// Sealed, and this station is not on its route.
+    NotOnRoute,
+    /// Sealed, and it is not this station's turn.
+    NotOurTurn,
+    /// Sealed for a key that this station does not hold.
+    NoKey,
+}
+
+/// Hashes an image, and the train in it.
+///
+/// Plain content is hashed as it lies there. Content that is not what the creator signed is taken for sealed, and opened only
+/// if it is this station's turn and everything a pre-run checks proves right: otherwise this would be an oracle.
+pub fn hash_image(station: &Station, image: &ImageSource, train_only: bool, step: &Step<'_>) -> Result<ImageDigests, StepError> {
+    let image_id = station.engine.resolve(image)?;
+    let container = station.engine.container(&image_id)?;
+    let train = match read_train_config(&container, step) {
+        Err(StepError::NotATrain) => Err(TrainAbsent::NotATrain),
+        arrived => train_digests(station, &container, &arrived?, step)?,
+    };
+    drop(container);
+    let tree = if train_only {
+        None
+    } else {
+        let total = station.engine.facts(&image_id)?.size;
+        let archive = station.engine.save(&image_id, &step.cancel)?;
+        Some(tree_digest(archive, |read| (step.progress)("hash", read, total))?)
+    };
+    Ok(ImageDigests { image_id, tree, train })
+}
+
+fn train_digests(
+    station: &Station,
+    container: &Container,
+    arrived: &ArrivedConfig,
+    step: &Step<'_>,
+) -> Result<Result<TrainDigests, TrainAbsent>, StepError> {
+    let spool = || Spool::create(&station.spool_directory, 0, station.spool_reserve);
+    // The immutable files are hashed in the list's order: plain ones wait in the spool too, sealed with a key of the moment.
+    let moment = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
+    let plain = seal_run(container, spool()?, &moment, &arrived.session_id, None, step)?;
+    let immutable = immutable_digest(&arrived.config, &plain.contents, &moment, &arrived.session_id)?;
+    if Digest::from_hex(&arrived.config.hash).is_ok_and(|signed| signed == immutable) {
+        return Ok(Ok(TrainDigests { immutable, results: plain.results_digest, immutable_matches: true, sealed: false }));
+    }
+    drop(plain);
+    if position_of(&arrived.config, &station.id).is_err() {
+        return Ok(Err(TrainAbsent::NotOnRoute));
+    }
+    let Ok(own) = own_stop(&arrived.config, &station.id) else { return Ok(Err(TrainAbsent::NotOurTurn)) };
+    let key = match station.own_key(&arrived.config, &own) {
+        Err(StepError::ForeignRouteKey) => return Ok(Err(TrainAbsent::NoKey)),
+        other => other?,
+    };
+    let Some(wrapped) = &arrived.config.route[own.position()].encrypted_key else { return Ok(Err(TrainAbsent::NoKey)) };
+    let key = station.unwrap_envelope_key(&key.label, wrapped, step)?;
+    let results = (!own.is_first()).then_some((&key, arrived.session_id.as_slice()));
+    let (contents, results) = read_sealed(container, spool()?, results, 0, step)?;
+    let train = verify_train(&arrived.config, &own, &arrived.session_id, contents, key, results, step)?;
+    let results = train.results_digest.unwrap_or_else(|| Digest::of(&arrived.session_id));
+    Ok(Ok(TrainDigests { immutable: train.immutable_digest, results, immutable_matches: true, sealed: true }))
+}
+
+fn immutable_digest(
+    config: &TrainConfig,
+    contents: &Contents,
+    key: &EnvelopeKey,
+    session_id: &[u8],
+) -> Result<Digest, StepError> {
+    let listing = listing_of(config, contents)?;
+    let mut hasher = ImmutableHasher::new(&config.creator.id);
+    let hash = |path: &FilePath, hasher: &mut dyn FnMut(&[u8])| match contents.train.file(path) {
+        None => Ok(false),
+        Some(file) => contents
+            .open_file(key, file.extent, |plain| {
+                hasher(plain);
+                Ok(())
+            })
+            .map(|()| true),
+    };
+    for path in listing.names() {
+        hash(path, &mut |plain| hasher.update(plain))?;
+    }
+    let mut query = zeroize::Zeroizing::new(Vec::new());
+    let found = hash(&FilePath::query(), &mut |plain| query.extend_from_slice(plain))?;
+    Ok(hasher.finish(session_id, found.then_some(query.as_slice())))
+}

@@ -1,0 +1,155 @@
+//! Reading an arriving train: its config first, then the whole `/opt` once, results opened and hashed while they stream.
+
+use super::{
+    Step, StepError,
+    contents::{Contents, StoredFile},
+};
+use crate::{
+    image::{
+        ImageError,
+        docker::Container,
+        layer::Meta,
+        opt::{Area, CONFIG_PATH, OptSink, read_config, read_opt},
+        spool::{Extent, Spool},
+    },
+    train::{
+        config::{ConfigError, TrainConfig},
+        digest::{Digest, ResultHasher},
+        envelope::{EnvelopeKey, Opener},
+        names::FilePath,
+    },
+};
+
+/// A train's config with the bytes it was read from.
+pub(super) struct ArrivedConfig {
+    pub bytes: Vec<u8>,
+    pub config: TrainConfig,
+    /// The train session, raw.
+    pub session_id: Vec<u8>,
+}
+
+/// Reads and parses a train's config.
+pub(super) fn read_train_config(container: &Container, step: &Step<'_>) -> Result<ArrivedConfig, StepError> {
+    let bytes = match read_config(container.read(CONFIG_PATH, &step.cancel)?) {
+        Err(ImageError::PathMissing) => return Err(StepError::NotATrain),
+        other => other?,
+    };
+    let config = TrainConfig::parse(&bytes)?;
+    let session_id =
+        config.session_id.decode().map_err(|_| ConfigError::WrongType { field: "session_id".into(), expected: "hex" })?;
+    Ok(ArrivedConfig { bytes, config, session_id })
+}
+
+/// Copies the sealed content into a spool. With a key, opens the results on the way and answers their digest.
+pub(super) fn read_sealed(
+    container: &Container,
+    spool: Spool,
+    results: Option<(&EnvelopeKey, &[u8])>,
+    expected: u64,
+    step: &Step<'_>,
+) -> Result<(Contents, Option<Digest>), StepError> {
+    let mut arrival = Arrival {
+        contents: Contents::new(spool),
+        file: None,
+        results: results.map(|(key, _)| ResultsReader {
+            key,
+            opener: None,
+            hasher: ResultHasher::new(),
+            plain: Vec::new().into(),
+            broken: false,
+        }),
+        step,
+        expected,
+    };
+    read_opt(container.read("/opt", &step.cancel)?, &mut arrival)?;
+    let Arrival { mut contents, results: reader, .. } = arrival;
+    contents.spool.flush()?;
+    contents.complete()?;
+    let digest = match (reader, results) {
+        (Some(reader), Some((_, session_id))) => {
+            // Broken padding is found out only here, with all the rest read.
+            if reader.broken {
+                return Err(StepError::untrusted("a result file cannot be opened"));
+            }
+            Some(reader.hasher.finish(session_id))
+        }
+        _ => None,
+    };
+    Ok((contents, digest))
+}
+
+struct Arrival<'a> {
+    contents: Contents,
+    file: Option<(Area, FilePath, Meta, u64)>,
+    results: Option<ResultsReader<'a>>,
+    step: &'a Step<'a>,
+    expected: u64,
+}
+
+struct ResultsReader<'a> {
+    key: &'a EnvelopeKey,
+    opener: Option<Opener<'a>>,
+    hasher: ResultHasher,
+    plain: zeroize::Zeroizing<Vec<u8>>,
+    broken: bool,
+}
+
+impl ResultsReader<'_> {
+    fn chunk(&mut self, sealed: &[u8]) {
+        let Some(opener) = &mut self.opener else { return };
+        self.plain.clear();
+        self.broken |= opener.update(sealed, &mut self.plain).is_err();
+        self.hasher.update(&self.plain);
+    }
+
+    fn end(&mut self) {
+        let Some(opener) = self.opener.take() else { return };
+        self.plain.clear();
+        self.broken |= opener.finish(&mut self.plain).is_err();
+        self.hasher.update(&self.plain);
+    }
+}
+
+impl OptSink for Arrival<'_> {
+    type Error = StepError;
+
+    fn directory(&mut self, area: Area, path: Option<FilePath>, meta: Meta) -> Result<(), StepError> {
+        self.contents.directory(area, path, meta);
+        Ok(())
+    }
+
+    fn begin(&mut self, area: Area, path: FilePath, meta: Meta, size: u64) -> Result<(), StepError> {
+        self.step.check()?;
+        self.contents.spool.check_space(size)?;
+        if let (Area::Results, Some(reader)) = (area, &mut self.results) {
+            reader.opener = Some(Opener::new(reader.key));
+        }
+        self.file = Some((area, path, meta, self.contents.spool.len()));
+        Ok(())
+    }
+
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), StepError> {
+        self.contents.spool.append(bytes)?;
+        if let Some(reader) = &mut self.results {
+            reader.chunk(bytes);
+        }
+        self.step.check()?;
+        (self.step.progress)("read", self.contents.spool.len(), self.expected);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), StepError> {
+        if let Some(reader) = &mut self.results {
+            reader.end();
+        }
+        let (area, path, meta, offset) = self.file.take().ok_or(StepError::Invariant("a file ends that did not begin"))?;
+        let extent = Extent { offset, len: self.contents.spool.len() - offset };
+        self.contents.tree_mut(area).files.push(StoredFile { path, meta, extent });
+        Ok(())
+    }
+
+    fn other(&mut self, path: &str) -> Result<(), StepError> {
+        self.contents.other(path);
+        Ok(())
+    }
+}

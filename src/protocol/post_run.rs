@@ -1,0 +1,225 @@
+//! Post-run: seal and sign what a run left, and write the image for the next stop on the train's base.
+
+use super::{
+    StepError,
+    contents::{Content, plan_tree},
+    crash,
+    open::read_train_config,
+    pre_run::run_state,
+    recover,
+    seal::{SealedRun, seal_run},
+    station::{Station, Step},
+};
+use crate::{
+    image::{
+        ImageError,
+        build::{Recipe, build},
+        layer::{LayerPlan, Meta},
+        opt::Area,
+        reference::{ImageName, ImageSource},
+        spool::Spool,
+    },
+    ledger::{PostRunRecord, Run, RunState},
+    train::{
+        config::TrainConfig,
+        envelope::EnvelopeKey,
+        route::{OwnStop, own_stop},
+        seal::{Closing, next_config, user_key_bytes, wrap_for_all},
+        verify::own_chain_digest,
+    },
+};
+
+/// What to close.
+pub struct PostRunOrder {
+    /// The run; found by the image when there is none.
+    pub run_id: Option<String>,
+    /// The image that holds the results, and the name that is written; the one pre-run wrote when there is none.
+    pub image: Option<ImageName>,
+}
+
+/// A closed train.
+pub struct PostRunAnswer {
+    /// The run.
+    pub run_id: String,
+    /// Its outcome.
+    pub record: PostRunRecord,
+    /// Whether the run was closed before this call.
+    pub repeated: bool,
+}
+
+/// Seals and signs a prepared run; see the proto's `PostRun` for the promise.
+pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Result<PostRunAnswer, StepError> {
+    let mut run = find_run(station, order, step)?;
+    let _claim = station.claim(&run.session_id, run.stop_index)?;
+    run = station.ledger.run(&run.id)?.ok_or(StepError::RunNotFound)?;
+    if run.state == RunState::Closing {
+        // We hold the claim, so nobody works on it: it was cut off, and its rollback too.
+        recover::recover_run(station, &run)?;
+        run = station.ledger.run(&run.id)?.ok_or(StepError::RunNotFound)?;
+    }
+    let image: ImageName = match &order.image {
+        Some(image) => image.clone(),
+        None => run.image.parse()?,
+    };
+    match (run.state, run.post_run.clone()) {
+        (RunState::Completed, Some(record)) if order.image.is_none() || record.image == image.to_string() => {
+            return Ok(PostRunAnswer { run_id: run.id, record, repeated: true });
+        }
+        (RunState::Prepared, _) => {}
+        _ => return Err(run_state(run)),
+    }
+    let image_id = station.engine.resolve(&ImageSource::Name(image.clone()))?;
+    station.ledger.begin_closing(&run.id, &image_id)?;
+    crash::point("post-run/intent");
+    match close(station, &run, &image, &image_id, step) {
+        Ok(mut record) => {
+            recover::clean_up_completed(station, &run, &image_id, &mut record);
+            station.ledger.record_post_run(&run.id, &record)?;
+            crash::point("post-run/cleaned");
+            Ok(PostRunAnswer { run_id: run.id, record, repeated: false })
+        }
+        Err(error) => {
+            if let Err(second) = recover::roll_back_closing(station, &run.id) {
+                recover::not_mended(station, &run.id, &second);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The run that a call means.
+fn find_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Result<Run, StepError> {
+    match (&order.run_id, &order.image) {
+        (Some(id), _) => station.ledger.run(id)?.ok_or(StepError::RunNotFound),
+        (None, Some(image)) => {
+            let id = station.engine.resolve(&ImageSource::Name(image.clone()))?;
+            let container = station.engine.container(&id)?;
+            // Only the session is taken from the image after the run: it names the run, and proves nothing.
+            let arrived = read_train_config(&container, step)?;
+            station.ledger.of_session(&station.id, &arrived.session_id)?.ok_or(StepError::RunNotFound)
+        }
+        (None, None) => Err(StepError::Request("name a run_id or an image")),
+    }
+}
+
+/// Everything between the intent and the clean-up. On an error the caller rolls back.
+fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: &Step<'_>) -> Result<PostRunRecord, StepError> {
+    let (engine, ledger) = (&station.engine, &station.ledger);
+    let base = engine.facts(&run.base_image)?;
+    let opened = run.opened_image.as_deref().ok_or(StepError::Invariant("a prepared run without its image"))?;
+    let after = engine.facts(image_id)?;
+    if image_id == run.source_image || !(after.descends_from(&base.layers) || after.descends_from(&engine.facts(opened)?.layers))
+    {
+        return Err(ImageError::Policy { rule: "image-of-this-run", detail: image_id.to_owned() }.into());
+    }
+    // The config of pre-run, never the one the run may have changed.
+    let config = TrainConfig::parse(&run.config)?;
+    let own = own_stop(&config, &station.id)?;
+    let key = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
+    let expected = after.size.saturating_sub(base.size);
+    let spool = Spool::create(&station.spool_directory, expected, station.spool_reserve)?;
+    let container = engine.container(image_id)?;
+    let sealed = seal_run(&container, spool, &key, &run.session_id, Some(&run.immutable_files), step)?;
+    drop(container);
+    crash::point("post-run/sealed");
+
+    let next = signed_config(station, run, &config, &own, &sealed, &key, step)?;
+    crash::point("post-run/signed");
+    let created = jiff::Timestamp::now().as_second();
+    let plan = sealed_layer(&sealed, &next, created)?;
+    let recipe = Recipe { parent: &base, plan: &plan, instruction: "stationmaster post-run", created };
+    let (total, mut done) = (plan.content_len(), 0);
+    let content = |content: &Content, each: &mut dyn FnMut(&[u8]) -> Result<(), StepError>| {
+        content.write(&sealed.contents, &key, &mut |bytes| {
+            step.check()?;
+            done += bytes.len() as u64;
+            (step.progress)("write", done, total);
+            each(bytes)
+        })
+    };
+    let announce = |id: &str| {
+        ledger.announce_sealed(&run.id, id)?;
+        crash::point("post-run/announced");
+        Ok(())
+    };
+    let sealed_id = build(engine, &recipe, &step.cancel, content, announce)?;
+    crash::point("post-run/loaded");
+    let record = record_of(sealed, image, sealed_id.clone());
+    ledger.record_post_run(&run.id, &record)?;
+    crash::point("post-run/recorded");
+    if engine.resolve(&ImageSource::Name(image.clone()))? != image_id {
+        return Err(StepError::ImageChanged);
+    }
+    step.check()?;
+    engine.tag(&sealed_id, image)?;
+    if station.compat.move_latest {
+        engine.tag(&sealed_id, &image.with_tag("latest"))?;
+    }
+    crash::point("post-run/tagged");
+    ledger.advance(&run.id, RunState::Closing, RunState::Completed, None)?;
+    Ok(record)
+}
+
+/// Signs the results and the chain (two signatures in the token) and wraps the new key for everyone on the route.
+fn signed_config(
+    station: &Station,
+    run: &Run,
+    config: &TrainConfig,
+    own: &OwnStop,
+    sealed: &SealedRun,
+    key: &EnvelopeKey,
+    step: &Step<'_>,
+) -> Result<TrainConfig, StepError> {
+    let results_signature = station.sign(&run.key_label, sealed.results_digest.as_bytes(), step)?;
+    let chain = own_chain_digest(config, own, &sealed.results_digest).map_err(StepError::untrusted)?;
+    let chain_signature = station.sign(&run.key_label, chain.as_bytes(), step)?;
+    let keys =
+        wrap_for_all(config, key).map_err(|error| ImageError::Policy { rule: "route-keys-usable", detail: error.to_string() })?;
+    let closing = Closing {
+        results: &sealed.results_digest,
+        result_signature: &results_signature,
+        chain: &chain,
+        chain_signature: &chain_signature,
+        keys,
+    };
+    Ok(next_config(config, own, closing))
+}
+
+/// The layer of a sealed train: config, wrapped key, sealed results and code, each directory replaced.
+fn sealed_layer(sealed: &SealedRun, next: &TrainConfig, created: i64) -> Result<LayerPlan<Content>, StepError> {
+    let mtime = created.unsigned_abs();
+    let contents = &sealed.contents;
+    let as_stored = |file: &super::contents::StoredFile| Ok((file.extent.len, Content::Sealed(file.extent)));
+    let mut plan = LayerPlan::default();
+    plan_tree(
+        &mut plan,
+        Area::Results,
+        &contents.results,
+        contents.results.files.iter(),
+        |file| Meta { mtime, ..file.meta },
+        as_stored,
+    )?;
+    plan_tree(&mut plan, Area::Train, &contents.train, contents.train.files.iter(), |_| Meta::immutable_file(mtime), as_stored)?;
+    let user_key = user_key_bytes(next).ok_or(StepError::Invariant("no key for the creator"))?;
+    let user_key = user_key.map_err(|_| StepError::Invariant("our own hex cannot be read"))?;
+    for (path, bytes) in [("opt/train_config.json", next.to_bytes()), ("opt/user_sym_key.key", user_key)] {
+        plan.file(path, Meta::immutable_file(mtime), bytes.len() as u64, Content::Bytes(bytes));
+    }
+    Ok(plan)
+}
+
+fn record_of(sealed: SealedRun, image: &ImageName, image_id: String) -> PostRunRecord {
+    let mut warnings = Vec::new();
+    if !sealed.dropped.is_empty() {
+        warnings.push(format!("{} entries of /opt do not belong to the train and were not taken along", sealed.dropped.len()));
+    }
+    PostRunRecord {
+        image: image.to_string(),
+        image_id,
+        results_digest: const_hex::encode(sealed.results_digest.as_bytes()),
+        result_files: sealed.contents.results.files.len() as u64,
+        dropped_files: sealed.dropped,
+        plaintext_held_by: Vec::new(),
+        warnings,
+    }
+}

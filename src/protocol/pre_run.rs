@@ -1,0 +1,271 @@
+//! Pre-run: verify a train and open it under its own name.
+
+use super::{
+    StepError,
+    contents::{Content, plan_tree},
+    crash,
+    open::{ArrivedConfig, read_sealed, read_train_config},
+    recover,
+    station::{Station, Step, base_name, sealed_name},
+    verify::{OpenableTrain, Verified, verify_train},
+};
+use crate::{
+    image::{
+        ImageError,
+        build::{Recipe, build},
+        docker::Container,
+        layer::{LayerPlan, Meta},
+        opt::Area,
+        reference::{ImageName, ImageSource},
+        spool::Spool,
+    },
+    ledger::{NewRun, PreRunRecord, Run, RunState},
+    train::{
+        config::TrainConfig,
+        keys::PublicKey,
+        route::{OwnStop, own_stop},
+        seal::user_key_bytes,
+    },
+};
+
+/// What to open.
+pub struct PreRunOrder {
+    /// The image; its name is the one that is written.
+    pub image: ImageName,
+    /// The client's key; derived when there is none.
+    pub idempotency_key: Option<String>,
+}
+
+/// An opened train.
+pub struct PreRunAnswer {
+    /// The run.
+    pub run: Run,
+    /// Its outcome.
+    pub record: PreRunRecord,
+    /// The query's bytes.
+    pub query: Option<Vec<u8>>,
+    /// Whether the run was there before this call.
+    pub repeated: bool,
+}
+
+/// Verifies and opens a train; see the proto's `PreRun` for the promise.
+pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Result<PreRunAnswer, StepError> {
+    let source_id = station.engine.resolve(&ImageSource::Name(order.image.clone()))?;
+    if let Some(run) = station.ledger.of_opened_image(&source_id)? {
+        return answer_again(station, order, run, &source_id, step);
+    }
+    if let Some(key) = &order.idempotency_key
+        && let Some(run) = station.ledger.of_idempotency_key(&station.id, key)?
+    {
+        return answer_again(station, order, run, &source_id, step);
+    }
+    let container = station.engine.container(&source_id)?;
+    let arrived = read_train_config(&container, step)?;
+    let own = match own_stop(&arrived.config, &station.id) {
+        Err(error) => {
+            // A train that was here: the run says more than the route.
+            let run = station.ledger.of_session(&station.id, &arrived.session_id)?;
+            return Err(run.map_or(error.into(), run_state));
+        }
+        other => other?,
+    };
+    let key = station.own_key(&arrived.config, &own)?;
+    check_wrapping_keys(&arrived.config)?;
+    let base = order.image.with_tag("base");
+    let base_id =
+        station.engine.find(&ImageSource::Name(base.clone()))?.ok_or_else(|| StepError::BaseMissing(base.to_string()))?;
+
+    let stop_index = u32::try_from(own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))?;
+    let _claim = station.claim(&arrived.session_id, stop_index)?;
+    let new = NewRun {
+        id: uuid::Uuid::now_v7().to_string(),
+        station: station.id.clone(),
+        train_id: arrived.config.id.clone(),
+        session_id: arrived.session_id.clone(),
+        stop_index,
+        idempotency_key: order
+            .idempotency_key
+            .clone()
+            .unwrap_or_else(|| derived_key(&station.id, &source_id, &arrived.session_id, stop_index)),
+        image: order.image.to_string(),
+        source_image: source_id.clone(),
+        base_image: base_id,
+        key_label: key.label.clone(),
+        config: arrived.bytes.clone(),
+    };
+    let run = match station.ledger.begin(&new)? {
+        Ok(run) => run,
+        Err(holder) if holder.state == RunState::Opening => {
+            // We hold the claim, so nobody works on it: it was cut off, and its rollback too.
+            recover::recover_run(station, &holder)?;
+            station.ledger.begin(&new)?.map_err(run_state)?
+        }
+        Err(holder) => return answer_again(station, order, holder, &source_id, step),
+    };
+    crash::point("pre-run/intent");
+    match open(station, order, &run, &container, &arrived, &own, step) {
+        Ok((record, query)) => Ok(PreRunAnswer { run: Run { state: RunState::Prepared, ..run }, record, query, repeated: false }),
+        Err(error) => {
+            drop(container);
+            if let Err(second) = recover::roll_back_opening(station, &run.id, &error.to_string()) {
+                recover::not_mended(station, &run.id, &second);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The keys that post-run will wrap for must be usable: found out now, not after the run.
+fn check_wrapping_keys(config: &TrainConfig) -> Result<(), StepError> {
+    let keys = config.route.iter().map(|stop| &stop.rsa_public_key).chain([&config.creator.rsa_public_key]);
+    for key in keys {
+        PublicKey::from_hex_pem(key)
+            .map_err(|error| ImageError::Policy { rule: "route-keys-usable", detail: error.to_string() })?;
+    }
+    Ok(())
+}
+
+/// Everything between the intent and the answer. On an error the caller rolls back.
+fn open(
+    station: &Station,
+    order: &PreRunOrder,
+    run: &Run,
+    container: &Container,
+    arrived: &ArrivedConfig,
+    own: &OwnStop,
+    step: &Step<'_>,
+) -> Result<(PreRunRecord, Option<Vec<u8>>), StepError> {
+    let (engine, ledger) = (&station.engine, &station.ledger);
+    engine.tag(&run.source_image, &sealed_name(&run.id))?;
+    engine.tag(&run.base_image, &base_name(&run.id))?;
+    crash::point("pre-run/kept");
+    let parent = engine.facts(&run.source_image)?;
+    let stop = &arrived.config.route[own.position()];
+    let wrapped = stop.encrypted_key.as_ref().ok_or(StepError::Invariant("own stop without a key"))?;
+    let key = station.unwrap_envelope_key(&run.key_label, wrapped, step)?;
+    // What came on top of the base is a good guess of what will be copied; each file is checked against the space once more.
+    let expected = parent.size.saturating_sub(engine.facts(&run.base_image)?.size);
+    let spool = Spool::create(&station.spool_directory, expected, station.spool_reserve)?;
+    let results = (!own.is_first()).then_some((&key, arrived.session_id.as_slice()));
+    let (contents, results_digest) = read_sealed(container, spool, results, expected, step)?;
+    let train = verify_train(&arrived.config, own, &arrived.session_id, contents, key, results_digest, step)?;
+    crash::point("pre-run/verified");
+
+    let created = jiff::Timestamp::now().as_second();
+    let plan = opened_layer(&train, own, arrived, created)?;
+    let recipe = Recipe { parent: &parent, plan: &plan, instruction: "stationmaster pre-run", created };
+    let (total, mut done) = (plan.content_len(), 0);
+    let content = |content: &Content, each: &mut dyn FnMut(&[u8]) -> Result<(), StepError>| {
+        content.write(&train.contents, &train.key, &mut |bytes| {
+            step.check()?;
+            done += bytes.len() as u64;
+            (step.progress)("write", done, total);
+            each(bytes)
+        })
+    };
+    let announce = |id: &str| {
+        ledger.announce_opened(&run.id, id)?;
+        crash::point("pre-run/announced");
+        Ok(())
+    };
+    let opened = build(engine, &recipe, &step.cancel, content, announce)?;
+    crash::point("pre-run/loaded");
+
+    let record = record_of(&train, own, opened.clone());
+    ledger.record_pre_run(&run.id, &record, &train.files)?;
+    crash::point("pre-run/recorded");
+    if engine.resolve(&ImageSource::Name(order.image.clone()))? != run.source_image {
+        return Err(StepError::ImageChanged);
+    }
+    step.check()?;
+    engine.tag(&opened, &order.image)?;
+    crash::point("pre-run/tagged");
+    ledger.advance(&run.id, RunState::Opening, RunState::Prepared, None)?;
+    Ok((record, train.query.as_ref().map(|query| query.to_vec())))
+}
+
+/// The layer of an opened train: plain results and code, each directory replaced.
+fn opened_layer(
+    train: &Verified<OpenableTrain>,
+    own: &OwnStop,
+    arrived: &ArrivedConfig,
+    created: i64,
+) -> Result<LayerPlan<Content>, StepError> {
+    let mtime = created.unsigned_abs();
+    let contents = &train.contents;
+    let opened =
+        |file: &super::contents::StoredFile| Ok((contents.opened_len(&train.key, file.extent)?, Content::Opened(file.extent)));
+    let mut plan = LayerPlan::default();
+    // What lies in the results before the first stop has no signature over it: it is not taken along.
+    let results = if own.is_first() { &[][..] } else { &contents.results.files[..] };
+    plan_tree(&mut plan, Area::Results, &contents.results, results.iter(), |file| Meta { mtime, ..file.meta }, opened)?;
+    plan_tree(&mut plan, Area::Train, &contents.train, train.believed_files(), |_| Meta::immutable_file(mtime), opened)?;
+    if let Some(bytes) = user_key_bytes(&arrived.config) {
+        let bytes = bytes.map_err(|_| StepError::untrusted("the creator's wrapped key is not hex"))?;
+        plan.file("opt/user_sym_key.key", Meta::immutable_file(mtime), bytes.len() as u64, Content::Bytes(bytes));
+    }
+    Ok(plan)
+}
+
+fn record_of(train: &Verified<OpenableTrain>, own: &OwnStop, image_id: String) -> PreRunRecord {
+    let mut warnings = Vec::new();
+    let dropped_files = train.unlisted();
+    if !dropped_files.is_empty() {
+        warnings.push(format!(
+            "{} files under pht_train are not in file_list: they are not signed and were dropped",
+            dropped_files.len()
+        ));
+    }
+    if own.is_first() && !train.contents.results.files.is_empty() {
+        warnings.push("the train came to its first stop with files in pht_results: they are not signed and were dropped".into());
+    }
+    PreRunRecord {
+        image_id,
+        has_query: train.query.is_some(),
+        dropped_files,
+        immutable_digest: const_hex::encode(train.immutable_digest.as_bytes()),
+        results_digest: train.results_digest.as_ref().map(|digest| const_hex::encode(digest.as_bytes())),
+        warnings,
+    }
+}
+
+/// Gives a call that was made before the answer it got, or says what state the run is in.
+fn answer_again(
+    station: &Station,
+    order: &PreRunOrder,
+    run: Run,
+    image_id: &str,
+    step: &Step<'_>,
+) -> Result<PreRunAnswer, StepError> {
+    if run.source_image != image_id && run.opened_image.as_deref() != Some(image_id) {
+        return Err(if order.idempotency_key.as_ref() == Some(&run.idempotency_key) {
+            StepError::IdempotencyMismatch
+        } else {
+            run_state(run)
+        });
+    }
+    if order.idempotency_key.as_ref().is_some_and(|key| *key != run.idempotency_key)
+        || run.state != RunState::Prepared
+        || run.image != order.image.to_string()
+    {
+        return Err(run_state(run));
+    }
+    let (Some(record), Some(opened)) = (run.pre_run.clone(), run.opened_image.clone()) else {
+        return Err(StepError::Invariant("a prepared run without its outcome"));
+    };
+    // The name may have been put back on the sealed image (a repeated pull): make the answer true again.
+    if image_id != opened {
+        station.engine.tag(&opened, &order.image)?;
+    }
+    let query = if record.has_query { Some(recover::read_query(station, &opened, step)?) } else { None };
+    Ok(PreRunAnswer { run, record, query, repeated: true })
+}
+
+pub(super) fn run_state(run: Run) -> StepError {
+    StepError::RunState { id: run.id, state: run.state }
+}
+
+/// The idempotency key of a call that names none: what makes it the same call.
+fn derived_key(station: &str, image_id: &str, session_id: &[u8], stop: u32) -> String {
+    format!("derived/{station}/{image_id}/{}/{stop}/pre-run", const_hex::encode(session_id))
+}

@@ -1,0 +1,210 @@
+//! Undoing and finishing: what a failure, a cancel or a crash left half-way.
+//!
+//! Each function may be repeated. Names end up old or new, never half; an image that was announced and not named is removed.
+
+use std::sync::atomic::Ordering;
+
+use super::{
+    StepError,
+    open::read_train_config,
+    station::{Station, Step, base_name, sealed_name},
+};
+use crate::{
+    image::{
+        ImageError,
+        reference::{ImageName, ImageSource},
+    },
+    ledger::{PostRunRecord, Run, RunState},
+};
+
+/// Where the query lies in an opened image.
+const QUERY_PATH: &str = "/opt/pht_train/query.json";
+
+/// Finishes or rolls back every run that was cut off, and removes containers of ours that were left. For the start.
+pub fn recover(station: &Station) -> Result<(), StepError> {
+    let swept = station.engine.sweep()?;
+    if swept > 0 {
+        tracing::warn!(containers = swept, "removed containers that an earlier process left");
+    }
+    for run in station.ledger.cut_off()? {
+        recover_run(station, &run)?;
+    }
+    station.mended.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Whether there is something for [`mend`] to do.
+pub fn needs_mending(station: &Station) -> bool {
+    station.unmended.load(Ordering::Acquire) || station.engine.has_left()
+}
+
+/// Tries again what failed while the engine was away: containers that were left, roll-backs of runs that nobody works on.
+pub fn mend(station: &Station) -> Result<(), StepError> {
+    station.engine.remove_left();
+    if station.unmended.swap(false, Ordering::AcqRel) {
+        let mended = station.ledger.cut_off().map_err(StepError::from).and_then(|runs| {
+            for run in runs {
+                // A run that is claimed is under way, not cut off; one that was may have gone on before we claimed it.
+                let Ok(_claim) = station.claim(&run.session_id, run.stop_index) else { continue };
+                if let Some(run) = station.ledger.run(&run.id)? {
+                    recover_run(station, &run)?;
+                }
+            }
+            Ok(())
+        });
+        if mended.is_err() {
+            station.unmended.store(true, Ordering::Release);
+        }
+        mended?;
+    }
+    Ok(())
+}
+
+/// A roll-back failed: the next sign of life of the engine, call or start will try again.
+pub(super) fn not_mended(station: &Station, run_id: &str, error: &StepError) {
+    station.unmended.store(true, Ordering::Release);
+    tracing::error!(run = %run_id, %error, "a step that failed could not be rolled back yet");
+}
+
+/// Finishes or rolls back one run that was cut off.
+pub(super) fn recover_run(station: &Station, run: &Run) -> Result<(), StepError> {
+    let outcome = match run.state {
+        RunState::Opening if run.pre_run.is_some() && names(station, &run.image)? == run.opened_image => {
+            station.ledger.advance(&run.id, RunState::Opening, RunState::Prepared, None)?;
+            "completed"
+        }
+        RunState::Opening => {
+            roll_back_opening(station, &run.id, "cut off")?;
+            "rolled back"
+        }
+        RunState::Closing => match &run.post_run {
+            Some(record) if names(station, &record.image)? == run.sealed_image => {
+                station.ledger.advance(&run.id, RunState::Closing, RunState::Completed, None)?;
+                let mut record = record.clone();
+                clean_up_completed(station, run, run.closing_image.as_deref().unwrap_or_default(), &mut record);
+                station.ledger.record_post_run(&run.id, &record)?;
+                "completed"
+            }
+            _ => {
+                roll_back_closing(station, &run.id)?;
+                "rolled back"
+            }
+        },
+        RunState::Aborting => {
+            finish_abort(station, run)?;
+            "completed"
+        }
+        _ => return Ok(()),
+    };
+    tracing::warn!(run = %run.id, state = run.state.as_str(), outcome, "a step that was cut off");
+    Ok(())
+}
+
+/// The image a name stands for now.
+fn names(station: &Station, name: &str) -> Result<Option<String>, StepError> {
+    Ok(station.engine.find(&ImageSource::Name(name.parse()?))?)
+}
+
+/// Undoes a pre-run: the name back on the sealed image, the opened image gone, the stop free.
+pub(super) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -> Result<(), StepError> {
+    let run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
+    if let Some(opened) = &run.opened_image {
+        let name: ImageName = run.image.parse()?;
+        if names(station, &run.image)?.as_ref() == Some(opened) {
+            station.engine.tag(&run.source_image, &name)?;
+        }
+        station.engine.remove_image(opened)?;
+    }
+    release(station, run_id)?;
+    Ok(station.ledger.advance(run_id, RunState::Opening, RunState::Failed, Some(reason))?)
+}
+
+/// Undoes a post-run: the sealed image gone, the run prepared as before.
+pub(super) fn roll_back_closing(station: &Station, run_id: &str) -> Result<(), StepError> {
+    let run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
+    if let (Some(sealed), Some(record), Some(before)) = (&run.sealed_image, &run.post_run, &run.closing_image)
+        && names(station, &record.image)?.as_ref() == Some(sealed)
+    {
+        station.engine.tag(before, &record.image.parse()?)?;
+    }
+    if let Some(sealed) = &run.sealed_image {
+        station.engine.remove_image(sealed)?;
+    }
+    Ok(station.ledger.advance(run_id, RunState::Closing, RunState::Prepared, None)?)
+}
+
+/// Puts the sealed image back under its name, deletes the plaintext, frees the stop. Answers what still holds plaintext.
+pub(super) fn finish_abort(station: &Station, run: &Run) -> Result<Vec<String>, StepError> {
+    let name: ImageName = run.image.parse()?;
+    let mut plaintext: Vec<String> = run.opened_image.iter().cloned().collect();
+    match names(station, &run.image)? {
+        Some(now) if now == run.source_image => {}
+        // Another train may have taken the name meanwhile: it stays.
+        Some(now) if Some(&now) != run.opened_image.as_ref() && !is_of_session(station, &now, &run.session_id)? => {
+            tracing::warn!(run = %run.id, image = %run.image, "the name stands for another train now and is left alone");
+        }
+        now => {
+            station.engine.tag(&run.source_image, &name)?;
+            plaintext.splice(0..0, now.filter(|now| Some(now) != run.opened_image.as_ref()));
+        }
+    }
+    let held = remove_plaintext(station, &plaintext);
+    release(station, &run.id)?;
+    station.ledger.advance(&run.id, RunState::Aborting, RunState::Aborted, None)?;
+    Ok(held)
+}
+
+/// Deletes what a completed run needs no more, and notes what still holds plaintext.
+pub(super) fn clean_up_completed(station: &Station, run: &Run, read_from: &str, record: &mut PostRunRecord) {
+    let mut plaintext = vec![read_from.to_owned()];
+    plaintext.extend(run.opened_image.iter().filter(|opened| *opened != read_from).cloned());
+    record.plaintext_held_by = remove_plaintext(station, &plaintext);
+    if let Err(error) = release(station, &run.id) {
+        tracing::warn!(run = %run.id, %error, "a private name of a completed run is left");
+    }
+}
+
+/// Deletes plaintext images, newest first; answers what holds those that stay.
+fn remove_plaintext(station: &Station, images: &[String]) -> Vec<String> {
+    let mut held = Vec::new();
+    for image in images {
+        let holders = match station.engine.holders(image) {
+            Err(ImageError::NotFound) => continue,
+            Err(error) => vec![format!("unknown: {error}")],
+            Ok(holders) => holders,
+        };
+        // An image that somebody gave another name is theirs: removing it by id would take the name away.
+        if holders.is_empty() {
+            match station.engine.remove_image(image) {
+                Ok(()) => continue,
+                Err(error) => tracing::warn!(image, %error, "a plaintext image could not be removed"),
+            }
+            held.push(format!("image:{image}"));
+        }
+        held.extend(holders);
+    }
+    held.sort();
+    held.dedup();
+    held
+}
+
+/// Takes the private names of a run away.
+fn release(station: &Station, run_id: &str) -> Result<(), ImageError> {
+    station.engine.untag(&sealed_name(run_id))?;
+    station.engine.untag(&base_name(run_id))
+}
+
+fn quiet() -> Step<'static> {
+    Step { cancel: Default::default(), deadline: None, progress: &|_, _, _| {} }
+}
+
+fn is_of_session(station: &Station, image_id: &str, session_id: &[u8]) -> Result<bool, StepError> {
+    let container = station.engine.container(image_id)?;
+    Ok(read_train_config(&container, &quiet()).is_ok_and(|arrived| arrived.session_id == session_id))
+}
+
+/// Reads the query of an opened image.
+pub(super) fn read_query(station: &Station, opened: &str, step: &Step<'_>) -> Result<Vec<u8>, StepError> {
+    let container = station.engine.container(opened)?;
+    Ok(crate::image::opt::read_file(container.read(QUERY_PATH, &step.cancel)?, b"query.json")?)
+}

@@ -1,0 +1,143 @@
+//! The station: what every step needs, and what one step is.
+
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{Mutex, atomic::AtomicBool},
+    time::Instant,
+};
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use super::StepError;
+use crate::{
+    image::{ImageError, docker::Engine, reference::ImageName},
+    keystore::{KeyInfo, Keystore, KeystoreError, OaepScheme, Purpose, SignScheme},
+    ledger::Ledger,
+    train::{
+        config::{HexText, TrainConfig},
+        envelope::EnvelopeKey,
+        keys::PublicKey,
+        route::OwnStop,
+    },
+};
+
+/// Habits of train_lib that can be asked for by name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Compat {
+    /// Post-run also moves `latest`, whatever tag was given.
+    pub move_latest: bool,
+}
+
+/// This station: its keys, its engine, its ledger.
+pub struct Station {
+    /// The station id as routes name it.
+    pub id: String,
+    /// Where the private keys are.
+    pub keystore: Keystore,
+    /// Where the images are.
+    pub engine: Engine,
+    /// What ran.
+    pub ledger: Ledger,
+    /// Directory of the spools.
+    pub spool_directory: PathBuf,
+    /// Bytes that a spool leaves free on its disk.
+    pub spool_reserve: u64,
+    /// Habits of train_lib.
+    pub compat: Compat,
+    /// For calls to the token.
+    pub handle: Handle,
+    /// Train stops that a call is working on.
+    pub busy: Mutex<HashSet<(Vec<u8>, u32)>>,
+    /// Whether a roll-back has failed since the start (the engine was away): [`super::recover::mend`] tries again.
+    pub unmended: AtomicBool,
+    /// Whether [`super::recover::recover`] has mended what an earlier process left; no step may run before.
+    pub mended: AtomicBool,
+}
+
+impl Station {
+    /// Claims a train's stop for one call.
+    pub(super) fn claim(&self, session_id: &[u8], stop: u32) -> Result<Claim<'_>, StepError> {
+        let key = (session_id.to_vec(), stop);
+        let mut busy = self.busy.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !busy.insert(key.clone()) {
+            return Err(StepError::Busy);
+        }
+        Ok(Claim { station: self, key })
+    }
+
+    /// The train key that a route's entry names.
+    pub(super) fn own_key(&self, config: &TrainConfig, own: &OwnStop) -> Result<KeyInfo, StepError> {
+        let named =
+            PublicKey::from_hex_pem(&config.route[own.position()].rsa_public_key).map_err(|_| StepError::ForeignRouteKey)?;
+        self.keystore
+            .keys()
+            .into_iter()
+            .filter(|key| key.purpose == Purpose::Train)
+            .find(|key| PublicKey::from_spki_der(&key.spki_der).is_ok_and(|ours| ours == named))
+            .ok_or(StepError::ForeignRouteKey)
+    }
+
+    /// Unwraps a train's envelope key: one decryption in the token.
+    pub(super) fn unwrap_envelope_key(&self, label: &str, wrapped: &HexText, step: &Step<'_>) -> Result<EnvelopeKey, StepError> {
+        let wrapped = wrapped.decode().map_err(StepError::untrusted)?;
+        let unwrapped = self.handle.block_on(self.keystore.unwrap(label, OaepScheme::Sha512, &wrapped, step.deadline));
+        let bytes: Zeroizing<Vec<u8>> = match unwrapped {
+            Err(KeystoreError::UnwrapFailed) => return Err(StepError::untrusted("the wrapped key cannot be unwrapped")),
+            other => other?,
+        };
+        EnvelopeKey::from_unwrapped(&bytes).map_err(StepError::untrusted)
+    }
+
+    /// Signs a digest as trains are signed: one signature in the token.
+    pub(super) fn sign(&self, label: &str, digest: &[u8], step: &Step<'_>) -> Result<Vec<u8>, StepError> {
+        Ok(self.handle.block_on(self.keystore.sign(label, SignScheme::PssSha512MaxSalt, digest, step.deadline))?)
+    }
+}
+
+/// The private name that keeps a run's sealed image.
+pub(super) fn sealed_name(run: &str) -> ImageName {
+    private_name("stationmaster-sealed", run)
+}
+
+/// The private name that keeps a run's base.
+pub(super) fn base_name(run: &str) -> ImageName {
+    private_name("stationmaster-base", run)
+}
+
+fn private_name(repository: &str, run: &str) -> ImageName {
+    // A run id is a UUID: a valid tag by construction.
+    ImageName::private(repository, run)
+}
+
+/// A train's stop while a call works on it.
+pub(super) struct Claim<'a> {
+    station: &'a Station,
+    key: (Vec<u8>, u32),
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.station.busy.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&self.key);
+    }
+}
+
+/// One call's circumstances.
+pub struct Step<'a> {
+    /// Set when the caller goes away.
+    pub cancel: CancellationToken,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+    /// Told how far the step is: its name, bytes done, bytes expected (0: unknown).
+    pub progress: &'a (dyn Fn(&'static str, u64, u64) + Sync),
+}
+
+impl Step<'_> {
+    /// Refuses to go on when nobody waits any more.
+    pub(super) fn check(&self) -> Result<(), ImageError> {
+        let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if late || self.cancel.is_cancelled() { Err(ImageError::Cancelled) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,137 @@
+//! The one birthplace of a verified train.
+
+use super::{
+    Step, StepError,
+    contents::{Contents, StoredFile},
+};
+use crate::{
+    image::ImageError,
+    ledger::FileDigest,
+    train::{
+        config::TrainConfig,
+        digest::{Digest, FileHasher, ImmutableHasher},
+        envelope::EnvelopeKey,
+        names::{FilePath, Listing},
+        route::OwnStop,
+        verify,
+    },
+};
+
+/// Longest query that is read into memory, in bytes of plaintext.
+const QUERY_LIMIT: u64 = 2 * 1024 * 1024;
+
+/// Something whose every check has passed. Only [`verify_train`] makes one.
+pub(super) struct Verified<T>(T);
+
+impl<T> std::ops::Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// A train's content with what was proved of it.
+pub(super) struct OpenableTrain {
+    pub contents: Contents,
+    pub listing: Listing,
+    pub key: EnvelopeKey,
+    pub query: Option<zeroize::Zeroizing<Vec<u8>>>,
+    /// Digests of the listed files and the query.
+    pub files: Vec<FileDigest>,
+    pub immutable_digest: Digest,
+    /// `None` at the first stop.
+    pub results_digest: Option<Digest>,
+}
+
+impl OpenableTrain {
+    /// The immutable files that were hashed, and the query, in the engine's order.
+    pub fn believed_files(&self) -> impl Iterator<Item = &StoredFile> {
+        self.contents.train.files.iter().filter(|file| file.path.is_query() || self.listing.contains(&file.path))
+    }
+
+    /// Paths of immutable files that `file_list` does not name.
+    pub fn unlisted(&self) -> Vec<String> {
+        let all = self.contents.train.files.iter();
+        all.filter(|file| !file.path.is_query() && !self.listing.contains(&file.path))
+            .map(|file| file.path.as_str().to_owned())
+            .collect()
+    }
+}
+
+/// Checks everything a station can check of a sealed train: code, creator, builder, chain and results.
+pub(super) fn verify_train(
+    config: &TrainConfig,
+    own: &OwnStop,
+    session_id: &[u8],
+    contents: Contents,
+    key: EnvelopeKey,
+    results_digest: Option<Digest>,
+    step: &Step<'_>,
+) -> Result<Verified<OpenableTrain>, StepError> {
+    let listing = listing_of(config, &contents)?;
+    let total: u64 = contents.train.files.iter().map(|file| file.extent.len).sum();
+    let mut done = 0;
+    let mut hasher = ImmutableHasher::new(&config.creator.id);
+    let mut files = Vec::with_capacity(listing.names().len());
+    for path in listing.names() {
+        let file = contents.train.file(path).ok_or_else(|| missing(path))?;
+        let mut digest = FileHasher::new();
+        contents.open_file(&key, file.extent, |plain| {
+            step.check()?;
+            hasher.update(plain);
+            digest.update(plain);
+            done += plain.len() as u64;
+            (step.progress)("verify", done, total);
+            Ok(())
+        })?;
+        files.push(file_digest(path, digest));
+    }
+    let query = read_query(&contents, &key)?;
+    if let Some(query) = &query {
+        let mut digest = FileHasher::new();
+        digest.update(query);
+        files.push(file_digest(&FilePath::query(), digest));
+    }
+    let immutable_digest = hasher.finish(session_id, query.as_ref().map(|query| query.as_slice()));
+    verify::verify_creator_and_build(config, &immutable_digest).map_err(StepError::untrusted)?;
+    if !own.is_first() {
+        let digest = results_digest.as_ref().ok_or(StepError::Invariant("results were not hashed"))?;
+        verify::verify_chain(config, own).map_err(StepError::untrusted)?;
+        verify::verify_results(config, own, digest).map_err(StepError::untrusted)?;
+    }
+    Ok(Verified(OpenableTrain { contents, listing, key, query, files, immutable_digest, results_digest }))
+}
+
+/// The names to hash, each of which must be there.
+pub(super) fn listing_of(config: &TrainConfig, contents: &Contents) -> Result<Listing, StepError> {
+    let listing = Listing::new(&config.file_list).map_err(|error| ImageError::Policy {
+        rule: "plain-names",
+        detail: format!("file_list entry {}: {}", error.position, error.cause),
+    })?;
+    if let Some(absent) = listing.names().iter().find(|path| contents.train.file(path).is_none()) {
+        return Err(missing(absent));
+    }
+    Ok(listing)
+}
+
+fn missing(path: &FilePath) -> StepError {
+    ImageError::Policy { rule: "listed-files-present", detail: path.as_str().to_owned() }.into()
+}
+
+fn file_digest(path: &FilePath, digest: FileHasher) -> FileDigest {
+    FileDigest { path: path.as_str().to_owned(), sha256: const_hex::encode(digest.finish()) }
+}
+
+fn read_query(contents: &Contents, key: &EnvelopeKey) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, StepError> {
+    let Some(file) = contents.train.file(&FilePath::query()) else { return Ok(None) };
+    if file.extent.len > QUERY_LIMIT {
+        return Err(ImageError::Limit("bytes of query.json").into());
+    }
+    let mut query = zeroize::Zeroizing::new(Vec::with_capacity(file.extent.len as usize));
+    contents.open_file(key, file.extent, |plain| {
+        query.extend_from_slice(plain);
+        Ok(())
+    })?;
+    Ok(Some(query))
+}

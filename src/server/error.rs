@@ -1,0 +1,51 @@
+//! Why the service cannot start, or had to stop.
+
+use std::io;
+
+use tonic::transport;
+
+use crate::keystore::{KeystoreError, pin::PinError};
+
+/// Why the service cannot start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// A socket or file cannot be had. The operator's to mend.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Another service holds it.
+    #[error("{what} is held by another service{}", holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Held {
+        /// What it holds.
+        what: String,
+        /// Its process id, where it is known.
+        holder: Option<u32>,
+    },
+    /// Certificates or keys cannot be used. The operator's to mend.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The token cannot be used.
+    #[error("token: {0}")]
+    Keystore(#[from] KeystoreError),
+    /// There is no PIN. The operator's to mend.
+    #[error("{0}")]
+    Pin(#[from] PinError),
+    /// Another part of the station could not be set up.
+    #[error("{0}")]
+    Setup(String),
+    /// The transport failed.
+    #[error("transport: {0}")]
+    Transport(#[from] transport::Error),
+}
+
+impl ServerError {
+    /// An I/O error with what was tried.
+    pub fn io(what: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { what: what.into(), source }
+    }
+}

@@ -1,0 +1,58 @@
+//! A lock file: one service per directory or socket. The kernel drops it with the process, so a crash leaves none behind.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Seek, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::ServerError;
+
+/// A held lock; it is let go when dropped. The file stays: removing it would let two holders hold two files of one name.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock, and writes our process id into it.
+    ///
+    /// # Errors
+    /// When another process holds it, or the file cannot be had.
+    pub fn take(path: &Path, what: &str) -> Result<Self, ServerError> {
+        let trouble = |error| ServerError::io(format!("cannot lock {}", path.display()), error);
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(trouble)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut text = String::new();
+                let _ = file.read_to_string(&mut text);
+                return Err(ServerError::Held { what: what.to_owned(), holder: text.trim().parse().ok() });
+            }
+            Err(error) => return Err(trouble(error.into())),
+        }
+        file.set_len(0).and_then(|()| file.rewind()).map_err(trouble)?;
+        writeln!(file, "{}", std::process::id()).map_err(trouble)?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_one_is_told_who_holds_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let first = Lock::take(&path, "the state directory").unwrap();
+        let error = Lock::take(&path, "the state directory").unwrap_err();
+        assert!(matches!(error, ServerError::Held { holder: Some(pid), .. } if pid == std::process::id()));
+        drop(first);
+        Lock::take(&path, "the state directory").unwrap();
+    }
+}

@@ -1,0 +1,132 @@
+//! The Unix socket as a file: made under another name, given its mode and group, then moved into place, so that nobody connects
+//! before its mode is right; a stale one is replaced only when nobody listens; removed at the end.
+
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Gid, chown};
+use tokio::net::UnixListener;
+
+use super::{ServerError, lock::Lock};
+
+/// The kernel's limit for a socket's path, less the ending of the other name.
+const LONGEST: usize = 107 - ".new".len();
+
+/// The socket file; removed when dropped.
+#[derive(Debug)]
+pub struct UnixSocket {
+    path: PathBuf,
+    inode: u64,
+    _lock: Lock,
+}
+
+impl UnixSocket {
+    /// Binds `path`. Must be called inside a runtime.
+    ///
+    /// # Errors
+    /// When somebody listens there, or the file cannot be made.
+    pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> Result<(Self, UnixListener), ServerError> {
+        let shown = path.display();
+        let trouble = |error| ServerError::io(format!("cannot listen on {shown}"), error);
+        if path.as_os_str().len() > LONGEST {
+            let text = format!("a socket's path has at most {LONGEST} bytes: choose a shorter directory");
+            return Err(trouble(io::Error::new(io::ErrorKind::InvalidInput, text)));
+        }
+        let gid = group.map(group_id).transpose().map_err(trouble)?;
+        let lock = Lock::take(&with_ending(path, ".lock"), &format!("the socket {shown}"))?;
+        remove_stale(path)?;
+        let other = with_ending(path, ".new");
+        match fs::remove_file(&other) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(trouble(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&other).map_err(trouble)?;
+        if let Some(gid) = gid {
+            chown(&other, None, Some(Gid::from_raw(gid))).map_err(|error| trouble(error.into()))?;
+        }
+        fs::set_permissions(&other, fs::Permissions::from_mode(mode)).map_err(trouble)?;
+        fs::rename(&other, path).map_err(trouble)?;
+        let inode = fs::symlink_metadata(path).map_err(trouble)?.ino();
+        Ok((Self { path: path.into(), inode, _lock: lock }, listener))
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        // Only our own: somebody may have put another in its place.
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn remove_stale(path: &Path) -> Result<(), ServerError> {
+    let trouble = |error| ServerError::io(format!("cannot replace {}", path.display()), error);
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(trouble(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(trouble(io::Error::new(io::ErrorKind::AlreadyExists, "it is not a socket")));
+        }
+        Ok(_) => {}
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(ServerError::Held { what: format!("the socket {}", path.display()), holder: None }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(trouble),
+        Err(error) => Err(trouble(error)),
+    }
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// A group's number, from its name as /etc/group has it, or as it is.
+fn group_id(name: &str) -> io::Result<u32> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    fs::read_to_string("/etc/group")?
+        .lines()
+        .filter_map(|line| line.split(':').next().zip(line.split(':').nth(2)))
+        .find(|(found, _)| *found == name)
+        .and_then(|(_, number)| number.parse().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group {name:?} in /etc/group")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_has_its_mode_and_goes_with_its_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("api.sock");
+        let (socket, listener) = UnixSocket::bind(&path, 0o660, None).unwrap();
+        assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o660);
+        assert!(matches!(UnixSocket::bind(&path, 0o660, None), Err(ServerError::Held { .. })));
+        drop((socket, listener));
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_anything_else_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("api.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(UnixSocket::bind(&path, 0o600, None).unwrap());
+
+        let heard = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(matches!(UnixSocket::bind(&path, 0o600, None), Err(ServerError::Held { .. })));
+        drop(heard);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        assert!(UnixSocket::bind(&path, 0o600, None).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+}

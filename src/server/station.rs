@@ -1,0 +1,85 @@
+//! The station behind the services: its id, ledger and engine, and what must be mended before it serves.
+
+use std::{
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
+
+use tokio::runtime::Handle;
+
+use super::ServerError;
+use crate::{
+    config::Config,
+    image::docker::Engine,
+    keystore::Keystore,
+    ledger::Ledger,
+    protocol::{Compat, Station, StepError, recover},
+};
+
+/// Makes the station that a configuration describes. The engine is not asked for anything yet.
+///
+/// # Errors
+/// When the state directory or the ledger in it cannot be used.
+pub async fn station(config: &Config, keystore: Keystore) -> Result<Arc<Station>, ServerError> {
+    let instance = instance_id(&config.state.directory)?;
+    let spool_directory = config.state.spool_directory();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&spool_directory)
+        .map_err(|error| ServerError::io(format!("cannot make {}", spool_directory.display()), error))?;
+    let ledger = Ledger::open(&config.state.directory.join("ledger.sqlite"))
+        .await
+        .map_err(|error| ServerError::Setup(format!("the ledger: {error}")))?;
+    Ok(Arc::new(Station {
+        id: config.station.clone(),
+        keystore,
+        engine: Engine::new(&config.engine.socket, config.engine.timeout(), &instance, Handle::current()),
+        ledger,
+        spool_directory,
+        spool_reserve: config.limits.spool_min_free_mib * 1024 * 1024,
+        compat: Compat { move_latest: config.compat.move_latest },
+        handle: Handle::current(),
+        busy: Default::default(),
+        unmended: Default::default(),
+        mended: Default::default(),
+    }))
+}
+
+/// Asks the engine; the first time that it answers, finishes or rolls back what an earlier process left there. Later, tries
+/// again what failed while the engine was away.
+///
+/// # Errors
+/// When the engine does not answer, or something cannot be mended yet.
+pub async fn check_engine(station: Arc<Station>) -> Result<(), StepError> {
+    station.engine.ping().await?;
+    if station.mended.load(Ordering::Acquire) {
+        if recover::needs_mending(&station) {
+            // What cannot be mended yet does not stop the service: the run's next call tries again, too.
+            let _ = tokio::task::spawn_blocking(move || recover::mend(&station)).await;
+        }
+        return Ok(());
+    }
+    let mended = tokio::task::spawn_blocking(move || recover::recover(&station)).await;
+    mended.unwrap_or(Err(StepError::Invariant("mending broke off")))
+}
+
+/// This instance's id, made at the first start. The caller holds the state directory's lock.
+fn instance_id(directory: &Path) -> Result<String, ServerError> {
+    let file = directory.join("instance");
+    let flaw = |error| ServerError::io(format!("cannot use {}", file.display()), error);
+    match std::fs::read_to_string(&file) {
+        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(flaw(error)),
+        _ => {}
+    }
+    let id = uuid::Uuid::new_v4().to_string();
+    // Written aside and renamed: half an id would orphan what carries the whole one.
+    let aside = directory.join("instance.new");
+    let mut new = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside).map_err(flaw)?;
+    new.write_all(id.as_bytes()).and_then(|()| new.sync_all()).map_err(flaw)?;
+    std::fs::rename(&aside, &file).map_err(flaw)?;
+    Ok(id)
+}

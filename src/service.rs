@@ -1,0 +1,13 @@
+//! One file per gRPC service: convert the request, call one step, convert the answer. Nothing deeper sees protobuf, and only
+//! [`status`] names the status type of the wire.
+
+pub mod deadline;
+pub mod images;
+pub mod keys;
+pub mod peer;
+pub mod status;
+pub mod steps;
+pub mod trains;
+
+pub use deadline::Deadline;
+pub use peer::Peer;

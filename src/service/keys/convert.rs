@@ -1,0 +1,59 @@
+//! Between the wire's words and the keystore's.
+
+use crate::{
+    keystore::{Hash, KeyInfo, OaepScheme, Purpose, SignScheme},
+    pb,
+    service::status::{Reason, Refusal},
+    train::keys::{spki_fingerprint, spki_pem},
+};
+
+pub(super) fn signature_scheme(number: i32) -> Result<SignScheme, Refusal> {
+    use pb::SignatureScheme as Wire;
+    Ok(match Wire::try_from(number) {
+        Ok(Wire::RsaPssSha256) => SignScheme::Pss(Hash::Sha256),
+        Ok(Wire::RsaPssSha384) => SignScheme::Pss(Hash::Sha384),
+        Ok(Wire::RsaPssSha512) => SignScheme::Pss(Hash::Sha512),
+        Ok(Wire::RsaPkcs1Sha256) => SignScheme::Pkcs1(Hash::Sha256),
+        Ok(Wire::RsaPkcs1Sha384) => SignScheme::Pkcs1(Hash::Sha384),
+        Ok(Wire::RsaPkcs1Sha512) => SignScheme::Pkcs1(Hash::Sha512),
+        Ok(Wire::RsaPssSha512MaxSalt) => SignScheme::PssSha512MaxSalt,
+        Ok(Wire::Unspecified) | Err(_) => return Err(unknown_scheme()),
+    })
+}
+
+pub(super) fn wrapping_scheme(number: i32) -> Result<OaepScheme, Refusal> {
+    use pb::WrappingScheme as Wire;
+    Ok(match Wire::try_from(number) {
+        Ok(Wire::RsaOaepSha256) => OaepScheme::Sha256,
+        Ok(Wire::RsaOaepSha512) => OaepScheme::Sha512,
+        Ok(Wire::Unspecified) | Err(_) => return Err(unknown_scheme()),
+    })
+}
+
+fn unknown_scheme() -> Refusal {
+    Reason::MalformedRequest.status("scheme is not set or not known").with_field("scheme", "must be one of the defined schemes")
+}
+
+/// The key as the service shows it.
+pub fn key_message(key: &KeyInfo) -> pb::Key {
+    let pem = spki_pem(&key.spki_der);
+    let purpose = match key.purpose {
+        Purpose::Train => pb::KeyPurpose::Train,
+        Purpose::General => pb::KeyPurpose::General,
+    };
+    pb::Key {
+        label: key.label.clone(),
+        id: key.id.clone(),
+        purpose: purpose.into(),
+        bits: key.bits,
+        public_key_hex_pem: const_hex::encode(&pem),
+        public_key_pem: pem,
+        public_key_der: key.spki_der.clone(),
+        fingerprint: spki_fingerprint(&key.spki_der),
+        sensitive: key.sensitive,
+        never_extractable: key.never_extractable,
+        generated_in_token: key.generated_in_token,
+        extractable: key.extractable,
+        capabilities: key.capabilities.iter().map(|(name, way)| ((*name).to_owned(), way.name().to_owned())).collect(),
+    }
+}

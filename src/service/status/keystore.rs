@@ -1,0 +1,39 @@
+//! What the token's failures are called on the wire.
+
+use super::{Reason, Refusal};
+use crate::keystore::KeystoreError;
+
+impl From<KeystoreError> for Refusal {
+    fn from(error: KeystoreError) -> Self {
+        use KeystoreError as Error;
+        // Exhaustive on purpose: a new error must be given its row.
+        let reason = match &error {
+            Error::ModuleUnusable { .. }
+            | Error::TokenNotFound { .. }
+            | Error::TokenAmbiguous { .. }
+            | Error::LatchUnusable { .. }
+            | Error::LoggedInElsewhere
+            | Error::Unavailable { .. } => Reason::HsmUnavailable,
+            Error::PinNotSet | Error::PinRejected | Error::PinLatched | Error::PinAtRisk { .. } => Reason::HsmPinLatched,
+            Error::KeyNotFound { .. } => Reason::KeyNotFound,
+            Error::LabelExists { .. } => Reason::KeyLabelExists,
+            Error::KeySize { .. } | Error::LabelLength { .. } | Error::DigestLength { .. } => Reason::MalformedRequest,
+            Error::MechanismUnsupported { .. } => Reason::MechanismUnsupported,
+            // One reason for every way in which an opening can fail: anything finer is a padding oracle.
+            Error::UnwrapFailed => return Self::train_authentication(&error),
+            Error::Overloaded => Reason::Overloaded,
+            Error::SessionsExhausted => Reason::HsmSessionsExhausted,
+            Error::DeadlineExceeded => Reason::DeadlineExceeded,
+            Error::TokenExists { .. }
+            | Error::NoFreeSlot
+            | Error::KeyAmbiguous { .. }
+            | Error::KeyUnusable { .. }
+            | Error::SignatureInvalid
+            | Error::Fault { .. } => Reason::HsmFault,
+        };
+        if matches!(reason, Reason::HsmFault | Reason::HsmUnavailable | Reason::HsmPinLatched) {
+            tracing::warn!(error = %error, reason = reason.name(), "token");
+        }
+        Self::from(reason)
+    }
+}

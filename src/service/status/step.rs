@@ -1,0 +1,70 @@
+//! What a step's failures are called on the wire.
+
+use super::{Reason, Refusal};
+use crate::{image::ImageError, protocol::StepError, train::config::ConfigError};
+
+impl From<StepError> for Refusal {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Image(error) => error.into(),
+            StepError::Keystore(error) => error.into(),
+            StepError::Untrusted(detail) => Self::train_authentication(&detail),
+            StepError::Config(ConfigError::LimitExceeded { limit }) => {
+                Self::from(Reason::LimitExceeded).with_meta("limit", limit)
+            }
+            StepError::Config(error) => Reason::ConfigMalformed.status(error.to_string()),
+            StepError::NotATrain => Reason::ConfigMalformed.status("the image holds no train config: it is not a train"),
+            StepError::Route(error) => Reason::RouteRejected.status(error.to_string()),
+            StepError::ForeignRouteKey => Reason::RouteRejected.status(error.to_string()),
+            StepError::BaseMissing(_) => Reason::BaseMissing.into(),
+            StepError::RunNotFound => Reason::RunNotFound.into(),
+            StepError::RunState { id, state } => Reason::RunState
+                .status(format!("the run is {}", state.as_str()))
+                .with_meta("state", state.as_str())
+                .with_meta("run_id", id),
+            StepError::IdempotencyMismatch => Reason::IdempotencyMismatch.into(),
+            StepError::Busy => Reason::TrainBusy.into(),
+            StepError::ImageChanged => Reason::ImageChanged.into(),
+            StepError::Request(message) => Reason::MalformedRequest.status(message),
+            StepError::Ledger(_) | StepError::Invariant(_) => {
+                let id = uuid::Uuid::now_v7().to_string();
+                tracing::error!(error_id = %id, %error, "a step failed");
+                Self::from(Reason::Invariant).with_meta("error_id", id)
+            }
+        }
+    }
+}
+
+impl From<ImageError> for Refusal {
+    fn from(error: ImageError) -> Self {
+        match &error {
+            ImageError::Reference(message) => Reason::ImageRefInvalid.status(*message).with_field("image", *message),
+            ImageError::NotFound => Reason::ImageNotFound.into(),
+            ImageError::PathMissing => Reason::ArchiveMalformed.status("the image has no /opt"),
+            ImageError::Malformed(what) => Reason::ArchiveMalformed.status(format!("the image's archive is malformed: {what}")),
+            ImageError::Policy { rule, detail } => {
+                let refusal_id = uuid::Uuid::now_v7().to_string();
+                tracing::warn!(target: "stationmaster::refusal", %refusal_id, rule, detail = ?detail, "image refused");
+                Reason::ImagePolicyViolation
+                    .status(format!("the image breaks the rule {rule}"))
+                    .with_meta("rule", *rule)
+                    .with_meta("refusal_id", refusal_id)
+            }
+            ImageError::Limit(limit) => Self::from(Reason::LimitExceeded).with_meta("limit", *limit),
+            ImageError::SpoolFull { .. } => {
+                tracing::error!(%error, "the spool is full");
+                Reason::Overloaded.status("the service's spool disk is full").with_meta("resource", "spool")
+            }
+            ImageError::Cancelled => Reason::Cancelled.into(),
+            ImageError::EngineUnavailable(_) | ImageError::Engine { .. } => {
+                tracing::error!(%error, "the engine");
+                Reason::EngineUnavailable.into()
+            }
+            ImageError::Spool(_) | ImageError::InUse => {
+                let id = uuid::Uuid::now_v7().to_string();
+                tracing::error!(error_id = %id, %error, "a step failed");
+                Self::from(Reason::Invariant).with_meta("error_id", id)
+            }
+        }
+    }
+}

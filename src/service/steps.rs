@@ -1,0 +1,162 @@
+//! Running a step for a call: on a blocking thread, bounded in number, cancelled when the caller goes away.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Extensions, Response};
+
+use super::{
+    Deadline,
+    status::{Answer, AnswerStream, Reason, Refusal, RpcError},
+};
+use crate::{
+    pb,
+    protocol::{Station, Step, StepError},
+};
+
+/// Progress is sent at most this often.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// Messages that may wait for a slow caller; progress beyond them is dropped.
+const WAITING: usize = 8;
+
+/// The station's steps, as many at once as the configuration allows. Cheap to clone.
+#[derive(Clone)]
+pub struct Steps {
+    station: Arc<Station>,
+    places: Arc<Semaphore>,
+    running: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Steps {
+    /// At most `at_once` steps run at a time; `cancel` ends them all.
+    #[must_use]
+    pub fn new(station: Arc<Station>, at_once: usize, cancel: CancellationToken) -> Self {
+        Self { station, places: Arc::new(Semaphore::new(at_once)), running: TaskTracker::new(), cancel }
+    }
+
+    /// Waits until every step has ended, its roll-back included.
+    pub async fn ended(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+
+    /// Runs a step that answers once.
+    pub async fn unary<T: Send + 'static>(
+        &self,
+        extensions: &Extensions,
+        step: impl FnOnce(&Station, &Step<'_>) -> Result<T, StepError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let cancel = self.start(
+            Deadline::of(extensions),
+            |_, _, _| {},
+            step,
+            move |answer| {
+                let _ = sender.send(answer);
+            },
+        )?;
+        let _cancel_when_dropped = cancel.drop_guard();
+        receiver.await.unwrap_or_else(|_| Err(Reason::Invariant.into()))
+    }
+
+    /// Runs a step that streams progress and ends with one outcome.
+    pub fn stream<T: Send + 'static>(
+        &self,
+        extensions: &Extensions,
+        progress: impl Fn(pb::Progress) -> T + Send + Sync + 'static,
+        step: impl FnOnce(&Station, &Step<'_>) -> Result<T, StepError> + Send + 'static,
+    ) -> Answer<AnswerStream<T>> {
+        let (sender, receiver) = mpsc::channel::<Result<T, RpcError>>(WAITING);
+        let reporter = Reporter::new();
+        let to_caller = sender.clone();
+        let report = move |name: &'static str, done, total| {
+            if reporter.is_due() {
+                // A caller that does not read loses progress, never the outcome.
+                let _ = to_caller.try_send(Ok(progress(pb::Progress {
+                    step: name.to_owned(),
+                    bytes_done: done,
+                    bytes_total: total,
+                })));
+            }
+        };
+        let cancel = self.start(Deadline::of(extensions), report, step, move |answer| {
+            let _ = sender.blocking_send(answer.map_err(RpcError::from));
+        })?;
+        // The guard goes with the stream: a caller that hangs up drops both.
+        let guard = cancel.drop_guard();
+        let stream = ReceiverStream::new(receiver).map(move |item| {
+            let _guard = &guard;
+            item
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    fn start<T: Send + 'static>(
+        &self,
+        deadline: Option<Instant>,
+        report: impl Fn(&'static str, u64, u64) + Send + Sync + 'static,
+        step: impl FnOnce(&Station, &Step<'_>) -> Result<T, StepError> + Send + 'static,
+        answer: impl FnOnce(Result<T, Refusal>) + Send + 'static,
+    ) -> Result<CancellationToken, Refusal> {
+        if !self.station.mended.load(Ordering::Acquire) {
+            return Err(Reason::NotReady.status("the service has not yet mended what an earlier process left in the engine"));
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Refusal::from(Reason::Overloaded))?;
+        let cancel = self.cancel.child_token();
+        if let Some(deadline) = deadline {
+            let (late, ended) = (cancel.clone(), cancel.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = tokio::time::sleep_until(deadline.into()) => late.cancel(),
+                    () = ended.cancelled() => {}
+                }
+            });
+        }
+        let (station, all) = (Arc::clone(&self.station), self.cancel.clone());
+        let of_call = cancel.clone();
+        self.running.spawn_blocking(move || {
+            let _place = place;
+            let circumstances = Step { cancel: of_call.clone(), deadline, progress: &report };
+            let outcome = step(&station, &circumstances);
+            of_call.cancel();
+            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            answer(outcome.map_err(|error| match error {
+                error if error.is_cancelled() && late => Reason::DeadlineExceeded.into(),
+                error if error.is_cancelled() && all.is_cancelled() => Reason::ShuttingDown.into(),
+                error => Refusal::from(error),
+            }));
+        });
+        Ok(cancel)
+    }
+}
+
+/// Says when progress may be sent again.
+struct Reporter {
+    start: Instant,
+    next_ms: AtomicU64,
+}
+
+impl Reporter {
+    fn new() -> Self {
+        Self { start: Instant::now(), next_ms: AtomicU64::new(0) }
+    }
+
+    fn is_due(&self) -> bool {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let due = now >= self.next_ms.load(Ordering::Relaxed);
+        if due {
+            self.next_ms.store(now + PROGRESS_EVERY.as_millis() as u64, Ordering::Relaxed);
+        }
+        due
+    }
+}

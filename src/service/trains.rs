@@ -1,0 +1,109 @@
+//! `TrainService`: opens and closes trains at this station.
+
+mod convert;
+
+use tonic::{Request, Response};
+
+use super::{
+    status::{Answer, AnswerStream, Reason, Refusal},
+    steps::Steps,
+};
+use crate::{
+    image::reference::{ImageName, ImageSource},
+    pb::{self, post_run_response, pre_run_response},
+    protocol::{self, PostRunOrder, PreRunOrder},
+};
+
+/// Longest idempotency key, in characters.
+const KEY_LIMIT: usize = 256;
+
+/// The service.
+#[derive(Clone)]
+pub struct Trains {
+    steps: Steps,
+}
+
+impl Trains {
+    /// Serves with these steps.
+    #[must_use]
+    pub fn new(steps: Steps) -> Self {
+        Self { steps }
+    }
+}
+
+#[tonic::async_trait]
+impl pb::train_service_server::TrainService for Trains {
+    type PreRunStream = AnswerStream<pb::PreRunResponse>;
+    type PostRunStream = AnswerStream<pb::PostRunResponse>;
+
+    async fn inspect_train(&self, request: Request<pb::InspectTrainRequest>) -> Answer<pb::InspectTrainResponse> {
+        let (_, extensions, request) = request.into_parts();
+        let image: ImageSource = request.image.parse().map_err(Refusal::from)?;
+        let inspection =
+            self.steps.unary(&extensions, move |station, step| protocol::inspect_train(station, &image, step)).await?;
+        Ok(Response::new(convert::inspection(inspection)?))
+    }
+
+    async fn pre_run(&self, request: Request<pb::PreRunRequest>) -> Answer<Self::PreRunStream> {
+        let (_, extensions, request) = request.into_parts();
+        let order = pre_run_order(request)?;
+        self.steps.stream(
+            &extensions,
+            |progress| pb::PreRunResponse { event: Some(pre_run_response::Event::Progress(progress)) },
+            move |station, step| {
+                let answer = protocol::pre_run(station, &order, step)?;
+                Ok(pb::PreRunResponse { event: Some(pre_run_response::Event::Outcome(convert::pre_run(answer))) })
+            },
+        )
+    }
+
+    async fn post_run(&self, request: Request<pb::PostRunRequest>) -> Answer<Self::PostRunStream> {
+        let (_, extensions, request) = request.into_parts();
+        let order = post_run_order(request)?;
+        self.steps.stream(
+            &extensions,
+            |progress| pb::PostRunResponse { event: Some(post_run_response::Event::Progress(progress)) },
+            move |station, step| {
+                let answer = protocol::post_run(station, &order, step)?;
+                Ok(pb::PostRunResponse { event: Some(post_run_response::Event::Outcome(convert::post_run(answer))) })
+            },
+        )
+    }
+
+    async fn abort_run(&self, request: Request<pb::AbortRunRequest>) -> Answer<pb::AbortRunResponse> {
+        let (_, extensions, request) = request.into_parts();
+        let answer = self.steps.unary(&extensions, move |station, _| protocol::abort_run(station, &request.run_id)).await?;
+        Ok(Response::new(pb::AbortRunResponse {
+            run_id: answer.run_id,
+            image: answer.image,
+            plaintext_held_by: answer.plaintext_held_by,
+        }))
+    }
+}
+
+fn pre_run_order(request: pb::PreRunRequest) -> Result<PreRunOrder, Refusal> {
+    let image: ImageName = request.image.parse()?;
+    if image.tag() == "base" {
+        return Err(Reason::ImageRefInvalid
+            .status("the tag `base` is the train's base, not the train")
+            .with_field("image", "give the train's own tag"));
+    }
+    if request.idempotency_key.chars().count() > KEY_LIMIT {
+        let text = format!("at most {KEY_LIMIT} characters");
+        return Err(Reason::MalformedRequest.status("the idempotency key is too long").with_field("idempotency_key", text));
+    }
+    let idempotency_key = Some(request.idempotency_key).filter(|key| !key.is_empty());
+    Ok(PreRunOrder { image, idempotency_key })
+}
+
+fn post_run_order(request: pb::PostRunRequest) -> Result<PostRunOrder, Refusal> {
+    let image = match request.image.as_str() {
+        "" => None,
+        image => Some(image.parse::<ImageName>()?),
+    };
+    let run_id = Some(request.run_id).filter(|id| !id.is_empty());
+    if run_id.is_none() && image.is_none() {
+        return Err(Reason::MalformedRequest.status("name a run_id or an image").with_field("run_id", "missing"));
+    }
+    Ok(PostRunOrder { run_id, image })
+}

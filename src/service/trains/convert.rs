@@ -1,0 +1,84 @@
+//! From the steps' answers to messages.
+
+use crate::{
+    pb,
+    protocol::{Inspection, ListedFile, PostRunAnswer, PreRunAnswer},
+    service::status::{Reason, Refusal},
+    train::{config::RouteStop, keys::PublicKey},
+};
+
+pub(super) fn pre_run(answer: PreRunAnswer) -> pb::PreRunOutcome {
+    let (run, record) = (answer.run, answer.record);
+    pb::PreRunOutcome {
+        run_id: run.id,
+        image: run.image,
+        image_id: record.image_id,
+        source_image_id: run.source_image,
+        session_id: run.session_id,
+        stop_index: run.stop_index,
+        has_query: answer.query.is_some(),
+        query: answer.query.unwrap_or_default(),
+        dropped_files: record.dropped_files,
+        immutable_digest: bytes(&record.immutable_digest),
+        results_digest: record.results_digest.as_deref().map(bytes).unwrap_or_default(),
+        warnings: record.warnings,
+        repeated_answer: answer.repeated,
+    }
+}
+
+pub(super) fn post_run(answer: PostRunAnswer) -> pb::PostRunOutcome {
+    let record = answer.record;
+    pb::PostRunOutcome {
+        run_id: answer.run_id,
+        image: record.image,
+        image_id: record.image_id,
+        results_digest: bytes(&record.results_digest),
+        result_files: record.result_files,
+        dropped_files: record.dropped_files,
+        plaintext_held_by: record.plaintext_held_by,
+        warnings: record.warnings,
+        repeated_answer: answer.repeated,
+    }
+}
+
+pub(super) fn inspection(found: Inspection) -> Result<pb::InspectTrainResponse, Refusal> {
+    let mut route = found.config.route.iter().map(stop).collect::<Result<Vec<_>, _>>()?;
+    route.sort_by_key(|stop| stop.index);
+    Ok(pb::InspectTrainResponse {
+        image_id: found.image_id,
+        config_json: found.config_bytes,
+        train_id: found.config.id,
+        proposal_id: found.config.proposal_id.to_string(),
+        session_id: found.session_id,
+        creator_id: found.config.creator.id.to_string(),
+        route,
+        own_index: found.own_index,
+        listed: found.listed.into_iter().map(file).collect(),
+        unlisted: found.unlisted.into_iter().map(file).collect(),
+        missing: found.missing,
+        query: found.query.map(file),
+        result_files: found.result_files,
+        result_bytes: found.result_bytes,
+        base_image_id: found.base_image_id.unwrap_or_default(),
+    })
+}
+
+fn stop(stop: &RouteStop) -> Result<pb::RouteStop, Refusal> {
+    Ok(pb::RouteStop {
+        station: stop.station.to_string(),
+        ecosystem: stop.eco_system.name().to_owned(),
+        index: u32::try_from(stop.index).map_err(|_| Reason::ConfigMalformed.status("a route index below 0 or beyond 2^32"))?,
+        fingerprint: PublicKey::from_hex_pem(&stop.rsa_public_key).map(|key| key.fingerprint()).unwrap_or_default(),
+        signed: stop.signature.is_some(),
+        has_key: stop.encrypted_key.is_some(),
+    })
+}
+
+fn file(file: ListedFile) -> pb::FileEntry {
+    pb::FileEntry { path: file.path, size: file.size }
+}
+
+/// The ledger's hex as bytes; it is our own, so unreadable hex is an empty digest rather than a refusal.
+fn bytes(hex: &str) -> Vec<u8> {
+    const_hex::decode(hex).unwrap_or_default()
+}

@@ -1,0 +1,166 @@
+//! From JSON to a config, with the conversions train_lib's model makes (`docs/wire-format.md §2.2`).
+
+mod fields;
+
+use fields::{At, Fields};
+
+use super::{
+    Build, ConfigError, Creator, EcoSystem, HexText, Id, MAX_CONFIG_BYTES, MAX_FILE_LIST, MAX_ROUTE_STOPS, RouteStop, Source,
+    SourceKind, StopSignature, TrainConfig,
+};
+use crate::train::Integer;
+use crate::train::json::{Json, JsonError};
+use crate::train::python::float_repr;
+
+pub(super) fn parse(bytes: &[u8]) -> Result<TrainConfig, ConfigError> {
+    if bytes.len() > MAX_CONFIG_BYTES {
+        return Err(ConfigError::LimitExceeded { limit: "config_bytes" });
+    }
+    let json = Json::parse(bytes).map_err(|error| match error {
+        JsonError::TooDeep => ConfigError::LimitExceeded { limit: "json_depth" },
+        JsonError::TooManyValues => ConfigError::LimitExceeded { limit: "json_values" },
+        other => ConfigError::Json(other),
+    })?;
+    config(Fields::new(At::Root, json)?)
+}
+
+fn config(mut top: Fields) -> Result<TrainConfig, ConfigError> {
+    Ok(TrainConfig {
+        source: top.required("source", source)?,
+        creator: top.required("creator", creator)?,
+        proposal_id: top.required("proposal_id", id)?,
+        id: top.required("@id", text)?,
+        context: top.optional("@context", context)?.unwrap_or(Json::Null),
+        session_id: top.required("session_id", hex)?,
+        route: top.required("route", |at, json| list(at, json, MAX_ROUTE_STOPS, "route_stops", stop))?,
+        file_list: top.required("file_list", |at, json| list(at, json, MAX_FILE_LIST, "file_list_entries", text))?,
+        hash: top.required("hash", hex)?,
+        signature: top.required("signature", hex)?,
+        build: top.required("build", build)?,
+        result_hash: top.optional("result_hash", hex)?,
+        result_signature: top.optional("result_signature", hex)?,
+    })
+}
+
+fn source(at: At, json: Json) -> Result<Source, ConfigError> {
+    let mut fields = Fields::new(at, json)?;
+    Ok(Source {
+        kind: fields.required("type", |at, json| match &json {
+            Json::Text(name) if name == "docker_repository" => Ok(SourceKind::DockerRepository),
+            Json::Text(name) if name == "git_repository" => Ok(SourceKind::GitRepository),
+            _ => Err(at.is_not("docker_repository or git_repository")),
+        })?,
+        address: fields.required("address", text)?,
+        tag: fields.optional("tag", text)?,
+        branch: fields.optional("branch", text)?,
+    })
+}
+
+fn creator(at: At, json: Json) -> Result<Creator, ConfigError> {
+    let mut fields = Fields::new(at, json)?;
+    Ok(Creator {
+        id: fields.required("id", id)?,
+        rsa_public_key: fields.required("rsa_public_key", hex)?,
+        paillier_public_key: fields.optional("paillier_public_key", |at, json| match json {
+            // hex comes first in this union, so numeric text stays text
+            Json::Text(text) => Ok(Id::Text(text)),
+            other => id(at, other),
+        })?,
+        encrypted_key: fields.optional("encrypted_key", hex)?,
+    })
+}
+
+fn stop(at: At, json: Json) -> Result<RouteStop, ConfigError> {
+    let mut fields = Fields::new(at, json)?;
+    Ok(RouteStop {
+        station: fields.required("station", id)?,
+        eco_system: fields.required("eco_system", |at, json| match &json {
+            Json::Text(name) if name == "tue" => Ok(EcoSystem::Tue),
+            Json::Text(name) if name == "padme" => Ok(EcoSystem::Padme),
+            _ => Err(at.is_not("tue or padme")),
+        })?,
+        rsa_public_key: fields.required("rsa_public_key", hex)?,
+        index: fields.required("index", index)?,
+        signature: fields.optional("signature", |at, json| {
+            let mut fields = Fields::new(at, json)?;
+            Ok(StopSignature { digest: fields.required("digest", hex)?, signature: fields.required("signature", hex)? })
+        })?,
+        encrypted_key: fields.optional("encrypted_key", hex)?,
+    })
+}
+
+fn build(at: At, json: Json) -> Result<Build, ConfigError> {
+    let mut fields = Fields::new(at, json)?;
+    Ok(Build { signature: fields.required("signature", hex)?, rsa_public_key: fields.required("rsa_public_key", hex)? })
+}
+
+/// Any dict; what Python's `dict()` makes an empty dict of is one too.
+fn context(at: At, json: Json) -> Result<Json, ConfigError> {
+    match json {
+        Json::Object(_) => Ok(json),
+        Json::Array(items) if items.is_empty() => Ok(Json::Object(Vec::new())),
+        Json::Text(text) if text.is_empty() => Ok(Json::Object(Vec::new())),
+        _ => Err(at.is_not("an object")),
+    }
+}
+
+fn hex(at: At, json: Json) -> Result<HexText, ConfigError> {
+    match json {
+        Json::Text(text) => Ok(HexText::new(text)),
+        _ => Err(at.is_not("text")),
+    }
+}
+
+/// Text, or what Python's `str()` makes of a number or boolean.
+fn text(at: At, json: Json) -> Result<String, ConfigError> {
+    match json {
+        Json::Text(text) => Ok(text),
+        Json::Int(number) => Ok(number.to_string()),
+        Json::Float(number) => Ok(float_repr(number)),
+        Json::Bool(true) => Ok("True".to_owned()),
+        Json::Bool(false) => Ok("False".to_owned()),
+        _ => Err(at.is_not("text")),
+    }
+}
+
+fn id(at: At, json: Json) -> Result<Id, ConfigError> {
+    match json {
+        Json::Text(text) => Ok(Id::from_text(text)),
+        other => integer(&other).map(Id::Int).ok_or_else(|| at.is_not("a number or text")),
+    }
+}
+
+fn index(at: At, json: Json) -> Result<i64, ConfigError> {
+    integer(&json).and_then(|number| number.to_i64()).ok_or_else(|| at.is_not("a whole number of 64 bits"))
+}
+
+/// What Python's `int()` makes of a scalar.
+fn integer(json: &Json) -> Option<Integer> {
+    match json {
+        Json::Int(number) => Some(number.clone()),
+        Json::Float(number) => Integer::from_float(*number),
+        Json::Bool(truth) => Some(i64::from(*truth).into()),
+        Json::Text(text) => Integer::from_python_text(text),
+        _ => None,
+    }
+}
+
+fn list<T>(
+    at: At,
+    json: Json,
+    most: usize,
+    limit: &'static str,
+    one: fn(At, Json) -> Result<T, ConfigError>,
+) -> Result<Vec<T>, ConfigError> {
+    let Json::Array(items) = json else {
+        return Err(at.is_not("a list"));
+    };
+    if items.len() > most {
+        return Err(ConfigError::LimitExceeded { limit });
+    }
+    let read = |(position, item)| match item {
+        Json::Null => Err(At::Item(&at, position).is_missing()),
+        item => one(At::Item(&at, position), item),
+    };
+    items.into_iter().enumerate().map(read).collect()
+}

@@ -1,0 +1,154 @@
+//! Digests of a train's content (`docs/wire-format.md §5`, `§6`). Names, lengths and counts are not part of them.
+
+use std::fmt;
+
+use openssl::sha::{Sha256, Sha512, sha512};
+use subtle::ConstantTimeEq;
+
+use super::config::{HexText, Id};
+
+/// A SHA-512 digest. Comparing two takes the same time whatever they hold.
+#[derive(Clone, Copy)]
+pub struct Digest([u8; Self::LEN]);
+
+/// Hex or bytes that are not 64 bytes long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a SHA-512 digest")]
+pub struct NotADigest;
+
+impl Digest {
+    /// Length in bytes.
+    pub const LEN: usize = 64;
+
+    /// SHA-512 of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha512(bytes))
+    }
+
+    /// Takes 64 bytes as a digest somebody stated.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, NotADigest> {
+        bytes.try_into().map(Self).map_err(|_| NotADigest)
+    }
+
+    /// Takes a digest as a config states it.
+    pub fn from_hex(text: &HexText) -> Result<Self, NotADigest> {
+        Self::from_bytes(&text.decode().map_err(|_| NotADigest)?)
+    }
+
+    /// The 64 bytes.
+    pub fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+
+    /// Lower-case hex, as a config states it.
+    pub fn to_hex(&self) -> HexText {
+        HexText::from_bytes(&self.0)
+    }
+}
+
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Digest {}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&const_hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+/// Hashes the immutable files: creator id, contents in `file_list` order, session id, query.
+pub struct ImmutableHasher(Sha512);
+
+impl ImmutableHasher {
+    /// Starts with the creator's id as Python spells it.
+    pub fn new(creator_id: &Id) -> Self {
+        let mut sha = Sha512::new();
+        sha.update(creator_id.to_string().as_bytes());
+        Self(sha)
+    }
+
+    /// Adds plaintext of the listed files, one file after the other.
+    pub fn update(&mut self, plaintext: &[u8]) {
+        self.0.update(plaintext);
+    }
+
+    /// Ends with the session id and, after it, the query if there is one.
+    pub fn finish(mut self, session_id: &[u8], query: Option<&[u8]>) -> Digest {
+        self.0.update(session_id);
+        self.0.update(query.unwrap_or_default());
+        Digest(self.0.finish())
+    }
+}
+
+/// Hashes the results: contents of all regular files in component-wise name order, session id.
+#[derive(Default)]
+pub struct ResultHasher(Sha512);
+
+impl ResultHasher {
+    /// Starts empty.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds plaintext of the result files, one file after the other.
+    pub fn update(&mut self, plaintext: &[u8]) {
+        self.0.update(plaintext);
+    }
+
+    /// Ends with the session id.
+    pub fn finish(mut self, session_id: &[u8]) -> Digest {
+        self.0.update(session_id);
+        Digest(self.0.finish())
+    }
+}
+
+/// The chain digest a stop signs. The first stop (`earlier` empty) hashes session id and results digest; any other the
+/// digests of all earlier stops, by ascending index, and the results digest, but not the session id.
+pub fn chain_digest(session_id: &[u8], earlier: &[Digest], results: &Digest) -> Digest {
+    let mut sha = Sha512::new();
+    if earlier.is_empty() {
+        sha.update(session_id);
+    }
+    for digest in earlier {
+        sha.update(&digest.0);
+    }
+    sha.update(&results.0);
+    Digest(sha.finish())
+}
+
+/// A SHA-256 digest of one file's content, 32 bytes. Ours, not on the wire.
+pub type FileDigest = [u8; 32];
+
+/// Hashes one file's content with SHA-256.
+#[derive(Default)]
+pub struct FileHasher(Sha256);
+
+impl FileHasher {
+    /// Starts empty.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds content.
+    pub fn update(&mut self, content: &[u8]) {
+        self.0.update(content);
+    }
+
+    /// The digest.
+    pub fn finish(self) -> FileDigest {
+        self.0.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

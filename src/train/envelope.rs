@@ -1,0 +1,174 @@
+//! The envelope of a file: `IV(16) || AES-CBC(PKCS#7)`, no header, no authentication (`docs/wire-format.md §3`).
+//!
+//! Because nothing authenticates a sealed file, plaintext from an [`Opener`] is worth nothing until a signed digest over all
+//! of it has been compared.
+
+mod length;
+
+use std::fmt;
+
+use openssl::rand::{rand_bytes, rand_priv_bytes};
+use openssl::symm::{Cipher, Crypter, Mode};
+use zeroize::Zeroizing;
+
+pub use length::{opened_len, sealed_len};
+
+/// Length of the IV and of a cipher block, in bytes.
+pub const BLOCK: usize = 16;
+/// Length of the envelope keys we make, in bytes.
+const NEW_KEY: usize = 32;
+
+/// Why sealing or opening failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// Not sealed with this key. One word for every way to be wrong: which one it was would help an attacker.
+    #[error("broken envelope")]
+    Broken,
+    /// OpenSSL itself failed (out of memory or randomness); trying again may help.
+    #[error("the cryptographic library failed")]
+    Unavailable,
+}
+
+/// The symmetric key of one train between two stops. Wiped when dropped, never shown.
+pub struct EnvelopeKey(Zeroizing<Vec<u8>>);
+
+impl EnvelopeKey {
+    /// A new random key of 32 bytes.
+    pub fn random() -> Result<Self, EnvelopeError> {
+        let mut bytes = Zeroizing::new(vec![0; NEW_KEY]);
+        rand_priv_bytes(&mut bytes).map_err(|_| EnvelopeError::Unavailable)?;
+        Ok(Self(bytes))
+    }
+
+    /// An unwrapped key: 16, 24 or 32 bytes, whatever the sender chose.
+    pub fn from_unwrapped(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        match bytes.len() {
+            16 | 24 | 32 => Ok(Self(Zeroizing::new(bytes.to_vec()))),
+            _ => Err(EnvelopeError::Broken),
+        }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn crypter(&self, mode: Mode, iv: &[u8]) -> Result<Crypter, EnvelopeError> {
+        let cipher = match self.0.len() {
+            16 => Cipher::aes_128_cbc(),
+            24 => Cipher::aes_192_cbc(),
+            _ => Cipher::aes_256_cbc(),
+        };
+        Crypter::new(cipher, mode, &self.0, Some(iv)).map_err(|_| EnvelopeError::Unavailable)
+    }
+}
+
+impl fmt::Debug for EnvelopeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EnvelopeKey({} bytes)", self.0.len())
+    }
+}
+
+/// Seals one file, chunk by chunk, under its own fresh IV.
+pub struct Sealer {
+    crypter: Crypter,
+    iv: Option<[u8; BLOCK]>,
+}
+
+impl Sealer {
+    /// Starts one file.
+    pub fn new(key: &EnvelopeKey) -> Result<Self, EnvelopeError> {
+        let mut iv = [0; BLOCK];
+        rand_bytes(&mut iv).map_err(|_| EnvelopeError::Unavailable)?;
+        Self::with_iv(key, iv)
+    }
+
+    fn with_iv(key: &EnvelopeKey, iv: [u8; BLOCK]) -> Result<Self, EnvelopeError> {
+        Ok(Self { crypter: key.crypter(Mode::Encrypt, &iv)?, iv: Some(iv) })
+    }
+
+    /// Seals the next chunk; appends what is ready to `out`, which the caller clears and reuses.
+    pub fn update(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+        self.begin(out);
+        append(&mut self.crypter, plaintext, out).map_err(|()| EnvelopeError::Unavailable)
+    }
+
+    /// Ends the file; appends the last block to `out`.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+        self.begin(out);
+        append_last(&mut self.crypter, out).map_err(|()| EnvelopeError::Unavailable)
+    }
+
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if let Some(iv) = self.iv.take() {
+            out.extend_from_slice(&iv);
+        }
+    }
+}
+
+/// Opens one sealed file, chunk by chunk. What it appends to `out` is plaintext: the caller wipes it (`Zeroizing<Vec<u8>>`
+/// derefs to what is wanted here) and believes it only after [`Opener::finish`] and a compared digest.
+pub struct Opener<'k> {
+    key: &'k EnvelopeKey,
+    state: State,
+}
+
+enum State {
+    /// The first bytes of the IV.
+    ReadingIv {
+        iv: [u8; BLOCK],
+        filled: usize,
+    },
+    Open(Crypter),
+}
+
+impl<'k> Opener<'k> {
+    /// Starts one file. Nothing can fail before its IV has been read.
+    pub fn new(key: &'k EnvelopeKey) -> Self {
+        Self { key, state: State::ReadingIv { iv: [0; BLOCK], filled: 0 } }
+    }
+
+    /// Opens the next chunk; appends what is ready to `out`. At least one block is held back until [`Opener::finish`].
+    pub fn update(&mut self, mut sealed: &[u8], out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+        if let State::ReadingIv { iv, filled } = &mut self.state {
+            let (head, rest) = sealed.split_at(sealed.len().min(BLOCK - *filled));
+            iv[*filled..*filled + head.len()].copy_from_slice(head);
+            *filled += head.len();
+            sealed = rest;
+            if *filled == BLOCK {
+                self.state = State::Open(self.key.crypter(Mode::Decrypt, &*iv)?);
+            }
+        }
+        match &mut self.state {
+            State::Open(crypter) => append(crypter, sealed, out).map_err(|()| EnvelopeError::Broken),
+            State::ReadingIv { .. } => Ok(()),
+        }
+    }
+
+    /// Ends the file: checks length and padding, appends the rest to `out`.
+    pub fn finish(self, out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+        match self.state {
+            State::Open(mut crypter) => append_last(&mut crypter, out).map_err(|()| EnvelopeError::Broken),
+            State::ReadingIv { .. } => Err(EnvelopeError::Broken),
+        }
+    }
+}
+
+fn append(crypter: &mut Crypter, input: &[u8], out: &mut Vec<u8>) -> Result<(), ()> {
+    let start = out.len();
+    out.resize(start + input.len() + BLOCK, 0);
+    let written = crypter.update(input, &mut out[start..]);
+    out.truncate(start + written.as_ref().copied().unwrap_or(0));
+    written.map(drop).map_err(drop)
+}
+
+fn append_last(crypter: &mut Crypter, out: &mut Vec<u8>) -> Result<(), ()> {
+    let start = out.len();
+    out.resize(start + BLOCK, 0);
+    let written = crypter.finalize(&mut out[start..]);
+    out.truncate(start + written.as_ref().copied().unwrap_or(0));
+    written.map(drop).map_err(drop)
+}
+
+#[cfg(test)]
+mod tests;

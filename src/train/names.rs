@@ -1,0 +1,161 @@
+//! File names inside `pht_train` and `pht_results`, and the order in which immutable files are hashed
+//! (`docs/wire-format.md §4`, `§5`).
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::fmt;
+
+/// The query's place below `pht_train`. Only this exact path is special.
+const QUERY: &str = "query.json";
+/// Image layers give names that start so a meaning of their own: "this file is deleted".
+const WHITEOUT: &str = ".wh.";
+const MAX_COMPONENT_BYTES: usize = 255;
+const MAX_PATH_BYTES: usize = 4096;
+
+/// A relative path that stays below its directory: UTF-8, no empty, `.` or `..` component, no control characters, no layer
+/// whiteout, components of at most 255 and a whole of at most 4096 bytes.
+///
+/// Ordered as the engine walks a directory tree: component by component in byte order, so `a/x` comes before `a!` and
+/// `a.txt`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FilePath(String);
+
+/// Why a name is not a [`FilePath`]. The train's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// Not UTF-8.
+    #[error("not UTF-8")]
+    NotUtf8,
+    /// An empty, `.` or `..` component; an absolute path and a trailing slash have an empty one.
+    #[error("not a plain relative path")]
+    NotRelative,
+    /// A NUL or another control character.
+    #[error("holds a control character")]
+    ControlCharacter,
+    /// A component starts with `.wh.`.
+    #[error("means something to image layers")]
+    Whiteout,
+    /// A component over 255 bytes, or a whole over 4096.
+    #[error("too long")]
+    TooLong,
+    /// `query.json`, where it must not stand: it is hashed after the session id, never as a listed file.
+    #[error("is the query, which is never listed")]
+    Query,
+}
+
+impl FilePath {
+    /// Checks a path.
+    pub fn new(path: &str) -> Result<Self, NameError> {
+        if path.len() > MAX_PATH_BYTES {
+            return Err(NameError::TooLong);
+        }
+        if path.chars().any(char::is_control) {
+            return Err(NameError::ControlCharacter);
+        }
+        for component in path.split('/') {
+            match component {
+                "" | "." | ".." => return Err(NameError::NotRelative),
+                long if long.len() > MAX_COMPONENT_BYTES => return Err(NameError::TooLong),
+                mark if mark.starts_with(WHITEOUT) => return Err(NameError::Whiteout),
+                _ => {}
+            }
+        }
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Checks a path as an archive spells it.
+    pub fn from_bytes(path: &[u8]) -> Result<Self, NameError> {
+        Self::new(std::str::from_utf8(path).map_err(|_| NameError::NotUtf8)?)
+    }
+
+    /// Checks a name as `file_list` spells it: exactly one leading `./` is no part of it.
+    pub fn listed(name: &str) -> Result<Self, NameError> {
+        Self::new(name.strip_prefix("./").unwrap_or(name))
+    }
+
+    /// `query.json`, the query's path below `pht_train`.
+    pub fn query() -> Self {
+        Self(QUERY.to_owned())
+    }
+
+    /// Whether this is the query (below `pht_train`; a result may bear the name freely).
+    pub fn is_query(&self) -> bool {
+        self.0 == QUERY
+    }
+
+    /// The path, with `/` between components.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The components, outermost first; at least one.
+    pub fn components(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
+    }
+}
+
+impl Ord for FilePath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.components().map(str::as_bytes).cmp(other.components().map(str::as_bytes))
+    }
+}
+
+impl PartialOrd for FilePath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The immutable files to hash, in order, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    ordered: Vec<FilePath>,
+    known: HashSet<FilePath>,
+}
+
+/// One entry of `file_list` cannot be a file of a train. The train's fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("file_list[{position}] {cause}")]
+pub struct ListingError {
+    /// Place in `file_list`, from 0.
+    pub position: usize,
+    /// What is wrong with it.
+    pub cause: NameError,
+}
+
+impl Listing {
+    /// Reads a config's `file_list`. A repeated name contributes nothing the second time; the query is refused.
+    pub fn new(file_list: &[String]) -> Result<Self, ListingError> {
+        let mut listing = Self { ordered: Vec::with_capacity(file_list.len()), known: HashSet::with_capacity(file_list.len()) };
+        for (position, name) in file_list.iter().enumerate() {
+            let path = FilePath::listed(name).map_err(|cause| ListingError { position, cause })?;
+            if path.is_query() {
+                return Err(ListingError { position, cause: NameError::Query });
+            }
+            if listing.known.insert(path.clone()) {
+                listing.ordered.push(path);
+            }
+        }
+        Ok(listing)
+    }
+
+    /// The files in the order in which they are hashed.
+    pub fn names(&self) -> &[FilePath] {
+        &self.ordered
+    }
+
+    /// Whether a file is listed.
+    pub fn contains(&self, path: &FilePath) -> bool {
+        self.known.contains(path)
+    }
+}
+
+#[cfg(test)]
+mod tests;

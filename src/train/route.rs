@@ -1,0 +1,112 @@
+//! The route: which stop is ours, and whether the train is in the state in which that stop may take it
+//! (`docs/wire-format.md §7`, `§8`).
+
+use super::config::{RouteStop, TrainConfig};
+
+/// This station's stop in one config. Only [`own_stop`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnStop {
+    index: usize,
+    position: usize,
+}
+
+impl OwnStop {
+    /// Place on the route, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Place in [`TrainConfig::route`] as it was parsed.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Whether nobody ran the train before us. Decided by the index alone: a train that says "no results yet" to a later
+    /// stop would otherwise switch off all checks there.
+    pub fn is_first(&self) -> bool {
+        self.index == 0
+    }
+}
+
+/// Why this station cannot take the train now. Nothing here is secret. The sender's fault, or the train is at the wrong
+/// station; trying again with the same train does not help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RouteError {
+    /// No stop names this station (a numeric station id never matches).
+    #[error("this station is not on the route")]
+    NotOnRoute,
+    /// Two stops name this station.
+    #[error("this station is on the route more than once")]
+    StationTwice,
+    /// Indices are not 0 to n-1, each once.
+    #[error("the route's indices are not 0 to n-1, each once")]
+    BadIndices,
+    /// We are the first stop, yet the train carries a results digest.
+    #[error("the train carries results, but this is its first stop")]
+    ResultAtFirstStop,
+    /// We are not the first stop, yet the train carries no results digest.
+    #[error("the train carries no results digest, but this is not its first stop")]
+    ResultMissing,
+    /// An earlier stop has not signed.
+    #[error("stop {index} before this one has not signed")]
+    EarlierStopUnsigned {
+        /// The stop's index.
+        index: usize,
+    },
+    /// This stop or a later one has signed already.
+    #[error("stop {index} has signed already: the train was here before")]
+    AlreadySigned {
+        /// The stop's index.
+        index: usize,
+    },
+    /// No envelope key is wrapped for this station.
+    #[error("no key is wrapped for this station")]
+    NoWrappedKey,
+}
+
+/// Finds this station's stop and checks everything about the route that needs no key: our id is there once (as text), the
+/// indices are 0 to n-1, results are there exactly if we are not first, all earlier stops have signed and no other, and a
+/// key is wrapped for us.
+pub fn own_stop(config: &TrainConfig, station_id: &str) -> Result<OwnStop, RouteError> {
+    let position = position_of(config, station_id)?;
+    let stop = &config.route[position]; // `position_of` found it there
+    let in_order = in_order(config)?;
+    let index = usize::try_from(stop.index).map_err(|_| RouteError::BadIndices)?;
+    match (index, &config.result_hash) {
+        (0, Some(_)) => return Err(RouteError::ResultAtFirstStop),
+        (1.., None) => return Err(RouteError::ResultMissing),
+        _ => {}
+    }
+    for (at, stop) in in_order.iter().enumerate() {
+        match &stop.signature {
+            None if at < index => return Err(RouteError::EarlierStopUnsigned { index: at }),
+            Some(_) if at >= index => return Err(RouteError::AlreadySigned { index: at }),
+            _ => {}
+        }
+    }
+    if stop.encrypted_key.is_none() {
+        return Err(RouteError::NoWrappedKey);
+    }
+    Ok(OwnStop { index, position })
+}
+
+/// Where in [`TrainConfig::route`] this station stands, whatever state the train is in: for showing a train, not for
+/// taking it.
+pub fn position_of(config: &TrainConfig, station_id: &str) -> Result<usize, RouteError> {
+    let is_ours = |stop: &RouteStop| stop.station.as_text() == Some(station_id);
+    let mut ours = config.route.iter().enumerate().filter(|(_, stop)| is_ours(stop)).map(|(at, _)| at);
+    let position = ours.next().ok_or(RouteError::NotOnRoute)?;
+    if ours.next().is_some() { Err(RouteError::StationTwice) } else { Ok(position) }
+}
+
+/// The stops by ascending index, or [`RouteError::BadIndices`] unless the indices are 0 to n-1, each once.
+pub fn in_order(config: &TrainConfig) -> Result<Vec<&RouteStop>, RouteError> {
+    let mut stops: Vec<&RouteStop> = config.route.iter().collect();
+    stops.sort_by_key(|stop| stop.index);
+    let exact = stops.iter().enumerate().all(|(at, stop)| usize::try_from(stop.index) == Ok(at));
+    if exact { Ok(stops) } else { Err(RouteError::BadIndices) }
+}
+
+#[cfg(test)]
+mod tests;

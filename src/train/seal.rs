@@ -1,0 +1,93 @@
+//! Closing a train after a run: the keys wrapped for the next stops, and the config they will read
+//! (`docs/wire-format.md §8`).
+
+use super::config::{HexError, HexText, StopSignature, TrainConfig};
+use super::digest::Digest;
+use super::envelope::EnvelopeKey;
+use super::keys::{KeyError, PublicKey};
+use super::route::OwnStop;
+
+/// One envelope key, wrapped for everybody who may open the train next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrappedKeys {
+    /// For the stop at the same place of [`TrainConfig::route`]; `None` writes null.
+    pub route: Vec<Option<HexText>>,
+    /// For the creator.
+    pub creator: HexText,
+}
+
+/// For whom a key could not be wrapped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WrapError {
+    /// A stop of the route.
+    #[error("stop at place {position} of the route: {cause}")]
+    Stop {
+        /// Place in [`TrainConfig::route`], from 0.
+        position: usize,
+        /// What is wrong with the key.
+        cause: KeyError,
+    },
+    /// The creator.
+    #[error("creator: {0}")]
+    Creator(KeyError),
+}
+
+/// Wraps `key` for every stop, past ones too as train_lib does, and for the creator, with the keys the config states.
+pub fn wrap_for_all(config: &TrainConfig, key: &EnvelopeKey) -> Result<WrappedKeys, WrapError> {
+    let wrap = |public_key: &HexText| {
+        let wrapped = PublicKey::from_hex_pem(public_key)?.wrap(key)?;
+        Ok(HexText::from_bytes(&wrapped))
+    };
+    let wrap_for_stop = |(position, public_key)| match wrap(public_key) {
+        Ok(wrapped) => Ok(Some(wrapped)),
+        Err(cause) => Err(WrapError::Stop { position, cause }),
+    };
+    let public_keys = config.route.iter().map(|stop| &stop.rsa_public_key);
+    Ok(WrappedKeys {
+        route: public_keys.enumerate().map(wrap_for_stop).collect::<Result<_, _>>()?,
+        creator: wrap(&config.creator.rsa_public_key).map_err(WrapError::Creator)?,
+    })
+}
+
+/// What a closing stop has made.
+#[derive(Debug)]
+pub struct Closing<'a> {
+    /// Digest of the results.
+    pub results: &'a Digest,
+    /// Our PSS signature of `results`.
+    pub result_signature: &'a [u8],
+    /// Our link of the chain ([`super::verify::own_chain_digest`]).
+    pub chain: &'a Digest,
+    /// Our PSS signature of `chain`.
+    pub chain_signature: &'a [u8],
+    /// The new envelope key for everybody.
+    pub keys: WrappedKeys,
+}
+
+/// The config the next stop will read: results digest and signature, our link, the wrapped keys, and the route sorted by
+/// index. Everything else stays as it was seen before the run. `own` and `closing.keys` must come from the same `config`.
+pub fn next_config(config: &TrainConfig, own: &OwnStop, closing: Closing) -> TrainConfig {
+    let mut next = config.clone();
+    next.result_hash = Some(closing.results.to_hex());
+    next.result_signature = Some(HexText::from_bytes(closing.result_signature));
+    next.creator.encrypted_key = Some(closing.keys.creator);
+    for (stop, wrapped) in next.route.iter_mut().zip(closing.keys.route) {
+        stop.encrypted_key = wrapped;
+    }
+    if let Some(stop) = next.route.get_mut(own.position()) {
+        let signature = HexText::from_bytes(closing.chain_signature);
+        stop.signature = Some(StopSignature { digest: closing.chain.to_hex(), signature });
+    }
+    next.route.sort_by_key(|stop| stop.index);
+    next
+}
+
+/// The content of `/opt/user_sym_key.key`: the raw bytes of the key wrapped for the creator; `None` before the first
+/// post-run.
+pub fn user_key_bytes(config: &TrainConfig) -> Option<Result<Vec<u8>, HexError>> {
+    config.creator.encrypted_key.as_ref().map(HexText::decode)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! Promises and attacks, tested on the real thing: the built service, SoftHSM, a Docker engine and train_lib from PyPI.
+//!
+//! `make test` installs what is needed and runs all of it. A test that misses something fails and says so; none is skipped.
+
+mod support;
+
+mod cli;
+#[cfg(feature = "crash-points")]
+mod crash;
+mod foreign_client;
+mod house;
+mod interop;
+mod memory;
+mod refusals;
+mod runs;
+mod service;
+mod tokens;

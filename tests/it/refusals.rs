@@ -1,0 +1,8 @@
+//! What bad input gets: one clear refusal, names as they were, nothing left behind, and the next call works.
+
+mod after_run;
+mod faults;
+mod forged;
+mod misshapen;
+
+pub use faults::Proxied;

@@ -1,0 +1,316 @@
+//! What goes away half-way: the disk, the engine, the token, the caller.
+
+use std::{path::Path, process::Command};
+
+use stationmaster::pb;
+
+use crate::{
+    support::{
+        Refusal, Station, Train, block_on,
+        proxy::{Do, EngineProxy, LOAD, READ, Way},
+        tamper::{Before, RESULTS, Scene, refused, run_script},
+        wait_for,
+    },
+    tokens::TokenServer,
+};
+
+// --- the disk ---
+
+/// A small disk of its own.
+struct Disk<'a>(&'a Path);
+
+impl<'a> Disk<'a> {
+    fn mount(at: &'a Path) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        let mount = |program: &str, first: &[&str]| {
+            let arguments = ["-t", "tmpfs", "-o", "size=1m", "stationmaster-test"];
+            Command::new(program).args(first).args(arguments).arg(at).status().is_ok_and(|status| status.success())
+        };
+        assert!(mount("mount", &[]) || mount("sudo", &["-n", "mount"]), "a disk cannot be mounted: run as root, or with sudo");
+        Self(at)
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(self.0).status().is_ok_and(|status| status.success());
+        if !unmounted {
+            let _ = Command::new("sudo").args(["-n", "umount", "--lazy"]).arg(self.0).status();
+        }
+    }
+}
+
+/// A station whose spool is on a disk of 1 MiB.
+fn small_disk(spool: &Path) -> Station {
+    Station::with("a").start_configured(|config| {
+        config["state"].as_table_mut().unwrap().insert("spool".into(), spool.to_str().unwrap().into());
+        config.insert("limits".into(), toml::toml! { spool_min_free_mib = 0 }.into());
+    })
+}
+
+#[test]
+fn a_full_spool_disk_refuses_and_works_again_when_there_is_space() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::mount(directory.path());
+    let scene = Scene::with(small_disk(directory.path()));
+    let filler = directory.path().join("filler");
+    std::fs::write(&filler, vec![1; 1020 << 10]).unwrap();
+
+    let before = Before::of(&scene.engine, &scene.train);
+    let full = refused("pre-run", scene.pre_run(), "OVERLOADED");
+    assert_eq!((full.code, full.metadata["resource"].as_str()), (tonic::Code::ResourceExhausted, "spool"));
+    before.assert(&scene.station, "pre-run");
+
+    std::fs::remove_file(&filler).unwrap();
+    let run = scene.pre_run().unwrap();
+    run_script(&scene.engine, &scene.train.image, RESULTS);
+    std::fs::write(&filler, vec![1; 1020 << 10]).unwrap();
+    let before = Before::of(&scene.engine, &scene.train);
+    refused("post-run", scene.station.post_run(&run.run_id), "OVERLOADED");
+    before.assert(&scene.station, "post-run");
+
+    std::fs::remove_file(&filler).unwrap();
+    scene.station.post_run(&run.run_id).unwrap();
+    drop(scene);
+    drop(disk);
+}
+
+#[test]
+fn a_train_larger_than_the_spools_disk_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::mount(directory.path());
+    let mut scene = Scene::with(small_disk(directory.path()));
+    let small = std::mem::replace(&mut scene.train, Train::of(&[scene.station.seat()]).file("large.bin", 3 << 20).make());
+    let before = Before::of(&scene.engine, &scene.train);
+    refused("3 MiB on 1 MiB", scene.pre_run(), "OVERLOADED");
+    before.assert(&scene.station, "3 MiB on 1 MiB");
+    scene.train = small;
+    scene.still_works();
+    drop(scene);
+    drop(disk);
+}
+
+// --- the engine ---
+
+/// A station that reaches the engine through a proxy, and a train of some size for it.
+pub struct Proxied {
+    pub scene: Scene,
+    pub proxy: EngineProxy,
+}
+
+impl Proxied {
+    pub fn start() -> Self {
+        Self::configured(|_| {})
+    }
+
+    pub fn configured(change: impl FnOnce(&mut toml::Table)) -> Self {
+        let mut station = Station::start("a");
+        station.stop();
+        let proxy = EngineProxy::start(station.state());
+        station.configure(|config| {
+            config.entry("engine").or_insert_with(|| toml::Table::new().into());
+            config["engine"].as_table_mut().unwrap().insert("socket".into(), proxy.address().into());
+            change(config);
+        });
+        station.start_again();
+        let train = Train::of(&[station.seat()]).file("large.bin", 4 << 20).make();
+        Self { scene: Scene { train, station, engine: crate::support::Engine::connect() }, proxy }
+    }
+
+    #[track_caller]
+    fn healthy(&self, status: &str) {
+        wait_for(status, || self.scene.station.health().is_ok_and(|now| now == status).then_some(()));
+    }
+
+    /// Waits until all is as it was.
+    #[track_caller]
+    pub fn as_it_was(&self, before: &Before) {
+        let since = std::time::Instant::now();
+        while let Err(change) = before.holds(&self.scene.station) {
+            assert!(since.elapsed() < std::time::Duration::from_secs(30), "it is never as it was: {change}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+}
+
+/// A call that is made again as long as the one before it still cleans up.
+#[track_caller]
+fn when_free<T>(mut call: impl FnMut() -> Result<T, Refusal>) -> T {
+    wait_for("the train to be free", || match call() {
+        Err(refusal) if refusal.reason == "TRAIN_BUSY" => None,
+        answer => Some(answer.expect("the same call, made again")),
+    })
+}
+
+/// The engine goes in the middle of a pre-run and comes back.
+#[track_caller]
+fn pre_run_outlives_the_engine(marker: &'static str, way: Way) {
+    let proxied = Proxied::start();
+    let scene = &proxied.scene;
+    let before = Before::of(&scene.engine, &scene.train);
+    proxied.proxy.when(marker, way, 1 << 20, Do::Cut);
+    let gone = refused("the engine went", scene.pre_run(), "ENGINE_UNAVAILABLE");
+    assert_eq!((gone.code, gone.has_retry_info), (tonic::Code::Unavailable, true));
+    proxied.proxy.struck();
+    assert_eq!(scene.engine.find(&scene.train.image), Some(before.snapshot.id(&scene.train.image).to_owned()));
+    proxied.healthy("NOT_SERVING");
+    refused("while it is away", scene.pre_run(), "ENGINE_UNAVAILABLE");
+
+    proxied.proxy.restore();
+    proxied.healthy("SERVING");
+    let run = when_free(|| scene.pre_run());
+    scene.station.abort(&run.run_id).unwrap();
+    proxied.as_it_was(&before);
+    scene.still_works();
+}
+
+#[test]
+fn an_engine_that_goes_while_a_train_is_read_leaves_it_as_it_was() {
+    pre_run_outlives_the_engine(READ, Way::FromEngine);
+}
+
+#[test]
+fn an_engine_that_goes_while_a_train_is_written_leaves_it_as_it_was() {
+    pre_run_outlives_the_engine(LOAD, Way::ToEngine);
+}
+
+#[test]
+fn an_engine_that_goes_during_post_run_leaves_the_run_open() {
+    let proxied = Proxied::start();
+    let scene = &proxied.scene;
+    let run = scene.pre_run().unwrap();
+    let ran = run_script(&scene.engine, &scene.train.image, RESULTS);
+    for (marker, way) in [(READ, Way::FromEngine), (LOAD, Way::ToEngine)] {
+        proxied.proxy.when(marker, way, 1 << 20, Do::Cut);
+        refused("the engine went", scene.station.post_run(&run.run_id), "ENGINE_UNAVAILABLE");
+        assert_eq!(scene.engine.find(&scene.train.image), Some(ran.clone()));
+        proxied.healthy("NOT_SERVING");
+        proxied.proxy.restore();
+        proxied.healthy("SERVING");
+    }
+    let closed = when_free(|| scene.station.post_run(&run.run_id));
+    assert!(closed.plaintext_held_by.is_empty(), "{closed:?}");
+    assert_eq!(scene.train.open(&[]).stops_signed, 1);
+    wait_for("no container of ours", || {
+        let instance = crate::support::tamper::instance(&scene.station);
+        scene.engine.service_containers(Some(&instance)).is_empty().then_some(())
+    });
+}
+
+// --- the token ---
+
+#[test]
+fn a_token_that_goes_away_refuses_and_works_again_when_it_is_back() {
+    let mut station = Station::start("a");
+    station.stop();
+    let server = TokenServer::start(&station);
+    station.set_env("SOFTHSM2_MODULE", Some(&TokenServer::client()));
+    station.set_env("P11_KIT_SERVER_ADDRESS", Some(&server.address));
+    station.start_again();
+    let scene = Scene::with(station);
+    let run = scene.pre_run().unwrap();
+    run_script(&scene.engine, &scene.train.image, RESULTS);
+    let other = Train::of(&[scene.station.seat()]).make();
+
+    drop(server);
+    let (before, others) = (Before::of(&scene.engine, &scene.train), Before::of(&scene.engine, &other));
+    let gone = refused("pre-run", scene.station.pre_run(&other.image), "HSM_UNAVAILABLE");
+    assert_eq!((gone.code, gone.has_retry_info), (tonic::Code::Unavailable, true));
+    refused("post-run", scene.station.post_run(&run.run_id), "HSM_UNAVAILABLE");
+    let sign = |station: &Station| station.sign("a-general", pb::SignatureScheme::RsaPssSha256, &[7; 32]);
+    refused("sign", sign(&scene.station), "HSM_UNAVAILABLE");
+    before.assert(&scene.station, "post-run");
+    others.assert(&scene.station, "pre-run");
+    wait_for("NOT_SERVING", || (scene.station.health().ok()? == "NOT_SERVING").then_some(()));
+
+    let _server = TokenServer::start(&scene.station);
+    wait_for("SERVING", || (scene.station.health().ok()? == "SERVING").then_some(()));
+    sign(&scene.station).unwrap();
+    scene.station.pre_run(&other.image).unwrap();
+    scene.station.post_run(&run.run_id).unwrap();
+    assert_eq!(scene.train.open(&[]).stops_signed, 1);
+}
+
+// --- the caller ---
+
+/// A pre-run whose answer nobody reads to its end.
+fn begin_pre_run(scene: &Scene, timeout: Option<&'static str>) -> tonic::Streaming<pb::PreRunResponse> {
+    let mut request = tonic::Request::new(pb::PreRunRequest { image: scene.train.image.clone(), idempotency_key: String::new() });
+    if let Some(timeout) = timeout {
+        request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
+    }
+    block_on(scene.station.trains_client().pre_run(request)).expect("a stream").into_inner()
+}
+
+/// The caller hangs up in the middle of a pre-run.
+#[track_caller]
+fn pre_run_outlives_its_caller(marker: &'static str, way: Way) {
+    let proxied = Proxied::start();
+    let scene = &proxied.scene;
+    let before = Before::of(&scene.engine, &scene.train);
+    proxied.proxy.when(marker, way, 1 << 20, Do::Stall);
+    let stream = begin_pre_run(scene, None);
+    proxied.proxy.struck();
+    assert!(before.holds(&scene.station).is_err(), "the call has not begun");
+    drop(stream);
+    // What stands still is let go only after the caller is: the cancel finds the step in the middle.
+    wait_for("the cancel to be seen", || {
+        scene.station.log().lines().any(|line| line.contains("PreRun") && line.contains("Cancelled")).then_some(())
+    });
+    proxied.proxy.release();
+    proxied.as_it_was(&before);
+    let run = when_free(|| scene.pre_run());
+    assert!(!run.repeated_answer);
+}
+
+#[test]
+fn a_caller_that_hangs_up_while_a_train_is_read_leaves_it_as_it_was() {
+    pre_run_outlives_its_caller(READ, Way::FromEngine);
+}
+
+#[test]
+fn a_caller_that_hangs_up_while_a_train_is_written_leaves_it_as_it_was() {
+    pre_run_outlives_its_caller(LOAD, Way::ToEngine);
+}
+
+#[test]
+fn a_caller_that_hangs_up_during_post_run_leaves_the_run_open() {
+    let proxied = Proxied::start();
+    let scene = &proxied.scene;
+    let run = scene.pre_run().unwrap();
+    run_script(&scene.engine, &scene.train.image, RESULTS);
+    let before = Before::of(&scene.engine, &scene.train);
+    proxied.proxy.when(READ, Way::FromEngine, 1 << 20, Do::Stall);
+    let request = pb::PostRunRequest { run_id: run.run_id.clone(), image: String::new() };
+    let stream = block_on(scene.station.trains_client().post_run(request)).unwrap().into_inner();
+    proxied.proxy.struck();
+    drop(stream);
+    proxied.as_it_was(&before);
+    proxied.proxy.release();
+    when_free(|| scene.station.post_run(&run.run_id));
+    assert_eq!(scene.train.open(&[]).stops_signed, 1);
+}
+
+#[test]
+fn a_deadline_that_passes_ends_the_call_and_leaves_the_train_as_it_was() {
+    let proxied = Proxied::start();
+    let scene = &proxied.scene;
+    let before = Before::of(&scene.engine, &scene.train);
+    proxied.proxy.when(READ, Way::FromEngine, 1 << 20, Do::Stall);
+    let mut stream = begin_pre_run(scene, Some("1500m"));
+    proxied.proxy.struck();
+    let ended = block_on(async {
+        loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the call ended well"),
+                Err(status) => break status,
+            }
+        }
+    });
+    assert_eq!(ended.code(), tonic::Code::DeadlineExceeded, "{ended:?}");
+    proxied.as_it_was(&before);
+    proxied.proxy.release();
+    let run = when_free(|| scene.pre_run());
+    assert!(!run.repeated_answer);
+}

@@ -1,0 +1,6 @@
+//! The service from outside: who gets in, what health says, how it ends, what it answers of images and with keys.
+
+mod drain;
+mod hash;
+mod keys;
+mod way_in;

@@ -1,0 +1,185 @@
+//! A socket between service and engine that can stall, break and come back.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+    sync::watch,
+    task::JoinHandle,
+};
+
+use super::{Engine, spawn, wait_for};
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    ToEngine,
+    FromEngine,
+}
+
+/// What happens in the middle of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Do {
+    /// The connection stands still until [`EngineProxy::release`].
+    Stall,
+    /// The engine is gone until [`EngineProxy::restore`].
+    Cut,
+}
+
+/// The request that reads a train's `/opt`.
+pub const READ: &str = "path=%2Fopt HTTP";
+/// The request that writes an image.
+pub const LOAD: &str = "/images/load";
+
+/// Once a request that holds `marker` has moved `after` bytes that way, this happens, once.
+struct Rule {
+    marker: &'static str,
+    way: Way,
+    after: usize,
+    act: Do,
+}
+
+struct Shared {
+    rule: Mutex<Option<Rule>>,
+    hits: AtomicUsize,
+    /// Whether stalled connections may go on.
+    released: watch::Sender<bool>,
+    /// Whether the engine is there.
+    there: watch::Sender<bool>,
+}
+
+/// The engine as the service reaches it.
+pub struct EngineProxy {
+    path: PathBuf,
+    shared: Arc<Shared>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EngineProxy {
+    /// A way to the engine, in `directory`.
+    pub fn start(directory: &Path) -> Self {
+        let proxy = Self::absent(directory);
+        proxy.restore();
+        proxy
+    }
+
+    /// The same, with no engine there yet.
+    pub fn absent(directory: &Path) -> Self {
+        let (released, there) = (watch::Sender::new(true), watch::Sender::new(false));
+        let shared = Shared { rule: Mutex::new(None), hits: AtomicUsize::new(0), released, there };
+        let path = directory.join("engine.sock");
+        Self { path, shared: Arc::new(shared), accepting: Mutex::new(None) }
+    }
+
+    /// As `[engine] socket` wants it.
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.path.display())
+    }
+
+    /// Arms a rule in place of the one before.
+    pub fn when(&self, marker: &'static str, way: Way, after: usize, act: Do) {
+        self.shared.hits.store(0, Ordering::SeqCst);
+        self.shared.released.send_replace(false);
+        *self.shared.rule.lock().expect("no panic") = Some(Rule { marker, way, after, act });
+    }
+
+    /// Waits until the rule has struck.
+    #[track_caller]
+    pub fn struck(&self) {
+        wait_for("the request to come to that point", || (self.shared.hits.load(Ordering::SeqCst) > 0).then_some(()));
+    }
+
+    /// Lets what is stalled go on.
+    pub fn release(&self) {
+        self.shared.released.send_replace(true);
+    }
+
+    /// Takes the engine away: connections break, new ones are refused. Its socket's file stays, as that of a dead engine does.
+    pub fn cut(&self) {
+        if let Some(accepting) = self.accepting.lock().expect("no panic").take() {
+            accepting.abort();
+        }
+        self.shared.there.send_replace(false);
+    }
+
+    /// Brings it back.
+    pub fn restore(&self) {
+        self.cut();
+        self.shared.there.send_replace(true);
+        let (path, shared) = (self.path.clone(), Arc::clone(&self.shared));
+        let engine = Engine::host().unwrap_or_else(|| "unix:///var/run/docker.sock".into());
+        let engine = engine.strip_prefix("unix://").expect("an engine at a Unix socket").to_owned();
+        // After a cut there is a dead socket; before the first start there is none.
+        let _ = std::fs::remove_file(&path);
+        let listener = super::block_on(async { UnixListener::bind(&path) }).expect("a socket");
+        *self.accepting.lock().expect("no panic") = Some(spawn(async move {
+            while let Ok((service, _)) = listener.accept().await {
+                let (shared, engine) = (Arc::clone(&shared), engine.clone());
+                spawn(async move {
+                    let engine = UnixStream::connect(engine).await.expect("the engine");
+                    connection(service, engine, shared).await;
+                });
+            }
+        }));
+    }
+}
+
+impl Drop for EngineProxy {
+    fn drop(&mut self) {
+        self.release();
+        self.cut();
+    }
+}
+
+async fn connection(service: UnixStream, engine: UnixStream, shared: Arc<Shared>) {
+    let marked = AtomicBool::new(false);
+    let (from_service, to_service) = service.into_split();
+    let (from_engine, to_engine) = engine.into_split();
+    let mut there = shared.there.subscribe();
+    // Whoever hangs up first ends both ways, also of a connection that stands still.
+    tokio::select! {
+        () = pump(from_service, to_engine, Way::ToEngine, &marked, &shared) => {}
+        () = pump(from_engine, to_service, Way::FromEngine, &marked, &shared) => {}
+        _ = there.wait_for(|there| !there) => {}
+    }
+}
+
+async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, way: Way, marked: &AtomicBool, shared: &Shared) {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut moved = 0;
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if let Some(act) = struck(&buffer[..count], way, &mut moved, marked, shared) {
+            shared.hits.fetch_add(1, Ordering::SeqCst);
+            match act {
+                Do::Cut => drop(shared.there.send_replace(false)),
+                Do::Stall => drop(shared.released.subscribe().wait_for(|released| *released).await),
+            }
+        }
+        if to.write_all(&buffer[..count]).await.is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown().await;
+}
+
+/// Whether the rule strikes with these bytes. A rule that has struck is gone.
+fn struck(bytes: &[u8], way: Way, moved: &mut usize, marked: &AtomicBool, shared: &Shared) -> Option<Do> {
+    let mut rule = shared.rule.lock().expect("no panic");
+    let is_marker = |rule: &Rule| bytes.windows(rule.marker.len()).any(|window| window == rule.marker.as_bytes());
+    if way == Way::ToEngine && rule.as_ref().is_some_and(is_marker) {
+        marked.store(true, Ordering::SeqCst);
+    }
+    let armed = rule.as_ref().filter(|rule| rule.way == way)?;
+    if !marked.load(Ordering::SeqCst) {
+        return None;
+    }
+    *moved += bytes.len();
+    if *moved < armed.after { None } else { rule.take().map(|rule| rule.act) }
+}

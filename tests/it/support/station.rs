@@ -1,0 +1,428 @@
+//! The service, as a child process, and its client.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use stationmaster::pb::{
+    self, hash_image_response, image_service_client::ImageServiceClient, key_service_client::KeyServiceClient, post_run_response,
+    pre_run_response, train_service_client::TrainServiceClient,
+};
+use tonic::transport::{Channel, Endpoint};
+
+use super::{Engine, Refusal, Seat, block_on, wait_for};
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_stationmaster");
+
+/// How a service is to be started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    id: String,
+    bits: u32,
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+    /// `serve --config` in place of `serve --dev`.
+    config: Option<PathBuf>,
+}
+
+impl Launch {
+    /// With a train key of this size; the default is 2048, which is made fastest.
+    pub fn bits(mut self, bits: u32) -> Self {
+        self.bits = bits;
+        self
+    }
+
+    /// With one more environment variable.
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Starts it and waits until it serves.
+    #[track_caller]
+    pub fn start(self) -> Station {
+        let mut station = Station { state: tempfile::tempdir().expect("a directory"), launch: self, child: None };
+        station.start_again();
+        station
+    }
+
+    /// Starts it with a configuration file in place of `--dev`: the one that `--dev` amounts to (less TCP), as `change` leaves
+    /// it. The token and its keys are made by a `--dev` start before.
+    #[track_caller]
+    pub fn start_configured(self, change: impl FnOnce(&mut toml::Table)) -> Station {
+        let mut station = self.start();
+        station.stop();
+        station.configure(change);
+        station.start_again();
+        station
+    }
+}
+
+/// A station's service. It ends, and its directory goes, when this is dropped.
+pub struct Station {
+    launch: Launch,
+    child: Option<Child>,
+    // Last: the process ends first.
+    state: tempfile::TempDir,
+}
+
+impl Station {
+    /// A development station, to be changed before it starts.
+    pub fn with(id: &str) -> Launch {
+        Launch { id: id.to_owned(), bits: 2048, arguments: Vec::new(), environment: BTreeMap::new(), config: None }
+    }
+
+    /// A development station that serves.
+    #[track_caller]
+    pub fn start(id: &str) -> Self {
+        Self::with(id).start()
+    }
+
+    /// Its id, also its train key's label.
+    pub fn id(&self) -> &str {
+        &self.launch.id
+    }
+
+    /// Its state directory.
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// Its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.state().join("api.sock")
+    }
+
+    /// Its place on a route.
+    #[track_caller]
+    pub fn seat(&self) -> Seat {
+        Seat { id: self.launch.id.clone(), hex_pem: self.hex_pem() }
+    }
+
+    /// Its train key's public half, as routes carry it.
+    #[track_caller]
+    pub fn hex_pem(&self) -> String {
+        self.key(self.id()).expect("the train key").public_key_hex_pem
+    }
+
+    // --- the process ---
+
+    /// Its process id. Fails the test when it does not run.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a service that runs").id()
+    }
+
+    /// Sets a variable for the next start; `None` takes it away.
+    pub fn set_env(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.launch.environment.insert(name.to_owned(), value.to_owned()),
+            None => self.launch.environment.remove(name),
+        };
+    }
+
+    /// Starts it without waiting for anything. What a start before left is out of the way. It dies with the thread that calls this.
+    #[track_caller]
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let _ = fs::remove_file(self.state().join("env"));
+        let log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
+        let mut command = Command::new(PROGRAM);
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("STATIONMASTER_") || name.starts_with("PKCS11SPY") || name == "P11_KIT_SERVER_ADDRESS" {
+                command.env_remove(name.as_ref());
+            }
+        }
+        match &self.launch.config {
+            Some(file) => {
+                command.args(["serve", "--config"]).arg(file).env("SOFTHSM2_CONF", self.softhsm_conf());
+            }
+            None => {
+                let bits = self.launch.bits.to_string();
+                command.args(["serve", "--dev", "--station", &self.launch.id, "--bits", &bits, "--state"]).arg(self.state());
+                command.args(Engine::host().iter().flat_map(|host| ["--engine", host]));
+            }
+        }
+        command
+            .args(&self.launch.arguments)
+            .envs(&self.launch.environment)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log);
+        // SAFETY: one system call, allowed between fork and exec. A killed test leaves no service behind.
+        unsafe {
+            command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?));
+        }
+        self.child = Some(command.spawn().unwrap_or_else(|error| panic!("{PROGRAM}: {error}")));
+    }
+
+    /// Starts it, with its state as it is, and waits until it serves.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        self.spawn();
+        let ready = match self.launch.config {
+            None => "env",
+            Some(_) => "api.sock",
+        };
+        let ready = self.state().join(ready);
+        let begun = std::time::Instant::now();
+        while !(ready.exists() && (self.launch.config.is_none() || self.health().is_ok_and(|status| status == "SERVING"))) {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+                self.child = None;
+                panic!("the service ended with {status}:\n{}", self.log());
+            }
+            assert!(begun.elapsed() < super::PATIENCE, "the service does not serve:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Asks it to end (SIGTERM) and waits. Fails the test when it does not end well.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        let status = self.wait();
+        assert!(status.success(), "it ended with {status}:\n{}", self.log());
+    }
+
+    /// Kills it (SIGKILL) and waits.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.signal(rustix::process::Signal::KILL);
+        assert_eq!(self.wait().signal(), Some(9));
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).expect("a process id");
+        rustix::process::kill_process(pid, signal).expect("a process of ours");
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("a service that runs");
+        wait_for("the service to end", || child.try_wait().expect("a child of ours"))
+    }
+
+    /// Everything it has said, over all starts.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.state().join("test.log")
+    }
+
+    /// A value of its `/proc/PID/status` in KiB: `VmRSS`, `VmHWM`, …
+    #[track_caller]
+    pub fn memory_kib(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a process's status");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or_else(|| panic!("no {name}: {status}"))
+    }
+
+    // --- its files ---
+
+    /// The lines of `DIR/env`, by name.
+    pub fn env(&self) -> BTreeMap<String, String> {
+        let text = fs::read_to_string(self.state().join("env")).expect("the env file of a station that serves");
+        let line = |line: &str| {
+            let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
+            Some((name.to_owned(), value.trim_matches('\'').replace(r"'\''", "'")))
+        };
+        text.lines().map(|text| line(text).unwrap_or_else(|| panic!("{text:?} in the env file"))).collect()
+    }
+
+    /// The program, as a client of this station.
+    pub fn client_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.envs(self.env()).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// SoftHSM's configuration that names its private token.
+    pub fn softhsm_conf(&self) -> PathBuf {
+        self.state().join("softhsm/softhsm2.conf")
+    }
+
+    /// The token's PIN.
+    pub fn pin(&self) -> String {
+        fs::read_to_string(self.state().join("pin")).expect("the PIN").trim_end().to_owned()
+    }
+
+    /// Writes a configuration for the next start; see [`Launch::start_configured`].
+    #[track_caller]
+    pub fn configure(&mut self, change: impl FnOnce(&mut toml::Table)) {
+        let path = |path: &Path| toml::Value::from(path.to_str().expect("a path in UTF-8"));
+        let module =
+            stationmaster::keystore::softhsm::find_module().expect("SoftHSM's module: run `make test`, which installs it");
+        let id = &self.launch.id;
+        let mut config: toml::Table = toml::toml! {
+            [token]
+            label = "stationmaster-dev"
+            allow_raw_unwrap = true
+            [keys]
+            [state]
+            [listen]
+        };
+        config.insert("station".into(), id.as_str().into());
+        let mut set = |section: &str, key: &str, value: toml::Value| {
+            config
+                .entry(section)
+                .or_insert_with(|| toml::Table::new().into())
+                .as_table_mut()
+                .expect("a section")
+                .insert(key.into(), value);
+        };
+        set("token", "module", path(&module));
+        set("token", "pin_file", path(&self.state().join("pin")));
+        set("keys", "general", vec![toml::Value::from(format!("{id}-general"))].into());
+        set("state", "directory", path(self.state()));
+        set("listen", "unix", path(&self.socket()));
+        if let Some(host) = Engine::host() {
+            set("engine", "socket", host.into());
+        }
+        change(&mut config);
+        let file = self.state().join("test.toml");
+        fs::write(&file, config.to_string()).expect("a configuration file");
+        self.launch.config = Some(file);
+    }
+
+    // --- its client ---
+
+    /// A connection over the Unix socket.
+    pub fn unix(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("unix:{}", self.socket().display())).expect("an address");
+        let _entered = super::RUNTIME.enter();
+        endpoint.connect_lazy()
+    }
+
+    /// The generated client of `KeyService`.
+    pub fn keys_client(&self) -> KeyServiceClient<Channel> {
+        KeyServiceClient::new(self.unix())
+    }
+
+    /// The generated client of `ImageService`.
+    pub fn images_client(&self) -> ImageServiceClient<Channel> {
+        ImageServiceClient::new(self.unix())
+    }
+
+    /// The generated client of `TrainService`.
+    pub fn trains_client(&self) -> TrainServiceClient<Channel> {
+        TrainServiceClient::new(self.unix())
+    }
+
+    /// What `grpc.health.v1` says of the whole: "SERVING", "NOT_SERVING".
+    pub fn health(&self) -> Result<String, Refusal> {
+        let mut client = tonic_health::pb::health_client::HealthClient::new(self.unix());
+        let answer = block_on(client.check(tonic_health::pb::HealthCheckRequest::default()))?;
+        Ok(answer.into_inner().status().as_str_name().to_owned())
+    }
+
+    /// `ListKeys`.
+    pub fn keys(&self) -> Result<Vec<pb::Key>, Refusal> {
+        Ok(block_on(self.keys_client().list_keys(pb::ListKeysRequest {}))?.into_inner().keys)
+    }
+
+    /// `GetKey`.
+    pub fn key(&self, label: &str) -> Result<pb::Key, Refusal> {
+        let answer = block_on(self.keys_client().get_key(pb::GetKeyRequest { label: label.into() }))?;
+        Ok(answer.into_inner().key.expect("a key"))
+    }
+
+    /// `Sign`.
+    pub fn sign(&self, label: &str, scheme: pb::SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let request = pb::SignRequest { key_label: label.into(), scheme: scheme.into(), digest: digest.into() };
+        Ok(block_on(self.keys_client().sign(request))?.into_inner().signature)
+    }
+
+    /// `UnwrapKey`.
+    pub fn unwrap_key(&self, label: &str, scheme: pb::WrappingScheme, wrapped: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let request = pb::UnwrapKeyRequest { key_label: label.into(), scheme: scheme.into(), wrapped_key: wrapped.into() };
+        Ok(block_on(self.keys_client().unwrap_key(request))?.into_inner().key)
+    }
+
+    /// `PreRun`, to its outcome.
+    pub fn pre_run(&self, image: &str) -> Result<pb::PreRunOutcome, Refusal> {
+        self.pre_run_as(image, "")
+    }
+
+    /// `PreRun` with an idempotency key.
+    pub fn pre_run_as(&self, image: &str, idempotency_key: &str) -> Result<pb::PreRunOutcome, Refusal> {
+        let request = pb::PreRunRequest { image: image.into(), idempotency_key: idempotency_key.into() };
+        block_on(async {
+            let stream = self.trains_client().pre_run(request).await?.into_inner();
+            outcome(stream, |answer| match answer.event {
+                Some(pre_run_response::Event::Outcome(outcome)) => Some(outcome),
+                _ => None,
+            })
+            .await
+        })
+    }
+
+    /// `PostRun` of a run, on the image that pre-run wrote.
+    pub fn post_run(&self, run_id: &str) -> Result<pb::PostRunOutcome, Refusal> {
+        self.post_run_of(run_id, "")
+    }
+
+    /// `PostRun`; either may be empty.
+    pub fn post_run_of(&self, run_id: &str, image: &str) -> Result<pb::PostRunOutcome, Refusal> {
+        let request = pb::PostRunRequest { run_id: run_id.into(), image: image.into() };
+        block_on(async {
+            let stream = self.trains_client().post_run(request).await?.into_inner();
+            outcome(stream, |answer| match answer.event {
+                Some(post_run_response::Event::Outcome(outcome)) => Some(outcome),
+                _ => None,
+            })
+            .await
+        })
+    }
+
+    /// `AbortRun`.
+    pub fn abort(&self, run_id: &str) -> Result<pb::AbortRunResponse, Refusal> {
+        Ok(block_on(self.trains_client().abort_run(pb::AbortRunRequest { run_id: run_id.into() }))?.into_inner())
+    }
+
+    /// `HashImage`, to its result.
+    pub fn hash(&self, image: &str, train_only: bool) -> Result<pb::HashImageResult, Refusal> {
+        let request = pb::HashImageRequest { image: image.into(), train_only };
+        block_on(async {
+            let stream = self.images_client().hash_image(request).await?.into_inner();
+            outcome(stream, |answer| match answer.event {
+                Some(hash_image_response::Event::Result(result)) => Some(result),
+                _ => None,
+            })
+            .await
+        })
+    }
+}
+
+/// Reads a stream to its end: progress, then exactly one outcome, then nothing.
+async fn outcome<T, O>(mut stream: tonic::Streaming<T>, outcome_in: impl Fn(T) -> Option<O>) -> Result<O, Refusal> {
+    let mut last = None;
+    while let Some(message) = stream.message().await? {
+        assert!(last.is_none(), "a message came after the outcome");
+        last = outcome_in(message);
+    }
+    Ok(last.expect("an outcome at the end of the stream"))
+}
+
+impl Drop for Station {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of station {} ---\n{}", self.launch.id, self.log());
+        }
+    }
+}

@@ -12,7 +12,7 @@ use std::{
 
 use serde::Deserialize;
 
-pub use sections::{Compat, Engine, Keys, Limits, Listen, Log, LogFormat, PinSetting, State, Tcp, Token};
+pub use sections::{Compat, Engine, Keys, Limits, Listen, Log, LogFormat, PinSetting, Runs, State, Tcp, Token};
 
 /// What `stationmaster serve --config FILE` reads.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Config {
     pub engine: Engine,
     /// What the service keeps.
     pub state: State,
+    /// How trains are opened.
+    #[serde(default)]
+    pub runs: Runs,
     /// Where it listens.
     pub listen: Listen,
     /// What it takes.

@@ -18,7 +18,7 @@ use std::{
 };
 
 use crate::{
-    config::{Compat, Config, Engine, Keys, Limits, Listen, Log, State, Tcp, Token},
+    config::{Compat, Config, Engine, Keys, Limits, Listen, Log, Runs, State, Tcp, Token},
     keystore::{KeystoreError, pin::PinError},
     server::{Addresses, ServerError, assemble, lock::Lock},
 };
@@ -153,6 +153,7 @@ fn config(options: &Options, directory: &Path, token: &DevToken, tls: pki::Files
         },
         engine: options.engine.clone().map_or_else(Engine::default, |socket| Engine { socket, ..Engine::default() }),
         state: State { directory: directory.to_owned(), spool: None },
+        runs: Runs { directory: Some(directory.join("runs")) },
         listen: Listen {
             unix: Some(directory.join("api.sock")),
             unix_mode: 0o660,

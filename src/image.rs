@@ -4,6 +4,7 @@
 //! [`layer`] alone. Only [`docker`] names the engine's client.
 
 pub mod build;
+pub mod directory;
 pub mod docker;
 pub mod history;
 pub mod layer;
@@ -41,9 +42,11 @@ pub enum ImageError {
     /// A bound of this service was passed.
     #[error("the image passes the limit {0}")]
     Limit(&'static str),
-    /// The disk under the spool is too full. The operator's fault; a retry helps after freeing space.
-    #[error("the spool's disk is full: {needed} bytes needed, {free} free")]
-    SpoolFull {
+    /// The disk under the spool or the shared directory is too full. The operator's fault; a retry helps after freeing space.
+    #[error("the disk under the {place} is full: {needed} bytes needed, {free} free")]
+    DiskFull {
+        /// `spool` or `directory`.
+        place: &'static str,
         /// Bytes that the step needs.
         needed: u64,
         /// Bytes that are free above the configured reserve.
@@ -52,6 +55,9 @@ pub enum ImageError {
     /// Reading or writing the spool failed.
     #[error("the spool failed: {0}")]
     Spool(#[source] std::io::Error),
+    /// Reading or writing the shared directory failed.
+    #[error("the shared directory failed: {0}")]
+    Directory(#[source] std::io::Error),
     /// The engine cannot be reached or broke off. A retry helps when it is back.
     #[error("the engine is not available: {0}")]
     EngineUnavailable(String),

@@ -21,7 +21,7 @@ use sqlx::{
 use thiserror::Error;
 use tokio::runtime::Handle;
 
-pub use run::{FileDigest, NewRun, PostRunRecord, PreRunRecord, Run, RunState};
+pub use run::{FileDigest, NewRun, OpenInto, PostRunRecord, PreRunRecord, Run, RunState};
 
 /// Why the ledger could not be read or written.
 #[derive(Debug, Error)]
@@ -49,7 +49,7 @@ pub struct Ledger {
 }
 
 /// All columns, in the order of [`read`].
-const COLUMNS: &str = "id, state, station, train_id, session_id, stop_index, idempotency_key, image, source_image, base_image, \
+const COLUMNS: &str = "id, state, station, train_id, session_id, stop_index, idempotency_key, opened_into, image, source_image, base_image, \
     opened_image, closing_image, sealed_image, key_label, config, immutable_files, pre_run, post_run, reason, created_at, updated_at";
 
 impl Ledger {
@@ -73,8 +73,9 @@ impl Ledger {
     pub fn begin(&self, run: &NewRun) -> Result<Result<Run, Run>, LedgerError> {
         let now = now();
         let insert = sqlx::query(
-            "INSERT INTO runs (id, state, station, train_id, session_id, stop_index, idempotency_key, image, source_image, base_image, \
-             key_label, config, created_at, updated_at) VALUES (?, 'opening', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO runs (id, state, station, train_id, session_id, stop_index, idempotency_key, opened_into, image, source_image, \
+             base_image, key_label, config, created_at, updated_at) VALUES (?, 'opening', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+             ON CONFLICT DO NOTHING",
         )
         .bind(&run.id)
         .bind(&run.station)
@@ -82,6 +83,7 @@ impl Ledger {
         .bind(&run.session_id)
         .bind(run.stop_index)
         .bind(&run.idempotency_key)
+        .bind(run.opened_into.as_str())
         .bind(&run.image)
         .bind(&run.source_image)
         .bind(&run.base_image)
@@ -233,6 +235,7 @@ fn read(row: &SqliteRow) -> Result<Run, LedgerError> {
     }
     let state: String = row.try_get("state")?;
     let files: String = row.try_get("immutable_files")?;
+    let into: String = row.try_get("opened_into")?;
     Ok(Run {
         id: row.try_get("id")?,
         state: RunState::parse(&state).ok_or(LedgerError::Corrupt(state))?,
@@ -241,6 +244,7 @@ fn read(row: &SqliteRow) -> Result<Run, LedgerError> {
         session_id: row.try_get("session_id")?,
         stop_index: row.try_get("stop_index")?,
         idempotency_key: row.try_get("idempotency_key")?,
+        opened_into: OpenInto::parse(&into).ok_or(LedgerError::Corrupt(into))?,
         image: row.try_get("image")?,
         source_image: row.try_get("source_image")?,
         base_image: row.try_get("base_image")?,

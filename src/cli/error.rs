@@ -56,6 +56,7 @@ impl Exit {
             | R::Overloaded
             | R::HsmSessionsExhausted => Self::State,
             R::NotReady
+            | R::DirectoryNotShared
             | R::HsmUnavailable
             | R::EngineUnavailable
             | R::AuditUnavailable

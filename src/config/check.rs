@@ -72,6 +72,7 @@ fn paths(config: &Config) -> Result<(), Flaw> {
         ("token.pin_file", config.token.pin_file.as_deref()),
         ("state.directory", Some(config.state.directory.as_path())),
         ("state.spool", config.state.spool.as_deref()),
+        ("runs.directory", config.runs.directory.as_deref()),
         ("listen.unix", config.listen.unix.as_deref()),
         ("listen.tcp.cert", tcp.map(|tcp| tcp.cert.as_path())),
         ("listen.tcp.key", tcp.map(|tcp| tcp.key.as_path())),
@@ -81,6 +82,9 @@ fn paths(config: &Config) -> Result<(), Flaw> {
         if path.is_some_and(|path| !path.is_absolute()) {
             return Err(flaw(key, "must be an absolute path", "a service has no directory of its own to start from"));
         }
+    }
+    if config.runs.directory.as_ref().is_some_and(|directory| directory.to_str().is_none()) {
+        return Err(flaw("runs.directory", "must be UTF-8", "clients are told this path"));
     }
     match config.engine.socket.strip_prefix("unix://") {
         Some(path) if Path::new(path).is_absolute() => Ok(()),

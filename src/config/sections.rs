@@ -129,6 +129,14 @@ impl State {
     }
 }
 
+/// `[runs]`: how trains are opened.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runs {
+    /// The directory that service and engine share, for trains that are opened into a directory.
+    pub directory: Option<PathBuf>,
+}
+
 /// `[listen]`: where the service listens.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

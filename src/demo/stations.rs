@@ -154,7 +154,7 @@ impl Process {
 impl Station {
     pub async fn pre_run(&self, image: &str) -> Result<pb::PreRunOutcome, RpcError> {
         use pb::pre_run_response::Event;
-        let request = pb::PreRunRequest { image: image.to_owned(), idempotency_key: String::new() };
+        let request = pb::PreRunRequest { image: image.to_owned(), ..Default::default() };
         let events = TrainServiceClient::new(self.channel.clone()).pre_run(request).await?.into_inner();
         outcome(events, |message| match message.event {
             Some(Event::Outcome(outcome)) => Some(outcome),

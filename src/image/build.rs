@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ImageError,
-    docker::{Engine, ImageWriter},
+    docker::{Engine, EngineWriter},
     history::{ImageFacts, rfc3339},
-    layer::{LayerEntry, LayerPlan, LayerWriter, Meta, header_blocks},
+    layer::{HashingWriter, LayerPlan, Meta, WriteError, header_blocks, write_archive},
 };
 use crate::train::digest::FileHasher;
 
@@ -81,7 +81,7 @@ fn configuration<T>(recipe: &Recipe<'_, T>, layer: &str, empty: Option<&[bool]>)
 
 /// Sends the layer; answers its digest, `sha256:…`.
 fn write_layer<T, E: From<ImageError>>(
-    writer: &mut ImageWriter,
+    writer: &mut EngineWriter,
     plan: &LayerPlan<T>,
     content: &mut impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
 ) -> Result<String, E> {
@@ -89,41 +89,19 @@ fn write_layer<T, E: From<ImageError>>(
     let mut start = header_blocks(&format!("{FOLDER}/"), EntryType::Directory, meta, 0);
     start.extend(header_blocks(&format!("{FOLDER}/layer.tar"), EntryType::Regular, Meta::immutable_file(0), plan.len()));
     writer.write_all(&start).map_err(|e| writer.explain(e))?;
-    let mut failed = None;
-    let mut layer = LayerWriter::new(writer);
-    for entry in plan.entries() {
-        let mut write = layer.begin(entry);
-        if let (Ok(()), LayerEntry::File { content: source, .. }) = (&write, entry) {
-            let mut write_error = None;
-            let given = content(source, &mut |bytes| {
-                layer.content(bytes).map_err(|error| {
-                    write_error = Some(error);
-                    E::from(ImageError::Cancelled)
-                })
-            });
-            match (write_error, given) {
-                (Some(error), _) => write = Err(error),
-                (None, given) => given?,
-            }
-        }
-        if let Err(error) = write {
-            failed = Some(error);
-            break;
-        }
-    }
-    let finished = match failed {
-        Some(error) => Err(error),
-        None => layer.finish(),
-    };
-    match finished {
-        // A layer is a whole number of blocks: nothing to pad.
-        Ok((digest, _)) => Ok(format!("sha256:{}", const_hex::encode(digest))),
-        Err(error) => Err(writer.explain(error).into()),
+    let mut layer = HashingWriter::new(writer);
+    // A layer is a whole number of blocks: nothing to pad.
+    let written = write_archive(&mut layer, plan, content);
+    let digest = layer.finish();
+    match written {
+        Ok(()) => Ok(format!("sha256:{}", const_hex::encode(digest))),
+        Err(WriteError::Out(error)) => Err(writer.explain(error).into()),
+        Err(WriteError::Content(error)) => Err(error),
     }
 }
 
 /// Sends the configuration and the manifest, which make the image.
-fn write_end<T>(writer: &mut ImageWriter, recipe: &Recipe<'_, T>, id: &str, config: &[u8]) -> std::io::Result<()> {
+fn write_end<T>(writer: &mut EngineWriter, recipe: &Recipe<'_, T>, id: &str, config: &[u8]) -> std::io::Result<()> {
     let name = format!("{FOLDER}/{}.json", id.trim_start_matches("sha256:"));
     // The engine looks for these only if it lacks the layer, which it does not.
     let mut layers: Vec<String> = (0..recipe.parent.layers.len()).map(|i| format!("{FOLDER}/present-{i}.tar")).collect();

@@ -4,8 +4,9 @@
 //! service's instance id and is removed when its guard is dropped. Images are written as one archive that holds the new
 //! configuration and only the new layer (`load`).
 
-mod load;
 mod stream;
+mod volume;
+mod writer;
 
 use std::{
     collections::HashMap,
@@ -14,12 +15,18 @@ use std::{
     time::Duration,
 };
 
-use bollard::{Docker, errors::Error as BollardError, models::ContainerCreateBody, query_parameters as q};
+use bollard::{
+    Docker, body_try_stream,
+    errors::Error as BollardError,
+    models::{ContainerCreateBody, HostConfig},
+    query_parameters as q,
+};
+use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{load::ImageWriter, stream::EngineReader};
+pub use self::{stream::EngineReader, volume::VolumeMount, writer::EngineWriter};
 use super::{
     ImageError,
     history::{HistoryEntry, ImageFacts},
@@ -126,6 +133,12 @@ impl Engine {
 
     /// Makes a container of an image, to read from. It is never started.
     pub fn container(&self, image_id: &str) -> Result<Container, ImageError> {
+        self.container_with(image_id, &[])
+    }
+
+    /// Makes a container of an image with volumes in it, to read from and write to. It is never started.
+    pub fn container_with(&self, image_id: &str, volumes: &[VolumeMount]) -> Result<Container, ImageError> {
+        let mounts = (!volumes.is_empty()).then(|| volumes.iter().map(VolumeMount::mount).collect());
         let body = ContainerCreateBody {
             image: Some(image_id.to_owned()),
             labels: Some(HashMap::from([(INSTANCE_LABEL.to_owned(), self.instance.to_string())])),
@@ -133,6 +146,7 @@ impl Engine {
             cmd: Some(vec!["/never-started".to_owned()]),
             entrypoint: Some(vec![]),
             network_disabled: Some(true),
+            host_config: mounts.map(|mounts| HostConfig { mounts: Some(mounts), ..Default::default() }),
             ..Default::default()
         };
         let name = format!("stationmaster-{}", uuid::Uuid::now_v7().simple());
@@ -200,8 +214,19 @@ impl Engine {
     }
 
     /// Begins to write an image: what goes into the writer is the archive that the engine loads.
-    pub fn load(&self, cancel: &CancellationToken) -> Result<ImageWriter, ImageError> {
-        Ok(ImageWriter::start(self.handle.clone(), self.docker()?.clone(), cancel))
+    pub fn load(&self, cancel: &CancellationToken) -> Result<EngineWriter, ImageError> {
+        let docker = self.docker()?.clone();
+        Ok(EngineWriter::start(self.handle.clone(), cancel, |pieces| async move {
+            let options = q::ImportImageOptionsBuilder::new().quiet(true).build();
+            let mut answers = std::pin::pin!(docker.import_image(options, body_try_stream(pieces), None));
+            while let Some(answer) = answers.next().await {
+                let answer = answer.map_err(|e| fault("load image", e))?;
+                if let Some(detail) = answer.error_detail.and_then(|detail| detail.message) {
+                    return Err(ImageError::Engine { call: "load image", detail });
+                }
+            }
+            Ok(())
+        }))
     }
 
     /// Lets a name stand for an image.
@@ -254,6 +279,15 @@ impl Container {
         let options = q::DownloadFromContainerOptionsBuilder::new().path(path).build();
         let stream = self.engine.docker()?.download_from_container(&self.id, Some(options));
         Ok(EngineReader::start(&self.engine.handle, stream, cancel))
+    }
+
+    /// Begins to write into the container: what goes into the writer is an archive of paths below its root.
+    pub fn write(&self, cancel: &CancellationToken) -> Result<EngineWriter, ImageError> {
+        let (docker, id) = (self.engine.docker()?.clone(), self.id.clone());
+        Ok(EngineWriter::start(self.engine.handle.clone(), cancel, |pieces| async move {
+            let options = q::UploadToContainerOptionsBuilder::new().path("/").build();
+            docker.upload_to_container(&id, Some(options), body_try_stream(pieces)).await.map_err(|e| fault("write archive", e))
+        }))
     }
 }
 

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 
 use tar::{EntryType, Header};
 
+use super::ImageError;
 use crate::train::digest::FileHasher;
 
 /// Tar works in blocks of this many bytes.
@@ -124,10 +125,80 @@ impl<T> LayerPlan<T> {
     }
 }
 
-/// Writes a layer's archive and hashes it on the way.
-pub struct LayerWriter<'a, W: Write> {
+/// Why an archive could not be written.
+#[derive(Debug)]
+pub enum WriteError<E> {
+    /// What it is written to failed.
+    Out(io::Error),
+    /// A file's content could not be had.
+    Content(E),
+}
+
+impl<E> From<io::Error> for WriteError<E> {
+    fn from(error: io::Error) -> Self {
+        Self::Out(error)
+    }
+}
+
+/// Writes the whole archive. `content` hands a file's bytes to its second argument.
+pub fn write_archive<T, E: From<ImageError>>(
+    out: &mut impl Write,
+    plan: &LayerPlan<T>,
+    mut content: impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
+) -> Result<(), WriteError<E>> {
+    let mut archive = LayerWriter::new(out);
+    for entry in plan.entries() {
+        archive.begin(entry)?;
+        if let LayerEntry::File { content: source, .. } = entry {
+            let mut failed = None;
+            let given = content(source, &mut |bytes| {
+                archive.content(bytes).map_err(|error| {
+                    failed = Some(error);
+                    E::from(ImageError::Cancelled)
+                })
+            });
+            match failed {
+                Some(error) => return Err(error.into()),
+                None => given.map_err(WriteError::Content)?,
+            }
+        }
+    }
+    Ok(archive.finish().map(drop)?)
+}
+
+/// Hashes what passes to `out`.
+pub struct HashingWriter<'a, W: Write> {
     out: &'a mut W,
     hasher: FileHasher,
+}
+
+impl<'a, W: Write> HashingWriter<'a, W> {
+    /// Writes to `out`.
+    pub fn new(out: &'a mut W) -> Self {
+        Self { out, hasher: FileHasher::new() }
+    }
+
+    /// SHA-256 of all that has passed.
+    pub fn finish(self) -> [u8; 32] {
+        self.hasher.finish()
+    }
+}
+
+impl<W: Write> Write for HashingWriter<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Writes a layer's archive, entry by entry.
+pub struct LayerWriter<'a, W: Write> {
+    out: &'a mut W,
     open: u64,
     written: u64,
 }
@@ -135,7 +206,7 @@ pub struct LayerWriter<'a, W: Write> {
 impl<'a, W: Write> LayerWriter<'a, W> {
     /// Writes to `out`.
     pub fn new(out: &'a mut W) -> Self {
-        Self { out, hasher: FileHasher::new(), open: 0, written: 0 }
+        Self { out, open: 0, written: 0 }
     }
 
     /// Writes an entry's headers; a file's content must follow, `size` bytes of it.
@@ -163,11 +234,11 @@ impl<'a, W: Write> LayerWriter<'a, W> {
         self.put(bytes)
     }
 
-    /// Ends the archive; answers its SHA-256 and its length.
-    pub fn finish(mut self) -> io::Result<([u8; 32], u64)> {
+    /// Ends the archive; answers its length.
+    pub fn finish(mut self) -> io::Result<u64> {
         self.close_file()?;
         self.put(&[0; END as usize])?;
-        Ok((self.hasher.finish(), self.written))
+        Ok(self.written)
     }
 
     fn close_file(&mut self) -> io::Result<()> {
@@ -184,7 +255,6 @@ impl<'a, W: Write> LayerWriter<'a, W> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hasher.update(bytes);
         self.written += bytes.len() as u64;
         self.out.write_all(bytes)
     }
@@ -239,18 +309,13 @@ mod tests {
         plan.directory("opt/pht_results", Meta::directory(5), true);
         plan.directory(&long[..long.len() - 5], Meta { mode: 0o700, uid: 1000, gid: 3_000_000, mtime: 7 }, true);
         for (path, size) in [(long.as_str(), 513u64), (exact.as_str(), 512), ("opt/empty", 0)] {
-            plan.file(path, Meta::immutable_file(9), size, ());
+            plan.file(path, Meta::immutable_file(9), size, size);
         }
         let mut out = Vec::new();
-        let mut writer = LayerWriter::new(&mut out);
-        for entry in plan.entries() {
-            writer.begin(entry).unwrap();
-            if let LayerEntry::File { size, .. } = entry {
-                writer.content(&vec![b'z'; *size as usize]).unwrap();
-            }
-        }
-        let (digest, written) = writer.finish().unwrap();
-        assert_eq!((written, out.len() as u64), (plan.len(), plan.len()));
+        let mut hashing = HashingWriter::new(&mut out);
+        write_archive(&mut hashing, &plan, |size: &u64, each| each(&vec![b'z'; *size as usize]) as Result<(), ImageError>).unwrap();
+        let digest = hashing.finish();
+        assert_eq!(out.len() as u64, plan.len());
         assert_eq!(digest[..], openssl::sha::sha256(&out)[..]);
         let mut names = Vec::new();
         for entry in tar::Archive::new(&out[..]).entries().unwrap() {

@@ -16,9 +16,9 @@ pub const CONFIG_PATH: &str = "/opt/train_config.json";
 /// Longest config that is read, in bytes.
 pub const CONFIG_LIMIT: u64 = 8 * 1024 * 1024;
 /// Most entries that are read from one `/opt`.
-const ENTRY_LIMIT: u64 = 2_000_000;
+pub(super) const ENTRY_LIMIT: u64 = 2_000_000;
 /// Permission bits that are taken over; set-id bits are not.
-const MODE_BITS: u32 = 0o1777;
+pub(super) const MODE_BITS: u32 = 0o1777;
 
 /// The two directories of a train that hold its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,14 @@ pub enum Area {
 }
 
 impl Area {
+    /// The directory's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "pht_train",
+            Self::Results => "pht_results",
+        }
+    }
+
     /// The directory's path from the image's root.
     pub fn path(self) -> &'static str {
         match self {
@@ -57,7 +65,7 @@ pub trait OptSink {
 }
 
 /// Reads the archive of `/opt`. Answers which of the two areas exist, as (train, results).
-pub fn read_opt<S: OptSink>(archive: impl Read, sink: &mut S) -> Result<(bool, bool), S::Error> {
+pub fn read_opt<S: OptSink + ?Sized>(archive: impl Read, sink: &mut S) -> Result<(bool, bool), S::Error> {
     let mut archive = tar::Archive::new(archive);
     let mut seen = (false, false);
     let mut last: [Option<FilePath>; 2] = [None, None];
@@ -170,7 +178,7 @@ fn meta_of(header: &tar::Header) -> Result<Meta, ImageError> {
     })
 }
 
-fn policy(rule: &'static str, name: &[u8]) -> ImageError {
+pub(super) fn policy(rule: &'static str, name: &[u8]) -> ImageError {
     ImageError::Policy { rule, detail: String::from_utf8_lossy(name).into_owned() }
 }
 

@@ -10,6 +10,9 @@ use super::ImageError;
 /// Bytes gathered before a write to the file.
 const BUFFER: usize = 256 * 1024;
 
+/// What a full disk is said to be under.
+const PLACE: &str = "spool";
+
 /// A run of bytes in the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
@@ -41,7 +44,7 @@ impl Spool {
     pub fn check_space(&self, needed: u64) -> Result<(), ImageError> {
         let stat = rustix::fs::fstatvfs(&self.file).map_err(|e| ImageError::Spool(e.into()))?;
         let free = (stat.f_bavail * stat.f_frsize).saturating_sub(self.reserve);
-        if free < needed { Err(ImageError::SpoolFull { needed, free }) } else { Ok(()) }
+        if free < needed { Err(ImageError::DiskFull { place: PLACE, needed, free }) } else { Ok(()) }
     }
 
     /// Bytes written so far: where the next one goes.
@@ -100,7 +103,9 @@ impl Spool {
 
 fn full_or_broken(error: std::io::Error) -> ImageError {
     match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ImageError::SpoolFull { needed: 1, free: 0 },
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            ImageError::DiskFull { place: PLACE, needed: 1, free: 0 }
+        }
         _ => ImageError::Spool(error),
     }
 }
@@ -133,6 +138,6 @@ mod tests {
     #[test]
     fn too_little_space_is_refused_before_anything_is_read() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(matches!(Spool::create(directory.path(), u64::MAX / 2, 0), Err(ImageError::SpoolFull { .. })));
+        assert!(matches!(Spool::create(directory.path(), u64::MAX / 2, 0), Err(ImageError::DiskFull { .. })));
     }
 }

@@ -42,6 +42,36 @@ impl RunState {
     }
 }
 
+/// Where a run's opened content is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpenInto {
+    /// In an image, under the train's own name: what train_lib does.
+    #[default]
+    Image,
+    /// In two volumes of the engine's.
+    Volume,
+    /// In a directory that service and engine share.
+    Directory,
+}
+
+impl OpenInto {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Image, Self::Volume, Self::Directory];
+
+    /// Its name, as the ledger and the commands write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Volume => "volume",
+            Self::Directory => "directory",
+        }
+    }
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|into| into.as_str() == name)
+    }
+}
+
 /// What is known when a run begins.
 #[derive(Clone, Debug)]
 pub struct NewRun {
@@ -57,6 +87,8 @@ pub struct NewRun {
     pub stop_index: u32,
     /// The client's key, or the derived one.
     pub idempotency_key: String,
+    /// Where the opened content goes.
+    pub opened_into: OpenInto,
     /// The reference that is written, `repository:tag`.
     pub image: String,
     /// Id of the sealed image that arrived.
@@ -81,9 +113,9 @@ pub struct FileDigest {
 /// A pre-run's outcome, kept to be answered again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreRunRecord {
-    /// Id of the opened image.
+    /// Id of the image to run: the opened one; the sealed one where its content is opened beside it.
     pub image_id: String,
-    /// Whether the train has a query. Its bytes are in the opened image only: no plaintext lies on a disk of ours.
+    /// Whether the train has a query. Its bytes are with the opened content only.
     pub has_query: bool,
     /// Immutable files dropped because `file_list` does not name them.
     pub dropped_files: Vec<String>,
@@ -131,7 +163,9 @@ pub struct Run {
     pub stop_index: u32,
     /// The client's key, or the derived one.
     pub idempotency_key: String,
-    /// The reference that pre-run wrote.
+    /// Where its opened content is.
+    pub opened_into: OpenInto,
+    /// The reference that pre-run was given.
     pub image: String,
     /// Id of the sealed image that arrived.
     pub source_image: String,

@@ -1,6 +1,6 @@
 //! Abort: end a run without results.
 
-use super::{StepError, pre_run::run_state, recover, station::Station};
+use super::{StepError, opened, pre_run::run_state, recover, station::Station};
 use crate::ledger::RunState;
 
 /// An aborted run.
@@ -26,7 +26,11 @@ pub fn abort_run(station: &Station, run_id: &str) -> Result<AbortAnswer, StepErr
     match run.state {
         RunState::Prepared => station.ledger.advance(run_id, RunState::Prepared, RunState::Aborting, None)?,
         RunState::Aborting => {}
-        RunState::Aborted => return Ok(AbortAnswer { run_id: run.id, image: run.image, plaintext_held_by: Vec::new() }),
+        RunState::Aborted => {
+            // Who held plaintext then may have let go.
+            let plaintext_held_by = opened::wipe(station, &run)?;
+            return Ok(AbortAnswer { run_id: run.id, image: run.image, plaintext_held_by });
+        }
         _ => return Err(run_state(run)),
     }
     super::crash::point("abort/intent");

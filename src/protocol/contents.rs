@@ -147,17 +147,18 @@ impl Content {
     }
 }
 
-/// Plans a directory that replaces what lower layers hold under its name: its own directories and `files`.
+/// Plans a directory: its own directories and `files`. As a layer's it is `opaque`: it replaces what lower layers hold there.
 pub(super) fn plan_tree<'a>(
     plan: &mut LayerPlan<Content>,
     area: Area,
+    opaque: bool,
     tree: &Tree,
     files: impl Iterator<Item = &'a StoredFile>,
     meta: impl Fn(&StoredFile) -> Meta,
     content: impl Fn(&StoredFile) -> Result<(u64, Content), StepError>,
 ) -> Result<(), StepError> {
     let root = tree.root.ok_or(StepError::Invariant("a tree without its directory"))?;
-    plan.directory(area.path(), root, true);
+    plan.directory(area.path(), root, opaque);
     for (path, meta) in &tree.directories {
         plan.directory(format!("{}/{}", area.path(), path.as_str()), *meta, false);
     }

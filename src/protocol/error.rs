@@ -52,6 +52,9 @@ pub enum StepError {
         /// Its state.
         state: RunState,
     },
+    /// A train was to be opened into a directory, and none is shared with the engine. The operator's to configure.
+    #[error("no directory is shared with the engine")]
+    NoSharedDirectory,
     /// The idempotency key was used with another image.
     #[error("the idempotency key was used with another image")]
     IdempotencyMismatch,

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     image::{
         docker::Container,
+        opt::{OptSink, read_opt},
         reference::ImageSource,
         spool::Spool,
         tree::{TreeDigest, tree_digest},
@@ -90,7 +91,8 @@ fn train_digests(
     let spool = || Spool::create(&station.spool_directory, 0, station.spool_reserve);
     // The immutable files are hashed in the list's order: plain ones wait in the spool too, sealed with a key of the moment.
     let moment = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
-    let plain = seal_run(container, spool()?, &moment, &arrived.session_id, None, step)?;
+    let read = |sink: &mut dyn OptSink<Error = StepError>| Ok(read_opt(container.read("/opt", &step.cancel)?, sink).map(drop)?);
+    let plain = seal_run(read, spool()?, &moment, &arrived.session_id, None, step)?;
     let immutable = immutable_digest(&arrived.config, &plain.contents, &moment, &arrived.session_id)?;
     if Digest::from_hex(&arrived.config.hash).is_ok_and(|signed| signed == immutable) {
         return Ok(Ok(TrainDigests { immutable, results: plain.results_digest, immutable_matches: true, sealed: false }));
@@ -107,7 +109,7 @@ fn train_digests(
     let Some(wrapped) = &arrived.config.route[own.position()].encrypted_key else { return Ok(Err(TrainAbsent::NoKey)) };
     let key = station.unwrap_envelope_key(&key.label, wrapped, step)?;
     let results = (!own.is_first()).then_some((&key, arrived.session_id.as_slice()));
-    let (contents, results) = read_sealed(container, spool()?, results, 0, step)?;
+    let (contents, results) = read_sealed(container, spool()?, results, None, 0, step)?;
     let train = verify_train(&arrived.config, &own, &arrived.session_id, contents, key, results, step)?;
     let results = train.results_digest.unwrap_or_else(|| Digest::of(&arrived.session_id));
     Ok(Ok(TrainDigests { immutable: train.immutable_digest, results, immutable_matches: true, sealed: true }))

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     image::{
         ImageError,
+        directory::DirectoryWriter,
         docker::Container,
         layer::Meta,
         opt::{Area, CONFIG_PATH, OptSink, read_config, read_opt},
@@ -40,17 +41,20 @@ pub(super) fn read_train_config(container: &Container, step: &Step<'_>) -> Resul
     Ok(ArrivedConfig { bytes, config, session_id })
 }
 
-/// Copies the sealed content into a spool. With a key, opens the results on the way and answers their digest.
+/// Copies the sealed content into a spool. With a key, opens the results on the way and answers their digest; with a landing
+/// too, the opened results go there and not into the spool.
 pub(super) fn read_sealed(
     container: &Container,
     spool: Spool,
     results: Option<(&EnvelopeKey, &[u8])>,
+    landing: Option<&mut DirectoryWriter>,
     expected: u64,
     step: &Step<'_>,
 ) -> Result<(Contents, Option<Digest>), StepError> {
     let mut arrival = Arrival {
         contents: Contents::new(spool),
         file: None,
+        landing,
         results: results.map(|(key, _)| ResultsReader {
             key,
             opener: None,
@@ -60,6 +64,7 @@ pub(super) fn read_sealed(
         }),
         step,
         expected,
+        read: 0,
     };
     read_opt(container.read("/opt", &step.cancel)?, &mut arrival)?;
     let Arrival { mut contents, results: reader, .. } = arrival;
@@ -81,9 +86,12 @@ pub(super) fn read_sealed(
 struct Arrival<'a> {
     contents: Contents,
     file: Option<(Area, FilePath, Meta, u64)>,
+    /// Where results are opened into, verified or not: the caller wipes it when they do not prove right.
+    landing: Option<&'a mut DirectoryWriter>,
     results: Option<ResultsReader<'a>>,
     step: &'a Step<'a>,
     expected: u64,
+    read: u64,
 }
 
 struct ResultsReader<'a> {
@@ -114,14 +122,21 @@ impl OptSink for Arrival<'_> {
     type Error = StepError;
 
     fn directory(&mut self, area: Area, path: Option<FilePath>, meta: Meta) -> Result<(), StepError> {
+        if let (Area::Results, Some(landing)) = (area, &mut self.landing) {
+            landing.directory(area, path.as_ref(), meta)?;
+        }
         self.contents.directory(area, path, meta);
         Ok(())
     }
 
     fn begin(&mut self, area: Area, path: FilePath, meta: Meta, size: u64) -> Result<(), StepError> {
         self.step.check()?;
-        self.contents.spool.check_space(size)?;
-        if let (Area::Results, Some(reader)) = (area, &mut self.results) {
+        let opened = area == Area::Results && self.results.is_some();
+        match &mut self.landing {
+            Some(landing) if opened => landing.begin(area, &path, meta, size)?,
+            _ => self.contents.spool.check_space(size)?,
+        }
+        if let (true, Some(reader)) = (opened, &mut self.results) {
             reader.opener = Some(Opener::new(reader.key));
         }
         self.file = Some((area, path, meta, self.contents.spool.len()));
@@ -129,18 +144,29 @@ impl OptSink for Arrival<'_> {
     }
 
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), StepError> {
-        self.contents.spool.append(bytes)?;
-        if let Some(reader) = &mut self.results {
-            reader.chunk(bytes);
+        match self.results.as_mut().filter(|reader| reader.opener.is_some()) {
+            Some(reader) => {
+                reader.chunk(bytes);
+                match &mut self.landing {
+                    Some(landing) => landing.chunk(&reader.plain)?,
+                    None => self.contents.spool.append(bytes)?,
+                }
+            }
+            None => self.contents.spool.append(bytes)?,
         }
+        self.read += bytes.len() as u64;
         self.step.check()?;
-        (self.step.progress)("read", self.contents.spool.len(), self.expected);
+        (self.step.progress)("read", self.read, self.expected);
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), StepError> {
-        if let Some(reader) = &mut self.results {
+        if let Some(reader) = self.results.as_mut().filter(|reader| reader.opener.is_some()) {
             reader.end();
+            if let Some(landing) = &mut self.landing {
+                landing.chunk(&reader.plain)?;
+                landing.end()?;
+            }
         }
         let (area, path, meta, offset) = self.file.take().ok_or(StepError::Invariant("a file ends that did not begin"))?;
         let extent = Extent { offset, len: self.contents.spool.len() - offset };

@@ -5,6 +5,7 @@ use super::{
     contents::{Content, plan_tree},
     crash,
     open::read_train_config,
+    opened::Left,
     pre_run::run_state,
     recover,
     seal::{SealedRun, seal_run},
@@ -14,12 +15,13 @@ use crate::{
     image::{
         ImageError,
         build::{Recipe, build},
+        history::ImageFacts,
         layer::{LayerPlan, Meta},
         opt::Area,
         reference::{ImageName, ImageSource},
         spool::Spool,
     },
-    ledger::{PostRunRecord, Run, RunState},
+    ledger::{OpenInto, PostRunRecord, Run, RunState},
     train::{
         config::TrainConfig,
         envelope::EnvelopeKey,
@@ -62,7 +64,12 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Res
         None => run.image.parse()?,
     };
     match (run.state, run.post_run.clone()) {
-        (RunState::Completed, Some(record)) if order.image.is_none() || record.image == image.to_string() => {
+        (RunState::Completed, Some(mut record)) if order.image.is_none() || record.image == image.to_string() => {
+            if !record.plaintext_held_by.is_empty() {
+                // Who held it may have let go.
+                recover::clean_up_completed(station, &run, run.closing_image.as_deref().unwrap_or_default(), &mut record);
+                station.ledger.record_post_run(&run.id, &record)?;
+            }
             return Ok(PostRunAnswer { run_id: run.id, record, repeated: true });
         }
         (RunState::Prepared, _) => {}
@@ -106,21 +113,15 @@ fn find_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Result<
 fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: &Step<'_>) -> Result<PostRunRecord, StepError> {
     let (engine, ledger) = (&station.engine, &station.ledger);
     let base = engine.facts(&run.base_image)?;
-    let opened = run.opened_image.as_deref().ok_or(StepError::Invariant("a prepared run without its image"))?;
-    let after = engine.facts(image_id)?;
-    if image_id == run.source_image || !(after.descends_from(&base.layers) || after.descends_from(&engine.facts(opened)?.layers))
-    {
-        return Err(ImageError::Policy { rule: "image-of-this-run", detail: image_id.to_owned() }.into());
-    }
+    let expected = size_of_left(station, run, image_id, &base)?;
     // The config of pre-run, never the one the run may have changed.
     let config = TrainConfig::parse(&run.config)?;
     let own = own_stop(&config, &station.id)?;
     let key = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
-    let expected = after.size.saturating_sub(base.size);
     let spool = Spool::create(&station.spool_directory, expected, station.spool_reserve)?;
-    let container = engine.container(image_id)?;
-    let sealed = seal_run(&container, spool, &key, &run.session_id, Some(&run.immutable_files), step)?;
-    drop(container);
+    let left = Left::of(station, run, image_id)?;
+    let sealed = seal_run(|sink| left.read(sink, step), spool, &key, &run.session_id, Some(&run.immutable_files), step)?;
+    drop(left);
     crash::point("post-run/sealed");
 
     let next = signed_config(station, run, &config, &own, &sealed, &key, step)?;
@@ -160,6 +161,20 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     Ok(record)
 }
 
+/// Refuses an image that is not of this run. Answers about how many bytes will be read (0: unknown).
+fn size_of_left(station: &Station, run: &Run, image_id: &str, base: &ImageFacts) -> Result<u64, StepError> {
+    let foreign = || StepError::from(ImageError::Policy { rule: "image-of-this-run", detail: image_id.to_owned() });
+    if run.opened_into != OpenInto::Image {
+        // The name still stands for the sealed image: the run's outcome is beside it.
+        return if image_id == run.source_image { Ok(0) } else { Err(foreign()) };
+    }
+    let opened = run.opened_image.as_deref().ok_or(StepError::Invariant("a prepared run without its image"))?;
+    let after = station.engine.facts(image_id)?;
+    let of_this_run =
+        after.descends_from(&base.layers) || after.descends_from(&station.engine.facts(opened)?.layers);
+    if image_id == run.source_image || !of_this_run { Err(foreign()) } else { Ok(after.size.saturating_sub(base.size)) }
+}
+
 /// Signs the results and the chain (two signatures in the token) and wraps the new key for everyone on the route.
 fn signed_config(
     station: &Station,
@@ -194,12 +209,13 @@ fn sealed_layer(sealed: &SealedRun, next: &TrainConfig, created: i64) -> Result<
     plan_tree(
         &mut plan,
         Area::Results,
+        true,
         &contents.results,
         contents.results.files.iter(),
         |file| Meta { mtime, ..file.meta },
         as_stored,
     )?;
-    plan_tree(&mut plan, Area::Train, &contents.train, contents.train.files.iter(), |_| Meta::immutable_file(mtime), as_stored)?;
+    plan_tree(&mut plan, Area::Train, true, &contents.train, contents.train.files.iter(), |_| Meta::immutable_file(mtime), as_stored)?;
     let user_key = user_key_bytes(next).ok_or(StepError::Invariant("no key for the creator"))?;
     let user_key = user_key.map_err(|_| StepError::Invariant("our own hex cannot be read"))?;
     for (path, bytes) in [("opt/train_config.json", next.to_bytes()), ("opt/user_sym_key.key", user_key)] {

@@ -2,9 +2,10 @@
 
 use super::{
     StepError,
-    contents::{Content, plan_tree},
+    contents::{Content, StoredFile, plan_tree},
     crash,
     open::{ArrivedConfig, read_sealed, read_train_config},
+    opened::{self, Mount},
     recover,
     station::{Station, Step, base_name, sealed_name},
     verify::{OpenableTrain, Verified, verify_train},
@@ -13,13 +14,15 @@ use crate::{
     image::{
         ImageError,
         build::{Recipe, build},
+        directory::DirectoryWriter,
         docker::Container,
-        layer::{LayerPlan, Meta},
+        history::ImageFacts,
+        layer::{LayerPlan, Meta, WriteError, write_archive},
         opt::Area,
         reference::{ImageName, ImageSource},
         spool::Spool,
     },
-    ledger::{NewRun, PreRunRecord, Run, RunState},
+    ledger::{NewRun, OpenInto, PreRunRecord, Run, RunState},
     train::{
         config::TrainConfig,
         keys::PublicKey,
@@ -34,6 +37,8 @@ pub struct PreRunOrder {
     pub image: ImageName,
     /// The client's key; derived when there is none.
     pub idempotency_key: Option<String>,
+    /// Where the opened content goes.
+    pub into: OpenInto,
 }
 
 /// An opened train.
@@ -44,12 +49,17 @@ pub struct PreRunAnswer {
     pub record: PreRunRecord,
     /// The query's bytes.
     pub query: Option<Vec<u8>>,
+    /// What the run's container is to be started with; nothing where the content is in the image.
+    pub mounts: Vec<Mount>,
     /// Whether the run was there before this call.
     pub repeated: bool,
 }
 
 /// Verifies and opens a train; see the proto's `PreRun` for the promise.
 pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Result<PreRunAnswer, StepError> {
+    if order.into == OpenInto::Directory && station.shared_directory.is_none() {
+        return Err(StepError::NoSharedDirectory);
+    }
     let source_id = station.engine.resolve(&ImageSource::Name(order.image.clone()))?;
     if let Some(run) = station.ledger.of_opened_image(&source_id)? {
         return answer_again(station, order, run, &source_id, step);
@@ -87,6 +97,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
             .idempotency_key
             .clone()
             .unwrap_or_else(|| derived_key(&station.id, &source_id, &arrived.session_id, stop_index)),
+        opened_into: order.into,
         image: order.image.to_string(),
         source_image: source_id.clone(),
         base_image: base_id,
@@ -104,7 +115,10 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     };
     crash::point("pre-run/intent");
     match open(station, order, &run, &container, &arrived, &own, step) {
-        Ok((record, query)) => Ok(PreRunAnswer { run: Run { state: RunState::Prepared, ..run }, record, query, repeated: false }),
+        Ok((record, query)) => {
+            let mounts = opened::mounts(station, &run)?;
+            Ok(PreRunAnswer { run: Run { state: RunState::Prepared, ..run }, record, query, mounts, repeated: false })
+        }
         Err(error) => {
             drop(container);
             if let Err(second) = recover::roll_back_opening(station, &run.id, &error.to_string()) {
@@ -145,70 +159,144 @@ fn open(
     let key = station.unwrap_envelope_key(&run.key_label, wrapped, step)?;
     // What came on top of the base is a good guess of what will be copied; each file is checked against the space once more.
     let expected = parent.size.saturating_sub(engine.facts(&run.base_image)?.size);
-    let spool = Spool::create(&station.spool_directory, expected, station.spool_reserve)?;
+    let mut landing = match run.opened_into {
+        OpenInto::Directory => Some(opened::directory(station, &run.id)?.create(expected, station.spool_reserve)?),
+        OpenInto::Image | OpenInto::Volume => None,
+    };
+    // With a landing, the spool holds hardly more than the code.
+    let spooled = if landing.is_some() { 0 } else { expected };
+    let spool = Spool::create(&station.spool_directory, spooled, station.spool_reserve)?;
     let results = (!own.is_first()).then_some((&key, arrived.session_id.as_slice()));
-    let (contents, results_digest) = read_sealed(container, spool, results, expected, step)?;
+    let (contents, results_digest) = read_sealed(container, spool, results, landing.as_mut(), expected, step)?;
     let train = verify_train(&arrived.config, own, &arrived.session_id, contents, key, results_digest, step)?;
     crash::point("pre-run/verified");
 
-    let created = jiff::Timestamp::now().as_second();
-    let plan = opened_layer(&train, own, arrived, created)?;
-    let recipe = Recipe { parent: &parent, plan: &plan, instruction: "stationmaster pre-run", created };
-    let (total, mut done) = (plan.content_len(), 0);
-    let content = |content: &Content, each: &mut dyn FnMut(&[u8]) -> Result<(), StepError>| {
-        content.write(&train.contents, &train.key, &mut |bytes| {
-            step.check()?;
-            done += bytes.len() as u64;
-            (step.progress)("write", done, total);
-            each(bytes)
-        })
+    let writing = Writing { station, run, arrived, own, train: &train, step };
+    let mut warnings = Vec::new();
+    let opened = match landing {
+        Some(landing) => writing.directory(landing, &mut warnings)?,
+        None if run.opened_into == OpenInto::Volume => writing.volumes()?,
+        None => writing.image(&parent)?,
     };
-    let announce = |id: &str| {
-        ledger.announce_opened(&run.id, id)?;
-        crash::point("pre-run/announced");
-        Ok(())
-    };
-    let opened = build(engine, &recipe, &step.cancel, content, announce)?;
     crash::point("pre-run/loaded");
 
-    let record = record_of(&train, own, opened.clone());
+    let record = record_of(&train, own, opened.clone(), warnings);
     ledger.record_pre_run(&run.id, &record, &train.files)?;
     crash::point("pre-run/recorded");
     if engine.resolve(&ImageSource::Name(order.image.clone()))? != run.source_image {
         return Err(StepError::ImageChanged);
     }
     step.check()?;
-    engine.tag(&opened, &order.image)?;
+    if run.opened_into == OpenInto::Image {
+        engine.tag(&opened, &order.image)?;
+    }
     crash::point("pre-run/tagged");
     ledger.advance(&run.id, RunState::Opening, RunState::Prepared, None)?;
     Ok((record, train.query.as_ref().map(|query| query.to_vec())))
 }
 
-/// The layer of an opened train: plain results and code, each directory replaced.
-fn opened_layer(
-    train: &Verified<OpenableTrain>,
-    own: &OwnStop,
-    arrived: &ArrivedConfig,
-    created: i64,
-) -> Result<LayerPlan<Content>, StepError> {
-    let mtime = created.unsigned_abs();
-    let contents = &train.contents;
-    let opened =
-        |file: &super::contents::StoredFile| Ok((contents.opened_len(&train.key, file.extent)?, Content::Opened(file.extent)));
-    let mut plan = LayerPlan::default();
-    // What lies in the results before the first stop has no signature over it: it is not taken along.
-    let results = if own.is_first() { &[][..] } else { &contents.results.files[..] };
-    plan_tree(&mut plan, Area::Results, &contents.results, results.iter(), |file| Meta { mtime, ..file.meta }, opened)?;
-    plan_tree(&mut plan, Area::Train, &contents.train, train.believed_files(), |_| Meta::immutable_file(mtime), opened)?;
-    if let Some(bytes) = user_key_bytes(&arrived.config) {
-        let bytes = bytes.map_err(|_| StepError::untrusted("the creator's wrapped key is not hex"))?;
-        plan.file("opt/user_sym_key.key", Meta::immutable_file(mtime), bytes.len() as u64, Content::Bytes(bytes));
-    }
-    Ok(plan)
+/// The train on its way to where it is opened.
+struct Writing<'a> {
+    station: &'a Station,
+    run: &'a Run,
+    arrived: &'a ArrivedConfig,
+    own: &'a OwnStop,
+    train: &'a Verified<OpenableTrain>,
+    step: &'a Step<'a>,
 }
 
-fn record_of(train: &Verified<OpenableTrain>, own: &OwnStop, image_id: String) -> PreRunRecord {
-    let mut warnings = Vec::new();
+impl Writing<'_> {
+    /// An image on the one that arrived: plain results and code, each directory replaced. Answers its id.
+    fn image(&self, parent: &ImageFacts) -> Result<String, StepError> {
+        let created = jiff::Timestamp::now().as_second();
+        let mut plan = self.plan(created, true)?;
+        if let Some(bytes) = user_key_bytes(&self.arrived.config) {
+            let bytes = bytes.map_err(|_| StepError::untrusted("the creator's wrapped key is not hex"))?;
+            let meta = Meta::immutable_file(created.unsigned_abs());
+            plan.file("opt/user_sym_key.key", meta, bytes.len() as u64, Content::Bytes(bytes));
+        }
+        let recipe = Recipe { parent, plan: &plan, instruction: "stationmaster pre-run", created };
+        let announce = |id: &str| {
+            self.station.ledger.announce_opened(&self.run.id, id)?;
+            crash::point("pre-run/announced");
+            Ok(())
+        };
+        build(&self.station.engine, &recipe, &self.step.cancel, self.content(plan.content_len()), announce)
+    }
+
+    /// Volumes of the engine's. Answers the id of the image to run with them: the sealed one.
+    fn volumes(&self) -> Result<String, StepError> {
+        let (engine, volumes) = (&self.station.engine, opened::volumes(&self.run.id));
+        for volume in &volumes {
+            engine.make_volume(&volume.volume)?;
+        }
+        crash::point("pre-run/volumes");
+        let plan = self.plan(jiff::Timestamp::now().as_second(), false)?;
+        let container = engine.container_with(&self.run.base_image, &volumes)?;
+        let mut writer = container.write(&self.step.cancel)?;
+        match write_archive(&mut writer, &plan, self.content(plan.content_len())) {
+            Ok(()) => writer.finish()?,
+            Err(WriteError::Out(error)) => return Err(writer.explain(error).into()),
+            Err(WriteError::Content(error)) => return Err(error),
+        }
+        Ok(self.run.source_image.clone())
+    }
+
+    /// The directory that the results are in already. Answers the id of the image to run with it: the sealed one.
+    fn directory(&self, mut landing: DirectoryWriter, warnings: &mut Vec<String>) -> Result<String, StepError> {
+        let code = &self.train.contents.train;
+        let root = code.root.ok_or(StepError::Invariant("a tree without its directory"))?;
+        landing.directory(Area::Train, None, root)?;
+        for (path, meta) in &code.directories {
+            landing.directory(Area::Train, Some(path), *meta)?;
+        }
+        for file in self.train.believed_files() {
+            landing.begin(Area::Train, &file.path, Meta::immutable_file(0), file.extent.len)?;
+            self.train.contents.open_file(&self.train.key, file.extent, |plain| {
+                self.step.check()?;
+                Ok(landing.chunk(plain)?)
+            })?;
+            landing.end()?;
+        }
+        if !landing.finish()? {
+            warnings.push("the service may not give files away: what the train's files were owned by was not kept".into());
+        }
+        Ok(self.run.source_image.clone())
+    }
+
+    /// Plain results and code.
+    fn plan(&self, created: i64, opaque: bool) -> Result<LayerPlan<Content>, StepError> {
+        let mtime = created.unsigned_abs();
+        let (train, contents) = (self.train, &self.train.contents);
+        let opened = |file: &StoredFile| Ok((contents.opened_len(&train.key, file.extent)?, Content::Opened(file.extent)));
+        let mut plan = LayerPlan::default();
+        // What lies in the results before the first stop has no signature over it: it is not taken along.
+        let results = if self.own.is_first() { &[][..] } else { &contents.results.files[..] };
+        let meta = |file: &StoredFile| Meta { mtime, ..file.meta };
+        plan_tree(&mut plan, Area::Results, opaque, &contents.results, results.iter(), meta, opened)?;
+        let code = train.believed_files();
+        plan_tree(&mut plan, Area::Train, opaque, &contents.train, code, |_| Meta::immutable_file(mtime), opened)?;
+        Ok(plan)
+    }
+
+    /// Hands a file's plaintext on and tells how far the whole is.
+    fn content(
+        &self,
+        total: u64,
+    ) -> impl FnMut(&Content, &mut dyn FnMut(&[u8]) -> Result<(), StepError>) -> Result<(), StepError> {
+        let mut done = 0;
+        move |content, each| {
+            content.write(&self.train.contents, &self.train.key, &mut |bytes| {
+                self.step.check()?;
+                done += bytes.len() as u64;
+                (self.step.progress)("write", done, total);
+                each(bytes)
+            })
+        }
+    }
+}
+
+fn record_of(train: &Verified<OpenableTrain>, own: &OwnStop, image_id: String, mut warnings: Vec<String>) -> PreRunRecord {
     let dropped_files = train.unlisted();
     if !dropped_files.is_empty() {
         warnings.push(format!(
@@ -247,18 +335,18 @@ fn answer_again(
     if order.idempotency_key.as_ref().is_some_and(|key| *key != run.idempotency_key)
         || run.state != RunState::Prepared
         || run.image != order.image.to_string()
+        || run.opened_into != order.into
     {
         return Err(run_state(run));
     }
-    let (Some(record), Some(opened)) = (run.pre_run.clone(), run.opened_image.clone()) else {
-        return Err(StepError::Invariant("a prepared run without its outcome"));
-    };
+    let record = run.pre_run.clone().ok_or(StepError::Invariant("a prepared run without its outcome"))?;
     // The name may have been put back on the sealed image (a repeated pull): make the answer true again.
-    if image_id != opened {
-        station.engine.tag(&opened, &order.image)?;
+    if run.opened_image.as_deref().is_some_and(|opened| opened != image_id) {
+        station.engine.tag(&record.image_id, &order.image)?;
     }
-    let query = if record.has_query { Some(recover::read_query(station, &opened, step)?) } else { None };
-    Ok(PreRunAnswer { run, record, query, repeated: true })
+    let query = if record.has_query { Some(opened::read_query(station, &run, step)?) } else { None };
+    let mounts = opened::mounts(station, &run)?;
+    Ok(PreRunAnswer { run, record, query, mounts, repeated: true })
 }
 
 pub(super) fn run_state(run: Run) -> StepError {

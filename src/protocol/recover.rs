@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::{
     StepError,
     open::read_train_config,
+    opened,
     station::{Station, Step, base_name, sealed_name},
 };
 use crate::{
@@ -14,11 +15,8 @@ use crate::{
         ImageError,
         reference::{ImageName, ImageSource},
     },
-    ledger::{PostRunRecord, Run, RunState},
+    ledger::{OpenInto, PostRunRecord, Run, RunState},
 };
-
-/// Where the query lies in an opened image.
-const QUERY_PATH: &str = "/opt/pht_train/query.json";
 
 /// Finishes or rolls back every run that was cut off, and removes containers of ours that were left. For the start.
 pub fn recover(station: &Station) -> Result<(), StepError> {
@@ -69,7 +67,7 @@ pub(super) fn not_mended(station: &Station, run_id: &str, error: &StepError) {
 /// Finishes or rolls back one run that was cut off.
 pub(super) fn recover_run(station: &Station, run: &Run) -> Result<(), StepError> {
     let outcome = match run.state {
-        RunState::Opening if run.pre_run.is_some() && names(station, &run.image)? == run.opened_image => {
+        RunState::Opening if run.pre_run.is_some() && is_named(station, run)? => {
             station.ledger.advance(&run.id, RunState::Opening, RunState::Prepared, None)?;
             "completed"
         }
@@ -105,6 +103,11 @@ fn names(station: &Station, name: &str) -> Result<Option<String>, StepError> {
     Ok(station.engine.find(&ImageSource::Name(name.parse()?))?)
 }
 
+/// Whether what was opened is under its name; what is not in an image needs none.
+fn is_named(station: &Station, run: &Run) -> Result<bool, StepError> {
+    Ok(run.opened_into != OpenInto::Image || names(station, &run.image)? == run.opened_image)
+}
+
 /// Undoes a pre-run: the name back on the sealed image, the opened image gone, the stop free.
 pub(super) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -> Result<(), StepError> {
     let run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
@@ -114,6 +117,10 @@ pub(super) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -
             station.engine.tag(&run.source_image, &name)?;
         }
         station.engine.remove_image(opened)?;
+    }
+    let held = opened::wipe(station, &run)?;
+    if !held.is_empty() {
+        tracing::error!(run = %run_id, held = ?held, "a run that failed left plaintext");
     }
     release(station, run_id)?;
     Ok(station.ledger.advance(run_id, RunState::Opening, RunState::Failed, Some(reason))?)
@@ -135,6 +142,17 @@ pub(super) fn roll_back_closing(station: &Station, run_id: &str) -> Result<(), S
 
 /// Puts the sealed image back under its name, deletes the plaintext, frees the stop. Answers what still holds plaintext.
 pub(super) fn finish_abort(station: &Station, run: &Run) -> Result<Vec<String>, StepError> {
+    let held = match run.opened_into {
+        OpenInto::Image => take_name_back(station, run)?,
+        OpenInto::Volume | OpenInto::Directory => opened::wipe(station, run)?,
+    };
+    release(station, &run.id)?;
+    station.ledger.advance(&run.id, RunState::Aborting, RunState::Aborted, None)?;
+    Ok(held)
+}
+
+/// Gives the sealed image its name again and deletes the opened one. Answers what still holds plaintext.
+fn take_name_back(station: &Station, run: &Run) -> Result<Vec<String>, StepError> {
     let name: ImageName = run.image.parse()?;
     let mut plaintext: Vec<String> = run.opened_image.iter().cloned().collect();
     match names(station, &run.image)? {
@@ -148,17 +166,21 @@ pub(super) fn finish_abort(station: &Station, run: &Run) -> Result<Vec<String>, 
             plaintext.splice(0..0, now.filter(|now| Some(now) != run.opened_image.as_ref()));
         }
     }
-    let held = remove_plaintext(station, &plaintext);
-    release(station, &run.id)?;
-    station.ledger.advance(&run.id, RunState::Aborting, RunState::Aborted, None)?;
-    Ok(held)
+    Ok(remove_plaintext(station, &plaintext))
 }
 
 /// Deletes what a completed run needs no more, and notes what still holds plaintext.
 pub(super) fn clean_up_completed(station: &Station, run: &Run, read_from: &str, record: &mut PostRunRecord) {
-    let mut plaintext = vec![read_from.to_owned()];
-    plaintext.extend(run.opened_image.iter().filter(|opened| *opened != read_from).cloned());
-    record.plaintext_held_by = remove_plaintext(station, &plaintext);
+    record.plaintext_held_by = match run.opened_into {
+        OpenInto::Image => {
+            let mut plaintext = vec![read_from.to_owned()];
+            plaintext.extend(run.opened_image.iter().filter(|opened| *opened != read_from).cloned());
+            remove_plaintext(station, &plaintext)
+        }
+        OpenInto::Volume | OpenInto::Directory => {
+            opened::wipe(station, run).unwrap_or_else(|error| vec![format!("unknown: {error}")])
+        }
+    };
     if let Err(error) = release(station, &run.id) {
         tracing::warn!(run = %run.id, %error, "a private name of a completed run is left");
     }
@@ -201,10 +223,4 @@ fn quiet() -> Step<'static> {
 fn is_of_session(station: &Station, image_id: &str, session_id: &[u8]) -> Result<bool, StepError> {
     let container = station.engine.container(image_id)?;
     Ok(read_train_config(&container, &quiet()).is_ok_and(|arrived| arrived.session_id == session_id))
-}
-
-/// Reads the query of an opened image.
-pub(super) fn read_query(station: &Station, opened: &str, step: &Step<'_>) -> Result<Vec<u8>, StepError> {
-    let container = station.engine.container(opened)?;
-    Ok(crate::image::opt::read_file(container.read(QUERY_PATH, &step.cancel)?, b"query.json")?)
 }

@@ -9,9 +9,8 @@ use super::{
 use crate::{
     image::{
         ImageError,
-        docker::Container,
         layer::Meta,
-        opt::{Area, OptSink, read_opt},
+        opt::{Area, OptSink},
         spool::{Extent, Spool},
     },
     ledger::FileDigest,
@@ -35,11 +34,11 @@ pub(super) struct SealedRun {
     pub dropped: Vec<String>,
 }
 
-/// Reads, hashes and seals what a run left.
+/// Reads, hashes and seals what a run left; `read` hands it all to the sink, once.
 ///
 /// With `immutable`, the immutable files must be those of pre-run, byte for byte, and others are dropped; without, all are taken.
 pub(super) fn seal_run(
-    container: &Container,
+    read: impl FnOnce(&mut dyn OptSink<Error = StepError>) -> Result<(), StepError>,
     spool: Spool,
     key: &EnvelopeKey,
     session_id: &[u8],
@@ -57,7 +56,7 @@ pub(super) fn seal_run(
         read: 0,
         step,
     };
-    read_opt(container.read("/opt", &step.cancel)?, &mut sealing)?;
+    read(&mut sealing)?;
     let Sealing { mut contents, results, expected, mut dropped, .. } = sealing;
     contents.spool.flush()?;
     contents.complete()?;

@@ -45,6 +45,8 @@ pub struct Station {
     pub spool_directory: PathBuf,
     /// Bytes that a spool leaves free on its disk.
     pub spool_reserve: u64,
+    /// The directory that service and engine share, where trains are opened on request.
+    pub shared_directory: Option<PathBuf>,
     /// Habits of train_lib.
     pub compat: Compat,
     /// For calls to the token.

@@ -25,11 +25,13 @@ use crate::{
 pub async fn station(config: &Config, keystore: Keystore) -> Result<Arc<Station>, ServerError> {
     let instance = instance_id(&config.state.directory)?;
     let spool_directory = config.state.spool_directory();
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&spool_directory)
-        .map_err(|error| ServerError::io(format!("cannot make {}", spool_directory.display()), error))?;
+    for directory in [Some(&spool_directory), config.runs.directory.as_ref()].into_iter().flatten() {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| ServerError::io(format!("cannot make {}", directory.display()), error))?;
+    }
     let ledger = Ledger::open(&config.state.directory.join("ledger.sqlite"))
         .await
         .map_err(|error| ServerError::Setup(format!("the ledger: {error}")))?;
@@ -40,6 +42,7 @@ pub async fn station(config: &Config, keystore: Keystore) -> Result<Arc<Station>
         ledger,
         spool_directory,
         spool_reserve: config.limits.spool_min_free_mib * 1024 * 1024,
+        shared_directory: config.runs.directory.clone(),
         compat: Compat { move_latest: config.compat.move_latest },
         handle: Handle::current(),
         busy: Default::default(),

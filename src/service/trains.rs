@@ -92,8 +92,8 @@ fn pre_run_order(request: pb::PreRunRequest) -> Result<PreRunOrder, Refusal> {
         let text = format!("at most {KEY_LIMIT} characters");
         return Err(Reason::MalformedRequest.status("the idempotency key is too long").with_field("idempotency_key", text));
     }
-    let idempotency_key = Some(request.idempotency_key).filter(|key| !key.is_empty());
-    Ok(PreRunOrder { image, idempotency_key })
+    let idempotency_key = Some(request.idempotency_key.clone()).filter(|key| !key.is_empty());
+    Ok(PreRunOrder { image, idempotency_key, into: convert::into(request.into)? })
 }
 
 fn post_run_order(request: pb::PostRunRequest) -> Result<PostRunOrder, Refusal> {

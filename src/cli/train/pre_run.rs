@@ -32,12 +32,39 @@ pub(in crate::cli) struct Args {
     /// Write the train's query to a file
     #[arg(long, value_name = "FILE")]
     query_out: Option<PathBuf>,
+    /// Where the opened content goes
+    #[arg(long, value_enum, default_value_t = Into::Image)]
+    into: Into,
     #[command(flatten)]
     client: ClientArgs,
 }
 
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Into {
+    /// An image under the train's own name, to be run as it is
+    Image,
+    /// Two volumes of the engine's, to be mounted; no image of plaintext is made
+    Volume,
+    /// The service's shared directory, to be bind-mounted: the fastest, for an engine on the same host
+    Directory,
+}
+
+impl From<Into> for pb::OpenInto {
+    fn from(into: Into) -> Self {
+        match into {
+            Into::Image => Self::Image,
+            Into::Volume => Self::Volume,
+            Into::Directory => Self::Directory,
+        }
+    }
+}
+
 pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliError> {
-    let request = pb::PreRunRequest { image: args.image, idempotency_key: args.idempotency_key.unwrap_or_default() };
+    let request = pb::PreRunRequest {
+        image: args.image,
+        idempotency_key: args.idempotency_key.unwrap_or_default(),
+        into: pb::OpenInto::from(args.into).into(),
+    };
     let stream = args.client.trains().await?.pre_run(args.client.request(request)).await?.into_inner();
     let outcome = follow(stream, |message| match message.event {
         Some(Message::Progress(progress)) => Event::Progress(progress),
@@ -68,6 +95,7 @@ fn value(outcome: &pb::PreRunOutcome) -> Value {
         "results_digest": const_hex::encode(&outcome.results_digest),
         "warnings": outcome.warnings,
         "repeated_answer": outcome.repeated_answer,
+        "mounts": outcome.mounts.iter().map(mount_value).collect::<Vec<_>>(),
     })
 }
 
@@ -85,5 +113,32 @@ fn people(outcome: &pb::PreRunOutcome) -> String {
         ("Left out", outcome.dropped_files.join(", ")),
         ("Answered before", if outcome.repeated_answer { yes(true) } else { String::new() }),
     ]) + &super::notes(&outcome.warnings, &[])
-        + &format!("Next: run the image, then `stationmaster train post-run {}`\n", outcome.run_id)
+        + &format!("Next: {}, then `stationmaster train post-run {}`\n", run_command(outcome), outcome.run_id)
+}
+
+fn mount_value(mount: &pb::Mount) -> Value {
+    let (kind, source) = source(mount);
+    json!({ "type": kind, "source": source, "target": mount.target, "read_only": mount.read_only })
+}
+
+/// The mount's type and source, as the engine's own client calls them.
+fn source(mount: &pb::Mount) -> (&'static str, &str) {
+    match &mount.source {
+        Some(pb::mount::Source::Volume(name)) => ("volume", name),
+        Some(pb::mount::Source::Directory(path)) => ("bind", path),
+        None => ("", ""),
+    }
+}
+
+fn run_command(outcome: &pb::PreRunOutcome) -> String {
+    if outcome.mounts.is_empty() {
+        return "run the image".into();
+    }
+    let options = outcome.mounts.iter().map(|mount| {
+        let (kind, source) = source(mount);
+        let no_copy = if kind == "volume" { ",volume-nocopy" } else { "" };
+        let read_only = if mount.read_only { ",readonly" } else { "" };
+        format!(" --mount type={kind},source={source},target={}{no_copy}{read_only}", mount.target)
+    });
+    format!("`docker run{} --network none {}`", options.collect::<String>(), outcome.image)
 }

@@ -72,6 +72,8 @@ reasons! {
     ImagePolicyViolation = "IMAGE_POLICY_VIOLATION" => FailedPrecondition,
     /// A wrong PIN was tried once; an officer must clear the latch.
     HsmPinLatched = "HSM_PIN_LATCHED" => FailedPrecondition,
+    /// A train was to be opened into a directory, and the service has none that it shares with the engine.
+    DirectoryNotShared = "DIRECTORY_NOT_SHARED" => FailedPrecondition,
     /// The service has started but is not ready.
     NotReady = "NOT_READY" => FailedPrecondition,
     /// Another step of the same train is under way.
@@ -155,6 +157,7 @@ impl Reason {
             Self::RunState => "the run's state does not allow this",
             Self::ImagePolicyViolation => "the image holds what a train may not hold",
             Self::HsmPinLatched => "the token's PIN is latched",
+            Self::DirectoryNotShared => "the service shares no directory with the engine",
             Self::NotReady => "the service is not ready",
             Self::TrainBusy => "another step of this train is under way",
             Self::ImageChanged => "the image changed meanwhile",

@@ -22,6 +22,7 @@ impl From<StepError> for Refusal {
                 .status(format!("the run is {}", state.as_str()))
                 .with_meta("state", state.as_str())
                 .with_meta("run_id", id),
+            StepError::NoSharedDirectory => Reason::DirectoryNotShared.into(),
             StepError::IdempotencyMismatch => Reason::IdempotencyMismatch.into(),
             StepError::Busy => Reason::TrainBusy.into(),
             StepError::ImageChanged => Reason::ImageChanged.into(),
@@ -51,16 +52,16 @@ impl From<ImageError> for Refusal {
                     .with_meta("refusal_id", refusal_id)
             }
             ImageError::Limit(limit) => Self::from(Reason::LimitExceeded).with_meta("limit", *limit),
-            ImageError::SpoolFull { .. } => {
-                tracing::error!(%error, "the spool is full");
-                Reason::Overloaded.status("the service's spool disk is full").with_meta("resource", "spool")
+            ImageError::DiskFull { place, .. } => {
+                tracing::error!(%error, "a disk is full");
+                Reason::Overloaded.status(format!("the disk under the service's {place} is full")).with_meta("resource", *place)
             }
             ImageError::Cancelled => Reason::Cancelled.into(),
             ImageError::EngineUnavailable(_) | ImageError::Engine { .. } => {
                 tracing::error!(%error, "the engine");
                 Reason::EngineUnavailable.into()
             }
-            ImageError::Spool(_) | ImageError::InUse => {
+            ImageError::Spool(_) | ImageError::Directory(_) | ImageError::InUse => {
                 let id = uuid::Uuid::now_v7().to_string();
                 tracing::error!(error_id = %id, %error, "a step failed");
                 Self::from(Reason::Invariant).with_meta("error_id", id)

@@ -2,7 +2,8 @@
 
 use crate::{
     pb,
-    protocol::{Inspection, ListedFile, PostRunAnswer, PreRunAnswer},
+    ledger::OpenInto,
+    protocol::{Inspection, ListedFile, Mount, MountSource, PostRunAnswer, PreRunAnswer},
     service::status::{Reason, Refusal},
     train::{config::RouteStop, keys::PublicKey},
 };
@@ -23,7 +24,25 @@ pub(super) fn pre_run(answer: PreRunAnswer) -> pb::PreRunOutcome {
         results_digest: record.results_digest.as_deref().map(bytes).unwrap_or_default(),
         warnings: record.warnings,
         repeated_answer: answer.repeated,
+        mounts: answer.mounts.into_iter().map(mount).collect(),
     }
+}
+
+pub(super) fn into(number: i32) -> Result<OpenInto, Refusal> {
+    match pb::OpenInto::try_from(number) {
+        Ok(pb::OpenInto::Unspecified | pb::OpenInto::Image) => Ok(OpenInto::Image),
+        Ok(pb::OpenInto::Volume) => Ok(OpenInto::Volume),
+        Ok(pb::OpenInto::Directory) => Ok(OpenInto::Directory),
+        Err(_) => Err(Reason::MalformedRequest.status("no such place to open a train into").with_field("into", "unknown value")),
+    }
+}
+
+fn mount(mount: Mount) -> pb::Mount {
+    let source = match mount.source {
+        MountSource::Volume(name) => pb::mount::Source::Volume(name),
+        MountSource::Directory(path) => pb::mount::Source::Directory(path.to_string_lossy().into_owned()),
+    };
+    pb::Mount { source: Some(source), target: mount.target, read_only: mount.read_only }
 }
 
 pub(super) fn post_run(answer: PostRunAnswer) -> pb::PostRunOutcome {

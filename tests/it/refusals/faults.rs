@@ -235,7 +235,7 @@ fn a_token_that_goes_away_refuses_and_works_again_when_it_is_back() {
 
 /// A pre-run whose answer nobody reads to its end.
 fn begin_pre_run(scene: &Scene, timeout: Option<&'static str>) -> tonic::Streaming<pb::PreRunResponse> {
-    let mut request = tonic::Request::new(pb::PreRunRequest { image: scene.train.image.clone(), idempotency_key: String::new() });
+    let mut request = tonic::Request::new(pb::PreRunRequest { image: scene.train.image.clone(), ..Default::default() });
     if let Some(timeout) = timeout {
         request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
     }

@@ -357,7 +357,12 @@ impl Station {
 
     /// `PreRun` with an idempotency key.
     pub fn pre_run_as(&self, image: &str, idempotency_key: &str) -> Result<pb::PreRunOutcome, Refusal> {
-        let request = pb::PreRunRequest { image: image.into(), idempotency_key: idempotency_key.into() };
+        self.pre_run_into(image, idempotency_key, pb::OpenInto::Unspecified)
+    }
+
+    /// `PreRun` to a place.
+    pub fn pre_run_into(&self, image: &str, idempotency_key: &str, into: pb::OpenInto) -> Result<pb::PreRunOutcome, Refusal> {
+        let request = pb::PreRunRequest { image: image.into(), idempotency_key: idempotency_key.into(), into: into.into() };
         block_on(async {
             let stream = self.trains_client().pre_run(request).await?.into_inner();
             outcome(stream, |answer| match answer.event {

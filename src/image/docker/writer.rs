@@ -1,46 +1,41 @@
-//! Writing an image: the archive that the engine loads, produced while it is sent.
+//! An archive that the engine takes, produced while it is sent.
 
 use std::io::{self, Write};
 
-use bollard::{Docker, body_try_stream, query_parameters::ImportImageOptionsBuilder};
 use bytes::Bytes;
-use futures_util::StreamExt;
 use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{ImageError, fault};
+use super::ImageError;
 
 /// Bytes gathered before they are sent.
 const PIECE: usize = 256 * 1024;
 /// Pieces that may wait for the engine.
 const WAITING: usize = 4;
 
-/// Sends an archive to the engine. Dropped before [`ImageWriter::finish`] it breaks the connection, and the engine throws away
+/// The archive's pieces on their way into a call's body.
+pub(super) type Pieces = ReceiverStream<io::Result<Bytes>>;
+
+/// Sends an archive to the engine. Dropped before [`EngineWriter::finish`] it breaks the connection, and the engine throws away
 /// what it has.
-pub struct ImageWriter {
+pub struct EngineWriter {
     handle: Handle,
     sender: Option<mpsc::Sender<io::Result<Bytes>>>,
-    load: Option<JoinHandle<Result<(), ImageError>>>,
+    call: Option<JoinHandle<Result<(), ImageError>>>,
     piece: Vec<u8>,
     cancel: CancellationToken,
 }
 
-impl ImageWriter {
-    pub(super) fn start(handle: Handle, docker: Docker, cancel: &CancellationToken) -> Self {
+impl EngineWriter {
+    /// `call` takes the pieces as its body and ends with the engine's answer.
+    pub(super) fn start<F>(handle: Handle, cancel: &CancellationToken, call: impl FnOnce(Pieces) -> F) -> Self
+    where
+        F: Future<Output = Result<(), ImageError>> + Send + 'static,
+    {
         let (sender, pieces) = mpsc::channel(WAITING);
-        let load = handle.spawn(async move {
-            let options = ImportImageOptionsBuilder::new().quiet(true).build();
-            let mut answers = std::pin::pin!(docker.import_image(options, body_try_stream(ReceiverStream::new(pieces)), None));
-            while let Some(answer) = answers.next().await {
-                let answer = answer.map_err(|e| fault("load image", e))?;
-                if let Some(detail) = answer.error_detail.and_then(|detail| detail.message) {
-                    return Err(ImageError::Engine { call: "load image", detail });
-                }
-            }
-            Ok(())
-        });
-        Self { handle, sender: Some(sender), load: Some(load), piece: Vec::with_capacity(PIECE), cancel: cancel.clone() }
+        let call = handle.spawn(call(ReceiverStream::new(pieces)));
+        Self { handle, sender: Some(sender), call: Some(call), piece: Vec::with_capacity(PIECE), cancel: cancel.clone() }
     }
 
     fn send(&mut self) -> io::Result<()> {
@@ -76,24 +71,24 @@ impl ImageWriter {
                 drop(self.sender.take());
                 match self.answer() {
                     Err(engine) => engine,
-                    Ok(()) => ImageError::EngineUnavailable(format!("load image: {error}")),
+                    Ok(()) => ImageError::EngineUnavailable(format!("sending an archive: {error}")),
                 }
             }
         }
     }
 
     fn answer(&mut self) -> Result<(), ImageError> {
-        match self.load.take() {
+        match self.call.take() {
             None => Ok(()),
-            Some(load) => self
+            Some(call) => self
                 .handle
-                .block_on(load)
-                .unwrap_or_else(|_| Err(ImageError::EngineUnavailable("load image: it broke off".into()))),
+                .block_on(call)
+                .unwrap_or_else(|_| Err(ImageError::EngineUnavailable("sending an archive: it broke off".into()))),
         }
     }
 }
 
-impl Write for ImageWriter {
+impl Write for EngineWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = bytes.len().min(PIECE - self.piece.len());
         self.piece.extend_from_slice(&bytes[..n]);
@@ -108,13 +103,13 @@ impl Write for ImageWriter {
     }
 }
 
-impl Drop for ImageWriter {
+impl Drop for EngineWriter {
     fn drop(&mut self) {
         // Given up in the middle: the call is dropped while its body is open, which breaks the connection. The engine must not
         // take a short archive for a whole one, so the body is not ended first.
-        if let (Some(sender), Some(load)) = (self.sender.take(), self.load.take()) {
-            load.abort();
-            let _ = self.handle.block_on(load);
+        if let (Some(sender), Some(call)) = (self.sender.take(), self.call.take()) {
+            call.abort();
+            let _ = self.handle.block_on(call);
             drop(sender);
         }
     }

@@ -1,0 +1,122 @@
+//! Writing an opened train into its directory.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use super::{OpenedDirectory, PLACE, full_or_broken};
+use crate::{
+    image::{ImageError, layer::Meta, opt::Area},
+    train::names::FilePath,
+};
+
+/// Bytes gathered before a write to a file.
+const BUFFER: usize = 256 * 1024;
+
+/// Writes directories and files, parents first. Owners are kept where the process may give files away.
+#[derive(Debug)]
+pub struct DirectoryWriter {
+    root: OpenedDirectory,
+    reserve: u64,
+    file: Option<File>,
+    pending: Vec<u8>,
+    /// Their modes are set last: a directory may be closed to its own owner.
+    directories: Vec<(PathBuf, Meta)>,
+    owners_kept: bool,
+}
+
+impl DirectoryWriter {
+    pub(super) fn new(root: OpenedDirectory, reserve: u64) -> Self {
+        Self { root, reserve, file: None, pending: Vec::new(), directories: Vec::new(), owners_kept: true }
+    }
+
+    /// Refuses when fewer than `needed` bytes are free above the reserve.
+    pub fn check_space(&self, needed: u64) -> Result<(), ImageError> {
+        let stat = rustix::fs::statvfs(self.root.path()).map_err(|e| ImageError::Directory(e.into()))?;
+        let free = (stat.f_bavail * stat.f_frsize).saturating_sub(self.reserve);
+        if free < needed { Err(ImageError::DiskFull { place: PLACE, needed, free }) } else { Ok(()) }
+    }
+
+    /// Makes a directory; `path` is `None` for the area's own.
+    pub fn directory(&mut self, area: Area, path: Option<&FilePath>, meta: Meta) -> Result<(), ImageError> {
+        let path = self.place(area, path);
+        fs::DirBuilder::new().mode(0o700).create(&path).map_err(full_or_broken)?;
+        self.directories.push((path, meta));
+        Ok(())
+    }
+
+    /// Begins a file of about `size` bytes.
+    pub fn begin(&mut self, area: Area, path: &FilePath, meta: Meta, size: u64) -> Result<(), ImageError> {
+        self.check_space(size)?;
+        let path = self.place(area, Some(path));
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&path).map_err(full_or_broken)?;
+        self.give(&path, meta)?;
+        // After the owner: giving a file away takes bits of its mode.
+        file.set_permissions(fs::Permissions::from_mode(meta.mode)).map_err(full_or_broken)?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Writes a piece of the open file.
+    pub fn chunk(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        if self.pending.len() + bytes.len() > BUFFER {
+            self.flush()?;
+        }
+        if bytes.len() >= BUFFER {
+            self.write(bytes)
+        } else {
+            self.pending.extend_from_slice(bytes);
+            Ok(())
+        }
+    }
+
+    /// Ends the open file.
+    pub fn end(&mut self) -> Result<(), ImageError> {
+        self.flush()?;
+        self.file = None;
+        Ok(())
+    }
+
+    /// Gives the directories their owners and modes. Answers whether all owners could be kept.
+    pub fn finish(mut self) -> Result<bool, ImageError> {
+        for (path, meta) in std::mem::take(&mut self.directories).into_iter().rev() {
+            self.give(&path, meta)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(meta.mode)).map_err(full_or_broken)?;
+        }
+        Ok(self.owners_kept)
+    }
+
+    fn place(&self, area: Area, path: Option<&FilePath>) -> PathBuf {
+        let root = self.root.area(area);
+        path.map_or(root.clone(), |path| root.join(path.as_str()))
+    }
+
+    fn give(&mut self, path: &Path, meta: Meta) -> Result<(), ImageError> {
+        let owner = |id: u64| u32::try_from(id).map_err(|_| ImageError::Malformed("an owner's number"));
+        match std::os::unix::fs::lchown(path, Some(owner(meta.uid)?), Some(owner(meta.gid)?)) {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => self.owners_kept = false,
+            other => other.map_err(full_or_broken)?,
+        }
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), ImageError> {
+        let Some(mut file) = self.file.as_ref() else { return Ok(()) };
+        file.write_all(bytes).map_err(full_or_broken)
+    }
+
+    fn flush(&mut self) -> Result<(), ImageError> {
+        self.write(&self.pending)?;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+impl Drop for DirectoryWriter {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.pending);
+    }
+}

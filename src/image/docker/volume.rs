@@ -1,0 +1,56 @@
+//! Volumes of the engine's that hold an opened train.
+
+use std::collections::HashMap;
+
+use bollard::{
+    errors::Error as BollardError,
+    models::{Mount, MountType, MountVolumeOptions, VolumeCreateRequest},
+    query_parameters as q,
+};
+
+use super::{Engine, INSTANCE_LABEL, ImageError, fault};
+
+/// A volume in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeMount {
+    /// The volume's name.
+    pub volume: String,
+    /// Absolute path in the container.
+    pub target: String,
+}
+
+impl VolumeMount {
+    pub(super) fn mount(&self) -> Mount {
+        Mount {
+            typ: Some(MountType::VOLUME),
+            source: Some(self.volume.clone()),
+            target: Some(self.target.clone()),
+            // Else the engine fills an empty volume with what the image has at the target.
+            volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..Default::default() }),
+            ..Default::default()
+        }
+    }
+}
+
+impl Engine {
+    /// Makes an empty volume. Nothing happens when it is there.
+    pub fn make_volume(&self, name: &str) -> Result<(), ImageError> {
+        let labels = HashMap::from([(INSTANCE_LABEL.to_owned(), self.instance.to_string())]);
+        let request = VolumeCreateRequest { name: Some(name.to_owned()), labels: Some(labels), ..Default::default() };
+        self.block(self.docker()?.create_volume(request)).map(drop).map_err(|e| fault("create volume", e))
+    }
+
+    /// Removes a volume with what is in it. Nothing happens when it is gone; [`ImageError::InUse`] when a container has it.
+    pub fn remove_volume(&self, name: &str) -> Result<(), ImageError> {
+        match self.block(self.docker()?.remove_volume(name, None::<q::RemoveVolumeOptions>)) {
+            Ok(()) | Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => Err(ImageError::InUse),
+            Err(other) => Err(fault("remove volume", other)),
+        }
+    }
+
+    /// Ids of the containers that have a volume.
+    pub fn volume_holders(&self, name: &str) -> Result<Vec<String>, ImageError> {
+        self.containers(HashMap::from([("volume".to_owned(), vec![name.to_owned()])]))
+    }
+}

@@ -56,7 +56,9 @@ fn text(reason: Reason) -> &'static str {
         R::KeyLabelExists => "choose another label; a key is never replaced",
         R::IdempotencyMismatch => "use a fresh idempotency key for another image",
         R::HsmPinLatched => "an officer corrects the PIN and removes the latch in the state directory, then restarts the service",
-        R::DirectoryNotShared => "set [runs] directory in the service's configuration, or open the train into a volume (--into volume)",
+        R::DirectoryNotShared => {
+            "set [runs] directory in the service's configuration, or open the train into a volume (--into volume)"
+        }
         R::NotReady => "`health` tells when it is",
         R::TrainBusy => "wait for the other step of this train, then try again",
         R::ImageChanged => "somebody moved the tag meanwhile; try again",

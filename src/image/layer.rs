@@ -313,7 +313,8 @@ mod tests {
         }
         let mut out = Vec::new();
         let mut hashing = HashingWriter::new(&mut out);
-        write_archive(&mut hashing, &plan, |size: &u64, each| each(&vec![b'z'; *size as usize]) as Result<(), ImageError>).unwrap();
+        write_archive(&mut hashing, &plan, |size: &u64, each| each(&vec![b'z'; *size as usize]) as Result<(), ImageError>)
+            .unwrap();
         let digest = hashing.finish();
         assert_eq!(out.len() as u64, plan.len());
         assert_eq!(digest[..], openssl::sha::sha256(&out)[..]);

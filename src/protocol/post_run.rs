@@ -170,8 +170,7 @@ fn size_of_left(station: &Station, run: &Run, image_id: &str, base: &ImageFacts)
     }
     let opened = run.opened_image.as_deref().ok_or(StepError::Invariant("a prepared run without its image"))?;
     let after = station.engine.facts(image_id)?;
-    let of_this_run =
-        after.descends_from(&base.layers) || after.descends_from(&station.engine.facts(opened)?.layers);
+    let of_this_run = after.descends_from(&base.layers) || after.descends_from(&station.engine.facts(opened)?.layers);
     if image_id == run.source_image || !of_this_run { Err(foreign()) } else { Ok(after.size.saturating_sub(base.size)) }
 }
 
@@ -215,7 +214,15 @@ fn sealed_layer(sealed: &SealedRun, next: &TrainConfig, created: i64) -> Result<
         |file| Meta { mtime, ..file.meta },
         as_stored,
     )?;
-    plan_tree(&mut plan, Area::Train, true, &contents.train, contents.train.files.iter(), |_| Meta::immutable_file(mtime), as_stored)?;
+    plan_tree(
+        &mut plan,
+        Area::Train,
+        true,
+        &contents.train,
+        contents.train.files.iter(),
+        |_| Meta::immutable_file(mtime),
+        as_stored,
+    )?;
     let user_key = user_key_bytes(next).ok_or(StepError::Invariant("no key for the creator"))?;
     let user_key = user_key.map_err(|_| StepError::Invariant("our own hex cannot be read"))?;
     for (path, bytes) in [("opt/train_config.json", next.to_bytes()), ("opt/user_sym_key.key", user_key)] {

@@ -2,8 +2,11 @@
 
 use std::os::unix::process::ExitStatusExt;
 
+use stationmaster::pb::OpenInto;
+
 use crate::support::{
     Station,
+    place::{Beside, run_opened},
     tamper::{Before, RESULTS, Rootfs, Scene, instance, run_script},
 };
 
@@ -143,6 +146,62 @@ fn post_run_dies_at(point: &str, named: bool) {
     doomed.is_completed(&closed);
 }
 
+/// Beside the image there is no name to move: what is recorded is done.
+#[track_caller]
+fn pre_run_beside_dies_at(point: &str, into: OpenInto, recorded: bool) {
+    let mut doomed = Doomed::at(point);
+    let foreign = doomed.scene.engine.hold(&doomed.sealed, &[("org.stationmaster.instance", "another-instance")]);
+    doomed.foreign.clone_from(&foreign.id);
+    let answer = doomed.scene.station.open_into(&doomed.scene.train.image, into).err();
+    doomed.dies(answer);
+    assert_eq!(doomed.stands_for(), doomed.sealed);
+    assert!(!Beside::of(&doomed.scene.station).is_empty(), "the crash left nothing to wipe");
+
+    doomed.starts_again();
+    if !recorded {
+        assert!(Beside::of(&doomed.scene.station).is_empty(), "{:?}", Beside::of(&doomed.scene.station));
+        doomed.has_only(&[&doomed.sealed], &[]);
+    }
+    let run = doomed.scene.station.open_into(&doomed.scene.train.image, into).unwrap();
+    assert_eq!(run.repeated_answer, recorded);
+    run_opened(&doomed.scene.engine, &run, Some(RESULTS), &[]);
+    let closed = doomed.scene.station.post_run(&run.run_id).unwrap();
+    doomed.is_completed(&closed);
+    assert!(Beside::of(&doomed.scene.station).is_empty());
+}
+
+#[track_caller]
+fn post_run_beside_dies_at(point: &str, into: OpenInto, named: bool) {
+    let mut doomed = Doomed::at(point);
+    let foreign = doomed.scene.engine.hold(&doomed.sealed, &[("org.stationmaster.instance", "another-instance")]);
+    doomed.foreign.clone_from(&foreign.id);
+    let run = doomed.scene.station.open_into(&doomed.scene.train.image, into).unwrap();
+    run_opened(&doomed.scene.engine, &run, Some(RESULTS), &[]);
+    let answer = doomed.scene.station.post_run(&run.run_id).err();
+    doomed.dies(answer);
+    assert_eq!(doomed.stands_for() != doomed.sealed, named);
+
+    doomed.starts_again();
+    assert_eq!(Beside::of(&doomed.scene.station).is_empty(), named, "a run's outcome is wiped when it is sealed, and not before");
+    let closed = doomed.scene.station.post_run(&run.run_id).unwrap();
+    assert_eq!(closed.repeated_answer, named);
+    doomed.is_completed(&closed);
+    assert!(Beside::of(&doomed.scene.station).is_empty());
+}
+
+#[track_caller]
+fn abort_beside_dies_at(point: &str, into: OpenInto, _: bool) {
+    let mut doomed = Doomed::at(point);
+    let foreign = doomed.scene.engine.hold(&doomed.sealed, &[("org.stationmaster.instance", "another-instance")]);
+    doomed.foreign.clone_from(&foreign.id);
+    let before = Before::of(&doomed.scene.engine, &doomed.scene.train);
+    let run = doomed.scene.station.open_into(&doomed.scene.train.image, into).unwrap();
+    let answer = doomed.scene.station.abort(&run.run_id).err();
+    doomed.dies(answer);
+    doomed.starts_again();
+    before.assert(&doomed.scene.station, "a start after a killed abort");
+}
+
 #[test]
 fn an_abort_that_is_killed_is_finished() {
     let mut doomed = Doomed::at("abort/intent");
@@ -186,6 +245,31 @@ points! {
     post_run_dies_at post_run_killed_after_it_recorded_the_outcome "post-run/recorded" false,
     post_run_dies_at post_run_killed_after_it_moved_the_name "post-run/tagged" true,
     post_run_dies_at post_run_killed_after_it_cleaned_up "post-run/cleaned" true,
+}
+
+macro_rules! points_beside {
+    ($($step:ident $name:ident $point:literal $into:ident $done:literal,)*) => {$(
+        #[test]
+        fn $name() {
+            $step($point, OpenInto::$into, $done);
+        }
+    )*};
+}
+
+// The last column: whether the step counts as done by then.
+points_beside! {
+    pre_run_beside_dies_at pre_run_killed_after_it_opened_the_results_into_a_directory "pre-run/verified" Directory false,
+    pre_run_beside_dies_at pre_run_killed_after_it_opened_the_code_into_a_directory "pre-run/loaded" Directory false,
+    pre_run_beside_dies_at pre_run_killed_after_it_recorded_a_directory "pre-run/recorded" Directory true,
+    pre_run_beside_dies_at pre_run_killed_after_it_made_volumes "pre-run/volumes" Volume false,
+    pre_run_beside_dies_at pre_run_killed_after_it_filled_volumes "pre-run/loaded" Volume false,
+    pre_run_beside_dies_at pre_run_killed_after_it_recorded_volumes "pre-run/recorded" Volume true,
+    post_run_beside_dies_at post_run_killed_after_it_sealed_a_directory "post-run/sealed" Directory false,
+    post_run_beside_dies_at post_run_killed_after_it_moved_the_name_of_a_directorys_train "post-run/tagged" Directory true,
+    post_run_beside_dies_at post_run_killed_after_it_sealed_volumes "post-run/loaded" Volume false,
+    post_run_beside_dies_at post_run_killed_after_it_moved_the_name_of_a_volumes_train "post-run/tagged" Volume true,
+    abort_beside_dies_at abort_of_a_directory_killed_after_its_intent "abort/intent" Directory true,
+    abort_beside_dies_at abort_of_volumes_killed_after_its_intent "abort/intent" Volume true,
 }
 
 #[test]

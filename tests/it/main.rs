@@ -11,6 +11,7 @@ mod foreign_client;
 mod house;
 mod interop;
 mod memory;
+mod places;
 mod refusals;
 mod runs;
 mod service;

@@ -1,8 +1,8 @@
 //! From the steps' answers to messages.
 
 use crate::{
-    pb,
     ledger::OpenInto,
+    pb,
     protocol::{Inspection, ListedFile, Mount, MountSource, PostRunAnswer, PreRunAnswer},
     service::status::{Reason, Refusal},
     train::{config::RouteStop, keys::PublicKey},

@@ -15,6 +15,7 @@
 
 mod engine;
 mod peer;
+pub mod place;
 pub mod proxy;
 mod refusal;
 mod station;

@@ -11,7 +11,10 @@ use futures_util::TryStreamExt;
 use serde_json::Value;
 use tar::EntryType;
 
-use super::{Engine, Refusal, Snapshot, Station, Train, block_on};
+use super::{
+    Engine, Refusal, Snapshot, Station, Train, block_on,
+    place::{BESIDE, Beside},
+};
 
 /// Where a train says what it is.
 pub const CONFIG: &str = "opt/train_config.json";
@@ -228,7 +231,7 @@ pub fn commit_with(engine: &Engine, image: &str, changes: &str, repository: &str
     block_on(docker().commit_container(options, ContainerConfig::default())).expect("the engine commits");
 }
 
-fn docker() -> Docker {
+pub(super) fn docker() -> Docker {
     block_on(async { Docker::connect_with_defaults()?.negotiate_version().await }).expect("a Docker engine")
 }
 
@@ -253,7 +256,7 @@ impl Before {
         Self { engine: engine.clone(), repository, snapshot, images }
     }
 
-    /// Whether all is as it was, and no container of the service is there.
+    /// Whether all is as it was, and no container, volume or directory of the service is there.
     pub fn holds(&self, station: &Station) -> Result<(), String> {
         let (snapshot, images) = (self.engine.snapshot(&self.repository), self.engine.image_ids(&self.repository));
         let containers = self.engine.service_containers(Some(&instance(station)));
@@ -263,7 +266,11 @@ impl Before {
         if images != self.images {
             return Err(format!("images were {:?} and are {images:?}", self.images));
         }
-        if containers.is_empty() { Ok(()) } else { Err(format!("containers are left: {containers:?}")) }
+        if !containers.is_empty() {
+            return Err(format!("containers are left: {containers:?}"));
+        }
+        let beside = Beside::of(station);
+        if beside.is_empty() { Ok(()) } else { Err(format!("opened trains are left: {beside:?}")) }
     }
 
     /// Fails the test when something changed.
@@ -319,12 +326,17 @@ impl Scene {
         self.station.pre_run(&self.train.image)
     }
 
-    /// A tampered train arrives under the train's name: pre-run refuses it and changes nothing. The true one then is back.
+    /// A tampered train arrives under the train's name: pre-run refuses it, wherever it was to be opened, and changes nothing.
+    /// The true one then is back.
     #[track_caller]
     pub fn refuses(&self, what: &str, tampered: &Rootfs, reason: &str) -> Refusal {
         let arrived = self.engine.find(&self.train.image).expect("the train");
         tampered.put(&self.engine, &self.train.repository, "latest");
         let before = Before::of(&self.engine, &self.train);
+        for into in BESIDE {
+            refused(what, self.station.open_into(&self.train.image, into), reason);
+            before.assert(&self.station, what);
+        }
         let refusal = refused(what, self.pre_run(), reason);
         before.assert(&self.station, what);
         self.engine.tag(&arrived, &self.train.repository, "latest");

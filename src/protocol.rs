@@ -9,6 +9,7 @@ mod contents;
 mod crash;
 mod error;
 mod hash_image;
+mod hashing;
 mod inspect;
 mod open;
 mod opened;

@@ -23,7 +23,7 @@ use bollard::{
 };
 use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{stream::EngineReader, volume::VolumeMount, writer::EngineWriter};
@@ -190,6 +190,15 @@ impl Engine {
         !self.left().is_empty()
     }
 
+    /// Remembers a container that is still there: when the engine is back it is tried again; after a crash the next start's
+    /// sweep finds it by its label.
+    fn not_removed(&self, id: &mut String, outcome: Result<(), ImageError>) {
+        if let Err(error) = outcome {
+            tracing::warn!(container = %id, %error, "a container could not be removed");
+            self.left().push(std::mem::take(id));
+        }
+    }
+
     fn left(&self) -> MutexGuard<'_, Vec<String>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -201,11 +210,7 @@ impl Engine {
     }
 
     fn remove_container(&self, id: &str) -> Result<(), ImageError> {
-        let options = q::RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        match self.block(self.docker()?.remove_container(id, Some(options))).map_err(|e| fault("remove container", e)) {
-            Err(ImageError::NotFound) => Ok(()),
-            other => other,
-        }
+        self.block(removed(self.docker()?.clone(), id.to_owned()))
     }
 
     /// Reads a whole image as `docker save` gives it.
@@ -291,13 +296,48 @@ impl Container {
     }
 }
 
+impl Container {
+    /// Removes it while the caller goes on.
+    pub fn leave(mut self) -> Leaving {
+        let id = std::mem::take(&mut self.id);
+        let docker = self.engine.docker().cloned();
+        let task = docker.map(|docker| self.engine.handle.spawn(removed(docker, id.clone())));
+        Leaving { engine: self.engine.clone(), id, task: Some(task) }
+    }
+}
+
 impl Drop for Container {
     fn drop(&mut self) {
-        if let Err(error) = self.engine.remove_container(&self.id) {
-            // When the engine is back it is tried again; after a crash the next start's sweep finds it by its label.
-            tracing::warn!(container = %self.id, %error, "a container could not be removed");
-            self.engine.left().push(std::mem::take(&mut self.id));
+        if !self.id.is_empty() {
+            let outcome = self.engine.remove_container(&self.id);
+            self.engine.not_removed(&mut self.id, outcome);
         }
+    }
+}
+
+/// A container that is being removed; it is gone when this has been dropped.
+pub struct Leaving {
+    engine: Engine,
+    id: String,
+    task: Option<Result<JoinHandle<Result<(), ImageError>>, ImageError>>,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let Some(task) = self.task.take() else { return };
+        let outcome = task.and_then(|task| {
+            let broken = |_| ImageError::EngineUnavailable("remove container: it broke off".into());
+            self.engine.handle.block_on(task).map_err(broken).flatten()
+        });
+        self.engine.not_removed(&mut self.id, outcome);
+    }
+}
+
+async fn removed(docker: Docker, id: String) -> Result<(), ImageError> {
+    let options = q::RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    match docker.remove_container(&id, Some(options)).await.map_err(|e| fault("remove container", e)) {
+        Err(ImageError::NotFound) => Ok(()),
+        other => other,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     Step, StepError,
     contents::{Contents, StoredFile},
+    hashing::ThreadedHasher,
 };
 use crate::{
     image::{
@@ -15,7 +16,7 @@ use crate::{
     },
     train::{
         config::{ConfigError, TrainConfig},
-        digest::{Digest, ResultHasher},
+        digest::Digest,
         envelope::{EnvelopeKey, Opener},
         names::FilePath,
     },
@@ -58,7 +59,7 @@ pub(super) fn read_sealed(
         results: results.map(|(key, _)| ResultsReader {
             key,
             opener: None,
-            hasher: ResultHasher::new(),
+            hasher: ThreadedHasher::new(),
             plain: Vec::new().into(),
             broken: false,
         }),
@@ -76,7 +77,7 @@ pub(super) fn read_sealed(
             if reader.broken {
                 return Err(StepError::untrusted("a result file cannot be opened"));
             }
-            Some(reader.hasher.finish(session_id))
+            Some(reader.hasher.finish(session_id)?)
         }
         _ => None,
     };
@@ -97,24 +98,24 @@ struct Arrival<'a> {
 struct ResultsReader<'a> {
     key: &'a EnvelopeKey,
     opener: Option<Opener<'a>>,
-    hasher: ResultHasher,
+    hasher: ThreadedHasher,
     plain: zeroize::Zeroizing<Vec<u8>>,
     broken: bool,
 }
 
 impl ResultsReader<'_> {
-    fn chunk(&mut self, sealed: &[u8]) {
-        let Some(opener) = &mut self.opener else { return };
+    fn chunk(&mut self, sealed: &[u8]) -> Result<(), StepError> {
+        let Some(opener) = &mut self.opener else { return Ok(()) };
         self.plain.clear();
         self.broken |= opener.update(sealed, &mut self.plain).is_err();
-        self.hasher.update(&self.plain);
+        self.hasher.update(&self.plain)
     }
 
-    fn end(&mut self) {
-        let Some(opener) = self.opener.take() else { return };
+    fn end(&mut self) -> Result<(), StepError> {
+        let Some(opener) = self.opener.take() else { return Ok(()) };
         self.plain.clear();
         self.broken |= opener.finish(&mut self.plain).is_err();
-        self.hasher.update(&self.plain);
+        self.hasher.update(&self.plain)
     }
 }
 
@@ -146,7 +147,7 @@ impl OptSink for Arrival<'_> {
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), StepError> {
         match self.results.as_mut().filter(|reader| reader.opener.is_some()) {
             Some(reader) => {
-                reader.chunk(bytes);
+                reader.chunk(bytes)?;
                 match &mut self.landing {
                     Some(landing) => landing.chunk(&reader.plain)?,
                     None => self.contents.spool.append(bytes)?,
@@ -162,7 +163,7 @@ impl OptSink for Arrival<'_> {
 
     fn end(&mut self) -> Result<(), StepError> {
         if let Some(reader) = self.results.as_mut().filter(|reader| reader.opener.is_some()) {
-            reader.end();
+            reader.end()?;
             if let Some(landing) = &mut self.landing {
                 landing.chunk(&reader.plain)?;
                 landing.end()?;

@@ -10,7 +10,7 @@ use crate::{
     image::{
         ImageError,
         directory::OpenedDirectory,
-        docker::{Container, VolumeMount},
+        docker::{Container, Leaving, VolumeMount},
         opt::{Area, OptSink, read_file, read_opt},
     },
     ledger::{OpenInto, Run},
@@ -84,6 +84,14 @@ impl Left {
             OpenInto::Volume => Self::Container(station.engine.container_with(&run.base_image, &volumes(&run.id))?),
             OpenInto::Directory => Self::Directory(directory(station, &run.id)?),
         })
+    }
+
+    /// Lets go of it while the caller goes on.
+    pub fn leave(self) -> Option<Leaving> {
+        match self {
+            Self::Container(container) => Some(container.leave()),
+            Self::Directory(_) => None,
+        }
     }
 
     /// Reads all of it, once.

@@ -78,11 +78,14 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Res
     let image_id = station.engine.resolve(&ImageSource::Name(image.clone()))?;
     station.ledger.begin_closing(&run.id, &image_id)?;
     crash::point("post-run/intent");
+    step.phase("intent");
     match close(station, &run, &image, &image_id, step) {
         Ok(mut record) => {
             recover::clean_up_completed(station, &run, &image_id, &mut record);
             station.ledger.record_post_run(&run.id, &record)?;
             crash::point("post-run/cleaned");
+            step.phase("clean");
+            step.report("post-run", &run.id);
             Ok(PostRunAnswer { run_id: run.id, record, repeated: false })
         }
         Err(error) => {
@@ -120,12 +123,15 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     let key = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
     let spool = Spool::create(&station.spool_directory, expected, station.spool_reserve)?;
     let left = Left::of(station, run, image_id)?;
+    step.phase("container");
     let sealed = seal_run(|sink| left.read(sink, step), spool, &key, &run.session_id, Some(&run.immutable_files), step)?;
-    drop(left);
+    step.phase("read");
+    let leaving = left.leave();
     crash::point("post-run/sealed");
 
     let next = signed_config(station, run, &config, &own, &sealed, &key, step)?;
     crash::point("post-run/signed");
+    step.phase("token");
     let created = jiff::Timestamp::now().as_second();
     let plan = sealed_layer(&sealed, &next, created)?;
     let recipe = Recipe { parent: &base, plan: &plan, instruction: "stationmaster post-run", created };
@@ -145,6 +151,7 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     };
     let sealed_id = build(engine, &recipe, &step.cancel, content, announce)?;
     crash::point("post-run/loaded");
+    step.phase("write");
     let record = record_of(sealed, image, sealed_id.clone());
     ledger.record_post_run(&run.id, &record)?;
     crash::point("post-run/recorded");
@@ -158,6 +165,9 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     }
     crash::point("post-run/tagged");
     ledger.advance(&run.id, RunState::Closing, RunState::Completed, None)?;
+    // It holds what is wiped next.
+    drop(leaving);
+    step.phase("name");
     Ok(record)
 }
 

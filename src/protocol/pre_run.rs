@@ -70,7 +70,9 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         return answer_again(station, order, run, &source_id, step);
     }
     let container = station.engine.container(&source_id)?;
+    step.phase("container");
     let arrived = read_train_config(&container, step)?;
+    step.phase("config");
     let own = match own_stop(&arrived.config, &station.id) {
         Err(error) => {
             // A train that was here: the run says more than the route.
@@ -114,13 +116,15 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         Err(holder) => return answer_again(station, order, holder, &source_id, step),
     };
     crash::point("pre-run/intent");
-    match open(station, order, &run, &container, &arrived, &own, step) {
+    step.phase("intent");
+    match open(station, order, &run, container, &arrived, &own, step) {
         Ok((record, query)) => {
             let mounts = opened::mounts(station, &run)?;
+            step.phase("clean");
+            step.report("pre-run", &run.id);
             Ok(PreRunAnswer { run: Run { state: RunState::Prepared, ..run }, record, query, mounts, repeated: false })
         }
         Err(error) => {
-            drop(container);
             if let Err(second) = recover::roll_back_opening(station, &run.id, &error.to_string()) {
                 recover::not_mended(station, &run.id, &second);
             }
@@ -144,7 +148,7 @@ fn open(
     station: &Station,
     order: &PreRunOrder,
     run: &Run,
-    container: &Container,
+    container: Container,
     arrived: &ArrivedConfig,
     own: &OwnStop,
     step: &Step<'_>,
@@ -156,7 +160,9 @@ fn open(
     let parent = engine.facts(&run.source_image)?;
     let stop = &arrived.config.route[own.position()];
     let wrapped = stop.encrypted_key.as_ref().ok_or(StepError::Invariant("own stop without a key"))?;
+    step.phase("keep");
     let key = station.unwrap_envelope_key(&run.key_label, wrapped, step)?;
+    step.phase("token");
     // What came on top of the base is a good guess of what will be copied; each file is checked against the space once more.
     let expected = parent.size.saturating_sub(engine.facts(&run.base_image)?.size);
     let mut landing = match run.opened_into {
@@ -167,9 +173,13 @@ fn open(
     let spooled = if landing.is_some() { 0 } else { expected };
     let spool = Spool::create(&station.spool_directory, spooled, station.spool_reserve)?;
     let results = (!own.is_first()).then_some((&key, arrived.session_id.as_slice()));
-    let (contents, results_digest) = read_sealed(container, spool, results, landing.as_mut(), expected, step)?;
+    let (contents, results_digest) = read_sealed(&container, spool, results, landing.as_mut(), expected, step)?;
+    // Before the answer, and beside what is to be done until then.
+    let _leaving = container.leave();
+    step.phase("read");
     let train = verify_train(&arrived.config, own, &arrived.session_id, contents, key, results_digest, step)?;
     crash::point("pre-run/verified");
+    step.phase("verify");
 
     let writing = Writing { station, run, arrived, own, train: &train, step };
     let mut warnings = Vec::new();
@@ -179,6 +189,7 @@ fn open(
         None => writing.image(&parent)?,
     };
     crash::point("pre-run/loaded");
+    step.phase("write");
 
     let record = record_of(&train, own, opened.clone(), warnings);
     ledger.record_pre_run(&run.id, &record, &train.files)?;
@@ -192,6 +203,7 @@ fn open(
     }
     crash::point("pre-run/tagged");
     ledger.advance(&run.id, RunState::Opening, RunState::Prepared, None)?;
+    step.phase("name");
     Ok((record, train.query.as_ref().map(|query| query.to_vec())))
 }
 

@@ -217,7 +217,7 @@ fn release(station: &Station, run_id: &str) -> Result<(), ImageError> {
 }
 
 fn quiet() -> Step<'static> {
-    Step { cancel: Default::default(), deadline: None, progress: &|_, _, _| {} }
+    Step { cancel: Default::default(), deadline: None, progress: &|_, _, _| {}, phases: Default::default() }
 }
 
 fn is_of_session(station: &Station, image_id: &str, session_id: &[u8]) -> Result<bool, StepError> {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{
     Step, StepError,
     contents::{Contents, StoredFile},
+    hashing::ThreadedHasher,
 };
 use crate::{
     image::{
@@ -15,7 +16,7 @@ use crate::{
     },
     ledger::FileDigest,
     train::{
-        digest::{Digest, FileHasher, ResultHasher},
+        digest::{Digest, FileHasher},
         envelope::{EnvelopeKey, Sealer},
         names::FilePath,
     },
@@ -48,7 +49,7 @@ pub(super) fn seal_run(
     let mut sealing = Sealing {
         contents: Contents::new(spool),
         key,
-        results: ResultHasher::new(),
+        results: ThreadedHasher::new(),
         expected: immutable.map(|files| files.iter().map(|file| (file.path.as_str(), file.sha256.as_str())).collect()),
         file: None,
         sealed: Vec::new(),
@@ -64,7 +65,7 @@ pub(super) fn seal_run(
         return Err(changed(path));
     }
     dropped.append(&mut contents.others);
-    Ok(SealedRun { contents, results_digest: results.finish(session_id), dropped })
+    Ok(SealedRun { contents, results_digest: results.finish(session_id)?, dropped })
 }
 
 fn changed(path: &str) -> StepError {
@@ -74,7 +75,7 @@ fn changed(path: &str) -> StepError {
 struct Sealing<'a> {
     contents: Contents,
     key: &'a EnvelopeKey,
-    results: ResultHasher,
+    results: ThreadedHasher,
     /// Immutable files of pre-run that have not been seen yet, with their digests.
     expected: Option<HashMap<&'a str, &'a str>>,
     file: Option<OpenFile>,
@@ -122,7 +123,7 @@ impl OptSink for Sealing<'_> {
         let Some(file) = &mut self.file else { return Ok(()) };
         match &mut file.digest {
             Some(digest) => digest.update(bytes),
-            None => self.results.update(bytes),
+            None => self.results.update(bytes)?,
         }
         self.sealed.clear();
         file.sealer.update(bytes, &mut self.sealed).map_err(|_| BROKEN_CIPHER)?;

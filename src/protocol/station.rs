@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     path::PathBuf,
     sync::{Mutex, atomic::AtomicBool},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::runtime::Handle;
@@ -126,6 +126,22 @@ impl Drop for Claim<'_> {
     }
 }
 
+/// The phases of a step and the time that each took.
+#[derive(Debug)]
+pub struct Phases(Mutex<Spent>);
+
+#[derive(Debug)]
+struct Spent {
+    since: Instant,
+    done: Vec<(&'static str, Duration)>,
+}
+
+impl Default for Phases {
+    fn default() -> Self {
+        Self(Mutex::new(Spent { since: Instant::now(), done: Vec::new() }))
+    }
+}
+
 /// One call's circumstances.
 pub struct Step<'a> {
     /// Set when the caller goes away.
@@ -134,9 +150,28 @@ pub struct Step<'a> {
     pub deadline: Option<Instant>,
     /// Told how far the step is: its name, bytes done, bytes expected (0: unknown).
     pub progress: &'a (dyn Fn(&'static str, u64, u64) + Sync),
+    /// Where its time goes.
+    pub phases: Phases,
 }
 
 impl Step<'_> {
+    /// What was done since the last phase was this.
+    pub(super) fn phase(&self, name: &'static str) {
+        let mut phases = self.phases.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let now = Instant::now();
+        let spent = now - std::mem::replace(&mut phases.since, now);
+        phases.done.push((name, spent));
+    }
+
+    /// Says in the log where a step's time went.
+    pub(super) fn report(&self, step: &'static str, run: &str) {
+        let phases = self.phases.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let spent: Vec<String> = phases.done.iter().map(|(name, spent)| format!("{name} {}", spent.as_millis())).collect();
+        let total: Duration = phases.done.iter().map(|(_, spent)| *spent).sum();
+        let ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(target: "stationmaster::step", step, run, ms, phases = spent.join(", "), "done");
+    }
+
     /// Refuses to go on when nobody waits any more.
     pub(super) fn check(&self) -> Result<(), ImageError> {
         let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);

@@ -126,7 +126,7 @@ impl Steps {
         let of_call = cancel.clone();
         self.running.spawn_blocking(move || {
             let _place = place;
-            let circumstances = Step { cancel: of_call.clone(), deadline, progress: &report };
+            let circumstances = Step { cancel: of_call.clone(), deadline, progress: &report, phases: Default::default() };
             let outcome = step(&station, &circumstances);
             of_call.cancel();
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);

@@ -99,8 +99,9 @@ fn pre_run_dies_at(point: &str, named: bool) {
     doomed.foreign.clone_from(&foreign.id);
     let answer = doomed.scene.pre_run().err();
     doomed.dies(answer);
-    // The crash left something to sweep.
-    assert!(!doomed.scene.engine.service_containers(Some(&instance(&doomed.scene.station))).is_empty());
+    // A crash before all was read left something to sweep.
+    let read = !matches!(point, "pre-run/intent" | "pre-run/kept");
+    assert!(read || !doomed.scene.engine.service_containers(Some(&instance(&doomed.scene.station))).is_empty());
     let now = doomed.stands_for();
     assert_eq!(now != doomed.sealed, named, "whether the name stands for the opened image");
     assert_eq!(doomed.is_opened(&now), named, "the name stands for half an image");

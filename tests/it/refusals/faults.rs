@@ -2,12 +2,12 @@
 
 use std::{path::Path, process::Command};
 
-use stationmaster::pb;
+use stationmaster::pb::{self, OpenInto};
 
 use crate::{
     support::{
         Refusal, Station, Train, block_on,
-        proxy::{Do, EngineProxy, LOAD, READ, Way},
+        proxy::{Do, EngineProxy, LOAD, READ, WRITE, Way},
         tamper::{Before, RESULTS, Scene, refused, run_script},
         wait_for,
     },
@@ -90,6 +90,27 @@ fn a_train_larger_than_the_spools_disk_is_refused() {
     drop(disk);
 }
 
+#[test]
+fn a_train_larger_than_the_shared_directorys_disk_is_refused_and_wiped() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::mount(directory.path());
+    let station = Station::with("a").start_configured(|config| {
+        share_directory(config, &directory.path().join("runs"));
+        config.insert("limits".into(), toml::toml! { spool_min_free_mib = 0 }.into());
+    });
+    let mut scene = Scene::with(station);
+    let small = std::mem::replace(&mut scene.train, Train::of(&[scene.station.seat()]).file("large.bin", 3 << 20).make());
+    let before = Before::of(&scene.engine, &scene.train);
+    let full = refused("3 MiB on 1 MiB", scene.station.open_into(&scene.train.image, OpenInto::Directory), "OVERLOADED");
+    assert_eq!(full.metadata["resource"], "directory");
+    before.assert(&scene.station, "3 MiB on 1 MiB");
+    assert_eq!(std::fs::read_dir(directory.path().join("runs")).unwrap().count(), 0, "something is left");
+    scene.train = small;
+    scene.station.open_into(&scene.train.image, OpenInto::Directory).unwrap();
+    drop(scene);
+    drop(disk);
+}
+
 // --- the engine ---
 
 /// A station that reaches the engine through a proxy, and a train of some size for it.
@@ -107,9 +128,11 @@ impl Proxied {
         let mut station = Station::start("a");
         station.stop();
         let proxy = EngineProxy::start(station.state());
+        let runs = station.state().join("runs");
         station.configure(|config| {
             config.entry("engine").or_insert_with(|| toml::Table::new().into());
             config["engine"].as_table_mut().unwrap().insert("socket".into(), proxy.address().into());
+            share_directory(config, &runs);
             change(config);
         });
         station.start_again();
@@ -142,23 +165,30 @@ fn when_free<T>(mut call: impl FnMut() -> Result<T, Refusal>) -> T {
     })
 }
 
+/// Lets trains be opened into a directory.
+fn share_directory(config: &mut toml::Table, directory: &Path) {
+    let directory = directory.to_str().unwrap();
+    config.insert("runs".into(), toml::Table::from_iter([("directory".to_owned(), directory.into())]).into());
+}
+
 /// The engine goes in the middle of a pre-run and comes back.
 #[track_caller]
-fn pre_run_outlives_the_engine(marker: &'static str, way: Way) {
+fn pre_run_outlives_the_engine(marker: &'static str, way: Way, into: OpenInto) {
     let proxied = Proxied::start();
     let scene = &proxied.scene;
     let before = Before::of(&scene.engine, &scene.train);
     proxied.proxy.when(marker, way, 1 << 20, Do::Cut);
-    let gone = refused("the engine went", scene.pre_run(), "ENGINE_UNAVAILABLE");
+    let pre_run = || scene.station.open_into(&scene.train.image, into);
+    let gone = refused("the engine went", pre_run(), "ENGINE_UNAVAILABLE");
     assert_eq!((gone.code, gone.has_retry_info), (tonic::Code::Unavailable, true));
     proxied.proxy.struck();
     assert_eq!(scene.engine.find(&scene.train.image), Some(before.snapshot.id(&scene.train.image).to_owned()));
     proxied.healthy("NOT_SERVING");
-    refused("while it is away", scene.pre_run(), "ENGINE_UNAVAILABLE");
+    refused("while it is away", pre_run(), "ENGINE_UNAVAILABLE");
 
     proxied.proxy.restore();
     proxied.healthy("SERVING");
-    let run = when_free(|| scene.pre_run());
+    let run = when_free(pre_run);
     scene.station.abort(&run.run_id).unwrap();
     proxied.as_it_was(&before);
     scene.still_works();
@@ -166,12 +196,22 @@ fn pre_run_outlives_the_engine(marker: &'static str, way: Way) {
 
 #[test]
 fn an_engine_that_goes_while_a_train_is_read_leaves_it_as_it_was() {
-    pre_run_outlives_the_engine(READ, Way::FromEngine);
+    pre_run_outlives_the_engine(READ, Way::FromEngine, OpenInto::Image);
+}
+
+#[test]
+fn an_engine_that_goes_while_a_train_is_opened_into_a_directory_leaves_it_as_it_was() {
+    pre_run_outlives_the_engine(READ, Way::FromEngine, OpenInto::Directory);
+}
+
+#[test]
+fn an_engine_that_goes_while_volumes_are_written_leaves_the_train_as_it_was() {
+    pre_run_outlives_the_engine(WRITE, Way::ToEngine, OpenInto::Volume);
 }
 
 #[test]
 fn an_engine_that_goes_while_a_train_is_written_leaves_it_as_it_was() {
-    pre_run_outlives_the_engine(LOAD, Way::ToEngine);
+    pre_run_outlives_the_engine(LOAD, Way::ToEngine, OpenInto::Image);
 }
 
 #[test]
@@ -234,8 +274,9 @@ fn a_token_that_goes_away_refuses_and_works_again_when_it_is_back() {
 // --- the caller ---
 
 /// A pre-run whose answer nobody reads to its end.
-fn begin_pre_run(scene: &Scene, timeout: Option<&'static str>) -> tonic::Streaming<pb::PreRunResponse> {
-    let mut request = tonic::Request::new(pb::PreRunRequest { image: scene.train.image.clone(), ..Default::default() });
+fn begin_pre_run(scene: &Scene, into: OpenInto, timeout: Option<&'static str>) -> tonic::Streaming<pb::PreRunResponse> {
+    let request = pb::PreRunRequest { image: scene.train.image.clone(), into: into.into(), ..Default::default() };
+    let mut request = tonic::Request::new(request);
     if let Some(timeout) = timeout {
         request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
     }
@@ -244,12 +285,12 @@ fn begin_pre_run(scene: &Scene, timeout: Option<&'static str>) -> tonic::Streami
 
 /// The caller hangs up in the middle of a pre-run.
 #[track_caller]
-fn pre_run_outlives_its_caller(marker: &'static str, way: Way) {
+fn pre_run_outlives_its_caller(marker: &'static str, way: Way, into: OpenInto) {
     let proxied = Proxied::start();
     let scene = &proxied.scene;
     let before = Before::of(&scene.engine, &scene.train);
     proxied.proxy.when(marker, way, 1 << 20, Do::Stall);
-    let stream = begin_pre_run(scene, None);
+    let stream = begin_pre_run(scene, into, None);
     proxied.proxy.struck();
     assert!(before.holds(&scene.station).is_err(), "the call has not begun");
     drop(stream);
@@ -259,18 +300,28 @@ fn pre_run_outlives_its_caller(marker: &'static str, way: Way) {
     });
     proxied.proxy.release();
     proxied.as_it_was(&before);
-    let run = when_free(|| scene.pre_run());
+    let run = when_free(|| scene.station.open_into(&scene.train.image, into));
     assert!(!run.repeated_answer);
 }
 
 #[test]
 fn a_caller_that_hangs_up_while_a_train_is_read_leaves_it_as_it_was() {
-    pre_run_outlives_its_caller(READ, Way::FromEngine);
+    pre_run_outlives_its_caller(READ, Way::FromEngine, OpenInto::Image);
+}
+
+#[test]
+fn a_caller_that_hangs_up_while_a_train_is_opened_into_a_directory_leaves_it_as_it_was() {
+    pre_run_outlives_its_caller(READ, Way::FromEngine, OpenInto::Directory);
+}
+
+#[test]
+fn a_caller_that_hangs_up_while_volumes_are_written_leaves_the_train_as_it_was() {
+    pre_run_outlives_its_caller(WRITE, Way::ToEngine, OpenInto::Volume);
 }
 
 #[test]
 fn a_caller_that_hangs_up_while_a_train_is_written_leaves_it_as_it_was() {
-    pre_run_outlives_its_caller(LOAD, Way::ToEngine);
+    pre_run_outlives_its_caller(LOAD, Way::ToEngine, OpenInto::Image);
 }
 
 #[test]
@@ -297,7 +348,7 @@ fn a_deadline_that_passes_ends_the_call_and_leaves_the_train_as_it_was() {
     let scene = &proxied.scene;
     let before = Before::of(&scene.engine, &scene.train);
     proxied.proxy.when(READ, Way::FromEngine, 1 << 20, Do::Stall);
-    let mut stream = begin_pre_run(scene, Some("1500m"));
+    let mut stream = begin_pre_run(scene, OpenInto::Image, Some("1500m"));
     proxied.proxy.struck();
     let ended = block_on(async {
         loop {

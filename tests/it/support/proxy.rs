@@ -37,6 +37,8 @@ pub enum Do {
 pub const READ: &str = "path=%2Fopt HTTP";
 /// The request that writes an image.
 pub const LOAD: &str = "/images/load";
+/// The request that writes into volumes.
+pub const WRITE: &str = "/archive?path=%2F ";
 
 /// Once a request that holds `marker` has moved `after` bytes that way, this happens, once.
 struct Rule {

@@ -1,8 +1,7 @@
 //! The Docker engine: every call that a step makes of it, as plain blocking functions.
 //!
 //! Containers are only created, never started, to read an image through the archive call; each carries a label with this
-//! service's instance id and is removed when its guard is dropped. Images are written as one archive that holds the new
-//! configuration and only the new layer (`load`).
+//! service's instance id and is removed when its guard is dropped. Images are written as one archive (`load`).
 
 mod load;
 mod stream;
@@ -10,7 +9,10 @@ mod stream;
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -37,6 +39,21 @@ pub struct Engine {
     instance: Arc<str>,
     /// Containers that could not be removed when they should have been, by id or name.
     left: Arc<Mutex<Vec<String>>>,
+    /// Whether archives with only the new layer may be sent.
+    partial_load: bool,
+    /// Whether it has refused one.
+    partial_refused: Arc<AtomicBool>,
+}
+
+/// Whether an archive with only the new layer is sent, or the whole image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartialLoad {
+    /// It is sent, and the whole image when it is refused.
+    Try,
+    /// This engine refused it before.
+    Refused,
+    /// The configuration says no.
+    Never,
 }
 
 /// The client, made when it is first needed: it wants the socket to be there.
@@ -53,7 +70,34 @@ impl Engine {
     pub fn new(socket: &str, timeout: Duration, instance: &str, handle: Handle) -> Self {
         let socket = socket.strip_prefix("unix://").unwrap_or(socket).to_owned();
         let connection = Arc::new(Connection { socket, timeout, client: OnceLock::new() });
-        Self { connection, handle, instance: instance.into(), left: Arc::default() }
+        Self {
+            connection,
+            handle,
+            instance: instance.into(),
+            left: Arc::default(),
+            partial_load: true,
+            partial_refused: Arc::default(),
+        }
+    }
+
+    /// Says whether archives with only the new layer may be sent; they may unless this says otherwise.
+    #[must_use]
+    pub fn with_partial_load(self, allowed: bool) -> Self {
+        Self { partial_load: allowed, ..self }
+    }
+
+    /// Whether an archive with only the new layer is to be sent.
+    pub fn partial_load(&self) -> PartialLoad {
+        match (self.partial_load, self.partial_refused.load(Ordering::Acquire)) {
+            (false, _) => PartialLoad::Never,
+            (true, true) => PartialLoad::Refused,
+            (true, false) => PartialLoad::Try,
+        }
+    }
+
+    /// Remembers that this engine takes whole images only: for this connection and all its clones.
+    pub(super) fn partial_load_refused(&self) {
+        self.partial_refused.store(true, Ordering::Release);
     }
 
     fn docker(&self) -> Result<&Docker, ImageError> {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     image::{
         ImageError,
-        build::{Recipe, build},
+        build::{Built, Recipe, build},
         docker::Container,
         layer::{LayerPlan, Meta},
         opt::Area,
@@ -159,7 +159,8 @@ fn open(
         content.write(&train.contents, &train.key, &mut |bytes| {
             step.check()?;
             done += bytes.len() as u64;
-            (step.progress)("write", done, total);
+            // More than all of it is sent when the engine has to be sent it again.
+            (step.progress)("write", done.min(total), total);
             each(bytes)
         })
     };
@@ -168,10 +169,11 @@ fn open(
         crash::point("pre-run/announced");
         Ok(())
     };
-    let opened = build(engine, &recipe, &step.cancel, content, announce)?;
+    let Built { id: opened, warning } = build(engine, &recipe, &step.cancel, content, announce)?;
     crash::point("pre-run/loaded");
 
-    let record = record_of(&train, own, opened.clone());
+    let mut record = record_of(&train, own, opened.clone());
+    record.warnings.extend(warning.map(str::to_owned));
     ledger.record_pre_run(&run.id, &record, &train.files)?;
     crash::point("pre-run/recorded");
     if engine.resolve(&ImageSource::Name(order.image.clone()))? != run.source_image {

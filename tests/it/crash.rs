@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use crate::support::{
     Station,
     tamper::{Before, RESULTS, Rootfs, Scene, instance, run_script},
+    whole_images,
 };
 
 const CRASH_AT: &str = "STATIONMASTER_CRASH_AT";
@@ -19,7 +20,11 @@ struct Doomed {
 
 impl Doomed {
     fn at(point: &str) -> Self {
-        let scene = Scene::with(Station::with("a").env(CRASH_AT, point).start());
+        Self::of(Station::with("a").env(CRASH_AT, point).start())
+    }
+
+    fn of(station: Station) -> Self {
+        let scene = Scene::with(station);
         let sealed = scene.engine.find(&scene.train.image).unwrap();
         Self { scene, sealed, foreign: String::new() }
     }
@@ -91,7 +96,11 @@ fn private_names(run_id: &str) -> [String; 2] {
 
 #[track_caller]
 fn pre_run_dies_at(point: &str, named: bool) {
-    let mut doomed = Doomed::at(point);
+    pre_run_dies(Doomed::at(point), named);
+}
+
+#[track_caller]
+fn pre_run_dies(mut doomed: Doomed, named: bool) {
     let foreign = doomed.scene.engine.hold(&doomed.sealed, &[("org.stationmaster.instance", "another-instance")]);
     doomed.foreign.clone_from(&foreign.id);
     let answer = doomed.scene.pre_run().err();
@@ -119,7 +128,11 @@ fn pre_run_dies_at(point: &str, named: bool) {
 
 #[track_caller]
 fn post_run_dies_at(point: &str, named: bool) {
-    let mut doomed = Doomed::at(point);
+    post_run_dies(Doomed::at(point), named);
+}
+
+#[track_caller]
+fn post_run_dies(mut doomed: Doomed, named: bool) {
     let foreign = doomed.scene.engine.hold(&doomed.sealed, &[("org.stationmaster.instance", "another-instance")]);
     doomed.foreign.clone_from(&foreign.id);
     let run = doomed.scene.pre_run().unwrap();
@@ -186,6 +199,26 @@ points! {
     post_run_dies_at post_run_killed_after_it_recorded_the_outcome "post-run/recorded" false,
     post_run_dies_at post_run_killed_after_it_moved_the_name "post-run/tagged" true,
     post_run_dies_at post_run_killed_after_it_cleaned_up "post-run/cleaned" true,
+}
+
+/// A station that sends the engine whole images, and dies.
+fn doomed_with_whole_images(point: &str) -> Doomed {
+    Doomed::of(Station::with("a").env(CRASH_AT, point).start_configured(whole_images))
+}
+
+#[test]
+fn pre_run_killed_before_its_whole_image_is_there_is_rolled_back() {
+    pre_run_dies(doomed_with_whole_images("pre-run/announced"), false);
+}
+
+#[test]
+fn pre_run_killed_when_its_whole_image_is_there_is_rolled_back() {
+    pre_run_dies(doomed_with_whole_images("pre-run/loaded"), false);
+}
+
+#[test]
+fn post_run_killed_before_its_whole_image_is_there_is_rolled_back() {
+    post_run_dies(doomed_with_whole_images("post-run/announced"), false);
 }
 
 #[test]

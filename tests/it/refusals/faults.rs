@@ -118,7 +118,7 @@ impl Proxied {
     }
 
     #[track_caller]
-    fn healthy(&self, status: &str) {
+    pub fn healthy(&self, status: &str) {
         wait_for(status, || self.scene.station.health().is_ok_and(|now| now == status).then_some(()));
     }
 
@@ -135,7 +135,7 @@ impl Proxied {
 
 /// A call that is made again as long as the one before it still cleans up.
 #[track_caller]
-fn when_free<T>(mut call: impl FnMut() -> Result<T, Refusal>) -> T {
+pub fn when_free<T>(mut call: impl FnMut() -> Result<T, Refusal>) -> T {
     wait_for("the train to be free", || match call() {
         Err(refusal) if refusal.reason == "TRAIN_BUSY" => None,
         answer => Some(answer.expect("the same call, made again")),
@@ -234,7 +234,7 @@ fn a_token_that_goes_away_refuses_and_works_again_when_it_is_back() {
 // --- the caller ---
 
 /// A pre-run whose answer nobody reads to its end.
-fn begin_pre_run(scene: &Scene, timeout: Option<&'static str>) -> tonic::Streaming<pb::PreRunResponse> {
+pub fn begin_pre_run(scene: &Scene, timeout: Option<&'static str>) -> tonic::Streaming<pb::PreRunResponse> {
     let mut request = tonic::Request::new(pb::PreRunRequest { image: scene.train.image.clone(), idempotency_key: String::new() });
     if let Some(timeout) = timeout {
         request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());

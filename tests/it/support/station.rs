@@ -20,6 +20,12 @@ use super::{Engine, Refusal, Seat, block_on, wait_for};
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_stationmaster");
 
+/// For [`Launch::start_configured`]: the engine is always sent the whole image.
+pub fn whole_images(config: &mut toml::Table) {
+    let engine = config.entry("engine").or_insert_with(|| toml::Table::new().into());
+    engine.as_table_mut().expect("a section").insert("partial_load".into(), "never".into());
+}
+
 /// How a service is to be started.
 #[derive(Clone, Debug)]
 pub struct Launch {

@@ -169,7 +169,7 @@ fn write_once<T, E: From<ImageError>>(
     content: &mut impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
     announce: &impl Fn(&str) -> Result<(), E>,
 ) -> Result<(String, bool), Failure<E>> {
-    let mut writer = engine.load(cancel)?;
+    let (mut writer, loaded) = engine.load(cancel)?;
     let first = header_blocks(&format!("{FOLDER}/"), EntryType::Directory, Meta::directory(0), 0);
     writer.write_all(&first).map_err(|e| Failure::of(writer.explain(e)))?;
     let mut below = None;
@@ -190,14 +190,21 @@ fn write_once<T, E: From<ImageError>>(
     announce(&id).map_err(Failure::Other)?;
     write_end(&mut writer, &files).map_err(|e| Failure::of(writer.explain(e)))?;
     let read = writer.finish().and_then(|()| read_back(engine, recipe.parent, &id, layer));
-    let right = read.map_err(|error| {
-        // What was made is not what was meant; the next way may make the same id anew.
-        if let Err(error) = engine.remove_image(&id) {
-            tracing::debug!(image = %id, %error, "an image that was refused could not be removed");
+    let failure = match read.map_err(Failure::of) {
+        Ok(right) => return Ok((id, right)),
+        Err(failure) => failure,
+    };
+    if matches!(failure, Failure::Refused(_)) {
+        // What was made is not what was meant, and may be plaintext under an id that nobody was told. The next way may make the
+        // announced one anew.
+        let made = loaded.ids().into_iter().filter(|made| *made != id && *made != recipe.parent.id);
+        for made in made.chain([id.clone()]) {
+            if let Err(error) = engine.remove_image(&made) {
+                tracing::warn!(image = %made, %error, "an image that was given up could not be removed");
+            }
         }
-        Failure::of(error)
-    })?;
-    Ok((id, right))
+    }
+    Err(failure)
 }
 
 fn configuration<T>(recipe: &Recipe<'_, T>, layer: &str, empty: Option<&[bool]>) -> (String, Vec<u8>) {

@@ -21,7 +21,10 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{load::ImageWriter, stream::EngineReader};
+pub use self::{
+    load::{ImageWriter, Loaded},
+    stream::EngineReader,
+};
 use super::{
     ImageError,
     history::{HistoryEntry, ImageFacts},
@@ -243,9 +246,11 @@ impl Engine {
         Ok(EngineReader::start(&self.handle, self.docker()?.export_image(id), cancel))
     }
 
-    /// Begins to write an image: what goes into the writer is the archive that the engine loads.
-    pub fn load(&self, cancel: &CancellationToken) -> Result<ImageWriter, ImageError> {
-        Ok(ImageWriter::start(self.handle.clone(), self.docker()?.clone(), cancel))
+    /// Begins to write an image: what goes into the writer is the archive that the engine loads. Once it is finished, the other
+    /// holds the ids that the engine says it made.
+    pub fn load(&self, cancel: &CancellationToken) -> Result<(ImageWriter, Loaded), ImageError> {
+        let loaded = Loaded::default();
+        Ok((ImageWriter::start(self.handle.clone(), self.docker()?.clone(), cancel, loaded.clone()), loaded))
     }
 
     /// Lets a name stand for an image.

@@ -1,6 +1,9 @@
 //! Writing an image: the archive that the engine loads, produced while it is sent.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bollard::{Docker, body_try_stream, query_parameters::ImportImageOptionsBuilder};
 use bytes::Bytes;
@@ -16,6 +19,25 @@ const PIECE: usize = 256 * 1024;
 /// Pieces that may wait for the engine.
 const WAITING: usize = 4;
 
+/// The ids that the engine says it has given to what it loaded. Not to be believed, but to be cleared away.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded(Arc<Mutex<Vec<String>>>);
+
+impl Loaded {
+    /// The ids so far.
+    pub fn ids(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what a line of the engine's answer says: `Loaded image ID: sha256:…`.
+    fn note(&self, said: &str) {
+        let id = said.find("sha256:").map(|at| said[at..].trim_end());
+        if let Some(id) = id.filter(|id| id.len() == 71 && id[7..].bytes().all(|byte| byte.is_ascii_hexdigit())) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(id.to_owned());
+        }
+    }
+}
+
 /// Sends an archive to the engine. Dropped before [`ImageWriter::finish`] it breaks the connection, and the engine throws away
 /// what it has.
 pub struct ImageWriter {
@@ -27,7 +49,7 @@ pub struct ImageWriter {
 }
 
 impl ImageWriter {
-    pub(super) fn start(handle: Handle, docker: Docker, cancel: &CancellationToken) -> Self {
+    pub(super) fn start(handle: Handle, docker: Docker, cancel: &CancellationToken, loaded: Loaded) -> Self {
         let (sender, pieces) = mpsc::channel(WAITING);
         let load = handle.spawn(async move {
             let options = ImportImageOptionsBuilder::new().quiet(true).build();
@@ -36,6 +58,9 @@ impl ImageWriter {
                 let answer = answer.map_err(|e| fault("load image", e))?;
                 if let Some(detail) = answer.error_detail.and_then(|detail| detail.message) {
                     return Err(ImageError::Engine { call: "load image", detail });
+                }
+                if let Some(said) = answer.stream {
+                    loaded.note(&said);
                 }
             }
             Ok(())
@@ -117,5 +142,26 @@ impl Drop for ImageWriter {
             let _ = self.handle.block_on(load);
             drop(sender);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ids_of_what_was_loaded_are_noted() {
+        let id = format!("sha256:{}", "a1".repeat(32));
+        let loaded = Loaded::default();
+        for said in [
+            format!("Loaded image ID: {id}\n"),
+            format!("Loaded image: {id}"),
+            "Loaded image: a:b\n".into(),
+            format!("Loaded image: {id}x"),
+            "sha256:".into(),
+        ] {
+            loaded.note(&said);
+        }
+        assert_eq!(loaded.ids(), [id.clone(), id]);
     }
 }

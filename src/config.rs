@@ -12,7 +12,7 @@ use std::{
 
 use serde::Deserialize;
 
-pub use sections::{Compat, Engine, Keys, Limits, Listen, Log, LogFormat, PinSetting, Runs, State, Tcp, Token};
+pub use sections::{Compat, Engine, Keys, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, State, Tcp, Token};
 
 /// What `stationmaster serve --config FILE` reads.
 #[derive(Debug, Clone, Deserialize)]

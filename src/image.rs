@@ -12,6 +12,7 @@ pub mod opt;
 pub mod reference;
 pub mod spool;
 pub mod tree;
+mod whole;
 
 use thiserror::Error;
 

@@ -93,13 +93,30 @@ pub struct Engine {
     pub socket: String,
     /// How long one request may take to begin its answer, in seconds.
     pub timeout_s: u64,
+    /// Whether the engine is sent only the new layer of an image.
+    pub partial_load: PartialLoad,
+}
+
+/// Whether the engine is sent only the new layer of an image, or the whole image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartialLoad {
+    /// Only the new layer, and the whole image from then on when the engine refuses that.
+    #[default]
+    Auto,
+    /// Always the whole image.
+    Never,
 }
 
 impl Default for Engine {
     fn default() -> Self {
         // As every client of the engine does; a TCP engine is not one this service talks to.
         let named = std::env::var("DOCKER_HOST").ok().filter(|host| host.starts_with("unix://"));
-        Self { socket: named.unwrap_or_else(|| "unix:///var/run/docker.sock".into()), timeout_s: 1200 }
+        Self {
+            socket: named.unwrap_or_else(|| "unix:///var/run/docker.sock".into()),
+            timeout_s: 1200,
+            partial_load: PartialLoad::Auto,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Making an image: its parent's configuration and layers, and one layer more.
 //!
-//! The engine is sent an archive that holds the new configuration and only the new layer (it has the others). The new image
-//! has no name; its id is known, and told to the caller, before the engine can make it. It is read back before it is believed.
+//! The engine is sent an archive that holds the new configuration and only the new layer (it has the others). An engine that
+//! does not take that is sent the whole image ([`super::whole`]). The new image has no name; its id is known, and told to the
+//! caller, before the engine can make it. It is read back before it is believed.
 
 use std::io::Write;
 
@@ -11,14 +12,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ImageError,
-    docker::{Engine, EngineWriter},
+    docker::{Engine, EngineWriter, PartialLoad},
     history::{ImageFacts, rfc3339},
     layer::{HashingWriter, LayerPlan, Meta, WriteError, header_blocks, write_archive},
+    whole::{PassError, Passed, pass_on},
 };
 use crate::train::digest::FileHasher;
 
 /// Folder of the archive that the engine loads. The first entry's name is ours: engines guess a compression from it.
 const FOLDER: &str = "stationmaster";
+/// What the caller is told of an engine that takes the slower way only.
+const SLOWER: &str = "the engine takes no partial archives: the whole image was sent";
 
 /// What a new image is made from.
 pub struct Recipe<'a, T> {
@@ -32,44 +36,175 @@ pub struct Recipe<'a, T> {
     pub created: i64,
 }
 
-/// Writes an image and answers its id.
+/// An image that was written.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Its id.
+    pub id: String,
+    /// What was not as it should be, for whoever asked for the image.
+    pub warning: Option<&'static str>,
+}
+
+/// Why an image was not written.
+enum Failure<E> {
+    /// The engine took the archive and said no, or made of it what was not meant.
+    Refused(ImageError),
+    /// Anything else: another archive would not help.
+    Other(E),
+}
+
+impl<E: From<ImageError>> Failure<E> {
+    /// Of a call that gave the engine an archive, or read back what came of it.
+    fn of(error: ImageError) -> Self {
+        match error {
+            ImageError::Engine { .. } | ImageError::NotFound => Self::Refused(error),
+            other => Self::Other(other.into()),
+        }
+    }
+
+    fn into_inner(self) -> E {
+        match self {
+            Self::Refused(error) => error.into(),
+            Self::Other(error) => error,
+        }
+    }
+}
+
+impl<E: From<ImageError>> From<ImageError> for Failure<E> {
+    fn from(error: ImageError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// Writes an image.
 ///
-/// `content` hands a file's bytes to its second argument. `announce` is told the id before the engine is given what makes the
-/// image: after it returns, and only then, an image of that id may exist.
+/// `content` hands a file's bytes to its second argument; it is asked again for the same files when the engine takes no partial
+/// archives. `announce` is told the id before the engine is given what makes the image: after it returns, and only then, an
+/// image of that id may exist. The last id it was told is the one that counts.
 pub fn build<T, E: From<ImageError>>(
     engine: &Engine,
     recipe: &Recipe<'_, T>,
     cancel: &CancellationToken,
     mut content: impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
     announce: impl Fn(&str) -> Result<(), E>,
-) -> Result<String, E> {
-    let mut writer = engine.load(cancel)?;
-    let layer = write_layer(&mut writer, recipe.plan, &mut content)?;
-    let candidates = recipe.parent.empty_layer_candidates();
-    let mut tried = candidates.iter().map(|empty| Some(empty.as_slice())).chain(candidates.is_empty().then_some(None));
+) -> Result<Built, E> {
+    let mut write = |whole| write(engine, recipe, whole, cancel, &mut content, &announce);
+    let partial = engine.partial_load();
+    let refused = match partial {
+        PartialLoad::Try => match write(false) {
+            Ok(id) => return Ok(Built { id, warning: None }),
+            Err(Failure::Refused(error)) => Some(error),
+            Err(Failure::Other(error)) => return Err(error),
+        },
+        PartialLoad::Refused | PartialLoad::Never => None,
+    };
+    let written = write(true);
+    if let Some(words) = refused {
+        match &written {
+            Ok(_) => {
+                engine.partial_load_refused();
+                tracing::warn!(%words, "the engine takes no partial archives: whole images are sent from now on, which is slower");
+            }
+            // The whole archive's error is the answer; it alone would not say how it came to that.
+            Err(_) => tracing::warn!(%words, "an archive with only the new layer was refused, and then the whole image"),
+        }
+    }
+    let id = written.map_err(Failure::into_inner)?;
+    Ok(Built { id, warning: (partial != PartialLoad::Never).then_some(SLOWER) })
+}
+
+/// Writes the image in one of the two ways; answers its id.
+fn write<T, E: From<ImageError>>(
+    engine: &Engine,
+    recipe: &Recipe<'_, T>,
+    whole: bool,
+    cancel: &CancellationToken,
+    content: &mut impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
+    announce: &impl Fn(&str) -> Result<(), E>,
+) -> Result<String, Failure<E>> {
     // An image with another history stays until the right one is there: it alone holds the new layer.
     let mut wrong: Vec<String> = Vec::new();
-    let chosen = loop {
-        let Some(empty) = tried.next() else {
-            let id = wrong.swap_remove(0);
-            tracing::warn!(image = %id, "the parent's history could not be carried over exactly");
-            announce(&id)?;
-            break id;
-        };
-        let (id, config) = configuration(recipe, &layer, empty);
-        announce(&id)?;
-        write_end(&mut writer, recipe, &id, &config).map_err(|e| writer.explain(e))?;
-        writer.finish()?;
-        if read_back(engine, recipe.parent, &id, &layer)? {
-            break id;
+    let mut layer = None;
+    let candidates = recipe.parent.empty_layer_candidates();
+    let tried = candidates.iter().map(|empty| Some(empty.as_slice())).chain(candidates.is_empty().then_some(None));
+    for empty in tried {
+        match write_once(engine, recipe, whole, empty, &mut layer, cancel, content, announce) {
+            Ok((id, true)) => {
+                for id in wrong {
+                    engine.remove_image(&id)?;
+                }
+                return Ok(id);
+            }
+            Ok((id, false)) => wrong.push(id),
+            Err(failure) => {
+                // Announced once, but not last: the caller does not know of them any more.
+                for id in wrong {
+                    if let Err(error) = engine.remove_image(&id) {
+                        tracing::warn!(image = %id, %error, "an image that was given up could not be removed");
+                    }
+                }
+                return Err(failure);
+            }
         }
-        wrong.push(id);
-        writer = engine.load(cancel)?;
-    };
+    }
+    let chosen = wrong.swap_remove(0);
+    tracing::warn!(image = %chosen, "the parent's history could not be carried over exactly");
+    announce(&chosen).map_err(Failure::Other)?;
     for id in wrong {
         engine.remove_image(&id)?;
     }
     Ok(chosen)
+}
+
+/// Writes the image with one guess at its history; answers its id, and whether the guess was right. `layer` is the new layer's
+/// digest once the engine has it.
+#[expect(clippy::too_many_arguments, reason = "what `build` has, and the state of its loop")]
+fn write_once<T, E: From<ImageError>>(
+    engine: &Engine,
+    recipe: &Recipe<'_, T>,
+    whole: bool,
+    empty: Option<&[bool]>,
+    layer: &mut Option<String>,
+    cancel: &CancellationToken,
+    content: &mut impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
+    announce: &impl Fn(&str) -> Result<(), E>,
+) -> Result<(String, bool), Failure<E>> {
+    let (mut writer, loaded) = engine.load(cancel)?;
+    let first = header_blocks(&format!("{FOLDER}/"), EntryType::Directory, Meta::directory(0), 0);
+    writer.write_all(&first).map_err(|e| Failure::of(writer.explain(e)))?;
+    let mut below = None;
+    if whole {
+        let saved = engine.save(&recipe.parent.id, cancel)?;
+        below = Some(pass_on(saved, recipe.parent, FOLDER, &mut writer).map_err(|error| match error {
+            PassError::Read(error) => error.into(),
+            PassError::Write(error) => Failure::of(writer.explain(error)),
+        })?);
+        *layer = None;
+    }
+    let layer = match layer {
+        Some(layer) => layer,
+        None => layer.insert(write_layer(&mut writer, recipe.plan, content)?),
+    };
+    let (config_id, config) = configuration(recipe, layer, empty);
+    let (id, files) = last_files(recipe, below.as_ref(), layer, &config_id, config);
+    announce(&id).map_err(Failure::Other)?;
+    write_end(&mut writer, &files).map_err(|e| Failure::of(writer.explain(e)))?;
+    let read = writer.finish().and_then(|()| read_back(engine, recipe.parent, &id, layer));
+    let failure = match read.map_err(Failure::of) {
+        Ok(right) => return Ok((id, right)),
+        Err(failure) => failure,
+    };
+    if matches!(failure, Failure::Refused(_)) {
+        // What was made is not what was meant, and may be plaintext under an id that nobody was told. The next way may make the
+        // announced one anew.
+        let made = loaded.ids().into_iter().filter(|made| *made != id && *made != recipe.parent.id);
+        for made in made.chain([id.clone()]) {
+            if let Err(error) = engine.remove_image(&made) {
+                tracing::warn!(image = %made, %error, "an image that was given up could not be removed");
+            }
+        }
+    }
+    Err(failure)
 }
 
 fn configuration<T>(recipe: &Recipe<'_, T>, layer: &str, empty: Option<&[bool]>) -> (String, Vec<u8>) {
@@ -84,30 +219,53 @@ fn write_layer<T, E: From<ImageError>>(
     writer: &mut EngineWriter,
     plan: &LayerPlan<T>,
     content: &mut impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
-) -> Result<String, E> {
-    let meta = Meta::directory(0);
-    let mut start = header_blocks(&format!("{FOLDER}/"), EntryType::Directory, meta, 0);
-    start.extend(header_blocks(&format!("{FOLDER}/layer.tar"), EntryType::Regular, Meta::immutable_file(0), plan.len()));
-    writer.write_all(&start).map_err(|e| writer.explain(e))?;
+) -> Result<String, Failure<E>> {
+    let start = header_blocks(&format!("{FOLDER}/layer.tar"), EntryType::Regular, Meta::immutable_file(0), plan.len());
+    writer.write_all(&start).map_err(|e| Failure::of(writer.explain(e)))?;
     let mut layer = HashingWriter::new(writer);
     // A layer is a whole number of blocks: nothing to pad.
     let written = write_archive(&mut layer, plan, content);
     let digest = layer.finish();
     match written {
         Ok(()) => Ok(format!("sha256:{}", const_hex::encode(digest))),
-        Err(WriteError::Out(error)) => Err(writer.explain(error).into()),
-        Err(WriteError::Content(error)) => Err(error),
+        Err(WriteError::Out(error)) => Err(Failure::of(writer.explain(error))),
+        Err(WriteError::Content(error)) => Err(Failure::Other(error)),
     }
 }
 
-/// Sends the configuration and the manifest, which make the image.
-fn write_end<T>(writer: &mut EngineWriter, recipe: &Recipe<'_, T>, id: &str, config: &[u8]) -> std::io::Result<()> {
-    let name = format!("{FOLDER}/{}.json", id.trim_start_matches("sha256:"));
-    // The engine looks for these only if it lacks the layer, which it does not.
-    let mut layers: Vec<String> = (0..recipe.parent.layers.len()).map(|i| format!("{FOLDER}/present-{i}.tar")).collect();
+/// The files that make the image, and its id.
+fn last_files<T>(
+    recipe: &Recipe<'_, T>,
+    below: Option<&Passed>,
+    layer: &str,
+    config_id: &str,
+    config: Vec<u8>,
+) -> (String, Vec<(String, Vec<u8>)>) {
+    let name = format!("{FOLDER}/{}.json", config_id.trim_start_matches("sha256:"));
+    let mut layers = match below {
+        Some(below) => below.layers.clone(),
+        // The engine looks for these only if it lacks the layer, which it does not.
+        None => (0..recipe.parent.layers.len()).map(|i| format!("{FOLDER}/present-{i}.tar")).collect(),
+    };
     layers.push(format!("{FOLDER}/layer.tar"));
     let manifest = json!([{ "Config": name, "RepoTags": null, "Layers": layers }]).to_string();
-    for (name, bytes) in [(name.as_str(), config), ("manifest.json", manifest.as_bytes())] {
+    let oci = below.and_then(|below| below.oci((config_id, config.len() as u64), (layer, recipe.plan.len())));
+    let mut files = vec![(name, config), ("manifest.json".to_owned(), manifest.into_bytes())];
+    let id = match oci {
+        None => config_id.to_owned(),
+        Some(oci) => {
+            files.push((format!("{FOLDER}/oci-manifest.json"), oci.manifest));
+            files.push(("index.json".to_owned(), oci.index));
+            files.push(("oci-layout".to_owned(), oci.layout));
+            oci.id
+        }
+    };
+    (id, files)
+}
+
+/// Sends the last files, and ends the archive.
+fn write_end(writer: &mut EngineWriter, files: &[(String, Vec<u8>)]) -> std::io::Result<()> {
+    for (name, bytes) in files {
         writer.write_all(&header_blocks(name, EntryType::Regular, Meta::immutable_file(0), bytes.len() as u64))?;
         writer.write_all(bytes)?;
         writer.write_all(&vec![0; bytes.len().next_multiple_of(512) - bytes.len()])?;

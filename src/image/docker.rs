@@ -1,8 +1,7 @@
 //! The Docker engine: every call that a step makes of it, as plain blocking functions.
 //!
 //! Containers are only created, never started, to read an image through the archive call; each carries a label with this
-//! service's instance id and is removed when its guard is dropped. Images are written as one archive that holds the new
-//! configuration and only the new layer (`load`).
+//! service's instance id and is removed when its guard is dropped. Images are written as one archive (`load`).
 
 mod stream;
 mod volume;
@@ -11,7 +10,10 @@ mod writer;
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,7 +28,11 @@ use serde_json::{Map, Value, json};
 use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-pub use self::{stream::EngineReader, volume::VolumeMount, writer::EngineWriter};
+pub use self::{
+    stream::EngineReader,
+    volume::VolumeMount,
+    writer::{EngineWriter, Loaded},
+};
 use super::{
     ImageError,
     history::{HistoryEntry, ImageFacts},
@@ -44,6 +50,21 @@ pub struct Engine {
     instance: Arc<str>,
     /// Containers that could not be removed when they should have been, by id or name.
     left: Arc<Mutex<Vec<String>>>,
+    /// Whether archives with only the new layer may be sent.
+    partial_load: bool,
+    /// Whether it has refused one.
+    partial_refused: Arc<AtomicBool>,
+}
+
+/// Whether an archive with only the new layer is sent, or the whole image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartialLoad {
+    /// It is sent, and the whole image when it is refused.
+    Try,
+    /// This engine refused it before.
+    Refused,
+    /// The configuration says no.
+    Never,
 }
 
 /// The client, made when it is first needed: it wants the socket to be there.
@@ -60,7 +81,34 @@ impl Engine {
     pub fn new(socket: &str, timeout: Duration, instance: &str, handle: Handle) -> Self {
         let socket = socket.strip_prefix("unix://").unwrap_or(socket).to_owned();
         let connection = Arc::new(Connection { socket, timeout, client: OnceLock::new() });
-        Self { connection, handle, instance: instance.into(), left: Arc::default() }
+        Self {
+            connection,
+            handle,
+            instance: instance.into(),
+            left: Arc::default(),
+            partial_load: true,
+            partial_refused: Arc::default(),
+        }
+    }
+
+    /// Says whether archives with only the new layer may be sent; they may unless this says otherwise.
+    #[must_use]
+    pub fn with_partial_load(self, allowed: bool) -> Self {
+        Self { partial_load: allowed, ..self }
+    }
+
+    /// Whether an archive with only the new layer is to be sent.
+    pub fn partial_load(&self) -> PartialLoad {
+        match (self.partial_load, self.partial_refused.load(Ordering::Acquire)) {
+            (false, _) => PartialLoad::Never,
+            (true, true) => PartialLoad::Refused,
+            (true, false) => PartialLoad::Try,
+        }
+    }
+
+    /// Remembers that this engine takes whole images only: for this connection and all its clones.
+    pub(super) fn partial_load_refused(&self) {
+        self.partial_refused.store(true, Ordering::Release);
     }
 
     fn docker(&self) -> Result<&Docker, ImageError> {
@@ -218,10 +266,12 @@ impl Engine {
         Ok(EngineReader::start(&self.handle, self.docker()?.export_image(id), cancel))
     }
 
-    /// Begins to write an image: what goes into the writer is the archive that the engine loads.
-    pub fn load(&self, cancel: &CancellationToken) -> Result<EngineWriter, ImageError> {
-        let docker = self.docker()?.clone();
-        Ok(EngineWriter::start(self.handle.clone(), cancel, |pieces| async move {
+    /// Begins to write an image: what goes into the writer is the archive that the engine loads. Once it is finished, the other
+    /// holds the ids that the engine says it made.
+    pub fn load(&self, cancel: &CancellationToken) -> Result<(EngineWriter, Loaded), ImageError> {
+        let (docker, loaded) = (self.docker()?.clone(), Loaded::default());
+        let made = loaded.clone();
+        let writer = EngineWriter::start(self.handle.clone(), cancel, |pieces| async move {
             let options = q::ImportImageOptionsBuilder::new().quiet(true).build();
             let mut answers = std::pin::pin!(docker.import_image(options, body_try_stream(pieces), None));
             while let Some(answer) = answers.next().await {
@@ -229,9 +279,13 @@ impl Engine {
                 if let Some(detail) = answer.error_detail.and_then(|detail| detail.message) {
                     return Err(ImageError::Engine { call: "load image", detail });
                 }
+                if let Some(said) = answer.stream {
+                    made.note(&said);
+                }
             }
             Ok(())
-        }))
+        });
+        Ok((writer, loaded))
     }
 
     /// Lets a name stand for an image.

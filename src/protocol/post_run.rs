@@ -14,7 +14,7 @@ use super::{
 use crate::{
     image::{
         ImageError,
-        build::{Recipe, build},
+        build::{Built, Recipe, build},
         history::ImageFacts,
         layer::{LayerPlan, Meta},
         opt::Area,
@@ -140,7 +140,8 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
         content.write(&sealed.contents, &key, &mut |bytes| {
             step.check()?;
             done += bytes.len() as u64;
-            (step.progress)("write", done, total);
+            // More than all of it is sent when the engine has to be sent it again.
+            (step.progress)("write", done.min(total), total);
             each(bytes)
         })
     };
@@ -149,10 +150,11 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
         crash::point("post-run/announced");
         Ok(())
     };
-    let sealed_id = build(engine, &recipe, &step.cancel, content, announce)?;
+    let Built { id: sealed_id, warning } = build(engine, &recipe, &step.cancel, content, announce)?;
     crash::point("post-run/loaded");
     step.phase("write");
-    let record = record_of(sealed, image, sealed_id.clone());
+    let mut record = record_of(sealed, image, sealed_id.clone());
+    record.warnings.extend(warning.map(str::to_owned));
     ledger.record_post_run(&run.id, &record)?;
     crash::point("post-run/recorded");
     if engine.resolve(&ImageSource::Name(image.clone()))? != image_id {

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     image::{
         ImageError,
-        build::{Recipe, build},
+        build::{Built, Recipe, build},
         directory::DirectoryWriter,
         docker::Container,
         history::ImageFacts,
@@ -186,7 +186,7 @@ fn open(
     let opened = match landing {
         Some(landing) => writing.directory(landing, &mut warnings)?,
         None if run.opened_into == OpenInto::Volume => writing.volumes()?,
-        None => writing.image(&parent)?,
+        None => writing.image(&parent, &mut warnings)?,
     };
     crash::point("pre-run/loaded");
     step.phase("write");
@@ -219,7 +219,7 @@ struct Writing<'a> {
 
 impl Writing<'_> {
     /// An image on the one that arrived: plain results and code, each directory replaced. Answers its id.
-    fn image(&self, parent: &ImageFacts) -> Result<String, StepError> {
+    fn image(&self, parent: &ImageFacts, warnings: &mut Vec<String>) -> Result<String, StepError> {
         let created = jiff::Timestamp::now().as_second();
         let mut plan = self.plan(created, true)?;
         if let Some(bytes) = user_key_bytes(&self.arrived.config) {
@@ -233,7 +233,10 @@ impl Writing<'_> {
             crash::point("pre-run/announced");
             Ok(())
         };
-        build(&self.station.engine, &recipe, &self.step.cancel, self.content(plan.content_len()), announce)
+        let Built { id, warning } =
+            build(&self.station.engine, &recipe, &self.step.cancel, self.content(plan.content_len()), announce)?;
+        warnings.extend(warning.map(str::to_owned));
+        Ok(id)
     }
 
     /// Volumes of the engine's. Answers the id of the image to run with them: the sealed one.
@@ -301,7 +304,8 @@ impl Writing<'_> {
             content.write(&self.train.contents, &self.train.key, &mut |bytes| {
                 self.step.check()?;
                 done += bytes.len() as u64;
-                (self.step.progress)("write", done, total);
+                // More than all of it is sent when the engine has to be sent it again.
+                (self.step.progress)("write", done.min(total), total);
                 each(bytes)
             })
         }

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::ServerError;
 use crate::{
-    config::Config,
+    config::{Config, PartialLoad},
     image::docker::Engine,
     keystore::Keystore,
     ledger::Ledger,
@@ -38,7 +38,8 @@ pub async fn station(config: &Config, keystore: Keystore) -> Result<Arc<Station>
     Ok(Arc::new(Station {
         id: config.station.clone(),
         keystore,
-        engine: Engine::new(&config.engine.socket, config.engine.timeout(), &instance, Handle::current()),
+        engine: Engine::new(&config.engine.socket, config.engine.timeout(), &instance, Handle::current())
+            .with_partial_load(config.engine.partial_load == PartialLoad::Auto),
         ledger,
         spool_directory,
         spool_reserve: config.limits.spool_min_free_mib * 1024 * 1024,

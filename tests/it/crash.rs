@@ -8,6 +8,7 @@ use crate::support::{
     Station,
     place::{Beside, run_opened},
     tamper::{Before, RESULTS, Rootfs, Scene, instance, run_script},
+    whole_images,
 };
 
 const CRASH_AT: &str = "STATIONMASTER_CRASH_AT";
@@ -22,7 +23,11 @@ struct Doomed {
 
 impl Doomed {
     fn at(point: &str) -> Self {
-        let scene = Scene::with(Station::with("a").env(CRASH_AT, point).start());
+        Self::of(Station::with("a").env(CRASH_AT, point).start())
+    }
+
+    fn of(station: Station) -> Self {
+        let scene = Scene::with(station);
         let sealed = scene.engine.find(&scene.train.image).unwrap();
         Self { scene, sealed, foreign: String::new() }
     }
@@ -94,13 +99,18 @@ fn private_names(run_id: &str) -> [String; 2] {
 
 #[track_caller]
 fn pre_run_dies_at(point: &str, named: bool) {
-    let mut doomed = Doomed::at(point);
+    pre_run_dies(Doomed::at(point), named);
+}
+
+#[track_caller]
+fn pre_run_dies(mut doomed: Doomed, named: bool) {
     let foreign = doomed.scene.engine.hold(&doomed.sealed, &[("org.stationmaster.instance", "another-instance")]);
     doomed.foreign.clone_from(&foreign.id);
     let answer = doomed.scene.pre_run().err();
     doomed.dies(answer);
     // A crash before all was read left something to sweep.
-    let read = !matches!(point, "pre-run/intent" | "pre-run/kept");
+    let point = doomed.scene.station.env_for_start(CRASH_AT).unwrap_or_default();
+    let read = !matches!(point.as_str(), "pre-run/intent" | "pre-run/kept");
     assert!(read || !doomed.scene.engine.service_containers(Some(&instance(&doomed.scene.station))).is_empty());
     let now = doomed.stands_for();
     assert_eq!(now != doomed.sealed, named, "whether the name stands for the opened image");
@@ -123,7 +133,11 @@ fn pre_run_dies_at(point: &str, named: bool) {
 
 #[track_caller]
 fn post_run_dies_at(point: &str, named: bool) {
-    let mut doomed = Doomed::at(point);
+    post_run_dies(Doomed::at(point), named);
+}
+
+#[track_caller]
+fn post_run_dies(mut doomed: Doomed, named: bool) {
     let foreign = doomed.scene.engine.hold(&doomed.sealed, &[("org.stationmaster.instance", "another-instance")]);
     doomed.foreign.clone_from(&foreign.id);
     let run = doomed.scene.pre_run().unwrap();
@@ -271,6 +285,26 @@ points_beside! {
     post_run_beside_dies_at post_run_killed_after_it_moved_the_name_of_a_volumes_train "post-run/tagged" Volume true,
     abort_beside_dies_at abort_of_a_directory_killed_after_its_intent "abort/intent" Directory true,
     abort_beside_dies_at abort_of_volumes_killed_after_its_intent "abort/intent" Volume true,
+}
+
+/// A station that sends the engine whole images, and dies.
+fn doomed_with_whole_images(point: &str) -> Doomed {
+    Doomed::of(Station::with("a").env(CRASH_AT, point).start_configured(whole_images))
+}
+
+#[test]
+fn pre_run_killed_before_its_whole_image_is_there_is_rolled_back() {
+    pre_run_dies(doomed_with_whole_images("pre-run/announced"), false);
+}
+
+#[test]
+fn pre_run_killed_when_its_whole_image_is_there_is_rolled_back() {
+    pre_run_dies(doomed_with_whole_images("pre-run/loaded"), false);
+}
+
+#[test]
+fn post_run_killed_before_its_whole_image_is_there_is_rolled_back() {
+    post_run_dies(doomed_with_whole_images("post-run/announced"), false);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! stationmaster and train_lib on one route: whoever is at a stop, the next stop and the creator take the train.
 
-use crate::support::{LibStation, Mode, Peer, Seat, Station, Train};
+use crate::support::{Launch, LibStation, Mode, Peer, Seat, Station, Train, whole_images};
 
 /// Whose security module a stop has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +28,22 @@ const SIZES: [u32; 3] = [2048, 3072, 4096];
 
 /// The stops of a route. `turn` turns the key sizes round, so that over the routes every size comes to stand at every stop.
 fn stops(version: &str, by: [By; 3], turn: usize, directory: &std::path::Path) -> Vec<Stop> {
+    stops_of(version, by, turn, directory, |station| station.start())
+}
+
+/// The same, with the way in which ours start.
+fn stops_of(
+    version: &str,
+    by: [By; 3],
+    turn: usize,
+    directory: &std::path::Path,
+    start: impl Fn(Launch) -> Station,
+) -> Vec<Stop> {
     let stop = |(index, by): (usize, By)| {
         let (id, bits) = (format!("station-{index}"), SIZES[(index + turn) % 3]);
         match by {
             Lib => Stop::Lib(Peer::new(version).station(&id, bits, directory)),
-            Ours => Stop::Ours(Station::with(&id).bits(bits).start()),
+            Ours => Stop::Ours(start(Station::with(&id).bits(bits))),
         }
     };
     by.into_iter().enumerate().map(stop).collect()
@@ -127,4 +138,22 @@ fn a_train_without_a_query_travels() {
 #[test]
 fn a_train_whose_creators_key_is_spki_travels() {
     between_train_lib("2.0.5", |seats| Train::of(seats).spki_creator().make());
+}
+
+/// Ours send the engine whole images.
+fn route_of_whole_images(version: &str, by: [By; 3], turn: usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let stops = stops_of(version, by, turn, directory.path(), |station| station.start_configured(whole_images));
+    let seats: Vec<Seat> = stops.iter().map(Stop::seat).collect();
+    travel(version, &Train::of(&seats).make(), &stops, turn);
+}
+
+#[test]
+fn a_train_travels_between_stations_that_write_whole_images() {
+    route_of_whole_images("2.0.6a0", [Ours, Ours, Ours], 0);
+}
+
+#[test]
+fn a_train_travels_between_train_lib_and_a_station_that_writes_whole_images() {
+    route_of_whole_images("2.0.5", [Lib, Ours, Lib], 1);
 }

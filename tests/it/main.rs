@@ -16,3 +16,4 @@ mod refusals;
 mod runs;
 mod service;
 mod tokens;
+mod whole_images;

@@ -5,4 +5,4 @@ mod faults;
 mod forged;
 mod misshapen;
 
-pub use faults::Proxied;
+pub use faults::{Proxied, begin_pre_run, when_free};

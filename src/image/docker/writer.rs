@@ -1,6 +1,9 @@
 //! An archive that the engine takes, produced while it is sent.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
@@ -16,6 +19,25 @@ const WAITING: usize = 4;
 
 /// The archive's pieces on their way into a call's body.
 pub(super) type Pieces = ReceiverStream<io::Result<Bytes>>;
+
+/// The ids that the engine says it has given to what it loaded. Not to be believed, but to be cleared away.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded(Arc<Mutex<Vec<String>>>);
+
+impl Loaded {
+    /// The ids so far.
+    pub fn ids(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what a line of the engine's answer says: `Loaded image ID: sha256:…`.
+    pub(super) fn note(&self, said: &str) {
+        let id = said.find("sha256:").map(|at| said[at..].trim_end());
+        if let Some(id) = id.filter(|id| id.len() == 71 && id[7..].bytes().all(|byte| byte.is_ascii_hexdigit())) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(id.to_owned());
+        }
+    }
+}
 
 /// Sends an archive to the engine. Dropped before [`EngineWriter::finish`] it breaks the connection, and the engine throws away
 /// what it has.
@@ -112,5 +134,26 @@ impl Drop for EngineWriter {
             let _ = self.handle.block_on(call);
             drop(sender);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ids_of_what_was_loaded_are_noted() {
+        let id = format!("sha256:{}", "a1".repeat(32));
+        let loaded = Loaded::default();
+        for said in [
+            format!("Loaded image ID: {id}\n"),
+            format!("Loaded image: {id}"),
+            "Loaded image: a:b\n".into(),
+            format!("Loaded image: {id}x"),
+            "sha256:".into(),
+        ] {
+            loaded.note(&said);
+        }
+        assert_eq!(loaded.ids(), [id.clone(), id]);
     }
 }

@@ -141,7 +141,7 @@ impl Proxied {
     }
 
     #[track_caller]
-    fn healthy(&self, status: &str) {
+    pub fn healthy(&self, status: &str) {
         wait_for(status, || self.scene.station.health().is_ok_and(|now| now == status).then_some(()));
     }
 
@@ -158,7 +158,7 @@ impl Proxied {
 
 /// A call that is made again as long as the one before it still cleans up.
 #[track_caller]
-fn when_free<T>(mut call: impl FnMut() -> Result<T, Refusal>) -> T {
+pub fn when_free<T>(mut call: impl FnMut() -> Result<T, Refusal>) -> T {
     wait_for("the train to be free", || match call() {
         Err(refusal) if refusal.reason == "TRAIN_BUSY" => None,
         answer => Some(answer.expect("the same call, made again")),
@@ -274,7 +274,7 @@ fn a_token_that_goes_away_refuses_and_works_again_when_it_is_back() {
 // --- the caller ---
 
 /// A pre-run whose answer nobody reads to its end.
-fn begin_pre_run(scene: &Scene, into: OpenInto, timeout: Option<&'static str>) -> tonic::Streaming<pb::PreRunResponse> {
+pub fn begin_pre_run(scene: &Scene, into: OpenInto, timeout: Option<&'static str>) -> tonic::Streaming<pb::PreRunResponse> {
     let request = pb::PreRunRequest { image: scene.train.image.clone(), into: into.into(), ..Default::default() };
     let mut request = tonic::Request::new(request);
     if let Some(timeout) = timeout {

@@ -45,6 +45,12 @@ impl Engine {
         std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty())
     }
 
+    /// Whether it takes archives that lack the layers it has: the containerd image store does not.
+    pub fn takes_partial_archives(&self) -> bool {
+        let status = block_on(self.0.info()).expect("the engine tells of itself").driver_status.unwrap_or_default();
+        !status.iter().flatten().any(|word| word.starts_with("io.containerd.snapshotter"))
+    }
+
     /// Names and containers of the train in `repository`.
     pub fn snapshot(&self, repository: &str) -> Snapshot {
         let tags = self.images(repository).into_iter().flat_map(|image| {

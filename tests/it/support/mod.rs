@@ -31,7 +31,7 @@ use std::{
 pub use engine::{Engine, Snapshot};
 pub use peer::{LibStation, Mode, Peer, PeerError};
 pub use refusal::Refusal;
-pub use station::Station;
+pub use station::{Launch, Station, whole_images};
 pub use train::{Seat, Train};
 
 /// How long anything may take before it counts as stuck. No measure of speed.
@@ -49,6 +49,11 @@ pub fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
     } else {
         RUNTIME.block_on(future)
     }
+}
+
+/// Where async code runs, for the service's own blocking parts.
+pub fn handle() -> tokio::runtime::Handle {
+    RUNTIME.handle().clone()
 }
 
 /// Starts async code that goes on by itself while the test does something else.

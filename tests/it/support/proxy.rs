@@ -1,4 +1,4 @@
-//! A socket between service and engine that can stall, break and come back.
+//! A socket between service and engine that can stall, break and come back, and answer in the engine's place.
 
 use std::{
     path::{Path, PathBuf},
@@ -31,6 +31,8 @@ pub enum Do {
     Stall,
     /// The engine is gone until [`EngineProxy::restore`].
     Cut,
+    /// The request is taken to its end and refused; the engine hears nothing of it.
+    Refuse,
 }
 
 /// The request that reads a train's `/opt`.
@@ -39,13 +41,24 @@ pub const READ: &str = "path=%2Fopt HTTP";
 pub const LOAD: &str = "/images/load";
 /// The request that writes into volumes.
 pub const WRITE: &str = "/archive?path=%2F ";
+/// The request that reads a whole image.
+pub const SAVE: &str = "/get HTTP";
 
-/// Once a request that holds `marker` has moved `after` bytes that way, this happens, once.
+/// What Docker 26.1.5 with the containerd image store answers to an archive that lacks layers, verbatim.
+const REFUSAL: &str = concat!(
+    r#"{"errorDetail":{"message":"failed to resolve layers: layer \"stationmaster/present-0.tar\" not found"},"#,
+    r#""error":"failed to resolve layers: layer \"stationmaster/present-0.tar\" not found"}"#,
+    "\r\n"
+);
+
+/// Once a request that holds `marker` has moved `after` bytes that way, this happens; then to the next such request, as often
+/// as is left.
 struct Rule {
     marker: &'static str,
     way: Way,
     after: usize,
     act: Do,
+    left: usize,
 }
 
 struct Shared {
@@ -87,15 +100,29 @@ impl EngineProxy {
 
     /// Arms a rule in place of the one before.
     pub fn when(&self, marker: &'static str, way: Way, after: usize, act: Do) {
+        self.arm(Rule { marker, way, after, act, left: 1 });
+    }
+
+    /// Arms a rule by which the next `times` images that are written are refused, as an engine would that misses layers.
+    pub fn refuse_loads(&self, times: usize) {
+        self.arm(Rule { marker: LOAD, way: Way::ToEngine, after: 0, act: Do::Refuse, left: times });
+    }
+
+    fn arm(&self, rule: Rule) {
         self.shared.hits.store(0, Ordering::SeqCst);
         self.shared.released.send_replace(false);
-        *self.shared.rule.lock().expect("no panic") = Some(Rule { marker, way, after, act });
+        *self.shared.rule.lock().expect("no panic") = Some(rule);
+    }
+
+    /// How often the rule has struck.
+    pub fn hits(&self) -> usize {
+        self.shared.hits.load(Ordering::SeqCst)
     }
 
     /// Waits until the rule has struck.
     #[track_caller]
     pub fn struck(&self) {
-        wait_for("the request to come to that point", || (self.shared.hits.load(Ordering::SeqCst) > 0).then_some(()));
+        wait_for("the request to come to that point", || (self.hits() > 0).then_some(()));
     }
 
     /// Lets what is stalled go on.
@@ -142,18 +169,33 @@ impl Drop for EngineProxy {
 
 async fn connection(service: UnixStream, engine: UnixStream, shared: Arc<Shared>) {
     let marked = AtomicBool::new(false);
-    let (from_service, to_service) = service.into_split();
+    let (from_service, mut to_service) = service.into_split();
     let (from_engine, to_engine) = engine.into_split();
     let mut there = shared.there.subscribe();
     // Whoever hangs up first ends both ways, also of a connection that stands still.
-    tokio::select! {
-        () = pump(from_service, to_engine, Way::ToEngine, &marked, &shared) => {}
-        () = pump(from_engine, to_service, Way::FromEngine, &marked, &shared) => {}
-        _ = there.wait_for(|there| !there) => {}
+    let refused = tokio::select! {
+        refused = pump(from_service, to_engine, Way::ToEngine, &marked, &shared) => refused,
+        _ = pump(from_engine, &mut to_service, Way::FromEngine, &marked, &shared) => false,
+        _ = there.wait_for(|there| !there) => false,
+    };
+    if refused {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            REFUSAL.len()
+        );
+        let _ = to_service.write_all((head + REFUSAL).as_bytes()).await;
+        let _ = to_service.shutdown().await;
     }
 }
 
-async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, way: Way, marked: &AtomicBool, shared: &Shared) {
+/// Answers whether the request is to be refused.
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    way: Way,
+    marked: &AtomicBool,
+    shared: &Shared,
+) -> bool {
     let mut buffer = vec![0; 64 * 1024];
     let mut moved = 0;
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
@@ -162,6 +204,7 @@ async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
             match act {
                 Do::Cut => drop(shared.there.send_replace(false)),
                 Do::Stall => drop(shared.released.subscribe().wait_for(|released| *released).await),
+                Do::Refuse => return swallow(&buffer[..count], from).await,
             }
         }
         if to.write_all(&buffer[..count]).await.is_err() {
@@ -169,19 +212,41 @@ async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
         }
     }
     let _ = to.shutdown().await;
+    false
 }
 
-/// Whether the rule strikes with these bytes. A rule that has struck is gone.
+/// Takes a chunked request to its end.
+async fn swallow(begun: &[u8], mut from: impl AsyncRead + Unpin) -> bool {
+    const END: &[u8] = b"\r\n0\r\n\r\n";
+    let mut last = begun.to_vec();
+    let mut buffer = vec![0; 64 * 1024];
+    while !last.ends_with(END) {
+        let Ok(count @ 1..) = from.read(&mut buffer).await else { return false };
+        last.drain(..last.len().saturating_sub(END.len()));
+        last.extend_from_slice(&buffer[..count]);
+    }
+    true
+}
+
+/// Whether the rule strikes with these bytes.
 fn struck(bytes: &[u8], way: Way, moved: &mut usize, marked: &AtomicBool, shared: &Shared) -> Option<Do> {
     let mut rule = shared.rule.lock().expect("no panic");
     let is_marker = |rule: &Rule| bytes.windows(rule.marker.len()).any(|window| window == rule.marker.as_bytes());
     if way == Way::ToEngine && rule.as_ref().is_some_and(is_marker) {
         marked.store(true, Ordering::SeqCst);
     }
-    let armed = rule.as_ref().filter(|rule| rule.way == way)?;
+    let armed = rule.as_mut().filter(|rule| rule.way == way)?;
     if !marked.load(Ordering::SeqCst) {
         return None;
     }
     *moved += bytes.len();
-    if *moved < armed.after { None } else { rule.take().map(|rule| rule.act) }
+    if *moved < armed.after {
+        return None;
+    }
+    let act = armed.act;
+    armed.left -= 1;
+    if armed.left == 0 {
+        *rule = None;
+    }
+    Some(act)
 }

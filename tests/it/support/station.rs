@@ -20,6 +20,12 @@ use super::{Engine, Refusal, Seat, block_on, wait_for};
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_stationmaster");
 
+/// For [`Launch::start_configured`]: the engine is always sent the whole image.
+pub fn whole_images(config: &mut toml::Table) {
+    let engine = config.entry("engine").or_insert_with(|| toml::Table::new().into());
+    engine.as_table_mut().expect("a section").insert("partial_load".into(), "never".into());
+}
+
 /// How a service is to be started.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -125,6 +131,11 @@ impl Station {
             Some(value) => self.launch.environment.insert(name.to_owned(), value.to_owned()),
             None => self.launch.environment.remove(name),
         };
+    }
+
+    /// A variable that it is started with.
+    pub fn env_for_start(&self, name: &str) -> Option<String> {
+        self.launch.environment.get(name).cloned()
     }
 
     /// Starts it without waiting for anything. What a start before left is out of the way. It dies with the thread that calls this.

@@ -40,7 +40,10 @@ impl Engine {
 
     /// Does something of the engine, on a task of its own (a stream that is read by the waiting thread costs twice the
     /// processor time), and says what it cost.
-    fn timed<T: Send + 'static>(&self, what: impl Future<Output = Result<T, bollard::errors::Error>> + Send + 'static) -> (T, Cost) {
+    fn timed<T: Send + 'static>(
+        &self,
+        what: impl Future<Output = Result<T, bollard::errors::Error>> + Send + 'static,
+    ) -> (T, Cost) {
         let (engine, begun) = (self.cpu(), Instant::now());
         let done = support::block_on(support::spawn(what)).expect("no panic").expect("the engine");
         let wall = begun.elapsed().as_secs_f64();

@@ -43,11 +43,16 @@ impl Second {
         fs::write(&key, pem.expect("a key")).expect("a file");
         let pin = station.pin();
         process::run(
-            Command::new("softhsm2-util")
-                .env("SOFTHSM2_CONF", station.softhsm_conf())
-                .arg("--import")
-                .arg(&key)
-                .args(["--token", bare::TOKEN, "--label", KEY, "--id", "b0b0", "--pin", &pin]),
+            Command::new("softhsm2-util").env("SOFTHSM2_CONF", station.softhsm_conf()).arg("--import").arg(&key).args([
+                "--token",
+                bare::TOKEN,
+                "--label",
+                KEY,
+                "--id",
+                "b0b0",
+                "--pin",
+                &pin,
+            ]),
         );
         station.configure(|config| {
             let keys = config["keys"].as_table_mut().expect("a section");
@@ -89,8 +94,7 @@ impl Second {
         let begun = Instant::now();
         let (costs, answers) = self.measured(|| {
             std::thread::scope(|scope| {
-                let all: Vec<_> =
-                    commands.iter().map(|one| scope.spawn(|| process::run(&mut self.command(one)))).collect();
+                let all: Vec<_> = commands.iter().map(|one| scope.spawn(|| process::run(&mut self.command(one)))).collect();
                 all.into_iter().map(|one| one.join().expect("it ended well")).collect()
             })
         });
@@ -99,7 +103,11 @@ impl Second {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(arguments).args(["--output", "json"]).arg("--address").arg(format!("unix://{}", self.station.socket().display()));
+        command
+            .args(arguments)
+            .args(["--output", "json"])
+            .arg("--address")
+            .arg(format!("unix://{}", self.station.socket().display()));
         command
     }
 
@@ -128,14 +136,15 @@ impl Second {
 
     /// A step of train_lib with the same key, as a fresh process.
     pub fn train_lib(&self, step: &str, image: &str) -> Cost {
-        let python = std::env::var_os("STATIONMASTER_PEER_205")
-            .unwrap_or_else(|| panic!("STATIONMASTER_PEER_205 names no Python with train_lib: run `make bench`, which makes one"));
+        let python = std::env::var_os("STATIONMASTER_PEER_205").unwrap_or_else(|| {
+            panic!("STATIONMASTER_PEER_205 names no Python with train_lib: run `make bench`, which makes one")
+        });
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let engine = self.engine.cpu();
         let ended = process::run(
             Command::new(python)
-                // Compiled once, and not beside the sources.
-                .env("PYTHONPYCACHEPREFIX", root.join("target/bench/pycache"))
+                // pip has compiled what it imports; the script itself is never kept compiled.
+                .env("PYTHONDONTWRITEBYTECODE", "1")
                 .arg(root.join("tests/peer/timed.py"))
                 .args([step, ID])
                 .arg(&self.key)

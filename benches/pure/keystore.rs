@@ -1,0 +1,3 @@
+//! What `oaep.rs` finds at home under this name.
+
+pub use stationmaster::keystore::OaepScheme;

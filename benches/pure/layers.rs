@@ -21,7 +21,8 @@ fn plan(files: u32, bytes: usize) -> LayerPlan<()> {
     for area in [Area::Results, Area::Train] {
         plan.directory(area.path(), Meta::directory(1), false);
         if area == Area::Results {
-            (0..files).for_each(|file| plan.file(format!("{}/{file:06}", area.path()), Meta::immutable_file(1), bytes as u64, ()));
+            (0..files)
+                .for_each(|file| plan.file(format!("{}/{file:06}", area.path()), Meta::immutable_file(1), bytes as u64, ()));
         }
     }
     plan

@@ -9,9 +9,8 @@ use openssl::{
     pkey::PKey,
     rsa::{Padding, Rsa},
 };
+use stationmaster::keystore::{OaepScheme, unpad_oaep};
 use zeroize::Zeroizing;
-
-use crate::{keystore::OaepScheme, oaep::unpad};
 
 /// What a token's raw RSA answers for a wrapped key.
 fn block() -> Vec<u8> {
@@ -33,12 +32,12 @@ fn block() -> Vec<u8> {
 /// Of a key of 2048 bits.
 pub fn oaep(criterion: &mut Criterion) {
     let block = block();
-    let undone = unpad(Zeroizing::new(block.clone()), OaepScheme::Sha512).expect("a valid block");
+    let undone = unpad_oaep(Zeroizing::new(block.clone()), OaepScheme::Sha512).expect("a valid block");
     assert_eq!(undone[..], [9; 32]);
     criterion.bench_function("OAEP unpadding, 2048 bits, SHA-512", |bencher| {
         bencher.iter_batched(
             || Zeroizing::new(block.clone()),
-            |block| black_box(unpad(block, OaepScheme::Sha512).expect("a valid block")),
+            |block| black_box(unpad_oaep(block, OaepScheme::Sha512).expect("a valid block")),
             BatchSize::SmallInput,
         );
     });

@@ -37,7 +37,8 @@ fn many_files(payload: Payload, options: &Options, first: &Station, second: &mut
         for mode in MODES {
             eprintln!("{payload}: {}, round {}", mode.name, round + 1);
             sealed.restore();
-            second.forget();
+            options.wait_for_quiet();
+            second.forget(&sealed);
             let (cost, run) = second.ours(&pre_run(mode, &sealed));
             case.add(&ours(mode), PRE, cost);
             case.add(&ours(mode), POST, second.ours(&["train", "post-run", id(&run)]).0);
@@ -54,6 +55,7 @@ fn four_trains(payload: Payload, options: &Options, first: &Station, second: &mu
         for mode in MODES {
             eprintln!("{}: {}, round {}", case.name, mode.name, round + 1);
             let who = |how: &str| format!("{}, {how}", ours(mode));
+            options.wait_for_quiet();
             begin(&trains, second);
             let runs: Vec<(Cost, Value)> = trains.iter().map(|train| second.ours(&pre_run(mode, train))).collect();
             case.add(&who(IN_TURN), PRE, together(runs.iter().map(|(cost, _)| *cost)));
@@ -74,7 +76,7 @@ fn four_trains(payload: Payload, options: &Options, first: &Station, second: &mu
 
 fn begin(trains: &[Sealed], second: &mut Second) {
     trains.iter().for_each(Sealed::restore);
-    second.forget();
+    second.forget(&trains[0]);
 }
 
 fn pre_run<'a>(mode: &Mode, train: &'a Sealed) -> Vec<&'a str> {

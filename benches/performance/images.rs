@@ -11,10 +11,11 @@ pub const OURS: &str = "stationmaster hash";
 pub fn measure(options: &Options, payload: Payload, sealed: &Sealed, second: &mut Second) -> Case {
     let mut case = Case::new(payload.to_string(), payload.bytes(), payload.files);
     sealed.restore();
-    second.forget();
+    second.forget(sealed);
     let engine = Engine::connect();
     for round in 0..options.rounds(payload) {
         eprintln!("{payload}: images, round {}", round + 1);
+        options.wait_for_quiet();
         case.add(FLOOR, WHOLE, engine.save(sealed.image()));
         case.add(OURS, WHOLE, second.ours(&["hash", sealed.image()]).0);
     }

@@ -30,6 +30,7 @@ pub fn measure(options: &Options) -> Vec<KeySeries> {
     let seconds = options.key_seconds();
     for round in 0..options.key_rounds() {
         eprintln!("keys, round {}", round + 1);
+        options.wait_for_quiet();
         for operation in [Operation::Sign, Operation::Unwrap] {
             let request = Request::new(&station, key, operation);
             // As many threads as the service has sessions, and one alone.

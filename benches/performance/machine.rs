@@ -16,11 +16,32 @@ pub struct Circumstances {
     pub machine: String,
     /// The engine.
     pub engine: String,
+    /// The cargo profile of the service.
+    pub build: String,
+    /// How many processes wanted a core, on average over the minutes before the end.
+    pub load: String,
 }
 
 /// Now and here.
 pub fn now() -> Circumstances {
-    Circumstances { date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(), machine: machine(), engine: engine() }
+    Circumstances {
+        date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+        machine: machine(),
+        engine: engine(),
+        build: build(),
+        load: load(),
+    }
+}
+
+/// The directory of `target` in which the program lies.
+fn build() -> String {
+    let directory = std::path::Path::new(env!("CARGO_BIN_EXE_stationmaster")).parent();
+    directory.and_then(std::path::Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').nth(2).unwrap_or("unknown").to_owned()
 }
 
 fn machine() -> String {

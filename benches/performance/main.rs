@@ -14,6 +14,7 @@ mod modes;
 mod options;
 mod payload;
 mod process;
+mod quiet;
 mod record;
 mod report;
 mod sealed;

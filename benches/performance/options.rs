@@ -3,7 +3,7 @@
 use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::payload::Payload;
+use crate::{payload::Payload, quiet};
 
 /// Measures stationmaster beside train_lib, the engine and the bare token, and writes docs/performance.md.
 #[derive(Debug, Parser)]
@@ -21,6 +21,9 @@ pub struct Options {
     /// Sizes of the results: 1MB, 100MB, 1GB, 10000x10kB, …
     #[arg(long, value_delimiter = ',')]
     sizes: Vec<Payload>,
+    /// Before each round, wait at most so many seconds until the machine has nothing else to do
+    #[arg(long, default_value_t = 10.0)]
+    quiet: f64,
     /// Measure nothing; make the report again from target/bench
     #[arg(long)]
     pub report: bool,
@@ -76,11 +79,18 @@ impl Options {
 
     /// Rounds of the token's part.
     pub fn key_rounds(&self) -> usize {
-        self.rounds.unwrap_or(if self.short { 1 } else { 3 })
+        self.rounds.unwrap_or(if self.short { 1 } else { 15 })
     }
 
-    /// Seconds of each measurement of operations.
+    /// Seconds of each measurement of operations: short, and many rounds, so that what disturbs them disturbs all alike.
     pub fn key_seconds(&self) -> f64 {
-        if self.short { 0.1 } else { 2.0 }
+        if self.short { 0.1 } else { 0.5 }
+    }
+
+    /// Waits for a quiet machine, as long as was asked for.
+    pub fn wait_for_quiet(&self) {
+        if !self.short {
+            quiet::wait(self.quiet);
+        }
     }
 }

@@ -62,7 +62,7 @@ pub struct Cost {
     pub peak_mib: Option<f64>,
 }
 
-/// What the primitives did in the same run, one thread.
+/// What the primitives did in the same run, one thread; by processor time.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Speeds {
     /// SHA-512, bytes per second.

@@ -18,7 +18,7 @@ const START: &str = "\
 # Performance
 
 Made by `make bench`; `make bench ARGS=\"--only keys\"` measures a part again, `ARGS=--report` writes this page from what was
-measured before. Everything is the real thing: a release build of the service and its command line, SoftHSM, a Docker engine,
+measured before. Everything is the real thing: the service and its command line as built, SoftHSM, a Docker engine,
 train_lib 2.0.5 from PyPI. Who is compared takes turns in each round, on the same images and the same engine, so compare the
 ratios, not the seconds. Figures are medians, with least and greatest in parentheses; ratios are taken within each round. MB and
 GB are decimal.
@@ -80,7 +80,10 @@ fn section(about: &str, table: &str) -> String {
 fn circumstances(record: &Record) -> String {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for (part, now) in &record.parts {
-        let text = format!("{}, on {}; engine: {}", now.date, now.machine, now.engine);
+        let text = format!(
+            "{}, on {}; engine: {}; {} build; load average over the last 15 minutes {}",
+            now.date, now.machine, now.engine, now.build, now.load
+        );
         let name = format!("{part:?}").to_lowercase();
         match groups.iter_mut().find(|(known, _)| *known == text) {
             Some((_, parts)) => parts.push(name),

@@ -15,6 +15,7 @@ use crate::{
     engine::Engine,
     process::{self, Cpu, Ended},
     record::Cost,
+    sealed::Sealed,
     support::{Seat, Station},
 };
 
@@ -68,14 +69,17 @@ impl Second {
         Seat { id: ID.into(), hex_pem: self.station.key(KEY).expect("the key").public_key_hex_pem }
     }
 
-    /// Lets the service forget all runs: it would refuse to open the same stop of the same train again.
-    pub fn forget(&mut self) {
+    /// Lets the service forget all runs: it would refuse to open the same stop of the same train again. It then is one that
+    /// has worked before, though not on this train: the first call of a process costs tens of milliseconds more.
+    pub fn forget(&mut self, sealed: &Sealed) {
         self.station.stop();
         for suffix in ["", "-wal", "-shm"] {
             let _ = fs::remove_file(self.station.state().join(format!("ledger.sqlite{suffix}")));
         }
         self.station.start_again();
         self.idle_kib = self.station.memory_kib("VmRSS");
+        self.ours(&["train", "inspect", sealed.image()]);
+        self.ours(&["hash", &sealed.train.base]);
     }
 
     /// The service's process and token, for those who measure the token itself.

@@ -44,6 +44,7 @@ pub fn measure(options: &Options, done: &mut dyn FnMut(Part, &[Case])) {
             case.speeds = Some(speeds::measure(&second, options));
             for number in 0..options.rounds(payload) {
                 eprintln!("{payload}: trains, round {}", number + 1);
+                options.wait_for_quiet();
                 round(number, &sealed, &mut second, &mut case);
             }
             done(Part::Trains, &[case]);
@@ -76,7 +77,7 @@ fn train_lib(sealed: &Sealed, second: &Second, case: &mut Case) {
 
 fn our_way(mode: &Mode, sealed: &Sealed, second: &mut Second, case: &mut Case) {
     let who = ours(mode);
-    second.forget();
+    second.forget(sealed);
     let (cost, run) = second.ours(&[&["train", "pre-run", sealed.image()], mode.pre_run].concat());
     case.add(&who, PRE, cost);
     if mode.keeps {

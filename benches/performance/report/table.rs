@@ -29,7 +29,7 @@ pub fn figure(values: &[f64]) -> String {
     match values.len() {
         0 => "–".into(),
         1 => number(values[0]),
-        _ => format!("{} ({}–{})", number(median(values)), number(least), number(most)),
+        _ => format!("{} ({} to {})", number(median(values)), number(least), number(most)),
     }
 }
 

@@ -56,7 +56,7 @@ fn times(case: &Case) -> String {
         })
         .collect();
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
-    format!("\n### Results of {}\n\n{} rounds. Floor: {} s.\n\n{}", case.name, floor.len(), figure(&floor), table(&head, &rows))
+    format!("\n### Results of {}\n\nRounds: {}. Floor: {} s.\n\n{}", case.name, floor.len(), figure(&floor), table(&head, &rows))
 }
 
 fn costs(case: &Case) -> Vec<Vec<String>> {

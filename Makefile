@@ -6,7 +6,7 @@ WITH_ENGINE := scripts/engine.sh with --
 export STATIONMASTER_PEER_205 := $(CURDIR)/target/peer/2.0.5/bin/python
 export STATIONMASTER_PEER_206 := $(CURDIR)/target/peer/2.0.6a0/bin/python
 
-.PHONY: help demo test soak build lint venv peer clean
+.PHONY: help demo test soak bench build lint venv peer clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -24,6 +24,10 @@ test: ## install what is missing, build, and run every test
 soak: ## the tests that take minutes: memory at the full size
 	scripts/setup.sh test
 	$(WITH_ENGINE) cargo test --profile quick --locked --features crash-points --test it -- --ignored --nocapture --test-threads=1
+
+bench: ## measure, and write docs/performance.md (ARGS="--only keys --rounds 5", ARGS=--report)
+	scripts/setup.sh test
+	$(WITH_ENGINE) scripts/bench.sh $(ARGS)
 
 build: ## the optimised binary
 	cargo build --release --locked

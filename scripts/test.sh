@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# Runs every test. cargo-nextest is used where it is installed; the tests do not depend on it.
+# Runs every test, and every bench in its short form. cargo-nextest is used where it is installed; the tests do not depend on it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 what=(--locked --features crash-points --lib --bins --tests)
 if cargo nextest --version >/dev/null 2>&1; then
-    exec cargo nextest run --cargo-profile quick "${what[@]}"
+    cargo nextest run --cargo-profile quick "${what[@]}"
+else
+    # Integration tests run engines, tokens and services: two at a time, as in .config/nextest.toml.
+    cargo test --profile quick "${what[@]}" -- --test-threads=2
 fi
-# Integration tests run engines, tokens and services: two at a time, as in .config/nextest.toml.
-exec cargo test --profile quick "${what[@]}" -- --test-threads=2
+# The same profile and features, so that nothing is compiled twice.
+cargo bench --profile quick --locked --features crash-points --bench pure -- --test
+cargo bench --profile quick --locked --features crash-points --bench performance -- --short

@@ -209,3 +209,12 @@ impl Keystore {
         self.pool.close();
     }
 }
+
+/// Undoes OAEP on what raw RSA answered, as the keystore does for a token that cannot. For the benches.
+///
+/// # Errors
+/// [`KeystoreError::UnwrapFailed`], whatever is wrong.
+#[doc(hidden)]
+pub fn unpad_oaep(block: Zeroizing<Vec<u8>>, scheme: OaepScheme) -> Result<Zeroizing<Vec<u8>>, KeystoreError> {
+    pkcs11::unpad(block, scheme).map_err(|_| KeystoreError::UnwrapFailed)
+}

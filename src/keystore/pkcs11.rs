@@ -24,4 +24,5 @@ mod worker;
 
 pub(super) use generate::{generate_key, init_token};
 pub(super) use listing::list_keys;
+pub(super) use oaep::unpad;
 pub(super) use pool::Pool;

@@ -12,10 +12,10 @@ use crate::keystore::OaepScheme;
 
 /// The block is not a valid encoding. Says nothing about why.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadPadding;
+pub(in crate::keystore) struct BadPadding;
 
 /// The message in `block`, which must be as long as the modulus. The block is consumed and zeroised.
-pub(super) fn unpad(block: Zeroizing<Vec<u8>>, scheme: OaepScheme) -> Result<Zeroizing<Vec<u8>>, BadPadding> {
+pub(in crate::keystore) fn unpad(block: Zeroizing<Vec<u8>>, scheme: OaepScheme) -> Result<Zeroizing<Vec<u8>>, BadPadding> {
     match scheme {
         OaepScheme::Sha256 => decode::<Sha256>(block),
         OaepScheme::Sha512 => decode::<Sha512>(block),

@@ -1,0 +1,113 @@
+//! Reading `/opt` and writing a layer.
+
+use std::{hint::black_box, io::Write};
+
+use criterion::{Criterion, Throughput};
+use stationmaster::{
+    image::{
+        ImageError,
+        layer::{LayerEntry, LayerPlan, LayerWriter, Meta},
+        opt::{Area, OptSink, read_opt},
+        tree::tree_digest,
+    },
+    train::names::FilePath,
+};
+
+/// Trains as archives: so many files of so many bytes.
+const SHAPES: [(&str, u32, usize); 2] = [("1 file of 4 MiB", 1, 4 << 20), ("1,000 files of 1 kB", 1_000, 1_000)];
+
+fn plan(files: u32, bytes: usize) -> LayerPlan<()> {
+    let mut plan = LayerPlan::default();
+    for area in [Area::Results, Area::Train] {
+        plan.directory(area.path(), Meta::directory(1), false);
+        if area == Area::Results {
+            (0..files)
+                .for_each(|file| plan.file(format!("{}/{file:06}", area.path()), Meta::immutable_file(1), bytes as u64, ()));
+        }
+    }
+    plan
+}
+
+fn write(plan: &LayerPlan<()>, content: &[u8], out: &mut impl Write) -> [u8; 32] {
+    let mut writer = LayerWriter::new(out);
+    for entry in plan.entries() {
+        writer.begin(entry).expect("room");
+        if let LayerEntry::File { .. } = entry {
+            writer.content(content).expect("room");
+        }
+    }
+    writer.finish().expect("room").0
+}
+
+/// Counts what it is given.
+#[derive(Default)]
+struct Counting(u64);
+
+impl OptSink for Counting {
+    type Error = ImageError;
+
+    fn directory(&mut self, _: Area, _: Option<FilePath>, _: Meta) -> Result<(), ImageError> {
+        Ok(())
+    }
+
+    fn begin(&mut self, _: Area, _: FilePath, _: Meta, _: u64) -> Result<(), ImageError> {
+        Ok(())
+    }
+
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.0 += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), ImageError> {
+        Ok(())
+    }
+
+    fn other(&mut self, _: &str) -> Result<(), ImageError> {
+        Ok(())
+    }
+}
+
+/// What `docker save` gives of an image of one layer.
+fn saved(layer: &[u8]) -> Vec<u8> {
+    let manifest = br#"[{"Config":"c.json","RepoTags":null,"Layers":["0/layer.tar"]}]"#;
+    let mut plan = LayerPlan::default();
+    plan.file("0/layer.tar", Meta::immutable_file(1), layer.len() as u64, layer);
+    plan.file("manifest.json", Meta::immutable_file(1), manifest.len() as u64, &manifest[..]);
+    let mut out = Vec::new();
+    let mut writer = LayerWriter::new(&mut out);
+    for entry in plan.entries() {
+        writer.begin(entry).expect("room");
+        if let LayerEntry::File { content, .. } = entry {
+            writer.content(content).expect("room");
+        }
+    }
+    writer.finish().expect("room");
+    out
+}
+
+/// The strict reader, the layer writer with its digest, and the digest of the tree.
+pub fn all(criterion: &mut Criterion) {
+    for (name, files, bytes) in SHAPES {
+        let (plan, content) = (plan(files, bytes), vec![7; bytes]);
+        let mut archive = Vec::new();
+        write(&plan, &content, &mut archive);
+        let saved = saved(&archive);
+        let mut group = criterion.benchmark_group(format!("archive, {name}"));
+        group.throughput(Throughput::Bytes(archive.len() as u64));
+        group.bench_function("read strictly", |bencher| {
+            bencher.iter(|| {
+                let mut counting = Counting::default();
+                read_opt(&archive[..], &mut counting).expect("a train");
+                assert_eq!(black_box(counting.0), u64::from(files) * bytes as u64);
+            });
+        });
+        group.bench_function("write a layer", |bencher| {
+            bencher.iter(|| black_box(write(&plan, &content, &mut std::io::sink())));
+        });
+        group.bench_function("digest of the tree", |bencher| {
+            bencher.iter(|| black_box(tree_digest(&saved[..], |_| {}).expect("an image").digest));
+        });
+        group.finish();
+    }
+}

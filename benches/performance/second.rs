@@ -55,7 +55,9 @@ impl Second {
                 &pin,
             ]),
         );
+        let runs = toml::Value::from(station.state().join("runs").to_str().expect("a path in UTF-8"));
         station.configure(|config| {
+            config.insert("runs".into(), toml::Table::from_iter([("directory".to_owned(), runs)]).into());
             let keys = config["keys"].as_table_mut().expect("a section");
             keys.insert("train".into(), vec![toml::Value::from(KEY)].into());
         });

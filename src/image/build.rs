@@ -19,8 +19,6 @@ use super::{
 };
 use crate::train::digest::FileHasher;
 
-/// Folder of the archive that the engine loads. The first entry's name is ours: engines guess a compression from it.
-const FOLDER: &str = "stationmaster";
 /// What the caller is told of an engine that takes the slower way only.
 const SLOWER: &str = "the engine takes no partial archives: the whole image was sent";
 
@@ -170,12 +168,15 @@ fn write_once<T, E: From<ImageError>>(
     announce: &impl Fn(&str) -> Result<(), E>,
 ) -> Result<(String, bool), Failure<E>> {
     let (mut writer, loaded) = engine.load(cancel)?;
-    let first = header_blocks(&format!("{FOLDER}/"), EntryType::Directory, Meta::directory(0), 0);
+    // The first entry's name is ours: engines guess a compression from it. No two archives have a name in common: containerd goes
+    // on with what an archive that was broken off has left under that name, and refuses two at once.
+    let folder = &format!("stationmaster-{}", uuid::Uuid::new_v4().simple());
+    let first = header_blocks(&format!("{folder}/"), EntryType::Directory, Meta::directory(0), 0);
     writer.write_all(&first).map_err(|e| Failure::of(writer.explain(e)))?;
     let mut below = None;
     if whole {
         let saved = engine.save(&recipe.parent.id, cancel)?;
-        below = Some(pass_on(saved, recipe.parent, FOLDER, &mut writer).map_err(|error| match error {
+        below = Some(pass_on(saved, recipe.parent, folder, &mut writer).map_err(|error| match error {
             PassError::Read(error) => error.into(),
             PassError::Write(error) => Failure::of(writer.explain(error)),
         })?);
@@ -183,10 +184,10 @@ fn write_once<T, E: From<ImageError>>(
     }
     let layer = match layer {
         Some(layer) => layer,
-        None => layer.insert(write_layer(&mut writer, recipe.plan, content)?),
+        None => layer.insert(write_layer(&mut writer, folder, recipe.plan, content)?),
     };
     let (config_id, config) = configuration(recipe, layer, empty);
-    let (id, files) = last_files(recipe, below.as_ref(), layer, &config_id, config);
+    let (id, files) = last_files(recipe, folder, below.as_ref(), layer, &config_id, config);
     announce(&id).map_err(Failure::Other)?;
     write_end(&mut writer, &files).map_err(|e| Failure::of(writer.explain(e)))?;
     let read = writer.finish().and_then(|()| read_back(engine, recipe.parent, &id, layer));
@@ -217,10 +218,11 @@ fn configuration<T>(recipe: &Recipe<'_, T>, layer: &str, empty: Option<&[bool]>)
 /// Sends the layer; answers its digest, `sha256:…`.
 fn write_layer<T, E: From<ImageError>>(
     writer: &mut EngineWriter,
+    folder: &str,
     plan: &LayerPlan<T>,
     content: &mut impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
 ) -> Result<String, Failure<E>> {
-    let start = header_blocks(&format!("{FOLDER}/layer.tar"), EntryType::Regular, Meta::immutable_file(0), plan.len());
+    let start = header_blocks(&format!("{folder}/layer.tar"), EntryType::Regular, Meta::immutable_file(0), plan.len());
     writer.write_all(&start).map_err(|e| Failure::of(writer.explain(e)))?;
     let mut layer = HashingWriter::new(writer);
     // A layer is a whole number of blocks: nothing to pad.
@@ -236,25 +238,26 @@ fn write_layer<T, E: From<ImageError>>(
 /// The files that make the image, and its id.
 fn last_files<T>(
     recipe: &Recipe<'_, T>,
+    folder: &str,
     below: Option<&Passed>,
     layer: &str,
     config_id: &str,
     config: Vec<u8>,
 ) -> (String, Vec<(String, Vec<u8>)>) {
-    let name = format!("{FOLDER}/{}.json", config_id.trim_start_matches("sha256:"));
+    let name = format!("{folder}/{}.json", config_id.trim_start_matches("sha256:"));
     let mut layers = match below {
         Some(below) => below.layers.clone(),
         // The engine looks for these only if it lacks the layer, which it does not.
-        None => (0..recipe.parent.layers.len()).map(|i| format!("{FOLDER}/present-{i}.tar")).collect(),
+        None => (0..recipe.parent.layers.len()).map(|i| format!("{folder}/present-{i}.tar")).collect(),
     };
-    layers.push(format!("{FOLDER}/layer.tar"));
+    layers.push(format!("{folder}/layer.tar"));
     let manifest = json!([{ "Config": name, "RepoTags": null, "Layers": layers }]).to_string();
     let oci = below.and_then(|below| below.oci((config_id, config.len() as u64), (layer, recipe.plan.len())));
     let mut files = vec![(name, config), ("manifest.json".to_owned(), manifest.into_bytes())];
     let id = match oci {
         None => config_id.to_owned(),
         Some(oci) => {
-            files.push((format!("{FOLDER}/oci-manifest.json"), oci.manifest));
+            files.push((format!("{folder}/oci-manifest.json"), oci.manifest));
             files.push(("index.json".to_owned(), oci.index));
             files.push(("oci-layout".to_owned(), oci.layout));
             oci.id

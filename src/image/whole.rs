@@ -88,8 +88,8 @@ struct File {
     start: [u8; 4],
 }
 
-/// Passes a saved image on to `out`, less what says which image it is. `reserved` is the folder that is ours.
-pub(super) fn pass_on(saved: impl Read, parent: &ImageFacts, reserved: &str, out: &mut impl Write) -> Result<Passed, PassError> {
+/// Passes a saved image on to `out`, into a folder, less what says which image it is.
+pub(super) fn pass_on(saved: impl Read, parent: &ImageFacts, folder: &str, out: &mut impl Write) -> Result<Passed, PassError> {
     let mut seen: HashMap<String, File> = HashMap::new();
     let mut manifest = None;
     for entry in Archive::new(saved).entries().map_err(broken)? {
@@ -101,10 +101,7 @@ pub(super) fn pass_on(saved: impl Read, parent: &ImageFacts, reserved: &str, out
             }
             continue;
         }
-        if name == reserved || name.strip_prefix(reserved).is_some_and(|rest| rest.starts_with('/')) {
-            return Err(ImageError::Malformed("a name that is reserved").into());
-        }
-        let file = pass_entry(&mut entry, &name, out)?;
+        let file = pass_entry(&mut entry, folder, &name, out)?;
         if seen.insert(name, file).is_some() || seen.len() > ENTRY_LIMIT {
             return Err(ImageError::Malformed("too many entries, or one twice").into());
         }
@@ -117,6 +114,7 @@ pub(super) fn pass_on(saved: impl Read, parent: &ImageFacts, reserved: &str, out
     let by_config = config.rsplit('/').next().is_some_and(|name| name.trim_end_matches(".json") == hex);
     let by_manifest = !by_config && seen.contains_key(&format!("{BLOBS}{hex}"));
     let descriptors = by_manifest.then(|| layers.iter().map(|layer| descriptor(layer, &seen[layer])).collect()).transpose()?;
+    let layers = layers.iter().map(|layer| format!("{folder}/{layer}")).collect();
     Ok(Passed { layers, descriptors })
 }
 
@@ -151,18 +149,19 @@ impl Passed {
     }
 }
 
-fn pass_entry(entry: &mut Entry<'_, impl Read>, name: &str, out: &mut impl Write) -> Result<File, PassError> {
+fn pass_entry(entry: &mut Entry<'_, impl Read>, folder: &str, name: &str, out: &mut impl Write) -> Result<File, PassError> {
+    let place = format!("{folder}/{name}");
     let header = entry.header();
     let number = |_| ImageError::Malformed("a number in a header");
     let meta = Meta { mode: header.mode().map_err(number)? & 0o777, uid: 0, gid: 0, mtime: header.mtime().map_err(number)? };
     let mut file = File { len: 0, start: [0; 4] };
     match header.entry_type() {
         kind @ EntryType::Directory => {
-            out.write_all(&header_blocks(&format!("{name}/"), kind, meta, 0)).map_err(PassError::Write)?;
+            out.write_all(&header_blocks(&format!("{place}/"), kind, meta, 0)).map_err(PassError::Write)?;
         }
         kind @ EntryType::Regular => {
             file.len = entry.size();
-            out.write_all(&header_blocks(name, kind, meta, file.len)).map_err(PassError::Write)?;
+            out.write_all(&header_blocks(&place, kind, meta, file.len)).map_err(PassError::Write)?;
             file.start = pass_content(entry, file.len, out)?;
         }
         // Old engines write a layer that occurs twice as a link to its first place.
@@ -171,7 +170,7 @@ fn pass_entry(entry: &mut Entry<'_, impl Read>, name: &str, out: &mut impl Write
             if !stays_inside(name, &target) {
                 return Err(ImageError::Malformed("a link that leads out of the archive").into());
             }
-            out.write_all(&link_blocks(name, meta, &target)).map_err(PassError::Write)?;
+            out.write_all(&link_blocks(&place, meta, &target)).map_err(PassError::Write)?;
         }
         _ => return Err(ImageError::Malformed("an entry of unknown type").into()),
     }

@@ -6,7 +6,7 @@ use criterion::{Criterion, Throughput};
 use stationmaster::{
     image::{
         ImageError,
-        layer::{LayerEntry, LayerPlan, LayerWriter, Meta},
+        layer::{HashingWriter, LayerPlan, Meta, write_archive},
         opt::{Area, OptSink, read_opt},
         tree::tree_digest,
     },
@@ -29,14 +29,10 @@ fn plan(files: u32, bytes: usize) -> LayerPlan<()> {
 }
 
 fn write(plan: &LayerPlan<()>, content: &[u8], out: &mut impl Write) -> [u8; 32] {
-    let mut writer = LayerWriter::new(out);
-    for entry in plan.entries() {
-        writer.begin(entry).expect("room");
-        if let LayerEntry::File { .. } = entry {
-            writer.content(content).expect("room");
-        }
-    }
-    writer.finish().expect("room").0
+    let mut hashing = HashingWriter::new(out);
+    let given = |(): &(), each: &mut dyn FnMut(&[u8]) -> Result<(), ImageError>| each(content);
+    write_archive(&mut hashing, plan, given).expect("room");
+    hashing.finish()
 }
 
 /// Counts what it is given.

@@ -17,8 +17,10 @@ pub struct Circumstances {
     /// The engine.
     pub engine: String,
     /// The cargo profile of the service.
+    #[serde(default)]
     pub build: String,
     /// How many processes wanted a core, on average over the minutes before the end.
+    #[serde(default)]
     pub load: String,
 }
 

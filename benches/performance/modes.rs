@@ -9,7 +9,7 @@ pub struct Mode {
     pub pre_run: &'static [&'static str],
     /// Whether the run's outcome must be kept in an image before post-run.
     pub keeps: bool,
-    /// What each step does with every byte of the results; for the account of where time goes.
+    /// What pre-run and post-run do with every byte of the results, and of the token; for the account of where time goes.
     pub passes: [Passes; 2],
 }
 

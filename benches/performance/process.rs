@@ -76,6 +76,7 @@ pub struct Ended {
 }
 
 /// Runs a command to its end. Panics when it fails.
+#[expect(clippy::zombie_processes, reason = "`wait4` waits, and says what it cost")]
 pub fn run(command: &mut Command) -> Ended {
     let mut log = tempfile::tempfile().expect("a file");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone().expect("a file"));

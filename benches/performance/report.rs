@@ -33,7 +33,8 @@ included: train_lib's protocol in Python (its log turned off, which is its faste
 runs. *engine* is the floor of the same round: two containers made, the engine's archive of `/opt` piped from one into the
 other, a commit, both removed. Between pre-run and post-run a station keeps what the run left: *commit* is a commit of its
 container, *carry* is what stations do with train_lib (three paths carried onto the train's base, and that committed); both are
-done without running anything, in the same way for everybody. Writes are flushed (`sync`) before each.
+done in the same way for everybody, and without running anything: a train that changes its results costs a commit more than this
+one, which changes none. Writes are flushed (`sync`) before each.
 ";
 
 /// All of it, for people.

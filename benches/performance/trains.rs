@@ -25,6 +25,9 @@ pub const POST: &str = "post-run";
 /// As [`PRE`].
 pub const WHOLE: &str = "whole";
 
+/// Larger trains take so long that a cold start does not show.
+const NEEDS_WARMTH: u64 = 10_000_000;
+
 /// Measures every size; `done` is told each part's cases as they come.
 pub fn measure(options: &Options, done: &mut dyn FnMut(Part, &[Case])) {
     let first = Station::start("a");
@@ -36,8 +39,8 @@ pub fn measure(options: &Options, done: &mut dyn FnMut(Part, &[Case])) {
         let sealed = Sealed::make(payload, &first, &[second.seat(), third.clone()]);
         if options.wants(Part::Trains) {
             let mut case = Case::new(payload.to_string(), payload.bytes(), payload.files);
-            if !warm {
-                // The first of all pays for cold files and caches: it is not counted.
+            if !warm && payload.bytes() < NEEDS_WARMTH {
+                // The first of all pays for cold files and caches: it is not counted, where that would show.
                 round(0, &sealed, &mut second, &mut Case::new("", 0, 0));
                 warm = true;
             }

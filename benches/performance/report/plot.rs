@@ -82,5 +82,11 @@ fn bars(cases: &[Case], name: &str, steps: &[&str], area: &Area) -> Drawn {
         let (left, top) = area.get_base_pixel();
         area.draw(&Text::new(case.name.clone(), (x - left, y + 6 - top), style))?;
     }
-    chart.configure_series_labels().label_font(("sans-serif", 14)).border_style(BLACK.mix(0.2)).background_style(WHITE).draw()
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .label_font(("sans-serif", 14))
+        .border_style(BLACK.mix(0.2))
+        .background_style(WHITE)
+        .draw()
 }

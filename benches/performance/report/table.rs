@@ -28,6 +28,7 @@ pub fn figure(values: &[f64]) -> String {
     let (least, most) = spread(values);
     match values.len() {
         0 => "–".into(),
+        _ if !median(values).is_finite() => "–".into(),
         1 => number(values[0]),
         _ => format!("{} ({} to {})", number(median(values)), number(least), number(most)),
     }

@@ -74,6 +74,14 @@ struct Connection {
     client: OnceLock<Docker>,
 }
 
+impl Connection {
+    /// A client that shares no connection with `docker`, for a thread with a runtime of its own; it speaks the same version.
+    fn another(&self, docker: &Docker) -> Result<Docker, ImageError> {
+        Docker::connect_with_unix(&self.socket, self.timeout.as_secs(), &docker.client_version())
+            .map_err(|error| ImageError::EngineUnavailable(format!("connect: {error}")))
+    }
+}
+
 impl Engine {
     /// Names the engine's Unix socket; nothing is asked of it before [`Engine::ping`], it need not even be there.
     ///
@@ -263,7 +271,8 @@ impl Engine {
 
     /// Reads a whole image as `docker save` gives it.
     pub fn save(&self, id: &str, cancel: &CancellationToken) -> Result<EngineReader, ImageError> {
-        Ok(EngineReader::start(&self.handle, self.docker()?.export_image(id), cancel))
+        let (docker, id) = (self.connection.another(self.docker()?)?, id.to_owned());
+        EngineReader::start(move || docker.export_image(&id), cancel)
     }
 
     /// Begins to write an image: what goes into the writer is the archive that the engine loads. Once it is finished, the other
@@ -336,8 +345,8 @@ impl Container {
     /// Reads a path of the container as a tar archive.
     pub fn read(&self, path: &str, cancel: &CancellationToken) -> Result<EngineReader, ImageError> {
         let options = q::DownloadFromContainerOptionsBuilder::new().path(path).build();
-        let stream = self.engine.docker()?.download_from_container(&self.id, Some(options));
-        Ok(EngineReader::start(&self.engine.handle, stream, cancel))
+        let (docker, id) = (self.engine.connection.another(self.engine.docker()?)?, self.id.clone());
+        EngineReader::start(move || docker.download_from_container(&id, Some(options)), cancel)
     }
 
     /// Begins to write into the container: what goes into the writer is an archive of paths below its root.

@@ -17,7 +17,7 @@ const PIECE: usize = 256 * 1024;
 const WAITING: usize = 4;
 
 /// Plaintext: wiped when it goes.
-type Piece = Zeroizing<Vec<u8>>;
+pub(super) type Piece = Zeroizing<Vec<u8>>;
 
 /// As [`ResultHasher`], on another thread.
 pub(super) struct ThreadedHasher {
@@ -76,6 +76,22 @@ impl ThreadedHasher {
         Ok(())
     }
 
+    /// As [`ThreadedHasher::update`], and empties `plaintext`: a large piece is handed over as it is, and another comes back.
+    pub fn take(&mut self, plaintext: &mut Piece) -> Result<(), StepError> {
+        if plaintext.len() < PIECE / 4 {
+            self.update(plaintext)?;
+            plaintext.clear();
+            return Ok(());
+        }
+        if !self.piece.is_empty() {
+            self.hand_over()?;
+        }
+        std::mem::swap(&mut self.piece, plaintext);
+        self.hand_over()?;
+        std::mem::swap(&mut self.piece, plaintext);
+        Ok(())
+    }
+
     /// Ends with the session id.
     pub fn finish(mut self, session_id: &[u8]) -> Result<Digest, StepError> {
         if self.worker.is_some() {
@@ -108,17 +124,28 @@ const BROKE_OFF: StepError = StepError::Invariant("hashing broke off");
 mod tests {
     use super::*;
 
+    fn threaded_digest(bytes: &[u8]) -> Digest {
+        let mut hasher = ResultHasher::new();
+        hasher.update(bytes);
+        hasher.finish(b"session")
+    }
+
     #[test]
     fn it_hashes_as_without_a_thread_however_the_bytes_are_cut() {
         let bytes: Vec<u8> = (0..3 * PIECE + 17).map(|i| (i % 251) as u8).collect();
         for (len, cut) in [(0, 1), (1, 1), (PIECE - 1, 1000), (PIECE, PIECE), (PIECE + 1, 777), (bytes.len(), 2 * PIECE)] {
-            let mut expected = ResultHasher::new();
-            expected.update(&bytes[..len]);
             let mut threaded = ThreadedHasher::new();
             for piece in bytes[..len].chunks(cut) {
                 threaded.update(piece).unwrap();
             }
-            assert_eq!(threaded.finish(b"session").unwrap(), expected.finish(b"session"), "{len} bytes cut by {cut}");
+            let mut taken = ThreadedHasher::new();
+            for piece in bytes[..len].chunks(cut) {
+                let mut piece = Piece::new(piece.to_vec());
+                taken.take(&mut piece).unwrap();
+                assert!(piece.is_empty());
+            }
+            assert_eq!(taken.finish(b"session").unwrap(), threaded_digest(&bytes[..len]), "{len} bytes cut by {cut}, taken");
+            assert_eq!(threaded.finish(b"session").unwrap(), threaded_digest(&bytes[..len]), "{len} bytes cut by {cut}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Step, StepError,
     contents::{Contents, StoredFile},
-    hashing::ThreadedHasher,
+    hashing::{Piece, ThreadedHasher},
 };
 use crate::{
     image::{
@@ -60,7 +60,7 @@ pub(super) fn read_sealed(
             key,
             opener: None,
             hasher: ThreadedHasher::new(),
-            plain: Vec::new().into(),
+            plain: Piece::default(),
             broken: false,
         }),
         step,
@@ -99,23 +99,28 @@ struct ResultsReader<'a> {
     key: &'a EnvelopeKey,
     opener: Option<Opener<'a>>,
     hasher: ThreadedHasher,
-    plain: zeroize::Zeroizing<Vec<u8>>,
+    plain: Piece,
     broken: bool,
 }
 
 impl ResultsReader<'_> {
-    fn chunk(&mut self, sealed: &[u8]) -> Result<(), StepError> {
+    fn chunk(&mut self, sealed: &[u8], landing: Option<&mut DirectoryWriter>) -> Result<(), StepError> {
         let Some(opener) = &mut self.opener else { return Ok(()) };
-        self.plain.clear();
         self.broken |= opener.update(sealed, &mut self.plain).is_err();
-        self.hasher.update(&self.plain)
+        self.pass_on(landing)
     }
 
-    fn end(&mut self) -> Result<(), StepError> {
+    fn end(&mut self, landing: Option<&mut DirectoryWriter>) -> Result<(), StepError> {
         let Some(opener) = self.opener.take() else { return Ok(()) };
-        self.plain.clear();
         self.broken |= opener.finish(&mut self.plain).is_err();
-        self.hasher.update(&self.plain)
+        self.pass_on(landing)
+    }
+
+    fn pass_on(&mut self, landing: Option<&mut DirectoryWriter>) -> Result<(), StepError> {
+        if let Some(landing) = landing {
+            landing.chunk(&self.plain)?;
+        }
+        self.hasher.take(&mut self.plain)
     }
 }
 
@@ -147,10 +152,9 @@ impl OptSink for Arrival<'_> {
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), StepError> {
         match self.results.as_mut().filter(|reader| reader.opener.is_some()) {
             Some(reader) => {
-                reader.chunk(bytes)?;
-                match &mut self.landing {
-                    Some(landing) => landing.chunk(&reader.plain)?,
-                    None => self.contents.spool.append(bytes)?,
+                reader.chunk(bytes, self.landing.as_deref_mut())?;
+                if self.landing.is_none() {
+                    self.contents.spool.append(bytes)?;
                 }
             }
             None => self.contents.spool.append(bytes)?,
@@ -163,9 +167,8 @@ impl OptSink for Arrival<'_> {
 
     fn end(&mut self) -> Result<(), StepError> {
         if let Some(reader) = self.results.as_mut().filter(|reader| reader.opener.is_some()) {
-            reader.end()?;
+            reader.end(self.landing.as_deref_mut())?;
             if let Some(landing) = &mut self.landing {
-                landing.chunk(&reader.plain)?;
                 landing.end()?;
             }
         }

@@ -87,6 +87,13 @@ pub struct Beside {
 }
 
 impl Beside {
+    /// Removes the volumes of a station's service that is gone.
+    pub fn remove_volumes(station: &Station) {
+        for volume in Self::of(station).volumes {
+            let _ = block_on(tamper::docker().remove_volume(&volume, None::<q::RemoveVolumeOptions>));
+        }
+    }
+
     /// What there is of a station's now.
     pub fn of(station: &Station) -> Self {
         let label = format!("org.stationmaster.instance={}", tamper::instance(station));

@@ -437,6 +437,9 @@ impl Drop for Station {
             let _ = child.kill();
             let _ = child.wait();
         }
+        if self.state().join("instance").exists() {
+            super::place::Beside::remove_volumes(self);
+        }
         if std::thread::panicking() {
             eprintln!("--- log of station {} ---\n{}", self.launch.id, self.log());
         }

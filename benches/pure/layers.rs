@@ -71,14 +71,8 @@ fn saved(layer: &[u8]) -> Vec<u8> {
     plan.file("0/layer.tar", Meta::immutable_file(1), layer.len() as u64, layer);
     plan.file("manifest.json", Meta::immutable_file(1), manifest.len() as u64, &manifest[..]);
     let mut out = Vec::new();
-    let mut writer = LayerWriter::new(&mut out);
-    for entry in plan.entries() {
-        writer.begin(entry).expect("room");
-        if let LayerEntry::File { content, .. } = entry {
-            writer.content(content).expect("room");
-        }
-    }
-    writer.finish().expect("room");
+    let given = |content: &&[u8], each: &mut dyn FnMut(&[u8]) -> Result<(), ImageError>| each(content);
+    write_archive(&mut out, &plan, given).expect("room");
     out
 }
 

@@ -91,7 +91,7 @@ fn train_digests(
     let spool = || Spool::create(&station.spool_directory, 0, station.spool_reserve);
     // The immutable files are hashed in the list's order: plain ones wait in the spool too, sealed with a key of the moment.
     let moment = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
-    let read = |sink: &mut dyn OptSink<Error = StepError>| Ok(read_opt(container.read("/opt", &step.cancel)?, sink).map(drop)?);
+    let read = |sink: &mut dyn OptSink<Error = StepError>| read_opt(container.read("/opt", &step.cancel)?, sink).map(drop);
     let plain = seal_run(read, spool()?, &moment, &arrived.session_id, None, step)?;
     let immutable = immutable_digest(&arrived.config, &plain.contents, &moment, &arrived.session_id)?;
     if Digest::from_hex(&arrived.config.hash).is_ok_and(|signed| signed == immutable) {

@@ -207,6 +207,9 @@ fn open(
     Ok((record, train.query.as_ref().map(|query| query.to_vec())))
 }
 
+/// Takes a file's bytes, piece by piece.
+type Each<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), StepError>;
+
 /// The train on its way to where it is opened.
 struct Writing<'a> {
     station: &'a Station,
@@ -295,10 +298,7 @@ impl Writing<'_> {
     }
 
     /// Hands a file's plaintext on and tells how far the whole is.
-    fn content(
-        &self,
-        total: u64,
-    ) -> impl FnMut(&Content, &mut dyn FnMut(&[u8]) -> Result<(), StepError>) -> Result<(), StepError> {
+    fn content(&self, total: u64) -> impl FnMut(&Content, Each<'_>) -> Result<(), StepError> {
         let mut done = 0;
         move |content, each| {
             content.write(&self.train.contents, &self.train.key, &mut |bytes| {

@@ -25,6 +25,7 @@ TRAIN_REPLAYED FailedPrecondition
 RUN_STATE FailedPrecondition
 IMAGE_POLICY_VIOLATION FailedPrecondition
 HSM_PIN_LATCHED FailedPrecondition
+DIRECTORY_NOT_SHARED FailedPrecondition
 NOT_READY FailedPrecondition
 TRAIN_BUSY Aborted
 IMAGE_CHANGED Aborted

@@ -104,10 +104,12 @@ fn flatness(record: &Record) -> Vec<Target> {
     for (part, name) in [(Part::Trains, "1 GB"), (Part::Flat, "100000 × 1 kB")] {
         let case = case(record, part, name);
         for mode in MODES {
-            let costs = case.iter().flat_map(|case| [PRE, POST].into_iter().flat_map(|step| case.costs(&ours(mode), step)));
-            let peaks: Vec<f64> = costs.filter_map(|cost| cost.peak_mib).collect();
-            let what = format!("{}, {name}: most memory above idle, MiB", mode.name);
-            targets.push(Target::new(what, Bound::AtMost(64.0), peaks));
+            for step in [PRE, POST] {
+                let costs = case.iter().flat_map(|case| case.costs(&ours(mode), step));
+                let peaks: Vec<f64> = costs.filter_map(|cost| cost.peak_mib).collect();
+                let what = format!("{}, {name}: {step}, most memory above idle, MiB", mode.name);
+                targets.push(Target::new(what, Bound::AtMost(64.0), peaks));
+            }
         }
     }
     let four = record.cases.get(&Part::Flat).and_then(|cases| cases.iter().find(|case| case.name.starts_with("4 trains")));

@@ -19,6 +19,7 @@ pub mod recover;
 mod seal;
 mod station;
 mod verify;
+mod write_opened;
 
 pub use abort::{AbortAnswer, abort_run};
 pub use error::StepError;

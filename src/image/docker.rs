@@ -3,6 +3,7 @@
 //! Containers are only created, never started, to read an image through the archive call; each carries a label with this
 //! service's instance id and is removed when its guard is dropped. Images are written as one archive (`load`).
 
+mod container;
 mod stream;
 mod volume;
 mod writer;
@@ -25,10 +26,11 @@ use bollard::{
 };
 use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
+    container::{Container, Leaving},
     stream::EngineReader,
     volume::VolumeMount,
     writer::{EngineWriter, Loaded},
@@ -266,7 +268,7 @@ impl Engine {
     }
 
     fn remove_container(&self, id: &str) -> Result<(), ImageError> {
-        self.block(removed(self.docker()?.clone(), id.to_owned()))
+        self.block(container::removed(self.docker()?.clone(), id.to_owned()))
     }
 
     /// Reads a whole image as `docker save` gives it.
@@ -332,75 +334,6 @@ impl Engine {
             image.repo_tags.unwrap_or_default().into_iter().filter(|name| !name.contains('<')).map(|name| format!("name:{name}")),
         );
         Ok(holders)
-    }
-}
-
-/// A container that is only read; removed on drop.
-pub struct Container {
-    engine: Engine,
-    id: String,
-}
-
-impl Container {
-    /// Reads a path of the container as a tar archive.
-    pub fn read(&self, path: &str, cancel: &CancellationToken) -> Result<EngineReader, ImageError> {
-        let options = q::DownloadFromContainerOptionsBuilder::new().path(path).build();
-        let (docker, id) = (self.engine.connection.another(self.engine.docker()?)?, self.id.clone());
-        EngineReader::start(move || docker.download_from_container(&id, Some(options)), cancel)
-    }
-
-    /// Begins to write into the container: what goes into the writer is an archive of paths below its root.
-    pub fn write(&self, cancel: &CancellationToken) -> Result<EngineWriter, ImageError> {
-        let (docker, id) = (self.engine.docker()?.clone(), self.id.clone());
-        Ok(EngineWriter::start(self.engine.handle.clone(), cancel, |pieces| async move {
-            let options = q::UploadToContainerOptionsBuilder::new().path("/").build();
-            docker.upload_to_container(&id, Some(options), body_try_stream(pieces)).await.map_err(|e| fault("write archive", e))
-        }))
-    }
-}
-
-impl Container {
-    /// Removes it while the caller goes on.
-    pub fn leave(mut self) -> Leaving {
-        let id = std::mem::take(&mut self.id);
-        let docker = self.engine.docker().cloned();
-        let task = docker.map(|docker| self.engine.handle.spawn(removed(docker, id.clone())));
-        Leaving { engine: self.engine.clone(), id, task: Some(task) }
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        if !self.id.is_empty() {
-            let outcome = self.engine.remove_container(&self.id);
-            self.engine.not_removed(&mut self.id, outcome);
-        }
-    }
-}
-
-/// A container that is being removed; it is gone when this has been dropped.
-pub struct Leaving {
-    engine: Engine,
-    id: String,
-    task: Option<Result<JoinHandle<Result<(), ImageError>>, ImageError>>,
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        let Some(task) = self.task.take() else { return };
-        let outcome = task.and_then(|task| {
-            let broken = |_| ImageError::EngineUnavailable("remove container: it broke off".into());
-            self.engine.handle.block_on(task).map_err(broken).flatten()
-        });
-        self.engine.not_removed(&mut self.id, outcome);
-    }
-}
-
-async fn removed(docker: Docker, id: String) -> Result<(), ImageError> {
-    let options = q::RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    match docker.remove_container(&id, Some(options)).await.map_err(|e| fault("remove container", e)) {
-        Err(ImageError::NotFound) => Ok(()),
-        other => other,
     }
 }
 

@@ -1,24 +1,18 @@
 //! Pre-run: verify a train and open it under its own name.
 
 use super::{
-    StepError,
-    contents::{Content, StoredFile, plan_tree},
-    crash,
+    StepError, crash,
     open::{ArrivedConfig, read_sealed, read_train_config},
     opened::{self, Mount},
     recover,
     station::{Station, Step, base_name, sealed_name},
     verify::{OpenableTrain, Verified, verify_train},
+    write_opened::Writing,
 };
 use crate::{
     image::{
         ImageError,
-        build::{Built, Recipe, build},
-        directory::DirectoryWriter,
         docker::Container,
-        history::ImageFacts,
-        layer::{LayerPlan, Meta, WriteError, write_archive},
-        opt::Area,
         reference::{ImageName, ImageSource},
         spool::Spool,
     },
@@ -27,7 +21,6 @@ use crate::{
         config::TrainConfig,
         keys::PublicKey,
         route::{OwnStop, own_stop},
-        seal::user_key_bytes,
     },
 };
 
@@ -205,111 +198,6 @@ fn open(
     ledger.advance(&run.id, RunState::Opening, RunState::Prepared, None)?;
     step.phase("name");
     Ok((record, train.query.as_ref().map(|query| query.to_vec())))
-}
-
-/// Takes a file's bytes, piece by piece.
-type Each<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), StepError>;
-
-/// The train on its way to where it is opened.
-struct Writing<'a> {
-    station: &'a Station,
-    run: &'a Run,
-    arrived: &'a ArrivedConfig,
-    own: &'a OwnStop,
-    train: &'a Verified<OpenableTrain>,
-    step: &'a Step<'a>,
-}
-
-impl Writing<'_> {
-    /// An image on the one that arrived: plain results and code, each directory replaced. Answers its id.
-    fn image(&self, parent: &ImageFacts, warnings: &mut Vec<String>) -> Result<String, StepError> {
-        let created = jiff::Timestamp::now().as_second();
-        let mut plan = self.plan(created, true)?;
-        if let Some(bytes) = user_key_bytes(&self.arrived.config) {
-            let bytes = bytes.map_err(|_| StepError::untrusted("the creator's wrapped key is not hex"))?;
-            let meta = Meta::immutable_file(created.unsigned_abs());
-            plan.file("opt/user_sym_key.key", meta, bytes.len() as u64, Content::Bytes(bytes));
-        }
-        let recipe = Recipe { parent, plan: &plan, instruction: "stationmaster pre-run", created };
-        let announce = |id: &str| {
-            self.station.ledger.announce_opened(&self.run.id, id)?;
-            crash::point("pre-run/announced");
-            Ok(())
-        };
-        let Built { id, warning } =
-            build(&self.station.engine, &recipe, &self.step.cancel, self.content(plan.content_len()), announce)?;
-        warnings.extend(warning.map(str::to_owned));
-        Ok(id)
-    }
-
-    /// Volumes of the engine's. Answers the id of the image to run with them: the sealed one.
-    fn volumes(&self) -> Result<String, StepError> {
-        let (engine, volumes) = (&self.station.engine, opened::volumes(&self.run.id));
-        for volume in &volumes {
-            engine.make_volume(&volume.volume)?;
-        }
-        crash::point("pre-run/volumes");
-        let plan = self.plan(jiff::Timestamp::now().as_second(), false)?;
-        let container = engine.container_with(&self.run.base_image, &volumes)?;
-        let mut writer = container.write(&self.step.cancel)?;
-        match write_archive(&mut writer, &plan, self.content(plan.content_len())) {
-            Ok(()) => writer.finish()?,
-            Err(WriteError::Out(error)) => return Err(writer.explain(error).into()),
-            Err(WriteError::Content(error)) => return Err(error),
-        }
-        Ok(self.run.source_image.clone())
-    }
-
-    /// The directory that the results are in already. Answers the id of the image to run with it: the sealed one.
-    fn directory(&self, mut landing: DirectoryWriter, warnings: &mut Vec<String>) -> Result<String, StepError> {
-        let code = &self.train.contents.train;
-        let root = code.root.ok_or(StepError::Invariant("a tree without its directory"))?;
-        landing.directory(Area::Train, None, root)?;
-        for (path, meta) in &code.directories {
-            landing.directory(Area::Train, Some(path), *meta)?;
-        }
-        for file in self.train.believed_files() {
-            landing.begin(Area::Train, &file.path, Meta::immutable_file(0), file.extent.len)?;
-            self.train.contents.open_file(&self.train.key, file.extent, |plain| {
-                self.step.check()?;
-                Ok(landing.chunk(plain)?)
-            })?;
-            landing.end()?;
-        }
-        if !landing.finish()? {
-            warnings.push("the service may not give files away: what the train's files were owned by was not kept".into());
-        }
-        Ok(self.run.source_image.clone())
-    }
-
-    /// Plain results and code.
-    fn plan(&self, created: i64, opaque: bool) -> Result<LayerPlan<Content>, StepError> {
-        let mtime = created.unsigned_abs();
-        let (train, contents) = (self.train, &self.train.contents);
-        let opened = |file: &StoredFile| Ok((contents.opened_len(&train.key, file.extent)?, Content::Opened(file.extent)));
-        let mut plan = LayerPlan::default();
-        // What lies in the results before the first stop has no signature over it: it is not taken along.
-        let results = if self.own.is_first() { &[][..] } else { &contents.results.files[..] };
-        let meta = |file: &StoredFile| Meta { mtime, ..file.meta };
-        plan_tree(&mut plan, Area::Results, opaque, &contents.results, results.iter(), meta, opened)?;
-        let code = train.believed_files();
-        plan_tree(&mut plan, Area::Train, opaque, &contents.train, code, |_| Meta::immutable_file(mtime), opened)?;
-        Ok(plan)
-    }
-
-    /// Hands a file's plaintext on and tells how far the whole is.
-    fn content(&self, total: u64) -> impl FnMut(&Content, Each<'_>) -> Result<(), StepError> {
-        let mut done = 0;
-        move |content, each| {
-            content.write(&self.train.contents, &self.train.key, &mut |bytes| {
-                self.step.check()?;
-                done += bytes.len() as u64;
-                // More than all of it is sent when the engine has to be sent it again.
-                (self.step.progress)("write", done.min(total), total);
-                each(bytes)
-            })
-        }
-    }
 }
 
 fn record_of(train: &Verified<OpenableTrain>, own: &OwnStop, image_id: String, mut warnings: Vec<String>) -> PreRunRecord {

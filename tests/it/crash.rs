@@ -311,7 +311,7 @@ fn post_run_killed_before_its_whole_image_is_there_is_rolled_back() {
 fn every_crash_point_of_the_source_has_its_test() {
     let source = |name: &str| std::fs::read_to_string(format!("{}/src/protocol/{name}.rs", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let tests = include_str!("crash.rs");
-    let points: Vec<String> = ["pre_run", "post_run", "abort", "inspect", "recover", "hash_image"]
+    let points: Vec<String> = ["pre_run", "write_opened", "post_run", "abort", "inspect", "recover", "hash_image"]
         .iter()
         .flat_map(|name| {
             source(name)

@@ -1,0 +1,76 @@
+//! A container of ours: read from and written to, never started, removed on every way out.
+
+use bollard::{Docker, body_try_stream, query_parameters as q};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, EngineReader, EngineWriter, ImageError, fault};
+
+/// A container that is never started; removed on drop.
+pub struct Container {
+    pub(super) engine: Engine,
+    pub(super) id: String,
+}
+
+impl Container {
+    /// Reads a path of the container as a tar archive.
+    pub fn read(&self, path: &str, cancel: &CancellationToken) -> Result<EngineReader, ImageError> {
+        let options = q::DownloadFromContainerOptionsBuilder::new().path(path).build();
+        let (docker, id) = (self.engine.connection.another(self.engine.docker()?)?, self.id.clone());
+        EngineReader::start(move || docker.download_from_container(&id, Some(options)), cancel)
+    }
+
+    /// Begins to write into the container: what goes into the writer is an archive of paths below its root.
+    pub fn write(&self, cancel: &CancellationToken) -> Result<EngineWriter, ImageError> {
+        let (docker, id) = (self.engine.docker()?.clone(), self.id.clone());
+        Ok(EngineWriter::start(self.engine.handle.clone(), cancel, |pieces| async move {
+            let options = q::UploadToContainerOptionsBuilder::new().path("/").build();
+            docker.upload_to_container(&id, Some(options), body_try_stream(pieces)).await.map_err(|e| fault("write archive", e))
+        }))
+    }
+}
+
+impl Container {
+    /// Removes it while the caller goes on.
+    pub fn leave(mut self) -> Leaving {
+        let id = std::mem::take(&mut self.id);
+        let docker = self.engine.docker().cloned();
+        let task = docker.map(|docker| self.engine.handle.spawn(removed(docker, id.clone())));
+        Leaving { engine: self.engine.clone(), id, task: Some(task) }
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if !self.id.is_empty() {
+            let outcome = self.engine.remove_container(&self.id);
+            self.engine.not_removed(&mut self.id, outcome);
+        }
+    }
+}
+
+/// A container that is being removed; it is gone when this has been dropped.
+pub struct Leaving {
+    engine: Engine,
+    id: String,
+    task: Option<Result<JoinHandle<Result<(), ImageError>>, ImageError>>,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let Some(task) = self.task.take() else { return };
+        let outcome = task.and_then(|task| {
+            let broken = |_| ImageError::EngineUnavailable("remove container: it broke off".into());
+            self.engine.handle.block_on(task).map_err(broken).flatten()
+        });
+        self.engine.not_removed(&mut self.id, outcome);
+    }
+}
+
+pub(super) async fn removed(docker: Docker, id: String) -> Result<(), ImageError> {
+    let options = q::RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    match docker.remove_container(&id, Some(options)).await.map_err(|e| fault("remove container", e)) {
+        Err(ImageError::NotFound) => Ok(()),
+        other => other,
+    }
+}

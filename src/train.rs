@@ -12,6 +12,7 @@ pub mod keys;
 pub mod names;
 mod python;
 pub mod route;
+pub mod rule;
 pub mod seal;
 #[cfg(test)]
 mod vectors;

@@ -25,6 +25,7 @@ pub(super) fn pre_run(answer: PreRunAnswer) -> pb::PreRunOutcome {
         warnings: record.warnings,
         repeated_answer: answer.repeated,
         mounts: answer.mounts.into_iter().map(mount).collect(),
+        rules: Vec::new(),
     }
 }
 
@@ -57,6 +58,7 @@ pub(super) fn post_run(answer: PostRunAnswer) -> pb::PostRunOutcome {
         plaintext_held_by: record.plaintext_held_by,
         warnings: record.warnings,
         repeated_answer: answer.repeated,
+        rules: Vec::new(),
     }
 }
 

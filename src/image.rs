@@ -10,6 +10,7 @@ pub mod history;
 pub mod layer;
 pub mod opt;
 pub mod reference;
+mod space;
 pub mod spool;
 pub mod tree;
 mod whole;

@@ -39,7 +39,7 @@ impl Payload {
             };
             plan.file(name, Meta::immutable_file(1), self.each, ());
         }
-        let entries: Vec<LayerEntry<()>> = plan.entries().to_vec();
+        let entries: Vec<LayerEntry<'static, ()>> = plan.entries().to_vec();
         let pieces = entries.into_iter().flat_map(|entry| {
             let size = if let LayerEntry::File { size, .. } = entry { size } else { 0 };
             let padding = size.next_multiple_of(512) - size;
@@ -50,7 +50,7 @@ impl Payload {
 }
 
 /// An entry's header alone: a writer that is dropped before the content.
-fn header(entry: &LayerEntry<()>) -> io::Result<Bytes> {
+fn header(entry: &LayerEntry<'_, ()>) -> io::Result<Bytes> {
     let mut out = Vec::new();
     LayerWriter::new(&mut out).begin(entry)?;
     Ok(out.into())

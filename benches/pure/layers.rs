@@ -16,7 +16,7 @@ use stationmaster::{
 /// Trains as archives: so many files of so many bytes.
 const SHAPES: [(&str, u32, usize); 2] = [("1 file of 4 MiB", 1, 4 << 20), ("1,000 files of 1 kB", 1_000, 1_000)];
 
-fn plan(files: u32, bytes: usize) -> LayerPlan<()> {
+fn plan(files: u32, bytes: usize) -> LayerPlan<'static, ()> {
     let mut plan = LayerPlan::default();
     for area in [Area::Results, Area::Train] {
         plan.directory(area.path(), Meta::directory(1), false);
@@ -28,7 +28,7 @@ fn plan(files: u32, bytes: usize) -> LayerPlan<()> {
     plan
 }
 
-fn write(plan: &LayerPlan<()>, content: &[u8], out: &mut impl Write) -> [u8; 32] {
+fn write(plan: &LayerPlan<'_, ()>, content: &[u8], out: &mut impl Write) -> [u8; 32] {
     let mut hashing = HashingWriter::new(out);
     let given = |(): &(), each: &mut dyn FnMut(&[u8]) -> Result<(), ImageError>| each(content);
     write_archive(&mut hashing, plan, given).expect("room");

@@ -27,7 +27,7 @@ pub struct Recipe<'a, T> {
     /// The image below.
     pub parent: &'a ImageFacts,
     /// The new layer.
-    pub plan: &'a LayerPlan<T>,
+    pub plan: &'a LayerPlan<'a, T>,
     /// The new layer's entry in the history.
     pub instruction: &'a str,
     /// Seconds since 1970.
@@ -219,7 +219,7 @@ fn configuration<T>(recipe: &Recipe<'_, T>, layer: &str, empty: Option<&[bool]>)
 fn write_layer<T, E: From<ImageError>>(
     writer: &mut EngineWriter,
     folder: &str,
-    plan: &LayerPlan<T>,
+    plan: &LayerPlan<'_, T>,
     content: &mut impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
 ) -> Result<String, Failure<E>> {
     let start = header_blocks(&format!("{folder}/layer.tar"), EntryType::Regular, Meta::immutable_file(0), plan.len());

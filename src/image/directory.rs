@@ -50,7 +50,7 @@ impl OpenedDirectory {
     /// Makes it, empty, for its owner only. `expected` bytes and `reserve` more must be free on its disk.
     pub fn create(&self, expected: u64, reserve: u64) -> Result<DirectoryWriter, ImageError> {
         fs::DirBuilder::new().mode(0o700).create(&self.path).map_err(full_or_broken)?;
-        let writer = DirectoryWriter::new(self.clone(), reserve);
+        let mut writer = DirectoryWriter::new(self.clone(), reserve);
         writer.check_space(expected)?;
         Ok(writer)
     }

@@ -5,7 +5,11 @@
 //! with the layer format's own entry (OCI image-spec, layer.md "Opaque Whiteout"), so that nothing of lower layers shines
 //! through.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    fmt,
+    io::{self, Write},
+};
 
 use tar::{EntryType, Header};
 
@@ -46,13 +50,51 @@ impl Meta {
     }
 }
 
+/// A path from the image's root, without a leading slash. Its parts are borrowed where they can be: a layer may hold very many.
+#[derive(Clone, Debug)]
+pub struct EntryPath<'a> {
+    directory: &'a str,
+    below: Cow<'a, str>,
+}
+
+impl<'a> EntryPath<'a> {
+    /// What lies at `below` in `directory`.
+    pub fn new(directory: &'a str, below: &'a str) -> Self {
+        Self { directory, below: Cow::Borrowed(below) }
+    }
+
+    fn len(&self) -> usize {
+        let slash = usize::from(!self.directory.is_empty());
+        self.directory.len() + slash + self.below.len()
+    }
+}
+
+impl<'a> From<&'a str> for EntryPath<'a> {
+    fn from(path: &'a str) -> Self {
+        Self::new("", path)
+    }
+}
+
+impl From<String> for EntryPath<'_> {
+    fn from(path: String) -> Self {
+        Self { directory: "", below: Cow::Owned(path) }
+    }
+}
+
+impl fmt::Display for EntryPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = if self.directory.is_empty() { "" } else { "/" };
+        write!(f, "{}{slash}{}", self.directory, self.below)
+    }
+}
+
 /// One entry of the layer to be.
 #[derive(Clone, Debug)]
-pub enum LayerEntry<T> {
+pub enum LayerEntry<'a, T> {
     /// A directory; `opaque` hides everything lower layers hold in it.
     Directory {
-        /// Path from the image's root, without a leading slash.
-        path: String,
+        /// Where.
+        path: EntryPath<'a>,
         /// Its owner, mode and time.
         meta: Meta,
         /// Whether lower layers are hidden.
@@ -60,8 +102,8 @@ pub enum LayerEntry<T> {
     },
     /// A regular file.
     File {
-        /// Path from the image's root, without a leading slash.
-        path: String,
+        /// Where.
+        path: EntryPath<'a>,
         /// Its owner, mode and time.
         meta: Meta,
         /// Its length in bytes.
@@ -73,21 +115,26 @@ pub enum LayerEntry<T> {
 
 /// The entries of a layer in the order they are written, and the length that results.
 #[derive(Debug)]
-pub struct LayerPlan<T> {
-    entries: Vec<LayerEntry<T>>,
+pub struct LayerPlan<'a, T> {
+    entries: Vec<LayerEntry<'a, T>>,
     bytes: u64,
     content: u64,
 }
 
-impl<T> Default for LayerPlan<T> {
+impl<T> Default for LayerPlan<'_, T> {
     fn default() -> Self {
         Self { entries: Vec::new(), bytes: END, content: 0 }
     }
 }
 
-impl<T> LayerPlan<T> {
+impl<'a, T> LayerPlan<'a, T> {
+    /// Makes room for so many more entries.
+    pub fn reserve(&mut self, entries: usize) {
+        self.entries.reserve_exact(entries);
+    }
+
     /// Adds a directory.
-    pub fn directory(&mut self, path: impl Into<String>, meta: Meta, opaque: bool) {
+    pub fn directory(&mut self, path: impl Into<EntryPath<'a>>, meta: Meta, opaque: bool) {
         let path = path.into();
         self.bytes += header_len(path.len() + 1);
         if opaque {
@@ -97,7 +144,7 @@ impl<T> LayerPlan<T> {
     }
 
     /// Adds a regular file of `size` bytes.
-    pub fn file(&mut self, path: impl Into<String>, meta: Meta, size: u64, content: T) {
+    pub fn file(&mut self, path: impl Into<EntryPath<'a>>, meta: Meta, size: u64, content: T) {
         let path = path.into();
         self.bytes += header_len(path.len()) + size.next_multiple_of(BLOCK);
         self.content += size;
@@ -120,7 +167,7 @@ impl<T> LayerPlan<T> {
     }
 
     /// The entries, in order.
-    pub fn entries(&self) -> &[LayerEntry<T>] {
+    pub fn entries(&self) -> &[LayerEntry<'a, T>] {
         &self.entries
     }
 }
@@ -143,7 +190,7 @@ impl<E> From<io::Error> for WriteError<E> {
 /// Writes the whole archive. `content` hands a file's bytes to its second argument.
 pub fn write_archive<T, E: From<ImageError>>(
     out: &mut impl Write,
-    plan: &LayerPlan<T>,
+    plan: &LayerPlan<'_, T>,
     mut content: impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
 ) -> Result<(), WriteError<E>> {
     let mut archive = LayerWriter::new(out);
@@ -210,7 +257,7 @@ impl<'a, W: Write> LayerWriter<'a, W> {
     }
 
     /// Writes an entry's headers; a file's content must follow, `size` bytes of it.
-    pub fn begin<T>(&mut self, entry: &LayerEntry<T>) -> io::Result<()> {
+    pub fn begin<T>(&mut self, entry: &LayerEntry<'_, T>) -> io::Result<()> {
         self.close_file()?;
         match entry {
             LayerEntry::Directory { path, meta, opaque } => {
@@ -221,7 +268,7 @@ impl<'a, W: Write> LayerWriter<'a, W> {
                 Ok(())
             }
             LayerEntry::File { path, meta, size, .. } => {
-                self.header(path, EntryType::Regular, *meta, *size)?;
+                self.header(&path.to_string(), EntryType::Regular, *meta, *size)?;
                 self.open = *size;
                 Ok(())
             }

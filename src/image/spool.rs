@@ -5,7 +5,7 @@
 
 use std::{fs::File, io::Write, os::unix::fs::FileExt, path::Path, sync::Arc};
 
-use super::ImageError;
+use super::{ImageError, space::Space};
 
 /// Bytes gathered before a write to the file.
 const BUFFER: usize = 256 * 1024;
@@ -31,23 +31,21 @@ pub struct Spool {
     file: Arc<File>,
     pending: Vec<u8>,
     len: u64,
-    reserve: u64,
+    space: Space,
 }
 
 impl Spool {
     /// Makes a spool in `directory`. `expected` bytes and `reserve` more must be free on its disk.
     pub fn create(directory: &Path, expected: u64, reserve: u64) -> Result<Self, ImageError> {
         let file = Arc::new(tempfile::tempfile_in(directory).map_err(ImageError::Spool)?);
-        let spool = Self { file, pending: Vec::with_capacity(BUFFER), len: 0, reserve };
+        let mut spool = Self { file, pending: Vec::with_capacity(BUFFER), len: 0, space: Space::new(PLACE, reserve) };
         spool.check_space(expected)?;
         Ok(spool)
     }
 
     /// Refuses when fewer than `needed` bytes are free above the reserve.
-    pub fn check_space(&self, needed: u64) -> Result<(), ImageError> {
-        let stat = rustix::fs::fstatvfs(&self.file).map_err(|e| ImageError::Spool(e.into()))?;
-        let free = (stat.f_bavail * stat.f_frsize).saturating_sub(self.reserve);
-        if free < needed { Err(ImageError::DiskFull { place: PLACE, needed, free }) } else { Ok(()) }
+    pub fn check_space(&mut self, needed: u64) -> Result<(), ImageError> {
+        self.space.claim(needed, || rustix::fs::fstatvfs(&self.file))
     }
 
     /// Bytes written so far: where the next one goes.

@@ -3,7 +3,7 @@
 use super::StepError;
 use crate::{
     image::{
-        layer::{LayerPlan, Meta},
+        layer::{EntryPath, LayerPlan, Meta},
         opt::Area,
         spool::{Extent, Spool},
     },
@@ -149,10 +149,10 @@ impl Content {
 
 /// Plans a directory: its own directories and `files`. As a layer's it is `opaque`: it replaces what lower layers hold there.
 pub(super) fn plan_tree<'a>(
-    plan: &mut LayerPlan<Content>,
+    plan: &mut LayerPlan<'a, Content>,
     area: Area,
     opaque: bool,
-    tree: &Tree,
+    tree: &'a Tree,
     files: impl Iterator<Item = &'a StoredFile>,
     meta: impl Fn(&StoredFile) -> Meta,
     content: impl Fn(&StoredFile) -> Result<(u64, Content), StepError>,
@@ -160,11 +160,12 @@ pub(super) fn plan_tree<'a>(
     let root = tree.root.ok_or(StepError::Invariant("a tree without its directory"))?;
     plan.directory(area.path(), root, opaque);
     for (path, meta) in &tree.directories {
-        plan.directory(format!("{}/{}", area.path(), path.as_str()), *meta, false);
+        plan.directory(EntryPath::new(area.path(), path.as_str()), *meta, false);
     }
+    plan.reserve(tree.directories.len() + files.size_hint().1.unwrap_or(0));
     for file in files {
         let (size, source) = content(file)?;
-        plan.file(format!("{}/{}", area.path(), file.path.as_str()), meta(file), size, source);
+        plan.file(EntryPath::new(area.path(), file.path.as_str()), meta(file), size, source);
     }
     Ok(())
 }

@@ -153,6 +153,7 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     let Built { id: sealed_id, warning } = build(engine, &recipe, &step.cancel, content, announce)?;
     crash::point("post-run/loaded");
     step.phase("write");
+    drop(plan);
     let mut record = record_of(sealed, image, sealed_id.clone());
     record.warnings.extend(warning.map(str::to_owned));
     ledger.record_post_run(&run.id, &record)?;
@@ -212,7 +213,7 @@ fn signed_config(
 }
 
 /// The layer of a sealed train: config, wrapped key, sealed results and code, each directory replaced.
-fn sealed_layer(sealed: &SealedRun, next: &TrainConfig, created: i64) -> Result<LayerPlan<Content>, StepError> {
+fn sealed_layer<'a>(sealed: &'a SealedRun, next: &TrainConfig, created: i64) -> Result<LayerPlan<'a, Content>, StepError> {
     let mtime = created.unsigned_abs();
     let contents = &sealed.contents;
     let as_stored = |file: &super::contents::StoredFile| Ok((file.extent.len, Content::Sealed(file.extent)));

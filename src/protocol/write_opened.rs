@@ -97,7 +97,7 @@ impl Writing<'_> {
     }
 
     /// Plain results and code.
-    fn plan(&self, created: i64, opaque: bool) -> Result<LayerPlan<Content>, StepError> {
+    fn plan(&self, created: i64, opaque: bool) -> Result<LayerPlan<'_, Content>, StepError> {
         let mtime = created.unsigned_abs();
         let (train, contents) = (self.train, &self.train.contents);
         let opened = |file: &StoredFile| Ok((contents.opened_len(&train.key, file.extent)?, Content::Opened(file.extent)));

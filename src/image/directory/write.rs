@@ -9,7 +9,7 @@ use std::{
 
 use super::{OpenedDirectory, PLACE, full_or_broken};
 use crate::{
-    image::{ImageError, layer::Meta, opt::Area},
+    image::{ImageError, layer::Meta, opt::Area, space::Space},
     train::names::FilePath,
 };
 
@@ -20,7 +20,7 @@ const BUFFER: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct DirectoryWriter {
     root: OpenedDirectory,
-    reserve: u64,
+    space: Space,
     file: Option<File>,
     pending: Vec<u8>,
     /// Their modes are set last: a directory may be closed to its own owner.
@@ -30,14 +30,19 @@ pub struct DirectoryWriter {
 
 impl DirectoryWriter {
     pub(super) fn new(root: OpenedDirectory, reserve: u64) -> Self {
-        Self { root, reserve, file: None, pending: Vec::new(), directories: Vec::new(), owners_kept: true }
+        Self {
+            root,
+            space: Space::new(PLACE, reserve),
+            file: None,
+            pending: Vec::new(),
+            directories: Vec::new(),
+            owners_kept: true,
+        }
     }
 
     /// Refuses when fewer than `needed` bytes are free above the reserve.
-    pub fn check_space(&self, needed: u64) -> Result<(), ImageError> {
-        let stat = rustix::fs::statvfs(self.root.path()).map_err(|e| ImageError::Directory(e.into()))?;
-        let free = (stat.f_bavail * stat.f_frsize).saturating_sub(self.reserve);
-        if free < needed { Err(ImageError::DiskFull { place: PLACE, needed, free }) } else { Ok(()) }
+    pub fn check_space(&mut self, needed: u64) -> Result<(), ImageError> {
+        self.space.claim(needed, || rustix::fs::statvfs(self.root.path()))
     }
 
     /// Makes a directory; `path` is `None` for the area's own.

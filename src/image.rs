@@ -9,8 +9,12 @@ pub mod docker;
 pub mod history;
 pub mod layer;
 pub mod opt;
+pub mod push_scan;
 pub mod reference;
+pub mod saved;
 pub mod spool;
+mod tape;
+pub mod train_files;
 pub mod tree;
 mod whole;
 

@@ -12,7 +12,7 @@ use tar::{Entry, EntryType};
 use super::{
     ImageError,
     opt::{Area, CONFIG_LIMIT, ENTRY_LIMIT, broken},
-    saved::{Change, LayerSink, plain_path, read_saved},
+    saved::{LayerSink, plain_path, read_saved},
 };
 use crate::train::{
     config::TrainConfig,
@@ -24,7 +24,7 @@ use crate::train::{
 /// Most suspects of one kind that are kept of a layer; the rest is counted.
 const KEPT: usize = 1000;
 /// Most bytes of names that are kept.
-const NAME_LIMIT: usize = 256 << 20;
+const NAME_LIMIT: usize = 128 << 20;
 /// Longest wrapped key, in bytes: an RSA key's of 16384 bits.
 const USER_KEY_LIMIT: u64 = 2048;
 
@@ -133,14 +133,15 @@ impl LayerSink for Scanner<'_> {
         let Some(scan) = self.layers.get_mut(layer) else { return Ok(()) };
         let kind = entry.header().entry_type();
         let regular = is_file(kind);
-        if Change::<()>::by_name(&path).is_some() {
+        // Wherever in the path: the storage drivers of old kept contents below such names.
+        if path.split(|byte| *byte == b'/').any(|part| part.starts_with(b".wh.")) {
             if entry.size() > 0 {
-                scan.suspect(Rule::NoPlaintextLayers, &path, "it marks something as removed, and has a content");
+                scan.suspect(Rule::NoPlaintextLayers, &path, "its name is a mark of layers, and it has a content");
             }
             return Ok(());
         }
         let Some(below) = path.strip_prefix(b"opt/") else {
-            if regular && entry.size() > 0 {
+            if (regular || kind == EntryType::GNUSparse) && entry.size() > 0 {
                 scan.outside_count += 1;
                 if scan.outside.len() < KEPT {
                     scan.outside.push(path);
@@ -186,7 +187,7 @@ impl LayerSink for Scanner<'_> {
 }
 
 fn is_file(kind: EntryType) -> bool {
-    matches!(kind, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse)
+    matches!(kind, EntryType::Regular | EntryType::Continuous)
 }
 
 fn each_chunk(
@@ -220,3 +221,6 @@ fn is_config(content: &mut impl Read) -> Result<bool, ImageError> {
     content.read_to_end(&mut text).map_err(broken)?;
     Ok(TrainConfig::parse(&text).is_ok())
 }
+
+#[cfg(test)]
+mod tests;

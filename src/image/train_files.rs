@@ -26,7 +26,7 @@ const USER_KEY: &str = "user_sym_key.key";
 /// Longest wrapped key that is read, in bytes: an RSA key's of 16384 bits.
 const USER_KEY_LIMIT: u64 = 2048;
 /// Most bytes of names that are kept.
-const NAME_LIMIT: usize = 256 << 20;
+const NAME_LIMIT: usize = 128 << 20;
 /// How the files of a `docker save` archive begin, whichever is first.
 const SAVED: [&str; 5] = ["blobs", "index.json", "manifest.json", "oci-layout", "repositories"];
 
@@ -99,7 +99,7 @@ impl Reader {
                 Err(ImageError::Malformed("an entry that the extractor does not deliver"))
             }
             Self::Delivered(_) => {
-                found.without_code = !found.code.is_there && found.code.files().is_empty();
+                found.without_code = !found.code.is_there && found.code.files().next().is_none();
                 Ok(())
             }
             Self::Saved(reader, layers) => layers.tell(&reader.finish()?, taken),

@@ -8,7 +8,7 @@ mod found;
 use super::{
     config::{Id, TrainConfig},
     keys::PublicKey,
-    names::{FilePath, Listing},
+    names::Listing,
     route::{self, RouteError},
     rule::{Outcome, Report, Rule},
     seal::user_key_bytes,
@@ -121,9 +121,10 @@ impl Prover<'_> {
         let config = self.config;
         self.verified(Rule::CreatorSignature, verify::verify_creator(config), "over the stated digest");
         self.verified(Rule::BuilderSignature, verify::verify_build(config), "over the stated digest");
-        if matches!(route::stops_signed(config), Err(RouteError::BadIndices)) {
+        // Where only the results digest was stripped, each rule says so itself; else there is no row of signed stops to look at.
+        if !matches!(route::stops_signed(config), Ok(_) | Err(RouteError::ResultStripped)) {
             for rule in [Rule::ChainSignatures, Rule::NewestLink, Rule::SignaturesApart, Rule::ResultsSignature] {
-                self.unknown(rule, "the route has no order in which to check it");
+                self.unknown(rule, "the route's shape does not tell which stops have signed");
             }
             return;
         }
@@ -154,9 +155,9 @@ impl Prover<'_> {
             }
             return;
         };
-        let files = self.found.code.files();
+        let code = &self.found.code;
         let mut missing = Names::default();
-        for name in listing.names().iter().filter(|name| files.binary_search(name).is_err()) {
+        for name in listing.names().iter().filter(|name| !code.has_file(name)) {
             missing.add(name.as_str().as_bytes());
         }
         if missing.is_empty() {
@@ -165,7 +166,7 @@ impl Prover<'_> {
             self.broken(Rule::ListedFilesPresent, missing.told("missing file", "missing files"));
         }
         let mut unlisted = Names::default();
-        for name in files.iter().filter(|name: &&FilePath| !name.is_query() && !listing.contains(name)) {
+        for name in code.files().filter(|name| !name.is_query() && !listing.contains(name)) {
             unlisted.add(name.as_str().as_bytes());
         }
         if unlisted.is_empty() {

@@ -37,6 +37,11 @@ pub(super) fn of_report(report: &Report) -> Vec<Row> {
     report.findings().into_iter().map(row).collect()
 }
 
+/// The names of those that are broken.
+pub(super) fn broken(rows: &[Row]) -> Vec<String> {
+    rows.iter().filter(|row| row.outcome == Outcome::Broken.name()).map(|row| printable(&row.rule)).collect()
+}
+
 pub(super) fn value(rows: &[Row]) -> Value {
     rows.iter().map(|row| json!({ "rule": row.rule, "outcome": row.outcome, "note": row.note })).collect()
 }

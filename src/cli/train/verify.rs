@@ -71,12 +71,15 @@ pub(in crate::cli) fn run(args: Args, output: Output) -> Result<Exit, CliError> 
 }
 
 fn people(found: &Found) -> String {
-    let verdict = if found.holds { "holds: no rule is broken" } else { "does not hold: a rule is broken" };
+    let verdict = match rules::broken(&found.rules) {
+        broken if broken.is_empty() => "holds: no rule is broken".to_owned(),
+        broken => format!("does not hold: {}", broken.join(", ")),
+    };
     fields(&[
         ("Train", found.train_id.clone()),
         ("Session", const_hex::encode(&found.session_id)),
         ("Stops signed", format!("{} of {}", found.stops_signed, found.stops)),
-        ("Verdict", verdict.to_owned()),
+        ("Verdict", verdict),
     ]) + "\n"
         + &rules::people(&found.rules)
 }

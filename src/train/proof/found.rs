@@ -55,21 +55,25 @@ impl Names {
 pub struct FoundDirectory {
     /// Whether the directory itself is there.
     pub is_there: bool,
-    /// Everything below it, directories too.
-    names: Vec<FilePath>,
-    files: Vec<FilePath>,
+    /// Everything below it, and whether it is a regular file.
+    entries: Vec<(FilePath, bool)>,
 }
 
 impl FoundDirectory {
     /// A directory below.
     pub fn directory(&mut self, path: FilePath) {
-        self.names.push(path);
+        self.entries.push((path, false));
     }
 
     /// The regular files.
-    #[must_use]
-    pub fn files(&self) -> &[FilePath] {
-        &self.files
+    pub fn files(&self) -> impl Iterator<Item = &FilePath> {
+        self.entries.iter().filter(|(_, is_file)| *is_file).map(|(path, _)| path)
+    }
+
+    /// Whether a regular file of this name is there. Needs [`Found::complete`].
+    pub(super) fn has_file(&self, path: &FilePath) -> bool {
+        let at = self.entries.partition_point(|(known, _)| known < path);
+        self.entries[at..].iter().take_while(|(known, _)| known == path).any(|(_, is_file)| *is_file)
     }
 }
 
@@ -116,8 +120,7 @@ impl Found {
             Verdict::TooShortToTell => self.too_short += 1,
             Verdict::Sealed => {}
         }
-        directory.names.push(path.clone());
-        directory.files.push(path);
+        directory.entries.push((path, true));
     }
 
     /// Files that do not have the length of sealed ones.
@@ -141,11 +144,9 @@ impl Found {
     /// Sorts what was found, and finds what is there twice.
     pub(super) fn complete(&mut self) {
         for (area, directory) in [("pht_train", &mut self.code), ("pht_results", &mut self.results)] {
-            directory.files.sort();
-            directory.files.dedup();
-            directory.names.sort();
-            for pair in directory.names.windows(2).filter(|pair| pair[0] == pair[1]) {
-                let name = format!("{area}/{}", pair[0]);
+            directory.entries.sort();
+            for pair in directory.entries.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+                let name = format!("{area}/{}", pair[0].0);
                 self.breaches.entry(Rule::UniqueNames).or_default().add(name.as_bytes());
             }
         }

@@ -2,6 +2,7 @@ use super::*;
 use crate::train::{
     config::{HexText, RouteStop, StopSignature},
     envelope::Verdict,
+    names::FilePath,
     vectors::steps,
 };
 
@@ -143,7 +144,7 @@ fn what_does_not_belong_beside_the_config_is_told() {
             &(|found: &mut Found| {
                 let whole = std::mem::take(&mut found.code);
                 found.code.is_there = true;
-                for name in whole.files().iter().skip(1) {
+                for name in whole.files().skip(1) {
                     found.file(true, name.clone(), 48, Verdict::Sealed);
                 }
             }) as &dyn Fn(&mut Found),

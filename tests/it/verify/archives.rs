@@ -66,6 +66,7 @@ fn what_is_no_archive_of_a_train_is_refused() {
     none.add_file("hello", b"x");
     refused("something else", scene.station.verify_archive(&none.tar()), "ARCHIVE_MALFORMED");
     refused("no archive", scene.station.verify_archive(&[7; 4096]), "ARCHIVE_MALFORMED");
+    refused("a long one that is none", scene.station.verify_archive(&vec![7; 20 << 20]), "ARCHIVE_MALFORMED");
     let mut compressed = vec![0x1f, 0x8b, 8, 0];
     compressed.resize(4096, 1);
     refused("a compressed one", scene.station.verify_archive(&compressed), "ARCHIVE_MALFORMED");

@@ -156,6 +156,8 @@ fn a_key_appended_to_the_route_is_not_found_without_a_trust_store_and_that_is_sa
     });
     let found = finished.station.verify_archive(&tampered.only("opt").tar()).unwrap();
     assert_eq!((found.holds, found.stops_signed, found.stops), (true, 2, 3));
+    let note = note(&found.rules, "stations-pinned");
+    assert_eq!(note, "no trust store was given");
     let unknown = super::rules_that(&found.rules, stationmaster::pb::RuleOutcome::NotCheckable);
     assert!(unknown.contains(&"stations-pinned") && unknown.contains(&"unsigned-fields"), "{unknown:?}");
 }

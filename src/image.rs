@@ -8,6 +8,8 @@ pub mod directory;
 pub mod docker;
 pub mod history;
 pub mod layer;
+#[cfg(test)]
+mod made;
 pub mod opt;
 pub mod push_scan;
 pub mod reference;

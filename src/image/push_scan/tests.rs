@@ -1,38 +1,13 @@
 use super::*;
 use crate::{
-    image::layer::{Meta, header_blocks},
+    image::made::{DIR, FILE, Item, saved, tar_of},
     train::envelope::{EnvelopeKey, Sealer},
 };
-
-const FILE: EntryType = EntryType::Regular;
-const DIR: EntryType = EntryType::Directory;
-
-type Item<'a> = (&'a str, EntryType, &'a [u8]);
-
-fn tar_of(entries: &[Item<'_>]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (path, kind, content) in entries {
-        out.extend(header_blocks(path, *kind, Meta::immutable_file(1), content.len() as u64));
-        out.extend(*content);
-        out.resize(out.len().next_multiple_of(512), 0);
-    }
-    out.resize(out.len() + 1024, 0);
-    out
-}
-
-fn saved(layers: &[Vec<u8>]) -> Vec<u8> {
-    let names: Vec<String> = (0..layers.len()).map(|at| format!("blobs/sha256/{at}")).collect();
-    let manifest = serde_json::json!([{ "Config": "c", "RepoTags": null, "Layers": names }]).to_string();
-    let mut entries: Vec<Item<'_>> =
-        names.iter().zip(layers).rev().map(|(name, layer)| (name.as_str(), FILE, layer.as_slice())).collect();
-    entries.push(("manifest.json", FILE, manifest.as_bytes()));
-    tar_of(&entries)
-}
 
 /// Rule and path of each suspect, by layer.
 fn scanned(layers: &[&[Item<'_>]], base: usize) -> Vec<Vec<String>> {
     let layers: Vec<Vec<u8>> = layers.iter().map(|entries| tar_of(entries)).collect();
-    let mut scans = scan_layers(&saved(&layers)[..], |_| {}, &|| Ok(())).unwrap();
+    let mut scans = scan_layers(&saved(&layers, true)[..], |_| {}, &|| Ok(())).unwrap();
     judge_by_base(&mut scans, base);
     let told = |suspect: &Suspect| format!("{} {}", suspect.rule.name(), String::from_utf8_lossy(&suspect.path));
     scans.iter().map(|scan| scan.suspects.iter().map(told).collect()).collect()
@@ -103,7 +78,7 @@ fn what_only_the_base_may_have_is_told_above_it() {
 fn many_suspects_are_counted_and_some_are_kept() {
     let names: Vec<String> = (0..1500).map(|at| format!("opt/pht_results/{at}")).collect();
     let entries: Vec<Item<'_>> = names.iter().map(|name| (name.as_str(), FILE, &b"plain"[..])).collect();
-    let scans = scan_layers(&saved(&[tar_of(&entries)])[..], |_| {}, &|| Ok(())).unwrap();
+    let scans = scan_layers(&saved(&[tar_of(&entries)], true)[..], |_| {}, &|| Ok(())).unwrap();
     assert_eq!((scans[0].suspects.len(), scans[0].suspect_count), (1000, 1500));
 }
 
@@ -112,5 +87,5 @@ fn something_behind_the_end_of_a_layer_is_refused() {
     let mut layer = tar_of(&[("opt/pht_results/", DIR, b"")]);
     layer.extend(b"PLAINTEXT".repeat(100));
     layer.resize(layer.len().next_multiple_of(512), 0);
-    assert!(matches!(scan_layers(&saved(&[layer])[..], |_| {}, &|| Ok(())), Err(ImageError::Malformed(_))));
+    assert!(matches!(scan_layers(&saved(&[layer], true)[..], |_| {}, &|| Ok(())), Err(ImageError::Malformed(_))));
 }

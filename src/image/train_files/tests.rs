@@ -1,35 +1,14 @@
 use tar::EntryType;
 
 use super::*;
-use crate::{image::layer::header_blocks, train::proof::FoundDirectory};
+use crate::{
+    image::made::{DIR, FILE, Item, saved, tar_of},
+    train::proof::FoundDirectory,
+};
 
-const FILE: EntryType = EntryType::Regular;
-const DIR: EntryType = EntryType::Directory;
-
-type Item<'a> = (&'a str, EntryType, &'a [u8]);
-
-fn tar_of(entries: &[Item<'_>]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (path, kind, content) in entries {
-        out.extend(header_blocks(path, *kind, Meta::immutable_file(1), content.len() as u64));
-        out.extend(*content);
-        out.resize(out.len().next_multiple_of(512), 0);
-    }
-    out.resize(out.len() + 1024, 0);
-    out
-}
-
-/// A `docker save` archive, in the old layout or the new.
-fn saved(layers: &[&[Item<'_>]], blobs: bool) -> Vec<u8> {
-    let layers: Vec<Vec<u8>> = layers.iter().map(|entries| tar_of(entries)).collect();
-    let name = |at: usize| if blobs { format!("blobs/sha256/{at:064x}") } else { format!("{at:064x}/layer.tar") };
-    let names: Vec<String> = (0..layers.len()).map(name).collect();
-    let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": null, "Layers": names }]).to_string();
-    // Not in the layers' order: only the manifest tells it.
-    let mut entries: Vec<Item<'_>> =
-        names.iter().zip(&layers).rev().map(|(name, layer)| (name.as_str(), FILE, layer.as_slice())).collect();
-    entries.push(("manifest.json", FILE, manifest.as_bytes()));
-    tar_of(&entries)
+/// A `docker save` archive of layers with these entries.
+fn saved_of(layers: &[&[Item<'_>]], blobs: bool) -> Vec<u8> {
+    saved(&layers.iter().map(|entries| tar_of(entries)).collect::<Vec<_>>(), blobs)
 }
 
 fn read(archive: &[u8]) -> Result<TrainFiles, ImageError> {
@@ -79,7 +58,7 @@ fn the_three_kinds_of_archives_tell_the_same_of_one_train() {
     let marks: [Item<'_>; 2] = [("opt/pht_results/.wh.gone", FILE, b""), ("opt/pht_train/.wh..wh..opq", FILE, b"")];
     let upper = [&opt[..], &marks].concat();
     for blobs in [false, true] {
-        assert_eq!(told(&saved(&[&lower, &upper], blobs)), whole, "blobs: {blobs}");
+        assert_eq!(told(&saved_of(&[&lower, &upper], blobs)), whole, "blobs: {blobs}");
     }
 }
 
@@ -114,7 +93,7 @@ fn what_is_no_archive_of_a_train_is_refused() {
     for cut in 0..whole.len() - 1 {
         assert!(read(&whole[..cut]).is_err(), "cut at {cut}");
     }
-    let gzip = saved(&[&[results]], true);
+    let gzip = saved_of(&[&[results]], true);
     let mut entries = tar::Archive::new(&gzip[..]);
     let at = entries.entries().unwrap().next().unwrap().unwrap().raw_file_position() as usize;
     let mut compressed = gzip.clone();
@@ -135,7 +114,7 @@ fn links_twins_and_bad_names_are_told_and_the_rest_is_read_on() {
         ("opt/train_config.json", FILE, b"[]"),
     ];
     let plain = read(&tar_of(&entries)).unwrap();
-    let layered = read(&saved(&[&entries], true)).unwrap();
+    let layered = read(&saved_of(&[&entries], true)).unwrap();
     for TrainFiles { found, .. } in [plain, layered] {
         for rule in [Rule::PlainNames, Rule::NoLinks, Rule::UniqueNames] {
             assert!(found.broken_by(rule).is_some(), "{}", rule.name());
@@ -149,7 +128,7 @@ fn a_link_in_the_place_of_opt_or_a_directory_hides_nothing() {
     let entries: [Item<'_>; 2] = [("opt/train_config.json", FILE, b"{}"), ("opt/pht_results", EntryType::Symlink, b"")];
     let TrainFiles { found, .. } = read(&tar_of(&entries)).unwrap();
     assert!(!found.results.is_there && found.broken_by(Rule::NoLinks).is_some());
-    let hidden = saved(&[&entries[..1], &[("opt", EntryType::Symlink, b"")]], false);
+    let hidden = saved_of(&[&entries[..1], &[("opt", EntryType::Symlink, b"")]], false);
     let TrainFiles { config, found } = read(&hidden).unwrap();
     assert!(config.is_none() && found.broken_by(Rule::NoLinks).is_some());
 }

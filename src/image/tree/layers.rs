@@ -130,35 +130,12 @@ fn link_name(entry: &Entry<'_, impl Read>) -> Result<Vec<u8>, ImageError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tree_digest, *};
-    use crate::image::layer::{Meta, header_blocks};
+    use super::super::tree_digest;
+    use crate::image::made::{DIR, FILE, Item, saved, tar_of};
 
-    fn tar_of(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
-        let mut out = Vec::new();
-        for (path, kind, content) in entries {
-            out.extend(header_blocks(path, *kind, Meta::immutable_file(1), content.len() as u64));
-            out.extend(*content);
-            out.resize(out.len().next_multiple_of(512), 0);
-        }
-        out.resize(out.len() + 1024, 0);
-        out
-    }
-
-    fn saved(layers: &[Vec<u8>]) -> Vec<u8> {
-        let names: Vec<String> = (0..layers.len()).map(|i| format!("{i}/layer.tar")).collect();
-        let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": null, "Layers": names }]).to_string();
-        let mut entries: Vec<(&str, EntryType, &[u8])> =
-            names.iter().zip(layers).map(|(name, layer)| (name.as_str(), EntryType::Regular, layer.as_slice())).collect();
-        entries.push(("manifest.json", EntryType::Regular, manifest.as_bytes()));
-        tar_of(&entries)
-    }
-
-    const FILE: EntryType = EntryType::Regular;
-    const DIR: EntryType = EntryType::Directory;
-
-    fn digest(layers: &[&[(&str, EntryType, &[u8])]]) -> [u8; 32] {
+    fn digest(layers: &[&[Item<'_>]]) -> [u8; 32] {
         let layers: Vec<Vec<u8>> = layers.iter().map(|entries| tar_of(entries)).collect();
-        tree_digest(&saved(&layers)[..], |_| {}).unwrap().digest
+        tree_digest(&saved(&layers, false)[..], |_| {}).unwrap().digest
     }
 
     #[test]
@@ -187,7 +164,7 @@ mod tests {
     #[test]
     fn what_is_no_image_archive_is_refused() {
         let no_manifest = tar_of(&[("0/layer.tar", FILE, b"")]);
-        let climbing = saved(&[tar_of(&[("../x", FILE, b"")])]);
+        let climbing = saved(&[tar_of(&[("../x", FILE, b"")])], false);
         for bad in [&no_manifest[..], &climbing, &no_manifest[..700]] {
             assert!(tree_digest(bad, |_| {}).is_err());
         }

@@ -59,6 +59,7 @@ fn a_train_that_a_run_of_ours_has_open_may_not_leave_whatever_it_is_called() {
     refused("the same by another name", &format!("{}:ran", scene.train.repository));
     scene.station.post_run(&run.run_id).unwrap();
     assert!(scene.station.check_push(&scene.train.image).unwrap().ok, "sealed");
+    refused("what the results were sealed from", &format!("{}:ran", scene.train.repository));
 }
 
 #[test]

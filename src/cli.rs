@@ -39,7 +39,8 @@ Exit codes:
   1  anything else               5  wrong state, or busy: later, or another step first
   2  wrong arguments or config   6  service, token or engine not available
   3  not found                   7  not permitted (key, peer, PIN)
-                               130  interrupted
+  8  looked at, and a rule is  130  interrupted
+     broken (train verify, train check-push)
 
 With --output json the last line on standard output is one JSON object; a failure is
 {\"error\":{\"code\",\"reason\",\"message\",\"metadata\",\"hint\"}}.";
@@ -89,7 +90,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => {
             let output = Output::new(cli.output);
             match run(cli.command, output) {
-                Ok(()) => ExitCode::SUCCESS,
+                Ok(exit) => exit.into(),
                 Err(error) => output.fail(&error),
             }
         }
@@ -101,19 +102,21 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, output: Output) -> Result<(), CliError> {
+fn run(command: Command, output: Output) -> Result<Exit, CliError> {
     match command {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Token(command) => token::run(command, output),
         Command::Key(command) => key::run(command, output),
-        Command::Train(command) => train::run(command, output),
+        // Alone answers what is not a failure, and not well either.
+        Command::Train(command) => return train::run(command, output),
         Command::Hash(args) => client::call(hash::run(args, output)),
         Command::Sign(args) => client::call(sign::run(args, output)),
         Command::Unwrap(args) => client::call(unwrap::run(args, output)),
         Command::Health(args) => client::call(health::run(args, output)),
         Command::Config(command) => config::run(command, output),
     }
+    .map(|()| Exit::Done)
 }
 
 /// Wrong arguments: clap's own text for people; programs get the error object all the same.

@@ -8,10 +8,16 @@ pub mod directory;
 pub mod docker;
 pub mod history;
 pub mod layer;
+#[cfg(test)]
+mod made;
 pub mod opt;
+pub mod push_scan;
 pub mod reference;
+pub mod saved;
 mod space;
 pub mod spool;
+mod tape;
+pub mod train_files;
 pub mod tree;
 mod whole;
 

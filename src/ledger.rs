@@ -128,6 +128,20 @@ impl Ledger {
         })
     }
 
+    /// The newest run, ended or not, that was opened into this image, or whose results were sealed from it.
+    pub fn of_plaintext_image(&self, image_id: &str) -> Result<Option<Run>, LedgerError> {
+        self.first(
+            "(opened_image = ? OR (opened_into = 'image' AND closing_image = ? AND closing_image <> source_image)) \
+             ORDER BY created_at DESC",
+            |query| query.bind(image_id).bind(image_id),
+        )
+    }
+
+    /// Runs that are not ended.
+    pub fn open_runs(&self) -> Result<Vec<Run>, LedgerError> {
+        self.all("state IN ('opening', 'prepared', 'closing', 'aborting') ORDER BY created_at")
+    }
+
     /// The newest live run with a client's idempotency key.
     pub fn of_idempotency_key(&self, station: &str, key: &str) -> Result<Option<Run>, LedgerError> {
         self.first(
@@ -138,7 +152,11 @@ impl Ledger {
 
     /// Runs whose last step was cut off.
     pub fn cut_off(&self) -> Result<Vec<Run>, LedgerError> {
-        let sql = format!("SELECT {COLUMNS} FROM runs WHERE state IN ('opening', 'closing', 'aborting') ORDER BY created_at");
+        self.all("state IN ('opening', 'closing', 'aborting') ORDER BY created_at")
+    }
+
+    fn all(&self, condition: &str) -> Result<Vec<Run>, LedgerError> {
+        let sql = format!("SELECT {COLUMNS} FROM runs WHERE {condition}");
         let rows = self.block(sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.pool))?;
         rows.iter().map(read).collect()
     }

@@ -5,6 +5,7 @@
 //! or the token is touched, so [`recover`] can finish or roll back what a crash cut off.
 
 mod abort;
+mod check_push;
 mod contents;
 mod crash;
 mod error;
@@ -19,9 +20,11 @@ pub mod recover;
 mod seal;
 mod station;
 mod verify;
+mod verify_train;
 mod write_opened;
 
 pub use abort::{AbortAnswer, abort_run};
+pub use check_push::{PushFinding, PushVerdict, check_push};
 pub use error::StepError;
 pub use hash_image::{ImageDigests, TrainAbsent, TrainDigests, hash_image};
 pub use inspect::{Inspection, ListedFile, inspect_train};
@@ -29,3 +32,4 @@ pub use opened::{Mount, MountSource};
 pub use post_run::{PostRunAnswer, PostRunOrder, post_run};
 pub use pre_run::{PreRunAnswer, PreRunOrder, pre_run};
 pub use station::{Compat, Station, Step};
+pub use verify_train::{Verification, verify_archive, verify_image};

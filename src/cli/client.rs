@@ -116,7 +116,7 @@ impl ClientArgs {
 }
 
 /// Runs a client command. Ctrl-C drops the call, which cancels it at the service.
-pub(super) fn call(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+pub(super) fn call<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

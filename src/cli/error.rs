@@ -17,6 +17,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Exit {
+    Done = 0,
     Other = 1,
     Usage = 2,
     NotFound = 3,
@@ -24,6 +25,7 @@ pub(super) enum Exit {
     State = 5,
     Unavailable = 6,
     Permission = 7,
+    Broken = 8,
     Interrupted = 130,
 }
 

@@ -40,7 +40,7 @@ fn text(reason: Reason) -> &'static str {
         R::MalformedRequest => "the command's --help tells what it takes; compare `--version` on both sides",
         R::ImageRefInvalid => "name an image as repository:tag or sha256:…; digest references (@sha256:…) are not written to",
         R::ConfigMalformed => "`train inspect IMAGE` shows what is there; is it a train at all?",
-        R::ArchiveMalformed => "the image cannot be a train as it is; pull it again, or tell its sender",
+        R::ArchiveMalformed => "what was read cannot be a train as it is; fetch it again, or tell its sender",
         R::ImageNotFound => "`docker images` lists what the engine has; pull the train first",
         R::BaseMissing => "pull the train's base image (`train inspect IMAGE` names the train), then try again",
         R::RouteRejected => "`train inspect IMAGE` shows the route, whose turn it is, and whether this station is on it",

@@ -1,11 +1,18 @@
-//! `train inspect|pre-run|post-run|abort`.
+//! `train inspect|verify|pre-run|post-run|abort|check-push`.
 
 mod abort;
+mod check_push;
 mod inspect;
 mod post_run;
 mod pre_run;
+mod rules;
+mod verify;
 
-use super::{client, error::CliError, output::Output};
+use super::{
+    client,
+    error::{CliError, Exit},
+    output::Output,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,7 +20,9 @@ Examples:
   stationmaster train pre-run harbor.example/train:latest --output json | tail -1 | jq -r .run_id
   docker run harbor.example/train:latest ...
   stationmaster train post-run RUN_ID
+  stationmaster train check-push harbor.example/train:latest
   stationmaster train abort RUN_ID
+  stationmaster train verify harbor.example/train:latest
 
 Each of them is safe to repeat: the same call again gets the same answer.";
 
@@ -22,20 +31,27 @@ Each of them is safe to repeat: the same call again gets the same answer.";
 pub(super) enum Command {
     /// What a train says of itself; nothing is verified, no key is used
     Inspect(inspect::Args),
+    /// What a train proves of itself, rule by rule; no private key is used
+    Verify(verify::Args),
     /// Verify a train and open it for the run
     PreRun(pre_run::Args),
     /// Seal and sign the results of a run for the next stop
     PostRun(post_run::Args),
     /// End a run without results: the sealed image gets its name back
     Abort(abort::Args),
+    /// Whether an image may leave the station: no layer of it may show plaintext
+    CheckPush(check_push::Args),
 }
 
-pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
+pub(super) fn run(command: Command, output: Output) -> Result<Exit, CliError> {
+    let done = |()| Exit::Done;
     match command {
-        Command::Inspect(args) => client::call(inspect::run(args, output)),
-        Command::PreRun(args) => client::call(pre_run::run(args, output)),
-        Command::PostRun(args) => client::call(post_run::run(args, output)),
-        Command::Abort(args) => client::call(abort::run(args, output)),
+        Command::Inspect(args) => client::call(inspect::run(args, output)).map(done),
+        Command::Verify(args) => verify::run(args, output),
+        Command::PreRun(args) => client::call(pre_run::run(args, output)).map(done),
+        Command::PostRun(args) => client::call(post_run::run(args, output)).map(done),
+        Command::Abort(args) => client::call(abort::run(args, output)).map(done),
+        Command::CheckPush(args) => client::call(check_push::run(args, output)),
     }
 }
 

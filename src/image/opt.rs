@@ -6,10 +6,10 @@
 
 use std::io::Read;
 
-use tar::EntryType;
+use tar::{Entry, EntryType};
 
-use super::{ImageError, layer::Meta};
-use crate::train::names::FilePath;
+use super::{ImageError, layer::Meta, tape::Tape};
+use crate::train::{names::FilePath, rule::Rule};
 
 /// Where the config lies.
 pub const CONFIG_PATH: &str = "/opt/train_config.json";
@@ -62,89 +62,124 @@ pub trait OptSink {
     fn end(&mut self) -> Result<(), Self::Error>;
     /// Another entry of `/opt`, by its path below `/opt`; its content is skipped.
     fn other(&mut self, path: &str) -> Result<(), Self::Error>;
+    /// As [`OptSink::other`], for a regular file of `size` bytes, whose content may be read.
+    fn other_file(&mut self, path: &str, _size: u64, _content: &mut dyn Read) -> Result<(), Self::Error> {
+        self.other(path)
+    }
+    /// An entry that breaks a rule: refused, unless the sink is there to tell. It is then left out; a name that is only out of
+    /// order is not.
+    fn breach(&mut self, rule: Rule, name: &[u8]) -> Result<(), Self::Error> {
+        Err(policy(rule.name(), name).into())
+    }
 }
 
 /// Reads the archive of `/opt`. Answers which of the two areas exist, as (train, results).
 pub fn read_opt<S: OptSink + ?Sized>(archive: impl Read, sink: &mut S) -> Result<(bool, bool), S::Error> {
-    let mut archive = tar::Archive::new(archive);
-    let mut seen = (false, false);
-    let mut last: [Option<FilePath>; 2] = [None, None];
-    let mut buffer = vec![0; 256 * 1024];
-    let mut entries = 0;
+    let mut tape = Tape::new(archive);
+    let mut archive = tar::Archive::new(&mut tape);
+    let mut reader = OptReader::new("opt/");
     for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        entries += 1;
-        if entries > ENTRY_LIMIT {
+        reader.take(&mut entry.map_err(broken)?, sink)?;
+    }
+    tape.check_end()?;
+    Ok(reader.seen)
+}
+
+/// Reads the entries of `/opt`, one after the other.
+pub(super) struct OptReader {
+    /// What every name begins with: `opt/`, or nothing in an archive of what is in it.
+    root: &'static str,
+    seen: (bool, bool),
+    last: [Option<FilePath>; 2],
+    entries: u64,
+    buffer: Vec<u8>,
+}
+
+/// What an entry is.
+enum Place<'a> {
+    /// In an area, at this path below it; `None` for the area's own directory.
+    In(Area, Option<&'a [u8]>),
+    /// A link or special file where none may be.
+    Link,
+    /// `/opt` itself.
+    Root,
+    /// Something else in `/opt`, by its path below.
+    Other(&'a [u8]),
+}
+
+impl OptReader {
+    pub fn new(root: &'static str) -> Self {
+        Self { root, seen: (false, false), last: [None, None], entries: 0, buffer: vec![0; 256 * 1024] }
+    }
+
+    /// Reads one entry.
+    pub fn take<S: OptSink + ?Sized, R: Read>(&mut self, entry: &mut Entry<'_, R>, sink: &mut S) -> Result<(), S::Error> {
+        self.entries += 1;
+        if self.entries > ENTRY_LIMIT {
             return Err(ImageError::Limit("entries of /opt").into());
         }
         let name = entry.path_bytes().into_owned();
         let kind = entry.header().entry_type();
-        let Some((area, below)) = place(&name, kind).map_err(S::Error::from)? else {
-            let name = String::from_utf8_lossy(&name);
-            if let Some(other) = name.trim_end_matches('/').strip_prefix("opt/") {
-                sink.other(other)?;
+        let (area, below) = match self.place(&name, kind)? {
+            Place::In(area, below) => (area, below),
+            Place::Root => return Ok(()),
+            Place::Link => return sink.breach(Rule::NoLinks, &name),
+            Place::Other(path) => {
+                let path = String::from_utf8_lossy(path);
+                return match kind {
+                    EntryType::Regular => sink.other_file(&path, entry.size(), entry),
+                    _ => sink.other(&path),
+                };
             }
-            continue;
         };
-        let meta = meta_of(entry.header()).map_err(S::Error::from)?;
+        let meta = meta_of(entry.header())?;
         let Some(below) = below else {
-            *(if area == Area::Train { &mut seen.0 } else { &mut seen.1 }) = true;
-            sink.directory(area, None, meta)?;
-            continue;
+            *(if area == Area::Train { &mut self.seen.0 } else { &mut self.seen.1 }) = true;
+            return sink.directory(area, None, meta);
         };
-        let path = FilePath::from_bytes(below).map_err(|_| policy("plain-names", &name))?;
-        let last = &mut last[area as usize];
+        let Ok(path) = FilePath::from_bytes(below) else { return sink.breach(Rule::PlainNames, &name) };
+        let last = &mut self.last[area as usize];
         if last.as_ref().is_some_and(|last| *last >= path) {
-            return Err(policy("unique-ordered-names", &name).into());
+            sink.breach(Rule::UniqueNames, &name)?;
+        } else {
+            *last = Some(path.clone());
         }
-        *last = Some(path.clone());
-        match kind {
-            EntryType::Directory => sink.directory(area, Some(path), meta)?,
-            // The match in `place` lets nothing else through.
-            _ => {
-                sink.begin(area, path, meta, entry.size())?;
-                loop {
-                    let n = entry.read(&mut buffer).map_err(broken)?;
-                    if n == 0 {
-                        break;
-                    }
-                    sink.chunk(&buffer[..n])?;
-                }
-                sink.end()?;
+        if kind == EntryType::Directory {
+            return sink.directory(area, Some(path), meta);
+        }
+        // `place` lets nothing else through.
+        sink.begin(area, path, meta, entry.size())?;
+        loop {
+            let n = entry.read(&mut self.buffer).map_err(broken)?;
+            if n == 0 {
+                break;
             }
+            sink.chunk(&self.buffer[..n])?;
         }
+        sink.end()
     }
-    Ok(seen)
-}
 
-type Placed<'a> = Option<(Area, Option<&'a [u8]>)>;
-
-/// Which area an entry belongs to, and its path below it; `None` for the rest of `/opt`.
-fn place(name: &[u8], kind: EntryType) -> Result<Placed<'_>, ImageError> {
-    let trimmed = name.strip_suffix(b"/").unwrap_or(name);
-    for area in [Area::Train, Area::Results] {
-        let Some(rest) = trimmed.strip_prefix(area.path().as_bytes()) else { continue };
-        let below = match rest {
-            b"" => None,
-            [b'/', below @ ..] => Some(below),
-            _ => continue,
-        };
-        let regular = matches!(kind, EntryType::Regular | EntryType::Continuous) && below.is_some();
-        if !(regular || kind == EntryType::Directory) {
-            return Err(policy("no-links-or-special-files", name));
+    fn place<'a>(&self, name: &'a [u8], kind: EntryType) -> Result<Place<'a>, ImageError> {
+        let trimmed = name.strip_suffix(b"/").unwrap_or(name);
+        if trimmed == b"opt" && self.root == "opt/" {
+            return Ok(if kind == EntryType::Directory { Place::Root } else { Place::Link });
         }
-        return Ok(Some((area, below)));
+        let below_opt = trimmed.strip_prefix(self.root.as_bytes()).ok_or(ImageError::Malformed("an entry outside /opt"))?;
+        for area in [Area::Train, Area::Results] {
+            let Some(rest) = below_opt.strip_prefix(area.name().as_bytes()) else { continue };
+            let below = match rest {
+                b"" => None,
+                [b'/', below @ ..] => Some(below),
+                _ => continue,
+            };
+            let regular = matches!(kind, EntryType::Regular | EntryType::Continuous) && below.is_some();
+            return Ok(if regular || kind == EntryType::Directory { Place::In(area, below) } else { Place::Link });
+        }
+        if below_opt == b"train_config.json" && kind != EntryType::Regular {
+            return Ok(Place::Link);
+        }
+        Ok(Place::Other(below_opt))
     }
-    if trimmed == b"opt" {
-        return if kind == EntryType::Directory { Ok(None) } else { Err(policy("no-links-or-special-files", name)) };
-    }
-    if trimmed == b"opt/train_config.json" && kind != EntryType::Regular {
-        return Err(policy("no-links-or-special-files", name));
-    }
-    if !trimmed.starts_with(b"opt/") {
-        return Err(ImageError::Malformed("an entry outside /opt"));
-    }
-    Ok(None)
 }
 
 /// Reads the archive of the config file alone.

@@ -15,6 +15,6 @@ use super::ImageError;
 
 /// Computes the digest of the tree in a `docker save` archive. `progress` is told the bytes read so far.
 pub fn tree_digest(archive: impl Read, progress: impl FnMut(u64)) -> Result<TreeDigest, ImageError> {
-    let tree = layers::read_saved(archive, progress)?;
+    let tree = layers::read_tree(archive, progress)?;
     Ok(canonical::digest(&tree))
 }

@@ -173,7 +173,7 @@ impl Step<'_> {
     }
 
     /// Refuses to go on when nobody waits any more.
-    pub(super) fn check(&self) -> Result<(), ImageError> {
+    pub fn check(&self) -> Result<(), ImageError> {
         let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if late || self.cancel.is_cancelled() { Err(ImageError::Cancelled) } else { Ok(()) }
     }

@@ -1,8 +1,9 @@
 //! `TrainService`: opens and closes trains at this station.
 
 mod convert;
+mod upload;
 
-use tonic::{Request, Response};
+use tonic::{Request, Response, Streaming};
 
 use super::{
     status::{Answer, AnswerStream, Reason, Refusal},
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     image::reference::{ImageName, ImageSource},
-    pb::{self, post_run_response, pre_run_response},
+    pb::{self, check_push_response, post_run_response, pre_run_response, verify_train_request::Part},
     protocol::{self, PostRunOrder, PreRunOrder},
 };
 
@@ -35,6 +36,7 @@ impl Trains {
 impl pb::train_service_server::TrainService for Trains {
     type PreRunStream = AnswerStream<pb::PreRunResponse>;
     type PostRunStream = AnswerStream<pb::PostRunResponse>;
+    type CheckPushStream = AnswerStream<pb::CheckPushResponse>;
 
     async fn inspect_train(&self, request: Request<pb::InspectTrainRequest>) -> Answer<pb::InspectTrainResponse> {
         let (_, extensions, request) = request.into_parts();
@@ -78,6 +80,41 @@ impl pb::train_service_server::TrainService for Trains {
             image: answer.image,
             plaintext_held_by: answer.plaintext_held_by,
         }))
+    }
+
+    async fn verify_train(&self, request: Request<Streaming<pb::VerifyTrainRequest>>) -> Answer<pb::VerifyTrainResponse> {
+        let (_, extensions, mut parts) = request.into_parts();
+        let verification = match parts.message().await?.and_then(|message| message.part) {
+            None => return Err(Reason::MalformedRequest.status("name an image, or send an archive").into()),
+            Some(Part::Image(image)) => {
+                let image: ImageSource = image.parse().map_err(Refusal::from)?;
+                if parts.message().await?.is_some() {
+                    return Err(Reason::MalformedRequest.status("nothing follows the name of an image").into());
+                }
+                self.steps.unary(&extensions, move |station, step| protocol::verify_image(station, &image, step)).await?
+            }
+            Some(Part::Archive(first)) => {
+                let (sender, archive) = upload::archive();
+                let step = self.steps.unary(&extensions, move |_, step| {
+                    protocol::verify_archive(archive.until(step.cancel.clone()), &|| step.check())
+                });
+                upload::while_sent(parts, first, sender, step).await?
+            }
+        };
+        Ok(Response::new(convert::verification(verification)))
+    }
+
+    async fn check_push(&self, request: Request<pb::CheckPushRequest>) -> Answer<Self::CheckPushStream> {
+        let (_, extensions, request) = request.into_parts();
+        let image: ImageSource = request.image.parse().map_err(Refusal::from)?;
+        self.steps.stream(
+            &extensions,
+            |progress| pb::CheckPushResponse { event: Some(check_push_response::Event::Progress(progress)) },
+            move |station, step| {
+                let verdict = protocol::check_push(station, &image, step)?;
+                Ok(pb::CheckPushResponse { event: Some(check_push_response::Event::Result(convert::push_verdict(verdict))) })
+            },
+        )
     }
 }
 

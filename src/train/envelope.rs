@@ -4,6 +4,7 @@
 //! of it has been compared.
 
 mod length;
+mod shape;
 
 use std::fmt;
 
@@ -12,6 +13,7 @@ use openssl::symm::{Cipher, Crypter, Mode};
 use zeroize::Zeroizing;
 
 pub use length::{opened_len, sealed_len};
+pub use shape::{Shape, Verdict, has_sealed_len};
 
 /// Length of the IV and of a cipher block, in bytes.
 pub const BLOCK: usize = 16;

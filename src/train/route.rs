@@ -60,6 +60,18 @@ pub enum RouteError {
         /// The stop's index.
         index: usize,
     },
+    /// A later stop has signed, and this one has not.
+    #[error("stop {index} has not signed, but a later one has")]
+    StopSkipped {
+        /// The stop's index.
+        index: usize,
+    },
+    /// No stop has signed, yet the train carries a results digest.
+    #[error("the train carries a results digest, but no stop has signed")]
+    ResultBeforeFirstStop,
+    /// Stops have signed, yet the train carries no results digest.
+    #[error("stops have signed, but the train carries no results digest")]
+    ResultStripped,
     /// No envelope key is wrapped for this station.
     #[error("no key is wrapped for this station")]
     NoWrappedKey,
@@ -89,6 +101,28 @@ pub fn own_stop(config: &TrainConfig, station_id: &str) -> Result<OwnStop, Route
         return Err(RouteError::NoWrappedKey);
     }
     Ok(OwnStop { index, position })
+}
+
+/// How many stops have signed, where the route has the shape that any stop leaves: indices are 0 to n-1, those that have
+/// signed are the first ones, and results are stated exactly if there is one. For looking at a train from nowhere on its route.
+pub fn stops_signed(config: &TrainConfig) -> Result<usize, RouteError> {
+    let stops = in_order(config)?;
+    let signed = first_signed(config);
+    if stops[signed..].iter().any(|stop| stop.signature.is_some()) {
+        return Err(RouteError::StopSkipped { index: signed });
+    }
+    match (signed, &config.result_hash) {
+        (0, Some(_)) => Err(RouteError::ResultBeforeFirstStop),
+        (1.., None) => Err(RouteError::ResultStripped),
+        _ => Ok(signed),
+    }
+}
+
+/// How many stops in a row have signed, from the lowest index on, whatever shape the route has.
+pub fn first_signed(config: &TrainConfig) -> usize {
+    let mut stops: Vec<&RouteStop> = config.route.iter().collect();
+    stops.sort_by_key(|stop| stop.index);
+    stops.iter().take_while(|stop| stop.signature.is_some()).count()
 }
 
 /// Where in [`TrainConfig::route`] this station stands, whatever state the train is in: for showing a train, not for

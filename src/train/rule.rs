@@ -95,6 +95,8 @@ rules! {
     ResultsDigest = "results-digest", Always;
     /// Sealed files have the length that sealed files have: a file of another length is plaintext or broken.
     SealedLengths = "sealed-lengths", Always;
+    /// The wrapped key beside the train's config is the one that the config states for the creator.
+    UserKey = "user-key", Always;
     /// The keys on the route, and the creator's, can be used to wrap for: found out before the run, not after it.
     RouteKeysUsable = "route-keys-usable", Always;
     /// The new envelope key is wrapped for trusted keys only.
@@ -156,6 +158,19 @@ pub enum Outcome {
     Broken,
 }
 
+impl Outcome {
+    /// Its name, in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Checked => "checked",
+            Self::Relaxed => "relaxed",
+            Self::NotCheckable => "not-checkable",
+            Self::Broken => "broken",
+        }
+    }
+}
+
 /// One rule's outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -205,6 +220,12 @@ impl Report {
             }
         }
         self
+    }
+
+    /// Whether no rule is broken.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        !self.0.iter().any(|finding| finding.outcome == Outcome::Broken)
     }
 
     /// The findings, in the order of [`Rule::ALL`].

@@ -1,6 +1,8 @@
 //! Whether to believe a train: digests compared, signatures verified (`docs/wire-format.md §6`, `§7`). The keys are those
 //! the config states; whether those are the right ones is decided elsewhere.
 
+use std::collections::HashSet;
+
 use super::config::{HexText, RouteStop, TrainConfig};
 use super::digest::{Digest, chain_digest};
 use super::keys::{KeyError, PublicKey};
@@ -63,6 +65,12 @@ pub enum Distrust {
         /// The previous stop's index.
         index: usize,
     },
+    /// A stop's link, or its signature, stands in another place too.
+    #[error("stop {index}: its chain entry is another stop's, or the results signature")]
+    ChainPlace {
+        /// The stop's index.
+        index: usize,
+    },
     /// The results are not those the previous stop signed.
     #[error("the results do not match the stated digest")]
     ResultDigest,
@@ -80,25 +88,52 @@ pub fn verify_creator_and_build(config: &TrainConfig, immutable: &Digest) -> Res
     if stated_digest(&config.hash, "hash")? != *immutable {
         return Err(Distrust::ImmutableDigest);
     }
+    verify_creator(config)?;
+    verify_build(config)
+}
+
+/// Verifies that the creator signed the stated digest of the immutable files.
+pub fn verify_creator(config: &TrainConfig) -> Result<(), Distrust> {
+    let immutable = stated_digest(&config.hash, "hash")?;
     let creator = PublicKey::from_hex_pem(&config.creator.rsa_public_key).map_err(Distrust::CreatorKey)?;
+    let signature = decoded(&config.signature, "signature")?;
+    creator.verify_pkcs1_sha512_of(immutable.as_bytes(), &signature).map_err(|_| Distrust::CreatorSignature)
+}
+
+/// Verifies that the builder signed the stated digest of the immutable files together with the creator's signature.
+pub fn verify_build(config: &TrainConfig) -> Result<(), Distrust> {
+    let immutable = stated_digest(&config.hash, "hash")?;
     let creator_signature = decoded(&config.signature, "signature")?;
-    creator.verify_pkcs1_sha512_of(immutable.as_bytes(), &creator_signature).map_err(|_| Distrust::CreatorSignature)?;
     let builder = PublicKey::from_hex_pem(&config.build.rsa_public_key).map_err(Distrust::BuildKey)?;
-    let build_signature = decoded(&config.build.signature, "build.signature")?;
+    let signature = decoded(&config.build.signature, "build.signature")?;
     let message = [immutable.as_bytes().as_slice(), &creator_signature].concat();
-    builder.verify_pkcs1_sha512_of(&message, &build_signature).map_err(|_| Distrust::BuildSignature)
+    builder.verify_pkcs1_sha512_of(&message, &signature).map_err(|_| Distrust::BuildSignature)
 }
 
 /// Verifies that every earlier stop signed the digest it states, and recomputes the newest link from the stated results
 /// digest. Older links cannot be recomputed: their results digests are gone.
 pub fn verify_chain(config: &TrainConfig, own: &OwnStop) -> Result<(), Distrust> {
-    let stops = earlier_stops(config, own)?;
+    earlier_stops(config, own)?;
+    verify_chain_signatures(config, own.index())?;
+    verify_newest_link(config, own.index())
+}
+
+/// Verifies that each of the first `signed` stops signed the digest it states.
+pub fn verify_chain_signatures(config: &TrainConfig, signed: usize) -> Result<(), Distrust> {
+    let stops = first_stops(config, signed)?;
     let digests = stated_links(&stops)?;
     for (index, (stop, digest)) in stops.iter().zip(&digests).enumerate() {
         let signature = stop.signature.as_ref().ok_or(Distrust::ChainDigest { index })?;
         let signature = signature.signature.decode().map_err(|_| Distrust::ChainSignature { index })?;
         station_key(stop, index)?.verify_pss_any_salt(digest, &signature).map_err(|_| Distrust::ChainSignature { index })?;
     }
+    Ok(())
+}
+
+/// Recomputes the link of the last of the first `signed` stops from the links before it and the stated results digest.
+/// Nothing to verify before the first stop.
+pub fn verify_newest_link(config: &TrainConfig, signed: usize) -> Result<(), Distrust> {
+    let digests = stated_links(&first_stops(config, signed)?)?;
     let Some((newest, before)) = digests.split_last() else {
         return Ok(());
     };
@@ -109,18 +144,45 @@ pub fn verify_chain(config: &TrainConfig, own: &OwnStop) -> Result<(), Distrust>
     Ok(())
 }
 
+/// Verifies that among the first `signed` stops no digest and no signature stands twice, nor is that of the results: one in
+/// the place of another is told so even where it cannot be recomputed.
+pub fn verify_signatures_apart(config: &TrainConfig, signed: usize) -> Result<(), Distrust> {
+    let stops = first_stops(config, signed)?;
+    let mut seen: HashSet<Vec<u8>> =
+        [&config.result_hash, &config.result_signature].into_iter().flatten().filter_map(|text| text.decode().ok()).collect();
+    for (index, stop) in stops.iter().enumerate() {
+        let link = stop.signature.as_ref().ok_or(Distrust::ChainDigest { index })?;
+        for text in [&link.digest, &link.signature] {
+            if !seen.insert(text.decode().map_err(|_| Distrust::ChainDigest { index })?) {
+                return Err(Distrust::ChainPlace { index });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Verifies that the results hash to what the config states and that the previous stop signed it. `results` is the digest
 /// we computed. Nothing to verify at the first stop.
 pub fn verify_results(config: &TrainConfig, own: &OwnStop, results: &Digest) -> Result<(), Distrust> {
-    let stops = earlier_stops(config, own)?;
-    let Some((previous, before)) = stops.split_last() else {
+    if earlier_stops(config, own)?.is_empty() {
         return Ok(());
-    };
+    }
     if stated_digest(required(&config.result_hash, "result_hash")?, "result_hash")? != *results {
         return Err(Distrust::ResultDigest);
     }
+    verify_results_signature(config, own.index())
+}
+
+/// Verifies that the last of the first `signed` stops signed the stated digest of the results. Nothing to verify before the
+/// first stop.
+pub fn verify_results_signature(config: &TrainConfig, signed: usize) -> Result<(), Distrust> {
+    let stops = first_stops(config, signed)?;
+    let Some((previous, before)) = stops.split_last() else {
+        return Ok(());
+    };
+    let results = stated_digest(required(&config.result_hash, "result_hash")?, "result_hash")?;
     let signature = decoded(required(&config.result_signature, "result_signature")?, "result_signature")?;
-    station_key(previous, before.len())?.verify_pss_any_salt(results, &signature).map_err(|_| Distrust::ResultSignature)
+    station_key(previous, before.len())?.verify_pss_any_salt(&results, &signature).map_err(|_| Distrust::ResultSignature)
 }
 
 /// The chain digest our own stop signs over `results`.
@@ -135,11 +197,19 @@ pub fn session_id(config: &TrainConfig) -> Result<Vec<u8>, Distrust> {
 }
 
 fn earlier_stops<'c>(config: &'c TrainConfig, own: &OwnStop) -> Result<Vec<&'c RouteStop>, Distrust> {
-    let mut stops = route::in_order(config).map_err(|_| Distrust::Route)?;
-    if own.index() >= stops.len() {
+    if own.index() >= config.route.len() {
         return Err(Distrust::Route);
     }
-    stops.truncate(own.index());
+    first_stops(config, own.index())
+}
+
+/// The first `count` stops by index; there must be so many.
+fn first_stops(config: &TrainConfig, count: usize) -> Result<Vec<&RouteStop>, Distrust> {
+    let mut stops = route::in_order(config).map_err(|_| Distrust::Route)?;
+    if count > stops.len() {
+        return Err(Distrust::Route);
+    }
+    stops.truncate(count);
     Ok(stops)
 }
 

@@ -32,6 +32,7 @@ fn peak(results_mib: u64, code_mib: u64) -> Peak {
         let environment = if index == 0 { &[bulk.as_str()][..] } else { &[] };
         Peer::newest().run_train(&train.image, Mode::Commit, environment);
         digests.push((run.results_digest, station.post_run(&run.run_id).unwrap().results_digest));
+        assert!(station.verify(&train.image).unwrap().holds && station.check_push(&train.image).unwrap().ok);
     }
     // The second station has verified what the first has sealed: all of it went through both.
     assert_eq!(digests[1].0, digests[0].1);

@@ -5,130 +5,74 @@ use std::{
     io::Read,
 };
 
-use serde::Deserialize;
-use tar::{Archive, Entry, EntryType};
+use tar::{Entry, EntryType};
 
 use super::canonical::{Kind, Node, Tree};
 use crate::{
-    image::{ImageError, opt::broken},
+    image::{
+        ImageError,
+        opt::broken,
+        saved::{self, Change, LayerSink, lay, plain_path, read_saved},
+    },
     train::digest::FileHasher,
 };
 
 /// Most entries that are kept, all layers together.
 const ENTRY_LIMIT: usize = 4_000_000;
-/// Longest manifest that is read, in bytes.
-const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
-/// The name that marks a removed path.
-const WHITEOUT: &[u8] = b".wh.";
-/// The name that marks a directory whose lower content is hidden.
-const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Extended attributes in PAX headers begin so.
 const XATTR: &str = "SCHILY.xattr.";
 
-/// An entry of a layer.
-enum Change {
-    Set(Vec<u8>, Node),
-    HardLink(Vec<u8>, Vec<u8>),
-    Remove(Vec<u8>),
-    Opaque(Vec<u8>),
-}
+impl saved::Node for Node {
+    /// Root's, 0755.
+    fn implied_directory() -> Self {
+        Self { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0, xattrs: BTreeMap::new() }
+    }
 
-#[derive(Deserialize)]
-struct ManifestImage {
-    #[serde(rename = "Layers")]
-    layers: Vec<String>,
+    fn is_directory(&self) -> bool {
+        self.kind == Kind::Directory
+    }
 }
 
 /// Reads the archive of one image and lays its layers over each other.
-pub(super) fn read_saved(archive: impl Read, mut progress: impl FnMut(u64)) -> Result<Tree, ImageError> {
-    let mut layers: HashMap<String, Vec<Change>> = HashMap::new();
-    let mut links: HashMap<String, String> = HashMap::new();
-    let mut manifest = None;
-    let (mut kept, mut read) = (0, 0);
-    let mut archive = Archive::new(archive);
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        let name =
-            String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| ImageError::Malformed("a name that is not UTF-8"))?;
-        read += entry.size();
-        match entry.header().entry_type() {
-            EntryType::Regular if name == "manifest.json" => {
-                if entry.size() > MANIFEST_LIMIT {
-                    return Err(ImageError::Limit("bytes of manifest.json"));
-                }
-                let images: Vec<ManifestImage> =
-                    serde_json::from_reader(&mut entry).map_err(|_| ImageError::Malformed("manifest.json"))?;
-                manifest = images.into_iter().next();
-            }
-            EntryType::Regular if name.ends_with("/layer.tar") || name.starts_with("blobs/") => {
-                if let Some(changes) = read_layer(&mut entry, &mut kept)? {
-                    layers.insert(name, changes);
-                }
-            }
-            // Old engines write a layer that occurs twice as a link to its first place.
-            EntryType::Symlink => {
-                if let Some(target) = entry.link_name_bytes() {
-                    let target = String::from_utf8_lossy(&target).trim_start_matches("../").to_owned();
-                    links.insert(name, target);
-                }
-            }
-            _ => {}
-        }
-        progress(read);
-    }
-    let manifest = manifest.ok_or(ImageError::Malformed("no manifest.json"))?;
+pub(super) fn read_tree(archive: impl Read, progress: impl FnMut(u64)) -> Result<Tree, ImageError> {
+    let mut layers = Layers::default();
+    let order = read_saved(archive, &mut layers, progress)?;
     let mut tree = Tree::new();
-    for name in &manifest.layers {
-        let changes = layers
-            .get(name)
-            .or_else(|| layers.get(links.get(name)?))
-            .ok_or(ImageError::Malformed("a layer of the manifest is missing"))?;
-        apply(&mut tree, changes)?;
+    for name in &order {
+        // A layer without entries left none.
+        lay(&mut tree, layers.changes.get(name).map_or(&[][..], Vec::as_slice))?;
     }
     Ok(tree)
 }
 
-/// Reads a layer; `None` when the file is no tar archive (a configuration among the blobs).
-fn read_layer(file: &mut impl Read, kept: &mut usize) -> Result<Option<Vec<Change>>, ImageError> {
-    let mut start = Vec::with_capacity(512);
-    file.take(512).read_to_end(&mut start).map_err(broken)?;
-    let is_tar = start.len() == 512 && (&start[257..262] == b"ustar" || start.iter().all(|byte| *byte == 0));
-    if !is_tar {
-        if start.starts_with(&[0x1f, 0x8b]) || start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            return Err(ImageError::Malformed("a compressed layer"));
-        }
-        return Ok(None);
-    }
-    let mut changes = Vec::new();
-    for entry in Archive::new(start.as_slice().chain(file)).entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        if let Some(change) = read_change(&mut entry)? {
-            changes.push(change);
-            *kept += 1;
-            if *kept > ENTRY_LIMIT {
-                return Err(ImageError::Limit("entries of an image"));
-            }
-        }
-    }
-    Ok(Some(changes))
+#[derive(Default)]
+struct Layers {
+    changes: HashMap<String, Vec<Change<Node>>>,
+    kept: usize,
 }
 
-fn read_change(entry: &mut Entry<'_, impl Read>) -> Result<Option<Change>, ImageError> {
-    let Some(path) = plain_path(&entry.path_bytes())? else { return Ok(None) };
-    let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (&[][..], &path[..]),
-    };
-    if name == OPAQUE {
-        return Ok(Some(Change::Opaque(parent.to_vec())));
-    }
-    if let Some(removed) = name.strip_prefix(WHITEOUT) {
-        // `.wh..wh.…` are the storage driver's own notes.
-        if removed.starts_with(WHITEOUT) {
-            return Ok(None);
+impl LayerSink for Layers {
+    type Error = ImageError;
+
+    fn entry<R: Read>(&mut self, layer: &str, entry: &mut Entry<'_, R>) -> Result<(), ImageError> {
+        if let Some(change) = read_change(entry)? {
+            self.kept += 1;
+            if self.kept > ENTRY_LIMIT {
+                return Err(ImageError::Limit("entries of an image"));
+            }
+            match self.changes.get_mut(layer) {
+                Some(changes) => changes.push(change),
+                None => drop(self.changes.insert(layer.to_owned(), vec![change])),
+            }
         }
-        let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
-        return Ok(Some(Change::Remove([parent, slash, removed].concat())));
+        Ok(())
+    }
+}
+
+fn read_change(entry: &mut Entry<'_, impl Read>) -> Result<Option<Change<Node>>, ImageError> {
+    let Some(path) = plain_path(&entry.path_bytes())? else { return Ok(None) };
+    if let Some(marked) = Change::by_name(&path) {
+        return Ok(marked);
     }
     let header = entry.header();
     let number = || ImageError::Malformed("a number in a header");
@@ -184,101 +128,14 @@ fn link_name(entry: &Entry<'_, impl Read>) -> Result<Vec<u8>, ImageError> {
     entry.link_name_bytes().map(|name| name.into_owned()).ok_or(ImageError::Malformed("a link without a target"))
 }
 
-/// A path without `./` and slashes around it; `None` for the root. Climbing paths are refused.
-fn plain_path(path: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
-    let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
-    if parts.contains(&&b".."[..]) {
-        return Err(ImageError::Malformed("a path that climbs"));
-    }
-    Ok((!parts.is_empty()).then(|| parts.join(&b'/')))
-}
-
-fn apply(tree: &mut Tree, changes: &[Change]) -> Result<(), ImageError> {
-    // A whiteout is about lower layers, wherever it stands in its own.
-    for change in changes {
-        match change {
-            Change::Remove(path) => {
-                tree.remove(path);
-                remove_below(tree, path);
-            }
-            Change::Opaque(path) => remove_below(tree, path),
-            _ => {}
-        }
-    }
-    for change in changes {
-        let (path, node) = match change {
-            Change::Set(path, node) => (path, node.clone()),
-            Change::HardLink(path, target) => {
-                (path, tree.get(target).cloned().ok_or(ImageError::Malformed("a hard link to nothing"))?)
-            }
-            _ => continue,
-        };
-        add_parents(tree, path);
-        if node.kind != Kind::Directory && tree.get(path).is_some_and(|old| old.kind == Kind::Directory) {
-            remove_below(tree, path);
-        }
-        tree.insert(path.clone(), node);
-    }
-    Ok(())
-}
-
-/// Directories that a layer leaves out exist all the same, as the engine makes them: root's, 0755.
-fn add_parents(tree: &mut Tree, path: &[u8]) {
-    for (i, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-        tree.entry(path[..i].to_vec()).or_insert_with(|| Node {
-            kind: Kind::Directory,
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-            xattrs: BTreeMap::new(),
-        });
-    }
-}
-
-fn remove_below(tree: &mut Tree, path: &[u8]) {
-    if path.is_empty() {
-        tree.clear();
-        return;
-    }
-    // All paths below are between "path/" and "path0": '0' follows '/'.
-    let (from, to) = ([path, b"/"].concat(), [path, b"0"].concat());
-    let below: Vec<Vec<u8>> = tree.range(from..to).map(|(path, _)| path.clone()).collect();
-    for path in below {
-        tree.remove(&path);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::tree_digest, *};
-    use crate::image::layer::{Meta, header_blocks};
+    use super::super::tree_digest;
+    use crate::image::made::{DIR, FILE, Item, saved, tar_of};
 
-    fn tar_of(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
-        let mut out = Vec::new();
-        for (path, kind, content) in entries {
-            out.extend(header_blocks(path, *kind, Meta::immutable_file(1), content.len() as u64));
-            out.extend(*content);
-            out.resize(out.len().next_multiple_of(512), 0);
-        }
-        out.resize(out.len() + 1024, 0);
-        out
-    }
-
-    fn saved(layers: &[Vec<u8>]) -> Vec<u8> {
-        let names: Vec<String> = (0..layers.len()).map(|i| format!("{i}/layer.tar")).collect();
-        let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": null, "Layers": names }]).to_string();
-        let mut entries: Vec<(&str, EntryType, &[u8])> =
-            names.iter().zip(layers).map(|(name, layer)| (name.as_str(), EntryType::Regular, layer.as_slice())).collect();
-        entries.push(("manifest.json", EntryType::Regular, manifest.as_bytes()));
-        tar_of(&entries)
-    }
-
-    const FILE: EntryType = EntryType::Regular;
-    const DIR: EntryType = EntryType::Directory;
-
-    fn digest(layers: &[&[(&str, EntryType, &[u8])]]) -> [u8; 32] {
+    fn digest(layers: &[&[Item<'_>]]) -> [u8; 32] {
         let layers: Vec<Vec<u8>> = layers.iter().map(|entries| tar_of(entries)).collect();
-        tree_digest(&saved(&layers)[..], |_| {}).unwrap().digest
+        tree_digest(&saved(&layers, false)[..], |_| {}).unwrap().digest
     }
 
     #[test]
@@ -307,7 +164,7 @@ mod tests {
     #[test]
     fn what_is_no_image_archive_is_refused() {
         let no_manifest = tar_of(&[("0/layer.tar", FILE, b"")]);
-        let climbing = saved(&[tar_of(&[("../x", FILE, b"")])]);
+        let climbing = saved(&[tar_of(&[("../x", FILE, b"")])], false);
         for bad in [&no_manifest[..], &climbing, &no_manifest[..700]] {
             assert!(tree_digest(bad, |_| {}).is_err());
         }

@@ -3,9 +3,13 @@
 use crate::{
     ledger::OpenInto,
     pb,
-    protocol::{Inspection, ListedFile, Mount, MountSource, PostRunAnswer, PreRunAnswer},
+    protocol::{Inspection, ListedFile, Mount, MountSource, PostRunAnswer, PreRunAnswer, PushFinding, PushVerdict, Verification},
     service::status::{Reason, Refusal},
-    train::{config::RouteStop, keys::PublicKey},
+    train::{
+        config::RouteStop,
+        keys::PublicKey,
+        rule::{Outcome, Report},
+    },
 };
 
 pub(super) fn pre_run(answer: PreRunAnswer) -> pb::PreRunOutcome {
@@ -82,6 +86,57 @@ pub(super) fn inspection(found: Inspection) -> Result<pb::InspectTrainResponse, 
         result_bytes: found.result_bytes,
         base_image_id: found.base_image_id.unwrap_or_default(),
     })
+}
+
+pub(super) fn verification(found: Verification) -> pb::VerifyTrainResponse {
+    let report = &found.proof.report;
+    pb::VerifyTrainResponse {
+        holds: report.holds(),
+        train_id: found.train_id,
+        session_id: found.session_id,
+        // A route has at most 10,000 stops.
+        stops_signed: found.proof.stops_signed as u32,
+        stops: found.proof.stops as u32,
+        rules: rules(report),
+    }
+}
+
+pub(super) fn push_verdict(verdict: PushVerdict) -> pb::CheckPushResult {
+    pb::CheckPushResult {
+        ok: verdict.report.holds(),
+        image_id: verdict.image_id,
+        // An image has at most some hundred layers.
+        layers: verdict.layers as u32,
+        base_layers: verdict.base_layers as u32,
+        run_id: verdict.run_id.unwrap_or_default(),
+        rules: rules(&verdict.report),
+        findings: verdict.findings.into_iter().map(push_finding).collect(),
+    }
+}
+
+fn push_finding(finding: PushFinding) -> pb::PushFinding {
+    pb::PushFinding {
+        rule: finding.suspect.rule.name().to_owned(),
+        layer: finding.layer as u32,
+        layer_digest: finding.layer_digest,
+        path: String::from_utf8_lossy(&finding.suspect.path).chars().flat_map(char::escape_debug).collect(),
+        why: finding.suspect.why.to_owned(),
+    }
+}
+
+fn rules(report: &Report) -> Vec<pb::RuleReport> {
+    let outcome = |outcome| match outcome {
+        Outcome::Checked => pb::RuleOutcome::Checked,
+        Outcome::Relaxed => pb::RuleOutcome::Relaxed,
+        Outcome::NotCheckable => pb::RuleOutcome::NotCheckable,
+        Outcome::Broken => pb::RuleOutcome::Broken,
+    };
+    let rule = |finding: &crate::train::rule::Finding| pb::RuleReport {
+        rule: finding.rule.name().to_owned(),
+        outcome: outcome(finding.outcome).into(),
+        note: finding.note.clone(),
+    };
+    report.findings().into_iter().map(rule).collect()
 }
 
 fn stop(stop: &RouteStop) -> Result<pb::RouteStop, Refusal> {

@@ -87,3 +87,21 @@ fn a_stop_without_a_wrapped_key_is_refused() {
     stop_at(&mut config, 1).encrypted_key = None;
     assert_eq!(own_stop(&config, "s-3072"), Err(RouteError::NoWrappedKey));
 }
+
+#[test]
+fn the_stops_that_have_signed_are_counted_where_the_route_has_a_stops_shape() {
+    for (signed, step) in steps().iter().enumerate() {
+        assert_eq!(stops_signed(&step.config), Ok(signed));
+        let next = TrainConfig::parse(&step.next).unwrap();
+        assert_eq!(stops_signed(&next), Ok(signed + 1));
+    }
+    let refused = |change: fn(&mut TrainConfig)| {
+        let mut config = at_second_stop();
+        change(&mut config);
+        stops_signed(&config).unwrap_err()
+    };
+    assert_eq!(refused(|c| c.result_hash = None), RouteError::ResultStripped);
+    assert_eq!(refused(|c| stop_at(c, 0).signature = None), RouteError::ResultBeforeFirstStop);
+    assert_eq!(refused(|c| stop_at(c, 2).signature = stop_at(c, 0).signature.clone()), RouteError::StopSkipped { index: 1 });
+    assert_eq!(refused(|c| stop_at(c, 2).index = 3), RouteError::BadIndices);
+}

@@ -139,6 +139,12 @@ impl LibStation {
         self.step("post-run", image, "--config")
     }
 
+    /// Closes it as the containerised protocol does unless told otherwise: every layer of the run stays below.
+    pub fn post_run_without_rebase(&self, image: &str) -> Result<Value, PeerError> {
+        let arguments = ["post-run", "--no-rebase", "--station", &self.id, "--image", image, "--key"].map(OsStr::new).into_iter();
+        self.peer.script("peer.py", arguments.chain([self.key.as_os_str(), "--config".as_ref(), self.config.as_os_str()]))
+    }
+
     fn step(&self, step: &str, image: &str, config: &str) -> Result<Value, PeerError> {
         let named = [step, "--station", &self.id, "--image", image, "--key"].map(OsStr::new);
         let paths = [self.key.as_os_str(), OsStr::new(config), self.config.as_os_str()];

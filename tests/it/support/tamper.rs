@@ -129,7 +129,20 @@ impl Rootfs {
         engine.import(self.tar(), repository, tag)
     }
 
-    fn tar(&self) -> Vec<u8> {
+    /// What is at a path and below it.
+    pub fn only(&self, path: &str) -> Self {
+        let below = format!("{path}/");
+        Self(self.0.iter().filter(|entry| entry.path == path || entry.path.starts_with(&below)).cloned().collect())
+    }
+
+    /// This, then that.
+    pub fn then(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// As an archive.
+    pub fn tar(&self) -> Vec<u8> {
         let mut archive = tar::Builder::new(Vec::new());
         for entry in &self.0 {
             let records = entry.pax.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
@@ -206,6 +219,15 @@ pub const RESULTS: &str =
 /// Everything that `docker save` ships of an image.
 pub fn saved(image: &str) -> Vec<u8> {
     let pieces: Vec<bytes::Bytes> = block_on(docker().export_image(image).try_collect()).expect("the engine saves");
+    pieces.concat()
+}
+
+/// The engine's archive of a path in an image.
+pub fn fetched(engine: &Engine, image: &str, path: &str) -> Vec<u8> {
+    let held = engine.hold(image, &[]);
+    let options = q::DownloadFromContainerOptionsBuilder::new().path(path).build();
+    let pieces: Vec<bytes::Bytes> =
+        block_on(docker().download_from_container(&held.id, Some(options)).try_collect()).expect("the engine gives an archive");
     pieces.concat()
 }
 

@@ -1,0 +1,52 @@
+//! What became of rules: a table for people, a list for programs.
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::output::{printable, table},
+    pb::{RuleOutcome, RuleReport},
+    train::rule::{Outcome, Report},
+};
+
+/// One rule, from wherever it was looked at.
+pub(super) struct Row {
+    rule: String,
+    outcome: &'static str,
+    note: String,
+}
+
+/// The rules of an answer.
+pub(super) fn of_answer(rules: &[RuleReport]) -> Vec<Row> {
+    let outcome = |rule: &RuleReport| match rule.outcome() {
+        RuleOutcome::Checked => Outcome::Checked.name(),
+        RuleOutcome::Relaxed => Outcome::Relaxed.name(),
+        RuleOutcome::NotCheckable => Outcome::NotCheckable.name(),
+        RuleOutcome::Broken => Outcome::Broken.name(),
+        RuleOutcome::Unspecified => "unknown",
+    };
+    rules.iter().map(|rule| Row { rule: rule.rule.clone(), outcome: outcome(rule), note: rule.note.clone() }).collect()
+}
+
+/// The rules of a report of our own.
+pub(super) fn of_report(report: &Report) -> Vec<Row> {
+    let row = |finding: &crate::train::rule::Finding| Row {
+        rule: finding.rule.name().to_owned(),
+        outcome: finding.outcome.name(),
+        note: finding.note.clone(),
+    };
+    report.findings().into_iter().map(row).collect()
+}
+
+/// The names of those that are broken.
+pub(super) fn broken(rows: &[Row]) -> Vec<String> {
+    rows.iter().filter(|row| row.outcome == Outcome::Broken.name()).map(|row| printable(&row.rule)).collect()
+}
+
+pub(super) fn value(rows: &[Row]) -> Value {
+    rows.iter().map(|row| json!({ "rule": row.rule, "outcome": row.outcome, "note": row.note })).collect()
+}
+
+pub(super) fn people(rows: &[Row]) -> String {
+    let row = |row: &Row| vec![printable(&row.rule), row.outcome.to_owned(), printable(&row.note)];
+    table(&["RULE", "OUTCOME", "NOTE"], rows.iter().map(row).collect())
+}

@@ -1,0 +1,120 @@
+//! `train verify`.
+
+use std::{fs::File, io::Read, path::PathBuf};
+
+use serde_json::json;
+
+use super::rules::{self, Row};
+use crate::{
+    cli::{
+        client::{self, ClientArgs},
+        error::{CliError, Exit},
+        output::{Output, fields},
+    },
+    pb::{self, verify_train_request::Part},
+    protocol,
+    service::status::{Refusal, RpcError},
+};
+
+const AFTER: &str = "\
+Rule by rule: what was checked and holds, what was not checkable and why, what is broken. No private key is needed, and nothing is
+changed. An archive needs no service and no engine: an uncompressed tar of /opt as an engine gives it, of what the extractor
+delivers, or of `docker save`; `-` is standard input. The exit code is 8 when a rule is broken.
+
+Examples:
+  stationmaster train verify harbor.example/train:latest
+  stationmaster train verify --archive results.tar
+  docker save harbor.example/train:latest | stationmaster train verify --archive - --output json | jq .holds";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// The train's image: repository:tag or sha256:…
+    #[arg(required_unless_present = "archive")]
+    image: Option<String>,
+    /// Verify an archive in a file, without any service
+    #[arg(long, value_name = "FILE", conflicts_with = "image")]
+    archive: Option<PathBuf>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// What was found, from wherever.
+struct Found {
+    /// `image` or `archive`, and which.
+    what: (&'static str, String),
+    holds: bool,
+    train_id: String,
+    session_id: Vec<u8>,
+    stops_signed: u64,
+    stops: u64,
+    rules: Vec<Row>,
+}
+
+pub(in crate::cli) fn run(args: Args, output: Output) -> Result<Exit, CliError> {
+    let found = match args.archive {
+        Some(file) => offline(&file)?,
+        None => client::call(online(args.client, args.image.unwrap_or_default()))?,
+    };
+    let (kind, name) = &found.what;
+    let value = json!({
+        (*kind): name,
+        "holds": found.holds,
+        "train_id": found.train_id,
+        "session_id": const_hex::encode(&found.session_id),
+        "stops_signed": found.stops_signed,
+        "stops": found.stops,
+        "rules": rules::value(&found.rules),
+    });
+    output.result(&value, || people(&found));
+    Ok(if found.holds { Exit::Done } else { Exit::Broken })
+}
+
+fn people(found: &Found) -> String {
+    let verdict = match rules::broken(&found.rules) {
+        broken if broken.is_empty() => "holds: no rule is broken".to_owned(),
+        broken => format!("does not hold: {}", broken.join(", ")),
+    };
+    fields(&[
+        ("Train", found.train_id.clone()),
+        ("Session", const_hex::encode(&found.session_id)),
+        ("Stops signed", format!("{} of {}", found.stops_signed, found.stops)),
+        ("Verdict", verdict),
+    ]) + "\n"
+        + &rules::people(&found.rules)
+}
+
+async fn online(client: ClientArgs, image: String) -> Result<Found, CliError> {
+    let part = pb::VerifyTrainRequest { part: Some(Part::Image(image.clone())) };
+    let request = client.request(tokio_stream::once(part));
+    let answer = client.trains().await?.verify_train(request).await?.into_inner();
+    Ok(Found {
+        what: ("image", image),
+        holds: answer.holds,
+        train_id: answer.train_id,
+        session_id: answer.session_id,
+        stops_signed: answer.stops_signed.into(),
+        stops: answer.stops.into(),
+        rules: rules::of_answer(&answer.rules),
+    })
+}
+
+/// Without any service: the same check, here. Its refusals are those of the service.
+fn offline(file: &PathBuf) -> Result<Found, CliError> {
+    let archive: Box<dyn Read> = if file.as_os_str() == "-" {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(File::open(file).map_err(|error| CliError::file("open", file, &error))?)
+    };
+    let verified = protocol::verify_archive(archive, &|| Ok(())).map_err(|error| RpcError::from(Refusal::from(error)))?;
+    let report = &verified.proof.report;
+    Ok(Found {
+        what: ("archive", file.display().to_string()),
+        holds: report.holds(),
+        rules: rules::of_report(report),
+        train_id: verified.train_id,
+        session_id: verified.session_id,
+        stops_signed: verified.proof.stops_signed as u64,
+        stops: verified.proof.stops as u64,
+    })
+}

@@ -1,0 +1,35 @@
+//! Archives, made for unit tests.
+
+use tar::EntryType;
+
+use super::layer::{Meta, header_blocks};
+
+pub(super) const FILE: EntryType = EntryType::Regular;
+pub(super) const DIR: EntryType = EntryType::Directory;
+
+/// An entry: path, kind, content.
+pub(super) type Item<'a> = (&'a str, EntryType, &'a [u8]);
+
+/// An archive of these entries, with its end.
+pub(super) fn tar_of(entries: &[Item<'_>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (path, kind, content) in entries {
+        out.extend(header_blocks(path, *kind, Meta::immutable_file(1), content.len() as u64));
+        out.extend(*content);
+        out.resize(out.len().next_multiple_of(512), 0);
+    }
+    out.resize(out.len() + 1024, 0);
+    out
+}
+
+/// A `docker save` archive of these layers, lowest first, in the layout of old engines or (`blobs`) of new ones. They stand in the
+/// archive the other way round: only the manifest tells their order.
+pub(super) fn saved(layers: &[Vec<u8>], blobs: bool) -> Vec<u8> {
+    let name = |at: usize| if blobs { format!("blobs/sha256/{at:064x}") } else { format!("{at:064x}/layer.tar") };
+    let names: Vec<String> = (0..layers.len()).map(name).collect();
+    let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": null, "Layers": names }]).to_string();
+    let mut entries: Vec<Item<'_>> =
+        names.iter().zip(layers).rev().map(|(name, layer)| (name.as_str(), FILE, layer.as_slice())).collect();
+    entries.push(("manifest.json", FILE, manifest.as_bytes()));
+    tar_of(&entries)
+}

@@ -1,0 +1,226 @@
+//! Looking through every layer of an image for what may not leave the station: what is not sealed, and what is not the train's.
+//!
+//! The archive is read once. Which layers are the base's shows only at its end, so what may be its business is kept till then.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::Read,
+};
+
+use tar::{Entry, EntryType};
+
+use super::{
+    ImageError,
+    opt::{Area, CONFIG_LIMIT, ENTRY_LIMIT, broken},
+    saved::{LayerSink, plain_path, read_saved},
+};
+use crate::train::{
+    config::TrainConfig,
+    digest::{FileDigest, FileHasher},
+    envelope::{Shape, Verdict},
+    rule::Rule,
+};
+
+/// Most suspects of one kind that are kept of a layer; the rest is counted.
+const KEPT: usize = 1000;
+/// Most bytes of names that are kept.
+const NAME_LIMIT: usize = 128 << 20;
+/// Longest wrapped key, in bytes: an RSA key's of 16384 bits.
+const USER_KEY_LIMIT: u64 = 2048;
+
+/// An entry that may not leave the station.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// The rule that it breaks.
+    pub rule: Rule,
+    /// Path from the image's root, as untrusted as it comes.
+    pub path: Vec<u8>,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// What was found in one layer.
+#[derive(Debug, Default)]
+pub struct LayerScan {
+    /// What may not be in any layer: at most 1000 of them.
+    pub suspects: Vec<Suspect>,
+    /// How many there are.
+    pub suspect_count: u64,
+    /// Files of the train that are too short to be judged by more than their length.
+    pub too_short: u64,
+    /// What lies outside `/opt`: at most 1000 of them.
+    outside: Vec<Vec<u8>>,
+    outside_count: u64,
+    others: HashSet<Other>,
+}
+
+/// An entry of `/opt` that is not the train's: it may be the base's, if that has the very same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Other {
+    path: Vec<u8>,
+    link: Option<Vec<u8>>,
+    content: Option<FileDigest>,
+}
+
+impl LayerScan {
+    fn suspect(&mut self, rule: Rule, path: &[u8], why: &'static str) {
+        self.suspect_count += 1;
+        if self.suspects.len() < KEPT {
+            self.suspects.push(Suspect { rule, path: path.to_vec(), why });
+        }
+    }
+}
+
+/// Looks through the archive of one image. Answers what was found, lowest layer first. `progress` is told the bytes read so far.
+pub fn scan_layers(
+    archive: impl Read,
+    progress: impl FnMut(u64),
+    check: &dyn Fn() -> Result<(), ImageError>,
+) -> Result<Vec<LayerScan>, ImageError> {
+    let mut scanner = Scanner { layers: HashMap::new(), shape: Shape::default(), entries: 0, names: 0, check };
+    let order = read_saved(archive, &mut scanner, progress)?;
+    // A layer that occurs twice is told of where it is first; what it holds is the same.
+    Ok(order.iter().map(|name| scanner.layers.remove(name).unwrap_or_default()).collect())
+}
+
+/// Adds what is suspect only because the base does not have it: above `base` layers, what lies outside `/opt`, and what in it is
+/// neither the train's nor in the base too.
+pub fn judge_by_base(layers: &mut [LayerScan], base: usize) {
+    let (below, above) = layers.split_at_mut(base);
+    let of_base: HashSet<Other> = below.iter_mut().flat_map(|layer| std::mem::take(&mut layer.others)).collect();
+    for layer in above {
+        let mut strangers: Vec<Other> = layer.others.drain().filter(|other| !of_base.contains(other)).collect();
+        strangers.sort_by(|one, other| one.path.cmp(&other.path));
+        for stranger in strangers {
+            layer.suspect(Rule::OptAllowList, &stranger.path, "it is neither the train's nor its base's");
+        }
+        let outside = std::mem::take(&mut layer.outside);
+        layer.suspect_count += layer.outside_count - outside.len() as u64;
+        for path in outside {
+            layer.suspect(Rule::NoPlaintextLayers, &path, "it is outside /opt, and not in the base's layers");
+        }
+    }
+}
+
+/// How many entries of `/opt` are not the train's.
+pub fn others(layers: &[LayerScan]) -> usize {
+    layers.iter().map(|layer| layer.others.len()).sum()
+}
+
+struct Scanner<'a> {
+    layers: HashMap<String, LayerScan>,
+    shape: Shape,
+    entries: u64,
+    names: usize,
+    check: &'a dyn Fn() -> Result<(), ImageError>,
+}
+
+impl LayerSink for Scanner<'_> {
+    type Error = ImageError;
+
+    fn entry<R: Read>(&mut self, layer: &str, entry: &mut Entry<'_, R>) -> Result<(), ImageError> {
+        (self.check)()?;
+        let Some(path) = plain_path(&entry.path_bytes())? else { return Ok(()) };
+        self.entries += 1;
+        self.names += path.len();
+        if self.entries > ENTRY_LIMIT || self.names > NAME_LIMIT {
+            return Err(ImageError::Limit("entries of an image"));
+        }
+        if !self.layers.contains_key(layer) {
+            self.layers.insert(layer.to_owned(), LayerScan::default());
+        }
+        let (shape, check) = (&mut self.shape, self.check);
+        let Some(scan) = self.layers.get_mut(layer) else { return Ok(()) };
+        let kind = entry.header().entry_type();
+        let regular = is_file(kind);
+        // Wherever in the path: the storage drivers of old kept contents below such names.
+        if path.split(|byte| *byte == b'/').any(|part| part.starts_with(b".wh.")) {
+            if entry.size() > 0 {
+                scan.suspect(Rule::NoPlaintextLayers, &path, "its name is a mark of layers, and it has a content");
+            }
+            return Ok(());
+        }
+        let Some(below) = path.strip_prefix(b"opt/") else {
+            if (regular || kind == EntryType::GNUSparse) && entry.size() > 0 {
+                scan.outside_count += 1;
+                if scan.outside.len() < KEPT {
+                    scan.outside.push(path);
+                }
+            }
+            return Ok(());
+        };
+        if kind == EntryType::Directory || kind == EntryType::XGlobalHeader {
+            return Ok(());
+        }
+        let area = [Area::Train, Area::Results].iter().find(|area| {
+            below.strip_prefix(area.name().as_bytes()).is_some_and(|rest| rest.first().is_none_or(|next| *next == b'/'))
+        });
+        match (area, below) {
+            (Some(_), _) if !regular => scan.suspect(Rule::NoLinks, &path, "it is a link or a special file"),
+            (Some(_), _) => match looks(entry, shape, check)? {
+                Verdict::NotSealed(why) => scan.suspect(Rule::NoPlaintextLayers, &path, why),
+                Verdict::TooShortToTell => scan.too_short += 1,
+                Verdict::Sealed => {}
+            },
+            (None, b"train_config.json") if regular => {
+                if entry.size() > CONFIG_LIMIT || !is_config(entry)? {
+                    scan.suspect(Rule::NoPlaintextLayers, &path, "it is no train config");
+                }
+            }
+            (None, b"user_sym_key.key") if regular => {
+                let whole_blocks = entry.size().is_multiple_of(16);
+                let too_long = entry.size() > USER_KEY_LIMIT;
+                let looks = looks(entry, shape, check)?;
+                // Keys of unusual sizes have lengths that sealed files have not.
+                if too_long || whole_blocks && matches!(looks, Verdict::NotSealed(_)) {
+                    scan.suspect(Rule::NoPlaintextLayers, &path, "it is no wrapped key");
+                }
+            }
+            _ => {
+                let link = entry.link_name_bytes().map(|target| target.into_owned());
+                let content = if regular { Some(digest(entry, check)?) } else { None };
+                scan.others.insert(Other { path, link, content });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_file(kind: EntryType) -> bool {
+    matches!(kind, EntryType::Regular | EntryType::Continuous)
+}
+
+fn each_chunk(
+    content: &mut impl Read,
+    check: &dyn Fn() -> Result<(), ImageError>,
+    mut each: impl FnMut(&[u8]),
+) -> Result<(), ImageError> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        check()?;
+        match content.read(&mut buffer).map_err(broken)? {
+            0 => return Ok(()),
+            n => each(&buffer[..n]),
+        }
+    }
+}
+
+fn looks(content: &mut impl Read, shape: &mut Shape, check: &dyn Fn() -> Result<(), ImageError>) -> Result<Verdict, ImageError> {
+    each_chunk(content, check, |bytes| shape.update(bytes))?;
+    Ok(shape.verdict())
+}
+
+fn digest(content: &mut impl Read, check: &dyn Fn() -> Result<(), ImageError>) -> Result<FileDigest, ImageError> {
+    let mut hasher = FileHasher::new();
+    each_chunk(content, check, |bytes| hasher.update(bytes))?;
+    Ok(hasher.finish())
+}
+
+fn is_config(content: &mut impl Read) -> Result<bool, ImageError> {
+    let mut text = Vec::new();
+    content.read_to_end(&mut text).map_err(broken)?;
+    Ok(TrainConfig::parse(&text).is_ok())
+}
+
+#[cfg(test)]
+mod tests;

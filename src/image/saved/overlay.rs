@@ -1,0 +1,109 @@
+//! Layers laid over each other: the tree a container would see.
+
+use std::collections::BTreeMap;
+
+use super::ImageError;
+
+/// The name that marks a removed path.
+const WHITEOUT: &[u8] = b".wh.";
+/// The name that marks a directory whose lower content is hidden.
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// What stands at a path.
+pub trait Node: Clone {
+    /// A directory that a layer leaves out though something is below it.
+    fn implied_directory() -> Self;
+    /// Whether something can be below it.
+    fn is_directory(&self) -> bool;
+}
+
+/// What a layer does to the tree below it. Paths have no slash at either end.
+pub enum Change<N> {
+    /// Something stands here.
+    Set(Vec<u8>, N),
+    /// The first path is another name of what stands at the second.
+    HardLink(Vec<u8>, Vec<u8>),
+    /// What stood here is gone.
+    Remove(Vec<u8>),
+    /// What stood below here is gone.
+    Opaque(Vec<u8>),
+}
+
+impl<N> Change<N> {
+    /// What the mere name of an entry does; `None` when it stands for itself. The storage driver's own notes (`.wh..wh.…`)
+    /// do nothing.
+    pub fn by_name(path: &[u8]) -> Option<Option<Self>> {
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&[][..], path),
+        };
+        if name == OPAQUE {
+            return Some(Some(Self::Opaque(parent.to_vec())));
+        }
+        let removed = name.strip_prefix(WHITEOUT)?;
+        if removed.starts_with(WHITEOUT) {
+            return Some(None);
+        }
+        let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
+        Some(Some(Self::Remove([parent, slash, removed].concat())))
+    }
+}
+
+/// A path without `./` and slashes around it; `None` for the root. Climbing paths are refused.
+pub fn plain_path(path: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
+    let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    if parts.contains(&&b".."[..]) {
+        return Err(ImageError::Malformed("a path that climbs"));
+    }
+    Ok((!parts.is_empty()).then(|| parts.join(&b'/')))
+}
+
+/// Lays a layer over a tree.
+pub fn lay<N: Node>(tree: &mut BTreeMap<Vec<u8>, N>, changes: &[Change<N>]) -> Result<(), ImageError> {
+    // A whiteout is about lower layers, wherever it stands in its own.
+    for change in changes {
+        match change {
+            Change::Remove(path) => {
+                tree.remove(path);
+                remove_below(tree, path);
+            }
+            Change::Opaque(path) => remove_below(tree, path),
+            _ => {}
+        }
+    }
+    for change in changes {
+        let (path, node) = match change {
+            Change::Set(path, node) => (path, node.clone()),
+            Change::HardLink(path, target) => {
+                (path, tree.get(target).cloned().ok_or(ImageError::Malformed("a hard link to nothing"))?)
+            }
+            _ => continue,
+        };
+        add_parents(tree, path);
+        if !node.is_directory() && tree.get(path).is_some_and(Node::is_directory) {
+            remove_below(tree, path);
+        }
+        tree.insert(path.clone(), node);
+    }
+    Ok(())
+}
+
+/// Directories that a layer leaves out exist all the same, as the engine makes them.
+fn add_parents<N: Node>(tree: &mut BTreeMap<Vec<u8>, N>, path: &[u8]) {
+    for (i, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+        tree.entry(path[..i].to_vec()).or_insert_with(N::implied_directory);
+    }
+}
+
+fn remove_below<N>(tree: &mut BTreeMap<Vec<u8>, N>, path: &[u8]) {
+    if path.is_empty() {
+        tree.clear();
+        return;
+    }
+    // All paths below are between "path/" and "path0": '0' follows '/'.
+    let (from, to) = ([path, b"/"].concat(), [path, b"0"].concat());
+    let below: Vec<Vec<u8>> = tree.range(from..to).map(|(path, _)| path.clone()).collect();
+    for path in below {
+        tree.remove(&path);
+    }
+}

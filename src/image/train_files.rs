@@ -1,0 +1,227 @@
+//! What lies in a train, read once, front to back, without a key: from an engine, or from an archive that somebody sends.
+//!
+//! An archive is one of three kinds, and its first entry says which: `/opt` as an engine gives it (`opt/…`); what the extractor
+//! delivers, the same without `opt/` and without the code; or `docker save`. Names and lengths are kept, and the two small files.
+
+mod layers;
+
+use std::io::Read;
+
+use tar::{Archive, Entry};
+
+use self::layers::OptLayers;
+use super::{
+    ImageError,
+    layer::Meta,
+    opt::{Area, CONFIG_LIMIT, OptReader, OptSink, broken},
+    saved::SavedReader,
+    tape::Tape,
+};
+use crate::train::{envelope::Shape, names::FilePath, proof::Found, rule::Rule};
+
+/// The config, below `/opt`.
+const CONFIG: &str = "train_config.json";
+/// The wrapped key, below `/opt`.
+const USER_KEY: &str = "user_sym_key.key";
+/// Longest wrapped key that is read, in bytes: an RSA key's of 16384 bits.
+const USER_KEY_LIMIT: u64 = 2048;
+/// Most bytes of names that are kept.
+const NAME_LIMIT: usize = 128 << 20;
+/// How the files of a `docker save` archive begin, whichever is first.
+const SAVED: [&str; 5] = ["blobs", "index.json", "manifest.json", "oci-layout", "repositories"];
+
+/// What lies in a train.
+#[derive(Debug, Default)]
+pub struct TrainFiles {
+    /// `train_config.json`, where it is a file.
+    pub config: Option<Vec<u8>>,
+    /// All the rest.
+    pub found: Found,
+}
+
+/// Reads an archive of any of the three kinds. `check` is asked now and then whether to go on.
+pub fn read_train(archive: impl Read, check: &dyn Fn() -> Result<(), ImageError>) -> Result<TrainFiles, ImageError> {
+    let mut tape = Tape::new(archive);
+    let mut archive = Archive::new(&mut tape);
+    let mut entries = archive.entries().map_err(broken)?;
+    let Some(first) = entries.next() else { return Err(ImageError::Malformed("an empty archive")) };
+    let mut first = first.map_err(broken)?;
+    let mut reader = Reader::for_archive(&first)?;
+    let mut taken = Collector::new(check);
+    reader.take(&mut first, &mut taken)?;
+    for entry in entries {
+        reader.take(&mut entry.map_err(broken)?, &mut taken)?;
+    }
+    tape.check_end()?;
+    reader.finish(&mut taken)?;
+    Ok(taken.files)
+}
+
+enum Reader {
+    Opt(OptReader),
+    Delivered(OptReader),
+    Saved(SavedReader, OptLayers),
+}
+
+impl Reader {
+    fn for_archive<R: Read>(first: &Entry<'_, R>) -> Result<Self, ImageError> {
+        let name = first.path_bytes();
+        let root = name.split(|byte| *byte == b'/').next().unwrap_or_default();
+        let root = std::str::from_utf8(root).unwrap_or_default();
+        match root {
+            "opt" => Ok(Self::Opt(OptReader::new("opt/"))),
+            CONFIG | USER_KEY => Ok(Self::Delivered(OptReader::new(""))),
+            area if [Area::Train, Area::Results].iter().any(|known| known.name() == area) => {
+                Ok(Self::Delivered(OptReader::new("")))
+            }
+            file if SAVED.contains(&file) || is_id(file.strip_suffix(".json").unwrap_or(file)) => {
+                Ok(Self::Saved(SavedReader::default(), OptLayers::default()))
+            }
+            _ => Err(ImageError::Malformed("neither /opt, nor what the extractor delivers, nor of docker save")),
+        }
+    }
+
+    fn take<R: Read>(&mut self, entry: &mut Entry<'_, R>, taken: &mut Collector<'_>) -> Result<(), ImageError> {
+        match self {
+            Self::Opt(reader) | Self::Delivered(reader) => reader.take(entry, taken),
+            Self::Saved(reader, layers) => {
+                (taken.check)()?;
+                reader.take(entry, layers)
+            }
+        }
+    }
+
+    fn finish(self, taken: &mut Collector<'_>) -> Result<(), ImageError> {
+        let found = &mut taken.files.found;
+        match self {
+            Self::Opt(_) => Ok(()),
+            Self::Delivered(_) if !found.others.is_empty() => {
+                Err(ImageError::Malformed("an entry that the extractor does not deliver"))
+            }
+            Self::Delivered(_) => {
+                found.without_code = !found.code.is_there && found.code.files().next().is_none();
+                Ok(())
+            }
+            Self::Saved(reader, layers) => layers.tell(&reader.finish()?, taken),
+        }
+    }
+}
+
+/// The old layout of `docker save` names layers and configuration so.
+fn is_id(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Keeps what is read.
+struct Collector<'a> {
+    files: TrainFiles,
+    file: Option<(Area, FilePath, u64)>,
+    shape: Shape,
+    names: usize,
+    check: &'a dyn Fn() -> Result<(), ImageError>,
+}
+
+impl<'a> Collector<'a> {
+    fn new(check: &'a dyn Fn() -> Result<(), ImageError>) -> Self {
+        Self { files: TrainFiles::default(), file: None, shape: Shape::default(), names: 0, check }
+    }
+
+    fn keep(&mut self, path: &FilePath) -> Result<(), ImageError> {
+        self.names += path.as_str().len() + size_of::<FilePath>();
+        if self.names > NAME_LIMIT { Err(ImageError::Limit("bytes of names")) } else { Ok(()) }
+    }
+
+    /// One of the two small files, by its path below `/opt`.
+    fn small_file(&mut self, path: &str, content: Vec<u8>) {
+        let place = if path == CONFIG { &mut self.files.config } else { &mut self.files.found.user_key };
+        if place.is_some() {
+            self.files.found.breach(Rule::UniqueNames, path.as_bytes());
+        } else {
+            *place = Some(content);
+        }
+    }
+}
+
+/// How much is read of one of the two small files.
+fn small_limit(path: &str) -> Option<u64> {
+    match path {
+        CONFIG => Some(CONFIG_LIMIT),
+        USER_KEY => Some(USER_KEY_LIMIT),
+        _ => None,
+    }
+}
+
+/// Reads one of the two small files. A wrapped key that is too long is no key: what is read of it equals none.
+fn read_small(path: &str, size: u64, limit: u64, content: &mut dyn Read) -> Result<Vec<u8>, ImageError> {
+    if size > limit && path == CONFIG {
+        return Err(ImageError::Limit("bytes of train_config.json"));
+    }
+    let mut read = Vec::new();
+    content.take(limit).read_to_end(&mut read).map_err(broken)?;
+    Ok(read)
+}
+
+impl OptSink for Collector<'_> {
+    type Error = ImageError;
+
+    fn directory(&mut self, area: Area, path: Option<FilePath>, _: Meta) -> Result<(), ImageError> {
+        if let Some(path) = &path {
+            self.keep(path)?;
+        }
+        let found = &mut self.files.found;
+        let directory = if area == Area::Train { &mut found.code } else { &mut found.results };
+        match path {
+            None => directory.is_there = true,
+            Some(path) => directory.directory(path),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, area: Area, path: FilePath, _: Meta, size: u64) -> Result<(), ImageError> {
+        self.keep(&path)?;
+        self.file = Some((area, path, size));
+        (self.check)()
+    }
+
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.shape.update(bytes);
+        (self.check)()
+    }
+
+    fn end(&mut self) -> Result<(), ImageError> {
+        if let Some((area, path, size)) = self.file.take() {
+            self.files.found.file(area == Area::Train, path, size, self.shape.verdict());
+        }
+        Ok(())
+    }
+
+    fn other(&mut self, path: &str) -> Result<(), ImageError> {
+        let path = path.trim_end_matches('/');
+        if small_limit(path).is_some() {
+            self.files.found.breach(Rule::NoLinks, path.as_bytes());
+        } else {
+            self.files.found.others.add(path.as_bytes());
+        }
+        Ok(())
+    }
+
+    fn other_file(&mut self, path: &str, size: u64, content: &mut dyn Read) -> Result<(), ImageError> {
+        let Some(limit) = small_limit(path) else { return self.other(path) };
+        let content = read_small(path, size, limit, content)?;
+        self.small_file(path, content);
+        Ok(())
+    }
+
+    fn breach(&mut self, rule: Rule, name: &[u8]) -> Result<(), ImageError> {
+        if rule == Rule::UniqueNames {
+            // Whether it is there twice shows when all names are known.
+            self.files.found.out_of_order = true;
+        } else {
+            self.files.found.breach(rule, name);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! `/opt` of a `docker save` archive: what every layer does to it, laid over each other when all are read.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    io::Read,
+    sync::Arc,
+};
+
+use tar::{Entry, EntryType};
+
+use super::{Collector, NAME_LIMIT, read_small, small_limit};
+use crate::{
+    image::{
+        ImageError,
+        opt::{Area, ENTRY_LIMIT, OptSink, broken},
+        saved::{Change, LayerSink, Node, lay, plain_path},
+    },
+    train::{
+        envelope::{Shape, Verdict},
+        names::FilePath,
+        rule::Rule,
+    },
+};
+
+/// Most bytes of small files that are kept, all layers together.
+const SMALL_LIMIT: usize = 64 << 20;
+
+/// What stands at a path below `/opt`.
+#[derive(Clone)]
+enum Found {
+    Directory,
+    File {
+        size: u64,
+        looks: Verdict,
+        /// Of the two small files.
+        content: Option<Arc<[u8]>>,
+    },
+    /// A link of either kind, a device, a pipe.
+    Other,
+}
+
+impl Node for Found {
+    fn implied_directory() -> Self {
+        Self::Directory
+    }
+
+    fn is_directory(&self) -> bool {
+        matches!(self, Self::Directory)
+    }
+}
+
+/// Keeps what layers do to `/opt`.
+#[derive(Default)]
+pub(super) struct OptLayers {
+    changes: HashMap<String, Vec<Change<Found>>>,
+    entries: u64,
+    names: usize,
+    small: usize,
+    shape: Shape,
+}
+
+impl LayerSink for OptLayers {
+    type Error = ImageError;
+
+    fn entry<R: Read>(&mut self, layer: &str, entry: &mut Entry<'_, R>) -> Result<(), ImageError> {
+        let Some(path) = plain_path(&entry.path_bytes())? else { return Ok(()) };
+        let change = match Change::by_name(&path) {
+            None if concerns(&path) => Change::Set(path.clone(), self.found(&path, entry)?),
+            Some(Some(change @ (Change::Remove(_) | Change::Opaque(_)))) => change,
+            _ => return Ok(()),
+        };
+        if let Change::Remove(path) | Change::Opaque(path) = &change
+            && !path.is_empty()
+            && !concerns(path)
+        {
+            return Ok(());
+        }
+        self.entries += 1;
+        self.names += path.len() + size_of::<Change<Found>>();
+        if self.entries > ENTRY_LIMIT || self.names > NAME_LIMIT {
+            return Err(ImageError::Limit("entries of /opt"));
+        }
+        match self.changes.get_mut(layer) {
+            Some(changes) => changes.push(change),
+            None => drop(self.changes.insert(layer.to_owned(), vec![change])),
+        }
+        Ok(())
+    }
+}
+
+/// Whether a path is `/opt` or below it.
+fn concerns(path: &[u8]) -> bool {
+    path.strip_prefix(b"opt").is_some_and(|rest| rest.first().is_none_or(|next| *next == b'/'))
+}
+
+impl OptLayers {
+    fn found(&mut self, path: &[u8], entry: &mut Entry<'_, impl Read>) -> Result<Found, ImageError> {
+        match entry.header().entry_type() {
+            EntryType::Directory => return Ok(Found::Directory),
+            EntryType::Regular | EntryType::Continuous => {}
+            _ => return Ok(Found::Other),
+        }
+        let (size, below) = (entry.size(), String::from_utf8_lossy(path.get(4..).unwrap_or_default()));
+        if let Some(limit) = small_limit(&below) {
+            let content = read_small(&below, size, limit, entry)?;
+            self.small += content.len();
+            if self.small > SMALL_LIMIT {
+                return Err(ImageError::Limit("bytes of train_config.json, all layers together"));
+            }
+            return Ok(Found::File { size, looks: Verdict::Sealed, content: Some(content.into()) });
+        }
+        let mut buffer = [0; 64 * 1024];
+        loop {
+            match entry.read(&mut buffer).map_err(broken)? {
+                0 => return Ok(Found::File { size, looks: self.shape.verdict(), content: None }),
+                n => self.shape.update(&buffer[..n]),
+            }
+        }
+    }
+
+    /// Tells what the layers leave, in this order.
+    pub fn tell(&self, order: &[String], taken: &mut Collector<'_>) -> Result<(), ImageError> {
+        let mut tree = BTreeMap::new();
+        for layer in order {
+            let changes = self.changes.get(layer).map_or(&[][..], Vec::as_slice);
+            let mut set = HashSet::new();
+            for change in changes {
+                if let Change::Set(path, node) = change
+                    && !set.insert(path)
+                    && !node.is_directory()
+                {
+                    taken.files.found.breach(Rule::UniqueNames, path);
+                }
+            }
+            lay(&mut tree, changes)?;
+        }
+        for (path, found) in tree {
+            tell_one(&path, found, taken)?;
+        }
+        Ok(())
+    }
+}
+
+fn tell_one(path: &[u8], found: Found, taken: &mut Collector<'_>) -> Result<(), ImageError> {
+    let Some(below) = path.strip_prefix(b"opt/") else {
+        // `/opt` itself; what is below a link is not in the tree a container sees, nor then is the config.
+        return if found.is_directory() { Ok(()) } else { taken.breach(Rule::NoLinks, path) };
+    };
+    for area in [Area::Train, Area::Results] {
+        let Some(rest) = below.strip_prefix(area.name().as_bytes()) else { continue };
+        let name = match rest {
+            [] => None,
+            [b'/', name @ ..] => Some(name),
+            _ => continue,
+        };
+        let code = area == Area::Train;
+        let Some(name) = name else {
+            let lies = &mut taken.files.found;
+            match found {
+                Found::Directory => (if code { &mut lies.code } else { &mut lies.results }).is_there = true,
+                _ => lies.breach(Rule::NoLinks, path),
+            }
+            return Ok(());
+        };
+        let Ok(name) = FilePath::from_bytes(name) else { return taken.breach(Rule::PlainNames, path) };
+        taken.keep(&name)?;
+        let lies = &mut taken.files.found;
+        match found {
+            Found::Directory => (if code { &mut lies.code } else { &mut lies.results }).directory(name),
+            Found::File { size, looks, .. } => lies.file(code, name, size, looks),
+            Found::Other => lies.breach(Rule::NoLinks, path),
+        }
+        return Ok(());
+    }
+    let below = String::from_utf8_lossy(below);
+    match found {
+        Found::File { content: Some(content), .. } => {
+            taken.small_file(&below, content.to_vec());
+            Ok(())
+        }
+        _ => taken.other(&below),
+    }
+}

@@ -8,7 +8,7 @@ use std::io::Read;
 
 use tar::EntryType;
 
-use super::{ImageError, layer::Meta};
+use super::{ImageError, entries::Entries, layer::Meta};
 use crate::train::names::FilePath;
 
 /// Where the config lies.
@@ -66,45 +66,43 @@ pub trait OptSink {
 
 /// Reads the archive of `/opt`. Answers which of the two areas exist, as (train, results).
 pub fn read_opt<S: OptSink + ?Sized>(archive: impl Read, sink: &mut S) -> Result<(bool, bool), S::Error> {
-    let mut archive = tar::Archive::new(archive);
+    let mut archive = Entries::new(archive);
     let mut seen = (false, false);
     let mut last: [Option<FilePath>; 2] = [None, None];
     let mut buffer = vec![0; 256 * 1024];
     let mut entries = 0;
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
+    while let Some(entry) = archive.next()? {
         entries += 1;
         if entries > ENTRY_LIMIT {
             return Err(ImageError::Limit("entries of /opt").into());
         }
-        let name = entry.path_bytes().into_owned();
-        let kind = entry.header().entry_type();
-        let Some((area, below)) = place(&name, kind).map_err(S::Error::from)? else {
-            let name = String::from_utf8_lossy(&name);
+        let (name, kind) = (&entry.path, entry.kind);
+        let Some((area, below)) = place(name, kind).map_err(S::Error::from)? else {
+            let name = String::from_utf8_lossy(name);
             if let Some(other) = name.trim_end_matches('/').strip_prefix("opt/") {
                 sink.other(other)?;
             }
             continue;
         };
-        let meta = meta_of(entry.header()).map_err(S::Error::from)?;
+        let meta = Meta { mode: entry.meta.mode & MODE_BITS, ..entry.meta };
         let Some(below) = below else {
             *(if area == Area::Train { &mut seen.0 } else { &mut seen.1 }) = true;
             sink.directory(area, None, meta)?;
             continue;
         };
-        let path = FilePath::from_bytes(below).map_err(|_| policy("plain-names", &name))?;
+        let path = FilePath::from_bytes(below).map_err(|_| policy("plain-names", name))?;
         let last = &mut last[area as usize];
         if last.as_ref().is_some_and(|last| *last >= path) {
-            return Err(policy("unique-ordered-names", &name).into());
+            return Err(policy("unique-ordered-names", name).into());
         }
         *last = Some(path.clone());
         match kind {
             EntryType::Directory => sink.directory(area, Some(path), meta)?,
             // The match in `place` lets nothing else through.
             _ => {
-                sink.begin(area, path, meta, entry.size())?;
+                sink.begin(area, path, meta, entry.size)?;
                 loop {
-                    let n = entry.read(&mut buffer).map_err(broken)?;
+                    let n = archive.read(&mut buffer)?;
                     if n == 0 {
                         break;
                     }
@@ -154,28 +152,22 @@ pub fn read_config(archive: impl Read) -> Result<Vec<u8>, ImageError> {
 
 /// Reads the archive of one small file, at most [`CONFIG_LIMIT`] bytes of it.
 pub fn read_file(archive: impl Read, name: &[u8]) -> Result<Vec<u8>, ImageError> {
-    let mut archive = tar::Archive::new(archive);
-    let mut entries = archive.entries().map_err(broken)?;
-    let entry = entries.next().ok_or(ImageError::Malformed("an empty archive"))?.map_err(broken)?;
-    if entry.header().entry_type() != EntryType::Regular || entry.path_bytes().as_ref() != name {
-        return Err(policy("no-links-or-special-files", &entry.path_bytes()));
+    let mut archive = Entries::new(archive);
+    let entry = archive.next()?.ok_or(ImageError::Malformed("an empty archive"))?;
+    if entry.kind != EntryType::Regular || entry.path != name {
+        return Err(policy("no-links-or-special-files", &entry.path));
     }
-    if entry.size() > CONFIG_LIMIT {
+    if entry.size > CONFIG_LIMIT {
         return Err(ImageError::Limit("bytes of train_config.json"));
     }
     let mut content = Vec::new();
-    entry.take(CONFIG_LIMIT).read_to_end(&mut content).map_err(broken)?;
-    Ok(content)
-}
-
-fn meta_of(header: &tar::Header) -> Result<Meta, ImageError> {
-    let field = |value: std::io::Result<u64>| value.map_err(|_| ImageError::Malformed("a number in a header"));
-    Ok(Meta {
-        mode: header.mode().map_err(|_| ImageError::Malformed("a number in a header"))? & MODE_BITS,
-        uid: field(header.uid())?,
-        gid: field(header.gid())?,
-        mtime: field(header.mtime())?,
-    })
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        match archive.read(&mut buffer)? {
+            0 => return Ok(content),
+            n => content.extend_from_slice(&buffer[..n]),
+        }
+    }
 }
 
 pub(super) fn policy(rule: &'static str, name: &[u8]) -> ImageError {

@@ -54,6 +54,10 @@ impl FromStr for ImageName {
         if text.starts_with("sha256:") || is_hex_id(text) {
             return Err(ImageError::Reference("an image id cannot be written to; give repository:tag"));
         }
+        // The library's pattern takes letters of every script for a tag; no engine does.
+        if !text.is_ascii() {
+            return Err(ImageError::Reference("give repository:tag, in ASCII"));
+        }
         let reference = Reference::from_str(text).map_err(|_| ImageError::Reference("give repository:tag, in lower case"))?;
         let tag = reference.tag().unwrap_or("latest").to_owned();
         let repository = text.strip_suffix(&format!(":{tag}")).unwrap_or(text).to_owned();

@@ -84,6 +84,7 @@ struct SavedImage {
 }
 
 struct File {
+    kind: EntryType,
     len: u64,
     start: [u8; 4],
 }
@@ -107,7 +108,8 @@ pub(super) fn pass_on(saved: impl Read, parent: &ImageFacts, folder: &str, out: 
         }
     }
     let SavedImage { config, layers } = manifest.ok_or(ImageError::Malformed("no manifest.json"))?;
-    if layers.len() != parent.layers.len() || !layers.iter().all(|layer| seen.contains_key(layer)) {
+    let is_there = |layer: &String| seen.get(layer).is_some_and(|file| file.kind != EntryType::Directory);
+    if layers.len() != parent.layers.len() || !layers.iter().all(is_there) {
         return Err(ImageError::Malformed("the layers of manifest.json").into());
     }
     let hex = parent.id.trim_start_matches("sha256:");
@@ -154,8 +156,8 @@ fn pass_entry(entry: &mut Entry<'_, impl Read>, folder: &str, name: &str, out: &
     let header = entry.header();
     let number = |_| ImageError::Malformed("a number in a header");
     let meta = Meta { mode: header.mode().map_err(number)? & 0o777, uid: 0, gid: 0, mtime: header.mtime().map_err(number)? };
-    let mut file = File { len: 0, start: [0; 4] };
-    match header.entry_type() {
+    let mut file = File { kind: header.entry_type(), len: 0, start: [0; 4] };
+    match file.kind {
         kind @ EntryType::Directory => {
             out.write_all(&header_blocks(&format!("{place}/"), kind, meta, 0)).map_err(PassError::Write)?;
         }

@@ -6,6 +6,9 @@ use oci_spec::distribution::Reference;
 
 use super::ImageError;
 
+/// Longest reference, in bytes: a host name (253) with a port, a repository (255) and a tag (128), and what stands between them.
+const LONGEST: usize = 253 + 6 + 1 + 255 + 1 + 128;
+
 /// A `repository:tag`, as the caller wrote it (an omitted tag is `latest`).
 ///
 /// Ports in the registry's name are understood (`host:5000/repo` has no tag). Digest references are refused: a digest cannot
@@ -51,8 +54,13 @@ impl FromStr for ImageName {
         if text.contains('@') {
             return Err(ImageError::Reference("a digest cannot be written to; give repository:tag"));
         }
-        if text.starts_with("sha256:") || is_hex_id(text) {
+        // `sha256` alone would become `sha256:latest`, and that reads as an id.
+        if text == "sha256" || text.starts_with("sha256:") || is_hex_id(text) {
             return Err(ImageError::Reference("an image id cannot be written to; give repository:tag"));
+        }
+        // The library bounds the repository alone.
+        if text.len() > LONGEST {
+            return Err(ImageError::Reference("it is too long"));
         }
         // The library's pattern takes letters of every script for a tag; no engine does.
         if !text.is_ascii() {
@@ -122,6 +130,8 @@ mod tests {
         for bad in ["", "Train:x", "a b", "train@sha256:00", "train:", ":x", "../x", id.as_str(), &id[7..], "-x", "x:y:z"] {
             assert!(bad.parse::<ImageName>().is_err(), "{bad:?} was accepted");
         }
+        let host = format!("{}.example/train:x", "h".repeat(LONGEST));
+        assert!(host.parse::<ImageName>().is_err(), "a host without end was accepted");
         assert_eq!(id.parse::<ImageSource>().unwrap(), ImageSource::Id(id));
     }
 }

@@ -44,7 +44,7 @@ pub const TARGETS: &[Target] = &[
     plain("config", json::config, seeds::configs, 16 * 1024),
     plain("public_key", public_keys::run, seeds::public_keys, 8192),
     plain("names", names::paths, seeds::names, 8192),
-    plain("reference", names::reference, seeds::references, 512),
+    plain("reference", names::reference, seeds::references, 1024),
     plain("envelope", envelopes::run, seeds::envelopes, 4096),
     plain("oaep", oaep::run, seeds::oaep_blocks, 1100),
     plain("protobuf", protobuf::run, seeds::protobufs, 4096),

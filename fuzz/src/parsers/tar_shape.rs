@@ -100,7 +100,9 @@ pub fn entry(name: &[u8], kind: u8, content: &[u8], change: impl FnOnce(&mut [u8
     header.set_entry_type(EntryType::new(kind));
     header.as_mut_bytes()[156] = kind;
     header.set_mode(if kind == b'5' { 0o755 } else { 0o644 });
-    (header.set_uid(0), header.set_gid(0), header.set_mtime(1));
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1);
     header.set_size(content.len() as u64);
     change(header.as_mut_bytes());
     header.set_cksum();

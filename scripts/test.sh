@@ -15,5 +15,5 @@ fi
 # The same profile and features, so that nothing is compiled twice.
 cargo bench --profile quick --locked --features crash-points --bench pure -- --test
 cargo bench --profile quick --locked --features crash-points --bench performance -- --short
-scripts/fuzz.sh short
+JOBS=2 scripts/fuzz.sh short
 cat "$counts"/*

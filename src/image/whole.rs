@@ -14,6 +14,7 @@ use tar::{Archive, Entry, EntryType, Header};
 
 use super::{
     ImageError,
+    bounded::bounded,
     history::ImageFacts,
     layer::{Meta, header_blocks},
     opt::broken,
@@ -93,8 +94,10 @@ struct File {
 pub(super) fn pass_on(saved: impl Read, parent: &ImageFacts, folder: &str, out: &mut impl Write) -> Result<Passed, PassError> {
     let mut seen: HashMap<String, File> = HashMap::new();
     let mut manifest = None;
-    for entry in Archive::new(saved).entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
+    let (saved, bound) = bounded(saved);
+    let mut saved = Archive::new(saved);
+    let mut entries = saved.entries().map_err(broken)?;
+    while let Some(mut entry) = bound.next(&mut entries)? {
         let name = plain_name(&entry.path_bytes())?;
         if REPLACED.contains(&name.as_str()) {
             if name == "manifest.json" {

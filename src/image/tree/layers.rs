@@ -10,7 +10,7 @@ use tar::{Archive, Entry, EntryType};
 
 use super::canonical::{Kind, Node, Tree};
 use crate::{
-    image::{ImageError, opt::broken},
+    image::{ImageError, bounded::bounded, opt::broken},
     train::digest::FileHasher,
 };
 
@@ -45,9 +45,10 @@ pub(super) fn read_saved(archive: impl Read, mut progress: impl FnMut(u64)) -> R
     let mut links: HashMap<String, String> = HashMap::new();
     let mut manifest = None;
     let (mut kept, mut read) = (0, 0);
+    let (archive, bound) = bounded(archive);
     let mut archive = Archive::new(archive);
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
+    let mut entries = archive.entries().map_err(broken)?;
+    while let Some(mut entry) = bound.next(&mut entries)? {
         let name =
             String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| ImageError::Malformed("a name that is not UTF-8"))?;
         read += entry.size();
@@ -100,8 +101,10 @@ fn read_layer(file: &mut impl Read, kept: &mut usize) -> Result<Option<Vec<Chang
         return Ok(None);
     }
     let mut changes = Vec::new();
-    for entry in Archive::new(start.as_slice().chain(file)).entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
+    let (layer, bound) = bounded(start.as_slice().chain(file));
+    let mut layer = Archive::new(layer);
+    let mut entries = layer.entries().map_err(broken)?;
+    while let Some(mut entry) = bound.next(&mut entries)? {
         if let Some(change) = read_change(&mut entry)? {
             changes.push(change);
             *kept += 1;

@@ -6,8 +6,8 @@ use oci_spec::distribution::Reference;
 
 use super::ImageError;
 
-/// Longest reference, in bytes: a host name (253) with a port, a repository (255) and a tag (128), and what stands between them.
-const LONGEST: usize = 253 + 6 + 1 + 255 + 1 + 128;
+/// Longest repository, in bytes: a host name (253) with a port, a slash, and a path (255).
+const LONGEST: usize = 253 + 6 + 1 + 255;
 
 /// A `repository:tag`, as the caller wrote it (an omitted tag is `latest`).
 ///
@@ -58,10 +58,6 @@ impl FromStr for ImageName {
         if text == "sha256" || text.starts_with("sha256:") || is_hex_id(text) {
             return Err(ImageError::Reference("an image id cannot be written to; give repository:tag"));
         }
-        // The library bounds the repository alone.
-        if text.len() > LONGEST {
-            return Err(ImageError::Reference("it is too long"));
-        }
         // The library's pattern takes letters of every script for a tag; no engine does.
         if !text.is_ascii() {
             return Err(ImageError::Reference("give repository:tag, in ASCII"));
@@ -69,6 +65,10 @@ impl FromStr for ImageName {
         let reference = Reference::from_str(text).map_err(|_| ImageError::Reference("give repository:tag, in lower case"))?;
         let tag = reference.tag().unwrap_or("latest").to_owned();
         let repository = text.strip_suffix(&format!(":{tag}")).unwrap_or(text).to_owned();
+        // The library bounds the path and the tag, but not the host.
+        if repository.len() > LONGEST {
+            return Err(ImageError::Reference("the repository is too long"));
+        }
         Ok(Self { repository, tag })
     }
 }

@@ -6,7 +6,7 @@ WITH_ENGINE := scripts/engine.sh with --
 export STATIONMASTER_PEER_205 := $(CURDIR)/target/peer/2.0.5/bin/python
 export STATIONMASTER_PEER_206 := $(CURDIR)/target/peer/2.0.6a0/bin/python
 
-.PHONY: help demo test soak bench build lint venv peer clean
+.PHONY: help demo test soak fuzz bench build lint venv peer clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -25,6 +25,11 @@ soak: ## the tests that take minutes: memory at the full size
 	scripts/setup.sh test
 	$(WITH_ENGINE) cargo test --profile quick --locked --features crash-points --test it -- --ignored --nocapture --test-threads=1
 
+fuzz: ## every parser of foreign bytes, SECONDS_EACH=60 (ARGS="opt tree", JOBS=2), and 200,000 archives against Python's tarfile
+	scripts/setup.sh test
+	scripts/fuzz.sh long $(ARGS)
+	STATIONMASTER_TARFILE_ARCHIVES=$${ARCHIVES:-200000} cargo test --profile quick --locked --features crash-points --test it -- --nocapture tarfile
+
 bench: ## measure, and write docs/performance.md (ARGS="--only keys --rounds 5", ARGS=--report)
 	scripts/setup.sh test
 	$(WITH_ENGINE) scripts/bench.sh $(ARGS)
@@ -33,8 +38,8 @@ build: ## the optimised binary
 	cargo build --release --locked
 
 lint: ## formatting and clippy
-	cargo fmt --check
-	cargo clippy --profile quick --locked --all-targets --all-features -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --profile quick --locked --workspace --all-targets --all-features -- -D warnings
 
 venv: ## Python environments with train_lib, for the tests
 	scripts/venv.sh

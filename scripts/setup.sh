@@ -69,7 +69,8 @@ need gcc libc6-dev pkg-config libssl-dev softhsm2 busybox-static
 need_engine
 if [ "$mode" = test ]; then
     # opensc: pkcs11-spy counts calls; p11-kit: a token in another process
-    need opensc opensc-pkcs11 p11-kit p11-kit-modules
+    # g++: libFuzzer is C++
+    need opensc opensc-pkcs11 p11-kit p11-kit-modules g++
     need_python
 fi
 install_missing

@@ -3,6 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+counts=${CARGO_TARGET_DIR:-target}/tmp/counts
+rm -rf "$counts"
 what=(--locked --features crash-points --lib --bins --tests)
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --cargo-profile quick "${what[@]}"
@@ -13,3 +15,5 @@ fi
 # The same profile and features, so that nothing is compiled twice.
 cargo bench --profile quick --locked --features crash-points --bench pure -- --test
 cargo bench --profile quick --locked --features crash-points --bench performance -- --short
+JOBS=2 scripts/fuzz.sh short
+cat "$counts"/*

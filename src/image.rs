@@ -3,9 +3,11 @@
 //! What comes out of an image is untrusted and passes [`opt`], the one strict reader; what goes into one is built by
 //! [`layer`] alone. Only [`docker`] names the engine's client.
 
+mod bounded;
 pub mod build;
 pub mod directory;
 pub mod docker;
+mod entries;
 pub mod history;
 pub mod layer;
 #[cfg(test)]
@@ -22,6 +24,21 @@ pub mod tree;
 mod whole;
 
 use thiserror::Error;
+
+/// What `docker save` gave is passed on under a folder `ours`, for a parent of so many layers; answers the layers' places. For fuzz/.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn pass_on_for_fuzzing(saved: &[u8], layers: usize, out: &mut Vec<u8>) -> Option<Vec<String>> {
+    let parent = history::ImageFacts {
+        id: format!("sha256:{}", "0".repeat(64)),
+        layers: vec![String::new(); layers],
+        config: serde_json::Map::new(),
+        platform: serde_json::Map::new(),
+        size: 0,
+        history: Vec::new(),
+    };
+    whole::pass_on(saved, &parent, "ours", out).ok().map(|passed| passed.layers)
+}
 
 /// Why an image could not be read or written.
 #[derive(Debug, Error)]

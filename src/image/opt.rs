@@ -6,9 +6,14 @@
 
 use std::io::Read;
 
-use tar::{Entry, EntryType};
+use tar::EntryType;
 
-use super::{ImageError, layer::Meta, tape::Tape};
+use super::{
+    ImageError,
+    entries::{Entries, Entry},
+    layer::Meta,
+    tape::Tape,
+};
 use crate::train::{names::FilePath, rule::Rule};
 
 /// Where the config lies.
@@ -76,10 +81,11 @@ pub trait OptSink {
 /// Reads the archive of `/opt`. Answers which of the two areas exist, as (train, results).
 pub fn read_opt<S: OptSink + ?Sized>(archive: impl Read, sink: &mut S) -> Result<(bool, bool), S::Error> {
     let mut tape = Tape::new(archive);
-    let mut archive = tar::Archive::new(&mut tape);
+    let mut archive = Entries::new(&mut tape);
     let mut reader = OptReader::new("opt/");
-    for entry in archive.entries().map_err(broken)? {
-        reader.take(&mut entry.map_err(broken)?, sink)?;
+    while let Some(entry) = archive.next()? {
+        let Entry { path, kind, size, meta } = entry;
+        reader.take(OptEntry { path: &path, kind, size, meta, content: &mut archive }, sink)?;
     }
     tape.check_end()?;
     Ok(reader.seen)
@@ -107,40 +113,51 @@ enum Place<'a> {
     Other(&'a [u8]),
 }
 
+/// An entry of an archive, its content still to be read.
+pub(super) struct OptEntry<'a> {
+    /// Its name as the archive spells it.
+    pub path: &'a [u8],
+    pub kind: EntryType,
+    /// Bytes of content.
+    pub size: u64,
+    /// The mode with all bits the header has.
+    pub meta: Meta,
+    pub content: &'a mut dyn Read,
+}
+
 impl OptReader {
     pub fn new(root: &'static str) -> Self {
         Self { root, seen: (false, false), last: [None, None], entries: 0, buffer: vec![0; 256 * 1024] }
     }
 
     /// Reads one entry.
-    pub fn take<S: OptSink + ?Sized, R: Read>(&mut self, entry: &mut Entry<'_, R>, sink: &mut S) -> Result<(), S::Error> {
+    pub fn take<S: OptSink + ?Sized>(&mut self, entry: OptEntry<'_>, sink: &mut S) -> Result<(), S::Error> {
         self.entries += 1;
         if self.entries > ENTRY_LIMIT {
             return Err(ImageError::Limit("entries of /opt").into());
         }
-        let name = entry.path_bytes().into_owned();
-        let kind = entry.header().entry_type();
-        let (area, below) = match self.place(&name, kind)? {
+        let OptEntry { path: name, kind, size, meta, content } = entry;
+        let (area, below) = match self.place(name, kind)? {
             Place::In(area, below) => (area, below),
             Place::Root => return Ok(()),
-            Place::Link => return sink.breach(Rule::NoLinks, &name),
+            Place::Link => return sink.breach(Rule::NoLinks, name),
             Place::Other(path) => {
                 let path = String::from_utf8_lossy(path);
                 return match kind {
-                    EntryType::Regular => sink.other_file(&path, entry.size(), entry),
+                    EntryType::Regular => sink.other_file(&path, size, content),
                     _ => sink.other(&path),
                 };
             }
         };
-        let meta = meta_of(entry.header())?;
+        let meta = Meta { mode: meta.mode & MODE_BITS, ..meta };
         let Some(below) = below else {
             *(if area == Area::Train { &mut self.seen.0 } else { &mut self.seen.1 }) = true;
             return sink.directory(area, None, meta);
         };
-        let Ok(path) = FilePath::from_bytes(below) else { return sink.breach(Rule::PlainNames, &name) };
+        let Ok(path) = FilePath::from_bytes(below) else { return sink.breach(Rule::PlainNames, name) };
         let last = &mut self.last[area as usize];
         if last.as_ref().is_some_and(|last| *last >= path) {
-            sink.breach(Rule::UniqueNames, &name)?;
+            sink.breach(Rule::UniqueNames, name)?;
         } else {
             *last = Some(path.clone());
         }
@@ -148,9 +165,9 @@ impl OptReader {
             return sink.directory(area, Some(path), meta);
         }
         // `place` lets nothing else through.
-        sink.begin(area, path, meta, entry.size())?;
+        sink.begin(area, path, meta, size)?;
         loop {
-            let n = entry.read(&mut self.buffer).map_err(broken)?;
+            let n = content.read(&mut self.buffer).map_err(broken)?;
             if n == 0 {
                 break;
             }
@@ -189,28 +206,17 @@ pub fn read_config(archive: impl Read) -> Result<Vec<u8>, ImageError> {
 
 /// Reads the archive of one small file, at most [`CONFIG_LIMIT`] bytes of it.
 pub fn read_file(archive: impl Read, name: &[u8]) -> Result<Vec<u8>, ImageError> {
-    let mut archive = tar::Archive::new(archive);
-    let mut entries = archive.entries().map_err(broken)?;
-    let entry = entries.next().ok_or(ImageError::Malformed("an empty archive"))?.map_err(broken)?;
-    if entry.header().entry_type() != EntryType::Regular || entry.path_bytes().as_ref() != name {
-        return Err(policy("no-links-or-special-files", &entry.path_bytes()));
+    let mut archive = Entries::new(archive);
+    let entry = archive.next()?.ok_or(ImageError::Malformed("an empty archive"))?;
+    if entry.kind != EntryType::Regular || entry.path != name {
+        return Err(policy("no-links-or-special-files", &entry.path));
     }
-    if entry.size() > CONFIG_LIMIT {
+    if entry.size > CONFIG_LIMIT {
         return Err(ImageError::Limit("bytes of train_config.json"));
     }
     let mut content = Vec::new();
-    entry.take(CONFIG_LIMIT).read_to_end(&mut content).map_err(broken)?;
+    archive.take(CONFIG_LIMIT).read_to_end(&mut content).map_err(broken)?;
     Ok(content)
-}
-
-fn meta_of(header: &tar::Header) -> Result<Meta, ImageError> {
-    let field = |value: std::io::Result<u64>| value.map_err(|_| ImageError::Malformed("a number in a header"));
-    Ok(Meta {
-        mode: header.mode().map_err(|_| ImageError::Malformed("a number in a header"))? & MODE_BITS,
-        uid: field(header.uid())?,
-        gid: field(header.gid())?,
-        mtime: field(header.mtime())?,
-    })
 }
 
 pub(super) fn policy(rule: &'static str, name: &[u8]) -> ImageError {

@@ -6,6 +6,9 @@ use oci_spec::distribution::Reference;
 
 use super::ImageError;
 
+/// Longest repository, in bytes: a host name (253) with a port, a slash, and a path (255).
+const LONGEST: usize = 253 + 6 + 1 + 255;
+
 /// A `repository:tag`, as the caller wrote it (an omitted tag is `latest`).
 ///
 /// Ports in the registry's name are understood (`host:5000/repo` has no tag). Digest references are refused: a digest cannot
@@ -51,12 +54,21 @@ impl FromStr for ImageName {
         if text.contains('@') {
             return Err(ImageError::Reference("a digest cannot be written to; give repository:tag"));
         }
-        if text.starts_with("sha256:") || is_hex_id(text) {
+        // `sha256` alone would become `sha256:latest`, and that reads as an id.
+        if text == "sha256" || text.starts_with("sha256:") || is_hex_id(text) {
             return Err(ImageError::Reference("an image id cannot be written to; give repository:tag"));
+        }
+        // The library's pattern takes letters of every script for a tag; no engine does.
+        if !text.is_ascii() {
+            return Err(ImageError::Reference("give repository:tag, in ASCII"));
         }
         let reference = Reference::from_str(text).map_err(|_| ImageError::Reference("give repository:tag, in lower case"))?;
         let tag = reference.tag().unwrap_or("latest").to_owned();
         let repository = text.strip_suffix(&format!(":{tag}")).unwrap_or(text).to_owned();
+        // The library bounds the path and the tag, but not the host.
+        if repository.len() > LONGEST {
+            return Err(ImageError::Reference("the repository is too long"));
+        }
         Ok(Self { repository, tag })
     }
 }
@@ -118,6 +130,8 @@ mod tests {
         for bad in ["", "Train:x", "a b", "train@sha256:00", "train:", ":x", "../x", id.as_str(), &id[7..], "-x", "x:y:z"] {
             assert!(bad.parse::<ImageName>().is_err(), "{bad:?} was accepted");
         }
+        let host = format!("{}.example/train:x", "h".repeat(LONGEST));
+        assert!(host.parse::<ImageName>().is_err(), "a host without end was accepted");
         assert_eq!(id.parse::<ImageSource>().unwrap(), ImageSource::Id(id));
     }
 }

@@ -7,7 +7,7 @@ use std::{collections::HashMap, io::Read};
 use serde::Deserialize;
 use tar::{Archive, Entry, EntryType};
 
-use super::{ImageError, opt::broken, tape::Tape};
+use super::{ImageError, bounded::bounded, opt::broken, tape::Tape};
 
 pub(super) use overlay::{Change, Node, lay, plain_path};
 
@@ -49,10 +49,11 @@ pub fn read_saved<S: LayerSink>(
     mut progress: impl FnMut(u64),
 ) -> Result<Vec<String>, S::Error> {
     let mut tape = Tape::new(archive);
-    let mut archive = Archive::new(&mut tape);
+    let (archive, bound) = bounded(&mut tape);
+    let mut archive = Archive::new(archive);
+    let mut entries = archive.entries().map_err(broken)?;
     let (mut reader, mut read) = (SavedReader::default(), 0);
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
+    while let Some(mut entry) = bound.next(&mut entries)? {
         read += entry.size();
         reader.take(&mut entry, sink)?;
         progress(read);
@@ -132,8 +133,11 @@ fn read_layer<S: LayerSink>(name: &str, file: &mut impl Read, sink: &mut S) -> R
     }
     // Some builders leave a layer without its end.
     let mut tape = Tape::new(start.as_slice().chain(file));
-    for entry in Archive::new(&mut tape).entries().map_err(broken)? {
-        sink.entry(name, &mut entry.map_err(broken)?)?;
+    let (layer, bound) = bounded(&mut tape);
+    let mut layer = Archive::new(layer);
+    let mut entries = layer.entries().map_err(broken)?;
+    while let Some(mut entry) = bound.next(&mut entries)? {
+        sink.entry(name, &mut entry)?;
     }
     tape.nothing_follows()?;
     Ok(true)

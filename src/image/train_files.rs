@@ -12,8 +12,9 @@ use tar::{Archive, Entry};
 use self::layers::OptLayers;
 use super::{
     ImageError,
+    bounded::bounded,
     layer::Meta,
-    opt::{Area, CONFIG_LIMIT, OptReader, OptSink, broken},
+    opt::{Area, CONFIG_LIMIT, OptEntry, OptReader, OptSink, broken},
     saved::SavedReader,
     tape::Tape,
 };
@@ -42,15 +43,15 @@ pub struct TrainFiles {
 /// Reads an archive of any of the three kinds. `check` is asked now and then whether to go on.
 pub fn read_train(archive: impl Read, check: &dyn Fn() -> Result<(), ImageError>) -> Result<TrainFiles, ImageError> {
     let mut tape = Tape::new(archive);
-    let mut archive = Archive::new(&mut tape);
+    let (archive, bound) = bounded(&mut tape);
+    let mut archive = Archive::new(archive);
     let mut entries = archive.entries().map_err(broken)?;
-    let Some(first) = entries.next() else { return Err(ImageError::Malformed("an empty archive")) };
-    let mut first = first.map_err(broken)?;
+    let mut first = bound.next(&mut entries)?.ok_or(ImageError::Malformed("an empty archive"))?;
     let mut reader = Reader::for_archive(&first)?;
     let mut taken = Collector::new(check);
     reader.take(&mut first, &mut taken)?;
-    for entry in entries {
-        reader.take(&mut entry.map_err(broken)?, &mut taken)?;
+    while let Some(mut entry) = bound.next(&mut entries)? {
+        reader.take(&mut entry, &mut taken)?;
     }
     tape.check_end()?;
     reader.finish(&mut taken)?;
@@ -83,7 +84,11 @@ impl Reader {
 
     fn take<R: Read>(&mut self, entry: &mut Entry<'_, R>, taken: &mut Collector<'_>) -> Result<(), ImageError> {
         match self {
-            Self::Opt(reader) | Self::Delivered(reader) => reader.take(entry, taken),
+            Self::Opt(reader) | Self::Delivered(reader) => {
+                let path = entry.path_bytes().into_owned();
+                let (kind, size, meta) = (entry.header().entry_type(), entry.size(), meta_of(entry.header())?);
+                reader.take(OptEntry { path: &path, kind, size, meta, content: entry }, taken)
+            }
             Self::Saved(reader, layers) => {
                 (taken.check)()?;
                 reader.take(entry, layers)
@@ -105,6 +110,16 @@ impl Reader {
             Self::Saved(reader, layers) => layers.tell(&reader.finish()?, taken),
         }
     }
+}
+
+fn meta_of(header: &tar::Header) -> Result<Meta, ImageError> {
+    let number = |_| ImageError::Malformed("a number in a header");
+    Ok(Meta {
+        mode: header.mode().map_err(number)?,
+        uid: header.uid().map_err(number)?,
+        gid: header.gid().map_err(number)?,
+        mtime: header.mtime().map_err(number)?,
+    })
 }
 
 /// The old layout of `docker save` names layers and configuration so.

@@ -14,6 +14,7 @@ use tar::{Archive, Entry, EntryType, Header};
 
 use super::{
     ImageError,
+    bounded::bounded,
     history::ImageFacts,
     layer::{Meta, header_blocks},
     opt::broken,
@@ -84,6 +85,7 @@ struct SavedImage {
 }
 
 struct File {
+    kind: EntryType,
     len: u64,
     start: [u8; 4],
 }
@@ -92,8 +94,10 @@ struct File {
 pub(super) fn pass_on(saved: impl Read, parent: &ImageFacts, folder: &str, out: &mut impl Write) -> Result<Passed, PassError> {
     let mut seen: HashMap<String, File> = HashMap::new();
     let mut manifest = None;
-    for entry in Archive::new(saved).entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
+    let (saved, bound) = bounded(saved);
+    let mut saved = Archive::new(saved);
+    let mut entries = saved.entries().map_err(broken)?;
+    while let Some(mut entry) = bound.next(&mut entries)? {
         let name = plain_name(&entry.path_bytes())?;
         if REPLACED.contains(&name.as_str()) {
             if name == "manifest.json" {
@@ -107,7 +111,8 @@ pub(super) fn pass_on(saved: impl Read, parent: &ImageFacts, folder: &str, out: 
         }
     }
     let SavedImage { config, layers } = manifest.ok_or(ImageError::Malformed("no manifest.json"))?;
-    if layers.len() != parent.layers.len() || !layers.iter().all(|layer| seen.contains_key(layer)) {
+    let is_there = |layer: &String| seen.get(layer).is_some_and(|file| file.kind != EntryType::Directory);
+    if layers.len() != parent.layers.len() || !layers.iter().all(is_there) {
         return Err(ImageError::Malformed("the layers of manifest.json").into());
     }
     let hex = parent.id.trim_start_matches("sha256:");
@@ -154,8 +159,8 @@ fn pass_entry(entry: &mut Entry<'_, impl Read>, folder: &str, name: &str, out: &
     let header = entry.header();
     let number = |_| ImageError::Malformed("a number in a header");
     let meta = Meta { mode: header.mode().map_err(number)? & 0o777, uid: 0, gid: 0, mtime: header.mtime().map_err(number)? };
-    let mut file = File { len: 0, start: [0; 4] };
-    match header.entry_type() {
+    let mut file = File { kind: header.entry_type(), len: 0, start: [0; 4] };
+    match file.kind {
         kind @ EntryType::Directory => {
             out.write_all(&header_blocks(&format!("{place}/"), kind, meta, 0)).map_err(PassError::Write)?;
         }

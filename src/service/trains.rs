@@ -144,3 +144,17 @@ fn post_run_order(request: pb::PostRunRequest) -> Result<PostRunOrder, Refusal> 
     }
     Ok(PostRunOrder { run_id, image })
 }
+
+/// A request's bytes as an order, if they are one. For fuzz/.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn order_for_fuzzing(which: u8, bytes: &[u8]) {
+    use prost::Message;
+    if which.is_multiple_of(2) {
+        let order = pb::PreRunRequest::decode(bytes).ok().and_then(|request| pre_run_order(request).ok());
+        assert!(order.is_none_or(|order| order.image.tag() != "base"), "the base is never opened");
+    } else {
+        let order = pb::PostRunRequest::decode(bytes).ok().and_then(|request| post_run_order(request).ok());
+        assert!(order.is_none_or(|order| order.run_id.is_some() || order.image.is_some()), "an order names its run");
+    }
+}

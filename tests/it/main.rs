@@ -2,11 +2,15 @@
 //!
 //! `make test` installs what is needed and runs all of it. A test that misses something fails and says so; none is skipped.
 
+#[path = "../../fuzz/src/parsers/mod.rs"]
+mod parsers;
 mod support;
 
 mod cli;
+mod counts;
 #[cfg(feature = "crash-points")]
 mod crash;
+mod foreign_bytes;
 mod foreign_client;
 mod house;
 mod interop;
@@ -15,6 +19,7 @@ mod places;
 mod refusals;
 mod runs;
 mod service;
+mod tarfile;
 mod tokens;
 mod verify;
 mod whole_images;

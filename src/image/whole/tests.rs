@@ -144,6 +144,10 @@ fn an_archive_that_is_not_one_images_is_refused() {
         ("no manifest", tar_of(&[(layer, FILE, b"1")])),
         ("a manifest that is none", tar_of(&[(layer, FILE, b"1"), ("manifest.json", FILE, b"{}")])),
         ("a layer that is missing", tar_of(&[("manifest.json", FILE, &manifest)])),
+        (
+            "a layer that is a directory",
+            tar_of(&[("x/layer.tar/", EntryType::Directory, b""), ("manifest.json", FILE, &manifest)]),
+        ),
         ("a layer too many", {
             let manifest = manifest_of(&config, &[layer, layer]);
             tar_of(&[(layer, FILE, b"1"), ("manifest.json", FILE, &manifest)])

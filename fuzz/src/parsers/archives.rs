@@ -1,0 +1,112 @@
+//! Archives: of `/opt`, of the config file, and of a whole image.
+
+use stationmaster::{
+    image::{
+        ImageError,
+        layer::Meta,
+        opt::{Area, CONFIG_LIMIT, OptSink, read_config, read_opt},
+        tree::tree_digest,
+    },
+    train::names::FilePath,
+};
+
+/// Checks what the reader lets through, as it comes.
+#[derive(Default)]
+struct Checking {
+    open: Option<u64>,
+    last: [Option<FilePath>; 2],
+    own: [u32; 2],
+    content: u64,
+}
+
+impl Checking {
+    fn check(&mut self, area: Area, path: Option<&FilePath>, meta: Meta) {
+        assert!(self.open.is_none(), "one entry at a time");
+        assert!(meta.mode <= 0o1777 && meta.uid <= u64::from(u32::MAX) && meta.gid <= u64::from(u32::MAX));
+        if let Some(path) = path {
+            assert_eq!(FilePath::new(path.as_str()).as_ref(), Ok(path), "a plain name");
+            let last = &mut self.last[area as usize];
+            assert!(last.as_ref().is_none_or(|last| last < path), "no name twice");
+            *last = Some(path.clone());
+        } else {
+            self.own[area as usize] += 1;
+        }
+    }
+}
+
+impl OptSink for Checking {
+    type Error = ImageError;
+
+    fn directory(&mut self, area: Area, path: Option<FilePath>, meta: Meta) -> Result<(), ImageError> {
+        self.check(area, path.as_ref(), meta);
+        Ok(())
+    }
+
+    fn begin(&mut self, area: Area, path: FilePath, meta: Meta, size: u64) -> Result<(), ImageError> {
+        self.check(area, Some(&path), meta);
+        self.open = Some(size);
+        Ok(())
+    }
+
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        let open = self.open.as_mut().expect("content belongs to a file");
+        *open = open.checked_sub(bytes.len() as u64).expect("no more than was said");
+        self.content += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), ImageError> {
+        assert_eq!(self.open.take(), Some(0), "all that was said");
+        Ok(())
+    }
+
+    fn other(&mut self, path: &str) -> Result<(), ImageError> {
+        for area in ["pht_train", "pht_results"] {
+            assert!(path != area && !path.starts_with(&format!("{area}/")), "nothing of an area is skipped");
+        }
+        Ok(())
+    }
+}
+
+/// Hands out a few bytes at a time, as a connection may.
+struct Drops<'a>(&'a [u8]);
+
+impl std::io::Read for Drops<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let most = buffer.len().min(379);
+        self.0.read(&mut buffer[..most])
+    }
+}
+
+/// What is let through is plain, in order and whole; how it arrives does not matter.
+pub fn opt(archive: &[u8]) {
+    let mut sink = Checking::default();
+    let read = read_opt(archive, &mut sink);
+    assert!(sink.content <= archive.len() as u64, "content comes out of the archive");
+    let mut slowly = Checking::default();
+    let again = read_opt(Drops(archive), &mut slowly);
+    assert_eq!(read.is_ok(), again.is_ok(), "pieces do not matter");
+    assert_eq!((sink.content, sink.own), (slowly.content, slowly.own));
+    if let Ok((train, results)) = read {
+        assert!(sink.open.is_none());
+        assert_eq!((train, results), (sink.own[0] > 0, sink.own[1] > 0));
+    }
+}
+
+/// What is let through is the one file, whole.
+pub fn config_file(archive: &[u8]) {
+    if let Ok(content) = read_config(archive) {
+        assert!(content.len() as u64 <= CONFIG_LIMIT && content.len() + 512 <= archive.len());
+        assert!(archive.windows(content.len().max(1)).any(|part| part == content || content.is_empty()));
+    }
+}
+
+/// The digest is the same each time, and every entry came from somewhere.
+pub fn tree(archive: &[u8]) {
+    let mut told = 0;
+    let Ok(digest) = tree_digest(archive, |bytes| told = bytes) else { return };
+    assert_eq!(tree_digest(Drops(archive), |_| {}).expect("pieces do not matter"), digest);
+    // A path implies its parents: at most one for two bytes of a name.
+    assert!(digest.entries <= archive.len() as u64);
+    assert!(told <= archive.len() as u64);
+}

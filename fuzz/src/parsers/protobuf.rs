@@ -1,0 +1,36 @@
+//! Requests as they come from the wire.
+
+use std::fmt::Debug;
+
+use prost::Message;
+use stationmaster::{image::reference::ImageSource, pb};
+
+/// The first byte says which request.
+pub fn run(input: &[u8]) {
+    let Some((which, bytes)) = input.split_first() else { return };
+    match which % 9 {
+        0 => image(same::<pb::InspectTrainRequest>(bytes).map(|request| request.image)),
+        1 => image(same::<pb::PreRunRequest>(bytes).map(|request| request.image)),
+        2 => image(same::<pb::PostRunRequest>(bytes).map(|request| request.image)),
+        3 => drop(same::<pb::AbortRunRequest>(bytes)),
+        4 => drop(same::<pb::ListKeysRequest>(bytes)),
+        5 => drop(same::<pb::GetKeyRequest>(bytes)),
+        6 => drop(same::<pb::SignRequest>(bytes)),
+        7 => drop(same::<pb::UnwrapKeyRequest>(bytes)),
+        _ => image(same::<pb::HashImageRequest>(bytes).map(|request| request.image)),
+    }
+}
+
+/// What was decoded is encoded and decoded as the same, and not longer than it came.
+fn same<M: Message + Default + PartialEq + Debug>(bytes: &[u8]) -> Option<M> {
+    let message = M::decode(bytes).ok()?;
+    let encoded = message.encode_to_vec();
+    assert_eq!(M::decode(&encoded[..]).expect("what we write, we read"), message);
+    Some(message)
+}
+
+fn image(name: Option<String>) {
+    if let Some(name) = name {
+        let _ = name.parse::<ImageSource>();
+    }
+}

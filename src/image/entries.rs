@@ -1,0 +1,207 @@
+//! The entries of a tar archive that comes from outside, read so that no two readers can see two things in it.
+//!
+//! Tar has several dialects, and readers differ in what they make of their mixtures: which of two names counts, whether a
+//! directory has content, where a record ends. Here only what every reader understands alike is let through: POSIX and GNU headers,
+//! GNU's long names, PAX records for the next entry. The rest is refused, as is everything that would have to be kept in memory
+//! beyond [`EXTENSION_LIMIT`]. `tests/it/tarfile.rs` holds this against Python's reader.
+
+mod fields;
+mod pax;
+
+use std::io::{self, Read};
+
+use tar::{EntryType, Header};
+
+use self::{fields::Fields, pax::Pax};
+use super::{ImageError, layer::Meta, opt::broken};
+
+/// Tar works in blocks of this many bytes.
+const BLOCK: u64 = 512;
+/// Longest extended header (names, PAX records with extended attributes) that is read, in bytes.
+pub(super) const EXTENSION_LIMIT: u64 = 1024 * 1024;
+/// From this size on a file's size does not fit its header's octal field; PAX then has it alone.
+const BEYOND_OCTAL: u64 = 1 << 33;
+
+/// An entry.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Its name as the archive spells it: not empty, no NUL; a directory's may end in a slash.
+    pub path: Vec<u8>,
+    /// One of the seven POSIX types.
+    pub kind: EntryType,
+    /// Bytes of content; only regular files have any.
+    pub size: u64,
+    /// Owner, mode and time; the mode with all bits the header has.
+    pub meta: Meta,
+}
+
+/// Reads an archive, entry by entry.
+pub(super) struct Entries<R> {
+    archive: R,
+    /// Bytes of the open entry that nobody has read yet.
+    content: u64,
+    /// Bytes between its content and the next header.
+    padding: u64,
+}
+
+/// What extended headers say about the entry that follows.
+#[derive(Default)]
+struct Pending {
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    pax: Option<Pax>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.name.is_none() && self.link.is_none() && self.pax.is_none()
+    }
+}
+
+impl<R: Read> Entries<R> {
+    /// Reads from `archive`, a little at a time.
+    pub fn new(archive: R) -> Self {
+        Self { archive, content: 0, padding: 0 }
+    }
+
+    /// The next entry; what was not read of the last one's content is skipped. `None` at the archive's end.
+    pub fn next(&mut self) -> Result<Option<Entry>, ImageError> {
+        self.skip()?;
+        let mut pending = Pending::default();
+        loop {
+            let Some(header) = self.header()? else {
+                return if pending.is_empty() { Ok(None) } else { Err(ImageError::Malformed("an extended header of nothing")) };
+            };
+            let fields = Fields::read(&header)?;
+            match header.entry_type() {
+                EntryType::GNULongName => set(&mut pending.name, self.long_name(fields.size)?)?,
+                EntryType::GNULongLink => set(&mut pending.link, self.long_name(fields.size)?)?,
+                EntryType::XHeader => set(&mut pending.pax, Pax::read(&self.extension(fields.size)?)?)?,
+                kind => {
+                    let entry = entry(kind, fields, pending)?;
+                    self.content = entry.size;
+                    self.padding = entry.size.checked_next_multiple_of(BLOCK).ok_or(TOO_LARGE)? - entry.size;
+                    return Ok(Some(entry));
+                }
+            }
+        }
+    }
+
+    fn skip(&mut self) -> Result<(), ImageError> {
+        self.content = self.content.checked_add(self.padding).ok_or(TOO_LARGE)?;
+        self.padding = 0;
+        let mut buffer = [0; 16 * 1024];
+        while self.read(&mut buffer).map_err(broken)? > 0 {}
+        Ok(())
+    }
+
+    fn header(&mut self) -> Result<Option<Header>, ImageError> {
+        let mut header = Header::new_old();
+        let block = header.as_mut_bytes();
+        let mut filled = 0;
+        while filled < block.len() {
+            match self.archive.read(&mut block[filled..]).map_err(broken)? {
+                // Without its mark at the end, an archive that was cut between two entries would pass for a whole one.
+                0 => return Err(ENDS_EARLY),
+                count => filled += count,
+            }
+        }
+        Ok(if block.iter().all(|byte| *byte == 0) { None } else { Some(header) })
+    }
+
+    /// The whole content of an extended header.
+    fn extension(&mut self, size: u64) -> Result<Vec<u8>, ImageError> {
+        if size > EXTENSION_LIMIT {
+            return Err(ImageError::Limit("bytes of an extended header"));
+        }
+        self.content = size;
+        let mut content = Vec::new();
+        let mut buffer = [0; 4 * 1024];
+        loop {
+            match self.read(&mut buffer).map_err(broken)? {
+                0 => break,
+                count => content.extend_from_slice(&buffer[..count]),
+            }
+        }
+        self.padding = size.next_multiple_of(BLOCK) - size;
+        self.skip()?;
+        Ok(content)
+    }
+
+    fn long_name(&mut self, size: u64) -> Result<Vec<u8>, ImageError> {
+        let mut name = self.extension(size)?;
+        if name.last() == Some(&0) {
+            name.pop();
+        }
+        Ok(name)
+    }
+}
+
+/// Reads the open entry's content. An archive that ends before it is malformed; errors carry an [`ImageError`] inside.
+impl<R: Read> Read for Entries<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.content).map_or(buffer.len(), |left| left.min(buffer.len()));
+        if most == 0 {
+            return Ok(0);
+        }
+        let count = self.archive.read(&mut buffer[..most])?;
+        if count == 0 {
+            return Err(io::Error::other(ENDS_EARLY));
+        }
+        self.content -= count as u64;
+        Ok(count)
+    }
+}
+
+const ENDS_EARLY: ImageError = ImageError::Malformed("it ends too early");
+const TOO_LARGE: ImageError = ImageError::Malformed("a size beyond 64 bits");
+
+fn set<T>(place: &mut Option<T>, value: T) -> Result<(), ImageError> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(ImageError::Malformed("two extended headers of one kind for one entry")),
+    }
+}
+
+fn entry(kind: EntryType, fields: Fields, pending: Pending) -> Result<Entry, ImageError> {
+    use EntryType::{Block, Char, Continuous, Directory, Fifo, Link, Regular, Symlink};
+    // The old dialect's type 0 is a directory to some when its name ends in a slash.
+    let known = matches!(kind, Regular | Continuous | Directory | Symlink | Link | Char | Block | Fifo);
+    if !known || fields.old_type {
+        return Err(ImageError::Malformed("an entry of unknown type"));
+    }
+    let pax = pending.pax.unwrap_or_default();
+    if (pending.name.is_some() && pax.path.is_some()) || (pending.link.is_some() && pax.link) {
+        return Err(ImageError::Malformed("two long names for one entry"));
+    }
+    let path = pending.name.or(pax.path).unwrap_or(fields.path);
+    if path.is_empty() || path.contains(&0) {
+        return Err(ImageError::Malformed("a name that is empty or holds a NUL"));
+    }
+    let size = match pax.size {
+        Some(size) if size != fields.size && (fields.size != 0 || size < BEYOND_OCTAL) => {
+            return Err(ImageError::Malformed("two sizes for one entry"));
+        }
+        Some(size) => size,
+        None => fields.size,
+    };
+    let is_file = matches!(kind, Regular | Continuous);
+    // Some readers skip such content, others read it as headers.
+    if !is_file && size != 0 {
+        return Err(ImageError::Malformed("content of what is no file"));
+    }
+    if is_file && path.ends_with(b"/") {
+        return Err(ImageError::Malformed("a file whose name ends in a slash"));
+    }
+    let owner = |id: u64| u32::try_from(id).map(u64::from).map_err(|_| ImageError::Malformed("an owner beyond 32 bits"));
+    let meta = Meta {
+        mode: u32::try_from(fields.mode).map_err(|_| ImageError::Malformed("a mode beyond 32 bits"))?,
+        uid: owner(pax.uid.unwrap_or(fields.uid))?,
+        gid: owner(pax.gid.unwrap_or(fields.gid))?,
+        mtime: fields.mtime,
+    };
+    Ok(Entry { path, kind, size, meta })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! The fields of a header, read strictly.
+
+use tar::Header;
+
+use crate::image::ImageError;
+
+const NUMBER: ImageError = ImageError::Malformed("a number in a header");
+
+/// A header's fields.
+pub(super) struct Fields {
+    /// With POSIX's prefix before it; up to the first NUL.
+    pub path: Vec<u8>,
+    pub mode: u64,
+    pub uid: u64,
+    pub gid: u64,
+    pub size: u64,
+    pub mtime: u64,
+    /// Whether the type is the old dialect's NUL.
+    pub old_type: bool,
+}
+
+impl Fields {
+    /// Reads a header of POSIX or GNU whose checksum is right.
+    pub fn read(header: &Header) -> Result<Self, ImageError> {
+        let block = header.as_bytes();
+        let (before, after) = (&block[..148], &block[156..]);
+        // The checksum's own field counts as spaces.
+        let sum = before.iter().chain(after).map(|byte| u64::from(*byte)).sum::<u64>() + 8 * u64::from(b' ');
+        if number(&block[148..156])? != sum {
+            return Err(ImageError::Malformed("a checksum"));
+        }
+        // Nobody needs the device here, but a reader that stops at a broken one would see a shorter archive.
+        for device in [&block[329..337], &block[337..345]] {
+            number(device)?;
+        }
+        Ok(Self {
+            path: path(block)?,
+            mode: number(&block[100..108])?,
+            uid: number(&block[108..116])?,
+            gid: number(&block[116..124])?,
+            size: number(&block[124..136])?,
+            mtime: number(&block[136..148])?,
+            old_type: block[156] == 0,
+        })
+    }
+}
+
+fn path(block: &[u8; 512]) -> Result<Vec<u8>, ImageError> {
+    let name = until_nul(&block[..100]);
+    let rest = &block[345..500];
+    match &block[257..265] {
+        b"ustar\x0000" => Ok(match until_nul(rest) {
+            b"" => name.to_vec(),
+            prefix => [prefix, b"/", name].concat(),
+        }),
+        // GNU has other fields where POSIX has the prefix. Few writers set them, and some readers take them for it.
+        b"ustar  \0" if rest.iter().all(|byte| *byte == 0) => Ok(name.to_vec()),
+        b"ustar  \0" => Err(ImageError::Malformed("fields of GNU's that have another meaning to others")),
+        _ => Err(ImageError::Malformed("a header that is neither POSIX's nor GNU's")),
+    }
+}
+
+fn until_nul(field: &[u8]) -> &[u8] {
+    field.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// A number: octal digits with spaces around them, ended by a NUL, none being 0; or base 256 behind a byte of 0x80, up to 63 bits.
+fn number(field: &[u8]) -> Result<u64, ImageError> {
+    if let [0x80, digits @ ..] = field {
+        let value = digits.iter().try_fold(0u64, |value, byte| Some(value.checked_mul(256)? | u64::from(*byte)));
+        return value.filter(|value| i64::try_from(*value).is_ok()).ok_or(NUMBER);
+    }
+    let text = std::str::from_utf8(until_nul(field)).map_err(|_| NUMBER)?;
+    text.trim_matches(' ').bytes().try_fold(0u64, |value, byte| match byte {
+        // At most 12 digits of 3 bits.
+        b'0'..=b'7' => Ok(value * 8 + u64::from(byte - b'0')),
+        _ => Err(NUMBER),
+    })
+}

@@ -1,0 +1,61 @@
+//! PAX records (POSIX.1-2008, pax, "Extended Header"): `length keyword=value\n`, by their length and not by their newlines, because
+//! the value of an extended attribute may hold anything.
+
+use std::collections::HashSet;
+
+use crate::image::ImageError;
+
+const BROKEN: ImageError = ImageError::Malformed("a PAX record");
+
+/// What the records of one extended header say, as far as it matters here.
+#[derive(Debug, Default)]
+pub(super) struct Pax {
+    pub path: Option<Vec<u8>>,
+    /// Whether there is a link's target.
+    pub link: bool,
+    pub size: Option<u64>,
+    pub uid: Option<u64>,
+    pub gid: Option<u64>,
+}
+
+impl Pax {
+    /// Reads all records. A keyword twice, an empty value where one is needed, and what changes how content is read are refused.
+    pub fn read(mut records: &[u8]) -> Result<Self, ImageError> {
+        let mut pax = Self::default();
+        let mut seen = HashSet::new();
+        while !records.is_empty() {
+            let (keyword, value, rest) = record(records).ok_or(BROKEN)?;
+            records = rest;
+            if !seen.insert(keyword) {
+                return Err(ImageError::Malformed("a PAX record twice"));
+            }
+            match keyword {
+                b"path" => pax.path = Some(value.to_vec()),
+                b"linkpath" => pax.link = true,
+                b"size" => pax.size = Some(decimal(value).ok_or(BROKEN)?),
+                b"uid" => pax.uid = Some(decimal(value).ok_or(BROKEN)?),
+                b"gid" => pax.gid = Some(decimal(value).ok_or(BROKEN)?),
+                b"hdrcharset" => return Err(ImageError::Malformed("names in another encoding")),
+                sparse if sparse.starts_with(b"GNU.") => return Err(ImageError::Malformed("a sparse file")),
+                _ => {}
+            }
+        }
+        Ok(pax)
+    }
+}
+
+/// The first record's keyword and value, and what follows it.
+fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let space = records.iter().position(|byte| *byte == b' ')?;
+    let length = usize::try_from(decimal(&records[..space])?).ok()?;
+    let (record, rest) = records.split_at_checked(length)?;
+    let content = record.get(space + 1..)?.strip_suffix(b"\n")?;
+    let equals = content.iter().position(|byte| *byte == b'=')?;
+    let (keyword, value) = (&content[..equals], &content[equals + 1..]);
+    (!keyword.is_empty()).then_some((keyword, value, rest))
+}
+
+fn decimal(text: &[u8]) -> Option<u64> {
+    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
+}

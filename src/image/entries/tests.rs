@@ -1,0 +1,111 @@
+use super::*;
+use crate::image::layer::header_blocks;
+
+fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut content = Vec::new();
+    for (keyword, value) in records {
+        let rest = keyword.len() + value.len() + 3;
+        let mut length = rest;
+        while length != rest + length.to_string().len() {
+            length = rest + length.to_string().len();
+        }
+        content.extend(format!("{length} {keyword}=").bytes());
+        content.extend(*value);
+        content.push(b'\n');
+    }
+    raw("x", EntryType::XHeader, &content, |_| {})
+}
+
+/// An entry whose header was changed before its checksum was set.
+fn raw(path: &str, kind: EntryType, content: &[u8], change: impl Fn(&mut [u8])) -> Vec<u8> {
+    let mut out = header_blocks(path, kind, Meta::immutable_file(1), content.len() as u64);
+    let at = out.len() - 512;
+    let mut header = Header::new_old();
+    header.as_mut_bytes().copy_from_slice(&out[at..]);
+    change(header.as_mut_bytes());
+    header.set_cksum();
+    out[at..].copy_from_slice(header.as_bytes());
+    out.extend(content);
+    out.resize(out.len().next_multiple_of(512), 0);
+    out
+}
+
+fn whole(entries: &[Vec<u8>]) -> Vec<u8> {
+    [entries.concat(), vec![0; 1024]].concat()
+}
+
+fn file(path: &str, content: &[u8]) -> Vec<u8> {
+    raw(path, EntryType::Regular, content, |_| {})
+}
+
+fn read(archive: &[u8]) -> Result<Vec<(String, u64)>, ImageError> {
+    let mut entries = Entries::new(archive);
+    let mut found = Vec::new();
+    while let Some(entry) = entries.next()? {
+        found.push((String::from_utf8_lossy(&entry.path).into_owned(), entry.size));
+    }
+    Ok(found)
+}
+
+fn refused(why: &str, entries: &[u8]) {
+    let archive = whole(&[entries.to_vec()]);
+    assert!(matches!(read(&archive), Err(ImageError::Malformed(_))), "{why} was let through");
+}
+
+#[test]
+fn a_record_inside_an_extended_attribute_is_no_record() {
+    let hidden = pax(&[("SCHILY.xattr.user.x", b"\n15 path=hidden\n"), ("path", b"told")]);
+    assert_eq!(read(&whole(&[hidden, file("header", b"12")])).unwrap(), [("told".into(), 2)]);
+}
+
+#[test]
+fn what_readers_take_for_different_things_is_refused() {
+    let f = || file("f", b"");
+    let long = |name: &[u8]| raw("L", EntryType::GNULongName, name, |_| {});
+    let dir_with_content = raw("d/", EntryType::Directory, &[b'x'; 512], |_| {});
+    refused("a directory with content", &dir_with_content);
+    refused("a link with content", &raw("l", EntryType::Link, b"x", |_| {}));
+    refused("a file that ends in a slash", &file("f/", b""));
+    refused("an old file", &raw("f/", EntryType::Regular, b"", |header| header[156] = 0));
+    refused("an old header", &raw("f", EntryType::Regular, b"", |header| header[257..265].fill(0)));
+    refused("GNU's access time", &raw("f", EntryType::Regular, b"", |header| header[345..347].copy_from_slice(b"17")));
+    refused("a global header", &[raw("g", EntryType::XGlobalHeader, b"", |_| {}), f()].concat());
+    refused("a Solaris header", &[raw("X", EntryType::new(b'X'), b"", |_| {}), f()].concat());
+    refused("a sparse file", &raw("f", EntryType::GNUSparse, b"", |_| {}));
+    refused("a sparse file in PAX", &[pax(&[("GNU.sparse.size", b"9")]), f()].concat());
+    refused("another encoding", &[pax(&[("hdrcharset", b"BINARY")]), f()].concat());
+    refused("two PAX headers", &[pax(&[]), pax(&[]), f()].concat());
+    refused("a record twice", &[pax(&[("path", b"a"), ("path", b"b")]), f()].concat());
+    refused("two long names", &[long(b"a\0"), long(b"b\0"), f()].concat());
+    refused("a long name and PAX", &[long(b"a\0"), pax(&[("path", b"b")]), f()].concat());
+    refused("a NUL in a name", &[long(b"a\0b\0"), f()].concat());
+    refused("two sizes", &[pax(&[("size", b"0")]), file("f", b"x")].concat());
+    refused("a size that is no number", &[pax(&[("size", b"+1")]), file("f", b"x")].concat());
+    refused("an extended header of nothing", &pax(&[("path", b"a")]));
+    refused("a broken device", &raw("f", EntryType::Regular, b"", |header| header[329] = b'z'));
+    for size in [&b"0000000000+1"[..], b"0o0000000001", b"0000000000_1", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"] {
+        refused("a strange number", &raw("f", EntryType::Regular, b"", |header| header[124..136].copy_from_slice(size)));
+    }
+}
+
+#[test]
+fn a_wrong_checksum_and_an_early_end_are_refused() {
+    let mut wrong = file("f", b"content");
+    wrong[0] = b'g';
+    refused("a wrong checksum", &wrong);
+    let whole = whole(&[file("f", b"content")]);
+    assert!(read(&whole[..1536]).is_ok(), "one block of zeros ends it");
+    for cut in [0, 1, 511, 512, 513, 1023, 1024, 1535] {
+        assert!(matches!(read(&whole[..cut]), Err(ImageError::Malformed(_))), "cut at {cut}");
+    }
+}
+
+#[test]
+fn an_extended_header_cannot_fill_the_memory() {
+    let mut endless = Header::new_gnu();
+    endless.set_entry_type(EntryType::GNULongName);
+    endless.set_size(1 << 40);
+    endless.set_cksum();
+    let archive = endless.as_bytes().chain(std::io::repeat(b'a'));
+    assert!(matches!(Entries::new(archive).next(), Err(ImageError::Limit(_))));
+}

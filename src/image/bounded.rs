@@ -81,7 +81,8 @@ mod tests {
             assert!(matches!(bound.next(&mut entries), Err(ImageError::Limit(_))), "{kind:?}");
         }
         let size = 3 * HEADERS;
-        let two = header(EntryType::Regular, size).chain(io::repeat(b'a').take(size)).chain(&[0; 1024][..]);
+        let file = header(EntryType::Regular, size);
+        let two = file.chain(io::repeat(b'a').take(size)).chain(&[0; 1024][..]);
         let (archive, bound) = bounded(two);
         let mut archive = Archive::new(archive);
         let mut entries = archive.entries().unwrap();

@@ -18,9 +18,10 @@ use std::{
 };
 
 use crate::{
-    config::{Compat, Config, Engine, Keys, Limits, Listen, Log, Runs, State, Tcp, Token},
+    config::{Compat, Config, Engine, Keys, Limits, Listen, Log, Rules, Runs, State, Tcp, Token, Trust},
     keystore::{KeystoreError, pin::PinError},
     server::{Addresses, ServerError, assemble, lock::Lock},
+    trust::TrustMode,
 };
 
 pub use env_file::EnvFile;
@@ -167,6 +168,8 @@ fn config(options: &Options, directory: &Path, token: &DevToken, tls: pki::Files
             }),
         },
         limits: Limits::default(),
+        trust: Trust { mode: TrustMode::Embedded, file: None },
+        rules: Rules::default(),
         compat: Compat::default(),
         log: options.log.clone(),
     }

@@ -5,7 +5,10 @@ mod inspect;
 mod post_run;
 mod pre_run;
 
+use serde_json::{Value, json};
+
 use super::{client, error::CliError, output::Output};
+use crate::{pb, train::rule::Outcome};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,6 +40,37 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         Command::PostRun(args) => client::call(post_run::run(args, output)),
         Command::Abort(args) => client::call(abort::run(args, output)),
     }
+}
+
+/// What became of each rule, for programs.
+fn rules_value(rules: &[pb::RuleReport]) -> Value {
+    rules.iter().map(|rule| json!({ "rule": rule.rule, "outcome": outcome_name(rule), "note": rule.note })).collect()
+}
+
+fn outcome_name(rule: &pb::RuleReport) -> &'static str {
+    match rule.outcome() {
+        pb::RuleOutcome::Checked => Outcome::Checked.name(),
+        pb::RuleOutcome::Relaxed => Outcome::Relaxed.name(),
+        pb::RuleOutcome::NotCheckable => Outcome::NotCheckable.name(),
+        pb::RuleOutcome::Broken => Outcome::Broken.name(),
+        pb::RuleOutcome::Unspecified => "unknown",
+    }
+}
+
+/// The same for people, on one line.
+fn rules_line(rules: &[pb::RuleReport]) -> String {
+    if rules.is_empty() {
+        return String::new();
+    }
+    let of = |outcome| rules.iter().filter(move |rule| rule.outcome() == outcome);
+    let relaxed: Vec<&str> = of(pb::RuleOutcome::Relaxed).map(|rule| rule.rule.as_str()).collect();
+    let named = if relaxed.is_empty() { String::new() } else { format!(" ({})", relaxed.join(", ")) };
+    format!(
+        "{} checked, {} relaxed{named}, {} not checkable",
+        of(pb::RuleOutcome::Checked).count(),
+        relaxed.len(),
+        of(pb::RuleOutcome::NotCheckable).count()
+    )
 }
 
 /// What a person should know, below the result.

@@ -82,7 +82,7 @@ impl Writing<'_> {
         for (path, meta) in &code.directories {
             landing.directory(Area::Train, Some(path), *meta)?;
         }
-        for file in self.train.believed_files() {
+        for file in self.train.opened_files() {
             landing.begin(Area::Train, &file.path, Meta::immutable_file(0), file.extent.len)?;
             self.train.contents.open_file(&self.train.key, file.extent, |plain| {
                 self.step.check()?;
@@ -106,7 +106,7 @@ impl Writing<'_> {
         let results = if self.own.is_first() { &[][..] } else { &contents.results.files[..] };
         let meta = |file: &StoredFile| Meta { mtime, ..file.meta };
         plan_tree(&mut plan, Area::Results, opaque, &contents.results, results.iter(), meta, opened)?;
-        let code = train.believed_files();
+        let code = train.opened_files();
         plan_tree(&mut plan, Area::Train, opaque, &contents.train, code, |_| Meta::immutable_file(mtime), opened)?;
         Ok(plan)
     }

@@ -156,6 +156,25 @@ pub enum Outcome {
     Broken,
 }
 
+impl Outcome {
+    /// Its name, as the ledger and the commands write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Checked => "checked",
+            Self::Relaxed => "relaxed",
+            Self::NotCheckable => "not-checkable",
+            Self::Broken => "broken",
+        }
+    }
+
+    /// The outcome of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Checked, Self::Relaxed, Self::NotCheckable, Self::Broken].into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
 /// One rule's outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -187,6 +206,13 @@ impl Report {
             Some(known) if rank(known.outcome) >= rank(outcome) => {}
             Some(known) => *known = finding,
             None => self.0.push(finding),
+        }
+    }
+
+    /// Adds a note to a rule whose outcome was noted; the outcome stays.
+    pub fn explain(&mut self, rule: Rule, note: impl Into<String>) {
+        if let Some(known) = self.0.iter_mut().find(|known| known.rule == rule) {
+            known.note = note.into();
         }
     }
 

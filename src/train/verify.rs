@@ -1,6 +1,8 @@
 //! Whether to believe a train: digests compared, signatures verified (`docs/wire-format.md §6`, `§7`). The keys are those
 //! the config states; whether those are the right ones is decided elsewhere.
 
+use std::collections::HashSet;
+
 use super::config::{HexText, RouteStop, TrainConfig};
 use super::digest::{Digest, chain_digest};
 use super::keys::{KeyError, PublicKey};
@@ -63,6 +65,12 @@ pub enum Distrust {
         /// The previous stop's index.
         index: usize,
     },
+    /// A stop's link is the results' digest or signature, or another stop's.
+    #[error("stop {index}: its chain entry is a results signature, or another stop's entry")]
+    SignaturesMixed {
+        /// The stop's index.
+        index: usize,
+    },
     /// The results are not those the previous stop signed.
     #[error("the results do not match the stated digest")]
     ResultDigest,
@@ -105,6 +113,25 @@ pub fn verify_chain(config: &TrainConfig, own: &OwnStop) -> Result<(), Distrust>
     let results = stated_digest(required(&config.result_hash, "result_hash")?, "result_hash")?;
     if chain_digest(&session_id(config)?, before, &results) != *newest {
         return Err(Distrust::ChainLink { index: before.len() });
+    }
+    Ok(())
+}
+
+/// Verifies that every earlier stop's link is its own: no other stop states the same digest or signature, and neither is that
+/// of the results. Both kinds of signature are made alike, so one could be shown in place of the other.
+pub fn verify_signatures_apart(config: &TrainConfig, own: &OwnStop) -> Result<(), Distrust> {
+    let mut digests = HashSet::new();
+    let mut signatures = HashSet::new();
+    let decoded_result = |text: &Option<HexText>, field| text.as_ref().map(|text| decoded(text, field)).transpose();
+    digests.extend(decoded_result(&config.result_hash, "result_hash")?);
+    signatures.extend(decoded_result(&config.result_signature, "result_signature")?);
+    for (index, stop) in earlier_stops(config, own)?.into_iter().enumerate() {
+        let link = stop.signature.as_ref().ok_or(Distrust::ChainDigest { index })?;
+        let digest = link.digest.decode().map_err(|_| Distrust::ChainDigest { index })?;
+        let signature = link.signature.decode().map_err(|_| Distrust::ChainSignature { index })?;
+        if !digests.insert(digest) || !signatures.insert(signature) {
+            return Err(Distrust::SignaturesMixed { index });
+        }
     }
     Ok(())
 }

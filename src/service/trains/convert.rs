@@ -1,11 +1,11 @@
 //! From the steps' answers to messages.
 
 use crate::{
-    ledger::OpenInto,
+    ledger::{OpenInto, RuleNote},
     pb,
     protocol::{Inspection, ListedFile, Mount, MountSource, PostRunAnswer, PreRunAnswer},
     service::status::{Reason, Refusal},
-    train::{config::RouteStop, keys::PublicKey},
+    train::{config::RouteStop, keys::PublicKey, rule::Outcome},
 };
 
 pub(super) fn pre_run(answer: PreRunAnswer) -> pb::PreRunOutcome {
@@ -25,7 +25,7 @@ pub(super) fn pre_run(answer: PreRunAnswer) -> pb::PreRunOutcome {
         warnings: record.warnings,
         repeated_answer: answer.repeated,
         mounts: answer.mounts.into_iter().map(mount).collect(),
-        rules: Vec::new(),
+        rules: rules(record.rules),
     }
 }
 
@@ -58,8 +58,22 @@ pub(super) fn post_run(answer: PostRunAnswer) -> pb::PostRunOutcome {
         plaintext_held_by: record.plaintext_held_by,
         warnings: record.warnings,
         repeated_answer: answer.repeated,
-        rules: Vec::new(),
+        rules: rules(record.rules),
     }
+}
+
+fn rules(kept: Vec<RuleNote>) -> Vec<pb::RuleReport> {
+    let one = |kept: RuleNote| {
+        let outcome = match kept.outcome() {
+            Some(Outcome::Checked) => pb::RuleOutcome::Checked,
+            Some(Outcome::Relaxed) => pb::RuleOutcome::Relaxed,
+            Some(Outcome::NotCheckable) => pb::RuleOutcome::NotCheckable,
+            Some(Outcome::Broken) => pb::RuleOutcome::Broken,
+            None => pb::RuleOutcome::Unspecified,
+        };
+        pb::RuleReport { rule: kept.rule, outcome: outcome.into(), note: kept.note }
+    };
+    kept.into_iter().map(one).collect()
 }
 
 pub(super) fn inspection(found: Inspection) -> Result<pb::InspectTrainResponse, Refusal> {

@@ -137,6 +137,21 @@ impl Train {
         self.directory.path().join("creator.pem")
     }
 
+    /// Its creator's id and public key.
+    pub fn creator(&self) -> Seat {
+        let text = |name: &str| self.made[name].as_str().expect("text").to_owned();
+        Seat { id: text("creator_id"), hex_pem: text("creator_public_key") }
+    }
+
+    /// The stations of its route.
+    pub fn seats(&self) -> Vec<Seat> {
+        let seat = |pair: &Value| {
+            let text = |at: usize| pair[at].as_str().expect("text").to_owned();
+            Seat { id: text(0), hex_pem: text(1) }
+        };
+        self.made["stations"].as_array().expect("stations").iter().map(seat).collect()
+    }
+
     /// The train session, raw.
     pub fn session_id(&self) -> Vec<u8> {
         const_hex::decode(self.made["session_id"].as_str().expect("a session id")).expect("hex")

@@ -5,6 +5,7 @@
 //! or the token is touched, so [`recover`] can finish or roll back what a crash cut off.
 
 mod abort;
+mod base_layers;
 mod contents;
 mod crash;
 mod error;

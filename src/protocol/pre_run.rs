@@ -1,7 +1,7 @@
 //! Pre-run: verify a train and open it under its own name.
 
 use super::{
-    StepError, crash,
+    StepError, base_layers, crash,
     open::{ArrivedConfig, read_sealed, read_train_config},
     opened::{self, Mount},
     opt_names,
@@ -167,11 +167,13 @@ fn open(
     let parent = engine.facts(&run.source_image)?;
     let stop = &arrived.config.route[own.position()];
     let wrapped = stop.encrypted_key.as_ref().ok_or(StepError::Invariant("own stop without a key"))?;
+    let base = engine.facts(&run.base_image)?;
+    base_layers::check_history(station, &base)?;
     step.phase("keep");
     let key = station.unwrap_envelope_key(&run.key_label, wrapped, step)?;
     step.phase("token");
     // What came on top of the base is a good guess of what will be copied; each file is checked against the space once more.
-    let expected = parent.size.saturating_sub(engine.facts(&run.base_image)?.size);
+    let expected = parent.size.saturating_sub(base.size);
     let mut landing = match run.opened_into {
         OpenInto::Directory => Some(opened::directory(station, &run.id)?.create(expected, station.spool_reserve)?),
         OpenInto::Image | OpenInto::Volume => None,
@@ -196,11 +198,17 @@ fn open(
     step.phase("verify");
 
     let writing = Writing { station, run, arrived, own, train: &train, step };
-    let opened = match landing {
-        Some(landing) => writing.directory(landing, &mut warnings)?,
-        None if run.opened_into == OpenInto::Volume => writing.volumes()?,
-        None => writing.image(&parent, &mut warnings)?,
-    };
+    // Beside the writing: it waits for the engine.
+    let opened = std::thread::scope(|scope| {
+        let base = scope.spawn(|| base_layers::check_code(station, run, &train, step));
+        let opened = match landing {
+            Some(landing) => writing.directory(landing, &mut warnings),
+            None if run.opened_into == OpenInto::Volume => writing.volumes(),
+            None => writing.image(&parent, &mut warnings),
+        };
+        base.join().unwrap_or(Err(StepError::Invariant("the look at the base broke off")))?;
+        opened
+    })?;
     crash::point("pre-run/loaded");
     step.phase("write");
 

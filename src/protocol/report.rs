@@ -13,6 +13,11 @@ use crate::train::{
 /// What a train proves whose builder's signature holds.
 const BUILDER: &str =
     "made with the key that the train itself names: whoever held it saw the creator's signature over these files";
+/// How much was looked at of what the sealed image will be made on.
+const BASE: &str = "the base's history, and one file of its code: it was not made from an opened train";
+/// What the sealed image is.
+const SEALED: &str =
+    "the image is the train's base, as pre-run saw it, and one layer of sealed files; the run's own layers are not in it";
 const NO_STOP_BEFORE: &str = "no stop before this one has signed anything";
 
 /// The rules that pre-run holds against every train.
@@ -58,6 +63,8 @@ pub(super) fn of_pre_run(station: &Station, own: &OwnStop, unlisted: usize) -> R
     let mut report = Report::default();
     held(station, &mut report, OF_PRE_RUN);
     report.note(Rule::BuilderSignature, Outcome::Checked, BUILDER);
+    held(station, &mut report, &[Rule::NoPlaintextLayers]);
+    report.explain(Rule::NoPlaintextLayers, if station.holds(Rule::NoPlaintextLayers) { BASE } else { "" });
     held(station, &mut report, &[Rule::UnlistedFiles]);
     if unlisted > 0 && station.holds(Rule::UnlistedFiles) {
         report.explain(Rule::UnlistedFiles, format!("{unlisted} were left out"));
@@ -92,6 +99,8 @@ pub(super) fn of_post_run(station: &Station) -> Report {
             report.note(rule, Outcome::Relaxed, "");
         }
     }
+    held(station, &mut report, &[Rule::NoPlaintextLayers]);
+    report.explain(Rule::NoPlaintextLayers, if station.holds(Rule::NoPlaintextLayers) { SEALED } else { "" });
     let kept = "what was not there at pre-run was left out";
     for rule in [Rule::UnlistedFiles, Rule::OptAllowList] {
         report.note(rule, Outcome::Checked, kept);

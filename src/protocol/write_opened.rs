@@ -21,6 +21,9 @@ use crate::{
     train::{route::OwnStop, seal::user_key_bytes},
 };
 
+/// The history entry of an opened image: no sealed image may have it below.
+pub(super) const INSTRUCTION: &str = "stationmaster pre-run";
+
 /// Takes a file's bytes, piece by piece.
 type Each<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), StepError>;
 
@@ -44,7 +47,7 @@ impl Writing<'_> {
             let meta = Meta::immutable_file(created.unsigned_abs());
             plan.file("opt/user_sym_key.key", meta, bytes.len() as u64, Content::Bytes(bytes));
         }
-        let recipe = Recipe { parent, plan: &plan, instruction: "stationmaster pre-run", created };
+        let recipe = Recipe { parent, plan: &plan, instruction: INSTRUCTION, created };
         let announce = |id: &str| {
             self.station.ledger.announce_opened(&self.run.id, id)?;
             crash::point("pre-run/announced");

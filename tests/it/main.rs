@@ -16,4 +16,5 @@ mod refusals;
 mod runs;
 mod service;
 mod tokens;
+mod trust;
 mod whole_images;

@@ -15,6 +15,7 @@ mod serve;
 mod sign;
 mod token;
 mod train;
+mod trust;
 mod unwrap;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -70,6 +71,9 @@ enum Command {
     /// Open and close trains
     #[command(subcommand)]
     Train(train::Command),
+    /// Whom this station believes: pinned keys of creators and stations, allowed master images
+    #[command(subcommand)]
+    Trust(trust::Command),
     /// Digests of an image
     Hash(hash::Args),
     /// Sign a file or digest with a general key
@@ -110,6 +114,7 @@ fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         Command::Key(command) => key::run(command, output),
         // Alone answers what is not a failure, and not well either.
         Command::Train(command) => return train::run(command, output),
+        Command::Trust(command) => trust::run(command, output),
         Command::Hash(args) => client::call(hash::run(args, output)),
         Command::Sign(args) => client::call(sign::run(args, output)),
         Command::Unwrap(args) => client::call(unwrap::run(args, output)),

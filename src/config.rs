@@ -1,6 +1,7 @@
 //! The whole configuration: strict TOML, every key documented in `deploy/stationmaster.toml`.
 
 mod check;
+mod rules;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use std::{
 
 use serde::Deserialize;
 
+pub use rules::{Rules, Trust, Unlisted};
 pub use sections::{Compat, Engine, Keys, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, State, Tcp, Token};
 
 /// What `stationmaster serve --config FILE` reads.
@@ -38,6 +40,12 @@ pub struct Config {
     /// What it takes.
     #[serde(default)]
     pub limits: Limits,
+    /// Whom it believes.
+    #[serde(default)]
+    pub trust: Trust,
+    /// What trains are held to.
+    #[serde(default)]
+    pub rules: Rules,
     /// Habits of older software, off unless named.
     #[serde(default)]
     pub compat: Compat,
@@ -118,6 +126,10 @@ impl Config {
         })?;
         if config.keys.train.is_empty() {
             config.keys.train = vec![config.station.clone()];
+        }
+        if config.trust.file.is_none() {
+            // Beside the configuration, where an administrator looks for it.
+            config.trust.file = std::path::absolute(file).ok().map(|file| file.with_file_name("trust.toml"));
         }
         check::check(&config).map_err(|flaw| ConfigError::Value {
             file: file.into(),

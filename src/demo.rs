@@ -20,6 +20,7 @@ mod scan;
 mod signals;
 mod software_key;
 mod stations;
+mod trusted;
 
 use std::path::PathBuf;
 
@@ -54,6 +55,7 @@ async fn perform(needs: &Needs, place: &Place, keep: bool) -> Result<(), DemoErr
     report.title(&id);
     report.step("engine", format!("Docker {} at {}", engine.version(), needs.engine));
 
+    trusted::nobody(place.root())?;
     let mut stations = Stations::new(place.root(), &needs.engine)?;
     let outcome = tokio::select! {
         biased;

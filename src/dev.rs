@@ -1,7 +1,7 @@
 //! `serve --dev`: a station out of nothing, in one directory. A private software token with its keys, a throw-away PKI, a Unix
 //! socket and a loopback port; and `DIR/env`, which a client sources.
 //!
-//! It believes the keys in trains, and says so loudly. Not for real data.
+//! It believes the keys in trains, and says so loudly, unless it is given a trust file. Not for real data.
 
 mod banner;
 mod env_file;
@@ -18,9 +18,10 @@ use std::{
 };
 
 use crate::{
-    config::{Compat, Config, Engine, Keys, Limits, Listen, Log, Runs, State, Tcp, Token},
+    config::{Compat, Config, Engine, Keys, Limits, Listen, Log, Rules, Runs, State, Tcp, Token, Trust},
     keystore::{KeystoreError, pin::PinError},
     server::{Addresses, ServerError, assemble, lock::Lock},
+    trust::TrustMode,
 };
 
 pub use env_file::EnvFile;
@@ -37,6 +38,8 @@ pub struct Options {
     pub bits: u32,
     /// Another engine socket than the default.
     pub engine: Option<String>,
+    /// Believe only keys in this trust file, in place of those in trains.
+    pub trust: Option<PathBuf>,
     /// The log.
     pub log: Log,
 }
@@ -110,11 +113,11 @@ impl Station {
         let env = EnvFile::new(&directory);
         env.remove();
         let (station, tcp) = (config.station.clone(), config.listen.tcp.clone());
-        let written = env.clone();
+        let (written, mode) = (env.clone(), config.trust.mode);
         let ready = move |addresses: &Addresses| {
             let text = env_file::text(&directory, &station, addresses, tcp.as_ref());
             match written.write(&text) {
-                Ok(()) => banner::print(&directory, &station, addresses),
+                Ok(()) => banner::print(&directory, &station, addresses, mode),
                 Err(error) => tracing::error!(%error, "cannot write the env file"),
             }
         };
@@ -167,6 +170,11 @@ fn config(options: &Options, directory: &Path, token: &DevToken, tls: pki::Files
             }),
         },
         limits: Limits::default(),
+        trust: Trust {
+            mode: if options.trust.is_some() { TrustMode::Pinned } else { TrustMode::Embedded },
+            file: options.trust.clone(),
+        },
+        rules: Rules::default(),
         compat: Compat::default(),
         log: options.log.clone(),
     }

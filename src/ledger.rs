@@ -21,7 +21,7 @@ use sqlx::{
 use thiserror::Error;
 use tokio::runtime::Handle;
 
-pub use run::{FileDigest, NewRun, OpenInto, PostRunRecord, PreRunRecord, Run, RunState};
+pub use run::{FileDigest, NewRun, OpenInto, PostRunRecord, PreRunRecord, RuleNote, Run, RunState};
 
 /// Why the ledger could not be read or written.
 #[derive(Debug, Error)]

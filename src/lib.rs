@@ -3,7 +3,7 @@
 //! The map of the house is `ARCHITECTURE.md`. Imports point down only:
 //!
 //! ```text
-//! cli, demo, main → dev → server → service → protocol → (keystore | image | ledger) → train → nothing of ours
+//! cli, demo, main → dev → server → service → protocol → (keystore | image | ledger | trust) → train → nothing of ours
 //! ```
 //!
 //! `config` is read by `cli`, `dev` and `server`; what lies below gets plain values.
@@ -20,3 +20,4 @@ pub mod protocol;
 pub mod server;
 pub mod service;
 pub mod train;
+pub mod trust;

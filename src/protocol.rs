@@ -5,6 +5,7 @@
 //! or the token is touched, so [`recover`] can finish or roll back what a crash cut off.
 
 mod abort;
+mod base_layers;
 mod check_push;
 mod contents;
 mod crash;
@@ -14,11 +15,15 @@ mod hashing;
 mod inspect;
 mod open;
 mod opened;
+mod opt_names;
+mod policy;
 mod post_run;
 mod pre_run;
 pub mod recover;
+mod report;
 mod seal;
 mod station;
+mod strangers;
 mod verify;
 mod verify_train;
 mod write_opened;
@@ -29,7 +34,10 @@ pub use error::StepError;
 pub use hash_image::{ImageDigests, TrainAbsent, TrainDigests, hash_image};
 pub use inspect::{Inspection, ListedFile, inspect_train};
 pub use opened::{Mount, MountSource};
+pub use policy::Policy;
 pub use post_run::{PostRunAnswer, PostRunOrder, post_run};
 pub use pre_run::{PreRunAnswer, PreRunOrder, pre_run};
+pub use report::EMBEDDED;
 pub use station::{Compat, Station, Step};
-pub use verify_train::{Verification, verify_archive, verify_image};
+pub use strangers::{Stranger, Who};
+pub use verify_train::{Judge, Verification, verify_archive, verify_for_station, verify_image};

@@ -8,7 +8,10 @@ use super::{
     error::CliError,
     output::{Output, fields},
 };
-use crate::config::Config;
+use crate::{
+    config::Config,
+    trust::{self, TrustError, TrustMode},
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -18,6 +21,19 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE", env = "STATIONMASTER_CONFIG")]
         config: PathBuf,
     },
+}
+
+/// Whom the station believes, and whether the file that says so can be used.
+fn trust(config: &Config) -> String {
+    let mode = config.trust.mode.name();
+    let (Some(file), true) = (&config.trust.file, config.trust.mode != TrustMode::Embedded) else {
+        return format!("{mode}: ANYONE can make a train that this station runs");
+    };
+    match trust::file::read(file) {
+        Ok(_) => format!("{mode}, {}", file.display()),
+        Err(TrustError::Missing(_)) if config.trust.mode == TrustMode::FirstUse => format!("{mode}, no {} yet", file.display()),
+        Err(error) => format!("{mode}; NO TRAIN IS OPENED YET: {error}"),
+    }
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
@@ -36,6 +52,8 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         "engine": config.engine.socket,
         "state": config.state.directory,
         "listen": listen,
+        "trust": { "mode": config.trust.mode.name(), "file": config.trust.file },
+        "rules": { "relax": config.rules.relax, "demand": config.rules.demand },
     });
     output.result(&value, || {
         fields(&[
@@ -48,6 +66,9 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
             ("Engine", config.engine.socket.clone()),
             ("State", config.state.directory.display().to_string()),
             ("Listen", listen.join(", ")),
+            ("Trust", trust(&config)),
+            ("Relaxed rules", config.rules.relax.join(", ")),
+            ("Demanded rules", config.rules.demand.join(", ")),
         ])
     });
     Ok(())

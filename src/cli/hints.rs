@@ -24,6 +24,12 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
             other => format!("the run is {other}"),
         });
     }
+    if let (Reason::KeyUntrusted, Some(who), Some(fingerprint)) = (reason, meta("who"), meta("fingerprint")) {
+        let (whose, add) = if who == "creator" { (who.to_owned(), who) } else { (format!("stop {who}"), "station") };
+        return Some(format!(
+            "an officer compares {fingerprint} with its owner ({whose}), then `trust add {add} ID --key FILE`; `trust --help` shows more"
+        ));
+    }
     if let (Reason::LimitExceeded, Some(limit)) = (reason, meta("limit")) {
         return Some(format!("the limit is {limit}; [limits] in the service's configuration"));
     }
@@ -45,7 +51,9 @@ fn text(reason: Reason) -> &'static str {
         R::BaseMissing => "pull the train's base image (`train inspect IMAGE` names the train), then try again",
         R::RouteRejected => "`train inspect IMAGE` shows the route, whose turn it is, and whether this station is on it",
         R::TrainAuthenticationFailed => "the service's log holds the cause",
-        R::KeyUntrusted => "an officer decides whom this station believes",
+        R::KeyUntrusted => {
+            "an officer compares the fingerprint with the key's owner, then `trust add` or `trust import`; `train inspect IMAGE` shows all of the train's"
+        }
         R::TrainReplayed => "this state of the train was here before; ask its sender for the current one",
         R::ImagePolicyViolation => "the image holds links, special files or names that a train may not hold",
         R::RunState => "`train inspect` and the run's id tell what was done",
@@ -59,7 +67,9 @@ fn text(reason: Reason) -> &'static str {
         R::DirectoryNotShared => {
             "set [runs] directory in the service's configuration, or open the train into a volume (--into volume)"
         }
-        R::NotReady => "`health` tells when it is",
+        R::NotReady => {
+            "`health` tells when it is; without a trust file it never is: `trust --help`, and the service's log says where"
+        }
         R::TrainBusy => "wait for the other step of this train, then try again",
         R::ImageChanged => "somebody moved the tag meanwhile; try again",
         R::Overloaded | R::HsmSessionsExhausted | R::ShuttingDown => "try again in a moment",

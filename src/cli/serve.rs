@@ -15,7 +15,7 @@ Examples:
   stationmaster serve --dev --station 1 --state /tmp/station-1
 
 A development station makes its own software token, keys and certificates in DIR, listens on DIR/api.sock and a loopback
-port, believes the keys in trains, and leaves DIR/env while it serves:
+port, believes the keys in trains (unless --trust names a file), and leaves DIR/env while it serves:
   . /tmp/station-1/env && stationmaster key list
 
 SIGTERM and SIGINT drain; SIGHUP reads the TLS certificates again.";
@@ -38,6 +38,9 @@ pub(super) struct Args {
     /// With --dev: size of the train key, when it is made
     #[arg(long, default_value = "3072", value_parser = ["2048", "3072", "4096"])]
     bits: String,
+    /// With --dev: believe only the keys in this trust file, in place of those in trains
+    #[arg(long, value_name = "FILE", requires = "dev")]
+    trust: Option<PathBuf>,
     /// With --dev: the engine's socket
     #[arg(long, value_name = "unix:///PATH", requires = "dev")]
     engine: Option<String>,
@@ -67,8 +70,9 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     };
     let settings = Log { format, filter: args.log };
     log::start(&settings)?;
+    let trust = args.trust.map(std::path::absolute).transpose().map_err(|error| CliError::other(format!("--trust: {error}")))?;
     let bits = args.bits.parse().map_err(|_| CliError::usage("--bits is not a number"))?;
-    let options = dev::Options { station, state, bits, engine: args.engine, log: settings };
+    let options = dev::Options { station, state, bits, engine: args.engine, trust, log: settings };
     // SAFETY: the runtime, and with it the first thread besides this one, is made below.
     let station = unsafe { dev::Station::prepare(options) }?;
     Ok(block_on(station.serve())??)

@@ -11,7 +11,7 @@ pub(super) struct Flaw {
     pub hint: String,
 }
 
-fn flaw(key: &str, message: impl Into<String>, hint: impl Into<String>) -> Flaw {
+pub(super) fn flaw(key: &str, message: impl Into<String>, hint: impl Into<String>) -> Flaw {
     Flaw { key: key.into(), message: message.into(), hint: hint.into() }
 }
 
@@ -20,6 +20,7 @@ pub(super) fn check(config: &Config) -> Result<(), Flaw> {
     pin(config)?;
     paths(config)?;
     listeners(config)?;
+    config.rules.check()?;
     numbers(config)
 }
 
@@ -73,6 +74,7 @@ fn paths(config: &Config) -> Result<(), Flaw> {
         ("state.directory", Some(config.state.directory.as_path())),
         ("state.spool", config.state.spool.as_deref()),
         ("runs.directory", config.runs.directory.as_deref()),
+        ("trust.file", config.trust.file.as_deref()),
         ("listen.unix", config.listen.unix.as_deref()),
         ("listen.tcp.cert", tcp.map(|tcp| tcp.cert.as_path())),
         ("listen.tcp.key", tcp.map(|tcp| tcp.key.as_path())),

@@ -47,7 +47,8 @@ pub(super) async fn train_key_by_hand(report: &mut Report, train: &BuiltTrain, s
     Ok(())
 }
 
-fn refused_as(reason: Reason, answer: Result<(), RpcError>) -> Result<Failure, DemoError> {
+/// A call that must be refused, for this reason.
+pub(super) fn refused_as(reason: Reason, answer: Result<(), RpcError>) -> Result<Failure, DemoError> {
     match answer {
         Ok(()) => Err(DemoError::Unproven(format!("the call is refused as {}; it was answered", reason.name()))),
         Err(status) => {

@@ -17,6 +17,7 @@ use super::{
     report::Report,
     scan::Scan,
     stations::{Station, Stations},
+    trusted,
 };
 use crate::{
     image::reference::ImageName,
@@ -52,6 +53,7 @@ struct Journey<'a> {
 /// All of it.
 pub(super) async fn travel(cast: Cast<'_>, stations: &mut Stations, report: &mut Report) -> Result<(), DemoError> {
     let route = open_stations(stations, report).await?;
+    trusted::stations(cast.place.root(), &route, report)?;
 
     report.part("A train is made");
     let creator = Creator::new()?;
@@ -65,6 +67,7 @@ pub(super) async fn travel(cast: Cast<'_>, stations: &mut Stations, report: &mut
     let image = cast.engine.import(&cast.engine.repository("train"), train.root_file_system(cast.needs)?).await?;
     report.step("builder", format!("sealed {} files for {} alone; image {image}", train.sealed_files(), route[0].id));
 
+    trusted::creator(cast.place.root(), &sent, &image, &route[0], cast.engine, report).await?;
     attacks::forged_train(cast.needs, cast.engine, report, &train, &route[0]).await?;
     attacks::train_key_by_hand(report, &train, &route[0]).await?;
 

@@ -16,7 +16,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::DemoError;
+use super::{DemoError, trusted};
 use crate::{
     pb::{self, key_service_client::KeyServiceClient, train_service_client::TrainServiceClient},
     service::status::RpcError,
@@ -73,7 +73,8 @@ impl Stations {
         let mut command = Command::new(&self.binary);
         let options =
             ["serve", "--dev", "--station", id, "--bits", &bits.to_string(), "--engine", &self.engine].map(OsString::from);
-        command.args(options).args(["--log", "info", "--log-format", "pretty", "--state"]).arg(&directory);
+        command.args(options).arg("--trust").arg(trusted::file_in(&self.root));
+        command.args(["--log", "info", "--log-format", "pretty", "--state"]).arg(&directory);
         // Its output is never the caller's; Ctrl-C is ours, so that a station is ended after its calls and not among them.
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0).kill_on_drop(true);
         // SAFETY: between fork and exec only the one system call is made.

@@ -2,18 +2,22 @@
 
 use std::path::Path;
 
-use crate::server::Addresses;
+use crate::{server::Addresses, trust::TrustMode};
 
-pub(super) fn print(directory: &Path, station: &str, addresses: &Addresses) {
+pub(super) fn print(directory: &Path, station: &str, addresses: &Addresses, mode: TrustMode) {
     let version = env!("CARGO_PKG_VERSION");
     let unix = addresses.unix.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
     let tcp = addresses.tcp.map(|address| address.to_string()).unwrap_or_default();
     let directory = directory.display();
+    let believes = match mode {
+        TrustMode::Embedded => "It BELIEVES THE KEYS IN TRAINS: anyone can make a train it runs.",
+        TrustMode::Pinned | TrustMode::FirstUse => "It believes only the keys in the trust file that it was given.",
+    };
     eprintln!(
         "\
 ==> stationmaster {version}  DEVELOPMENT STATION, NOT FOR REAL DATA
     *********************************************************************
-    *  It BELIEVES THE KEYS IN TRAINS: anyone can make a train it runs. *
+    *  {believes:<64} *
     *  Its keys are in software, and its PIN is in a file beside them.  *
     *********************************************************************
     Station  {station}

@@ -43,6 +43,7 @@ async fn start(limits: Limits) -> Running {
             let answers = answers.load(Ordering::SeqCst);
             async move { answers.then_some(()).ok_or("gone") }
         },
+        || async { Ok::<_, String>(()) },
     );
     let listen = Listen {
         unix: Some(directory.path().join("api.sock")),

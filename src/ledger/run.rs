@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::train::rule::{Outcome, Report};
+
 /// Where a run is. The `-ing` states are intents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunState {
@@ -125,6 +127,40 @@ pub struct PreRunRecord {
     pub results_digest: Option<String>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// What became of each rule; nothing in rows of older versions.
+    #[serde(default)]
+    pub rules: Vec<RuleNote>,
+}
+
+/// What became of a rule, as it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleNote {
+    /// The rule's name.
+    pub rule: String,
+    /// [`Outcome::name`].
+    pub outcome: String,
+    /// What a person should know; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+impl RuleNote {
+    /// A report as it is kept.
+    pub fn of(report: &Report) -> Vec<Self> {
+        let findings = report.findings().into_iter();
+        findings
+            .map(|finding| Self {
+                rule: finding.rule.name().to_owned(),
+                outcome: finding.outcome.name().to_owned(),
+                note: finding.note.clone(),
+            })
+            .collect()
+    }
+
+    /// What became of it; `None` when a newer version wrote the row.
+    pub fn outcome(&self) -> Option<Outcome> {
+        Outcome::from_name(&self.outcome)
+    }
 }
 
 /// A post-run's outcome, kept to be answered again.
@@ -144,6 +180,9 @@ pub struct PostRunRecord {
     pub plaintext_held_by: Vec<String>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// What became of each rule; nothing in rows of older versions.
+    #[serde(default)]
+    pub rules: Vec<RuleNote>,
 }
 
 /// A run.

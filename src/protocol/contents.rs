@@ -1,8 +1,11 @@
 //! A train's content as it was read: ciphertext in the spool, found by name.
 
+use std::collections::BTreeSet;
+
 use super::StepError;
 use crate::{
     image::{
+        ImageError,
         layer::{EntryPath, LayerPlan, Meta},
         opt::Area,
         spool::{Extent, Spool},
@@ -15,6 +18,8 @@ use crate::{
 
 /// Most skipped names that are kept for the answer.
 const NAMES_KEPT: usize = 1000;
+/// Most names directly below `/opt` besides the train's own.
+const OTHER_LIMIT: usize = 10_000;
 /// Bytes handled at a time.
 const BUFFER: usize = 256 * 1024;
 
@@ -53,11 +58,13 @@ pub(super) struct Contents {
     pub results: Tree,
     /// Other entries of `/opt`, by path below it.
     pub others: Vec<String>,
+    /// The same, only the names directly below it, and all of them.
+    pub other_names: BTreeSet<String>,
 }
 
 impl Contents {
     pub fn new(spool: Spool) -> Self {
-        Self { spool, train: Tree::default(), results: Tree::default(), others: Vec::new() }
+        Self { spool, train: Tree::default(), results: Tree::default(), others: Vec::new(), other_names: BTreeSet::new() }
     }
 
     pub fn tree_mut(&mut self, area: Area) -> &mut Tree {
@@ -76,16 +83,27 @@ impl Contents {
     }
 
     /// Notes an entry that is neither content nor one of the protocol's own two files.
-    pub fn other(&mut self, path: &str) {
-        if !matches!(path, "train_config.json" | "user_sym_key.key") && self.others.len() < NAMES_KEPT {
+    pub fn other(&mut self, path: &str) -> Result<(), StepError> {
+        if matches!(path, "train_config.json" | "user_sym_key.key") {
+            return Ok(());
+        }
+        if self.others.len() < NAMES_KEPT {
             self.others.push(path.to_owned());
         }
+        let name = path.split('/').next().unwrap_or(path);
+        if !self.other_names.contains(name) {
+            if self.other_names.len() == OTHER_LIMIT {
+                return Err(ImageError::Limit("names in /opt").into());
+            }
+            self.other_names.insert(name.to_owned());
+        }
+        Ok(())
     }
 
     /// Both directories must be there.
     pub fn complete(&self) -> Result<(), StepError> {
         if self.train.root.is_none() || self.results.root.is_none() {
-            return Err(crate::image::ImageError::Policy { rule: "both-directories-present", detail: String::new() }.into());
+            return Err(ImageError::Policy { rule: "both-directories-present", detail: String::new() }.into());
         }
         Ok(())
     }

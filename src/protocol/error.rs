@@ -2,11 +2,13 @@
 
 use thiserror::Error;
 
+use super::strangers::Stranger;
 use crate::{
     image::ImageError,
     keystore::KeystoreError,
     ledger::{LedgerError, RunState},
     train::{config::ConfigError, route::RouteError},
+    trust::TrustError,
 };
 
 /// Why a step refused or failed. Display is for the service's own log.
@@ -38,6 +40,15 @@ pub enum StepError {
     /// the caller learns nothing but this.
     #[error("the train did not prove itself: {0}")]
     Untrusted(String),
+    /// A key in the train is not one this station believes. An officer decides; nothing was opened, signed or wrapped.
+    #[error("not believed: {0}")]
+    KeyUntrusted(Box<Stranger>),
+    /// There is nothing that says whom to believe. An officer's to mend.
+    #[error("whom to believe is not known: {0}")]
+    TrustNotReady(TrustError),
+    /// A key that was seen first could not be kept. The operator's fault (disk, permissions).
+    #[error("a key that was seen first could not be kept: {0}")]
+    TrustNotKept(TrustError),
     /// The train's `base` is not in the engine. A retry helps after a pull.
     #[error("{0} is not in the engine")]
     BaseMissing(String),

@@ -179,7 +179,6 @@ impl OptSink for Arrival<'_> {
     }
 
     fn other(&mut self, path: &str) -> Result<(), StepError> {
-        self.contents.other(path);
-        Ok(())
+        self.contents.other(path)
     }
 }

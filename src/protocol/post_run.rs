@@ -6,14 +6,15 @@ use super::{
     crash,
     open::read_train_config,
     opened::Left,
+    policy::broken,
     pre_run::run_state,
-    recover,
+    recover, report,
     seal::{SealedRun, seal_run},
     station::{Station, Step},
+    strangers::{self, When, is_given_key},
 };
 use crate::{
     image::{
-        ImageError,
         build::{Built, Recipe, build},
         history::ImageFacts,
         layer::{LayerPlan, Meta},
@@ -21,12 +22,13 @@ use crate::{
         reference::{ImageName, ImageSource},
         spool::Spool,
     },
-    ledger::{OpenInto, PostRunRecord, Run, RunState},
+    ledger::{OpenInto, PostRunRecord, RuleNote, Run, RunState},
     train::{
         config::TrainConfig,
         envelope::EnvelopeKey,
         route::{OwnStop, own_stop},
-        seal::{Closing, next_config, user_key_bytes, wrap_for_all},
+        rule::{Report, Rule},
+        seal::{Closing, next_config, user_key_bytes, wrap_for},
         verify::own_chain_digest,
     },
 };
@@ -51,6 +53,7 @@ pub struct PostRunAnswer {
 
 /// Seals and signs a prepared run; see the proto's `PostRun` for the promise.
 pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Result<PostRunAnswer, StepError> {
+    station.trust.current().map_err(StepError::TrustNotReady)?;
     let mut run = find_run(station, order, step)?;
     let _claim = station.claim(&run.session_id, run.stop_index)?;
     run = station.ledger.run(&run.id)?.ok_or(StepError::RunNotFound)?;
@@ -120,6 +123,8 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     // The config of pre-run, never the one the run may have changed.
     let config = TrainConfig::parse(&run.config)?;
     let own = own_stop(&config, &station.id)?;
+    let believed = station.trust.current().map_err(StepError::TrustNotReady)?;
+    strangers::judge(station, &config, &own, &believed, When::BeforeWrapping)?;
     let key = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
     let spool = Spool::create(&station.spool_directory, expected, station.spool_reserve)?;
     let left = Left::of(station, run, image_id)?;
@@ -154,7 +159,9 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     crash::point("post-run/loaded");
     step.phase("write");
     drop(plan);
-    let mut record = record_of(sealed, image, sealed_id.clone());
+    let report = report::of_post_run(station);
+    let mut record = record_of(sealed, image, sealed_id.clone(), &report);
+    record.warnings.extend(report::warnings(station, &report));
     record.warnings.extend(warning.map(str::to_owned));
     ledger.record_post_run(&run.id, &record)?;
     crash::point("post-run/recorded");
@@ -176,7 +183,7 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
 
 /// Refuses an image that is not of this run. Answers about how many bytes will be read (0: unknown).
 fn size_of_left(station: &Station, run: &Run, image_id: &str, base: &ImageFacts) -> Result<u64, StepError> {
-    let foreign = || StepError::from(ImageError::Policy { rule: "image-of-this-run", detail: image_id.to_owned() });
+    let foreign = || StepError::from(broken(Rule::ImageOfThisRun, image_id));
     if run.opened_into != OpenInto::Image {
         // The name still stands for the sealed image: the run's outcome is beside it.
         return if image_id == run.source_image { Ok(0) } else { Err(foreign()) };
@@ -200,8 +207,8 @@ fn signed_config(
     let results_signature = station.sign(&run.key_label, sealed.results_digest.as_bytes(), step)?;
     let chain = own_chain_digest(config, own, &sealed.results_digest).map_err(StepError::untrusted)?;
     let chain_signature = station.sign(&run.key_label, chain.as_bytes(), step)?;
-    let keys =
-        wrap_for_all(config, key).map_err(|error| ImageError::Policy { rule: "route-keys-usable", detail: error.to_string() })?;
+    let keys = wrap_for(config, key, |stop| is_given_key(station, own, stop))
+        .map_err(|error| broken(Rule::RouteKeysUsable, error.to_string()))?;
     let closing = Closing {
         results: &sealed.results_digest,
         result_signature: &results_signature,
@@ -244,7 +251,7 @@ fn sealed_layer<'a>(sealed: &'a SealedRun, next: &TrainConfig, created: i64) -> 
     Ok(plan)
 }
 
-fn record_of(sealed: SealedRun, image: &ImageName, image_id: String) -> PostRunRecord {
+fn record_of(sealed: SealedRun, image: &ImageName, image_id: String, report: &Report) -> PostRunRecord {
     let mut warnings = Vec::new();
     if !sealed.dropped.is_empty() {
         warnings.push(format!("{} entries of /opt do not belong to the train and were not taken along", sealed.dropped.len()));
@@ -257,5 +264,6 @@ fn record_of(sealed: SealedRun, image: &ImageName, image_id: String) -> PostRunR
         dropped_files: sealed.dropped,
         plaintext_held_by: Vec::new(),
         warnings,
+        rules: RuleNote::of(report),
     }
 }

@@ -1,26 +1,29 @@
 //! Pre-run: verify a train and open it under its own name.
 
 use super::{
-    StepError, crash,
+    StepError, base_layers, crash,
     open::{ArrivedConfig, read_sealed, read_train_config},
     opened::{self, Mount},
-    recover,
+    opt_names,
+    policy::broken,
+    recover, report,
     station::{Station, Step, base_name, sealed_name},
+    strangers::{self, FirstSeen, When},
     verify::{OpenableTrain, Verified, verify_train},
     write_opened::Writing,
 };
 use crate::{
     image::{
-        ImageError,
         docker::Container,
         reference::{ImageName, ImageSource},
         spool::Spool,
     },
-    ledger::{NewRun, OpenInto, PreRunRecord, Run, RunState},
+    ledger::{NewRun, OpenInto, PreRunRecord, RuleNote, Run, RunState},
     train::{
-        config::TrainConfig,
+        config::{SESSION_BYTES, TrainConfig},
         keys::PublicKey,
         route::{OwnStop, own_stop},
+        rule::{Report, Rule},
     },
 };
 
@@ -53,6 +56,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     if order.into == OpenInto::Directory && station.shared_directory.is_none() {
         return Err(StepError::NoSharedDirectory);
     }
+    let believed = station.trust.current().map_err(StepError::TrustNotReady)?;
     let source_id = station.engine.resolve(&ImageSource::Name(order.image.clone()))?;
     if let Some(run) = station.ledger.of_opened_image(&source_id)? {
         return answer_again(station, order, run, &source_id, step);
@@ -76,6 +80,10 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     };
     let key = station.own_key(&arrived.config, &own)?;
     check_wrapping_keys(&arrived.config)?;
+    if station.holds(Rule::SessionIdLength) && arrived.session_id.len() != SESSION_BYTES {
+        return Err(broken(Rule::SessionIdLength, format!("{} bytes", arrived.session_id.len())).into());
+    }
+    let first_seen = strangers::judge(station, &arrived.config, &own, &believed, When::BeforeRun)?;
     let base = order.image.with_tag("base");
     let base_id =
         station.engine.find(&ImageSource::Name(base.clone()))?.ok_or_else(|| StepError::BaseMissing(base.to_string()))?;
@@ -110,7 +118,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     };
     crash::point("pre-run/intent");
     step.phase("intent");
-    match open(station, order, &run, container, &arrived, &own, step) {
+    match open(station, order, &run, container, Arrived { config: &arrived, own: &own, first_seen }, step) {
         Ok((record, query)) => {
             let mounts = opened::mounts(station, &run)?;
             step.phase("clean");
@@ -130,10 +138,16 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
 fn check_wrapping_keys(config: &TrainConfig) -> Result<(), StepError> {
     let keys = config.route.iter().map(|stop| &stop.rsa_public_key).chain([&config.creator.rsa_public_key]);
     for key in keys {
-        PublicKey::from_hex_pem(key)
-            .map_err(|error| ImageError::Policy { rule: "route-keys-usable", detail: error.to_string() })?;
+        PublicKey::from_hex_pem(key).map_err(|error| broken(Rule::RouteKeysUsable, error.to_string()))?;
     }
     Ok(())
+}
+
+/// What is known of a train before the token is touched.
+struct Arrived<'a> {
+    config: &'a ArrivedConfig,
+    own: &'a OwnStop,
+    first_seen: FirstSeen,
 }
 
 /// Everything between the intent and the answer. On an error the caller rolls back.
@@ -142,10 +156,10 @@ fn open(
     order: &PreRunOrder,
     run: &Run,
     container: Container,
-    arrived: &ArrivedConfig,
-    own: &OwnStop,
+    arrived: Arrived<'_>,
     step: &Step<'_>,
 ) -> Result<(PreRunRecord, Option<Vec<u8>>), StepError> {
+    let Arrived { config: arrived, own, first_seen } = arrived;
     let (engine, ledger) = (&station.engine, &station.ledger);
     engine.tag(&run.source_image, &sealed_name(&run.id))?;
     engine.tag(&run.base_image, &base_name(&run.id))?;
@@ -153,11 +167,13 @@ fn open(
     let parent = engine.facts(&run.source_image)?;
     let stop = &arrived.config.route[own.position()];
     let wrapped = stop.encrypted_key.as_ref().ok_or(StepError::Invariant("own stop without a key"))?;
+    let base = engine.facts(&run.base_image)?;
+    base_layers::check_history(station, &base)?;
     step.phase("keep");
     let key = station.unwrap_envelope_key(&run.key_label, wrapped, step)?;
     step.phase("token");
     // What came on top of the base is a good guess of what will be copied; each file is checked against the space once more.
-    let expected = parent.size.saturating_sub(engine.facts(&run.base_image)?.size);
+    let expected = parent.size.saturating_sub(base.size);
     let mut landing = match run.opened_into {
         OpenInto::Directory => Some(opened::directory(station, &run.id)?.create(expected, station.spool_reserve)?),
         OpenInto::Image | OpenInto::Volume => None,
@@ -170,21 +186,36 @@ fn open(
     // Before the answer, and beside what is to be done until then.
     let _leaving = container.leave();
     step.phase("read");
-    let train = verify_train(&arrived.config, own, &arrived.session_id, contents, key, results_digest, step)?;
+    opt_names::check(station, &run.base_image, &contents, step)?;
+    let train = verify_train(&station.policy, &arrived.config, own, &arrived.session_id, contents, key, results_digest, step)?;
+    if station.policy.refuse_unlisted
+        && let Some(path) = train.left_out().first()
+    {
+        return Err(broken(Rule::UnlistedFiles, path.as_str()).into());
+    }
+    let mut warnings = first_seen.pin(station)?;
     crash::point("pre-run/verified");
     step.phase("verify");
 
     let writing = Writing { station, run, arrived, own, train: &train, step };
-    let mut warnings = Vec::new();
-    let opened = match landing {
-        Some(landing) => writing.directory(landing, &mut warnings)?,
-        None if run.opened_into == OpenInto::Volume => writing.volumes()?,
-        None => writing.image(&parent, &mut warnings)?,
-    };
+    // Beside the writing: it waits for the engine.
+    let opened = std::thread::scope(|scope| {
+        let base = scope.spawn(|| base_layers::check_code(station, run, &train, step));
+        let opened = match landing {
+            Some(landing) => writing.directory(landing, &mut warnings),
+            None if run.opened_into == OpenInto::Volume => writing.volumes(),
+            None => writing.image(&parent, &mut warnings),
+        };
+        base.join().unwrap_or(Err(StepError::Invariant("the look at the base broke off")))?;
+        opened
+    })?;
     crash::point("pre-run/loaded");
     step.phase("write");
 
-    let record = record_of(&train, own, opened.clone(), warnings);
+    let mut report = report::of_pre_run(station, own, train.left_out().len());
+    report::note_first_seen(&mut report, &first_seen);
+    warnings.extend(report::warnings(station, &report));
+    let record = record_of(&train, own, opened.clone(), warnings, &report);
     ledger.record_pre_run(&run.id, &record, &train.files)?;
     crash::point("pre-run/recorded");
     if engine.resolve(&ImageSource::Name(order.image.clone()))? != run.source_image {
@@ -200,8 +231,14 @@ fn open(
     Ok((record, train.query.as_ref().map(|query| query.to_vec())))
 }
 
-fn record_of(train: &Verified<OpenableTrain>, own: &OwnStop, image_id: String, mut warnings: Vec<String>) -> PreRunRecord {
-    let dropped_files = train.unlisted();
+fn record_of(
+    train: &Verified<OpenableTrain>,
+    own: &OwnStop,
+    image_id: String,
+    mut warnings: Vec<String>,
+    report: &Report,
+) -> PreRunRecord {
+    let dropped_files = train.left_out();
     if !dropped_files.is_empty() {
         warnings.push(format!(
             "{} files under pht_train are not in file_list: they are not signed and were dropped",
@@ -218,6 +255,7 @@ fn record_of(train: &Verified<OpenableTrain>, own: &OwnStop, image_id: String, m
         immutable_digest: const_hex::encode(train.immutable_digest.as_bytes()),
         results_digest: train.results_digest.as_ref().map(|digest| const_hex::encode(digest.as_bytes())),
         warnings,
+        rules: RuleNote::of(report),
     }
 }
 

@@ -147,7 +147,6 @@ impl OptSink for Sealing<'_> {
     }
 
     fn other(&mut self, path: &str) -> Result<(), StepError> {
-        self.contents.other(path);
-        Ok(())
+        self.contents.other(path)
     }
 }

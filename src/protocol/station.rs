@@ -11,7 +11,10 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::StepError;
+use super::{
+    StepError,
+    policy::{OF_TRUST, Policy},
+};
 use crate::{
     image::{ImageError, docker::Engine, reference::ImageName},
     keystore::{KeyInfo, Keystore, KeystoreError, OaepScheme, Purpose, SignScheme},
@@ -21,7 +24,9 @@ use crate::{
         envelope::EnvelopeKey,
         keys::PublicKey,
         route::OwnStop,
+        rule::Rule,
     },
+    trust::{Trust, TrustMode},
 };
 
 /// Habits of train_lib that can be asked for by name.
@@ -47,6 +52,10 @@ pub struct Station {
     pub spool_reserve: u64,
     /// The directory that service and engine share, where trains are opened on request.
     pub shared_directory: Option<PathBuf>,
+    /// Whom it believes.
+    pub trust: Trust,
+    /// What it holds trains to.
+    pub policy: Policy,
     /// Habits of train_lib.
     pub compat: Compat,
     /// For calls to the token.
@@ -60,6 +69,16 @@ pub struct Station {
 }
 
 impl Station {
+    /// Whether the keys in the train itself are believed.
+    pub(super) fn is_embedded(&self) -> bool {
+        self.trust.mode() == TrustMode::Embedded
+    }
+
+    /// Whether a rule is held against trains. Where the keys in the train are believed, the rules about them have no meaning.
+    pub(super) fn holds(&self, rule: Rule) -> bool {
+        self.policy.rules.holds(rule) && !(self.is_embedded() && OF_TRUST.contains(&rule))
+    }
+
     /// Claims a train's stop for one call.
     pub(super) fn claim(&self, session_id: &[u8], stop: u32) -> Result<Claim<'_>, StepError> {
         let key = (session_id.to_vec(), stop);

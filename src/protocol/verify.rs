@@ -3,6 +3,7 @@
 use super::{
     Step, StepError,
     contents::{Contents, StoredFile},
+    policy::Policy,
 };
 use crate::{
     image::ImageError,
@@ -13,6 +14,7 @@ use crate::{
         envelope::EnvelopeKey,
         names::{FilePath, Listing},
         route::OwnStop,
+        rule::Rule,
         verify,
     },
 };
@@ -35,6 +37,8 @@ impl<T> std::ops::Deref for Verified<T> {
 pub(super) struct OpenableTrain {
     pub contents: Contents,
     pub listing: Listing,
+    /// Whether files that are not listed are taken along all the same.
+    unlisted_too: bool,
     pub key: EnvelopeKey,
     pub query: Option<zeroize::Zeroizing<Vec<u8>>>,
     /// Digests of the listed files and the query.
@@ -45,22 +49,29 @@ pub(super) struct OpenableTrain {
 }
 
 impl OpenableTrain {
-    /// The immutable files that were hashed, and the query, in the engine's order.
-    pub fn believed_files(&self) -> impl Iterator<Item = &StoredFile> {
-        self.contents.train.files.iter().filter(|file| file.path.is_query() || self.listing.contains(&file.path))
+    /// The immutable files that were hashed, and the query, in the engine's order; all files where the rule is relaxed.
+    pub fn opened_files(&self) -> impl Iterator<Item = &StoredFile> {
+        let is_opened = |file: &&StoredFile| self.unlisted_too || file.path.is_query() || self.listing.contains(&file.path);
+        self.contents.train.files.iter().filter(is_opened)
     }
 
-    /// Paths of immutable files that `file_list` does not name.
-    pub fn unlisted(&self) -> Vec<String> {
-        let all = self.contents.train.files.iter();
-        all.filter(|file| !file.path.is_query() && !self.listing.contains(&file.path))
-            .map(|file| file.path.as_str().to_owned())
-            .collect()
+    /// Paths of immutable files that were left out because `file_list` does not name them.
+    pub fn left_out(&self) -> Vec<String> {
+        if self.unlisted_too {
+            return Vec::new();
+        }
+        unlisted(&self.contents, &self.listing).map(|file| file.path.as_str().to_owned()).collect()
     }
+}
+
+/// The immutable files that `file_list` does not name.
+fn unlisted<'a>(contents: &'a Contents, listing: &'a Listing) -> impl Iterator<Item = &'a StoredFile> {
+    contents.train.files.iter().filter(|file| !file.path.is_query() && !listing.contains(&file.path))
 }
 
 /// Checks everything a station can check of a sealed train: code, creator, builder, chain and results.
 pub(super) fn verify_train(
+    policy: &Policy,
     config: &TrainConfig,
     own: &OwnStop,
     session_id: &[u8],
@@ -87,6 +98,19 @@ pub(super) fn verify_train(
         })?;
         files.push(file_digest(path, digest));
     }
+    let unlisted_too = !policy.rules.holds(Rule::UnlistedFiles);
+    if unlisted_too {
+        // Signed by nobody; post-run still sees whether the run changed them.
+        for file in unlisted(&contents, &listing) {
+            let mut digest = FileHasher::new();
+            contents.open_file(&key, file.extent, |plain| {
+                step.check()?;
+                digest.update(plain);
+                Ok(())
+            })?;
+            files.push(file_digest(&file.path, digest));
+        }
+    }
     let query = read_query(&contents, &key)?;
     if let Some(query) = &query {
         let mut digest = FileHasher::new();
@@ -98,9 +122,12 @@ pub(super) fn verify_train(
     if !own.is_first() {
         let digest = results_digest.as_ref().ok_or(StepError::Invariant("results were not hashed"))?;
         verify::verify_chain(config, own).map_err(StepError::untrusted)?;
+        if policy.rules.holds(Rule::SignaturesApart) {
+            verify::verify_signatures_apart(config, own.index()).map_err(StepError::untrusted)?;
+        }
         verify::verify_results(config, own, digest).map_err(StepError::untrusted)?;
     }
-    Ok(Verified(OpenableTrain { contents, listing, key, query, files, immutable_digest, results_digest }))
+    Ok(Verified(OpenableTrain { contents, listing, unlisted_too, key, query, files, immutable_digest, results_digest }))
 }
 
 /// The names to hash, each of which must be there.

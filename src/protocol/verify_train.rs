@@ -16,8 +16,10 @@ use crate::{
     },
     train::{
         config::{ConfigError, TrainConfig},
-        proof::{Proof, prove},
+        keys::PublicKey,
+        proof::{Proof, Who, prove},
     },
+    trust::{Kind, TrustMode, Verdict},
 };
 
 /// What a train proved.
@@ -30,16 +32,33 @@ pub struct Verification {
     pub proof: Proof,
 }
 
+/// Says of an id and a key what a trust store knows.
+pub type Judge<'a> = &'a dyn Fn(Kind, &str, &PublicKey) -> Verdict;
+
 /// Verifies a train in the engine: one container, `/opt` read once.
 pub fn verify_image(station: &Station, image: &ImageSource, step: &Step<'_>) -> Result<Verification, StepError> {
     let image_id = station.engine.resolve(image)?;
     let container = station.engine.container(&image_id)?;
-    verify_archive(container.read("/opt", &step.cancel)?, &|| step.check())
+    verify_for_station(station, container.read("/opt", &step.cancel)?, step)
+}
+
+/// Verifies a train in an archive, as [`verify_archive`], with the keys that this station believes.
+pub fn verify_for_station(station: &Station, archive: impl Read, step: &Step<'_>) -> Result<Verification, StepError> {
+    // Without a trust file, or in embedded mode, there is nobody whose key is known: that is reported, as of any other caller.
+    let believed = station.trust.current().ok().filter(|believed| believed.mode() != TrustMode::Embedded);
+    match &believed {
+        Some(believed) => verify_archive(archive, Some(&|kind, id, key| believed.judge(kind, id, key)), &|| step.check()),
+        None => verify_archive(archive, None, &|| step.check()),
+    }
 }
 
 /// Verifies a train in an archive: of `/opt` as an engine gives it, of what the extractor delivers, or of `docker save`. `check` is
-/// asked now and then whether to go on. Memory is constant but for names.
-pub fn verify_archive(archive: impl Read, check: &dyn Fn() -> Result<(), ImageError>) -> Result<Verification, StepError> {
+/// asked now and then whether to go on. Memory is constant but for names. Without `trust` nobody's key is known.
+pub fn verify_archive(
+    archive: impl Read,
+    trust: Option<Judge<'_>>,
+    check: &dyn Fn() -> Result<(), ImageError>,
+) -> Result<Verification, StepError> {
     let TrainFiles { config, found } = match read_train(archive, check) {
         Err(ImageError::PathMissing) => return Err(StepError::NotATrain),
         other => other?,
@@ -47,8 +66,18 @@ pub fn verify_archive(archive: impl Read, check: &dyn Fn() -> Result<(), ImageEr
     let config = TrainConfig::parse(&config.ok_or(StepError::NotATrain)?)?;
     let session_id =
         config.session_id.decode().map_err(|_| ConfigError::WrongType { field: "session_id".into(), expected: "hex" })?;
-    // Here a trust store is plugged in: whose keys are known decides over creator-pinned and stations-pinned.
-    let trust = None;
-    let proof = prove(&config, found, trust);
+    let proof = match trust {
+        None => prove(&config, found, None),
+        Some(judge) => {
+            let is_pinned = |who: Who<'_>, key: &PublicKey| {
+                let (kind, id) = match who {
+                    Who::Creator(id) => (Kind::Creator, id),
+                    Who::Station(id) => (Kind::Station, id),
+                };
+                judge(kind, &id.to_string(), key) == Verdict::Trusted
+            };
+            prove(&config, found, Some(&is_pinned))
+        }
+    };
     Ok(Verification { train_id: config.id, session_id, proof })
 }

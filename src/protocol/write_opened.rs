@@ -21,6 +21,9 @@ use crate::{
     train::{route::OwnStop, seal::user_key_bytes},
 };
 
+/// The history entry of an opened image: no sealed image may have it below.
+pub(super) const INSTRUCTION: &str = "stationmaster pre-run";
+
 /// Takes a file's bytes, piece by piece.
 type Each<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), StepError>;
 
@@ -44,7 +47,7 @@ impl Writing<'_> {
             let meta = Meta::immutable_file(created.unsigned_abs());
             plan.file("opt/user_sym_key.key", meta, bytes.len() as u64, Content::Bytes(bytes));
         }
-        let recipe = Recipe { parent, plan: &plan, instruction: "stationmaster pre-run", created };
+        let recipe = Recipe { parent, plan: &plan, instruction: INSTRUCTION, created };
         let announce = |id: &str| {
             self.station.ledger.announce_opened(&self.run.id, id)?;
             crash::point("pre-run/announced");
@@ -82,7 +85,7 @@ impl Writing<'_> {
         for (path, meta) in &code.directories {
             landing.directory(Area::Train, Some(path), *meta)?;
         }
-        for file in self.train.believed_files() {
+        for file in self.train.opened_files() {
             landing.begin(Area::Train, &file.path, Meta::immutable_file(0), file.extent.len)?;
             self.train.contents.open_file(&self.train.key, file.extent, |plain| {
                 self.step.check()?;
@@ -106,7 +109,7 @@ impl Writing<'_> {
         let results = if self.own.is_first() { &[][..] } else { &contents.results.files[..] };
         let meta = |file: &StoredFile| Meta { mtime, ..file.meta };
         plan_tree(&mut plan, Area::Results, opaque, &contents.results, results.iter(), meta, opened)?;
-        let code = train.believed_files();
+        let code = train.opened_files();
         plan_tree(&mut plan, Area::Train, opaque, &contents.train, code, |_| Meta::immutable_file(mtime), opened)?;
         Ok(plan)
     }

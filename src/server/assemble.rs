@@ -12,7 +12,7 @@ use super::{
     Addresses, Outside, Probes, ServerError, Shutdown,
     lock::Lock,
     run,
-    station::{check_engine, station},
+    station::{check_engine, check_trust, station},
 };
 use crate::{
     config::{Config, PinSetting},
@@ -48,15 +48,19 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     let trains = TrainServiceServer::new(Trains::new(steps.clone())).max_decoding_message_size(message_limit);
     let services = Routes::new(keys).add_service(images).add_service(trains);
 
-    let token = keystore.clone();
+    let (token, engine) = (keystore.clone(), Arc::clone(&station));
     let probes = Probes::new(
         move || {
             let token = token.clone();
             async move { token.check(Some(Instant::now() + PATIENCE)).await }
         },
         move || {
-            let station = Arc::clone(&station);
+            let station = Arc::clone(&engine);
             async move { check_engine(station).await }
+        },
+        move || {
+            let station = Arc::clone(&station);
+            async move { check_trust(station).await }
         },
     );
 

@@ -1,4 +1,4 @@
-//! `grpc.health.v1`: SERVING only while token and engine answer.
+//! `grpc.health.v1`: SERVING only while token and engine answer and, for trains, it is known whom to believe.
 
 use std::{fmt::Display, pin::Pin, sync::Arc, time::Duration};
 
@@ -26,18 +26,25 @@ type Question = Arc<dyn Fn() -> Answer + Send + Sync>;
 pub struct Probes {
     token: Question,
     engine: Question,
+    trust: Question,
 }
 
 impl Probes {
-    /// Asks the token and the engine.
-    pub fn new<T, E, A, B>(token: impl Fn() -> T + Send + Sync + 'static, engine: impl Fn() -> E + Send + Sync + 'static) -> Self
+    /// Asks the token, the engine, and whether it is known whom to believe.
+    pub fn new<T, E, U, A, B, C>(
+        token: impl Fn() -> T + Send + Sync + 'static,
+        engine: impl Fn() -> E + Send + Sync + 'static,
+        trust: impl Fn() -> U + Send + Sync + 'static,
+    ) -> Self
     where
         T: Future<Output = Result<(), A>> + Send + 'static,
         E: Future<Output = Result<(), B>> + Send + 'static,
+        U: Future<Output = Result<(), C>> + Send + 'static,
         A: Display,
         B: Display,
+        C: Display,
     {
-        Self { token: question(token), engine: question(engine) }
+        Self { token: question(token), engine: question(engine), trust: question(trust) }
     }
 }
 
@@ -74,23 +81,25 @@ pub(super) async fn all(reporter: &HealthReporter, status: ServingStatus) {
 /// Asks every two seconds and sets what follows; `ready` is called the first time that everything serves.
 pub(super) async fn watch(reporter: HealthReporter, probes: Probes, stop: CancellationToken, ready: impl FnOnce() + Send) {
     let mut ready = Some(ready);
-    let mut before = (None, None);
+    let mut before = (None, None, None);
     loop {
-        let (token, engine) = tokio::join!((probes.token)(), (probes.engine)());
+        let (token, engine, trust) = tokio::join!((probes.token)(), (probes.engine)(), (probes.trust)());
         // The drain's NOT_SERVING must be the last word.
         if stop.is_cancelled() {
             return;
         }
-        let now = (Some(token.is_ok()), Some(engine.is_ok()));
+        let now = (Some(token.is_ok()), Some(engine.is_ok()), Some(trust.is_ok()));
         if now != before {
             note("token", before.0, &token);
             note("engine", before.1, &engine);
+            note("trust file", before.2, &trust);
             let both = token.is_ok() && engine.is_ok();
-            for (name, serves) in [("", both), (KEYS, token.is_ok()), (IMAGES, both), (TRAINS, both)] {
+            let all = both && trust.is_ok();
+            for (name, serves) in [("", all), (KEYS, token.is_ok()), (IMAGES, both), (TRAINS, all)] {
                 let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
                 reporter.set_service_status(name, status).await;
             }
-            if both && let Some(ready) = ready.take() {
+            if all && let Some(ready) = ready.take() {
                 ready();
             }
         }
@@ -104,8 +113,8 @@ pub(super) async fn watch(reporter: HealthReporter, probes: Probes, stop: Cancel
 
 fn note(what: &str, before: Option<bool>, now: &Result<(), String>) {
     match now {
-        Ok(()) if before != Some(true) => tracing::info!(what, "answers"),
-        Err(error) if before != Some(false) => tracing::warn!(what, error, "does not answer"),
+        Ok(()) if before != Some(true) => tracing::info!(what, "can be used"),
+        Err(error) if before != Some(false) => tracing::warn!(what, error, "cannot be used"),
         _ => {}
     }
 }

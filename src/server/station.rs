@@ -11,11 +11,12 @@ use tokio::runtime::Handle;
 
 use super::ServerError;
 use crate::{
-    config::{Config, PartialLoad},
+    config::{Config, PartialLoad, Unlisted},
     image::docker::Engine,
     keystore::Keystore,
     ledger::Ledger,
-    protocol::{Compat, Station, StepError, recover},
+    protocol::{Compat, EMBEDDED, Policy, Station, StepError, recover},
+    trust::{Trust, TrustMode},
 };
 
 /// Makes the station that a configuration describes. The engine is not asked for anything yet.
@@ -44,12 +45,45 @@ pub async fn station(config: &Config, keystore: Keystore) -> Result<Arc<Station>
         spool_directory,
         spool_reserve: config.limits.spool_min_free_mib * 1024 * 1024,
         shared_directory: config.runs.directory.clone(),
+        trust: trust(config),
+        policy: Policy {
+            rules: config.rules.set(),
+            refuse_unlisted: config.rules.unlisted == Unlisted::Refuse,
+            opt_allow: config.rules.opt_allow.iter().cloned().collect(),
+        },
         compat: Compat { move_latest: config.compat.move_latest },
         handle: Handle::current(),
         busy: Default::default(),
         unmended: Default::default(),
         mended: Default::default(),
     }))
+}
+
+/// Whom the configuration says to believe.
+fn trust(config: &Config) -> Trust {
+    match (config.trust.mode, &config.trust.file) {
+        (TrustMode::Pinned, Some(file)) => Trust::pinned(file),
+        (TrustMode::FirstUse, Some(file)) => Trust::first_use(file, &config.state.directory.join("first-seen.toml")),
+        (TrustMode::Embedded, _) => {
+            tracing::warn!("{EMBEDDED}");
+            Trust::embedded()
+        }
+        // A configuration that was read from a file always has one; nobody is believed without.
+        (TrustMode::Pinned | TrustMode::FirstUse, None) => Trust::pinned(&config.state.directory.join("trust.toml")),
+    }
+}
+
+/// Whether anybody says whom to believe.
+///
+/// # Errors
+/// When the trust file is not there or cannot be used; the text is for the log.
+pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
+    let looked = tokio::task::spawn_blocking(move || station.trust.current().map(drop)).await;
+    match looked {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(format!("{error} ({})", error.hint())),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Asks the engine; the first time that it answers, finishes or rolls back what an earlier process left there. Later, tries

@@ -95,8 +95,8 @@ impl pb::train_service_server::TrainService for Trains {
             }
             Some(Part::Archive(first)) => {
                 let (sender, archive) = upload::archive();
-                let step = self.steps.unary(&extensions, move |_, step| {
-                    protocol::verify_archive(archive.until(step.cancel.clone()), &|| step.check())
+                let step = self.steps.unary(&extensions, move |station, step| {
+                    protocol::verify_for_station(station, archive.until(step.cancel.clone()), step)
                 });
                 upload::while_sent(parts, first, sender, step).await?
             }

@@ -13,6 +13,8 @@ use super::json::{Json, JsonError};
 pub const MAX_CONFIG_BYTES: usize = 8 * 1024 * 1024;
 /// The most stops a route may have.
 pub const MAX_ROUTE_STOPS: usize = 10_000;
+/// Length of a session id as builders make it, in bytes.
+pub const SESSION_BYTES: usize = 64;
 /// The most names `file_list` may have.
 pub const MAX_FILE_LIST: usize = 1_000_000;
 

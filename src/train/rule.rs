@@ -159,7 +159,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Its name, in reports.
+    /// Its name, as the ledger and the commands write it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -168,6 +168,12 @@ impl Outcome {
             Self::NotCheckable => "not-checkable",
             Self::Broken => "broken",
         }
+    }
+
+    /// The outcome of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Checked, Self::Relaxed, Self::NotCheckable, Self::Broken].into_iter().find(|outcome| outcome.name() == name)
     }
 }
 
@@ -202,6 +208,13 @@ impl Report {
             Some(known) if rank(known.outcome) >= rank(outcome) => {}
             Some(known) => *known = finding,
             None => self.0.push(finding),
+        }
+    }
+
+    /// Adds a note to a rule whose outcome was noted; the outcome stays.
+    pub fn explain(&mut self, rule: Rule, note: impl Into<String>) {
+        if let Some(known) = self.0.iter_mut().find(|known| known.rule == rule) {
+            known.note = note.into();
         }
     }
 

@@ -1,7 +1,7 @@
 //! Closing a train after a run: the keys wrapped for the next stops, and the config they will read
 //! (`docs/wire-format.md §8`).
 
-use super::config::{HexError, HexText, StopSignature, TrainConfig};
+use super::config::{HexError, HexText, RouteStop, StopSignature, TrainConfig};
 use super::digest::Digest;
 use super::envelope::EnvelopeKey;
 use super::keys::{KeyError, PublicKey};
@@ -33,19 +33,20 @@ pub enum WrapError {
     Creator(KeyError),
 }
 
-/// Wraps `key` for every stop, past ones too as train_lib does, and for the creator, with the keys the config states.
-pub fn wrap_for_all(config: &TrainConfig, key: &EnvelopeKey) -> Result<WrappedKeys, WrapError> {
+/// Wraps `key` with the keys the config states: for the creator and for every stop that `given` names, past ones too where it
+/// says so, as train_lib does.
+pub fn wrap_for(config: &TrainConfig, key: &EnvelopeKey, given: impl Fn(&RouteStop) -> bool) -> Result<WrappedKeys, WrapError> {
     let wrap = |public_key: &HexText| {
         let wrapped = PublicKey::from_hex_pem(public_key)?.wrap(key)?;
         Ok(HexText::from_bytes(&wrapped))
     };
-    let wrap_for_stop = |(position, public_key)| match wrap(public_key) {
-        Ok(wrapped) => Ok(Some(wrapped)),
-        Err(cause) => Err(WrapError::Stop { position, cause }),
+    let wrap_for_stop = |(position, stop): (usize, &RouteStop)| match given(stop).then(|| wrap(&stop.rsa_public_key)) {
+        None => Ok(None),
+        Some(Ok(wrapped)) => Ok(Some(wrapped)),
+        Some(Err(cause)) => Err(WrapError::Stop { position, cause }),
     };
-    let public_keys = config.route.iter().map(|stop| &stop.rsa_public_key);
     Ok(WrappedKeys {
-        route: public_keys.enumerate().map(wrap_for_stop).collect::<Result<_, _>>()?,
+        route: config.route.iter().enumerate().map(wrap_for_stop).collect::<Result<_, _>>()?,
         creator: wrap(&config.creator.rsa_public_key).map_err(WrapError::Creator)?,
     })
 }

@@ -1,5 +1,7 @@
 //! stationmaster and train_lib on one route: whoever is at a stop, the next stop and the creator take the train.
 
+use stationmaster::pb::{self, RuleOutcome};
+
 use crate::support::{Launch, LibStation, Mode, Peer, Seat, Station, Train, whole_images};
 
 /// Whose security module a stop has.
@@ -28,7 +30,7 @@ const SIZES: [u32; 3] = [2048, 3072, 4096];
 
 /// The stops of a route. `turn` turns the key sizes round, so that over the routes every size comes to stand at every stop.
 fn stops(version: &str, by: [By; 3], turn: usize, directory: &std::path::Path) -> Vec<Stop> {
-    stops_of(version, by, turn, directory, |station| station.start())
+    stops_of(version, by, turn, directory, Launch::start_pinned)
 }
 
 /// The same, with the way in which ours start.
@@ -53,6 +55,11 @@ fn stops_of(
 #[track_caller]
 fn travel(version: &str, train: &Train, stops: &[Stop], turn: usize) {
     let mut hashes = Vec::new();
+    for stop in stops {
+        if let Stop::Ours(station) = stop {
+            station.believe(train);
+        }
+    }
     for (index, stop) in stops.iter().enumerate() {
         let mode = if (index + turn).is_multiple_of(2) { Mode::Commit } else { Mode::Dag };
         match stop {
@@ -66,10 +73,12 @@ fn travel(version: &str, train: &Train, stops: &[Stop], turn: usize) {
                 assert_eq!((run.stop_index as usize, &run.session_id), (index, &train.session_id()));
                 assert_eq!(run.immutable_digest, train.immutable_digest());
                 assert_eq!(run.has_query.then_some(&run.query), train.query.as_ref());
+                all_is_strict(&run.rules, &run.warnings);
                 Peer::new(version).run_train(&train.image, mode, &[]);
                 let closed =
                     station.post_run(&run.run_id).unwrap_or_else(|refusal| panic!("post-run at stop {index}: {refusal:?}"));
                 assert_eq!(closed.image, train.image);
+                all_is_strict(&closed.rules, &closed.warnings);
                 assert!(closed.plaintext_held_by.is_empty(), "plaintext is held by {:?}", closed.plaintext_held_by);
                 let shows = Peer::newest().scan_layers(&train.image, &train.canaries());
                 assert!(shows.is_empty(), "stop {index} left plaintext in the sealed image: {shows:?}");
@@ -82,6 +91,16 @@ fn travel(version: &str, train: &Train, stops: &[Stop], turn: usize) {
         assert_eq!(opened.query, train.query);
         hashes.push(opened.result_hash);
     }
+}
+
+/// Every rule that is on by default was held against the train, and nothing was relaxed.
+#[track_caller]
+fn all_is_strict(rules: &[pb::RuleReport], warnings: &[String]) {
+    let of = |outcome| rules.iter().filter(move |rule| rule.outcome() == outcome).map(|rule| rule.rule.as_str());
+    assert!(of(RuleOutcome::Checked).count() >= 10, "{rules:?}");
+    assert!(of(RuleOutcome::Relaxed).all(|rule| rule == "past-stops-excluded"), "{rules:?}");
+    assert!(of(RuleOutcome::Checked).any(|rule| rule == "wrap-for-trusted"), "{rules:?}");
+    assert!(!warnings.iter().any(|warning| warning.contains("relaxed") || warning.contains("NO KEY")), "{warnings:?}");
 }
 
 #[track_caller]
@@ -143,7 +162,7 @@ fn a_train_whose_creators_key_is_spki_travels() {
 /// Ours send the engine whole images.
 fn route_of_whole_images(version: &str, by: [By; 3], turn: usize) {
     let directory = tempfile::tempdir().unwrap();
-    let stops = stops_of(version, by, turn, directory.path(), |station| station.start_configured(whole_images));
+    let stops = stops_of(version, by, turn, directory.path(), |station| station.start_pinned_and(whole_images));
     let seats: Vec<Seat> = stops.iter().map(Stop::seat).collect();
     travel(version, &Train::of(&seats).make(), &stops, turn);
 }

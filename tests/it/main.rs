@@ -21,5 +21,6 @@ mod runs;
 mod service;
 mod tarfile;
 mod tokens;
+mod trust;
 mod verify;
 mod whole_images;

@@ -11,7 +11,7 @@ use crate::support::{
 
 /// A scene whose train is open there.
 fn opened(into: OpenInto) -> (Scene, PreRunOutcome) {
-    let scene = Scene::set();
+    let scene = Scene::pinned();
     let run = scene.station.open_into(&scene.train.image, into).unwrap();
     (scene, run)
 }
@@ -21,9 +21,10 @@ fn opened(into: OpenInto) -> (Scene, PreRunOutcome) {
 fn travels_between_train_lib(version: &str, into: OpenInto) {
     let directory = tempfile::tempdir().unwrap();
     let lib = |id: &str| -> LibStation { Peer::new(version).station(id, 2048, directory.path()) };
-    let (first, ours, last) = (lib("first"), Station::with("ours").bits(3072).start(), lib("last"));
+    let (first, ours, last) = (lib("first"), Station::with("ours").bits(3072).start_pinned(), lib("last"));
     let seat = |station: &LibStation| crate::support::Seat { id: station.id.clone(), hex_pem: station.hex_pem.clone() };
     let train = Train::of(&[seat(&first), ours.seat(), seat(&last)]).make();
+    ours.believe(&train);
     let mut hashes = Vec::new();
     for stop in 0..3 {
         match stop {
@@ -72,8 +73,9 @@ fn a_train_opened_into_a_directory_travels_between_stations_with_train_lib_2_0_6
 
 #[test]
 fn a_train_is_opened_elsewhere_at_every_stop_of_ours() {
-    let stations = ["a", "b", "c"].map(Station::start);
+    let stations = ["a", "b", "c"].map(|id| Station::with(id).start_pinned());
     let train = Train::of(&stations.each_ref().map(Station::seat)).make();
+    stations.iter().for_each(|station| station.believe(&train));
     let mut hashes = Vec::new();
     for (stop, (station, into)) in stations.iter().zip([OpenInto::Directory, OpenInto::Volume, OpenInto::Directory]).enumerate() {
         let run = station.open_into(&train.image, into).unwrap();
@@ -89,7 +91,7 @@ fn a_train_is_opened_elsewhere_at_every_stop_of_ours() {
 #[test]
 fn no_image_is_made_of_a_train_opened_beside_it() {
     for into in BESIDE {
-        let scene = Scene::set();
+        let scene = Scene::pinned();
         let sealed = scene.engine.find(&scene.train.image).unwrap();
         let images = scene.engine.image_ids(&scene.train.repository);
         let run = scene.station.open_into(&scene.train.image, into).unwrap();
@@ -142,7 +144,7 @@ fn a_run_that_is_open_is_not_opened_somewhere_else() {
 #[test]
 fn an_abort_wipes_what_was_opened() {
     for into in BESIDE {
-        let scene = Scene::set();
+        let scene = Scene::pinned();
         let before = Before::of(&scene.engine, &scene.train);
         let run = scene.station.open_into(&scene.train.image, into).unwrap();
         assert!(!Beside::of(&scene.station).is_empty());
@@ -169,7 +171,7 @@ fn what_a_run_may_not_do_is_refused_beside_the_image_too() {
         ("echo x > /opt/pht_results/.wh.empty", "plain-names"),
     ];
     for into in BESIDE {
-        let scene = Scene::set();
+        let scene = Scene::pinned();
         let before = Before::of(&scene.engine, &scene.train);
         for (script, rule) in cases {
             let run = scene.station.open_into(&scene.train.image, into).unwrap();
@@ -227,7 +229,7 @@ fn the_name_must_still_stand_for_the_sealed_train() {
 
 #[test]
 fn without_a_shared_directory_none_is_opened_into() {
-    let station = Station::with("a").start_configured(|_| {});
+    let station = Station::with("a").start_configured(|config| drop(config.remove("runs")));
     let train = Train::of(&[station.seat()]).make();
     refused("no shared directory", station.open_into(&train.image, OpenInto::Directory), "DIRECTORY_NOT_SHARED");
     station.open_into(&train.image, OpenInto::Volume).unwrap();

@@ -17,7 +17,7 @@ fn in_state<T>(what: &str, answer: Result<T, crate::support::Refusal>, state: &s
 
 #[test]
 fn the_same_pre_run_gets_the_same_run() {
-    let scene = Scene::set();
+    let scene = Scene::pinned();
     let sealed = scene.engine.find(&scene.train.image).unwrap();
     let first = scene.pre_run().unwrap();
     assert!(!first.repeated_answer);
@@ -40,7 +40,7 @@ fn the_same_pre_run_gets_the_same_run() {
 
 #[test]
 fn the_sealed_image_stays_under_a_private_name_until_the_run_ends() {
-    let scene = Scene::set();
+    let scene = Scene::pinned();
     let sealed = scene.engine.find(&scene.train.image).unwrap();
     let run = scene.pre_run().unwrap();
     let tags = scene.engine.snapshot(&scene.train.repository).tags;
@@ -54,7 +54,7 @@ fn the_sealed_image_stays_under_a_private_name_until_the_run_ends() {
 
 #[test]
 fn an_idempotency_key_stands_for_one_image() {
-    let scene = Scene::set();
+    let scene = Scene::pinned();
     let other = Train::of(&[scene.station.seat()]).make();
     let run = scene.station.pre_run_as(&scene.train.image, "key 1").unwrap();
     assert_eq!(scene.station.pre_run_as(&scene.train.image, "key 1").unwrap().run_id, run.run_id);
@@ -70,7 +70,7 @@ fn an_idempotency_key_stands_for_one_image() {
 
 #[test]
 fn the_same_post_run_gets_the_same_answer() {
-    let scene = Scene::set();
+    let scene = Scene::pinned();
     let run = scene.pre_run().unwrap();
     run_script(&scene.engine, &scene.train.image, RESULTS);
     let first = scene.station.post_run(&run.run_id).unwrap();
@@ -89,7 +89,7 @@ fn the_same_post_run_gets_the_same_answer() {
 
 #[test]
 fn a_run_is_found_by_its_image_and_written_to_it() {
-    let scene = Scene::set();
+    let scene = Scene::pinned();
     scene.pre_run().unwrap();
     run_script(&scene.engine, &scene.train.image, RESULTS);
     let ran = scene.engine.find(&scene.train.image).unwrap();
@@ -104,7 +104,7 @@ fn a_run_is_found_by_its_image_and_written_to_it() {
 
 #[test]
 fn a_train_that_is_done_here_is_not_opened_again() {
-    let scene = Scene::set();
+    let scene = Scene::pinned();
     let sealed = scene.engine.find(&scene.train.image).unwrap();
     let run = scene.pre_run().unwrap();
     run_script(&scene.engine, &scene.train.image, RESULTS);
@@ -118,7 +118,7 @@ fn a_train_that_is_done_here_is_not_opened_again() {
 
 #[test]
 fn an_abort_puts_the_sealed_image_back_and_frees_the_stop() {
-    let scene = Scene::set();
+    let scene = Scene::pinned();
     let before = Before::of(&scene.engine, &scene.train);
     let run = scene.pre_run().unwrap();
     let aborted = scene.station.abort(&run.run_id).unwrap();
@@ -138,7 +138,7 @@ fn an_abort_puts_the_sealed_image_back_and_frees_the_stop() {
 
 #[test]
 fn an_abort_after_the_run_deletes_its_results() {
-    let scene = Scene::set();
+    let scene = Scene::pinned();
     let before = Before::of(&scene.engine, &scene.train);
     let run = scene.pre_run().unwrap();
     run_script(&scene.engine, &scene.train.image, RESULTS);
@@ -160,7 +160,7 @@ fn a_run_that_nobody_began_is_not_found() {
 
 #[test]
 fn of_pre_runs_at_once_one_opens_the_train() {
-    let scene = Scene::set();
+    let scene = Scene::pinned();
     let answers: Vec<_> = std::thread::scope(|scope| {
         let calls: Vec<_> = (0..4).map(|_| scope.spawn(|| scene.pre_run())).collect();
         calls.into_iter().map(|call| call.join().unwrap()).collect()
@@ -178,7 +178,7 @@ fn of_pre_runs_at_once_one_opens_the_train() {
 
 #[test]
 fn what_still_holds_plaintext_is_said() {
-    let scene = Scene::set();
+    let scene = Scene::pinned();
     let run = scene.pre_run().unwrap();
     let held = scene.engine.hold(&run.image_id, &[]);
     let ran = run_script(&scene.engine, &scene.train.image, RESULTS);
@@ -203,7 +203,7 @@ fn a_second_service_on_one_state_directory_refuses_to_start() {
 
 #[test]
 fn a_start_removes_containers_of_its_own_instance_only() {
-    let mut scene = Scene::set();
+    let mut scene = Scene::pinned();
     let label = |value: &str| [("org.stationmaster.instance", value.to_owned())];
     let own = label(&instance(&scene.station));
     let foreign = label("another-instance");
@@ -218,7 +218,7 @@ fn a_start_removes_containers_of_its_own_instance_only() {
 
 #[test]
 fn runs_outlive_the_service() {
-    let mut scene = Scene::set();
+    let mut scene = Scene::pinned();
     let run = scene.pre_run().unwrap();
     scene.station.stop();
     scene.station.start_again();

@@ -39,7 +39,7 @@ def read_files(directory):
     return files
 
 
-def make_train(repository, files_dir, query_path, stations, work, creator_id, creator_form, tag):
+def make_train(repository, files_dir, query_path, stations, work, creator_id, creator_form, tag, session_bytes):
     files = read_files(files_dir)
     files.pop(QUERY, None)
     query = None
@@ -50,7 +50,7 @@ def make_train(repository, files_dir, query_path, stations, work, creator_id, cr
     # Central names files `directory/name`, so top-level ones begin with `./`. Its order is a database's: here backwards, so
     # that it is neither the tar's nor sorted.
     file_list = [name if "/" in name else "./" + name for name in sorted(files, reverse=True)]
-    session_id = sealing.random_bytes(64)
+    session_id = sealing.random_bytes(session_bytes)
     creator, builder = sealing.new_key(2048), sealing.new_key(2048)
     digest = sealing.immutable_digest(creator_id, files, file_list, session_id, query)
     signature = sealing.sign_message(creator, digest)

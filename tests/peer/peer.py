@@ -48,10 +48,19 @@ def arguments():
     command.add_argument("--stations", type=json_argument, required=True, help='[{"id": …, "public_key_hex_pem": …}, …]')
     command.add_argument("--work", required=True, help="directory for creator.pem and train.json")
     command.add_argument("--creator-id", default="5d9e4f0c-6d0a-4b57-9d52-5f6f3a0c7f10")
+    command.add_argument("--session-bytes", type=int, default=64)
     command.add_argument("--creator-form", choices=("pkcs1", "spki"), default="pkcs1")
     command.set_defaults(
         step=lambda given: building.make_train(
-            given.repo, given.files, given.query, given.stations, given.work, given.creator_id, given.creator_form, given.tag
+            given.repo,
+            given.files,
+            given.query,
+            given.stations,
+            given.work,
+            given.creator_id,
+            given.creator_form,
+            given.tag,
+            given.session_bytes,
         )
     )
 

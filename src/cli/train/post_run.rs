@@ -57,6 +57,7 @@ fn value(outcome: &pb::PostRunOutcome) -> Value {
         "plaintext_held_by": outcome.plaintext_held_by,
         "warnings": outcome.warnings,
         "repeated_answer": outcome.repeated_answer,
+        "rules": super::rules::value(&super::rules::of_answer(&outcome.rules)),
     })
 }
 
@@ -67,6 +68,7 @@ fn people(outcome: &pb::PostRunOutcome) -> String {
         ("Image id", outcome.image_id.clone()),
         ("Results", const_hex::encode(&outcome.results_digest)),
         ("Result files", outcome.result_files.to_string()),
+        ("Rules", super::rules::line(&super::rules::of_answer(&outcome.rules))),
         ("Left out", outcome.dropped_files.join(", ")),
         ("Answered before", if outcome.repeated_answer { yes(true) } else { String::new() }),
     ]) + &super::notes(&outcome.warnings, &outcome.plaintext_held_by)

@@ -95,6 +95,7 @@ fn value(outcome: &pb::PreRunOutcome) -> Value {
         "results_digest": const_hex::encode(&outcome.results_digest),
         "warnings": outcome.warnings,
         "repeated_answer": outcome.repeated_answer,
+        "rules": super::rules::value(&super::rules::of_answer(&outcome.rules)),
         "mounts": outcome.mounts.iter().map(mount_value).collect::<Vec<_>>(),
     })
 }
@@ -110,6 +111,7 @@ fn people(outcome: &pb::PreRunOutcome) -> String {
         ("Query", yes(outcome.has_query)),
         ("Immutable files", const_hex::encode(&outcome.immutable_digest)),
         ("Results", const_hex::encode(&outcome.results_digest)),
+        ("Rules", super::rules::line(&super::rules::of_answer(&outcome.rules))),
         ("Left out", outcome.dropped_files.join(", ")),
         ("Answered before", if outcome.repeated_answer { yes(true) } else { String::new() }),
     ]) + &super::notes(&outcome.warnings, &[])

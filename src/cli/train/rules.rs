@@ -46,6 +46,18 @@ pub(super) fn value(rows: &[Row]) -> Value {
     rows.iter().map(|row| json!({ "rule": row.rule, "outcome": row.outcome, "note": row.note })).collect()
 }
 
+/// All of them on one line.
+pub(super) fn line(rows: &[Row]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let of = |outcome: Outcome| rows.iter().filter(move |row| row.outcome == outcome.name());
+    let relaxed: Vec<String> = of(Outcome::Relaxed).map(|row| printable(&row.rule)).collect();
+    let named = if relaxed.is_empty() { String::new() } else { format!(" ({})", relaxed.join(", ")) };
+    let (checked, not_checkable) = (of(Outcome::Checked).count(), of(Outcome::NotCheckable).count());
+    format!("{checked} checked, {} relaxed{named}, {not_checkable} not checkable", relaxed.len())
+}
+
 pub(super) fn people(rows: &[Row]) -> String {
     let row = |row: &Row| vec![printable(&row.rule), row.outcome.to_owned(), printable(&row.note)];
     table(&["RULE", "OUTCOME", "NOTE"], rows.iter().map(row).collect())

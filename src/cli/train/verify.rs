@@ -1,6 +1,10 @@
 //! `train verify`.
 
-use std::{fs::File, io::Read, path::PathBuf};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 
@@ -14,16 +18,17 @@ use crate::{
     pb::{self, verify_train_request::Part},
     protocol,
     service::status::{Refusal, RpcError},
+    trust,
 };
 
 const AFTER: &str = "\
 Rule by rule: what was checked and holds, what was not checkable and why, what is broken. No private key is needed, and nothing is
 changed. An archive needs no service and no engine: an uncompressed tar of /opt as an engine gives it, of what the extractor
-delivers, or of `docker save`; `-` is standard input. The exit code is 8 when a rule is broken.
+delivers, or of `docker save`; `-` is standard input. The service knows whose keys it believes; for an archive, say it with --trust. The exit code is 8 when a rule is broken.
 
 Examples:
   stationmaster train verify harbor.example/train:latest
-  stationmaster train verify --archive results.tar
+  stationmaster train verify --archive results.tar --trust trust.toml
   docker save harbor.example/train:latest | stationmaster train verify --archive - --output json | jq .holds";
 
 #[derive(Debug, clap::Args)]
@@ -35,6 +40,9 @@ pub(in crate::cli) struct Args {
     /// Verify an archive in a file, without any service
     #[arg(long, value_name = "FILE", conflicts_with = "image")]
     archive: Option<PathBuf>,
+    /// With --archive: the keys to believe, as `stationmaster trust` writes or exports them
+    #[arg(long, value_name = "FILE", requires = "archive")]
+    trust: Option<PathBuf>,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -53,7 +61,7 @@ struct Found {
 
 pub(in crate::cli) fn run(args: Args, output: Output) -> Result<Exit, CliError> {
     let found = match args.archive {
-        Some(file) => offline(&file)?,
+        Some(file) => offline(&file, args.trust.as_deref())?,
         None => client::call(online(args.client, args.image.unwrap_or_default()))?,
     };
     let (kind, name) = &found.what;
@@ -100,13 +108,18 @@ async fn online(client: ClientArgs, image: String) -> Result<Found, CliError> {
 }
 
 /// Without any service: the same check, here. Its refusals are those of the service.
-fn offline(file: &PathBuf) -> Result<Found, CliError> {
+fn offline(file: &Path, trust: Option<&Path>) -> Result<Found, CliError> {
+    let store = trust.map(trust::file::read).transpose()?;
     let archive: Box<dyn Read> = if file.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())
     } else {
         Box::new(File::open(file).map_err(|error| CliError::file("open", file, &error))?)
     };
-    let verified = protocol::verify_archive(archive, &|| Ok(())).map_err(|error| RpcError::from(Refusal::from(error)))?;
+    let verified = match &store {
+        Some(store) => protocol::verify_archive(archive, Some(&|kind, id, key| store.judge(kind, id, key)), &|| Ok(())),
+        None => protocol::verify_archive(archive, None, &|| Ok(())),
+    };
+    let verified = verified.map_err(|error| RpcError::from(Refusal::from(error)))?;
     let report = &verified.proof.report;
     Ok(Found {
         what: ("archive", file.display().to_string()),

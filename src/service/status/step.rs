@@ -1,7 +1,11 @@
 //! What a step's failures are called on the wire.
 
 use super::{Reason, Refusal};
-use crate::{image::ImageError, protocol::StepError, train::config::ConfigError};
+use crate::{
+    image::ImageError,
+    protocol::{StepError, Stranger, Who},
+    train::config::ConfigError,
+};
 
 impl From<StepError> for Refusal {
     fn from(error: StepError) -> Self {
@@ -16,6 +20,14 @@ impl From<StepError> for Refusal {
             StepError::NotATrain => Reason::ConfigMalformed.status("the image holds no train config: it is not a train"),
             StepError::Route(error) => Reason::RouteRejected.status(error.to_string()),
             StepError::ForeignRouteKey => Reason::RouteRejected.status(error.to_string()),
+            StepError::KeyUntrusted(stranger) => key_untrusted(&stranger),
+            StepError::TrustNotReady(error) => {
+                tracing::error!(%error, hint = error.hint(), "whom to believe is not known");
+                Reason::NotReady.status(
+                    "this station has no trust file that can be used: an officer makes one with `stationmaster trust add` \
+                     (the service's log says where it is looked for)",
+                )
+            }
             StepError::BaseMissing(_) => Reason::BaseMissing.into(),
             StepError::RunNotFound => Reason::RunNotFound.into(),
             StepError::RunState { id, state } => Reason::RunState
@@ -27,13 +39,33 @@ impl From<StepError> for Refusal {
             StepError::Busy => Reason::TrainBusy.into(),
             StepError::ImageChanged => Reason::ImageChanged.into(),
             StepError::Request(message) => Reason::MalformedRequest.status(message),
-            StepError::Ledger(_) | StepError::Invariant(_) => {
+            StepError::TrustNotKept(_) | StepError::Ledger(_) | StepError::Invariant(_) => {
                 let id = uuid::Uuid::now_v7().to_string();
                 tracing::error!(error_id = %id, %error, "a step failed");
                 Self::from(Reason::Invariant).with_meta("error_id", id)
             }
         }
     }
+}
+
+/// The key's fingerprint is public; the id that it is stated for is the train's own text, and goes to the log only.
+fn key_untrusted(stranger: &Stranger) -> Refusal {
+    let Stranger { who, id, fingerprint, changed, rule } = stranger;
+    tracing::warn!(target: "stationmaster::refusal", %who, id = ?id, fingerprint, changed, rule = rule.name(), "key not believed");
+    let (whose, command) = match who {
+        Who::Creator => ("the creator's key".to_owned(), "creator"),
+        Who::Stop(index) => (format!("the key of stop {index}"), "station"),
+    };
+    let known = if *changed {
+        "another key is believed for this id; ask its owner before you trust the new one"
+    } else {
+        "compare the fingerprint with its owner over another channel"
+    };
+    Reason::KeyUntrusted
+        .status(format!("{whose} is not one this station believes: {known}, then `stationmaster trust add {command}`"))
+        .with_meta("who", who.to_string())
+        .with_meta("fingerprint", fingerprint.as_str())
+        .with_meta("rule", rule.name())
 }
 
 impl From<ImageError> for Refusal {

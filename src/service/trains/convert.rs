@@ -1,7 +1,7 @@
 //! From the steps' answers to messages.
 
 use crate::{
-    ledger::OpenInto,
+    ledger::{OpenInto, RuleNote},
     pb,
     protocol::{Inspection, ListedFile, Mount, MountSource, PostRunAnswer, PreRunAnswer, PushFinding, PushVerdict, Verification},
     service::status::{Reason, Refusal},
@@ -29,7 +29,7 @@ pub(super) fn pre_run(answer: PreRunAnswer) -> pb::PreRunOutcome {
         warnings: record.warnings,
         repeated_answer: answer.repeated,
         mounts: answer.mounts.into_iter().map(mount).collect(),
-        rules: Vec::new(),
+        rules: kept_rules(record.rules),
     }
 }
 
@@ -62,7 +62,7 @@ pub(super) fn post_run(answer: PostRunAnswer) -> pb::PostRunOutcome {
         plaintext_held_by: record.plaintext_held_by,
         warnings: record.warnings,
         repeated_answer: answer.repeated,
-        rules: Vec::new(),
+        rules: kept_rules(record.rules),
     }
 }
 
@@ -124,19 +124,31 @@ fn push_finding(finding: PushFinding) -> pb::PushFinding {
     }
 }
 
-fn rules(report: &Report) -> Vec<pb::RuleReport> {
-    let outcome = |outcome| match outcome {
-        Outcome::Checked => pb::RuleOutcome::Checked,
-        Outcome::Relaxed => pb::RuleOutcome::Relaxed,
-        Outcome::NotCheckable => pb::RuleOutcome::NotCheckable,
-        Outcome::Broken => pb::RuleOutcome::Broken,
+/// What the ledger kept of a report.
+fn kept_rules(kept: Vec<RuleNote>) -> Vec<pb::RuleReport> {
+    let one = |kept: RuleNote| {
+        let outcome = kept.outcome().map_or(pb::RuleOutcome::Unspecified, outcome);
+        pb::RuleReport { rule: kept.rule, outcome: outcome.into(), note: kept.note }
     };
+    kept.into_iter().map(one).collect()
+}
+
+fn rules(report: &Report) -> Vec<pb::RuleReport> {
     let rule = |finding: &crate::train::rule::Finding| pb::RuleReport {
         rule: finding.rule.name().to_owned(),
         outcome: outcome(finding.outcome).into(),
         note: finding.note.clone(),
     };
     report.findings().into_iter().map(rule).collect()
+}
+
+fn outcome(outcome: Outcome) -> pb::RuleOutcome {
+    match outcome {
+        Outcome::Checked => pb::RuleOutcome::Checked,
+        Outcome::Relaxed => pb::RuleOutcome::Relaxed,
+        Outcome::NotCheckable => pb::RuleOutcome::NotCheckable,
+        Outcome::Broken => pb::RuleOutcome::Broken,
+    }
 }
 
 fn stop(stop: &RouteStop) -> Result<pb::RouteStop, Refusal> {

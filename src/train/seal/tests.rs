@@ -48,7 +48,7 @@ fn the_key_is_wrapped_for_every_stop_at_its_place_and_for_the_creator() {
     }
     config.creator.rsa_public_key = hex_pem(&private[3]);
     let key = EnvelopeKey::random().unwrap();
-    let wrapped = wrap_for_all(&config, &key).unwrap();
+    let wrapped = wrap_for(&config, &key, |_| true).unwrap();
     assert_eq!(wrapped.route.len(), 3);
     for (private, wrapped) in private.iter().zip(&wrapped.route) {
         assert_eq!(unwrap(private, wrapped.as_ref().unwrap()), key.as_bytes());
@@ -62,10 +62,10 @@ fn one_bad_key_on_the_route_stops_the_wrapping_and_is_named() {
     let key = EnvelopeKey::random().unwrap();
     config.route[1].rsa_public_key = HexText::new("zz");
     let error = WrapError::Stop { position: 1, cause: KeyError::NotHex };
-    assert_eq!(wrap_for_all(&config, &key), Err(error));
+    assert_eq!(wrap_for(&config, &key, |_| true), Err(error));
     let mut config = steps().remove(0).config;
     config.creator.rsa_public_key = HexText::new("00");
-    assert_eq!(wrap_for_all(&config, &key), Err(WrapError::Creator(KeyError::NotPem)));
+    assert_eq!(wrap_for(&config, &key, |_| true), Err(WrapError::Creator(KeyError::NotPem)));
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn a_train_passes_by_the_command_line_alone() {
         ("result_files", json!(2)),
         ("dropped_files", json!([])),
         ("plaintext_held_by", json!([])),
-        ("warnings", json!([])),
+        ("warnings", json!([stationmaster::protocol::EMBEDDED])),
         ("repeated_answer", json!(false)),
     ] {
         assert_eq!(closed[field], value, "{field}");

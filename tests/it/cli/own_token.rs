@@ -74,10 +74,16 @@ fn the_shipped_example_becomes_a_station() {
     assert_eq!(again.status.code(), Some(5), "a key is replaced: {}", said(&again));
 
     let mut serving = Running(program(&["serve", "--config", &config]).stderr(Stdio::null()).spawn().unwrap());
-    wait_for("the service", || {
+    // Keys can be used; trains wait until somebody has said whom to believe.
+    wait_for("the keys", || {
         assert!(serving.0.try_wait().unwrap().is_none(), "it ended");
-        program(&["health"]).output().unwrap().status.success().then_some(())
+        program(&["health", "--service", "stationmaster.v1.KeyService"]).output().unwrap().status.success().then_some(())
     });
+    assert!(!program(&["health"]).output().unwrap().status.success(), "it serves trains without a trust file");
+    fs::write(at("next.pem"), general["public_key_pem"].as_str().unwrap()).unwrap();
+    let trusted = json(&["trust", "add", "station", "station-2", "--key", &at("next.pem"), "--config", &config]);
+    assert_eq!(trusted["added"][0]["fingerprint"], general["fingerprint"]);
+    wait_for("the service", || program(&["health"]).output().unwrap().status.success().then_some(()));
     let exported = output(&mut program(&["key", "export", "--format", "hex-pem", "station-1"]));
     assert_eq!(exported.trim_end(), train["public_key_hex_pem"].as_str().unwrap());
     let zeros = "00".repeat(32);

@@ -31,7 +31,7 @@ use std::{
 pub use engine::{Engine, Snapshot};
 pub use peer::{LibStation, Mode, Peer, PeerError};
 pub use refusal::Refusal;
-pub use station::{Launch, Station, whole_images};
+pub use station::{Launch, PROGRAM, Station, set, whole_images};
 pub use train::{Seat, Train};
 
 /// How long anything may take before it counts as stuck. No measure of speed.

@@ -9,13 +9,17 @@ use std::{
     time::Duration,
 };
 
-use stationmaster::pb::{
-    self, hash_image_response, image_service_client::ImageServiceClient, key_service_client::KeyServiceClient, post_run_response,
-    pre_run_response, train_service_client::TrainServiceClient,
+use stationmaster::{
+    pb::{
+        self, hash_image_response, image_service_client::ImageServiceClient, key_service_client::KeyServiceClient,
+        post_run_response, pre_run_response, train_service_client::TrainServiceClient,
+    },
+    train::{config::HexText, keys::PublicKey},
+    trust::{self, Kind, Pin, TrustStore},
 };
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Engine, Refusal, Seat, block_on, wait_for};
+use super::{Engine, Refusal, Seat, Train, block_on, wait_for};
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_stationmaster");
@@ -24,6 +28,17 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_stationmaster");
 pub fn whole_images(config: &mut toml::Table) {
     let engine = config.entry("engine").or_insert_with(|| toml::Table::new().into());
     engine.as_table_mut().expect("a section").insert("partial_load".into(), "never".into());
+}
+
+/// For [`Launch::start_configured`]: only keys in the trust file are believed, which is beside the configuration.
+pub fn pinned(config: &mut toml::Table) {
+    config.remove("trust");
+}
+
+/// For [`Launch::start_configured`]: a setting of a section.
+pub fn set(config: &mut toml::Table, section: &str, key: &str, value: impl Into<toml::Value>) {
+    let section = config.entry(section).or_insert_with(|| toml::Table::new().into());
+    section.as_table_mut().expect("a section").insert(key.into(), value.into());
 }
 
 /// How a service is to be started.
@@ -54,6 +69,26 @@ impl Launch {
     #[track_caller]
     pub fn start(self) -> Station {
         let mut station = Station { state: tempfile::tempdir().expect("a directory"), launch: self, child: None };
+        station.start_again();
+        station
+    }
+
+    /// Starts it as a station that believes only keys in its trust file, in which nobody is yet: see [`Station::believe`].
+    #[track_caller]
+    pub fn start_pinned(self) -> Station {
+        self.start_pinned_and(|_| {})
+    }
+
+    /// The same, with its configuration as `change` leaves it.
+    #[track_caller]
+    pub fn start_pinned_and(self, change: impl FnOnce(&mut toml::Table)) -> Station {
+        let mut station = self.start();
+        station.stop();
+        station.edit_trust(|_| {});
+        station.configure(|config| {
+            pinned(config);
+            change(config);
+        });
         station.start_again();
         station
     }
@@ -285,17 +320,12 @@ impl Station {
             [listen]
         };
         config.insert("station".into(), id.as_str().into());
-        let mut set = |section: &str, key: &str, value: toml::Value| {
-            config
-                .entry(section)
-                .or_insert_with(|| toml::Table::new().into())
-                .as_table_mut()
-                .expect("a section")
-                .insert(key.into(), value);
-        };
+        let mut set = |section: &str, key: &str, value: toml::Value| set(&mut config, section, key, value);
         set("token", "module", path(&module));
         set("token", "pin_file", path(&self.state().join("pin")));
         set("keys", "general", vec![toml::Value::from(format!("{id}-general"))].into());
+        set("trust", "mode", "embedded".into());
+        set("runs", "directory", path(&self.state().join("runs")));
         set("state", "directory", path(self.state()));
         set("listen", "unix", path(&self.socket()));
         if let Some(host) = Engine::host() {
@@ -305,6 +335,47 @@ impl Station {
         let file = self.state().join("test.toml");
         fs::write(&file, config.to_string()).expect("a configuration file");
         self.launch.config = Some(file);
+    }
+
+    /// Its trust file.
+    pub fn trust_file(&self) -> PathBuf {
+        self.state().join("trust.toml")
+    }
+
+    /// Changes its trust file; makes it when there is none.
+    #[track_caller]
+    pub fn edit_trust(&self, change: impl FnOnce(&mut TrustStore)) {
+        let changed = trust::file::update(&self.trust_file(), |store| {
+            change(store);
+            Ok::<_, trust::TrustError>(())
+        });
+        changed.expect("a trust file");
+    }
+
+    /// Believes a train's creator and every other station on its route, with the keys that they were made with.
+    #[track_caller]
+    pub fn believe(&self, train: &Train) {
+        self.believe_creator(train);
+        self.believe_stations(&train.seats().into_iter().filter(|seat| seat.id != self.id()).collect::<Vec<_>>());
+    }
+
+    /// Believes a train's creator.
+    #[track_caller]
+    pub fn believe_creator(&self, train: &Train) {
+        let creator = train.creator();
+        self.edit_trust(|store| {
+            let _ = store.add(Kind::Creator, pin(&creator));
+        });
+    }
+
+    /// Believes stations.
+    #[track_caller]
+    pub fn believe_stations(&self, seats: &[Seat]) {
+        self.edit_trust(|store| {
+            for seat in seats {
+                let _ = store.add(Kind::Station, pin(seat));
+            }
+        });
     }
 
     // --- its client ---
@@ -419,6 +490,11 @@ impl Station {
             .await
         })
     }
+}
+
+fn pin(seat: &Seat) -> Pin {
+    let key = PublicKey::from_hex_pem(&HexText::new(&seat.hex_pem)).expect("a public key");
+    Pin::new(&seat.id, key, None).expect("an entry")
 }
 
 /// Reads a stream to its end: progress, then exactly one outcome, then nothing.

@@ -331,6 +331,14 @@ impl Scene {
         Self::with(Station::start("a"))
     }
 
+    /// The same, and the station believes nobody but those who made the train.
+    #[track_caller]
+    pub fn pinned() -> Self {
+        let scene = Self::with(Station::with("a").start_pinned());
+        scene.station.believe(&scene.train);
+        scene
+    }
+
     /// A train whose only stop is this station.
     #[track_caller]
     pub fn with(station: Station) -> Self {

@@ -32,6 +32,7 @@ pub struct TrainPlan {
     creator_form: &'static str,
     creator_id: Option<String>,
     tag: String,
+    session_bytes: usize,
     files: Vec<(String, u64)>,
 }
 
@@ -39,6 +40,12 @@ impl TrainPlan {
     /// Without a query (the default is with one).
     pub fn without_query(mut self) -> Self {
         self.query = false;
+        self
+    }
+
+    /// With a session id of this length (the default is 64).
+    pub fn session_bytes(mut self, bytes: usize) -> Self {
+        self.session_bytes = bytes;
         self
     }
 
@@ -86,6 +93,7 @@ impl TrainPlan {
             ("--stations", stations),
             ("--work", path(train.directory.path())),
             ("--creator-form", self.creator_form.to_owned()),
+            ("--session-bytes", self.session_bytes.to_string()),
         ]
         .into_iter()
         .chain(self.query.then(|| ("--query", QUERY.to_owned())))
@@ -123,6 +131,7 @@ impl Train {
             creator_form: "pkcs1",
             creator_id: None,
             tag: "latest".into(),
+            session_bytes: 64,
             files: Vec::new(),
         }
     }
@@ -135,6 +144,21 @@ impl Train {
     /// The creator's private key, PEM.
     pub fn creator_key(&self) -> PathBuf {
         self.directory.path().join("creator.pem")
+    }
+
+    /// Its creator's id and public key.
+    pub fn creator(&self) -> Seat {
+        let text = |name: &str| self.made[name].as_str().expect("text").to_owned();
+        Seat { id: text("creator_id"), hex_pem: text("creator_public_key") }
+    }
+
+    /// The stations of its route.
+    pub fn seats(&self) -> Vec<Seat> {
+        let seat = |pair: &Value| {
+            let text = |at: usize| pair[at].as_str().expect("text").to_owned();
+            Seat { id: text(0), hex_pem: text(1) }
+        };
+        self.made["stations"].as_array().expect("stations").iter().map(seat).collect()
     }
 
     /// The train session, raw.

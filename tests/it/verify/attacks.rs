@@ -209,7 +209,7 @@ fn an_image_is_held_to_the_same_rules_as_an_archive() {
     // Without an engine, by whoever wants to know.
     let offline = block_on(async {
         let archive = tampered.only("opt").tar();
-        stationmaster::protocol::verify_archive(&archive[..], &|| Ok(())).map(|found| found.proof.report.holds())
+        stationmaster::protocol::verify_archive(&archive[..], None, &|| Ok(())).map(|found| found.proof.report.holds())
     });
     assert!(matches!(offline, Ok(false)));
 }

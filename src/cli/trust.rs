@@ -1,0 +1,152 @@
+//! `trust add|list|remove|import|export|verify`: whom a station believes. Works on the trust file; a running service reads it again.
+
+mod add;
+mod change;
+mod import;
+mod key;
+mod list;
+mod remove;
+mod verify;
+
+use std::{fs, path::PathBuf};
+
+use serde_json::json;
+
+use super::{
+    error::{CliError, Exit},
+    output::{Output, raw},
+};
+use crate::{
+    config::Config,
+    trust::{EntryError, TrustError, TrustStore, file},
+};
+
+const AFTER: &str = "\
+A train states the keys it is to be checked with, so by itself it proves nothing about its maker. A station in the mode
+\"pinned\" (the default) opens trains only when creator and every station on the route are in its trust file. Compare a
+fingerprint with the key's owner over another channel than the one the key came by: a telephone will do.
+
+Builders cannot be pinned: each build has a key of its own.
+
+Examples:
+  export STATIONMASTER_CONFIG=/etc/stationmaster/stationmaster.toml
+  stationmaster trust add creator 5d9e4f0c-6d0a-4b57-9d52-5f6f3a0c7f10 --key creator.pem --comment \"Dr Who, by phone\"
+  stationmaster trust add station clinic-east --key clinic-east.pem
+  stationmaster train inspect harbor.example/train:latest --output json | jq .config > train_config.json
+  stationmaster trust import train_config.json     # its creator and route, once you have compared the fingerprints
+  stationmaster trust verify train_config.json     # which of its keys are trusted
+  stationmaster trust list
+
+A station that changes its key has two entries for a while; `trust remove station ID --fingerprint …` ends that.";
+
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = AFTER)]
+pub(super) enum Command {
+    /// Trust a creator, a station or a master image
+    #[command(subcommand)]
+    Add(add::Command),
+    /// List whom the station believes
+    List(Place),
+    /// Trust no longer
+    #[command(subcommand)]
+    Remove(remove::Command),
+    /// Take over the keys of a train_config.json, or the entries of another trust file
+    Import(import::Args),
+    /// Print the trust file for others: without comments and dates
+    Export(Export),
+    /// Check the trust file, and which keys of a train it knows
+    Verify(verify::Args),
+}
+
+/// Which trust file.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Place {
+    /// The trust file
+    #[arg(long, value_name = "FILE", help_heading = "Trust file")]
+    file: Option<PathBuf>,
+    /// The trust file that this configuration names
+    #[arg(long, value_name = "FILE", env = "STATIONMASTER_CONFIG", help_heading = "Trust file")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Export {
+    /// Write to a file instead of standard output
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
+    match command {
+        Command::Add(command) => add::run(command, output),
+        Command::List(place) => list::run(&place, output),
+        Command::Remove(command) => remove::run(command, output),
+        Command::Import(args) => import::run(&args, output),
+        Command::Export(args) => export(&args, output),
+        Command::Verify(args) => verify::run(&args, output),
+    }
+}
+
+impl Place {
+    /// The file's path. `--file` goes before a configuration.
+    fn path(&self) -> Result<PathBuf, CliError> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        let Some(config) = &self.config else {
+            return Err(CliError::usage("which trust file? --config FILE or --file FILE")
+                .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands"));
+        };
+        Config::load(config)?.trust.file.ok_or_else(|| CliError::usage("the configuration names no trust file"))
+    }
+
+    fn read(&self) -> Result<(PathBuf, TrustStore), CliError> {
+        let path = self.path()?;
+        let store = file::read(&path)?;
+        Ok((path, store))
+    }
+}
+
+fn export(args: &Export, output: Output) -> Result<(), CliError> {
+    let (path, store) = args.place.read()?;
+    let text = file::bundle(&store);
+    if let Some(out) = &args.out {
+        fs::write(out, &text).map_err(|error| CliError::file("write", out, &error))?;
+    } else if !output.is_json() {
+        return raw(text.as_bytes()).map_err(|error| CliError::other(format!("cannot write: {error}")));
+    }
+    if output.is_json() {
+        output.result(&json!({ "file": path, "bundle": text }), String::new);
+    }
+    Ok(())
+}
+
+impl From<TrustError> for CliError {
+    fn from(error: TrustError) -> Self {
+        let exit = match &error {
+            TrustError::Missing(_) => Exit::NotFound,
+            TrustError::Read { source, .. } | TrustError::Write { source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                Exit::Permission
+            }
+            TrustError::Read { .. } | TrustError::Write { .. } => Exit::Other,
+            _ => Exit::Usage,
+        };
+        let hint = error.hint();
+        Self::new(exit, error).with_hint(hint)
+    }
+}
+
+impl From<EntryError> for CliError {
+    fn from(error: EntryError) -> Self {
+        match &error {
+            EntryError::Duplicate => Self::new(Exit::State, error).with_hint("`trust list` shows it"),
+            EntryError::SecondKey(_) => Self::new(Exit::State, error)
+                .with_hint("ask the creator; if the new key is right, `trust remove creator ID` first, then add it"),
+            _ => Self::usage(error).with_hint("`trust --help` shows examples"),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `trust add creator|station|master`.
+
+use super::{Place, change::Entries, key};
+use crate::{
+    cli::{error::CliError, output::Output},
+    trust::{EntryError, Kind, Master, Pin, file},
+};
+
+const EXAMPLES: &str = "\
+The file is made when there is none. The fingerprint is the same that `key show` and `train inspect` print.
+
+Examples:
+  stationmaster trust add creator 5d9e4f0c-6d0a-4b57-9d52-5f6f3a0c7f10 --key creator.pem
+  stationmaster trust add station clinic-east --key clinic-east.pem --comment \"new key from 1 December\"
+  stationmaster trust add master harbor.example/master/python";
+
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) enum Command {
+    /// Trust a creator of trains; a creator has one key
+    Creator(Key),
+    /// Trust a station; it may have several keys while it changes from one to the next
+    Station(Key),
+    /// Allow a master image: a repository, or repository@sha256:…
+    Master(MasterArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Key {
+    /// The id, as trains name it
+    id: String,
+    /// The public key: a file (PEM, DER, hex of PEM), or hex of PEM itself
+    #[arg(long, value_name = "FILE|HEX")]
+    key: String,
+    /// A note for people
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct MasterArgs {
+    /// repository, or repository@sha256:…
+    reference: String,
+    /// A note for people
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
+    let (kind, args) = match command {
+        Command::Master(args) => return master(args, output),
+        Command::Creator(args) => (Kind::Creator, args),
+        Command::Station(args) => (Kind::Station, args),
+    };
+    let path = args.place.path()?;
+    let pin = Pin::new(&args.id, key::read(&args.key)?, args.comment)?;
+    let keys = file::update(&path, |store| {
+        store.add(kind, pin.clone())?;
+        Ok::<_, CliError>(store.keys_of(kind, &pin.id).count())
+    })?;
+    let mut entries = Entries::default();
+    entries.pin(kind, &pin);
+    output.result(&entries.value("added", &path), || {
+        let several = if keys > 1 {
+            format!("note: this station has {keys} keys now; remove the old one when no train under way names it any more\n")
+        } else {
+            String::new()
+        };
+        format!(
+            "Trusted from now on, by {}\n{}{several}Compare the fingerprint with the key's owner.\n",
+            path.display(),
+            entries.table()
+        )
+    });
+    Ok(())
+}
+
+fn master(args: MasterArgs, output: Output) -> Result<(), CliError> {
+    let path = args.place.path()?;
+    let master = Master::parse(&args.reference, args.comment).map_err(EntryError::from)?;
+    file::update(&path, |store| Ok::<_, CliError>(store.add_master(master.clone())?))?;
+    let mut entries = Entries::default();
+    entries.master(&master);
+    output.result(&entries.value("added", &path), || format!("Allowed from now on, by {}\n{}", path.display(), entries.table()));
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! What changed in a trust file, as it is shown.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::output::{printable, table},
+    trust::{Kind, Master, Pin, TrustStore},
+};
+
+/// Entries, as `list` shows all of them and other commands what they changed.
+#[derive(Default)]
+pub(super) struct Entries(Vec<Entry>);
+
+struct Entry {
+    kind: &'static str,
+    id: String,
+    fingerprint: String,
+    bits: u32,
+    added: String,
+    comment: String,
+}
+
+impl Entries {
+    pub(super) fn of(store: &TrustStore) -> Self {
+        let mut entries = Self::default();
+        for kind in [Kind::Creator, Kind::Station] {
+            store.pins(kind).iter().for_each(|pin| entries.pin(kind, pin));
+        }
+        store.masters().iter().for_each(|master| entries.master(master));
+        entries
+    }
+
+    pub(super) fn pin(&mut self, kind: Kind, pin: &Pin) {
+        self.0.push(Entry {
+            kind: kind.name(),
+            id: pin.id.clone(),
+            fingerprint: pin.key.fingerprint(),
+            bits: pin.key.bits(),
+            added: pin.added.map(|date| date.to_string()).unwrap_or_default(),
+            comment: pin.comment.clone().unwrap_or_default(),
+        });
+    }
+
+    pub(super) fn master(&mut self, master: &Master) {
+        self.0.push(Entry {
+            kind: "master",
+            id: master.repository.clone(),
+            fingerprint: master.digest.clone().unwrap_or_default(),
+            bits: 0,
+            added: String::new(),
+            comment: master.comment.clone().unwrap_or_default(),
+        });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let entry = |entry: &Entry| match entry.kind {
+            "master" => {
+                json!({ "kind": entry.kind, "repository": entry.id, "digest": some(&entry.fingerprint), "comment": some(&entry.comment) })
+            }
+            kind => json!({
+                "kind": kind,
+                "id": entry.id,
+                "fingerprint": entry.fingerprint,
+                "bits": entry.bits,
+                "added": some(&entry.added),
+                "comment": some(&entry.comment),
+            }),
+        };
+        self.0.iter().map(entry).collect()
+    }
+
+    pub(super) fn table(&self) -> String {
+        let row = |entry: &Entry| {
+            let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { printable(text) };
+            vec![
+                entry.kind.to_owned(),
+                printable(&entry.id),
+                or_dash(&entry.fingerprint),
+                or_dash(&entry.added),
+                or_dash(&entry.comment),
+            ]
+        };
+        table(&["KIND", "ID", "FINGERPRINT", "ADDED", "COMMENT"], self.0.iter().map(row).collect())
+    }
+
+    /// What a command did to a file.
+    pub(super) fn value(&self, what: &str, file: &Path) -> Value {
+        json!({ "file": file, what: self.json() })
+    }
+}
+
+fn some(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}

@@ -1,0 +1,140 @@
+//! `trust import`: what a train, or another trust file, states, once a person has compared the fingerprints.
+
+use std::{
+    fs,
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+
+use super::{Place, change::Entries};
+use crate::{
+    cli::{
+        error::{CliError, Exit},
+        output::Output,
+    },
+    train::{
+        config::{HexText, TrainConfig},
+        keys::PublicKey,
+    },
+    trust::{EntryError, Kind, Pin, TrustStore, Verdict, file},
+};
+
+const AFTER: &str = "\
+Of a train_config.json the creator and every station of the route are taken; of another trust file (`trust export`) all of it.
+What is trusted already is left out. A creator that is known with another key stops the import: nothing is taken then.
+
+A train may have been made by anybody. Take its keys only after you have compared every fingerprint with its owner.
+
+Examples:
+  stationmaster trust import train_config.json
+  stationmaster trust import bundle.toml --yes";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// A train_config.json, or a trust file
+    from: PathBuf,
+    /// Do not ask: every fingerprint has been compared
+    #[arg(long)]
+    yes: bool,
+    /// A note for people, for every key of a train
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
+    let offered = offered(&args.from, args.comment.as_deref())?;
+    let path = args.place.path()?;
+    let before = match file::read(&path) {
+        Err(crate::trust::TrustError::Missing(_)) => TrustStore::default(),
+        other => other?,
+    };
+    let (new, after) = merged(&before, &offered)?;
+    if new.is_empty() {
+        output.result(&json!({ "file": path, "added": [] }), || "All of it is trusted already.".to_owned());
+        return Ok(());
+    }
+    if !args.yes {
+        confirm(&new, output)?;
+    }
+    file::update(&path, |store| {
+        if *store != before {
+            return Err(
+                CliError::new(Exit::State, "the trust file was changed meanwhile").with_hint("look again, then try again")
+            );
+        }
+        *store = after;
+        Ok(())
+    })?;
+    output.result(&new.value("added", &path), || format!("Trusted from now on, by {}\n{}", path.display(), new.table()));
+    Ok(())
+}
+
+/// What a file states.
+fn offered(from: &Path, comment: Option<&str>) -> Result<TrustStore, CliError> {
+    let bytes = fs::read(from).map_err(|error| CliError::file("read", from, &error))?;
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Ok(file::parse(&bytes, from)?);
+    }
+    let mut store = TrustStore::default();
+    for (kind, id, key) in stated(&bytes)? {
+        let pin = Pin::new(&id, key, comment.map(str::to_owned))?;
+        match store.add(kind, pin) {
+            // A station may be on a route twice.
+            Ok(()) | Err(EntryError::Duplicate) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(store)
+}
+
+/// The keys that a train's config states: the creator's first, then the route's in its order.
+pub(super) fn stated(config: &[u8]) -> Result<Vec<(Kind, String, PublicKey)>, CliError> {
+    let config = TrainConfig::parse(config).map_err(CliError::usage)?;
+    let key = |text: &HexText| PublicKey::from_hex_pem(text).map_err(CliError::usage);
+    let mut stops: Vec<_> = config.route.iter().collect();
+    stops.sort_by_key(|stop| stop.index);
+    let mut stated = vec![(Kind::Creator, config.creator.id.to_string(), key(&config.creator.rsa_public_key)?)];
+    for stop in stops {
+        stated.push((Kind::Station, stop.station.to_string(), key(&stop.rsa_public_key)?));
+    }
+    Ok(stated)
+}
+
+/// What is new, and all of it together.
+fn merged(before: &TrustStore, offered: &TrustStore) -> Result<(Entries, TrustStore), CliError> {
+    let (mut after, mut new) = (before.clone(), Entries::default());
+    for kind in [Kind::Creator, Kind::Station] {
+        for pin in offered.pins(kind) {
+            if before.judge(kind, &pin.id, &pin.key) != Verdict::Trusted {
+                after.add(kind, pin.clone())?;
+                new.pin(kind, pin);
+            }
+        }
+    }
+    for master in offered.masters() {
+        if after.add_master(master.clone()).is_ok() {
+            new.master(master);
+        }
+    }
+    Ok((new, after))
+}
+
+fn confirm(new: &Entries, output: Output) -> Result<(), CliError> {
+    let refused = CliError::usage("nobody has said that these keys are right");
+    if output.is_json() || !io::stdin().is_terminal() {
+        return Err(refused.with_hint("compare every fingerprint with its owner, then say --yes"));
+    }
+    let mut err = io::stderr();
+    let _ = write!(err, "{}\nHave you compared every fingerprint with its owner? Type yes: ", new.table());
+    let _ = err.flush();
+    let mut answer = String::new();
+    match io::stdin().read_line(&mut answer) {
+        Ok(_) if answer.trim() == "yes" => Ok(()),
+        _ => Err(refused.with_hint("nothing was changed")),
+    }
+}

@@ -1,0 +1,89 @@
+//! `trust remove creator|station|master`.
+
+use super::{Place, change::Entries};
+use crate::{
+    cli::{
+        error::{CliError, Exit},
+        output::Output,
+    },
+    trust::{Kind, file},
+};
+
+const EXAMPLES: &str = "\
+Trains under way with such a key are refused from then on, also at post-run: their runs stay open, and nothing is lost.
+
+Examples:
+  stationmaster trust remove creator 5d9e4f0c-6d0a-4b57-9d52-5f6f3a0c7f10
+  stationmaster trust remove station clinic-east --fingerprint SHA256:…
+  stationmaster trust remove master harbor.example/master/python";
+
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) enum Command {
+    /// Trust a creator no longer
+    Creator(Key),
+    /// Trust a station, or one of its keys, no longer
+    Station(Key),
+    /// Allow a master image no longer
+    Master(MasterArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Key {
+    /// The id
+    id: String,
+    /// Only the key with this fingerprint; needed where there are several
+    #[arg(long, value_name = "SHA256:…")]
+    fingerprint: Option<String>,
+    /// All keys of this id
+    #[arg(long, conflicts_with = "fingerprint")]
+    all: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct MasterArgs {
+    /// The reference, as it is listed
+    reference: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
+    let absent = || CliError::new(Exit::NotFound, "there is no such entry").with_hint("`trust list` shows all");
+    let mut entries = Entries::default();
+    let place = match &command {
+        Command::Creator(args) | Command::Station(args) => &args.place,
+        Command::Master(args) => &args.place,
+    };
+    let path = place.path()?;
+    // A file that is not there must not be made by taking something out of it.
+    file::read(&path)?;
+    file::update(&path, |store| {
+        let (kind, args) = match &command {
+            Command::Creator(args) => (Kind::Creator, args),
+            Command::Station(args) => (Kind::Station, args),
+            Command::Master(args) => {
+                let master = store.masters().iter().find(|master| master.reference() == args.reference);
+                entries.master(master.ok_or_else(absent)?);
+                store.remove_master(&args.reference);
+                return Ok::<_, CliError>(());
+            }
+        };
+        let keys = store.keys_of(kind, &args.id).count();
+        if keys > 1 && args.fingerprint.is_none() && !args.all {
+            return Err(
+                CliError::usage(format!("this id has {keys} keys")).with_hint("name one with --fingerprint, or say --all")
+            );
+        }
+        let removed = store.remove(kind, &args.id, args.fingerprint.as_deref());
+        if removed.is_empty() {
+            return Err(absent());
+        }
+        removed.iter().for_each(|pin| entries.pin(kind, pin));
+        Ok(())
+    })?;
+    output.result(&entries.value("removed", &path), || format!("Trusted no longer, by {}\n{}", path.display(), entries.table()));
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! `trust verify`: whether the file can be used, and which keys of a train it knows.
+
+use std::{fs, path::PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{Place, import::stated};
+use crate::{
+    cli::{
+        error::{CliError, Exit},
+        output::{Output, fields, printable, table},
+    },
+    trust::{Kind, Verdict},
+};
+
+const AFTER: &str = "\
+With a train_config.json the exit code is 4 unless every key in it is trusted. This station's own entry need not be: the
+service compares it with its token.
+
+Examples:
+  stationmaster trust verify
+  stationmaster train inspect IMAGE --output json | jq .config > train_config.json && stationmaster trust verify train_config.json";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// The train_config.json of a train
+    train: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
+    let (path, store) = args.place.read()?;
+    let counts = [store.pins(Kind::Creator).len(), store.pins(Kind::Station).len(), store.masters().len()];
+    let Some(train) = &args.train else {
+        let [creators, stations, masters] = counts;
+        output.result(&json!({ "file": path, "creators": creators, "stations": stations, "masters": masters }), || {
+            fields(&[
+                ("Trust file", format!("{} can be used", path.display())),
+                ("Creators", creators.to_string()),
+                ("Keys of stations", stations.to_string()),
+                ("Masters", masters.to_string()),
+            ])
+        });
+        return Ok(());
+    };
+    let bytes = fs::read(train).map_err(|error| CliError::file("read", train, &error))?;
+    let mut all = true;
+    let (mut rows, mut values) = (Vec::new(), Vec::<Value>::new());
+    for (kind, id, key) in stated(&bytes)? {
+        let verdict = match store.judge(kind, &id, &key) {
+            Verdict::Trusted => "trusted",
+            Verdict::Unknown => "unknown",
+            Verdict::OtherKey => "other-key",
+        };
+        all &= verdict == "trusted";
+        values.push(json!({ "kind": kind.name(), "id": id, "fingerprint": key.fingerprint(), "verdict": verdict }));
+        rows.push(vec![kind.name().to_owned(), printable(&id), key.fingerprint(), verdict.to_owned()]);
+    }
+    if all {
+        output.result(&json!({ "file": path, "keys": values, "trusted": true }), || {
+            table(&["KIND", "ID", "FINGERPRINT", "VERDICT"], rows)
+        });
+        return Ok(());
+    }
+    let shown = table(&["KIND", "ID", "FINGERPRINT", "VERDICT"], rows);
+    if !output.is_json() {
+        output.result(&Value::Null, || shown);
+    }
+    let untrusted = values.iter().filter(|value| value["verdict"] != "trusted").count();
+    let mut error = CliError::new(Exit::Refused, format!("{untrusted} of the train's {} keys are not trusted", values.len()))
+        .with_hint("compare the fingerprints with their owners, then `trust import` or `trust add`");
+    error.metadata.insert("keys".into(), Value::from(values).to_string());
+    Err(error)
+}

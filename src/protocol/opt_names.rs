@@ -1,0 +1,75 @@
+//! What stands directly below `/opt` beside the train: an opened train would bring it to the run, signed by nobody.
+
+use std::collections::BTreeSet;
+
+use super::{
+    StepError,
+    contents::Contents,
+    policy::broken,
+    station::{Station, Step},
+};
+use crate::{
+    image::{
+        ImageError,
+        layer::Meta,
+        opt::{Area, OptSink, read_opt},
+    },
+    train::{names::FilePath, rule::Rule},
+};
+
+/// Refuses a train with entries that are neither the protocol's, nor in its base, nor allowed by the configuration. The base is
+/// only looked at when there are any.
+pub(super) fn check(station: &Station, base_image: &str, contents: &Contents, step: &Step<'_>) -> Result<(), StepError> {
+    if !station.holds(Rule::OptAllowList) {
+        return Ok(());
+    }
+    let is_allowed = |name: &&String| station.policy.opt_allow.contains(name.as_str());
+    let mut strange: BTreeSet<&String> = contents.other_names.iter().filter(|name| !is_allowed(name)).collect();
+    if strange.is_empty() {
+        return Ok(());
+    }
+    let container = station.engine.container(base_image)?;
+    let mut of_base = Names { step, names: BTreeSet::new() };
+    match container.read("/opt", &step.cancel).map_err(StepError::from).and_then(|archive| read_opt(archive, &mut of_base)) {
+        Ok(_) | Err(StepError::Image(ImageError::PathMissing)) => {}
+        Err(error) => return Err(error),
+    }
+    // A name that is not UTF-8 was replaced in both: what looks the same need not be the same.
+    strange.retain(|name| name.contains('\u{fffd}') || !of_base.names.contains(*name));
+    match strange.first() {
+        Some(name) => Err(broken(Rule::OptAllowList, name.as_str()).into()),
+        None => Ok(()),
+    }
+}
+
+/// The names directly below an image's `/opt`, besides the train's two directories.
+struct Names<'a> {
+    step: &'a Step<'a>,
+    names: BTreeSet<String>,
+}
+
+impl OptSink for Names<'_> {
+    type Error = StepError;
+
+    fn directory(&mut self, _: Area, _: Option<FilePath>, _: Meta) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    fn begin(&mut self, _: Area, _: FilePath, _: Meta, _: u64) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    fn chunk(&mut self, _: &[u8]) -> Result<(), StepError> {
+        Ok(self.step.check()?)
+    }
+
+    fn end(&mut self) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    fn other(&mut self, path: &str) -> Result<(), StepError> {
+        self.step.check()?;
+        self.names.insert(path.split('/').next().unwrap_or(path).to_owned());
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! What became of every rule: said in an answer only when all that a step checks has passed.
+
+use super::{
+    policy::OF_TRUST,
+    station::Station,
+    strangers::{FirstSeen, Who},
+};
+use crate::train::{
+    route::OwnStop,
+    rule::{Outcome, Report, Rule, Standing},
+};
+
+/// What a train proves whose builder's signature holds.
+const BUILDER: &str =
+    "made with the key that the train itself names: whoever held it saw the creator's signature over these files";
+/// How much was looked at of what the sealed image will be made on.
+const BASE: &str = "the base's history, and one file of its code: it was not made from an opened train";
+/// What the sealed image is.
+const SEALED: &str =
+    "the image is the train's base, as pre-run saw it, and one layer of sealed files; the run's own layers are not in it";
+const NO_STOP_BEFORE: &str = "no stop before this one has signed anything";
+
+/// The rules that pre-run holds against every train.
+const OF_PRE_RUN: &[Rule] = &[
+    Rule::StrictConfig,
+    Rule::SessionIdLength,
+    Rule::CreatorPinned,
+    Rule::StationsPinned,
+    Rule::OwnRouteKey,
+    Rule::RouteShape,
+    Rule::FirstByIndex,
+    Rule::CreatorSignature,
+    Rule::ImmutableDigest,
+    Rule::ListedFilesPresent,
+    Rule::BothDirectories,
+    Rule::PlainNames,
+    Rule::UniqueNames,
+    Rule::NoLinks,
+    Rule::OptAllowList,
+    Rule::SealedLengths,
+    Rule::RouteKeysUsable,
+    Rule::WrapForTrusted,
+];
+/// Those that need a stop before ours.
+const OF_THE_CHAIN: &[Rule] =
+    &[Rule::ChainSignatures, Rule::NewestLink, Rule::SignaturesApart, Rule::ResultsSignature, Rule::ResultsDigest];
+/// The rules of post-run.
+const OF_POST_RUN: &[Rule] = &[
+    Rule::BothDirectories,
+    Rule::PlainNames,
+    Rule::UniqueNames,
+    Rule::NoLinks,
+    Rule::RouteKeysUsable,
+    Rule::WrapForTrusted,
+    Rule::PastStopsExcluded,
+    Rule::ConfigOfPreRun,
+    Rule::ImmutableUnchanged,
+    Rule::ImageOfThisRun,
+];
+
+/// The report of a pre-run that opened the train.
+pub(super) fn of_pre_run(station: &Station, own: &OwnStop, unlisted: usize) -> Report {
+    let mut report = Report::default();
+    held(station, &mut report, OF_PRE_RUN);
+    report.note(Rule::BuilderSignature, Outcome::Checked, BUILDER);
+    held(station, &mut report, &[Rule::NoPlaintextLayers]);
+    report.explain(Rule::NoPlaintextLayers, if station.holds(Rule::NoPlaintextLayers) { BASE } else { "" });
+    held(station, &mut report, &[Rule::UnlistedFiles]);
+    if unlisted > 0 && station.holds(Rule::UnlistedFiles) {
+        report.explain(Rule::UnlistedFiles, format!("{unlisted} were left out"));
+    }
+    if own.is_first() {
+        for rule in OF_THE_CHAIN {
+            report.note(*rule, Outcome::NotCheckable, NO_STOP_BEFORE);
+        }
+    } else {
+        held(station, &mut report, OF_THE_CHAIN);
+    }
+    report.with_not_checkable()
+}
+
+/// Says which keys were seen first.
+pub(super) fn note_first_seen(report: &mut Report, seen: &FirstSeen) {
+    for (who, rule) in seen.whose() {
+        let note = match who {
+            Who::Creator => "seen first, and believed from now on",
+            Who::Stop(_) => "some were seen first, and are believed from now on",
+        };
+        report.explain(rule, note);
+    }
+}
+
+/// The report of a post-run that closed the train.
+pub(super) fn of_post_run(station: &Station) -> Report {
+    let mut report = Report::default();
+    held(station, &mut report, OF_POST_RUN);
+    for rule in OF_TRUST {
+        if !station.holds(rule) {
+            report.note(rule, Outcome::Relaxed, "");
+        }
+    }
+    held(station, &mut report, &[Rule::NoPlaintextLayers]);
+    report.explain(Rule::NoPlaintextLayers, if station.holds(Rule::NoPlaintextLayers) { SEALED } else { "" });
+    let kept = "what was not there at pre-run was left out";
+    for rule in [Rule::UnlistedFiles, Rule::OptAllowList] {
+        report.note(rule, Outcome::Checked, kept);
+    }
+    report.with_not_checkable()
+}
+
+fn held(station: &Station, report: &mut Report, rules: &[Rule]) {
+    for rule in rules {
+        report.note(*rule, if station.holds(*rule) { Outcome::Checked } else { Outcome::Relaxed }, "");
+    }
+}
+
+/// What a person should know of the rules that were relaxed.
+pub(super) fn warnings(station: &Station, report: &Report) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let embedded = station.is_embedded();
+    if embedded {
+        warnings.push(EMBEDDED.to_owned());
+    }
+    for finding in report.findings() {
+        let said = embedded && OF_TRUST.contains(&finding.rule);
+        if finding.outcome == Outcome::Relaxed && finding.rule.standing() == Standing::Strict && !said {
+            warnings.push(format!("the rule {} is relaxed here: {}", finding.rule.name(), finding.rule.text()));
+        }
+    }
+    warnings
+}
+
+/// The warning of a station that believes the keys in trains.
+pub const EMBEDDED: &str = "NO KEY WAS COMPARED WITH ANYTHING: this station believes the keys in the train itself ([trust] mode = \
+     \"embedded\"), so anyone can make a train that it runs and signs";

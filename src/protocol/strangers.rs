@@ -1,0 +1,164 @@
+//! Whose keys a train states: each is judged by the trust store before the token is touched, and again before a key is wrapped
+//! for it.
+
+use std::fmt;
+
+use super::{StepError, station::Station};
+use crate::{
+    image::ImageError,
+    train::{
+        config::{HexText, RouteStop, TrainConfig},
+        keys::PublicKey,
+        route::OwnStop,
+        rule::Rule,
+    },
+    trust::{Believed, Kind, NewPin, NotPinned, TrustMode, Verdict},
+};
+
+/// Whose key it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The creator's.
+    Creator,
+    /// That of the stop with this index.
+    Stop(i64),
+}
+
+/// As error metadata has it: `creator`, or the stop's index.
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Creator => f.write_str("creator"),
+            Self::Stop(index) => index.fmt(f),
+        }
+    }
+}
+
+/// A key that is not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stranger {
+    /// Whose it is said to be.
+    pub who: Who,
+    /// The id that it is stated for, for the log only: the train's own text.
+    pub id: String,
+    /// The key's fingerprint.
+    pub fingerprint: String,
+    /// Whether another key is believed for the id.
+    pub changed: bool,
+    /// The rule that asks.
+    pub rule: Rule,
+}
+
+/// For the log.
+impl fmt::Display for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { who, id, fingerprint, changed, rule } = self;
+        let known = if *changed { "another key is known for this id" } else { "this id is not known" };
+        write!(f, "the key {fingerprint} of {who} ({id:?}), by the rule {}: {known}", rule.name())
+    }
+}
+
+/// When keys are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// At pre-run: all that pre-run asks for, and all that post-run will ask for.
+    BeforeRun,
+    /// At post-run: those that a key will be wrapped for.
+    BeforeWrapping,
+}
+
+/// Keys that were never seen before, to be pinned once the train has proved right.
+#[derive(Debug, Default)]
+pub(super) struct FirstSeen {
+    who: Vec<Who>,
+    pins: Vec<NewPin>,
+    rules: Vec<Rule>,
+}
+
+/// Whether a stop is given the next envelope key.
+pub(super) fn is_given_key(station: &Station, own: &OwnStop, stop: &RouteStop) -> bool {
+    let passed = usize::try_from(stop.index).is_ok_and(|index| index < own.index());
+    !(passed && station.policy.rules.holds(Rule::PastStopsExcluded))
+}
+
+/// Judges every key that a rule asks about. Our own entry is not judged: that its key is ours, the token has shown.
+pub(super) fn judge(
+    station: &Station,
+    config: &TrainConfig,
+    own: &OwnStop,
+    believed: &Believed,
+    when: When,
+) -> Result<FirstSeen, StepError> {
+    let holds = |rule| station.holds(rule);
+    let asking = |pinned: Rule, given: bool| {
+        if when == When::BeforeRun && holds(pinned) {
+            Some(pinned)
+        } else {
+            (given && holds(Rule::WrapForTrusted)).then_some(Rule::WrapForTrusted)
+        }
+    };
+    let mut seen = FirstSeen::default();
+    let mut look = |rule: Option<Rule>, kind, who, id: String, key: &HexText| {
+        let Some(rule) = rule else { return Ok(()) };
+        let key = usable(key)?;
+        let changed = match believed.judge(kind, &id, &key) {
+            Verdict::Trusted => return Ok(()),
+            Verdict::Unknown => false,
+            Verdict::OtherKey => true,
+        };
+        // Later than this moment nobody is new: pre-run has pinned all.
+        if changed || believed.mode() != TrustMode::FirstUse || when != When::BeforeRun {
+            let fingerprint = key.fingerprint();
+            return Err(StepError::KeyUntrusted(Box::new(Stranger { who, id, fingerprint, changed, rule })));
+        }
+        seen.who.push(who);
+        seen.pins.push(NewPin { kind, id, key });
+        seen.rules.push(rule);
+        Ok(())
+    };
+    let creator = &config.creator;
+    look(asking(Rule::CreatorPinned, true), Kind::Creator, Who::Creator, creator.id.to_string(), &creator.rsa_public_key)?;
+    for (position, stop) in config.route.iter().enumerate() {
+        if position != own.position() {
+            let rule = asking(Rule::StationsPinned, is_given_key(station, own, stop));
+            look(rule, Kind::Station, Who::Stop(stop.index), stop.station.to_string(), &stop.rsa_public_key)?;
+        }
+    }
+    Ok(seen)
+}
+
+fn usable(key: &HexText) -> Result<PublicKey, ImageError> {
+    PublicKey::from_hex_pem(key).map_err(|error| super::policy::broken(Rule::RouteKeysUsable, error.to_string()))
+}
+
+impl FirstSeen {
+    /// Whose they are, and the rule that asks about each.
+    pub fn whose(&self) -> impl Iterator<Item = (Who, Rule)> {
+        self.who.iter().copied().zip(self.rules.iter().copied())
+    }
+
+    /// Pins them, on the disk when this answers. Answers what a person should know of each.
+    pub fn pin(&self, station: &Station) -> Result<Vec<String>, StepError> {
+        let Self { who, pins, rules } = self;
+        let refused = |place: usize, changed| {
+            let NewPin { id, key, .. } = &pins[place];
+            let (id, fingerprint) = (id.clone(), key.fingerprint());
+            StepError::KeyUntrusted(Box::new(Stranger { who: who[place], id, fingerprint, changed, rule: rules[place] }))
+        };
+        match if pins.is_empty() { Ok(()) } else { station.trust.pin(pins) } {
+            Err(NotPinned::OtherKey(place)) => return Err(refused(place, true)),
+            Err(NotPinned::Entry(place, _)) => return Err(refused(place, false)),
+            Err(NotPinned::File(error)) => return Err(StepError::TrustNotKept(error)),
+            Ok(()) => {}
+        }
+        let told = |(who, pin): (&Who, &NewPin)| {
+            let whose = match who {
+                Who::Creator => "the creator's".to_owned(),
+                Who::Stop(index) => format!("stop {index}'s"),
+            };
+            let fingerprint = pin.key.fingerprint();
+            format!("{whose} key {fingerprint} was seen first and is believed from now on: compare the fingerprint")
+        };
+        Ok(who.iter().zip(pins).map(told).collect())
+    }
+}

@@ -1,0 +1,110 @@
+//! Whom this station believes: pinned keys of creators and stations, and allowed master images.
+//!
+//! A train states the keys that it is to be checked with, so a train alone proves nothing about who made it. What an officer has
+//! written here does. [`TrustStore`] is the entries, [`file`] is how they lie on disk, [`Trust`] is what a service holds:
+//! the mode, and files that are read again when they change.
+
+pub mod file;
+mod live;
+mod master;
+mod store;
+
+use std::{io, path::PathBuf};
+
+use thiserror::Error;
+
+pub use live::{Believed, NewPin, NotPinned, Trust};
+pub use master::{Master, MasterError};
+pub use store::{EntryError, Kind, Pin, TrustStore, Verdict, canonical_id};
+
+/// How a station comes to believe a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrustMode {
+    /// Only keys that an officer has written into the trust file.
+    #[default]
+    Pinned,
+    /// Those, and the first key that is seen for an id, from then on.
+    FirstUse,
+    /// Whatever the train itself states. Anyone can make a train that runs.
+    Embedded,
+}
+
+impl TrustMode {
+    /// Its name in configurations.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pinned => "pinned",
+            Self::FirstUse => "first-use",
+            Self::Embedded => "embedded",
+        }
+    }
+}
+
+/// Why a trust file cannot be used. An officer's to mend. Names paths: for the log and the command line, not for callers.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// There is no file.
+    #[error("there is no trust file {}", .0.display())]
+    Missing(PathBuf),
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Everybody on this machine may write the file, and so decide whom the station believes.
+    #[error("{} may be written by everybody: chmod o-w", .0.display())]
+    WritableByAll(PathBuf),
+    /// The file is not a trust file.
+    #[error("{}:{line}: {message}", file.display())]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// An entry cannot be used.
+    #[error("{}: [[{kind}]] number {number}: {cause}", file.display())]
+    Entry {
+        /// The file.
+        file: PathBuf,
+        /// `creator`, `station` or `master`.
+        kind: &'static str,
+        /// Which of that kind, from 1.
+        number: usize,
+        /// What is wrong with it.
+        cause: EntryError,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {}: {source}", file.display())]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl TrustError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => {
+                "`stationmaster trust add creator ID --key FILE --config FILE` makes one, and `trust import` fills it from a \
+                 train that is known; `trust --help` shows more"
+            }
+            Self::Read { .. } => "the service's user must be able to read it: mode 0644 is right, it holds nothing secret",
+            Self::WritableByAll(_) => "who writes this file decides whom the station believes",
+            Self::Syntax { .. } | Self::Entry { .. } => "`stationmaster trust verify --file FILE` says whether it can be used",
+            Self::Write { .. } => "its directory must be writable: the file is written aside and renamed",
+        }
+    }
+}

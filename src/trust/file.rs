@@ -1,0 +1,295 @@
+//! A trust file: strict TOML with keys as PEM, for people to read and to compare, replaced whole.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use super::{EntryError, Kind, Master, Pin, TrustError, TrustStore, store::plain};
+use crate::train::keys::PublicKey;
+
+/// The largest file that is read, in bytes.
+const FILE_LIMIT: u64 = 16 * 1024 * 1024;
+/// The version of the format.
+const VERSION: u32 = 1;
+
+const HEADER: &str = "\
+# Whom this station believes. `stationmaster trust` writes this file, and so may you: a running service reads it again when
+# it changes. Lines like this one are not kept, `comment = \"…\"` is.
+
+";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    version: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    creator: Vec<KeyEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    station: Vec<KeyEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    master: Vec<MasterEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyEntry {
+    id: String,
+    /// For readers; where it is there, it must be right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    added: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
+    key: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MasterEntry {
+    image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
+}
+
+/// Reads a file's bytes, where it is one that only its owner and group may change.
+///
+/// # Errors
+/// When there is none, everybody may write it, or it cannot be read.
+pub(super) fn read_bytes(file: &Path) -> Result<Vec<u8>, TrustError> {
+    let trouble = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => TrustError::Missing(file.to_owned()),
+        _ => TrustError::Read { file: file.to_owned(), source },
+    };
+    let open = File::open(file).map_err(trouble)?;
+    let facts = open.metadata().map_err(trouble)?;
+    if facts.is_file() && facts.permissions().mode() & 0o002 != 0 {
+        return Err(TrustError::WritableByAll(file.to_owned()));
+    }
+    let mut bytes = Vec::new();
+    open.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(trouble)?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        return Err(trouble(io::Error::other("it is too large")));
+    }
+    Ok(bytes)
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// When it cannot be read or used.
+pub fn read(file: &Path) -> Result<TrustStore, TrustError> {
+    parse(&read_bytes(file)?, file)
+}
+
+/// Reads a text; `file` is named in errors.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn parse(bytes: &[u8], file: &Path) -> Result<TrustStore, TrustError> {
+    let syntax = |line: usize, message: String| TrustError::Syntax { file: file.to_owned(), line, message };
+    let text = std::str::from_utf8(bytes).map_err(|_| syntax(1, "not UTF-8".into()))?;
+    let document: Document = toml::from_str(text).map_err(|error| {
+        let before = error.span().map_or(0, |span| span.start);
+        syntax(text.as_bytes().iter().take(before).filter(|&&byte| byte == b'\n').count() + 1, error.message().to_owned())
+    })?;
+    if document.version != VERSION {
+        return Err(syntax(1, format!("version {} is not {VERSION}", document.version)));
+    }
+    let mut store = TrustStore::default();
+    for (kind, entries) in [(Kind::Creator, document.creator), (Kind::Station, document.station)] {
+        for (at, entry) in entries.into_iter().enumerate() {
+            let flaw = |cause| TrustError::Entry { file: file.to_owned(), kind: kind.name(), number: at + 1, cause };
+            store.add(kind, pin(entry).map_err(flaw)?).map_err(flaw)?;
+        }
+    }
+    for (at, entry) in document.master.into_iter().enumerate() {
+        let flaw = |cause| TrustError::Entry { file: file.to_owned(), kind: "master", number: at + 1, cause };
+        store.add_master(master(entry).map_err(flaw)?).map_err(flaw)?;
+    }
+    Ok(store)
+}
+
+fn pin(entry: KeyEntry) -> Result<Pin, EntryError> {
+    let key = PublicKey::from_pem(entry.key.as_bytes())?;
+    if entry.fingerprint.is_some_and(|stated| stated != key.fingerprint()) {
+        return Err(EntryError::Fingerprint(key.fingerprint()));
+    }
+    let added = entry.added.map(|date| date.parse().map_err(|_| EntryError::Date)).transpose()?;
+    Pin::on(&entry.id, key, added, entry.comment)
+}
+
+fn master(entry: MasterEntry) -> Result<Master, EntryError> {
+    if let Some(comment) = &entry.comment {
+        plain("comment", comment)?;
+    }
+    Ok(Master::parse(&entry.image, entry.comment)?)
+}
+
+/// A store as the text of a file.
+#[must_use]
+pub fn text(store: &TrustStore) -> String {
+    text_of(store, false)
+}
+
+/// A store as others may see it: without comments and dates.
+#[must_use]
+pub fn bundle(store: &TrustStore) -> String {
+    text_of(store, true)
+}
+
+fn text_of(store: &TrustStore, bare: bool) -> String {
+    let entries = |kind| {
+        let entry = |pin: &Pin| KeyEntry {
+            id: pin.id.clone(),
+            fingerprint: Some(pin.key.fingerprint()),
+            added: pin.added.filter(|_| !bare).map(|date| date.to_string()),
+            comment: pin.comment.clone().filter(|_| !bare),
+            key: pin.key.to_pem(),
+        };
+        store.pins(kind).iter().map(entry).collect()
+    };
+    let master = |master: &Master| MasterEntry { image: master.reference(), comment: master.comment.clone().filter(|_| !bare) };
+    let document = Document {
+        version: VERSION,
+        creator: entries(Kind::Creator),
+        station: entries(Kind::Station),
+        master: store.masters().iter().map(master).collect(),
+    };
+    // Plain text and numbers only, in an order that TOML can write.
+    HEADER.to_owned() + &toml::to_string_pretty(&document).unwrap_or_default()
+}
+
+/// Changes a file: reads it (nothing when there is none), and writes what `change` makes of it, unless that refuses. Others
+/// who change it so at the same time wait. What is written is on the disk when this answers.
+///
+/// # Errors
+/// `change`'s own, or when the file cannot be read, used or written.
+pub fn update<T, E: From<TrustError>>(file: &Path, change: impl FnOnce(&mut TrustStore) -> Result<T, E>) -> Result<T, E> {
+    // Through a link, the file that it leads to is replaced and not the link.
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let trouble = |source| TrustError::Write { file: file.clone(), source };
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = File::open(parent).map_err(trouble)?;
+    flock(&directory, FlockOperation::LockExclusive).map_err(|error| trouble(error.into()))?;
+    let mut store = match read(&file) {
+        Err(TrustError::Missing(_)) => TrustStore::default(),
+        other => other?,
+    };
+    let before = store.clone();
+    let outcome = change(&mut store)?;
+    if store != before || !file.exists() {
+        write(&file, &directory, &text(&store)).map_err(trouble)?;
+    }
+    Ok(outcome)
+}
+
+/// Written aside, synced and renamed, with mode and owner of the file before.
+fn write(file: &Path, directory: &File, text: &str) -> io::Result<()> {
+    let before = fs::metadata(file).ok();
+    let mode = before.as_ref().map_or(0o644, |facts| facts.permissions().mode() & 0o777);
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    let aside = PathBuf::from(name);
+    let _ = fs::remove_file(&aside);
+    let mut new = OpenOptions::new().write(true).create_new(true).mode(mode).open(&aside)?;
+    new.set_permissions(fs::Permissions::from_mode(mode))?;
+    if let Some(facts) = before {
+        // Root may keep the owner; whoever may not is the owner, or could not have replaced the file.
+        let _ = fchown(&new, Some(facts.uid()), Some(facts.gid()));
+    }
+    new.write_all(text.as_bytes())?;
+    new.sync_all()?;
+    fs::rename(&aside, file)?;
+    directory.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::store::tests::{key, pin as pinned};
+
+    fn filled() -> TrustStore {
+        let mut store = TrustStore::default();
+        store.add(Kind::Creator, Pin::new("c", key(), Some("the \"first\" creator".into())).unwrap()).unwrap();
+        for id in ["2", "a", "a"] {
+            store.add(Kind::Station, pinned(id, &key())).unwrap();
+        }
+        store.add_master(Master::parse("harbor.example/master/python", None).unwrap()).unwrap();
+        store
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("trust.toml");
+        let store = filled();
+        update(&file, |new| {
+            *new = store.clone();
+            Ok::<_, TrustError>(())
+        })
+        .unwrap();
+        assert_eq!(read(&file).unwrap(), store);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+        let written = fs::read_to_string(&file).unwrap();
+        assert!(written.contains("\n-----BEGIN PUBLIC KEY-----\n"), "keys cannot be compared line by line: {written}");
+        let shared = parse(bundle(&store).as_bytes(), &file).unwrap();
+        assert!(
+            !bundle(&store).contains("first")
+                && shared.judge(Kind::Creator, "c", &store.pins(Kind::Creator)[0].key) == super::super::Verdict::Trusted
+        );
+    }
+
+    #[test]
+    fn a_change_that_is_refused_leaves_the_file_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("trust.toml");
+        let refuse = |store: &mut TrustStore| {
+            *store = filled();
+            Err::<(), _>(TrustError::Missing(PathBuf::new()))
+        };
+        assert!(update(&file, refuse).is_err() && !file.exists());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_no_trust_file_is_refused_with_its_place() {
+        let at = Path::new("t.toml");
+        let entry = |cause: &str| {
+            let good = text(&filled());
+            let pem = key().to_pem();
+            let bad = match cause {
+                "date" => good.replacen("added = \"", "added = \"x", 1),
+                "fingerprint" => good.replacen("SHA256:", "SHA256:x", 1),
+                "weak" => "version = 1\n[[creator]]\nid = \"c\"\nkey = \"not a key\"\n".to_owned(),
+                "twice" => format!("version = 1\n{0}{0}", format_args!("[[station]]\nid = \"01\"\nkey = '''\n{pem}'''\n")),
+                "control" => format!("version = 1\n[[station]]\nid = \"a\\u001b\"\nkey = '''\n{pem}'''\n"),
+                other => panic!("{other}"),
+            };
+            assert!(matches!(parse(bad.as_bytes(), at), Err(TrustError::Entry { .. })), "{cause}");
+        };
+        ["date", "fingerprint", "weak", "twice", "control"].into_iter().for_each(entry);
+        for (text, line) in
+            [("", 1), ("version = 2", 1), ("version = 1\nnobody = 1\n", 2), ("version = 1\n[[creator]]\nid = 7\n", 3)]
+        {
+            let refused = parse(text.as_bytes(), at);
+            let Err(TrustError::Syntax { line: found, .. }) = refused else { panic!("{text:?}: {refused:?}") };
+            assert!(found <= line, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_everybody_may_write_is_not_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("trust.toml");
+        fs::write(&file, text(&filled())).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(matches!(read(&file), Err(TrustError::WritableByAll(_))));
+    }
+}

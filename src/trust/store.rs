@@ -1,0 +1,268 @@
+//! The entries: who is believed with which key.
+
+use jiff::civil::Date;
+use thiserror::Error;
+
+use super::{Master, MasterError};
+use crate::train::{
+    config::Id,
+    keys::{KeyError, PublicKey},
+};
+
+/// Longest id and comment, in bytes.
+const TEXT_LIMIT: usize = 256;
+
+/// What a key belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A creator of trains. Has one key.
+    Creator,
+    /// A station. May have several keys while it changes from one to the next.
+    Station,
+}
+
+impl Kind {
+    /// Its name in files and commands.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Creator => "creator",
+            Self::Station => "station",
+        }
+    }
+}
+
+/// A believed key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Whose it is, in the spelling that a train's config comes to have ([`canonical_id`]).
+    pub id: String,
+    /// The key.
+    pub key: PublicKey,
+    /// When it was added.
+    pub added: Option<Date>,
+    /// A person's note.
+    pub comment: Option<String>,
+}
+
+/// What the store says of an id and a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The id is known, with this key.
+    Trusted,
+    /// The id is not known.
+    Unknown,
+    /// The id is known, with another key.
+    OtherKey,
+}
+
+/// Why an entry cannot be. The officer's to mend.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// An id or comment that is empty, too long or holds control characters.
+    #[error("{0} must be 1 to {TEXT_LIMIT} bytes without control characters")]
+    Text(&'static str),
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The stated fingerprint is another key's.
+    #[error("the fingerprint is not this key's, which is {0}")]
+    Fingerprint(String),
+    /// The date is not one.
+    #[error("`added` must be a date, as 2026-11-24")]
+    Date,
+    /// The same entry is there.
+    #[error("it is there already")]
+    Duplicate,
+    /// The creator has another key.
+    #[error("this creator has another key, {0}: a creator has one")]
+    SecondKey(String),
+    /// The master cannot be meant.
+    #[error(transparent)]
+    Master(#[from] MasterError),
+}
+
+/// The spelling of an id that trains' configs come to have: train_lib reads `"0123"` as the number 123.
+#[must_use]
+pub fn canonical_id(text: &str) -> String {
+    Id::from_text(text.to_owned()).to_string()
+}
+
+impl Pin {
+    /// An entry for today. The id is brought into its canonical spelling.
+    ///
+    /// # Errors
+    /// When id or comment cannot be.
+    pub fn new(id: &str, key: PublicKey, comment: Option<String>) -> Result<Self, EntryError> {
+        let today = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::now()).date();
+        Self::on(id, key, Some(today), comment)
+    }
+
+    pub(super) fn on(id: &str, key: PublicKey, added: Option<Date>, comment: Option<String>) -> Result<Self, EntryError> {
+        let id = canonical_id(plain("id", id)?);
+        if let Some(comment) = &comment {
+            plain("comment", comment)?;
+        }
+        Ok(Self { id, key, added, comment })
+    }
+}
+
+pub(super) fn plain<'t>(what: &'static str, text: &'t str) -> Result<&'t str, EntryError> {
+    let usable = !text.is_empty() && text.len() <= TEXT_LIMIT && !text.chars().any(char::is_control);
+    if usable { Ok(text) } else { Err(EntryError::Text(what)) }
+}
+
+/// Whom a station believes. Kept in order: by id, then fingerprint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustStore {
+    creators: Vec<Pin>,
+    stations: Vec<Pin>,
+    masters: Vec<Master>,
+}
+
+impl TrustStore {
+    /// The believed keys of a kind.
+    #[must_use]
+    pub fn pins(&self, kind: Kind) -> &[Pin] {
+        match kind {
+            Kind::Creator => &self.creators,
+            Kind::Station => &self.stations,
+        }
+    }
+
+    /// The allowed master images.
+    #[must_use]
+    pub fn masters(&self) -> &[Master] {
+        &self.masters
+    }
+
+    /// The keys of an id, which is brought into its canonical spelling.
+    pub fn keys_of(&self, kind: Kind, id: &str) -> impl Iterator<Item = &Pin> {
+        let id = canonical_id(id);
+        self.pins(kind).iter().filter(move |pin| pin.id == id)
+    }
+
+    /// What it says of an id and a key.
+    #[must_use]
+    pub fn judge(&self, kind: Kind, id: &str, key: &PublicKey) -> Verdict {
+        let mut known = false;
+        for pin in self.keys_of(kind, id) {
+            if pin.key == *key {
+                return Verdict::Trusted;
+            }
+            known = true;
+        }
+        if known { Verdict::OtherKey } else { Verdict::Unknown }
+    }
+
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// When it is there, or a creator has another.
+    pub fn add(&mut self, kind: Kind, pin: Pin) -> Result<(), EntryError> {
+        if let Some(other) = self.keys_of(kind, &pin.id).find(|known| kind == Kind::Creator || known.key == pin.key) {
+            return Err(if other.key == pin.key {
+                EntryError::Duplicate
+            } else {
+                EntryError::SecondKey(other.key.fingerprint())
+            });
+        }
+        let pins = self.pins_mut(kind);
+        let order = |pin: &Pin| (pin.id.clone(), pin.key.fingerprint());
+        let at = pins.partition_point(|known| order(known) < order(&pin));
+        pins.insert(at, pin);
+        Ok(())
+    }
+
+    /// Adds a master image.
+    ///
+    /// # Errors
+    /// When it is there.
+    pub fn add_master(&mut self, master: Master) -> Result<(), EntryError> {
+        let order = |master: &Master| master.reference();
+        match self.masters.binary_search_by_key(&order(&master), order) {
+            Ok(_) => Err(EntryError::Duplicate),
+            Err(at) => {
+                self.masters.insert(at, master);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes keys of an id away: the one with this fingerprint, or all. Answers what was taken.
+    pub fn remove(&mut self, kind: Kind, id: &str, fingerprint: Option<&str>) -> Vec<Pin> {
+        let id = canonical_id(id);
+        let goes = |pin: &Pin| pin.id == id && fingerprint.is_none_or(|wanted| pin.key.fingerprint() == wanted);
+        self.pins_mut(kind).extract_if(.., |pin| goes(pin)).collect()
+    }
+
+    /// Takes a master image away. Answers whether it was there.
+    pub fn remove_master(&mut self, reference: &str) -> bool {
+        let before = self.masters.len();
+        self.masters.retain(|master| master.reference() != reference);
+        self.masters.len() < before
+    }
+
+    fn pins_mut(&mut self, kind: Kind) -> &mut Vec<Pin> {
+        match kind {
+            Kind::Creator => &mut self.creators,
+            Kind::Station => &mut self.stations,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use openssl::rsa::Rsa;
+
+    use super::*;
+
+    pub fn key() -> PublicKey {
+        let rsa = Rsa::generate(2048).unwrap();
+        PublicKey::from_spki_der(&rsa.public_key_to_der().unwrap()).unwrap()
+    }
+
+    pub fn pin(id: &str, key: &PublicKey) -> Pin {
+        Pin::new(id, key.clone(), None).unwrap()
+    }
+
+    #[test]
+    fn a_creator_has_one_key_and_a_station_may_have_two() {
+        let (old, new) = (key(), key());
+        let mut store = TrustStore::default();
+        for kind in [Kind::Creator, Kind::Station] {
+            assert_eq!(store.judge(kind, "x", &old), Verdict::Unknown);
+            store.add(kind, pin("x", &old)).unwrap();
+            assert_eq!(store.add(kind, pin("x", &old)), Err(EntryError::Duplicate));
+            assert_eq!((store.judge(kind, "x", &old), store.judge(kind, "x", &new)), (Verdict::Trusted, Verdict::OtherKey));
+        }
+        assert_eq!(store.add(Kind::Creator, pin("x", &new)), Err(EntryError::SecondKey(old.fingerprint())));
+        store.add(Kind::Station, pin("x", &new)).unwrap();
+        assert_eq!(store.judge(Kind::Station, "x", &new), Verdict::Trusted);
+        assert_eq!(store.judge(Kind::Creator, "x", &new), Verdict::OtherKey);
+        assert_eq!(store.remove(Kind::Station, "x", Some(&old.fingerprint())).len(), 1);
+        assert_eq!(store.judge(Kind::Station, "x", &old), Verdict::OtherKey);
+    }
+
+    #[test]
+    fn ids_are_compared_as_trains_come_to_spell_them() {
+        let key = key();
+        let mut store = TrustStore::default();
+        store.add(Kind::Creator, pin("0123", &key)).unwrap();
+        for spelling in ["123", "0123", " 123 ", "1_23"] {
+            assert_eq!(store.judge(Kind::Creator, spelling, &key), Verdict::Trusted, "{spelling:?}");
+        }
+        assert_eq!(store.judge(Kind::Creator, "1234", &key), Verdict::Unknown);
+        assert_eq!(store.add(Kind::Creator, pin("123", &key)), Err(EntryError::Duplicate));
+    }
+
+    #[test]
+    fn ids_that_could_deceive_a_reader_are_refused() {
+        let key = key();
+        for id in ["", "a\nb", "\u{1b}[2J", &"x".repeat(TEXT_LIMIT + 1)] {
+            assert_eq!(Pin::new(id, key.clone(), None), Err(EntryError::Text("id")), "{id:?}");
+        }
+        assert_eq!(Pin::new("x", key, Some("a\rb".into())), Err(EntryError::Text("comment")));
+    }
+}

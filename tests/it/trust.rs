@@ -1,0 +1,25 @@
+//! A train is believed only when it proves itself, with keys that this station knows, under rules that have names.
+
+mod commands;
+mod file;
+mod first_use;
+mod rotation;
+mod rules;
+mod strangers;
+
+use stationmaster::{
+    pb::{RuleOutcome, RuleReport},
+    train::{config::HexText, keys::PublicKey},
+};
+
+/// The fingerprint of a key as routes carry it.
+pub fn fingerprint(hex_pem: &str) -> String {
+    PublicKey::from_hex_pem(&HexText::new(hex_pem)).expect("a key").fingerprint()
+}
+
+/// What a report says of a rule.
+#[track_caller]
+pub fn outcome(rules: &[RuleReport], rule: &str) -> RuleOutcome {
+    let found = rules.iter().find(|report| report.rule == rule);
+    found.unwrap_or_else(|| panic!("{rule} is not reported: {rules:?}")).outcome()
+}

@@ -29,6 +29,9 @@ fn the_example_documents_every_key_with_its_default() {
     assert_eq!(format!("{limits:?}"), format!("{default:?}"));
     assert_eq!(format!("{:?}", config.engine), format!("{:?}", Engine::default()));
     assert_eq!(format!("{:?}", config.log), format!("{:?}", Log::default()));
+    let (trust, rules) = (&config.trust, &config.rules);
+    assert_eq!((trust.mode, &trust.file), (Trust::default().mode, &Some("/etc/stationmaster/trust.toml".into())));
+    assert_eq!(format!("{rules:?}"), format!("{:?}", Rules::default()));
     assert!(config.listen.tcp.is_some() && config.listen.unix_group.is_some());
 }
 
@@ -41,6 +44,38 @@ fn the_least_configuration_gets_its_defaults() {
     assert_eq!(config.keys.train, ["s"]);
     assert_eq!(config.token.pin(), PinSetting::Prompt);
     assert_eq!(config.limits.streams, 64);
+}
+
+#[test]
+fn the_example_names_every_rule_that_can_be_switched() {
+    for rule in crate::train::rule::Rule::ALL.iter().filter(|rule| rule.is_switchable()) {
+        assert!(EXAMPLE.contains(rule.name()), "{}", rule.name());
+    }
+}
+
+#[test]
+fn the_trust_file_is_beside_the_configuration_unless_it_is_named() {
+    let of = |file: &str| Config::parse(EXAMPLE, Path::new(file)).unwrap().trust.file.unwrap();
+    assert_eq!(of("/etc/stationmaster/stationmaster.toml"), Path::new("/etc/stationmaster/trust.toml"));
+    assert!(of("test.toml").is_absolute());
+}
+
+#[test]
+fn rules_that_may_not_be_switched_are_refused_and_the_hint_names_those_that_may() {
+    for (section, named, hint) in [
+        ("relax", "creator-pined", "creator-pinned"),
+        ("relax", "newest-link", "creator-pinned"),
+        ("relax", "past-stops-excluded", "creator-pinned"),
+        ("demand", "older-links", "past-stops-excluded"),
+    ] {
+        let error = replaced("[rules]", &format!("[rules]\n{section} = [{named:?}]")).unwrap_err();
+        let ConfigError::Value { key, line, hint: told, .. } = &error else { panic!("{error}") };
+        assert_eq!(*key, format!("rules.{section}"));
+        assert!(*line > 1 && told.contains(hint), "{error}: {told}");
+    }
+    let config = replaced("[rules]", "[rules]\nrelax = [\"creator-pinned\"]\ndemand = [\"past-stops-excluded\"]").unwrap();
+    use crate::train::rule::Rule;
+    assert!(!config.rules.set().holds(Rule::CreatorPinned) && config.rules.set().holds(Rule::PastStopsExcluded));
 }
 
 #[test]
@@ -60,6 +95,8 @@ fn values_that_cannot_be_used_are_refused_with_a_hint() {
         ("unix = \"/run", "unix = \"run", "listen.unix"),
         ("unix_mode = 0o660", "unix_mode = 0o666", "listen.unix_mode"),
         ("raw_use = []", "raw_use = [\"nobody\"]", "keys.raw_use"),
+        ("[rules]", "[rules]\nopt_allow = [\"a/b\"]", "rules.opt_allow"),
+        ("[trust]", "[trust]\nfile = \"trust.toml\"", "trust.file"),
         ("general = [\"station-1-general\"]", "general = [\"station-1\"]", "keys.general"),
     ] {
         let error = replaced(from, to).unwrap_err();

@@ -227,3 +227,29 @@ pub struct Run {
     /// Post-run's outcome.
     pub post_run: Option<PostRunRecord>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::rule::Rule;
+
+    #[test]
+    fn rows_of_a_version_without_reports_are_read() {
+        let pre_run = r#"{"image_id":"i","has_query":false,"dropped_files":[],"immutable_digest":"00","results_digest":null,"warnings":[]}"#;
+        assert_eq!(serde_json::from_str::<PreRunRecord>(pre_run).unwrap().rules, []);
+        let post_run = r#"{"image":"i","image_id":"i","results_digest":"00","result_files":0,"dropped_files":[],"plaintext_held_by":[],"warnings":[]}"#;
+        assert_eq!(serde_json::from_str::<PostRunRecord>(post_run).unwrap().rules, []);
+    }
+
+    #[test]
+    fn a_report_is_kept_as_it_was() {
+        let mut report = Report::default();
+        report.note(Rule::CreatorPinned, Outcome::Relaxed, "");
+        report.note(Rule::ResultsDigest, Outcome::NotCheckable, "why");
+        let kept = RuleNote::of(&report);
+        let read: Vec<RuleNote> = serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
+        assert_eq!(read, kept);
+        let outcomes: Vec<_> = read.iter().map(RuleNote::outcome).collect();
+        assert_eq!(outcomes, [Some(Outcome::Relaxed), Some(Outcome::NotCheckable)]);
+    }
+}

@@ -110,7 +110,7 @@ fn train_digests(
     let key = station.unwrap_envelope_key(&key.label, wrapped, step)?;
     let results = (!own.is_first()).then_some((&key, arrived.session_id.as_slice()));
     let (contents, results) = read_sealed(container, spool()?, results, None, 0, step)?;
-    let train = verify_train(&station.policy, &arrived.config, &own, &arrived.session_id, contents, key, results, step)?;
+    let train = verify_train(&station.policy, arrived, &own, contents, key, results, step)?;
     let results = train.results_digest.unwrap_or_else(|| Digest::of(&arrived.session_id));
     Ok(Ok(TrainDigests { immutable: train.immutable_digest, results, immutable_matches: true, sealed: true }))
 }

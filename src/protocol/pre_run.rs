@@ -187,7 +187,7 @@ fn open(
     let _leaving = container.leave();
     step.phase("read");
     opt_names::check(station, &run.base_image, &contents, step)?;
-    let train = verify_train(&station.policy, &arrived.config, own, &arrived.session_id, contents, key, results_digest, step)?;
+    let train = verify_train(&station.policy, arrived, own, contents, key, results_digest, step)?;
     if station.policy.refuse_unlisted
         && let Some(path) = train.left_out().first()
     {

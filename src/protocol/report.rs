@@ -131,5 +131,5 @@ pub(super) fn warnings(station: &Station, report: &Report) -> Vec<String> {
 }
 
 /// The warning of a station that believes the keys in trains.
-pub const EMBEDDED: &str = "NO KEY WAS COMPARED WITH ANYTHING: this station believes the keys in the train itself ([trust] mode = \
-     \"embedded\"), so anyone can make a train that it runs and signs";
+pub const EMBEDDED: &str = "NO KEY WAS COMPARED WITH ANYTHING: this station believes the keys in the train itself (mode = embedded \
+     in [trust]), so anyone can make a train that it runs and signs";

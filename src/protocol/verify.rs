@@ -3,6 +3,7 @@
 use super::{
     Step, StepError,
     contents::{Contents, StoredFile},
+    open::ArrivedConfig,
     policy::Policy,
 };
 use crate::{
@@ -72,14 +73,14 @@ fn unlisted<'a>(contents: &'a Contents, listing: &'a Listing) -> impl Iterator<I
 /// Checks everything a station can check of a sealed train: code, creator, builder, chain and results.
 pub(super) fn verify_train(
     policy: &Policy,
-    config: &TrainConfig,
+    arrived: &ArrivedConfig,
     own: &OwnStop,
-    session_id: &[u8],
     contents: Contents,
     key: EnvelopeKey,
     results_digest: Option<Digest>,
     step: &Step<'_>,
 ) -> Result<Verified<OpenableTrain>, StepError> {
+    let ArrivedConfig { config, session_id, .. } = arrived;
     let listing = listing_of(config, &contents)?;
     let total: u64 = contents.train.files.iter().map(|file| file.extent.len).sum();
     let mut done = 0;

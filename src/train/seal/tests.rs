@@ -57,6 +57,16 @@ fn the_key_is_wrapped_for_every_stop_at_its_place_and_for_the_creator() {
 }
 
 #[test]
+fn a_stop_that_is_not_given_the_key_gets_none_whatever_its_own_key_is() {
+    let mut config = steps().remove(0).config;
+    config.route[0].rsa_public_key = HexText::new("zz");
+    let refused = config.route[0].index;
+    let wrapped = wrap_for(&config, &EnvelopeKey::random().unwrap(), |stop| stop.index != refused).unwrap();
+    let given: Vec<bool> = wrapped.route.iter().map(Option::is_some).collect();
+    assert_eq!(given, [false, true, true]);
+}
+
+#[test]
 fn one_bad_key_on_the_route_stops_the_wrapping_and_is_named() {
     let mut config = steps().remove(0).config;
     let key = EnvelopeKey::random().unwrap();

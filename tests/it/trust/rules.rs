@@ -9,7 +9,7 @@ use tar::EntryType;
 use super::outcome;
 use crate::support::{
     Engine, LibStation, Mode, Peer, Refusal, Seat, Station, Train, set,
-    tamper::{Before, RESULTS, Rootfs, Scene, refused, run_script, stop},
+    tamper::{Before, RESULTS, Rootfs, Scene, commit_with, refused, run_script, stop},
 };
 
 fn rule(section: &str, rule: &str) -> impl Fn(&mut toml::Table) {
@@ -132,7 +132,9 @@ fn a_results_signature_that_was_slipped_into_the_chain_is_refused_unless_the_rul
             let link = serde_json::json!({ "digest": config["result_hash"], "signature": config["result_signature"] });
             stop(config, 0)["signature"] = link;
         });
-        spliced.put(&engine, &train.repository, "latest");
+        spliced.put(&engine, &train.repository, "spliced");
+        // train_lib makes containers without a command.
+        commit_with(&engine, &format!("{}:spliced", train.repository), "CMD [\"/bin/sh\"]", &train.repository, "latest");
         // train_lib takes it; its run leaves the results as they were, so even the newest link can be recomputed.
         second.pre_run(&train.image).expect("train_lib takes it");
         second.post_run(&train.image).expect("train_lib takes it");

@@ -8,6 +8,7 @@ mod cli;
 #[cfg(feature = "crash-points")]
 mod crash;
 mod foreign_client;
+mod hostile;
 mod house;
 mod interop;
 mod memory;

@@ -55,7 +55,7 @@ fn says_no_secret(scene: &Scene, log: &str) {
 }
 
 /// Wraps a key as trains' keys are wrapped.
-fn wrap(hex_pem: &str, key: &[u8]) -> String {
+pub fn wrap(hex_pem: &str, key: &[u8]) -> String {
     let public = PKey::public_key_from_pem(&const_hex::decode(hex_pem).unwrap()).unwrap();
     let mut context = PkeyCtx::new(&public).unwrap();
     context.encrypt_init().unwrap();
@@ -145,7 +145,7 @@ fn a_forged_creator_or_builder_is_refused() {
 }
 
 /// A train at its second stop, `b`; and another train over the same route, at the same stop, in the same keys.
-fn second_stop() -> (Scene, Train) {
+pub fn second_stop() -> (Scene, Train) {
     let (engine, first, second) = (Engine::connect(), Station::start("a"), Station::start("b"));
     let travelled = |engine: &Engine| {
         let train = Train::of(&[first.seat(), second.seat()]).make();

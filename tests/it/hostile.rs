@@ -1,0 +1,3 @@
+//! What an adversary may send, as a catalogue: images, configs, and the one answer that all cryptography gets.
+
+mod uniform;

@@ -6,6 +6,7 @@
 pub mod build;
 pub mod directory;
 pub mod docker;
+mod entries;
 pub mod history;
 pub mod layer;
 pub mod opt;

@@ -18,6 +18,7 @@ mod pre_run;
 pub mod recover;
 mod seal;
 mod station;
+mod unwrapped;
 mod verify;
 mod write_opened;
 

@@ -1,14 +1,19 @@
 //! The one strict reader of `/opt`: the engine's archive of it, entry by entry, under our rules.
 //!
-//! Inside `pht_train` and `pht_results` only directories and regular files with plain names are let through, in the engine's own
-//! order (component-wise, strictly rising: that also refuses duplicates). Links, devices, whiteout names, absolute and climbing
-//! paths are refused. Other entries of `/opt` are named to the caller and skipped.
+//! The archive itself is read by [`super::entries`]. Inside `pht_train` and `pht_results` only directories and regular files with
+//! plain names are let through, in the engine's own order (component-wise, strictly rising, below a directory that was there: that
+//! also refuses duplicates, and files below files). Links, devices, whiteout names, absolute and climbing paths are refused. Other
+//! entries of `/opt` are named to the caller and skipped.
 
 use std::io::Read;
 
 use tar::EntryType;
 
-use super::{ImageError, layer::Meta};
+use super::{
+    ImageError,
+    entries::{Entries, Head},
+    layer::Meta,
+};
 use crate::train::names::FilePath;
 
 /// Where the config lies.
@@ -66,45 +71,43 @@ pub trait OptSink {
 
 /// Reads the archive of `/opt`. Answers which of the two areas exist, as (train, results).
 pub fn read_opt<S: OptSink + ?Sized>(archive: impl Read, sink: &mut S) -> Result<(bool, bool), S::Error> {
-    let mut archive = tar::Archive::new(archive);
-    let mut seen = (false, false);
-    let mut last: [Option<FilePath>; 2] = [None, None];
+    let mut entries = Entries::new(archive);
+    let mut seen = [false; 2];
+    let mut orders = [Order::default(), Order::default()];
     let mut buffer = vec![0; 256 * 1024];
-    let mut entries = 0;
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        entries += 1;
-        if entries > ENTRY_LIMIT {
+    let mut count = 0;
+    while let Some(head) = entries.next()? {
+        count += 1;
+        if count > ENTRY_LIMIT {
             return Err(ImageError::Limit("entries of /opt").into());
         }
-        let name = entry.path_bytes().into_owned();
-        let kind = entry.header().entry_type();
-        let Some((area, below)) = place(&name, kind).map_err(S::Error::from)? else {
-            let name = String::from_utf8_lossy(&name);
+        let Head { path: name, kind, size, .. } = &head;
+        let Some((area, below)) = place(name, *kind).map_err(S::Error::from)? else {
+            let name = String::from_utf8_lossy(name);
             if let Some(other) = name.trim_end_matches('/').strip_prefix("opt/") {
                 sink.other(other)?;
             }
             continue;
         };
-        let meta = meta_of(entry.header()).map_err(S::Error::from)?;
+        let meta = Meta { mode: head.mode & MODE_BITS, uid: head.uid, gid: head.gid, mtime: head.mtime };
         let Some(below) = below else {
-            *(if area == Area::Train { &mut seen.0 } else { &mut seen.1 }) = true;
+            if std::mem::replace(&mut seen[area as usize], true) {
+                return Err(policy("unique-ordered-names", name).into());
+            }
             sink.directory(area, None, meta)?;
             continue;
         };
-        let path = FilePath::from_bytes(below).map_err(|_| policy("plain-names", &name))?;
-        let last = &mut last[area as usize];
-        if last.as_ref().is_some_and(|last| *last >= path) {
-            return Err(policy("unique-ordered-names", &name).into());
+        let path = FilePath::from_bytes(below).map_err(|_| policy("plain-names", name))?;
+        if !orders[area as usize].takes(&path, *kind == EntryType::Directory) {
+            return Err(policy("unique-ordered-names", name).into());
         }
-        *last = Some(path.clone());
-        match kind {
+        match *kind {
             EntryType::Directory => sink.directory(area, Some(path), meta)?,
             // The match in `place` lets nothing else through.
             _ => {
-                sink.begin(area, path, meta, entry.size())?;
+                sink.begin(area, path, meta, *size)?;
                 loop {
-                    let n = entry.read(&mut buffer).map_err(broken)?;
+                    let n = entries.read_content(&mut buffer)?;
                     if n == 0 {
                         break;
                     }
@@ -114,14 +117,44 @@ pub fn read_opt<S: OptSink + ?Sized>(archive: impl Read, sink: &mut S) -> Result
             }
         }
     }
-    Ok(seen)
+    Ok((seen[Area::Train as usize], seen[Area::Results as usize]))
+}
+
+/// The order in which an engine walks a directory.
+#[derive(Default)]
+struct Order {
+    last: Option<FilePath>,
+    /// The directories that the last entry is in, or is, outermost first.
+    open: Vec<FilePath>,
+}
+
+impl Order {
+    /// Whether an entry may come now: behind the last one, in a directory that was there.
+    fn takes(&mut self, path: &FilePath, is_directory: bool) -> bool {
+        if self.last.as_ref().is_some_and(|last| last >= path) {
+            return false;
+        }
+        let parent = path.parent();
+        while self.open.last().is_some_and(|open| Some(open.as_str()) != parent) {
+            self.open.pop();
+        }
+        if self.open.last().map(FilePath::as_str) != parent {
+            return false;
+        }
+        if is_directory {
+            self.open.push(path.clone());
+        }
+        self.last = Some(path.clone());
+        true
+    }
 }
 
 type Placed<'a> = Option<(Area, Option<&'a [u8]>)>;
 
 /// Which area an entry belongs to, and its path below it; `None` for the rest of `/opt`.
 fn place(name: &[u8], kind: EntryType) -> Result<Placed<'_>, ImageError> {
-    let trimmed = name.strip_suffix(b"/").unwrap_or(name);
+    // A slash at its end is a directory's: behind a file's name it would be taken for one, or not.
+    let trimmed = if kind == EntryType::Directory { name.strip_suffix(b"/").unwrap_or(name) } else { name };
     for area in [Area::Train, Area::Results] {
         let Some(rest) = trimmed.strip_prefix(area.path().as_bytes()) else { continue };
         let below = match rest {
@@ -129,7 +162,7 @@ fn place(name: &[u8], kind: EntryType) -> Result<Placed<'_>, ImageError> {
             [b'/', below @ ..] => Some(below),
             _ => continue,
         };
-        let regular = matches!(kind, EntryType::Regular | EntryType::Continuous) && below.is_some();
+        let regular = kind == EntryType::Regular && below.is_some();
         if !(regular || kind == EntryType::Directory) {
             return Err(policy("no-links-or-special-files", name));
         }
@@ -154,28 +187,20 @@ pub fn read_config(archive: impl Read) -> Result<Vec<u8>, ImageError> {
 
 /// Reads the archive of one small file, at most [`CONFIG_LIMIT`] bytes of it.
 pub fn read_file(archive: impl Read, name: &[u8]) -> Result<Vec<u8>, ImageError> {
-    let mut archive = tar::Archive::new(archive);
-    let mut entries = archive.entries().map_err(broken)?;
-    let entry = entries.next().ok_or(ImageError::Malformed("an empty archive"))?.map_err(broken)?;
-    if entry.header().entry_type() != EntryType::Regular || entry.path_bytes().as_ref() != name {
-        return Err(policy("no-links-or-special-files", &entry.path_bytes()));
+    let mut entries = Entries::new(archive);
+    let entry = entries.next()?.ok_or(ImageError::Malformed("an empty archive"))?;
+    if entry.kind != EntryType::Regular || entry.path != name {
+        return Err(policy("no-links-or-special-files", &entry.path));
     }
-    if entry.size() > CONFIG_LIMIT {
+    if entry.size > CONFIG_LIMIT {
         return Err(ImageError::Limit("bytes of train_config.json"));
     }
-    let mut content = Vec::new();
-    entry.take(CONFIG_LIMIT).read_to_end(&mut content).map_err(broken)?;
-    Ok(content)
-}
-
-fn meta_of(header: &tar::Header) -> Result<Meta, ImageError> {
-    let field = |value: std::io::Result<u64>| value.map_err(|_| ImageError::Malformed("a number in a header"));
-    Ok(Meta {
-        mode: header.mode().map_err(|_| ImageError::Malformed("a number in a header"))? & MODE_BITS,
-        uid: field(header.uid())?,
-        gid: field(header.gid())?,
-        mtime: field(header.mtime())?,
-    })
+    let mut content = vec![0; entry.size as usize];
+    entries.read_exact(&mut content).map_err(broken)?;
+    match entries.next()? {
+        None => Ok(content),
+        Some(_) => Err(ImageError::Malformed("more than one file")),
+    }
 }
 
 pub(super) fn policy(rule: &'static str, name: &[u8]) -> ImageError {

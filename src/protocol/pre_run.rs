@@ -114,10 +114,11 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         Ok((record, query)) => {
             let mounts = opened::mounts(station, &run)?;
             step.phase("clean");
-            step.report("pre-run", &run.id);
+            step.report("pre-run", &run.id, "done");
             Ok(PreRunAnswer { run: Run { state: RunState::Prepared, ..run }, record, query, mounts, repeated: false })
         }
         Err(error) => {
+            step.report("pre-run", &run.id, "not done");
             if let Err(second) = recover::roll_back_opening(station, &run.id, &error.to_string()) {
                 recover::not_mended(station, &run.id, &second);
             }
@@ -170,9 +171,10 @@ fn open(
     // Before the answer, and beside what is to be done until then.
     let _leaving = container.leave();
     step.phase("read");
-    let train = verify_train(&arrived.config, own, &arrived.session_id, contents, key, results_digest, step)?;
-    crash::point("pre-run/verified");
+    let train = verify_train(&arrived.config, own, &arrived.session_id, contents, key, results_digest, step);
     step.phase("verify");
+    let train = train?;
+    crash::point("pre-run/verified");
 
     let writing = Writing { station, run, arrived, own, train: &train, step };
     let mut warnings = Vec::new();

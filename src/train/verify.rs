@@ -77,16 +77,24 @@ pub enum Distrust {
 /// Verifies that the immutable files hash to what the config states, that the creator signed it, and that the builder
 /// signed it together with the creator's signature. `immutable` is the digest we computed.
 pub fn verify_creator_and_build(config: &TrainConfig, immutable: &Digest) -> Result<(), Distrust> {
-    if stated_digest(&config.hash, "hash")? != *immutable {
-        return Err(Distrust::ImmutableDigest);
-    }
-    let creator = PublicKey::from_hex_pem(&config.creator.rsa_public_key).map_err(Distrust::CreatorKey)?;
-    let creator_signature = decoded(&config.signature, "signature")?;
-    creator.verify_pkcs1_sha512_of(immutable.as_bytes(), &creator_signature).map_err(|_| Distrust::CreatorSignature)?;
-    let builder = PublicKey::from_hex_pem(&config.build.rsa_public_key).map_err(Distrust::BuildKey)?;
-    let build_signature = decoded(&config.build.signature, "build.signature")?;
-    let message = [immutable.as_bytes().as_slice(), &creator_signature].concat();
-    builder.verify_pkcs1_sha512_of(&message, &build_signature).map_err(|_| Distrust::BuildSignature)
+    let digest = || same_digest(&config.hash, "hash", immutable, Distrust::ImmutableDigest);
+    let creator = || {
+        let key = PublicKey::from_hex_pem(&config.creator.rsa_public_key).map_err(Distrust::CreatorKey)?;
+        let signature = decoded(&config.signature, "signature")?;
+        key.verify_pkcs1_sha512_of(immutable.as_bytes(), &signature).map_err(|_| Distrust::CreatorSignature)
+    };
+    let builder = || {
+        let key = PublicKey::from_hex_pem(&config.build.rsa_public_key).map_err(Distrust::BuildKey)?;
+        let message = [immutable.as_bytes().as_slice(), &decoded(&config.signature, "signature")?].concat();
+        let signature = decoded(&config.build.signature, "build.signature")?;
+        key.verify_pkcs1_sha512_of(&message, &signature).map_err(|_| Distrust::BuildSignature)
+    };
+    all([digest(), creator(), builder()])
+}
+
+/// The first thing that is wrong, found out after all were checked: the time does not tell which it was.
+fn all(checked: impl IntoIterator<Item = Result<(), Distrust>>) -> Result<(), Distrust> {
+    checked.into_iter().fold(Ok(()), Result::and)
 }
 
 /// Verifies that every earlier stop signed the digest it states, and recomputes the newest link from the stated results
@@ -94,19 +102,18 @@ pub fn verify_creator_and_build(config: &TrainConfig, immutable: &Digest) -> Res
 pub fn verify_chain(config: &TrainConfig, own: &OwnStop) -> Result<(), Distrust> {
     let stops = earlier_stops(config, own)?;
     let digests = stated_links(&stops)?;
-    for (index, (stop, digest)) in stops.iter().zip(&digests).enumerate() {
+    let signed = |(index, (stop, digest)): (usize, (&&RouteStop, &Digest))| {
         let signature = stop.signature.as_ref().ok_or(Distrust::ChainDigest { index })?;
         let signature = signature.signature.decode().map_err(|_| Distrust::ChainSignature { index })?;
-        station_key(stop, index)?.verify_pss_any_salt(digest, &signature).map_err(|_| Distrust::ChainSignature { index })?;
-    }
+        station_key(stop, index)?.verify_pss_any_salt(digest, &signature).map_err(|_| Distrust::ChainSignature { index })
+    };
+    let signed = all(stops.iter().zip(&digests).enumerate().map(signed));
     let Some((newest, before)) = digests.split_last() else {
         return Ok(());
     };
     let results = stated_digest(required(&config.result_hash, "result_hash")?, "result_hash")?;
-    if chain_digest(&session_id(config)?, before, &results) != *newest {
-        return Err(Distrust::ChainLink { index: before.len() });
-    }
-    Ok(())
+    let follows = chain_digest(&session_id(config)?, before, &results) == *newest;
+    signed.and(if follows { Ok(()) } else { Err(Distrust::ChainLink { index: before.len() }) })
 }
 
 /// Verifies that the results hash to what the config states and that the previous stop signed it. `results` is the digest
@@ -116,11 +123,12 @@ pub fn verify_results(config: &TrainConfig, own: &OwnStop, results: &Digest) -> 
     let Some((previous, before)) = stops.split_last() else {
         return Ok(());
     };
-    if stated_digest(required(&config.result_hash, "result_hash")?, "result_hash")? != *results {
-        return Err(Distrust::ResultDigest);
-    }
-    let signature = decoded(required(&config.result_signature, "result_signature")?, "result_signature")?;
-    station_key(previous, before.len())?.verify_pss_any_salt(results, &signature).map_err(|_| Distrust::ResultSignature)
+    let stated = required(&config.result_hash, "result_hash")?;
+    let signed = || {
+        let signature = decoded(required(&config.result_signature, "result_signature")?, "result_signature")?;
+        station_key(previous, before.len())?.verify_pss_any_salt(results, &signature).map_err(|_| Distrust::ResultSignature)
+    };
+    all([same_digest(stated, "result_hash", results, Distrust::ResultDigest), signed()])
 }
 
 /// The chain digest our own stop signs over `results`.
@@ -161,6 +169,10 @@ fn required<'c>(value: &'c Option<HexText>, field: &'static str) -> Result<&'c H
 
 fn decoded(text: &HexText, field: &'static str) -> Result<Vec<u8>, Distrust> {
     text.decode().map_err(|_| Distrust::Unreadable { field })
+}
+
+fn same_digest(stated: &HexText, field: &'static str, computed: &Digest, otherwise: Distrust) -> Result<(), Distrust> {
+    if stated_digest(stated, field)? == *computed { Ok(()) } else { Err(otherwise) }
 }
 
 fn stated_digest(text: &HexText, field: &'static str) -> Result<Digest, Distrust> {

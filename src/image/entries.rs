@@ -41,6 +41,12 @@ pub(super) struct Head {
     pub gid: u64,
     /// Seconds since 1970; 0 for anything before.
     pub mtime: u64,
+    /// A link's target.
+    pub target: Option<Vec<u8>>,
+    /// A device's major and minor number.
+    pub device: (u32, u32),
+    /// Extended attributes, in the header's order.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// The entries of an archive, one after the other. As a [`Read`] it gives the content of the newest one.
@@ -51,6 +57,7 @@ pub(super) struct Entries<R> {
     /// Zeros between that content and the next block.
     padding: usize,
     ended: bool,
+    of_layer: bool,
 }
 
 /// What came before an entry, about it.
@@ -64,7 +71,13 @@ struct About {
 impl<R: Read> Entries<R> {
     /// Reads an archive from its first byte.
     pub fn new(archive: R) -> Self {
-        Self { archive, left: 0, padding: 0, ended: false }
+        Self { archive, left: 0, padding: 0, ended: false, of_layer: false }
+    }
+
+    /// Reads a layer as builders of all kinds write it: it may lack its end or hold more behind it, global headers say nothing, and
+    /// contiguous files are files. Nothing else of this is negotiable.
+    pub fn of_layer(archive: R) -> Self {
+        Self { of_layer: true, ..Self::new(archive) }
     }
 
     /// The next entry; what was not read of the one before is skipped. `None` once the archive has ended as it should.
@@ -74,7 +87,11 @@ impl<R: Read> Entries<R> {
         while !self.ended {
             self.skip()?;
             let mut block = [0; BLOCK];
-            self.fill(&mut block)?;
+            if self.of_layer && self.some(&mut block[..1])? == 0 {
+                self.ended = true;
+                break;
+            }
+            self.fill(&mut block[usize::from(self.of_layer)..])?;
             if block == [0; BLOCK] {
                 self.end()?;
                 break;
@@ -84,6 +101,10 @@ impl<R: Read> Entries<R> {
             let slot = match header.entry_type() {
                 EntryType::GNULongName => &mut about.name,
                 EntryType::GNULongLink => &mut about.target,
+                EntryType::XGlobalHeader if self.of_layer => {
+                    self.open(size)?;
+                    continue;
+                }
                 EntryType::XHeader => {
                     if about.pax.is_some() {
                         return Err(ImageError::Malformed("two headers for one entry"));
@@ -102,7 +123,10 @@ impl<R: Read> Entries<R> {
     }
 
     fn head(&mut self, header: &Header, size: u64, about: About) -> Result<Head, ImageError> {
-        let kind = header.entry_type();
+        let kind = match header.entry_type() {
+            EntryType::Continuous if self.of_layer => EntryType::Regular,
+            kind => kind,
+        };
         match kind {
             EntryType::Regular
             | EntryType::Link
@@ -114,7 +138,7 @@ impl<R: Read> Entries<R> {
             _ => return Err(ImageError::Malformed("an entry of unknown type")),
         }
         let pax = about.pax.unwrap_or_default();
-        if about.name.is_some() && pax.path.is_some() || about.target.is_some() && pax.has_target {
+        if about.name.is_some() && pax.path.is_some() || about.target.is_some() && pax.target.is_some() {
             return Err(ImageError::Malformed("two names for one entry"));
         }
         let size = match pax.size {
@@ -123,9 +147,12 @@ impl<R: Read> Entries<R> {
             Some(other) if other != size => return Err(ImageError::Malformed("two sizes for one entry")),
             _ => size,
         };
-        if kind != EntryType::Regular && size != 0 {
-            return Err(ImageError::Malformed("content of what has none"));
-        }
+        let size = match kind {
+            EntryType::Regular => size,
+            // As engines read layers: whatever it says, no content follows.
+            _ if self.of_layer || size == 0 => 0,
+            _ => return Err(ImageError::Malformed("content of what has none")),
+        };
         let old = header.as_old();
         let head = Head {
             path: about.name.or(pax.path).unwrap_or_else(|| header.path_bytes().into_owned()),
@@ -134,6 +161,9 @@ impl<R: Read> Entries<R> {
             mode: u32::try_from(number(&old.mode)? & 0o7777).map_err(|_| NUMBER)?,
             uid: pax.uid.map_or_else(|| number(&old.uid), Ok)?,
             gid: pax.gid.map_or_else(|| number(&old.gid), Ok)?,
+            target: about.target.or(pax.target).or_else(|| header.link_name_bytes().map(|target| target.into_owned())),
+            device: (device(header.device_major()), device(header.device_minor())),
+            xattrs: pax.xattrs,
             mtime: if old.mtime[0] & 0xc0 == 0xc0 { 0 } else { number(&old.mtime)? },
         };
         self.open(size)?;
@@ -173,6 +203,10 @@ impl<R: Read> Entries<R> {
 
     /// One block of zeros has been read: another must follow, and then at most zeros.
     fn end(&mut self) -> Result<(), ImageError> {
+        if self.of_layer {
+            self.ended = true;
+            return Ok(());
+        }
         let mut block = [0; BLOCK];
         self.fill(&mut block)?;
         let mut is_end = block == [0; BLOCK];
@@ -261,6 +295,11 @@ fn number(field: &[u8]) -> Result<u64, ImageError> {
         return Err(NUMBER);
     }
     Ok(text[..digits].iter().fold(0, |sum, digit| sum << 3 | u64::from(digit - b'0')))
+}
+
+/// A device's number; 0 where there is none.
+fn device(field: io::Result<Option<u32>>) -> u32 {
+    field.ok().flatten().unwrap_or(0)
 }
 
 /// A name less the NUL at its end.

@@ -21,7 +21,7 @@ pub const CONFIG_PATH: &str = "/opt/train_config.json";
 /// Longest config that is read, in bytes.
 pub const CONFIG_LIMIT: u64 = 8 * 1024 * 1024;
 /// Most entries that are read from one `/opt`.
-pub(super) const ENTRY_LIMIT: u64 = 2_000_000;
+pub(super) const ENTRY_LIMIT: u64 = 250_000;
 /// Permission bits that are taken over; set-id bits are not.
 pub(super) const MODE_BITS: u32 = 0o1777;
 
@@ -176,6 +176,9 @@ fn place(name: &[u8], kind: EntryType) -> Result<Placed<'_>, ImageError> {
     }
     if !trimmed.starts_with(b"opt/") {
         return Err(ImageError::Malformed("an entry outside /opt"));
+    }
+    if trimmed.split(|byte| *byte == b'/').any(|part| part.starts_with(b".wh.") || part == b"..") {
+        return Err(policy("plain-names", name));
     }
     Ok(None)
 }

@@ -13,8 +13,9 @@ pub use canonical::TreeDigest;
 
 use super::ImageError;
 
-/// Computes the digest of the tree in a `docker save` archive. `progress` is told the bytes read so far.
-pub fn tree_digest(archive: impl Read, progress: impl FnMut(u64)) -> Result<TreeDigest, ImageError> {
-    let tree = layers::read_saved(archive, progress)?;
+/// Computes the digest of the tree in a `docker save` archive. Its layers must be those that the engine names for the image:
+/// `layers`, digests of their archives (`sha256:…`), lowest first. `progress` is told the bytes read so far.
+pub fn tree_digest(archive: impl Read, layers: &[String], progress: impl FnMut(u64)) -> Result<TreeDigest, ImageError> {
+    let tree = layers::read_saved(archive, layers, progress)?;
     Ok(canonical::digest(&tree))
 }

@@ -21,6 +21,7 @@ use crate::{
         config::TrainConfig,
         keys::PublicKey,
         route::{OwnStop, own_stop},
+        rule::Rule,
     },
 };
 
@@ -151,14 +152,17 @@ fn open(
     engine.tag(&run.source_image, &sealed_name(&run.id))?;
     engine.tag(&run.base_image, &base_name(&run.id))?;
     crash::point("pre-run/kept");
-    let parent = engine.facts(&run.source_image)?;
+    let (parent, base) = (engine.facts(&run.source_image)?, engine.facts(&run.base_image)?);
+    if parent.hides_train() || base.hides_train() {
+        return Err(ImageError::Policy { rule: Rule::NoVolumes.name(), detail: String::new() }.into());
+    }
     let stop = &arrived.config.route[own.position()];
     let wrapped = stop.encrypted_key.as_ref().ok_or(StepError::Invariant("own stop without a key"))?;
     step.phase("keep");
     let key = station.unwrap_envelope_key(&run.key_label, wrapped, step)?;
     step.phase("token");
     // What came on top of the base is a good guess of what will be copied; each file is checked against the space once more.
-    let expected = parent.size.saturating_sub(engine.facts(&run.base_image)?.size);
+    let expected = parent.size.saturating_sub(base.size);
     let mut landing = match run.opened_into {
         OpenInto::Directory => Some(opened::directory(station, &run.id)?.create(expected, station.spool_reserve)?),
         OpenInto::Image | OpenInto::Volume => None,

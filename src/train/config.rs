@@ -14,7 +14,7 @@ pub const MAX_CONFIG_BYTES: usize = 8 * 1024 * 1024;
 /// The most stops a route may have.
 pub const MAX_ROUTE_STOPS: usize = 10_000;
 /// The most names `file_list` may have.
-pub const MAX_FILE_LIST: usize = 1_000_000;
+pub const MAX_FILE_LIST: usize = 100_000;
 
 /// A train's config. Field order is the order on the wire.
 #[derive(Clone, Debug, PartialEq)]

@@ -32,7 +32,8 @@ pub enum NameError {
     /// Not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
-    /// An empty, `.` or `..` component; an absolute path and a trailing slash have an empty one.
+    /// An empty, `.` or `..` component (an absolute path and a trailing slash have an empty one), or a backslash, which separates
+    /// components where results may be unpacked later.
     #[error("not a plain relative path")]
     NotRelative,
     /// A NUL or another control character, a line or paragraph separator, or a character that makes people read another name than
@@ -65,6 +66,7 @@ impl FilePath {
         for component in path.split('/') {
             match component {
                 "" | "." | ".." => return Err(NameError::NotRelative),
+                split if split.contains('\\') => return Err(NameError::NotRelative),
                 long if long.len() > MAX_COMPONENT_BYTES => return Err(NameError::TooLong),
                 mark if mark.starts_with(WHITEOUT) => return Err(NameError::Whiteout),
                 _ => {}

@@ -6,4 +6,4 @@ mod forged;
 mod misshapen;
 
 pub use faults::{Proxied, begin_pre_run, when_free};
-pub use forged::{second_stop, wrap};
+pub use forged::{second_stop, wrap, wrap_oddly};

@@ -6,11 +6,15 @@ use crate::image::ImageError;
 #[derive(Debug, Default)]
 pub(super) struct Extension {
     pub path: Option<Vec<u8>>,
-    pub has_target: bool,
+    pub target: Option<Vec<u8>>,
     pub size: Option<u64>,
     pub uid: Option<u64>,
     pub gid: Option<u64>,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
+
+/// What names of extended attributes begin with.
+const XATTR: &[u8] = b"SCHILY.xattr.";
 
 const BROKEN: ImageError = ImageError::Malformed("a PAX header");
 
@@ -34,17 +38,18 @@ impl Extension {
         match name {
             b"path" if value.is_empty() => Err(BROKEN),
             b"path" => set(&mut self.path, value.to_vec()),
-            b"linkpath" if self.has_target => Err(BROKEN),
-            b"linkpath" => {
-                self.has_target = true;
-                Ok(())
-            }
+            b"linkpath" => set(&mut self.target, value.to_vec()),
             b"size" => number(&mut self.size),
             b"uid" => number(&mut self.uid),
             b"gid" => number(&mut self.gid),
             // Another way to say "sparse": names, sizes and content would be others.
             name if name.starts_with(b"GNU.sparse.") => Err(ImageError::Malformed("an entry of unknown type")),
-            _ => Ok(()),
+            name => {
+                if let Some(name) = name.strip_prefix(XATTR) {
+                    self.xattrs.push((name.to_vec(), value.to_vec()));
+                }
+                Ok(())
+            }
         }
     }
 }

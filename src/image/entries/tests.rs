@@ -132,6 +132,30 @@ fn what_engines_do_not_write_is_refused() {
 }
 
 #[test]
+fn a_layer_is_read_as_builders_write_it() {
+    let kinds = |archive: &[u8]| {
+        let mut entries = Entries::of_layer(archive);
+        let mut all = Vec::new();
+        while let Some(head) = entries.next()? {
+            all.push((head.kind, head.target, head.xattrs));
+        }
+        Ok::<_, ImageError>(all)
+    };
+    let parts =
+        [entry("g", b'g', b"52 comment=..."), pax(&[("linkpath", "b"), ("SCHILY.xattr.user.a", "c")]), entry("a", b'2', b"")];
+    let expected = vec![
+        (EntryType::Symlink, Some(b"b".to_vec()), vec![(b"user.a".to_vec(), b"c".to_vec())]),
+        (EntryType::Regular, None, Vec::new()),
+    ];
+    let whole = [&parts.concat()[..], &entry("c", b'7', b"content")].concat();
+    for end in [&[][..], &[0; BLOCK], &[0; 2 * BLOCK], &[&[0; 2 * BLOCK][..], b"more"].concat()] {
+        assert_eq!(kinds(&[&whole, end].concat()).unwrap(), expected);
+    }
+    assert!(kinds(&whole[..whole.len() - 1]).is_err(), "cut off within a file");
+    assert!(kinds(&entry("a", b'S', b"")).is_err());
+}
+
+#[test]
 fn extensions_are_read_within_bounds() {
     for (kind, size) in [(b'x', 1 << 26), (b'L', 4098), (b'K', 1 << 33)] {
         let parts = header("long", kind, format!("{size:011o}\0").as_bytes());

@@ -2,15 +2,19 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io::Read,
+    io::{self, Read},
 };
 
 use serde::Deserialize;
-use tar::{Archive, Entry, EntryType};
+use tar::{Archive, EntryType};
 
 use super::canonical::{Kind, Node, Tree};
 use crate::{
-    image::{ImageError, opt::broken},
+    image::{
+        ImageError,
+        entries::{Entries, Head},
+        opt::broken,
+    },
     train::digest::FileHasher,
 };
 
@@ -22,8 +26,6 @@ const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
 const WHITEOUT: &[u8] = b".wh.";
 /// The name that marks a directory whose lower content is hidden.
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Extended attributes in PAX headers begin so.
-const XATTR: &str = "SCHILY.xattr.";
 
 /// An entry of a layer.
 enum Change {
@@ -39,9 +41,24 @@ struct ManifestImage {
     layers: Vec<String>,
 }
 
-/// Reads the archive of one image and lays its layers over each other.
-pub(super) fn read_saved(archive: impl Read, mut progress: impl FnMut(u64)) -> Result<Tree, ImageError> {
-    let mut layers: HashMap<String, Vec<Change>> = HashMap::new();
+/// A layer's file that is hashed while it is read.
+struct Hashed<R> {
+    file: R,
+    hasher: FileHasher,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Reads the archive of one image and lays its layers over each other. They must be those of `expected`, digests of their
+/// archives, lowest first.
+pub(super) fn read_saved(archive: impl Read, expected: &[String], mut progress: impl FnMut(u64)) -> Result<Tree, ImageError> {
+    let mut layers: HashMap<String, (String, Vec<Change>)> = HashMap::new();
     let mut links: HashMap<String, String> = HashMap::new();
     let mut manifest = None;
     let (mut kept, mut read) = (0, 0);
@@ -61,8 +78,8 @@ pub(super) fn read_saved(archive: impl Read, mut progress: impl FnMut(u64)) -> R
                 manifest = images.into_iter().next();
             }
             EntryType::Regular if name.ends_with("/layer.tar") || name.starts_with("blobs/") => {
-                if let Some(changes) = read_layer(&mut entry, &mut kept)? {
-                    layers.insert(name, changes);
+                if let Some(layer) = read_layer(&mut entry, &mut kept)? {
+                    layers.insert(name, layer);
                 }
             }
             // Old engines write a layer that occurs twice as a link to its first place.
@@ -77,19 +94,27 @@ pub(super) fn read_saved(archive: impl Read, mut progress: impl FnMut(u64)) -> R
         progress(read);
     }
     let manifest = manifest.ok_or(ImageError::Malformed("no manifest.json"))?;
+    if manifest.layers.len() != expected.len() {
+        return Err(NOT_ITS_LAYERS);
+    }
     let mut tree = Tree::new();
-    for name in &manifest.layers {
-        let changes = layers
+    for (name, expected) in manifest.layers.iter().zip(expected) {
+        let (digest, changes) = layers
             .get(name)
             .or_else(|| layers.get(links.get(name)?))
             .ok_or(ImageError::Malformed("a layer of the manifest is missing"))?;
+        if digest != expected {
+            return Err(NOT_ITS_LAYERS);
+        }
         apply(&mut tree, changes)?;
     }
     Ok(tree)
 }
 
-/// Reads a layer; `None` when the file is no tar archive (a configuration among the blobs).
-fn read_layer(file: &mut impl Read, kept: &mut usize) -> Result<Option<Vec<Change>>, ImageError> {
+const NOT_ITS_LAYERS: ImageError = ImageError::Malformed("its layers are not those that the engine names");
+
+/// Reads a layer, and answers its digest too; `None` when the file is no tar archive (a configuration among the blobs).
+fn read_layer(file: &mut impl Read, kept: &mut usize) -> Result<Option<(String, Vec<Change>)>, ImageError> {
     let mut start = Vec::with_capacity(512);
     file.take(512).read_to_end(&mut start).map_err(broken)?;
     let is_tar = start.len() == 512 && (&start[257..262] == b"ustar" || start.iter().all(|byte| *byte == 0));
@@ -99,10 +124,11 @@ fn read_layer(file: &mut impl Read, kept: &mut usize) -> Result<Option<Vec<Chang
         }
         return Ok(None);
     }
+    let mut file = Hashed { file: start.as_slice().chain(file), hasher: FileHasher::new() };
     let mut changes = Vec::new();
-    for entry in Archive::new(start.as_slice().chain(file)).entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        if let Some(change) = read_change(&mut entry)? {
+    let mut entries = Entries::of_layer(&mut file);
+    while let Some(head) = entries.next()? {
+        if let Some(change) = read_change(head, &mut entries)? {
             changes.push(change);
             *kept += 1;
             if *kept > ENTRY_LIMIT {
@@ -110,11 +136,12 @@ fn read_layer(file: &mut impl Read, kept: &mut usize) -> Result<Option<Vec<Chang
             }
         }
     }
-    Ok(Some(changes))
+    io::copy(&mut file, &mut io::sink()).map_err(broken)?;
+    Ok(Some((format!("sha256:{}", const_hex::encode(file.hasher.finish())), changes)))
 }
 
-fn read_change(entry: &mut Entry<'_, impl Read>) -> Result<Option<Change>, ImageError> {
-    let Some(path) = plain_path(&entry.path_bytes())? else { return Ok(None) };
+fn read_change(head: Head, content: &mut impl Read) -> Result<Option<Change>, ImageError> {
+    let Some(path) = plain_path(&head.path)? else { return Ok(None) };
     let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (&[][..], &path[..]),
@@ -130,39 +157,23 @@ fn read_change(entry: &mut Entry<'_, impl Read>) -> Result<Option<Change>, Image
         let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
         return Ok(Some(Change::Remove([parent, slash, removed].concat())));
     }
-    let header = entry.header();
-    let number = || ImageError::Malformed("a number in a header");
-    let (mode, uid, gid) =
-        (header.mode().map_err(|_| number())? & 0o7777, header.uid().map_err(|_| number())?, header.gid().map_err(|_| number())?);
-    let device = (header.device_major().ok().flatten().unwrap_or(0), header.device_minor().ok().flatten().unwrap_or(0));
-    let kind = match header.entry_type() {
+    let target = || head.target.clone().ok_or(ImageError::Malformed("a link without a target"));
+    let (major, minor) = head.device;
+    let kind = match head.kind {
         EntryType::Directory => Kind::Directory,
-        EntryType::Symlink => Kind::Symlink(link_name(entry)?),
-        EntryType::Char => Kind::Character(device.0, device.1),
-        EntryType::Block => Kind::Block(device.0, device.1),
+        EntryType::Symlink => Kind::Symlink(target()?),
+        EntryType::Char => Kind::Character(major, minor),
+        EntryType::Block => Kind::Block(major, minor),
         EntryType::Fifo => Kind::Fifo,
         EntryType::Link => {
-            let target = plain_path(&link_name(entry)?)?.ok_or(ImageError::Malformed("a link to the root"))?;
+            let target = plain_path(&target()?)?.ok_or(ImageError::Malformed("a link to the root"))?;
             return Ok(Some(Change::HardLink(path, target)));
         }
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File([0; 32], 0),
-        EntryType::XGlobalHeader => return Ok(None),
-        _ => return Err(ImageError::Malformed("an entry of unknown type")),
+        // The reader lets nothing else through.
+        _ => hash_content(content)?,
     };
-    let xattrs = read_xattrs(entry)?;
-    let kind = if matches!(kind, Kind::File(..)) { hash_content(entry)? } else { kind };
-    Ok(Some(Change::Set(path, Node { kind, mode, uid, gid, xattrs })))
-}
-
-fn read_xattrs(entry: &mut Entry<'_, impl Read>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ImageError> {
-    let mut xattrs = BTreeMap::new();
-    for extension in entry.pax_extensions().map_err(broken)?.into_iter().flatten() {
-        let extension = extension.map_err(broken)?;
-        if let Some(name) = extension.key_bytes().strip_prefix(XATTR.as_bytes()) {
-            xattrs.insert(name.to_vec(), extension.value_bytes().to_vec());
-        }
-    }
-    Ok(xattrs)
+    let xattrs = head.xattrs.into_iter().collect();
+    Ok(Some(Change::Set(path, Node { kind, mode: head.mode, uid: head.uid, gid: head.gid, xattrs })))
 }
 
 fn hash_content(entry: &mut impl Read) -> Result<Kind, ImageError> {
@@ -178,10 +189,6 @@ fn hash_content(entry: &mut impl Read) -> Result<Kind, ImageError> {
             }
         }
     }
-}
-
-fn link_name(entry: &Entry<'_, impl Read>) -> Result<Vec<u8>, ImageError> {
-    entry.link_name_bytes().map(|name| name.into_owned()).ok_or(ImageError::Malformed("a link without a target"))
 }
 
 /// A path without `./` and slashes around it; `None` for the root. Climbing paths are refused.
@@ -273,12 +280,16 @@ mod tests {
         tar_of(&entries)
     }
 
+    fn digests(layers: &[Vec<u8>]) -> Vec<String> {
+        layers.iter().map(|layer| format!("sha256:{}", const_hex::encode(openssl::sha::sha256(layer)))).collect()
+    }
+
     const FILE: EntryType = EntryType::Regular;
     const DIR: EntryType = EntryType::Directory;
 
     fn digest(layers: &[&[(&str, EntryType, &[u8])]]) -> [u8; 32] {
         let layers: Vec<Vec<u8>> = layers.iter().map(|entries| tar_of(entries)).collect();
-        tree_digest(&saved(&layers)[..], |_| {}).unwrap().digest
+        tree_digest(&saved(&layers)[..], &digests(&layers), |_| {}).unwrap().digest
     }
 
     #[test]
@@ -307,9 +318,21 @@ mod tests {
     #[test]
     fn what_is_no_image_archive_is_refused() {
         let no_manifest = tar_of(&[("0/layer.tar", FILE, b"")]);
-        let climbing = saved(&[tar_of(&[("../x", FILE, b"")])]);
-        for bad in [&no_manifest[..], &climbing, &no_manifest[..700]] {
-            assert!(tree_digest(bad, |_| {}).is_err());
+        let climbing = [tar_of(&[("../x", FILE, b"")])];
+        assert!(tree_digest(&saved(&climbing)[..], &digests(&climbing), |_| {}).is_err());
+        for bad in [&no_manifest[..], &no_manifest[..700]] {
+            assert!(tree_digest(bad, &[], |_| {}).is_err());
+        }
+    }
+
+    #[test]
+    fn layers_that_are_not_those_the_engine_names_are_refused() {
+        let layers = [tar_of(&[("a", FILE, b"1")]), tar_of(&[("b", FILE, b"2")])];
+        let (archive, named) = (saved(&layers), digests(&layers));
+        assert!(tree_digest(&archive[..], &named, |_| {}).is_ok());
+        let swapped = [named[1].clone(), named[0].clone()];
+        for other in [&[][..], &named[..1], &swapped, &[named.clone(), named.clone()].concat()] {
+            assert!(matches!(tree_digest(&archive[..], other, |_| {}), Err(ImageError::Malformed(_))));
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use openssl::{md::Md, pkey::PKey, pkey_ctx::PkeyCtx, rsa::Padding};
+use openssl::md::Md;
 use stationmaster::pb;
 
 use crate::{
-    refusals::{second_stop, wrap},
+    refusals::{second_stop, wrap, wrap_oddly},
     support::{
         Engine, Station, Train, block_on,
         tamper::{Before, RESULTS, Rootfs, Scene, flip_hex, run_script, stop},
@@ -27,22 +27,6 @@ fn kind<'a>(name: &'a str, change: impl Fn(&mut Rootfs) + 'a) -> Kind<'a> {
 /// The last padding byte, changed through the block before it.
 fn break_padding(sealed: &mut [u8]) {
     *sealed.iter_mut().nth_back(16).expect("two blocks") ^= 0x80;
-}
-
-/// OAEP as trains do it, but for one thing.
-fn wrap_oddly(hex_pem: &str, md: &'static openssl::md::MdRef, label: &[u8]) -> String {
-    let public = PKey::public_key_from_pem(&const_hex::decode(hex_pem).unwrap()).unwrap();
-    let mut context = PkeyCtx::new(&public).unwrap();
-    context.encrypt_init().unwrap();
-    context.set_rsa_padding(Padding::PKCS1_OAEP).unwrap();
-    context.set_rsa_oaep_md(md).unwrap();
-    context.set_rsa_mgf1_md(md).unwrap();
-    if !label.is_empty() {
-        context.set_rsa_oaep_label(label).unwrap();
-    }
-    let mut wrapped = Vec::new();
-    context.encrypt_to_vec(&[7; 32], &mut wrapped).unwrap();
-    const_hex::encode(wrapped)
 }
 
 /// Every kind of cryptographic fault that a train at its second stop can have. `ours` and `other` are public keys, hex of PEM.

@@ -1,6 +1,11 @@
 //! A train that did not stay as its signers signed it: refused for one reason, whatever it was, with the cause in the log only.
 
-use openssl::{md::Md, pkey::PKey, pkey_ctx::PkeyCtx, rsa::Padding};
+use openssl::{
+    md::{Md, MdRef},
+    pkey::PKey,
+    pkey_ctx::PkeyCtx,
+    rsa::Padding,
+};
 use serde_json::Value;
 
 use crate::support::{
@@ -56,12 +61,24 @@ fn says_no_secret(scene: &Scene, log: &str) {
 
 /// Wraps a key as trains' keys are wrapped.
 pub fn wrap(hex_pem: &str, key: &[u8]) -> String {
+    oaep(hex_pem, Md::sha512(), b"", key)
+}
+
+/// OAEP as trains do it, but for its hash or its label.
+pub fn wrap_oddly(hex_pem: &str, md: &'static MdRef, label: &[u8]) -> String {
+    oaep(hex_pem, md, label, &[7; 32])
+}
+
+fn oaep(hex_pem: &str, md: &'static MdRef, label: &[u8], key: &[u8]) -> String {
     let public = PKey::public_key_from_pem(&const_hex::decode(hex_pem).unwrap()).unwrap();
     let mut context = PkeyCtx::new(&public).unwrap();
     context.encrypt_init().unwrap();
     context.set_rsa_padding(Padding::PKCS1_OAEP).unwrap();
-    context.set_rsa_oaep_md(Md::sha512()).unwrap();
-    context.set_rsa_mgf1_md(Md::sha512()).unwrap();
+    context.set_rsa_oaep_md(md).unwrap();
+    context.set_rsa_mgf1_md(md).unwrap();
+    if !label.is_empty() {
+        context.set_rsa_oaep_label(label).unwrap();
+    }
     let mut wrapped = Vec::new();
     context.encrypt_to_vec(key, &mut wrapped).unwrap();
     const_hex::encode(wrapped)

@@ -209,6 +209,14 @@ pub fn saved(image: &str) -> Vec<u8> {
     pieces.concat()
 }
 
+/// The engine's own archive of a path of an image.
+pub fn archive_of(engine: &Engine, image: &str, path: &str) -> Vec<u8> {
+    let held = engine.hold(image, &[]);
+    let options = q::DownloadFromContainerOptionsBuilder::new().path(path).build();
+    let pieces = docker().download_from_container(&held.id, Some(options)).try_collect::<Vec<bytes::Bytes>>();
+    block_on(pieces).expect("the engine's archive").concat()
+}
+
 /// Whether bytes hold a text.
 pub fn holds(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)

@@ -10,7 +10,7 @@ use crate::{
     refusals::Proxied,
     support::{
         Refusal, Station,
-        tamper::{Before, Scene},
+        tamper::{Before, Scene, run_script},
     },
 };
 
@@ -32,13 +32,21 @@ pub enum Expected {
     Taken(&'static str),
 }
 
+impl Expected {
+    /// Why an input is taken.
+    fn why(self) -> &'static str {
+        if let Self::Taken(why) = self { why } else { "" }
+    }
+}
+
 /// What became of an input.
 pub struct Became {
-    pub case: String,
-    pub taken: bool,
-    pub time: Duration,
+    case: String,
+    /// Why it was taken; empty where it was refused.
+    taken: &'static str,
+    time: Duration,
     /// Peak of memory above idle so far, in KiB.
-    pub memory: u64,
+    memory: u64,
 }
 
 /// What was measured over a catalogue.
@@ -62,8 +70,11 @@ impl Tally {
     }
 
     /// Notes an input that was judged.
-    pub fn note(&mut self, station: &Station, class: u32, case: &str, taken: bool, time: Duration) {
+    pub fn note(&mut self, station: &Station, class: u32, case: &str, taken: &'static str, time: Duration) {
         let memory = station.memory_kib("VmHWM").saturating_sub(self.idle);
+        if memory > self.inputs.last().map_or(0, |one| one.memory) + 2048 {
+            eprintln!("memory rose to {memory} KiB above idle: {class} {case}");
+        }
         self.classes.insert(class);
         self.inputs.push(Became { case: format!("{class} {case}"), taken, time, memory });
         assert!(memory <= BOUND_KIB, "{class} {case}: {memory} KiB above the idle level");
@@ -78,16 +89,17 @@ impl Tally {
         for (class, why) in &self.elsewhere {
             eprintln!("{what} {class} is not judged here: {why}");
         }
-        let taken: Vec<&str> = self.inputs.iter().filter(|one| one.taken).map(|one| one.case.as_str()).collect();
-        for case in &taken {
-            eprintln!("{what} taken: {case}");
+        let taken: Vec<&Became> = self.inputs.iter().filter(|one| !one.taken.is_empty()).collect();
+        for one in &taken {
+            eprintln!("{what} taken: {:.60}: {}", one.case, one.taken);
         }
-        // The peak only rises: the first input that reached it made it.
+        // The peak only rises: the largest step is the input that took most.
         let peak = self.inputs.iter().map(|one| one.memory).max().unwrap_or(0);
-        let made = self.inputs.iter().find(|one| one.memory == peak).expect("an input");
+        let steps = self.inputs.windows(2).max_by_key(|pair| pair[1].memory.saturating_sub(pair[0].memory));
+        let made = &steps.expect("two inputs")[1];
         let longest = self.inputs.iter().max_by_key(|one| one.time).expect("an input");
         eprintln!(
-            "{what}: {classes} classes ({} not judged here), {} inputs, refused {}, taken as they should be {}, failures 0, most memory {:.1} MiB ({}), \
+            "{what}: {classes} classes ({} not judged here), {} inputs, refused {}, taken as they should be {}, failures 0, most memory {:.1} MiB (most of it: {}), \
              longest {:.2} s ({})",
             self.elsewhere.len(),
             self.inputs.len(),
@@ -104,6 +116,8 @@ impl Tally {
 /// The stage: a station behind a proxy, a train, and all that must stay as it is.
 pub struct Stage {
     pub proxied: Proxied,
+    /// An image of two layers, to be saved.
+    pub layered: String,
     before: Before,
     files: BTreeSet<PathBuf>,
     pub tally: Tally,
@@ -115,10 +129,14 @@ impl Stage {
         let proxied = Proxied::start();
         let run = proxied.scene.pre_run().expect("the true train is opened");
         proxied.scene.station.abort(&run.run_id).expect("it is aborted");
+        let (train, engine) = (&proxied.scene.train, &proxied.scene.engine);
+        let layered = format!("{}:layered", train.repository);
+        engine.tag(&engine.find(&train.base).expect("the base"), &train.repository, "layered");
+        run_script(engine, &layered, "echo layer > /layer");
         let before = Before::of(&proxied.scene.engine, &proxied.scene.train);
         let files = listing(proxied.scene.station.state());
         let tally = Tally::start(&proxied.scene.station);
-        Self { proxied, before, files, tally }
+        Self { proxied, layered, before, files, tally }
     }
 
     pub fn scene(&self) -> &Scene {
@@ -157,7 +175,7 @@ impl Stage {
         };
         self.unchanged(class, case);
         self.proxied.proxy.take_replies();
-        self.tally.note(&self.proxied.scene.station, class, case, outcome.is_some(), time);
+        self.tally.note(&self.proxied.scene.station, class, case, expected.why(), time);
         outcome
     }
 

@@ -61,18 +61,18 @@ pub fn ends_with_its_deadline(stage: &mut Stage, class: u32, what: &str) {
     stage.settle();
     stage.unchanged(class, what);
     stage.proxied.proxy.take_replies();
-    stage.tally.note(&stage.proxied.scene.station, class, what, false, time);
+    stage.tally.note(&stage.proxied.scene.station, class, what, "", time);
 }
 
 /// Archives of whole images, as `HashImage` reads them.
 fn saves(stage: &mut Stage) {
-    let image = stage.scene().train.base.clone();
+    let image = stage.layered.clone();
     let bytes = saved(&image);
     let honest = Parts::of(&bytes);
     let manifest: Value = serde_json::from_slice(Rootfs::read(&bytes).content("manifest.json")).expect("a manifest");
     let layers: Vec<String> =
         manifest[0]["Layers"].as_array().expect("layers").iter().map(|name| name.as_str().unwrap().to_owned()).collect();
-    assert!(layers.len() > 1, "a base of more than one layer");
+    assert!(layers.len() > 1, "an image of more than one layer");
     let with = |change: &dyn Fn(&mut Value)| {
         let mut manifest = manifest.clone();
         change(&mut manifest[0]);
@@ -128,7 +128,7 @@ fn saves(stage: &mut Stage) {
         matches(what, &refusal, Refused(reason));
         stage.settle();
         stage.unchanged(class, what);
-        stage.tally.note(&stage.proxied.scene.station, class, what, false, time);
+        stage.tally.note(&stage.proxied.scene.station, class, what, "", time);
     }
     assert_eq!(stage.proxied.proxy.take_replies(), 0, "a save was not asked for");
     assert!(stage.scene().station.hash(&image, false).is_ok(), "the honest image");
@@ -164,7 +164,7 @@ fn volumes(stage: &mut Stage) {
         engine.untag(&name);
         matches(volume, &refusal, expected);
         stage.unchanged(69, volume);
-        stage.tally.note(&stage.proxied.scene.station, 69, volume, false, time);
+        stage.tally.note(&stage.proxied.scene.station, 69, volume, "", time);
     }
 }
 
@@ -190,7 +190,7 @@ fn moved(stage: &mut Stage) {
     stage.scene().engine.tag(&id, &repository, "latest");
     stage.settle();
     stage.unchanged(70, what);
-    stage.tally.note(&stage.proxied.scene.station, 70, what, false, time);
+    stage.tally.note(&stage.proxied.scene.station, 70, what, "", time);
 }
 
 /// An engine that says yes and writes nothing.
@@ -216,7 +216,7 @@ fn whiteouts_in_a_real_image(stage: &mut Stage) {
     image.put(&engine, &repository, "whiteout");
     let name = format!("{repository}:whiteout");
     let answer = stage.scene().station.pre_run(&name);
-    let taken = answer.is_ok();
+    let taken = if answer.is_ok() { "what lies beside a whiteout in its own layer stays: the train is whole" } else { "" };
     match answer {
         // An import takes what lies beside a whiteout in the same layer: the train is whole.
         Ok(outcome) => drop(stage.scene().station.abort(&outcome.run_id).expect("it is aborted")),

@@ -6,7 +6,7 @@ use openssl::md::Md;
 use stationmaster::pb;
 
 use crate::{
-    refusals::{second_stop, wrap, wrap_oddly},
+    refusals::{put_behind_proxy, second_stop, wrap, wrap_oddly},
     support::{
         Engine, Station, Train, block_on,
         tamper::{Before, RESULTS, Rootfs, Scene, flip_hex, run_script, stop},
@@ -132,13 +132,29 @@ fn phases_before(log: &str, id: &str) -> Vec<String> {
     phases.split(", ").map(|phase| phase.rsplit_once(' ').expect("a name and a time").0.to_owned()).collect()
 }
 
+/// What was asked of the engine, without the names of what was made for the call, and without signs of life.
+fn asked_of(requests: &[String]) -> Vec<String> {
+    let is_name =
+        |part: &str| part.len() >= 32 && part.bytes().filter(|byte| byte.is_ascii_hexdigit() || *byte == b'-').count() >= 30;
+    let plain = |line: &String| {
+        let parts = line.split(['/', '?', '&', '=', '%', ' ', ':']).map(|part| if is_name(part) { "*" } else { part });
+        // One kind's name is as long as another's.
+        parts.filter(|part| !part.contains("kind-")).collect::<Vec<_>>().join("/")
+    };
+    let mut asked: Vec<String> =
+        requests.iter().filter(|line| !line.contains("/version") && !line.contains("/_ping")).map(plain).collect();
+    asked.sort();
+    asked
+}
+
 fn field<'a>(line: &'a serde_json::Value, name: &str) -> Option<&'a str> {
     line[name].as_str().or_else(|| line["fields"][name].as_str())
 }
 
 #[test]
 fn every_cryptographic_refusal_is_the_same_byte_for_byte_after_the_same_work() {
-    let (scene, other) = second_stop();
+    let (mut scene, other) = second_stop();
+    let proxy = put_behind_proxy(&mut scene.station, |_| {});
     let (ours, theirs) = (scene.station.hex_pem(), other_key(&scene));
     let sealed = scene.rootfs();
     let kinds = kinds(&ours, &theirs);
@@ -148,22 +164,33 @@ fn every_cryptographic_refusal_is_the_same_byte_for_byte_after_the_same_work() {
         tampered.put(&scene.engine, &scene.train.repository, &format!("kind-{at}"));
     }
     let before = Before::of(&scene.engine, &scene.train);
-    let mut first: Option<(String, Vec<String>)> = None;
+    let mut first: Option<(String, Vec<String>, Vec<String>)> = None;
+    let mut bytes = Vec::new();
     let mut causes = std::collections::BTreeSet::new();
     for (at, (name, _)) in kinds.iter().enumerate() {
+        let (asked, moved) = (proxy.requests().len(), proxy.bytes_from_engine());
         let (status, _) = refusal_of(&scene.station, &format!("{}:kind-{at}", scene.train.repository));
+        bytes.push(proxy.bytes_from_engine() - moved);
+        let asked = asked_of(&proxy.requests()[asked..]);
         let (seen, id) = seen_of(&status);
         assert!(seen.starts_with("code FailedPrecondition"), "{name}: {seen}");
         let log = scene.station.log();
         let line = log.lines().find(|line| line.contains(&id)).expect("the refusal in the log");
         let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
         causes.insert(field(&line, "detail").expect("a cause").to_owned());
-        let now = (seen, phases_before(&log, &id));
+        let now = (seen, phases_before(&log, &id), asked);
         assert_eq!(*first.get_or_insert_with(|| now.clone()), now, "{name} can be told from {}", kinds[0].0);
     }
     before.assert(&scene.station, "cryptographic refusals");
-    let (seen, phases) = first.expect("a kind");
-    eprintln!("{} kinds, one refusal after {phases:?}; {} causes in the log only\n{seen}", kinds.len(), causes.len());
+    let (seen, phases, asked) = first.expect("a kind");
+    eprintln!(
+        "{} kinds, one refusal after {phases:?}, {} requests and {:?} to {:?} bytes of the engine; {} causes in the log only\n{seen}",
+        kinds.len(),
+        asked.len(),
+        bytes.iter().min(),
+        bytes.iter().max(),
+        causes.len()
+    );
     assert!(phases.ends_with(&["token".into(), "read".into(), "verify".into()]), "{phases:?}");
     assert!(causes.len() >= 8, "the log does not tell them apart: {causes:?}");
     drop(other);

@@ -81,7 +81,7 @@ pub fn rows(honest: &Value) -> Vec<Row> {
     for first in ["\"h\\u0061sh\":\"00\"", "\"\\u0040id\":\"x\"", "\"x\":{\"a\":1,\"\\u0061\":1}"] {
         rows.push(bytes(11, &format!("{first} besides"), with_first(honest, first), MALFORMED));
     }
-    for first in ["\"x\":{\"y\":[1,null]}", "\"id\":\"x\"", "\"__proto__\":{\"admin\":true}"] {
+    for first in ["\"x\":{\"y\":[1,null]}", "\"_id\":\"x\"", "\"__proto__\":{\"admin\":true}"] {
         rows.push(bytes(12, &format!("{first} besides"), with_first(honest, first), Taken("what is not known is dropped")));
     }
     rows.extend(fields(honest));

@@ -10,7 +10,7 @@ use crate::{
     refusals::Proxied,
     support::{
         Refusal, Station,
-        tamper::{Before, Scene, run_script},
+        tamper::{Before, Rootfs, Scene, run_script},
     },
 };
 
@@ -164,6 +164,7 @@ impl Stage {
         let time = begun.elapsed();
         let outcome = match (answer, expected) {
             (Ok(outcome), Expected::Taken(_)) => {
+                left_behind(self.scene(), class, case, &outcome);
                 self.scene().station.abort(&outcome.run_id).expect("it is aborted");
                 Some(outcome)
             }
@@ -209,6 +210,17 @@ impl Stage {
         assert_eq!(started, 0, "a container was started");
         scene.still_works();
         self.tally.close(what, classes, least);
+    }
+}
+
+/// Nothing of set-id bits, attributes or links is in what was opened into an image, whatever came.
+#[track_caller]
+fn left_behind(scene: &Scene, class: u32, case: &str, outcome: &stationmaster::pb::PreRunOutcome) {
+    if class != 37 {
+        return;
+    }
+    for (path, mode, has_attributes) in Rootfs::of(&scene.engine, &outcome.image_id).code() {
+        assert!(mode & 0o7000 == 0 && !has_attributes, "{class} {case}: {path} is {mode:o}");
     }
 }
 

@@ -81,20 +81,30 @@ fn refusal_of(station: &Station, image: &str) -> (tonic::Status, Duration) {
     let request = pb::PreRunRequest { image: image.into(), ..Default::default() };
     let mut client = station.trains_client();
     let begun = Instant::now();
-    let status = block_on(async {
-        let mut stream = match client.pre_run(request).await {
-            Ok(stream) => stream.into_inner(),
-            Err(status) => return status,
-        };
-        loop {
-            match stream.message().await {
-                Ok(Some(_)) => {}
-                Ok(None) => panic!("{image}: it was not refused"),
-                Err(status) => return status,
-            }
-        }
-    });
+    let status = block_on(async { refused_in(client.pre_run(request).await).await });
     (status, begun.elapsed())
+}
+
+/// The same of a hash of the train, which opens it too.
+fn hash_refusal_of(station: &Station, image: &str) -> tonic::Status {
+    let request = pb::HashImageRequest { image: image.into(), train_only: true };
+    let mut client = station.images_client();
+    block_on(async { refused_in(client.hash_image(request).await).await })
+}
+
+/// The status that ends a stream.
+async fn refused_in<T>(answer: Result<tonic::Response<tonic::Streaming<T>>, tonic::Status>) -> tonic::Status {
+    let mut stream = match answer {
+        Ok(stream) => stream.into_inner(),
+        Err(status) => return status,
+    };
+    loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it was not refused"),
+            Err(status) => return status,
+        }
+    }
 }
 
 /// All that a caller sees of a status; the refusal's own id is taken out, and given back.
@@ -130,6 +140,17 @@ fn phases_before(log: &str, id: &str) -> Vec<String> {
     let refusal = lines.iter().position(|line| line.to_string().contains(id)).expect("the refusal in the log");
     let phases = lines[..refusal].iter().rev().find_map(|line| field(line, "phases").map(str::to_owned)).expect("phases");
     phases.split(", ").map(|phase| phase.rsplit_once(' ').expect("a name and a time").0.to_owned()).collect()
+}
+
+/// How far one kind's times stand from all others', in standard deviations (Mann-Whitney).
+fn z_of(times: &[Vec<Duration>], at: usize) -> f64 {
+    let mut all: Vec<(Duration, bool)> =
+        times.iter().enumerate().flat_map(|(kind, times)| times.iter().map(move |time| (*time, kind == at))).collect();
+    all.sort_unstable();
+    let ranks: f64 = all.iter().enumerate().filter(|(_, (_, own))| *own).map(|(rank, _)| rank as f64 + 1.0).sum();
+    let (own, others) = (times[at].len() as f64, (all.len() - times[at].len()) as f64);
+    let u = ranks - own * (own + 1.0) / 2.0;
+    (u - own * others / 2.0) / (own * others * (own + others + 1.0) / 12.0).sqrt()
 }
 
 /// What was asked of the engine, without the names of what was made for the call, and without signs of life.
@@ -174,6 +195,8 @@ fn every_cryptographic_refusal_is_the_same_byte_for_byte_after_the_same_work() {
         let asked = asked_of(&proxy.requests()[asked..]);
         let (seen, id) = seen_of(&status);
         assert!(seen.starts_with("code FailedPrecondition"), "{name}: {seen}");
+        let hash = hash_refusal_of(&scene.station, &format!("{}:kind-{at}", scene.train.repository));
+        assert_eq!(seen_of(&hash).0, seen, "{name}: a hash tells more");
         let log = scene.station.log();
         let line = log.lines().find(|line| line.contains(&id)).expect("the refusal in the log");
         let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
@@ -244,6 +267,7 @@ fn the_time_of_cryptographic_refusals_is_shown() {
         }
     }
     let mut medians = Vec::new();
+    let most_z = (0..kinds.len()).map(|at| z_of(&times, at).abs()).fold(0.0, f64::max);
     for ((name, _), times) in kinds.iter().zip(&mut times) {
         times.sort_unstable();
         let at = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1e3;
@@ -252,7 +276,8 @@ fn the_time_of_cryptographic_refusals_is_shown() {
     }
     let (least, most) = medians.iter().fold((f64::MAX, 0.0_f64), |(least, most), &now| (least.min(now), most.max(now)));
     eprintln!(
-        "uniform refusals: {} kinds x {rounds}, {megabytes} MiB of code: medians {least:.2} to {most:.2} ms, spread {:.1} %",
+        "uniform refusals: {} kinds x {rounds}, {megabytes} MiB of code: medians {least:.2} to {most:.2} ms, spread {:.1} %, a kind against \
+         all others: at most |z| = {most_z:.1} (Mann-Whitney)",
         kinds.len(),
         (most - least) / least * 100.0
     );

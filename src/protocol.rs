@@ -24,6 +24,7 @@ mod report;
 mod seal;
 mod station;
 mod strangers;
+mod unwrapped;
 mod verify;
 mod verify_train;
 mod write_opened;

@@ -278,7 +278,11 @@ fn write_end(writer: &mut EngineWriter, files: &[(String, Vec<u8>)]) -> std::io:
 
 /// Whether the new image is what was meant: the layers are checked by digest (an error when they differ), the history by value.
 fn read_back(engine: &Engine, parent: &ImageFacts, id: &str, layer: &str) -> Result<bool, ImageError> {
-    let image = engine.facts(id)?;
+    let image = engine.facts(id).map_err(|error| match error {
+        // It said that it took it.
+        ImageError::NotFound => ImageError::Engine { call: "load image", detail: "the image is not there afterwards".into() },
+        other => other,
+    })?;
     let layers_match = image.descends_from(&parent.layers) && image.layers[parent.layers.len()..] == [layer];
     if image.id != id || !layers_match {
         return Err(ImageError::Engine {

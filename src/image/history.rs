@@ -46,6 +46,26 @@ impl ImageFacts {
         self.layers.starts_with(parent_layers)
     }
 
+    /// Whether a volume that the image asks for would lie over one of a train's directories, in it, or over all of `/opt`.
+    pub fn hides_train(&self) -> bool {
+        let asked = self.config.get("Volumes").and_then(Value::as_object).into_iter().flat_map(|volumes| volumes.keys());
+        asked.into_iter().any(|volume| {
+            let mut parts = Vec::new();
+            for part in volume.split('/') {
+                match part {
+                    "" | "." => {}
+                    ".." => drop(parts.pop()),
+                    part => parts.push(part),
+                }
+            }
+            match parts[..] {
+                [] | ["opt"] => true,
+                ["opt", entry, ..] => matches!(entry, "pht_train" | "pht_results" | "train_config.json" | "user_sym_key.key"),
+                _ => false,
+            }
+        })
+    }
+
     /// The ways to say which history entries made no layer, most likely first; each as long as the history.
     pub fn empty_layer_candidates(&self) -> Vec<Vec<bool>> {
         let history = &self.history;
@@ -163,6 +183,24 @@ mod tests {
                 .map(|(by, size)| HistoryEntry { created: 0, created_by: (*by).into(), comment: String::new(), size: *size })
                 .collect(),
         }
+    }
+
+    #[test]
+    fn a_volume_over_the_train_is_seen_however_it_is_spelled() {
+        let hides = |volume: &str| {
+            let mut image = facts(0, &[]);
+            image.config.insert("Volumes".into(), json!({ "/data": {}, volume: {} }));
+            image.hides_train()
+        };
+        for volume in
+            ["/", "/opt", "/opt/", "//opt/./pht_train", "/x/../opt/pht_results", "/opt/pht_train/lib", "opt/pht_results/"]
+        {
+            assert!(hides(volume), "{volume}");
+        }
+        for volume in ["/data", "/opt/tool", "/opt/pht_train_extra", "/home/opt/pht_train"] {
+            assert!(!hides(volume), "{volume}");
+        }
+        assert!(!facts(0, &[]).hides_train());
     }
 
     #[test]

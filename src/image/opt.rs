@@ -1,7 +1,7 @@
 //! The one strict reader of `/opt`: the engine's archive of it, entry by entry, under our rules.
 //!
 //! Inside `pht_train` and `pht_results` only directories and regular files with plain names are let through, in the engine's own
-//! order (component-wise, strictly rising: that also refuses duplicates). Links, devices, whiteout names, absolute and climbing
+//! order (component-wise, strictly rising, below a directory that was there: that also refuses duplicates, and files below files). Links, devices, whiteout names, absolute and climbing
 //! paths are refused. Other entries of `/opt` are named to the caller and skipped.
 
 use std::io::Read;
@@ -21,7 +21,7 @@ pub const CONFIG_PATH: &str = "/opt/train_config.json";
 /// Longest config that is read, in bytes.
 pub const CONFIG_LIMIT: u64 = 8 * 1024 * 1024;
 /// Most entries that are read from one `/opt`.
-pub(super) const ENTRY_LIMIT: u64 = 2_000_000;
+pub(super) const ENTRY_LIMIT: u64 = 250_000;
 /// Permission bits that are taken over; set-id bits are not.
 pub(super) const MODE_BITS: u32 = 0o1777;
 
@@ -96,9 +96,38 @@ pub(super) struct OptReader {
     /// What every name begins with: `opt/`, or nothing in an archive of what is in it.
     root: &'static str,
     seen: (bool, bool),
-    last: [Option<FilePath>; 2],
+    orders: [Order; 2],
     entries: u64,
     buffer: Vec<u8>,
+}
+
+/// The order in which an engine walks a directory.
+#[derive(Default)]
+struct Order {
+    last: Option<FilePath>,
+    /// The directories that the last entry is in, or is, outermost first.
+    open: Vec<FilePath>,
+}
+
+impl Order {
+    /// Whether an entry may come now: behind the last one, in a directory that was there.
+    fn takes(&mut self, path: &FilePath, is_directory: bool) -> bool {
+        if self.last.as_ref().is_some_and(|last| last >= path) {
+            return false;
+        }
+        let parent = path.parent();
+        while self.open.last().is_some_and(|open| Some(open.as_str()) != parent) {
+            self.open.pop();
+        }
+        if self.open.last().map(FilePath::as_str) != parent {
+            return false;
+        }
+        if is_directory {
+            self.open.push(path.clone());
+        }
+        self.last = Some(path.clone());
+        true
+    }
 }
 
 /// What an entry is.
@@ -107,6 +136,8 @@ enum Place<'a> {
     In(Area, Option<&'a [u8]>),
     /// A link or special file where none may be.
     Link,
+    /// A name that climbs or means something to layers.
+    NotPlain,
     /// `/opt` itself.
     Root,
     /// Something else in `/opt`, by its path below.
@@ -127,7 +158,7 @@ pub(super) struct OptEntry<'a> {
 
 impl OptReader {
     pub fn new(root: &'static str) -> Self {
-        Self { root, seen: (false, false), last: [None, None], entries: 0, buffer: vec![0; 256 * 1024] }
+        Self { root, seen: (false, false), orders: [Order::default(), Order::default()], entries: 0, buffer: vec![0; 256 * 1024] }
     }
 
     /// Reads one entry.
@@ -141,6 +172,7 @@ impl OptReader {
             Place::In(area, below) => (area, below),
             Place::Root => return Ok(()),
             Place::Link => return sink.breach(Rule::NoLinks, name),
+            Place::NotPlain => return sink.breach(Rule::PlainNames, name),
             Place::Other(path) => {
                 let path = String::from_utf8_lossy(path);
                 return match kind {
@@ -151,15 +183,15 @@ impl OptReader {
         };
         let meta = Meta { mode: meta.mode & MODE_BITS, ..meta };
         let Some(below) = below else {
-            *(if area == Area::Train { &mut self.seen.0 } else { &mut self.seen.1 }) = true;
+            let seen = if area == Area::Train { &mut self.seen.0 } else { &mut self.seen.1 };
+            if std::mem::replace(seen, true) {
+                return sink.breach(Rule::UniqueNames, name);
+            }
             return sink.directory(area, None, meta);
         };
         let Ok(path) = FilePath::from_bytes(below) else { return sink.breach(Rule::PlainNames, name) };
-        let last = &mut self.last[area as usize];
-        if last.as_ref().is_some_and(|last| *last >= path) {
+        if !self.orders[area as usize].takes(&path, kind == EntryType::Directory) {
             sink.breach(Rule::UniqueNames, name)?;
-        } else {
-            *last = Some(path.clone());
         }
         if kind == EntryType::Directory {
             return sink.directory(area, Some(path), meta);
@@ -177,7 +209,8 @@ impl OptReader {
     }
 
     fn place<'a>(&self, name: &'a [u8], kind: EntryType) -> Result<Place<'a>, ImageError> {
-        let trimmed = name.strip_suffix(b"/").unwrap_or(name);
+        // A slash at its end is a directory's: behind a file's name it would be taken for one, or not.
+        let trimmed = if kind == EntryType::Directory { name.strip_suffix(b"/").unwrap_or(name) } else { name };
         if trimmed == b"opt" && self.root == "opt/" {
             return Ok(if kind == EntryType::Directory { Place::Root } else { Place::Link });
         }
@@ -189,11 +222,14 @@ impl OptReader {
                 [b'/', below @ ..] => Some(below),
                 _ => continue,
             };
-            let regular = matches!(kind, EntryType::Regular | EntryType::Continuous) && below.is_some();
+            let regular = kind == EntryType::Regular && below.is_some();
             return Ok(if regular || kind == EntryType::Directory { Place::In(area, below) } else { Place::Link });
         }
         if below_opt == b"train_config.json" && kind != EntryType::Regular {
             return Ok(Place::Link);
+        }
+        if below_opt.split(|byte| *byte == b'/').any(|part| part.starts_with(b".wh.") || part == b"..") {
+            return Ok(Place::NotPlain);
         }
         Ok(Place::Other(below_opt))
     }
@@ -215,8 +251,11 @@ pub fn read_file(archive: impl Read, name: &[u8]) -> Result<Vec<u8>, ImageError>
         return Err(ImageError::Limit("bytes of train_config.json"));
     }
     let mut content = Vec::new();
-    archive.take(CONFIG_LIMIT).read_to_end(&mut content).map_err(broken)?;
-    Ok(content)
+    archive.by_ref().take(CONFIG_LIMIT).read_to_end(&mut content).map_err(broken)?;
+    match archive.next()? {
+        None => Ok(content),
+        Some(_) => Err(ImageError::Malformed("more than one file")),
+    }
 }
 
 pub(super) fn policy(rule: &'static str, name: &[u8]) -> ImageError {

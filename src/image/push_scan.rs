@@ -11,7 +11,7 @@ use tar::{Entry, EntryType};
 
 use super::{
     ImageError,
-    opt::{Area, CONFIG_LIMIT, ENTRY_LIMIT, broken},
+    opt::{Area, CONFIG_LIMIT, broken},
     saved::{LayerSink, plain_path, read_saved},
 };
 use crate::train::{
@@ -23,6 +23,8 @@ use crate::train::{
 
 /// Most suspects of one kind that are kept of a layer; the rest is counted.
 const KEPT: usize = 1000;
+/// Most entries of a train's directories that are looked at, all layers together.
+const ENTRY_LIMIT: u64 = 2_000_000;
 /// Most bytes of names that are kept.
 const NAME_LIMIT: usize = 128 << 20;
 /// Longest wrapped key, in bytes: an RSA key's of 16384 bits.
@@ -71,14 +73,16 @@ impl LayerScan {
     }
 }
 
-/// Looks through the archive of one image. Answers what was found, lowest layer first. `progress` is told the bytes read so far.
+/// Looks through the archive of one image. Answers what was found, lowest layer first. With `expected`, its layers must be those:
+/// digests of their archives (`sha256:…`), lowest first. `progress` is told the bytes read so far.
 pub fn scan_layers(
     archive: impl Read,
+    expected: Option<&[String]>,
     progress: impl FnMut(u64),
     check: &dyn Fn() -> Result<(), ImageError>,
 ) -> Result<Vec<LayerScan>, ImageError> {
     let mut scanner = Scanner { layers: HashMap::new(), shape: Shape::default(), entries: 0, names: 0, check };
-    let order = read_saved(archive, &mut scanner, progress)?;
+    let order = read_saved(archive, expected, &mut scanner, progress)?;
     // A layer that occurs twice is told of where it is first; what it holds is the same.
     Ok(order.iter().map(|name| scanner.layers.remove(name).unwrap_or_default()).collect())
 }

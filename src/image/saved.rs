@@ -2,12 +2,16 @@
 
 mod overlay;
 
-use std::{collections::HashMap, io::Read};
+use std::{
+    collections::HashMap,
+    io::{self, Read},
+};
 
 use serde::Deserialize;
 use tar::{Archive, Entry, EntryType};
 
 use super::{ImageError, bounded::bounded, opt::broken, tape::Tape};
+use crate::train::digest::FileHasher;
 
 pub(super) use overlay::{Change, Node, lay, plain_path};
 
@@ -34,17 +38,18 @@ struct ManifestImage {
 /// Reads an archive of one image, entry by entry.
 #[derive(Default)]
 pub(super) struct SavedReader {
-    /// Layers that were read.
-    layers: Vec<String>,
+    /// Layers that were read, and the digests of their archives.
+    layers: HashMap<String, String>,
     /// Old engines write a layer that occurs twice as a link to its first place.
     links: HashMap<String, String>,
     manifest: Option<Vec<String>>,
     files: usize,
 }
 
-/// Reads a whole archive. Answers the layers' names in it, lowest first. `progress` is told the bytes read so far.
+/// Reads a whole archive, as [`SavedReader::finish`] says of `expected`. Answers the layers' names in it, lowest first. `progress` is told the bytes read so far.
 pub fn read_saved<S: LayerSink>(
     archive: impl Read,
+    expected: Option<&[String]>,
     sink: &mut S,
     mut progress: impl FnMut(u64),
 ) -> Result<Vec<String>, S::Error> {
@@ -59,7 +64,7 @@ pub fn read_saved<S: LayerSink>(
         progress(read);
     }
     tape.check_end()?;
-    Ok(reader.finish()?)
+    Ok(reader.finish(expected)?)
 }
 
 impl SavedReader {
@@ -79,11 +84,11 @@ impl SavedReader {
                 self.manifest = Some(read_manifest(entry)?);
             }
             EntryType::Regular if name.ends_with("/layer.tar") || name.starts_with("blobs/") => {
-                if self.layers.contains(&name) {
+                if self.layers.contains_key(&name) {
                     return Err(ImageError::Malformed("a layer is there twice").into());
                 }
-                if read_layer(&name, entry, sink)? {
-                    self.layers.push(name);
+                if let Some(digest) = read_layer(&name, entry, sink)? {
+                    self.layers.insert(name, digest);
                 }
             }
             EntryType::Symlink => {
@@ -97,14 +102,22 @@ impl SavedReader {
         Ok(())
     }
 
-    /// Ends the archive: the layers' names in it, lowest first. The same name may stand twice.
-    pub fn finish(self) -> Result<Vec<String>, ImageError> {
+    /// Ends the archive: the layers' names in it, lowest first. The same name may stand twice. With `expected`, they must be those:
+    /// digests of their archives (`sha256:…`), lowest first.
+    pub fn finish(self, expected: Option<&[String]>) -> Result<Vec<String>, ImageError> {
         let manifest = self.manifest.ok_or(ImageError::Malformed("no manifest.json"))?;
         let place = |name: String| {
-            let name = if self.layers.contains(&name) { name } else { self.links.get(&name).cloned().unwrap_or(name) };
-            if self.layers.contains(&name) { Ok(name) } else { Err(ImageError::Malformed("a layer of the manifest is missing")) }
+            let name = if self.layers.contains_key(&name) { name } else { self.links.get(&name).cloned().unwrap_or(name) };
+            let digest = self.layers.get(&name).ok_or(ImageError::Malformed("a layer of the manifest is missing"))?;
+            Ok((name, digest))
         };
-        manifest.into_iter().map(place).collect()
+        let found: Vec<(String, &String)> = manifest.into_iter().map(place).collect::<Result<_, ImageError>>()?;
+        match expected {
+            Some(expected) if !found.iter().map(|(_, digest)| *digest).eq(expected) => {
+                Err(ImageError::Malformed("its layers are not those that the engine names"))
+            }
+            _ => Ok(found.into_iter().map(|(name, _)| name).collect()),
+        }
     }
 }
 
@@ -120,8 +133,22 @@ fn read_manifest(entry: &mut Entry<'_, impl Read>) -> Result<Vec<String>, ImageE
     }
 }
 
-/// Reads a layer; `false` when the file is no tar archive (a configuration among the blobs).
-fn read_layer<S: LayerSink>(name: &str, file: &mut impl Read, sink: &mut S) -> Result<bool, S::Error> {
+/// Hashes what is read.
+struct Hashed<R> {
+    file: R,
+    hasher: FileHasher,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Reads a layer and answers its digest; `None` when the file is no tar archive (a configuration among the blobs).
+fn read_layer<S: LayerSink>(name: &str, file: &mut impl Read, sink: &mut S) -> Result<Option<String>, S::Error> {
     let mut start = Vec::with_capacity(512);
     file.take(512).read_to_end(&mut start).map_err(broken)?;
     let is_tar = start.len() == 512 && (&start[257..262] == b"ustar" || start.iter().all(|byte| *byte == 0));
@@ -129,10 +156,11 @@ fn read_layer<S: LayerSink>(name: &str, file: &mut impl Read, sink: &mut S) -> R
         if start.starts_with(&[0x1f, 0x8b]) || start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || name.ends_with("/layer.tar") {
             return Err(ImageError::Malformed("a compressed layer, or one of an unknown kind").into());
         }
-        return Ok(false);
+        return Ok(None);
     }
     // Some builders leave a layer without its end.
-    let mut tape = Tape::new(start.as_slice().chain(file));
+    let mut file = Hashed { file: start.as_slice().chain(file), hasher: FileHasher::new() };
+    let mut tape = Tape::new(&mut file);
     let (layer, bound) = bounded(&mut tape);
     let mut layer = Archive::new(layer);
     let mut entries = layer.entries().map_err(broken)?;
@@ -140,5 +168,5 @@ fn read_layer<S: LayerSink>(name: &str, file: &mut impl Read, sink: &mut S) -> R
         sink.entry(name, &mut entry)?;
     }
     tape.nothing_follows()?;
-    Ok(true)
+    Ok(Some(format!("sha256:{}", const_hex::encode(file.hasher.finish()))))
 }

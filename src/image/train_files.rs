@@ -107,7 +107,7 @@ impl Reader {
                 found.without_code = !found.code.is_there && found.code.files().next().is_none();
                 Ok(())
             }
-            Self::Saved(reader, layers) => layers.tell(&reader.finish()?, taken),
+            Self::Saved(reader, layers) => layers.tell(&reader.finish(None)?, taken),
         }
     }
 }

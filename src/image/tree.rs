@@ -13,8 +13,9 @@ pub use canonical::TreeDigest;
 
 use super::ImageError;
 
-/// Computes the digest of the tree in a `docker save` archive. `progress` is told the bytes read so far.
-pub fn tree_digest(archive: impl Read, progress: impl FnMut(u64)) -> Result<TreeDigest, ImageError> {
-    let tree = layers::read_tree(archive, progress)?;
+/// Computes the digest of the tree in a `docker save` archive. Where the engine names the image's layers, they must be
+/// those: `layers`, digests of their archives (`sha256:…`), lowest first. `progress` is told the bytes read so far.
+pub fn tree_digest(archive: impl Read, layers: Option<&[String]>, progress: impl FnMut(u64)) -> Result<TreeDigest, ImageError> {
+    let tree = layers::read_tree(archive, layers, progress)?;
     Ok(canonical::digest(&tree))
 }

@@ -68,10 +68,7 @@ pub fn check_push(station: &Station, image: &ImageSource, step: &Step<'_>) -> Re
     let base = base_of(station, image, &facts.id)?;
     let archive = station.engine.save(&facts.id, &step.cancel)?;
     let report = |read| (step.progress)("read", read, facts.size);
-    let mut layers = scan_layers(archive, report, &|| step.check())?;
-    if layers.len() != facts.layers.len() {
-        return Err(ImageError::Malformed("the layers of manifest.json").into());
-    }
+    let mut layers = scan_layers(archive, Some(&facts.layers), report, &|| step.check())?;
     if let Some(base) = &base {
         let same = facts.layers.iter().zip(&base.layers).take_while(|(layer, below)| layer == below);
         verdict.base_layers = same.count();

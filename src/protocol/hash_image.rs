@@ -75,9 +75,9 @@ pub fn hash_image(station: &Station, image: &ImageSource, train_only: bool, step
     let tree = if train_only {
         None
     } else {
-        let total = station.engine.facts(&image_id)?.size;
+        let image = station.engine.facts(&image_id)?;
         let archive = station.engine.save(&image_id, &step.cancel)?;
-        Some(tree_digest(archive, |read| (step.progress)("hash", read, total))?)
+        Some(tree_digest(archive, Some(&image.layers), |read| (step.progress)("hash", read, image.size))?)
     };
     Ok(ImageDigests { image_id, tree, train })
 }

@@ -4,6 +4,7 @@ use super::{
     Step, StepError,
     contents::{Contents, StoredFile},
     hashing::{Piece, ThreadedHasher},
+    unwrapped::UnwrappedKey,
 };
 use crate::{
     image::{
@@ -47,7 +48,7 @@ pub(super) fn read_train_config(container: &Container, step: &Step<'_>) -> Resul
 pub(super) fn read_sealed(
     container: &Container,
     spool: Spool,
-    results: Option<(&EnvelopeKey, &[u8])>,
+    results: Option<(&UnwrappedKey, &[u8])>,
     landing: Option<&mut DirectoryWriter>,
     expected: u64,
     step: &Step<'_>,
@@ -57,7 +58,7 @@ pub(super) fn read_sealed(
         file: None,
         landing,
         results: results.map(|(key, _)| ResultsReader {
-            key,
+            key: key.key(),
             opener: None,
             hasher: ThreadedHasher::new(),
             plain: Piece::default(),
@@ -72,10 +73,9 @@ pub(super) fn read_sealed(
     contents.spool.flush()?;
     contents.complete()?;
     let digest = match (reader, results) {
-        (Some(reader), Some((_, session_id))) => {
-            // Broken padding is found out only here, with all the rest read.
+        (Some(reader), Some((key, session_id))) => {
             if reader.broken {
-                return Err(StepError::untrusted("a result file cannot be opened"));
+                key.doubt("a result file cannot be opened");
             }
             Some(reader.hasher.finish(session_id)?)
         }

@@ -88,7 +88,7 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Res
             station.ledger.record_post_run(&run.id, &record)?;
             crash::point("post-run/cleaned");
             step.phase("clean");
-            step.report("post-run", &run.id);
+            step.report("post-run", &run.id, "done");
             Ok(PostRunAnswer { run_id: run.id, record, repeated: false })
         }
         Err(error) => {

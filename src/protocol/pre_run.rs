@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     image::{
+        ImageError,
         docker::Container,
         reference::{ImageName, ImageSource},
         spool::Spool,
@@ -122,10 +123,11 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         Ok((record, query)) => {
             let mounts = opened::mounts(station, &run)?;
             step.phase("clean");
-            step.report("pre-run", &run.id);
+            step.report("pre-run", &run.id, "done");
             Ok(PreRunAnswer { run: Run { state: RunState::Prepared, ..run }, record, query, mounts, repeated: false })
         }
         Err(error) => {
+            step.report("pre-run", &run.id, "not done");
             if let Err(second) = recover::roll_back_opening(station, &run.id, &error.to_string()) {
                 recover::not_mended(station, &run.id, &second);
             }
@@ -164,10 +166,12 @@ fn open(
     engine.tag(&run.source_image, &sealed_name(&run.id))?;
     engine.tag(&run.base_image, &base_name(&run.id))?;
     crash::point("pre-run/kept");
-    let parent = engine.facts(&run.source_image)?;
+    let (parent, base) = (engine.facts(&run.source_image)?, engine.facts(&run.base_image)?);
+    if parent.hides_train() || base.hides_train() {
+        return Err(ImageError::Policy { rule: Rule::NoVolumes.name(), detail: String::new() }.into());
+    }
     let stop = &arrived.config.route[own.position()];
     let wrapped = stop.encrypted_key.as_ref().ok_or(StepError::Invariant("own stop without a key"))?;
-    let base = engine.facts(&run.base_image)?;
     base_layers::check_history(station, &base)?;
     step.phase("keep");
     let key = station.unwrap_envelope_key(&run.key_label, wrapped, step)?;
@@ -187,7 +191,9 @@ fn open(
     let _leaving = container.leave();
     step.phase("read");
     opt_names::check(station, &run.base_image, &contents, step)?;
-    let train = verify_train(&station.policy, arrived, own, contents, key, results_digest, step)?;
+    let train = verify_train(&station.policy, arrived, own, contents, key, results_digest, step);
+    step.phase("verify");
+    let train = train?;
     if station.policy.refuse_unlisted
         && let Some(path) = train.left_out().first()
     {
@@ -195,7 +201,6 @@ fn open(
     }
     let mut warnings = first_seen.pin(station)?;
     crash::point("pre-run/verified");
-    step.phase("verify");
 
     let writing = Writing { station, run, arrived, own, train: &train, step };
     // Beside the writing: it waits for the engine.

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::{
     StepError,
     policy::{OF_TRUST, Policy},
+    unwrapped::UnwrappedKey,
 };
 use crate::{
     image::{ImageError, docker::Engine, reference::ImageName},
@@ -101,15 +102,25 @@ impl Station {
             .ok_or(StepError::ForeignRouteKey)
     }
 
-    /// Unwraps a train's envelope key: one decryption in the token.
-    pub(super) fn unwrap_envelope_key(&self, label: &str, wrapped: &HexText, step: &Step<'_>) -> Result<EnvelopeKey, StepError> {
-        let wrapped = wrapped.decode().map_err(StepError::untrusted)?;
-        let unwrapped = self.handle.block_on(self.keystore.unwrap(label, OaepScheme::Sha512, &wrapped, step.deadline));
-        let bytes: Zeroizing<Vec<u8>> = match unwrapped {
-            Err(KeystoreError::UnwrapFailed) => return Err(StepError::untrusted("the wrapped key cannot be unwrapped")),
-            other => other?,
+    /// Unwraps a train's envelope key: one decryption in the token. A key that cannot be unwrapped is no error here: with
+    /// another in its place the step goes on to its end.
+    pub(super) fn unwrap_envelope_key(&self, label: &str, wrapped: &HexText, step: &Step<'_>) -> Result<UnwrappedKey, StepError> {
+        // Made whether it will be needed or not: its time tells nothing.
+        let substitute = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
+        let key = match wrapped.decode() {
+            Err(error) => Err(format!("the wrapped key: {error}")),
+            Ok(wrapped) => {
+                let unwrapped = self.handle.block_on(self.keystore.unwrap(label, OaepScheme::Sha512, &wrapped, step.deadline));
+                match unwrapped {
+                    Err(KeystoreError::UnwrapFailed) => Err("the wrapped key cannot be unwrapped".to_owned()),
+                    other => {
+                        let bytes: Zeroizing<Vec<u8>> = other?;
+                        EnvelopeKey::from_unwrapped(&bytes).map_err(|_| "the unwrapped key has no cipher's length".to_owned())
+                    }
+                }
+            }
         };
-        EnvelopeKey::from_unwrapped(&bytes).map_err(StepError::untrusted)
+        Ok(UnwrappedKey::new(key, substitute))
     }
 
     /// Signs a digest as trains are signed: one signature in the token.
@@ -182,13 +193,13 @@ impl Step<'_> {
         phases.done.push((name, spent));
     }
 
-    /// Says in the log where a step's time went.
-    pub(super) fn report(&self, step: &'static str, run: &str) {
+    /// Says in the log where a step's time went, and how it ended.
+    pub(super) fn report(&self, step: &'static str, run: &str, ended: &'static str) {
         let phases = self.phases.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let spent: Vec<String> = phases.done.iter().map(|(name, spent)| format!("{name} {}", spent.as_millis())).collect();
         let total: Duration = phases.done.iter().map(|(_, spent)| *spent).sum();
         let ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(target: "stationmaster::step", step, run, ms, phases = spent.join(", "), "done");
+        tracing::info!(target: "stationmaster::step", step, run, ms, phases = spent.join(", "), "{ended}");
     }
 
     /// Refuses to go on when nobody waits any more.

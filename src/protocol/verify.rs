@@ -5,6 +5,7 @@ use super::{
     contents::{Contents, StoredFile},
     open::ArrivedConfig,
     policy::Policy,
+    unwrapped::UnwrappedKey,
 };
 use crate::{
     image::ImageError,
@@ -70,13 +71,14 @@ fn unlisted<'a>(contents: &'a Contents, listing: &'a Listing) -> impl Iterator<I
     contents.train.files.iter().filter(|file| !file.path.is_query() && !listing.contains(&file.path))
 }
 
-/// Checks everything a station can check of a sealed train: code, creator, builder, chain and results.
+/// Checks everything a station can check of a sealed train: code, creator, builder, chain and results. All of it is checked
+/// whatever is found wrong, and refused at the end.
 pub(super) fn verify_train(
     policy: &Policy,
     arrived: &ArrivedConfig,
     own: &OwnStop,
     contents: Contents,
-    key: EnvelopeKey,
+    key: UnwrappedKey,
     results_digest: Option<Digest>,
     step: &Step<'_>,
 ) -> Result<Verified<OpenableTrain>, StepError> {
@@ -89,14 +91,14 @@ pub(super) fn verify_train(
     for path in listing.names() {
         let file = contents.train.file(path).ok_or_else(|| missing(path))?;
         let mut digest = FileHasher::new();
-        contents.open_file(&key, file.extent, |plain| {
+        key.hold(contents.open_file(key.key(), file.extent, |plain| {
             step.check()?;
             hasher.update(plain);
             digest.update(plain);
             done += plain.len() as u64;
             (step.progress)("verify", done, total);
             Ok(())
-        })?;
+        }))?;
         files.push(file_digest(path, digest));
     }
     let unlisted_too = !policy.rules.holds(Rule::UnlistedFiles);
@@ -104,11 +106,11 @@ pub(super) fn verify_train(
         // Signed by nobody; post-run still sees whether the run changed them.
         for file in unlisted(&contents, &listing) {
             let mut digest = FileHasher::new();
-            contents.open_file(&key, file.extent, |plain| {
+            key.hold(contents.open_file(key.key(), file.extent, |plain| {
                 step.check()?;
                 digest.update(plain);
                 Ok(())
-            })?;
+            }))?;
             files.push(file_digest(&file.path, digest));
         }
     }
@@ -119,15 +121,17 @@ pub(super) fn verify_train(
         files.push(file_digest(&FilePath::query(), digest));
     }
     let immutable_digest = hasher.finish(session_id, query.as_ref().map(|query| query.as_slice()));
-    verify::verify_creator_and_build(config, &immutable_digest).map_err(StepError::untrusted)?;
+    let believed = |proof: Result<(), verify::Distrust>| key.hold(proof.map_err(StepError::untrusted));
+    believed(verify::verify_creator_and_build(config, &immutable_digest))?;
     if !own.is_first() {
         let digest = results_digest.as_ref().ok_or(StepError::Invariant("results were not hashed"))?;
-        verify::verify_chain(config, own).map_err(StepError::untrusted)?;
+        believed(verify::verify_chain(config, own))?;
         if policy.rules.holds(Rule::SignaturesApart) {
-            verify::verify_signatures_apart(config, own.index()).map_err(StepError::untrusted)?;
+            believed(verify::verify_signatures_apart(config, own.index()))?;
         }
-        verify::verify_results(config, own, digest).map_err(StepError::untrusted)?;
+        believed(verify::verify_results(config, own, digest))?;
     }
+    let key = key.settle()?;
     Ok(Verified(OpenableTrain { contents, listing, unlisted_too, key, query, files, immutable_digest, results_digest }))
 }
 
@@ -151,15 +155,15 @@ fn file_digest(path: &FilePath, digest: FileHasher) -> FileDigest {
     FileDigest { path: path.as_str().to_owned(), sha256: const_hex::encode(digest.finish()) }
 }
 
-fn read_query(contents: &Contents, key: &EnvelopeKey) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, StepError> {
+fn read_query(contents: &Contents, key: &UnwrappedKey) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, StepError> {
     let Some(file) = contents.train.file(&FilePath::query()) else { return Ok(None) };
     if file.extent.len > QUERY_LIMIT {
         return Err(ImageError::Limit("bytes of query.json").into());
     }
     let mut query = zeroize::Zeroizing::new(Vec::with_capacity(file.extent.len as usize));
-    contents.open_file(key, file.extent, |plain| {
+    key.hold(contents.open_file(key.key(), file.extent, |plain| {
         query.extend_from_slice(plain);
         Ok(())
-    })?;
+    }))?;
     Ok(Some(query))
 }

@@ -11,10 +11,11 @@ use super::{
 };
 use crate::{
     image::{
+        ImageError,
         build::{Built, Recipe, build},
         directory::DirectoryWriter,
         history::ImageFacts,
-        layer::{LayerPlan, Meta, WriteError, write_archive},
+        layer::{LayerEntry, LayerPlan, Meta, WriteError, write_archive},
         opt::Area,
     },
     ledger::Run,
@@ -73,6 +74,17 @@ impl Writing<'_> {
             Ok(()) => writer.finish()?,
             Err(WriteError::Out(error)) => return Err(writer.explain(error).into()),
             Err(WriteError::Content(error)) => return Err(error),
+        }
+        // Engines have been seen to say yes and write nothing. The archive's last file is there only if all of it was taken.
+        if let Some(LayerEntry::File { path, size, .. }) = plan.entries().iter().rfind(|e| matches!(e, LayerEntry::File { .. })) {
+            match container.file_size(&format!("/{path}")) {
+                Ok(there) if there == *size => {}
+                Ok(_) | Err(ImageError::PathMissing) => {
+                    let detail = "what was written is not there afterwards".into();
+                    return Err(ImageError::Engine { call: "write archive", detail }.into());
+                }
+                Err(other) => return Err(other.into()),
+            }
         }
         Ok(self.run.source_image.clone())
     }

@@ -16,7 +16,7 @@ pub const MAX_ROUTE_STOPS: usize = 10_000;
 /// Length of a session id as builders make it, in bytes.
 pub const SESSION_BYTES: usize = 64;
 /// The most names `file_list` may have.
-pub const MAX_FILE_LIST: usize = 1_000_000;
+pub const MAX_FILE_LIST: usize = 100_000;
 
 /// A train's config. Field order is the order on the wire.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,6 +12,7 @@ use openssl::rand::{rand_bytes, rand_priv_bytes};
 use openssl::symm::{Cipher, Crypter, Mode};
 use zeroize::Zeroizing;
 
+use length::content_of;
 pub use length::{opened_len, sealed_len};
 pub use shape::{Shape, Verdict, has_sealed_len};
 
@@ -117,11 +118,14 @@ pub struct Opener<'k> {
 
 enum State {
     /// The first bytes of the IV.
-    ReadingIv {
-        iv: [u8; BLOCK],
-        filled: usize,
+    ReadingIv { iv: [u8; BLOCK], filled: usize },
+    Open {
+        crypter: Crypter,
+        /// The newest block of plaintext: the padding, if it is the last one.
+        held: Zeroizing<[u8; BLOCK]>,
+        /// Whether there is one.
+        any: bool,
     },
-    Open(Crypter),
 }
 
 impl<'k> Opener<'k> {
@@ -138,21 +142,34 @@ impl<'k> Opener<'k> {
             *filled += head.len();
             sealed = rest;
             if *filled == BLOCK {
-                self.state = State::Open(self.key.crypter(Mode::Decrypt, &*iv)?);
+                let mut crypter = self.key.crypter(Mode::Decrypt, &*iv)?;
+                // Broken padding would take OpenSSL another time than whole padding: we look at it ourselves.
+                crypter.pad(false);
+                self.state = State::Open { crypter, held: Zeroizing::new([0; BLOCK]), any: false };
             }
         }
-        match &mut self.state {
-            State::Open(crypter) => append(crypter, sealed, out).map_err(|()| EnvelopeError::Broken),
-            State::ReadingIv { .. } => Ok(()),
+        let State::Open { crypter, held, any } = &mut self.state else { return Ok(()) };
+        let start = out.len();
+        if *any {
+            out.extend_from_slice(&held[..]);
         }
+        append(crypter, sealed, out).map_err(|()| EnvelopeError::Broken)?;
+        // Without padding OpenSSL hands out whole blocks only.
+        if let Some(newest) = out[start..].last_chunk() {
+            **held = *newest;
+            *any = true;
+            out.truncate(out.len() - BLOCK);
+        }
+        Ok(())
     }
 
     /// Ends the file: checks length and padding, appends the rest to `out`.
     pub fn finish(self, out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
-        match self.state {
-            State::Open(mut crypter) => append_last(&mut crypter, out).map_err(|()| EnvelopeError::Broken),
-            State::ReadingIv { .. } => Err(EnvelopeError::Broken),
-        }
+        let State::Open { mut crypter, held, any: true } = self.state else { return Err(EnvelopeError::Broken) };
+        // Fails when the file ends within a block.
+        crypter.finalize(&mut [0; BLOCK]).map_err(|_| EnvelopeError::Broken)?;
+        out.extend_from_slice(&held[..content_of(&held)?]);
+        Ok(())
     }
 }
 

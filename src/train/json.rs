@@ -11,7 +11,7 @@ use super::Integer;
 /// How deep arrays and objects may nest.
 pub const MAX_DEPTH: usize = 64;
 /// How many values (of any kind, at any level) one text may hold; bounds memory, not meaning.
-pub const MAX_VALUES: usize = 1_500_000;
+pub const MAX_VALUES: usize = 120_000;
 
 /// A JSON value. Objects keep the order of their keys, which are unique; integers are exact; floats are finite.
 #[derive(Clone, Debug, PartialEq)]

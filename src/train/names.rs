@@ -11,9 +11,14 @@ const QUERY: &str = "query.json";
 const WHITEOUT: &str = ".wh.";
 const MAX_COMPONENT_BYTES: usize = 255;
 const MAX_PATH_BYTES: usize = 4096;
+/// Deeper than any tree that people make, and shallow enough for whoever walks it by recursion.
+const MAX_COMPONENTS: usize = 128;
 
-/// A relative path that stays below its directory: UTF-8, no empty, `.` or `..` component, no control characters, no layer
-/// whiteout, components of at most 255 and a whole of at most 4096 bytes.
+/// A relative path that stays below its directory: UTF-8, no empty, `.` or `..` component, no control characters, no character
+/// that changes the direction of the text around it, no layer whiteout, at most 128 components of at most 255 and a whole of at most
+/// 4096 bytes.
+///
+/// Names that differ in case or in Unicode's normal form alone are different names, as they are to the engine's file systems.
 ///
 /// Ordered as the engine walks a directory tree: component by component in byte order, so `a/x` comes before `a!` and
 /// `a.txt`.
@@ -27,16 +32,18 @@ pub enum NameError {
     /// Not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
-    /// An empty, `.` or `..` component; an absolute path and a trailing slash have an empty one.
+    /// An empty, `.` or `..` component (an absolute path and a trailing slash have an empty one), or a backslash, which separates
+    /// components where results may be unpacked later.
     #[error("not a plain relative path")]
     NotRelative,
-    /// A NUL or another control character.
+    /// A NUL or another control character, a line or paragraph separator, or a character that makes people read another name than
+    /// the one that is there (bidirectional embedding, override or isolate).
     #[error("holds a control character")]
     ControlCharacter,
     /// A component starts with `.wh.`.
     #[error("means something to image layers")]
     Whiteout,
-    /// A component over 255 bytes, or a whole over 4096.
+    /// A component over 255 bytes, a whole over 4096, or more than 128 components.
     #[error("too long")]
     TooLong,
     /// `query.json`, where it must not stand: it is hashed after the session id, never as a listed file.
@@ -50,12 +57,16 @@ impl FilePath {
         if path.len() > MAX_PATH_BYTES {
             return Err(NameError::TooLong);
         }
-        if path.chars().any(char::is_control) {
+        if path.chars().any(misleads) {
             return Err(NameError::ControlCharacter);
+        }
+        if path.split('/').nth(MAX_COMPONENTS).is_some() {
+            return Err(NameError::TooLong);
         }
         for component in path.split('/') {
             match component {
                 "" | "." | ".." => return Err(NameError::NotRelative),
+                split if split.contains('\\') => return Err(NameError::NotRelative),
                 long if long.len() > MAX_COMPONENT_BYTES => return Err(NameError::TooLong),
                 mark if mark.starts_with(WHITEOUT) => return Err(NameError::Whiteout),
                 _ => {}
@@ -89,10 +100,20 @@ impl FilePath {
         &self.0
     }
 
+    /// The directory it is in, unless it is the outermost.
+    pub fn parent(&self) -> Option<&str> {
+        self.0.rsplit_once('/').map(|(parent, _)| parent)
+    }
+
     /// The components, outermost first; at least one.
     pub fn components(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')
     }
+}
+
+/// Whether a character makes a name look like another, or like two lines.
+fn misleads(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl Ord for FilePath {

@@ -81,6 +81,9 @@ rules! {
     UniqueNames = "unique-ordered-names", Always;
     /// Nothing but regular files and directories is in the train's directories: no link, no device, no pipe.
     NoLinks = "no-links-or-special-files", Always;
+    /// No volume of the image's own lies over the train's directories: it would hide what was verified from the run, or its results
+    /// from us.
+    NoVolumes = "no-volumes-over-the-train", Always;
     /// Nothing but the train's own four entries, what its base holds too, and what the configuration allows is in /opt.
     OptAllowList = "opt-allow-list", Strict;
     /// Every stop before this one signed the chain digest it states.

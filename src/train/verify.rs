@@ -85,11 +85,13 @@ pub enum Distrust {
 /// Verifies that the immutable files hash to what the config states, that the creator signed it, and that the builder
 /// signed it together with the creator's signature. `immutable` is the digest we computed.
 pub fn verify_creator_and_build(config: &TrainConfig, immutable: &Digest) -> Result<(), Distrust> {
-    if stated_digest(&config.hash, "hash")? != *immutable {
-        return Err(Distrust::ImmutableDigest);
-    }
-    verify_creator(config)?;
-    verify_build(config)
+    let digest = same_digest(&config.hash, "hash", immutable, Distrust::ImmutableDigest);
+    all([digest, verify_creator(config), verify_build(config)])
+}
+
+/// The first thing that is wrong, found out after all were checked: the time does not tell which it was.
+fn all(checked: impl IntoIterator<Item = Result<(), Distrust>>) -> Result<(), Distrust> {
+    checked.into_iter().fold(Ok(()), Result::and)
 }
 
 /// Verifies that the creator signed the stated digest of the immutable files.
@@ -114,20 +116,19 @@ pub fn verify_build(config: &TrainConfig) -> Result<(), Distrust> {
 /// digest. Older links cannot be recomputed: their results digests are gone.
 pub fn verify_chain(config: &TrainConfig, own: &OwnStop) -> Result<(), Distrust> {
     earlier_stops(config, own)?;
-    verify_chain_signatures(config, own.index())?;
-    verify_newest_link(config, own.index())
+    all([verify_chain_signatures(config, own.index()), verify_newest_link(config, own.index())])
 }
 
 /// Verifies that each of the first `signed` stops signed the digest it states.
 pub fn verify_chain_signatures(config: &TrainConfig, signed: usize) -> Result<(), Distrust> {
     let stops = first_stops(config, signed)?;
     let digests = stated_links(&stops)?;
-    for (index, (stop, digest)) in stops.iter().zip(&digests).enumerate() {
+    let signed = |(index, (stop, digest)): (usize, (&&RouteStop, &Digest))| {
         let signature = stop.signature.as_ref().ok_or(Distrust::ChainDigest { index })?;
         let signature = signature.signature.decode().map_err(|_| Distrust::ChainSignature { index })?;
-        station_key(stop, index)?.verify_pss_any_salt(digest, &signature).map_err(|_| Distrust::ChainSignature { index })?;
-    }
-    Ok(())
+        station_key(stop, index)?.verify_pss_any_salt(digest, &signature).map_err(|_| Distrust::ChainSignature { index })
+    };
+    all(stops.iter().zip(&digests).enumerate().map(signed))
 }
 
 /// Recomputes the link of the last of the first `signed` stops from the links before it and the stated results digest.
@@ -138,10 +139,8 @@ pub fn verify_newest_link(config: &TrainConfig, signed: usize) -> Result<(), Dis
         return Ok(());
     };
     let results = stated_digest(required(&config.result_hash, "result_hash")?, "result_hash")?;
-    if chain_digest(&session_id(config)?, before, &results) != *newest {
-        return Err(Distrust::ChainLink { index: before.len() });
-    }
-    Ok(())
+    let follows = chain_digest(&session_id(config)?, before, &results) == *newest;
+    if follows { Ok(()) } else { Err(Distrust::ChainLink { index: before.len() }) }
 }
 
 /// Verifies that among the first `signed` stops no digest and no signature stands twice, nor is that of the results: one in
@@ -167,10 +166,9 @@ pub fn verify_results(config: &TrainConfig, own: &OwnStop, results: &Digest) -> 
     if earlier_stops(config, own)?.is_empty() {
         return Ok(());
     }
-    if stated_digest(required(&config.result_hash, "result_hash")?, "result_hash")? != *results {
-        return Err(Distrust::ResultDigest);
-    }
-    verify_results_signature(config, own.index())
+    let stated = required(&config.result_hash, "result_hash")?;
+    let digest = same_digest(stated, "result_hash", results, Distrust::ResultDigest);
+    all([digest, verify_results_signature(config, own.index())])
 }
 
 /// Verifies that the last of the first `signed` stops signed the stated digest of the results. Nothing to verify before the
@@ -231,6 +229,10 @@ fn required<'c>(value: &'c Option<HexText>, field: &'static str) -> Result<&'c H
 
 fn decoded(text: &HexText, field: &'static str) -> Result<Vec<u8>, Distrust> {
     text.decode().map_err(|_| Distrust::Unreadable { field })
+}
+
+fn same_digest(stated: &HexText, field: &'static str, computed: &Digest, otherwise: Distrust) -> Result<(), Distrust> {
+    if stated_digest(stated, field)? == *computed { Ok(()) } else { Err(otherwise) }
 }
 
 fn stated_digest(text: &HexText, field: &'static str) -> Result<Digest, Distrust> {

@@ -12,6 +12,7 @@ mod counts;
 mod crash;
 mod foreign_bytes;
 mod foreign_client;
+mod hostile;
 mod house;
 mod interop;
 mod memory;

@@ -5,4 +5,5 @@ mod faults;
 mod forged;
 mod misshapen;
 
-pub use faults::{Proxied, begin_pre_run, when_free};
+pub use faults::{Proxied, begin_pre_run, put_behind_proxy, when_free};
+pub use forged::{second_stop, wrap, wrap_oddly};

@@ -20,6 +20,17 @@ impl Container {
         EngineReader::start(move || docker.download_from_container(&id, Some(options)), cancel)
     }
 
+    /// The size of a file of the container, as its engine knows it; [`ImageError::PathMissing`] when it is not there.
+    pub fn file_size(&self, path: &str) -> Result<u64, ImageError> {
+        let options = q::ContainerArchiveInfoOptionsBuilder::new().path(path).build();
+        let asked = self.engine.block(self.engine.docker()?.get_container_archive_info(&self.id, Some(options)));
+        match asked.map_err(|e| fault("stat archive", e)) {
+            Ok(file) => Ok(u64::try_from(file.size).unwrap_or(0)),
+            Err(ImageError::NotFound) => Err(ImageError::PathMissing),
+            Err(other) => Err(other),
+        }
+    }
+
     /// Begins to write into the container: what goes into the writer is an archive of paths below its root.
     pub fn write(&self, cancel: &CancellationToken) -> Result<EngineWriter, ImageError> {
         let (docker, id) = (self.engine.docker()?.clone(), self.id.clone());

@@ -12,7 +12,7 @@ use super::{Collector, NAME_LIMIT, read_small, small_limit};
 use crate::{
     image::{
         ImageError,
-        opt::{Area, ENTRY_LIMIT, OptSink, broken},
+        opt::{Area, OptSink, broken},
         saved::{Change, LayerSink, Node, lay, plain_path},
     },
     train::{
@@ -22,6 +22,8 @@ use crate::{
     },
 };
 
+/// Most changes that are kept, all layers together.
+const ENTRY_LIMIT: u64 = 2_000_000;
 /// Most bytes of small files that are kept, all layers together.
 const SMALL_LIMIT: usize = 64 << 20;
 

@@ -33,10 +33,11 @@ impl saved::Node for Node {
     }
 }
 
-/// Reads the archive of one image and lays its layers over each other.
-pub(super) fn read_tree(archive: impl Read, progress: impl FnMut(u64)) -> Result<Tree, ImageError> {
+/// Reads the archive of one image and lays its layers over each other. With `expected`, they must be those: digests of
+/// their archives, lowest first.
+pub(super) fn read_tree(archive: impl Read, expected: Option<&[String]>, progress: impl FnMut(u64)) -> Result<Tree, ImageError> {
     let mut layers = Layers::default();
-    let order = read_saved(archive, &mut layers, progress)?;
+    let order = read_saved(archive, expected, &mut layers, progress)?;
     let mut tree = Tree::new();
     for name in &order {
         // A layer without entries left none.
@@ -130,12 +131,16 @@ fn link_name(entry: &Entry<'_, impl Read>) -> Result<Vec<u8>, ImageError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree_digest;
+    use super::{super::tree_digest, ImageError};
     use crate::image::made::{DIR, FILE, Item, saved, tar_of};
+
+    fn digests(layers: &[Vec<u8>]) -> Vec<String> {
+        layers.iter().map(|layer| format!("sha256:{}", const_hex::encode(openssl::sha::sha256(layer)))).collect()
+    }
 
     fn digest(layers: &[&[Item<'_>]]) -> [u8; 32] {
         let layers: Vec<Vec<u8>> = layers.iter().map(|entries| tar_of(entries)).collect();
-        tree_digest(&saved(&layers, false)[..], |_| {}).unwrap().digest
+        tree_digest(&saved(&layers, false)[..], Some(&digests(&layers)), |_| {}).unwrap().digest
     }
 
     #[test]
@@ -164,9 +169,21 @@ mod tests {
     #[test]
     fn what_is_no_image_archive_is_refused() {
         let no_manifest = tar_of(&[("0/layer.tar", FILE, b"")]);
-        let climbing = saved(&[tar_of(&[("../x", FILE, b"")])], false);
-        for bad in [&no_manifest[..], &climbing, &no_manifest[..700]] {
-            assert!(tree_digest(bad, |_| {}).is_err());
+        let climbing = [tar_of(&[("../x", FILE, b"")])];
+        assert!(tree_digest(&saved(&climbing, false)[..], Some(&digests(&climbing)), |_| {}).is_err());
+        for bad in [&no_manifest[..], &no_manifest[..700]] {
+            assert!(tree_digest(bad, None, |_| {}).is_err());
+        }
+    }
+
+    #[test]
+    fn layers_that_are_not_those_the_engine_names_are_refused() {
+        let layers = [tar_of(&[("a", FILE, b"1")]), tar_of(&[("b", FILE, b"2")])];
+        let (archive, named) = (saved(&layers, false), digests(&layers));
+        assert!(tree_digest(&archive[..], Some(&named), |_| {}).is_ok());
+        let swapped = [named[1].clone(), named[0].clone()];
+        for other in [&[][..], &named[..1], &swapped, &[named.clone(), named.clone()].concat()] {
+            assert!(matches!(tree_digest(&archive[..], Some(other), |_| {}), Err(ImageError::Malformed(_))));
         }
     }
 }

@@ -25,12 +25,18 @@ pub fn opened_len(sealed_len: u64, key: &EnvelopeKey, last_two_blocks: &[u8; 2 *
     crypter.pad(false);
     let mut plain = Zeroizing::new([0u8; 2 * BLOCK]);
     crypter.update(last, &mut *plain).map_err(|_| EnvelopeError::Unavailable)?;
-    let padding = plain[BLOCK - 1];
+    let (plain, _) = plain.split_first_chunk().ok_or(EnvelopeError::Unavailable)?;
+    Ok(sealed_len - 2 * block + content_of(plain)? as u64)
+}
+
+/// How many bytes of a last block are content. The whole padding is checked, in the same time wherever it is wrong.
+pub(super) fn content_of(block: &[u8; BLOCK]) -> Result<usize, EnvelopeError> {
+    let padding = block[BLOCK - 1];
     let mut good = !padding.ct_eq(&0) & !padding.ct_gt(&(BLOCK as u8));
-    for (from_end, byte) in plain[..BLOCK].iter().rev().enumerate() {
+    for (from_end, byte) in block.iter().rev().enumerate() {
         // the cast is exact: from_end is below 16
         let is_padding = padding.ct_gt(&(from_end as u8));
         good &= Choice::conditional_select(&Choice::from(1), &byte.ct_eq(&padding), is_padding);
     }
-    if bool::from(good) { Ok(sealed_len - block - u64::from(padding)) } else { Err(EnvelopeError::Broken) }
+    if bool::from(good) { Ok(BLOCK - usize::from(padding)) } else { Err(EnvelopeError::Broken) }
 }

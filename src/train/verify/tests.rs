@@ -103,31 +103,31 @@ fn a_results_signature_is_no_link() {
 #[test]
 fn links_that_are_another_stops_or_the_results_are_told_apart() {
     for Step { config, own, .. } in steps() {
-        assert_eq!(verify_signatures_apart(&config, &own), Ok(()));
+        assert_eq!(verify_signatures_apart(&config, own.index()), Ok(()));
     }
     let Step { config, own, .. } = step(2);
     let link = |config: &mut TrainConfig, index| stop_at(config, index).signature.clone().unwrap();
-    let first = Distrust::SignaturesMixed { index: 0 };
+    let first = Distrust::ChainPlace { index: 0 };
     let of_results = |c: &TrainConfig| (c.result_hash.clone().unwrap(), c.result_signature.clone().unwrap());
     let mut shown = config.clone();
     let results = of_results(&shown);
     stop_at(&mut shown, 0).signature.as_mut().unwrap().digest = results.0;
-    assert_eq!(verify_signatures_apart(&shown, &own), Err(first.clone()));
+    assert_eq!(verify_signatures_apart(&shown, own.index()), Err(first.clone()));
     let mut shown = config.clone();
     stop_at(&mut shown, 0).signature.as_mut().unwrap().signature = results.1;
-    assert_eq!(verify_signatures_apart(&shown, &own), Err(first));
-    let second = Distrust::SignaturesMixed { index: 1 };
+    assert_eq!(verify_signatures_apart(&shown, own.index()), Err(first));
+    let second = Distrust::ChainPlace { index: 1 };
     let mut twice = config.clone();
     let of_first = link(&mut twice, 0);
     let digest = link(&mut twice, 1).digest;
     stop_at(&mut twice, 1).signature = Some(StopSignature { digest, ..of_first.clone() });
-    assert_eq!(verify_signatures_apart(&twice, &own), Err(second.clone()));
+    assert_eq!(verify_signatures_apart(&twice, own.index()), Err(second.clone()));
     // In another spelling it is the same digest.
     let digest = HexText::new(of_first.digest.as_str().to_uppercase());
     let mut twice = config.clone();
     let signature = link(&mut twice, 1).signature;
     stop_at(&mut twice, 1).signature = Some(StopSignature { digest, signature });
-    assert_eq!(verify_signatures_apart(&twice, &own), Err(second));
+    assert_eq!(verify_signatures_apart(&twice, own.index()), Err(second));
 }
 
 #[test]

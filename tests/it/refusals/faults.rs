@@ -126,16 +126,7 @@ impl Proxied {
 
     pub fn configured(change: impl FnOnce(&mut toml::Table)) -> Self {
         let mut station = Station::start("a");
-        station.stop();
-        let proxy = EngineProxy::start(station.state());
-        let runs = station.state().join("runs");
-        station.configure(|config| {
-            config.entry("engine").or_insert_with(|| toml::Table::new().into());
-            config["engine"].as_table_mut().unwrap().insert("socket".into(), proxy.address().into());
-            share_directory(config, &runs);
-            change(config);
-        });
-        station.start_again();
+        let proxy = put_behind_proxy(&mut station, change);
         let train = Train::of(&[station.seat()]).file("large.bin", 4 << 20).make();
         Self { scene: Scene { train, station, engine: crate::support::Engine::connect() }, proxy }
     }
@@ -154,6 +145,21 @@ impl Proxied {
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
     }
+}
+
+/// Starts a station again that then reaches the engine through a proxy.
+pub fn put_behind_proxy(station: &mut Station, change: impl FnOnce(&mut toml::Table)) -> EngineProxy {
+    station.stop();
+    let proxy = EngineProxy::start(station.state());
+    let runs = station.state().join("runs");
+    station.configure(|config| {
+        config.entry("engine").or_insert_with(|| toml::Table::new().into());
+        config["engine"].as_table_mut().unwrap().insert("socket".into(), proxy.address().into());
+        share_directory(config, &runs);
+        change(config);
+    });
+    station.start_again();
+    proxy
 }
 
 /// A call that is made again as long as the one before it still cleans up.

@@ -1,6 +1,11 @@
 //! A train that did not stay as its signers signed it: refused for one reason, whatever it was, with the cause in the log only.
 
-use openssl::{md::Md, pkey::PKey, pkey_ctx::PkeyCtx, rsa::Padding};
+use openssl::{
+    md::{Md, MdRef},
+    pkey::PKey,
+    pkey_ctx::PkeyCtx,
+    rsa::Padding,
+};
 use serde_json::Value;
 
 use crate::support::{
@@ -55,13 +60,25 @@ fn says_no_secret(scene: &Scene, log: &str) {
 }
 
 /// Wraps a key as trains' keys are wrapped.
-fn wrap(hex_pem: &str, key: &[u8]) -> String {
+pub fn wrap(hex_pem: &str, key: &[u8]) -> String {
+    oaep(hex_pem, Md::sha512(), b"", key)
+}
+
+/// OAEP as trains do it, but for its hash or its label.
+pub fn wrap_oddly(hex_pem: &str, md: &'static MdRef, label: &[u8]) -> String {
+    oaep(hex_pem, md, label, &[7; 32])
+}
+
+fn oaep(hex_pem: &str, md: &'static MdRef, label: &[u8], key: &[u8]) -> String {
     let public = PKey::public_key_from_pem(&const_hex::decode(hex_pem).unwrap()).unwrap();
     let mut context = PkeyCtx::new(&public).unwrap();
     context.encrypt_init().unwrap();
     context.set_rsa_padding(Padding::PKCS1_OAEP).unwrap();
-    context.set_rsa_oaep_md(Md::sha512()).unwrap();
-    context.set_rsa_mgf1_md(Md::sha512()).unwrap();
+    context.set_rsa_oaep_md(md).unwrap();
+    context.set_rsa_mgf1_md(md).unwrap();
+    if !label.is_empty() {
+        context.set_rsa_oaep_label(label).unwrap();
+    }
     let mut wrapped = Vec::new();
     context.encrypt_to_vec(key, &mut wrapped).unwrap();
     const_hex::encode(wrapped)
@@ -145,7 +162,7 @@ fn a_forged_creator_or_builder_is_refused() {
 }
 
 /// A train at its second stop, `b`; and another train over the same route, at the same stop, in the same keys.
-fn second_stop() -> (Scene, Train) {
+pub fn second_stop() -> (Scene, Train) {
     let (engine, first, second) = (Engine::connect(), Station::start("a"), Station::start("b"));
     let travelled = |engine: &Engine| {
         let train = Train::of(&[first.seat(), second.seat()]).make();

@@ -1,10 +1,12 @@
 //! A socket between service and engine that can stall, break and come back, and answer in the engine's place.
 
+mod reply;
+
 use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -16,6 +18,9 @@ use tokio::{
 };
 
 use super::{Engine, spawn, wait_for};
+
+pub use reply::Body;
+use reply::Reply;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +68,11 @@ struct Rule {
 
 struct Shared {
     rule: Mutex<Option<Rule>>,
+    replies: Mutex<Vec<Reply>>,
+    /// The first line of every request.
+    requests: Mutex<Vec<String>>,
+    /// Bytes from the engine.
+    moved: AtomicU64,
     hits: AtomicUsize,
     /// Whether stalled connections may go on.
     released: watch::Sender<bool>,
@@ -88,7 +98,15 @@ impl EngineProxy {
     /// The same, with no engine there yet.
     pub fn absent(directory: &Path) -> Self {
         let (released, there) = (watch::Sender::new(true), watch::Sender::new(false));
-        let shared = Shared { rule: Mutex::new(None), hits: AtomicUsize::new(0), released, there };
+        let shared = Shared {
+            rule: Mutex::new(None),
+            replies: Mutex::default(),
+            requests: Mutex::default(),
+            moved: AtomicU64::new(0),
+            hits: AtomicUsize::new(0),
+            released,
+            there,
+        };
         let path = directory.join("engine.sock");
         Self { path, shared: Arc::new(shared), accepting: Mutex::new(None) }
     }
@@ -106,6 +124,27 @@ impl EngineProxy {
     /// Arms a rule by which the next `times` images that are written are refused, as an engine would that misses layers.
     pub fn refuse_loads(&self, times: usize) {
         self.arm(Rule { marker: LOAD, way: Way::ToEngine, after: 0, act: Do::Refuse, left: times });
+    }
+
+    /// The next `times` requests that hold `marker` get this in place of the engine's answer; a request's own body is taken to its
+    /// end.
+    pub fn reply(&self, marker: &'static str, times: usize, body: Body) {
+        self.shared.replies.lock().expect("no panic").push(Reply { marker, left: times, body });
+    }
+
+    /// Takes all replies back; answers how many were never asked for.
+    pub fn take_replies(&self) -> usize {
+        std::mem::take(&mut *self.shared.replies.lock().expect("no panic")).len()
+    }
+
+    /// The first line of every request so far.
+    pub fn requests(&self) -> Vec<String> {
+        self.shared.requests.lock().expect("no panic").clone()
+    }
+
+    /// How many bytes have come from the engine so far.
+    pub fn bytes_from_engine(&self) -> u64 {
+        self.shared.moved.load(Ordering::SeqCst)
     }
 
     fn arm(&self, rule: Rule) {
@@ -173,38 +212,52 @@ async fn connection(service: UnixStream, engine: UnixStream, shared: Arc<Shared>
     let (from_engine, to_engine) = engine.into_split();
     let mut there = shared.there.subscribe();
     // Whoever hangs up first ends both ways, also of a connection that stands still.
-    let refused = tokio::select! {
-        refused = pump(from_service, to_engine, Way::ToEngine, &marked, &shared) => refused,
-        _ = pump(from_engine, &mut to_service, Way::FromEngine, &marked, &shared) => false,
-        _ = there.wait_for(|there| !there) => false,
+    let mut from_service = from_service;
+    let reply = tokio::select! {
+        reply = pump(&mut from_service, to_engine, Way::ToEngine, &marked, &shared) => reply,
+        _ = pump(from_engine, &mut to_service, Way::FromEngine, &marked, &shared) => None,
+        _ = there.wait_for(|there| !there) => None,
     };
-    if refused {
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-            REFUSAL.len()
-        );
-        let _ = to_service.write_all((head + REFUSAL).as_bytes()).await;
+    if let Some(body) = reply {
+        let hung_up = async {
+            let mut byte = [0];
+            while let Ok(1..) = from_service.read(&mut byte).await {}
+        };
+        tokio::select! {
+            _ = body.write(&mut to_service) => {}
+            () = hung_up => {}
+        }
         let _ = to_service.shutdown().await;
     }
 }
 
-/// Answers whether the request is to be refused.
+/// Answers what the request gets in place of the engine's answer, if anything.
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     way: Way,
     marked: &AtomicBool,
     shared: &Shared,
-) -> bool {
+) -> Option<Body> {
     let mut buffer = vec![0; 64 * 1024];
     let mut moved = 0;
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if way == Way::FromEngine {
+            shared.moved.fetch_add(count as u64, Ordering::SeqCst);
+        } else if let Some(line) = reply::request_line(&buffer[..count]) {
+            shared.requests.lock().expect("no panic").push(line);
+            let due = reply::due(&buffer[..count], &mut shared.replies.lock().expect("no panic"));
+            if let Some(body) = due {
+                let chunked = buffer[..count].windows(17).any(|window| window.eq_ignore_ascii_case(b"encoding: chunked"));
+                return (!chunked || swallow(&buffer[..count], from).await).then_some(body);
+            }
+        }
         if let Some(act) = struck(&buffer[..count], way, &mut moved, marked, shared) {
             shared.hits.fetch_add(1, Ordering::SeqCst);
             match act {
                 Do::Cut => drop(shared.there.send_replace(false)),
                 Do::Stall => drop(shared.released.subscribe().wait_for(|released| *released).await),
-                Do::Refuse => return swallow(&buffer[..count], from).await,
+                Do::Refuse => return swallow(&buffer[..count], from).await.then(|| Body::json(REFUSAL)),
             }
         }
         if to.write_all(&buffer[..count]).await.is_err() {
@@ -212,7 +265,7 @@ async fn pump(
         }
     }
     let _ = to.shutdown().await;
-    false
+    None
 }
 
 /// Takes a chunked request to its end.

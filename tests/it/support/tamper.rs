@@ -90,6 +90,16 @@ impl Rootfs {
         self.0.iter().filter_map(name).collect()
     }
 
+    /// The train's code: paths, modes, and whether a file has extended attributes.
+    pub fn code(&self) -> Vec<(&str, u32, bool)> {
+        let code = self.0.iter().filter(|entry| entry.path.starts_with("opt/pht_train/") && entry.kind == EntryType::Regular);
+        code.map(|entry| {
+            let has_attributes = entry.pax.iter().any(|(name, _)| name.starts_with("SCHILY.xattr."));
+            (entry.path.as_str(), entry.mode, has_attributes)
+        })
+        .collect()
+    }
+
     /// Takes a path away, with all below it.
     #[track_caller]
     pub fn remove(&mut self, path: &str) {

@@ -30,7 +30,7 @@ Builders cannot be pinned: each build has a key of its own.
 
 Examples:
   export STATIONMASTER_CONFIG=/etc/stationmaster/stationmaster.toml
-  stationmaster trust add creator 5d9e4f0c-6d0a-4b57-9d52-5f6f3a0c7f10 --key creator.pem --comment \"Dr Who, by phone\"
+  stationmaster trust add creator 5d9e4f0c-6d0a-4b57-9d52-5f6f3a0c7f10 --key creator.pem --comment \"fingerprint read by phone\"
   stationmaster trust add station clinic-east --key clinic-east.pem
   stationmaster train inspect harbor.example/train:latest --output json | jq .config > train_config.json
   stationmaster trust import train_config.json     # its creator and route, once you have compared the fingerprints

@@ -21,6 +21,7 @@ mod refusal;
 mod station;
 pub mod tamper;
 mod train;
+mod trust;
 
 use std::{
     future::Future,

@@ -9,17 +9,13 @@ use std::{
     time::Duration,
 };
 
-use stationmaster::{
-    pb::{
-        self, hash_image_response, image_service_client::ImageServiceClient, key_service_client::KeyServiceClient,
-        post_run_response, pre_run_response, train_service_client::TrainServiceClient,
-    },
-    train::{config::HexText, keys::PublicKey},
-    trust::{self, Kind, Pin, TrustStore},
+use stationmaster::pb::{
+    self, hash_image_response, image_service_client::ImageServiceClient, key_service_client::KeyServiceClient, post_run_response,
+    pre_run_response, train_service_client::TrainServiceClient,
 };
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Engine, Refusal, Seat, Train, block_on, wait_for};
+use super::{Engine, Refusal, Seat, block_on, wait_for};
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_stationmaster");
@@ -337,47 +333,6 @@ impl Station {
         self.launch.config = Some(file);
     }
 
-    /// Its trust file.
-    pub fn trust_file(&self) -> PathBuf {
-        self.state().join("trust.toml")
-    }
-
-    /// Changes its trust file; makes it when there is none.
-    #[track_caller]
-    pub fn edit_trust(&self, change: impl FnOnce(&mut TrustStore)) {
-        let changed = trust::file::update(&self.trust_file(), |store| {
-            change(store);
-            Ok::<_, trust::TrustError>(())
-        });
-        changed.expect("a trust file");
-    }
-
-    /// Believes a train's creator and every other station on its route, with the keys that they were made with.
-    #[track_caller]
-    pub fn believe(&self, train: &Train) {
-        self.believe_creator(train);
-        self.believe_stations(&train.seats().into_iter().filter(|seat| seat.id != self.id()).collect::<Vec<_>>());
-    }
-
-    /// Believes a train's creator.
-    #[track_caller]
-    pub fn believe_creator(&self, train: &Train) {
-        let creator = train.creator();
-        self.edit_trust(|store| {
-            let _ = store.add(Kind::Creator, pin(&creator));
-        });
-    }
-
-    /// Believes stations.
-    #[track_caller]
-    pub fn believe_stations(&self, seats: &[Seat]) {
-        self.edit_trust(|store| {
-            for seat in seats {
-                let _ = store.add(Kind::Station, pin(seat));
-            }
-        });
-    }
-
     // --- its client ---
 
     /// A connection over the Unix socket.
@@ -490,11 +445,6 @@ impl Station {
             .await
         })
     }
-}
-
-fn pin(seat: &Seat) -> Pin {
-    let key = PublicKey::from_hex_pem(&HexText::new(&seat.hex_pem)).expect("a public key");
-    Pin::new(&seat.id, key, None).expect("an entry")
 }
 
 /// Reads a stream to its end: progress, then exactly one outcome, then nothing.

@@ -68,6 +68,8 @@ fn files_that_are_not_listed_are_left_out_refused_or_taken_as_the_configuration_
     let run = opens(&relaxed, &unlisted(&relaxed));
     assert!(in_image(&relaxed) && run.dropped_files.is_empty(), "{run:?}");
     says_relaxed(&run, "unlisted-files");
+    let closed = relaxed.station.post_run(&run.run_id).unwrap();
+    assert_eq!((outcome(&closed.rules, "unlisted-files"), in_image(&relaxed)), (RuleOutcome::Relaxed, true));
 }
 
 #[test]

@@ -1,0 +1,58 @@
+//! Whom a station under test believes.
+
+use std::path::PathBuf;
+
+use stationmaster::{
+    train::{config::HexText, keys::PublicKey},
+    trust::{self, Kind, Pin, TrustStore},
+};
+
+use super::{Seat, Station, Train};
+
+impl Station {
+    /// Its trust file.
+    pub fn trust_file(&self) -> PathBuf {
+        self.state().join("trust.toml")
+    }
+
+    /// Changes its trust file; makes it when there is none.
+    #[track_caller]
+    pub fn edit_trust(&self, change: impl FnOnce(&mut TrustStore)) {
+        let changed = trust::file::update(&self.trust_file(), |store| {
+            change(store);
+            Ok::<_, trust::TrustError>(())
+        });
+        changed.expect("a trust file");
+    }
+
+    /// Believes a train's creator and every other station on its route, with the keys that they were made with.
+    #[track_caller]
+    pub fn believe(&self, train: &Train) {
+        self.believe_creator(train);
+        self.believe_stations(&train.seats().into_iter().filter(|seat| seat.id != self.id()).collect::<Vec<_>>());
+    }
+
+    /// Believes a train's creator.
+    #[track_caller]
+    pub fn believe_creator(&self, train: &Train) {
+        let creator = train.creator();
+        self.edit_trust(|store| {
+            let _ = store.add(Kind::Creator, pin(&creator));
+        });
+    }
+
+    /// Believes stations.
+    #[track_caller]
+    pub fn believe_stations(&self, seats: &[Seat]) {
+        self.edit_trust(|store| {
+            for seat in seats {
+                let _ = store.add(Kind::Station, pin(seat));
+            }
+        });
+    }
+}
+
+fn pin(seat: &Seat) -> Pin {
+    let key = PublicKey::from_hex_pem(&HexText::new(&seat.hex_pem)).expect("a public key");
+    Pin::new(&seat.id, key, None).expect("an entry")
+}

@@ -1,7 +1,7 @@
 //! What a step's failures are called on the wire.
 
 use super::{Reason, Refusal};
-use crate::{image::ImageError, protocol::StepError, train::config::ConfigError};
+use crate::{image::ImageError, ledger::LedgerError, protocol::StepError, train::config::ConfigError};
 
 impl From<StepError> for Refusal {
     fn from(error: StepError) -> Self {
@@ -27,6 +27,10 @@ impl From<StepError> for Refusal {
             StepError::Busy => Reason::TrainBusy.into(),
             StepError::ImageChanged => Reason::ImageChanged.into(),
             StepError::Request(message) => Reason::MalformedRequest.status(message),
+            StepError::Ledger(LedgerError::DiskFull) => {
+                tracing::error!(%error, "a disk is full");
+                Reason::Overloaded.status("the disk under the service's ledger is full").with_meta("resource", "ledger")
+            }
             StepError::Ledger(_) | StepError::Invariant(_) => {
                 let id = uuid::Uuid::now_v7().to_string();
                 tracing::error!(error_id = %id, %error, "a step failed");

@@ -18,6 +18,8 @@ const OWN: &str = "STATIONMASTER_TEST_PRIVATE_ENGINE";
 pub struct PrivateEngine {
     directory: PathBuf,
     launched: Option<Child>,
+    /// What its images are stored with, once it has come up.
+    driver: Option<&'static str>,
 }
 
 impl PrivateEngine {
@@ -27,14 +29,14 @@ impl PrivateEngine {
     #[track_caller]
     pub fn with(test: &str, prepare: impl FnOnce(&Path) -> Option<super::Disk>, body: impl FnOnce(&mut Self)) {
         if let Ok(directory) = std::env::var(OWN) {
-            let mut engine = Self { directory: directory.into(), launched: None };
+            let mut engine = Self { directory: directory.into(), launched: None, driver: None };
             assert_eq!(Engine::host(), Some(engine.host()));
             engine.start();
             return body(&mut engine);
         }
         let directory = tempfile::tempdir().expect("a directory");
         let disk = prepare(directory.path());
-        let engine = Self { directory: directory.path().into(), launched: None };
+        let engine = Self { directory: directory.path().into(), launched: None, driver: None };
         let status = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
             .env(OWN, directory.path())
@@ -59,7 +61,10 @@ impl PrivateEngine {
     /// Starts it (again) and waits until it answers.
     #[track_caller]
     pub fn start(&mut self) {
-        if !(self.comes_up("overlay2") || self.comes_up("vfs")) {
+        // Where the kernel or a container forbids the first, the second; but a second start sees what the first one stored.
+        let drivers = self.driver.map_or(vec!["overlay2", "vfs"], |driver| vec![driver]);
+        self.driver = drivers.into_iter().find(|driver| self.comes_up(driver));
+        if self.driver.is_none() {
             let log = fs::read_to_string(self.directory.join("dockerd.log")).unwrap_or_default();
             panic!("a private dockerd does not start (it needs root, or sudo):\n{log}");
         }
@@ -124,8 +129,9 @@ impl PrivateEngine {
             let _ = privileged("kill").arg("-KILL").args(&pids).status();
         }
         wait_for("the private engine to be gone", || (!pids.iter().any(|pid| ours(pid))).then_some(()));
-        // A new dockerd would wait for the process that an old file names, whatever has that number now.
-        let _ = privileged("rm").arg("-f").arg(self.directory.join("dockerd.pid")).status();
+        // A new dockerd would wait for the process that an old file names: another one by now, or one that nobody has reaped.
+        let files = ["dockerd.pid", "exec/containerd/containerd.pid"].map(|name| self.directory.join(name));
+        let _ = privileged("rm").arg("-f").args(files).status();
     }
 
     /// Kills what is left and unmounts what it mounted; the directory can be removed then.
@@ -138,7 +144,9 @@ impl PrivateEngine {
         for point in points.filter(ours) {
             let _ = privileged("umount").args(["--lazy", point]).status();
         }
-        let _ = privileged("rm").arg("-rf").args(["disk", "exec"].map(|name| self.directory.join(name))).status();
+        // What is left is root's. A disk's own directory stays until the disk is gone.
+        let left = ["disk/data", "exec"].map(|name| self.directory.join(name));
+        let _ = privileged("rm").arg("-rf").args(left).status();
     }
 }
 

@@ -21,7 +21,7 @@ test: ## install what is missing, build, and run every test
 	scripts/setup.sh test
 	$(WITH_ENGINE) scripts/test.sh
 
-soak: ## the tests that take minutes: memory at the full size
+soak: ## the tests that take minutes to hours: memory at the full size, kills at every point (STATIONMASTER_SOAK_ROUNDS=5)
 	scripts/setup.sh test
 	$(WITH_ENGINE) cargo test --profile quick --locked --features crash-points --test it -- --ignored --nocapture --test-threads=1
 

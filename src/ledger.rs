@@ -29,7 +29,10 @@ pub use run::{FileDigest, NewRun, OpenInto, PostRunRecord, PreRunRecord, RuleNot
 pub enum LedgerError {
     /// The database failed. The operator's fault (disk, permissions); a retry may help.
     #[error("the ledger failed: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
+    /// The disk under it is full. The operator's fault; a retry helps when there is space.
+    #[error("the ledger's disk is full")]
+    DiskFull,
     /// The database was written by a newer version, or its migration failed.
     #[error("the ledger cannot be brought to this version: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -39,6 +42,15 @@ pub enum LedgerError {
     /// The run's state changed meanwhile.
     #[error("the run is no longer in the state {0}")]
     StateChanged(&'static str),
+}
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(error: sqlx::Error) -> Self {
+        /// SQLITE_FULL.
+        const FULL: &str = "13";
+        let code = error.as_database_error().and_then(|error| error.code());
+        if code.as_deref() == Some(FULL) { Self::DiskFull } else { Self::Database(error) }
+    }
 }
 
 /// The ledger. Cheap to clone. Its blocking functions must not be called from async code.

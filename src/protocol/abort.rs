@@ -35,5 +35,6 @@ pub fn abort_run(station: &Station, run_id: &str) -> Result<AbortAnswer, StepErr
     }
     super::crash::point("abort/intent");
     let plaintext_held_by = recover::finish_abort(station, &run)?;
+    super::crash::point("abort/aborted");
     Ok(AbortAnswer { run_id: run.id, image: run.image, plaintext_held_by })
 }

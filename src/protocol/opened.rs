@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    StepError,
+    StepError, crash,
     station::{Station, Step},
 };
 use crate::{
@@ -139,10 +139,12 @@ pub(super) fn wipe(station: &Station, run: &Run) -> Result<Vec<String>, StepErro
                     }
                     other => other?,
                 }
+                crash::point("wipe/volume");
             }
         }
         OpenInto::Directory => {
             let directory = directory(station, &run.id)?;
+            crash::point("wipe/directory");
             if let Err(error) = directory.remove() {
                 tracing::error!(run = %run.id, %error, "the directory of a run could not be wiped");
                 held.push(format!("directory:{}", directory.path().display()));

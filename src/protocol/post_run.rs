@@ -84,9 +84,12 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Res
     step.phase("intent");
     match close(station, &run, &image, &image_id, step) {
         Ok(mut record) => {
-            recover::clean_up_completed(station, &run, &image_id, &mut record);
-            station.ledger.record_post_run(&run.id, &record)?;
-            crash::point("post-run/cleaned");
+            if let Err(error) = recover::complete(station, &run, &image_id, &mut record) {
+                // The name has moved, so this is finished and not undone.
+                recover::not_mended(station, &run.id, &error);
+                return Err(error);
+            }
+            crash::point("post-run/completed");
             step.phase("clean");
             step.report("post-run", &run.id, "done");
             Ok(PostRunAnswer { run_id: run.id, record, repeated: false })
@@ -128,6 +131,7 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     let key = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
     let spool = Spool::create(&station.spool_directory, expected, station.spool_reserve)?;
     let left = Left::of(station, run, image_id)?;
+    crash::point("post-run/container");
     step.phase("container");
     let sealed = seal_run(|sink| left.read(sink, step), spool, &key, &run.session_id, Some(&run.immutable_files), step)?;
     step.phase("read");
@@ -170,11 +174,11 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     }
     step.check()?;
     engine.tag(&sealed_id, image)?;
+    crash::point("post-run/named");
     if station.compat.move_latest {
         engine.tag(&sealed_id, &image.with_tag("latest"))?;
     }
     crash::point("post-run/tagged");
-    ledger.advance(&run.id, RunState::Closing, RunState::Completed, None)?;
     // It holds what is wiped next.
     drop(leaving);
     step.phase("name");
@@ -205,6 +209,7 @@ fn signed_config(
     step: &Step<'_>,
 ) -> Result<TrainConfig, StepError> {
     let results_signature = station.sign(&run.key_label, sealed.results_digest.as_bytes(), step)?;
+    crash::point("post-run/results-signed");
     let chain = own_chain_digest(config, own, &sealed.results_digest).map_err(StepError::untrusted)?;
     let chain_signature = station.sign(&run.key_label, chain.as_bytes(), step)?;
     let keys = wrap_for(config, key, |stop| is_given_key(station, own, stop))

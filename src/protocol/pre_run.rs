@@ -68,6 +68,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         return answer_again(station, order, run, &source_id, step);
     }
     let container = station.engine.container(&source_id)?;
+    crash::point("pre-run/container");
     step.phase("container");
     let arrived = read_train_config(&container, step)?;
     step.phase("config");
@@ -164,6 +165,7 @@ fn open(
     let Arrived { config: arrived, own, first_seen } = arrived;
     let (engine, ledger) = (&station.engine, &station.ledger);
     engine.tag(&run.source_image, &sealed_name(&run.id))?;
+    crash::point("pre-run/keeping");
     engine.tag(&run.base_image, &base_name(&run.id))?;
     crash::point("pre-run/kept");
     let (parent, base) = (engine.facts(&run.source_image)?, engine.facts(&run.base_image)?);
@@ -175,6 +177,7 @@ fn open(
     base_layers::check_history(station, &base)?;
     step.phase("keep");
     let key = station.unwrap_envelope_key(&run.key_label, wrapped, step)?;
+    crash::point("pre-run/unwrapped");
     step.phase("token");
     // What came on top of the base is a good guess of what will be copied; each file is checked against the space once more.
     let expected = parent.size.saturating_sub(base.size);
@@ -182,11 +185,13 @@ fn open(
         OpenInto::Directory => Some(opened::directory(station, &run.id)?.create(expected, station.spool_reserve)?),
         OpenInto::Image | OpenInto::Volume => None,
     };
+    crash::point("pre-run/landing");
     // With a landing, the spool holds hardly more than the code.
     let spooled = if landing.is_some() { 0 } else { expected };
     let spool = Spool::create(&station.spool_directory, spooled, station.spool_reserve)?;
     let results = (!own.is_first()).then_some((&key, arrived.session_id.as_slice()));
     let (contents, results_digest) = read_sealed(&container, spool, results, landing.as_mut(), expected, step)?;
+    crash::point("pre-run/read");
     // Before the answer, and beside what is to be done until then.
     let _leaving = container.leave();
     step.phase("read");
@@ -232,6 +237,7 @@ fn open(
     }
     crash::point("pre-run/tagged");
     ledger.advance(&run.id, RunState::Opening, RunState::Prepared, None)?;
+    crash::point("pre-run/prepared");
     step.phase("name");
     Ok((record, train.query.as_ref().map(|query| query.to_vec())))
 }

@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{
-    StepError,
+    StepError, crash,
     open::read_train_config,
     opened,
     station::{Station, Step, base_name, sealed_name},
@@ -77,10 +77,11 @@ pub(super) fn recover_run(station: &Station, run: &Run) -> Result<(), StepError>
         }
         RunState::Closing => match &run.post_run {
             Some(record) if names(station, &record.image)? == run.sealed_image => {
-                station.ledger.advance(&run.id, RunState::Closing, RunState::Completed, None)?;
                 let mut record = record.clone();
-                clean_up_completed(station, run, run.closing_image.as_deref().unwrap_or_default(), &mut record);
-                station.ledger.record_post_run(&run.id, &record)?;
+                if station.compat.move_latest {
+                    station.engine.tag(&record.image_id, &record.image.parse::<ImageName>()?.with_tag("latest"))?;
+                }
+                complete(station, run, run.closing_image.as_deref().unwrap_or_default(), &mut record)?;
                 "completed"
             }
             _ => {
@@ -123,7 +124,9 @@ pub(super) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -
         tracing::error!(run = %run_id, held = ?held, "a run that failed left plaintext");
     }
     release(station, run_id)?;
-    Ok(station.ledger.advance(run_id, RunState::Opening, RunState::Failed, Some(reason))?)
+    station.ledger.advance(run_id, RunState::Opening, RunState::Failed, Some(reason))?;
+    crash::point("pre-run/failed");
+    Ok(())
 }
 
 /// Undoes a post-run: the sealed image gone, the run prepared as before.
@@ -163,10 +166,19 @@ fn take_name_back(station: &Station, run: &Run) -> Result<Vec<String>, StepError
         }
         now => {
             station.engine.tag(&run.source_image, &name)?;
+            crash::point("abort/named");
             plaintext.splice(0..0, now.filter(|now| Some(now) != run.opened_image.as_ref()));
         }
     }
     Ok(remove_plaintext(station, &plaintext))
+}
+
+/// Cleans up after a run whose sealed image has its name. Only then is it completed: of a run that is, a start wipes nothing.
+pub(super) fn complete(station: &Station, run: &Run, read_from: &str, record: &mut PostRunRecord) -> Result<(), StepError> {
+    clean_up_completed(station, run, read_from, record);
+    station.ledger.record_post_run(&run.id, record)?;
+    crash::point("post-run/cleaned");
+    Ok(station.ledger.advance(&run.id, RunState::Closing, RunState::Completed, None)?)
 }
 
 /// Deletes what a completed run needs no more, and notes what still holds plaintext.
@@ -198,7 +210,10 @@ fn remove_plaintext(station: &Station, images: &[String]) -> Vec<String> {
         // An image that somebody gave another name is theirs: removing it by id would take the name away.
         if holders.is_empty() {
             match station.engine.remove_image(image) {
-                Ok(()) => continue,
+                Ok(()) => {
+                    crash::point("wipe/image");
+                    continue;
+                }
                 Err(error) => tracing::warn!(image, %error, "a plaintext image could not be removed"),
             }
             held.push(format!("image:{image}"));
@@ -212,7 +227,9 @@ fn remove_plaintext(station: &Station, images: &[String]) -> Vec<String> {
 
 /// Takes the private names of a run away.
 fn release(station: &Station, run_id: &str) -> Result<(), ImageError> {
+    crash::point("release/begun");
     station.engine.untag(&sealed_name(run_id))?;
+    crash::point("release/half");
     station.engine.untag(&base_name(run_id))
 }
 

@@ -65,10 +65,12 @@ impl Writing<'_> {
         let (engine, volumes) = (&self.station.engine, opened::volumes(&self.run.id));
         for volume in &volumes {
             engine.make_volume(&volume.volume)?;
+            crash::point("pre-run/volume");
         }
         crash::point("pre-run/volumes");
         let plan = self.plan(jiff::Timestamp::now().as_second(), false)?;
         let container = engine.container_with(&self.run.base_image, &volumes)?;
+        crash::point("pre-run/filling");
         let mut writer = container.write(&self.step.cancel)?;
         match write_archive(&mut writer, &plan, self.content(plan.content_len())) {
             Ok(()) => writer.finish()?,

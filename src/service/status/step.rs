@@ -3,6 +3,7 @@
 use super::{Reason, Refusal};
 use crate::{
     image::ImageError,
+    ledger::LedgerError,
     protocol::{StepError, Stranger, Who},
     train::config::ConfigError,
 };
@@ -39,6 +40,10 @@ impl From<StepError> for Refusal {
             StepError::Busy => Reason::TrainBusy.into(),
             StepError::ImageChanged => Reason::ImageChanged.into(),
             StepError::Request(message) => Reason::MalformedRequest.status(message),
+            StepError::Ledger(LedgerError::DiskFull) => {
+                tracing::error!(%error, "a disk is full");
+                Reason::Overloaded.status("the disk under the service's ledger is full").with_meta("resource", "ledger")
+            }
             StepError::TrustNotKept(_) | StepError::Ledger(_) | StepError::Invariant(_) => {
                 let id = uuid::Uuid::now_v7().to_string();
                 tracing::error!(error_id = %id, %error, "a step failed");

@@ -1,6 +1,6 @@
-//! What goes away half-way: the disk, the engine, the token, the caller.
+//! What goes away half-way: the engine, the token, the caller.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use stationmaster::pb::{self, OpenInto};
 
@@ -13,103 +13,6 @@ use crate::{
     },
     tokens::TokenServer,
 };
-
-// --- the disk ---
-
-/// A small disk of its own.
-struct Disk<'a>(&'a Path);
-
-impl<'a> Disk<'a> {
-    fn mount(at: &'a Path) -> Self {
-        std::fs::create_dir_all(at).unwrap();
-        let mount = |program: &str, first: &[&str]| {
-            let arguments = ["-t", "tmpfs", "-o", "size=1m", "stationmaster-test"];
-            Command::new(program).args(first).args(arguments).arg(at).status().is_ok_and(|status| status.success())
-        };
-        assert!(mount("mount", &[]) || mount("sudo", &["-n", "mount"]), "a disk cannot be mounted: run as root, or with sudo");
-        Self(at)
-    }
-}
-
-impl Drop for Disk<'_> {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("--lazy").arg(self.0).status().is_ok_and(|status| status.success());
-        if !unmounted {
-            let _ = Command::new("sudo").args(["-n", "umount", "--lazy"]).arg(self.0).status();
-        }
-    }
-}
-
-/// A station whose spool is on a disk of 1 MiB.
-fn small_disk(spool: &Path) -> Station {
-    Station::with("a").start_configured(|config| {
-        config["state"].as_table_mut().unwrap().insert("spool".into(), spool.to_str().unwrap().into());
-        config.insert("limits".into(), toml::toml! { spool_min_free_mib = 0 }.into());
-    })
-}
-
-#[test]
-fn a_full_spool_disk_refuses_and_works_again_when_there_is_space() {
-    let directory = tempfile::tempdir().unwrap();
-    let disk = Disk::mount(directory.path());
-    let scene = Scene::with(small_disk(directory.path()));
-    let filler = directory.path().join("filler");
-    std::fs::write(&filler, vec![1; 1020 << 10]).unwrap();
-
-    let before = Before::of(&scene.engine, &scene.train);
-    let full = refused("pre-run", scene.pre_run(), "OVERLOADED");
-    assert_eq!((full.code, full.metadata["resource"].as_str()), (tonic::Code::ResourceExhausted, "spool"));
-    before.assert(&scene.station, "pre-run");
-
-    std::fs::remove_file(&filler).unwrap();
-    let run = scene.pre_run().unwrap();
-    run_script(&scene.engine, &scene.train.image, RESULTS);
-    std::fs::write(&filler, vec![1; 1020 << 10]).unwrap();
-    let before = Before::of(&scene.engine, &scene.train);
-    refused("post-run", scene.station.post_run(&run.run_id), "OVERLOADED");
-    before.assert(&scene.station, "post-run");
-
-    std::fs::remove_file(&filler).unwrap();
-    scene.station.post_run(&run.run_id).unwrap();
-    drop(scene);
-    drop(disk);
-}
-
-#[test]
-fn a_train_larger_than_the_spools_disk_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let disk = Disk::mount(directory.path());
-    let mut scene = Scene::with(small_disk(directory.path()));
-    let small = std::mem::replace(&mut scene.train, Train::of(&[scene.station.seat()]).file("large.bin", 3 << 20).make());
-    let before = Before::of(&scene.engine, &scene.train);
-    refused("3 MiB on 1 MiB", scene.pre_run(), "OVERLOADED");
-    before.assert(&scene.station, "3 MiB on 1 MiB");
-    scene.train = small;
-    scene.still_works();
-    drop(scene);
-    drop(disk);
-}
-
-#[test]
-fn a_train_larger_than_the_shared_directorys_disk_is_refused_and_wiped() {
-    let directory = tempfile::tempdir().unwrap();
-    let disk = Disk::mount(directory.path());
-    let station = Station::with("a").start_configured(|config| {
-        share_directory(config, &directory.path().join("runs"));
-        config.insert("limits".into(), toml::toml! { spool_min_free_mib = 0 }.into());
-    });
-    let mut scene = Scene::with(station);
-    let small = std::mem::replace(&mut scene.train, Train::of(&[scene.station.seat()]).file("large.bin", 3 << 20).make());
-    let before = Before::of(&scene.engine, &scene.train);
-    let full = refused("3 MiB on 1 MiB", scene.station.open_into(&scene.train.image, OpenInto::Directory), "OVERLOADED");
-    assert_eq!(full.metadata["resource"], "directory");
-    before.assert(&scene.station, "3 MiB on 1 MiB");
-    assert_eq!(std::fs::read_dir(directory.path().join("runs")).unwrap().count(), 0, "something is left");
-    scene.train = small;
-    scene.station.open_into(&scene.train.image, OpenInto::Directory).unwrap();
-    drop(scene);
-    drop(disk);
-}
 
 // --- the engine ---
 
@@ -172,7 +75,7 @@ pub fn when_free<T>(mut call: impl FnMut() -> Result<T, Refusal>) -> T {
 }
 
 /// Lets trains be opened into a directory.
-fn share_directory(config: &mut toml::Table, directory: &Path) {
+pub fn share_directory(config: &mut toml::Table, directory: &Path) {
     let directory = directory.to_str().unwrap();
     config.insert("runs".into(), toml::Table::from_iter([("directory".to_owned(), directory.into())]).into());
 }

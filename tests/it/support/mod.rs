@@ -13,9 +13,11 @@
 //! Everything here is plain blocking code for plain `#[test]` functions; [`block_on`] is for a test's own async parts. What a
 //! test made (processes, directories, images, containers) goes when its guards are dropped, also when it fails.
 
+pub mod disk;
 mod engine;
 mod peer;
 pub mod place;
+mod private_engine;
 pub mod proxy;
 mod refusal;
 mod station;
@@ -29,8 +31,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use engine::{Engine, Snapshot};
+pub use disk::Disk;
+pub use engine::{Engine, Held, Snapshot};
 pub use peer::{LibStation, Mode, Peer, PeerError};
+pub use private_engine::PrivateEngine;
 pub use refusal::Refusal;
 pub use station::{Launch, PROGRAM, Station, set, whole_images};
 pub use train::{Seat, Train};

@@ -191,7 +191,8 @@ impl EngineProxy {
             while let Ok((service, _)) = listener.accept().await {
                 let (shared, engine) = (Arc::clone(&shared), engine.clone());
                 spawn(async move {
-                    let engine = UnixStream::connect(engine).await.expect("the engine");
+                    // One that is dead hangs up on the service.
+                    let Ok(engine) = UnixStream::connect(engine).await else { return };
                     connection(service, engine, shared).await;
                 });
             }

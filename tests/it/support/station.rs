@@ -164,11 +164,6 @@ impl Station {
         };
     }
 
-    /// A variable that it is started with.
-    pub fn env_for_start(&self, name: &str) -> Option<String> {
-        self.launch.environment.get(name).cloned()
-    }
-
     /// Starts it without waiting for anything. What a start before left is out of the way. It dies with the thread that calls this.
     #[track_caller]
     pub fn spawn(&mut self) {

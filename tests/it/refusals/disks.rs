@@ -1,0 +1,174 @@
+//! Disks that are full: the spool's, the shared directory's, the ledger's, the engine's own. A refusal, nothing half done, and
+//! all works again when there is space.
+
+use std::path::Path;
+
+use stationmaster::pb::OpenInto;
+
+use super::faults::{Proxied, share_directory};
+use crate::support::{
+    Disk, PrivateEngine, Refusal, Station, Train,
+    disk::{empty, fill},
+    place::EVERYWHERE,
+    proxy::{Do, LOAD, Way},
+    tamper::{Before, RESULTS, Scene, refused, run_script},
+};
+
+/// A station whose spool is on a disk of 1 MiB.
+fn small_disk(spool: &Path) -> Station {
+    Station::with("a").start_configured(|config| {
+        config["state"].as_table_mut().unwrap().insert("spool".into(), spool.to_str().unwrap().into());
+        config.insert("limits".into(), toml::toml! { spool_min_free_mib = 0 }.into());
+    })
+}
+
+#[test]
+fn a_full_spool_disk_refuses_and_works_again_when_there_is_space() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::mount(directory.path(), 1 << 10);
+    let scene = Scene::with(small_disk(directory.path()));
+    fill(directory.path(), 0);
+
+    let before = Before::of(&scene.engine, &scene.train);
+    let full = refused("pre-run", scene.pre_run(), "OVERLOADED");
+    assert_eq!((full.code, full.metadata["resource"].as_str()), (tonic::Code::ResourceExhausted, "spool"));
+    before.assert(&scene.station, "pre-run");
+
+    empty(directory.path());
+    let run = scene.pre_run().unwrap();
+    run_script(&scene.engine, &scene.train.image, RESULTS);
+    fill(directory.path(), 0);
+    let before = Before::of(&scene.engine, &scene.train);
+    refused("post-run", scene.station.post_run(&run.run_id), "OVERLOADED");
+    before.assert(&scene.station, "post-run");
+
+    empty(directory.path());
+    scene.station.post_run(&run.run_id).unwrap();
+    drop(scene);
+    drop(disk);
+}
+
+#[test]
+fn a_train_larger_than_the_spools_disk_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::mount(directory.path(), 1 << 10);
+    let mut scene = Scene::with(small_disk(directory.path()));
+    let small = std::mem::replace(&mut scene.train, Train::of(&[scene.station.seat()]).file("large.bin", 3 << 20).make());
+    let before = Before::of(&scene.engine, &scene.train);
+    refused("3 MiB on 1 MiB", scene.pre_run(), "OVERLOADED");
+    before.assert(&scene.station, "3 MiB on 1 MiB");
+    scene.train = small;
+    scene.still_works();
+    drop(scene);
+    drop(disk);
+}
+
+#[test]
+fn a_train_larger_than_the_shared_directorys_disk_is_refused_and_wiped() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::mount(directory.path(), 1 << 10);
+    let station = Station::with("a").start_configured(|config| {
+        share_directory(config, &directory.path().join("runs"));
+        config.insert("limits".into(), toml::toml! { spool_min_free_mib = 0 }.into());
+    });
+    let mut scene = Scene::with(station);
+    let small = std::mem::replace(&mut scene.train, Train::of(&[scene.station.seat()]).file("large.bin", 3 << 20).make());
+    let before = Before::of(&scene.engine, &scene.train);
+    let full = refused("3 MiB on 1 MiB", scene.station.open_into(&scene.train.image, OpenInto::Directory), "OVERLOADED");
+    assert_eq!(full.metadata["resource"], "directory");
+    before.assert(&scene.station, "3 MiB on 1 MiB");
+    assert_eq!(std::fs::read_dir(directory.path().join("runs")).unwrap().count(), 0, "something is left");
+    scene.train = small;
+    scene.station.open_into(&scene.train.image, OpenInto::Directory).unwrap();
+    drop(scene);
+    drop(disk);
+}
+
+/// A call during which the ledger's disk fills up.
+#[track_caller]
+fn runs_full<T: Send>(proxied: &Proxied, disk: &Path, call: impl FnOnce() -> Result<T, Refusal> + Send) -> Refusal {
+    proxied.proxy.when(LOAD, Way::ToEngine, 1 << 20, Do::Stall);
+    let answer = std::thread::scope(|scope| {
+        let call = scope.spawn(call);
+        proxied.proxy.struck();
+        fill(disk, 0);
+        proxied.proxy.release();
+        call.join().unwrap()
+    });
+    refused("the ledger's disk ran full", answer, "OVERLOADED")
+}
+
+#[test]
+fn a_full_ledger_disk_refuses_and_works_again_when_there_is_space() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let disk = Disk::mount(at, 1 << 10);
+    let proxied = Proxied::configured(|config| {
+        let state = config["state"].as_table_mut().unwrap();
+        let before = Path::new(state["directory"].as_str().unwrap()).to_owned();
+        std::fs::copy(before.join("instance"), at.join("instance")).unwrap();
+        state.insert("directory".into(), at.to_str().unwrap().into());
+        state.insert("spool".into(), before.join("spool").to_str().unwrap().into());
+    });
+    let scene = &proxied.scene;
+    let before = Before::of(&scene.engine, &scene.train);
+    fill(at, 0);
+    for into in EVERYWHERE {
+        let full = refused("pre-run", scene.station.open_into(&scene.train.image, into), "OVERLOADED");
+        assert_eq!(full.metadata["resource"], "ledger");
+        before.assert(&scene.station, "a pre-run on a full disk");
+    }
+    empty(at);
+
+    runs_full(&proxied, at, || scene.pre_run());
+    proxied.as_it_was(&before);
+    empty(at);
+    let run = scene.pre_run().unwrap();
+    assert!(!run.repeated_answer);
+    let ran = run_script(&scene.engine, &scene.train.image, RESULTS);
+
+    let before = Before::of(&scene.engine, &scene.train);
+    runs_full(&proxied, at, || scene.station.post_run(&run.run_id));
+    proxied.as_it_was(&before);
+    assert_eq!(scene.engine.find(&scene.train.image), Some(ran));
+    refused("abort", scene.station.abort(&run.run_id), "OVERLOADED");
+    proxied.as_it_was(&before);
+    empty(at);
+    let closed = scene.station.post_run(&run.run_id).unwrap();
+    assert!(closed.plaintext_held_by.is_empty() && !closed.repeated_answer, "{closed:?}");
+    assert_eq!(scene.train.open(&[]).stops_signed, 1);
+    drop(proxied);
+    drop(disk);
+}
+
+#[test]
+fn a_full_disk_of_the_engine_refuses_and_works_again_when_there_is_space() {
+    let disk = |directory: &Path| Some(Disk::mount(&directory.join("disk"), 256 << 10));
+    PrivateEngine::with(
+        "refusals::disks::a_full_disk_of_the_engine_refuses_and_works_again_when_there_is_space",
+        disk,
+        |engine| {
+            let mut scene = Scene::set();
+            scene.train = Train::of(&[scene.station.seat()]).file("large.bin", 8 << 20).make();
+            let disk = engine.disk();
+            let before = Before::of(&scene.engine, &scene.train);
+            fill(&disk, 3 << 10);
+            for into in [OpenInto::Image, OpenInto::Volume] {
+                refused("pre-run", scene.station.open_into(&scene.train.image, into), "ENGINE_UNAVAILABLE");
+                before.assert(&scene.station, "a pre-run on a full disk");
+            }
+            empty(&disk);
+            let run = scene.pre_run().unwrap();
+            run_script(&scene.engine, &scene.train.image, RESULTS);
+
+            let before = Before::of(&scene.engine, &scene.train);
+            fill(&disk, 3 << 10);
+            refused("post-run", scene.station.post_run(&run.run_id), "ENGINE_UNAVAILABLE");
+            before.assert(&scene.station, "a post-run on a full disk");
+            empty(&disk);
+            let closed = scene.station.post_run(&run.run_id).unwrap();
+            assert!(closed.plaintext_held_by.is_empty(), "{closed:?}");
+            assert_eq!(scene.train.open(&[]).stops_signed, 1);
+        },
+    );
+}

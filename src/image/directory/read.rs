@@ -27,8 +27,6 @@ use crate::{
     train::names::FilePath,
 };
 
-/// Deepest nesting that is read; each level holds a file descriptor.
-const DEPTH_LIMIT: usize = 200;
 /// Bytes read at a time.
 const BUFFER: usize = 256 * 1024;
 
@@ -59,15 +57,13 @@ impl<S: OptSink + ?Sized> Walk<'_, S> {
         };
         let stat = rustix::fs::fstat(&directory).map_err(broken)?;
         self.sink.directory(area, None, meta_of(&stat))?;
-        self.below(&directory, area, &mut Vec::new(), 1)?;
+        self.below(&directory, area, &mut Vec::new())?;
         Ok(true)
     }
 
-    /// Everything in a directory; `path` is its path below the area, with a slash at its end unless it is empty.
-    fn below(&mut self, directory: &OwnedFd, area: Area, path: &mut Vec<u8>, depth: usize) -> Result<(), S::Error> {
-        if depth > DEPTH_LIMIT {
-            return Err(ImageError::Limit("depth of directories").into());
-        }
+    /// Everything in a directory; `path` is its path below the area, with a slash at its end unless it is empty. A name too deep is
+    /// no name, so the recursion ends.
+    fn below(&mut self, directory: &OwnedFd, area: Area, path: &mut Vec<u8>) -> Result<(), S::Error> {
         let above = path.len();
         for name in self.names(directory)? {
             path.truncate(above);
@@ -82,7 +78,7 @@ impl<S: OptSink + ?Sized> Walk<'_, S> {
                     let inner = self.open(directory, &name, OFlags::DIRECTORY, path)?;
                     self.sink.directory(area, Some(file), meta_of(&stat))?;
                     path.push(b'/');
-                    self.below(&inner, area, path, depth + 1)?;
+                    self.below(&inner, area, path)?;
                 }
                 FileType::RegularFile => {
                     // Not blocking: whoever puts a pipe in the file's place does not hold us.

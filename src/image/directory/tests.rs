@@ -151,7 +151,8 @@ fn nesting_without_end_is_refused() {
     let shared = tempfile::tempdir().unwrap();
     let directory = filled(shared.path());
     fs::create_dir_all(directory.area(Area::Results).join("d/".repeat(210))).unwrap();
-    assert!(matches!(directory.read(&mut Seen::default()), Err(ImageError::Limit(_))));
+    let refused = directory.read(&mut Seen::default());
+    assert!(matches!(refused, Err(ImageError::Policy { rule: "plain-names", .. })), "{refused:?}");
 }
 
 #[test]

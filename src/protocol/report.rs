@@ -36,6 +36,7 @@ const OF_PRE_RUN: &[Rule] = &[
     Rule::PlainNames,
     Rule::UniqueNames,
     Rule::NoLinks,
+    Rule::NoVolumes,
     Rule::OptAllowList,
     Rule::SealedLengths,
     Rule::RouteKeysUsable,

@@ -56,6 +56,7 @@ fn the_sealed_image_stays_under_a_private_name_until_the_run_ends() {
 fn an_idempotency_key_stands_for_one_image() {
     let scene = Scene::pinned();
     let other = Train::of(&[scene.station.seat()]).make();
+    scene.station.believe(&other);
     let run = scene.station.pre_run_as(&scene.train.image, "key 1").unwrap();
     assert_eq!(scene.station.pre_run_as(&scene.train.image, "key 1").unwrap().run_id, run.run_id);
     let before = Before::of(&scene.engine, &other);

@@ -83,7 +83,6 @@ fn arrives(train: &Train, attack: Attack) {
     attack(&mut rootfs);
     rootfs.put(&engine, &train.repository, "attacked");
     commit_with(&engine, &format!("{}:attacked", train.repository), COMMAND, &train.repository, "latest");
-    engine.untag(&format!("{}:attacked", train.repository));
 }
 
 /// Each train_lib opens, at the first stop, what the attack made of a train. What it opened is shown to `look`.

@@ -63,6 +63,7 @@ fn replay() {
     let (engine, train) = (Engine::connect(), under_way(&first, ours.seat()));
     ours.believe(&train);
     let state = engine.find(&train.image).unwrap();
+    engine.tag(&state, &train.repository, "state");
     let run = ours.pre_run(&train.image).unwrap();
     ours.post_run(&run.run_id).unwrap();
     engine.tag(&state, &train.repository, "latest");
@@ -123,6 +124,7 @@ fn twice() {
         let lib = Lib::new(version, "a");
         let train = Train::of(&[lib.seat()]).make();
         lib.passes(&train);
+        assert_eq!(train.open(&[]).code, train.code());
         lib.closes(&train);
         assert_ne!(train.try_open(&[], false).map(|opened| opened.code).ok(), Some(train.code()), "train_lib {version}");
     }

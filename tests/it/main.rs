@@ -24,4 +24,5 @@ mod tarfile;
 mod tokens;
 mod trust;
 mod verify;
+mod weaknesses;
 mod whole_images;

@@ -7,6 +7,8 @@ mod rotation;
 mod rules;
 mod strangers;
 
+pub use strangers::{append, hex_pem, key, replace_creator};
+
 use stationmaster::{
     pb::{RuleOutcome, RuleReport},
     train::{config::HexText, keys::PublicKey},

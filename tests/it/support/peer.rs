@@ -145,6 +145,12 @@ impl LibStation {
         self.peer.script("peer.py", arguments.chain([self.key.as_os_str(), "--config".as_ref(), self.config.as_os_str()]))
     }
 
+    /// Closes it as the containerised protocol does: with the config that the run left in the image.
+    pub fn post_run_rereading(&self, image: &str) -> Result<Value, PeerError> {
+        let arguments = ["post-run", "--reread", "--station", &self.id, "--image", image, "--key"].map(OsStr::new).into_iter();
+        self.peer.script("peer.py", arguments.chain([self.key.as_os_str()]))
+    }
+
     fn step(&self, step: &str, image: &str, config: &str) -> Result<Value, PeerError> {
         let named = [step, "--station", &self.id, "--image", image, "--key"].map(OsStr::new);
         let paths = [self.key.as_os_str(), OsStr::new(config), self.config.as_os_str()];

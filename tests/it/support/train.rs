@@ -25,10 +25,18 @@ pub struct Seat {
     pub hex_pem: String,
 }
 
+/// What a train asks the station's records.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Query {
+    None,
+    Empty,
+    Real,
+}
+
 /// A train to be made.
 pub struct TrainPlan {
     stations: Vec<Seat>,
-    query: bool,
+    query: Query,
     creator_form: &'static str,
     creator_id: Option<String>,
     tag: String,
@@ -39,7 +47,13 @@ pub struct TrainPlan {
 impl TrainPlan {
     /// Without a query (the default is with one).
     pub fn without_query(mut self) -> Self {
-        self.query = false;
+        self.query = Query::None;
+        self
+    }
+
+    /// With a query that is there and has no bytes.
+    pub fn empty_query(mut self) -> Self {
+        self.query = Query::Empty;
         self
     }
 
@@ -72,7 +86,11 @@ impl TrainPlan {
             image: format!("{repository}:{}", self.tag),
             base: format!("{repository}:base"),
             repository,
-            query: self.query.then(|| fs::read(QUERY).expect("the query")),
+            query: match self.query {
+                Query::None => None,
+                Query::Empty => Some(Vec::new()),
+                Query::Real => Some(fs::read(QUERY).expect("the query")),
+            },
             made: Value::Null,
             directory,
             engine,
@@ -81,6 +99,10 @@ impl TrainPlan {
         copy_tree(Path::new(ALGORITHM), &files).expect("a copy of the algorithm");
         for (path, bytes) in &self.files {
             write_pattern(&files.join(path), *bytes).expect("a file");
+        }
+        let query = train.directory.path().join("query.json");
+        if let Some(bytes) = &train.query {
+            fs::write(&query, bytes).expect("the query");
         }
         let stations: Vec<Value> =
             self.stations.iter().map(|seat| json!({"id": seat.id, "public_key_hex_pem": seat.hex_pem})).collect();
@@ -96,7 +118,7 @@ impl TrainPlan {
             ("--session-bytes", self.session_bytes.to_string()),
         ]
         .into_iter()
-        .chain(self.query.then(|| ("--query", QUERY.to_owned())))
+        .chain(train.query.as_ref().map(|_| ("--query", path(&query))))
         .chain(self.creator_id.map(|id| ("--creator-id", id)))
         .flat_map(|(name, value)| [name.to_owned(), value])
         .collect();
@@ -127,7 +149,7 @@ impl Train {
     pub fn of(stations: &[Seat]) -> TrainPlan {
         TrainPlan {
             stations: stations.to_vec(),
-            query: true,
+            query: Query::Real,
             creator_form: "pkcs1",
             creator_id: None,
             tag: "latest".into(),
@@ -235,7 +257,7 @@ impl Train {
     /// Texts of the train's plaintext that no sealed image may show in any layer.
     pub fn canaries(&self) -> Vec<&'static [u8]> {
         let mut canaries: Vec<&[u8]> = vec![b"PLAINTEXT-CANARY-CODE", b"PLAINTEXT-CANARY-RESULT"];
-        canaries.extend(self.query.is_some().then_some(&b"patients.json"[..]));
+        canaries.extend(self.query.as_ref().is_some_and(|query| !query.is_empty()).then_some(&b"patients.json"[..]));
         canaries
     }
 }

@@ -15,11 +15,13 @@ use crate::support::{
     tamper::{Before, RESULTS, Rootfs, Scene, flip_hex, refused, run_script, stop},
 };
 
-fn key() -> PKey<Private> {
+/// Somebody's key.
+pub fn key() -> PKey<Private> {
     PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap()
 }
 
-fn hex_pem(key: &PKey<Private>) -> String {
+/// As routes carry it.
+pub fn hex_pem(key: &PKey<Private>) -> String {
     const_hex::encode(key.public_key_to_pem().unwrap())
 }
 
@@ -28,7 +30,7 @@ fn sign(key: &PKey<Private>, message: &[u8]) -> Vec<u8> {
 }
 
 /// Another creator's key in place of the true one, with everything signed anew; a builder's key is any key.
-fn replace_creator(config: &mut Value) -> String {
+pub fn replace_creator(config: &mut Value) -> PKey<Private> {
     let (creator, builder) = (key(), key());
     let hash = const_hex::decode(config["hash"].as_str().unwrap()).unwrap();
     let signature = sign(&creator, &hash);
@@ -36,11 +38,11 @@ fn replace_creator(config: &mut Value) -> String {
     config["build"]["rsa_public_key"] = hex_pem(&builder).into();
     config["build"]["signature"] = const_hex::encode(sign(&builder, &[&hash[..], &signature].concat())).into();
     config["signature"] = const_hex::encode(signature).into();
-    hex_pem(&creator)
+    creator
 }
 
 /// One more stop behind the last.
-fn append(config: &mut Value, id: &str, hex_pem: &str) {
+pub fn append(config: &mut Value, id: &str, hex_pem: &str) {
     let route = config["route"].as_array_mut().unwrap();
     let mut more = route[0].clone();
     more["station"] = id.into();
@@ -79,7 +81,7 @@ fn a_strangers_train_with_keys_of_its_own_is_refused_before_the_token_is_touched
 fn a_creators_key_that_was_replaced_with_everything_signed_anew_is_refused() {
     let scene = Scene::pinned();
     let (mut arrived, mut stranger) = (scene.rootfs(), String::new());
-    arrived.edit_config(|config| stranger = replace_creator(config));
+    arrived.edit_config(|config| stranger = hex_pem(&replace_creator(config)));
     names(&scene.refuses("another creator", &arrived, "KEY_UNTRUSTED"), "creator", "creator-pinned", &stranger);
     scene.still_works();
     // It is the trust file that refuses it: a station that believes the train's own keys opens it.

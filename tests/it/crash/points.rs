@@ -207,19 +207,24 @@ fn points_below(directory: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Every point in every mode, `STATIONMASTER_SOAK_ROUNDS` times (default 5); `STATIONMASTER_SOAK_STEPS=PostRun,Abort` picks.
+/// Every point in every mode, `STATIONMASTER_SOAK_ROUNDS` times (default 5). `STATIONMASTER_SOAK_ONLY` picks for a slice, by parts
+/// of "step point" with commas between: `PreRun`, `Abort wipe/,Mending`.
 #[test]
 #[ignore = "half an hour and more: `make soak` runs it"]
 fn kills_at_every_point_in_every_mode() {
     let rounds = super::soak_rounds();
-    let steps = std::env::var("STATIONMASTER_SOAK_STEPS").ok();
+    let only = std::env::var("STATIONMASTER_SOAK_ONLY").unwrap_or_default();
     let (before, mut failures, mut spared) = (KILLS.load(Ordering::SeqCst), Vec::new(), 0);
     let mut attempt = |what: String, kill: &dyn Fn()| {
         if catch_unwind(AssertUnwindSafe(kill)).is_err() {
             failures.push(what);
         }
     };
-    let rows = POINTS.iter().filter(|row| steps.as_ref().is_none_or(|steps| steps.contains(&format!("{:?}", row.1))));
+    let picked = |row: &&(&str, Step, &[Mode], &[Mode])| {
+        let name = format!("{:?} {}", row.1, row.0);
+        only.split(',').any(|part| name.contains(part))
+    };
+    let rows = POINTS.iter().filter(picked);
     for round in 1..=rounds {
         for &(point, step, occurs, _) in rows.clone() {
             for mode in MODES {
@@ -232,6 +237,7 @@ fn kills_at_every_point_in_every_mode() {
                     attempt(what, &|| spare(step, point, mode));
                 }
             }
+            println!("{step:?} at {point}: {} kills so far", KILLS.load(Ordering::SeqCst) - before);
         }
         println!("round {round} of {rounds}: {} kills", KILLS.load(Ordering::SeqCst) - before);
     }

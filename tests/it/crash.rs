@@ -4,12 +4,7 @@ mod engine;
 mod points;
 mod random;
 
-use std::{
-    fs,
-    os::unix::process::ExitStatusExt,
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::{cell::Cell, fs, os::unix::process::ExitStatusExt, path::Path};
 
 use stationmaster::pb::{OpenInto, PostRunOutcome, PreRunOutcome};
 
@@ -22,8 +17,10 @@ use crate::support::{
 
 const CRASH_AT: &str = "STATIONMASTER_CRASH_AT";
 
-/// Services that died under a step, in this process.
-static KILLS: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Services that died under a step, in this test.
+    static KILLS: Cell<usize> = const { Cell::new(0) };
+}
 
 /// How often the soak does everything: `STATIONMASTER_SOAK_ROUNDS`, by default 5 times.
 fn soak_rounds() -> usize {
@@ -108,7 +105,7 @@ impl Doomed {
     #[track_caller]
     fn is_dead(&mut self) {
         assert_eq!(self.scene.station.wait().signal(), Some(9));
-        KILLS.fetch_add(1, Ordering::SeqCst);
+        KILLS.set(KILLS.get() + 1);
     }
 
     /// It starts again and has mended: no container of its own is left, what is somebody else's is, and no name moved.

@@ -5,7 +5,6 @@ use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::atomic::Ordering,
 };
 
 use super::{CRASH_AT, Doomed, KILLS, Mode, Mode::*, abort_is_killed, mending_is_killed, post_run_is_killed, pre_run_is_killed};
@@ -207,19 +206,24 @@ fn points_below(directory: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Every point in every mode, `STATIONMASTER_SOAK_ROUNDS` times (default 5); `STATIONMASTER_SOAK_STEPS=PostRun,Abort` picks.
+/// Every point in every mode, `STATIONMASTER_SOAK_ROUNDS` times (default 5). `STATIONMASTER_SOAK_ONLY` picks for a slice, by parts
+/// of "step point" with commas between: `PreRun`, `Abort wipe/,Mending`.
 #[test]
 #[ignore = "half an hour and more: `make soak` runs it"]
 fn kills_at_every_point_in_every_mode() {
     let rounds = super::soak_rounds();
-    let steps = std::env::var("STATIONMASTER_SOAK_STEPS").ok();
-    let (before, mut failures, mut spared) = (KILLS.load(Ordering::SeqCst), Vec::new(), 0);
+    let only = std::env::var("STATIONMASTER_SOAK_ONLY").unwrap_or_default();
+    let (mut failures, mut spared) = (Vec::new(), 0);
     let mut attempt = |what: String, kill: &dyn Fn()| {
         if catch_unwind(AssertUnwindSafe(kill)).is_err() {
             failures.push(what);
         }
     };
-    let rows = POINTS.iter().filter(|row| steps.as_ref().is_none_or(|steps| steps.contains(&format!("{:?}", row.1))));
+    let picked = |row: &&(&str, Step, &[Mode], &[Mode])| {
+        let name = format!("{:?} {}", row.1, row.0);
+        only.split(',').any(|part| name.contains(part))
+    };
+    let rows = POINTS.iter().filter(picked);
     for round in 1..=rounds {
         for &(point, step, occurs, _) in rows.clone() {
             for mode in MODES {
@@ -232,8 +236,9 @@ fn kills_at_every_point_in_every_mode() {
                     attempt(what, &|| spare(step, point, mode));
                 }
             }
+            println!("{step:?} at {point}: {} kills so far", KILLS.get());
         }
-        println!("round {round} of {rounds}: {} kills", KILLS.load(Ordering::SeqCst) - before);
+        println!("round {round} of {rounds}: {} kills", KILLS.get());
     }
     let points: BTreeSet<&str> = rows.clone().map(|row| row.0).collect();
     println!(
@@ -242,7 +247,7 @@ fn kills_at_every_point_in_every_mode() {
         points.len(),
         rows.count(),
         MODES.len(),
-        KILLS.load(Ordering::SeqCst) - before,
+        KILLS.get(),
         failures.len()
     );
     assert!(failures.is_empty(), "{failures:#?}");

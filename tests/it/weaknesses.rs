@@ -47,10 +47,6 @@ impl Lib {
         Seat { id: self.station.id.clone(), hex_pem: self.station.hex_pem.clone() }
     }
 
-    fn private_key(&self) -> PKey<Private> {
-        private_key(&self.station.key)
-    }
-
     /// Its pre-run, which goes through.
     #[track_caller]
     fn opens(&self, train: &Train) {

@@ -250,7 +250,8 @@ pub fn read_file(archive: impl Read, name: &[u8]) -> Result<Vec<u8>, ImageError>
     if entry.size > CONFIG_LIMIT {
         return Err(ImageError::Limit("bytes of train_config.json"));
     }
-    let mut content = Vec::new();
+    // At most the limit, and once: a vector that grows holds its content twice.
+    let mut content = Vec::with_capacity(entry.size as usize);
     archive.by_ref().take(CONFIG_LIMIT).read_to_end(&mut content).map_err(broken)?;
     match archive.next()? {
         None => Ok(content),

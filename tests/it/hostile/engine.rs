@@ -142,10 +142,12 @@ fn history(stage: &mut Stage) {
         entry["CreatedBy"] = "stationmaster pre-run".into();
         entry["Comment"] = "verified".into();
     }
-    for (what, told) in [("every entry says it is ours", told.to_string()), ("no history", "[]".into())] {
+    let ours = ("every entry says it is ours", told.to_string(), Expected::Rule("no-plaintext-layers"));
+    let none = ("no history", "[]".into(), Taken("history is copied, and nothing is believed for it"));
+    for (what, told, expected) in [ours, none] {
         // Asked for the train's and the base's.
         stage.proxied.proxy.reply(HISTORY, 2, Body::json(told));
-        stage.judge(65, what, Taken("history is copied, and nothing is believed for it"));
+        stage.judge(65, what, expected);
     }
 }
 

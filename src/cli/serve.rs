@@ -53,6 +53,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), CliError> {
+    give_back_large_buffers();
     if let Some(file) = args.config {
         let config = Config::load(&file)?;
         log::start(&config.log)?;
@@ -76,6 +77,16 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     // SAFETY: the runtime, and with it the first thread besides this one, is made below.
     let station = unsafe { dev::Station::prepare(options) }?;
     Ok(block_on(station.serve())??)
+}
+
+/// Has large buffers given back to the system as soon as they are freed. glibc otherwise keeps what it once had: a few configs of
+/// the greatest size, each on another thread, would stay for good.
+fn give_back_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number of the allocator's; the runtime, and with it the first thread besides this one, is made later.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+    }
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError> {

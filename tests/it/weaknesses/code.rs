@@ -65,8 +65,11 @@ fn forge_nokey_of_a_listed_file() {
     ours.still_works();
 }
 
+/// What an attacker moves in a train's files, and what it is called.
+type Move = (&'static str, Box<dyn Fn(&mut Rootfs)>);
+
 /// Bytes behind the session id, and a session id that begins before it: both leave the signed digest as it is.
-fn moves(train: &Train) -> [(&'static str, Box<dyn Fn(&mut Rootfs)>); 2] {
+fn moves(train: &Train) -> [Move; 2] {
     let (session, query) = (train.session_id(), train.query.clone().expect("a query"));
     let moved = |session: Vec<u8>| {
         move |train: &mut Rootfs| {

@@ -3,16 +3,19 @@
 //! The map of the house is `ARCHITECTURE.md`. Imports point down only:
 //!
 //! ```text
-//! cli, demo, main → dev → server → service → protocol → (keystore | image | ledger | trust) → train → nothing of ours
+//! cli, demo, main → dev → server → service → protocol → (access | audit | keystore | image | ledger | trust) → train → nothing of ours
 //! ```
 //!
 //! `config` is read by `cli`, `dev` and `server`; what lies below gets plain values.
 
+pub mod access;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod dev;
 pub mod image;
+pub mod kept_file;
 pub mod keystore;
 pub mod ledger;
 pub mod pb;

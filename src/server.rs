@@ -4,6 +4,7 @@
 
 mod accept;
 pub mod assemble;
+mod checkpoints;
 mod connection;
 mod error;
 mod gate;
@@ -35,6 +36,7 @@ use crate::{
     pb,
 };
 pub use error::ServerError;
+pub use gate::Doorkeeper;
 pub use health::Probes;
 
 /// The two moments of an ending, for whoever works in the background.
@@ -74,6 +76,8 @@ pub struct Outside {
     pub listen: Listen,
     /// What to take.
     pub limits: Limits,
+    /// Who may come in.
+    pub door: Arc<Doorkeeper>,
     /// The ending, shared with the services.
     pub shutdown: Shutdown,
 }
@@ -83,16 +87,17 @@ pub struct Outside {
 /// # Errors
 /// When a listener cannot be had, or the transport fails.
 pub async fn run(outside: Outside, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
-    let Outside { services, probes, listen, limits, shutdown } = outside;
+    let Outside { services, probes, listen, limits, door, shutdown } = outside;
     let (health, reporter) = health::service().await;
-    let services = with_reflection(services.add_service(health))?;
+    let services = services.add_service(health);
+    let services = if listen.reflection { with_reflection(services)? } else { services };
 
     let (incoming, connections) = mpsc::channel(64);
     let gate = accept::Gate { incoming, slots: Arc::new(Semaphore::new(limits.connections)), shutdown: shutdown.clone() };
     let (addresses, _socket) = listen_on(&listen, &gate).await?;
     drop(gate);
 
-    let router = router(services, &limits, &shutdown);
+    let router = router(services, &limits, door, &shutdown);
     let draining = shutdown.draining.clone();
     // In a task of its own: work in main's block_on costs several times the processor time.
     let mut serving =
@@ -149,6 +154,7 @@ fn with_reflection(services: Routes) -> Result<Routes, ServerError> {
 fn router(
     services: Routes,
     limits: &Limits,
+    door: Arc<Doorkeeper>,
     shutdown: &Shutdown,
 ) -> Router<tower::layer::util::Stack<gate::GateLayer, tower::layer::util::Identity>> {
     transport::Server::builder()
@@ -159,7 +165,7 @@ fn router(
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .max_connection_age(Duration::from_secs(3600))
-        .layer(gate::GateLayer::new(limits, shutdown.clone()))
+        .layer(gate::GateLayer::new(limits, door, shutdown.clone()))
         .add_routes(services)
 }
 

@@ -13,6 +13,7 @@ use super::{
     write_opened::Writing,
 };
 use crate::{
+    audit::Images,
     image::{
         ImageError,
         docker::Container,
@@ -59,6 +60,9 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     }
     let believed = station.trust.current().map_err(StepError::TrustNotReady)?;
     let source_id = station.engine.resolve(&ImageSource::Name(order.image.clone()))?;
+    step.say(|entry| {
+        entry.images = Some(Images { name: Some(order.image.to_string()), input: Some(source_id.clone()), output: None });
+    });
     if let Some(run) = station.ledger.of_opened_image(&source_id)? {
         return answer_again(station, order, run, &source_id, step);
     }
@@ -80,7 +84,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         }
         other => other?,
     };
-    let key = station.own_key(&arrived.config, &own)?;
+    let key = station.own_key(&arrived.config, &own, step)?;
     check_wrapping_keys(&arrived.config)?;
     if station.holds(Rule::SessionIdLength) && arrived.session_id.len() != SESSION_BYTES {
         return Err(broken(Rule::SessionIdLength, format!("{} bytes", arrived.session_id.len())).into());
@@ -118,6 +122,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         }
         Err(holder) => return answer_again(station, order, holder, &source_id, step),
     };
+    step.on_run(&run)?;
     crash::point("pre-run/intent");
     step.phase("intent");
     match open(station, order, &run, container, Arrived { config: &arrived, own: &own, first_seen }, step) {
@@ -125,6 +130,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
             let mounts = opened::mounts(station, &run)?;
             step.phase("clean");
             step.report("pre-run", &run.id, "done");
+            say(&record, step);
             Ok(PreRunAnswer { run: Run { state: RunState::Prepared, ..run }, record, query, mounts, repeated: false })
         }
         Err(error) => {
@@ -242,6 +248,17 @@ fn open(
     Ok((record, train.query.as_ref().map(|query| query.to_vec())))
 }
 
+/// What the record of the step says of its outcome.
+fn say(record: &PreRunRecord, step: &Step<'_>) {
+    step.say(|entry| {
+        entry.images.get_or_insert_default().output = Some(record.image_id.clone());
+        let digests = entry.digests.get_or_insert_default();
+        digests.immutable = Some(record.immutable_digest.clone());
+        digests.results_in.clone_from(&record.results_digest);
+        entry.rules = report::recorded(&record.rules);
+    });
+}
+
 fn record_of(
     train: &Verified<OpenableTrain>,
     own: &OwnStop,
@@ -278,6 +295,7 @@ fn answer_again(
     image_id: &str,
     step: &Step<'_>,
 ) -> Result<PreRunAnswer, StepError> {
+    step.on_run(&run)?;
     if run.source_image != image_id && run.opened_image.as_deref() != Some(image_id) {
         return Err(if order.idempotency_key.as_ref() == Some(&run.idempotency_key) {
             StepError::IdempotencyMismatch
@@ -293,6 +311,7 @@ fn answer_again(
         return Err(run_state(run));
     }
     let record = run.pre_run.clone().ok_or(StepError::Invariant("a prepared run without its outcome"))?;
+    say(&record, step);
     // The name may have been put back on the sealed image (a repeated pull): make the answer true again.
     if run.opened_image.as_deref().is_some_and(|opened| opened != image_id) {
         station.engine.tag(&record.image_id, &order.image)?;

@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{
-    StepError, crash,
+    Caller, StepError, crash,
     open::read_train_config,
     opened,
     station::{Station, Step, base_name, sealed_name},
@@ -234,7 +234,14 @@ fn release(station: &Station, run_id: &str) -> Result<(), ImageError> {
 }
 
 fn quiet() -> Step<'static> {
-    Step { cancel: Default::default(), deadline: None, progress: &|_, _, _| {}, phases: Default::default() }
+    Step {
+        caller: Caller::service("mend"),
+        facts: Default::default(),
+        cancel: Default::default(),
+        deadline: None,
+        progress: &|_, _, _| {},
+        phases: Default::default(),
+    }
 }
 
 fn is_of_session(station: &Station, image_id: &str, session_id: &[u8]) -> Result<bool, StepError> {

@@ -13,9 +13,8 @@ use super::ServerError;
 use crate::{
     config::{Config, PartialLoad, Unlisted},
     image::docker::Engine,
-    keystore::Keystore,
     ledger::Ledger,
-    protocol::{Compat, EMBEDDED, Policy, Station, StepError, recover},
+    protocol::{AuditedKeys, Compat, EMBEDDED, Policy, Station, StepError, recover},
     trust::{Trust, TrustMode},
 };
 
@@ -23,7 +22,7 @@ use crate::{
 ///
 /// # Errors
 /// When the state directory or the ledger in it cannot be used.
-pub async fn station(config: &Config, keystore: Keystore) -> Result<Arc<Station>, ServerError> {
+pub async fn station(config: &Config, keys: AuditedKeys) -> Result<Arc<Station>, ServerError> {
     let instance = instance_id(&config.state.directory)?;
     let spool_directory = config.state.spool_directory();
     for directory in [Some(&spool_directory), config.runs.directory.as_ref()].into_iter().flatten() {
@@ -38,7 +37,7 @@ pub async fn station(config: &Config, keystore: Keystore) -> Result<Arc<Station>
         .map_err(|error| ServerError::Setup(format!("the ledger: {error}")))?;
     Ok(Arc::new(Station {
         id: config.station.clone(),
-        keystore,
+        keys,
         engine: Engine::new(&config.engine.socket, config.engine.timeout(), &instance, Handle::current())
             .with_partial_load(config.engine.partial_load == PartialLoad::Auto),
         ledger,

@@ -38,6 +38,8 @@ enum For {
     Train,
     /// Sign and unwrap
     General,
+    /// Checkpoints of the audit: signs only, and nothing else may use it
+    Audit,
 }
 
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
@@ -48,6 +50,7 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (purpose, name) = match args.purpose {
         For::Train => (Purpose::Train, "train"),
         For::General => (Purpose::General, "general"),
+        For::Audit => (Purpose::Audit, "audit"),
     };
     let bits = args.bits.parse().map_err(|_| CliError::usage("--bits is not a number"))?;
     let made = admin::generate_key(&direct.access, &args.label, purpose, bits)?;

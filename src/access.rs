@@ -12,7 +12,7 @@ mod rpc;
 
 use std::path::PathBuf;
 
-pub use grant::{Grant, GrantError, Grants, Permit};
+pub use grant::{Grant, GrantError, Grants, Permit, Stated};
 pub use live::Access;
 pub use principal::{Principal, PrincipalError, Principals};
 pub use rpc::{KeyOf, Role, Rpc};

@@ -15,9 +15,11 @@
 pub mod checkpoint;
 mod error;
 mod log;
-mod record;
 pub mod read;
+mod record;
 mod second;
+#[cfg(test)]
+mod tests;
 mod tree;
 pub mod verify;
 mod writer;
@@ -58,6 +60,19 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// Where records go besides.
     pub second: Option<SecondSink>,
+    /// Where the log is remembered to have been: it must have come past that, if it is the same log.
+    pub remembered: Option<Remembered>,
+}
+
+/// A place in a log that was remembered elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The log's id.
+    pub log: String,
+    /// Records.
+    pub size: u64,
+    /// Hash of the last of them.
+    pub head: Hash,
 }
 
 /// The writing end of one log. Cheap to clone.
@@ -92,7 +107,8 @@ impl Audit {
     /// [`AuditError::Held`] when another process writes to it, [`AuditError::Broken`] when its last segment is not the chain that
     /// was written, [`AuditError::Io`].
     pub fn open(settings: Settings) -> Result<(Self, Opened), AuditError> {
-        let (log, opened) = log::Log::open(&settings.directory.join(settings.log), settings.segment_bytes)?;
+        let (log, opened) =
+            log::Log::open(&settings.directory.join(settings.log), settings.segment_bytes, settings.remembered.as_ref())?;
         let second = settings.second.map(second::Second::start).transpose()?;
         let health = Arc::new(Health::default());
         let (sender, receiver) = crossbeam_channel::bounded(QUEUE);
@@ -112,7 +128,7 @@ impl Audit {
         Ok((Self { inner: Arc::new(inner) }, opened))
     }
 
-    /// The origin that checkpoints of this log name: `stationmaster/LOG-ID`.
+    /// The log's id: checkpoints name it as `stationmaster/LOG-ID`.
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.inner.origin
@@ -218,7 +234,7 @@ pub fn record_officers(directory: &Path, entry: Entry) -> Result<Position, Audit
     let begun = std::time::Instant::now();
     let directory = directory.join("officer");
     loop {
-        match log::Log::open(&directory, OFFICERS_SEGMENT) {
+        match log::Log::open(&directory, OFFICERS_SEGMENT, None) {
             Ok((mut log, _)) => {
                 let positions = log.append(&[entry])?;
                 return positions.last().copied().ok_or(AuditError::Closed);

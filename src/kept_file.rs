@@ -120,6 +120,8 @@ pub struct Watched<T> {
     seen: Option<Seen>,
     bytes: Vec<u8>,
     value: Option<Arc<T>>,
+    /// Digest of what nobody has acknowledged yet.
+    new: Option<[u8; 32]>,
 }
 
 /// What tells one state of a file from another, and when it was looked at.
@@ -136,7 +138,7 @@ struct Seen {
 pub struct Look<T> {
     /// What the file says.
     pub value: Arc<T>,
-    /// SHA-256 of its bytes, when this is the first look at them.
+    /// SHA-256 of its bytes, until they have been acknowledged.
     pub new: Option<[u8; 32]>,
 }
 
@@ -144,7 +146,7 @@ impl<T> Watched<T> {
     /// Nothing is read yet.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), seen: None, bytes: Vec::new(), value: None }
+        Self { path: path.to_owned(), seen: None, bytes: Vec::new(), value: None, new: None }
     }
 
     /// The file.
@@ -167,7 +169,7 @@ impl<T> Watched<T> {
         if let (Some(value), Some(seen)) = (&self.value, self.seen)
             && now == Some(seen)
         {
-            return Ok(Look { value: Arc::clone(value), new: None });
+            return Ok(Look { value: Arc::clone(value), new: self.new });
         }
         let bytes = match read(&self.path) {
             Ok(bytes) => bytes,
@@ -181,18 +183,23 @@ impl<T> Watched<T> {
         if let Some(value) = &self.value
             && bytes == self.bytes
         {
-            return Ok(Look { value: Arc::clone(value), new: None });
+            return Ok(Look { value: Arc::clone(value), new: self.new });
         }
         let (value, new) = match (parse(&bytes, &self.path), &self.value) {
             (Ok(value), _) => (Arc::new(value), Some(openssl::sha::sha256(&bytes))),
             (Err(error), Some(before)) => {
                 broken(&error);
-                (Arc::clone(before), None)
+                (Arc::clone(before), self.new)
             }
             (Err(error), None) => return Err(error),
         };
-        (self.value, self.bytes) = (Some(Arc::clone(&value)), bytes);
+        (self.value, self.bytes, self.new) = (Some(Arc::clone(&value)), bytes, new);
         Ok(Look { value, new })
+    }
+
+    /// Takes note that what has this digest is known.
+    pub fn acknowledge(&mut self, digest: [u8; 32]) {
+        self.new = self.new.filter(|new| *new != digest);
     }
 
     fn stat(&self) -> Option<Seen> {

@@ -4,10 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    AccessError, Grant, Grants,
-    grant::Stated,
-};
+use super::{AccessError, Grant, Grants, grant::Stated};
 use crate::kept_file;
 
 /// The version of the format.
@@ -113,7 +110,12 @@ pub fn update<T, E: From<AccessError>>(file: &Path, change: impl FnOnce(&mut Gra
         }
     }
     kept_file::update(file, |bytes, file| {
-        let mut grants = bytes.as_deref().map(|bytes| parse(bytes, file)).transpose().map_err(|error| Refused(error.into()))?.unwrap_or_default();
+        let mut grants = bytes
+            .as_deref()
+            .map(|bytes| parse(bytes, file))
+            .transpose()
+            .map_err(|error| Refused(error.into()))?
+            .unwrap_or_default();
         let before = grants.clone();
         let outcome = change(&mut grants).map_err(Refused)?;
         let changed = grants != before || bytes.is_none();
@@ -145,7 +147,9 @@ mod tests {
     #[test]
     fn what_is_no_access_file_is_refused_with_its_place() {
         let at = Path::new("a.toml");
-        for (text, line) in [("", 1), ("version = 2", 1), ("version = 1\nnobody = 1\n", 2), ("version = 1\n[[grant]]\nrpcs = 1\n", 3)] {
+        for (text, line) in
+            [("", 1), ("version = 2", 1), ("version = 1\nnobody = 1\n", 2), ("version = 1\n[[grant]]\nrpcs = 1\n", 3)]
+        {
             let Err(AccessError::Syntax { line: found, .. }) = parse(text.as_bytes(), at) else { panic!("{text:?}") };
             assert!(found <= line, "{text:?}");
         }

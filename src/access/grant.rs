@@ -237,16 +237,18 @@ impl Permit {
         self.rpc
     }
 
-    /// Whether it covers a key. Where a grant names no purposes, raw use is for general keys and trains are for train keys.
+    /// Whether it covers a key. Purposes are about use: where a grant names none, raw use is for general keys and trains are for
+    /// train keys.
     #[must_use]
     pub fn covers_key(&self, label: &str, purpose: Purpose) -> bool {
         self.scopes.iter().any(|scope| {
-            let of_purpose = match (&scope.purposes, self.rpc.keys()) {
-                (Some(purposes), _) => purposes.contains(&purpose),
-                (None, KeyOf::Nobody) => false,
-                (None, KeyOf::Shown) => true,
-                (None, KeyOf::Named) => purpose == Purpose::General,
-                (None, KeyOf::Train) => purpose == Purpose::Train,
+            let of_purpose = match (self.rpc.keys(), &scope.purposes) {
+                (KeyOf::Nobody, _) => false,
+                // Public halves are shown whatever the private ones may be used for.
+                (KeyOf::Shown, _) => true,
+                (_, Some(purposes)) => purposes.contains(&purpose),
+                (KeyOf::Named, None) => purpose == Purpose::General,
+                (KeyOf::Train, None) => purpose == Purpose::Train,
             };
             let named = match &scope.keys {
                 None | Some(Keys::All) => true,
@@ -259,7 +261,7 @@ impl Permit {
     /// Whether any key of that label can be covered at all: what may be said before it is known whether there is one.
     #[must_use]
     pub fn may_name(&self, label: &str) -> bool {
-        [Purpose::Train, Purpose::General].into_iter().any(|purpose| self.covers_key(label, purpose))
+        [Purpose::Train, Purpose::General, Purpose::Audit].into_iter().any(|purpose| self.covers_key(label, purpose))
     }
 
     /// What is left of it for one train; nothing, when it does not cover that train.
@@ -285,7 +287,12 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    fn grant(rpcs: &[&str], keys: Option<&[&str]>, purposes: Option<&[&str]>, trains: Option<&[&str]>) -> Result<Grant, GrantError> {
+    fn grant(
+        rpcs: &[&str],
+        keys: Option<&[&str]>,
+        purposes: Option<&[&str]>,
+        trains: Option<&[&str]>,
+    ) -> Result<Grant, GrantError> {
         let [keys, purposes, trains] = [keys, purposes, trains].map(|names| names.map(owned));
         Grant::new(&Stated {
             principal: "unix:uid=7",

@@ -21,7 +21,7 @@ impl Access {
         Self { file: Mutex::new(Watched::new(file)) }
     }
 
-    /// The grants now, and whether they are new.
+    /// The grants now, and whether they are new: until that has been acknowledged.
     ///
     /// # Errors
     /// When there is no file, or it cannot be used and never could: then nobody may anything.
@@ -30,6 +30,11 @@ impl Access {
         watched.look(file::parse, |error: &AccessError| {
             tracing::error!(%error, hint = error.hint(), "the access file cannot be read again: what it said before stays");
         })
+    }
+
+    /// Takes note that the grants of a file with this digest have been recorded.
+    pub fn acknowledge(&self, digest: [u8; 32]) {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(digest);
     }
 }
 
@@ -53,7 +58,10 @@ mod tests {
         let granting = |rpc: &str| format!("version = 1\n[[grant]]\nprincipal = \"unix:uid=7\"\nrpcs = [\"{rpc}\"]\n");
         for (rpc, other) in [(Rpc::PreRun, Rpc::PostRun), (Rpc::PostRun, Rpc::PreRun), (Rpc::PreRun, Rpc::PostRun)] {
             fs::write(&path, granting(rpc.name())).unwrap();
-            assert!(access.current().unwrap().new.is_some() && access.current().unwrap().new.is_none());
+            let new = access.current().unwrap().new;
+            assert_eq!(access.current().unwrap().new, new);
+            access.acknowledge(new.expect("it is new"));
+            assert!(access.current().unwrap().new.is_none());
             assert!(may(&access, rpc) && !may(&access, other));
         }
         fs::write(&path, "no TOML").unwrap();

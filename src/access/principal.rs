@@ -123,10 +123,7 @@ impl Principals {
 
 /// A certificate's URI must not pass for a user of this machine, nor for a DNS name.
 fn is_of(name: &GeneralName<'_>, principal: &Principal) -> bool {
-    matches!(
-        (name, principal),
-        (GeneralName::URI(_), Principal::Uri(_)) | (GeneralName::DNSName(_), Principal::Dns(_))
-    )
+    matches!((name, principal), (GeneralName::URI(_), Principal::Uri(_)) | (GeneralName::DNSName(_), Principal::Dns(_)))
 }
 
 #[cfg(test)]
@@ -139,7 +136,19 @@ mod tests {
             assert_eq!(text.parse::<Principal>().unwrap().to_string(), text);
         }
         assert_eq!("dns:A.Example".parse::<Principal>(), Ok(Principal::Dns("a.example".into())));
-        for bad in ["", "airflow", "unix:uid=", "unix:uid=-1", "unix:0", "dns:", "dns:*.example", "spiffe:", "a b:c", "1x:y", "x\u{1b}:y"] {
+        for bad in [
+            "",
+            "airflow",
+            "unix:uid=",
+            "unix:uid=-1",
+            "unix:0",
+            "dns:",
+            "dns:*.example",
+            "spiffe:",
+            "a b:c",
+            "1x:y",
+            "x\u{1b}:y",
+        ] {
             assert_eq!(bad.parse::<Principal>(), Err(PrincipalError), "{bad:?}");
         }
     }

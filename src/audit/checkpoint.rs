@@ -76,7 +76,8 @@ pub fn signed(text: &str, origin: &str, spki_der: &[u8], signature: &[u8]) -> St
 /// [`CheckpointError`].
 pub fn verify(note: &str, origin: &str, spki_der: &[u8]) -> Result<Covered, CheckpointError> {
     let (covered, text, signature_line) = parse(note, origin)?;
-    let rest = signature_line.strip_prefix('\u{2014}').and_then(|rest| rest.strip_prefix(' ')).ok_or(CheckpointError::Malformed)?;
+    let rest =
+        signature_line.strip_prefix('\u{2014}').and_then(|rest| rest.strip_prefix(' ')).ok_or(CheckpointError::Malformed)?;
     let (name, encoded) = rest.rsplit_once(' ').ok_or(CheckpointError::Malformed)?;
     if name != origin {
         return Err(CheckpointError::OtherKey);
@@ -117,12 +118,8 @@ pub(super) fn parse(note: &str, origin: &str) -> Result<(Covered, String, String
 
 /// C2SP signed-note: the first four bytes of SHA-256 over name, newline, type, and the public key.
 fn key_id(name: &str, spki_der: &[u8]) -> [u8; 4] {
-    let hash = Sha256::new()
-        .chain_update(name)
-        .chain_update(b"\n\xff")
-        .chain_update(SIGNATURE_SCHEME)
-        .chain_update(spki_der)
-        .finalize();
+    let hash =
+        Sha256::new().chain_update(name).chain_update(b"\n\xff").chain_update(SIGNATURE_SCHEME).chain_update(spki_der).finalize();
     [hash[0], hash[1], hash[2], hash[3]]
 }
 

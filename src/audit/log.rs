@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::{FlockOperation, Gid, Uid, fchown, flock};
 
 use super::{
-    AuditError, Covered, Entry, Event, Position,
+    AuditError, Covered, Entry, Event, Position, Remembered,
     read::{self, Segment},
     tree::{Frontier, Hash, leaf_hash},
 };
@@ -60,7 +60,7 @@ struct Chain {
 
 impl Log {
     /// Opens the log in a directory, making both when there are none.
-    pub fn open(directory: &Path, segment_limit: u64) -> Result<(Self, Opened), AuditError> {
+    pub fn open(directory: &Path, segment_limit: u64, remembered: Option<&Remembered>) -> Result<(Self, Opened), AuditError> {
         let flaw = |source| AuditError::io(format!("use {}", directory.display()), source);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(flaw)?;
         let lock = open_owned(directory, &directory.join("lock")).map_err(flaw)?;
@@ -71,7 +71,7 @@ impl Log {
         }
         match read::segments(directory)?.last() {
             None => Self::begin(directory, segment_limit, lock),
-            Some((number, path)) => Self::resume(directory, segment_limit, lock, *number, path),
+            Some((number, path)) => Self::resume(directory, segment_limit, lock, (*number, path), remembered),
         }
     }
 
@@ -96,12 +96,18 @@ impl Log {
         Ok((log, Opened { size: 0, head: NOTHING, torn_bytes: 0 }))
     }
 
-    fn resume(directory: &Path, segment_limit: u64, lock: File, number: u64, path: &Path) -> Result<(Self, Opened), AuditError> {
+    fn resume(
+        directory: &Path,
+        segment_limit: u64,
+        lock: File,
+        (number, path): (u64, &Path),
+        remembered: Option<&Remembered>,
+    ) -> Result<(Self, Opened), AuditError> {
         let broken = |what: String| AuditError::Broken { file: path.to_owned(), what };
         let mut segment = Segment::open(path)?;
         let mut chain: Option<(String, Chain)> = None;
         while let Some((line, record)) = segment.next().map_err(|flaw| broken(flaw.to_string()))? {
-            let (_, chain) = match &mut chain {
+            let (id, chain) = match &mut chain {
                 Some(known) => known,
                 None => {
                     let header = record.header().ok_or_else(|| broken("it does not begin as a segment does".to_owned()))?;
@@ -113,6 +119,12 @@ impl Log {
                 return Err(broken(format!("record {} does not follow from the one before", record.seq)));
             }
             chain.push(&line, record.time());
+            if let Some(remembered) = remembered.filter(|remembered| remembered.log == *id)
+                && remembered.size == chain.frontier.size()
+                && remembered.head != chain.head
+            {
+                return Err(broken(format!("record {} is not the one that was remembered", record.seq)));
+            }
         }
         let torn_bytes = segment.torn();
         // A segment whose first line was cut off was begun by a rotation that nobody was told of; the file before goes on.
@@ -121,10 +133,15 @@ impl Log {
             let path_before = before.map(|before| directory.join(read::segment_name(before)));
             fs::remove_file(path).map_err(|source| AuditError::io(format!("remove {}", path.display()), source))?;
             return match (before, path_before) {
-                (Some(before), Some(path)) => Self::resume(directory, segment_limit, lock, before, &path),
+                (Some(before), Some(path)) => Self::resume(directory, segment_limit, lock, (before, &path), remembered),
                 _ => Self::begin(directory, segment_limit, lock),
             };
         };
+        if let Some(remembered) = remembered.filter(|remembered| remembered.log == id && remembered.size > chain.frontier.size())
+        {
+            let (size, known) = (chain.frontier.size(), remembered.size);
+            return Err(broken(format!("it has fewer records ({size}) than it is remembered to have had ({known})")));
+        }
         let flaw = |source| AuditError::io(format!("use {}", path.display()), source);
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(flaw)?;
         let opened = Opened { size: chain.frontier.size(), head: chain.head, torn_bytes };

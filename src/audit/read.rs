@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{AuditError, Event, Record, tree::{Frontier, Hash}};
+use super::{
+    AuditError, Event, Record,
+    tree::{Frontier, Hash},
+};
 
 /// The longest line that is read, in bytes.
 pub const LONGEST_LINE: usize = 1 << 20;
@@ -73,6 +76,17 @@ impl Segment {
     pub fn open(path: &Path) -> Result<Self, AuditError> {
         let file = File::open(path).map_err(|source| AuditError::io(format!("read {}", path.display()), source))?;
         Ok(Self { reader: BufReader::with_capacity(256 * 1024, file), line: 0, whole: 0, torn: 0 })
+    }
+
+    /// Opens a file at a place where a line begins.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open_at(path: &Path, offset: u64) -> Result<Self, AuditError> {
+        let mut segment = Self::open(path)?;
+        let sought = io::Seek::seek(&mut segment.reader, io::SeekFrom::Start(offset));
+        sought.map_err(|source| AuditError::io(format!("read {}", path.display()), source))?;
+        Ok(segment)
     }
 
     /// The next line without its newline, and what it says. What comes after the last newline is no line: see [`Segment::torn`].

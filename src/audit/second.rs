@@ -101,7 +101,13 @@ impl Second {
         }
         self.said = keeps_up;
         let lost = std::mem::take(&mut self.lost) + self.state.lost.swap(0, Ordering::AcqRel);
-        let why = if failing { "it fails" } else if slow { "it does not answer" } else { "it is too slow" };
+        let why = if failing {
+            "it fails"
+        } else if slow {
+            "it does not answer"
+        } else {
+            "it is too slow"
+        };
         if keeps_up {
             tracing::info!(lost, "the audit's second sink keeps up again");
         } else {
@@ -185,7 +191,8 @@ fn syslog(path: &Path, timeout: Duration, lines: &[u8]) -> io::Result<()> {
     socket.set_write_timeout(Some(timeout))?;
     socket.connect(path)?;
     for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let mut message = format!("<{PRIORITY}>1 {:.6} - stationmaster {} audit - ", jiff::Timestamp::now(), std::process::id()).into_bytes();
+        let mut message =
+            format!("<{PRIORITY}>1 {:.6} - stationmaster {} audit - ", jiff::Timestamp::now(), std::process::id()).into_bytes();
         message.extend_from_slice(line);
         socket.send(&message)?;
     }

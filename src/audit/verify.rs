@@ -215,7 +215,11 @@ impl Reading<'_> {
             self.flaw(file, line, format!("record {} stands where record {} should", record.seq, self.frontier.size()));
         }
         if record.prev != const_hex::encode(self.head) {
-            self.flaw(file, line, format!("record {} does not follow from the one before: that one, or this, was changed", record.seq));
+            self.flaw(
+                file,
+                line,
+                format!("record {} does not follow from the one before: that one, or this, was changed", record.seq),
+            );
         }
         self.look_at(file, line, record);
         self.head = leaf_hash(bytes);
@@ -308,7 +312,11 @@ impl Reading<'_> {
         if let Some(expected) = self.expected
             && !self.reached
         {
-            let what = format!("the log ends after {} records, but {} were there: its end is missing", self.frontier.size(), expected.size);
+            let what = format!(
+                "the log ends after {} records, but {} were there: its end is missing",
+                self.frontier.size(),
+                expected.size
+            );
             self.flaw(&last, 0, what);
         }
         if self.number == 0 {

@@ -52,7 +52,9 @@ impl Health {
         self.size.store(size, Ordering::Release);
         let before = self.well.swap(outcome.is_ok(), Ordering::AcqRel);
         match outcome {
-            Err(error) if before => tracing::error!(%error, hint = error.hint(), "the audit cannot be written: nothing is done any more"),
+            Err(error) if before => {
+                tracing::error!(%error, hint = error.hint(), "the audit cannot be written: nothing is done any more")
+            }
             Ok(()) if !before => tracing::info!("the audit can be written again"),
             _ => {}
         }

@@ -58,7 +58,11 @@ fn names(config: &Config) -> Result<(), Flaw> {
     if let Some(second) = &config.audit.second {
         let named = [second.file.is_some(), second.syslog.is_some(), second.directory.is_some()];
         if named.iter().filter(|&&set| set).count() != 1 {
-            return Err(flaw("audit.second", "names none, or more than one, of file, syslog, directory", "leave exactly one of them"));
+            return Err(flaw(
+                "audit.second",
+                "names none, or more than one, of file, syslog, directory",
+                "leave exactly one of them",
+            ));
         }
     }
     for (name, labels) in [("keys.train", &keys.train), ("keys.general", &keys.general)] {

@@ -222,14 +222,7 @@ pub struct Audit {
 
 impl Default for Audit {
     fn default() -> Self {
-        Self {
-            directory: None,
-            key: "audit".into(),
-            checkpoint_records: 1000,
-            checkpoint_s: 300,
-            segment_mib: 64,
-            second: None,
-        }
+        Self { directory: None, key: "audit".into(), checkpoint_records: 1000, checkpoint_s: 300, segment_mib: 64, second: None }
     }
 }
 

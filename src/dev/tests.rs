@@ -61,10 +61,12 @@ async fn start(limits: Limits) -> Running {
         log: "service",
         segment_bytes: 1 << 20,
         second: None,
+        remembered: None,
     };
     let (audit, _) = audit::Audit::open(audit).unwrap();
     let door = Doorkeeper::new(Access::new(&directory.path().join("access.toml")), audit, &limits);
-    let outside = Outside { services: Routes::default(), probes, listen, limits, door: Arc::new(door), shutdown: shutdown.clone() };
+    let outside =
+        Outside { services: Routes::default(), probes, listen, limits, door: Arc::new(door), shutdown: shutdown.clone() };
     let (tell, told) = oneshot::channel();
     let ended = tokio::spawn(run(outside, move |addresses: &Addresses| drop(tell.send(addresses.clone()))));
     let tcp = told.await.unwrap().tcp.unwrap();

@@ -140,11 +140,9 @@ impl AuditedKeys {
         let outcome = using.await;
         let said = match &outcome {
             Ok(_) => Entry { outcome: Some("ok".to_owned()), ..caller.entry(Event::KeyUsed) },
-            Err(error) => Entry {
-                outcome: Some("failed".to_owned()),
-                detail: Some(error.to_string()),
-                ..caller.entry(Event::KeyUsed)
-            },
+            Err(error) => {
+                Entry { outcome: Some("failed".to_owned()), detail: Some(error.to_string()), ..caller.entry(Event::KeyUsed) }
+            }
         };
         self.audit.record_async(Entry { of: Some(intent.seq), ..said }).await?;
         Ok(outcome?)
@@ -175,11 +173,9 @@ impl AuditedKeys {
                 .with("size", covered.size)
                 .with("token", token_uses(uses))
                 .with("note", checkpoint::signed(&text, &origin, &key.spki_der, signature)),
-            Err(error) => Entry {
-                outcome: Some("failed".to_owned()),
-                detail: Some(error.to_string()),
-                ..caller.entry(Event::KeyUsed)
-            },
+            Err(error) => {
+                Entry { outcome: Some("failed".to_owned()), detail: Some(error.to_string()), ..caller.entry(Event::KeyUsed) }
+            }
         };
         self.audit.record_async(Entry { of: Some(covered.size), ..entry }).await?;
         signed?;

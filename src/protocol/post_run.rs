@@ -54,7 +54,7 @@ pub struct PostRunAnswer {
 
 /// Seals and signs a prepared run; see the proto's `PostRun` for the promise.
 pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Result<PostRunAnswer, StepError> {
-    station.trust.current().map_err(StepError::TrustNotReady)?;
+    station.believed()?;
     let mut run = find_run(station, order, step)?;
     step.on_run(&run)?;
     step.caller.may_use_train_key(&run.key_label, &run.train_id)?;
@@ -152,7 +152,7 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     // The config of pre-run, never the one the run may have changed.
     let config = TrainConfig::parse(&run.config)?;
     let own = own_stop(&config, &station.id)?;
-    let believed = station.trust.current().map_err(StepError::TrustNotReady)?;
+    let believed = station.believed()?;
     strangers::judge(station, &config, &own, &believed, When::BeforeWrapping)?;
     let key = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
     let spool = Spool::create(&station.spool_directory, expected, station.spool_reserve)?;

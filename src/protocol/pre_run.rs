@@ -58,7 +58,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     if order.into == OpenInto::Directory && station.shared_directory.is_none() {
         return Err(StepError::NoSharedDirectory);
     }
-    let believed = station.trust.current().map_err(StepError::TrustNotReady)?;
+    let believed = station.believed()?;
     let source_id = station.engine.resolve(&ImageSource::Name(order.image.clone()))?;
     step.say(|entry| {
         entry.images = Some(Images { name: Some(order.image.to_string()), input: Some(source_id.clone()), output: None });

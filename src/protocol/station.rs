@@ -28,7 +28,7 @@ use crate::{
         route::OwnStop,
         rule::Rule,
     },
-    trust::{Trust, TrustMode},
+    trust::{Believed, Trust, TrustMode},
 };
 
 /// Habits of train_lib that can be asked for by name.
@@ -81,6 +81,20 @@ impl Station {
         self.policy.rules.holds(rule) && !(self.is_embedded() && OF_TRUST.contains(&rule))
     }
 
+    /// Whom this station believes now. A trust file that was changed counts from here on, and is in the audit before that.
+    ///
+    /// # Errors
+    /// When it is not known whom to believe, or that cannot be recorded.
+    pub fn believed(&self) -> Result<Believed, StepError> {
+        let believed = self.trust.current().map_err(StepError::TrustNotReady)?;
+        if let Some(digest) = believed.new_file() {
+            let entry = Entry::of(Event::TrustChanged).with("read_by", "service").with("sha256", const_hex::encode(digest));
+            self.keys.audit().record(entry)?;
+            self.trust.acknowledge(digest);
+        }
+        Ok(believed)
+    }
+
     /// Claims a train's stop for one call.
     pub(super) fn claim(&self, session_id: &[u8], stop: u32) -> Result<Claim<'_>, StepError> {
         let key = (session_id.to_vec(), stop);
@@ -117,7 +131,9 @@ impl Station {
                 let asked = (&step.caller, step.said());
                 let unwrapped = self.handle.block_on(self.keys.unwrap(asked, label, OaepScheme::Sha512, &wrapped, step.deadline));
                 match unwrapped {
-                    Err(KeyUseError::Keystore(KeystoreError::UnwrapFailed)) => Err("the wrapped key cannot be unwrapped".to_owned()),
+                    Err(KeyUseError::Keystore(KeystoreError::UnwrapFailed)) => {
+                        Err("the wrapped key cannot be unwrapped".to_owned())
+                    }
                     other => {
                         let bytes: Zeroizing<Vec<u8>> = other?;
                         EnvelopeKey::from_unwrapped(&bytes).map_err(|_| "the unwrapped key has no cipher's length".to_owned())

@@ -14,13 +14,14 @@ use super::{
     health,
     lock::Lock,
     run,
-    station::{check_engine, check_trust, station},
+    station::{check_engine, check_trust, open_ledger, station},
 };
 use crate::{
     access::Access,
-    audit::{self, Audit, Entry, Event},
+    audit::{self, Audit, Entry, Event, Remembered},
     config::{self, Config, PinSetting},
     keystore::{KeyConfig, Keystore, KeystoreConfig, Purpose, TokenAccess, TokenSelector, pin},
+    ledger::Ledger,
     pb::{
         image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, train_service_server::TrainServiceServer,
     },
@@ -41,8 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// # Errors
 /// When any part of it cannot be had.
 pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
+    let ledger = open_ledger(&config).await?;
     // Before the token: opening it tries every key.
-    let audit = open_audit(&config).await?;
+    let audit = open_audit(&config, &ledger).await?;
     let keys = match open_keystore(&config).await {
         Ok(keystore) => AuditedKeys::new(keystore, audit.clone()),
         Err(error) => {
@@ -60,7 +62,7 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
 
     let door = Arc::new(Doorkeeper::new(Access::new(&config.access_file()), audit.clone(), &config.limits));
     let message_limit = config.limits.request_bytes;
-    let station = station(&config, keys.clone()).await?;
+    let station = station(&config, keys.clone(), ledger.clone())?;
     let steps = Steps::new(Arc::clone(&station), config.limits.runs, shutdown.cancel.clone());
     let policy = Policy { raw_use: config.keys.raw_use.iter().cloned().collect() };
     let key_service = KeyServiceServer::new(Keys::new(keys.clone(), policy)).max_decoding_message_size(message_limit);
@@ -72,6 +74,7 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
         keys: keys.clone(),
         label: config.audit.key.clone(),
         door: Arc::clone(&door),
+        ledger,
         every_records: config.audit.checkpoint_records,
         every: Duration::from_secs(config.audit.checkpoint_s),
     });
@@ -112,25 +115,31 @@ fn probes(keys: &AuditedKeys, door: &Arc<Doorkeeper>, station: &Arc<Station>) ->
         })
         .with("access file", health::ALL, move || {
             let door = Arc::clone(&door);
-            async move { tokio::task::spawn_blocking(move || door.check()).await.unwrap_or_else(|error| Err(error.to_string())) }
+            async move { door.check().await }
         })
         .with("engine", health::OF_IMAGES, move || check_engine(Arc::clone(&engine)))
         .with("trust file", health::OF_TRAINS, move || check_trust(Arc::clone(&trust)))
 }
 
 /// Opens the service's log and records the start.
-async fn open_audit(config: &Config) -> Result<Audit, ServerError> {
+async fn open_audit(config: &Config, ledger: &Ledger) -> Result<Audit, ServerError> {
+    let remembered = ledger.remembered_audit().await.map_err(|error| ServerError::Setup(format!("the ledger: {error}")))?;
+    let remembered = remembered.and_then(|(log, size, head)| Some(Remembered { log, size, head: head.try_into().ok()? }));
     let settings = audit::Settings {
         directory: config.audit_directory(),
         log: "service",
         segment_bytes: config.audit.segment_mib << 20,
         second: config.audit.second.as_ref().and_then(config::Second::sink),
+        remembered: remembered.clone(),
     };
     let (audit, opened) = tokio::task::spawn_blocking(move || Audit::open(settings))
         .await
         .map_err(|error| ServerError::Setup(format!("opening the audit: {error}")))??;
     if opened.torn_bytes > 0 {
-        tracing::warn!(bytes = opened.torn_bytes, "the audit ended in the middle of a record, of which nobody was told: it was cut off");
+        tracing::warn!(
+            bytes = opened.torn_bytes,
+            "the audit ended in the middle of a record, of which nobody was told: it was cut off"
+        );
     }
     let started = Entry::of(Event::ServiceStarted)
         .with("station", config.station.as_str())
@@ -138,6 +147,11 @@ async fn open_audit(config: &Config) -> Result<Audit, ServerError> {
         .with("keys", [&config.keys.train[..], &config.keys.general[..], &[config.audit.key.clone()]].concat())
         .with("raw_use", config.keys.raw_use.clone())
         .with("trust", config.trust.mode.name());
+    // A log that somebody moved away leaves a trace in the next.
+    let started = match remembered.filter(|remembered| remembered.log != audit.origin()) {
+        Some(before) => started.with("log_before", format!("{} {}:{}", before.log, before.size, const_hex::encode(before.head))),
+        None => started,
+    };
     audit.record_async(started).await?;
     Ok(audit)
 }

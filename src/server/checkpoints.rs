@@ -8,7 +8,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::Doorkeeper;
-use crate::protocol::AuditedKeys;
+use crate::{ledger::Ledger, protocol::AuditedKeys};
 
 /// How often it is looked whether one is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -24,6 +24,7 @@ pub(super) struct Checkpoints {
     pub keys: AuditedKeys,
     pub label: String,
     pub door: Arc<Doorkeeper>,
+    pub ledger: Ledger,
     pub every_records: u64,
     pub every: Duration,
 }
@@ -59,7 +60,13 @@ impl Checkpoints {
 
     async fn sign(&self) -> Option<u64> {
         match self.keys.checkpoint(&self.label, Some(Instant::now() + PATIENCE)).await {
-            Ok(covered) => Some(covered.size),
+            Ok(covered) => {
+                let remembered = self.ledger.remember_audit(self.keys.audit().origin(), covered.size, &covered.head).await;
+                if let Err(error) = remembered {
+                    tracing::warn!(%error, "the audit's head could not be kept in the ledger");
+                }
+                Some(covered.size)
+            }
             Err(error) => {
                 tracing::warn!(%error, "no checkpoint of the audit could be signed");
                 None

@@ -43,7 +43,12 @@ pub struct Probes(Vec<Probe>);
 impl Probes {
     /// Asks one more: `what` is its name in the log, `of` are the services that lean on it.
     #[must_use]
-    pub fn with<F, E>(mut self, what: &'static str, of: &'static [&'static str], ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    pub fn with<F, E>(
+        mut self,
+        what: &'static str,
+        of: &'static [&'static str],
+        ask: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Display,
@@ -92,13 +97,20 @@ pub(super) async fn watch(reporter: HealthReporter, probes: Probes, stop: Cancel
                 note(probe.what, *before, answer);
             }
             let serves = |name: &str| {
-                probes.0.iter().zip(&answers).filter(|(probe, _)| name.is_empty() || probe.of.contains(&name)).all(|(_, answer)| answer.is_ok())
+                probes
+                    .0
+                    .iter()
+                    .zip(&answers)
+                    .filter(|(probe, _)| name.is_empty() || probe.of.contains(&name))
+                    .all(|(_, answer)| answer.is_ok())
             };
             for name in [&[""], ALL].concat() {
                 let status = if serves(name) { ServingStatus::Serving } else { ServingStatus::NotServing };
                 reporter.set_service_status(name, status).await;
             }
-            if serves("") && let Some(ready) = ready.take() {
+            if serves("")
+                && let Some(ready) = ready.take()
+            {
                 ready();
             }
         }

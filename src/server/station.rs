@@ -18,11 +18,20 @@ use crate::{
     trust::{Trust, TrustMode},
 };
 
+/// Opens the ledger in the state directory.
+///
+/// # Errors
+/// When it cannot be used.
+pub async fn open_ledger(config: &Config) -> Result<Ledger, ServerError> {
+    let ledger = Ledger::open(&config.state.directory.join("ledger.sqlite")).await;
+    ledger.map_err(|error| ServerError::Setup(format!("the ledger: {error}")))
+}
+
 /// Makes the station that a configuration describes. The engine is not asked for anything yet.
 ///
 /// # Errors
-/// When the state directory or the ledger in it cannot be used.
-pub async fn station(config: &Config, keys: AuditedKeys) -> Result<Arc<Station>, ServerError> {
+/// When the state directory cannot be used.
+pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc<Station>, ServerError> {
     let instance = instance_id(&config.state.directory)?;
     let spool_directory = config.state.spool_directory();
     for directory in [Some(&spool_directory), config.runs.directory.as_ref()].into_iter().flatten() {
@@ -32,9 +41,6 @@ pub async fn station(config: &Config, keys: AuditedKeys) -> Result<Arc<Station>,
             .create(directory)
             .map_err(|error| ServerError::io(format!("cannot make {}", directory.display()), error))?;
     }
-    let ledger = Ledger::open(&config.state.directory.join("ledger.sqlite"))
-        .await
-        .map_err(|error| ServerError::Setup(format!("the ledger: {error}")))?;
     Ok(Arc::new(Station {
         id: config.station.clone(),
         keys,
@@ -77,10 +83,11 @@ fn trust(config: &Config) -> Trust {
 /// # Errors
 /// When the trust file is not there or cannot be used; the text is for the log.
 pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
-    let looked = tokio::task::spawn_blocking(move || station.trust.current().map(drop)).await;
+    let looked = tokio::task::spawn_blocking(move || station.believed().map(drop)).await;
     match looked {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(format!("{error} ({})", error.hint())),
+        Ok(Err(StepError::TrustNotReady(error))) => Err(format!("{error} ({})", error.hint())),
+        Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -65,8 +65,9 @@ impl Keys {
         let permit = covering(caller, label)?;
         let key = self.keys.key(label)?;
         if !self.policy.allows_raw(key.purpose, &key.label) {
-            return Err(Reason::KeyNotAllowed
-                .status("a train key is used by trains only, unless the configuration names it in raw_use; an audit key by nobody"));
+            return Err(Reason::KeyNotAllowed.status(
+                "a train key is used by trains only, unless the configuration names it in raw_use; an audit key by nobody",
+            ));
         }
         if !permit.covers_key(label, key.purpose) {
             return Err(not_granted());

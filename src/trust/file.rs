@@ -160,11 +160,7 @@ pub fn update<T, E: From<TrustError>>(file: &Path, change: impl FnOnce(&mut Trus
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs,
-        os::unix::fs::PermissionsExt,
-        path::PathBuf,
-    };
+    use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
     use super::*;
     use crate::trust::store::tests::{key, pin as pinned};

@@ -78,7 +78,11 @@ impl Trust {
     /// Believes that, where there is such a file, and keys that are seen first; those are kept in `first_seen`.
     #[must_use]
     pub fn first_use(file: &Path, first_seen: &Path) -> Self {
-        Self { mode: TrustMode::FirstUse, file: Some(Mutex::new(Watched::new(file))), first_seen: Some(Mutex::new(Watched::new(first_seen))) }
+        Self {
+            mode: TrustMode::FirstUse,
+            file: Some(Mutex::new(Watched::new(file))),
+            first_seen: Some(Mutex::new(Watched::new(first_seen))),
+        }
     }
 
     /// Believes whatever a train states.
@@ -91,6 +95,13 @@ impl Trust {
     #[must_use]
     pub fn mode(&self) -> TrustMode {
         self.mode
+    }
+
+    /// Takes note that the officer's file with this digest has been recorded: see [`Believed::new_file`].
+    pub fn acknowledge(&self, digest: [u8; 32]) {
+        if let Some(file) = &self.file {
+            locked(file).acknowledge(digest);
+        }
     }
 
     /// Whom it believes now. Reads files.
@@ -146,7 +157,7 @@ pub struct Believed {
 }
 
 impl Believed {
-    /// SHA-256 of the officer's file, when this is the first look at what it says now.
+    /// SHA-256 of the officer's file, until what it says now has been acknowledged.
     #[must_use]
     pub fn new_file(&self) -> Option<[u8; 32]> {
         self.new

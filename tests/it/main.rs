@@ -6,6 +6,8 @@
 mod parsers;
 mod support;
 
+mod access;
+mod audit;
 mod cli;
 mod counts;
 #[cfg(feature = "crash-points")]

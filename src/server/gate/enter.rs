@@ -1,11 +1,13 @@
 //! Who comes in. Nothing of a request is looked at before this has let it pass, so a refusal tells nothing of what exists.
 
+use std::sync::Arc;
+
 use tonic::{body::Body, codegen::http::Request};
 
 use super::caps::Caps;
 use crate::{
-    access::{Access, Permit, Rpc},
-    audit::{Audit, Entry, Event},
+    access::{Access, Grants, Permit, Rpc},
+    audit::{Audit, AuditError, Entry, Event},
     config::Limits,
     protocol::Caller,
     server::observe::Slot,
@@ -33,8 +35,22 @@ impl Doorkeeper {
     ///
     /// # Errors
     /// Why not; the text is for the log.
-    pub fn check(&self) -> Result<(), String> {
-        self.access.current().map(drop).map_err(|error| format!("{error} ({})", error.hint()))
+    pub async fn check(&self) -> Result<(), String> {
+        self.grants().await?.1.map_err(|error| error.to_string())
+    }
+
+    /// What is granted now, and whether that is in the audit: before a changed access file is, nothing is done by it.
+    async fn grants(&self) -> Result<(Arc<Grants>, Result<(), AuditError>), String> {
+        let look = self.access.current().map_err(|error| format!("{error} ({})", error.hint()))?;
+        let mut recorded = Ok(());
+        if let Some(digest) = look.new {
+            let entry = Entry::of(Event::AccessChanged)
+                .with("read_by", "service")
+                .with("sha256", const_hex::encode(digest))
+                .with("grants", look.value.all().len());
+            recorded = self.audit.record_async(entry).await.map(|_| self.access.acknowledge(digest));
+        }
+        Ok((look.value, recorded))
     }
 
     /// Lets a request in, with a place of the caps and the caller in its extensions; or refuses it.
@@ -52,10 +68,10 @@ impl Doorkeeper {
             self.caps.count(&name, called, Reason::Overloaded);
             return Err(Reason::Overloaded.status("too many calls in a short time"));
         }
-        let Some(permit) = self.permit(&peer, rpc).await else {
+        let Some((permit, recorded)) = self.permit(&peer, rpc).await else {
             return Err(self.not_allowed(&name, called).await);
         };
-        let refused = if !self.audit.is_writable() {
+        let refused = if !recorded || !self.audit.is_writable() {
             Reason::AuditUnavailable
         } else if draining {
             Reason::ShuttingDown
@@ -72,17 +88,9 @@ impl Doorkeeper {
         Err(refused.into())
     }
 
-    async fn permit(&self, peer: &Option<Peer>, rpc: Option<Rpc>) -> Option<Permit> {
-        let grants = self.access.current().ok()?;
-        if let Some(digest) = grants.new {
-            let entry = Entry::of(Event::AccessChanged)
-                .with("read_by", "service")
-                .with("sha256", const_hex::encode(digest))
-                .with("grants", grants.value.all().len());
-            // What cannot be recorded does not come into force.
-            self.audit.record_async(entry).await.ok()?;
-        }
-        grants.value.decide(peer.as_ref()?.principals()?, rpc?)
+    async fn permit(&self, peer: &Option<Peer>, rpc: Option<Rpc>) -> Option<(Permit, bool)> {
+        let (grants, recorded) = self.grants().await.ok()?;
+        Some((grants.decide(peer.as_ref()?.principals()?, rpc?)?, recorded.is_ok()))
     }
 
     async fn not_allowed(&self, name: &str, called: &'static str) -> Refusal {

@@ -26,6 +26,7 @@ use crate::{
         steps::Steps,
         trains::Trains,
     },
+    state,
 };
 
 /// How long the token may take to answer health.
@@ -135,5 +136,5 @@ pub fn lock_state(directory: &Path) -> Result<Lock, ServerError> {
         .mode(0o700)
         .create(directory)
         .map_err(|error| ServerError::io(format!("cannot make {}", directory.display()), error))?;
-    Lock::take(&directory.join("lock"), &format!("the state directory {}", directory.display()))
+    Lock::take(&directory.join(state::LOCK), &format!("the state directory {}", directory.display()))
 }

@@ -4,7 +4,10 @@ use std::io;
 
 use tonic::transport;
 
-use crate::keystore::{KeystoreError, pin::PinError};
+use crate::{
+    keystore::{KeystoreError, pin::PinError},
+    ledger::LedgerError,
+};
 
 /// Why the service cannot start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,9 @@ pub enum ServerError {
     /// There is no PIN. The operator's to mend.
     #[error("{0}")]
     Pin(#[from] PinError),
+    /// The ledger cannot be used. The operator's to mend.
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
     /// Another part of the station could not be set up.
     #[error("{0}")]
     Setup(String),

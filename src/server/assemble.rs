@@ -42,6 +42,7 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
 
     let message_limit = config.limits.request_bytes;
     let station = station(&config, keystore.clone()).await?;
+    let ledger = station.ledger.clone();
     let steps = Steps::new(Arc::clone(&station), config.limits.runs, shutdown.cancel.clone());
     let policy = Policy { raw_use: config.keys.raw_use.iter().cloned().collect() };
     let keys = KeyServiceServer::new(Keys::new(keystore.clone(), policy)).max_decoding_message_size(message_limit);
@@ -69,6 +70,8 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     let ended = run(outside, ready).await;
     // A step that was cancelled still undoes what it did; its connections to engine and token must outlive that.
     steps.ended().await;
+    // What is committed is in one file then: who copies it by hand misses nothing.
+    ledger.close().await;
     // Joins the workers before the library is finalised: a token's library crashes when it is closed under a running call.
     let _ = tokio::task::spawn_blocking(move || keystore.close()).await;
     ended

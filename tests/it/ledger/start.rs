@@ -40,6 +40,7 @@ fn a_damaged_ledger_is_refused() {
     let mut station = Station::start("a");
     station.stop();
     let file = station.state().join(LEDGER);
+    assert!(!station.state().join("ledger.sqlite-wal").exists(), "something is not in the one file");
     let whole = fs::read(&file).unwrap();
     for (at, what) in [(0, "its beginning"), (4096, "a page")] {
         let mut damaged = whole.clone();

@@ -113,7 +113,7 @@ pub(super) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -
     if let Some(opened) = &run.opened_image {
         let name: ImageName = run.image.parse()?;
         if names(station, &run.image)?.as_ref() == Some(opened) {
-            station.engine.tag(&run.source_image, &name)?;
+            put_back(station, &run, &name)?;
         }
         station.engine.remove_image(opened)?;
     }
@@ -163,12 +163,27 @@ fn take_name_back(station: &Station, run: &Run) -> Result<Vec<String>, StepError
             tracing::warn!(run = %run.id, image = %run.image, "the name stands for another train now and is left alone");
         }
         now => {
-            station.engine.tag(&run.source_image, &name)?;
+            put_back(station, run, &name)?;
             crash::point("abort/named");
             plaintext.splice(0..0, now.filter(|now| Some(now) != run.opened_image.as_ref()));
         }
     }
     Ok(remove_plaintext(station, &plaintext))
+}
+
+/// Lets a run's name stand for the sealed image again. One that somebody has removed is not waited for: every start would.
+fn put_back(station: &Station, run: &Run, name: &ImageName) -> Result<(), ImageError> {
+    match station.engine.tag(&run.source_image, name) {
+        Err(ImageError::NotFound) => {
+            tracing::error!(run = %run.id, image = %name, "the sealed image is gone: pull it again");
+            // The name must not go on standing for plaintext; where a container holds that, it is named later on.
+            match station.engine.untag(name) {
+                Err(ImageError::InUse) => Ok(()),
+                other => other,
+            }
+        }
+        other => other,
+    }
 }
 
 /// Cleans up after a run whose sealed image has its name. Only then is it completed: of a run that is, a start wipes nothing.

@@ -96,6 +96,25 @@ fn a_run_that_is_given_up_while_no_service_runs_is_ended_by_the_next_start() {
 }
 
 #[test]
+fn a_run_whose_sealed_image_somebody_removed_is_given_up_all_the_same() {
+    let (engine, first, mut second) = (Engine::connect(), Station::start("a"), Station::start("b"));
+    let train = Train::of(&[first.seat(), second.seat()]).make();
+    let run = first.pre_run(&train.image).unwrap();
+    run_script(&engine, &train.image, RESULTS);
+    first.post_run(&run.run_id).unwrap();
+
+    let run = second.pre_run(&train.image).unwrap();
+    engine.untag(&format!("stationmaster-sealed:{}", run.run_id));
+    assert!(!engine.image_ids(&train.repository).contains(&run.source_image_id), "the sealed image is still there");
+    let answer = json(&second, &["run", "abandon", &run.run_id, "--reason", "pruned", "--wait", "120"]);
+    assert_eq!((&answer["finished"], &answer["plaintext_held_by"]), (&true.into(), &serde_json::json!([])));
+    assert_eq!(engine.find(&train.image), None, "the name stands for plaintext");
+    assert!(!engine.image_ids(&train.repository).contains(&run.image_id));
+    second.stop();
+    second.start_again();
+}
+
+#[test]
 fn what_still_holds_plaintext_of_a_run_that_was_given_up_is_said() {
     let scene = Scene::pinned();
     let run = scene.pre_run().unwrap();

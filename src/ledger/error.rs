@@ -71,6 +71,7 @@ impl LedgerError {
                 "keep the file, look at the disk, then restore a backup (`state restore`); without its ledger a station opens any \
                  train that it has finished once more",
             ),
+            Self::NoSuchRun => Some("`run list` shows all"),
             Self::DiskFull => Some("make room on the state directory's disk"),
             _ => None,
         }

@@ -51,7 +51,6 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
 
 fn refused(error: LedgerError) -> CliError {
     let hint = match &error {
-        LedgerError::NoSuchRun => "`run list` shows all",
         LedgerError::InState(RunState::Completed) => "its results are sealed; `run allow-again` lets its stop be run once more",
         LedgerError::InState(RunState::Aborted | RunState::Failed) => "it has ended already, and its stop is free",
         LedgerError::InState(_) => "a step is under way: wait for it; what a crash cut off is mended when the service starts",

@@ -42,7 +42,6 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
 
 fn refused(error: LedgerError) -> CliError {
     let hint = match &error {
-        LedgerError::NoSuchRun => "`run list` shows all",
         LedgerError::ReleasedBefore => {
             "`run list --session HEX` shows whether the further run is there; that one can be released"
         }

@@ -11,11 +11,14 @@ mod hash;
 mod health;
 mod hints;
 mod key;
+mod office;
 mod officer;
 mod output;
 mod progress;
+mod run;
 mod serve;
 mod sign;
+mod state;
 mod token;
 mod train;
 mod trust;
@@ -83,6 +86,12 @@ enum Command {
     /// Whom this station believes: pinned keys of creators and stations, allowed master images
     #[command(subcommand)]
     Trust(trust::Command),
+    /// What ran here, and an officer's way past the ledger
+    #[command(subcommand)]
+    Run(run::Command),
+    /// Back up and restore what a station must not forget
+    #[command(subcommand)]
+    State(state::Command),
     /// Digests of an image
     Hash(hash::Args),
     /// Sign a file or digest with a general key
@@ -126,6 +135,8 @@ fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         Command::Access(command) => access::run(command, output),
         Command::Audit(command) => return audit::run(command, output),
         Command::Trust(command) => trust::run(command, output),
+        Command::Run(command) => run::run(command, output),
+        Command::State(command) => state::run(command, output),
         Command::Hash(args) => client::call(hash::run(args, output)),
         Command::Sign(args) => client::call(sign::run(args, output)),
         Command::Unwrap(args) => client::call(unwrap::run(args, output)),

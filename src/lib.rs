@@ -6,7 +6,7 @@
 //! cli, demo, main → dev → server → service → protocol → (access | audit | keystore | image | ledger | trust) → train → nothing of ours
 //! ```
 //!
-//! `config` is read by `cli`, `dev` and `server`; what lies below gets plain values.
+//! `config` is read by `cli`, `dev` and `server`; what lies below gets plain values. `state` is `server`'s and `cli`'s, and knows `ledger`.
 
 pub mod access;
 pub mod audit;
@@ -22,5 +22,6 @@ pub mod pb;
 pub mod protocol;
 pub mod server;
 pub mod service;
+pub mod state;
 pub mod train;
 pub mod trust;

@@ -34,6 +34,10 @@ pub enum Event {
     RunAllowedAgain,
     /// A run was given up by an officer.
     RunAbandoned,
+    /// A copy of the state directory was made.
+    StateBackedUp,
+    /// A copy was put back: runs that ended since are not known to it.
+    StateRestored,
     /// A token was made.
     TokenInitialised,
     /// A key was made.

@@ -5,15 +5,34 @@ use std::path::Path;
 use super::error::{CliError, Exit};
 use crate::audit::{self, AuditError, Entry, Event};
 
+/// Who gives the command, as the system knows it; with sudo also who asked for it, as sudo says.
+pub(super) fn name() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    match std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse::<u32>().ok()) {
+        Some(asker) if uid == 0 => format!("unix:uid={uid} (sudo from unix:uid={asker})"),
+        _ => format!("unix:uid={uid}"),
+    }
+}
+
 /// A record of a command, by whoever runs it.
 pub(super) fn entry(event: Event, command: &str) -> Entry {
-    let user = format!("unix:uid={}", rustix::process::getuid().as_raw());
-    let entry = Entry { principal: Some(user), rpc: Some(command.to_owned()), ..Entry::of(event) };
-    // Not proved by anything, but said by a program that root trusts.
-    match std::env::var("SUDO_USER") {
-        Ok(name) if !name.is_empty() && name.len() < 64 => entry.with("sudo_user", name),
-        _ => entry,
-    }
+    Entry { principal: Some(name()), rpc: Some(command.to_owned()), ..Entry::of(event) }
+}
+
+/// Does something once that it will be done is in the audit; and puts there what became of it.
+pub(super) fn carry_out<T, E: Into<CliError>>(
+    directory: &Path,
+    entry: Entry,
+    action: impl FnOnce() -> Result<T, E>,
+) -> Result<T, CliError> {
+    record(directory, entry.clone())?;
+    let outcome = action().map_err(Into::into);
+    let said = match &outcome {
+        Ok(_) => Entry { outcome: Some("ok".to_owned()), ..entry },
+        Err(error) => Entry { outcome: Some("failed".to_owned()), detail: Some(error.message.clone()), ..entry },
+    };
+    record(directory, said)?;
+    outcome
 }
 
 /// Records it in the officer's log of a station.

@@ -73,6 +73,14 @@ pub enum StepError {
         /// Its state.
         state: RunState,
     },
+    /// This station has finished the train's stop, or a later one: it is not opened again unless an officer allows it.
+    #[error("the train was finished here before, at stop {stop} by run {run}")]
+    Replayed {
+        /// The run that finished it.
+        run: String,
+        /// Its stop.
+        stop: u32,
+    },
     /// A train was to be opened into a directory, and none is shared with the engine. The operator's to configure.
     #[error("no directory is shared with the engine")]
     NoSharedDirectory,

@@ -80,10 +80,14 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         Err(error) => {
             // A train that was here: the run says more than the route.
             let run = station.ledger.of_session(&station.id, &arrived.session_id)?;
-            return Err(run.map_or(error.into(), run_state));
+            return Err(run.map_or(error.into(), stands_in_the_way));
         }
         other => other?,
     };
+    let stop_index = u32::try_from(own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))?;
+    if let Some(run) = station.ledger.finished(&station.id, &arrived.session_id, stop_index)? {
+        return Err(stands_in_the_way(run));
+    }
     let key = station.own_key(&arrived.config, &own, step)?;
     check_wrapping_keys(&arrived.config)?;
     if station.holds(Rule::SessionIdLength) && arrived.session_id.len() != SESSION_BYTES {
@@ -94,7 +98,6 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     let base_id =
         station.engine.find(&ImageSource::Name(base.clone()))?.ok_or_else(|| StepError::BaseMissing(base.to_string()))?;
 
-    let stop_index = u32::try_from(own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))?;
     let _claim = station.claim(&arrived.session_id, stop_index)?;
     let new = NewRun {
         id: uuid::Uuid::now_v7().to_string(),
@@ -118,7 +121,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         Err(holder) if holder.state == RunState::Opening => {
             // We hold the claim, so nobody works on it: it was cut off, and its rollback too.
             recover::recover_run(station, &holder)?;
-            station.ledger.begin(&new)?.map_err(run_state)?
+            station.ledger.begin(&new)?.map_err(stands_in_the_way)?
         }
         Err(holder) => return answer_again(station, order, holder, &source_id, step),
     };
@@ -296,19 +299,17 @@ fn answer_again(
     step: &Step<'_>,
 ) -> Result<PreRunAnswer, StepError> {
     step.on_run(&run)?;
-    if run.source_image != image_id && run.opened_image.as_deref() != Some(image_id) {
-        return Err(if order.idempotency_key.as_ref() == Some(&run.idempotency_key) {
-            StepError::IdempotencyMismatch
-        } else {
-            run_state(run)
-        });
+    let is_same_key = order.idempotency_key.as_ref() == Some(&run.idempotency_key);
+    if is_same_key && !run.has_image(image_id) {
+        return Err(StepError::IdempotencyMismatch);
     }
-    if order.idempotency_key.as_ref().is_some_and(|key| *key != run.idempotency_key)
+    if (order.idempotency_key.is_some() && !is_same_key)
+        || (run.source_image != image_id && run.opened_image.as_deref() != Some(image_id))
         || run.state != RunState::Prepared
         || run.image != order.image.to_string()
         || run.opened_into != order.into
     {
-        return Err(run_state(run));
+        return Err(stands_in_the_way(run));
     }
     let record = run.pre_run.clone().ok_or(StepError::Invariant("a prepared run without its outcome"))?;
     say(&record, step);
@@ -319,6 +320,14 @@ fn answer_again(
     let query = if record.has_query { Some(opened::read_query(station, &run, step)?) } else { None };
     let mounts = opened::mounts(station, &run)?;
     Ok(PreRunAnswer { run, record, query, mounts, repeated: true })
+}
+
+/// Why a run keeps a train from being opened.
+fn stands_in_the_way(run: Run) -> StepError {
+    match run.state {
+        RunState::Completed => StepError::Replayed { run: run.id, stop: run.stop_index },
+        _ => run_state(run),
+    }
 }
 
 pub(super) fn run_state(run: Run) -> StepError {

@@ -32,6 +32,7 @@ use crate::{
         steps::Steps,
         trains::Trains,
     },
+    state,
 };
 
 /// How long the token may take to answer health.
@@ -74,7 +75,7 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
         keys: keys.clone(),
         label: config.audit.key.clone(),
         door: Arc::clone(&door),
-        ledger,
+        ledger: ledger.clone(),
         every_records: config.audit.checkpoint_records,
         every: Duration::from_secs(config.audit.checkpoint_s),
     });
@@ -92,6 +93,8 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     steps.ended().await;
     let _ = audit.record_async(Entry::of(Event::ServiceStopped)).await;
     checkpoints.last().await;
+    // What is committed is in one file then: who copies it by hand misses nothing.
+    ledger.close().await;
     // Joins the workers before the library is finalised: a token's library crashes when it is closed under a running call.
     let _ = tokio::task::spawn_blocking(move || {
         keys.close();
@@ -123,7 +126,7 @@ fn probes(keys: &AuditedKeys, door: &Arc<Doorkeeper>, station: &Arc<Station>) ->
 
 /// Opens the service's log and records the start.
 async fn open_audit(config: &Config, ledger: &Ledger) -> Result<Audit, ServerError> {
-    let remembered = ledger.remembered_audit().await.map_err(|error| ServerError::Setup(format!("the ledger: {error}")))?;
+    let remembered = ledger.remembered_audit().await?;
     let remembered = remembered.and_then(|(log, size, head)| Some(Remembered { log, size, head: head.try_into().ok()? }));
     let settings = audit::Settings {
         directory: config.audit_directory(),
@@ -219,5 +222,5 @@ pub fn lock_state(directory: &Path) -> Result<Lock, ServerError> {
         .mode(0o700)
         .create(directory)
         .map_err(|error| ServerError::io(format!("cannot make {}", directory.display()), error))?;
-    Lock::take(&directory.join("lock"), &format!("the state directory {}", directory.display()))
+    Lock::take(&directory.join(state::LOCK), &format!("the state directory {}", directory.display()))
 }

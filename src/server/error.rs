@@ -7,6 +7,7 @@ use tonic::transport;
 use crate::{
     audit::AuditError,
     keystore::{KeystoreError, pin::PinError},
+    ledger::LedgerError,
 };
 
 /// Why the service cannot start, or had to stop.
@@ -41,6 +42,9 @@ pub enum ServerError {
     /// The audit cannot be written, or is not what was written. An officer's to look at.
     #[error("audit: {0}")]
     Audit(#[from] AuditError),
+    /// The ledger cannot be used. The operator's to mend.
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
     /// Another part of the station could not be set up.
     #[error("{0}")]
     Setup(String),

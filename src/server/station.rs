@@ -15,6 +15,7 @@ use crate::{
     image::docker::Engine,
     ledger::Ledger,
     protocol::{AuditedKeys, Compat, EMBEDDED, Policy, Station, StepError, recover},
+    state,
     trust::{Trust, TrustMode},
 };
 
@@ -23,8 +24,7 @@ use crate::{
 /// # Errors
 /// When it cannot be used.
 pub async fn open_ledger(config: &Config) -> Result<Ledger, ServerError> {
-    let ledger = Ledger::open(&config.state.directory.join("ledger.sqlite")).await;
-    ledger.map_err(|error| ServerError::Setup(format!("the ledger: {error}")))
+    Ok(Ledger::open(&config.state.directory.join(state::LEDGER)).await?)
 }
 
 /// Makes the station that a configuration describes. The engine is not asked for anything yet.
@@ -68,7 +68,7 @@ pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc
 fn trust(config: &Config) -> Trust {
     match (config.trust.mode, &config.trust.file) {
         (TrustMode::Pinned, Some(file)) => Trust::pinned(file),
-        (TrustMode::FirstUse, Some(file)) => Trust::first_use(file, &config.state.directory.join("first-seen.toml")),
+        (TrustMode::FirstUse, Some(file)) => Trust::first_use(file, &config.state.directory.join(state::FIRST_SEEN)),
         (TrustMode::Embedded, _) => {
             tracing::warn!("{EMBEDDED}");
             Trust::embedded()
@@ -93,17 +93,15 @@ pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
 }
 
 /// Asks the engine; the first time that it answers, finishes or rolls back what an earlier process left there. Later, tries
-/// again what failed while the engine was away.
+/// again what failed while the engine was away, and ends runs that an officer has given up.
 ///
 /// # Errors
 /// When the engine does not answer, or something cannot be mended yet.
 pub async fn check_engine(station: Arc<Station>) -> Result<(), StepError> {
     station.engine.ping().await?;
     if station.mended.load(Ordering::Acquire) {
-        if recover::needs_mending(&station) {
-            // What cannot be mended yet does not stop the service: the run's next call tries again, too.
-            let _ = tokio::task::spawn_blocking(move || recover::mend(&station)).await;
-        }
+        // What cannot be mended yet does not stop the service: the run's next call tries again, too.
+        let _ = tokio::task::spawn_blocking(move || recover::mend(&station)).await;
         return Ok(());
     }
     let mended = tokio::task::spawn_blocking(move || recover::recover(&station)).await;
@@ -112,7 +110,7 @@ pub async fn check_engine(station: Arc<Station>) -> Result<(), StepError> {
 
 /// This instance's id, made at the first start. The caller holds the state directory's lock.
 fn instance_id(directory: &Path) -> Result<String, ServerError> {
-    let file = directory.join("instance");
+    let file = directory.join(state::INSTANCE);
     let flaw = |error| ServerError::io(format!("cannot use {}", file.display()), error);
     match std::fs::read_to_string(&file) {
         Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),

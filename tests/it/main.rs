@@ -17,6 +17,7 @@ mod foreign_client;
 mod hostile;
 mod house;
 mod interop;
+mod ledger;
 mod memory;
 mod places;
 mod refusals;

@@ -1,5 +1,8 @@
 //! The station's key lives in the token: made there, never out of it, and used no more than the protocol needs.
 
+#[cfg(feature = "crash-points")]
+mod intents;
+
 use std::{
     fs,
     io::{BufRead, BufReader},

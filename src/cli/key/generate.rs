@@ -57,8 +57,9 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let bits: u32 = args.bits.parse().map_err(|_| CliError::usage("--bits is not a number"))?;
     let entry = officer::entry(Event::KeyGenerated, "key generate");
     let about = |entry: Entry| entry.with("label", args.label.as_str()).with("purpose", name).with("bits", bits);
-    officer::record(&direct.audit, about(entry.clone()).with("what", "about to be made"))?;
-    let made = admin::generate_key(&direct.access, &args.label, purpose, bits)?;
+    let made = officer::carry_out(&direct.audit, about(entry.clone()), || {
+        admin::generate_key(&direct.access, &args.label, purpose, bits)
+    })?;
     let fingerprint = spki_fingerprint(&made.info.spki_der);
     officer::record(&direct.audit, Entry { outcome: Some("ok".to_owned()), ..about(entry).with("fingerprint", fingerprint) })?;
     let restricted = made.mechanisms_restricted;

@@ -39,11 +39,19 @@ impl From<StepError> for Refusal {
                 .status(format!("the run is {}", state.as_str()))
                 .with_meta("state", state.as_str())
                 .with_meta("run_id", id),
+            StepError::Replayed { run, stop } => Reason::TrainReplayed
+                .status(format!(
+                    "this station has finished this train (stop {stop}): no state of it is opened here again, unless an officer \
+                     allows one more run"
+                ))
+                .with_meta("run_id", run),
             StepError::NoSharedDirectory => Reason::DirectoryNotShared.into(),
             StepError::IdempotencyMismatch => Reason::IdempotencyMismatch.into(),
             StepError::Busy => Reason::TrainBusy.into(),
             StepError::ImageChanged => Reason::ImageChanged.into(),
             StepError::Request(message) => Reason::MalformedRequest.status(message),
+            // An officer's command was faster.
+            StepError::Ledger(LedgerError::StateChanged(_)) => Reason::TrainBusy.into(),
             StepError::Ledger(LedgerError::DiskFull) => {
                 tracing::error!(%error, "a disk is full");
                 Reason::Overloaded.status("the disk under the service's ledger is full").with_meta("resource", "ledger")

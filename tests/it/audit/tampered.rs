@@ -65,7 +65,8 @@ fn every_change_of_a_log_is_found() {
     let copy = directory.path().join("00000001.jsonl");
     let (good, report) = verify(&[&left.log()], Some(&left.key), &[]);
     assert_eq!(good, Some(0), "{report}");
-    assert!(report["checkpoints"].as_u64().unwrap() >= 6, "{report}");
+    // At each end, and whenever ten records more were seen.
+    assert!(report["checkpoints"].as_u64().unwrap() >= 3, "{report}");
     let head = report["head"].as_str().unwrap().to_owned();
     let lines = left.lines();
 

@@ -69,7 +69,7 @@ fn a_run_that_is_given_up_is_ended_by_the_service_that_runs_wherever_it_was_open
         assert_eq!(refusal.metadata["state"], "aborted");
         let shown = json(&scene.station, &["run", "show", &run.run_id]);
         assert_eq!(shown["reason"], "container lost");
-        assert!(shown["abandoned_by"].as_str().unwrap().starts_with("uid:"));
+        assert!(shown["abandoned_by"].as_str().unwrap().starts_with("unix:uid="));
     }
     scene.still_works();
 }

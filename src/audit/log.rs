@@ -106,7 +106,7 @@ impl Log {
         let broken = |what: String| AuditError::Broken { file: path.to_owned(), what };
         let mut segment = Segment::open(path)?;
         let mut chain: Option<(String, Chain)> = None;
-        while let Some((line, record)) = segment.next().map_err(|flaw| broken(flaw.to_string()))? {
+        while let Some((line, record)) = segment.next_record().map_err(|flaw| broken(flaw.to_string()))? {
             let (id, chain) = match &mut chain {
                 Some(known) => known,
                 None => {

@@ -93,7 +93,7 @@ impl Segment {
     ///
     /// # Errors
     /// When the line is no record.
-    pub fn next(&mut self) -> Result<Option<(Vec<u8>, Record)>, LineError> {
+    pub fn next_record(&mut self) -> Result<Option<(Vec<u8>, Record)>, LineError> {
         let mut line = Vec::new();
         let limit = LONGEST_LINE as u64 + 1;
         let read = io::Read::take(&mut self.reader, limit).read_until(b'\n', &mut line)?;

@@ -160,7 +160,7 @@ impl Reading<'_> {
     fn segment(&mut self, file: &Path) -> Result<(), AuditError> {
         let mut segment = Segment::open(file)?;
         loop {
-            match segment.next() {
+            match segment.next_record() {
                 Ok(Some((bytes, record))) => {
                     if segment.line() == 1 {
                         self.header(file, &record);

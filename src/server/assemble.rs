@@ -147,7 +147,7 @@ async fn open_audit(config: &Config, ledger: &Ledger) -> Result<Audit, ServerErr
     let started = Entry::of(Event::ServiceStarted)
         .with("station", config.station.as_str())
         .with("version", env!("CARGO_PKG_VERSION"))
-        .with("keys", [&config.keys.train[..], &config.keys.general[..], &[config.audit.key.clone()]].concat())
+        .with("keys", [&config.keys.train[..], &config.keys.general[..], std::slice::from_ref(&config.audit.key)].concat())
         .with("raw_use", config.keys.raw_use.clone())
         .with("trust", config.trust.mode.name());
     // A log that somebody moved away leaves a trace in the next.

@@ -135,7 +135,7 @@ impl SpyLog {
             let mut bytes = String::new();
             // `    00000010  AB CD …  ........`
             while let Some(dump) = lines.next_if(|line| line.starts_with("    0000")) {
-                let columns = dump.trim_start().split_whitespace().skip(1);
+                let columns = dump.split_whitespace().skip(1);
                 let hex = columns.take(16).take_while(|byte| byte.len() == 2 && byte.chars().all(|c| c.is_ascii_hexdigit()));
                 bytes.extend(hex.map(str::to_lowercase));
             }

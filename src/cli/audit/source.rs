@@ -73,7 +73,7 @@ impl Source {
             let flaw = |error: read::LineError| {
                 CliError::new(Exit::Other, format!("{}: {error}", path.display())).with_hint("`audit verify` tells more")
             };
-            while let Some((line, record)) = segment.next().map_err(flaw)? {
+            while let Some((line, record)) = segment.next_record().map_err(flaw)? {
                 take(&line, record)?;
             }
             place = Place { segment: number, bytes: from + segment.whole() };

@@ -9,7 +9,7 @@ use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use stationmaster::pb;
 use tonic::{Code, transport::Channel};
 
-use super::people::{Authority, call, grant, listen, me, over_tls};
+use super::people::{Authority, Granted, call, grant, listen, me, over_tls};
 use crate::{
     support::{Refusal, Station, block_on, proxy::EngineProxy, set, wait_for},
     tokens::TokenServer,
@@ -138,7 +138,7 @@ impl Everybody {
         let every: Vec<String> = rpcs().into_values().collect();
         let every: Vec<&str> = every.iter().map(String::as_str).collect();
         let me = me();
-        let mut grants: Vec<(&str, &[&str], Option<&[&str]>)> = vec![
+        let mut grants: Vec<Granted<'_>> = vec![
             ("spiffe://hospital.example/station", STATION, None),
             ("spiffe://hospital.example/auditor", AUDITOR, Some(&["*"])),
             ("spiffe://hospital.example/officer", &every, Some(&["*"])),

@@ -77,9 +77,12 @@ pub fn over_tls(address: &str, authority: &Authority, identity: Option<&(String,
     block_on(async move { endpoint.connect_lazy() })
 }
 
+/// To whom, which RPCs, and which keys.
+pub type Granted<'a> = (&'a str, &'a [&'a str], Option<&'a [&'a str]>);
+
 /// Writes the access file of a station.
-pub fn grant(station: &Station, grants: &[(&str, &[&str], Option<&[&str]>)]) {
-    let grant = |(principal, rpcs, keys): &(&str, &[&str], Option<&[&str]>)| {
+pub fn grant(station: &Station, grants: &[Granted<'_>]) {
+    let grant = |(principal, rpcs, keys): &Granted<'_>| {
         let keys = keys.map(|keys| format!("keys = {keys:?}\n")).unwrap_or_default();
         format!("[[grant]]\nprincipal = {principal:?}\nrpcs = {rpcs:?}\n{keys}")
     };

@@ -29,7 +29,7 @@ fn in_the_audit(station: &Station) -> (BTreeSet<String>, BTreeSet<String>) {
     let mut digests = std::collections::BTreeMap::new();
     for (_, path) in read::segments(&station.state().join("audit/service")).unwrap() {
         let mut segment = read::Segment::open(&path).unwrap();
-        while let Some((_, Record { seq, entry, .. })) = segment.next().unwrap() {
+        while let Some((_, Record { seq, entry, .. })) = segment.next_record().unwrap() {
             match entry.event {
                 Event::KeyUse => {
                     if let Some(digest) = entry.digest {

@@ -6,6 +6,8 @@
 //! cli, demo, main → dev → server → service → protocol → (keystore | image | ledger | trust) → train → nothing of ours
 //! ```
 //!
+//! `memory` leans on nothing, too; `keystore`, `cli` and `main` lean on it.
+//!
 //! `config` is read by `cli`, `dev` and `server`; what lies below gets plain values.
 
 pub mod cli;
@@ -15,6 +17,7 @@ pub mod dev;
 pub mod image;
 pub mod keystore;
 pub mod ledger;
+pub mod memory;
 pub mod pb;
 pub mod protocol;
 pub mod server;

@@ -7,6 +7,7 @@ mod parsers;
 mod support;
 
 mod cli;
+mod core_image;
 mod counts;
 #[cfg(feature = "crash-points")]
 mod crash;
@@ -15,6 +16,7 @@ mod foreign_client;
 mod hostile;
 mod house;
 mod interop;
+mod limits;
 mod memory;
 mod places;
 mod refusals;

@@ -224,7 +224,7 @@ impl Default for Limits {
             request_bytes: 64 * 1024,
             streams: 64,
             connections: 128,
-            handshakes: 32,
+            handshakes: 64,
             silence_s: 10,
             stall_s: 60,
             runs: 4,

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{
@@ -44,13 +45,25 @@ impl Connection {
         Self { way, arrival: Arrival { peer, attention }, watch, _slot: slot }
     }
 
+    /// Whether the connection may go on.
+    fn go_on(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let watched = self.watch.poll(context);
+        if let (Err(error), Way::Tls(stream)) = (&watched, &self.way)
+            && error.kind() == io::ErrorKind::TimedOut
+        {
+            // The kernel would keep what nobody reads, and the connection with it, for minutes after we have closed it.
+            let _ = rustix::net::sockopt::set_socket_linger(stream.get_ref().0, Some(Duration::ZERO));
+        }
+        watched
+    }
+
     /// Writes through the way with `write`, unless the connection must break.
     fn write<T>(
         &mut self,
         context: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut (dyn AsyncWrite + Unpin)>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        self.watch.poll(context)?;
+        self.go_on(context)?;
         let outcome = match &mut self.way {
             Way::Unix(stream) => write(Pin::new(stream), context),
             Way::Tls(stream) => write(Pin::new(stream), context),
@@ -69,7 +82,7 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.watch.poll(context)?;
+        self.go_on(context)?;
         match &mut self.way {
             Way::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
             Way::Tls(stream) => Pin::new(stream).poll_read(context, buffer),

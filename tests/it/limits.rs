@@ -29,7 +29,7 @@ attacks! {
     bodies_that_never_come: Attack::of("slow-body").closes(2),
     a_message_said_to_have_four_gigabytes: Attack::of("length").answers("8"),
     a_compressed_message: Attack::of("compressed").answers("12"),
-    headers_beyond_the_limit: Attack::of("big-headers"),
+    headers_beyond_the_limit: Attack::of("big-headers").answers("closed"),
     a_message_beyond_the_limit: Attack::of("big-message"),
     five_hundred_connections: Attack::of("connections").fills().closes(500),
 }
@@ -41,5 +41,5 @@ fn tls_handshakes_byte_by_byte() {
 
 #[test]
 fn five_hundred_connections_without_a_handshake() {
-    Attack::of("connections").from_strangers().over_tcp();
+    Attack::of("connections").from_strangers().crowds().closes(500).over_tcp();
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use stationmaster::pb;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_request::MessageRequest};
 
-use super::honest::Honest;
+use super::honest::{Honest, until};
 use crate::support::{Peer, Station, Train, set, wait_for};
 
 /// No attack may cost more than this above the idle level, in KiB.
@@ -21,7 +21,7 @@ pub struct Attack {
     name: &'static str,
     target: Target,
     strangers: bool,
-    fills: bool,
+    comes_in: ComesIn,
     closes: Option<u64>,
     answers: Option<&'static str>,
 }
@@ -33,10 +33,18 @@ enum Target {
     Reflection,
 }
 
+/// What becomes of an honest caller's new connection on the attacked transport.
+#[derive(Clone, Copy)]
+enum ComesIn {
+    AtOnce,
+    AtLast,
+    Not,
+}
+
 impl Attack {
     /// On `Sign`.
     pub fn of(name: &'static str) -> Self {
-        Self { name, target: Target::Sign, strangers: false, fills: false, closes: None, answers: None }
+        Self { name, target: Target::Sign, strangers: false, comes_in: ComesIn::AtOnce, closes: None, answers: None }
     }
 
     /// On `HashImage`, which streams progress.
@@ -57,9 +65,15 @@ impl Attack {
         self
     }
 
+    /// It crowds out handshakes of others, who try again.
+    pub fn crowds(mut self) -> Self {
+        self.comes_in = ComesIn::AtLast;
+        self
+    }
+
     /// It takes every connection of its transport: others keep what they have, and the other transport.
     pub fn fills(mut self) -> Self {
-        self.fills = true;
+        self.comes_in = ComesIn::Not;
         self
     }
 
@@ -101,9 +115,13 @@ impl Attack {
 
         let (over, peak) = (AtomicBool::new(false), std::sync::atomic::AtomicU64::new(idle));
         let (answer, old, new, other) = std::thread::scope(|scope| {
-            let old = scope.spawn(|| honest.until(&over, || held.clone()));
-            let new = scope.spawn(|| if self.fills { Vec::new() } else { honest.until(&over, || honest.connection()) });
-            let other = scope.spawn(|| elsewhere.until(&over, || elsewhere.connection()));
+            let old = scope.spawn(|| until(&over, || honest.sign(&held)));
+            let new = scope.spawn(|| match self.comes_in {
+                ComesIn::AtOnce => until(&over, || honest.sign(&honest.connection())),
+                ComesIn::AtLast => until(&over, || honest.sign_at_last()),
+                ComesIn::Not => Vec::new(),
+            });
+            let other = scope.spawn(|| until(&over, || elsewhere.sign(&elsewhere.connection())));
             scope.spawn(|| {
                 while !over.load(Ordering::Acquire) {
                     peak.fetch_max(station.memory_kib("VmRSS"), Ordering::AcqRel);
@@ -131,7 +149,7 @@ impl Attack {
         self.judge(&answer);
         assert!(peak - idle <= BOUND_KIB, "{} KiB above the idle level", peak - idle);
         honest.sign(&held);
-        honest.sign(&honest.connection());
+        honest.sign_at_last();
         wait_for("the attack's files to be closed", || (station.open_files() <= files).then_some(()));
         assert_eq!(station.health().ok().as_deref(), Some("SERVING"));
     }

@@ -9,7 +9,7 @@ use std::{
 use stationmaster::pb::{self, key_service_client::KeyServiceClient};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use crate::support::{RUNTIME, Station, block_on};
+use crate::support::{RUNTIME, Station, block_on, wait_for};
 
 /// A client of one transport.
 pub struct Honest<'a> {
@@ -40,25 +40,37 @@ impl<'a> Honest<'a> {
     /// Signs through a connection; how long it took.
     #[track_caller]
     pub fn sign(&self, connection: &Channel) -> Duration {
+        let transport = if self.tcp { "TCP" } else { "the Unix socket" };
+        self.try_to_sign(connection)
+            .unwrap_or_else(|error| panic!("an honest call over {transport}: {error}\n{}", self.station.log()))
+    }
+
+    fn try_to_sign(&self, connection: &Channel) -> Result<Duration, tonic::Status> {
         let request = pb::SignRequest {
             key_label: format!("{}-general", self.station.id()),
             scheme: pb::SignatureScheme::RsaPssSha256.into(),
             digest: vec![7; 32],
         };
         let begun = Instant::now();
-        let answer = block_on(KeyServiceClient::new(connection.clone()).sign(request));
-        let transport = if self.tcp { "TCP" } else { "the Unix socket" };
-        answer.unwrap_or_else(|error| panic!("an honest call over {transport}: {error}\n{}", self.station.log()));
-        begun.elapsed()
+        block_on(KeyServiceClient::new(connection.clone()).sign(request))?;
+        Ok(begun.elapsed())
     }
 
-    /// Signs again and again until it is over, each time on a connection that `connection` gives.
-    pub fn until(&self, over: &AtomicBool, connection: impl Fn() -> Channel) -> Vec<Duration> {
-        let mut took = Vec::new();
-        while !over.load(Ordering::Acquire) {
-            took.push(self.sign(&connection()));
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        took
+    /// Signs on a new connection, and tries again where strangers crowd it out; how long all of it took.
+    #[track_caller]
+    pub fn sign_at_last(&self) -> Duration {
+        let begun = Instant::now();
+        wait_for("an honest connection to be let in", || self.try_to_sign(&self.connection()).ok());
+        begun.elapsed()
     }
+}
+
+/// Calls again and again until it is over.
+pub fn until(over: &AtomicBool, call: impl Fn() -> Duration) -> Vec<Duration> {
+    let mut took = Vec::new();
+    while !over.load(Ordering::Acquire) {
+        took.push(call());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    took
 }

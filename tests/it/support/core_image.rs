@@ -19,6 +19,7 @@ pub struct Searched {
 
 /// A mapping that was not read.
 #[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "a test that fails shows all of it")]
 pub struct LeftOut {
     /// Its name, as `/proc/PID/maps` shows it.
     pub name: String,
@@ -29,7 +30,8 @@ pub struct LeftOut {
 }
 
 /// A secret in memory.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "a test that fails shows all of it")]
 pub struct Hit {
     /// Which.
     pub secret: String,

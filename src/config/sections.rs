@@ -205,7 +205,7 @@ pub struct Limits {
     pub handshakes: usize,
     /// How long a new connection may take to send its first request, in seconds.
     pub silence_s: u64,
-    /// How long a connection may take nothing of what waits to be sent, in seconds.
+    /// How long a connection may go on with nothing of a request that it began or an answer that waits for it, in seconds.
     pub stall_s: u64,
     /// Runs (pre-run, post-run, hash) at once.
     pub runs: usize,

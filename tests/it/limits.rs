@@ -36,10 +36,10 @@ attacks! {
 
 #[test]
 fn tls_handshakes_byte_by_byte() {
-    Attack::of("slow-handshake").from_strangers().closes(100).over_tcp();
+    Attack::of("slow-handshake").by_strangers().closes(100).over_tcp();
 }
 
 #[test]
 fn five_hundred_connections_without_a_handshake() {
-    Attack::of("connections").from_strangers().crowds().closes(500).over_tcp();
+    Attack::of("connections").by_strangers().crowds().closes(500).over_tcp();
 }

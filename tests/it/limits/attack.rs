@@ -60,7 +60,7 @@ impl Attack {
     }
 
     /// By somebody without a certificate.
-    pub fn from_strangers(mut self) -> Self {
+    pub fn by_strangers(mut self) -> Self {
         self.strangers = true;
         self
     }
@@ -223,7 +223,7 @@ fn wait_for_quiet(station: &Station) -> u64 {
 }
 
 fn summary(answer: &Value) -> String {
-    let counts = answer.as_object().expect("an object").iter().filter(|(_, value)| **value != Value::from(0));
+    let counts = answer.as_object().expect("an object").iter().filter(|(_, value)| **value != 0);
     counts.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
 }
 

@@ -2,7 +2,7 @@
 //! memory and files stay bounded. `docs/limits.md` has the figures that these print.
 
 mod attack;
-mod honest;
+pub mod honest;
 
 use attack::Attack;
 

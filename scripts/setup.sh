@@ -70,7 +70,8 @@ need_engine
 if [ "$mode" = test ]; then
     # opensc: pkcs11-spy counts calls; p11-kit: a token in another process
     # g++: libFuzzer is C++
-    need opensc opensc-pkcs11 p11-kit p11-kit-modules g++
+    # strace: the order of system calls
+    need opensc opensc-pkcs11 p11-kit p11-kit-modules strace g++
     need_python
 fi
 install_missing

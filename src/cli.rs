@@ -1,5 +1,7 @@
 //! The command line: one file per command, tables for people, `--output json` for programs.
 
+mod access;
+mod audit;
 mod client;
 mod config;
 mod demo;
@@ -9,10 +11,14 @@ mod hash;
 mod health;
 mod hints;
 mod key;
+mod office;
+mod officer;
 mod output;
 mod progress;
+mod run;
 mod serve;
 mod sign;
+mod state;
 mod token;
 mod train;
 mod trust;
@@ -41,7 +47,7 @@ Exit codes:
   2  wrong arguments or config   6  service, token or engine not available
   3  not found                   7  not permitted (key, peer, PIN)
   8  looked at, and a rule is  130  interrupted
-     broken (train verify, train check-push)
+     broken (train verify, train check-push, audit verify)
 
 With --output json the last line on standard output is one JSON object; a failure is
 {\"error\":{\"code\",\"reason\",\"message\",\"metadata\",\"hint\"}}.";
@@ -71,9 +77,21 @@ enum Command {
     /// Open and close trains
     #[command(subcommand)]
     Train(train::Command),
+    /// Who may call the service, and with what
+    #[command(subcommand)]
+    Access(access::Command),
+    /// What happened here, and whether the log is what was written
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Whom this station believes: pinned keys of creators and stations, allowed master images
     #[command(subcommand)]
     Trust(trust::Command),
+    /// What ran here, and an officer's way past the ledger
+    #[command(subcommand)]
+    Run(run::Command),
+    /// Back up and restore what a station must not forget
+    #[command(subcommand)]
+    State(state::Command),
     /// Digests of an image
     Hash(hash::Args),
     /// Sign a file or digest with a general key
@@ -112,9 +130,13 @@ fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         Command::Demo(args) => demo::run(args),
         Command::Token(command) => token::run(command, output),
         Command::Key(command) => key::run(command, output),
-        // Alone answers what is not a failure, and not well either.
+        // These two answer what is not a failure, and not well either.
         Command::Train(command) => return train::run(command, output),
+        Command::Access(command) => access::run(command, output),
+        Command::Audit(command) => return audit::run(command, output),
         Command::Trust(command) => trust::run(command, output),
+        Command::Run(command) => run::run(command, output),
+        Command::State(command) => state::run(command, output),
         Command::Hash(args) => client::call(hash::run(args, output)),
         Command::Sign(args) => client::call(sign::run(args, output)),
         Command::Unwrap(args) => client::call(unwrap::run(args, output)),

@@ -14,7 +14,9 @@ use std::{
 use serde::Deserialize;
 
 pub use rules::{Rules, Trust, Unlisted};
-pub use sections::{Compat, Engine, Keys, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, State, Tcp, Token};
+pub use sections::{
+    Access, Audit, Compat, Engine, Keys, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, Second, State, Tcp, Token,
+};
 
 /// What `stationmaster serve --config FILE` reads.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,6 +42,12 @@ pub struct Config {
     /// What it takes.
     #[serde(default)]
     pub limits: Limits,
+    /// Who may call.
+    #[serde(default)]
+    pub access: Access,
+    /// What is kept of what happened.
+    #[serde(default)]
+    pub audit: Audit,
     /// Whom it believes.
     #[serde(default)]
     pub trust: Trust,
@@ -105,6 +113,19 @@ impl ConfigError {
 }
 
 impl Config {
+    /// The access file.
+    #[must_use]
+    pub fn access_file(&self) -> PathBuf {
+        // One that was read from a file always names it; nobody may anything without.
+        self.access.file.clone().unwrap_or_else(|| self.state.directory.join("access.toml"))
+    }
+
+    /// The directory of the audit's logs.
+    #[must_use]
+    pub fn audit_directory(&self) -> PathBuf {
+        self.audit.directory.clone().unwrap_or_else(|| self.state.directory.join("audit"))
+    }
+
     /// Reads and checks a file.
     ///
     /// # Errors
@@ -130,6 +151,9 @@ impl Config {
         if config.trust.file.is_none() {
             // Beside the configuration, where an administrator looks for it.
             config.trust.file = std::path::absolute(file).ok().map(|file| file.with_file_name("trust.toml"));
+        }
+        if config.access.file.is_none() {
+            config.access.file = std::path::absolute(file).ok().map(|file| file.with_file_name("access.toml"));
         }
         check::check(&config).map_err(|flaw| ConfigError::Value {
             file: file.into(),

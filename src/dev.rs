@@ -3,6 +3,7 @@
 //!
 //! It believes the keys in trains, and says so loudly, unless it is given a trust file. Not for real data.
 
+mod access;
 mod banner;
 mod env_file;
 mod pki;
@@ -18,7 +19,7 @@ use std::{
 };
 
 use crate::{
-    config::{Compat, Config, Engine, Keys, Limits, Listen, Log, Rules, Runs, State, Tcp, Token, Trust},
+    config::{Access, Audit, Compat, Config, Engine, Keys, Limits, Listen, Log, Rules, Runs, State, Tcp, Token, Trust},
     keystore::{KeystoreError, pin::PinError},
     server::{Addresses, ServerError, assemble, lock::Lock},
     trust::TrustMode,
@@ -100,6 +101,7 @@ impl Station {
         // SAFETY: the caller's promise is ours.
         let token = unsafe { DevToken::open(&directory) }?;
         token.ensure(&options.station, options.bits)?;
+        access::ensure(&directory.join(access::FILE)).map_err(trouble("write", &directory.join(access::FILE)))?;
         let tls = pki::ensure(&directory.join("pki"), &options.station)?;
         Ok(Self { config: config(&options, &directory, &token, tls), directory, lock })
     }
@@ -161,6 +163,7 @@ fn config(options: &Options, directory: &Path, token: &DevToken, tls: pki::Files
             unix: Some(directory.join("api.sock")),
             unix_mode: 0o660,
             unix_group: None,
+            reflection: true,
             // Loopback, and nothing else, ever: there is no option for it.
             tcp: Some(Tcp {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -170,6 +173,8 @@ fn config(options: &Options, directory: &Path, token: &DevToken, tls: pki::Files
             }),
         },
         limits: Limits::default(),
+        access: Access { file: Some(directory.join(access::FILE)) },
+        audit: Audit { key: token::AUDIT.into(), ..Audit::default() },
         trust: Trust {
             mode: if options.trust.is_some() { TrustMode::Pinned } else { TrustMode::Embedded },
             file: options.trust.clone(),

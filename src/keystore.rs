@@ -35,6 +35,20 @@ pub enum Purpose {
     Train,
     /// A key for everything else.
     General,
+    /// The key that signs the audit's checkpoints, and nothing else.
+    Audit,
+}
+
+impl Purpose {
+    /// Its name: `train`, `general`, `audit`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::General => "general",
+            Self::Audit => "audit",
+        }
+    }
 }
 
 /// How a scheme is carried out with a key on this token, found by a trial operation.

@@ -3,18 +3,21 @@
 //! The map of the house is `ARCHITECTURE.md`. Imports point down only:
 //!
 //! ```text
-//! cli, demo, main → dev → server → service → protocol → (keystore | image | ledger | trust) → train → nothing of ours
+//! cli, demo, main → dev → server → service → protocol → (access | audit | keystore | image | ledger | trust) → train → nothing of ours
 //! ```
 //!
 //! `memory` leans on nothing, too; `keystore`, `cli` and `main` lean on it.
 //!
-//! `config` is read by `cli`, `dev` and `server`; what lies below gets plain values.
+//! `config` is read by `cli`, `dev` and `server`; what lies below gets plain values. `state` is `server`'s and `cli`'s, and knows `ledger`.
 
+pub mod access;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod dev;
 pub mod image;
+pub mod kept_file;
 pub mod keystore;
 pub mod ledger;
 pub mod memory;
@@ -22,5 +25,6 @@ pub mod pb;
 pub mod protocol;
 pub mod server;
 pub mod service;
+pub mod state;
 pub mod train;
 pub mod trust;

@@ -5,7 +5,9 @@
 //! or the token is touched, so [`recover`] can finish or roll back what a crash cut off.
 
 mod abort;
+mod audited_keys;
 mod base_layers;
+mod caller;
 mod check_push;
 mod contents;
 mod crash;
@@ -30,6 +32,8 @@ mod verify_train;
 mod write_opened;
 
 pub use abort::{AbortAnswer, abort_run};
+pub use audited_keys::{AuditedKeys, KeyUseError, key_ref, token_uses};
+pub use caller::Caller;
 pub use check_push::{PushFinding, PushVerdict, check_push};
 pub use error::StepError;
 pub use hash_image::{ImageDigests, TrainAbsent, TrainDigests, hash_image};

@@ -6,6 +6,7 @@ mod accept;
 mod arrival;
 pub mod assemble;
 mod attention;
+mod checkpoints;
 mod connection;
 mod error;
 mod gate;
@@ -22,6 +23,7 @@ pub mod tls;
 use std::{
     net::SocketAddr,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -38,6 +40,7 @@ use crate::{
     pb,
 };
 pub use error::ServerError;
+pub use gate::Doorkeeper;
 pub use health::Probes;
 
 /// The two moments of an ending, for whoever works in the background.
@@ -77,6 +80,8 @@ pub struct Outside {
     pub listen: Listen,
     /// What to take.
     pub limits: Limits,
+    /// Who may come in.
+    pub door: Arc<Doorkeeper>,
     /// The ending, shared with the services.
     pub shutdown: Shutdown,
 }
@@ -86,16 +91,17 @@ pub struct Outside {
 /// # Errors
 /// When a listener cannot be had, or the transport fails.
 pub async fn run(outside: Outside, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
-    let Outside { services, probes, listen, limits, shutdown } = outside;
+    let Outside { services, probes, listen, limits, door, shutdown } = outside;
     let (health, reporter) = health::service().await;
-    let services = with_reflection(services.add_service(health))?;
+    let services = services.add_service(health);
+    let services = if listen.reflection { with_reflection(services)? } else { services };
 
     let (incoming, connections) = mpsc::channel(64);
     let (addresses, _socket) =
         listen_on(&listen, &limits, || accept::Gate::new(incoming.clone(), &limits, shutdown.clone())).await?;
     drop(incoming);
 
-    let router = router(services, &limits, &shutdown);
+    let router = router(services, &limits, door, &shutdown);
     let draining = shutdown.draining.clone();
     // In a task of its own: work in main's block_on costs several times the processor time.
     let mut serving =
@@ -156,7 +162,7 @@ fn with_reflection(services: Routes) -> Result<Routes, ServerError> {
 
 type Layers = Stack<gate::GateLayer, Stack<arrival::ArrivalLayer, Identity>>;
 
-fn router(services: Routes, limits: &Limits, shutdown: &Shutdown) -> Router<Layers> {
+fn router(services: Routes, limits: &Limits, door: Arc<Doorkeeper>, shutdown: &Shutdown) -> Router<Layers> {
     transport::Server::builder()
         .max_concurrent_streams(limits.streams)
         .http2_max_pending_accept_reset_streams(Some(20))
@@ -166,7 +172,7 @@ fn router(services: Routes, limits: &Limits, shutdown: &Shutdown) -> Router<Laye
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .max_connection_age(Duration::from_secs(3600))
         .layer(arrival::ArrivalLayer)
-        .layer(gate::GateLayer::new(limits, shutdown.clone()))
+        .layer(gate::GateLayer::new(limits, door, shutdown.clone()))
         .add_routes(services)
 }
 

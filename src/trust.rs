@@ -13,6 +13,8 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
+use crate::kept_file::FileError;
+
 pub use live::{Believed, NewPin, NotPinned, Trust};
 pub use master::{Master, MasterError};
 pub use store::{EntryError, Kind, Pin, TrustStore, Verdict, canonical_id};
@@ -90,6 +92,17 @@ pub enum TrustError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl From<FileError> for TrustError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Missing(file) => Self::Missing(file),
+            FileError::Read { file, source } => Self::Read { file, source },
+            FileError::WritableByAll(file) => Self::WritableByAll(file),
+            FileError::Write { file, source } => Self::Write { file, source },
+        }
+    }
 }
 
 impl TrustError {

@@ -21,6 +21,8 @@ pub(super) struct DirectArgs {
 pub(super) struct Direct {
     pub access: TokenAccess,
     pub config: Option<Config>,
+    /// The directory of the station's audit.
+    pub audit: PathBuf,
 }
 
 impl DirectArgs {
@@ -32,7 +34,8 @@ impl DirectArgs {
         }
         if let Some(file) = &self.config {
             let config = Config::load(file)?;
-            return Ok(Some(Direct { access: assemble::token_access(&config)?, config: Some(config) }));
+            let audit = config.audit_directory();
+            return Ok(Some(Direct { access: assemble::token_access(&config)?, config: Some(config), audit }));
         }
         let Some(state) = &self.state else {
             return Ok(None);
@@ -44,6 +47,6 @@ impl DirectArgs {
         }
         // SAFETY: the command line runs on one thread until a runtime is made, which this command never does.
         let token = unsafe { DevToken::open(&directory) }?;
-        Ok(Some(Direct { access: token.access()?, config: None }))
+        Ok(Some(Direct { access: token.access()?, config: None, audit: directory.join("audit") }))
     }
 }

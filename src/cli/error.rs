@@ -9,6 +9,7 @@ use crate::{
     config::ConfigError,
     dev::DevError,
     keystore::{KeystoreError, pin::PinError},
+    ledger::LedgerError,
     server::ServerError,
     service::status::{Failure, Reason, Refusal, RpcError},
 };
@@ -175,12 +176,29 @@ impl From<ServerError> for CliError {
         match error {
             ServerError::Keystore(error) => error.into(),
             ServerError::Pin(error) => error.into(),
+            ServerError::Ledger(error) => error.into(),
             ServerError::Held { .. } => {
                 Self::new(Exit::State, error).with_hint("end the other one, or choose another directory or socket")
             }
             ServerError::Tls(_) => Self::usage(error).with_hint("check cert, key and client_ca in [listen.tcp]"),
             error => Self::other(error),
         }
+    }
+}
+
+impl From<LedgerError> for CliError {
+    fn from(error: LedgerError) -> Self {
+        let exit = match &error {
+            LedgerError::Absent(_) | LedgerError::NoSuchRun => Exit::NotFound,
+            LedgerError::Newer { .. }
+            | LedgerError::Older { .. }
+            | LedgerError::StateChanged(_)
+            | LedgerError::InState(_)
+            | LedgerError::ReleasedBefore => Exit::State,
+            _ => Exit::Other,
+        };
+        let hint = error.hint().map(str::to_owned);
+        Self { hint, ..Self::new(exit, error) }
     }
 }
 

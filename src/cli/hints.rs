@@ -24,6 +24,12 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
             other => format!("the run is {other}"),
         });
     }
+    if let (Reason::TrainReplayed, Some(run)) = (reason, meta("run_id")) {
+        return Some(format!(
+            "this station has finished the train: `run show {run}`. If it must run once more, an officer says \
+             `run allow-again {run} --reason TEXT` at the station"
+        ));
+    }
     if let (Reason::KeyUntrusted, Some(who), Some(fingerprint)) = (reason, meta("who"), meta("fingerprint")) {
         let (whose, add) = if who == "creator" { (who.to_owned(), who) } else { (format!("stop {who}"), "station") };
         return Some(format!(
@@ -54,7 +60,9 @@ fn text(reason: Reason) -> &'static str {
         R::KeyUntrusted => {
             "an officer compares the fingerprint with the key's owner, then `trust add` or `trust import`; `train inspect IMAGE` shows all of the train's"
         }
-        R::TrainReplayed => "this state of the train was here before; ask its sender for the current one",
+        R::TrainReplayed => {
+            "this state of the train was here before; ask its sender for the current one, or an officer for `run allow-again`"
+        }
         R::ImagePolicyViolation => "the image holds links, special files or names that a train may not hold",
         R::RunState => "`train inspect` and the run's id tell what was done",
         R::RunNotFound => "take the run_id that pre-run answered, or --image",

@@ -7,9 +7,11 @@ use serde_json::json;
 
 use super::{
     error::CliError,
+    officer,
     output::{Output, fields},
 };
 use crate::{
+    audit::Event,
     config::{Config, PinSetting},
     keystore::{admin, pin, softhsm},
 };
@@ -64,6 +66,10 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         None => ask_twice("New security officer PIN")?,
     };
     let user = user_pin(&args, config.as_ref())?;
+    if let Some(config) = &config {
+        let entry = officer::entry(Event::TokenInitialised, "token init").with("label", label.as_str());
+        officer::record(&config.audit_directory(), entry)?;
+    }
     let serial = admin::init_token(&module, &label, &officer, &user)?;
     output.result(&json!({ "label": label, "serial": serial, "module": module }), || {
         fields(&[("Initialised", label.clone()), ("Serial", serial.clone()), ("Module", module.display().to_string())])

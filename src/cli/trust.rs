@@ -12,11 +12,14 @@ use std::{fs, path::PathBuf};
 
 use serde_json::json;
 
+use self::change::Entries;
 use super::{
     error::{CliError, Exit},
+    officer,
     output::{Output, raw},
 };
 use crate::{
+    audit::Event,
     config::Config,
     trust::{EntryError, TrustError, TrustStore, file},
 };
@@ -90,16 +93,40 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
 }
 
 impl Place {
-    /// The file's path. `--file` goes before a configuration.
+    /// The file's path.
     fn path(&self) -> Result<PathBuf, CliError> {
+        Ok(self.path_and_audit()?.0)
+    }
+
+    /// The file's path, and the directory of the audit that its changes belong to. `--file` goes before a configuration.
+    fn path_and_audit(&self) -> Result<(PathBuf, Option<PathBuf>), CliError> {
         if let Some(file) = &self.file {
-            return Ok(file.clone());
+            return Ok((file.clone(), None));
         }
         let Some(config) = &self.config else {
             return Err(CliError::usage("which trust file? --config FILE or --file FILE")
                 .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands"));
         };
-        Config::load(config)?.trust.file.ok_or_else(|| CliError::usage("the configuration names no trust file"))
+        let config = Config::load(config)?;
+        let audit = config.audit_directory();
+        let file = config.trust.file.ok_or_else(|| CliError::usage("the configuration names no trust file"))?;
+        Ok((file, Some(audit)))
+    }
+
+    /// Changes the file, once that is in the audit: `change` answers its own outcome, and what is recorded of it.
+    fn change<T>(
+        &self,
+        command: &str,
+        change: impl FnOnce(&mut TrustStore) -> Result<(T, &'static str, Entries), CliError>,
+    ) -> Result<(PathBuf, T, Entries), CliError> {
+        let (path, audit) = self.path_and_audit()?;
+        let (outcome, entries) = file::update(&path, |store| {
+            let (outcome, what, entries) = change(store)?;
+            let entry = officer::entry(Event::TrustChanged, command).with(what, entries.json());
+            officer::record_change(audit.as_deref(), entry)?;
+            Ok::<_, CliError>((outcome, entries))
+        })?;
+        Ok((path, outcome, entries))
     }
 
     fn read(&self) -> Result<(PathBuf, TrustStore), CliError> {

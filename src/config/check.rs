@@ -47,6 +47,24 @@ fn names(config: &Config) -> Result<(), Flaw> {
             "raw_use names labels that are also in `train`",
         ));
     }
+    let audit = &config.audit.key;
+    if audit.is_empty() || keys.train.contains(audit) || keys.general.contains(audit) {
+        return Err(flaw(
+            "audit.key",
+            format!("{audit:?} is empty, or is also a train or general key"),
+            "the key that signs the audit's checkpoints signs nothing else: `key generate audit --purpose audit`",
+        ));
+    }
+    if let Some(second) = &config.audit.second {
+        let named = [second.file.is_some(), second.syslog.is_some(), second.directory.is_some()];
+        if named.iter().filter(|&&set| set).count() != 1 {
+            return Err(flaw(
+                "audit.second",
+                "names none, or more than one, of file, syslog, directory",
+                "leave exactly one of them",
+            ));
+        }
+    }
     for (name, labels) in [("keys.train", &keys.train), ("keys.general", &keys.general)] {
         let mut sorted: Vec<_> = labels.iter().collect();
         sorted.sort();
@@ -68,6 +86,7 @@ fn pin(config: &Config) -> Result<(), Flaw> {
 
 fn paths(config: &Config) -> Result<(), Flaw> {
     let tcp = config.listen.tcp.as_ref();
+    let second = config.audit.second.as_ref();
     let paths = [
         ("token.module", Some(config.token.module.as_path())),
         ("token.pin_file", config.token.pin_file.as_deref()),
@@ -75,6 +94,11 @@ fn paths(config: &Config) -> Result<(), Flaw> {
         ("state.spool", config.state.spool.as_deref()),
         ("runs.directory", config.runs.directory.as_deref()),
         ("trust.file", config.trust.file.as_deref()),
+        ("access.file", config.access.file.as_deref()),
+        ("audit.directory", config.audit.directory.as_deref()),
+        ("audit.second.file", second.and_then(|second| second.file.as_deref())),
+        ("audit.second.syslog", second.and_then(|second| second.syslog.as_deref())),
+        ("audit.second.directory", second.and_then(|second| second.directory.as_deref())),
         ("listen.unix", config.listen.unix.as_deref()),
         ("listen.tcp.cert", tcp.map(|tcp| tcp.cert.as_path())),
         ("listen.tcp.key", tcp.map(|tcp| tcp.key.as_path())),
@@ -117,6 +141,7 @@ fn numbers(config: &Config) -> Result<(), Flaw> {
         ("engine.timeout_s", config.engine.timeout_s, 1, 86_400),
         ("limits.requests", limits.requests as u64, 1, 65_536),
         ("limits.request_bytes", limits.request_bytes as u64, 1024, 4 << 20),
+        ("limits.principal_requests", limits.principal_requests as u64, 1, 65_536),
         ("limits.streams", u64::from(limits.streams), 1, 4096),
         ("limits.connections", limits.connections as u64, 1, 65_536),
         ("limits.handshakes", limits.handshakes as u64, 1, 65_536),
@@ -125,6 +150,9 @@ fn numbers(config: &Config) -> Result<(), Flaw> {
         ("limits.runs", limits.runs as u64, 1, 256),
         ("limits.unary_timeout_s", limits.unary_timeout_s, 1, 86_400),
         ("limits.drain_s", limits.drain_s, 0, 86_400),
+        ("audit.checkpoint_records", config.audit.checkpoint_records, 1, 1 << 30),
+        ("audit.checkpoint_s", config.audit.checkpoint_s, 1, 86_400),
+        ("audit.segment_mib", config.audit.segment_mib, 1, 4096),
         ("limits.spool_min_free_mib", limits.spool_min_free_mib, 0, 1 << 30),
     ];
     for (key, value, least, most) in ranges {

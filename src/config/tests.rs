@@ -29,6 +29,10 @@ fn the_example_documents_every_key_with_its_default() {
     assert_eq!(format!("{limits:?}"), format!("{default:?}"));
     assert_eq!(format!("{:?}", config.engine), format!("{:?}", Engine::default()));
     assert_eq!(format!("{:?}", config.log), format!("{:?}", Log::default()));
+    assert_eq!(config.audit.key, Audit::default().key);
+    let numbers = |audit: &Audit| (audit.checkpoint_records, audit.checkpoint_s, audit.segment_mib);
+    assert_eq!(numbers(&config.audit), numbers(&Audit::default()));
+    assert!(config.audit.second.as_ref().is_some_and(|second| second.sink().is_some()) && !config.listen.reflection);
     let (trust, rules) = (&config.trust, &config.rules);
     assert_eq!((trust.mode, &trust.file), (Trust::default().mode, &Some("/etc/stationmaster/trust.toml".into())));
     assert_eq!(format!("{rules:?}"), format!("{:?}", Rules::default()));

@@ -15,6 +15,8 @@ use rcgen::{
 
 use super::{DevError, trouble};
 
+/// The client's name in its certificate.
+pub(super) const CLIENT: &str = "client.stationmaster.internal";
 const DAY: Duration = Duration::from_secs(86_400);
 const LIFE: Duration = DAY.saturating_mul(30);
 const RENEW: Duration = DAY.saturating_mul(7);
@@ -64,7 +66,7 @@ fn make(directory: &Path, station: &str) -> Result<(), DevError> {
 
     let ends = [
         ("server", vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()], ExtendedKeyUsagePurpose::ServerAuth),
-        ("client", vec!["client.stationmaster.internal".to_owned()], ExtendedKeyUsagePurpose::ClientAuth),
+        ("client", vec![CLIENT.to_owned()], ExtendedKeyUsagePurpose::ClientAuth),
     ];
     for (name, subjects, usage) in ends {
         let mut params = self::params(&format!("stationmaster dev {name} of {station}"), &subjects)?;

@@ -20,8 +20,10 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use super::pki;
 use crate::{
+    access::Access,
+    audit,
     config::{Limits, Listen, Tcp},
-    server::{Addresses, Outside, Probes, ServerError, Shutdown, run},
+    server::{Addresses, Doorkeeper, Outside, Probes, ServerError, Shutdown, health, run},
 };
 
 struct Running {
@@ -37,18 +39,15 @@ async fn start(limits: Limits) -> Running {
     let files = pki::ensure(&directory.path().join("pki"), "s").unwrap();
     let engine = Arc::new(AtomicBool::new(true));
     let answers = engine.clone();
-    let probes = Probes::new(
-        || async { Ok::<_, String>(()) },
-        move || {
-            let answers = answers.load(Ordering::SeqCst);
-            async move { answers.then_some(()).ok_or("gone") }
-        },
-        || async { Ok::<_, String>(()) },
-    );
+    let probes = Probes::default().with("engine", health::OF_IMAGES, move || {
+        let answers = answers.load(Ordering::SeqCst);
+        async move { answers.then_some(()).ok_or("gone") }
+    });
     let listen = Listen {
         unix: Some(directory.path().join("api.sock")),
         unix_mode: 0o600,
         unix_group: None,
+        reflection: false,
         tcp: Some(Tcp {
             address: "127.0.0.1:0".parse().unwrap(),
             cert: files.server_cert,
@@ -57,7 +56,17 @@ async fn start(limits: Limits) -> Running {
         }),
     };
     let shutdown = Shutdown::default();
-    let outside = Outside { services: Routes::default(), probes, listen, limits, shutdown: shutdown.clone() };
+    let audit = audit::Settings {
+        directory: directory.path().join("audit"),
+        log: "service",
+        segment_bytes: 1 << 20,
+        second: None,
+        remembered: None,
+    };
+    let (audit, _) = audit::Audit::open(audit).unwrap();
+    let door = Doorkeeper::new(Access::new(&directory.path().join("access.toml")), audit, &limits);
+    let outside =
+        Outside { services: Routes::default(), probes, listen, limits, door: Arc::new(door), shutdown: shutdown.clone() };
     let (tell, told) = oneshot::channel();
     let ended = tokio::spawn(run(outside, move |addresses: &Addresses| drop(tell.send(addresses.clone()))));
     let tcp = told.await.unwrap().tcp.unwrap();

@@ -18,6 +18,9 @@ pub(super) const LABEL: &str = "stationmaster-dev";
 /// The general key's size.
 pub const GENERAL_BITS: u32 = 2048;
 
+/// The label of the key that signs the audit's checkpoints.
+pub(super) const AUDIT: &str = "audit";
+
 /// The general key's label.
 pub(super) fn general_label(station: &str) -> String {
     format!("{station}-general")
@@ -91,14 +94,18 @@ impl DevToken {
         })
     }
 
-    /// Makes the station's two keys where they are missing.
+    /// Makes the station's keys where they are missing.
     ///
     /// # Errors
     /// When the token fails.
     pub fn ensure(&self, station: &str, bits: u32) -> Result<(), DevError> {
         let access = self.access()?;
         let there = admin::list_keys(&access)?;
-        let wanted = [(station.to_owned(), Purpose::Train, bits), (general_label(station), Purpose::General, GENERAL_BITS)];
+        let wanted = [
+            (station.to_owned(), Purpose::Train, bits),
+            (general_label(station), Purpose::General, GENERAL_BITS),
+            (AUDIT.to_owned(), Purpose::Audit, GENERAL_BITS),
+        ];
         for (label, purpose, bits) in wanted {
             if !there.iter().any(|key| key.label == label) {
                 admin::generate_key(&access, &label, purpose, bits)?;

@@ -1,6 +1,12 @@
 //! Abort: end a run without results.
 
-use super::{StepError, opened, pre_run::run_state, recover, station::Station};
+use super::{
+    StepError, opened,
+    post_run::named_run,
+    pre_run::run_state,
+    recover,
+    station::{Station, Step},
+};
 use crate::ledger::RunState;
 
 /// An aborted run.
@@ -14,8 +20,9 @@ pub struct AbortAnswer {
 }
 
 /// Ends a prepared run; see the proto's `AbortRun` for the promise.
-pub fn abort_run(station: &Station, run_id: &str) -> Result<AbortAnswer, StepError> {
-    let run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
+pub fn abort_run(station: &Station, run_id: &str, step: &Step<'_>) -> Result<AbortAnswer, StepError> {
+    let run = named_run(station, run_id, step)?;
+    step.on_run(&run)?;
     let _claim = station.claim(&run.session_id, run.stop_index)?;
     let mut run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
     if matches!(run.state, RunState::Opening | RunState::Closing) {

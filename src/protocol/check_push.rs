@@ -2,6 +2,7 @@
 
 use super::{
     StepError,
+    open::read_train_config,
     station::{Station, Step},
 };
 use crate::{
@@ -50,6 +51,11 @@ pub struct PushVerdict {
 /// Looks through every layer of an image.
 pub fn check_push(station: &Station, image: &ImageSource, step: &Step<'_>) -> Result<PushVerdict, StepError> {
     let image_id = station.engine.resolve(image)?;
+    if step.caller.may_have_any_train().is_err() {
+        // Which train it is decides whether anything may be said of it.
+        read_train_config(&station.engine.container(&image_id)?, step)?;
+    }
+    step.say(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
     let facts = station.engine.facts(&image_id)?;
     let mut verdict = PushVerdict {
         image_id,

@@ -2,8 +2,9 @@
 
 use thiserror::Error;
 
-use super::strangers::Stranger;
+use super::{KeyUseError, strangers::Stranger};
 use crate::{
+    audit::AuditError,
     image::ImageError,
     keystore::KeystoreError,
     ledger::{LedgerError, RunState},
@@ -36,6 +37,15 @@ pub enum StepError {
     /// The route's entry for this station names a key that this station does not hold.
     #[error("the route's entry for this station names none of its train keys")]
     ForeignRouteKey,
+    /// No grant covers this train for the caller.
+    #[error("not granted for this train")]
+    TrainNotGranted,
+    /// No grant covers the station's key on this train's route for the caller.
+    #[error("not granted for this key")]
+    KeyNotGranted,
+    /// It could not be recorded, so it was not done, or nobody may know. The operator's to mend; a retry helps then.
+    #[error("it cannot be recorded: {0}")]
+    Audit(#[from] AuditError),
     /// The train did not prove itself: wrapped key, padding, digest or signature. The detail is for the protected log only;
     /// the caller learns nothing but this.
     #[error("the train did not prove itself: {0}")]
@@ -63,6 +73,14 @@ pub enum StepError {
         /// Its state.
         state: RunState,
     },
+    /// This station has finished the train's stop, or a later one: it is not opened again unless an officer allows it.
+    #[error("the train was finished here before, at stop {stop} by run {run}")]
+    Replayed {
+        /// The run that finished it.
+        run: String,
+        /// Its stop.
+        stop: u32,
+    },
     /// A train was to be opened into a directory, and none is shared with the engine. The operator's to configure.
     #[error("no directory is shared with the engine")]
     NoSharedDirectory,
@@ -81,6 +99,15 @@ pub enum StepError {
     /// A promise of our own code was broken.
     #[error("an invariant was broken: {0}")]
     Invariant(&'static str),
+}
+
+impl From<KeyUseError> for StepError {
+    fn from(error: KeyUseError) -> Self {
+        match error {
+            KeyUseError::Keystore(error) => Self::Keystore(error),
+            KeyUseError::Audit(error) => Self::Audit(error),
+        }
+    }
 }
 
 impl StepError {

@@ -66,6 +66,7 @@ pub enum TrainAbsent {
 /// if it is this station's turn and everything a pre-run checks proves right: otherwise this would be an oracle.
 pub fn hash_image(station: &Station, image: &ImageSource, train_only: bool, step: &Step<'_>) -> Result<ImageDigests, StepError> {
     let image_id = station.engine.resolve(image)?;
+    step.say(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
     let container = station.engine.container(&image_id)?;
     let train = match read_train_config(&container, step) {
         Err(StepError::NotATrain) => Err(TrainAbsent::NotATrain),
@@ -102,7 +103,7 @@ fn train_digests(
         return Ok(Err(TrainAbsent::NotOnRoute));
     }
     let Ok(own) = own_stop(&arrived.config, &station.id) else { return Ok(Err(TrainAbsent::NotOurTurn)) };
-    let key = match station.own_key(&arrived.config, &own) {
+    let key = match station.own_key(&arrived.config, &own, step) {
         Err(StepError::ForeignRouteKey) => return Ok(Err(TrainAbsent::NoKey)),
         other => other?,
     };

@@ -57,6 +57,7 @@ pub struct Inspection {
 /// Reads a train's config and lists its files.
 pub fn inspect_train(station: &Station, image: &ImageSource, step: &Step<'_>) -> Result<Inspection, StepError> {
     let image_id = station.engine.resolve(image)?;
+    step.say(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
     let container = station.engine.container(&image_id)?;
     let arrived = read_train_config(&container, step)?;
     let mut names = Names { step, code: Vec::new(), result_files: 0, result_bytes: 0 };

@@ -34,12 +34,16 @@ pub(super) struct ArrivedConfig {
 /// Reads and parses a train's config.
 pub(super) fn read_train_config(container: &Container, step: &Step<'_>) -> Result<ArrivedConfig, StepError> {
     let bytes = match read_config(container.read(CONFIG_PATH, &step.cancel)?) {
-        Err(ImageError::PathMissing) => return Err(StepError::NotATrain),
+        Err(ImageError::PathMissing) => {
+            step.caller.may_have_any_train()?;
+            return Err(StepError::NotATrain);
+        }
         other => other?,
     };
     let config = TrainConfig::parse(&bytes)?;
     let session_id =
         config.session_id.decode().map_err(|_| ConfigError::WrongType { field: "session_id".into(), expected: "hex" })?;
+    step.on_train(&config.id, &session_id, None)?;
     Ok(ArrivedConfig { bytes, config, session_id })
 }
 

@@ -14,6 +14,7 @@ use super::{
     strangers::{self, When, is_given_key},
 };
 use crate::{
+    audit::Images,
     image::{
         build::{Built, Recipe, build},
         history::ImageFacts,
@@ -53,8 +54,10 @@ pub struct PostRunAnswer {
 
 /// Seals and signs a prepared run; see the proto's `PostRun` for the promise.
 pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Result<PostRunAnswer, StepError> {
-    station.trust.current().map_err(StepError::TrustNotReady)?;
+    station.believed()?;
     let mut run = find_run(station, order, step)?;
+    step.on_run(&run)?;
+    step.caller.may_use_train_key(&run.key_label, &run.train_id)?;
     let _claim = station.claim(&run.session_id, run.stop_index)?;
     run = station.ledger.run(&run.id)?.ok_or(StepError::RunNotFound)?;
     if run.state == RunState::Closing {
@@ -73,12 +76,16 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Res
                 recover::clean_up_completed(station, &run, run.closing_image.as_deref().unwrap_or_default(), &mut record);
                 station.ledger.record_post_run(&run.id, &record)?;
             }
+            say(&record, step);
             return Ok(PostRunAnswer { run_id: run.id, record, repeated: true });
         }
         (RunState::Prepared, _) => {}
         _ => return Err(run_state(run)),
     }
     let image_id = station.engine.resolve(&ImageSource::Name(image.clone()))?;
+    step.say(|entry| {
+        entry.images = Some(Images { name: Some(image.to_string()), input: Some(image_id.clone()), output: None });
+    });
     station.ledger.begin_closing(&run.id, &image_id)?;
     crash::point("post-run/intent");
     step.phase("intent");
@@ -92,6 +99,7 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Res
             crash::point("post-run/completed");
             step.phase("clean");
             step.report("post-run", &run.id, "done");
+            say(&record, step);
             Ok(PostRunAnswer { run_id: run.id, record, repeated: false })
         }
         Err(error) => {
@@ -103,10 +111,19 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Res
     }
 }
 
+/// What the record of the step says of its outcome.
+fn say(record: &PostRunRecord, step: &Step<'_>) {
+    step.say(|entry| {
+        entry.images.get_or_insert_default().output = Some(record.image_id.clone());
+        entry.digests.get_or_insert_default().results_out = Some(record.results_digest.clone());
+        entry.rules = report::recorded(&record.rules);
+    });
+}
+
 /// The run that a call means.
 fn find_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Result<Run, StepError> {
     match (&order.run_id, &order.image) {
-        (Some(id), _) => station.ledger.run(id)?.ok_or(StepError::RunNotFound),
+        (Some(id), _) => named_run(station, id, step),
         (None, Some(image)) => {
             let id = station.engine.resolve(&ImageSource::Name(image.clone()))?;
             let container = station.engine.container(&id)?;
@@ -118,6 +135,15 @@ fn find_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Result<
     }
 }
 
+/// The run of that id. Whoever may have certain trains only is not told which runs there are.
+pub(super) fn named_run(station: &Station, id: &str, step: &Step<'_>) -> Result<Run, StepError> {
+    let Some(run) = station.ledger.run(id)? else {
+        step.caller.may_have_any_train()?;
+        return Err(StepError::RunNotFound);
+    };
+    Ok(run)
+}
+
 /// Everything between the intent and the clean-up. On an error the caller rolls back.
 fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: &Step<'_>) -> Result<PostRunRecord, StepError> {
     let (engine, ledger) = (&station.engine, &station.ledger);
@@ -126,7 +152,7 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     // The config of pre-run, never the one the run may have changed.
     let config = TrainConfig::parse(&run.config)?;
     let own = own_stop(&config, &station.id)?;
-    let believed = station.trust.current().map_err(StepError::TrustNotReady)?;
+    let believed = station.believed()?;
     strangers::judge(station, &config, &own, &believed, When::BeforeWrapping)?;
     let key = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
     let spool = Spool::create(&station.spool_directory, expected, station.spool_reserve)?;

@@ -13,6 +13,7 @@ use super::{
     write_opened::Writing,
 };
 use crate::{
+    audit::Images,
     image::{
         ImageError,
         docker::Container,
@@ -57,8 +58,11 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     if order.into == OpenInto::Directory && station.shared_directory.is_none() {
         return Err(StepError::NoSharedDirectory);
     }
-    let believed = station.trust.current().map_err(StepError::TrustNotReady)?;
+    let believed = station.believed()?;
     let source_id = station.engine.resolve(&ImageSource::Name(order.image.clone()))?;
+    step.say(|entry| {
+        entry.images = Some(Images { name: Some(order.image.to_string()), input: Some(source_id.clone()), output: None });
+    });
     if let Some(run) = station.ledger.of_opened_image(&source_id)? {
         return answer_again(station, order, run, &source_id, step);
     }
@@ -76,11 +80,15 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         Err(error) => {
             // A train that was here: the run says more than the route.
             let run = station.ledger.of_session(&station.id, &arrived.session_id)?;
-            return Err(run.map_or(error.into(), run_state));
+            return Err(run.map_or(error.into(), stands_in_the_way));
         }
         other => other?,
     };
-    let key = station.own_key(&arrived.config, &own)?;
+    let stop_index = u32::try_from(own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))?;
+    if let Some(run) = station.ledger.finished(&station.id, &arrived.session_id, stop_index)? {
+        return Err(stands_in_the_way(run));
+    }
+    let key = station.own_key(&arrived.config, &own, step)?;
     check_wrapping_keys(&arrived.config)?;
     if station.holds(Rule::SessionIdLength) && arrived.session_id.len() != SESSION_BYTES {
         return Err(broken(Rule::SessionIdLength, format!("{} bytes", arrived.session_id.len())).into());
@@ -90,7 +98,6 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     let base_id =
         station.engine.find(&ImageSource::Name(base.clone()))?.ok_or_else(|| StepError::BaseMissing(base.to_string()))?;
 
-    let stop_index = u32::try_from(own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))?;
     let _claim = station.claim(&arrived.session_id, stop_index)?;
     let new = NewRun {
         id: uuid::Uuid::now_v7().to_string(),
@@ -114,10 +121,11 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         Err(holder) if holder.state == RunState::Opening => {
             // We hold the claim, so nobody works on it: it was cut off, and its rollback too.
             recover::recover_run(station, &holder)?;
-            station.ledger.begin(&new)?.map_err(run_state)?
+            station.ledger.begin(&new)?.map_err(stands_in_the_way)?
         }
         Err(holder) => return answer_again(station, order, holder, &source_id, step),
     };
+    step.on_run(&run)?;
     crash::point("pre-run/intent");
     step.phase("intent");
     match open(station, order, &run, container, Arrived { config: &arrived, own: &own, first_seen }, step) {
@@ -125,6 +133,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
             let mounts = opened::mounts(station, &run)?;
             step.phase("clean");
             step.report("pre-run", &run.id, "done");
+            say(&record, step);
             Ok(PreRunAnswer { run: Run { state: RunState::Prepared, ..run }, record, query, mounts, repeated: false })
         }
         Err(error) => {
@@ -242,6 +251,17 @@ fn open(
     Ok((record, train.query.as_ref().map(|query| query.to_vec())))
 }
 
+/// What the record of the step says of its outcome.
+fn say(record: &PreRunRecord, step: &Step<'_>) {
+    step.say(|entry| {
+        entry.images.get_or_insert_default().output = Some(record.image_id.clone());
+        let digests = entry.digests.get_or_insert_default();
+        digests.immutable = Some(record.immutable_digest.clone());
+        digests.results_in.clone_from(&record.results_digest);
+        entry.rules = report::recorded(&record.rules);
+    });
+}
+
 fn record_of(
     train: &Verified<OpenableTrain>,
     own: &OwnStop,
@@ -278,21 +298,21 @@ fn answer_again(
     image_id: &str,
     step: &Step<'_>,
 ) -> Result<PreRunAnswer, StepError> {
-    if run.source_image != image_id && run.opened_image.as_deref() != Some(image_id) {
-        return Err(if order.idempotency_key.as_ref() == Some(&run.idempotency_key) {
-            StepError::IdempotencyMismatch
-        } else {
-            run_state(run)
-        });
+    step.on_run(&run)?;
+    let is_same_key = order.idempotency_key.as_ref() == Some(&run.idempotency_key);
+    if is_same_key && !run.has_image(image_id) {
+        return Err(StepError::IdempotencyMismatch);
     }
-    if order.idempotency_key.as_ref().is_some_and(|key| *key != run.idempotency_key)
+    if (order.idempotency_key.is_some() && !is_same_key)
+        || (run.source_image != image_id && run.opened_image.as_deref() != Some(image_id))
         || run.state != RunState::Prepared
         || run.image != order.image.to_string()
         || run.opened_into != order.into
     {
-        return Err(run_state(run));
+        return Err(stands_in_the_way(run));
     }
     let record = run.pre_run.clone().ok_or(StepError::Invariant("a prepared run without its outcome"))?;
+    say(&record, step);
     // The name may have been put back on the sealed image (a repeated pull): make the answer true again.
     if run.opened_image.as_deref().is_some_and(|opened| opened != image_id) {
         station.engine.tag(&record.image_id, &order.image)?;
@@ -300,6 +320,14 @@ fn answer_again(
     let query = if record.has_query { Some(opened::read_query(station, &run, step)?) } else { None };
     let mounts = opened::mounts(station, &run)?;
     Ok(PreRunAnswer { run, record, query, mounts, repeated: true })
+}
+
+/// Why a run keeps a train from being opened.
+fn stands_in_the_way(run: Run) -> StepError {
+    match run.state {
+        RunState::Completed => StepError::Replayed { run: run.id, stop: run.stop_index },
+        _ => run_state(run),
+    }
 }
 
 pub(super) fn run_state(run: Run) -> StepError {

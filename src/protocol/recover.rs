@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{
-    StepError, crash,
+    Caller, StepError, crash,
     open::read_train_config,
     opened,
     station::{Station, Step, base_name, sealed_name},
@@ -31,31 +31,26 @@ pub fn recover(station: &Station) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Whether there is something for [`mend`] to do.
-pub fn needs_mending(station: &Station) -> bool {
-    station.unmended.load(Ordering::Acquire) || station.engine.has_left()
-}
-
-/// Tries again what failed while the engine was away: containers that were left, roll-backs of runs that nobody works on.
+/// Tries again what failed while the engine was away (containers that were left, roll-backs of runs that nobody works on), and ends
+/// runs that an officer has given up: those are known from the ledger alone.
 pub fn mend(station: &Station) -> Result<(), StepError> {
     station.engine.remove_left();
-    if station.unmended.swap(false, Ordering::AcqRel) {
-        let mended = station.ledger.cut_off().map_err(StepError::from).and_then(|runs| {
-            for run in runs {
-                // A run that is claimed is under way, not cut off; one that was may have gone on before we claimed it.
-                let Ok(_claim) = station.claim(&run.session_id, run.stop_index) else { continue };
-                if let Some(run) = station.ledger.run(&run.id)? {
-                    recover_run(station, &run)?;
-                }
+    let unmended = station.unmended.swap(false, Ordering::AcqRel);
+    let mended = if unmended { station.ledger.cut_off() } else { station.ledger.aborting() };
+    let mended = mended.map_err(StepError::from).and_then(|runs| {
+        for run in runs {
+            // A run that is claimed is under way, not cut off; one that was may have gone on before we claimed it.
+            let Ok(_claim) = station.claim(&run.session_id, run.stop_index) else { continue };
+            if let Some(run) = station.ledger.run(&run.id)? {
+                recover_run(station, &run)?;
             }
-            Ok(())
-        });
-        if mended.is_err() {
-            station.unmended.store(true, Ordering::Release);
         }
-        mended?;
+        Ok(())
+    });
+    if unmended && mended.is_err() {
+        station.unmended.store(true, Ordering::Release);
     }
-    Ok(())
+    mended
 }
 
 /// A roll-back failed: the next sign of life of the engine, call or start will try again.
@@ -90,7 +85,10 @@ pub(super) fn recover_run(station: &Station, run: &Run) -> Result<(), StepError>
             }
         },
         RunState::Aborting => {
-            finish_abort(station, run)?;
+            let held = finish_abort(station, run)?;
+            if !held.is_empty() {
+                tracing::error!(run = %run.id, held = ?held, "what still holds plaintext of an aborted run");
+            }
             "completed"
         }
         _ => return Ok(()),
@@ -115,7 +113,7 @@ pub(super) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -
     if let Some(opened) = &run.opened_image {
         let name: ImageName = run.image.parse()?;
         if names(station, &run.image)?.as_ref() == Some(opened) {
-            station.engine.tag(&run.source_image, &name)?;
+            put_back(station, &run, &name)?;
         }
         station.engine.remove_image(opened)?;
     }
@@ -150,7 +148,7 @@ pub(super) fn finish_abort(station: &Station, run: &Run) -> Result<Vec<String>, 
         OpenInto::Volume | OpenInto::Directory => opened::wipe(station, run)?,
     };
     release(station, &run.id)?;
-    station.ledger.advance(&run.id, RunState::Aborting, RunState::Aborted, None)?;
+    station.ledger.end_abort(&run.id, &held)?;
     Ok(held)
 }
 
@@ -165,12 +163,27 @@ fn take_name_back(station: &Station, run: &Run) -> Result<Vec<String>, StepError
             tracing::warn!(run = %run.id, image = %run.image, "the name stands for another train now and is left alone");
         }
         now => {
-            station.engine.tag(&run.source_image, &name)?;
+            put_back(station, run, &name)?;
             crash::point("abort/named");
             plaintext.splice(0..0, now.filter(|now| Some(now) != run.opened_image.as_ref()));
         }
     }
     Ok(remove_plaintext(station, &plaintext))
+}
+
+/// Lets a run's name stand for the sealed image again. One that somebody has removed is not waited for: every start would.
+fn put_back(station: &Station, run: &Run, name: &ImageName) -> Result<(), ImageError> {
+    match station.engine.tag(&run.source_image, name) {
+        Err(ImageError::NotFound) => {
+            tracing::error!(run = %run.id, image = %name, "the sealed image is gone: pull it again");
+            // The name must not go on standing for plaintext; where a container holds that, it is named later on.
+            match station.engine.untag(name) {
+                Err(ImageError::InUse) => Ok(()),
+                other => other,
+            }
+        }
+        other => other,
+    }
 }
 
 /// Cleans up after a run whose sealed image has its name. Only then is it completed: of a run that is, a start wipes nothing.
@@ -234,7 +247,14 @@ fn release(station: &Station, run_id: &str) -> Result<(), ImageError> {
 }
 
 fn quiet() -> Step<'static> {
-    Step { cancel: Default::default(), deadline: None, progress: &|_, _, _| {}, phases: Default::default() }
+    Step {
+        caller: Caller::service("mend"),
+        facts: Default::default(),
+        cancel: Default::default(),
+        deadline: None,
+        progress: &|_, _, _| {},
+        phases: Default::default(),
+    }
 }
 
 fn is_of_session(station: &Station, image_id: &str, session_id: &[u8]) -> Result<bool, StepError> {

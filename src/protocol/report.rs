@@ -5,9 +5,13 @@ use super::{
     station::Station,
     strangers::{FirstSeen, Who},
 };
-use crate::train::{
-    route::OwnStop,
-    rule::{Outcome, Report, Rule, Standing},
+use crate::{
+    audit::RuleRef,
+    ledger::RuleNote,
+    train::{
+        route::OwnStop,
+        rule::{Outcome, Report, Rule, Standing},
+    },
 };
 
 /// What a train proves whose builder's signature holds.
@@ -133,3 +137,8 @@ pub(super) fn warnings(station: &Station, report: &Report) -> Vec<String> {
 /// The warning of a station that believes the keys in trains.
 pub const EMBEDDED: &str = "NO KEY WAS COMPARED WITH ANYTHING: this station believes the keys in the train itself (mode = embedded \
      in [trust]), so anyone can make a train that it runs and signs";
+
+/// Rules and outcomes as the audit has them.
+pub(super) fn recorded(notes: &[RuleNote]) -> Vec<RuleRef> {
+    notes.iter().map(|note| RuleRef { rule: note.rule.clone(), outcome: note.outcome.clone() }).collect()
+}

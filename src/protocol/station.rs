@@ -12,14 +12,15 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::{
-    StepError,
+    AuditedKeys, Caller, KeyUseError, StepError,
     policy::{OF_TRUST, Policy},
     unwrapped::UnwrappedKey,
 };
 use crate::{
+    audit::{Entry, Event, TrainRef},
     image::{ImageError, docker::Engine, reference::ImageName},
-    keystore::{KeyInfo, Keystore, KeystoreError, OaepScheme, Purpose, SignScheme},
-    ledger::Ledger,
+    keystore::{KeyInfo, KeystoreError, OaepScheme, Purpose, SignScheme},
+    ledger::{Ledger, Run},
     train::{
         config::{HexText, TrainConfig},
         envelope::EnvelopeKey,
@@ -27,7 +28,7 @@ use crate::{
         route::OwnStop,
         rule::Rule,
     },
-    trust::{Trust, TrustMode},
+    trust::{Believed, Trust, TrustMode},
 };
 
 /// Habits of train_lib that can be asked for by name.
@@ -41,8 +42,8 @@ pub struct Compat {
 pub struct Station {
     /// The station id as routes name it.
     pub id: String,
-    /// Where the private keys are.
-    pub keystore: Keystore,
+    /// Its private keys, and the log of their use.
+    pub keys: AuditedKeys,
     /// Where the images are.
     pub engine: Engine,
     /// What ran.
@@ -80,6 +81,20 @@ impl Station {
         self.policy.rules.holds(rule) && !(self.is_embedded() && OF_TRUST.contains(&rule))
     }
 
+    /// Whom this station believes now. A trust file that was changed counts from here on, and is in the audit before that.
+    ///
+    /// # Errors
+    /// When it is not known whom to believe, or that cannot be recorded.
+    pub fn believed(&self) -> Result<Believed, StepError> {
+        let believed = self.trust.current().map_err(StepError::TrustNotReady)?;
+        if let Some(digest) = believed.new_file() {
+            let entry = Entry::of(Event::TrustChanged).with("read_by", "service").with("sha256", const_hex::encode(digest));
+            self.keys.audit().record(entry)?;
+            self.trust.acknowledge(digest);
+        }
+        Ok(believed)
+    }
+
     /// Claims a train's stop for one call.
     pub(super) fn claim(&self, session_id: &[u8], stop: u32) -> Result<Claim<'_>, StepError> {
         let key = (session_id.to_vec(), stop);
@@ -90,16 +105,19 @@ impl Station {
         Ok(Claim { station: self, key })
     }
 
-    /// The train key that a route's entry names.
-    pub(super) fn own_key(&self, config: &TrainConfig, own: &OwnStop) -> Result<KeyInfo, StepError> {
+    /// The train key that a route's entry names, where the caller may have it used.
+    pub(super) fn own_key(&self, config: &TrainConfig, own: &OwnStop, step: &Step<'_>) -> Result<KeyInfo, StepError> {
         let named =
             PublicKey::from_hex_pem(&config.route[own.position()].rsa_public_key).map_err(|_| StepError::ForeignRouteKey)?;
-        self.keystore
+        let key = self
+            .keys
             .keys()
             .into_iter()
             .filter(|key| key.purpose == Purpose::Train)
             .find(|key| PublicKey::from_spki_der(&key.spki_der).is_ok_and(|ours| ours == named))
-            .ok_or(StepError::ForeignRouteKey)
+            .ok_or(StepError::ForeignRouteKey)?;
+        step.caller.may_use_train_key(&key.label, &config.id)?;
+        Ok(key)
     }
 
     /// Unwraps a train's envelope key: one decryption in the token. A key that cannot be unwrapped is no error here: with
@@ -110,9 +128,12 @@ impl Station {
         let key = match wrapped.decode() {
             Err(error) => Err(format!("the wrapped key: {error}")),
             Ok(wrapped) => {
-                let unwrapped = self.handle.block_on(self.keystore.unwrap(label, OaepScheme::Sha512, &wrapped, step.deadline));
+                let asked = (&step.caller, step.said());
+                let unwrapped = self.handle.block_on(self.keys.unwrap(asked, label, OaepScheme::Sha512, &wrapped, step.deadline));
                 match unwrapped {
-                    Err(KeystoreError::UnwrapFailed) => Err("the wrapped key cannot be unwrapped".to_owned()),
+                    Err(KeyUseError::Keystore(KeystoreError::UnwrapFailed)) => {
+                        Err("the wrapped key cannot be unwrapped".to_owned())
+                    }
                     other => {
                         let bytes: Zeroizing<Vec<u8>> = other?;
                         EnvelopeKey::from_unwrapped(&bytes).map_err(|_| "the unwrapped key has no cipher's length".to_owned())
@@ -125,7 +146,8 @@ impl Station {
 
     /// Signs a digest as trains are signed: one signature in the token.
     pub(super) fn sign(&self, label: &str, digest: &[u8], step: &Step<'_>) -> Result<Vec<u8>, StepError> {
-        Ok(self.handle.block_on(self.keystore.sign(label, SignScheme::PssSha512MaxSalt, digest, step.deadline))?)
+        let asked = (&step.caller, step.said());
+        Ok(self.handle.block_on(self.keys.sign(asked, label, SignScheme::PssSha512MaxSalt, digest, step.deadline))?)
     }
 }
 
@@ -174,6 +196,10 @@ impl Default for Phases {
 
 /// One call's circumstances.
 pub struct Step<'a> {
+    /// Who asked for it.
+    pub caller: Caller,
+    /// What is known by now, for the records of it.
+    pub facts: Mutex<Entry>,
     /// Set when the caller goes away.
     pub cancel: CancellationToken,
     /// When the caller stops waiting.
@@ -185,6 +211,37 @@ pub struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// Notes something for the records of the step.
+    pub fn say(&self, note: impl FnOnce(&mut Entry)) {
+        note(&mut self.facts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+    }
+
+    /// What has been noted so far.
+    pub fn said(&self) -> Entry {
+        self.facts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Notes which train the step is about; refuses one that no grant covers.
+    pub(super) fn on_train(&self, id: &str, session_id: &[u8], stop: Option<u32>) -> Result<(), StepError> {
+        self.say(|entry| {
+            let stop = stop.unwrap_or_default();
+            entry.train = Some(TrainRef { id: id.to_owned(), session: const_hex::encode(session_id), stop });
+        });
+        self.caller.may_have_train(id)
+    }
+
+    /// Notes which run the step is about; refuses one of a train that no grant covers.
+    pub(super) fn on_run(&self, run: &Run) -> Result<(), StepError> {
+        self.say(|entry| entry.run = Some(run.id.clone()));
+        self.on_train(&run.train_id, &run.session_id, Some(run.stop_index))
+    }
+
+    /// A record of the step: who asked, and all that has been noted.
+    pub fn record(&self, event: Event) -> Entry {
+        let Entry { call, principal, rpc, .. } = self.caller.entry(event);
+        Entry { event, call, principal, rpc, ..self.said() }
+    }
+
     /// What was done since the last phase was this.
     pub(super) fn phase(&self, name: &'static str) {
         let mut phases = self.phases.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -39,7 +39,15 @@ pub type Judge<'a> = &'a dyn Fn(Kind, &str, &PublicKey) -> Verdict;
 pub fn verify_image(station: &Station, image: &ImageSource, step: &Step<'_>) -> Result<Verification, StepError> {
     let image_id = station.engine.resolve(image)?;
     let container = station.engine.container(&image_id)?;
-    verify_for_station(station, container.read("/opt", &step.cancel)?, step)
+    let verification = match verify_for_station(station, container.read("/opt", &step.cancel)?, step) {
+        Err(StepError::NotATrain) => {
+            step.caller.may_have_any_train()?;
+            return Err(StepError::NotATrain);
+        }
+        other => other?,
+    };
+    step.on_train(&verification.train_id, &verification.session_id, None)?;
+    Ok(verification)
 }
 
 /// Verifies a train in an archive, as [`verify_archive`], with the keys that this station believes.

@@ -21,7 +21,7 @@ use super::{
     handshakes::Handshakes,
     tls::Identity,
 };
-use crate::{config::Limits, service::Peer};
+use crate::{access::Principals, config::Limits, service::Peer};
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
@@ -103,7 +103,7 @@ pub(super) async fn unix(listener: UnixListener, gate: Gate) {
 
 fn unix_peer(stream: &UnixStream) -> Option<Peer> {
     let credentials = stream.peer_cred().ok()?;
-    Some(Peer::Unix { uid: credentials.uid(), gid: credentials.gid(), pid: credentials.pid() })
+    Some(Peer::Unix(Arc::new(Principals::of_socket(credentials.uid(), credentials.gid()))))
 }
 
 /// Accepts from the TCP socket until the service drains.
@@ -147,13 +147,12 @@ pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: u
 
 async fn handshake(stream: TcpStream, identity: &Identity) -> io::Result<(Way, Peer)> {
     stream.set_nodelay(true)?;
-    let address = stream.peer_addr()?;
     let stream = tokio_rustls::TlsAcceptor::from(identity.current()).accept(stream).await?;
     let session = stream.get_ref().1;
     // The verifier requires a client's certificate; a session without one cannot exist, and must not be believed if it does.
-    let certificates = session.peer_certificates().ok_or(io::ErrorKind::PermissionDenied)?;
-    let certificates = Arc::new(certificates.iter().map(|certificate| certificate.clone().into_owned()).collect());
-    Ok((Way::Tls(Box::new(stream)), Peer::Tls { address, certificates }))
+    let certificate = session.peer_certificates().and_then(<[_]>::first).ok_or(io::ErrorKind::PermissionDenied)?;
+    let (principals, until) = Principals::of_certificate(certificate).map_err(|_| io::ErrorKind::PermissionDenied)?;
+    Ok((Way::Tls(Box::new(stream)), Peer::Tls { principals: Arc::new(principals), until }))
 }
 
 /// Out of file descriptors, mostly: waiting lets some connection end.

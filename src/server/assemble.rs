@@ -9,23 +9,30 @@ use std::{
 use tonic::service::Routes;
 
 use super::{
-    Addresses, Outside, Probes, ServerError, Shutdown,
+    Addresses, Doorkeeper, Outside, Probes, ServerError, Shutdown,
+    checkpoints::Checkpoints,
+    health,
     lock::Lock,
     run,
-    station::{check_engine, check_trust, station},
+    station::{check_engine, check_trust, open_ledger, station},
 };
 use crate::{
-    config::{Config, PinSetting},
+    access::Access,
+    audit::{self, Audit, Entry, Event, Remembered},
+    config::{self, Config, PinSetting},
     keystore::{KeyConfig, Keystore, KeystoreConfig, Purpose, TokenAccess, TokenSelector, pin},
+    ledger::Ledger,
     pb::{
         image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, train_service_server::TrainServiceServer,
     },
+    protocol::{AuditedKeys, Station, key_ref, token_uses},
     service::{
         images::Images,
         keys::{Keys, Policy},
         steps::Steps,
         trains::Trains,
     },
+    state,
 };
 
 /// How long the token may take to answer health.
@@ -36,41 +43,120 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// # Errors
 /// When any part of it cannot be had.
 pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
-    let keystore = open_keystore(&config).await?;
+    let ledger = open_ledger(&config).await?;
+    // Before the token: opening it tries every key.
+    let audit = open_audit(&config, &ledger).await?;
+    let keys = match open_keystore(&config).await {
+        Ok(keystore) => AuditedKeys::new(keystore, audit.clone()),
+        Err(error) => {
+            let entry = Entry { detail: Some(error.to_string()), ..Entry::of(Event::ServiceStopped) };
+            let _ = audit.record_async(entry).await;
+            return Err(error);
+        }
+    };
+    let found: Vec<_> = keys.keys().iter().map(key_ref).collect();
+    let found = Entry::of(Event::KeysFound)
+        .with("keys", serde_json::to_value(found).unwrap_or_default())
+        .with("token", token_uses(keys.key_uses()));
+    audit.record_async(found).await?;
     let shutdown = Shutdown::default();
 
+    let door = Arc::new(Doorkeeper::new(Access::new(&config.access_file()), audit.clone(), &config.limits));
     let message_limit = config.limits.request_bytes;
-    let station = station(&config, keystore.clone()).await?;
+    let station = station(&config, keys.clone(), ledger.clone())?;
     let steps = Steps::new(Arc::clone(&station), config.limits.runs, shutdown.cancel.clone());
     let policy = Policy { raw_use: config.keys.raw_use.iter().cloned().collect() };
-    let keys = KeyServiceServer::new(Keys::new(keystore.clone(), policy)).max_decoding_message_size(message_limit);
+    let key_service = KeyServiceServer::new(Keys::new(keys.clone(), policy)).max_decoding_message_size(message_limit);
     let images = ImageServiceServer::new(Images::new(steps.clone())).max_decoding_message_size(message_limit);
     let trains = TrainServiceServer::new(Trains::new(steps.clone())).max_decoding_message_size(message_limit);
-    let services = Routes::new(keys).add_service(images).add_service(trains);
+    let services = Routes::new(key_service).add_service(images).add_service(trains);
 
-    let (token, engine) = (keystore.clone(), Arc::clone(&station));
-    let probes = Probes::new(
-        move || {
-            let token = token.clone();
-            async move { token.check(Some(Instant::now() + PATIENCE)).await }
-        },
-        move || {
-            let station = Arc::clone(&engine);
-            async move { check_engine(station).await }
-        },
-        move || {
-            let station = Arc::clone(&station);
-            async move { check_trust(station).await }
-        },
-    );
-
-    let outside = Outside { services, probes, listen: config.listen.clone(), limits: config.limits.clone(), shutdown };
+    let checkpoints = Arc::new(Checkpoints {
+        keys: keys.clone(),
+        label: config.audit.key.clone(),
+        door: Arc::clone(&door),
+        ledger: ledger.clone(),
+        every_records: config.audit.checkpoint_records,
+        every: Duration::from_secs(config.audit.checkpoint_s),
+    });
+    tokio::spawn(Arc::clone(&checkpoints).keep(shutdown.draining.clone()));
+    let outside = Outside {
+        services,
+        probes: probes(&keys, &door, &station),
+        listen: config.listen.clone(),
+        limits: config.limits.clone(),
+        door,
+        shutdown,
+    };
     let ended = run(outside, ready).await;
     // A step that was cancelled still undoes what it did; its connections to engine and token must outlive that.
     steps.ended().await;
+    let _ = audit.record_async(Entry::of(Event::ServiceStopped)).await;
+    checkpoints.last().await;
+    // What is committed is in one file then: who copies it by hand misses nothing.
+    ledger.close().await;
     // Joins the workers before the library is finalised: a token's library crashes when it is closed under a running call.
-    let _ = tokio::task::spawn_blocking(move || keystore.close()).await;
+    let _ = tokio::task::spawn_blocking(move || {
+        keys.close();
+        audit.close();
+    })
+    .await;
     ended
+}
+
+fn probes(keys: &AuditedKeys, door: &Arc<Doorkeeper>, station: &Arc<Station>) -> Probes {
+    let (token, audit) = (keys.clone(), keys.audit().clone());
+    let (door, engine, trust) = (Arc::clone(door), Arc::clone(station), Arc::clone(station));
+    Probes::default()
+        .with("token", health::ALL, move || {
+            let token = token.clone();
+            async move { token.check(Some(Instant::now() + PATIENCE)).await }
+        })
+        .with("audit", health::ALL, move || {
+            let audit = audit.clone();
+            async move { audit.check().await.map_err(|error| format!("{error} ({})", error.hint())) }
+        })
+        .with("access file", health::ALL, move || {
+            let door = Arc::clone(&door);
+            async move { door.check().await }
+        })
+        .with("engine", health::OF_IMAGES, move || check_engine(Arc::clone(&engine)))
+        .with("trust file", health::OF_TRAINS, move || check_trust(Arc::clone(&trust)))
+}
+
+/// Opens the service's log and records the start.
+async fn open_audit(config: &Config, ledger: &Ledger) -> Result<Audit, ServerError> {
+    let remembered = ledger.remembered_audit().await?;
+    let remembered = remembered.and_then(|(log, size, head)| Some(Remembered { log, size, head: head.try_into().ok()? }));
+    let settings = audit::Settings {
+        directory: config.audit_directory(),
+        log: "service",
+        segment_bytes: config.audit.segment_mib << 20,
+        second: config.audit.second.as_ref().and_then(config::Second::sink),
+        remembered: remembered.clone(),
+    };
+    let (audit, opened) = tokio::task::spawn_blocking(move || Audit::open(settings))
+        .await
+        .map_err(|error| ServerError::Setup(format!("opening the audit: {error}")))??;
+    if opened.torn_bytes > 0 {
+        tracing::warn!(
+            bytes = opened.torn_bytes,
+            "the audit ended in the middle of a record, of which nobody was told: it was cut off"
+        );
+    }
+    let started = Entry::of(Event::ServiceStarted)
+        .with("station", config.station.as_str())
+        .with("version", env!("CARGO_PKG_VERSION"))
+        .with("keys", [&config.keys.train[..], &config.keys.general[..], &[config.audit.key.clone()]].concat())
+        .with("raw_use", config.keys.raw_use.clone())
+        .with("trust", config.trust.mode.name());
+    // A log that somebody moved away leaves a trace in the next.
+    let started = match remembered.filter(|remembered| remembered.log != audit.origin()) {
+        Some(before) => started.with("log_before", format!("{} {}:{}", before.log, before.size, const_hex::encode(before.head))),
+        None => started,
+    };
+    audit.record_async(started).await?;
+    Ok(audit)
 }
 
 /// Opens the configured token: login, key search, self-test.
@@ -87,7 +173,8 @@ pub async fn open_keystore(config: &Config) -> Result<Keystore, ServerError> {
 }
 
 fn keystore_config(config: &Config) -> Result<KeystoreConfig, ServerError> {
-    let purposes = [(Purpose::Train, &config.keys.train), (Purpose::General, &config.keys.general)];
+    let audit = vec![config.audit.key.clone()];
+    let purposes = [(Purpose::Train, &config.keys.train), (Purpose::General, &config.keys.general), (Purpose::Audit, &audit)];
     let TokenAccess { module, token, pin, pin_latch } = token_access(config)?;
     Ok(KeystoreConfig {
         module,
@@ -135,5 +222,5 @@ pub fn lock_state(directory: &Path) -> Result<Lock, ServerError> {
         .mode(0o700)
         .create(directory)
         .map_err(|error| ServerError::io(format!("cannot make {}", directory.display()), error))?;
-    Lock::take(&directory.join("lock"), &format!("the state directory {}", directory.display()))
+    Lock::take(&directory.join(state::LOCK), &format!("the state directory {}", directory.display()))
 }

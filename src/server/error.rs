@@ -4,7 +4,11 @@ use std::io;
 
 use tonic::transport;
 
-use crate::keystore::{KeystoreError, pin::PinError};
+use crate::{
+    audit::AuditError,
+    keystore::{KeystoreError, pin::PinError},
+    ledger::LedgerError,
+};
 
 /// Why the service cannot start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +39,12 @@ pub enum ServerError {
     /// There is no PIN. The operator's to mend.
     #[error("{0}")]
     Pin(#[from] PinError),
+    /// The audit cannot be written, or is not what was written. An officer's to look at.
+    #[error("audit: {0}")]
+    Audit(#[from] AuditError),
+    /// The ledger cannot be used. The operator's to mend.
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
     /// Another part of the station could not be set up.
     #[error("{0}")]
     Setup(String),

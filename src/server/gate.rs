@@ -1,4 +1,7 @@
-//! What every request passes: the cap on requests at once, its deadline, its line in the log.
+//! What every request passes: who calls and whether they may, the caps on requests, its deadline, its line in the log.
+
+mod caps;
+mod enter;
 
 use std::{
     convert::Infallible,
@@ -7,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Semaphore;
 use tonic::{
     body::Body,
     codegen::{
@@ -18,9 +20,11 @@ use tonic::{
 };
 use tower::Layer;
 
+pub use enter::Doorkeeper;
+
 use super::{
     Shutdown,
-    observe::{Line, Observed},
+    observe::{Line, Observed, Slot},
 };
 use crate::{
     config::Limits,
@@ -34,18 +38,14 @@ use crate::{
 /// The layer.
 #[derive(Clone)]
 pub(super) struct GateLayer {
-    requests: Arc<Semaphore>,
+    door: Arc<Doorkeeper>,
     patience: Duration,
     shutdown: Shutdown,
 }
 
 impl GateLayer {
-    pub(super) fn new(limits: &Limits, shutdown: Shutdown) -> Self {
-        Self {
-            requests: Arc::new(Semaphore::new(limits.requests)),
-            patience: Duration::from_secs(limits.unary_timeout_s),
-            shutdown,
-        }
+    pub(super) fn new(limits: &Limits, door: Arc<Doorkeeper>, shutdown: Shutdown) -> Self {
+        Self { door, patience: Duration::from_secs(limits.unary_timeout_s), shutdown }
     }
 }
 
@@ -75,26 +75,20 @@ impl Service<Request<Body>> for Gate {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let line = Line::begin(&request);
-        // Health and reflection answer from memory, and health must answer when all else is busy.
-        let slot = if request.uri().path().starts_with("/grpc.") {
-            None
-        } else if self.layer.shutdown.draining.is_cancelled() {
-            return refuse(line, Reason::ShuttingDown.into());
-        } else {
-            match self.layer.requests.clone().try_acquire_owned() {
-                Ok(slot) => Some(slot),
-                Err(_) => return refuse(line, Reason::Overloaded.into()),
-            }
-        };
-        let now = Instant::now();
-        let asked = client_timeout(request.headers()).and_then(|timeout| now.checked_add(timeout));
-        if let Some(deadline) = asked {
-            request.extensions_mut().insert(Deadline(deadline));
-        }
-        let patience = now + self.layer.patience;
-        let until = asked.map_or(patience, |deadline| deadline.min(patience));
-        let answer = Service::<Request<Body>>::call(&mut self.routes, request);
+        let (layer, mut routes) = (self.layer.clone(), self.routes.clone());
         Box::pin(async move {
+            let slot = match layer.door.enter(&mut request, layer.shutdown.draining.is_cancelled()).await {
+                Ok(slot) => slot,
+                Err(refused) => return Ok(refusal(line, refused)),
+            };
+            let now = Instant::now();
+            let asked = client_timeout(request.headers()).and_then(|timeout| now.checked_add(timeout));
+            if let Some(deadline) = asked {
+                request.extensions_mut().insert(Deadline(deadline));
+            }
+            let patience = now + layer.patience;
+            let until = asked.map_or(patience, |deadline| deadline.min(patience));
+            let answer = Service::<Request<Body>>::call(&mut routes, request);
             // Unary answers come within this; streams begin within it, and are held to the caller's deadline by their body.
             let Ok(answer) = tokio::time::timeout_at(until.into(), answer).await else {
                 return Ok(refusal(line, Reason::DeadlineExceeded.into()));
@@ -108,20 +102,11 @@ impl Service<Request<Body>> for Gate {
     }
 }
 
-fn refuse(line: Line, refusal_: Refusal) -> BoxFuture<Response<Body>, Infallible> {
-    Box::pin(async move { Ok(refusal(line, refusal_)) })
-}
-
 fn refusal(line: Line, refusal: Refusal) -> Response<Body> {
     observed(refusal.into_http(), line, None, None)
 }
 
-fn observed(
-    answer: Response<Body>,
-    mut line: Line,
-    slot: Option<tokio::sync::OwnedSemaphorePermit>,
-    deadline: Option<Instant>,
-) -> Response<Body> {
+fn observed(answer: Response<Body>, mut line: Line, slot: Option<Slot>, deadline: Option<Instant>) -> Response<Body> {
     // An answer without a body carries its status in the headers.
     line.read(answer.headers());
     answer.map(|body| Body::new(Observed::new(body, line, slot, deadline)))

@@ -1,7 +1,8 @@
-//! `grpc.health.v1`: SERVING only while token and engine answer and, for trains, it is known whom to believe.
+//! `grpc.health.v1`: SERVING only while everything that a service leans on can be used.
 
 use std::{fmt::Display, pin::Pin, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tonic_health::{
     ServingStatus,
@@ -17,51 +18,53 @@ use crate::pb::{
 const EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Every service of ours.
+pub const ALL: &[&str] = &[KEYS, IMAGES, TRAINS];
+/// Those that work on images.
+pub const OF_IMAGES: &[&str] = &[IMAGES, TRAINS];
+/// The one that opens trains.
+pub const OF_TRAINS: &[&str] = &[TRAINS];
+
 /// An answer to "are you there?"; the text says what is wrong, for the log.
-pub type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-type Question = Arc<dyn Fn() -> Answer + Send + Sync>;
+type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// Something that services lean on.
+#[derive(Clone)]
+struct Probe {
+    what: &'static str,
+    of: &'static [&'static str],
+    ask: Arc<dyn Fn() -> Answer + Send + Sync>,
+}
 
 /// Whom to ask.
-#[derive(Clone)]
-pub struct Probes {
-    token: Question,
-    engine: Question,
-    trust: Question,
-}
+#[derive(Clone, Default)]
+pub struct Probes(Vec<Probe>);
 
 impl Probes {
-    /// Asks the token, the engine, and whether it is known whom to believe.
-    pub fn new<T, E, U, A, B, C>(
-        token: impl Fn() -> T + Send + Sync + 'static,
-        engine: impl Fn() -> E + Send + Sync + 'static,
-        trust: impl Fn() -> U + Send + Sync + 'static,
+    /// Asks one more: `what` is its name in the log, `of` are the services that lean on it.
+    #[must_use]
+    pub fn with<F, E>(
+        mut self,
+        what: &'static str,
+        of: &'static [&'static str],
+        ask: impl Fn() -> F + Send + Sync + 'static,
     ) -> Self
     where
-        T: Future<Output = Result<(), A>> + Send + 'static,
-        E: Future<Output = Result<(), B>> + Send + 'static,
-        U: Future<Output = Result<(), C>> + Send + 'static,
-        A: Display,
-        B: Display,
-        C: Display,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Display,
     {
-        Self { token: question(token), engine: question(engine), trust: question(trust) }
+        let ask = Arc::new(move || -> Answer {
+            let answer = ask();
+            Box::pin(async move {
+                match tokio::time::timeout(PATIENCE, answer).await {
+                    Ok(answer) => answer.map_err(|error| error.to_string()),
+                    Err(_) => Err("no answer".to_owned()),
+                }
+            })
+        });
+        self.0.push(Probe { what, of, ask });
+        self
     }
-}
-
-fn question<F, E>(ask: impl Fn() -> F + Send + Sync + 'static) -> Question
-where
-    F: Future<Output = Result<(), E>> + Send + 'static,
-    E: Display,
-{
-    Arc::new(move || {
-        let answer = ask();
-        Box::pin(async move {
-            match tokio::time::timeout(PATIENCE, answer).await {
-                Ok(answer) => answer.map_err(|error| error.to_string()),
-                Err(_) => Err("no answer".to_owned()),
-            }
-        })
-    })
 }
 
 /// The service and what sets it, everything NOT_SERVING yet.
@@ -73,7 +76,7 @@ pub(super) async fn service() -> (HealthServer<impl Health>, HealthReporter) {
 
 /// Sets every service, and the whole.
 pub(super) async fn all(reporter: &HealthReporter, status: ServingStatus) {
-    for name in ["", KEYS, IMAGES, TRAINS] {
+    for name in [&[""], ALL].concat() {
         reporter.set_service_status(name, status).await;
     }
 }
@@ -81,25 +84,33 @@ pub(super) async fn all(reporter: &HealthReporter, status: ServingStatus) {
 /// Asks every two seconds and sets what follows; `ready` is called the first time that everything serves.
 pub(super) async fn watch(reporter: HealthReporter, probes: Probes, stop: CancellationToken, ready: impl FnOnce() + Send) {
     let mut ready = Some(ready);
-    let mut before = (None, None, None);
+    let mut before: Vec<Option<bool>> = vec![None; probes.0.len()];
     loop {
-        let (token, engine, trust) = tokio::join!((probes.token)(), (probes.engine)(), (probes.trust)());
+        let answers = join_all(probes.0.iter().map(|probe| (probe.ask)())).await;
         // The drain's NOT_SERVING must be the last word.
         if stop.is_cancelled() {
             return;
         }
-        let now = (Some(token.is_ok()), Some(engine.is_ok()), Some(trust.is_ok()));
+        let now: Vec<_> = answers.iter().map(|answer| Some(answer.is_ok())).collect();
         if now != before {
-            note("token", before.0, &token);
-            note("engine", before.1, &engine);
-            note("trust file", before.2, &trust);
-            let both = token.is_ok() && engine.is_ok();
-            let all = both && trust.is_ok();
-            for (name, serves) in [("", all), (KEYS, token.is_ok()), (IMAGES, both), (TRAINS, all)] {
-                let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+            for ((probe, before), answer) in probes.0.iter().zip(&before).zip(&answers) {
+                note(probe.what, *before, answer);
+            }
+            let serves = |name: &str| {
+                probes
+                    .0
+                    .iter()
+                    .zip(&answers)
+                    .filter(|(probe, _)| name.is_empty() || probe.of.contains(&name))
+                    .all(|(_, answer)| answer.is_ok())
+            };
+            for name in [&[""], ALL].concat() {
+                let status = if serves(name) { ServingStatus::Serving } else { ServingStatus::NotServing };
                 reporter.set_service_status(name, status).await;
             }
-            if all && let Some(ready) = ready.take() {
+            if serves("")
+                && let Some(ready) = ready.take()
+            {
                 ready();
             }
         }

@@ -63,16 +63,29 @@ impl Drop for Line {
     }
 }
 
+/// A place in the caps, held while a request lives.
+pub(super) struct Slot {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+impl Slot {
+    /// One of the principal's own places, and one of all.
+    pub(super) fn new(own: OwnedSemaphorePermit, all: OwnedSemaphorePermit) -> Self {
+        Self { _own: own, _all: all }
+    }
+}
+
 /// The body.
 pub(super) struct Observed {
     inner: Option<Body>,
     line: Line,
     deadline: Option<Pin<Box<Sleep>>>,
-    _slot: Option<OwnedSemaphorePermit>,
+    _slot: Option<Slot>,
 }
 
 impl Observed {
-    pub(super) fn new(inner: Body, line: Line, slot: Option<OwnedSemaphorePermit>, deadline: Option<Instant>) -> Self {
+    pub(super) fn new(inner: Body, line: Line, slot: Option<Slot>, deadline: Option<Instant>) -> Self {
         let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
         Self { inner: Some(inner), line, deadline, _slot: slot }
     }

@@ -13,17 +13,25 @@ use super::ServerError;
 use crate::{
     config::{Config, PartialLoad, Unlisted},
     image::docker::Engine,
-    keystore::Keystore,
     ledger::Ledger,
-    protocol::{Compat, EMBEDDED, Policy, Station, StepError, recover},
+    protocol::{AuditedKeys, Compat, EMBEDDED, Policy, Station, StepError, recover},
+    state,
     trust::{Trust, TrustMode},
 };
+
+/// Opens the ledger in the state directory.
+///
+/// # Errors
+/// When it cannot be used.
+pub async fn open_ledger(config: &Config) -> Result<Ledger, ServerError> {
+    Ok(Ledger::open(&config.state.directory.join(state::LEDGER)).await?)
+}
 
 /// Makes the station that a configuration describes. The engine is not asked for anything yet.
 ///
 /// # Errors
-/// When the state directory or the ledger in it cannot be used.
-pub async fn station(config: &Config, keystore: Keystore) -> Result<Arc<Station>, ServerError> {
+/// When the state directory cannot be used.
+pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc<Station>, ServerError> {
     let instance = instance_id(&config.state.directory)?;
     let spool_directory = config.state.spool_directory();
     for directory in [Some(&spool_directory), config.runs.directory.as_ref()].into_iter().flatten() {
@@ -33,12 +41,9 @@ pub async fn station(config: &Config, keystore: Keystore) -> Result<Arc<Station>
             .create(directory)
             .map_err(|error| ServerError::io(format!("cannot make {}", directory.display()), error))?;
     }
-    let ledger = Ledger::open(&config.state.directory.join("ledger.sqlite"))
-        .await
-        .map_err(|error| ServerError::Setup(format!("the ledger: {error}")))?;
     Ok(Arc::new(Station {
         id: config.station.clone(),
-        keystore,
+        keys,
         engine: Engine::new(&config.engine.socket, config.engine.timeout(), &instance, Handle::current())
             .with_partial_load(config.engine.partial_load == PartialLoad::Auto),
         ledger,
@@ -63,7 +68,7 @@ pub async fn station(config: &Config, keystore: Keystore) -> Result<Arc<Station>
 fn trust(config: &Config) -> Trust {
     match (config.trust.mode, &config.trust.file) {
         (TrustMode::Pinned, Some(file)) => Trust::pinned(file),
-        (TrustMode::FirstUse, Some(file)) => Trust::first_use(file, &config.state.directory.join("first-seen.toml")),
+        (TrustMode::FirstUse, Some(file)) => Trust::first_use(file, &config.state.directory.join(state::FIRST_SEEN)),
         (TrustMode::Embedded, _) => {
             tracing::warn!("{EMBEDDED}");
             Trust::embedded()
@@ -78,26 +83,25 @@ fn trust(config: &Config) -> Trust {
 /// # Errors
 /// When the trust file is not there or cannot be used; the text is for the log.
 pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
-    let looked = tokio::task::spawn_blocking(move || station.trust.current().map(drop)).await;
+    let looked = tokio::task::spawn_blocking(move || station.believed().map(drop)).await;
     match looked {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(format!("{error} ({})", error.hint())),
+        Ok(Err(StepError::TrustNotReady(error))) => Err(format!("{error} ({})", error.hint())),
+        Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(error.to_string()),
     }
 }
 
 /// Asks the engine; the first time that it answers, finishes or rolls back what an earlier process left there. Later, tries
-/// again what failed while the engine was away.
+/// again what failed while the engine was away, and ends runs that an officer has given up.
 ///
 /// # Errors
 /// When the engine does not answer, or something cannot be mended yet.
 pub async fn check_engine(station: Arc<Station>) -> Result<(), StepError> {
     station.engine.ping().await?;
     if station.mended.load(Ordering::Acquire) {
-        if recover::needs_mending(&station) {
-            // What cannot be mended yet does not stop the service: the run's next call tries again, too.
-            let _ = tokio::task::spawn_blocking(move || recover::mend(&station)).await;
-        }
+        // What cannot be mended yet does not stop the service: the run's next call tries again, too.
+        let _ = tokio::task::spawn_blocking(move || recover::mend(&station)).await;
         return Ok(());
     }
     let mended = tokio::task::spawn_blocking(move || recover::recover(&station)).await;
@@ -106,7 +110,7 @@ pub async fn check_engine(station: Arc<Station>) -> Result<(), StepError> {
 
 /// This instance's id, made at the first start. The caller holds the state directory's lock.
 fn instance_id(directory: &Path) -> Result<String, ServerError> {
-    let file = directory.join("instance");
+    let file = directory.join(state::INSTANCE);
     let flaw = |error| ServerError::io(format!("cannot use {}", file.display()), error);
     match std::fs::read_to_string(&file) {
         Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),

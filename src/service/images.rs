@@ -32,15 +32,18 @@ impl pb::image_service_server::ImageService for Images {
 
     async fn hash_image(&self, request: Request<pb::HashImageRequest>) -> Answer<Self::HashImageStream> {
         let (_, extensions, request) = request.into_parts();
-        let image: ImageSource = request.image.parse().map_err(Refusal::from)?;
-        self.steps.stream(
+        let caller = self.steps.caller(&extensions)?;
+        let image: ImageSource = self.steps.checked(&caller, request.image.parse().map_err(Refusal::from)).await?;
+        let answer = self.steps.stream(
+            caller,
             &extensions,
             |progress| pb::HashImageResponse { event: Some(Event::Progress(progress)) },
             move |station, step| {
                 let digests = protocol::hash_image(station, &image, request.train_only, step)?;
                 Ok(pb::HashImageResponse { event: Some(Event::Result(result_message(digests))) })
             },
-        )
+        );
+        answer.await
     }
 }
 

@@ -10,11 +10,15 @@ use tonic::{Request, Response};
 
 use super::{
     Deadline,
-    status::{Answer, Reason, Refusal},
+    callers::{self, Recorder},
+    status::{Answer, Reason, Refusal, unrecorded},
 };
 use crate::{
-    keystore::{KeyInfo, Keystore, Purpose},
+    access::Permit,
+    audit::Entry,
+    keystore::{KeyInfo, Purpose},
     pb,
+    protocol::{AuditedKeys, Caller, KeyUseError},
     train::keys::spki_fingerprint,
 };
 
@@ -34,6 +38,7 @@ impl Policy {
         match purpose {
             Purpose::General => true,
             Purpose::Train => self.raw_use.contains(label),
+            Purpose::Audit => false,
         }
     }
 }
@@ -41,74 +46,138 @@ impl Policy {
 /// The service.
 #[derive(Clone)]
 pub struct Keys {
-    keystore: Keystore,
+    keys: AuditedKeys,
     policy: Policy,
 }
 
 impl Keys {
-    /// Serves the keys of `keystore` as far as `policy` allows.
+    /// Serves the station's keys as far as `policy` and grants allow.
     #[must_use]
-    pub fn new(keystore: Keystore, policy: Policy) -> Self {
-        Self { keystore, policy }
+    pub fn new(keys: AuditedKeys, policy: Policy) -> Self {
+        Self { keys, policy }
     }
 
-    fn raw_key(&self, label: &str) -> Result<KeyInfo, Refusal> {
+    /// A key that may be used raw. What a grant does not cover is refused before it is known whether there is such a key.
+    fn raw_key(&self, caller: &Caller, label: &str) -> Result<KeyInfo, Refusal> {
         if label.is_empty() {
             return Err(Reason::MalformedRequest.status("key_label is empty").with_field("key_label", "must not be empty"));
         }
-        let key = self.keystore.key(label)?;
+        let permit = covering(caller, label)?;
+        let key = self.keys.key(label)?;
         if !self.policy.allows_raw(key.purpose, &key.label) {
-            return Err(
-                Reason::KeyNotAllowed.status("a train key is used by trains only, unless the configuration names it in raw_use")
-            );
+            return Err(Reason::KeyNotAllowed.status(
+                "a train key is used by trains only, unless the configuration names it in raw_use; an audit key by nobody",
+            ));
+        }
+        if !permit.covers_key(label, key.purpose) {
+            return Err(not_granted());
         }
         Ok(key)
     }
 
-    async fn sign_digest(&self, request: pb::SignRequest, deadline: Option<Instant>) -> Result<pb::SignResponse, Refusal> {
-        let key = self.raw_key(&request.key_label)?;
+    async fn sign_digest(
+        self,
+        caller: Caller,
+        request: pb::SignRequest,
+        deadline: Option<Instant>,
+    ) -> Result<pb::SignResponse, Refusal> {
+        let key = self.raw_key(&caller, &request.key_label)?;
         let scheme = convert::signature_scheme(request.scheme)?;
         let length = scheme.hash().len();
         if request.digest.len() != length {
             let text = format!("must be {length} bytes for this scheme");
             return Err(Reason::MalformedRequest.status(format!("digest {text}")).with_field("digest", text));
         }
-        let signature = self.keystore.sign(&key.label, scheme, &request.digest, deadline).await?;
+        let asked = (&caller, Entry::default());
+        let signature = self.keys.sign(asked, &key.label, scheme, &request.digest, deadline).await?;
         Ok(pb::SignResponse { signature, fingerprint: spki_fingerprint(&key.spki_der) })
     }
 
-    async fn open_key(&self, request: pb::UnwrapKeyRequest, deadline: Option<Instant>) -> Result<pb::UnwrapKeyResponse, Refusal> {
-        let key = self.raw_key(&request.key_label)?;
+    async fn open_key(
+        self,
+        caller: Caller,
+        request: pb::UnwrapKeyRequest,
+        deadline: Option<Instant>,
+    ) -> Result<pb::UnwrapKeyResponse, Refusal> {
+        let key = self.raw_key(&caller, &request.key_label)?;
         let scheme = convert::wrapping_scheme(request.scheme)?;
         let length = key.bits.div_ceil(8) as usize;
         if request.wrapped_key.len() != length {
             let text = format!("must be {length} bytes, as long as the modulus");
             return Err(Reason::MalformedRequest.status(format!("wrapped_key {text}")).with_field("wrapped_key", text));
         }
-        let opened = self.keystore.unwrap(&key.label, scheme, &request.wrapped_key, deadline).await?;
+        let asked = (&caller, Entry::default());
+        let opened = self.keys.unwrap(asked, &key.label, scheme, &request.wrapped_key, deadline).await?;
         Ok(pb::UnwrapKeyResponse { key: opened.to_vec() })
+    }
+
+    /// Runs a use of a key to its end, whether its caller waits or not: its outcome is recorded all the same.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        using: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Answer<T> {
+        let audit = self.keys.audit().clone();
+        let task = tokio::spawn(async move { Recorder(&audit).checked(&caller, using.await).await });
+        Ok(Response::new(task.await.unwrap_or_else(|_| Err(Refusal::from(Reason::Invariant).into()))?))
+    }
+
+    async fn refuse<T>(&self, caller: &Caller, refusal: Refusal) -> Answer<T> {
+        Err(Recorder(self.keys.audit()).refuse(caller, refusal).await)
+    }
+}
+
+/// The caller's permit, where it covers some key of that label.
+fn covering<'a>(caller: &'a Caller, label: &str) -> Result<&'a Permit, Refusal> {
+    caller.permit().filter(|permit| permit.may_name(label)).ok_or_else(not_granted)
+}
+
+fn not_granted() -> Refusal {
+    Reason::KeyNotAllowed.status("this key is not granted for this call")
+}
+
+impl From<KeyUseError> for Refusal {
+    fn from(error: KeyUseError) -> Self {
+        match error {
+            KeyUseError::Audit(error) => unrecorded(&error),
+            KeyUseError::Keystore(error) => error.into(),
+        }
     }
 }
 
 #[tonic::async_trait]
 impl pb::key_service_server::KeyService for Keys {
-    async fn list_keys(&self, _request: Request<pb::ListKeysRequest>) -> Answer<pb::ListKeysResponse> {
-        let keys = self.keystore.keys().iter().map(key_message).collect();
+    async fn list_keys(&self, request: Request<pb::ListKeysRequest>) -> Answer<pb::ListKeysResponse> {
+        let caller = callers::of(request.extensions())?;
+        let shown = |key: &KeyInfo| caller.permit().is_some_and(|permit| permit.covers_key(&key.label, key.purpose));
+        let keys = self.keys.keys().iter().filter(|key| shown(key)).map(key_message).collect();
         Ok(Response::new(pb::ListKeysResponse { keys }))
     }
 
     async fn get_key(&self, request: Request<pb::GetKeyRequest>) -> Answer<pb::GetKeyResponse> {
-        let key = self.keystore.key(&request.get_ref().label).map_err(Refusal::from)?;
-        Ok(Response::new(pb::GetKeyResponse { key: Some(key_message(&key)) }))
+        let caller = callers::of(request.extensions())?;
+        let label = &request.get_ref().label;
+        let found = covering(&caller, label).and_then(|permit| {
+            let key = self.keys.key(label)?;
+            if permit.covers_key(label, key.purpose) { Ok(key) } else { Err(not_granted()) }
+        });
+        match found {
+            Ok(key) => Ok(Response::new(pb::GetKeyResponse { key: Some(key_message(&key)) })),
+            Err(refusal) => self.refuse(&caller, refusal).await,
+        }
     }
 
     async fn sign(&self, request: Request<pb::SignRequest>) -> Answer<pb::SignResponse> {
+        let caller = callers::of(request.extensions())?;
         let deadline = Deadline::of(request.extensions());
-        Ok(Response::new(self.sign_digest(request.into_inner(), deadline).await?))
+        let using = self.clone().sign_digest(caller.clone(), request.into_inner(), deadline);
+        self.to_its_end(caller, using).await
     }
 
     async fn unwrap_key(&self, request: Request<pb::UnwrapKeyRequest>) -> Answer<pb::UnwrapKeyResponse> {
+        let caller = callers::of(request.extensions())?;
         let deadline = Deadline::of(request.extensions());
-        Ok(Response::new(self.open_key(request.into_inner(), deadline).await?))
+        let using = self.clone().open_key(caller.clone(), request.into_inner(), deadline);
+        self.to_its_end(caller, using).await
     }
 }

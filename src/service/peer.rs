@@ -1,28 +1,24 @@
 //! Who is at the other end of a connection.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use crate::access::Principals;
 
 /// The other end of a connection, as the listener saw it. The server puts it into every request's extensions.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Peer {
-    /// A process on this machine, through the Unix socket; ids as the kernel gives them.
-    Unix {
-        /// User id.
-        uid: u32,
-        /// Group id.
-        gid: u32,
-        /// Process id, where the kernel tells it.
-        pid: Option<i32>,
-    },
+    /// A process on this machine, through the Unix socket; user and group as the kernel gives them.
+    Unix(Arc<Principals>),
     /// A client that proved itself with a certificate of the configured authority.
     Tls {
-        /// Its address.
-        address: SocketAddr,
-        /// Its certificate chain, its own first.
-        certificates: Arc<Vec<CertificateDer<'static>>>,
+        /// The names in its certificate.
+        principals: Arc<Principals>,
+        /// When its certificate ends, in seconds since 1970. A connection may outlive it; its calls may not.
+        until: i64,
     },
 }
 
@@ -31,8 +27,20 @@ impl Peer {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Unix { .. } => "unix",
+            Self::Unix(_) => "unix",
             Self::Tls { .. } => "mtls",
+        }
+    }
+
+    /// Who it is now; nobody, when its certificate has ended meanwhile.
+    #[must_use]
+    pub fn principals(&self) -> Option<&Principals> {
+        match self {
+            Self::Unix(principals) => Some(principals),
+            Self::Tls { principals, until } => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(i64::MAX, |now| now.as_secs().cast_signed());
+                (now <= *until).then_some(principals)
+            }
         }
     }
 }

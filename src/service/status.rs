@@ -13,8 +13,11 @@ use std::{collections::BTreeMap, pin::Pin};
 use tonic::codegen::http;
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::audit::{Entry, Event};
+
 pub use read::Failure;
 pub use reason::Reason;
+pub use step::unrecorded;
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "stationmaster.v1";
@@ -33,13 +36,15 @@ pub struct Refusal {
     message: String,
     metadata: BTreeMap<String, String>,
     field: Option<Box<(String, String)>>,
+    /// The cause, for the protected log and nobody else.
+    detail: Option<Box<str>>,
 }
 
 impl Reason {
     /// A refusal with a message for the caller. No path, PIN, token text or bytes of the caller's may be in it.
     #[must_use]
     pub fn status(self, message: impl Into<String>) -> Refusal {
-        Refusal { reason: self, message: message.into(), metadata: BTreeMap::new(), field: None }
+        Refusal { reason: self, message: message.into(), metadata: BTreeMap::new(), field: None, detail: None }
     }
 }
 
@@ -69,7 +74,26 @@ impl Refusal {
     pub fn train_authentication(detail: &dyn std::fmt::Display) -> Self {
         let refusal_id = uuid::Uuid::now_v7().to_string();
         tracing::warn!(target: "stationmaster::refusal", %refusal_id, detail = %detail, "authentication refused");
-        Self::from(Reason::TrainAuthenticationFailed).with_meta("refusal_id", refusal_id)
+        Self::from(Reason::TrainAuthenticationFailed).with_meta("refusal_id", refusal_id).with_detail(detail)
+    }
+
+    /// Keeps the cause for the record of the refusal. It is not sent.
+    #[must_use]
+    pub fn with_detail(mut self, detail: &dyn std::fmt::Display) -> Self {
+        self.detail = Some(detail.to_string().into());
+        self
+    }
+
+    /// Says in a record how it was refused.
+    #[must_use]
+    pub fn recorded(&self, entry: Entry) -> Entry {
+        Entry {
+            event: Event::Refusal,
+            outcome: Some(self.reason.name().to_owned()),
+            refusal_id: self.metadata.get("refusal_id").cloned(),
+            detail: Some(self.detail.as_deref().unwrap_or(&self.message).to_owned()),
+            ..entry
+        }
     }
 
     /// Why.

@@ -1,4 +1,5 @@
-//! Running a step for a call: on a blocking thread, bounded in number, cancelled when the caller goes away.
+//! Running a step for a call: on a blocking thread, bounded in number, cancelled when the caller goes away, and recorded before
+//! anybody has its answer.
 
 use std::{
     sync::{
@@ -16,11 +17,13 @@ use tonic::{Extensions, Response};
 
 use super::{
     Deadline,
-    status::{Answer, AnswerStream, Reason, Refusal, RpcError},
+    callers::{self, Recorder},
+    status::{Answer, AnswerStream, Reason, Refusal, RpcError, unrecorded},
 };
 use crate::{
+    audit::{Entry, Event},
     pb,
-    protocol::{Station, Step, StepError},
+    protocol::{Caller, Station, Step, StepError},
 };
 
 /// Progress is sent at most this often.
@@ -50,28 +53,56 @@ impl Steps {
         self.running.wait().await;
     }
 
+    /// Who calls.
+    ///
+    /// # Errors
+    /// When nobody has said who it is.
+    pub fn caller(&self, extensions: &Extensions) -> Result<Caller, RpcError> {
+        Ok(callers::of(extensions)?)
+    }
+
+    /// Records a refusal before it is answered.
+    ///
+    /// # Errors
+    /// The refusal, or that it cannot be recorded.
+    pub async fn checked<T>(&self, caller: &Caller, outcome: Result<T, Refusal>) -> Result<T, RpcError> {
+        self.recorder().checked(caller, outcome).await
+    }
+
+    /// Records a refusal; answers what the caller gets.
+    pub async fn refuse(&self, caller: &Caller, refusal: Refusal) -> RpcError {
+        self.recorder().refuse(caller, refusal).await
+    }
+
+    fn recorder(&self) -> Recorder<'_> {
+        Recorder(self.station.keys.audit())
+    }
+
     /// Runs a step that answers once.
     pub async fn unary<T: Send + 'static>(
         &self,
+        caller: Caller,
         extensions: &Extensions,
         step: impl FnOnce(&Station, &Step<'_>) -> Result<T, StepError> + Send + 'static,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, RpcError> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        let cancel = self.start(
+        let started = self.start(
+            caller.clone(),
             Deadline::of(extensions),
             |_, _, _| {},
             step,
             move |answer| {
                 let _ = sender.send(answer);
             },
-        )?;
-        let _cancel_when_dropped = cancel.drop_guard();
-        receiver.await.unwrap_or_else(|_| Err(Reason::Invariant.into()))
+        );
+        let _cancel_when_dropped = self.checked(&caller, started).await?.drop_guard();
+        Ok(receiver.await.unwrap_or_else(|_| Err(Reason::Invariant.into()))?)
     }
 
     /// Runs a step that streams progress and ends with one outcome.
-    pub fn stream<T: Send + 'static>(
+    pub async fn stream<T: Send + 'static>(
         &self,
+        caller: Caller,
         extensions: &Extensions,
         progress: impl Fn(pb::Progress) -> T + Send + Sync + 'static,
         step: impl FnOnce(&Station, &Step<'_>) -> Result<T, StepError> + Send + 'static,
@@ -89,9 +120,10 @@ impl Steps {
                 })));
             }
         };
-        let cancel = self.start(Deadline::of(extensions), report, step, move |answer| {
+        let started = self.start(caller.clone(), Deadline::of(extensions), report, step, move |answer| {
             let _ = sender.blocking_send(answer.map_err(RpcError::from));
-        })?;
+        });
+        let cancel = self.checked(&caller, started).await?;
         // The guard goes with the stream: a caller that hangs up drops both.
         let guard = cancel.drop_guard();
         let stream = ReceiverStream::new(receiver).map(move |item| {
@@ -103,6 +135,7 @@ impl Steps {
 
     fn start<T: Send + 'static>(
         &self,
+        caller: Caller,
         deadline: Option<Instant>,
         report: impl Fn(&'static str, u64, u64) + Send + Sync + 'static,
         step: impl FnOnce(&Station, &Step<'_>) -> Result<T, StepError> + Send + 'static,
@@ -126,18 +159,36 @@ impl Steps {
         let of_call = cancel.clone();
         self.running.spawn_blocking(move || {
             let _place = place;
-            let circumstances = Step { cancel: of_call.clone(), deadline, progress: &report, phases: Default::default() };
+            let circumstances = Step {
+                caller,
+                facts: Default::default(),
+                cancel: of_call.clone(),
+                deadline,
+                progress: &report,
+                phases: Default::default(),
+            };
             let outcome = step(&station, &circumstances);
             of_call.cancel();
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            answer(outcome.map_err(|error| match error {
+            let outcome = outcome.map_err(|error| match error {
                 error if error.is_cancelled() && late => Reason::DeadlineExceeded.into(),
                 error if error.is_cancelled() && all.is_cancelled() => Reason::ShuttingDown.into(),
                 error => Refusal::from(error),
-            }));
+            });
+            answer(recorded(&station, &circumstances, outcome));
         });
         Ok(cancel)
     }
+}
+
+/// An outcome, once it is on the disk.
+fn recorded<T>(station: &Station, step: &Step<'_>, outcome: Result<T, Refusal>) -> Result<T, Refusal> {
+    let entry = match &outcome {
+        Ok(_) => Entry { outcome: Some("ok".to_owned()), ..step.record(Event::Step) },
+        Err(refusal) => refusal.recorded(step.record(Event::Refusal)),
+    };
+    station.keys.audit().record(entry).map_err(|error| unrecorded(&error))?;
+    outcome
 }
 
 /// Says when progress may be sent again.

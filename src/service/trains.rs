@@ -12,7 +12,7 @@ use super::{
 use crate::{
     image::reference::{ImageName, ImageSource},
     pb::{self, check_push_response, post_run_response, pre_run_response, verify_train_request::Part},
-    protocol::{self, PostRunOrder, PreRunOrder},
+    protocol::{self, PostRunOrder, PreRunOrder, Station, Step},
 };
 
 /// Longest idempotency key, in characters.
@@ -40,41 +40,50 @@ impl pb::train_service_server::TrainService for Trains {
 
     async fn inspect_train(&self, request: Request<pb::InspectTrainRequest>) -> Answer<pb::InspectTrainResponse> {
         let (_, extensions, request) = request.into_parts();
-        let image: ImageSource = request.image.parse().map_err(Refusal::from)?;
-        let inspection =
-            self.steps.unary(&extensions, move |station, step| protocol::inspect_train(station, &image, step)).await?;
+        let caller = self.steps.caller(&extensions)?;
+        let image: ImageSource = self.steps.checked(&caller, request.image.parse().map_err(Refusal::from)).await?;
+        let inspect = move |station: &Station, step: &Step<'_>| protocol::inspect_train(station, &image, step);
+        let inspection = self.steps.unary(caller, &extensions, inspect).await?;
         Ok(Response::new(convert::inspection(inspection)?))
     }
 
     async fn pre_run(&self, request: Request<pb::PreRunRequest>) -> Answer<Self::PreRunStream> {
         let (_, extensions, request) = request.into_parts();
-        let order = pre_run_order(request)?;
-        self.steps.stream(
+        let caller = self.steps.caller(&extensions)?;
+        let order = self.steps.checked(&caller, pre_run_order(request)).await?;
+        let answer = self.steps.stream(
+            caller,
             &extensions,
             |progress| pb::PreRunResponse { event: Some(pre_run_response::Event::Progress(progress)) },
             move |station, step| {
                 let answer = protocol::pre_run(station, &order, step)?;
                 Ok(pb::PreRunResponse { event: Some(pre_run_response::Event::Outcome(convert::pre_run(answer))) })
             },
-        )
+        );
+        answer.await
     }
 
     async fn post_run(&self, request: Request<pb::PostRunRequest>) -> Answer<Self::PostRunStream> {
         let (_, extensions, request) = request.into_parts();
-        let order = post_run_order(request)?;
-        self.steps.stream(
+        let caller = self.steps.caller(&extensions)?;
+        let order = self.steps.checked(&caller, post_run_order(request)).await?;
+        let answer = self.steps.stream(
+            caller,
             &extensions,
             |progress| pb::PostRunResponse { event: Some(post_run_response::Event::Progress(progress)) },
             move |station, step| {
                 let answer = protocol::post_run(station, &order, step)?;
                 Ok(pb::PostRunResponse { event: Some(post_run_response::Event::Outcome(convert::post_run(answer))) })
             },
-        )
+        );
+        answer.await
     }
 
     async fn abort_run(&self, request: Request<pb::AbortRunRequest>) -> Answer<pb::AbortRunResponse> {
         let (_, extensions, request) = request.into_parts();
-        let answer = self.steps.unary(&extensions, move |station, _| protocol::abort_run(station, &request.run_id)).await?;
+        let caller = self.steps.caller(&extensions)?;
+        let abort = move |station: &Station, step: &Step<'_>| protocol::abort_run(station, &request.run_id, step);
+        let answer = self.steps.unary(caller, &extensions, abort).await?;
         Ok(Response::new(pb::AbortRunResponse {
             run_id: answer.run_id,
             image: answer.image,
@@ -84,18 +93,24 @@ impl pb::train_service_server::TrainService for Trains {
 
     async fn verify_train(&self, request: Request<Streaming<pb::VerifyTrainRequest>>) -> Answer<pb::VerifyTrainResponse> {
         let (_, extensions, mut parts) = request.into_parts();
+        let caller = self.steps.caller(&extensions)?;
         let verification = match parts.message().await?.and_then(|message| message.part) {
-            None => return Err(Reason::MalformedRequest.status("name an image, or send an archive").into()),
+            None => {
+                let refusal = Reason::MalformedRequest.status("name an image, or send an archive");
+                return Err(self.steps.refuse(&caller, refusal).await);
+            }
             Some(Part::Image(image)) => {
-                let image: ImageSource = image.parse().map_err(Refusal::from)?;
+                let image: ImageSource = self.steps.checked(&caller, image.parse().map_err(Refusal::from)).await?;
                 if parts.message().await?.is_some() {
-                    return Err(Reason::MalformedRequest.status("nothing follows the name of an image").into());
+                    let refusal = Reason::MalformedRequest.status("nothing follows the name of an image");
+                    return Err(self.steps.refuse(&caller, refusal).await);
                 }
-                self.steps.unary(&extensions, move |station, step| protocol::verify_image(station, &image, step)).await?
+                let verify = move |station: &Station, step: &Step<'_>| protocol::verify_image(station, &image, step);
+                self.steps.unary(caller, &extensions, verify).await?
             }
             Some(Part::Archive(first)) => {
                 let (sender, archive) = upload::archive();
-                let step = self.steps.unary(&extensions, move |station, step| {
+                let step = self.steps.unary(caller, &extensions, move |station: &Station, step: &Step<'_>| {
                     protocol::verify_for_station(station, archive.until(step.cancel.clone()), step)
                 });
                 upload::while_sent(parts, first, sender, step).await?
@@ -106,15 +121,18 @@ impl pb::train_service_server::TrainService for Trains {
 
     async fn check_push(&self, request: Request<pb::CheckPushRequest>) -> Answer<Self::CheckPushStream> {
         let (_, extensions, request) = request.into_parts();
-        let image: ImageSource = request.image.parse().map_err(Refusal::from)?;
-        self.steps.stream(
+        let caller = self.steps.caller(&extensions)?;
+        let image: ImageSource = self.steps.checked(&caller, request.image.parse().map_err(Refusal::from)).await?;
+        let answer = self.steps.stream(
+            caller,
             &extensions,
             |progress| pb::CheckPushResponse { event: Some(check_push_response::Event::Progress(progress)) },
             move |station, step| {
                 let verdict = protocol::check_push(station, &image, step)?;
                 Ok(pb::CheckPushResponse { event: Some(check_push_response::Event::Result(convert::push_verdict(verdict))) })
             },
-        )
+        );
+        answer.await
     }
 }
 

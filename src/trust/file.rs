@@ -1,20 +1,12 @@
 //! A trust file: strict TOML with keys as PEM, for people to read and to compare, replaced whole.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::{EntryError, Kind, Master, Pin, TrustError, TrustStore, store::plain};
-use crate::train::keys::PublicKey;
+use crate::{kept_file, train::keys::PublicKey};
 
-/// The largest file that is read, in bytes.
-const FILE_LIMIT: u64 = 16 * 1024 * 1024;
 /// The version of the format.
 const VERSION: u32 = 1;
 
@@ -58,34 +50,12 @@ struct MasterEntry {
     comment: Option<String>,
 }
 
-/// Reads a file's bytes, where it is one that only its owner and group may change.
-///
-/// # Errors
-/// When there is none, everybody may write it, or it cannot be read.
-pub(super) fn read_bytes(file: &Path) -> Result<Vec<u8>, TrustError> {
-    let trouble = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => TrustError::Missing(file.to_owned()),
-        _ => TrustError::Read { file: file.to_owned(), source },
-    };
-    let open = File::open(file).map_err(trouble)?;
-    let facts = open.metadata().map_err(trouble)?;
-    if facts.is_file() && facts.permissions().mode() & 0o002 != 0 {
-        return Err(TrustError::WritableByAll(file.to_owned()));
-    }
-    let mut bytes = Vec::new();
-    open.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(trouble)?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        return Err(trouble(io::Error::other("it is too large")));
-    }
-    Ok(bytes)
-}
-
 /// Reads a file.
 ///
 /// # Errors
 /// When it cannot be read or used.
 pub fn read(file: &Path) -> Result<TrustStore, TrustError> {
-    parse(&read_bytes(file)?, file)
+    parse(&kept_file::read(file)?, file)
 }
 
 /// Reads a text; `file` is named in errors.
@@ -166,52 +136,32 @@ fn text_of(store: &TrustStore, bare: bool) -> String {
     HEADER.to_owned() + &toml::to_string_pretty(&document).unwrap_or_default()
 }
 
-/// Changes a file: reads it (nothing when there is none), and writes what `change` makes of it, unless that refuses. Others
-/// who change it so at the same time wait. What is written is on the disk when this answers.
+/// Changes a file; see [`kept_file::update`].
 ///
 /// # Errors
 /// `change`'s own, or when the file cannot be read, used or written.
 pub fn update<T, E: From<TrustError>>(file: &Path, change: impl FnOnce(&mut TrustStore) -> Result<T, E>) -> Result<T, E> {
-    // Through a link, the file that it leads to is replaced and not the link.
-    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-    let trouble = |source| TrustError::Write { file: file.clone(), source };
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let directory = File::open(parent).map_err(trouble)?;
-    flock(&directory, FlockOperation::LockExclusive).map_err(|error| trouble(error.into()))?;
-    let mut store = match read(&file) {
-        Err(TrustError::Missing(_)) => TrustStore::default(),
-        other => other?,
-    };
-    let before = store.clone();
-    let outcome = change(&mut store)?;
-    if store != before || !file.exists() {
-        write(&file, &directory, &text(&store)).map_err(trouble)?;
+    struct Refused<E>(E);
+    impl<E: From<TrustError>> From<kept_file::FileError> for Refused<E> {
+        fn from(error: kept_file::FileError) -> Self {
+            Self(TrustError::from(error).into())
+        }
     }
-    Ok(outcome)
-}
-
-/// Written aside, synced and renamed, with mode and owner of the file before.
-fn write(file: &Path, directory: &File, text: &str) -> io::Result<()> {
-    let before = fs::metadata(file).ok();
-    let mode = before.as_ref().map_or(0o644, |facts| facts.permissions().mode() & 0o777);
-    let mut name = file.as_os_str().to_owned();
-    name.push(".new");
-    let aside = PathBuf::from(name);
-    let _ = fs::remove_file(&aside);
-    let mut new = OpenOptions::new().write(true).create_new(true).mode(mode).open(&aside)?;
-    new.set_permissions(fs::Permissions::from_mode(mode))?;
-    if let Some(facts) = before {
-        // Root may keep the owner; whoever may not is the owner, or could not have replaced the file.
-        let _ = fchown(&new, Some(facts.uid()), Some(facts.gid()));
-    }
-    new.write_all(text.as_bytes())?;
-    new.sync_all()?;
-    fs::rename(&aside, file)?;
-    directory.sync_all()
+    kept_file::update(file, |bytes, file| {
+        let store = bytes.as_deref().map(|bytes| parse(bytes, file)).transpose();
+        let mut store = store.map_err(|error| Refused(error.into()))?.unwrap_or_default();
+        let before = store.clone();
+        let outcome = change(&mut store).map_err(Refused)?;
+        let changed = store != before || bytes.is_none();
+        Ok((outcome, changed.then(|| text(&store))))
+    })
+    .map_err(|Refused(error)| error)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+
     use super::*;
     use crate::trust::store::tests::{key, pin as pinned};
 

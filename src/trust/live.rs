@@ -1,12 +1,15 @@
 //! What a running service believes: its mode, and files that are looked at for every use.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{EntryError, Kind, Pin, TrustError, TrustMode, TrustStore, Verdict, file};
-use crate::train::keys::PublicKey;
+use crate::{
+    kept_file::{Look, Watched},
+    train::keys::PublicKey,
+};
 
 /// Whom a service believes. The files are read again whenever they have changed since the last look, so that an officer's word
 /// counts from the next call on.
@@ -14,10 +17,10 @@ use crate::train::keys::PublicKey;
 pub struct Trust {
     mode: TrustMode,
     /// The officer's file.
-    file: Option<Mutex<Watched>>,
+    file: Option<Followed>,
     /// Keys pinned at first sight: a file of the service's own, so that the officer's may be read-only to it, and so that
     /// what an officer decided stays apart from what was believed on sight.
-    first_seen: Option<Mutex<Watched>>,
+    first_seen: Option<Followed>,
 }
 
 /// A key to pin at first sight.
@@ -45,60 +48,22 @@ pub enum NotPinned {
     File(#[from] TrustError),
 }
 
-/// A file with what was last read from it.
-#[derive(Debug)]
-struct Watched {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    store: Option<Arc<TrustStore>>,
+type Followed = Mutex<Watched<TrustStore>>;
+
+fn look(watched: &Followed) -> Result<Look<TrustStore>, TrustError> {
+    locked(watched).look(file::parse, |error: &TrustError| {
+        tracing::error!(%error, hint = error.hint(), "the trust file cannot be read again: what it said before stays");
+    })
 }
 
-impl Watched {
-    fn new(path: &Path) -> Mutex<Self> {
-        Mutex::new(Self { path: path.to_owned(), bytes: Vec::new(), store: None })
-    }
-
-    /// What the file says now. One that cannot be used any more leaves what was read before, and the log says so, once. One
-    /// that is gone or cannot be read leaves nothing.
-    fn look(&mut self) -> Result<Arc<TrustStore>, TrustError> {
-        let bytes = match file::read_bytes(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                (self.store, self.bytes) = (None, Vec::new());
-                return Err(error);
-            }
-        };
-        if let Some(store) = &self.store
-            && bytes == self.bytes
-        {
-            return Ok(Arc::clone(store));
-        }
-        let store = match (file::parse(&bytes, &self.path), &self.store) {
-            (Ok(store), before) => {
-                if before.is_some() {
-                    tracing::info!(file = %self.path.display(), "trust file read again");
-                }
-                Arc::new(store)
-            }
-            (Err(error), Some(before)) => {
-                tracing::error!(%error, hint = error.hint(), "the trust file cannot be read again: what it said before stays");
-                Arc::clone(before)
-            }
-            (Err(error), None) => return Err(error),
-        };
-        (self.store, self.bytes) = (Some(Arc::clone(&store)), bytes);
-        Ok(store)
-    }
-}
-
-fn locked(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
+fn locked(watched: &Followed) -> MutexGuard<'_, Watched<TrustStore>> {
     watched.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a missing file counts as where there need not be one.
-fn or_empty(store: Result<Arc<TrustStore>, TrustError>) -> Result<Arc<TrustStore>, TrustError> {
-    match store {
-        Err(TrustError::Missing(_)) => Ok(Arc::default()),
+fn or_empty(look: Result<Look<TrustStore>, TrustError>) -> Result<Look<TrustStore>, TrustError> {
+    match look {
+        Err(TrustError::Missing(_)) => Ok(Look { value: Arc::default(), new: None }),
         other => other,
     }
 }
@@ -107,13 +72,17 @@ impl Trust {
     /// Believes what an officer has written into a file. Nothing is read yet.
     #[must_use]
     pub fn pinned(file: &Path) -> Self {
-        Self { mode: TrustMode::Pinned, file: Some(Watched::new(file)), first_seen: None }
+        Self { mode: TrustMode::Pinned, file: Some(Mutex::new(Watched::new(file))), first_seen: None }
     }
 
     /// Believes that, where there is such a file, and keys that are seen first; those are kept in `first_seen`.
     #[must_use]
     pub fn first_use(file: &Path, first_seen: &Path) -> Self {
-        Self { mode: TrustMode::FirstUse, file: Some(Watched::new(file)), first_seen: Some(Watched::new(first_seen)) }
+        Self {
+            mode: TrustMode::FirstUse,
+            file: Some(Mutex::new(Watched::new(file))),
+            first_seen: Some(Mutex::new(Watched::new(first_seen))),
+        }
     }
 
     /// Believes whatever a train states.
@@ -128,18 +97,26 @@ impl Trust {
         self.mode
     }
 
+    /// Takes note that the officer's file with this digest has been recorded: see [`Believed::new_file`].
+    pub fn acknowledge(&self, digest: [u8; 32]) {
+        if let Some(file) = &self.file {
+            locked(file).acknowledge(digest);
+        }
+    }
+
     /// Whom it believes now. Reads files.
     ///
     /// # Errors
     /// When a file that must be there is not, or one cannot be used and was never read before.
     pub fn current(&self) -> Result<Believed, TrustError> {
-        let mut believed = Believed { mode: self.mode, officers: Arc::default(), first_seen: Arc::default() };
+        let mut believed = Believed { mode: self.mode, officers: Arc::default(), first_seen: Arc::default(), new: None };
         if let Some(file) = &self.file {
-            let store = locked(file).look();
-            believed.officers = if self.mode == TrustMode::Pinned { store? } else { or_empty(store)? };
+            let look = look(file);
+            let look = if self.mode == TrustMode::Pinned { look? } else { or_empty(look)? };
+            (believed.officers, believed.new) = (look.value, look.new);
         }
         if let Some(first_seen) = &self.first_seen {
-            believed.first_seen = or_empty(locked(first_seen).look())?;
+            believed.first_seen = or_empty(look(first_seen))?.value;
         }
         Ok(believed)
     }
@@ -152,7 +129,7 @@ impl Trust {
     pub fn pin(&self, new: &[NewPin]) -> Result<(), NotPinned> {
         let Some(first_seen) = &self.first_seen else { return Ok(()) };
         let officers = self.current()?.officers;
-        let path = locked(first_seen).path.clone();
+        let path = locked(first_seen).path().to_owned();
         file::update(&path, |store| {
             for (place, NewPin { kind, id, key }) in new.iter().enumerate() {
                 match believed_by(&officers, store, *kind, id, key) {
@@ -176,9 +153,16 @@ pub struct Believed {
     mode: TrustMode,
     officers: Arc<TrustStore>,
     first_seen: Arc<TrustStore>,
+    new: Option<[u8; 32]>,
 }
 
 impl Believed {
+    /// SHA-256 of the officer's file, until what it says now has been acknowledged.
+    #[must_use]
+    pub fn new_file(&self) -> Option<[u8; 32]> {
+        self.new
+    }
+
     /// How a key comes to be believed.
     #[must_use]
     pub fn mode(&self) -> TrustMode {

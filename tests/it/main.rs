@@ -6,6 +6,8 @@
 mod parsers;
 mod support;
 
+mod access;
+mod audit;
 mod cli;
 mod core_image;
 mod counts;
@@ -16,6 +18,7 @@ mod foreign_client;
 mod hostile;
 mod house;
 mod interop;
+mod ledger;
 mod limits;
 mod memory;
 mod places;

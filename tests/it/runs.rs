@@ -111,10 +111,10 @@ fn a_train_that_is_done_here_is_not_opened_again() {
     run_script(&scene.engine, &scene.train.image, RESULTS);
     scene.station.post_run(&run.run_id).unwrap();
     let before = Before::of(&scene.engine, &scene.train);
-    in_state("its own output", scene.pre_run(), "completed");
+    assert_eq!(refused("its own output", scene.pre_run(), "TRAIN_REPLAYED").metadata["run_id"], run.run_id);
     before.assert(&scene.station, "its own output");
     scene.engine.tag(&sealed, &scene.train.repository, "latest");
-    in_state("the image that came", scene.pre_run(), "completed");
+    assert_eq!(refused("the image that came", scene.pre_run(), "TRAIN_REPLAYED").metadata["run_id"], run.run_id);
 }
 
 #[test]

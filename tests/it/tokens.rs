@@ -1,5 +1,8 @@
 //! The station's key lives in the token: made there, never out of it, and used no more than the protocol needs.
 
+#[cfg(feature = "crash-points")]
+mod intents;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -17,7 +20,7 @@ use cryptoki::{
 };
 use stationmaster::{keystore::softhsm, pb::KeyPurpose};
 
-use crate::support::{Mode, Peer, Station, Train, as_root, wait_for};
+use crate::support::{Launch, Mode, Peer, Station, Train, as_root, wait_for};
 
 /// The first of these files that is there.
 #[track_caller]
@@ -99,7 +102,7 @@ fn whoever_has_the_pin_cannot_take_the_train_key_out() {
 }
 
 /// What `pkcs11-spy` wrote down.
-struct SpyLog(PathBuf);
+pub struct SpyLog(PathBuf);
 
 /// Uses of private keys: operations begun, and operations that gave a result.
 #[derive(Debug, PartialEq, Eq)]
@@ -111,6 +114,36 @@ struct Uses {
 }
 
 impl SpyLog {
+    /// A station whose token is asked through the spy. The log is there once it has been asked.
+    pub fn on(log: PathBuf, launch: Launch) -> (Self, Launch) {
+        let launch = launch
+            .env("SOFTHSM2_MODULE", spy())
+            .env("PKCS11SPY", softhsm().to_str().unwrap())
+            .env("PKCS11SPY_OUTPUT", log.to_str().unwrap());
+        (Self(log), launch)
+    }
+
+    /// Everything that was given to `C_Sign`, hex.
+    pub fn signed(&self) -> Vec<String> {
+        let text = String::from_utf8_lossy(&fs::read(&self.0).expect("the spy's log")).into_owned();
+        let mut found = Vec::new();
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
+            if !line.starts_with("[in] pData[ulDataLen]") {
+                continue;
+            }
+            let mut bytes = String::new();
+            // `    00000010  AB CD …  ........`
+            while let Some(dump) = lines.next_if(|line| line.starts_with("    0000")) {
+                let columns = dump.trim_start().split_whitespace().skip(1);
+                let hex = columns.take(16).take_while(|byte| byte.len() == 2 && byte.chars().all(|c| c.is_ascii_hexdigit()));
+                bytes.extend(hex.map(str::to_lowercase));
+            }
+            found.push(bytes);
+        }
+        found
+    }
+
     fn uses(&self) -> Uses {
         let text = String::from_utf8_lossy(&fs::read(&self.0).expect("the spy's log")).into_owned();
         // `17: C_SignInit`
@@ -162,12 +195,8 @@ fn costs_one_decryption_and_two_signatures(station: &Station, log: &SpyLog) {
 #[test]
 fn a_pre_run_and_post_run_cost_one_decryption_and_two_signatures_on_the_token() {
     let directory = tempfile::tempdir().unwrap();
-    let log = SpyLog(directory.path().join("spy.log"));
-    let station = Station::with("a")
-        .env("SOFTHSM2_MODULE", spy())
-        .env("PKCS11SPY", softhsm().to_str().unwrap())
-        .env("PKCS11SPY_OUTPUT", log.0.to_str().unwrap())
-        .start();
+    let (log, launch) = SpyLog::on(directory.path().join("spy.log"), Station::with("a"));
+    let station = launch.start();
     costs_one_decryption_and_two_signatures(&station, &log);
 }
 

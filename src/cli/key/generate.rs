@@ -5,8 +5,10 @@ use serde_json::Value;
 
 use super::view::KeyView;
 use crate::{
-    cli::{direct::DirectArgs, error::CliError, output::Output},
+    audit::{Entry, Event},
+    cli::{direct::DirectArgs, error::CliError, officer, output::Output},
     keystore::{Purpose, admin},
+    train::keys::spki_fingerprint,
 };
 
 const AFTER: &str = "\
@@ -38,6 +40,8 @@ enum For {
     Train,
     /// Sign and unwrap
     General,
+    /// Checkpoints of the audit: signs only, and nothing else may use it
+    Audit,
 }
 
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
@@ -48,9 +52,16 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (purpose, name) = match args.purpose {
         For::Train => (Purpose::Train, "train"),
         For::General => (Purpose::General, "general"),
+        For::Audit => (Purpose::Audit, "audit"),
     };
-    let bits = args.bits.parse().map_err(|_| CliError::usage("--bits is not a number"))?;
-    let made = admin::generate_key(&direct.access, &args.label, purpose, bits)?;
+    let bits: u32 = args.bits.parse().map_err(|_| CliError::usage("--bits is not a number"))?;
+    let entry = officer::entry(Event::KeyGenerated, "key generate");
+    let about = |entry: Entry| entry.with("label", args.label.as_str()).with("purpose", name).with("bits", bits);
+    let made = officer::carry_out(&direct.audit, about(entry.clone()), || {
+        admin::generate_key(&direct.access, &args.label, purpose, bits)
+    })?;
+    let fingerprint = spki_fingerprint(&made.info.spki_der);
+    officer::record(&direct.audit, Entry { outcome: Some("ok".to_owned()), ..about(entry).with("fingerprint", fingerprint) })?;
     let restricted = made.mechanisms_restricted;
     let key = KeyView::from_info(made.info, name);
     let mut value = key.json();

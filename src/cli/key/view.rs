@@ -31,6 +31,7 @@ impl KeyView {
         let purpose = match key.purpose() {
             pb::KeyPurpose::Train => Some("train"),
             pb::KeyPurpose::General => Some("general"),
+            pb::KeyPurpose::Audit => Some("audit"),
             pb::KeyPurpose::Unspecified => None,
         };
         Self {
@@ -54,6 +55,7 @@ impl KeyView {
         let purpose = match keys {
             Some(keys) if keys.train.contains(&key.label) => Some("train"),
             Some(keys) if keys.general.contains(&key.label) => Some("general"),
+            Some(_) if config.is_some_and(|config| config.audit.key == key.label) => Some("audit"),
             _ => None,
         };
         Self {

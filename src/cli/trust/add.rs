@@ -3,7 +3,7 @@
 use super::{Place, change::Entries, key};
 use crate::{
     cli::{error::CliError, output::Output},
-    trust::{EntryError, Kind, Master, Pin, file},
+    trust::{EntryError, Kind, Master, Pin},
 };
 
 const EXAMPLES: &str = "\
@@ -56,14 +56,13 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         Command::Creator(args) => (Kind::Creator, args),
         Command::Station(args) => (Kind::Station, args),
     };
-    let path = args.place.path()?;
     let pin = Pin::new(&args.id, key::read(&args.key)?, args.comment)?;
-    let keys = file::update(&path, |store| {
+    let (path, keys, entries) = args.place.change("trust add", |store| {
         store.add(kind, pin.clone())?;
-        Ok::<_, CliError>(store.keys_of(kind, &pin.id).count())
+        let mut entries = Entries::default();
+        entries.pin(kind, &pin);
+        Ok((store.keys_of(kind, &pin.id).count(), "added", entries))
     })?;
-    let mut entries = Entries::default();
-    entries.pin(kind, &pin);
     output.result(&entries.value("added", &path), || {
         let several = if keys > 1 {
             format!("note: this station has {keys} keys now; remove the old one when no train under way names it any more\n")
@@ -80,11 +79,13 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
 }
 
 fn master(args: MasterArgs, output: Output) -> Result<(), CliError> {
-    let path = args.place.path()?;
     let master = Master::parse(&args.reference, args.comment).map_err(EntryError::from)?;
-    file::update(&path, |store| Ok::<_, CliError>(store.add_master(master.clone())?))?;
-    let mut entries = Entries::default();
-    entries.master(&master);
+    let (path, (), entries) = args.place.change("trust add", |store| {
+        store.add_master(master.clone())?;
+        let mut entries = Entries::default();
+        entries.master(&master);
+        Ok(((), "added", entries))
+    })?;
     output.result(&entries.value("added", &path), || format!("Allowed from now on, by {}\n{}", path.display(), entries.table()));
     Ok(())
 }

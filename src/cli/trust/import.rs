@@ -61,14 +61,14 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     if !args.yes {
         confirm(&new, output)?;
     }
-    file::update(&path, |store| {
+    let (path, (), new) = args.place.change("trust import", |store| {
         if *store != before {
             return Err(
                 CliError::new(Exit::State, "the trust file was changed meanwhile").with_hint("look again, then try again")
             );
         }
         *store = after;
-        Ok(())
+        Ok(((), "added", new))
     })?;
     output.result(&new.value("added", &path), || format!("Trusted from now on, by {}\n{}", path.display(), new.table()));
     Ok(())

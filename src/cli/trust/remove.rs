@@ -6,7 +6,7 @@ use crate::{
         error::{CliError, Exit},
         output::Output,
     },
-    trust::{Kind, file},
+    trust::Kind,
 };
 
 const EXAMPLES: &str = "\
@@ -52,15 +52,14 @@ pub(in crate::cli) struct MasterArgs {
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     let absent = || CliError::new(Exit::NotFound, "there is no such entry").with_hint("`trust list` shows all");
-    let mut entries = Entries::default();
     let place = match &command {
         Command::Creator(args) | Command::Station(args) => &args.place,
         Command::Master(args) => &args.place,
     };
-    let path = place.path()?;
     // A file that is not there must not be made by taking something out of it.
-    file::read(&path)?;
-    file::update(&path, |store| {
+    place.read()?;
+    let (path, (), entries) = place.change("trust remove", |store| {
+        let mut entries = Entries::default();
         let (kind, args) = match &command {
             Command::Creator(args) => (Kind::Creator, args),
             Command::Station(args) => (Kind::Station, args),
@@ -68,7 +67,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
                 let master = store.masters().iter().find(|master| master.reference() == args.reference);
                 entries.master(master.ok_or_else(absent)?);
                 store.remove_master(&args.reference);
-                return Ok::<_, CliError>(());
+                return Ok(((), "removed", entries));
             }
         };
         let keys = store.keys_of(kind, &args.id).count();
@@ -82,7 +81,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
             return Err(absent());
         }
         removed.iter().for_each(|pin| entries.pin(kind, pin));
-        Ok(())
+        Ok(((), "removed", entries))
     })?;
     output.result(&entries.value("removed", &path), || format!("Trusted no longer, by {}\n{}", path.display(), entries.table()));
     Ok(())

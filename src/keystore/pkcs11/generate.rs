@@ -94,13 +94,14 @@ fn generate(session: &Session, label: &str, id: &[u8], bits: u32, restrict: Opti
         Attribute::Encrypt(true),
         Attribute::Wrap(false),
     ]);
+    let opens = restrict != Some(Purpose::Audit);
     let mut private = common.to_vec();
     private.extend([
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),
-        Attribute::Decrypt(true),
+        Attribute::Decrypt(opens),
         Attribute::Unwrap(false),
         Attribute::Derive(false),
     ]);
@@ -112,6 +113,9 @@ fn generate(session: &Session, label: &str, id: &[u8], bits: u32, restrict: Opti
 /// Raw RSA is among them: without it a token that lacks OAEP with SHA-512 could not open a train. It is a signing oracle in
 /// the hands of whoever has the PIN, which is why its output stays in this module.
 fn mechanisms(purpose: Purpose) -> Vec<MechanismType> {
+    if purpose == Purpose::Audit {
+        return vec![MechanismType::RSA_PKCS_PSS, MechanismType::SHA256_RSA_PKCS_PSS];
+    }
     let mut allowed = vec![
         MechanismType::RSA_PKCS_PSS,
         MechanismType::SHA512_RSA_PKCS_PSS,

@@ -40,6 +40,7 @@ pub fn key_message(key: &KeyInfo) -> pb::Key {
     let purpose = match key.purpose {
         Purpose::Train => pb::KeyPurpose::Train,
         Purpose::General => pb::KeyPurpose::General,
+        Purpose::Audit => pb::KeyPurpose::Audit,
     };
     pb::Key {
         label: key.label.clone(),

@@ -64,7 +64,7 @@ reasons! {
     RouteRejected = "ROUTE_REJECTED" => FailedPrecondition,
     /// A key in the train is not one this station believes.
     KeyUntrusted = "KEY_UNTRUSTED" => FailedPrecondition,
-    /// This state of the train has been here before.
+    /// This station has finished this stop of the train, or a later one; metadata `run_id`. An officer may allow one more run.
     TrainReplayed = "TRAIN_REPLAYED" => FailedPrecondition,
     /// The run is in a state that does not allow this; metadata `state`.
     RunState = "RUN_STATE" => FailedPrecondition,
@@ -153,7 +153,7 @@ impl Reason {
             Self::TrainAuthenticationFailed => "the train could not be authenticated",
             Self::RouteRejected => "the train's route does not lead here now",
             Self::KeyUntrusted => "the train carries a key this station does not believe",
-            Self::TrainReplayed => "this state of the train has been here before",
+            Self::TrainReplayed => "this station has finished this train: no state of it is opened here again",
             Self::RunState => "the run's state does not allow this",
             Self::ImagePolicyViolation => "the image holds what a train may not hold",
             Self::HsmPinLatched => "the token's PIN is latched",

@@ -2,6 +2,7 @@
 
 use super::{Reason, Refusal};
 use crate::{
+    audit::AuditError,
     image::ImageError,
     ledger::LedgerError,
     protocol::{StepError, Stranger, Who},
@@ -18,6 +19,9 @@ impl From<StepError> for Refusal {
                 Self::from(Reason::LimitExceeded).with_meta("limit", limit)
             }
             StepError::Config(error) => Reason::ConfigMalformed.status(error.to_string()),
+            StepError::TrainNotGranted => Reason::RpcNotAllowed.status("this call is not granted for this train"),
+            StepError::KeyNotGranted => Reason::KeyNotAllowed.status("the train's key is not granted for this call"),
+            StepError::Audit(error) => unrecorded(&error),
             StepError::NotATrain => Reason::ConfigMalformed.status("the image holds no train config: it is not a train"),
             StepError::Route(error) => Reason::RouteRejected.status(error.to_string()),
             StepError::ForeignRouteKey => Reason::RouteRejected.status(error.to_string()),
@@ -35,11 +39,19 @@ impl From<StepError> for Refusal {
                 .status(format!("the run is {}", state.as_str()))
                 .with_meta("state", state.as_str())
                 .with_meta("run_id", id),
+            StepError::Replayed { run, stop } => Reason::TrainReplayed
+                .status(format!(
+                    "this station has finished this train (stop {stop}): no state of it is opened here again, unless an officer \
+                     allows one more run"
+                ))
+                .with_meta("run_id", run),
             StepError::NoSharedDirectory => Reason::DirectoryNotShared.into(),
             StepError::IdempotencyMismatch => Reason::IdempotencyMismatch.into(),
             StepError::Busy => Reason::TrainBusy.into(),
             StepError::ImageChanged => Reason::ImageChanged.into(),
             StepError::Request(message) => Reason::MalformedRequest.status(message),
+            // An officer's command was faster.
+            StepError::Ledger(LedgerError::StateChanged(_)) => Reason::TrainBusy.into(),
             StepError::Ledger(LedgerError::DiskFull) => {
                 tracing::error!(%error, "a disk is full");
                 Reason::Overloaded.status("the disk under the service's ledger is full").with_meta("resource", "ledger")
@@ -51,6 +63,13 @@ impl From<StepError> for Refusal {
             }
         }
     }
+}
+
+/// Nothing is done unrecorded, and nobody is told why it cannot be recorded.
+#[must_use]
+pub fn unrecorded(error: &AuditError) -> Refusal {
+    tracing::error!(%error, hint = error.hint(), "the audit cannot be written");
+    Refusal::from(Reason::AuditUnavailable).with_detail(error)
 }
 
 /// The key's fingerprint is public; the id that it is stated for is the train's own text, and goes to the log only.
@@ -71,6 +90,7 @@ fn key_untrusted(stranger: &Stranger) -> Refusal {
         .with_meta("who", who.to_string())
         .with_meta("fingerprint", fingerprint.as_str())
         .with_meta("rule", rule.name())
+        .with_detail(&format!("{who} {id:?}, {fingerprint}"))
 }
 
 impl From<ImageError> for Refusal {
@@ -87,6 +107,7 @@ impl From<ImageError> for Refusal {
                     .status(format!("the image breaks the rule {rule}"))
                     .with_meta("rule", *rule)
                     .with_meta("refusal_id", refusal_id)
+                    .with_detail(&format!("{rule}: {detail:?}"))
             }
             ImageError::Limit(limit) => Self::from(Reason::LimitExceeded).with_meta("limit", *limit),
             ImageError::DiskFull { place, .. } => {

@@ -9,7 +9,7 @@ use tonic::Streaming;
 use crate::{
     image::ImageError,
     pb::{self, verify_train_request::Part},
-    service::status::{Reason, Refusal, RpcError},
+    service::status::{Reason, RpcError},
 };
 
 /// Pieces that may wait for the step: at most half a mebibyte, with the usual limit of a request.
@@ -63,7 +63,7 @@ pub(super) async fn while_sent<T>(
     mut parts: Streaming<pb::VerifyTrainRequest>,
     first: Vec<u8>,
     sender: mpsc::Sender<Vec<u8>>,
-    step: impl Future<Output = Result<T, Refusal>>,
+    step: impl Future<Output = Result<T, RpcError>>,
 ) -> Result<T, RpcError> {
     let pump = async move {
         let mut next = Some(first);
@@ -83,10 +83,10 @@ pub(super) async fn while_sent<T>(
     // The step is dropped on an error of the caller's, which cancels it; its reader then ends with the sender.
     tokio::select! {
         biased;
-        answer = &mut step => Ok(answer?),
+        answer = &mut step => answer,
         pumped = pump => {
             pumped?;
-            Ok(step.await?)
+            step.await
         }
     }
 }

@@ -197,7 +197,7 @@ fn keys_are_listed_shown_and_exported_in_every_form() {
     let station = Station::start("a");
     let listed = json(&station, &["key", "list"]);
     let labels: Vec<_> = listed["keys"].as_array().unwrap().iter().map(|key| &key["label"]).collect();
-    assert_eq!(labels, ["a", "a-general"]);
+    assert_eq!(labels, ["a", "a-general", "audit"]);
     let shown = json(&station, &["key", "show", "a"]);
     assert_eq!(shown, listed["keys"][0]);
     for (field, value) in [

@@ -70,10 +70,19 @@ fn the_shipped_example_becomes_a_station() {
     assert_eq!((&train["label"], &train["never_extractable"]), (&"station-1".into(), &true.into()));
     let general = json(&["key", "generate", "station-1-general", "--purpose", "general", "--bits", "2048", "--config", &config]);
     assert_eq!(general["purpose"], "general");
+    let audit = json(&["key", "generate", "audit", "--purpose", "audit", "--bits", "2048", "--config", &config]);
+    assert_eq!((&audit["purpose"], &audit["never_extractable"]), (&"audit".into(), &true.into()));
     let again = program(&["key", "generate", "station-1", "--purpose", "train", "--config", &config]).output().unwrap();
     assert_eq!(again.status.code(), Some(5), "a key is replaced: {}", said(&again));
 
     let mut serving = Running(program(&["serve", "--config", &config]).stderr(Stdio::null()).spawn().unwrap());
+    // Nobody may anything yet: that is said, and mended while it runs.
+    let me = format!("unix:uid={}", rustix::process::geteuid().as_raw());
+    assert_eq!(program(&["access", "check", &me, "ListKeys", "--config", &config]).output().unwrap().status.code(), Some(3));
+    wait_for("the socket", || Path::new(&at("api.sock")).exists().then_some(()));
+    assert_eq!(program(&["key", "list"]).output().unwrap().status.code(), Some(7), "somebody without a grant is served");
+    json(&["access", "allow", &me, "--role", "officer", "--config", &config]);
+    assert_eq!(json(&["access", "check", &me, "ListKeys", "--config", &config])["allowed"], true);
     // Keys can be used; trains wait until somebody has said whom to believe.
     wait_for("the keys", || {
         assert!(serving.0.try_wait().unwrap().is_none(), "it ended");
@@ -94,6 +103,16 @@ fn the_shipped_example_becomes_a_station() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert!(wait_for("its end", || serving.0.try_wait().unwrap()).success());
     assert_eq!(program(&["health"]).output().unwrap().status.code(), Some(6));
+
+    // What was done can be proved with the public key alone, the officer's part of it too.
+    fs::write(at("audit.pem"), audit["public_key_pem"].as_str().unwrap()).unwrap();
+    let verified = json(&["audit", "verify", &at("state/audit/service"), "--key", &at("audit.pem")]);
+    assert!(verified["holds"] == true && verified["checkpoints"].as_u64() >= Some(1), "{verified}");
+    let shown = json(&["audit", "show", "--log", "officer", "--config", &config]);
+    let events: Vec<_> = shown["records"].as_array().unwrap().iter().map(|record| record["event"].as_str().unwrap()).collect();
+    for event in ["token-initialised", "key-generated", "access-changed", "trust-changed"] {
+        assert!(events.contains(&event), "no {event} in {events:?}");
+    }
 }
 
 #[test]

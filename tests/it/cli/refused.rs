@@ -69,6 +69,16 @@ fn refusals_have_their_exit_code_and_a_hint() {
 }
 
 #[test]
+fn a_train_that_was_finished_here_is_refused_with_the_officers_way_out() {
+    let scene = Scene::set();
+    let run = scene.pre_run().unwrap();
+    scene.station.post_run(&run.run_id).unwrap();
+    let image = scene.train.image.clone();
+    let hint = format!("run allow-again {}", run.run_id);
+    fails(|| scene.station.client_command(&["train", "pre-run", &image]), 4, "TRAIN_REPLAYED", &hint);
+}
+
+#[test]
 fn a_route_that_does_not_lead_here_is_said() {
     let (scene, stranger) = (Scene::set(), Station::start("b"));
     let image = scene.train.image.clone();

@@ -11,7 +11,9 @@ use crate::support::{
     disk::{empty, fill},
     place::EVERYWHERE,
     proxy::{Do, LOAD, Way},
+    set,
     tamper::{Before, RESULTS, Scene, refused, run_script},
+    wait_for,
 };
 
 /// A station whose spool is on a disk of 1 MiB.
@@ -109,6 +111,7 @@ fn a_full_ledger_disk_refuses_and_works_again_when_there_is_space() {
         std::fs::copy(before.join("instance"), at.join("instance")).unwrap();
         state.insert("directory".into(), at.to_str().unwrap().into());
         state.insert("spool".into(), before.join("spool").to_str().unwrap().into());
+        set(config, "audit", "directory", before.join("audit").to_str().unwrap());
     });
     let scene = &proxied.scene;
     let before = Before::of(&scene.engine, &scene.train);
@@ -138,6 +141,33 @@ fn a_full_ledger_disk_refuses_and_works_again_when_there_is_space() {
     assert!(closed.plaintext_held_by.is_empty() && !closed.repeated_answer, "{closed:?}");
     assert_eq!(scene.train.open(&[]).stops_signed, 1);
     drop(proxied);
+    drop(disk);
+}
+
+#[test]
+fn on_a_full_audit_disk_nothing_is_done_and_all_works_again_when_there_is_space() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let disk = Disk::mount(at, 1 << 10);
+    let station =
+        Station::with("a").start_configured(|config| set(config, "audit", "directory", at.join("audit").to_str().unwrap()));
+    let scene = Scene::with(station);
+    let before = Before::of(&scene.engine, &scene.train);
+    fill(at, 0);
+    let sign = || scene.station.sign("a-general", stationmaster::pb::SignatureScheme::RsaPssSha256, &[1; 32]);
+    // What is left of the last block of the file takes some records.
+    let full = wait_for("the disk to be full", || sign().err());
+    assert_eq!(full.reason, "AUDIT_UNAVAILABLE");
+    refused("pre-run", scene.pre_run(), "AUDIT_UNAVAILABLE");
+    refused("sign", sign(), "AUDIT_UNAVAILABLE");
+    refused("list", scene.station.keys(), "AUDIT_UNAVAILABLE");
+    wait_for("health to say so", || (scene.station.health().ok()? == "NOT_SERVING").then_some(()));
+    before.assert(&scene.station, "a pre-run that could not be recorded");
+    empty(at);
+    wait_for("health to say so", || (scene.station.health().ok()? == "SERVING").then_some(()));
+    sign().unwrap();
+    scene.pre_run().unwrap();
+    drop(scene);
     drop(disk);
 }
 

@@ -35,7 +35,7 @@ use std::{
 pub use disk::Disk;
 pub use engine::{Engine, Held, Snapshot};
 pub use peer::{LibStation, Mode, Peer, PeerError};
-pub use private_engine::PrivateEngine;
+pub use private_engine::{PrivateEngine, privileged};
 pub use refusal::Refusal;
 pub use station::{Launch, PROGRAM, Station, listen_on_tcp, set, whole_images};
 pub use train::{Seat, Train};

@@ -159,7 +159,7 @@ impl Drop for PrivateEngine {
 }
 
 /// A program with the rights of root.
-pub(super) fn privileged(program: &str) -> Command {
+pub fn privileged(program: &str) -> Command {
     if rustix::process::geteuid().is_root() {
         return Command::new(program);
     }

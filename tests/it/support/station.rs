@@ -404,6 +404,11 @@ impl Station {
         Ok(block_on(self.keys_client().unwrap_key(request))?.into_inner().key)
     }
 
+    /// `InspectTrain`.
+    pub fn inspect(&self, image: &str) -> Result<pb::InspectTrainResponse, Refusal> {
+        Ok(block_on(self.trains_client().inspect_train(pb::InspectTrainRequest { image: image.into() }))?.into_inner())
+    }
+
     /// `PreRun`, to its outcome.
     pub fn pre_run(&self, image: &str) -> Result<pb::PreRunOutcome, Refusal> {
         self.pre_run_as(image, "")

@@ -1,0 +1,72 @@
+//! What a running service grants: a file that is looked at for every call.
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use super::{AccessError, Grants, file};
+use crate::kept_file::{Look, Watched};
+
+/// The grants in force. An officer's change counts from the next call on.
+#[derive(Debug)]
+pub struct Access {
+    file: Mutex<Watched<Grants>>,
+}
+
+impl Access {
+    /// Follows a file. Nothing is read yet.
+    #[must_use]
+    pub fn new(file: &Path) -> Self {
+        Self { file: Mutex::new(Watched::new(file)) }
+    }
+
+    /// The grants now, and whether they are new: until that has been acknowledged.
+    ///
+    /// # Errors
+    /// When there is no file, or it cannot be used and never could: then nobody may anything.
+    pub fn current(&self) -> Result<Look<Grants>, AccessError> {
+        let mut watched = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.look(file::parse, |error: &AccessError| {
+            tracing::error!(%error, hint = error.hint(), "the access file cannot be read again: what it said before stays");
+        })
+    }
+
+    /// Takes note that the grants of a file with this digest have been recorded.
+    pub fn acknowledge(&self, digest: [u8; 32]) {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(digest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::access::{Principals, Rpc};
+
+    fn may(access: &Access, rpc: Rpc) -> bool {
+        access.current().is_ok_and(|look| look.value.decide(&Principals::of_socket(7, 7), rpc).is_some())
+    }
+
+    #[test]
+    fn an_officers_change_counts_at_once_and_a_broken_file_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("access.toml");
+        let access = Access::new(&path);
+        assert!(!may(&access, Rpc::PreRun), "nobody may anything without a file");
+        let granting = |rpc: &str| format!("version = 1\n[[grant]]\nprincipal = \"unix:uid=7\"\nrpcs = [\"{rpc}\"]\n");
+        for (rpc, other) in [(Rpc::PreRun, Rpc::PostRun), (Rpc::PostRun, Rpc::PreRun), (Rpc::PreRun, Rpc::PostRun)] {
+            fs::write(&path, granting(rpc.name())).unwrap();
+            let new = access.current().unwrap().new;
+            assert_eq!(access.current().unwrap().new, new);
+            access.acknowledge(new.expect("it is new"));
+            assert!(access.current().unwrap().new.is_none());
+            assert!(may(&access, rpc) && !may(&access, other));
+        }
+        fs::write(&path, "no TOML").unwrap();
+        assert!(may(&access, Rpc::PreRun));
+        fs::remove_file(&path).unwrap();
+        assert!(!may(&access, Rpc::PreRun));
+    }
+}

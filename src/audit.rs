@@ -1,0 +1,249 @@
+//! What happened here: a log that shows when it was changed.
+//!
+//! One record a line, JSON. Each names the hash of the record before it, so that none can be changed, removed or moved without
+//! all later ones; and a [`checkpoint`] now and then puts the head of the chain under a signature of a key in the token. A record
+//! is on the disk (`fdatasync`) before [`Audit::record`] answers: what must not happen unrecorded waits for that answer.
+//!
+//! ```text
+//! audit/service/00000001.jsonl      the service's records, one segment after the other
+//! audit/officer/00000001.jsonl      those of the officer's commands
+//! ```
+//!
+//! Each directory is one chain with its own log id and one writing process at a time. The hashes are those of RFC 6962 (a
+//! record's line, without its newline, is a leaf), so that a checkpoint's root is one that other tools can prove against.
+
+pub mod checkpoint;
+mod error;
+mod log;
+pub mod read;
+mod record;
+mod second;
+#[cfg(test)]
+mod tests;
+mod tree;
+pub mod verify;
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use crossbeam_channel::Sender;
+use tokio::sync::oneshot;
+
+pub use checkpoint::Covered;
+pub use error::AuditError;
+pub use log::Opened;
+pub use record::{Digests, Entry, Event, Images, KeyRef, Record, RuleRef, TrainRef};
+pub use second::{SecondSink, SinkKind};
+pub use tree::{Hash, leaf_hash};
+
+use writer::{Health, Message};
+
+/// Records that may wait for the disk; the next one waits for a place.
+const QUEUE: usize = 4096;
+
+/// What a log is opened with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The directory of all logs; `audit` in the state directory.
+    pub directory: PathBuf,
+    /// The log's name in it: `service`, `officer`.
+    pub log: &'static str,
+    /// A new segment is begun when the current one is longer than this, in bytes.
+    pub segment_bytes: u64,
+    /// Where records go besides.
+    pub second: Option<SecondSink>,
+    /// Where the log is remembered to have been: it must have come past that, if it is the same log.
+    pub remembered: Option<Remembered>,
+}
+
+/// A place in a log that was remembered elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The log's id.
+    pub log: String,
+    /// Records.
+    pub size: u64,
+    /// Hash of the last of them.
+    pub head: Hash,
+}
+
+/// The writing end of one log. Cheap to clone.
+#[derive(Clone)]
+pub struct Audit {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    queue: Mutex<Option<Sender<Message>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    health: Arc<Health>,
+    /// Key uses announced since the log was opened.
+    intents: AtomicU64,
+    origin: String,
+}
+
+/// Where a record stands in its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Its number, from 0.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+impl Audit {
+    /// Opens a log, making it when there is none, and continues its chain. What a crash left half-written at the end, which
+    /// nobody was told of, is cut off and said so in a record.
+    ///
+    /// # Errors
+    /// [`AuditError::Held`] when another process writes to it, [`AuditError::Broken`] when its last segment is not the chain that
+    /// was written, [`AuditError::Io`].
+    pub fn open(settings: Settings) -> Result<(Self, Opened), AuditError> {
+        let (log, opened) =
+            log::Log::open(&settings.directory.join(settings.log), settings.segment_bytes, settings.remembered.as_ref())?;
+        let second = settings.second.map(second::Second::start).transpose()?;
+        let health = Arc::new(Health::default());
+        let (sender, receiver) = crossbeam_channel::bounded(QUEUE);
+        let origin = log.origin().to_owned();
+        let writing = writer::Writer::new(log, Arc::clone(&health), second);
+        let thread = std::thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || writing.run(&receiver))
+            .map_err(|source| AuditError::io("start the audit's thread", source))?;
+        let inner = Inner {
+            queue: Mutex::new(Some(sender)),
+            thread: Mutex::new(Some(thread)),
+            health,
+            intents: AtomicU64::new(0),
+            origin,
+        };
+        Ok((Self { inner: Arc::new(inner) }, opened))
+    }
+
+    /// The log's id: checkpoints name it as `stationmaster/LOG-ID`.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.inner.origin
+    }
+
+    /// Appends a record and waits until it is on the disk. Blocks; not for async code.
+    ///
+    /// # Errors
+    /// [`AuditError`]; the record is then not there, and what it was to announce must not happen.
+    pub fn record(&self, entry: Entry) -> Result<Position, AuditError> {
+        self.send(entry)?.blocking_recv().unwrap_or(Err(AuditError::Closed))
+    }
+
+    /// The same for async code.
+    ///
+    /// # Errors
+    /// As [`Audit::record`].
+    pub async fn record_async(&self, entry: Entry) -> Result<Position, AuditError> {
+        self.send(entry)?.await.unwrap_or(Err(AuditError::Closed))
+    }
+
+    fn send(&self, entry: Entry) -> Result<oneshot::Receiver<Result<Position, AuditError>>, AuditError> {
+        if entry.event == Event::KeyUse {
+            self.inner.intents.fetch_add(1, Ordering::Relaxed);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.queue()?.send(Message::Record(Box::new(entry), answer)).map_err(|_| AuditError::Closed)?;
+        Ok(answered)
+    }
+
+    /// Announces a checkpoint: appends the record of the key use to come, and answers what the checkpoint covers, which is
+    /// everything before that record.
+    ///
+    /// # Errors
+    /// As [`Audit::record`].
+    pub async fn begin_checkpoint(&self, entry: Entry) -> Result<Covered, AuditError> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.intents.fetch_add(1, Ordering::Relaxed);
+        self.queue()?.send(Message::Checkpoint(Box::new(entry), answer)).map_err(|_| AuditError::Closed)?;
+        answered.await.unwrap_or(Err(AuditError::Closed))
+    }
+
+    /// Tries whether the log can be written, without writing to it where nothing was wrong. After a failure this is what finds
+    /// out that it works again.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn check(&self) -> Result<(), AuditError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue()?.send(Message::Check(answer)).map_err(|_| AuditError::Closed)?;
+        answered.await.unwrap_or(Err(AuditError::Closed))
+    }
+
+    /// Whether the last write went well. Asks nobody.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.inner.health.is_well()
+    }
+
+    /// Records in the log.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.inner.health.size()
+    }
+
+    /// Key uses announced since the log was opened.
+    #[must_use]
+    pub fn intents(&self) -> u64 {
+        self.inner.intents.load(Ordering::Relaxed)
+    }
+
+    /// Ends the writing thread, once what waits is written. The second sink is given a moment for what it still has.
+    pub fn close(&self) {
+        drop(self.inner.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+        let thread = self.inner.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic there was answered with `Closed` to whoever waited.
+            let _ = thread.join();
+        }
+    }
+
+    fn queue(&self) -> Result<Sender<Message>, AuditError> {
+        self.inner.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone().ok_or(AuditError::Closed)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(self.queue.get_mut().map(Option::take));
+        if let Ok(Some(thread)) = self.thread.get_mut().map(Option::take) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Appends one record to the log of the officer's commands, and waits until it is on the disk. Another command that is just
+/// writing is waited for, a moment.
+///
+/// # Errors
+/// As [`Audit::open`] and [`Audit::record`].
+pub fn record_officers(directory: &Path, entry: Entry) -> Result<Position, AuditError> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let begun = std::time::Instant::now();
+    let directory = directory.join("officer");
+    loop {
+        match log::Log::open(&directory, OFFICERS_SEGMENT, None) {
+            Ok((mut log, _)) => {
+                let positions = log.append(&[entry])?;
+                return positions.last().copied().ok_or(AuditError::Closed);
+            }
+            Err(AuditError::Held(_)) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(50)),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Segments of the officer's log are short: a command reads the last one.
+const OFFICERS_SEGMENT: u64 = 4 << 20;

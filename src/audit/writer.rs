@@ -1,0 +1,171 @@
+//! The writing thread: takes what waits, writes it at once, syncs once, and answers everybody.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tokio::sync::oneshot;
+
+use super::{AuditError, Covered, Entry, Event, Position, log::Log, second::Second};
+
+/// Records that are written at once.
+const BATCH: usize = 256;
+/// How often the second sink is looked after when nothing comes.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What the thread is asked.
+pub(super) enum Message {
+    Record(Box<Entry>, oneshot::Sender<Result<Position, AuditError>>),
+    Checkpoint(Box<Entry>, oneshot::Sender<Result<Covered, AuditError>>),
+    Check(oneshot::Sender<Result<(), AuditError>>),
+}
+
+/// What others see of the thread.
+#[derive(Debug)]
+pub(super) struct Health {
+    well: AtomicBool,
+    size: AtomicU64,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { well: AtomicBool::new(true), size: AtomicU64::new(0) }
+    }
+}
+
+impl Health {
+    pub fn is_well(&self) -> bool {
+        self.well.load(Ordering::Acquire)
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// Notes how a write went; says in the log when that changed.
+    fn set(&self, outcome: Result<(), &AuditError>, size: u64) {
+        self.size.store(size, Ordering::Release);
+        let before = self.well.swap(outcome.is_ok(), Ordering::AcqRel);
+        match outcome {
+            Err(error) if before => {
+                tracing::error!(%error, hint = error.hint(), "the audit cannot be written: nothing is done any more")
+            }
+            Ok(()) if !before => tracing::info!("the audit can be written again"),
+            _ => {}
+        }
+    }
+}
+
+pub(super) struct Writer {
+    log: Log,
+    health: Arc<Health>,
+    second: Option<Second>,
+}
+
+impl Writer {
+    pub fn new(mut log: Log, health: Arc<Health>, second: Option<Second>) -> Self {
+        if second.is_some() {
+            log.keep_copy();
+        }
+        health.set(Ok(()), log.size());
+        Self { log, health, second }
+    }
+
+    /// Works until nobody can ask any more.
+    pub fn run(mut self, queue: &Receiver<Message>) {
+        loop {
+            match queue.recv_timeout(IDLE) {
+                Ok(Message::Record(entry, answer)) => self.records(*entry, answer, queue),
+                Ok(other) => self.one(other),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.look_after_second();
+        }
+        if let Some(second) = self.second.take() {
+            second.finish();
+        }
+    }
+
+    /// Writes a record together with those that wait behind it.
+    fn records(&mut self, first: Entry, answer: oneshot::Sender<Result<Position, AuditError>>, queue: &Receiver<Message>) {
+        let mut entries = vec![first];
+        let mut answers = vec![answer];
+        let mut other = None;
+        while entries.len() < BATCH {
+            match queue.try_recv() {
+                Ok(Message::Record(entry, answer)) => {
+                    entries.push(*entry);
+                    answers.push(answer);
+                }
+                Ok(message) => {
+                    other = Some(message);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        match self.append(&entries) {
+            Ok(positions) => {
+                for (answer, position) in answers.into_iter().zip(positions) {
+                    let _ = answer.send(Ok(position));
+                }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                let mut error = Some(error);
+                for answer in answers {
+                    let error = error.take().unwrap_or_else(|| AuditError::io("write", std::io::Error::other(text.clone())));
+                    let _ = answer.send(Err(error));
+                }
+            }
+        }
+        if let Some(message) = other {
+            self.one(message);
+        }
+    }
+
+    fn one(&mut self, message: Message) {
+        match message {
+            Message::Record(entry, answer) => {
+                let _ = answer.send(self.append(&[*entry]).map(|positions| positions[0]));
+            }
+            Message::Checkpoint(entry, answer) => {
+                let covered = self.log.append_after_all(*entry);
+                let _ = answer.send(self.noted(covered));
+            }
+            Message::Check(answer) => {
+                let outcome = self.log.mend();
+                self.health.set(outcome.as_ref().map(|&()| ()), self.log.size());
+                let _ = answer.send(outcome);
+            }
+        }
+    }
+
+    fn append(&mut self, entries: &[Entry]) -> Result<Vec<Position>, AuditError> {
+        let outcome = self.log.append(entries);
+        self.noted(outcome)
+    }
+
+    fn noted<T>(&mut self, outcome: Result<T, AuditError>) -> Result<T, AuditError> {
+        self.health.set(outcome.as_ref().map(|_| ()), self.log.size());
+        if let Some(second) = &mut self.second {
+            second.pass(self.log.take_copy());
+        }
+        outcome
+    }
+
+    fn look_after_second(&mut self) {
+        let Some(report) = self.second.as_mut().and_then(Second::report) else { return };
+        let entry = Entry::of(Event::SecondSink)
+            .with("keeps_up", report.keeps_up)
+            .with("lost", report.lost)
+            .with("why", report.why.unwrap_or_default());
+        let _ = self.append(&[entry]);
+    }
+}

@@ -1,0 +1,130 @@
+//! `access allow` and `access revoke`.
+
+use clap::ValueEnum;
+use serde_json::json;
+
+use super::{Place, json_of, table_of};
+use crate::{
+    access::{Grant, Principal, Role, Rpc, Stated, file},
+    audit::Event,
+    cli::{
+        error::{CliError, Exit},
+        officer,
+        output::Output,
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Allow {
+    /// The principal: unix:uid=N, unix:gid=N, dns:NAME, or a URI
+    principal: String,
+    /// A set of RPCs
+    #[arg(long, value_enum, required_unless_present = "rpcs")]
+    role: Option<RoleArg>,
+    /// An RPC by its name; can be given several times
+    #[arg(long = "rpc", value_name = "NAME")]
+    rpcs: Vec<String>,
+    /// A key that it may see and use, by label; several times for several. Without it: all that the RPCs are for
+    #[arg(long = "key", value_name = "LABEL")]
+    keys: Vec<String>,
+    /// What keys it may use, where that is not what the RPCs are for: "train" lets Sign use the station's train key, if [keys]
+    /// raw_use names it, too
+    #[arg(long = "purpose", value_name = "PURPOSE", value_parser = ["train", "general"])]
+    purposes: Vec<String>,
+    /// A train by its id; without it all trains
+    #[arg(long = "train", value_name = "ID")]
+    trains: Vec<String>,
+    /// A note for people
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RoleArg {
+    /// Opens and closes trains
+    Station,
+    /// Sign and UnwrapKey
+    Signer,
+    /// Looks, and uses no key
+    Auditor,
+    /// Everything
+    Officer,
+}
+
+impl RoleArg {
+    fn role(self) -> Role {
+        match self {
+            Self::Station => Role::Station,
+            Self::Signer => Role::Signer,
+            Self::Auditor => Role::Auditor,
+            Self::Officer => Role::Officer,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Revoke {
+    /// The principal, as `access list` shows it
+    principal: String,
+    /// An RPC by its name; without any, everything that the principal was granted
+    #[arg(long = "rpc", value_name = "NAME")]
+    rpcs: Vec<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) fn allow(args: &Allow, output: Output) -> Result<(), CliError> {
+    let (path, audit) = args.place.path()?;
+    let mut rpcs = args.rpcs.clone();
+    rpcs.extend(args.role.iter().flat_map(|role| role.role().rpcs()).map(|rpc| rpc.name().to_owned()));
+    let all = ["*".to_owned()];
+    let uses_keys = rpcs.iter().filter_map(|name| Rpc::from_name(name)).any(|rpc| rpc.keys() != crate::access::KeyOf::Nobody);
+    let keys = if args.keys.is_empty() && uses_keys { &all[..] } else { &args.keys };
+    let grant = Grant::new(&Stated {
+        principal: &args.principal,
+        rpcs: &rpcs,
+        keys: some(keys),
+        purposes: some(&args.purposes),
+        trains: some(&args.trains),
+        comment: args.comment.as_deref(),
+    })?;
+    file::update(&path, |grants| {
+        let entry = officer::entry(Event::AccessChanged, "access allow").with("allowed", json_of(&grant));
+        officer::record_change(audit.as_deref(), entry)?;
+        grants.add(grant.clone());
+        Ok::<_, CliError>(())
+    })?;
+    output.result(&json!({ "file": path, "allowed": json_of(&grant) }), || {
+        format!("Granted from now on, by {}\n{}", path.display(), table_of(std::slice::from_ref(&grant)))
+    });
+    Ok(())
+}
+
+pub(super) fn revoke(args: &Revoke, output: Output) -> Result<(), CliError> {
+    let (path, audit) = args.place.path()?;
+    let principal: Principal = args.principal.parse()?;
+    let rpc = |name: &String| Rpc::from_name(name).ok_or_else(|| CliError::usage(format!("no RPC is called {name:?}")));
+    let rpcs = args.rpcs.iter().map(rpc).collect::<Result<Vec<_>, _>>()?;
+    // A file that is not there must not be made by taking something out of it.
+    file::read(&path)?;
+    let changed = file::update(&path, |grants| {
+        let changed = grants.revoke(&principal, &rpcs);
+        if changed == 0 {
+            return Err(CliError::new(Exit::NotFound, "nothing of that was granted").with_hint("`access list` shows all"));
+        }
+        let entry = officer::entry(Event::AccessChanged, "access revoke")
+            .with("revoked", json!({ "principal": principal.to_string(), "rpcs": args.rpcs }));
+        officer::record_change(audit.as_deref(), entry)?;
+        Ok(changed)
+    })?;
+    output.result(&json!({ "file": path, "principal": principal.to_string(), "changed": changed }), || {
+        format!("Revoked from now on, by {}; grants changed: {changed}\n", path.display())
+    });
+    Ok(())
+}
+
+fn some(names: &[String]) -> Option<&[String]> {
+    Some(names).filter(|names| !names.is_empty())
+}

@@ -1,0 +1,91 @@
+//! `access check`: what would be decided of a call, and why.
+
+use serde_json::json;
+
+use super::{Place, json_of, table_of};
+use crate::{
+    access::{Grant, KeyOf, Permit, Principal, Principals, Rpc},
+    cli::{
+        error::{CliError, Exit},
+        output::Output,
+    },
+    keystore::Purpose,
+};
+
+const AFTER: &str = "\
+Exit code 0 when it would be allowed, 7 when it would be refused.
+
+A connection proves several principals at once (a user and its group, all names of a certificate); this looks at one.
+
+Examples:
+  stationmaster access check unix:uid=1000 PreRun
+  stationmaster access check dns:ci.hospital.example Sign reports";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// The principal
+    principal: String,
+    /// The RPC, by its name
+    rpc: String,
+    /// A key, by its label
+    key: Option<String>,
+    /// The key's purpose
+    #[arg(long, value_parser = ["train", "general"])]
+    purpose: Option<String>,
+    /// A train, by its id
+    #[arg(long, value_name = "ID")]
+    train: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
+    let (path, grants) = args.place.read()?;
+    let principal: Principal = args.principal.parse()?;
+    let rpc = Rpc::from_name(&args.rpc).ok_or_else(|| {
+        let names: Vec<_> = Rpc::ALL.iter().map(|rpc| rpc.name()).collect();
+        CliError::usage(format!("no RPC is called {:?}", args.rpc)).with_hint(format!("there are: {}", names.join(", ")))
+    })?;
+    let relevant: Vec<Grant> = grants
+        .all()
+        .iter()
+        .filter(|grant| *grant.principal() == principal && grant.rpcs().any(|granted| granted == rpc))
+        .cloned()
+        .collect();
+    let decided = decide(grants.decide(&Principals::one(principal.clone()), rpc), args, rpc);
+    let (allowed, why) = match &decided {
+        Ok(()) => (true, "allowed".to_owned()),
+        Err(why) => (false, (*why).to_owned()),
+    };
+    let value = json!({
+        "file": path,
+        "principal": principal.to_string(),
+        "rpc": rpc.name(),
+        "key": args.key,
+        "train": args.train,
+        "allowed": allowed,
+        "why": why,
+        "grants": relevant.iter().map(json_of).collect::<Vec<_>>(),
+    });
+    if !allowed {
+        return Err(CliError::new(Exit::Permission, format!("refused: {why}"))
+            .with_hint("`access allow` grants it; `access list` shows what is granted"));
+    }
+    output.result(&value, || format!("Allowed, by\n{}", table_of(&relevant)));
+    Ok(())
+}
+
+fn decide(permit: Option<Permit>, args: &Args, rpc: Rpc) -> Result<(), &'static str> {
+    let permit = permit.ok_or("no grant of this principal names this RPC (RPC_NOT_ALLOWED)")?;
+    let permit = match &args.train {
+        Some(train) => permit.for_train(train).ok_or("no grant covers this train (RPC_NOT_ALLOWED)")?,
+        None => permit,
+    };
+    let Some(label) = &args.key else { return Ok(()) };
+    let purpose = match (args.purpose.as_deref(), rpc.keys()) {
+        (Some("train"), _) | (None, KeyOf::Train) => Purpose::Train,
+        _ => Purpose::General,
+    };
+    if permit.covers_key(label, purpose) { Ok(()) } else { Err("no grant covers this key with this purpose (KEY_NOT_ALLOWED)") }
+}

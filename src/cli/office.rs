@@ -1,0 +1,67 @@
+//! A station's state directory, for officers: no service between. The service may be running.
+
+use std::path::PathBuf;
+
+use super::error::CliError;
+use crate::{config::Config, ledger::Ledger, state};
+
+/// Which state directory.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Place {
+    /// The state directory that this configuration names
+    #[arg(long, value_name = "FILE", env = "STATIONMASTER_CONFIG", help_heading = "State directory")]
+    config: Option<PathBuf>,
+    /// The state directory; goes before a configuration
+    #[arg(long, value_name = "DIR", help_heading = "State directory")]
+    state: Option<PathBuf>,
+}
+
+/// A state directory and who it belongs to.
+pub(super) struct Office {
+    pub directory: PathBuf,
+    /// The station's id, where a configuration told it.
+    pub station: Option<String>,
+    /// The directory of its audit.
+    pub audit: PathBuf,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Place {
+    pub(super) fn open(&self) -> Result<Office, CliError> {
+        let (directory, station, audit) = match (&self.state, &self.config) {
+            (Some(directory), _) => (directory.clone(), None, directory.join("audit")),
+            (None, Some(file)) => {
+                let config = Config::load(file)?;
+                let audit = config.audit_directory();
+                (config.state.directory, Some(config.station), audit)
+            }
+            (None, None) => {
+                return Err(CliError::usage("which state directory? --config FILE or --state DIR")
+                    .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands"));
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| CliError::other(format!("cannot start: {error}")))?;
+        Ok(Office { directory, station, audit, runtime })
+    }
+
+    /// The ledger alone.
+    pub(super) fn ledger(&self) -> Result<(Office, Ledger), CliError> {
+        let office = self.open()?;
+        let ledger = office.ledger()?;
+        Ok((office, ledger))
+    }
+}
+
+impl Office {
+    pub(super) fn ledger(&self) -> Result<Ledger, CliError> {
+        Ok(self.runtime.block_on(Ledger::attach(&self.directory.join(state::LEDGER)))?)
+    }
+
+    pub(super) fn handle(&self) -> &tokio::runtime::Handle {
+        self.runtime.handle()
+    }
+}

@@ -1,0 +1,68 @@
+//! The record of an officer's command: on the disk before what it tells of is done.
+
+use std::path::Path;
+
+use super::error::{CliError, Exit};
+use crate::audit::{self, AuditError, Entry, Event};
+
+/// Who gives the command, as the system knows it; with sudo also who asked for it, as sudo says.
+pub(super) fn name() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    match std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse::<u32>().ok()) {
+        Some(asker) if uid == 0 => format!("unix:uid={uid} (sudo from unix:uid={asker})"),
+        _ => format!("unix:uid={uid}"),
+    }
+}
+
+/// A record of a command, by whoever runs it.
+pub(super) fn entry(event: Event, command: &str) -> Entry {
+    Entry { principal: Some(name()), rpc: Some(command.to_owned()), ..Entry::of(event) }
+}
+
+/// Does something once that it will be done is in the audit; and puts there what became of it.
+pub(super) fn carry_out<T, E: Into<CliError>>(
+    directory: &Path,
+    entry: Entry,
+    action: impl FnOnce() -> Result<T, E>,
+) -> Result<T, CliError> {
+    record(directory, entry.clone())?;
+    let outcome = action().map_err(Into::into);
+    let said = match &outcome {
+        Ok(_) => Entry { outcome: Some("ok".to_owned()), ..entry },
+        Err(error) => Entry { outcome: Some("failed".to_owned()), detail: Some(error.message.clone()), ..entry },
+    };
+    record(directory, said)?;
+    outcome
+}
+
+/// Records it in the officer's log of a station.
+pub(super) fn record(directory: &Path, entry: Entry) -> Result<(), CliError> {
+    Ok(audit::record_officers(directory, entry).map(drop)?)
+}
+
+/// Records a change of a file where it is known which station's it is; says so where it is not.
+pub(super) fn record_change(directory: Option<&Path>, entry: Entry) -> Result<(), CliError> {
+    match directory {
+        Some(directory) => record(directory, entry),
+        None => {
+            let _ = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                b"note: not in the audit, for --file names no station: with --config it is. A service that reads the file records that it changed\n",
+            );
+            Ok(())
+        }
+    }
+}
+
+impl From<AuditError> for CliError {
+    fn from(error: AuditError) -> Self {
+        let exit = match &error {
+            AuditError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::NotFound,
+            AuditError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Exit::Permission,
+            AuditError::Held(_) => Exit::State,
+            _ => Exit::Other,
+        };
+        let hint = error.hint();
+        Self::new(exit, format!("the audit: {error}")).with_hint(hint)
+    }
+}

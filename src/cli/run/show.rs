@@ -1,0 +1,20 @@
+//! `run show`.
+
+use super::view;
+use crate::cli::{error::CliError, office::Place, output::Output};
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// The run, as `run list` shows it
+    #[arg(value_name = "RUN")]
+    run_id: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
+    let (_office, ledger) = args.place.ledger()?;
+    let run = ledger.run(&args.run_id)?.ok_or(crate::ledger::LedgerError::NoSuchRun)?;
+    output.result(&view::value(&run), || view::people(&run));
+    Ok(())
+}

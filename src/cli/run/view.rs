@@ -1,0 +1,131 @@
+//! A run as it is shown. Nothing of it is secret: no plaintext and no key is in the ledger.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    cli::output::{fields, printable, table},
+    ledger::{RuleNote, Run},
+};
+
+/// A time of the ledger's.
+pub(in crate::cli) fn time(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+}
+
+/// What a list shows.
+pub(in crate::cli) fn summary(run: &Run) -> Value {
+    json!({
+        "run_id": run.id,
+        "state": run.state.as_str(),
+        "station": run.station,
+        "train_id": run.train_id,
+        "session_id": const_hex::encode(&run.session_id),
+        "stop_index": run.stop_index,
+        "image": run.image,
+        "opened_into": run.opened_into.as_str(),
+        "created_at": time(run.created_at),
+        "updated_at": time(run.updated_at),
+        "reason": run.reason,
+        "abandoned_by": run.abandoned_by,
+        "released": run.released.as_ref().map(|release| json!({
+            "at": time(release.at), "by": release.by, "reason": release.reason,
+        })),
+    })
+}
+
+/// Everything.
+pub(super) fn value(run: &Run) -> Value {
+    let mut value = summary(run);
+    let more = json!({
+        "idempotency_key": run.idempotency_key,
+        "key_label": run.key_label,
+        "config_sha256": const_hex::encode(Sha256::digest(&run.config)),
+        "source_image_id": run.source_image,
+        "base_image_id": run.base_image,
+        "opened_image_id": run.opened_image,
+        "closing_image_id": run.closing_image,
+        "sealed_image_id": run.sealed_image,
+        "plaintext_held_by": held(run),
+        "immutable_files": run.immutable_files,
+        "pre_run": run.pre_run,
+        "post_run": run.post_run,
+    });
+    if let (Value::Object(all), Value::Object(more)) = (&mut value, more) {
+        all.extend(more);
+    }
+    value
+}
+
+/// What still held plaintext when the run ended.
+pub(super) fn held(run: &Run) -> &[String] {
+    run.post_run.as_ref().map_or(&run.held, |record| &record.plaintext_held_by)
+}
+
+/// What a person should know of it beside its state.
+pub(super) fn note(run: &Run) -> String {
+    match (&run.released, &run.abandoned_by) {
+        (Some(_), _) => "allowed again".into(),
+        (None, Some(_)) => "abandoned".into(),
+        (None, None) => String::new(),
+    }
+}
+
+pub(super) fn people(run: &Run) -> String {
+    let some = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (pre, post) = (run.pre_run.as_ref(), run.post_run.as_ref());
+    let mut text = fields(&[
+        ("Run", run.id.clone()),
+        ("State", run.state.as_str().to_owned()),
+        ("Why", some(&run.reason)),
+        ("Abandoned by", some(&run.abandoned_by)),
+        (
+            "Allowed again",
+            run.released.as_ref().map_or(String::new(), |it| format!("{} by {}: {}", time(it.at), it.by, it.reason)),
+        ),
+        ("Station", run.station.clone()),
+        ("Train", run.train_id.clone()),
+        ("Session", const_hex::encode(&run.session_id)),
+        ("Stop", run.stop_index.to_string()),
+        ("Image", run.image.clone()),
+        ("Opened into", run.opened_into.as_str().to_owned()),
+        ("Begun", time(run.created_at)),
+        ("Changed", time(run.updated_at)),
+        ("Idempotency key", run.idempotency_key.clone()),
+        ("Station key", run.key_label.clone()),
+        ("Config", format!("sha256 {}", const_hex::encode(Sha256::digest(&run.config)))),
+        ("Sealed as it came", run.source_image.clone()),
+        ("Base", run.base_image.clone()),
+        ("Opened image", some(&run.opened_image)),
+        ("Closed from", some(&run.closing_image)),
+        ("Sealed image", some(&run.sealed_image)),
+        ("Immutable files", pre.map_or(String::new(), |record| record.immutable_digest.clone())),
+        ("Results found", pre.and_then(|record| record.results_digest.clone()).unwrap_or_default()),
+        ("Results left", post.map_or(String::new(), |record| record.results_digest.clone())),
+        ("Result files", post.map_or(String::new(), |record| record.result_files.to_string())),
+        ("Left out before", pre.map_or(String::new(), |record| record.dropped_files.join(", "))),
+        ("Left out after", post.map_or(String::new(), |record| record.dropped_files.join(", "))),
+        ("Held by", held(run).join(", ")),
+    ]);
+    for (step, rules, warnings) in [
+        ("pre-run", pre.map(|record| &record.rules), pre.map(|record| &record.warnings)),
+        ("post-run", post.map(|record| &record.rules), post.map(|record| &record.warnings)),
+    ] {
+        for warning in warnings.into_iter().flatten() {
+            text += &format!("warning: {step}: {}\n", printable(warning));
+        }
+        if let Some(rules) = rules.filter(|rules| !rules.is_empty()) {
+            text += &format!("\n{}", rule_table(step, rules));
+        }
+    }
+    if !run.immutable_files.is_empty() {
+        let row = |file: &crate::ledger::FileDigest| vec![printable(&file.path), file.sha256.clone()];
+        text += &format!("\n{}", table(&["FILE", "SHA-256"], run.immutable_files.iter().map(row).collect()));
+    }
+    text
+}
+
+fn rule_table(step: &str, rules: &[RuleNote]) -> String {
+    let row = |rule: &RuleNote| vec![printable(&rule.rule), printable(&rule.outcome), printable(&rule.note)];
+    table(&[&format!("RULE ({step})"), "OUTCOME", "NOTE"], rules.iter().map(row).collect())
+}

@@ -1,0 +1,51 @@
+//! `state backup|restore`: a copy of what a station must not forget.
+
+mod backup;
+mod restore;
+
+use super::{
+    error::{CliError, Exit},
+    output::Output,
+};
+use crate::state::StateError;
+
+const EXAMPLES: &str = "\
+Examples:
+  stationmaster state backup --config /etc/stationmaster/stationmaster.toml /backup/station-$(date +%F)
+  stationmaster state restore --config /etc/stationmaster/stationmaster.toml /backup/station-2026-11-24
+
+Run both as the service's user. The configuration, the trust file beside it and the token are not in the state directory: back them
+up on their own.";
+
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(super) enum Command {
+    /// Copy what a station must not forget; the service may be running
+    Backup(backup::Args),
+    /// Put a backup into a state directory that has no state yet
+    Restore(restore::Args),
+}
+
+pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
+    match command {
+        Command::Backup(args) => backup::run(&args, output),
+        Command::Restore(args) => restore::run(&args, output),
+    }
+}
+
+impl From<StateError> for CliError {
+    fn from(error: StateError) -> Self {
+        let hint = error.hint().map(str::to_owned);
+        match error {
+            StateError::Ledger(error) => error.into(),
+            StateError::Io { what, path, source } => Self::file(what, &path, &source),
+            error => {
+                let exit = match &error {
+                    StateError::InTheWay(_) | StateError::OpenRuns(_) => Exit::State,
+                    _ => Exit::Other,
+                };
+                Self { hint, ..Self::new(exit, error) }
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `state restore`.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::{
+    audit::Event,
+    cli::{
+        error::CliError,
+        office::Place,
+        officer,
+        output::{Output, fields},
+        run::view,
+    },
+    server::assemble,
+    state::{self, OpenRuns},
+};
+
+const AFTER: &str = "\
+A BACKUP FORGETS: runs that were finished after it was made are not in it, and their trains would be opened here once more. Restore
+the newest backup there is, and ask central which trains have passed this station since.
+
+No service may hold the directory, and none of the files of a backup may be in it; a lock file and a PIN latch stay as they are,
+and so does everything else. Everything is copied and checked (digests, the ledger itself, its version) before the first file is
+put in place. A ledger of an older version is brought to this one.
+
+The instance's id comes back, too: never let two services with one id run on one engine, each would take away the other's
+containers.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// The backup
+    #[arg(value_name = "DIR")]
+    backup: PathBuf,
+    /// What becomes of runs that were open when the backup was made; needed where there are any
+    #[arg(long, value_enum)]
+    open_runs: Option<Open>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Open {
+    /// They stay open, and the next start goes on where the backup was: for when nothing has happened since
+    Keep,
+    /// They are ended as failed and their stops are free; what they may have left in the engine is not touched
+    Forget,
+}
+
+pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
+    let office = args.place.open()?;
+    let _lock = assemble::lock_state(&office.directory)?;
+    let open_runs = args.open_runs.map(|open| match open {
+        Open::Keep => OpenRuns::Keep,
+        Open::Forget => OpenRuns::Forget,
+    });
+    let backup = args.backup.display().to_string();
+    let entry = officer::entry(Event::StateRestored, "state restore").with("backup", backup);
+    let restored =
+        officer::carry_out(&office.audit, entry, || state::restore(&args.backup, &office.directory, open_runs, office.handle()))?;
+    let made = &restored.manifest.made;
+    let warning = format!(
+        "RUNS THAT WERE FINISHED AFTER {made} ARE FORGOTTEN: their trains would be opened here once more. Ask central which trains \
+         have passed this station since"
+    );
+    let value = json!({
+        "state": office.directory,
+        "made": made,
+        "runs": restored.manifest.runs,
+        "open_runs": restored.open.iter().map(view::summary).collect::<Vec<_>>(),
+        "warnings": [warning],
+    });
+    output.result(&value, || {
+        let open: Vec<&str> = restored.open.iter().map(|run| run.id.as_str()).collect();
+        fields(&[
+            ("State", office.directory.display().to_string()),
+            ("Backup of", made.clone()),
+            ("Runs", restored.manifest.runs.to_string()),
+            ("Open then", open.join(", ")),
+        ]) + &format!("warning: {warning}\n")
+    });
+    Ok(())
+}

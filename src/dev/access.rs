@@ -1,0 +1,43 @@
+//! Who may call a development station: whoever it belongs to, through the socket or with its client certificate.
+
+use std::{fs, io, path::Path};
+
+use super::pki;
+
+/// The access file's name in the directory.
+pub(super) const FILE: &str = "access.toml";
+
+/// Writes the file where there is none: a changed one stays.
+pub(super) fn ensure(file: &Path) -> io::Result<()> {
+    if file.exists() {
+        return Ok(());
+    }
+    let owner = format!("unix:uid={}", rustix::process::geteuid().as_raw());
+    let client = format!("dns:{}", pki::CLIENT);
+    fs::write(file, text(&[&owner, &client]))
+}
+
+fn text(principals: &[&str]) -> String {
+    use crate::access::{Role, Rpc};
+    let rpcs: Vec<_> = Role::Officer.rpcs().map(Rpc::name).collect();
+    let grant = |principal: &&str| {
+        format!(
+            "\n[[grant]]\nprincipal = {principal:?}\nrpcs = {rpcs:?}\nkeys = [\"*\"]\npurposes = [\"general\", \"train\"]\n\
+             comment = \"the development station's own\"\n"
+        )
+    };
+    "version = 1\n".to_owned() + &principals.iter().map(grant).collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(FILE);
+        ensure(&file).unwrap();
+        assert_eq!(crate::access::file::read(&file).unwrap().all().len(), 2);
+    }
+}

@@ -1,0 +1,103 @@
+//! Why the ledger could not be read or written.
+
+use std::path::PathBuf;
+
+use sqlx::migrate::MigrateError;
+use thiserror::Error;
+
+use super::RunState;
+
+/// Why the ledger could not be read or written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// The database failed. The operator's fault (disk, permissions); a retry may help.
+    #[error("the ledger failed: {0}")]
+    Database(sqlx::Error),
+    /// The disk under it is full. The operator's fault; a retry helps when there is space.
+    #[error("the ledger's disk is full")]
+    DiskFull,
+    /// There is no ledger where one must be.
+    #[error("there is no ledger {}", .0.display())]
+    Absent(PathBuf),
+    /// A newer version has written it. Nothing was changed.
+    #[error("the ledger was written by a newer version (its schema is {schema}, this version knows {known})")]
+    Newer {
+        /// The schema of the file.
+        schema: i64,
+        /// The newest that this version knows.
+        known: i64,
+    },
+    /// An older version has written it, and no service of this version has opened it yet.
+    #[error("the ledger was written by an older version (its schema is {schema}, this version's is {known})")]
+    Older {
+        /// The schema of the file.
+        schema: i64,
+        /// That of this version.
+        known: i64,
+    },
+    /// The file is no database, or a damaged one. Nothing was changed.
+    #[error("the ledger's file is damaged: {0}")]
+    Damaged(String),
+    /// It cannot be brought to this version's schema.
+    #[error("the ledger cannot be brought to this version: {0}")]
+    Migration(MigrateError),
+    /// A row cannot be read. Somebody changed the database.
+    #[error("the ledger holds an unreadable row: {0}")]
+    Corrupt(String),
+    /// The run's state changed meanwhile. A retry helps.
+    #[error("the run is no longer in the state {0}")]
+    StateChanged(&'static str),
+    /// There is no such run.
+    #[error("there is no such run")]
+    NoSuchRun,
+    /// The run is in a state that does not allow what an officer asks for.
+    #[error("the run is {}", .0.as_str())]
+    InState(RunState),
+    /// The run's stop was released before.
+    #[error("the run's stop was released before")]
+    ReleasedBefore,
+}
+
+impl LedgerError {
+    /// What to do about it, where there is more to say.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Absent(_) => Some("a service makes it at its first start; is this its state directory?"),
+            Self::Newer { .. } => Some("run the newer version, or restore a backup of before the update (`state restore`)"),
+            Self::Older { .. } => Some("start the service of this version once: it brings the ledger up to date"),
+            Self::Damaged(_) => Some(
+                "keep the file, look at the disk, then restore a backup (`state restore`); without its ledger a station opens any \
+                 train that it has finished once more",
+            ),
+            Self::NoSuchRun => Some("`run list` shows all"),
+            Self::DiskFull => Some("make room on the state directory's disk"),
+            _ => None,
+        }
+    }
+}
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(error: sqlx::Error) -> Self {
+        // SQLite's result codes: the lowest byte; the rest says more exactly what.
+        const CORRUPT: u32 = 11;
+        const FULL: u32 = 13;
+        const NOT_A_DATABASE: u32 = 26;
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+        match code.map(|code| code & 0xff) {
+            Some(FULL) => Self::DiskFull,
+            Some(CORRUPT | NOT_A_DATABASE) => Self::Damaged(error.to_string()),
+            _ => Self::Database(error),
+        }
+    }
+}
+
+impl From<MigrateError> for LedgerError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(error) => error.into(),
+            other => Self::Migration(other),
+        }
+    }
+}

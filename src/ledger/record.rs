@@ -1,0 +1,113 @@
+//! What the ledger keeps of a step's outcome, to answer it again.
+
+use serde::{Deserialize, Serialize};
+
+use crate::train::rule::{Outcome, Report};
+
+/// An immutable file as pre-run saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileDigest {
+    /// Path below `pht_train`.
+    pub path: String,
+    /// SHA-256 of its plaintext, hex.
+    pub sha256: String,
+}
+
+/// A pre-run's outcome, kept to be answered again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreRunRecord {
+    /// Id of the image to run: the opened one; the sealed one where its content is opened beside it.
+    pub image_id: String,
+    /// Whether the train has a query. Its bytes are with the opened content only.
+    pub has_query: bool,
+    /// Immutable files dropped because `file_list` does not name them.
+    pub dropped_files: Vec<String>,
+    /// Verified digest of the immutable files, hex.
+    pub immutable_digest: String,
+    /// Verified digest of the results found, hex; `None` at the first stop.
+    pub results_digest: Option<String>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// What became of each rule; nothing in rows of older versions.
+    #[serde(default)]
+    pub rules: Vec<RuleNote>,
+}
+
+/// What became of a rule, as it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleNote {
+    /// The rule's name.
+    pub rule: String,
+    /// [`Outcome::name`].
+    pub outcome: String,
+    /// What a person should know; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+impl RuleNote {
+    /// A report as it is kept.
+    pub fn of(report: &Report) -> Vec<Self> {
+        let findings = report.findings().into_iter();
+        findings
+            .map(|finding| Self {
+                rule: finding.rule.name().to_owned(),
+                outcome: finding.outcome.name().to_owned(),
+                note: finding.note.clone(),
+            })
+            .collect()
+    }
+
+    /// What became of it; `None` when a newer version wrote the row.
+    pub fn outcome(&self) -> Option<Outcome> {
+        Outcome::from_name(&self.outcome)
+    }
+}
+
+/// A post-run's outcome, kept to be answered again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostRunRecord {
+    /// The reference that was written.
+    pub image: String,
+    /// Id of the sealed image.
+    pub image_id: String,
+    /// Digest of the results as signed, hex.
+    pub results_digest: String,
+    /// Result files sealed.
+    pub result_files: u64,
+    /// Files that were not taken along.
+    pub dropped_files: Vec<String>,
+    /// What still holds a plaintext image.
+    pub plaintext_held_by: Vec<String>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// What became of each rule; nothing in rows of older versions.
+    #[serde(default)]
+    pub rules: Vec<RuleNote>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::rule::Rule;
+
+    #[test]
+    fn rows_of_a_version_without_reports_are_read() {
+        let pre_run = r#"{"image_id":"i","has_query":false,"dropped_files":[],"immutable_digest":"00","results_digest":null,"warnings":[]}"#;
+        assert_eq!(serde_json::from_str::<PreRunRecord>(pre_run).unwrap().rules, []);
+        let post_run = r#"{"image":"i","image_id":"i","results_digest":"00","result_files":0,"dropped_files":[],"plaintext_held_by":[],"warnings":[]}"#;
+        assert_eq!(serde_json::from_str::<PostRunRecord>(post_run).unwrap().rules, []);
+    }
+
+    #[test]
+    fn a_report_is_kept_as_it_was() {
+        let mut report = Report::default();
+        report.note(Rule::CreatorPinned, Outcome::Relaxed, "");
+        report.note(Rule::ResultsDigest, Outcome::NotCheckable, "why");
+        let kept = RuleNote::of(&report);
+        let read: Vec<RuleNote> = serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
+        assert_eq!(read, kept);
+        let outcomes: Vec<_> = read.iter().map(RuleNote::outcome).collect();
+        assert_eq!(outcomes, [Some(Outcome::Relaxed), Some(Outcome::NotCheckable)]);
+    }
+}

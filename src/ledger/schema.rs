@@ -1,0 +1,95 @@
+//! Opening the ledger's file: as a service, which makes it and brings it to this version, or as a guest beside one.
+
+use std::{path::Path, time::Duration};
+
+use sqlx::{
+    SqlitePool,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::runtime::Handle;
+
+use super::{Ledger, LedgerError};
+
+pub(super) static MIGRATOR: Migrator = sqlx::migrate!("src/ledger/migrations");
+
+/// How long another process may be writing before we give up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Ledger {
+    /// Opens the ledger in a file, making or migrating it. For the one who holds the state directory's lock.
+    ///
+    /// # Errors
+    /// When a newer version has written it, or it is damaged: it is left as it is.
+    pub async fn open(file: &Path) -> Result<Self, LedgerError> {
+        let is_new = !file.exists();
+        let options = options(file).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+        let pool = connect(options).await?;
+        look_through(&pool).await?;
+        if let Some(newest) = newest(&pool).await?
+            && newest > known()
+        {
+            return Err(LedgerError::Newer { schema: newest, known: known() });
+        }
+        MIGRATOR.run(&pool).await?;
+        if is_new {
+            tracing::info!(file = %file.display(), "a new ledger: no run is known");
+        }
+        Ok(Self { pool, handle: Handle::current() })
+    }
+
+    /// Opens the ledger of a service that may be running. It is neither made nor migrated.
+    ///
+    /// # Errors
+    /// When there is none, or it is not of this version.
+    pub async fn attach(file: &Path) -> Result<Self, LedgerError> {
+        if !file.exists() {
+            return Err(LedgerError::Absent(file.to_owned()));
+        }
+        let pool = connect(options(file).create_if_missing(false)).await?;
+        match newest(&pool).await?.unwrap_or(0) {
+            schema if schema > known() => Err(LedgerError::Newer { schema, known: known() }),
+            schema if schema < known() => Err(LedgerError::Older { schema, known: known() }),
+            _ => Ok(Self { pool, handle: Handle::current() }),
+        }
+    }
+
+    /// Lets go of the file. What is committed is in the database's one file then, when nobody else has it open.
+    pub async fn close(self) {
+        self.pool.close().await;
+    }
+
+    /// The schema that this version writes.
+    #[must_use]
+    pub fn schema() -> i64 {
+        known()
+    }
+}
+
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new().filename(file).synchronous(SqliteSynchronous::Full).busy_timeout(PATIENCE)
+}
+
+async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, LedgerError> {
+    Ok(SqlitePoolOptions::new().max_connections(1).connect_with(options).await?)
+}
+
+/// Reads the whole file once. A ledger that lost a page would otherwise be found out in the middle of a run.
+async fn look_through(pool: &SqlitePool) -> Result<(), LedgerError> {
+    let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(pool).await?;
+    if found == "ok" { Ok(()) } else { Err(LedgerError::Damaged(found.replace('\n', " "))) }
+}
+
+fn known() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// The newest schema that was applied to a file; `None` when it has none yet.
+async fn newest(pool: &SqlitePool) -> Result<Option<i64>, LedgerError> {
+    let is_there: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')").fetch_one(pool).await?;
+    if !is_there {
+        return Ok(None);
+    }
+    Ok(sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(pool).await?)
+}

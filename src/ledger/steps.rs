@@ -1,0 +1,107 @@
+//! What the steps write: each intent before, each outcome after.
+
+use super::{FileDigest, Ledger, LedgerError, NewRun, PostRunRecord, PreRunRecord, Query, Run, RunState, json, now};
+
+impl Ledger {
+    /// Writes the intent to open a train. Answers the run that holds the stop already, if there is one.
+    pub fn begin(&self, run: &NewRun) -> Result<Result<Run, Run>, LedgerError> {
+        let now = now();
+        let insert = sqlx::query(
+            "INSERT INTO runs (id, state, station, train_id, session_id, stop_index, idempotency_key, opened_into, image, source_image, \
+             base_image, key_label, config, created_at, updated_at, number) VALUES (?, 'opening', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+             (SELECT COALESCE(MAX(number), 0) + 1 FROM runs)) ON CONFLICT DO NOTHING",
+        )
+        .bind(&run.id)
+        .bind(&run.station)
+        .bind(&run.train_id)
+        .bind(&run.session_id)
+        .bind(run.stop_index)
+        .bind(&run.idempotency_key)
+        .bind(run.opened_into.as_str())
+        .bind(&run.image)
+        .bind(&run.source_image)
+        .bind(&run.base_image)
+        .bind(&run.key_label)
+        .bind(&run.config)
+        .bind(now)
+        .bind(now);
+        let inserted = self.block(insert.execute(&self.pool))?.rows_affected() == 1;
+        if inserted {
+            let run = self.run(&run.id)?.ok_or_else(|| LedgerError::Corrupt("a new run is missing".into()))?;
+            return Ok(Ok(run));
+        }
+        match self.of_stop(&run.station, &run.session_id, run.stop_index)? {
+            Some(holder) => Ok(Err(holder)),
+            None => Err(LedgerError::StateChanged("opening")),
+        }
+    }
+
+    /// Remembers the image that may now come to exist as the run's opened one.
+    pub fn announce_opened(&self, id: &str, image_id: &str) -> Result<(), LedgerError> {
+        self.update(
+            sqlx::query("UPDATE runs SET opened_image = ?, updated_at = ? WHERE id = ? AND state = 'opening'")
+                .bind(image_id)
+                .bind(now())
+                .bind(id),
+            "opening",
+        )
+    }
+
+    /// Remembers the outcome of a pre-run before it shows outside.
+    pub fn record_pre_run(&self, id: &str, record: &PreRunRecord, files: &[FileDigest]) -> Result<(), LedgerError> {
+        let query =
+            sqlx::query("UPDATE runs SET pre_run = ?, immutable_files = ?, updated_at = ? WHERE id = ? AND state = 'opening'");
+        self.update(query.bind(json(record)?).bind(json(&files)?).bind(now()).bind(id), "opening")
+    }
+
+    /// Writes the intent to close a run, and which image its results come from.
+    pub fn begin_closing(&self, id: &str, from_image: &str) -> Result<(), LedgerError> {
+        let query = sqlx::query(
+            "UPDATE runs SET state = 'closing', closing_image = ?, sealed_image = NULL, post_run = NULL, updated_at = ? WHERE id = ? AND state = 'prepared'",
+        );
+        self.update(query.bind(from_image).bind(now()).bind(id), "prepared")
+    }
+
+    /// Remembers the image that may now come to exist as the run's sealed one.
+    pub fn announce_sealed(&self, id: &str, image_id: &str) -> Result<(), LedgerError> {
+        self.update(
+            sqlx::query("UPDATE runs SET sealed_image = ?, updated_at = ? WHERE id = ? AND state = 'closing'")
+                .bind(image_id)
+                .bind(now())
+                .bind(id),
+            "closing",
+        )
+    }
+
+    /// Remembers the outcome of a post-run before it shows outside.
+    pub fn record_post_run(&self, id: &str, record: &PostRunRecord) -> Result<(), LedgerError> {
+        self.update(
+            sqlx::query("UPDATE runs SET post_run = ?, updated_at = ? WHERE id = ?").bind(json(record)?).bind(now()).bind(id),
+            "closing",
+        )
+    }
+
+    /// Moves a run from one state to the next; refused when it is in another. A reason that is there stays unless there is a new one.
+    pub fn advance(&self, id: &str, from: RunState, to: RunState, reason: Option<&str>) -> Result<(), LedgerError> {
+        let query =
+            sqlx::query("UPDATE runs SET state = ?, reason = COALESCE(?, reason), updated_at = ? WHERE id = ? AND state = ?");
+        self.update(
+            query.bind(to.as_str()).bind(reason.map(str::to_owned)).bind(now()).bind(id).bind(from.as_str()),
+            from.as_str(),
+        )
+    }
+
+    /// Ends a run that was being aborted, with what still holds plaintext of it.
+    pub fn end_abort(&self, id: &str, held: &[String]) -> Result<(), LedgerError> {
+        let query =
+            sqlx::query("UPDATE runs SET state = 'aborted', held = ?, updated_at = ? WHERE id = ? AND state = 'aborting'");
+        self.update(query.bind(json(&held)?).bind(now()).bind(id), "aborting")
+    }
+
+    pub(super) fn update(&self, query: Query<'_>, state: &'static str) -> Result<(), LedgerError> {
+        match self.block(query.execute(&self.pool))?.rows_affected() {
+            1 => Ok(()),
+            _ => Err(LedgerError::StateChanged(state)),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+use tokio::runtime::Runtime;
+
+use super::{schema::MIGRATOR, *};
+
+/// A ledger in a directory of its own.
+struct Desk {
+    runtime: Runtime,
+    directory: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { runtime: Runtime::new().unwrap(), directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("ledger.sqlite")
+    }
+
+    fn open(&self) -> Result<Ledger, LedgerError> {
+        self.runtime.block_on(Ledger::open(&self.file()))
+    }
+
+    fn attach(&self) -> Result<Ledger, LedgerError> {
+        self.runtime.block_on(Ledger::attach(&self.file()))
+    }
+
+    fn close(&self, ledger: Ledger) {
+        self.runtime.block_on(ledger.close());
+    }
+
+    /// Changes the file past the ledger.
+    fn sql(&self, statements: &'static str) {
+        self.runtime.block_on(async {
+            let mut connection = SqliteConnectOptions::new().filename(self.file()).connect().await.unwrap();
+            sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        });
+    }
+}
+
+fn new_run(id: &str, session: u8, stop: u32) -> NewRun {
+    NewRun {
+        id: id.into(),
+        station: "a".into(),
+        train_id: "train".into(),
+        session_id: vec![session; 64],
+        stop_index: stop,
+        idempotency_key: format!("key of {session}"),
+        opened_into: OpenInto::Image,
+        image: "train:latest".into(),
+        source_image: format!("source of {id}"),
+        base_image: "base".into(),
+        key_label: "a".into(),
+        config: b"{}".to_vec(),
+    }
+}
+
+fn prepared(ledger: &Ledger, id: &str, session: u8, stop: u32) {
+    ledger.begin(&new_run(id, session, stop)).unwrap().unwrap();
+    ledger.advance(id, RunState::Opening, RunState::Prepared, None).unwrap();
+}
+
+fn completed(ledger: &Ledger, id: &str, session: u8, stop: u32) {
+    prepared(ledger, id, session, stop);
+    ledger.begin_closing(id, "left").unwrap();
+    ledger.advance(id, RunState::Closing, RunState::Completed, None).unwrap();
+}
+
+fn why() -> Why {
+    "a reason".parse().unwrap()
+}
+
+fn ids(runs: &[Run]) -> Vec<&str> {
+    runs.iter().map(|run| run.id.as_str()).collect()
+}
+
+fn all() -> RunFilter {
+    RunFilter { open: false, state: None, train: None, session: None, limit: 100 }
+}
+
+#[test]
+fn every_commit_is_synced() {
+    let desk = Desk::new();
+    let service = desk.open().unwrap();
+    for ledger in [&service, &desk.attach().unwrap()] {
+        let (journal, synchronous): (String, i64) = desk.runtime.block_on(async {
+            let journal = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&ledger.pool).await.unwrap();
+            (journal, sqlx::query_scalar("PRAGMA synchronous").fetch_one(&ledger.pool).await.unwrap())
+        });
+        // 2 is FULL.
+        assert_eq!((journal.as_str(), synchronous), ("wal", 2));
+    }
+}
+
+#[test]
+fn a_ledger_of_the_first_version_opens_with_its_runs() {
+    let desk = Desk::new();
+    desk.runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(desk.file()).create_if_missing(true);
+        let mut connection = options.connect().await.unwrap();
+        MIGRATOR.run_direct(Some(1), &mut connection, false).await.unwrap();
+        connection.close().await.unwrap();
+    });
+    // The second began when the clock had jumped back.
+    desk.sql(
+        "INSERT INTO runs (id, state, station, train_id, session_id, stop_index, idempotency_key, image, source_image, base_image, \
+         key_label, config, created_at, updated_at) VALUES \
+         ('one', 'completed', 'a', 'train', x'0101', 0, 'k1', 'i', 's1', 'b', 'a', x'7b7d', 2000, 2000), \
+         ('two', 'prepared', 'a', 'train', x'0202', 1, 'k2', 'i', 's2', 'b', 'a', x'7b7d', 1000, 1000), \
+         ('three', 'aborted', 'a', 'train', x'0202', 1, 'k3', 'i', 's3', 'b', 'a', x'7b7d', 1500, 1500)",
+    );
+    assert!(matches!(desk.attach(), Err(LedgerError::Older { schema: 1, .. })), "a guest migrates");
+    let ledger = desk.open().unwrap();
+    assert_eq!(ids(&ledger.list(&all()).unwrap()), ["three", "two", "one"]);
+    let one = ledger.run("one").unwrap().unwrap();
+    assert_eq!((one.state, one.opened_into, one.created_at), (RunState::Completed, OpenInto::Image, 2000));
+    assert!(one.released.is_none() && one.abandoned_by.is_none() && one.held.is_empty());
+    assert_eq!(ledger.finished("a", &[1, 1], 0).unwrap().map(|run| run.id).as_deref(), Some("one"));
+    assert_eq!(ids(&ledger.open_runs().unwrap()), ["two"]);
+    // And it goes on from there.
+    prepared(&ledger, "four", 4, 0);
+    assert_eq!(ids(&ledger.list(&all()).unwrap())[0], "four");
+    desk.close(ledger);
+    assert_eq!(desk.open().unwrap().count().unwrap(), 4);
+}
+
+#[test]
+fn a_ledger_of_a_newer_version_is_refused_and_left_as_it_is() {
+    let desk = Desk::new();
+    desk.close(desk.open().unwrap());
+    desk.sql(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'later', TRUE, x'00', 0)",
+    );
+    let before = fs::read(desk.file()).unwrap();
+    assert!(matches!(desk.open(), Err(LedgerError::Newer { schema: 99, .. })));
+    assert!(matches!(desk.attach(), Err(LedgerError::Newer { schema: 99, .. })));
+    assert_eq!(fs::read(desk.file()).unwrap(), before);
+}
+
+#[test]
+fn a_damaged_ledger_is_refused_and_left_as_it_is() {
+    let desk = Desk::new();
+    let ledger = desk.open().unwrap();
+    completed(&ledger, "one", 1, 0);
+    desk.close(ledger);
+    let whole = fs::read(desk.file()).unwrap();
+    let mut torn = whole.clone();
+    torn.truncate(whole.len() / 2);
+    let mut overwritten = whole.clone();
+    overwritten[4096..8192].fill(0xff);
+    for damaged in [b"no database at all, but long enough to be looked at".repeat(100), torn, overwritten] {
+        fs::write(desk.file(), &damaged).unwrap();
+        let error = desk.open().unwrap_err();
+        assert!(matches!(error, LedgerError::Damaged(_)), "{error:?}");
+        assert!(error.hint().is_some());
+        assert_eq!(fs::read(desk.file()).unwrap(), damaged);
+    }
+    fs::write(desk.file(), whole).unwrap();
+    assert_eq!(desk.open().unwrap().count().unwrap(), 1);
+}
+
+#[test]
+fn a_guest_makes_no_ledger() {
+    let desk = Desk::new();
+    assert!(matches!(desk.attach(), Err(LedgerError::Absent(_))));
+    assert!(!Path::new(&desk.file()).exists());
+}
+
+#[test]
+fn a_clock_that_jumps_back_neither_reorders_nor_loses_runs() {
+    let desk = Desk::new();
+    let ledger = desk.open().unwrap();
+    // A later id sorts before an earlier one, as version 7 does when the clock went back between them.
+    completed(&ledger, "ffff", 1, 0);
+    desk.sql("UPDATE runs SET created_at = created_at + 86400, updated_at = updated_at + 86400");
+    completed(&ledger, "0000", 2, 0);
+    prepared(&ledger, "8888", 1, 1);
+    assert_eq!(ids(&ledger.list(&all()).unwrap()), ["8888", "0000", "ffff"]);
+    let newest = ledger.of_session("a", &[1; 64]).unwrap().unwrap();
+    assert_eq!(newest.id, "8888", "the run with the latest time, not the newest one");
+    assert!(ledger.finished("a", &[1; 64], 0).unwrap().is_some() && ledger.begin(&new_run("again", 1, 0)).unwrap().is_err());
+}
+
+#[test]
+fn runs_are_listed_by_what_is_asked_for() {
+    let desk = Desk::new();
+    let ledger = desk.open().unwrap();
+    completed(&ledger, "one", 0x1a, 0);
+    prepared(&ledger, "two", 0x2b, 0);
+    let mut other = new_run("three", 0x2c, 0);
+    other.train_id = "other".into();
+    ledger.begin(&other).unwrap().unwrap();
+    let list = |change: &dyn Fn(&mut RunFilter)| {
+        let mut filter = all();
+        change(&mut filter);
+        ledger.list(&filter).unwrap().into_iter().map(|run| run.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(&|filter| filter.open = true), ["three", "two"]);
+    assert_eq!(list(&|filter| filter.state = Some(RunState::Completed)), ["one"]);
+    assert_eq!(list(&|filter| filter.train = Some("other".into())), ["three"]);
+    assert_eq!(list(&|filter| filter.session = Some("2".into())), ["three", "two"]);
+    assert_eq!(list(&|filter| filter.session = Some("2b2b2".into())), ["two"]);
+    assert_eq!(list(&|filter| filter.limit = 1), ["three"]);
+}
+
+#[test]
+fn a_released_stop_takes_exactly_one_more_completed_run() {
+    let desk = Desk::new();
+    let ledger = desk.open().unwrap();
+    completed(&ledger, "one", 1, 0);
+    // Another process, as the officer's command is.
+    let office = desk.attach().unwrap();
+    assert!(ledger.begin(&new_run("two", 1, 0)).unwrap().is_err());
+    let released = office.release("one", "uid:0", &why()).unwrap().released.unwrap();
+    assert_eq!((released.by.as_str(), released.reason.as_str()), ("uid:0", "a reason"));
+    assert!(ledger.finished("a", &[1; 64], 0).unwrap().is_none());
+    assert!(ledger.of_idempotency_key("a", "key of 1").unwrap().is_none());
+    // One that comes to nothing does not use it up.
+    prepared(&ledger, "two", 1, 0);
+    assert!(ledger.begin(&new_run("beside", 1, 0)).unwrap().is_err(), "two at once");
+    ledger.advance("two", RunState::Prepared, RunState::Aborting, None).unwrap();
+    ledger.end_abort("two", &[]).unwrap();
+    completed(&ledger, "three", 1, 0);
+    assert_eq!(ledger.begin(&new_run("four", 1, 0)).unwrap().unwrap_err().id, "three");
+    assert_eq!(ledger.finished("a", &[1; 64], 0).unwrap().unwrap().id, "three");
+    assert_eq!(ledger.of_session("a", &[1; 64]).unwrap().unwrap().id, "three");
+}
+
+#[test]
+fn a_finished_stop_shuts_the_stops_before_it_and_no_later_one() {
+    let desk = Desk::new();
+    let ledger = desk.open().unwrap();
+    completed(&ledger, "one", 1, 2);
+    let shut = |station: &str, session: u8, stop| ledger.finished(station, &[session; 64], stop).unwrap().is_some();
+    assert_eq!([0, 2, 3].map(|stop| shut("a", 1, stop)), [true, true, false]);
+    assert!(!shut("b", 1, 0) && !shut("a", 2, 0));
+}
+
+#[test]
+fn only_completed_runs_are_released_and_each_once() {
+    let desk = Desk::new();
+    let ledger = desk.open().unwrap();
+    assert!(matches!(ledger.release("one", "uid:0", &why()), Err(LedgerError::NoSuchRun)));
+    prepared(&ledger, "one", 1, 0);
+    assert!(matches!(ledger.release("one", "uid:0", &why()), Err(LedgerError::InState(RunState::Prepared))));
+    completed(&ledger, "two", 2, 0);
+    ledger.release("two", "uid:0", &why()).unwrap();
+    assert!(matches!(ledger.release("two", "uid:1", &why()), Err(LedgerError::ReleasedBefore)));
+    assert_eq!(ledger.run("two").unwrap().unwrap().released.unwrap().by, "uid:0");
+}
+
+#[test]
+fn only_prepared_runs_are_given_up_and_the_reason_stays() {
+    let desk = Desk::new();
+    let (ledger, office) = (desk.open().unwrap(), desk.attach().unwrap());
+    assert!(matches!(office.abandon("one", "uid:0", &why()), Err(LedgerError::NoSuchRun)));
+    ledger.begin(&new_run("one", 1, 0)).unwrap().unwrap();
+    assert!(matches!(office.abandon("one", "uid:0", &why()), Err(LedgerError::InState(RunState::Opening))));
+    ledger.advance("one", RunState::Opening, RunState::Prepared, None).unwrap();
+    assert_eq!(office.abandon("one", "uid:0", &why()).unwrap().state, RunState::Aborting);
+    assert_eq!(ids(&ledger.aborting().unwrap()), ["one"]);
+    assert!(matches!(ledger.begin_closing("one", "left"), Err(LedgerError::StateChanged(_))), "a step goes on all the same");
+    ledger.end_abort("one", &["container".into()]).unwrap();
+    let run = office.run("one").unwrap().unwrap();
+    assert_eq!(
+        (run.state, run.reason.as_deref(), run.held.as_slice()),
+        (RunState::Aborted, Some("a reason"), &["container".into()][..])
+    );
+    assert_eq!(run.abandoned_by.as_deref(), Some("uid:0"));
+    completed(&ledger, "two", 2, 0);
+    assert!(matches!(office.abandon("two", "uid:0", &why()), Err(LedgerError::InState(RunState::Completed))));
+}
+
+#[test]
+fn a_reason_is_one_line_and_not_empty() {
+    assert_eq!("  lost at the next stop ".parse::<Why>().unwrap().as_str(), "lost at the next stop");
+    assert_eq!("ä".repeat(500).parse::<Why>().unwrap().as_str().chars().count(), 500);
+    for (text, error) in [
+        (String::new(), WhyError::Empty),
+        (" ".into(), WhyError::Empty),
+        ("a".repeat(501), WhyError::Long),
+        ("two\nlines".into(), WhyError::Control),
+        ("\u{1b}[2J".into(), WhyError::Control),
+        ("c1 \u{9b}2J".into(), WhyError::Control),
+    ] {
+        assert_eq!(text.parse::<Why>(), Err(error), "{text:?}");
+    }
+}

@@ -1,0 +1,72 @@
+//! A backup: a directory with copies and a manifest, there whole or not at all.
+
+use std::{
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    FIRST_SEEN, INSTANCE, LEDGER, StateError,
+    manifest::{FILE, FileEntry, Manifest},
+};
+use crate::ledger::Ledger;
+
+/// Copies what a state directory keeps to a directory that is not there yet; a service may be running. `ledger` is the one in it.
+///
+/// # Errors
+/// When the target is there, or a file cannot be copied; nothing is left of it then.
+pub fn backup(state: &Path, ledger: &Ledger, station: Option<&str>, target: &Path) -> Result<Manifest, StateError> {
+    if target.symlink_metadata().is_ok() {
+        return Err(StateError::InTheWay(target.to_owned()));
+    }
+    let parent = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let making = tempfile::Builder::new()
+        .prefix(".stationmaster-backup-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(&parent)
+        .map_err(StateError::io("make a directory in", &parent))?;
+    let aside = making.path();
+
+    ledger.copy_to(&aside.join(LEDGER))?;
+    // After the ledger: whatever a run in it has pinned is in the file then.
+    let mut names = vec![LEDGER];
+    for (name, is_optional) in [(INSTANCE, false), (FIRST_SEEN, true)] {
+        let from = state.join(name);
+        match fs::copy(&from, aside.join(name)) {
+            Ok(_) => names.push(name),
+            Err(error) if is_optional && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(StateError::io("copy", &from)(error)),
+        }
+    }
+    let files = names.iter().map(|name| FileEntry::of(aside, name)).collect::<Result<Vec<_>, _>>()?;
+    let manifest = Manifest::new(station, Ledger::schema(), ledger.count()?, files);
+    let text = aside.join(FILE);
+    fs::write(&text, manifest.text()?).map_err(StateError::io("write", &text))?;
+    for name in names.iter().chain([&FILE]) {
+        close_and_sync(&aside.join(name))?;
+    }
+    sync(aside)?;
+    // Made by now: from here on it is the target, not to be removed.
+    let aside = making.keep();
+    fs::rename(&aside, target).map_err(|error| {
+        let _ = fs::remove_dir_all(&aside);
+        StateError::io("make", target)(error)
+    })?;
+    sync(&parent)?;
+    Ok(manifest)
+}
+
+/// For its owner only, and on the disk.
+pub(super) fn close_and_sync(path: &Path) -> Result<(), StateError> {
+    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(StateError::io("close to others", path))?;
+    sync(path)
+}
+
+pub(super) fn sync(path: &Path) -> Result<(), StateError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(StateError::io("write", path))
+}

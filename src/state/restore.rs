@@ -1,0 +1,108 @@
+//! Putting a backup back: everything is copied beside and checked there before the first file is in its place.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    path::Path,
+};
+
+use tokio::runtime::Handle;
+
+use super::{
+    KEPT, LEDGER, LOCK, StateError,
+    backup::{close_and_sync, sync},
+    manifest::{FileEntry, Manifest},
+};
+use crate::ledger::{Ledger, Run};
+
+/// What becomes of runs that were open when the backup was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenRuns {
+    /// They stay open: the next start goes on where the backup was.
+    Keep,
+    /// They are ended as failed; nothing that they may have left in the engine is touched.
+    Forget,
+}
+
+/// What was put back.
+#[derive(Debug)]
+pub struct Restored {
+    /// The backup.
+    pub manifest: Manifest,
+    /// Runs that were open in it.
+    pub open: Vec<Run>,
+}
+
+/// Puts a backup into a state directory that has no state yet. The caller holds the directory's lock.
+///
+/// # Errors
+/// When there is state in the directory, the backup is not as it was made, its ledger is damaged or of a newer version, or it has
+/// open runs and `open_runs` does not say what becomes of them. Nothing is in place then.
+pub fn restore(backup: &Path, state: &Path, open_runs: Option<OpenRuns>, handle: &Handle) -> Result<Restored, StateError> {
+    for name in KEPT.iter().map(|name| (*name).to_owned()).chain(["-wal", "-shm"].map(|end| format!("{LEDGER}{end}"))) {
+        let path = state.join(name);
+        if path.symlink_metadata().is_ok() {
+            return Err(StateError::InTheWay(path));
+        }
+    }
+    let manifest = Manifest::read(backup)?;
+    let aside = tempfile::Builder::new()
+        .prefix(".restore-")
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir_in(state)
+        .map_err(StateError::io("make a directory in", state))?;
+    for entry in &manifest.file {
+        let from = backup.join(&entry.name);
+        fs::copy(&from, aside.path().join(&entry.name)).map_err(StateError::io("copy", &from))?;
+        // The copy is what is used, so the copy is what is looked at.
+        if FileEntry::of(aside.path(), &entry.name)? != *entry {
+            return Err(StateError::unsound(&from, "it is not the file that the backup was made with"));
+        }
+    }
+    let ledger = handle.block_on(Ledger::open(&aside.path().join(LEDGER)))?;
+    let settled = settle(&ledger, &manifest, open_runs);
+    handle.block_on(ledger.close());
+    let open = settled?;
+
+    let names = KEPT.into_iter().filter(|name| manifest.file.iter().any(|entry| entry.name == *name));
+    for name in names.clone() {
+        close_and_sync(&aside.path().join(name))?;
+    }
+    for name in names {
+        let place = state.join(name);
+        fs::rename(aside.path().join(name), &place).map_err(StateError::io("put into place", &place))?;
+        give_to_owner(state, &place)?;
+    }
+    // The caller may have made it just now.
+    let lock = state.join(LOCK);
+    if lock.exists() {
+        give_to_owner(state, &lock)?;
+    }
+    sync(state)?;
+    Ok(Restored { manifest, open })
+}
+
+fn settle(ledger: &Ledger, manifest: &Manifest, open_runs: Option<OpenRuns>) -> Result<Vec<Run>, StateError> {
+    let open = ledger.open_runs()?;
+    match open_runs {
+        None if !open.is_empty() => {
+            let name = |run: &Run| format!("{} ({}, {})", run.id, run.state.as_str(), run.image);
+            return Err(StateError::OpenRuns(open.iter().map(name).collect()));
+        }
+        Some(OpenRuns::Forget) => {
+            ledger.forget_open(&format!("open in the backup of {}; what became of it is not known", manifest.made))?;
+        }
+        _ => {}
+    }
+    Ok(open)
+}
+
+/// What root puts into a service's directory must be the service's.
+fn give_to_owner(state: &Path, file: &Path) -> Result<(), StateError> {
+    let owner = fs::metadata(state).map_err(StateError::io("look at", state))?;
+    let own = fs::metadata(file).map_err(StateError::io("look at", file))?;
+    if (own.uid(), own.gid()) != (owner.uid(), owner.gid()) && rustix::process::geteuid().is_root() {
+        chown(file, Some(owner.uid()), Some(owner.gid())).map_err(StateError::io("give away", file))?;
+    }
+    Ok(())
+}

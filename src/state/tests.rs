@@ -1,0 +1,180 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::ledger::{Ledger, NewRun, OpenInto, RunState};
+
+/// A state directory with a ledger that is open, and room for others.
+struct Office {
+    runtime: Runtime,
+    room: tempfile::TempDir,
+    ledger: Ledger,
+}
+
+impl Office {
+    fn new() -> Self {
+        let (runtime, room) = (Runtime::new().unwrap(), tempfile::tempdir().unwrap());
+        let state = room.path().join("state");
+        fs::create_dir(&state).unwrap();
+        fs::write(state.join(INSTANCE), "an id").unwrap();
+        fs::write(state.join("pin-latch"), "hashes").unwrap();
+        let ledger = runtime.block_on(Ledger::open(&state.join(LEDGER))).unwrap();
+        Self { runtime, room, ledger }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.room.path().join(name)
+    }
+
+    fn run(&self, id: &str, session: u8, states: &[RunState]) {
+        let run = NewRun {
+            id: id.into(),
+            station: "a".into(),
+            train_id: "train".into(),
+            session_id: vec![session; 64],
+            stop_index: 0,
+            idempotency_key: String::new(),
+            opened_into: OpenInto::Image,
+            image: "train:latest".into(),
+            source_image: "source".into(),
+            base_image: "base".into(),
+            key_label: "a".into(),
+            config: Vec::new(),
+        };
+        self.ledger.begin(&run).unwrap().unwrap();
+        let mut before = RunState::Opening;
+        for &state in states {
+            self.ledger.advance(id, before, state, None).unwrap();
+            before = state;
+        }
+    }
+
+    fn backup(&self, name: &str) -> Result<Manifest, StateError> {
+        backup(&self.at("state"), &self.ledger, Some("a"), &self.at(name))
+    }
+
+    fn restore(&self, backup: &str, into: &str, open: Option<OpenRuns>) -> Result<Restored, StateError> {
+        fs::create_dir_all(self.at(into)).unwrap();
+        restore(&self.at(backup), &self.at(into), open, self.runtime.handle())
+    }
+
+    fn ledger_in(&self, name: &str) -> Ledger {
+        self.runtime.block_on(Ledger::attach(&self.at(name).join(LEDGER))).unwrap()
+    }
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_was_finished_before_a_backup_is_known_after_it_is_put_back() {
+    let office = Office::new();
+    office.run("one", 1, &[RunState::Prepared, RunState::Closing, RunState::Completed]);
+    fs::write(office.at("state").join(FIRST_SEEN), "version = 1\n").unwrap();
+    let manifest = office.backup("backup").unwrap();
+    assert_eq!((manifest.runs, manifest.station.as_deref()), (1, Some("a")));
+    assert_eq!(names(&office.at("backup")), ["backup.toml", FIRST_SEEN, INSTANCE, LEDGER]);
+    office.run("two", 2, &[RunState::Prepared, RunState::Closing, RunState::Completed]);
+
+    fs::create_dir(office.at("other")).unwrap();
+    fs::write(office.at("other").join("pin-latch"), "other hashes").unwrap();
+    assert!(office.restore("backup", "other", None).unwrap().open.is_empty());
+    assert_eq!(names(&office.at("other")), [FIRST_SEEN, INSTANCE, LEDGER, "pin-latch"]);
+    let ledger = office.ledger_in("other");
+    assert!(ledger.finished("a", &[1; 64], 0).unwrap().is_some());
+    assert!(ledger.finished("a", &[2; 64], 0).unwrap().is_none(), "what a backup cannot know");
+    assert_eq!(fs::read_to_string(office.at("other").join("pin-latch")).unwrap(), "other hashes");
+}
+
+#[test]
+fn a_backup_is_made_beside_nothing_and_is_its_owners_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let office = Office::new();
+    office.backup("backup").unwrap();
+    assert!(matches!(office.backup("backup"), Err(StateError::InTheWay(_))));
+    assert_eq!(names(office.room.path()), ["backup", "state"], "something is left beside it");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&office.at("backup")), 0o700);
+    for name in names(&office.at("backup")) {
+        assert_eq!(mode(&office.at("backup").join(&name)), 0o600, "{name}");
+    }
+    fs::remove_file(office.at("state").join(INSTANCE)).unwrap();
+    assert!(matches!(office.backup("half"), Err(StateError::Io { .. })));
+    assert_eq!(names(office.room.path()), ["backup", "state"], "half a backup is left");
+}
+
+#[test]
+fn a_backup_that_is_not_as_it_was_made_is_refused_before_anything_is_in_place() {
+    let office = Office::new();
+    office.run("one", 1, &[RunState::Prepared, RunState::Closing, RunState::Completed]);
+    type Damage = fn(&Path);
+    let edit = |path: &Path, from: &str, to: &str| {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.contains(from));
+        fs::write(path, text.replacen(from, to, 1)).unwrap();
+    };
+    let damages: [(&str, Damage); 6] = [
+        ("another instance", |backup| fs::write(backup.join(INSTANCE), "x").unwrap()),
+        ("a ledger cut short", |backup| {
+            let ledger = fs::read(backup.join(LEDGER)).unwrap();
+            fs::write(backup.join(LEDGER), &ledger[..ledger.len() / 2]).unwrap();
+        }),
+        ("no ledger", |backup| fs::remove_file(backup.join(LEDGER)).unwrap()),
+        ("no manifest", |backup| fs::remove_file(backup.join("backup.toml")).unwrap()),
+        ("no sense", |backup| fs::write(backup.join("backup.toml"), "version = 1").unwrap()),
+        ("nothing", |backup| {
+            fs::remove_dir_all(backup).unwrap();
+        }),
+    ];
+    for (what, damage) in damages {
+        office.backup("backup").unwrap();
+        damage(&office.at("backup"));
+        let error = office.restore("backup", "other", None).expect_err(what);
+        assert!(matches!(error, StateError::Unsound { .. } | StateError::Io { .. }), "{what}: {error:?}");
+        assert!(names(&office.at("other")).is_empty(), "{what}");
+        let _ = fs::remove_dir_all(office.at("backup"));
+    }
+    for (from, to) in [("name = \"instance\"", "name = \"../instance\""), ("version = 1", "version = 2")] {
+        office.backup("backup").unwrap();
+        edit(&office.at("backup").join("backup.toml"), from, to);
+        assert!(matches!(office.restore("backup", "other", None), Err(StateError::Unsound { .. })), "{to}");
+        fs::remove_dir_all(office.at("backup")).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_with_state_is_not_written_over() {
+    let office = Office::new();
+    office.backup("backup").unwrap();
+    for name in [LEDGER, "ledger.sqlite-wal", INSTANCE, FIRST_SEEN] {
+        let other = office.at("other");
+        fs::create_dir_all(&other).unwrap();
+        fs::write(other.join(name), "here before").unwrap();
+        assert!(matches!(office.restore("backup", "other", None), Err(StateError::InTheWay(_))), "{name}");
+        assert_eq!(names(&other), [name]);
+        fs::remove_dir_all(other).unwrap();
+    }
+}
+
+#[test]
+fn runs_that_were_open_are_put_back_only_with_a_word_about_them() {
+    let office = Office::new();
+    office.run("one", 1, &[RunState::Prepared, RunState::Closing]);
+    office.backup("backup").unwrap();
+    let error = office.restore("backup", "other", None).unwrap_err();
+    assert!(matches!(&error, StateError::OpenRuns(runs) if runs[0].starts_with("one (closing")), "{error}");
+    assert!(names(&office.at("other")).is_empty());
+    assert_eq!(office.restore("backup", "kept", Some(OpenRuns::Keep)).unwrap().open.len(), 1);
+    assert_eq!(office.ledger_in("kept").run("one").unwrap().unwrap().state, RunState::Closing);
+    office.restore("backup", "forgotten", Some(OpenRuns::Forget)).unwrap();
+    let run = office.ledger_in("forgotten").run("one").unwrap().unwrap();
+    assert!(run.state == RunState::Failed && run.reason.is_some_and(|reason| reason.contains("backup")));
+}

@@ -1,0 +1,5 @@
+//! Who may call: every RPC, by everybody, on every way in, in every state of the service.
+
+mod granted;
+mod matrix;
+mod people;

@@ -1,0 +1,75 @@
+//! What a grant covers and what it does not: keys, trains, rates; and what a refusal tells.
+
+use stationmaster::pb::{SignatureScheme, WrappingScheme};
+
+use super::people::{grant, me};
+use crate::{
+    audit::evidence::records,
+    support::{
+        Station, set,
+        tamper::{RESULTS, Scene, refused, run_script},
+    },
+};
+
+const SCHEME: SignatureScheme = SignatureScheme::RsaPssSha256;
+
+#[test]
+fn a_key_that_is_not_granted_is_refused_as_one_that_is_not_there() {
+    let station = Station::start("a");
+    grant(&station, &[(&me(), &["Sign", "UnwrapKey", "GetKey", "ListKeys"], Some(&["a-general"]))]);
+    let there = refused("a key that is there", station.sign("audit", SCHEME, &[1; 32]), "KEY_NOT_ALLOWED");
+    let not = refused("a key that is not", station.sign("nobody", SCHEME, &[1; 32]), "KEY_NOT_ALLOWED");
+    assert_eq!((there.code, &there.message, &there.metadata), (not.code, &not.message, &not.metadata));
+    refused("shown", station.key("a"), "KEY_NOT_ALLOWED");
+    refused("unwrap", station.unwrap_key("a", WrappingScheme::RsaOaepSha512, &[1; 256]), "KEY_NOT_ALLOWED");
+    let listed: Vec<_> = station.keys().unwrap().into_iter().map(|key| key.label).collect();
+    assert_eq!(listed, ["a-general"]);
+    station.sign("a-general", SCHEME, &[1; 32]).unwrap();
+}
+
+#[test]
+fn whoever_may_have_certain_trains_only_learns_nothing_of_others() {
+    let scene = Scene::set();
+    let id = scene.station.inspect(&scene.train.image).unwrap().train_id;
+    let rpcs = &["PreRun", "PostRun", "AbortRun", "InspectTrain", "HashImage", "VerifyTrain", "CheckPush"];
+    let only = |train: &str| {
+        let text = format!("version = 1\n[[grant]]\nprincipal = {:?}\nrpcs = {rpcs:?}\ntrains = [{train:?}]\n", me());
+        std::fs::write(scene.station.state().join("access.toml"), text).unwrap();
+    };
+    only("another-train");
+    refused("pre-run", scene.pre_run(), "RPC_NOT_ALLOWED");
+    refused("inspect", scene.station.inspect(&scene.train.image), "RPC_NOT_ALLOWED");
+    refused("a run that is not there", scene.station.post_run("none"), "RPC_NOT_ALLOWED");
+    only(&id);
+    let run = scene.pre_run().unwrap();
+    only("another-train");
+    refused("a run that is there", scene.station.post_run(&run.run_id), "RPC_NOT_ALLOWED");
+    refused("abort", scene.station.abort(&run.run_id), "RPC_NOT_ALLOWED");
+    only(&id);
+    run_script(&scene.engine, &scene.train.image, RESULTS);
+    scene.station.post_run(&run.run_id).unwrap();
+}
+
+#[test]
+fn a_train_key_that_is_not_granted_opens_no_train() {
+    let scene = Scene::set();
+    grant(&scene.station, &[(&me(), &["PreRun", "AbortRun"], Some(&["another-key"]))]);
+    refused("pre-run", scene.pre_run(), "KEY_NOT_ALLOWED");
+    grant(&scene.station, &[(&me(), &["PreRun", "AbortRun"], None)]);
+    let run = scene.pre_run().unwrap();
+    scene.station.abort(&run.run_id).unwrap();
+}
+
+#[test]
+fn calls_that_come_too_fast_are_refused_with_a_time_to_wait_and_counted() {
+    let station = Station::with("a").start_configured(|config| set(config, "limits", "principal_calls_per_s", 5));
+    let outcomes: Vec<_> = (0..40).map(|_| station.keys()).collect();
+    let refused: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
+    assert!(refused.len() > 20, "{} of 40 were refused", refused.len());
+    assert!(refused.iter().all(|refusal| refusal.reason == "OVERLOADED" && refusal.has_retry_info), "{refused:?}");
+    let mut station = station;
+    station.stop();
+    let counted: u64 =
+        records(&station, &["--event", "refusals"]).iter().filter_map(|record| record["about"]["count"].as_u64()).sum();
+    assert_eq!(counted, refused.len() as u64);
+}

@@ -1,0 +1,288 @@
+//! The matrix: RPC × principal × way in × state of the service, made from the descriptor of the protos. An RPC without a row here
+//! fails the test; one without a row in the service does not compile.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use rcgen::{ExtendedKeyUsagePurpose, SanType};
+use stationmaster::pb;
+use tonic::{Code, transport::Channel};
+
+use super::people::{Authority, call, grant, listen, me, over_tls};
+use crate::{
+    support::{Refusal, Station, block_on, proxy::EngineProxy, set, wait_for},
+    tokens::TokenServer,
+};
+
+/// A request of each RPC that the service can look at, whether the RPC works on images, and whether it uses a key by itself.
+struct Row {
+    request: Vec<u8>,
+    of_images: bool,
+    uses_key: bool,
+}
+
+fn row(rpc: &str) -> Row {
+    let image = || "stationmaster-test/none:latest".to_owned();
+    let of = |request: Vec<u8>, of_images, uses_key| Row { request, of_images, uses_key };
+    match rpc {
+        "ListKeys" => of(pb::ListKeysRequest {}.encode_to_vec(), false, false),
+        "GetKey" => of(pb::GetKeyRequest { label: "a-general".into() }.encode_to_vec(), false, false),
+        "Sign" => {
+            let scheme = pb::SignatureScheme::RsaPssSha256.into();
+            of(pb::SignRequest { key_label: "a-general".into(), scheme, digest: vec![1; 32] }.encode_to_vec(), false, true)
+        }
+        "UnwrapKey" => {
+            let scheme = pb::WrappingScheme::RsaOaepSha256.into();
+            of(
+                pb::UnwrapKeyRequest { key_label: "a-general".into(), scheme, wrapped_key: vec![1; 256] }.encode_to_vec(),
+                false,
+                true,
+            )
+        }
+        "HashImage" => of(pb::HashImageRequest { image: image(), train_only: true }.encode_to_vec(), true, false),
+        "InspectTrain" => of(pb::InspectTrainRequest { image: image() }.encode_to_vec(), true, false),
+        "PreRun" => of(pb::PreRunRequest { image: image(), ..Default::default() }.encode_to_vec(), true, false),
+        "PostRun" => of(pb::PostRunRequest { run_id: "none".into(), ..Default::default() }.encode_to_vec(), true, false),
+        "AbortRun" => of(pb::AbortRunRequest { run_id: "none".into() }.encode_to_vec(), true, false),
+        "VerifyTrain" => {
+            let part = Some(pb::verify_train_request::Part::Image(image()));
+            of(pb::VerifyTrainRequest { part }.encode_to_vec(), true, false)
+        }
+        "CheckPush" => of(pb::CheckPushRequest { image: image() }.encode_to_vec(), true, false),
+        other => panic!("{other} has no row in the matrix: say what is to be expected of it"),
+    }
+}
+
+/// Every RPC of the protos: its path and its name.
+fn rpcs() -> BTreeMap<String, String> {
+    let set = FileDescriptorSet::decode(pb::DESCRIPTORS).unwrap();
+    let mut found = BTreeMap::new();
+    for file in set.file.iter().filter(|file| file.package() == "stationmaster.v1") {
+        for service in &file.service {
+            for method in &service.method {
+                found.insert(format!("/{}.{}/{}", file.package(), service.name(), method.name()), method.name().to_owned());
+            }
+        }
+    }
+    found
+}
+
+const STATION: &[&str] = &["InspectTrain", "PreRun", "PostRun", "AbortRun", "VerifyTrain", "CheckPush", "HashImage"];
+const AUDITOR: &[&str] = &["ListKeys", "GetKey", "InspectTrain", "VerifyTrain", "CheckPush"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Nobody,
+    Expired,
+    OtherAuthority,
+    OtherUsage,
+    /// Known, and granted nothing.
+    Stranger,
+    Station,
+    Auditor,
+    Officer,
+}
+
+impl Who {
+    fn may(self, rpc: &str) -> bool {
+        match self {
+            Self::Station => STATION.contains(&rpc),
+            Self::Auditor => AUDITOR.contains(&rpc),
+            Self::Officer => true,
+            _ => false,
+        }
+    }
+
+    fn gets_in(self) -> bool {
+        !matches!(self, Self::Nobody | Self::Expired | Self::OtherAuthority | Self::OtherUsage)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Starting,
+    Ready,
+    TokenDown,
+    AuditDown,
+    Draining,
+}
+
+/// Everybody who comes over TCP, and who comes through the socket as each of those.
+struct Everybody {
+    tls: Vec<(Who, Channel)>,
+    unix: Channel,
+}
+
+impl Everybody {
+    fn new(station: &Station, address: &str, authority: &Authority) -> Self {
+        let uri = |name: &str| format!("spiffe://hospital.example/{name}");
+        let san = || SanType::URI(uri("officer").as_str().try_into().unwrap());
+        let client = ExtendedKeyUsagePurpose::ClientAuth;
+        let people = [
+            (Who::Nobody, None),
+            (Who::Expired, Some(authority.sign(san(), client.clone(), -3..-1))),
+            (Who::OtherAuthority, Some(Authority::new().client(&uri("officer")))),
+            (Who::OtherUsage, Some(authority.sign(san(), ExtendedKeyUsagePurpose::ServerAuth, -1..1))),
+            (Who::Stranger, Some(authority.client(&uri("stranger")))),
+            (Who::Station, Some(authority.client(&uri("station")))),
+            (Who::Auditor, Some(authority.client(&uri("auditor")))),
+            (Who::Officer, Some(authority.client(&uri("officer")))),
+        ];
+        let tls = people.into_iter().map(|(who, identity)| (who, over_tls(address, authority, identity.as_ref()))).collect();
+        Self { tls, unix: station.unix() }
+    }
+
+    /// Grants as the certificates' names have it, and to us on the socket what `on_the_socket` may.
+    fn grant(station: &Station, on_the_socket: Who) {
+        let every: Vec<String> = rpcs().into_values().collect();
+        let every: Vec<&str> = every.iter().map(String::as_str).collect();
+        let me = me();
+        let mut grants: Vec<(&str, &[&str], Option<&[&str]>)> = vec![
+            ("spiffe://hospital.example/station", STATION, None),
+            ("spiffe://hospital.example/auditor", AUDITOR, Some(&["*"])),
+            ("spiffe://hospital.example/officer", &every, Some(&["*"])),
+        ];
+        match on_the_socket {
+            Who::Station => grants.push((&me, STATION, None)),
+            Who::Auditor => grants.push((&me, AUDITOR, Some(&["*"]))),
+            Who::Officer => grants.push((&me, &every, Some(&["*"]))),
+            _ => {}
+        }
+        grant(station, &grants);
+    }
+
+    /// Has everybody call everything; answers the number of cells, and what was not as it should be.
+    fn call_all(&self, station: &Station, state: State) -> (usize, Vec<String>) {
+        let mut cells = 0;
+        let mut wrong = Vec::new();
+        let mut ask = |way: &str, who: Who, channel: &Channel| {
+            for (path, name) in rpcs() {
+                let row = row(&name);
+                let outcome = call(channel, &path, row.request.clone());
+                cells += 1;
+                if let Err(why) = judge(who, state, &name, &row, &outcome) {
+                    wrong.push(format!("{name} by {who:?} over {way}, {state:?}: {why}: {outcome:?}"));
+                }
+            }
+        };
+        for (who, channel) in &self.tls {
+            ask("mTLS", *who, channel);
+        }
+        for who in [Who::Stranger, Who::Station, Who::Auditor, Who::Officer] {
+            Self::grant(station, who);
+            ask("Unix", who, &self.unix);
+        }
+        (cells, wrong)
+    }
+}
+
+/// Whether a call was answered as it should be.
+fn judge(who: Who, state: State, rpc: &str, row: &Row, outcome: &Result<(), Refusal>) -> Result<(), &'static str> {
+    let reason = outcome.as_ref().err().map_or("OK", |refusal| refusal.reason.as_str());
+    if !who.gets_in() {
+        // The handshake failed, or the connection was closed before anything was answered.
+        let no_call = outcome.as_ref().is_err_and(|refusal| refusal.reason.is_empty());
+        return if no_call { Ok(()) } else { Err("somebody got in") };
+    }
+    if state == State::Draining {
+        // A connection may be told that it ends before a call is.
+        let ended = outcome.as_ref().is_err_and(|refusal| refusal.code == Code::Unavailable && refusal.reason.is_empty());
+        let expected = if who.may(rpc) { "SHUTTING_DOWN" } else { "RPC_NOT_ALLOWED" };
+        return if ended || reason == expected { Ok(()) } else { Err("a call while it drains") };
+    }
+    if !who.may(rpc) {
+        return if reason == "RPC_NOT_ALLOWED" { Ok(()) } else { Err("not refused, or it tells more than that") };
+    }
+    let expected: &[&str] = match state {
+        State::AuditDown => &["AUDIT_UNAVAILABLE"],
+        State::Starting if row.of_images => &["NOT_READY", "ENGINE_UNAVAILABLE"],
+        State::TokenDown if row.uses_key => &["HSM_UNAVAILABLE"],
+        _ => match rpc {
+            "ListKeys" | "GetKey" | "Sign" => &["OK"],
+            "UnwrapKey" => &["TRAIN_AUTHENTICATION_FAILED"],
+            "PostRun" | "AbortRun" => &["RUN_NOT_FOUND"],
+            _ => &["IMAGE_NOT_FOUND"],
+        },
+    };
+    if expected.contains(&reason) { Ok(()) } else { Err("not as a caller who may should be answered") }
+}
+
+#[test]
+fn every_rpc_is_for_whom_it_is_granted_and_nobody_else_on_every_way_in_every_state() {
+    let mut station = Station::start("a");
+    station.stop();
+    let authority = Authority::new();
+    let (token, proxy) = (TokenServer::start(&station), EngineProxy::absent(station.state()));
+    station.set_env("P11_KIT_SERVER_ADDRESS", Some(&token.address));
+    let mut address = String::new();
+    let state = station.state().to_owned();
+    station.configure(|config| {
+        set(config, "engine", "socket", proxy.address());
+        set(config, "token", "module", TokenServer::client());
+        set(config, "limits", "drain_s", 600);
+        address = listen(&state, &authority, config);
+    });
+    Everybody::grant(&station, Who::Officer);
+    station.spawn();
+    wait_for("the keys", || station.keys().ok());
+    let everybody = Everybody::new(&station, &address, &authority);
+
+    let (mut cells, mut wrong) = (0, Vec::new());
+    let mut all = |station: &Station, state: State| {
+        let (number, found) = everybody.call_all(station, state);
+        println!("{state:?}: {number} cells, {} wrong", found.len());
+        cells += number;
+        wrong.extend(found);
+    };
+    all(&station, State::Starting);
+
+    proxy.restore();
+    wait_for("SERVING", || (station.health().ok()? == "SERVING").then_some(()));
+    all(&station, State::Ready);
+
+    drop(token);
+    wait_for("the token to be missed", || (station.health().ok()? == "NOT_SERVING").then_some(()));
+    all(&station, State::TokenDown);
+    let token = TokenServer::start(&station);
+    wait_for("SERVING", || (station.health().ok()? == "SERVING").then_some(()));
+
+    let (log, away) = (station.state().join("audit/service/00000001.jsonl"), station.state().join("away.jsonl"));
+    std::fs::rename(&log, &away).unwrap();
+    wait_for("the audit to be missed", || (station.health().ok()? == "NOT_SERVING").then_some(()));
+    // A changed access file cannot be recorded either, and so does not count: the grants stay what they were.
+    all(&station, State::AuditDown);
+    std::fs::rename(&away, &log).unwrap();
+    Everybody::grant(&station, Who::Officer);
+    wait_for("SERVING", || (station.health().ok()? == "SERVING").then_some(()));
+
+    // An upload that does not end keeps the service from ending.
+    let held = hold(&station);
+    station.signal(rustix::process::Signal::TERM);
+    wait_for("the drain", || (station.health().ok().as_deref() != Some("SERVING")).then_some(()));
+    all(&station, State::Draining);
+    drop(held);
+    assert!(station.wait().success(), "{}", station.log());
+    drop(token);
+
+    println!("matrix: {cells} cells, {} failures", wrong.len());
+    assert_eq!(cells, rpcs().len() * (8 + 4) * 5);
+    assert!(wrong.is_empty(), "{} of {cells}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// An archive whose upload has begun: the call runs until this is dropped.
+fn hold(station: &Station) -> tokio::sync::mpsc::Sender<pb::VerifyTrainRequest> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(4);
+    let part = Some(pb::verify_train_request::Part::Archive(vec![0; 100]));
+    let mut client = station.trains_client();
+    block_on(async {
+        sender.send(pb::VerifyTrainRequest { part }).await.unwrap();
+        tokio::spawn(async move { drop(client.verify_train(tokio_stream::wrappers::ReceiverStream::new(receiver)).await) });
+        // It is under way once what was sent has been taken.
+        while sender.capacity() < 4 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    });
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    sender
+}

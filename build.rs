@@ -20,6 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
     // For the table of who may call what, which must have a row for each.
     fs::write(out.join("rpc_paths.rs"), format!("{paths:?}"))?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .extern_path(".stationmaster.v1.UnwrapKeyResponse", "crate::pb::UnwrapKeyResponse")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -6,6 +6,8 @@
 //! cli, demo, main → dev → server → service → protocol → (access | audit | keystore | image | ledger | trust) → train → nothing of ours
 //! ```
 //!
+//! `memory` leans on nothing, too; `keystore`, `cli` and `main` lean on it.
+//!
 //! `config` is read by `cli`, `dev` and `server`; what lies below gets plain values. `state` is `server`'s and `cli`'s, and knows `ledger`.
 
 pub mod access;
@@ -18,6 +20,7 @@ pub mod image;
 pub mod kept_file;
 pub mod keystore;
 pub mod ledger;
+pub mod memory;
 pub mod pb;
 pub mod protocol;
 pub mod server;

@@ -1,5 +1,11 @@
 //! The `stationmaster` binary: everything is in [`stationmaster::cli`].
 
+/// Here and not in the library: memory is the process's affair.
+#[global_allocator]
+static ALLOCATOR: stationmaster::memory::Clearing = stationmaster::memory::Clearing;
+
 fn main() -> std::process::ExitCode {
+    // Before anything that asks OpenSSL for something.
+    stationmaster::memory::clear_in_openssl();
     stationmaster::cli::main()
 }

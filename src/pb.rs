@@ -2,7 +2,11 @@
 
 #![allow(clippy::large_enum_variant)]
 
+mod opened_key;
+
 tonic::include_proto!("stationmaster.v1");
+
+pub use opened_key::UnwrapKeyResponse;
 
 /// The compiled descriptors of all services, for reflection and for tests that walk them.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

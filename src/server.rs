@@ -3,11 +3,14 @@
 //! [`run`] is its life: bind, serve, turn healthy, wait for a signal, drain, end.
 
 mod accept;
+mod arrival;
 pub mod assemble;
+mod attention;
 mod checkpoints;
 mod connection;
 mod error;
 mod gate;
+mod handshakes;
 pub mod health;
 pub mod lock;
 pub mod log;
@@ -24,12 +27,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     service::Routes,
     transport::{self, server::Router},
 };
+use tower::layer::util::{Identity, Stack};
 
 use crate::{
     config::{Limits, Listen},
@@ -93,9 +97,9 @@ pub async fn run(outside: Outside, ready: impl FnOnce(&Addresses) + Send + 'stat
     let services = if listen.reflection { with_reflection(services)? } else { services };
 
     let (incoming, connections) = mpsc::channel(64);
-    let gate = accept::Gate { incoming, slots: Arc::new(Semaphore::new(limits.connections)), shutdown: shutdown.clone() };
-    let (addresses, _socket) = listen_on(&listen, &gate).await?;
-    drop(gate);
+    let (addresses, _socket) =
+        listen_on(&listen, &limits, || accept::Gate::new(incoming.clone(), &limits, shutdown.clone())).await?;
+    drop(incoming);
 
     let router = router(services, &limits, door, &shutdown);
     let draining = shutdown.draining.clone();
@@ -119,12 +123,16 @@ pub async fn run(outside: Outside, ready: impl FnOnce(&Addresses) + Send + 'stat
     Ok(())
 }
 
-async fn listen_on(listen: &Listen, gate: &accept::Gate) -> Result<(Addresses, Option<socket::UnixSocket>), ServerError> {
+async fn listen_on(
+    listen: &Listen,
+    limits: &Limits,
+    gate: impl Fn() -> accept::Gate,
+) -> Result<(Addresses, Option<socket::UnixSocket>), ServerError> {
     let mut addresses = Addresses::default();
     let mut held = None;
     if let Some(path) = &listen.unix {
         let (socket, listener) = socket::UnixSocket::bind(path, listen.unix_mode, listen.unix_group.as_deref())?;
-        tokio::spawn(accept::unix(listener, gate.clone()));
+        tokio::spawn(accept::unix(listener, gate()));
         addresses.unix = Some(path.clone());
         held = Some(socket);
     }
@@ -134,8 +142,9 @@ async fn listen_on(listen: &Listen, gate: &accept::Gate) -> Result<(Addresses, O
             .await
             .map_err(|error| ServerError::io(format!("cannot listen on {}", tcp.address), error))?;
         addresses.tcp = Some(listener.local_addr().map_err(|error| ServerError::io("cannot read the port", error))?);
-        tokio::spawn(identity.clone().keep_fresh(gate.shutdown.draining.clone()));
-        tokio::spawn(accept::tcp(listener, identity, gate.clone()));
+        let gate = gate();
+        tokio::spawn(identity.clone().keep_fresh(gate.draining()));
+        tokio::spawn(accept::tcp(listener, identity, limits.handshakes, gate));
     }
     Ok((addresses, held))
 }
@@ -151,12 +160,9 @@ fn with_reflection(services: Routes) -> Result<Routes, ServerError> {
     Ok(services.add_service(builder().build_v1().map_err(flaw)?).add_service(builder().build_v1alpha().map_err(flaw)?))
 }
 
-fn router(
-    services: Routes,
-    limits: &Limits,
-    door: Arc<Doorkeeper>,
-    shutdown: &Shutdown,
-) -> Router<tower::layer::util::Stack<gate::GateLayer, tower::layer::util::Identity>> {
+type Layers = Stack<gate::GateLayer, Stack<arrival::ArrivalLayer, Identity>>;
+
+fn router(services: Routes, limits: &Limits, door: Arc<Doorkeeper>, shutdown: &Shutdown) -> Router<Layers> {
     transport::Server::builder()
         .max_concurrent_streams(limits.streams)
         .http2_max_pending_accept_reset_streams(Some(20))
@@ -165,6 +171,7 @@ fn router(
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .max_connection_age(Duration::from_secs(3600))
+        .layer(arrival::ArrivalLayer)
         .layer(gate::GateLayer::new(limits, door, shutdown.clone()))
         .add_routes(services)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::error::{CliError, Exit};
-use crate::{config::Config, dev::DevToken, keystore::TokenAccess, server::assemble};
+use crate::{config::Config, dev::DevToken, keystore::TokenAccess, memory, server::assemble};
 
 /// Which token.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,6 +28,10 @@ pub(super) struct Direct {
 impl DirectArgs {
     /// The token, when one was named. Must be called before any thread runs.
     pub(super) fn open(&self) -> Result<Option<Direct>, CliError> {
+        if self.config.is_some() || self.state.is_some() {
+            // Before the PIN is read.
+            memory::close().map_err(|error| CliError::other(format!("the process cannot be closed to others: {error}")))?;
+        }
         if let Some(file) = &self.config {
             let config = Config::load(file)?;
             let audit = config.audit_directory();

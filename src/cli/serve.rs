@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::error::CliError;
 use crate::{
     config::{Config, Log, LogFormat},
-    dev,
+    dev, memory,
     server::{assemble, log},
 };
 
@@ -18,7 +18,10 @@ A development station makes its own software token, keys and certificates in DIR
 port, believes the keys in trains (unless --trust names a file), and leaves DIR/env while it serves:
   . /tmp/station-1/env && stationmaster key list
 
-SIGTERM and SIGINT drain; SIGHUP reads the TLS certificates again.";
+SIGTERM and SIGINT drain; SIGHUP reads the TLS certificates again.
+
+Only root can look into the process: no core image of it is written, other processes of its user cannot read its memory or
+attach a debugger, and nothing that it starts gains privileges.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -53,6 +56,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), CliError> {
+    // First, before there is a secret or another thread.
+    memory::close().map_err(|error| CliError::other(format!("the process cannot be closed to others: {error}")))?;
     give_back_large_buffers();
     if let Some(file) = args.config {
         let config = Config::load(&file)?;

@@ -59,9 +59,9 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     // clap has made sure of one of the two.
     let label = config.as_ref().map(|config| config.token.label.clone()).or(args.label.clone()).unwrap_or_default();
     let officer = match &args.so_pin_file {
-        Some(file) => pin::resolve(Some(file), None, None, false)?,
+        Some(file) => pin::resolve(Some(file), None, None, false)?.read()?,
         None if std::env::var_os("STATIONMASTER_SO_PIN").is_some() => {
-            pin::resolve(None, Some("STATIONMASTER_SO_PIN"), None, false)?
+            pin::resolve(None, Some("STATIONMASTER_SO_PIN"), None, false)?.read()?
         }
         None => ask_twice("New security officer PIN")?,
     };
@@ -85,9 +85,9 @@ fn user_pin(args: &Init, config: Option<&Config>) -> Result<SecretString, CliErr
         (None, None) => PinSetting::Prompt,
     };
     Ok(match setting {
-        PinSetting::File(file) => pin::resolve(Some(&file), None, None, false)?,
-        PinSetting::Credential(name) => pin::resolve(None, None, Some(&name), false)?,
-        PinSetting::Env(name) => pin::resolve(None, Some(&name), None, false)?,
+        PinSetting::File(file) => pin::resolve(Some(&file), None, None, false)?.read()?,
+        PinSetting::Credential(name) => pin::resolve(None, None, Some(&name), false)?.read()?,
+        PinSetting::Env(name) => pin::resolve(None, Some(&name), None, false)?.read()?,
         PinSetting::Prompt => ask_twice("New user PIN")?,
     })
 }

@@ -268,8 +268,14 @@ pub struct Limits {
     pub principal_calls_per_s: NonZeroU32,
     /// RPCs at once on one connection.
     pub streams: u32,
-    /// Connections at once.
+    /// Connections at once, on the Unix socket and on TCP each.
     pub connections: usize,
+    /// TLS handshakes under way at once.
+    pub handshakes: usize,
+    /// How long a new connection may take to send its first request, in seconds.
+    pub silence_s: u64,
+    /// How long a connection may go on with nothing of a request that it began or an answer that waits for it, in seconds.
+    pub stall_s: u64,
     /// Runs (pre-run, post-run, hash) at once.
     pub runs: usize,
     /// How long a call without a deadline may take to begin its answer, in seconds.
@@ -289,6 +295,9 @@ impl Default for Limits {
             principal_calls_per_s: NonZeroU32::new(5000).unwrap_or(NonZeroU32::MIN),
             streams: 64,
             connections: 128,
+            handshakes: 64,
+            silence_s: 10,
+            stall_s: 60,
             runs: 4,
             unary_timeout_s: 300,
             drain_s: 30,

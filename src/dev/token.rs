@@ -118,7 +118,7 @@ impl DevToken {
 fn random_pin() -> Result<Zeroizing<String>, DevError> {
     let mut bytes = Zeroizing::new([0_u8; 16]);
     openssl::rand::rand_bytes(&mut *bytes).map_err(|error| DevError::Pki(format!("no randomness: {error}")))?;
-    Ok(Zeroizing::new(const_hex::encode(*bytes)))
+    Ok(Zeroizing::new(const_hex::encode(&bytes[..])))
 }
 
 fn write_secret(path: &Path, text: &str) -> io::Result<()> {

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
-
-use super::Purpose;
+use super::{Purpose, pin::PinSource};
 
 /// Which token of the module is meant. Slot numbers move between starts, so they are not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +36,8 @@ pub struct TokenAccess {
     pub module: PathBuf,
     /// Which token of the module.
     pub token: TokenSelector,
-    /// The user PIN.
-    pub pin: SecretString,
+    /// The user PIN's source.
+    pub pin: PinSource,
     /// Where rejected PINs are remembered (salted hashes), so that a restart does not try one again. Its directory must
     /// exist and be writable.
     pub pin_latch: Option<PathBuf>,
@@ -52,8 +50,8 @@ pub struct KeystoreConfig {
     pub module: PathBuf,
     /// Which token of the module.
     pub token: TokenSelector,
-    /// The user PIN.
-    pub pin: SecretString,
+    /// The user PIN's source.
+    pub pin: PinSource,
     /// The keys this service uses. All must be in the token.
     pub keys: Vec<KeyConfig>,
     /// Whether a token without native OAEP may be asked for raw RSA, with the padding undone in this process.
@@ -69,7 +67,7 @@ pub struct KeystoreConfig {
 impl KeystoreConfig {
     /// A configuration with the defaults: no keys yet, raw unwrapping not allowed, one session per available core, a queue of
     /// 256 calls, no latch file.
-    pub fn new(module: PathBuf, token: TokenSelector, pin: SecretString) -> KeystoreConfig {
+    pub fn new(module: PathBuf, token: TokenSelector, pin: PinSource) -> KeystoreConfig {
         KeystoreConfig {
             module,
             token,

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use openssl::hash::MessageDigest;
 use openssl::pkcs5::pbkdf2_hmac;
@@ -27,8 +27,10 @@ use openssl::rand::rand_bytes;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
 
 use super::KeystoreError;
+use crate::memory::Guarded;
 
 const HEADER: &str = "# stationmaster: PINs that the token refused (salted hashes); delete this file to allow them again";
 const ROUNDS: usize = 100_000;
@@ -134,14 +136,15 @@ impl Attempt<'_> {
 
 /// A short, process-wide name for (token, PIN) that does not show the PIN.
 pub(super) fn mark(serial: &str, pin: &SecretString) -> [u8; 32] {
-    static SALT_OF_PROCESS: std::sync::LazyLock<[u8; 32]> = std::sync::LazyLock::new(|| {
-        let mut salt = [0; 32];
-        // Without random bytes the marks are only easier to guess from a memory dump, which would hold the PIN as well.
-        let _ = rand_bytes(&mut salt);
-        salt
+    // Where no core image holds it: whoever had both could try short PINs until one fits.
+    static SALT_OF_PROCESS: LazyLock<Option<Guarded>> = LazyLock::new(|| {
+        let mut salt = Zeroizing::new([0; 32]);
+        // Without it marks are only easier to guess.
+        rand_bytes(&mut *salt).ok()?;
+        Guarded::new(&*salt).ok()
     });
     let mut hash = openssl::sha::Sha256::new();
-    hash.update(&*SALT_OF_PROCESS);
+    hash.update(SALT_OF_PROCESS.as_ref().map(Guarded::expose).unwrap_or_default());
     hash.update(&(serial.len() as u64).to_be_bytes());
     hash.update(serial.as_bytes());
     hash.update(pin.expose_secret().as_bytes());

@@ -1,10 +1,11 @@
 //! One accepted connection, whatever it came through.
 
 use std::{
-    future::Future,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{
@@ -13,9 +14,13 @@ use tokio::{
     sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
+use super::{
+    arrival::Arrival,
+    attention::{Attention, Patience, Watch},
+};
 use crate::service::Peer;
 
 /// The bytes' way.
@@ -24,61 +29,79 @@ pub(super) enum Way {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A connection that holds its slot of the connection cap while it lives, and breaks when work must stop.
+/// A connection that holds its slot of the connection cap while it lives, and breaks when work must stop or its other end keeps
+/// us waiting.
 pub(super) struct Connection {
     way: Way,
-    peer: Peer,
-    broken: Pin<Box<WaitForCancellationFutureOwned>>,
+    arrival: Arrival,
+    watch: Watch,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    pub(super) fn new(way: Way, peer: Peer, cancel: CancellationToken, slot: OwnedSemaphorePermit) -> Self {
-        Self { way, peer, broken: Box::pin(cancel.cancelled_owned()), _slot: slot }
+    pub(super) fn new(way: Way, peer: Peer, patience: Patience, cancel: CancellationToken, slot: OwnedSemaphorePermit) -> Self {
+        let attention = Arc::<Attention>::default();
+        let watch = Watch::new(Arc::clone(&attention), patience, cancel);
+        Self { way, arrival: Arrival { peer, attention }, watch, _slot: slot }
     }
 
-    fn way(self: Pin<&mut Self>) -> Pin<&mut Way> {
-        Pin::new(&mut self.get_mut().way)
+    /// Whether the connection may go on.
+    fn go_on(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let watched = self.watch.poll(context);
+        if let (Err(error), Way::Tls(stream)) = (&watched, &self.way)
+            && error.kind() == io::ErrorKind::TimedOut
+        {
+            // The kernel would keep what nobody reads, and the connection with it, for minutes after we have closed it.
+            let _ = rustix::net::sockopt::set_socket_linger(stream.get_ref().0, Some(Duration::ZERO));
+        }
+        watched
+    }
+
+    /// Writes through the way with `write`, unless the connection must break.
+    fn write<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut (dyn AsyncWrite + Unpin)>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        self.go_on(context)?;
+        let outcome = match &mut self.way {
+            Way::Unix(stream) => write(Pin::new(stream), context),
+            Way::Tls(stream) => write(Pin::new(stream), context),
+        };
+        self.watch.wrote(outcome)
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Arrival;
 
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
+    fn connect_info(&self) -> Arrival {
+        self.arrival.clone()
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.broken.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        match self.way().get_mut() {
+        self.go_on(context)?;
+        match &mut self.way {
             Way::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
             Way::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
 
+// Each write looks at the watch, too: HTTP/2 does not read while it cannot write.
 impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.way().get_mut() {
-            Way::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-            Way::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.write(context, |way, context| way.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.way().get_mut() {
-            Way::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Way::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
+        self.write(context, |way, context| way.poll_write_vectored(context, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -88,17 +111,11 @@ impl AsyncWrite for Connection {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.way().get_mut() {
-            Way::Unix(stream) => Pin::new(stream).poll_flush(context),
-            Way::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.write(context, |way, context| way.poll_flush(context))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.way().get_mut() {
-            Way::Unix(stream) => Pin::new(stream).poll_shutdown(context),
-            Way::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.write(context, |way, context| way.poll_shutdown(context))
     }
 }

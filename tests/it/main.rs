@@ -9,6 +9,7 @@ mod support;
 mod access;
 mod audit;
 mod cli;
+mod core_image;
 mod counts;
 #[cfg(feature = "crash-points")]
 mod crash;
@@ -18,6 +19,7 @@ mod hostile;
 mod house;
 mod interop;
 mod ledger;
+mod limits;
 mod memory;
 mod places;
 mod refusals;

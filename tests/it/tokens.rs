@@ -20,7 +20,7 @@ use cryptoki::{
 };
 use stationmaster::{keystore::softhsm, pb::KeyPurpose};
 
-use crate::support::{Launch, Mode, Peer, Station, Train, wait_for};
+use crate::support::{Launch, Mode, Peer, Station, Train, as_root, wait_for};
 
 /// The first of these files that is there.
 #[track_caller]
@@ -255,7 +255,9 @@ impl Drop for TokenServer {
 
 /// Whether a process has SoftHSM, and with it keys, in its memory.
 fn has_softhsm(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/maps")).expect("a process's maps").contains("libsofthsm2")
+    let maps = as_root("cat").arg(format!("/proc/{pid}/maps")).output().expect("cat, and sudo where the test is not root");
+    assert!(maps.status.success(), "the maps of {pid} cannot be read");
+    String::from_utf8_lossy(&maps.stdout).contains("libsofthsm2")
 }
 
 #[test]

@@ -120,7 +120,7 @@ def make_train(repository, files_dir, query_path, stations, work, creator_id, cr
     }
     with open(train_path, "w") as file:
         json.dump({**train, "code_sha512": {name: sealing.sha512(data).hex() for name, data in files.items()}}, file)
-    return {**train, "train": os.path.abspath(train_path)}
+    return {**train, "train": os.path.abspath(train_path), "envelope_key": envelope_key.hex()}
 
 
 def import_image(repository, tag, sealed):

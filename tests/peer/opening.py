@@ -82,6 +82,7 @@ def open_results(image, creator_key, expected_path, earlier_result_hashes, diges
         "entries": entries,
         "layers": len(engine.connect().images.get(image).attrs["RootFS"]["Layers"]),
         "config": config,
+        "envelope_key": key.hex(),
     }
 
 

@@ -6,17 +6,18 @@ use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
-use secrecy::SecretString;
 
 use super::fault::{Fault, classify, translate};
 use super::module::{ModuleUse, lock};
 use crate::keystore::latch::{PinLatch, PinRisk, mark};
-use crate::keystore::{KeystoreError, TokenAccess, TokenSelector};
+use crate::keystore::{KeystoreError, TokenAccess, TokenSelector, pin::PinSource};
 
 pub(super) struct Token {
     selector: TokenSelector,
     serial: String,
-    pin: SecretString,
+    pin: PinSource,
+    /// Of the PIN that the token last took from us: its source may hold another one by now.
+    taken: Mutex<Option<[u8; 32]>>,
     latch: PinLatch,
     slot: Mutex<Slot>,
     module: ModuleUse,
@@ -31,6 +32,7 @@ impl Token {
             selector: TokenSelector { label: access.token.label.clone(), serial: Some(info.serial_number().to_owned()) },
             serial: info.serial_number().to_owned(),
             pin: access.pin.clone(),
+            taken: Mutex::default(),
             latch: PinLatch::new(access.pin_latch.clone()),
             slot: Mutex::new(slot),
             module,
@@ -62,8 +64,16 @@ impl Token {
     /// Logs the process in, if it is not. The session given holds the login: it ends with the process's last session.
     pub(super) fn login(&self, session: &Session) -> Result<(), KeystoreError> {
         let mut logins = self.module.logins();
-        let mark = mark(&self.serial, &self.pin);
-        if is_logged_in(session).map_err(|error| translate(&error))? {
+        let logged_in = is_logged_in(session).map_err(|error| translate(&error))?;
+        if logged_in && lock(&self.taken).is_some_and(|taken| logins.proves(&self.serial, &taken)) {
+            return Ok(());
+        }
+        let pin = self.pin.read().map_err(|error| {
+            tracing::error!(%error, "no login without the PIN");
+            KeystoreError::Unavailable { reason: "the PIN cannot be read at its source" }
+        })?;
+        let mark = mark(&self.serial, &pin);
+        if logged_in {
             return if logins.proves(&self.serial, &mark) { Ok(()) } else { Err(KeystoreError::LoggedInElsewhere) };
         }
         let slot = *lock(&self.slot);
@@ -76,11 +86,12 @@ impl Token {
             final_try: info.user_pin_final_try(),
             locked: info.user_pin_locked(),
         };
-        let attempt = self.latch.permit(&self.serial, &self.pin, risk)?;
-        match session.login(UserType::User, Some(&self.pin)) {
+        let attempt = self.latch.permit(&self.serial, &pin, risk)?;
+        match session.login(UserType::User, Some(&pin)) {
             Ok(()) => {
                 attempt.accepted();
                 logins.record(&self.serial, mark);
+                *lock(&self.taken) = Some(mark);
                 Ok(())
             }
             // Between the look and the call somebody else was faster; the lock says it was not one of us.

@@ -12,7 +12,7 @@ fn a_wrong_pin_is_tried_once_and_a_corrected_one_clears_it() {
     let station = Station::with_keys();
     let latch = station.dir.path().join("latch");
     let good = KeystoreConfig { pin_latch: Some(latch.clone()), ..station.config(&["train"]) };
-    let wrong = KeystoreConfig { pin: secret("wrong-pin"), ..good.clone() };
+    let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..good.clone() };
     assert_eq!(refusal(&wrong), Some(KeystoreError::PinRejected));
     assert_eq!(refusal(&wrong), Some(KeystoreError::PinLatched));
     latch::forget_this_process(&station.serial);
@@ -26,7 +26,7 @@ fn a_wrong_pin_is_tried_once_and_a_corrected_one_clears_it() {
 fn without_a_latch_file_a_low_count_stops_the_login() {
     let station = Station::with_keys();
     let good = station.config(&["train"]);
-    let wrong = KeystoreConfig { pin: secret("wrong-pin"), ..good.clone() };
+    let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..good.clone() };
     assert_eq!(refusal(&wrong), Some(KeystoreError::PinRejected));
     assert_eq!(refusal(&wrong), Some(KeystoreError::PinLatched));
     let low = refusal(&good).unwrap();
@@ -38,7 +38,7 @@ fn without_a_latch_file_a_low_count_stops_the_login() {
 fn a_login_of_ours_does_not_vouch_for_another_pin() {
     let station = Station::with_keys();
     let keystore = station.open();
-    let wrong = KeystoreConfig { pin: secret("wrong-pin"), ..station.config(&["train"]) };
+    let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..station.config(&["train"]) };
     assert_eq!(refusal(&wrong), Some(KeystoreError::LoggedInElsewhere));
     assert_eq!(refusal(&station.config(&["train"])), None);
     assert_eq!(keystore.token_serial(), station.serial);
@@ -47,7 +47,7 @@ fn a_login_of_ours_does_not_vouch_for_another_pin() {
 #[test]
 fn a_pin_is_in_no_message() {
     let station = Station::with_keys();
-    let wrong = KeystoreConfig { pin: secret("wrong-pin"), ..station.config(&["train"]) };
+    let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..station.config(&["train"]) };
     let error = refusal(&wrong).unwrap();
     assert!(!format!("{error} {error:?} {wrong:?}").contains("wrong-pin"));
 }

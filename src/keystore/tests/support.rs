@@ -58,7 +58,7 @@ impl Station {
             keys: labels.iter().map(|label| KeyConfig { label: (*label).to_owned(), purpose: purpose(label) }).collect(),
             allow_raw_unwrap: true,
             sessions: 2,
-            ..KeystoreConfig::new(self.module.clone(), TokenSelector::label(TOKEN), secret(PIN))
+            ..KeystoreConfig::new(self.module.clone(), TokenSelector::label(TOKEN), kept(PIN))
         }
     }
 
@@ -81,6 +81,10 @@ impl Station {
 
 pub(crate) fn secret(text: &str) -> SecretString {
     SecretString::from(text.to_owned())
+}
+
+pub(crate) fn kept(pin: &str) -> pin::PinSource {
+    pin::PinSource::keep(&secret(pin)).unwrap()
 }
 
 pub(crate) fn public(keystore: &Keystore, label: &str) -> PKey<Public> {

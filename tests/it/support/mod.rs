@@ -13,6 +13,7 @@
 //! Everything here is plain blocking code for plain `#[test]` functions; [`block_on`] is for a test's own async parts. What a
 //! test made (processes, directories, images, containers) goes when its guards are dropped, also when it fails.
 
+pub mod core_image;
 pub mod disk;
 mod engine;
 mod peer;
@@ -36,13 +37,14 @@ pub use engine::{Engine, Held, Snapshot};
 pub use peer::{LibStation, Mode, Peer, PeerError};
 pub use private_engine::{PrivateEngine, privileged};
 pub use refusal::Refusal;
-pub use station::{Launch, PROGRAM, Station, set, whole_images};
+pub use station::{Launch, PROGRAM, Station, listen_on_tcp, set, whole_images};
 pub use train::{Seat, Train};
 
 /// How long anything may take before it counts as stuck. No measure of speed.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
-static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+/// Where async code runs.
+pub static RUNTIME: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime"));
 
 /// Waits for async code, from anywhere: also from a guard that is dropped inside async code.
@@ -54,6 +56,16 @@ pub fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
     } else {
         RUNTIME.block_on(future)
     }
+}
+
+/// A program that may look into the service, which shows its memory to nobody but root: through sudo where the test is not root.
+pub fn as_root(program: impl AsRef<std::ffi::OsStr>) -> std::process::Command {
+    if rustix::process::geteuid().is_root() {
+        return std::process::Command::new(program);
+    }
+    let mut command = std::process::Command::new("sudo");
+    command.arg("-n").arg(program);
+    command
 }
 
 /// Where async code runs, for the service's own blocking parts.

@@ -58,6 +58,11 @@ impl Peer {
         Self::new("2.0.6a0")
     }
 
+    /// Its Python.
+    pub fn python(&self) -> &Path {
+        &self.python
+    }
+
     /// Runs `peer.py` (or another script beside it) and reads the JSON line it ends with.
     pub fn script<S: AsRef<OsStr>>(&self, script: &str, arguments: impl IntoIterator<Item = S>) -> Result<Value, PeerError> {
         let done = Command::new(&self.python)

@@ -37,6 +37,17 @@ pub fn set(config: &mut toml::Table, section: &str, key: &str, value: impl Into<
     section.as_table_mut().expect("a section").insert(key.into(), value.into());
 }
 
+/// For [`Launch::start_configured`]: on TCP, too, with the development station's certificates and any port.
+pub fn listen_on_tcp(config: &mut toml::Table) {
+    let state = PathBuf::from(config["state"]["directory"].as_str().expect("a directory"));
+    let file = |name: &str| state.join("pki").join(name).to_str().expect("UTF-8").to_owned();
+    let mut tcp = toml::Table::from_iter([("address".to_owned(), "127.0.0.1:0".into())]);
+    for (name, value) in [("cert", file("server.pem")), ("key", file("server.key")), ("client_ca", file("ca.pem"))] {
+        tcp.insert(name.into(), value.into());
+    }
+    set(config, "listen", "tcp", tcp);
+}
+
 /// How a service is to be started.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -264,6 +275,17 @@ impl Station {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a process's status");
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or_else(|| panic!("no {name}: {status}"))
+    }
+
+    /// How many file descriptors it has open.
+    #[track_caller]
+    pub fn open_files(&self) -> u64 {
+        let directory = format!("/proc/{}/fd", self.pid());
+        // Not dumpable, it shows them to root only; the directory's size tells their number to everybody (Linux 6.2).
+        match fs::read_dir(&directory) {
+            Ok(entries) => entries.count() as u64,
+            Err(_) => fs::metadata(&directory).expect("a process").len(),
+        }
     }
 
     // --- its files ---

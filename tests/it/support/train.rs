@@ -188,6 +188,11 @@ impl Train {
         const_hex::decode(self.made["session_id"].as_str().expect("a session id")).expect("hex")
     }
 
+    /// The envelope key that it was made with.
+    pub fn envelope_key(&self) -> Vec<u8> {
+        const_hex::decode(self.made["envelope_key"].as_str().expect("a key")).expect("hex")
+    }
+
     /// The digest of the immutable files, raw, as the creator signed it.
     pub fn immutable_digest(&self) -> Vec<u8> {
         const_hex::decode(self.made["hash"].as_str().expect("a hash")).expect("hex")
@@ -224,6 +229,9 @@ impl Train {
             query: answer["query"].as_str().map(|text| BASE64_STANDARD.decode(text).expect("base64")),
             stops_signed: answer["stops_signed"].as_u64().expect("a number"),
             result_hash: answer["result_hash"].as_str().expect("a hash").to_owned(),
+            envelope_key: const_hex::decode(answer["envelope_key"].as_str().expect("a key")).expect("hex"),
+            wrapped_for_creator: const_hex::decode(answer["config"]["creator"]["encrypted_key"].as_str().expect("a wrapped key"))
+                .expect("hex"),
         })
     }
 
@@ -281,6 +289,10 @@ pub struct Opened {
     pub stops_signed: u64,
     /// The last result hash, hex.
     pub result_hash: String,
+    /// The envelope key of the last post-run.
+    pub envelope_key: Vec<u8>,
+    /// The same, wrapped for the creator.
+    pub wrapped_for_creator: Vec<u8>,
 }
 
 fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {

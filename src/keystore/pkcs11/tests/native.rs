@@ -38,7 +38,7 @@ async fn native_oaep_is_preferred_and_its_refusals_are_recognised() {
     }
     let dir = tempfile::tempdir().unwrap();
     let module = softokn(dir.path());
-    let mut config = KeystoreConfig::new(SOFTOKN.into(), TokenSelector::label(TOKEN), secret(PIN));
+    let mut config = KeystoreConfig::new(SOFTOKN.into(), TokenSelector::label(TOKEN), kept(PIN));
     config.allow_raw_unwrap = true;
     config.keys = vec![KeyConfig { label: "general".to_owned(), purpose: Purpose::General }];
     let made = admin::generate_key(&config.access(), "general", Purpose::General, 2048).unwrap();

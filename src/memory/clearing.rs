@@ -1,0 +1,80 @@
+//! Memory that is cleared when it is freed, whoever freed it: libraries copy what they are given, and none of them wipes all
+//! of its copies.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    ffi::{c_char, c_int, c_void},
+    ptr,
+};
+
+/// The system's allocator, which clears what it is given back.
+pub struct Clearing;
+
+// SAFETY: memory comes from `System` and goes back to it with the layout it came with. `realloc` is the trait's own: new
+// memory, a copy, and `dealloc` for the old, since `System` would leave a copy where a buffer moves.
+unsafe impl GlobalAlloc for Clearing {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise is that of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block is the caller's to give away, and at least as long as the layout says.
+        unsafe {
+            libc::explicit_bzero(block.cast(), layout.size());
+            System.dealloc(block, layout);
+        }
+    }
+}
+
+type Malloc = unsafe extern "C" fn(usize, *const c_char, c_int) -> *mut c_void;
+type Realloc = unsafe extern "C" fn(*mut c_void, usize, *const c_char, c_int) -> *mut c_void;
+type Free = unsafe extern "C" fn(*mut c_void, *const c_char, c_int);
+
+unsafe extern "C" {
+    /// OpenSSL's own way to be given another allocator (`OPENSSL_malloc(3)`); 1 when it was taken.
+    fn CRYPTO_set_mem_functions(malloc: Malloc, realloc: Realloc, free: Free) -> c_int;
+}
+
+/// Has OpenSSL clear what it frees, in this process's own use and in that of a token's library which shares it. It must
+/// not have allocated anything yet; whether it took the allocator is answered.
+pub fn clear_in_openssl() -> bool {
+    // SAFETY: the three are an allocator: each gives and takes memory of `malloc`, as OpenSSL's own do.
+    unsafe { CRYPTO_set_mem_functions(malloc, realloc, free) == 1 }
+}
+
+unsafe extern "C" fn malloc(size: usize, _file: *const c_char, _line: c_int) -> *mut c_void {
+    // SAFETY: any size may be asked for.
+    if size == 0 { ptr::null_mut() } else { unsafe { libc::malloc(size) } }
+}
+
+unsafe extern "C" fn realloc(block: *mut c_void, size: usize, file: *const c_char, line: c_int) -> *mut c_void {
+    // SAFETY: the block is one of ours or null, says the caller; the copy is as long as the shorter of the two.
+    unsafe {
+        if size == 0 {
+            free(block, file, line);
+            return ptr::null_mut();
+        }
+        let new = libc::malloc(size);
+        if !new.is_null() && !block.is_null() {
+            ptr::copy_nonoverlapping(block.cast::<u8>(), new.cast(), size.min(libc::malloc_usable_size(block)));
+            free(block, file, line);
+        }
+        new
+    }
+}
+
+unsafe extern "C" fn free(block: *mut c_void, _file: *const c_char, _line: c_int) {
+    if !block.is_null() {
+        // SAFETY: the block is one of ours, says the caller; all of its usable size belongs to it.
+        unsafe {
+            libc::explicit_bzero(block, libc::malloc_usable_size(block));
+            libc::free(block);
+        }
+    }
+}

@@ -321,13 +321,14 @@ def slow_body(given):
     peers = [Peer(given) for _ in range(2)]
     closed = 0
     for peer in peers:
-        for _ in range(50):
+        # Fewer than one principal may have at once: the honest callers are the same one.
+        for _ in range(40):
             peer.open()
         peer.flush()
     for peer in peers:
         closed += peer.wait_for_the_end()
         peer.close()
-    return {"sent": 100, "connections": 2, "closed": closed}
+    return {"sent": 80, "connections": 2, "closed": closed}
 
 
 def one_request(given, *more, **how):

@@ -201,6 +201,7 @@ fn attacked_station() -> Station {
     Station::with("a").start_configured(|config| {
         set(config, "limits", "silence_s", 2);
         set(config, "limits", "stall_s", 3);
+        set(config, "listen", "reflection", true);
         crate::support::listen_on_tcp(config);
     })
 }

@@ -98,7 +98,7 @@ pub async fn run(outside: Outside, ready: impl FnOnce(&Addresses) + Send + 'stat
 
     let (incoming, connections) = mpsc::channel(64);
     let (addresses, _socket) =
-        listen_on(&listen, &limits, || accept::Gate::new(incoming.clone(), &limits, shutdown.clone())).await?;
+        listen_on(&listen, &limits, || accept::Gate::new(incoming.clone(), &limits, Arc::clone(&door), shutdown.clone())).await?;
     drop(incoming);
 
     let router = router(services, &limits, door, &shutdown);

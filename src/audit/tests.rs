@@ -174,6 +174,27 @@ fn a_file_that_was_changed_under_the_service_is_not_written_to() {
 }
 
 #[test]
+fn a_clock_that_jumps_back_is_said_and_changes_no_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = open(directory.path(), 1 << 20);
+    audit.record(entry(0)).unwrap();
+    audit.close();
+    // The last record is of a clock that was far ahead.
+    let file = segments(directory.path()).remove(0);
+    let text = fs::read_to_string(&file).unwrap();
+    let (before, last) = text.trim_end().rsplit_once('\n').unwrap();
+    let mut record: Record = serde_json::from_str(last).unwrap();
+    record.time = "2199-01-01T00:00:00.000000Z".into();
+    fs::write(&file, format!("{before}\n{}\n", serde_json::to_string(&record).unwrap())).unwrap();
+    let audit = open(directory.path(), 1 << 20);
+    let position = audit.record(entry(1)).unwrap();
+    audit.close();
+    assert_eq!(position.seq, 3, "the jump has a record of its own");
+    assert!(fs::read_to_string(&file).unwrap().contains("\"event\":\"clock-went-back\""));
+    assert!(verify(&[file], None, None).unwrap().holds());
+}
+
+#[test]
 fn a_log_has_one_writer() {
     let directory = tempfile::tempdir().unwrap();
     let audit = open(directory.path(), 1 << 20);

@@ -213,7 +213,7 @@ fn open(
     {
         return Err(broken(Rule::UnlistedFiles, path.as_str()).into());
     }
-    let mut warnings = first_seen.pin(station)?;
+    let mut warnings = first_seen.pin(station, step)?;
     crash::point("pre-run/verified");
 
     let writing = Writing { station, run, arrived, own, train: &train, step };

@@ -3,8 +3,14 @@
 
 use std::fmt;
 
-use super::{StepError, station::Station};
+use serde_json::json;
+
+use super::{
+    StepError,
+    station::{Station, Step},
+};
 use crate::{
+    audit::Event,
     image::ImageError,
     train::{
         config::{HexText, RouteStop, TrainConfig},
@@ -137,14 +143,23 @@ impl FirstSeen {
         self.who.iter().copied().zip(self.rules.iter().copied())
     }
 
-    /// Pins them, on the disk when this answers. Answers what a person should know of each.
-    pub fn pin(&self, station: &Station) -> Result<Vec<String>, StepError> {
+    /// Kind, id and fingerprint of each, for the audit.
+    fn named(&self) -> serde_json::Value {
+        let one = |pin: &NewPin| json!({ "kind": pin.kind.name(), "id": pin.id, "fingerprint": pin.key.fingerprint() });
+        self.pins.iter().map(one).collect()
+    }
+
+    /// Pins them, on the disk when this answers, and in the audit before that. Answers what a person should know of each.
+    pub fn pin(&self, station: &Station, step: &Step<'_>) -> Result<Vec<String>, StepError> {
         let Self { who, pins, rules } = self;
         let refused = |place: usize, changed| {
             let NewPin { id, key, .. } = &pins[place];
             let (id, fingerprint) = (id.clone(), key.fingerprint());
             StepError::KeyUntrusted(Box::new(Stranger { who: who[place], id, fingerprint, changed, rule: rules[place] }))
         };
+        if !pins.is_empty() {
+            station.keys.audit().record(step.record(Event::TrustChanged).with("pinned_at_first_sight", self.named()))?;
+        }
         match if pins.is_empty() { Ok(()) } else { station.trust.pin(pins) } {
             Err(NotPinned::OtherKey(place)) => return Err(refused(place, true)),
             Err(NotPinned::Entry(place, _)) => return Err(refused(place, false)),

@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Shutdown,
+    Doorkeeper, Shutdown,
     attention::Patience,
     connection::{Connection, Way},
     handshakes::Handshakes,
@@ -30,6 +30,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 pub(super) struct Gate {
     incoming: mpsc::Sender<io::Result<Connection>>,
     slots: Arc<Semaphore>,
+    door: Arc<Doorkeeper>,
     patience: Patience,
     shutdown: Shutdown,
     full: Arc<Seldom>,
@@ -37,9 +38,14 @@ pub(super) struct Gate {
 
 impl Gate {
     /// The gate of one listener.
-    pub(super) fn new(incoming: mpsc::Sender<io::Result<Connection>>, limits: &Limits, shutdown: Shutdown) -> Self {
+    pub(super) fn new(
+        incoming: mpsc::Sender<io::Result<Connection>>,
+        limits: &Limits,
+        door: Arc<Doorkeeper>,
+        shutdown: Shutdown,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(limits.connections));
-        Self { incoming, slots, patience: Patience::new(limits), shutdown, full: Arc::default() }
+        Self { incoming, slots, door, patience: Patience::new(limits), shutdown, full: Arc::default() }
     }
 
     /// Cancelled when no new work is taken.
@@ -131,9 +137,13 @@ pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: u
                             }
                         }
                         Ok(Err(error)) => {
+                            gate.door.turned_away();
                             refused.say(|times| tracing::info!(%address, %error, times, "TLS handshake refused"));
                         }
-                        Err(_) => refused.say(|times| tracing::info!(%address, times, "TLS handshake took too long")),
+                        Err(_) => {
+                            gate.door.turned_away();
+                            refused.say(|times| tracing::info!(%address, times, "TLS handshake took too long"));
+                        }
                     }
                 });
                 if full {

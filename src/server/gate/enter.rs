@@ -105,6 +105,11 @@ impl Doorkeeper {
         refusal
     }
 
+    /// Counts somebody who did not get through a TLS handshake. Such have no record each: they may come as fast as they like.
+    pub(in crate::server) fn turned_away(&self) {
+        self.caps.count("nobody", "handshake", Reason::PeerUnknown);
+    }
+
     /// Records how many refusals had no record of their own.
     pub async fn record_counted(&self) {
         for ((principal, rpc, reason), count) in self.caps.take_counted() {

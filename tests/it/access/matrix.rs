@@ -11,6 +11,7 @@ use tonic::{Code, transport::Channel};
 
 use super::people::{Authority, Granted, call, grant, listen, me, over_tls};
 use crate::{
+    audit::evidence::records,
     support::{Refusal, Station, block_on, proxy::EngineProxy, set, wait_for},
     tokens::TokenServer,
 };
@@ -264,6 +265,13 @@ fn every_rpc_is_for_whom_it_is_granted_and_nobody_else_on_every_way_in_every_sta
     drop(held);
     assert!(station.wait().success(), "{}", station.log());
     drop(token);
+
+    // Whoever did not get through a handshake has left a trace, too.
+    let counted = records(&station, &["--event", "refusals", "--principal", "nobody"]);
+    assert!(
+        counted.iter().any(|record| record["rpc"] == "handshake" && record["about"]["count"].as_u64() > Some(0)),
+        "{counted:?}"
+    );
 
     println!("matrix: {cells} cells, {} failures", wrong.len());
     assert_eq!(cells, rpcs().len() * (8 + 4) * 5);

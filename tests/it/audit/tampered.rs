@@ -124,6 +124,18 @@ fn a_chain_that_was_forged_throughout_has_no_checkpoint_that_holds() {
     assert_eq!(code, Some(8), "{report}");
     assert!(report["flaws"][0]["what"].as_str().unwrap().contains("signed over other records"), "{report}");
 
+    // A use that was announced no more.
+    let unannounced = rechained(&left.lines(), |record| {
+        if record["event"] == "key-use" && record["rpc"] == "Sign" {
+            record["event"] = "step".into();
+        }
+    });
+    fs::write(&copy, unannounced.join("\n") + "\n").unwrap();
+    let (code, report) = verify(&[&copy], None, &[]);
+    let what = report["flaws"].to_string();
+    assert_eq!(code, Some(8));
+    assert!(what.contains("without having been announced") && what.contains("more often than was announced"), "{what}");
+
     // A checkpoint made with another key, and one of another place.
     let other = Left::new();
     let foreign: Vec<_> = other.lines().iter().filter(|line| line.contains("\"event\":\"checkpoint\"")).cloned().collect();

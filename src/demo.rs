@@ -10,6 +10,7 @@ mod builder;
 mod creator;
 mod engine;
 mod error;
+mod evidence;
 mod journey;
 mod needs;
 mod opening;
@@ -65,7 +66,7 @@ async fn perform(needs: &Needs, place: &Place, keep: bool) -> Result<(), DemoErr
     stations.end().await;
     let swept = if keep { Ok(()) } else { engine.sweep().await };
     match (outcome, swept) {
-        (Ok(()), Ok(())) => {}
+        (Ok(()), Ok(())) => evidence::look_at(stations.logs(), &mut report)?,
         (Err(error), _) | (Ok(()), Err(error)) => return Err(error),
     }
     report.end(keep.then(|| place.kept(&engine)));

@@ -14,7 +14,7 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
     };
     let meta = |name: &str| failure.metadata.get(name).map(String::as_str);
     if let (Reason::TrainAuthenticationFailed, Some(id)) = (reason, meta("refusal_id")) {
-        return Some(format!("the service's log holds the cause under refusal_id {id}"));
+        return Some(format!("an officer finds the cause with `audit show --refusal {id}`"));
     }
     if let (Reason::RunState, Some(state)) = (reason, meta("state")) {
         return Some(match state {
@@ -56,7 +56,7 @@ fn text(reason: Reason) -> &'static str {
         R::ImageNotFound => "`docker images` lists what the engine has; pull the train first",
         R::BaseMissing => "pull the train's base image (`train inspect IMAGE` names the train), then try again",
         R::RouteRejected => "`train inspect IMAGE` shows the route, whose turn it is, and whether this station is on it",
-        R::TrainAuthenticationFailed => "the service's log holds the cause",
+        R::TrainAuthenticationFailed => "an officer finds the cause in the audit: `audit show`",
         R::KeyUntrusted => {
             "an officer compares the fingerprint with the key's owner, then `trust add` or `trust import`; `train inspect IMAGE` shows all of the train's"
         }
@@ -67,8 +67,11 @@ fn text(reason: Reason) -> &'static str {
         R::RunState => "`train inspect` and the run's id tell what was done",
         R::RunNotFound => "take the run_id that pre-run answered, or --image",
         R::KeyNotFound => "`key list` shows the keys",
-        R::KeyNotAllowed => "use a general key (`key list`); a train key is for trains, unless [keys] raw_use names it",
-        R::RpcNotAllowed | R::PeerUnknown => "an officer grants access to the service",
+        R::KeyNotAllowed => {
+            "use a general key that is granted (`key list`, `access check`); a train key is for trains, unless [keys] raw_use names it"
+        }
+        R::RpcNotAllowed => "an officer grants it: `access allow PRINCIPAL --rpc NAME`; `access check` explains what is decided",
+        R::PeerUnknown => "connect with a client certificate that has not ended, or through the Unix socket",
         R::KeyLabelExists => "choose another label; a key is never replaced",
         R::IdempotencyMismatch => "use a fresh idempotency key for another image",
         R::HsmPinLatched => "an officer corrects the PIN and removes the latch in the state directory, then restarts the service",
@@ -84,7 +87,9 @@ fn text(reason: Reason) -> &'static str {
         R::LimitExceeded => "[limits] in the service's configuration",
         R::HsmUnavailable => "the token does not answer: check the HSM; the service reconnects by itself",
         R::EngineUnavailable => "the container engine does not answer: check it, and [engine] socket",
-        R::AuditUnavailable => "nothing is done unrecorded: check the state directory's disk",
+        R::AuditUnavailable => {
+            "nothing is done unrecorded: check the disk and the files of the audit; the service's log says what is wrong"
+        }
         R::DeadlineExceeded => "it may have been done: the same call again tells; --timeout gives it longer",
         R::Cancelled => "it may have been done: the same call again tells",
         R::MechanismUnsupported => "`key show LABEL` lists what the token can do; allow_raw_unwrap in [token] may help",

@@ -36,6 +36,14 @@ pub(super) struct Stations {
     root: PathBuf,
     engine: String,
     running: Vec<Process>,
+    logs: Vec<AuditLog>,
+}
+
+/// A station's audit, and the public key that its checkpoints are signed with (SubjectPublicKeyInfo).
+pub(super) struct AuditLog {
+    pub station: String,
+    pub directory: PathBuf,
+    pub key: Vec<u8>,
 }
 
 struct Process {
@@ -61,7 +69,7 @@ impl Stations {
     /// None yet; their directories will be below `root`.
     pub fn new(root: &Path, engine: &str) -> Result<Self, DemoError> {
         let binary = std::env::current_exe().map_err(DemoError::io("find this program"))?;
-        Ok(Self { binary, root: root.to_owned(), engine: engine.to_owned(), running: Vec::new() })
+        Ok(Self { binary, root: root.to_owned(), engine: engine.to_owned(), running: Vec::new(), logs: Vec::new() })
     }
 
     /// Starts a station with a key of `bits`. Must be called on the thread that lives longest: the station ends with it.
@@ -88,9 +96,16 @@ impl Stations {
     pub async fn serving(&mut self) -> Result<Vec<Station>, DemoError> {
         let mut stations = Vec::new();
         for process in &mut self.running {
-            stations.push(process.serving().await?);
+            let station = process.serving().await?;
+            self.logs.push(process.audit(&station).await?);
+            stations.push(station);
         }
         Ok(stations)
+    }
+
+    /// Their audits, once they have ended.
+    pub fn logs(&self) -> &[AuditLog] {
+        &self.logs
     }
 
     /// Ends all of them: asks, waits, and kills what does not listen.
@@ -134,6 +149,13 @@ impl Process {
         let key = answer.map_err(failed)?.into_inner().key.unwrap_or_default();
         let public_key = PublicKey::from_pem(key.public_key_pem.as_bytes()).map_err(DemoError::crypto)?;
         Ok(Station { id: self.id.clone(), key, public_key, log: self.log.clone(), channel })
+    }
+
+    async fn audit(&self, station: &Station) -> Result<AuditLog, DemoError> {
+        let request = pb::GetKeyRequest { label: "audit".to_owned() };
+        let answer = KeyServiceClient::new(station.channel.clone()).get_key(request).await;
+        let key = answer.map_err(DemoError::call(&self.id, "GetKey"))?.into_inner().key.unwrap_or_default().public_key_der;
+        Ok(AuditLog { station: self.id.clone(), directory: self.directory.join("audit/service"), key })
     }
 
     fn failure(&self, what: String) -> DemoError {

@@ -171,8 +171,8 @@ impl Audit {
         answered.await.unwrap_or(Err(AuditError::Closed))
     }
 
-    /// Tries whether the log can be written, without writing to it where nothing was wrong. After a failure this is what finds
-    /// out that it works again.
+    /// Tries whether the log can be written: looks at its file, and after a failure writes a record, which is what finds out that it
+    /// works again.
     ///
     /// # Errors
     /// Why it cannot.

@@ -46,6 +46,8 @@ pub enum Event {
     Checkpoint,
     /// The end of the log was half-written when it was opened.
     Recovered,
+    /// A record could not be written, and now one can: nothing was done in between.
+    WritableAgain,
     /// The clock is behind the record before.
     ClockWentBack,
     /// The second sink does not keep up, or does again.

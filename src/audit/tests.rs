@@ -136,7 +136,8 @@ fn a_changed_record_keeps_the_log_from_being_continued() {
 fn a_log_that_is_behind_what_is_remembered_is_not_continued() {
     let directory = tempfile::tempdir().unwrap();
     let audit = open(directory.path(), 1 << 20);
-    let last = (0..5).map(|number| audit.record(entry(number)).unwrap()).next_back().unwrap();
+    let positions: Vec<_> = (0..5).map(|number| audit.record(entry(number)).unwrap()).collect();
+    let last = positions[4];
     let log = audit.origin().to_owned();
     audit.close();
     let remembered = |size, head| Settings {

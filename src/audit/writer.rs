@@ -140,8 +140,13 @@ impl Writer {
                 let _ = answer.send(self.noted(covered));
             }
             Message::Check(answer) => {
-                let outcome = self.log.mend();
-                self.health.set(outcome.as_ref().map(|&()| ()), self.log.size());
+                // Only a record shows that there is space again.
+                let outcome = if self.health.is_well() {
+                    let mended = self.log.mend();
+                    self.noted(mended)
+                } else {
+                    self.append(&[Entry::of(Event::WritableAgain)]).map(drop)
+                };
                 let _ = answer.send(outcome);
             }
         }

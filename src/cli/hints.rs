@@ -14,7 +14,7 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
     };
     let meta = |name: &str| failure.metadata.get(name).map(String::as_str);
     if let (Reason::TrainAuthenticationFailed, Some(id)) = (reason, meta("refusal_id")) {
-        return Some(format!("an officer finds the cause with `audit show --refusal {id}`"));
+        return Some(format!("an officer finds the cause under its refusal_id: `audit show --refusal {id}`"));
     }
     if let (Reason::RunState, Some(state)) = (reason, meta("state")) {
         return Some(match state {

@@ -54,7 +54,13 @@ const LAW: [(&str, &[&str]); 19] = [
             "pb",
         ],
     ),
-    ("demo", &["dev", "cli", "server", "service", "protocol", "keystore", "image", "ledger", "trust", "train", "config", "pb"]),
+    (
+        "demo",
+        &[
+            "audit", "dev", "cli", "server", "service", "protocol", "keystore", "image", "ledger", "trust", "train", "config",
+            "pb",
+        ],
+    ),
     ("main", &["cli", "memory"]),
 ];
 

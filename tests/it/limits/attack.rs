@@ -113,6 +113,8 @@ impl Attack {
         let files = wait_for_quiet(station);
         let idle = station.memory_kib("VmRSS");
 
+        // Before the callers: without a peer they would call for ever.
+        let peer = Peer::new("2.0.5");
         let (over, peak) = (AtomicBool::new(false), std::sync::atomic::AtomicU64::new(idle));
         let (answer, old, new, other) = std::thread::scope(|scope| {
             let old = scope.spawn(|| until(&over, || honest.sign(&held)));
@@ -128,7 +130,7 @@ impl Attack {
                     std::thread::sleep(Duration::from_millis(5));
                 }
             });
-            let answer = Peer::new("2.0.5").script("flood.py", arguments);
+            let answer = peer.script("flood.py", arguments);
             over.store(true, Ordering::Release);
             (answer, old.join().unwrap(), new.join().unwrap(), other.join().unwrap())
         });

@@ -123,7 +123,12 @@ impl SpyLog {
         (Self(log), launch)
     }
 
-    /// Everything that was given to `C_Sign`, hex.
+    /// The spy, for a configuration.
+    pub fn module() -> String {
+        spy()
+    }
+
+    /// Everything that was given to `C_Sign`, hex. Two threads that sign at once mix their bytes: have the service use one session.
     pub fn signed(&self) -> Vec<String> {
         let text = String::from_utf8_lossy(&fs::read(&self.0).expect("the spy's log")).into_owned();
         let mut found = Vec::new();

@@ -6,7 +6,7 @@ use super::people::{grant, me};
 use crate::{
     audit::evidence::records,
     support::{
-        Station, set,
+        PROGRAM, Station, set,
         tamper::{RESULTS, Scene, refused, run_script},
     },
 };
@@ -25,6 +25,45 @@ fn a_key_that_is_not_granted_is_refused_as_one_that_is_not_there() {
     let listed: Vec<_> = station.keys().unwrap().into_iter().map(|key| key.label).collect();
     assert_eq!(listed, ["a-general"]);
     station.sign("a-general", SCHEME, &[1; 32]).unwrap();
+}
+
+#[test]
+fn an_officers_commands_grant_explain_and_revoke_and_are_recorded() {
+    let mut station = Station::start("a");
+    station.stop();
+    station.configure(|_| {});
+    std::fs::remove_file(station.state().join("access.toml")).unwrap();
+    let config = station.state().join("test.toml").to_str().unwrap().to_owned();
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(PROGRAM);
+        let output = command.args(["--output", "json"]).args(arguments).args(["--config", &config]).output().unwrap();
+        let line = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), serde_json::from_str::<serde_json::Value>(line.lines().last().unwrap()).unwrap())
+    };
+    let ci = "dns:ci.hospital.example";
+    assert_eq!(run(&["access", "list"]).0, Some(3), "there is no file yet");
+    assert_eq!(run(&["access", "allow", ci, "--role", "signer", "--key", "a-general", "--comment", "nightly"]).0, Some(0));
+    let (_, listed) = run(&["access", "list"]);
+    assert_eq!((&listed["grants"][0]["principal"], &listed["grants"][0]["comment"]), (&ci.into(), &"nightly".into()));
+    for (arguments, code) in [
+        (&["Sign", "a-general"][..], 0),
+        (&["Sign", "other"], 7),
+        (&["Sign", "a-general", "--purpose", "train"], 7),
+        (&["PreRun"], 7),
+        (&["NoSuchRpc"], 2),
+    ] {
+        let (found, answer) = run(&[&["access", "check", ci], arguments].concat());
+        assert_eq!(found, Some(code), "{arguments:?}: {answer}");
+    }
+    assert_eq!(run(&["access", "check", "somebody", "Sign"]).0, Some(2), "a name that is no principal");
+    assert_eq!(run(&["access", "revoke", ci, "--rpc", "Sign"]).0, Some(0));
+    assert_eq!(run(&["access", "check", ci, "Sign", "a-general"]).0, Some(7));
+    assert_eq!(run(&["access", "check", ci, "UnwrapKey", "a-general"]).0, Some(0));
+    assert_eq!(run(&["access", "revoke", ci]).0, Some(0));
+    assert_eq!(run(&["access", "revoke", ci]).0, Some(3), "nothing is left to revoke");
+    let (_, shown) = run(&["audit", "show", "--log", "officer", "--event", "access-changed"]);
+    let commands: Vec<_> = shown["records"].as_array().unwrap().iter().map(|record| record["rpc"].as_str().unwrap()).collect();
+    assert_eq!(commands, ["access allow", "access revoke", "access revoke"]);
 }
 
 #[test]

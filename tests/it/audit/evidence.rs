@@ -121,3 +121,35 @@ fn a_changed_access_file_and_a_changed_trust_file_are_recorded_before_they_count
     station.keys().unwrap();
     assert_eq!(newest("access-changed"), Some(digest("access.toml")));
 }
+
+#[test]
+fn what_is_exported_can_be_checked_and_read_by_others() {
+    let mut station = Station::start("a");
+    station.sign("a-general", pb::SignatureScheme::RsaPssSha256, &[1; 32]).unwrap();
+    let key = station.state().join("audit.pem");
+    std::fs::write(&key, station.key("audit").unwrap().public_key_pem).unwrap();
+    station.stop();
+    let state = station.state().to_str().unwrap().to_owned();
+    let file = |name: &str| station.state().join(name).to_str().unwrap().to_owned();
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(PROGRAM).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let (json, ocsf) = (file("export.jsonl"), file("export.ocsf"));
+    run(&["audit", "export", "--state", &state, "-o", &json]);
+    run(&["audit", "verify", &json, "--key", key.to_str().unwrap()]);
+    run(&["audit", "export", "--state", &state, "--format", "ocsf", "-o", &ocsf]);
+    let lines = |file: &str| -> Vec<Value> {
+        std::fs::read_to_string(file).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let (records, events) = (lines(&json), lines(&ocsf));
+    assert!(records.len() == events.len() && records.len() > 4);
+    for (record, event) in records.iter().zip(&events) {
+        assert_eq!((event["class_uid"].as_u64(), event["category_uid"].as_u64()), (Some(6003), Some(6)));
+        assert_eq!(event["type_uid"].as_u64().unwrap(), 600_300 + event["activity_id"].as_u64().unwrap());
+        assert_eq!(&event["unmapped"], record);
+    }
+    let signed =
+        events.iter().find(|event| event["unmapped"]["event"] == "key-use" && event["api"]["operation"] == "Sign").unwrap();
+    assert_eq!(signed["resources"][0]["name"], "a-general");
+}

@@ -2,7 +2,10 @@
 //!
 //! Each function may be repeated. Names end up old or new, never half; an image that was announced and not named is removed.
 
-use std::sync::atomic::Ordering;
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use super::{
     Caller, StepError, crash,
@@ -115,7 +118,7 @@ pub(super) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -
         if names(station, &run.image)?.as_ref() == Some(opened) {
             put_back(station, &run, &name)?;
         }
-        station.engine.remove_image(opened)?;
+        remove_announced(station, opened)?;
     }
     let held = opened::wipe(station, &run)?;
     if !held.is_empty() {
@@ -127,6 +130,18 @@ pub(super) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -
     Ok(())
 }
 
+/// Removes an image that was announced and not named. An engine whose client is gone may still be at work on what it was sent, and
+/// make the image after it was looked for: one that is not there is looked for again, for a moment.
+fn remove_announced(station: &Station, id: &str) -> Result<(), StepError> {
+    const SETTLES: Duration = Duration::from_secs(2);
+    const EVERY: Duration = Duration::from_millis(50);
+    let (source, begun) = (id.parse::<ImageSource>()?, Instant::now());
+    while station.engine.find(&source)?.is_none() && begun.elapsed() < SETTLES {
+        std::thread::sleep(EVERY);
+    }
+    Ok(station.engine.remove_image(id)?)
+}
+
 /// Undoes a post-run: the sealed image gone, the run prepared as before.
 pub(super) fn roll_back_closing(station: &Station, run_id: &str) -> Result<(), StepError> {
     let run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
@@ -136,7 +151,7 @@ pub(super) fn roll_back_closing(station: &Station, run_id: &str) -> Result<(), S
         station.engine.tag(before, &record.image.parse()?)?;
     }
     if let Some(sealed) = &run.sealed_image {
-        station.engine.remove_image(sealed)?;
+        remove_announced(station, sealed)?;
     }
     Ok(station.ledger.advance(run_id, RunState::Closing, RunState::Prepared, None)?)
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
+    marker::PhantomData,
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
     sync::Arc,
@@ -91,6 +92,56 @@ pub fn update<T, E: From<FileError>>(
         replace(&file, &directory, &text).map_err(trouble)?;
     }
     Ok(outcome)
+}
+
+/// Changes what a file holds: reads it (nothing when there is none), and writes what `change` makes of it, unless that refuses or
+/// changes nothing; see [`update`].
+///
+/// # Errors
+/// `change`'s own, `parse`'s, or when the file cannot be read or written.
+pub fn update_parsed<S, T, P, E>(
+    file: &Path,
+    parse: impl FnOnce(&[u8], &Path) -> Result<S, P>,
+    text: impl FnOnce(&S) -> String,
+    change: impl FnOnce(&mut S) -> Result<T, E>,
+) -> Result<T, E>
+where
+    S: Clone + Default + PartialEq,
+    P: From<FileError>,
+    E: From<P>,
+{
+    /// `change`'s error, which knows the file's by way of `parse`'s.
+    struct Refused<P, E>(E, PhantomData<P>);
+    impl<P: From<FileError>, E: From<P>> From<FileError> for Refused<P, E> {
+        fn from(error: FileError) -> Self {
+            refused(P::from(error).into())
+        }
+    }
+    fn refused<P, E>(error: E) -> Refused<P, E> {
+        Refused(error, PhantomData)
+    }
+    update(file, |bytes, file| {
+        let before =
+            bytes.as_deref().map(|bytes| parse(bytes, file)).transpose().map_err(|error: P| refused::<P, E>(error.into()))?;
+        let mut now = before.clone().unwrap_or_default();
+        let outcome = change(&mut now).map_err(refused)?;
+        let changed = before.is_none_or(|before| before != now);
+        Ok((outcome, changed.then(|| text(&now))))
+    })
+    .map_err(|Refused(error, _)| error)
+}
+
+/// Reads a text as strict TOML.
+///
+/// # Errors
+/// The line, from 1, and what is wrong there.
+pub fn toml<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, (usize, String)> {
+    let text = std::str::from_utf8(bytes).map_err(|_| (1, "not UTF-8".to_owned()))?;
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().map_or(0, |span| span.start);
+        let lines = text.as_bytes().iter().take(before).filter(|&&byte| byte == b'\n').count();
+        (lines + 1, error.message().to_owned())
+    })
 }
 
 /// Written aside, synced and renamed, with mode and owner of the file before.

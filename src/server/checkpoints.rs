@@ -16,6 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SUM_UP_EVERY: Duration = Duration::from_secs(10);
 /// How long the token may take for a signature.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A checkpoint that failed is tried again after this: each attempt leaves records, and a token may be away for days.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// Records of a checkpoint's own: alone they are no reason for another.
 const OWN: u64 = 2;
 
@@ -33,6 +35,7 @@ impl Checkpoints {
     /// Signs checkpoints until told to stop.
     pub async fn keep(self: Arc<Self>, stop: CancellationToken) {
         let (mut covered, mut since, mut summed) = (0, Instant::now(), Instant::now());
+        let mut failed: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -43,10 +46,11 @@ impl Checkpoints {
                 summed = Instant::now();
             }
             let new = self.keys.audit().size().saturating_sub(covered);
-            if new >= self.every_records || (new > OWN && since.elapsed() >= self.every) {
-                // The next look tries again what failed.
-                if let Some(size) = self.sign().await {
-                    (covered, since) = (size, Instant::now());
+            let is_due = new >= self.every_records || (new > OWN && since.elapsed() >= self.every);
+            if is_due && failed.is_none_or(|failed| failed.elapsed() >= AGAIN_AFTER) {
+                match self.sign().await {
+                    Some(size) => (covered, since, failed) = (size, Instant::now(), None),
+                    None => failed = Some(Instant::now()),
                 }
             }
         }

@@ -64,11 +64,7 @@ pub fn read(file: &Path) -> Result<TrustStore, TrustError> {
 /// When it cannot be used.
 pub fn parse(bytes: &[u8], file: &Path) -> Result<TrustStore, TrustError> {
     let syntax = |line: usize, message: String| TrustError::Syntax { file: file.to_owned(), line, message };
-    let text = std::str::from_utf8(bytes).map_err(|_| syntax(1, "not UTF-8".into()))?;
-    let document: Document = toml::from_str(text).map_err(|error| {
-        let before = error.span().map_or(0, |span| span.start);
-        syntax(text.as_bytes().iter().take(before).filter(|&&byte| byte == b'\n').count() + 1, error.message().to_owned())
-    })?;
+    let document: Document = kept_file::toml(bytes).map_err(|(line, message)| syntax(line, message))?;
     if document.version != VERSION {
         return Err(syntax(1, format!("version {} is not {VERSION}", document.version)));
     }
@@ -136,26 +132,12 @@ fn text_of(store: &TrustStore, bare: bool) -> String {
     HEADER.to_owned() + &toml::to_string_pretty(&document).unwrap_or_default()
 }
 
-/// Changes a file; see [`kept_file::update`].
+/// Changes a file; see [`kept_file::update_parsed`].
 ///
 /// # Errors
 /// `change`'s own, or when the file cannot be read, used or written.
 pub fn update<T, E: From<TrustError>>(file: &Path, change: impl FnOnce(&mut TrustStore) -> Result<T, E>) -> Result<T, E> {
-    struct Refused<E>(E);
-    impl<E: From<TrustError>> From<kept_file::FileError> for Refused<E> {
-        fn from(error: kept_file::FileError) -> Self {
-            Self(TrustError::from(error).into())
-        }
-    }
-    kept_file::update(file, |bytes, file| {
-        let store = bytes.as_deref().map(|bytes| parse(bytes, file)).transpose();
-        let mut store = store.map_err(|error| Refused(error.into()))?.unwrap_or_default();
-        let before = store.clone();
-        let outcome = change(&mut store).map_err(Refused)?;
-        let changed = store != before || bytes.is_none();
-        Ok((outcome, changed.then(|| text(&store))))
-    })
-    .map_err(|Refused(error)| error)
+    kept_file::update_parsed(file, parse, text, change)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
     service::status::{Reason, Refusal},
 };
 
-/// Refusals of one principal that have a record each, in a second; the others are counted.
+/// Refusals of one principal that have a record each, in a second; the others are counted. Not zero, as the compiler sees.
 const RECORDED: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 /// The caps of all.

@@ -139,7 +139,7 @@ impl Audit {
     /// # Errors
     /// [`AuditError`]; the record is then not there, and what it was to announce must not happen.
     pub fn record(&self, entry: Entry) -> Result<Position, AuditError> {
-        self.send(entry)?.blocking_recv().unwrap_or(Err(AuditError::Closed))
+        self.send(entry, false)?.blocking_recv().unwrap_or(Err(AuditError::Closed))
     }
 
     /// The same for async code.
@@ -147,15 +147,23 @@ impl Audit {
     /// # Errors
     /// As [`Audit::record`].
     pub async fn record_async(&self, entry: Entry) -> Result<Position, AuditError> {
-        self.send(entry)?.await.unwrap_or(Err(AuditError::Closed))
+        self.send(entry, false)?.await.unwrap_or(Err(AuditError::Closed))
     }
 
-    fn send(&self, entry: Entry) -> Result<oneshot::Receiver<Result<Position, AuditError>>, AuditError> {
+    /// As [`Audit::record_async`], for a caller whom some milliseconds cost nothing: many such records share a sync.
+    ///
+    /// # Errors
+    /// As [`Audit::record`].
+    pub async fn record_among_others(&self, entry: Entry) -> Result<Position, AuditError> {
+        self.send(entry, true)?.await.unwrap_or(Err(AuditError::Closed))
+    }
+
+    fn send(&self, entry: Entry, may_wait: bool) -> Result<oneshot::Receiver<Result<Position, AuditError>>, AuditError> {
         if entry.event == Event::KeyUse {
             self.inner.intents.fetch_add(1, Ordering::Relaxed);
         }
         let (answer, answered) = oneshot::channel();
-        self.queue()?.send(Message::Record(Box::new(entry), answer)).map_err(|_| AuditError::Closed)?;
+        self.queue()?.send(Message::Record(Box::new(entry), may_wait, answer)).map_err(|_| AuditError::Closed)?;
         Ok(answered)
     }
 

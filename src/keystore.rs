@@ -211,6 +211,11 @@ impl Keystore {
         self.pool.key_uses()
     }
 
+    /// Calls that wait for the token.
+    pub fn waiting(&self) -> usize {
+        self.pool.waiting()
+    }
+
     /// The token's serial number.
     pub fn token_serial(&self) -> &str {
         self.pool.token_serial()

@@ -15,12 +15,15 @@ use super::{AuditError, Covered, Entry, Event, Position, log::Log, second::Secon
 
 /// Records that are written at once.
 const BATCH: usize = 256;
+/// How long a record that may wait does: a sync for many costs as much as a sync for one.
+const GATHER: Duration = Duration::from_millis(4);
 /// How often the second sink is looked after when nothing comes.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// What the thread is asked.
 pub(super) enum Message {
-    Record(Box<Entry>, oneshot::Sender<Result<Position, AuditError>>),
+    /// A record, and whether it may wait a little for others.
+    Record(Box<Entry>, bool, oneshot::Sender<Result<Position, AuditError>>),
     Checkpoint(Box<Entry>, oneshot::Sender<Result<Covered, AuditError>>),
     Check(oneshot::Sender<Result<(), AuditError>>),
 }
@@ -80,7 +83,12 @@ impl Writer {
     pub fn run(mut self, queue: &Receiver<Message>) {
         loop {
             match queue.recv_timeout(IDLE) {
-                Ok(Message::Record(entry, answer)) => self.records(*entry, answer, queue),
+                Ok(Message::Record(entry, may_wait, answer)) => {
+                    if may_wait {
+                        std::thread::sleep(GATHER);
+                    }
+                    self.records(*entry, answer, queue);
+                }
                 Ok(other) => self.one(other),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -99,7 +107,7 @@ impl Writer {
         let mut other = None;
         while entries.len() < BATCH {
             match queue.try_recv() {
-                Ok(Message::Record(entry, answer)) => {
+                Ok(Message::Record(entry, _, answer)) => {
                     entries.push(*entry);
                     answers.push(answer);
                 }
@@ -132,7 +140,7 @@ impl Writer {
 
     fn one(&mut self, message: Message) {
         match message {
-            Message::Record(entry, answer) => {
+            Message::Record(entry, _, answer) => {
                 let _ = answer.send(self.append(&[*entry]).map(|positions| positions[0]));
             }
             Message::Checkpoint(entry, answer) => {

@@ -94,8 +94,15 @@ fn give_back_large_buffers() {
     }
 }
 
+/// Threads of the runtime: half the cores. The token, the audit and the steps' streams have threads of their own, and each of the
+/// runtime's that looks for work beside them costs switches (docs/performance-choices.md).
+fn runtime_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}
+
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(runtime_threads())
         .enable_all()
         .build()
         .map_err(|error| CliError::other(format!("cannot start: {error}")))?;

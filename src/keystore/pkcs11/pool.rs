@@ -78,6 +78,10 @@ impl Pool {
         Ok(self.shared.keys.known(label)?.ok_or_else(|| not_found(label))?.info())
     }
 
+    pub(in crate::keystore) fn waiting(&self) -> usize {
+        lock(&self.queue).as_ref().map_or(0, Sender::len)
+    }
+
     pub(in crate::keystore) async fn sign(
         &self,
         label: &str,

@@ -10,6 +10,7 @@ mod error;
 mod hash;
 mod health;
 mod hints;
+mod image;
 mod key;
 mod office;
 mod officer;
@@ -47,7 +48,7 @@ Exit codes:
   2  wrong arguments or config   6  service, token or engine not available
   3  not found                   7  not permitted (key, peer, PIN)
   8  looked at, and a rule is  130  interrupted
-     broken (train verify, train check-push, audit verify)
+     broken (train verify, train check-push, image validate, audit verify)
 
 With --output json the last line on standard output is one JSON object; a failure is
 {\"error\":{\"code\",\"reason\",\"message\",\"metadata\",\"hint\"}}.";
@@ -92,6 +93,9 @@ enum Command {
     /// Back up and restore what a station must not forget
     #[command(subcommand)]
     State(state::Command),
+    /// Look at images: whether they are what their master says
+    #[command(subcommand)]
+    Image(image::Command),
     /// Digests of an image
     Hash(hash::Args),
     /// Sign a file or digest with a general key
@@ -130,14 +134,15 @@ fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         Command::Demo(args) => demo::run(args),
         Command::Token(command) => token::run(command, output),
         Command::Key(command) => key::run(command, output),
-        // These two answer what is not a failure, and not well either.
+        // These answer what is not a failure, and not well either.
         Command::Train(command) => return train::run(command, output),
+        Command::Image(command) => return image::run(command, output),
         Command::Access(command) => access::run(command, output),
         Command::Audit(command) => return audit::run(command, output),
         Command::Trust(command) => trust::run(command, output),
         Command::Run(command) => run::run(command, output),
         Command::State(command) => state::run(command, output),
-        Command::Hash(args) => client::call(hash::run(args, output)),
+        Command::Hash(args) => hash::run(args, output),
         Command::Sign(args) => client::call(sign::run(args, output)),
         Command::Unwrap(args) => client::call(unwrap::run(args, output)),
         Command::Health(args) => client::call(health::run(args, output)),

@@ -13,6 +13,7 @@ pub mod layer;
 #[cfg(test)]
 mod made;
 pub mod opt;
+pub mod place;
 pub mod push_scan;
 pub mod reference;
 pub mod saved;
@@ -21,6 +22,7 @@ pub mod spool;
 mod tape;
 pub mod train_files;
 pub mod tree;
+pub mod validate;
 mod whole;
 
 use thiserror::Error;

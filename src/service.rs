@@ -6,6 +6,7 @@ pub mod deadline;
 pub mod images;
 pub mod keys;
 pub mod peer;
+mod rules;
 pub mod status;
 pub mod steps;
 pub mod trains;

@@ -98,6 +98,7 @@ rpcs! {
     Sign: "KeyService" / "Sign", Named, false, [Signer, Officer];
     UnwrapKey: "KeyService" / "UnwrapKey", Named, false, [Signer, Officer];
     HashImage: "ImageService" / "HashImage", Train, true, [Station, Officer];
+    ValidateImage: "ImageService" / "ValidateImage", Nobody, true, [Station, Auditor, Officer];
     InspectTrain: "TrainService" / "InspectTrain", Nobody, true, [Station, Auditor, Officer];
     PreRun: "TrainService" / "PreRun", Train, true, [Station, Officer];
     PostRun: "TrainService" / "PostRun", Train, true, [Station, Officer];

@@ -42,7 +42,7 @@ impl Exit {
         use Reason as R;
         match reason {
             R::MalformedRequest | R::ImageRefInvalid => Self::Usage,
-            R::ImageNotFound | R::BaseMissing | R::KeyNotFound | R::RunNotFound => Self::NotFound,
+            R::ImageNotFound | R::BaseMissing | R::MasterUnknown | R::KeyNotFound | R::RunNotFound => Self::NotFound,
             R::ConfigMalformed
             | R::ArchiveMalformed
             | R::TrainAuthenticationFailed

@@ -3,12 +3,16 @@
 use serde_json::{Value, json};
 
 use super::{
-    client::ClientArgs,
+    client::{self, ClientArgs},
     error::CliError,
     output::{Output, fields, yes},
     progress::{Event, follow},
 };
-use crate::pb::{self, hash_image_response::Event as Message};
+use crate::{
+    image::{ImageError, place::Place, tree::digest_of},
+    pb::{self, hash_image_response::Event as Message},
+    service::status::{Refusal, RpcError},
+};
 
 const AFTER: &str = "\
 Answers the digest of the final file tree (docs/tree-digest.md tells how to compute it elsewhere), and for a train the digests
@@ -16,13 +20,20 @@ of its immutable files and of its results.
 
 Examples:
   stationmaster hash harbor.example/train:latest
-  stationmaster hash --train-only harbor.example/train:latest --output json";
+  stationmaster hash --train-only harbor.example/train:latest --output json
+  stationmaster hash --place /srv/images/train:latest      # an OCI layout
+  skopeo copy docker://harbor.example/train:latest oci-archive:train.tar && stationmaster hash --place train.tar";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(super) struct Args {
     /// The image: repository:tag or sha256:…
-    image: String,
+    #[arg(required_unless_present = "place")]
+    image: Option<String>,
+    /// Hash the tree of an image in a file or directory, without any service: an archive of `docker save` or an OCI archive, an OCI layout directory
+    /// (DIR or DIR:TAG), or `-`
+    #[arg(long, value_name = "PLACE", conflicts_with_all = ["image", "train_only"])]
+    place: Option<String>,
     /// Leave out the tree's digest, and the reading of all layers
     #[arg(long)]
     train_only: bool,
@@ -30,17 +41,47 @@ pub(super) struct Args {
     client: ClientArgs,
 }
 
-pub(super) async fn run(args: Args, output: Output) -> Result<(), CliError> {
-    let request = args.client.request(pb::HashImageRequest { image: args.image.clone(), train_only: args.train_only });
-    let stream = args.client.images().await?.hash_image(request).await?.into_inner();
-    let result = follow(stream, |message| match message.event {
+pub(super) fn run(args: Args, output: Output) -> Result<(), CliError> {
+    let (image, result) = match args.place {
+        Some(place) => {
+            let result = offline(&place)?;
+            (place, result)
+        }
+        None => {
+            let image = args.image.unwrap_or_default();
+            let request = pb::HashImageRequest { image: image.clone(), train_only: args.train_only };
+            (image, client::call(online(args.client, request))?)
+        }
+    };
+    output.result(&value(&image, &result), || people(&result));
+    Ok(())
+}
+
+/// Without any service: the tree only.
+fn offline(place: &str) -> Result<pb::HashImageResult, CliError> {
+    let place = Place::of(place).map_err(|error| CliError::file("open", place.as_ref(), &error))?;
+    let (tree, image) = digest_of(place, None, |_| {}).map_err(|error| RpcError::from(Refusal::from(error)))?;
+    let image_id =
+        image.id().ok_or_else(|| RpcError::from(Refusal::from(ImageError::Malformed("no configuration of the image"))))?;
+    Ok(pb::HashImageResult {
+        image_id,
+        tree_digest: tree.digest.to_vec(),
+        tree_entries: tree.entries,
+        tree_bytes: tree.bytes,
+        train: None,
+        train_absent: "not-looked-for".to_owned(),
+    })
+}
+
+async fn online(client: ClientArgs, request: pb::HashImageRequest) -> Result<pb::HashImageResult, CliError> {
+    let request = client.request(request);
+    let stream = client.images().await?.hash_image(request).await?.into_inner();
+    follow(stream, |message| match message.event {
         Some(Message::Progress(progress)) => Event::Progress(progress),
         Some(Message::Result(result)) => Event::Done(result),
         None => Event::Nothing,
     })
-    .await?;
-    output.result(&value(&args.image, &result), || people(&result));
-    Ok(())
+    .await
 }
 
 fn value(image: &str, result: &pb::HashImageResult) -> Value {

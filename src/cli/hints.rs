@@ -54,6 +54,9 @@ fn text(reason: Reason) -> &'static str {
         R::ConfigMalformed => "`train inspect IMAGE` shows what is there; is it a train at all?",
         R::ArchiveMalformed => "what was read cannot be a train as it is; fetch it again, or tell its sender",
         R::ImageNotFound => "`docker images` lists what the engine has; pull the train first",
+        R::MasterUnknown => {
+            "`stationmaster trust list` shows the allowed masters, `trust add master` allows one; then pull it into the engine"
+        }
         R::BaseMissing => "pull the train's base image (`train inspect IMAGE` names the train), then try again",
         R::RouteRejected => "`train inspect IMAGE` shows the route, whose turn it is, and whether this station is on it",
         R::TrainAuthenticationFailed => "an officer finds the cause in the audit: `audit show`",

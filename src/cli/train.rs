@@ -5,7 +5,7 @@ mod check_push;
 mod inspect;
 mod post_run;
 mod pre_run;
-mod rules;
+pub(super) mod rules;
 mod verify;
 
 use super::{

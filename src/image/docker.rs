@@ -156,6 +156,14 @@ impl Engine {
         }
     }
 
+    /// The images of a repository that the engine has, with or without a tag: their ids and their `repository@sha256:…`.
+    pub fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
+        let filters = HashMap::from([("reference".to_owned(), vec![repository.to_owned()])]);
+        let options = q::ListImagesOptionsBuilder::new().filters(&filters).build();
+        let list = self.block(self.docker()?.list_images(Some(options))).map_err(|e| fault("list images", e))?;
+        Ok(list.into_iter().map(|image| (image.id, image.repo_digests)).collect())
+    }
+
     /// What the engine shows of an image.
     pub fn facts(&self, id: &str) -> Result<ImageFacts, ImageError> {
         let image = self.block(self.docker()?.inspect_image(id)).map_err(|e| fault("inspect image", e))?;

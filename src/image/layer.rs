@@ -342,5 +342,17 @@ fn header_len(name: usize) -> u64 {
     if name > SHORT_NAME { 2 * BLOCK + (name as u64 + 1).next_multiple_of(BLOCK) } else { BLOCK }
 }
 
+/// The header of a symbolic link; its target is at most 100 bytes long.
+pub(super) fn link_blocks(name: &str, meta: Meta, target: &[u8]) -> Vec<u8> {
+    let mut blocks = header_blocks(name, EntryType::Symlink, meta, 0);
+    let at = blocks.len() - 512;
+    let mut header = Header::new_old();
+    header.as_mut_bytes().copy_from_slice(&blocks[at..]);
+    header.as_old_mut().linkname[..target.len()].copy_from_slice(target);
+    header.set_cksum();
+    blocks[at..].copy_from_slice(header.as_bytes());
+    blocks
+}
+
 #[cfg(test)]
 mod tests;

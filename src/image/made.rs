@@ -25,7 +25,10 @@ pub(super) fn tar_of(entries: &[Item<'_>]) -> Vec<u8> {
 /// A `docker save` archive of these layers, lowest first, in the layout of old engines or (`blobs`) of new ones. They stand in the
 /// archive the other way round: only the manifest tells their order.
 pub(super) fn saved(layers: &[Vec<u8>], blobs: bool) -> Vec<u8> {
-    let name = |at: usize| if blobs { format!("blobs/sha256/{at:064x}") } else { format!("{at:064x}/layer.tar") };
+    let name = |at: usize| match blobs {
+        true => format!("blobs/sha256/{}", const_hex::encode(openssl::sha::sha256(&layers[at]))),
+        false => format!("{at:064x}/layer.tar"),
+    };
     let names: Vec<String> = (0..layers.len()).map(name).collect();
     let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": null, "Layers": names }]).to_string();
     let mut entries: Vec<Item<'_>> =

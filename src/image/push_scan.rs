@@ -84,7 +84,7 @@ pub fn scan_layers(
     let mut scanner = Scanner { layers: HashMap::new(), shape: Shape::default(), entries: 0, names: 0, check };
     let order = read_saved(archive, expected, &mut scanner, progress)?;
     // A layer that occurs twice is told of where it is first; what it holds is the same.
-    Ok(order.iter().map(|name| scanner.layers.remove(name).unwrap_or_default()).collect())
+    Ok(order.layers.iter().map(|name| scanner.layers.remove(name).unwrap_or_default()).collect())
 }
 
 /// Adds what is suspect only because the base does not have it: above `base` layers, what lies outside `/opt`, and what in it is

@@ -1,22 +1,26 @@
-//! A `docker save` archive of one image, in either layout: its layers entry by entry as they stream, and their order at the end.
+//! The archive of an image, wherever it comes from: its layers entry by entry as they stream, and what they are at the end.
+//!
+//! It may be of `docker save`, in the layout of old engines or of new ones, or an OCI archive (OCI image-layout.md): all are files by name. Order means
+//! nothing, so which layer is which shows only at the end. [`layout`] reads the same files out of a directory.
 
+mod document;
+mod inflate;
+mod layer;
+pub mod layout;
 mod overlay;
 
-use std::{
-    collections::HashMap,
-    io::{self, Read},
-};
+use std::{collections::HashMap, io::Read};
 
-use serde::Deserialize;
 use tar::{Archive, Entry, EntryType};
 
+use self::{
+    document::{Document, Documents},
+    layer::{Blob, Read as BlobRead},
+};
 use super::{ImageError, bounded::bounded, opt::broken, tape::Tape};
-use crate::train::digest::FileHasher;
 
 pub(super) use overlay::{Change, Node, lay, plain_path};
 
-/// Longest manifest that is read, in bytes.
-const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
 /// Most entries of the archive itself: an image has at most some hundred layers, each with a few files.
 const FILE_LIMIT: usize = 10_000;
 
@@ -29,30 +33,45 @@ pub trait LayerSink {
     fn entry<R: Read>(&mut self, layer: &str, entry: &mut Entry<'_, R>) -> Result<(), Self::Error>;
 }
 
-#[derive(Deserialize)]
-struct ManifestImage {
-    #[serde(rename = "Layers")]
-    layers: Vec<String>,
+/// What an archive's files said of the image.
+#[derive(Debug)]
+pub struct SavedImage {
+    /// The layers' names in the archive, lowest first. The same name may stand twice.
+    pub layers: Vec<String>,
+    /// Digests of the layers' uncompressed archives (`sha256:…`), lowest first.
+    pub diff_ids: Vec<String>,
+    /// The image's configuration (OCI config.md), where it is there.
+    pub config: Option<Vec<u8>>,
+    /// Whether it is in the layout of engines before 25: `LAYER/layer.tar`.
+    pub is_old_layout: bool,
 }
 
-/// Reads an archive of one image, entry by entry.
+impl SavedImage {
+    /// The image's id as most engines have it: its configuration's digest.
+    #[must_use]
+    pub fn id(&self) -> Option<String> {
+        self.config.as_ref().map(|config| document::sha256(config))
+    }
+}
+
+/// Reads an archive of one image, file by file.
 #[derive(Default)]
 pub(super) struct SavedReader {
-    /// Layers that were read, and the digests of their archives.
-    layers: HashMap<String, String>,
+    /// Layers that were read.
+    layers: HashMap<String, Blob>,
     /// Old engines write a layer that occurs twice as a link to its first place.
     links: HashMap<String, String>,
-    manifest: Option<Vec<String>>,
+    documents: Documents,
     files: usize,
 }
 
-/// Reads a whole archive, as [`SavedReader::finish`] says of `expected`. Answers the layers' names in it, lowest first. `progress` is told the bytes read so far.
+/// Reads a whole archive, as [`SavedReader::finish`] says of `expected`. `progress` is told the bytes read so far.
 pub fn read_saved<S: LayerSink>(
     archive: impl Read,
     expected: Option<&[String]>,
     sink: &mut S,
     mut progress: impl FnMut(u64),
-) -> Result<Vec<String>, S::Error> {
+) -> Result<SavedImage, S::Error> {
     let mut tape = Tape::new(archive);
     let (archive, bound) = bounded(&mut tape);
     let mut archive = Archive::new(archive);
@@ -68,29 +87,12 @@ pub fn read_saved<S: LayerSink>(
 }
 
 impl SavedReader {
-    /// Reads one entry.
+    /// Reads one entry of the archive.
     pub fn take<S: LayerSink, R: Read>(&mut self, entry: &mut Entry<'_, R>, sink: &mut S) -> Result<(), S::Error> {
-        self.files += 1;
-        if self.files > FILE_LIMIT {
-            return Err(ImageError::Limit("entries of an image archive").into());
-        }
         let name =
             String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| ImageError::Malformed("a name that is not UTF-8"))?;
         match entry.header().entry_type() {
-            EntryType::Regular if name == "manifest.json" => {
-                if self.manifest.is_some() {
-                    return Err(ImageError::Malformed("manifest.json is there twice").into());
-                }
-                self.manifest = Some(read_manifest(entry)?);
-            }
-            EntryType::Regular if name.ends_with("/layer.tar") || name.starts_with("blobs/") => {
-                if self.layers.contains_key(&name) {
-                    return Err(ImageError::Malformed("a layer is there twice").into());
-                }
-                if let Some(digest) = read_layer(&name, entry, sink)? {
-                    self.layers.insert(name, digest);
-                }
-            }
+            EntryType::Regular => self.take_file(name.trim_start_matches("./"), entry, sink)?,
             EntryType::Symlink => {
                 if let Some(target) = entry.link_name_bytes() {
                     let target = String::from_utf8_lossy(&target).trim_start_matches("../").to_owned();
@@ -99,74 +101,58 @@ impl SavedReader {
             }
             _ => {}
         }
+        self.count()
+    }
+
+    /// Reads one file.
+    pub fn take_file<S: LayerSink>(&mut self, name: &str, content: impl Read, sink: &mut S) -> Result<(), S::Error> {
+        // Docker before 25, OCI, and what skopeo and Podman write.
+        let is_blob =
+            name.ends_with("/layer.tar") || name.starts_with("blobs/") || (name.ends_with(".tar") && !name.contains('/'));
+        if is_blob {
+            if self.layers.contains_key(name) {
+                return Err(ImageError::Malformed("a layer is there twice").into());
+            }
+            match layer::read(name, content, sink)? {
+                BlobRead::Layer(blob) => drop(self.layers.insert(name.to_owned(), blob)),
+                BlobRead::Document(bytes) => self.documents.keep(name, bytes)?,
+                BlobRead::Other => {}
+            }
+            return Ok(());
+        }
+        if Document::is_one(name) {
+            let bytes = document::read(content)?;
+            self.documents.keep(name, bytes)?;
+        }
         Ok(())
     }
 
-    /// Ends the archive: the layers' names in it, lowest first. The same name may stand twice. With `expected`, they must be those:
-    /// digests of their archives (`sha256:…`), lowest first.
-    pub fn finish(self, expected: Option<&[String]>) -> Result<Vec<String>, ImageError> {
-        let manifest = self.manifest.ok_or(ImageError::Malformed("no manifest.json"))?;
-        let place = |name: String| {
-            let name = if self.layers.contains_key(&name) { name } else { self.links.get(&name).cloned().unwrap_or(name) };
-            let digest = self.layers.get(&name).ok_or(ImageError::Malformed("a layer of the manifest is missing"))?;
-            Ok((name, digest))
-        };
-        let found: Vec<(String, &String)> = manifest.into_iter().map(place).collect::<Result<_, ImageError>>()?;
-        match expected {
-            Some(expected) if !found.iter().map(|(_, digest)| *digest).eq(expected) => {
-                Err(ImageError::Malformed("its layers are not those that the engine names"))
+    fn count<E: From<ImageError>>(&mut self) -> Result<(), E> {
+        self.files += 1;
+        if self.files > FILE_LIMIT { Err(ImageError::Limit("entries of an image archive").into()) } else { Ok(()) }
+    }
+
+    /// Ends the archive. Layers must be what the names and the configuration say they are, and, with `expected`, those: digests of
+    /// their uncompressed archives (`sha256:…`), lowest first.
+    pub fn finish(self, expected: Option<&[String]>) -> Result<SavedImage, ImageError> {
+        let described = self.documents.describe()?;
+        let place = |name: &String| {
+            let name = if self.layers.contains_key(name) { name } else { self.links.get(name).unwrap_or(name) };
+            let blob = self.layers.get(name).ok_or(ImageError::Malformed("a layer that its manifest names is missing"))?;
+            if document::digest_of_name(name).is_some_and(|stated| stated != blob.digest) {
+                return Err(ImageError::Malformed("a layer's digest is not the one in its name"));
             }
-            _ => Ok(found.into_iter().map(|(name, _)| name).collect()),
+            Ok((name.clone(), blob.diff_id.clone()))
+        };
+        let found: Vec<(String, String)> = described.layers.iter().map(place).collect::<Result<_, ImageError>>()?;
+        let (layers, diff_ids): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        if expected.is_some_and(|expected| expected != diff_ids) {
+            return Err(ImageError::Malformed("its layers are not those that the engine names"));
         }
-    }
-}
-
-fn read_manifest(entry: &mut Entry<'_, impl Read>) -> Result<Vec<String>, ImageError> {
-    if entry.size() > MANIFEST_LIMIT {
-        return Err(ImageError::Limit("bytes of manifest.json"));
-    }
-    let images: Vec<ManifestImage> = serde_json::from_reader(entry).map_err(|_| ImageError::Malformed("manifest.json"))?;
-    let mut images = images.into_iter();
-    match (images.next(), images.next()) {
-        (Some(image), None) => Ok(image.layers),
-        _ => Err(ImageError::Malformed("manifest.json of several images")),
-    }
-}
-
-/// Hashes what is read.
-struct Hashed<R> {
-    file: R,
-    hasher: FileHasher,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
-        Ok(count)
-    }
-}
-
-/// Reads a layer and answers its digest; `None` when the file is no tar archive (a configuration among the blobs).
-fn read_layer<S: LayerSink>(name: &str, file: &mut impl Read, sink: &mut S) -> Result<Option<String>, S::Error> {
-    let mut start = Vec::with_capacity(512);
-    file.take(512).read_to_end(&mut start).map_err(broken)?;
-    let is_tar = start.len() == 512 && (&start[257..262] == b"ustar" || start.iter().all(|byte| *byte == 0));
-    if !is_tar {
-        if start.starts_with(&[0x1f, 0x8b]) || start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || name.ends_with("/layer.tar") {
-            return Err(ImageError::Malformed("a compressed layer, or one of an unknown kind").into());
+        if described.diff_ids.as_ref().is_some_and(|stated| *stated != diff_ids) {
+            return Err(ImageError::Malformed("its layers are not those that its configuration names"));
         }
-        return Ok(None);
+        let is_old_layout = layers.iter().any(|name| name.ends_with("/layer.tar"));
+        Ok(SavedImage { layers, diff_ids, config: described.config, is_old_layout })
     }
-    // Some builders leave a layer without its end.
-    let mut file = Hashed { file: start.as_slice().chain(file), hasher: FileHasher::new() };
-    let mut tape = Tape::new(&mut file);
-    let (layer, bound) = bounded(&mut tape);
-    let mut layer = Archive::new(layer);
-    let mut entries = layer.entries().map_err(broken)?;
-    while let Some(mut entry) = bound.next(&mut entries)? {
-        sink.entry(name, &mut entry)?;
-    }
-    tape.nothing_follows()?;
-    Ok(Some(format!("sha256:{}", const_hex::encode(file.hasher.finish()))))
 }

@@ -15,6 +15,7 @@ use super::{
     bounded::bounded,
     layer::Meta,
     opt::{Area, CONFIG_LIMIT, OptEntry, OptReader, OptSink, broken},
+    place::Place,
     saved::SavedReader,
     tape::Tape,
 };
@@ -56,6 +57,19 @@ pub fn read_train(archive: impl Read, check: &dyn Fn() -> Result<(), ImageError>
     tape.check_end()?;
     reader.finish(&mut taken)?;
     Ok(taken.files)
+}
+
+/// As [`read_train`], of a train anywhere.
+pub fn read_train_at(place: Place<'_>, check: &dyn Fn() -> Result<(), ImageError>) -> Result<TrainFiles, ImageError> {
+    match place {
+        Place::Archive(archive) => read_train(archive, check),
+        Place::Layout(layout) => {
+            let (mut layers, mut taken) = (OptLayers::default(), Collector::new(check));
+            let image = layout.read(&mut layers, |_| {})?;
+            layers.tell(&image.layers, &mut taken)?;
+            Ok(taken.files)
+        }
+    }
 }
 
 enum Reader {
@@ -107,7 +121,7 @@ impl Reader {
                 found.without_code = !found.code.is_there && found.code.files().next().is_none();
                 Ok(())
             }
-            Self::Saved(reader, layers) => layers.tell(&reader.finish(None)?, taken),
+            Self::Saved(reader, layers) => layers.tell(&reader.finish(None)?.layers, taken),
         }
     }
 }

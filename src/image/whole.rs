@@ -10,13 +10,13 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tar::{Archive, Entry, EntryType, Header};
+use tar::{Archive, Entry, EntryType};
 
 use super::{
     ImageError,
     bounded::bounded,
     history::ImageFacts,
-    layer::{Meta, header_blocks},
+    layer::{Meta, header_blocks, link_blocks},
     opt::broken,
 };
 use crate::train::digest::FileHasher;
@@ -243,17 +243,6 @@ fn stays_inside(name: &str, target: &[u8]) -> bool {
         }
     };
     target.len() <= LINK_LIMIT && target.split('/').all(&mut step)
-}
-
-fn link_blocks(name: &str, meta: Meta, target: &[u8]) -> Vec<u8> {
-    let mut blocks = header_blocks(name, EntryType::Symlink, meta, 0);
-    let at = blocks.len() - 512;
-    let mut header = Header::new_old();
-    header.as_mut_bytes().copy_from_slice(&blocks[at..]);
-    header.as_old_mut().linkname[..target.len()].copy_from_slice(target);
-    header.set_cksum();
-    blocks[at..].copy_from_slice(header.as_bytes());
-    blocks
 }
 
 fn descriptor(place: &str, file: &File) -> Result<Value, ImageError> {

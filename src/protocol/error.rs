@@ -62,6 +62,9 @@ pub enum StepError {
     /// The train's `base` is not in the engine. A retry helps after a pull.
     #[error("{0} is not in the engine")]
     BaseMissing(String),
+    /// No master that this station allows can be found. An officer's to allow, or a retry helps after a pull.
+    #[error("{0}")]
+    MasterUnknown(&'static str),
     /// There is no such run.
     #[error("there is no such run")]
     RunNotFound,

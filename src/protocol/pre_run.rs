@@ -9,6 +9,7 @@ use super::{
     recover, report,
     station::{Station, Step, base_name, sealed_name},
     strangers::{self, FirstSeen, When},
+    validate_image,
     verify::{OpenableTrain, Verified, verify_train},
     write_opened::Writing,
 };
@@ -184,6 +185,7 @@ fn open(
     let stop = &arrived.config.route[own.position()];
     let wrapped = stop.encrypted_key.as_ref().ok_or(StepError::Invariant("own stop without a key"))?;
     base_layers::check_history(station, &base)?;
+    validate_image::demand(station, &run.source_image, step)?;
     step.phase("keep");
     let key = station.unwrap_envelope_key(&run.key_label, wrapped, step)?;
     crash::point("pre-run/unwrapped");

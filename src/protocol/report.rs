@@ -41,6 +41,7 @@ const OF_PRE_RUN: &[Rule] = &[
     Rule::UniqueNames,
     Rule::NoLinks,
     Rule::NoVolumes,
+    Rule::MasterImage,
     Rule::OptAllowList,
     Rule::SealedLengths,
     Rule::RouteKeysUsable,

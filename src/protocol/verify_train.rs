@@ -11,8 +11,9 @@ use super::{
 use crate::{
     image::{
         ImageError,
+        place::Place,
         reference::ImageSource,
-        train_files::{TrainFiles, read_train},
+        train_files::{TrainFiles, read_train_at},
     },
     train::{
         config::{ConfigError, TrainConfig},
@@ -67,7 +68,19 @@ pub fn verify_archive(
     trust: Option<Judge<'_>>,
     check: &dyn Fn() -> Result<(), ImageError>,
 ) -> Result<Verification, StepError> {
-    let TrainFiles { config, found } = match read_train(archive, check) {
+    verify_place(Place::Archive(Box::new(archive)), trust, check)
+}
+
+/// As [`verify_archive`], of a train anywhere: also in an OCI layout directory.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn verify_place(
+    place: Place<'_>,
+    trust: Option<Judge<'_>>,
+    check: &dyn Fn() -> Result<(), ImageError>,
+) -> Result<Verification, StepError> {
+    let TrainFiles { config, found } = match read_train_at(place, check) {
         Err(ImageError::PathMissing) => return Err(StepError::NotATrain),
         other => other?,
     };

@@ -3,13 +3,15 @@
 use tonic::Request;
 
 use super::{
+    rules::outcome,
     status::{Answer, AnswerStream, Refusal},
     steps::Steps,
 };
 use crate::{
     image::reference::ImageSource,
-    pb::{self, hash_image_response::Event},
-    protocol::{self, ImageDigests, TrainAbsent},
+    image::validate::Difference,
+    pb::{self, hash_image_response::Event, validate_image_response},
+    protocol::{self, ImageDigests, ImageVerdict, TrainAbsent},
 };
 
 /// The service.
@@ -44,6 +46,59 @@ impl pb::image_service_server::ImageService for Images {
             },
         );
         answer.await
+    }
+
+    type ValidateImageStream = AnswerStream<pb::ValidateImageResponse>;
+
+    async fn validate_image(&self, request: Request<pb::ValidateImageRequest>) -> Answer<Self::ValidateImageStream> {
+        let (_, extensions, request) = request.into_parts();
+        let caller = self.steps.caller(&extensions)?;
+        let image: ImageSource = self.steps.checked(&caller, request.image.parse().map_err(Refusal::from)).await?;
+        let answer = self.steps.stream(
+            caller,
+            &extensions,
+            |progress| pb::ValidateImageResponse { event: Some(validate_image_response::Event::Progress(progress)) },
+            move |station, step| {
+                let master = Some(request.master.as_str()).filter(|master| !master.is_empty());
+                let verdict = protocol::validate_image(station, &image, master, request.as_train_lib, step)?;
+                Ok(pb::ValidateImageResponse { event: Some(validate_image_response::Event::Result(verdict_message(verdict))) })
+            },
+        );
+        answer.await
+    }
+}
+
+/// The answer of a validation.
+#[must_use]
+pub fn verdict_message(verdict: ImageVerdict) -> pb::ValidateImageResult {
+    let rule = |(rule, became, note): &(crate::image::validate::ImageRule, _, String)| pb::RuleReport {
+        rule: rule.name().to_owned(),
+        outcome: outcome(*became).into(),
+        note: note.clone(),
+    };
+    // An image has at most some hundred layers.
+    pb::ValidateImageResult {
+        holds: verdict.holds(),
+        rules: verdict.rules.iter().map(rule).collect(),
+        difference_count: verdict.differences.count(),
+        image_id: verdict.image_id,
+        master: verdict.master,
+        master_id: verdict.master_id,
+        layers: verdict.layers as u32,
+        shared_layers: verdict.shared as u32,
+        master_layers: verdict.master_layers as u32,
+        differences: verdict.differences.kept.into_iter().map(difference_message).collect(),
+        train_lib: verdict.train_lib.map_or("", |verdict| verdict.name()).to_owned(),
+    }
+}
+
+fn difference_message(difference: Difference) -> pb::ImageDifference {
+    pb::ImageDifference {
+        rule: difference.rule.name().to_owned(),
+        what: difference.what.to_owned(),
+        place: String::from_utf8_lossy(&difference.place).chars().flat_map(char::escape_debug).collect(),
+        expected: difference.expected,
+        found: difference.found,
     }
 }
 

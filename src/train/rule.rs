@@ -104,6 +104,8 @@ rules! {
     RouteKeysUsable = "route-keys-usable", Always;
     /// The new envelope key is wrapped for trusted keys only.
     WrapForTrusted = "wrap-for-trusted", Strict;
+    /// The train's image is a master image that this station allows, with nothing but the train in it.
+    MasterImage = "master-image", Optional;
     /// Stations that the train has passed are not given the new envelope key.
     PastStopsExcluded = "past-stops-excluded", Optional;
     /// After the run the config of pre-run is used, whatever the image holds then.

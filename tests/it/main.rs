@@ -17,6 +17,7 @@ mod foreign_bytes;
 mod foreign_client;
 mod hostile;
 mod house;
+mod images;
 mod interop;
 mod ledger;
 mod limits;

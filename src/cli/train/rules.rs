@@ -9,14 +9,14 @@ use crate::{
 };
 
 /// One rule, from wherever it was looked at.
-pub(super) struct Row {
+pub(in crate::cli) struct Row {
     rule: String,
     outcome: &'static str,
     note: String,
 }
 
 /// The rules of an answer.
-pub(super) fn of_answer(rules: &[RuleReport]) -> Vec<Row> {
+pub(in crate::cli) fn of_answer(rules: &[RuleReport]) -> Vec<Row> {
     let outcome = |rule: &RuleReport| match rule.outcome() {
         RuleOutcome::Checked => Outcome::Checked.name(),
         RuleOutcome::Relaxed => Outcome::Relaxed.name(),
@@ -28,7 +28,7 @@ pub(super) fn of_answer(rules: &[RuleReport]) -> Vec<Row> {
 }
 
 /// The rules of a report of our own.
-pub(super) fn of_report(report: &Report) -> Vec<Row> {
+pub(in crate::cli) fn of_report(report: &Report) -> Vec<Row> {
     let row = |finding: &crate::train::rule::Finding| Row {
         rule: finding.rule.name().to_owned(),
         outcome: finding.outcome.name(),
@@ -38,16 +38,16 @@ pub(super) fn of_report(report: &Report) -> Vec<Row> {
 }
 
 /// The names of those that are broken.
-pub(super) fn broken(rows: &[Row]) -> Vec<String> {
+pub(in crate::cli) fn broken(rows: &[Row]) -> Vec<String> {
     rows.iter().filter(|row| row.outcome == Outcome::Broken.name()).map(|row| printable(&row.rule)).collect()
 }
 
-pub(super) fn value(rows: &[Row]) -> Value {
+pub(in crate::cli) fn value(rows: &[Row]) -> Value {
     rows.iter().map(|row| json!({ "rule": row.rule, "outcome": row.outcome, "note": row.note })).collect()
 }
 
 /// All of them on one line.
-pub(super) fn line(rows: &[Row]) -> String {
+pub(in crate::cli) fn line(rows: &[Row]) -> String {
     if rows.is_empty() {
         return String::new();
     }
@@ -58,7 +58,7 @@ pub(super) fn line(rows: &[Row]) -> String {
     format!("{checked} checked, {} relaxed{named}, {not_checkable} not checkable", relaxed.len())
 }
 
-pub(super) fn people(rows: &[Row]) -> String {
+pub(in crate::cli) fn people(rows: &[Row]) -> String {
     let row = |row: &Row| vec![printable(&row.rule), row.outcome.to_owned(), printable(&row.note)];
     table(&["RULE", "OUTCOME", "NOTE"], rows.iter().map(row).collect())
 }

@@ -1,10 +1,6 @@
 //! `train verify`.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -15,6 +11,7 @@ use crate::{
         error::{CliError, Exit},
         output::{Output, fields},
     },
+    image::place::Place,
     pb::{self, verify_train_request::Part},
     protocol,
     service::status::{Refusal, RpcError},
@@ -24,7 +21,7 @@ use crate::{
 const AFTER: &str = "\
 Rule by rule: what was checked and holds, what was not checkable and why, what is broken. No private key is needed, and nothing is
 changed. An archive needs no service and no engine: an uncompressed tar of /opt as an engine gives it, of what the extractor
-delivers, or of `docker save`; `-` is standard input. The service knows whose keys it believes; for an archive, say it with --trust. The exit code is 8 when a rule is broken.
+delivers, of `docker save`, an OCI archive, or an OCI layout directory (DIR or DIR:TAG); `-` is standard input. The service knows whose keys it believes; for an archive, say it with --trust. The exit code is 8 when a rule is broken.
 
 Examples:
   stationmaster train verify harbor.example/train:latest
@@ -37,7 +34,7 @@ pub(in crate::cli) struct Args {
     /// The train's image: repository:tag or sha256:…
     #[arg(required_unless_present = "archive")]
     image: Option<String>,
-    /// Verify an archive in a file, without any service
+    /// Verify an archive in a file, or an OCI layout directory, without any service
     #[arg(long, value_name = "FILE", conflicts_with = "image")]
     archive: Option<PathBuf>,
     /// With --archive: the keys to believe, as `stationmaster trust` writes or exports them
@@ -110,14 +107,10 @@ async fn online(client: ClientArgs, image: String) -> Result<Found, CliError> {
 /// Without any service: the same check, here. Its refusals are those of the service.
 fn offline(file: &Path, trust: Option<&Path>) -> Result<Found, CliError> {
     let store = trust.map(trust::file::read).transpose()?;
-    let archive: Box<dyn Read> = if file.as_os_str() == "-" {
-        Box::new(std::io::stdin().lock())
-    } else {
-        Box::new(File::open(file).map_err(|error| CliError::file("open", file, &error))?)
-    };
+    let place = Place::of(&file.to_string_lossy()).map_err(|error| CliError::file("open", file, &error))?;
     let verified = match &store {
-        Some(store) => protocol::verify_archive(archive, Some(&|kind, id, key| store.judge(kind, id, key)), &|| Ok(())),
-        None => protocol::verify_archive(archive, None, &|| Ok(())),
+        Some(store) => protocol::verify_place(place, Some(&|kind, id, key| store.judge(kind, id, key)), &|| Ok(())),
+        None => protocol::verify_place(place, None, &|| Ok(())),
     };
     let verified = verified.map_err(|error| RpcError::from(Refusal::from(error)))?;
     let report = &verified.proof.report;

@@ -58,16 +58,22 @@ pub fn plain_path(path: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
     Ok((!parts.is_empty()).then(|| parts.join(&b'/')))
 }
 
-/// Lays a layer over a tree.
-pub fn lay<N: Node>(tree: &mut BTreeMap<Vec<u8>, N>, changes: &[Change<N>]) -> Result<(), ImageError> {
+/// Lays a layer over a tree. `before` is told what stood at a path that is about to change; it may be told the same path again.
+pub fn lay<N: Node>(
+    tree: &mut BTreeMap<Vec<u8>, N>,
+    changes: &[Change<N>],
+    before: &mut dyn FnMut(&[u8], Option<&N>),
+) -> Result<(), ImageError> {
     // A whiteout is about lower layers, wherever it stands in its own.
     for change in changes {
         match change {
             Change::Remove(path) => {
-                tree.remove(path);
-                remove_below(tree, path);
+                if let Some(node) = tree.remove(path) {
+                    before(path, Some(&node));
+                }
+                remove_below(tree, path, before);
             }
-            Change::Opaque(path) => remove_below(tree, path),
+            Change::Opaque(path) => remove_below(tree, path, before),
             _ => {}
         }
     }
@@ -79,24 +85,29 @@ pub fn lay<N: Node>(tree: &mut BTreeMap<Vec<u8>, N>, changes: &[Change<N>]) -> R
             }
             _ => continue,
         };
-        add_parents(tree, path);
+        add_parents(tree, path, before);
         if !node.is_directory() && tree.get(path).is_some_and(Node::is_directory) {
-            remove_below(tree, path);
+            remove_below(tree, path, before);
         }
+        before(path, tree.get(path));
         tree.insert(path.clone(), node);
     }
     Ok(())
 }
 
 /// Directories that a layer leaves out exist all the same, as the engine makes them.
-fn add_parents<N: Node>(tree: &mut BTreeMap<Vec<u8>, N>, path: &[u8]) {
+fn add_parents<N: Node>(tree: &mut BTreeMap<Vec<u8>, N>, path: &[u8], before: &mut dyn FnMut(&[u8], Option<&N>)) {
     for (i, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-        tree.entry(path[..i].to_vec()).or_insert_with(N::implied_directory);
+        if !tree.contains_key(&path[..i]) {
+            before(&path[..i], None);
+            tree.insert(path[..i].to_vec(), N::implied_directory());
+        }
     }
 }
 
-fn remove_below<N>(tree: &mut BTreeMap<Vec<u8>, N>, path: &[u8]) {
+fn remove_below<N>(tree: &mut BTreeMap<Vec<u8>, N>, path: &[u8], before: &mut dyn FnMut(&[u8], Option<&N>)) {
     if path.is_empty() {
+        tree.iter().for_each(|(path, node)| before(path, Some(node)));
         tree.clear();
         return;
     }
@@ -104,6 +115,8 @@ fn remove_below<N>(tree: &mut BTreeMap<Vec<u8>, N>, path: &[u8]) {
     let (from, to) = ([path, b"/"].concat(), [path, b"0"].concat());
     let below: Vec<Vec<u8>> = tree.range(from..to).map(|(path, _)| path.clone()).collect();
     for path in below {
-        tree.remove(&path);
+        if let Some(node) = tree.remove(&path) {
+            before(&path, Some(&node));
+        }
     }
 }

@@ -134,7 +134,7 @@ impl OptLayers {
                     taken.files.found.breach(Rule::UniqueNames, path);
                 }
             }
-            lay(&mut tree, changes)?;
+            lay(&mut tree, changes, &mut |_, _| {})?;
         }
         for (path, found) in tree {
             tell_one(&path, found, taken)?;

@@ -99,7 +99,7 @@ fn what_is_no_archive_of_a_train_is_refused() {
     let mut compressed = gzip.clone();
     compressed[at..at + 512].fill(0);
     compressed[at..at + 2].copy_from_slice(&[0x1f, 0x8b]);
-    assert!(matches!(read(&compressed), Err(ImageError::Malformed(why)) if why.contains("compressed")));
+    assert!(matches!(read(&compressed), Err(ImageError::Malformed(_))));
 }
 
 #[test]

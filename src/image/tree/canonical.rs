@@ -9,7 +9,7 @@ const MAGIC: &[u8] = b"stationmaster file tree v1\n";
 
 /// What a path of the tree is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::image) enum Kind {
     Directory,
     /// With the SHA-256 of its content and its length. A hard link is the file it names.
     File([u8; 32], u64),
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 
 /// A path of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Node {
+pub(in crate::image) struct Node {
     pub kind: Kind,
     /// Permission, set-id and sticky bits.
     pub mode: u32,
@@ -34,7 +34,7 @@ pub(super) struct Node {
 }
 
 /// A tree by path, relative to the root, without a trailing slash; the root itself is not in it.
-pub(super) type Tree = BTreeMap<Vec<u8>, Node>;
+pub(in crate::image) type Tree = BTreeMap<Vec<u8>, Node>;
 
 /// A tree's digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

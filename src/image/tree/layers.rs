@@ -1,4 +1,4 @@
-//! Layers of a `docker save` archive, hashed as they stream and laid over each other at the end.
+//! Layers of an image, hashed as they stream and laid over each other at the end.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,7 +12,7 @@ use crate::{
     image::{
         ImageError,
         opt::broken,
-        saved::{self, Change, LayerSink, lay, plain_path, read_saved},
+        saved::{self, Change, LayerSink, lay, plain_path},
     },
     train::digest::FileHasher,
 };
@@ -33,23 +33,37 @@ impl saved::Node for Node {
     }
 }
 
-/// Reads the archive of one image and lays its layers over each other. With `expected`, they must be those: digests of
-/// their archives, lowest first.
-pub(super) fn read_tree(archive: impl Read, expected: Option<&[String]>, progress: impl FnMut(u64)) -> Result<Tree, ImageError> {
-    let mut layers = Layers::default();
-    let order = read_saved(archive, expected, &mut layers, progress)?;
-    let mut tree = Tree::new();
-    for name in &order {
-        // A layer without entries left none.
-        lay(&mut tree, layers.changes.get(name).map_or(&[][..], Vec::as_slice))?;
-    }
-    Ok(tree)
+/// Keeps what layers do.
+#[derive(Default)]
+pub(in crate::image) struct Layers {
+    /// By the layer's name; one without entries left none.
+    pub changes: HashMap<String, Vec<Change<Node>>>,
+    kept: usize,
 }
 
+/// Layers laid over each other.
 #[derive(Default)]
-struct Layers {
-    changes: HashMap<String, Vec<Change<Node>>>,
-    kept: usize,
+pub(in crate::image) struct Overlaid {
+    /// What a container would see.
+    pub tree: Tree,
+    /// What stood at the paths that the upper layers touch, before any of them.
+    pub before: BTreeMap<Vec<u8>, Option<Node>>,
+}
+
+impl Layers {
+    /// Lays the layers of these names over each other, lowest first; of those from the one numbered `above` on it is noted what they change.
+    pub fn overlay(&self, names: &[String], above: usize) -> Result<Overlaid, ImageError> {
+        let Overlaid { mut tree, mut before } = Overlaid::default();
+        for (at, name) in names.iter().enumerate() {
+            let changes = self.changes.get(name).map_or(&[][..], Vec::as_slice);
+            lay(&mut tree, changes, &mut |path, node| {
+                if at >= above && !before.contains_key(path) {
+                    before.insert(path.to_vec(), node.cloned());
+                }
+            })?;
+        }
+        Ok(Overlaid { tree, before })
+    }
 }
 
 impl LayerSink for Layers {

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use tar::Header;
+
 use super::*;
 
 const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";

@@ -49,6 +49,8 @@ reasons! {
     ImageNotFound = "IMAGE_NOT_FOUND" => NotFound,
     /// The engine does not have the train's base image: pull it, then retry.
     BaseMissing = "BASE_MISSING" => NotFound,
+    /// No master image that this station allows is named so, or the engine does not have it: allow it, or pull it.
+    MasterUnknown = "MASTER_UNKNOWN" => NotFound,
     /// No such key among the service's.
     KeyNotFound = "KEY_NOT_FOUND" => NotFound,
     /// No such run.
@@ -145,6 +147,7 @@ impl Reason {
             Self::RpcNotAllowed => "this call is not allowed",
             Self::KeyNotAllowed => "the key may not be used for this",
             Self::ImageNotFound => "the engine does not have the image",
+            Self::MasterUnknown => "no master image that this station allows was found",
             Self::BaseMissing => "the engine does not have the train's base image",
             Self::KeyNotFound => "no such key",
             Self::RunNotFound => "no such run",

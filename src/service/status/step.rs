@@ -34,6 +34,7 @@ impl From<StepError> for Refusal {
                 )
             }
             StepError::BaseMissing(_) => Reason::BaseMissing.into(),
+            StepError::MasterUnknown(which) => Reason::MasterUnknown.status(which),
             StepError::RunNotFound => Reason::RunNotFound.into(),
             StepError::RunState { id, state } => Reason::RunState
                 .status(format!("the run is {}", state.as_str()))

@@ -1,15 +1,12 @@
 //! From the steps' answers to messages.
 
+use super::super::rules::outcome;
 use crate::{
     ledger::{OpenInto, RuleNote},
     pb,
     protocol::{Inspection, ListedFile, Mount, MountSource, PostRunAnswer, PreRunAnswer, PushFinding, PushVerdict, Verification},
     service::status::{Reason, Refusal},
-    train::{
-        config::RouteStop,
-        keys::PublicKey,
-        rule::{Outcome, Report},
-    },
+    train::{config::RouteStop, keys::PublicKey, rule::Report},
 };
 
 pub(super) fn pre_run(answer: PreRunAnswer) -> pb::PreRunOutcome {
@@ -140,15 +137,6 @@ fn rules(report: &Report) -> Vec<pb::RuleReport> {
         note: finding.note.clone(),
     };
     report.findings().into_iter().map(rule).collect()
-}
-
-fn outcome(outcome: Outcome) -> pb::RuleOutcome {
-    match outcome {
-        Outcome::Checked => pb::RuleOutcome::Checked,
-        Outcome::Relaxed => pb::RuleOutcome::Relaxed,
-        Outcome::NotCheckable => pb::RuleOutcome::NotCheckable,
-        Outcome::Broken => pb::RuleOutcome::Broken,
-    }
 }
 
 fn stop(stop: &RouteStop) -> Result<pb::RouteStop, Refusal> {

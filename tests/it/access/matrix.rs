@@ -50,6 +50,7 @@ fn row(rpc: &str) -> Row {
             let part = Some(pb::verify_train_request::Part::Image(image()));
             of(pb::VerifyTrainRequest { part }.encode_to_vec(), true, false)
         }
+        "ValidateImage" => of(pb::ValidateImageRequest { image: image(), ..Default::default() }.encode_to_vec(), true, false),
         "CheckPush" => of(pb::CheckPushRequest { image: image() }.encode_to_vec(), true, false),
         other => panic!("{other} has no row in the matrix: say what is to be expected of it"),
     }
@@ -69,8 +70,9 @@ fn rpcs() -> BTreeMap<String, String> {
     found
 }
 
-const STATION: &[&str] = &["InspectTrain", "PreRun", "PostRun", "AbortRun", "VerifyTrain", "CheckPush", "HashImage"];
-const AUDITOR: &[&str] = &["ListKeys", "GetKey", "InspectTrain", "VerifyTrain", "CheckPush"];
+const STATION: &[&str] =
+    &["InspectTrain", "PreRun", "PostRun", "AbortRun", "VerifyTrain", "CheckPush", "HashImage", "ValidateImage"];
+const AUDITOR: &[&str] = &["ListKeys", "GetKey", "InspectTrain", "VerifyTrain", "CheckPush", "ValidateImage"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {

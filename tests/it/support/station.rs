@@ -470,7 +470,7 @@ impl Station {
 }
 
 /// Reads a stream to its end: progress, then exactly one outcome, then nothing.
-async fn outcome<T, O>(mut stream: tonic::Streaming<T>, outcome_in: impl Fn(T) -> Option<O>) -> Result<O, Refusal> {
+pub async fn outcome<T, O>(mut stream: tonic::Streaming<T>, outcome_in: impl Fn(T) -> Option<O>) -> Result<O, Refusal> {
     let mut last = None;
     while let Some(message) = stream.message().await? {
         assert!(last.is_none(), "a message came after the outcome");

@@ -32,7 +32,7 @@ pub struct Entry {
 }
 
 /// An image's whole file system, to be changed and put back as an image of one layer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Rootfs(Vec<Entry>);
 
 impl Rootfs {
@@ -76,6 +76,11 @@ impl Rootfs {
     pub fn entry(&mut self, path: &str) -> &mut Entry {
         let found = self.0.iter_mut().find(|entry| entry.path == path);
         found.unwrap_or_else(|| panic!("the image has no {path}"))
+    }
+
+    /// Whether there is an entry at a path.
+    pub fn has(&self, path: &str) -> bool {
+        self.0.iter().any(|entry| entry.path == path)
     }
 
     /// A file's content.
@@ -258,9 +263,20 @@ pub fn history(image: &str) -> Vec<bollard::models::ImageHistoryResponseItem> {
 
 /// A child of an image with other settings (`ENV A=b`, …); `repository:tag` then names it.
 pub fn commit_with(engine: &Engine, image: &str, changes: &str, repository: &str, tag: &str) {
+    commit_layer(engine, image, None, changes, repository, tag);
+}
+
+/// The same, with what an archive holds laid over it.
+pub fn commit_layer(engine: &Engine, image: &str, layer: Option<Vec<u8>>, changes: &str, repository: &str, tag: &str) {
     let held = engine.hold(image, &[]);
-    let options = q::CommitContainerOptionsBuilder::new().container(&held.id).repo(repository).tag(tag).changes(changes).build();
-    block_on(docker().commit_container(options, ContainerConfig::default())).expect("the engine commits");
+    if let Some(layer) = layer {
+        let options = q::UploadToContainerOptionsBuilder::new().path("/").build();
+        block_on(docker().upload_to_container(&held.id, Some(options), bollard::body_full(layer.into())))
+            .expect("the engine takes a layer");
+    }
+    let options = q::CommitContainerOptionsBuilder::new().container(&held.id).repo(repository).tag(tag);
+    let options = if changes.is_empty() { options } else { options.changes(changes) };
+    block_on(docker().commit_container(options.build(), ContainerConfig::default())).expect("the engine commits");
 }
 
 pub(super) fn docker() -> Docker {

@@ -1,0 +1,20 @@
+//! `image validate`.
+
+mod validate;
+
+use super::{
+    error::{CliError, Exit},
+    output::Output,
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Say whether an image is an allowed master with nothing but a train in it
+    Validate(validate::Args),
+}
+
+pub(super) fn run(command: Command, output: Output) -> Result<Exit, CliError> {
+    match command {
+        Command::Validate(args) => validate::run(args, output),
+    }
+}

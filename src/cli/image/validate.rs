@@ -1,0 +1,141 @@
+//! `image validate`.
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{
+        client::{self, ClientArgs},
+        error::{CliError, Exit},
+        output::{Output, fields, printable, table},
+        progress::{Event, follow},
+        train::rules,
+    },
+    image::place::Place,
+    pb::{self, validate_image_response::Event as Message},
+    protocol,
+    service::{
+        images::verdict_message,
+        status::{Refusal, RpcError},
+    },
+};
+
+const AFTER: &str = "\
+The master is one that the station's trust file allows (`trust add master`), never one that the train names. The layers that both have are settled by
+digest; what the layers above do is compared: type, content, link target, mode, owner, attributes. A train may have /opt/pht_train, /opt/pht_results,
+/opt/train_config.json and /opt/user_sym_key.key. The configuration must be the master's; a train may have its own command, in plain words, and labels.
+The exit code is 8 when a rule is broken.
+
+With --place no service and no engine is needed: an archive of `docker save` or an OCI archive, an OCI layout directory (DIR or DIR:TAG), or `-` for an
+archive from standard input; the master is then the one you name.
+
+Examples:
+  stationmaster image validate harbor.example/train:latest
+  stationmaster image validate harbor.example/train:latest --master harbor.example/master/python --as-train-lib
+  stationmaster image validate --place train.tar --master-place /srv/masters/python:1.0";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// The image: repository:tag or sha256:…
+    #[arg(required_unless_present = "place")]
+    image: Option<String>,
+    /// The master, as the trust file has it; without it the one that the image shares most layers with
+    #[arg(long, value_name = "REPOSITORY[@DIGEST]", conflicts_with = "place")]
+    master: Option<String>,
+    /// Say also what train_lib's validate_train_image would
+    #[arg(long, conflicts_with = "place")]
+    as_train_lib: bool,
+    /// Validate an image in a file or directory, without any service
+    #[arg(long, value_name = "PLACE", conflicts_with = "image", requires = "master_place")]
+    place: Option<String>,
+    /// With --place: the master
+    #[arg(long, value_name = "PLACE", requires = "place")]
+    master_place: Option<String>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(super) fn run(args: Args, output: Output) -> Result<Exit, CliError> {
+    let (image, result) = match (args.place, args.master_place) {
+        (Some(place), Some(master)) => {
+            let result = offline(&place, &master)?;
+            (place, result)
+        }
+        _ => {
+            let image = args.image.unwrap_or_default();
+            let request = pb::ValidateImageRequest {
+                image: image.clone(),
+                master: args.master.unwrap_or_default(),
+                as_train_lib: args.as_train_lib,
+            };
+            (image, client::call(online(args.client, request))?)
+        }
+    };
+    output.result(&value(&image, &result), || people(&result));
+    Ok(if result.holds { Exit::Done } else { Exit::Broken })
+}
+
+async fn online(client: ClientArgs, request: pb::ValidateImageRequest) -> Result<pb::ValidateImageResult, CliError> {
+    let request = client.request(request);
+    let stream = client.images().await?.validate_image(request).await?.into_inner();
+    follow(stream, |message| match message.event {
+        Some(Message::Progress(progress)) => Event::Progress(progress),
+        Some(Message::Result(result)) => Event::Done(result),
+        None => Event::Nothing,
+    })
+    .await
+}
+
+/// Without any service: the same check, here. Its refusals are those of the service.
+fn offline(place: &str, master: &str) -> Result<pb::ValidateImageResult, CliError> {
+    let open = |place: &str| Place::of(place).map_err(|error| CliError::file("open", place.as_ref(), &error));
+    let verdict = protocol::validate_places(open(place)?, open(master)?, master);
+    Ok(verdict_message(verdict.map_err(|error| RpcError::from(Refusal::from(error)))?))
+}
+
+fn value(image: &str, result: &pb::ValidateImageResult) -> Value {
+    let difference = |one: &pb::ImageDifference| json!({ "rule": one.rule, "what": one.what, "place": one.place, "expected": one.expected, "found": one.found });
+    json!({
+        "image": image,
+        "holds": result.holds,
+        "image_id": result.image_id,
+        "master": result.master,
+        "master_id": result.master_id,
+        "layers": result.layers,
+        "shared_layers": result.shared_layers,
+        "master_layers": result.master_layers,
+        "rules": rules::value(&rules::of_answer(&result.rules)),
+        "differences": result.differences.iter().map(difference).collect::<Vec<_>>(),
+        "difference_count": result.difference_count,
+        "train_lib": (!result.train_lib.is_empty()).then_some(&result.train_lib),
+    })
+}
+
+fn people(result: &pb::ValidateImageResult) -> String {
+    let rows = rules::of_answer(&result.rules);
+    let verdict = match rules::broken(&rows) {
+        broken if broken.is_empty() => "holds: the master, and a train in it".to_owned(),
+        broken => format!("does NOT hold: {}", broken.join(", ")),
+    };
+    let mut text = fields(&[
+        ("Image id", printable(&result.image_id)),
+        ("Master", printable(&result.master)),
+        ("Master id", printable(&result.master_id)),
+        ("Layers", format!("{}, of which {} of the master's {}", result.layers, result.shared_layers, result.master_layers)),
+        ("Verdict", verdict),
+        ("train_lib", printable(&result.train_lib)),
+    ]);
+    text += "\n";
+    text += &rules::people(&rows);
+    if !result.differences.is_empty() {
+        let row =
+            |one: &pb::ImageDifference| [&one.what, &one.place, &one.expected, &one.found].map(|cell| printable(cell)).to_vec();
+        text += "\n";
+        text += &table(&["WHAT", "WHERE", "EXPECTED", "FOUND"], result.differences.iter().map(row).collect());
+        let more = result.difference_count - result.differences.len() as u64;
+        if more > 0 {
+            text += &format!("and {more} more\n");
+        }
+    }
+    text
+}

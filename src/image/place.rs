@@ -1,0 +1,47 @@
+//! Where an image can be besides the engine: an archive, or an OCI layout directory.
+
+use std::{fs::File, io::Read, path::Path};
+
+use super::saved::{LayerSink, SavedImage, layout::Layout, read_saved};
+
+/// An image to be read once.
+pub enum Place<'a> {
+    /// An archive of `docker save` (either layout), or an OCI archive.
+    Archive(Box<dyn Read + 'a>),
+    /// An OCI layout directory.
+    Layout(Layout),
+}
+
+impl Place<'_> {
+    /// Finds what a person names: `-` is an archive from standard input, a file is an archive, a directory an OCI layout, with `:TAG` one of its images.
+    ///
+    /// # Errors
+    /// When nothing can be read there.
+    pub fn of(text: &str) -> std::io::Result<Place<'static>> {
+        if text == "-" {
+            return Ok(Place::Archive(Box::new(std::io::stdin().lock())));
+        }
+        let layout = |directory: &str, tag: Option<&str>| {
+            Path::new(directory).is_dir().then(|| Layout { directory: directory.into(), tag: tag.map(str::to_owned) })
+        };
+        let tagged = || text.rsplit_once(':').and_then(|(directory, tag)| layout(directory, Some(tag)));
+        match layout(text, None).or_else(tagged) {
+            Some(layout) if Layout::is_at(&layout.directory) => Ok(Place::Layout(layout)),
+            Some(_) => Err(std::io::Error::other("the directory holds no `oci-layout`: it is no OCI layout")),
+            None => Ok(Place::Archive(Box::new(File::open(text)?))),
+        }
+    }
+
+    /// Reads the image, as [`read_saved`].
+    pub fn read<S: LayerSink>(
+        self,
+        expected: Option<&[String]>,
+        sink: &mut S,
+        progress: impl FnMut(u64),
+    ) -> Result<SavedImage, S::Error> {
+        match self {
+            Self::Archive(archive) => read_saved(archive, expected, sink, progress),
+            Self::Layout(layout) => layout.read(sink, progress),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The small files of an image's archive, and what they say of it.
+
+use std::{collections::HashMap, io::Read};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    image::{ImageError, opt::broken},
+    train::digest::FileHasher,
+};
+
+/// Longest of them, in bytes.
+const LIMIT: u64 = 4 * 1024 * 1024;
+/// Most bytes that are kept of all.
+const KEPT: usize = 16 * 1024 * 1024;
+/// Media types that name other manifests instead of layers.
+const LISTS: [&str; 2] = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+
+/// Names of files that are read as documents.
+pub(super) struct Document;
+
+impl Document {
+    /// Whether a file outside `blobs/` is one: those that say which image it is, and old engines' configurations (`HEX.json`).
+    pub fn is_one(name: &str) -> bool {
+        name.ends_with(".json") && !name.contains('/') || name == "oci-layout"
+    }
+}
+
+/// Reads one.
+pub(super) fn read(content: impl Read) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = Vec::new();
+    content.take(LIMIT + 1).read_to_end(&mut bytes).map_err(broken)?;
+    if bytes.len() as u64 > LIMIT { Err(ImageError::Limit("bytes of a manifest or configuration")) } else { Ok(bytes) }
+}
+
+/// The digest that a blob's name states.
+pub(super) fn digest_of_name(name: &str) -> Option<String> {
+    name.strip_prefix("blobs/sha256/").map(|hex| format!("sha256:{hex}"))
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    let mut hasher = FileHasher::new();
+    hasher.update(bytes);
+    format!("sha256:{}", const_hex::encode(hasher.finish()))
+}
+
+/// What was kept.
+#[derive(Default)]
+pub(super) struct Documents {
+    files: HashMap<String, Vec<u8>>,
+    kept: usize,
+}
+
+/// An image as its documents describe it.
+pub(super) struct Described {
+    /// Names of its layers' files, lowest first.
+    pub layers: Vec<String>,
+    pub config: Option<Vec<u8>>,
+    /// Of the configuration: digests of the layers' archives.
+    pub diff_ids: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct DockerImage {
+    #[serde(rename = "Config", default)]
+    config: String,
+    #[serde(rename = "Layers")]
+    layers: Vec<String>,
+}
+
+/// OCI descriptor.md.
+#[derive(Deserialize)]
+pub(super) struct Descriptor {
+    #[serde(rename = "mediaType", default)]
+    pub media_type: String,
+    pub digest: String,
+    #[serde(default)]
+    urls: Vec<Value>,
+    #[serde(default)]
+    pub annotations: HashMap<String, String>,
+}
+
+/// OCI image-index.md.
+#[derive(Deserialize)]
+pub(super) struct Index {
+    pub manifests: Vec<Descriptor>,
+}
+
+/// OCI manifest.md; Docker's second schema is the same.
+#[derive(Deserialize)]
+pub(super) struct Manifest {
+    pub config: Descriptor,
+    pub layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    rootfs: Rootfs,
+}
+
+#[derive(Deserialize)]
+struct Rootfs {
+    #[serde(default)]
+    diff_ids: Vec<String>,
+}
+
+impl Documents {
+    pub fn keep(&mut self, name: &str, bytes: Vec<u8>) -> Result<(), ImageError> {
+        self.kept += bytes.len();
+        if self.kept > KEPT {
+            return Err(ImageError::Limit("bytes of manifests and configurations"));
+        }
+        match self.files.insert(name.to_owned(), bytes) {
+            None => Ok(()),
+            Some(_) if name == "manifest.json" => Err(ImageError::Malformed("manifest.json is there twice")),
+            Some(_) => Err(ImageError::Malformed("a document is there twice")),
+        }
+    }
+
+    /// What the image is: Docker's `manifest.json` says it where there is one, otherwise `index.json`.
+    pub fn describe(&self) -> Result<Described, ImageError> {
+        let (config, layers) = match (self.files.get("manifest.json"), self.files.get("index.json")) {
+            (Some(manifest), _) => docker(manifest)?,
+            (None, Some(index)) => self.oci(index)?,
+            (None, None) => return Err(ImageError::Malformed("no manifest.json")),
+        };
+        let bytes = self.files.get(&config);
+        let diff_ids = bytes.map(|bytes| self.diff_ids(&config, bytes)).transpose()?;
+        Ok(Described { layers, config: bytes.cloned(), diff_ids })
+    }
+
+    fn oci(&self, index: &[u8]) -> Result<(String, Vec<String>), ImageError> {
+        let manifest = manifest_of(index, None)?;
+        let manifest: Manifest = parse(self.blob(&manifest.digest)?, "a manifest")?;
+        let layers = manifest.layers.iter().map(layer_of).collect::<Result<_, ImageError>>()?;
+        self.blob(&manifest.config.digest)?;
+        Ok((blob_name(&manifest.config.digest)?, layers))
+    }
+
+    fn blob(&self, digest: &str) -> Result<&[u8], ImageError> {
+        let bytes =
+            self.files.get(&blob_name(digest)?).ok_or(ImageError::Malformed("a document that its index names is missing"))?;
+        if sha256(bytes) == digest {
+            Ok(bytes)
+        } else {
+            Err(ImageError::Malformed("a document's digest is not the one in its name"))
+        }
+    }
+
+    fn diff_ids(&self, name: &str, bytes: &[u8]) -> Result<Vec<String>, ImageError> {
+        let hex = name.strip_prefix("blobs/sha256/").or_else(|| name.strip_suffix(".json").filter(|hex| is_hex(hex)));
+        if hex.is_some_and(|hex| sha256(bytes) != format!("sha256:{hex}")) {
+            return Err(ImageError::Malformed("the configuration's digest is not the one in its name"));
+        }
+        parse::<Config>(bytes, "its configuration").map(|config| config.rootfs.diff_ids)
+    }
+}
+
+fn docker(manifest: &[u8]) -> Result<(String, Vec<String>), ImageError> {
+    let images: Vec<DockerImage> = parse(manifest, "manifest.json")?;
+    let mut images = images.into_iter();
+    match (images.next(), images.next()) {
+        (Some(image), None) => Ok((image.config, image.layers)),
+        _ => Err(ImageError::Malformed("manifest.json of several images")),
+    }
+}
+
+/// The one image manifest of an index; with `tag`, the one of that `org.opencontainers.image.ref.name`.
+pub(super) fn manifest_of(index: &[u8], tag: Option<&str>) -> Result<Descriptor, ImageError> {
+    let index: Index = parse(index, "index.json")?;
+    let named = |one: &Descriptor| {
+        tag.is_none_or(|tag| one.annotations.get("org.opencontainers.image.ref.name").is_some_and(|name| name == tag))
+    };
+    let mut wanted = index.manifests.into_iter().filter(named);
+    let only = match (wanted.next(), wanted.next()) {
+        (Some(only), None) => only,
+        (None, _) => return Err(ImageError::NotFound),
+        _ => return Err(ImageError::Malformed("index.json names several images: say which tag")),
+    };
+    if LISTS.contains(&only.media_type.as_str()) {
+        return Err(ImageError::Malformed("a manifest list: copy the image of one platform"));
+    }
+    Ok(only)
+}
+
+/// The file of a layer.
+pub(super) fn layer_of(layer: &Descriptor) -> Result<String, ImageError> {
+    if !layer.urls.is_empty() || layer.media_type.contains("foreign") || layer.media_type.contains("nondistributable") {
+        return Err(ImageError::Malformed("a foreign layer: it lies at a URL and not in the image"));
+    }
+    blob_name(&layer.digest)
+}
+
+/// The file of a digest. Never leads anywhere else.
+pub(super) fn blob_name(digest: &str) -> Result<String, ImageError> {
+    match digest.strip_prefix("sha256:") {
+        Some(hex) if is_hex(hex) => Ok(format!("blobs/sha256/{hex}")),
+        _ => Err(ImageError::Malformed("a digest that is not sha256")),
+    }
+}
+
+fn is_hex(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &'static str) -> Result<T, ImageError> {
+    serde_json::from_slice(bytes).map_err(|_| ImageError::Malformed(what))
+}

@@ -1,0 +1,90 @@
+//! One blob of an image: a layer, plain or compressed, read to its end and hashed; or a document.
+
+use std::io::{self, Read as _};
+
+use tar::Archive;
+
+use super::{LayerSink, document, inflate::Compression};
+use crate::{
+    image::{ImageError, bounded::bounded, opt::broken, tape::Tape},
+    train::digest::FileHasher,
+};
+
+/// A layer that was read.
+pub(super) struct Blob {
+    /// Digest of the file.
+    pub digest: String,
+    /// Digest of the uncompressed archive.
+    pub diff_id: String,
+}
+
+/// What a blob is.
+pub(super) enum Read {
+    Layer(Blob),
+    Document(Vec<u8>),
+    /// None that an image is made of.
+    Other,
+}
+
+/// Hashes what is read.
+struct Hashed<R> {
+    file: R,
+    hasher: FileHasher,
+}
+
+impl<R> Hashed<R> {
+    fn new(file: R) -> Self {
+        Self { file, hasher: FileHasher::new() }
+    }
+
+    fn digest(self) -> String {
+        format!("sha256:{}", const_hex::encode(self.hasher.finish()))
+    }
+}
+
+impl<R: io::Read> io::Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Reads a blob.
+pub(super) fn read<S: LayerSink>(name: &str, mut file: impl io::Read, sink: &mut S) -> Result<Read, S::Error> {
+    let mut start = Vec::with_capacity(512);
+    file.by_ref().take(512).read_to_end(&mut start).map_err(broken)?;
+    let is_tar = start.len() == 512 && (&start[257..262] == b"ustar" || start.iter().all(|byte| *byte == 0));
+    let compression = Compression::of(&start);
+    let is_document = start.first() == Some(&b'{');
+    let file = start.as_slice().chain(file);
+    if is_tar {
+        let diff_id = entries(name, file, sink)?;
+        Ok(Read::Layer(Blob { digest: diff_id.clone(), diff_id }))
+    } else if let Some(compression) = compression {
+        let mut file = Hashed::new(file);
+        let diff_id = entries(name, compression.inflate(&mut file)?, sink)?;
+        Ok(Read::Layer(Blob { digest: file.digest(), diff_id }))
+    } else if name.ends_with("/layer.tar") {
+        Err(ImageError::Malformed("a layer that is no tar archive, nor one compressed with gzip or zstd").into())
+    } else if is_document {
+        Ok(Read::Document(document::read(file)?))
+    } else {
+        Ok(Read::Other)
+    }
+}
+
+/// Hands a layer's entries out, and answers the digest of its archive.
+fn entries<S: LayerSink>(name: &str, file: impl io::Read, sink: &mut S) -> Result<String, S::Error> {
+    let mut file = Hashed::new(file);
+    let mut tape = Tape::new(&mut file);
+    let (layer, bound) = bounded(&mut tape);
+    let mut layer = Archive::new(layer);
+    let mut entries = layer.entries().map_err(broken)?;
+    while let Some(mut entry) = bound.next(&mut entries)? {
+        sink.entry(name, &mut entry)?;
+    }
+    // Some builders leave a layer without its end.
+    tape.nothing_follows()?;
+    Ok(file.digest())
+}

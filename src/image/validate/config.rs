@@ -1,0 +1,151 @@
+//! The configurations of an image and of its master (OCI config.md), field by field.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::{Difference, Differences, ImageRule};
+
+/// Fields that an image may have of its own: what is run is looked at by its shape, labels are never run, and the rest is what engines note of the
+/// container that they made the image from and give no container made of it.
+const FREE: [&str; 11] = [
+    "Cmd",
+    "Labels",
+    "Hostname",
+    "Domainname",
+    "Image",
+    "AttachStdin",
+    "AttachStdout",
+    "AttachStderr",
+    "Tty",
+    "OpenStdin",
+    "StdinOnce",
+];
+/// Most arguments of a command.
+const ARGUMENTS: usize = 64;
+/// Shells: what they run is a text, and could be anything.
+const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "busybox", "env"];
+
+/// Compares `config` objects, and looks at the command's shape.
+pub fn compare(master: &Map<String, Value>, image: &Map<String, Value>, found: &mut Differences) {
+    let names: BTreeSet<&String> = master.keys().chain(image.keys()).filter(|name| !FREE.contains(&name.as_str())).collect();
+    for name in names {
+        let (expected, is) = (said(master.get(name)), said(image.get(name)));
+        if expected != is {
+            found.add(Difference {
+                rule: ImageRule::ImageConfig,
+                what: "config",
+                place: name.as_bytes().to_vec(),
+                expected: shown(expected),
+                found: shown(is),
+            });
+        }
+    }
+    if said(master.get("Cmd")) == said(image.get("Cmd")) {
+        return;
+    }
+    if let Err(allowed) = shape(image.get("Cmd")) {
+        found.add(Difference {
+            rule: ImageRule::CommandShape,
+            what: "config",
+            place: b"Cmd".to_vec(),
+            expected: allowed.to_owned(),
+            found: shown(image.get("Cmd")),
+        });
+    }
+}
+
+/// What is not set is written in many ways.
+fn said(value: Option<&Value>) -> Option<&Value> {
+    value.filter(|value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        _ => true,
+    })
+}
+
+fn shown(value: Option<&Value>) -> String {
+    value.map_or_else(|| "nothing".to_owned(), Value::to_string)
+}
+
+/// A train's command: a list, whose first word is a program of the master's and no shell, and whose paths lead to the train's code.
+fn shape(command: Option<&Value>) -> Result<(), &'static str> {
+    const LIST: &str = "a list of 1 to 64 words";
+    let words: Option<Vec<&str>> = command.and_then(Value::as_array).and_then(|list| list.iter().map(Value::as_str).collect());
+    let words = words.filter(|words| (1..=ARGUMENTS).contains(&words.len())).ok_or(LIST)?;
+    let program = words[0];
+    let name = program.rsplit('/').next().unwrap_or_default();
+    if SHELLS.contains(&name) {
+        return Err("a program that is no shell");
+    }
+    if program.starts_with('/') && (program.starts_with("/opt/pht_") || program.split('/').any(|part| part == ".."))
+        || name.is_empty()
+    {
+        return Err("a program of the master's");
+    }
+    let leads_out = |word: &&&str| {
+        word.starts_with('/')
+            && (!(word.starts_with("/opt/pht_train/") || word.starts_with("/opt/pht_results"))
+                || word.split('/').any(|part| part == ".."))
+    };
+    if words[1..].iter().any(|word| leads_out(&word)) {
+        return Err("paths below /opt/pht_train or /opt/pht_results only");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn differences(master: Value, image: Value) -> Vec<(ImageRule, String)> {
+        let mut found = Differences::default();
+        compare(master.as_object().unwrap(), image.as_object().unwrap(), &mut found);
+        found.kept.into_iter().map(|one| (one.rule, String::from_utf8(one.place).unwrap())).collect()
+    }
+
+    #[test]
+    fn every_field_but_command_and_labels_must_be_the_masters() {
+        let master = json!({ "Env": ["PATH=/bin"], "User": "", "Cmd": ["python3"], "Labels": null });
+        assert_eq!(differences(master.clone(), json!({ "Env": ["PATH=/bin"], "Labels": { "a": "b" }, "Cmd": ["python3"] })), []);
+        for (name, value) in [
+            ("Env", json!(["PATH=/bin", "LD_PRELOAD=/opt/pht_train/x.so"])),
+            ("Entrypoint", json!(["/opt/pht_train/x"])),
+            ("User", json!("0")),
+            ("Volumes", json!({ "/etc": {} })),
+            ("OnBuild", json!(["RUN x"])),
+            ("WorkingDir", json!("/opt/pht_train")),
+            ("Shell", json!(["/opt/x"])),
+            ("Healthcheck", json!({ "Test": ["CMD", "x"] })),
+            ("Unheard", json!(1)),
+        ] {
+            let mut image = master.clone();
+            image[name] = value;
+            assert_eq!(differences(master.clone(), image), [(ImageRule::ImageConfig, name.to_owned())], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_a_program_with_plain_arguments() {
+        let of = |command: Value| differences(json!({ "Cmd": ["python3"] }), json!({ "Cmd": command })).is_empty();
+        assert!(of(json!(["python", "/opt/pht_train/entrypoint.py"])));
+        assert!(of(json!(["Rscript", "--vanilla", "/opt/pht_train/run.R", "/opt/pht_results/out"])));
+        for bad in [
+            json!("python"),
+            json!(["sh", "-c", "x"]),
+            json!(["/bin/bash", "x"]),
+            json!(["/opt/pht_train/x"]),
+            json!(["python", "/etc/x.py"]),
+            json!(["python", "/opt/pht_train_evil/x.py"]),
+            json!(["python", "/opt/pht_train/../../etc/x.py"]),
+            json!(["python", 1]),
+            json!([""]),
+        ] {
+            assert!(!of(bad.clone()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Validate: whether an image is a master that this station allows, with nothing but a train in it. No key is used and nothing is changed.
+//!
+//! Which masters there may be is the station's own decision, in its trust file; the train is never asked. One is resolved to an image id once, and
+//! from then on only digests count.
+
+use serde_json::{Map, Value};
+
+use super::{
+    StepError,
+    open::read_train_config,
+    policy::broken,
+    station::{Station, Step},
+};
+use crate::{
+    image::{
+        ImageError,
+        history::ImageFacts,
+        place::Place,
+        reference::ImageSource,
+        saved::SavedImage,
+        validate::{Differences, ImageRule, Seen, TrainLibVerdict, compare_configs, compare_trees, describe, seen},
+    },
+    train::rule::{Outcome, Rule},
+};
+
+/// What was found of an image.
+pub struct ImageVerdict {
+    /// The image's id.
+    pub image_id: String,
+    /// The master, as the trust file has it; a place, where it came from one.
+    pub master: String,
+    /// The master's image id.
+    pub master_id: String,
+    /// Layers of the image.
+    pub layers: usize,
+    /// Of these, the master's.
+    pub shared: usize,
+    /// Layers of the master.
+    pub master_layers: usize,
+    /// What became of each rule, and a note.
+    pub rules: Vec<(ImageRule, Outcome, String)>,
+    /// What differs.
+    pub differences: Differences,
+    /// What train_lib would say, where it was asked for.
+    pub train_lib: Option<TrainLibVerdict>,
+}
+
+impl ImageVerdict {
+    /// Whether no rule is broken.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.rules.iter().all(|(_, outcome, _)| *outcome != Outcome::Broken)
+    }
+}
+
+/// Holds an image of the engine's against an allowed master: the one named, or the one that it shares most layers with.
+pub fn validate_image(
+    station: &Station,
+    image: &ImageSource,
+    master: Option<&str>,
+    as_train_lib: bool,
+    step: &Step<'_>,
+) -> Result<ImageVerdict, StepError> {
+    let image_id = station.engine.resolve(image)?;
+    if step.caller.may_have_any_train().is_err() {
+        // Which train it is decides whether anything may be said of it.
+        read_train_config(&station.engine.container(&image_id)?, step)?;
+    }
+    step.say(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
+    judge(station, &image_id, master, as_train_lib, step)
+}
+
+/// Refuses a train whose image no allowed master stands for, where the configuration demands it.
+pub(super) fn demand(station: &Station, image_id: &str, step: &Step<'_>) -> Result<(), StepError> {
+    if !station.holds(Rule::MasterImage) {
+        return Ok(());
+    }
+    let verdict = judge(station, image_id, None, false, step)?;
+    let Some((rule, _, note)) = verdict.rules.iter().find(|(_, outcome, _)| *outcome == Outcome::Broken) else { return Ok(()) };
+    let first =
+        verdict.differences.kept.first().map_or(String::new(), |one| format!(" ({} {})", one.what, one.place.escape_ascii()));
+    Err(broken(Rule::MasterImage, format!("{}: {note}{first}", rule.name())).into())
+}
+
+fn judge(
+    station: &Station,
+    image_id: &str,
+    master: Option<&str>,
+    as_train_lib: bool,
+    step: &Step<'_>,
+) -> Result<ImageVerdict, StepError> {
+    let image = station.engine.facts(image_id)?;
+    let (name, master) = resolve(station, master, &image)?;
+    let shared = shared(&master.layers, &image.layers);
+    let save = |facts: &ImageFacts| station.engine.save(&facts.id, &step.cancel).map(|archive| Place::Archive(Box::new(archive)));
+    let on_master = shared == master.layers.len();
+    let mut differences = Differences::default();
+    let mut sees = Seen::default();
+    if on_master || as_train_lib {
+        let progress = |read| (step.progress)("validate", read, image.size);
+        let found = compare_trees(save(&image)?, Some(&image.layers), |_| shared, as_train_lib.then_some(&mut sees), progress)?;
+        if on_master {
+            differences = found.0;
+        }
+    }
+    let train_lib = match as_train_lib {
+        false => None,
+        true => {
+            let masters = seen(save(&master)?, Some(&master.layers))?;
+            Some(Seen::verdict((&master.history, &masters), (&image.history, &sees)))
+        }
+    };
+    compare_configs(&master.config, &image.config, &mut differences);
+    let newer = match (master.history.last(), image.history.last()) {
+        (Some(master), Some(image)) if master.created > image.created => "; the master is newer than the image",
+        _ => "",
+    };
+    Ok(ImageVerdict {
+        image_id: image.id,
+        master: name,
+        master_id: master.id,
+        layers: image.layers.len(),
+        shared,
+        master_layers: master.layers.len(),
+        rules: rules(on_master, shared, master.layers.len(), newer, &differences),
+        differences,
+        train_lib,
+    })
+}
+
+/// An allowed master that the engine has: of several the one that the image shares most layers with, whole masters before parts.
+fn resolve(station: &Station, wanted: Option<&str>, image: &ImageFacts) -> Result<(String, ImageFacts), StepError> {
+    let believed = station.believed()?;
+    let wanted = |reference: &str, repository: &str| wanted.is_none_or(|wanted| wanted == reference || wanted == repository);
+    let allowed: Vec<_> =
+        believed.officers().masters().iter().filter(|master| wanted(&master.reference(), &master.repository)).collect();
+    if allowed.is_empty() {
+        return Err(StepError::MasterUnknown("no such master is in this station's trust file"));
+    }
+    let mut best: Option<((bool, usize), String, ImageFacts)> = None;
+    for master in allowed {
+        for (id, digests) in station.engine.images_of(&master.repository)? {
+            let reference = master.reference();
+            let is_it = master.digest.as_ref().is_none_or(|digest| *digest == id || digests.contains(&reference));
+            if !is_it {
+                continue;
+            }
+            let facts = match station.engine.facts(&id) {
+                Err(ImageError::NotFound) => continue,
+                other => other?,
+            };
+            let count = shared(&facts.layers, &image.layers);
+            let rank = (count == facts.layers.len(), count);
+            if best.as_ref().is_none_or(|(known, ..)| rank > *known) {
+                best = Some((rank, reference, facts));
+            }
+        }
+    }
+    best.map(|(_, name, facts)| (name, facts)).ok_or(StepError::MasterUnknown("the engine has no image of an allowed master"))
+}
+
+/// How many layers two images have in common, from the lowest.
+fn shared(master: &[String], image: &[String]) -> usize {
+    master.iter().zip(image).take_while(|(one, other)| one == other).count()
+}
+
+fn rules(on_master: bool, shared: usize, of: usize, newer: &str, differences: &Differences) -> Vec<(ImageRule, Outcome, String)> {
+    let judged = |rule: ImageRule| match (rule, on_master, differences.breaking(rule)) {
+        (ImageRule::LayersOfMaster, true, _) => (rule, Outcome::Checked, format!("all {of} of the master's layers, by digest")),
+        (ImageRule::LayersOfMaster, false, _) => {
+            (rule, Outcome::Broken, format!("only {shared} of the master's {of} layers are below{newer}"))
+        }
+        (ImageRule::FileTree, false, _) => {
+            (rule, Outcome::NotCheckable, "the image was not made on this master: there is nothing to compare with".to_owned())
+        }
+        (_, _, 0) => (rule, Outcome::Checked, String::new()),
+        (_, _, count) => (rule, Outcome::Broken, format!("{count} differences")),
+    };
+    ImageRule::ALL.map(judged).into()
+}
+
+/// As [`validate_image`], without engine and policy: an image against a master that the caller brings.
+///
+/// # Errors
+/// When either cannot be read.
+pub fn validate_places(image: Place<'_>, master: Place<'_>, name: &str) -> Result<ImageVerdict, StepError> {
+    let master = described(&describe(master)?)?;
+    let mut found = 0;
+    let (mut differences, image) = compare_trees(
+        image,
+        None,
+        |image| {
+            found = shared(&master.layers, &image.diff_ids);
+            found
+        },
+        None,
+        |_| {},
+    )?;
+    let image = described(&image)?;
+    let on_master = found == master.layers.len();
+    if !on_master {
+        differences = Differences::default();
+    }
+    compare_configs(&master.config, &image.config, &mut differences);
+    Ok(ImageVerdict {
+        image_id: image.id,
+        master: name.to_owned(),
+        master_id: master.id,
+        layers: image.layers.len(),
+        shared: found,
+        master_layers: master.layers.len(),
+        rules: rules(on_master, found, master.layers.len(), "", &differences),
+        differences,
+        train_lib: None,
+    })
+}
+
+struct Described {
+    id: String,
+    layers: Vec<String>,
+    config: Map<String, Value>,
+}
+
+fn described(image: &SavedImage) -> Result<Described, ImageError> {
+    let bytes = image.config.as_ref().ok_or(ImageError::Malformed("the image's configuration is not there"))?;
+    let config: Value = serde_json::from_slice(bytes).map_err(|_| ImageError::Malformed("its configuration"))?;
+    let config = config.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
+    Ok(Described { id: image.id().unwrap_or_default(), layers: image.diff_ids.clone(), config })
+}

@@ -1,0 +1,16 @@
+//! Images that are not opened: whether they are what their master says, and that they are the same wherever they lie.
+
+use std::process::{Command, Output, Stdio};
+
+use crate::support::PROGRAM;
+
+mod masters;
+mod places;
+mod validate;
+
+/// A command that needs neither service nor engine, and finds none.
+fn offline(arguments: &[&str]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).env("STATIONMASTER_ADDRESS", "unix:///nowhere").env("DOCKER_HOST", "unix:///nowhere");
+    command.stdin(Stdio::null()).output().expect("the program")
+}

@@ -1,0 +1,224 @@
+//! One image, wherever it lies: in the engine, in archives of either layout, in an OCI layout, compressed or not.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use super::offline;
+use crate::support::tamper::{Scene, holds, saved};
+
+/// Debian's skopeo.
+fn skopeo(from: &str, to: &str, more: &[&str]) {
+    let done =
+        Command::new("skopeo").args(["--insecure-policy", "copy", "-q"]).args(more).args([from, to]).output().expect("skopeo");
+    assert!(done.status.success(), "skopeo {from} {to}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn hash(place: &str) -> Result<Value, String> {
+    let done = offline(&["hash", "--place", place, "--output", "json"]);
+    match done.status.success() {
+        true => Ok(serde_json::from_slice(&done.stdout).unwrap()),
+        false => Err(String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr)),
+    }
+}
+
+/// A `docker save` archive of old engines, as new ones write it.
+fn new_layout(old: &[u8]) -> Vec<u8> {
+    use sha2::{Digest, Sha256};
+    let mut files = std::collections::BTreeMap::new();
+    for entry in tar::Archive::new(old).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_str().unwrap().to_owned();
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+        files.insert(name, content);
+    }
+    let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+    let (mut out, mut seen) = (tar::Builder::new(Vec::new()), std::collections::BTreeSet::new());
+    let mut add = |name: &str, content: &[u8]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        out.append_data(&mut header, name, content).unwrap();
+    };
+    let mut blob = |name: &Value| {
+        let content = &files[name.as_str().unwrap()];
+        let hex = const_hex::encode(Sha256::digest(content));
+        let place = format!("blobs/sha256/{hex}");
+        if seen.insert(hex.clone()) {
+            add(&place, content);
+        }
+        (
+            json!(place),
+            json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": format!("sha256:{hex}"), "size": content.len() }),
+        )
+    };
+    let image = &manifest[0];
+    let (config, config_descriptor) = blob(&image["Config"]);
+    let layers: Vec<(Value, Value)> = image["Layers"].as_array().unwrap().iter().map(&mut blob).collect();
+    let oci = json!({ "schemaVersion": 2, "config": config_descriptor, "layers": layers.iter().map(|layer| &layer.1).collect::<Vec<_>>() });
+    let oci = oci.to_string();
+    let hex = const_hex::encode(Sha256::digest(&oci));
+    add(&format!("blobs/sha256/{hex}"), oci.as_bytes());
+    let index = json!({ "schemaVersion": 2, "manifests": [{ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": format!("sha256:{hex}"), "size": oci.len() }] });
+    add("index.json", index.to_string().as_bytes());
+    add("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}");
+    let manifest =
+        json!([{ "Config": config, "RepoTags": null, "Layers": layers.into_iter().map(|layer| layer.0).collect::<Vec<_>>() }]);
+    add("manifest.json", manifest.to_string().as_bytes());
+    out.into_inner().unwrap()
+}
+
+struct Places {
+    scene: Scene,
+    image: String,
+    directory: tempfile::TempDir,
+}
+
+impl Places {
+    fn make() -> Self {
+        let scene = Scene::set();
+        let image = scene.train.image.clone();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("old.tar"), saved(&image)).unwrap();
+        Self { scene, image, directory }
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// `old.tar` as an OCI layout; answers its directory.
+    fn layout(&self, name: &str, more: &[&str]) -> PathBuf {
+        skopeo(&format!("docker-archive:{}", self.at("old.tar")), &format!("oci:{}:t", self.at(name)), more);
+        self.at(name).into()
+    }
+}
+
+#[test]
+fn the_tree_digest_is_one_value_wherever_the_image_lies() {
+    let places = Places::make();
+    let in_engine = const_hex::encode(places.scene.station.hash(&places.image, false).unwrap().tree_digest);
+    fs::write(places.at("new.tar"), new_layout(&fs::read(places.at("old.tar")).unwrap())).unwrap();
+    places.layout("gzip", &[]);
+    places.layout("zstd", &["--dest-compress-format", "zstd"]);
+    let gzip = format!("oci:{}:t", places.at("gzip"));
+    skopeo(&gzip, &format!("oci-archive:{}", places.at("oci.tar")), &[]);
+    skopeo(&gzip, &format!("docker-archive:{}", places.at("back.tar")), &[]);
+    skopeo(&format!("oci-archive:{}", places.at("oci.tar")), &format!("oci:{}:u", places.at("again")), &[]);
+    let magic = |layout: &str| {
+        let blobs = fs::read_dir(Path::new(&places.at(layout)).join("blobs/sha256")).unwrap();
+        blobs.map(|blob| fs::read(blob.unwrap().path()).unwrap()[..4].to_vec()).collect::<Vec<_>>()
+    };
+    assert!(magic("gzip").iter().any(|start| start.starts_with(&[0x1f, 0x8b])));
+    assert!(magic("zstd").iter().any(|start| *start == [0x28, 0xb5, 0x2f, 0xfd]));
+    for place in ["old.tar", "new.tar", "gzip", "gzip:t", "zstd", "oci.tar", "back.tar", "again:u"] {
+        assert_eq!(hash(&places.at(place)).unwrap()["tree_digest"], json!(in_engine), "{place}");
+    }
+    // skopeo writes the configuration anew where it changes the format; within one it stays the same file, and so does the image's id.
+    let ids = ["gzip", "oci.tar", "again:u"].map(|place| hash(&places.at(place)).unwrap()["image_id"].clone());
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+#[test]
+fn a_train_is_verified_wherever_it_lies() {
+    let scene = Scene::set();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    fs::write(at("old.tar"), saved(&scene.train.image)).unwrap();
+    skopeo(&format!("docker-archive:{}", at("old.tar")), &format!("oci:{}:t", at("layout")), &[]);
+    skopeo(&format!("oci:{}:t", at("layout")), &format!("oci-archive:{}", at("oci.tar")), &[]);
+    let verify = |place: &str| {
+        let done = offline(&["train", "verify", "--archive", &at(place), "--output", "json"]);
+        let mut value: Value =
+            serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&done.stderr)));
+        value["archive"] = Value::Null;
+        value
+    };
+    let expected = verify("old.tar");
+    assert_eq!(expected["holds"], true, "{expected}");
+    for place in ["layout", "layout:t", "oci.tar"] {
+        assert_eq!(verify(place), expected, "{place}");
+    }
+}
+
+/// Rewrites a layout's one manifest, and what names it.
+fn edit_manifest(layout: &Path, edit: impl FnOnce(&mut Value)) {
+    use sha2::{Digest, Sha256};
+    let mut index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let blob = |digest: &Value| layout.join("blobs/sha256").join(&digest.as_str().unwrap()[7..]);
+    let mut manifest: Value = serde_json::from_slice(&fs::read(blob(&index["manifests"][0]["digest"])).unwrap()).unwrap();
+    edit(&mut manifest);
+    let text = manifest.to_string();
+    let digest = json!(format!("sha256:{}", const_hex::encode(Sha256::digest(&text))));
+    fs::write(blob(&digest), &text).unwrap();
+    index["manifests"][0]["digest"] = digest;
+    fs::write(layout.join("index.json"), index.to_string()).unwrap();
+}
+
+#[test]
+fn what_is_no_whole_image_of_one_platform_is_refused_with_its_reason() {
+    let places = Places::make();
+    let layer_of = |layout: &Path| {
+        let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+        let blob = |digest: &Value| layout.join("blobs/sha256").join(&digest.as_str().unwrap()[7..]);
+        let manifest: Value = serde_json::from_slice(&fs::read(blob(&index["manifests"][0]["digest"])).unwrap()).unwrap();
+        blob(&manifest["layers"][0]["digest"])
+    };
+    let refused = |what: &str, place: &str, reason: &str, text: &str| {
+        let said = hash(place).expect_err(what);
+        assert!(said.contains(reason) && said.contains(text), "{what}: {said}");
+    };
+    let layout = |name: &str| places.layout(name, &[]);
+
+    let at = layout("foreign");
+    edit_manifest(&at, |manifest| manifest["layers"][0]["urls"] = json!(["https://example.org/layer"]));
+    refused("a foreign layer", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "foreign");
+
+    let at = layout("list");
+    let index: Value = serde_json::from_slice(&fs::read(at.join("index.json")).unwrap()).unwrap();
+    let mut list = index.clone();
+    list["manifests"][0]["mediaType"] = json!("application/vnd.oci.image.index.v1+json");
+    fs::write(at.join("index.json"), list.to_string()).unwrap();
+    refused("a manifest list", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "manifest list");
+    let mut two = index.clone();
+    two["manifests"].as_array_mut().unwrap().push(index["manifests"][0].clone());
+    fs::write(at.join("index.json"), two.to_string()).unwrap();
+    refused("two images", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "several images");
+    refused("a tag that is not there", &format!("{}:none", at.display()), "IMAGE_NOT_FOUND", "");
+
+    let at = layout("changed");
+    let layer = layer_of(&at);
+    let mut bytes = fs::read(&layer).unwrap();
+    // Another compression of the same content: nothing but the digest tells.
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&bytes[..]), &mut plain).unwrap();
+    let mut again = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    std::io::Write::write_all(&mut again, &plain).unwrap();
+    fs::write(&layer, again.finish().unwrap()).unwrap();
+    refused("another blob", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "digest");
+    bytes.truncate(bytes.len() / 2);
+    fs::write(&layer, &bytes).unwrap();
+    refused("a layer that breaks off", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "");
+    fs::remove_file(&layer).unwrap();
+    refused("a layer that is missing", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "missing");
+    std::os::unix::fs::symlink("/etc/passwd", &layer).unwrap();
+    refused("a layer that is a link", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "link");
+
+    let at = layout("bomb");
+    let bomb = zstd::encode_all(std::io::Read::take(std::io::repeat(0), 1 << 30), 1).unwrap();
+    fs::write(layer_of(&at), bomb).unwrap();
+    refused("a bomb", at.to_str().unwrap(), "", "");
+
+    let old = fs::read(places.at("old.tar")).unwrap();
+    fs::write(places.at("cut.tar"), &old[..old.len() / 2]).unwrap();
+    refused("an archive that breaks off", &places.at("cut.tar"), "ARCHIVE_MALFORMED", "");
+    let opt = crate::support::tamper::fetched(&places.scene.engine, &places.image, "/opt");
+    fs::write(places.at("opt.tar"), &opt).unwrap();
+    refused("no image's archive", &places.at("opt.tar"), "ARCHIVE_MALFORMED", "manifest.json");
+    assert!(holds(&opt, b"pht_train"));
+}

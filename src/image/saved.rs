@@ -92,7 +92,7 @@ impl SavedReader {
         let name =
             String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| ImageError::Malformed("a name that is not UTF-8"))?;
         match entry.header().entry_type() {
-            EntryType::Regular => self.take_file(name.trim_start_matches("./"), entry, sink)?,
+            EntryType::Regular => self.take_file(name.trim_start_matches("./"), entry.size(), entry, sink)?,
             EntryType::Symlink => {
                 if let Some(target) = entry.link_name_bytes() {
                     let target = String::from_utf8_lossy(&target).trim_start_matches("../").to_owned();
@@ -104,8 +104,8 @@ impl SavedReader {
         self.count()
     }
 
-    /// Reads one file.
-    pub fn take_file<S: LayerSink>(&mut self, name: &str, content: impl Read, sink: &mut S) -> Result<(), S::Error> {
+    /// Reads one file of so many bytes.
+    pub fn take_file<S: LayerSink>(&mut self, name: &str, size: u64, content: impl Read, sink: &mut S) -> Result<(), S::Error> {
         // Docker before 25, OCI, and what skopeo and Podman write.
         let is_blob =
             name.ends_with("/layer.tar") || name.starts_with("blobs/") || (name.ends_with(".tar") && !name.contains('/'));
@@ -113,7 +113,7 @@ impl SavedReader {
             if self.layers.contains_key(name) {
                 return Err(ImageError::Malformed("a layer is there twice").into());
             }
-            match layer::read(name, content, sink)? {
+            match layer::read(name, size, content, sink)? {
                 BlobRead::Layer(blob) => drop(self.layers.insert(name.to_owned(), blob)),
                 BlobRead::Document(bytes) => self.documents.keep(name, bytes)?,
                 BlobRead::Other => {}
@@ -121,7 +121,7 @@ impl SavedReader {
             return Ok(());
         }
         if Document::is_one(name) {
-            let bytes = document::read(content)?;
+            let bytes = document::read(size, content)?;
             self.documents.keep(name, bytes)?;
         }
         Ok(())

@@ -27,11 +27,14 @@ impl Document {
     }
 }
 
-/// Reads one.
-pub(super) fn read(content: impl Read) -> Result<Vec<u8>, ImageError> {
+/// Reads one of so many bytes.
+pub(super) fn read(size: u64, content: impl Read) -> Result<Vec<u8>, ImageError> {
+    if size > LIMIT {
+        return Err(ImageError::Limit("bytes of a manifest or configuration"));
+    }
     let mut bytes = Vec::new();
-    content.take(LIMIT + 1).read_to_end(&mut bytes).map_err(broken)?;
-    if bytes.len() as u64 > LIMIT { Err(ImageError::Limit("bytes of a manifest or configuration")) } else { Ok(bytes) }
+    content.take(LIMIT).read_to_end(&mut bytes).map_err(broken)?;
+    Ok(bytes)
 }
 
 /// The digest that a blob's name states.

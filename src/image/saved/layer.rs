@@ -51,7 +51,7 @@ impl<R: io::Read> io::Read for Hashed<R> {
 }
 
 /// Reads a blob.
-pub(super) fn read<S: LayerSink>(name: &str, mut file: impl io::Read, sink: &mut S) -> Result<Read, S::Error> {
+pub(super) fn read<S: LayerSink>(name: &str, size: u64, mut file: impl io::Read, sink: &mut S) -> Result<Read, S::Error> {
     let mut start = Vec::with_capacity(512);
     file.by_ref().take(512).read_to_end(&mut start).map_err(broken)?;
     let is_tar = start.len() == 512 && (&start[257..262] == b"ustar" || start.iter().all(|byte| *byte == 0));
@@ -68,7 +68,7 @@ pub(super) fn read<S: LayerSink>(name: &str, mut file: impl io::Read, sink: &mut
     } else if name.ends_with("/layer.tar") {
         Err(ImageError::Malformed("a layer that is no tar archive, nor one compressed with gzip or zstd").into())
     } else if is_document {
-        Ok(Read::Document(document::read(file)?))
+        Ok(Read::Document(document::read(size, file)?))
     } else {
         Ok(Read::Other)
     }

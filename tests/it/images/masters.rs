@@ -17,6 +17,9 @@ pub enum At<'a> {
     Directory(u32),
 }
 
+/// Differences that must be told: what, and where.
+pub type Found = Vec<(&'static str, &'static str)>;
+
 /// A master in a repository of its own, beside a train's. It goes with the train.
 pub struct Masters {
     pub engine: Engine,
@@ -89,7 +92,7 @@ impl Masters {
 
     /// The images that are more than a master and a train: by name, with what must be found. The first four are those that were measured with
     /// train_lib.
-    pub fn bad(&self) -> BTreeMap<&'static str, (String, Vec<(&'static str, &'static str)>)> {
+    pub fn bad(&self) -> BTreeMap<&'static str, (String, Found)> {
         let backdoor = [("etc/passwd-of-master", At::File("root::0:0", 0o644)), ("usr/lib/backdoor.so", At::File("x", 0o755))];
         let settings = "ENTRYPOINT [\"/opt/pht_train/x\"]\nUSER 0\nENV LD_PRELOAD=/opt/pht_train/x.so";
         let removed = self.image("removed", &[], "");

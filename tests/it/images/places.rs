@@ -27,7 +27,7 @@ fn hash(place: &str) -> Result<Value, String> {
 }
 
 /// A `docker save` archive of old engines, as new ones write it.
-fn new_layout(old: &[u8]) -> Vec<u8> {
+pub fn new_layout(old: &[u8]) -> Vec<u8> {
     use sha2::{Digest, Sha256};
     let mut files = std::collections::BTreeMap::new();
     for entry in tar::Archive::new(old).entries().unwrap() {

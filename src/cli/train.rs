@@ -1,10 +1,12 @@
-//! `train inspect|verify|pre-run|post-run|abort|check-push`.
+//! `train inspect|verify|pre-run|post-run|abort|check-push|results`.
 
 mod abort;
 mod check_push;
+mod delivery;
 mod inspect;
 mod post_run;
 mod pre_run;
+mod results;
 mod rules;
 mod verify;
 
@@ -39,6 +41,8 @@ pub(super) enum Command {
     PostRun(post_run::Args),
     /// End a run without results: the sealed image gets its name back
     Abort(abort::Args),
+    /// Results of a train into a directory, for whom they are granted
+    Results(results::Args),
     /// Whether an image may leave the station: no layer of it may show plaintext
     CheckPush(check_push::Args),
 }
@@ -51,6 +55,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         Command::PreRun(args) => client::call(pre_run::run(args, output)).map(done),
         Command::PostRun(args) => client::call(post_run::run(args, output)).map(done),
         Command::Abort(args) => client::call(abort::run(args, output)).map(done),
+        Command::Results(args) => client::call(results::run(args, output)).map(done),
         Command::CheckPush(args) => client::call(check_push::run(args, output)),
     }
 }

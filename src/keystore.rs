@@ -20,6 +20,7 @@ pub mod pin;
 mod pkcs11;
 mod scheme;
 pub mod softhsm;
+pub mod software;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -27,6 +27,13 @@ const QUERY_LIMIT: u64 = 2 * 1024 * 1024;
 /// Something whose every check has passed. Only [`verify_state`] makes one.
 pub(super) struct Verified<T>(T);
 
+impl Verified<OpenableTrain> {
+    /// The content and its key, for whom the rest is of no use.
+    pub fn into_parts(self) -> (Contents, EnvelopeKey) {
+        (self.0.contents, self.0.key)
+    }
+}
+
 impl<T> std::ops::Deref for Verified<T> {
     type Target = T;
 

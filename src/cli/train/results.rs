@@ -37,14 +37,14 @@ pub(in crate::cli) struct Args {
     /// The train's image: repository:tag or sha256:…
     image: String,
     #[command(flatten)]
-    into: Into,
+    into: Wanted,
     #[command(flatten)]
     client: ClientArgs,
 }
 
 /// Which results, and where they go.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct Into {
+pub(in crate::cli) struct Wanted {
     /// The directory that they are written into: a new one, or an empty one
     #[arg(short = 'o', long = "out", value_name = "DIR")]
     pub out: PathBuf,

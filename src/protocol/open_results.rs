@@ -100,7 +100,9 @@ pub fn open_results(
     step.say(|entry| drop(entry.about.insert("paths".into(), order.paths.patterns().into())));
     let believed = station.believed()?;
     let image_id = station.engine.resolve(&order.image)?;
-    step.say(|entry| entry.images = Some(Images { name: None, input: Some(image_id.clone()), output: None }));
+    step.say(|entry| {
+        entry.images = Some(Images { name: Some(order.image.to_string()), input: Some(image_id.clone()), output: None })
+    });
     let container = station.engine.container(&image_id)?;
     let arrived = read_train_config(&container, step)?;
     let (own, signed) = stop_to_read(&arrived.config, &station.id)?;

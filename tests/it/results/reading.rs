@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Much more than waits on the way to a caller who does not read.
-const LARGE: usize = 24 << 20;
+const LARGE: usize = 12 << 20;
 
 #[test]
 fn nothing_is_given_before_the_first_stop_nor_of_a_train_that_is_not_believed() {
@@ -51,7 +51,7 @@ fn nothing_is_given_before_the_first_stop_nor_of_a_train_that_is_not_believed() 
         while !matches!(stream.message().await.unwrap().unwrap().event, Some(Event::Chunk(_))) {}
         tokio::time::sleep(Duration::from_millis(300)).await;
     });
-    assert!(scene.station.memory_kib("VmRSS") < memory + 8 * 1024, "the rest waits in memory");
+    assert!(scene.station.memory_kib("VmRSS") < memory + 6 * 1024, "the rest waits in memory");
     let refusal = wait_for("the end of the call", || {
         records(&scene.station, &["--event", "refusal"]).pop().filter(|record| record["outcome"] == "CANCELLED")
     });

@@ -7,14 +7,17 @@ use crate::{
     access::people::me,
     audit::evidence::records,
     support::{
-        Engine, Mode, Peer, Station, Train,
-        tamper::{Rootfs, fetched, flip_hex, refused, saved, stop},
+        Engine, Peer, Station, Train,
+        tamper::{Rootfs, fetched, flip_hex, refused, run_script, saved, stop},
     },
     verify::delivered,
 };
 
 /// The principal of a development station's client certificate.
 const OTHER: &str = "dns:client.stationmaster.internal";
+
+/// What a train is told to run.
+const ALGORITHM: &str = "/bin/sh /opt/pht_train/run.sh";
 
 /// Grants us one train's results, and somebody else another's.
 fn grant(station: &Station, train: &str) {
@@ -45,14 +48,14 @@ fn results_reach_whom_they_are_granted_and_the_creator_and_nobody_else() {
     };
 
     first.pre_run(image).unwrap();
-    Peer::newest().run_train(image, Mode::Commit, &[]);
+    run_script(&engine, image, ALGORITHM);
     first.post_run(image).unwrap();
     let (files, outcome) = ours.open_results(image, &[]).unwrap();
     assert_eq!(files, train.expected_results(1), "those of the stop before us, when it is our turn");
     assert_eq!((outcome.stop_index, outcome.stops_signed, outcome.stops), (1, 1, 3));
 
     let run = ours.pre_run(image).unwrap();
-    Peer::newest().run_train(image, Mode::Commit, &[]);
+    run_script(&engine, image, ALGORITHM);
     let closed = ours.post_run(&run.run_id).unwrap();
     // Ours was the last to seal it.
     let home = archive("after-ours.tar", delivered(&engine, image).tar());
@@ -61,7 +64,7 @@ fn results_reach_whom_they_are_granted_and_the_creator_and_nobody_else() {
     assert_eq!((&opened["code_verified"], &opened["stops_signed"]), (&false.into(), &2.into()));
 
     last.pre_run(image).unwrap();
-    Peer::newest().run_train(image, Mode::Commit, &[]);
+    run_script(&engine, image, ALGORITHM);
     last.post_run(image).unwrap();
     let expected = train.expected_results(3);
 

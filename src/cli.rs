@@ -48,7 +48,7 @@ Exit codes:
   2  wrong arguments or config   6  service, token or engine not available
   3  not found                   7  not permitted (key, peer, PIN)
   8  looked at, and a rule is  130  interrupted
-     broken (train verify, train check-push, image validate, audit verify)
+     broken (train verify, open, check-push; image validate; audit verify)
 
 With --output json the last line on standard output is one JSON object; a failure is
 {\"error\":{\"code\",\"reason\",\"message\",\"metadata\",\"hint\"}}.";

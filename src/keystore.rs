@@ -4,6 +4,8 @@
 //! do with each, and signs and unwraps with them through a bounded pool of sessions. What a key *may* be used for is not
 //! decided here: the service above knows its callers.
 //!
+//! What is said here is said of a station's keys. Creators of trains may have theirs in a file: [`software`].
+//!
 //! Only `keystore/pkcs11` names the PKCS#11 library; raw RSA output never leaves it.
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ pub mod pin;
 mod pkcs11;
 mod scheme;
 pub mod softhsm;
+pub mod software;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -16,6 +16,7 @@ mod python;
 pub mod route;
 pub mod rule;
 pub mod seal;
+pub mod selection;
 #[cfg(test)]
 mod vectors;
 pub mod verify;

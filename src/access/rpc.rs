@@ -64,6 +64,8 @@ pub enum Role {
     Station,
     /// Uses general keys.
     Signer,
+    /// Reads results of trains, which a grant should name; looks at them.
+    Reader,
     /// Looks, and changes nothing; uses no key.
     Auditor,
     /// Everything.
@@ -72,7 +74,7 @@ pub enum Role {
 
 impl Role {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Station, Self::Signer, Self::Auditor, Self::Officer];
+    pub const ALL: [Self; 5] = [Self::Station, Self::Signer, Self::Reader, Self::Auditor, Self::Officer];
 
     /// Its name on the command line.
     #[must_use]
@@ -80,6 +82,7 @@ impl Role {
         match self {
             Self::Station => "station",
             Self::Signer => "signer",
+            Self::Reader => "reader",
             Self::Auditor => "auditor",
             Self::Officer => "officer",
         }
@@ -99,11 +102,12 @@ rpcs! {
     UnwrapKey: "KeyService" / "UnwrapKey", Named, false, [Signer, Officer];
     HashImage: "ImageService" / "HashImage", Train, true, [Station, Officer];
     ValidateImage: "ImageService" / "ValidateImage", Nobody, true, [Station, Auditor, Officer];
-    InspectTrain: "TrainService" / "InspectTrain", Nobody, true, [Station, Auditor, Officer];
+    InspectTrain: "TrainService" / "InspectTrain", Nobody, true, [Station, Reader, Auditor, Officer];
     PreRun: "TrainService" / "PreRun", Train, true, [Station, Officer];
     PostRun: "TrainService" / "PostRun", Train, true, [Station, Officer];
     AbortRun: "TrainService" / "AbortRun", Nobody, true, [Station, Officer];
-    VerifyTrain: "TrainService" / "VerifyTrain", Nobody, true, [Station, Auditor, Officer];
+    VerifyTrain: "TrainService" / "VerifyTrain", Nobody, true, [Station, Reader, Auditor, Officer];
+    OpenResults: "TrainService" / "OpenResults", Train, true, [Reader, Officer];
     CheckPush: "TrainService" / "CheckPush", Nobody, true, [Station, Auditor, Officer];
 }
 
@@ -177,5 +181,7 @@ mod tests {
         assert_eq!(Role::Officer.rpcs().count(), Rpc::ALL.len());
         assert!(Role::Auditor.rpcs().all(|rpc| matches!(rpc.keys(), KeyOf::Nobody | KeyOf::Shown)));
         assert!(Role::Station.rpcs().all(|rpc| rpc.keys() != KeyOf::Named));
+        let open_results: Vec<_> = Role::ALL.into_iter().filter(|role| role.rpcs().any(|rpc| rpc == Rpc::OpenResults)).collect();
+        assert_eq!(open_results, [Role::Reader, Role::Officer]);
     }
 }

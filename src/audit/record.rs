@@ -20,6 +20,8 @@ pub enum Event {
     KeyUse,
     /// What became of a key use.
     KeyUsed,
+    /// Results of a train have proved right and are about to be given to whoever asked.
+    ResultsGiven,
     /// A step came to its end as it should.
     Step,
     /// A call was refused, or failed.

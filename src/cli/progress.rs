@@ -29,10 +29,11 @@ pub(super) async fn follow<M, T>(mut stream: Streaming<M>, read: impl Fn(M) -> E
     outcome.ok_or_else(|| CliError::other("the service ended its answer without an outcome"))
 }
 
-struct Bar(ProgressBar);
+/// The bar.
+pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let shown = std::io::stderr().is_terminal();
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
@@ -40,7 +41,7 @@ impl Bar {
         Self(bar)
     }
 
-    fn show(&self, progress: &pb::Progress) {
+    pub(super) fn show(&self, progress: &pb::Progress) {
         let template = if progress.bytes_total > 0 {
             self.0.set_length(progress.bytes_total);
             "{msg:>8} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}"

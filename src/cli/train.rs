@@ -1,10 +1,13 @@
-//! `train inspect|verify|pre-run|post-run|abort|check-push`.
+//! `train inspect|verify|pre-run|post-run|abort|check-push|results|open`.
 
 mod abort;
 mod check_push;
+mod delivery;
 mod inspect;
+mod open;
 mod post_run;
 mod pre_run;
+mod results;
 pub(super) mod rules;
 mod verify;
 
@@ -39,6 +42,10 @@ pub(super) enum Command {
     PostRun(post_run::Args),
     /// End a run without results: the sealed image gets its name back
     Abort(abort::Args),
+    /// Results of a train into a directory, for whom they are granted
+    Results(results::Args),
+    /// The results of a train for whoever made it, with their own key and without any service
+    Open(open::Args),
     /// Whether an image may leave the station: no layer of it may show plaintext
     CheckPush(check_push::Args),
 }
@@ -51,6 +58,8 @@ pub(super) fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         Command::PreRun(args) => client::call(pre_run::run(args, output)).map(done),
         Command::PostRun(args) => client::call(post_run::run(args, output)).map(done),
         Command::Abort(args) => client::call(abort::run(args, output)).map(done),
+        Command::Open(args) => open::run(&args, output),
+        Command::Results(args) => client::call(results::run(args, output)).map(done),
         Command::CheckPush(args) => client::call(check_push::run(args, output)),
     }
 }

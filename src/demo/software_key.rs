@@ -1,16 +1,18 @@
 //! RSA keys in software, as creators and builders have them. Stations' keys are never here.
 
 use openssl::{
-    encrypt::Decrypter,
     hash::MessageDigest,
     pkey::{PKey, Private},
-    rsa::{Padding, Rsa},
+    rsa::Rsa,
     sign::Signer,
 };
 use zeroize::Zeroizing;
 
 use super::DemoError;
-use crate::train::{config::HexText, envelope::EnvelopeKey};
+use crate::{
+    keystore::software,
+    train::{config::HexText, envelope::EnvelopeKey},
+};
 
 const BITS: u32 = 2048;
 
@@ -30,17 +32,8 @@ impl SoftwareKey {
 
     /// Unwraps an envelope key: RSA-OAEP with SHA-512.
     pub fn unwrap(&self, wrapped: &[u8]) -> Result<EnvelopeKey, DemoError> {
-        let unwrap = || {
-            let mut decrypter = Decrypter::new(&self.0)?;
-            decrypter.set_rsa_padding(Padding::PKCS1_OAEP)?;
-            decrypter.set_rsa_oaep_md(MessageDigest::sha512())?;
-            decrypter.set_rsa_mgf1_md(MessageDigest::sha512())?;
-            let mut key = Zeroizing::new(vec![0; decrypter.decrypt_len(wrapped)?]);
-            let len = decrypter.decrypt(wrapped, &mut key)?;
-            key.truncate(len);
-            Ok::<_, openssl::error::ErrorStack>(key)
-        };
-        EnvelopeKey::from_unwrapped(&unwrap().map_err(DemoError::crypto)?).map_err(DemoError::crypto)
+        let key = software::unwrap(&self.0, wrapped).map_err(DemoError::crypto)?;
+        EnvelopeKey::from_unwrapped(&key).map_err(DemoError::crypto)
     }
 
     /// The public half as the desktop application registers it: hex of a PKCS#1 PEM.

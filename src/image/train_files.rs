@@ -4,6 +4,7 @@
 //! delivers, the same without `opt/` and without the code; or `docker save`. Names and lengths are kept, and the two small files.
 
 mod layers;
+mod sealed;
 
 use std::io::Read;
 
@@ -17,9 +18,12 @@ use super::{
     opt::{Area, CONFIG_LIMIT, OptEntry, OptReader, OptSink, broken},
     place::Place,
     saved::SavedReader,
+    spool::Spool,
     tape::Tape,
 };
 use crate::train::{envelope::Shape, names::FilePath, proof::Found, rule::Rule};
+
+pub use sealed::{SealedFile, SealedFiles};
 
 /// The config, below `/opt`.
 const CONFIG: &str = "train_config.json";
@@ -43,20 +47,34 @@ pub struct TrainFiles {
 
 /// Reads an archive of any of the three kinds. `check` is asked now and then whether to go on.
 pub fn read_train(archive: impl Read, check: &dyn Fn() -> Result<(), ImageError>) -> Result<TrainFiles, ImageError> {
+    Ok(read(archive, Collector::new(check))?.files)
+}
+
+/// As [`read_train`], and keeps what is sealed in the spool.
+pub fn read_sealed_train(
+    archive: impl Read,
+    spool: Spool,
+    check: &dyn Fn() -> Result<(), ImageError>,
+) -> Result<(TrainFiles, SealedFiles), ImageError> {
+    let taken = read(archive, Collector { sealed: Some(SealedFiles::new(spool)), ..Collector::new(check) })?;
+    let sealed = taken.sealed.ok_or(ImageError::Malformed("no files"))?;
+    Ok((taken.files, sealed.finish()?))
+}
+
+fn read<'a>(archive: impl Read, mut taken: Collector<'a>) -> Result<Collector<'a>, ImageError> {
     let mut tape = Tape::new(archive);
     let (archive, bound) = bounded(&mut tape);
     let mut archive = Archive::new(archive);
     let mut entries = archive.entries().map_err(broken)?;
     let mut first = bound.next(&mut entries)?.ok_or(ImageError::Malformed("an empty archive"))?;
     let mut reader = Reader::for_archive(&first)?;
-    let mut taken = Collector::new(check);
     reader.take(&mut first, &mut taken)?;
     while let Some(mut entry) = bound.next(&mut entries)? {
         reader.take(&mut entry, &mut taken)?;
     }
     tape.check_end()?;
     reader.finish(&mut taken)?;
-    Ok(taken.files)
+    Ok(taken)
 }
 
 /// As [`read_train`], of a train anywhere.
@@ -75,7 +93,7 @@ pub fn read_train_at(place: Place<'_>, check: &dyn Fn() -> Result<(), ImageError
 enum Reader {
     Opt(OptReader),
     Delivered(OptReader),
-    Saved(SavedReader, OptLayers),
+    Saved(Box<(SavedReader, OptLayers)>),
 }
 
 impl Reader {
@@ -90,7 +108,7 @@ impl Reader {
                 Ok(Self::Delivered(OptReader::new("")))
             }
             file if SAVED.contains(&file) || is_id(file.strip_suffix(".json").unwrap_or(file)) => {
-                Ok(Self::Saved(SavedReader::default(), OptLayers::default()))
+                Ok(Self::Saved(Box::new((SavedReader::default(), OptLayers::default()))))
             }
             _ => Err(ImageError::Malformed("neither /opt, nor what the extractor delivers, nor of docker save")),
         }
@@ -103,9 +121,13 @@ impl Reader {
                 let (kind, size, meta) = (entry.header().entry_type(), entry.size(), meta_of(entry.header())?);
                 reader.take(OptEntry { path: &path, kind, size, meta, content: entry }, taken)
             }
-            Self::Saved(reader, layers) => {
+            Self::Saved(saved) => {
+                let (reader, layers) = &mut **saved;
                 (taken.check)()?;
-                reader.take(entry, layers)
+                layers.sealed = taken.sealed.take();
+                let read = reader.take(entry, layers);
+                taken.sealed = layers.sealed.take();
+                read
             }
         }
     }
@@ -121,7 +143,7 @@ impl Reader {
                 found.without_code = !found.code.is_there && found.code.files().next().is_none();
                 Ok(())
             }
-            Self::Saved(reader, layers) => layers.tell(&reader.finish(None)?.layers, taken),
+            Self::Saved(saved) => saved.1.tell(&saved.0.finish(None)?.layers, taken),
         }
     }
 }
@@ -147,12 +169,13 @@ struct Collector<'a> {
     file: Option<(Area, FilePath, u64)>,
     shape: Shape,
     names: usize,
+    sealed: Option<SealedFiles>,
     check: &'a dyn Fn() -> Result<(), ImageError>,
 }
 
 impl<'a> Collector<'a> {
     fn new(check: &'a dyn Fn() -> Result<(), ImageError>) -> Self {
-        Self { files: TrainFiles::default(), file: None, shape: Shape::default(), names: 0, check }
+        Self { files: TrainFiles::default(), file: None, shape: Shape::default(), names: 0, sealed: None, check }
     }
 
     fn keep(&mut self, path: &FilePath) -> Result<(), ImageError> {
@@ -208,17 +231,26 @@ impl OptSink for Collector<'_> {
 
     fn begin(&mut self, area: Area, path: FilePath, _: Meta, size: u64) -> Result<(), ImageError> {
         self.keep(&path)?;
+        if let Some(sealed) = &mut self.sealed {
+            sealed.begin(size)?;
+        }
         self.file = Some((area, path, size));
         (self.check)()
     }
 
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
         self.shape.update(bytes);
+        if let Some(sealed) = &mut self.sealed {
+            sealed.spool.append(bytes)?;
+        }
         (self.check)()
     }
 
     fn end(&mut self) -> Result<(), ImageError> {
         if let Some((area, path, size)) = self.file.take() {
+            if let Some(sealed) = &mut self.sealed {
+                sealed.keep(area, path.clone(), sealed.extent());
+            }
             self.files.found.file(area == Area::Train, path, size, self.shape.verdict());
         }
         Ok(())

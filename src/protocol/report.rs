@@ -50,6 +50,23 @@ const OF_PRE_RUN: &[Rule] = &[
 /// Those that need a stop before ours.
 const OF_THE_CHAIN: &[Rule] =
     &[Rule::ChainSignatures, Rule::NewestLink, Rule::SignaturesApart, Rule::ResultsSignature, Rule::ResultsDigest];
+/// The rules that are held against a train whose results are only read.
+const OF_READING: &[Rule] = &[
+    Rule::StrictConfig,
+    Rule::SessionIdLength,
+    Rule::CreatorPinned,
+    Rule::StationsPinned,
+    Rule::OwnRouteKey,
+    Rule::RouteShape,
+    Rule::CreatorSignature,
+    Rule::ImmutableDigest,
+    Rule::ListedFilesPresent,
+    Rule::BothDirectories,
+    Rule::PlainNames,
+    Rule::UniqueNames,
+    Rule::NoLinks,
+    Rule::SealedLengths,
+];
 /// The rules of post-run.
 const OF_POST_RUN: &[Rule] = &[
     Rule::BothDirectories,
@@ -75,14 +92,27 @@ pub(super) fn of_pre_run(station: &Station, own: &OwnStop, unlisted: usize) -> R
     if unlisted > 0 && station.holds(Rule::UnlistedFiles) {
         report.explain(Rule::UnlistedFiles, format!("{unlisted} were left out"));
     }
-    if own.is_first() {
+    of_the_chain(station, &mut report, own.index());
+    report.with_not_checkable()
+}
+
+/// The report of a train that so many stops have signed, and whose results may be read.
+pub(super) fn of_reading(station: &Station, signed: usize) -> Report {
+    let mut report = Report::default();
+    held(station, &mut report, OF_READING);
+    report.note(Rule::BuilderSignature, Outcome::Checked, BUILDER);
+    of_the_chain(station, &mut report, signed);
+    report.with_not_checkable()
+}
+
+fn of_the_chain(station: &Station, report: &mut Report, signed: usize) {
+    if signed == 0 {
         for rule in OF_THE_CHAIN {
             report.note(*rule, Outcome::NotCheckable, NO_STOP_BEFORE);
         }
     } else {
-        held(station, &mut report, OF_THE_CHAIN);
+        held(station, report, OF_THE_CHAIN);
     }
-    report.with_not_checkable()
 }
 
 /// Says which keys were seen first.

@@ -71,6 +71,8 @@ pub(super) enum When {
     BeforeRun,
     /// At post-run: those that a key will be wrapped for.
     BeforeWrapping,
+    /// Where results are only read: who made the train and who was on its way. Nobody is believed at first sight then.
+    ToRead,
 }
 
 /// Keys that were never seen before, to be pinned once the train has proved right.
@@ -97,10 +99,10 @@ pub(super) fn judge(
 ) -> Result<FirstSeen, StepError> {
     let holds = |rule| station.holds(rule);
     let asking = |pinned: Rule, given: bool| {
-        if when == When::BeforeRun && holds(pinned) {
+        if when != When::BeforeWrapping && holds(pinned) {
             Some(pinned)
         } else {
-            (given && holds(Rule::WrapForTrusted)).then_some(Rule::WrapForTrusted)
+            (when != When::ToRead && given && holds(Rule::WrapForTrusted)).then_some(Rule::WrapForTrusted)
         }
     };
     let mut seen = FirstSeen::default();

@@ -24,8 +24,15 @@ use crate::{
 /// Longest query that is read into memory, in bytes of plaintext.
 const QUERY_LIMIT: u64 = 2 * 1024 * 1024;
 
-/// Something whose every check has passed. Only [`verify_train`] makes one.
+/// Something whose every check has passed. Only [`verify_state`] makes one.
 pub(super) struct Verified<T>(T);
+
+impl Verified<OpenableTrain> {
+    /// The content and its key, for whom the rest is of no use.
+    pub fn into_parts(self) -> (Contents, EnvelopeKey) {
+        (self.0.contents, self.0.key)
+    }
+}
 
 impl<T> std::ops::Deref for Verified<T> {
     type Target = T;
@@ -46,7 +53,7 @@ pub(super) struct OpenableTrain {
     /// Digests of the listed files and the query.
     pub files: Vec<FileDigest>,
     pub immutable_digest: Digest,
-    /// `None` at the first stop.
+    /// `None` before the first stop.
     pub results_digest: Option<Digest>,
 }
 
@@ -71,12 +78,24 @@ fn unlisted<'a>(contents: &'a Contents, listing: &'a Listing) -> impl Iterator<I
     contents.train.files.iter().filter(|file| !file.path.is_query() && !listing.contains(&file.path))
 }
 
-/// Checks everything a station can check of a sealed train: code, creator, builder, chain and results. All of it is checked
-/// whatever is found wrong, and refused at the end.
+/// [`verify_state`] of a train at this station's own stop: those before it have signed.
 pub(super) fn verify_train(
     policy: &Policy,
     arrived: &ArrivedConfig,
     own: &OwnStop,
+    contents: Contents,
+    key: UnwrappedKey,
+    results_digest: Option<Digest>,
+    step: &Step<'_>,
+) -> Result<Verified<OpenableTrain>, StepError> {
+    verify_state(policy, (arrived, own.index()), contents, key, results_digest, step)
+}
+
+/// Checks everything a station can check of a sealed train that so many stops have signed: code, creator, builder, chain and
+/// results. All of it is checked whatever is found wrong, and refused at the end.
+pub(super) fn verify_state(
+    policy: &Policy,
+    (arrived, signed): (&ArrivedConfig, usize),
     contents: Contents,
     key: UnwrappedKey,
     results_digest: Option<Digest>,
@@ -123,13 +142,13 @@ pub(super) fn verify_train(
     let immutable_digest = hasher.finish(session_id, query.as_ref().map(|query| query.as_slice()));
     let believed = |proof: Result<(), verify::Distrust>| key.hold(proof.map_err(StepError::untrusted));
     believed(verify::verify_creator_and_build(config, &immutable_digest))?;
-    if !own.is_first() {
+    if signed > 0 {
         let digest = results_digest.as_ref().ok_or(StepError::Invariant("results were not hashed"))?;
-        believed(verify::verify_chain(config, own))?;
+        believed(verify::verify_chain(config, signed))?;
         if policy.rules.holds(Rule::SignaturesApart) {
-            believed(verify::verify_signatures_apart(config, own.index()))?;
+            believed(verify::verify_signatures_apart(config, signed))?;
         }
-        believed(verify::verify_results(config, own, digest))?;
+        believed(verify::verify_results(config, signed, digest))?;
     }
     let key = key.settle()?;
     Ok(Verified(OpenableTrain { contents, listing, unlisted_too, key, query, files, immutable_digest, results_digest }))

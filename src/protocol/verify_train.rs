@@ -6,6 +6,7 @@ use std::io::Read;
 
 use super::{
     StepError,
+    open::ArrivedConfig,
     station::{Station, Step},
 };
 use crate::{
@@ -80,11 +81,18 @@ pub fn verify_place(
     trust: Option<Judge<'_>>,
     check: &dyn Fn() -> Result<(), ImageError>,
 ) -> Result<Verification, StepError> {
-    let TrainFiles { config, found } = match read_train_at(place, check) {
+    let files = match read_train_at(place, check) {
         Err(ImageError::PathMissing) => return Err(StepError::NotATrain),
         other => other?,
     };
-    let config = TrainConfig::parse(&config.ok_or(StepError::NotATrain)?)?;
+    Ok(judge(files, trust)?.0)
+}
+
+/// What the files of a train prove, and its config.
+pub(super) fn judge(files: TrainFiles, trust: Option<Judge<'_>>) -> Result<(Verification, ArrivedConfig), StepError> {
+    let TrainFiles { config, found } = files;
+    let bytes = config.ok_or(StepError::NotATrain)?;
+    let config = TrainConfig::parse(&bytes)?;
     let session_id =
         config.session_id.decode().map_err(|_| ConfigError::WrongType { field: "session_id".into(), expected: "hex" })?;
     let proof = match trust {
@@ -100,5 +108,6 @@ pub fn verify_place(
             prove(&config, found, Some(&is_pinned))
         }
     };
-    Ok(Verification { train_id: config.id, session_id, proof })
+    let verification = Verification { train_id: config.id.clone(), session_id: session_id.clone(), proof };
+    Ok((verification, ArrivedConfig { bytes, config, session_id }))
 }

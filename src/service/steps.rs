@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     audit::{Entry, Event},
+    image::ImageError,
     pb,
     protocol::{Caller, Station, Step, StepError},
 };
@@ -107,6 +108,17 @@ impl Steps {
         progress: impl Fn(pb::Progress) -> T + Send + Sync + 'static,
         step: impl FnOnce(&Station, &Step<'_>) -> Result<T, StepError> + Send + 'static,
     ) -> Answer<AnswerStream<T>> {
+        self.stream_parts(caller, extensions, progress, |station, step_of_call, _| step(station, step_of_call)).await
+    }
+
+    /// As [`Steps::stream`], and the step sends more than its outcome: at the caller's pace, so that only a few messages are in memory.
+    pub async fn stream_parts<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        extensions: &Extensions,
+        progress: impl Fn(pb::Progress) -> T + Send + Sync + 'static,
+        step: impl FnOnce(&Station, &Step<'_>, &Parts<T>) -> Result<T, StepError> + Send + 'static,
+    ) -> Answer<AnswerStream<T>> {
         let (sender, receiver) = mpsc::channel::<Result<T, RpcError>>(WAITING);
         let reporter = Reporter::new();
         let to_caller = sender.clone();
@@ -120,6 +132,8 @@ impl Steps {
                 })));
             }
         };
+        let parts = Parts(sender.clone());
+        let step = move |station: &Station, step_of_call: &Step<'_>| step(station, step_of_call, &parts);
         let started = self.start(caller.clone(), Deadline::of(extensions), report, step, move |answer| {
             let _ = sender.blocking_send(answer.map_err(RpcError::from));
         });
@@ -178,6 +192,27 @@ impl Steps {
             answer(recorded(&station, &circumstances, outcome));
         });
         Ok(cancel)
+    }
+}
+
+/// Where a step sends what is not yet its outcome.
+pub struct Parts<T>(mpsc::Sender<Result<T, RpcError>>);
+
+impl<T> Parts<T> {
+    /// Sends a message, once the caller has room for it.
+    ///
+    /// # Errors
+    /// That the call was cancelled: the caller went away or took too long, or the service ends.
+    pub fn send(&self, station: &Station, step: &Step<'_>, part: T) -> Result<(), StepError> {
+        step.check()?;
+        let sent = station.handle.block_on(async {
+            tokio::select! {
+                biased;
+                () = step.cancel.cancelled() => false,
+                sent = self.0.send(Ok(part)) => sent.is_ok(),
+            }
+        });
+        if sent { Ok(()) } else { Err(ImageError::Cancelled.into()) }
     }
 }
 

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     image::reference::{ImageName, ImageSource},
-    pb::{self, check_push_response, post_run_response, pre_run_response, verify_train_request::Part},
-    protocol::{self, PostRunOrder, PreRunOrder, Station, Step},
+    pb::{self, check_push_response, open_results_response, post_run_response, pre_run_response, verify_train_request::Part},
+    protocol::{self, PostRunOrder, PreRunOrder, ResultsOrder, Station, Step},
+    train::selection::Selection,
 };
 
 /// Longest idempotency key, in characters.
@@ -37,6 +38,7 @@ impl pb::train_service_server::TrainService for Trains {
     type PreRunStream = AnswerStream<pb::PreRunResponse>;
     type PostRunStream = AnswerStream<pb::PostRunResponse>;
     type CheckPushStream = AnswerStream<pb::CheckPushResponse>;
+    type OpenResultsStream = AnswerStream<pb::OpenResultsResponse>;
 
     async fn inspect_train(&self, request: Request<pb::InspectTrainRequest>) -> Answer<pb::InspectTrainResponse> {
         let (_, extensions, request) = request.into_parts();
@@ -119,6 +121,24 @@ impl pb::train_service_server::TrainService for Trains {
         Ok(Response::new(convert::verification(verification)))
     }
 
+    async fn open_results(&self, request: Request<pb::OpenResultsRequest>) -> Answer<Self::OpenResultsStream> {
+        let (_, extensions, request) = request.into_parts();
+        let caller = self.steps.caller(&extensions)?;
+        let order = self.steps.checked(&caller, results_order(request)).await?;
+        let message = |event| pb::OpenResultsResponse { event: Some(event) };
+        let answer = self.steps.stream_parts(
+            caller,
+            &extensions,
+            move |progress| message(open_results_response::Event::Progress(progress)),
+            move |station, step, parts| {
+                let mut give = |part: protocol::ResultsPart<'_>| parts.send(station, step, message(convert::results_part(part)));
+                let answer = protocol::open_results(station, &order, step, &mut give)?;
+                Ok(message(open_results_response::Event::Outcome(convert::results(answer))))
+            },
+        );
+        answer.await
+    }
+
     async fn check_push(&self, request: Request<pb::CheckPushRequest>) -> Answer<Self::CheckPushStream> {
         let (_, extensions, request) = request.into_parts();
         let caller = self.steps.caller(&extensions)?;
@@ -161,6 +181,12 @@ fn post_run_order(request: pb::PostRunRequest) -> Result<PostRunOrder, Refusal> 
         return Err(Reason::MalformedRequest.status("name a run_id or an image").with_field("run_id", "missing"));
     }
     Ok(PostRunOrder { run_id, image })
+}
+
+fn results_order(request: pb::OpenResultsRequest) -> Result<ResultsOrder, Refusal> {
+    let paths = Selection::new(&request.paths)
+        .map_err(|error| Reason::MalformedRequest.status("a path cannot be used").with_field("paths", error.to_string()))?;
+    Ok(ResultsOrder { image: request.image.parse()?, paths })
 }
 
 /// A request's bytes as an order, if they are one. For fuzz/.

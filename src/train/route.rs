@@ -3,7 +3,7 @@
 
 use super::config::{RouteStop, TrainConfig};
 
-/// This station's stop in one config. Only [`own_stop`] makes one.
+/// This station's stop in one config. Only [`own_stop`] and [`stop_to_read`] make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnStop {
     index: usize,
@@ -101,6 +101,20 @@ pub fn own_stop(config: &TrainConfig, station_id: &str) -> Result<OwnStop, Route
         return Err(RouteError::NoWrappedKey);
     }
     Ok(OwnStop { index, position })
+}
+
+/// Finds this station's stop in a train that is to be read and not run: it may be on its way to us, here, past us, or at the end
+/// of its route. The route must have the shape that any stop leaves, and a key be wrapped for us. Answers also how many stops
+/// have signed.
+pub fn stop_to_read(config: &TrainConfig, station_id: &str) -> Result<(OwnStop, usize), RouteError> {
+    let position = position_of(config, station_id)?;
+    let stop = &config.route[position]; // `position_of` found it there
+    let signed = stops_signed(config)?;
+    let index = usize::try_from(stop.index).map_err(|_| RouteError::BadIndices)?;
+    if stop.encrypted_key.is_none() {
+        return Err(RouteError::NoWrappedKey);
+    }
+    Ok((OwnStop { index, position }, signed))
 }
 
 /// How many stops have signed, where the route has the shape that any stop leaves: indices are 0 to n-1, those that have

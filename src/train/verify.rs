@@ -112,11 +112,10 @@ pub fn verify_build(config: &TrainConfig) -> Result<(), Distrust> {
     builder.verify_pkcs1_sha512_of(&message, &signature).map_err(|_| Distrust::BuildSignature)
 }
 
-/// Verifies that every earlier stop signed the digest it states, and recomputes the newest link from the stated results
-/// digest. Older links cannot be recomputed: their results digests are gone.
-pub fn verify_chain(config: &TrainConfig, own: &OwnStop) -> Result<(), Distrust> {
-    earlier_stops(config, own)?;
-    all([verify_chain_signatures(config, own.index()), verify_newest_link(config, own.index())])
+/// Verifies that each of the first `signed` stops signed the digest it states, and recomputes the newest link from the stated
+/// results digest. Older links cannot be recomputed: their results digests are gone.
+pub fn verify_chain(config: &TrainConfig, signed: usize) -> Result<(), Distrust> {
+    all([verify_chain_signatures(config, signed), verify_newest_link(config, signed)])
 }
 
 /// Verifies that each of the first `signed` stops signed the digest it states.
@@ -160,15 +159,15 @@ pub fn verify_signatures_apart(config: &TrainConfig, signed: usize) -> Result<()
     Ok(())
 }
 
-/// Verifies that the results hash to what the config states and that the previous stop signed it. `results` is the digest
-/// we computed. Nothing to verify at the first stop.
-pub fn verify_results(config: &TrainConfig, own: &OwnStop, results: &Digest) -> Result<(), Distrust> {
-    if earlier_stops(config, own)?.is_empty() {
+/// Verifies that the results hash to what the config states and that the last of the first `signed` stops signed it. `results`
+/// is the digest we computed. Nothing to verify before the first stop.
+pub fn verify_results(config: &TrainConfig, signed: usize, results: &Digest) -> Result<(), Distrust> {
+    if first_stops(config, signed)?.is_empty() {
         return Ok(());
     }
     let stated = required(&config.result_hash, "result_hash")?;
     let digest = same_digest(stated, "result_hash", results, Distrust::ResultDigest);
-    all([digest, verify_results_signature(config, own.index())])
+    all([digest, verify_results_signature(config, signed)])
 }
 
 /// Verifies that the last of the first `signed` stops signed the stated digest of the results. Nothing to verify before the

@@ -2,4 +2,4 @@
 
 mod granted;
 mod matrix;
-mod people;
+pub mod people;

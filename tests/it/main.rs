@@ -24,6 +24,7 @@ mod limits;
 mod memory;
 mod places;
 mod refusals;
+mod results;
 mod runs;
 mod service;
 mod tarfile;

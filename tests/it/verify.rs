@@ -65,7 +65,7 @@ fn note<'a>(rules: &'a [pb::RuleReport], rule: &str) -> &'a str {
 }
 
 /// What central's extractor delivers of an image: two paths, fetched one by one, packed into one archive.
-fn delivered(engine: &Engine, image: &str) -> Rootfs {
+pub fn delivered(engine: &Engine, image: &str) -> Rootfs {
     let read = |path| Rootfs::read(&fetched(engine, image, path));
     read("/opt/pht_results").then(read("/opt/train_config.json"))
 }

@@ -3,12 +3,16 @@
 use std::fmt::Debug;
 
 use prost::Message;
-use stationmaster::{image::reference::ImageSource, pb};
+use stationmaster::{
+    image::reference::ImageSource,
+    pb,
+    train::{names::FilePath, selection::Selection},
+};
 
 /// The first byte says which request.
 pub fn run(input: &[u8]) {
     let Some((which, bytes)) = input.split_first() else { return };
-    match which % 9 {
+    match which % 10 {
         0 => image(same::<pb::InspectTrainRequest>(bytes).map(|request| request.image)),
         1 => image(same::<pb::PreRunRequest>(bytes).map(|request| request.image)),
         2 => image(same::<pb::PostRunRequest>(bytes).map(|request| request.image)),
@@ -17,6 +21,7 @@ pub fn run(input: &[u8]) {
         5 => drop(same::<pb::GetKeyRequest>(bytes)),
         6 => drop(same::<pb::SignRequest>(bytes)),
         7 => drop(same::<pb::UnwrapKeyRequest>(bytes)),
+        9 => results(same::<pb::OpenResultsRequest>(bytes)),
         _ => image(same::<pb::HashImageRequest>(bytes).map(|request| request.image)),
     }
 }
@@ -27,6 +32,19 @@ fn same<M: Message + Default + PartialEq + Debug>(bytes: &[u8]) -> Option<M> {
     let encoded = message.encode_to_vec();
     assert_eq!(M::decode(&encoded[..]).expect("what we write, we read"), message);
     Some(message)
+}
+
+/// Whatever a selection names is below the results, and without patterns it is everything.
+fn results(request: Option<pb::OpenResultsRequest>) {
+    let Some(request) = request else { return };
+    image(Some(request.image));
+    let Ok(selection) = Selection::new(&request.paths) else { return };
+    for pattern in selection.patterns() {
+        let path = FilePath::new(pattern).expect("a pattern is a plain path");
+        let _ = selection.contains(&path);
+    }
+    let path = FilePath::new("a/b.txt").expect("a path");
+    assert!(!selection.patterns().is_empty() || selection.contains(&path));
 }
 
 fn image(name: Option<String>) {

@@ -47,6 +47,8 @@ enum RoleArg {
     Station,
     /// Sign and UnwrapKey
     Signer,
+    /// Reads the results of trains: name them with --train
+    Reader,
     /// Looks, and uses no key
     Auditor,
     /// Everything
@@ -58,6 +60,7 @@ impl RoleArg {
         match self {
             Self::Station => Role::Station,
             Self::Signer => Role::Signer,
+            Self::Reader => Role::Reader,
             Self::Auditor => Role::Auditor,
             Self::Officer => Role::Officer,
         }

@@ -8,12 +8,13 @@ use std::{
 
 use tar::{Entry, EntryType};
 
-use super::{Collector, NAME_LIMIT, read_small, small_limit};
+use super::{Collector, NAME_LIMIT, SealedFiles, read_small, small_limit};
 use crate::{
     image::{
         ImageError,
         opt::{Area, OptSink, broken},
         saved::{Change, LayerSink, Node, lay, plain_path},
+        spool::Extent,
     },
     train::{
         envelope::{Shape, Verdict},
@@ -34,6 +35,8 @@ enum Found {
     File {
         size: u64,
         looks: Verdict,
+        /// Where it is kept, where what is sealed is.
+        extent: Option<Extent>,
         /// Of the two small files.
         content: Option<Arc<[u8]>>,
     },
@@ -59,6 +62,8 @@ pub(super) struct OptLayers {
     names: usize,
     small: usize,
     shape: Shape,
+    /// Where what is sealed is kept.
+    pub sealed: Option<SealedFiles>,
 }
 
 impl LayerSink for OptLayers {
@@ -109,13 +114,21 @@ impl OptLayers {
             if self.small > SMALL_LIMIT {
                 return Err(ImageError::Limit("bytes of train_config.json, all layers together"));
             }
-            return Ok(Found::File { size, looks: Verdict::Sealed, content: Some(content.into()) });
+            return Ok(Found::File { size, looks: Verdict::Sealed, extent: None, content: Some(content.into()) });
+        }
+        if let Some(sealed) = &mut self.sealed {
+            sealed.begin(size)?;
         }
         let mut buffer = [0; 64 * 1024];
         loop {
-            match entry.read(&mut buffer).map_err(broken)? {
-                0 => return Ok(Found::File { size, looks: self.shape.verdict(), content: None }),
-                n => self.shape.update(&buffer[..n]),
+            let n = entry.read(&mut buffer).map_err(broken)?;
+            if n == 0 {
+                let extent = self.sealed.as_ref().map(SealedFiles::extent);
+                return Ok(Found::File { size, looks: self.shape.verdict(), extent, content: None });
+            }
+            self.shape.update(&buffer[..n]);
+            if let Some(sealed) = &mut self.sealed {
+                sealed.spool.append(&buffer[..n])?;
             }
         }
     }
@@ -169,7 +182,12 @@ fn tell_one(path: &[u8], found: Found, taken: &mut Collector<'_>) -> Result<(), 
         let lies = &mut taken.files.found;
         match found {
             Found::Directory => (if code { &mut lies.code } else { &mut lies.results }).directory(name),
-            Found::File { size, looks, .. } => lies.file(code, name, size, looks),
+            Found::File { size, looks, extent, .. } => {
+                if let (Some(sealed), Some(extent)) = (&mut taken.sealed, extent) {
+                    sealed.keep(area, name.clone(), extent);
+                }
+                lies.file(code, name, size, looks);
+            }
             Found::Other => lies.breach(Rule::NoLinks, path),
         }
         return Ok(());

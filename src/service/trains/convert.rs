@@ -4,7 +4,10 @@ use super::super::rules::outcome;
 use crate::{
     ledger::{OpenInto, RuleNote},
     pb,
-    protocol::{Inspection, ListedFile, Mount, MountSource, PostRunAnswer, PreRunAnswer, PushFinding, PushVerdict, Verification},
+    protocol::{
+        Inspection, ListedFile, Mount, MountSource, PostRunAnswer, PreRunAnswer, PushFinding, PushVerdict, ResultsAnswer,
+        ResultsPart, Verification,
+    },
     service::status::{Reason, Refusal},
     train::{config::RouteStop, keys::PublicKey, rule::Report},
 };
@@ -95,6 +98,33 @@ pub(super) fn verification(found: Verification) -> pb::VerifyTrainResponse {
         stops_signed: found.proof.stops_signed as u32,
         stops: found.proof.stops as u32,
         rules: rules(report),
+    }
+}
+
+pub(super) fn results_part(part: ResultsPart<'_>) -> pb::open_results_response::Event {
+    use pb::open_results_response::Event;
+    match part {
+        ResultsPart::File { path, size } => Event::File(pb::FileEntry { path: path.as_str().to_owned(), size }),
+        ResultsPart::Piece(plain) => Event::Chunk(plain.to_vec()),
+        ResultsPart::End(sha256) => Event::End(pb::ResultEnd { sha256: sha256.to_vec() }),
+    }
+}
+
+pub(super) fn results(answer: ResultsAnswer) -> pb::OpenResultsOutcome {
+    pb::OpenResultsOutcome {
+        image_id: answer.image_id,
+        train_id: answer.train_id,
+        session_id: answer.session_id,
+        stop_index: answer.stop_index,
+        // A route has at most 10,000 stops.
+        stops_signed: answer.stops_signed as u32,
+        stops: answer.stops as u32,
+        results_digest: answer.results_digest.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default(),
+        result_files: answer.result_files,
+        files: answer.given.files,
+        bytes: answer.given.bytes,
+        warnings: answer.warnings,
+        rules: rules(&answer.report),
     }
 }
 

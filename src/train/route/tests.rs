@@ -105,3 +105,25 @@ fn the_stops_that_have_signed_are_counted_where_the_route_has_a_stops_shape() {
     assert_eq!(refused(|c| stop_at(c, 2).signature = stop_at(c, 0).signature.clone()), RouteError::StopSkipped { index: 1 });
     assert_eq!(refused(|c| stop_at(c, 2).index = 3), RouteError::BadIndices);
 }
+
+#[test]
+fn a_train_can_be_read_at_every_stop_that_has_its_key_wherever_it_is() {
+    for (signed, step) in steps().iter().enumerate() {
+        let next = TrainConfig::parse(&step.next).unwrap();
+        for (index, station) in ["s-2048", "s-3072", "s-4096"].into_iter().enumerate() {
+            // train_lib wraps the next key for all stops, past ones too.
+            let (own, count) = stop_to_read(&next, station).unwrap();
+            assert_eq!((own.index(), count), (index, signed + 1));
+            assert_eq!(next.route[own.position()].index, index as i64);
+        }
+    }
+    let refused = |change: fn(&mut TrainConfig)| {
+        let mut config = at_second_stop();
+        change(&mut config);
+        stop_to_read(&config, "s-3072").unwrap_err()
+    };
+    assert_eq!(refused(|c| stop_at(c, 1).encrypted_key = None), RouteError::NoWrappedKey);
+    assert_eq!(refused(|c| c.result_hash = None), RouteError::ResultStripped);
+    assert_eq!(refused(|c| stop_at(c, 2).station = Id::from_text("s-3072".to_owned())), RouteError::StationTwice);
+    assert_eq!(stop_to_read(&at_second_stop(), "s-9999"), Err(RouteError::NotOnRoute));
+}

@@ -70,7 +70,7 @@ fn an_officers_commands_grant_explain_and_revoke_and_are_recorded() {
 fn whoever_may_have_certain_trains_only_learns_nothing_of_others() {
     let scene = Scene::set();
     let id = scene.station.inspect(&scene.train.image).unwrap().train_id;
-    let rpcs = &["PreRun", "PostRun", "AbortRun", "InspectTrain", "HashImage", "VerifyTrain", "CheckPush"];
+    let rpcs = &["PreRun", "PostRun", "AbortRun", "InspectTrain", "HashImage", "VerifyTrain", "CheckPush", "OpenResults"];
     let only = |train: &str| {
         let text = format!("version = 1\n[[grant]]\nprincipal = {:?}\nrpcs = {rpcs:?}\ntrains = [{train:?}]\n", me());
         std::fs::write(scene.station.state().join("access.toml"), text).unwrap();
@@ -78,6 +78,7 @@ fn whoever_may_have_certain_trains_only_learns_nothing_of_others() {
     only("another-train");
     refused("pre-run", scene.pre_run(), "RPC_NOT_ALLOWED");
     refused("inspect", scene.station.inspect(&scene.train.image), "RPC_NOT_ALLOWED");
+    refused("results", scene.station.open_results(&scene.train.image, &[]), "RPC_NOT_ALLOWED");
     refused("a run that is not there", scene.station.post_run("none"), "RPC_NOT_ALLOWED");
     only(&id);
     let run = scene.pre_run().unwrap();

@@ -51,6 +51,7 @@ fn row(rpc: &str) -> Row {
             of(pb::VerifyTrainRequest { part }.encode_to_vec(), true, false)
         }
         "ValidateImage" => of(pb::ValidateImageRequest { image: image(), ..Default::default() }.encode_to_vec(), true, false),
+        "OpenResults" => of(pb::OpenResultsRequest { image: image(), ..Default::default() }.encode_to_vec(), true, false),
         "CheckPush" => of(pb::CheckPushRequest { image: image() }.encode_to_vec(), true, false),
         other => panic!("{other} has no row in the matrix: say what is to be expected of it"),
     }
@@ -72,6 +73,7 @@ fn rpcs() -> BTreeMap<String, String> {
 
 const STATION: &[&str] =
     &["InspectTrain", "PreRun", "PostRun", "AbortRun", "VerifyTrain", "CheckPush", "HashImage", "ValidateImage"];
+const READER: &[&str] = &["InspectTrain", "VerifyTrain", "OpenResults"];
 const AUDITOR: &[&str] = &["ListKeys", "GetKey", "InspectTrain", "VerifyTrain", "CheckPush", "ValidateImage"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,7 @@ enum Who {
     /// Known, and granted nothing.
     Stranger,
     Station,
+    Reader,
     Auditor,
     Officer,
 }
@@ -91,6 +94,7 @@ impl Who {
     fn may(self, rpc: &str) -> bool {
         match self {
             Self::Station => STATION.contains(&rpc),
+            Self::Reader => READER.contains(&rpc),
             Self::Auditor => AUDITOR.contains(&rpc),
             Self::Officer => true,
             _ => false,
@@ -129,6 +133,7 @@ impl Everybody {
             (Who::OtherUsage, Some(authority.sign(san(), ExtendedKeyUsagePurpose::ServerAuth, -1..1))),
             (Who::Stranger, Some(authority.client(&uri("stranger")))),
             (Who::Station, Some(authority.client(&uri("station")))),
+            (Who::Reader, Some(authority.client(&uri("reader")))),
             (Who::Auditor, Some(authority.client(&uri("auditor")))),
             (Who::Officer, Some(authority.client(&uri("officer")))),
         ];
@@ -143,11 +148,13 @@ impl Everybody {
         let me = me();
         let mut grants: Vec<Granted<'_>> = vec![
             ("spiffe://hospital.example/station", STATION, None),
+            ("spiffe://hospital.example/reader", READER, None),
             ("spiffe://hospital.example/auditor", AUDITOR, Some(&["*"])),
             ("spiffe://hospital.example/officer", &every, Some(&["*"])),
         ];
         match on_the_socket {
             Who::Station => grants.push((&me, STATION, None)),
+            Who::Reader => grants.push((&me, READER, None)),
             Who::Auditor => grants.push((&me, AUDITOR, Some(&["*"]))),
             Who::Officer => grants.push((&me, &every, Some(&["*"]))),
             _ => {}
@@ -172,7 +179,7 @@ impl Everybody {
         for (who, channel) in &self.tls {
             ask("mTLS", *who, channel);
         }
-        for who in [Who::Stranger, Who::Station, Who::Auditor, Who::Officer] {
+        for who in [Who::Stranger, Who::Station, Who::Reader, Who::Auditor, Who::Officer] {
             Self::grant(station, who);
             ask("Unix", who, &self.unix);
         }
@@ -276,7 +283,7 @@ fn every_rpc_is_for_whom_it_is_granted_and_nobody_else_on_every_way_in_every_sta
     );
 
     println!("matrix: {cells} cells, {} failures", wrong.len());
-    assert_eq!(cells, rpcs().len() * (8 + 4) * 5);
+    assert_eq!(cells, rpcs().len() * (9 + 5) * 5);
     assert!(wrong.is_empty(), "{} of {cells}:\n{}", wrong.len(), wrong.join("\n"));
 }
 

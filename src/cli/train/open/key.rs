@@ -1,0 +1,124 @@
+//! The creator's private key: in a PEM file, or in a token.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use super::uri::TokenUri;
+use crate::{
+    cli::error::{CliError, Exit},
+    keystore::{
+        KeyConfig, Keystore, KeystoreConfig, KeystoreError, OaepScheme, Purpose, TokenSelector, pin, softhsm, software::FileKey,
+    },
+    train::{config::HexText, envelope::EnvelopeKey, keys::PublicKey},
+};
+
+/// Where a PIN or passphrase may come from besides a file and the terminal.
+const PIN_VARIABLE: &str = "STATIONMASTER_PIN";
+/// Longest PEM that is read, in bytes.
+const PEM_LIMIT: u64 = 64 * 1024;
+
+/// Which key.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct KeyArgs {
+    /// The creator's private key: a PEM file, or pkcs11:token=…;object=…?module-path=…
+    #[arg(long, value_name = "PEM|URI")]
+    key: String,
+    /// A file with the token's PIN, or with the passphrase of the PEM
+    #[arg(long, value_name = "FILE")]
+    pin_file: Option<PathBuf>,
+}
+
+/// The creator's private key.
+pub(super) enum CreatorKey {
+    File(FileKey),
+    Token(Keystore, String),
+}
+
+impl CreatorKey {
+    /// Reads the file, or opens the token.
+    pub fn load(args: &KeyArgs) -> Result<Self, CliError> {
+        match args.key.strip_prefix("pkcs11:") {
+            Some(uri) => in_token(&TokenUri::parse(uri).map_err(CliError::usage)?, args.pin_file.as_deref()),
+            None => in_file(Path::new(&args.key), args.pin_file.as_deref()).map(Self::File),
+        }
+    }
+
+    /// Its public half.
+    pub fn public(&self) -> Result<PublicKey, CliError> {
+        let der = match self {
+            Self::File(key) => key.spki_der().map_err(CliError::usage)?,
+            Self::Token(keystore, label) => keystore.key(label)?.spki_der,
+        };
+        PublicKey::from_spki_der(&der).map_err(CliError::usage)
+    }
+
+    /// Unwraps a train's envelope key. What is wrong with the wrapped key is told, and is no failure yet.
+    pub fn unwrap(&self, wrapped: &HexText) -> Result<Result<EnvelopeKey, String>, CliError> {
+        const WRONG: &str = "the wrapped key cannot be unwrapped";
+        let Ok(wrapped) = wrapped.decode() else { return Ok(Err("the wrapped key is not hex".to_owned())) };
+        let bytes = match self {
+            Self::File(key) => key.unwrap(&wrapped).map_err(|_| WRONG.to_owned()),
+            Self::Token(keystore, label) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.map_err(|error| CliError::other(format!("cannot start: {error}")))?;
+                match runtime.block_on(keystore.unwrap(label, OaepScheme::Sha512, &wrapped, None)) {
+                    Err(KeystoreError::UnwrapFailed) => Err(WRONG.to_owned()),
+                    other => Ok(other?),
+                }
+            }
+        };
+        Ok(bytes.and_then(|bytes| {
+            EnvelopeKey::from_unwrapped(&bytes).map_err(|_| "the unwrapped key has no cipher's length".to_owned())
+        }))
+    }
+}
+
+impl Drop for CreatorKey {
+    fn drop(&mut self) {
+        if let Self::Token(keystore, _) = self {
+            // A token's library may crash when the process ends under a call.
+            keystore.close();
+        }
+    }
+}
+
+fn in_file(path: &Path, pin_file: Option<&Path>) -> Result<FileKey, CliError> {
+    let trouble = |error: std::io::Error| CliError::file("read", path, &error);
+    // Room for all of it beforehand: a growing buffer leaves copies behind.
+    let mut pem = Zeroizing::new(Vec::with_capacity(PEM_LIMIT as usize + 1));
+    File::open(path).map_err(trouble)?.take(PEM_LIMIT).read_to_end(&mut pem).map_err(trouble)?;
+    let passphrase = FileKey::is_encrypted(&pem).then(|| passphrase(pin_file)).transpose()?;
+    FileKey::from_pem(&pem, passphrase.as_ref())
+        .map_err(|error| CliError::new(Exit::Permission, format!("{}: {error}", path.display())))
+}
+
+fn passphrase(pin_file: Option<&Path>) -> Result<SecretString, CliError> {
+    if pin_file.is_some() || std::env::var_os(PIN_VARIABLE).is_some() {
+        return Ok(pin::resolve(pin_file, Some(PIN_VARIABLE), None, false)?.read()?);
+    }
+    rpassword::prompt_password("Passphrase: ").map(SecretString::from).map_err(|error| {
+        CliError::new(Exit::Permission, format!("the terminal could not be asked for the passphrase: {error}"))
+            .with_hint("name a file: --pin-file")
+    })
+}
+
+fn in_token(uri: &TokenUri, pin_file: Option<&Path>) -> Result<CreatorKey, CliError> {
+    let module = uri.module.clone().or_else(softhsm::find_module);
+    let module = module.ok_or_else(|| CliError::usage("the URI names no module-path, and SoftHSM's was not found"))?;
+    let pin = pin::resolve(pin_file.or(uri.pin_file.as_deref()), Some(PIN_VARIABLE), None, true)?;
+    let token = TokenSelector { label: uri.token.clone(), serial: uri.serial.clone() };
+    let config = KeystoreConfig {
+        keys: vec![KeyConfig { label: uri.object.clone(), purpose: Purpose::General }],
+        // The padding is undone in this process, which is closed to others; many tokens know no OAEP with SHA-512.
+        allow_raw_unwrap: true,
+        sessions: 1,
+        ..KeystoreConfig::new(module, token, pin)
+    };
+    Ok(CreatorKey::Token(Keystore::open(config)?, uri.object.clone()))
+}

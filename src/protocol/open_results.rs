@@ -1,0 +1,204 @@
+//! Open results: what a train brought is given, as plaintext, to somebody who is granted it. Nothing is run and nothing is changed.
+//!
+//! What is sealed waits in the spool until everything that a pre-run verifies has proved right; only then is it opened, from
+//! there, piece by piece. The ledger has no part in it: to read a train again is no replay.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    StepError,
+    contents::StoredFile,
+    open::{ArrivedConfig, read_sealed, read_train_config},
+    policy::broken,
+    report,
+    station::{Station, Step},
+    strangers::{self, When},
+    verify::{OpenableTrain, Verified, verify_state},
+};
+use crate::{
+    audit::{Event, Images},
+    image::{docker::Container, reference::ImageSource, spool::Spool},
+    ledger::RuleNote,
+    train::{
+        config::SESSION_BYTES,
+        digest::Digest,
+        names::FilePath,
+        route::{OwnStop, stop_to_read},
+        rule::{Report, Rule},
+        selection::Selection,
+    },
+};
+
+/// Longest piece that is given at once, in bytes.
+const PIECE: usize = 64 * 1024;
+
+/// What is asked for.
+pub struct ResultsOrder {
+    /// The image.
+    pub image: ImageSource,
+    /// Which results.
+    pub paths: Selection,
+}
+
+/// What is given, in this order for each file.
+pub enum ResultsPart<'a> {
+    /// A file begins.
+    File {
+        /// Its path below `pht_results`.
+        path: &'a FilePath,
+        /// Bytes of its plaintext.
+        size: u64,
+    },
+    /// Its next piece, at most 64 KiB.
+    Piece(&'a [u8]),
+    /// It ends; SHA-256 of its plaintext.
+    End([u8; 32]),
+}
+
+/// What was given.
+pub struct ResultsAnswer {
+    /// The engine's image id.
+    pub image_id: String,
+    /// `@id`.
+    pub train_id: String,
+    /// The train session, raw.
+    pub session_id: Vec<u8>,
+    /// This station's position in the route.
+    pub stop_index: u32,
+    /// Stops that have signed.
+    pub stops_signed: usize,
+    /// Stops of the route.
+    pub stops: usize,
+    /// Digest of all results; `None` before the first stop.
+    pub results_digest: Option<Digest>,
+    /// Result files of the train.
+    pub result_files: u64,
+    /// Files that were given, and their bytes.
+    pub given: Given,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// What became of each rule.
+    pub report: Report,
+}
+
+/// How much was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Whole files.
+    pub files: u64,
+    /// Bytes of plaintext, of a file that was broken off too.
+    pub bytes: u64,
+}
+
+/// Verifies a train as a pre-run does, and gives its results to `give`; see the proto's `OpenResults` for the promise.
+pub fn open_results(
+    station: &Station,
+    order: &ResultsOrder,
+    step: &Step<'_>,
+    give: &mut dyn FnMut(ResultsPart<'_>) -> Result<(), StepError>,
+) -> Result<ResultsAnswer, StepError> {
+    step.say(|entry| drop(entry.about.insert("paths".into(), order.paths.patterns().into())));
+    let believed = station.believed()?;
+    let image_id = station.engine.resolve(&order.image)?;
+    step.say(|entry| {
+        entry.images = Some(Images { name: Some(order.image.to_string()), input: Some(image_id.clone()), output: None })
+    });
+    let container = station.engine.container(&image_id)?;
+    let arrived = read_train_config(&container, step)?;
+    let (own, signed) = stop_to_read(&arrived.config, &station.id)?;
+    let stop_index = u32::try_from(own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))?;
+    step.on_train(&arrived.config.id, &arrived.session_id, Some(stop_index))?;
+    let key = station.own_key(&arrived.config, &own, step)?;
+    if station.holds(Rule::SessionIdLength) && arrived.session_id.len() != SESSION_BYTES {
+        return Err(broken(Rule::SessionIdLength, format!("{} bytes", arrived.session_id.len())).into());
+    }
+    strangers::judge(station, &arrived.config, &own, &believed, When::ToRead)?;
+    let train = verified(station, container, (&arrived, &own, signed), &key.label, step)?;
+
+    let report = report::of_reading(station, signed);
+    step.say(|entry| {
+        let digests = entry.digests.get_or_insert_default();
+        digests.immutable = Some(train.immutable_digest.to_hex().as_str().to_owned());
+        digests.results_in = train.results_digest.as_ref().map(|digest| digest.to_hex().as_str().to_owned());
+        entry.rules = report::recorded(&RuleNote::of(&report));
+    });
+    // Files that lie there before the first stop are nobody's results.
+    let results = if signed == 0 { &[][..] } else { train.contents.results.files.as_slice() };
+    let chosen: Vec<&StoredFile> = results.iter().filter(|file| order.paths.contains(&file.path)).collect();
+    let given = give_recorded(station, &train, &chosen, step, give)?;
+    Ok(ResultsAnswer {
+        image_id,
+        train_id: arrived.config.id.clone(),
+        session_id: arrived.session_id.clone(),
+        stop_index,
+        stops_signed: signed,
+        stops: arrived.config.route.len(),
+        results_digest: train.results_digest,
+        result_files: results.len() as u64,
+        given,
+        warnings: report::warnings(station, &report),
+        report,
+    })
+}
+
+/// Reads the sealed train into a spool, and checks all of it.
+fn verified(
+    station: &Station,
+    container: Container,
+    (arrived, own, signed): (&ArrivedConfig, &OwnStop, usize),
+    label: &str,
+    step: &Step<'_>,
+) -> Result<Verified<OpenableTrain>, StepError> {
+    let wrapped = arrived.config.route[own.position()].encrypted_key.as_ref();
+    let wrapped = wrapped.ok_or(StepError::Invariant("own stop without a key"))?;
+    let key = station.unwrap_envelope_key(label, wrapped, step)?;
+    let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
+    let results = (signed > 0).then_some((&key, arrived.session_id.as_slice()));
+    let (contents, digest) = read_sealed(&container, spool, results, None, 0, step)?;
+    // Removed beside the work that is left.
+    let _leaving = container.leave();
+    let train = verify_state(&station.policy, (arrived, signed), contents, key, digest, step)?;
+    match train.left_out().first() {
+        Some(path) if station.policy.refuse_unlisted => Err(broken(Rule::UnlistedFiles, path.as_str()).into()),
+        _ => Ok(train),
+    }
+}
+
+/// Gives the files, once what will be given is in the audit. What was given by then is noted on every way out.
+fn give_recorded(
+    station: &Station,
+    train: &Verified<OpenableTrain>,
+    chosen: &[&StoredFile],
+    step: &Step<'_>,
+    give: &mut dyn FnMut(ResultsPart<'_>) -> Result<(), StepError>,
+) -> Result<Given, StepError> {
+    let mut sizes = Vec::with_capacity(chosen.len());
+    for file in chosen {
+        sizes.push(train.contents.opened_len(&train.key, file.extent)?);
+    }
+    let all = Given { files: chosen.len() as u64, bytes: sizes.iter().sum() };
+    let announced = step.record(Event::ResultsGiven).with("files", all.files).with("bytes", all.bytes);
+    station.keys.audit().record(announced)?;
+    let mut given = Given::default();
+    let outcome = chosen.iter().zip(sizes).try_for_each(|(file, size)| {
+        give(ResultsPart::File { path: &file.path, size })?;
+        let mut hasher = Sha256::new();
+        train.contents.open_file(&train.key, file.extent, |plain| {
+            step.check()?;
+            hasher.update(plain);
+            for piece in plain.chunks(PIECE) {
+                give(ResultsPart::Piece(piece))?;
+                given.bytes += piece.len() as u64;
+            }
+            Ok(())
+        })?;
+        give(ResultsPart::End(hasher.finalize().into()))?;
+        given.files += 1;
+        Ok(())
+    });
+    step.say(|entry| {
+        entry.about.insert("files".into(), given.files.into());
+        entry.about.insert("bytes".into(), given.bytes.into());
+    });
+    outcome.map(|()| given)
+}

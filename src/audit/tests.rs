@@ -215,8 +215,14 @@ fn many_writers_make_one_chain_and_each_is_answered() {
         let writers: Vec<_> = (0..8)
             .map(|writer| {
                 let audit = Arc::clone(&audit);
+                // Every other one lets its records wait for those of others.
                 scope.spawn(move || {
-                    (0..200).map(|number| audit.record(entry(writer * 1000 + number)).unwrap().seq).collect::<Vec<_>>()
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    let record = |entry| match writer % 2 {
+                        0 => audit.record(entry),
+                        _ => runtime.block_on(audit.record_among_others(entry)),
+                    };
+                    (0..200).map(|number| record(entry(writer * 1000 + number)).unwrap().seq).collect::<Vec<_>>()
                 })
             })
             .collect();

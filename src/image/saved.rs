@@ -15,7 +15,7 @@ use tar::{Archive, Entry, EntryType};
 
 use self::{
     document::{Document, Documents},
-    layer::{Blob, Read as BlobRead},
+    layer::{Blob, Content},
 };
 use super::{ImageError, bounded::bounded, opt::broken, tape::Tape};
 
@@ -114,9 +114,9 @@ impl SavedReader {
                 return Err(ImageError::Malformed("a layer is there twice").into());
             }
             match layer::read(name, size, content, sink)? {
-                BlobRead::Layer(blob) => drop(self.layers.insert(name.to_owned(), blob)),
-                BlobRead::Document(bytes) => self.documents.keep(name, bytes)?,
-                BlobRead::Other => {}
+                Content::Layer(blob) => drop(self.layers.insert(name.to_owned(), blob)),
+                Content::Document(bytes) => self.documents.keep(name, bytes)?,
+                Content::Other => {}
             }
             return Ok(());
         }

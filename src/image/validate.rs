@@ -17,7 +17,7 @@ use super::{
 };
 
 pub use config::compare as compare_configs;
-pub use train_lib::{Entries, Seen, Verdict as TrainLibVerdict};
+pub use train_lib::{Seen, Verdict as TrainLibVerdict};
 
 /// Most differences that are kept; the rest is counted.
 const KEPT: usize = 1000;
@@ -82,6 +82,13 @@ impl Differences {
         if self.kept.len() < KEPT {
             self.kept.push(difference);
         }
+    }
+
+    /// Adds those of another look, as far as they can be kept.
+    pub fn append(&mut self, others: Self) {
+        self.counts.iter_mut().zip(others.counts).for_each(|(count, more)| *count += more);
+        let room = KEPT - self.kept.len();
+        self.kept.extend(others.kept.into_iter().take(room));
     }
 
     /// How many there are.

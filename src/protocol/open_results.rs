@@ -105,6 +105,8 @@ pub fn open_results(
     });
     let container = station.engine.container(&image_id)?;
     let arrived = read_train_config(&container, step)?;
+    // Before anything is said of what is inside.
+    step.on_train(&arrived.config.id, &arrived.session_id, None)?;
     let (own, signed) = stop_to_read(&arrived.config, &station.id)?;
     let stop_index = u32::try_from(own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))?;
     step.on_train(&arrived.config.id, &arrived.session_id, Some(stop_index))?;

@@ -94,13 +94,15 @@ fn judge(
     let shared = shared(&master.layers, &image.layers);
     let save = |facts: &ImageFacts| station.engine.save(&facts.id, &step.cancel).map(|archive| Place::Archive(Box::new(archive)));
     let on_master = shared == master.layers.len();
+    // First: there are few fields, and of very many differences only some are kept.
     let mut differences = Differences::default();
+    compare_configs(&master.config, &image.config, &mut differences);
     let mut sees = Seen::default();
     if on_master || as_train_lib {
         let progress = |read| (step.progress)("validate", read, image.size);
         let found = compare_trees(save(&image)?, Some(&image.layers), |_| shared, as_train_lib.then_some(&mut sees), progress)?;
         if on_master {
-            differences = found.0;
+            differences.append(found.0);
         }
     }
     let train_lib = match as_train_lib {
@@ -110,7 +112,6 @@ fn judge(
             Some(Seen::verdict((&master.history, &masters), (&image.history, &sees)))
         }
     };
-    compare_configs(&master.config, &image.config, &mut differences);
     let newer = match (master.history.last(), image.history.last()) {
         (Some(master), Some(image)) if master.created > image.created => "; the master is newer than the image",
         _ => "",
@@ -186,7 +187,7 @@ fn rules(on_master: bool, shared: usize, of: usize, newer: &str, differences: &D
 pub fn validate_places(image: Place<'_>, master: Place<'_>, name: &str) -> Result<ImageVerdict, StepError> {
     let master = described(&describe(master)?)?;
     let mut found = 0;
-    let (mut differences, image) = compare_trees(
+    let (of_tree, image) = compare_trees(
         image,
         None,
         |image| {
@@ -198,10 +199,11 @@ pub fn validate_places(image: Place<'_>, master: Place<'_>, name: &str) -> Resul
     )?;
     let image = described(&image)?;
     let on_master = found == master.layers.len();
-    if !on_master {
-        differences = Differences::default();
-    }
+    let mut differences = Differences::default();
     compare_configs(&master.config, &image.config, &mut differences);
+    if on_master {
+        differences.append(of_tree);
+    }
     Ok(ImageVerdict {
         image_id: image.id,
         master: name.to_owned(),

@@ -4,11 +4,10 @@ use tonic::Request;
 
 use super::{
     rules::outcome,
-    status::{Answer, AnswerStream, Refusal},
+    status::{Answer, AnswerStream},
     steps::Steps,
 };
 use crate::{
-    image::reference::ImageSource,
     image::validate::Difference,
     pb::{self, hash_image_response::Event, validate_image_response},
     protocol::{self, ImageDigests, ImageVerdict, TrainAbsent},
@@ -31,39 +30,28 @@ impl Images {
 #[tonic::async_trait]
 impl pb::image_service_server::ImageService for Images {
     type HashImageStream = AnswerStream<pb::HashImageResponse>;
+    type ValidateImageStream = AnswerStream<pb::ValidateImageResponse>;
 
     async fn hash_image(&self, request: Request<pb::HashImageRequest>) -> Answer<Self::HashImageStream> {
         let (_, extensions, request) = request.into_parts();
-        let caller = self.steps.caller(&extensions)?;
-        let image: ImageSource = self.steps.checked(&caller, request.image.parse().map_err(Refusal::from)).await?;
-        let answer = self.steps.stream(
-            caller,
-            &extensions,
-            |progress| pb::HashImageResponse { event: Some(Event::Progress(progress)) },
-            move |station, step| {
-                let digests = protocol::hash_image(station, &image, request.train_only, step)?;
-                Ok(pb::HashImageResponse { event: Some(Event::Result(result_message(digests))) })
-            },
-        );
+        let message = |event| pb::HashImageResponse { event: Some(event) };
+        let (train_only, progress) = (request.train_only, move |progress| message(Event::Progress(progress)));
+        let answer = self.steps.stream_on_image(&extensions, &request.image, progress, move |station, image, step| {
+            Ok(message(Event::Result(result_message(protocol::hash_image(station, image, train_only, step)?))))
+        });
         answer.await
     }
 
-    type ValidateImageStream = AnswerStream<pb::ValidateImageResponse>;
-
     async fn validate_image(&self, request: Request<pb::ValidateImageRequest>) -> Answer<Self::ValidateImageStream> {
         let (_, extensions, request) = request.into_parts();
-        let caller = self.steps.caller(&extensions)?;
-        let image: ImageSource = self.steps.checked(&caller, request.image.parse().map_err(Refusal::from)).await?;
-        let answer = self.steps.stream(
-            caller,
-            &extensions,
-            |progress| pb::ValidateImageResponse { event: Some(validate_image_response::Event::Progress(progress)) },
-            move |station, step| {
-                let master = Some(request.master.as_str()).filter(|master| !master.is_empty());
-                let verdict = protocol::validate_image(station, &image, master, request.as_train_lib, step)?;
-                Ok(pb::ValidateImageResponse { event: Some(validate_image_response::Event::Result(verdict_message(verdict))) })
-            },
-        );
+        let pb::ValidateImageRequest { image, master, as_train_lib } = request;
+        let message = |event| pb::ValidateImageResponse { event: Some(event) };
+        let progress = move |progress| message(validate_image_response::Event::Progress(progress));
+        let answer = self.steps.stream_on_image(&extensions, &image, progress, move |station, image, step| {
+            let master = Some(master.as_str()).filter(|master| !master.is_empty());
+            let verdict = protocol::validate_image(station, image, master, as_train_lib, step)?;
+            Ok(message(validate_image_response::Event::Result(verdict_message(verdict))))
+        });
         answer.await
     }
 }

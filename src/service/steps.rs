@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     audit::{Entry, Event},
-    image::ImageError,
+    image::{ImageError, reference::ImageSource},
     pb,
     protocol::{Caller, Station, Step, StepError},
 };
@@ -109,6 +109,19 @@ impl Steps {
         step: impl FnOnce(&Station, &Step<'_>) -> Result<T, StepError> + Send + 'static,
     ) -> Answer<AnswerStream<T>> {
         self.stream_parts(caller, extensions, progress, |station, step_of_call, _| step(station, step_of_call)).await
+    }
+
+    /// As [`Steps::stream`], of a step that works on the image of this name.
+    pub async fn stream_on_image<T: Send + 'static>(
+        &self,
+        extensions: &Extensions,
+        image: &str,
+        progress: impl Fn(pb::Progress) -> T + Send + Sync + 'static,
+        step: impl FnOnce(&Station, &ImageSource, &Step<'_>) -> Result<T, StepError> + Send + 'static,
+    ) -> Answer<AnswerStream<T>> {
+        let caller = self.caller(extensions)?;
+        let image: ImageSource = self.checked(&caller, image.parse().map_err(Refusal::from)).await?;
+        self.stream(caller, extensions, progress, move |station, step_of_call| step(station, &image, step_of_call)).await
     }
 
     /// As [`Steps::stream`], and the step sends more than its outcome: at the caller's pace, so that only a few messages are in memory.

@@ -141,17 +141,12 @@ impl pb::train_service_server::TrainService for Trains {
 
     async fn check_push(&self, request: Request<pb::CheckPushRequest>) -> Answer<Self::CheckPushStream> {
         let (_, extensions, request) = request.into_parts();
-        let caller = self.steps.caller(&extensions)?;
-        let image: ImageSource = self.steps.checked(&caller, request.image.parse().map_err(Refusal::from)).await?;
-        let answer = self.steps.stream(
-            caller,
-            &extensions,
-            |progress| pb::CheckPushResponse { event: Some(check_push_response::Event::Progress(progress)) },
-            move |station, step| {
-                let verdict = protocol::check_push(station, &image, step)?;
-                Ok(pb::CheckPushResponse { event: Some(check_push_response::Event::Result(convert::push_verdict(verdict))) })
-            },
-        );
+        let message = |event| pb::CheckPushResponse { event: Some(event) };
+        let progress = move |progress| message(check_push_response::Event::Progress(progress));
+        let answer = self.steps.stream_on_image(&extensions, &request.image, progress, move |station, image, step| {
+            let verdict = protocol::check_push(station, image, step)?;
+            Ok(message(check_push_response::Event::Result(convert::push_verdict(verdict))))
+        });
         answer.await
     }
 }

@@ -124,7 +124,16 @@ impl Documents {
     /// What the image is: Docker's `manifest.json` says it where there is one, otherwise `index.json`.
     pub fn describe(&self) -> Result<Described, ImageError> {
         let (config, layers) = match (self.files.get("manifest.json"), self.files.get("index.json")) {
-            (Some(manifest), _) => docker(manifest)?,
+            (Some(manifest), index) => {
+                let (config, layers) = docker(manifest)?;
+                // Engines read the one, OCI tools the other. An index that leads to another index is of the engine's own store.
+                if let Some(Ok((other, _))) = index.map(|index| self.oci(index))
+                    && other != config
+                {
+                    return Err(ImageError::Malformed("manifest.json and index.json name different images"));
+                }
+                (config, layers)
+            }
             (None, Some(index)) => self.oci(index)?,
             (None, None) => return Err(ImageError::Malformed("no manifest.json")),
         };

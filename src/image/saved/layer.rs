@@ -1,6 +1,6 @@
 //! One blob of an image: a layer, plain or compressed, read to its end and hashed; or a document.
 
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 
 use tar::Archive;
 
@@ -19,7 +19,7 @@ pub(super) struct Blob {
 }
 
 /// What a blob is.
-pub(super) enum Read {
+pub(super) enum Content {
     Layer(Blob),
     Document(Vec<u8>),
     /// None that an image is made of.
@@ -42,7 +42,7 @@ impl<R> Hashed<R> {
     }
 }
 
-impl<R: io::Read> io::Read for Hashed<R> {
+impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
         self.hasher.update(&buffer[..count]);
@@ -51,7 +51,7 @@ impl<R: io::Read> io::Read for Hashed<R> {
 }
 
 /// Reads a blob.
-pub(super) fn read<S: LayerSink>(name: &str, size: u64, mut file: impl io::Read, sink: &mut S) -> Result<Read, S::Error> {
+pub(super) fn read<S: LayerSink>(name: &str, size: u64, mut file: impl Read, sink: &mut S) -> Result<Content, S::Error> {
     let mut start = Vec::with_capacity(512);
     file.by_ref().take(512).read_to_end(&mut start).map_err(broken)?;
     let is_tar = start.len() == 512 && (&start[257..262] == b"ustar" || start.iter().all(|byte| *byte == 0));
@@ -60,22 +60,22 @@ pub(super) fn read<S: LayerSink>(name: &str, size: u64, mut file: impl io::Read,
     let file = start.as_slice().chain(file);
     if is_tar {
         let diff_id = entries(name, file, sink)?;
-        Ok(Read::Layer(Blob { digest: diff_id.clone(), diff_id }))
+        Ok(Content::Layer(Blob { digest: diff_id.clone(), diff_id }))
     } else if let Some(compression) = compression {
         let mut file = Hashed::new(file);
         let diff_id = entries(name, compression.inflate(&mut file)?, sink)?;
-        Ok(Read::Layer(Blob { digest: file.digest(), diff_id }))
+        Ok(Content::Layer(Blob { digest: file.digest(), diff_id }))
     } else if name.ends_with("/layer.tar") {
         Err(ImageError::Malformed("a layer that is no tar archive, nor one compressed with gzip or zstd").into())
     } else if is_document {
-        Ok(Read::Document(document::read(size, file)?))
+        Ok(Content::Document(document::read(size, file)?))
     } else {
-        Ok(Read::Other)
+        Ok(Content::Other)
     }
 }
 
 /// Hands a layer's entries out, and answers the digest of its archive.
-fn entries<S: LayerSink>(name: &str, file: impl io::Read, sink: &mut S) -> Result<String, S::Error> {
+fn entries<S: LayerSink>(name: &str, file: impl Read, sink: &mut S) -> Result<String, S::Error> {
     let mut file = Hashed::new(file);
     let mut tape = Tape::new(&mut file);
     let (layer, bound) = bounded(&mut tape);

@@ -75,25 +75,33 @@ fn shape(command: Option<&Value>) -> Result<(), &'static str> {
     const LIST: &str = "a list of 1 to 64 words";
     let words: Option<Vec<&str>> = command.and_then(Value::as_array).and_then(|list| list.iter().map(Value::as_str).collect());
     let words = words.filter(|words| (1..=ARGUMENTS).contains(&words.len())).ok_or(LIST)?;
-    let program = words[0];
-    let name = program.rsplit('/').next().unwrap_or_default();
-    if SHELLS.contains(&name) {
-        return Err("a program that is no shell");
+    let (program, arguments) = (parts(words[0]), &words[1..]);
+    match program[..] {
+        [] => return Err("a program"),
+        [.., name] if SHELLS.contains(&name) => return Err("a program that is no shell"),
+        // By its name, or by its whole path: what is relative depends on where it is run.
+        [_, _, ..] if !words[0].starts_with('/') || is_of_train(&program) || program.contains(&"..") => {
+            return Err("a program of the master's");
+        }
+        _ => {}
     }
-    if program.starts_with('/') && (program.starts_with("/opt/pht_") || program.split('/').any(|part| part == ".."))
-        || name.is_empty()
-    {
-        return Err("a program of the master's");
-    }
-    let leads_out = |word: &&&str| {
-        word.starts_with('/')
-            && (!(word.starts_with("/opt/pht_train/") || word.starts_with("/opt/pht_results"))
-                || word.split('/').any(|part| part == ".."))
+    let leads_out = |word: &str| {
+        let path = parts(word);
+        word.starts_with('/') && (!is_of_train(&path) || path.contains(&".."))
     };
-    if words[1..].iter().any(|word| leads_out(&word)) {
+    if arguments.iter().any(|word| leads_out(word)) {
         return Err("paths below /opt/pht_train or /opt/pht_results only");
     }
     Ok(())
+}
+
+/// A path's components, as the system reads them.
+fn parts(path: &str) -> Vec<&str> {
+    path.split('/').filter(|part| !part.is_empty() && *part != ".").collect()
+}
+
+fn is_of_train(path: &[&str]) -> bool {
+    matches!(path, ["opt", "pht_train" | "pht_results", ..])
 }
 
 #[cfg(test)]
@@ -141,6 +149,10 @@ mod tests {
             json!(["/opt/pht_train/x"]),
             json!(["python", "/etc/x.py"]),
             json!(["python", "/opt/pht_train_evil/x.py"]),
+            json!(["python", "/opt/pht_results_evil/x.py"]),
+            json!(["//opt/./pht_train/x"]),
+            json!(["opt/pht_train/x"]),
+            json!(["/"]),
             json!(["python", "/opt/pht_train/../../etc/x.py"]),
             json!(["python", 1]),
             json!([""]),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::image::{
     history::HistoryEntry,
     saved::{Change, SavedImage},
-    tree::{Kind, Layers},
+    tree::{Kind, Layers, Node},
 };
 
 /// Names that begin so are not compared, whatever follows.
@@ -20,13 +20,13 @@ const EMPTY: [u8; 32] = [
 ];
 
 /// A path's contents in all layers, sorted.
-pub type Entries = BTreeMap<Vec<u8>, Vec<[u8; 32]>>;
+type Entries = BTreeMap<Vec<u8>, Vec<[u8; 32]>>;
 
 /// What it sees of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// In all layers.
-    pub entries: Entries,
+    entries: Entries,
 }
 
 /// What it says.
@@ -87,7 +87,7 @@ impl Seen {
 }
 
 /// An entry of a layer as it lies in the archive, with its content where it is a regular file.
-fn entry(change: &Change<crate::image::tree::Node>) -> (Vec<u8>, Option<[u8; 32]>) {
+fn entry(change: &Change<Node>) -> (Vec<u8>, Option<[u8; 32]>) {
     let mark = |path: &[u8]| {
         let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         [&path[..at], b".wh.", &path[at..]].concat()

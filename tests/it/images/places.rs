@@ -1,15 +1,18 @@
 //! One image, wherever it lies: in the engine, in archives of either layout, in an OCI layout, compressed or not.
 
 use std::{
+    collections::BTreeMap,
     fs,
+    io::Read,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::offline;
-use crate::support::tamper::{Scene, holds, saved};
+use crate::support::tamper::{Scene, commit_with, holds, saved};
 
 /// Debian's skopeo.
 fn skopeo(from: &str, to: &str, more: &[&str]) {
@@ -26,36 +29,43 @@ fn hash(place: &str) -> Result<Value, String> {
     }
 }
 
-/// A `docker save` archive of old engines, as new ones write it.
-pub fn new_layout(old: &[u8]) -> Vec<u8> {
-    use sha2::{Digest, Sha256};
-    let mut files = std::collections::BTreeMap::new();
-    for entry in tar::Archive::new(old).entries().unwrap() {
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// The files of an archive.
+fn files_of(archive: &[u8]) -> Files {
+    let mut archive = tar::Archive::new(archive);
+    let file = |entry: std::io::Result<tar::Entry<'_, _>>| {
         let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().to_str().unwrap().to_owned();
         let mut content = Vec::new();
-        std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
-        files.insert(name, content);
-    }
-    let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
-    let (mut out, mut seen) = (tar::Builder::new(Vec::new()), std::collections::BTreeSet::new());
-    let mut add = |name: &str, content: &[u8]| {
+        entry.read_to_end(&mut content).unwrap();
+        (entry.path().unwrap().to_str().unwrap().to_owned(), content)
+    };
+    archive.entries().unwrap().map(file).collect()
+}
+
+fn archive_of(files: &Files) -> Vec<u8> {
+    let mut out = tar::Builder::new(Vec::new());
+    for (name, content) in files {
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
-        out.append_data(&mut header, name, content).unwrap();
-    };
+        out.append_data(&mut header, name, &content[..]).unwrap();
+    }
+    out.into_inner().unwrap()
+}
+
+/// A `docker save` archive of old engines, as new ones write it.
+pub fn new_layout(old: &[u8]) -> Vec<u8> {
+    let files = files_of(old);
+    let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+    let mut out = Files::new();
     let mut blob = |name: &Value| {
         let content = &files[name.as_str().unwrap()];
         let hex = const_hex::encode(Sha256::digest(content));
         let place = format!("blobs/sha256/{hex}");
-        if seen.insert(hex.clone()) {
-            add(&place, content);
-        }
-        (
-            json!(place),
-            json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": format!("sha256:{hex}"), "size": content.len() }),
-        )
+        out.insert(place.clone(), content.clone());
+        let media = "application/vnd.oci.image.layer.v1.tar";
+        (json!(place), json!({ "mediaType": media, "digest": format!("sha256:{hex}"), "size": content.len() }))
     };
     let image = &manifest[0];
     let (config, config_descriptor) = blob(&image["Config"]);
@@ -63,14 +73,14 @@ pub fn new_layout(old: &[u8]) -> Vec<u8> {
     let oci = json!({ "schemaVersion": 2, "config": config_descriptor, "layers": layers.iter().map(|layer| &layer.1).collect::<Vec<_>>() });
     let oci = oci.to_string();
     let hex = const_hex::encode(Sha256::digest(&oci));
-    add(&format!("blobs/sha256/{hex}"), oci.as_bytes());
+    out.insert(format!("blobs/sha256/{hex}"), oci.clone().into_bytes());
     let index = json!({ "schemaVersion": 2, "manifests": [{ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": format!("sha256:{hex}"), "size": oci.len() }] });
-    add("index.json", index.to_string().as_bytes());
-    add("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}");
+    out.insert("index.json".into(), index.to_string().into_bytes());
+    out.insert("oci-layout".into(), b"{\"imageLayoutVersion\":\"1.0.0\"}".to_vec());
     let manifest =
         json!([{ "Config": config, "RepoTags": null, "Layers": layers.into_iter().map(|layer| layer.0).collect::<Vec<_>>() }]);
-    add("manifest.json", manifest.to_string().as_bytes());
-    out.into_inner().unwrap()
+    out.insert("manifest.json".into(), manifest.to_string().into_bytes());
+    archive_of(&out)
 }
 
 struct Places {
@@ -148,7 +158,6 @@ fn a_train_is_verified_wherever_it_lies() {
 
 /// Rewrites a layout's one manifest, and what names it.
 fn edit_manifest(layout: &Path, edit: impl FnOnce(&mut Value)) {
-    use sha2::{Digest, Sha256};
     let mut index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
     let blob = |digest: &Value| layout.join("blobs/sha256").join(&digest.as_str().unwrap()[7..]);
     let mut manifest: Value = serde_json::from_slice(&fs::read(blob(&index["manifests"][0]["digest"])).unwrap()).unwrap();
@@ -196,7 +205,7 @@ fn what_is_no_whole_image_of_one_platform_is_refused_with_its_reason() {
     let mut bytes = fs::read(&layer).unwrap();
     // Another compression of the same content: nothing but the digest tells.
     let mut plain = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&bytes[..]), &mut plain).unwrap();
+    flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut plain).unwrap();
     let mut again = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
     std::io::Write::write_all(&mut again, &plain).unwrap();
     fs::write(&layer, again.finish().unwrap()).unwrap();
@@ -210,13 +219,21 @@ fn what_is_no_whole_image_of_one_platform_is_refused_with_its_reason() {
     refused("a layer that is a link", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "link");
 
     let at = layout("bomb");
-    let bomb = zstd::encode_all(std::io::Read::take(std::io::repeat(0), 1 << 30), 1).unwrap();
+    let bomb = zstd::encode_all(std::io::repeat(0).take(1 << 30), 1).unwrap();
     fs::write(layer_of(&at), bomb).unwrap();
     refused("a bomb", at.to_str().unwrap(), "", "");
 
     let old = fs::read(places.at("old.tar")).unwrap();
     fs::write(places.at("cut.tar"), &old[..old.len() / 2]).unwrap();
     refused("an archive that breaks off", &places.at("cut.tar"), "ARCHIVE_MALFORMED", "");
+    // Docker reads the one file, OCI tools the other.
+    let repository = &places.scene.train.repository;
+    commit_with(&places.scene.engine, &places.image, "ENV OTHER=1", repository, "other");
+    let mut two = files_of(&new_layout(&saved(&format!("{repository}:other"))));
+    two.extend(files_of(&new_layout(&old)).into_iter().filter(|(name, _)| name != "index.json"));
+    fs::write(places.at("two.tar"), archive_of(&two)).unwrap();
+    refused("two images in one archive", &places.at("two.tar"), "ARCHIVE_MALFORMED", "different images");
+
     let opt = crate::support::tamper::fetched(&places.scene.engine, &places.image, "/opt");
     fs::write(places.at("opt.tar"), &opt).unwrap();
     refused("no image's archive", &places.at("opt.tar"), "ARCHIVE_MALFORMED", "manifest.json");

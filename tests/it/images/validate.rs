@@ -7,7 +7,7 @@ use stationmaster::{
 };
 
 use super::{
-    masters::{At, Masters},
+    masters::{At, Bad, Masters},
     offline,
     places::new_layout,
 };
@@ -54,13 +54,17 @@ fn every_image_that_is_more_than_its_master_and_a_train_is_told_with_train_libs_
     let result = scene.station.validate(&good, "").unwrap();
     assert!(result.holds && result.differences.is_empty(), "{result:?}");
     assert_eq!((result.master_id, result.train_lib), (masters.id.clone(), train_lib(&good)));
-    for (name, (image, expected)) in masters.bad() {
+    for (name, Bad { image, found: expected, train_lib: theirs }) in masters.bad() {
         let result = scene.station.validate(&image, &masters.repository).unwrap();
         assert!(!result.holds, "{name}");
         for difference in &expected {
             assert!(found(&result).contains(difference), "{name}: {difference:?} in {:?}", found(&result));
         }
-        assert_eq!(result.train_lib, train_lib(&image), "{name}: train_lib's verdict");
+        assert_eq!(
+            (theirs, result.train_lib.as_str()),
+            (train_lib(&image).as_str(), theirs),
+            "{name}: train_lib's verdict, and ours of it"
+        );
     }
     // What was changed and changed back is no difference of the final tree; train_lib counts layers.
     let changed = masters.image("changed", &[("etc/passwd-of-master", At::File("x", 0o644))], "");
@@ -132,7 +136,7 @@ fn archives_are_judged_as_the_engine_is_and_by_nobody_elses_rules() {
     };
     let (code, value) = judge(&file("good.tar", &masters.good()));
     assert_eq!((code, &value["holds"]), (Some(0), &Value::Bool(true)), "{value}");
-    for (name, (image, expected)) in masters.bad() {
+    for (name, Bad { image, found: expected, .. }) in masters.bad() {
         let old = file("bad.tar", &image);
         // As engines from 25 on save it, where train_lib compares nothing.
         let new = directory.path().join("new.tar");

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 pub use rules::{Rules, Trust, Unlisted};
 pub use sections::{
-    Access, Audit, Compat, Engine, Keys, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, Second, State, Tcp, Token,
+    Access, Audit, Compat, Engine, Keys, Layouts, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, Second, State, Tcp, Token,
 };
 
 /// What `stationmaster serve --config FILE` reads.
@@ -32,6 +32,9 @@ pub struct Config {
     /// The container engine.
     #[serde(default)]
     pub engine: Engine,
+    /// Images without an engine.
+    #[serde(default)]
+    pub layouts: Layouts,
     /// What the service keeps.
     pub state: State,
     /// How trains are opened.

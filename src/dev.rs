@@ -19,7 +19,7 @@ use std::{
 };
 
 use crate::{
-    config::{Access, Audit, Compat, Config, Engine, Keys, Limits, Listen, Log, Rules, Runs, State, Tcp, Token, Trust},
+    config::{Access, Audit, Compat, Config, Engine, Keys, Layouts, Limits, Listen, Log, Rules, Runs, State, Tcp, Token, Trust},
     keystore::{KeystoreError, pin::PinError},
     server::{Addresses, ServerError, assemble, lock::Lock},
     trust::TrustMode,
@@ -39,6 +39,8 @@ pub struct Options {
     pub bits: u32,
     /// Another engine socket than the default.
     pub engine: Option<String>,
+    /// A directory of OCI layouts, in place of an engine.
+    pub layouts: Option<PathBuf>,
     /// Believe only keys in this trust file, in place of those in trains.
     pub trust: Option<PathBuf>,
     /// The log.
@@ -157,6 +159,7 @@ fn config(options: &Options, directory: &Path, token: &DevToken, tls: pki::Files
             raw_use: Vec::new(),
         },
         engine: options.engine.clone().map_or_else(Engine::default, |socket| Engine { socket, ..Engine::default() }),
+        layouts: Layouts { directory: options.layouts.clone() },
         state: State { directory: directory.to_owned(), spool: None },
         runs: Runs { directory: Some(directory.join("runs")) },
         listen: Listen {

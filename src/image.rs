@@ -1,7 +1,7 @@
-//! Where trains live: images in the engine, read and written as streams.
+//! Where trains live: images in the engine or in layout directories, read and written as streams.
 //!
 //! What comes out of an image is untrusted and passes [`opt`], the one strict reader; what goes into one is built by
-//! [`layer`] alone. Only [`docker`] names the engine's client.
+//! [`layer`] alone. Only [`docker`] names the engine's client; [`store`] is that, or [`layouts`] where there is no engine.
 
 mod bounded;
 pub mod build;
@@ -10,6 +10,7 @@ pub mod docker;
 mod entries;
 pub mod history;
 pub mod layer;
+pub mod layouts;
 #[cfg(test)]
 mod made;
 pub mod opt;
@@ -19,6 +20,7 @@ pub mod reference;
 pub mod saved;
 mod space;
 pub mod spool;
+pub mod store;
 mod tape;
 pub mod train_files;
 pub mod tree;
@@ -85,6 +87,12 @@ pub enum ImageError {
     /// Reading or writing the shared directory failed.
     #[error("the shared directory failed: {0}")]
     Directory(#[source] std::io::Error),
+    /// Reading or writing a layout failed.
+    #[error("the layout failed: {0}")]
+    Layout(#[source] std::io::Error),
+    /// Only an engine can do this, and the station's images are in layouts.
+    #[error("the station's images are in layouts: there is no engine")]
+    NoEngine,
     /// The engine cannot be reached or broke off. A retry helps when it is back.
     #[error("the engine is not available: {0}")]
     EngineUnavailable(String),

@@ -49,7 +49,8 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         "train_keys": config.keys.train,
         "general_keys": config.keys.general,
         "raw_use": config.keys.raw_use,
-        "engine": config.engine.socket,
+        "engine": config.layouts.directory.is_none().then_some(&config.engine.socket),
+        "layouts": config.layouts.directory,
         "state": config.state.directory,
         "listen": listen,
         "trust": { "mode": config.trust.mode.name(), "file": config.trust.file },
@@ -63,7 +64,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
             ("Train keys", config.keys.train.join(", ")),
             ("General keys", config.keys.general.join(", ")),
             ("Raw use", config.keys.raw_use.join(", ")),
-            ("Engine", config.engine.socket.clone()),
+            images(&config),
             ("State", config.state.directory.display().to_string()),
             ("Listen", listen.join(", ")),
             ("Trust", trust(&config)),
@@ -72,4 +73,12 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         ])
     });
     Ok(())
+}
+
+/// Where the images are.
+fn images(config: &Config) -> (&'static str, String) {
+    match &config.layouts.directory {
+        Some(directory) => ("Layouts", directory.display().to_string()),
+        None => ("Engine", config.engine.socket.clone()),
+    }
 }

@@ -60,6 +60,7 @@ impl Exit {
             | R::HsmSessionsExhausted => Self::State,
             R::NotReady
             | R::DirectoryNotShared
+            | R::NoEngine
             | R::HsmUnavailable
             | R::EngineUnavailable
             | R::AuditUnavailable

@@ -78,6 +78,7 @@ fn text(reason: Reason) -> &'static str {
         R::KeyLabelExists => "choose another label; a key is never replaced",
         R::IdempotencyMismatch => "use a fresh idempotency key for another image",
         R::HsmPinLatched => "an officer corrects the PIN and removes the latch in the state directory, then restarts the service",
+        R::NoEngine => "open the train into its image, or into a directory (--into directory)",
         R::DirectoryNotShared => {
             "set [runs] directory in the service's configuration, or open the train into a volume (--into volume)"
         }

@@ -47,6 +47,9 @@ pub(super) struct Args {
     /// With --dev: the engine's socket
     #[arg(long, value_name = "unix:///PATH", requires = "dev")]
     engine: Option<String>,
+    /// With --dev: no engine: trains are OCI layouts below this directory, repository:tag in the directory `repository`
+    #[arg(long, value_name = "DIR", requires = "dev", conflicts_with = "engine")]
+    layouts: Option<PathBuf>,
     /// With --dev: the log's form
     #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = ["auto", "pretty", "json"])]
     log_format: String,
@@ -76,9 +79,12 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     };
     let settings = Log { format, filter: args.log };
     log::start(&settings)?;
-    let trust = args.trust.map(std::path::absolute).transpose().map_err(|error| CliError::other(format!("--trust: {error}")))?;
+    let absolute = |path: Option<PathBuf>, option: &str| {
+        path.map(std::path::absolute).transpose().map_err(|error| CliError::other(format!("{option}: {error}")))
+    };
+    let (trust, layouts) = (absolute(args.trust, "--trust")?, absolute(args.layouts, "--layouts")?);
     let bits = args.bits.parse().map_err(|_| CliError::usage("--bits is not a number"))?;
-    let options = dev::Options { station, state, bits, engine: args.engine, trust, log: settings };
+    let options = dev::Options { station, state, bits, engine: args.engine, layouts, trust, log: settings };
     // SAFETY: the runtime, and with it the first thread besides this one, is made below.
     let station = unsafe { dev::Station::prepare(options) }?;
     Ok(block_on(station.serve())??)

@@ -93,6 +93,7 @@ fn paths(config: &Config) -> Result<(), Flaw> {
         ("state.directory", Some(config.state.directory.as_path())),
         ("state.spool", config.state.spool.as_deref()),
         ("runs.directory", config.runs.directory.as_deref()),
+        ("layouts.directory", config.layouts.directory.as_deref()),
         ("trust.file", config.trust.file.as_deref()),
         ("access.file", config.access.file.as_deref()),
         ("audit.directory", config.audit.directory.as_deref()),

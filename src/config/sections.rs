@@ -130,6 +130,14 @@ impl Engine {
     }
 }
 
+/// `[layouts]`: images without an engine.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Layouts {
+    /// The directory below which trains lie as OCI layouts, `repository:tag` in the directory `repository`. Where it is named, no engine is used.
+    pub directory: Option<PathBuf>,
+}
+
 /// `[state]`: what the service keeps.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,7 +2,11 @@
 
 use std::{fs::File, io::Read, path::Path};
 
-use super::saved::{LayerSink, SavedImage, layout::Layout, read_saved};
+use super::saved::{
+    LayerSink, SavedImage,
+    layout::{Layout, Which},
+    read_saved,
+};
 
 /// An image to be read once.
 pub enum Place<'a> {
@@ -10,6 +14,13 @@ pub enum Place<'a> {
     Archive(Box<dyn Read + 'a>),
     /// An OCI layout directory.
     Layout(Layout),
+}
+
+impl<'a> Place<'a> {
+    /// An archive.
+    pub fn archive(archive: impl Read + 'a) -> Self {
+        Self::Archive(Box::new(archive))
+    }
 }
 
 impl Place<'_> {
@@ -21,11 +32,10 @@ impl Place<'_> {
         if text == "-" {
             return Ok(Place::Archive(Box::new(std::io::stdin().lock())));
         }
-        let layout = |directory: &str, tag: Option<&str>| {
-            Path::new(directory).is_dir().then(|| Layout { directory: directory.into(), tag: tag.map(str::to_owned) })
-        };
-        let tagged = || text.rsplit_once(':').and_then(|(directory, tag)| layout(directory, Some(tag)));
-        match layout(text, None).or_else(tagged) {
+        let layout =
+            |directory: &str, which| Path::new(directory).is_dir().then(|| Layout { directory: directory.into(), which });
+        let tagged = || text.rsplit_once(':').and_then(|(directory, tag)| layout(directory, Which::Tag(tag.to_owned())));
+        match layout(text, Which::Only).or_else(tagged) {
             Some(layout) if Layout::is_at(&layout.directory) => Ok(Place::Layout(layout)),
             Some(_) => Err(std::io::Error::other("the directory holds no `oci-layout`: it is no OCI layout")),
             None => Ok(Place::Archive(Box::new(File::open(text)?))),

@@ -12,7 +12,8 @@ use tar::{Entry, EntryType};
 use super::{
     ImageError,
     opt::{Area, CONFIG_LIMIT, broken},
-    saved::{LayerSink, plain_path, read_saved},
+    place::Place,
+    saved::{LayerSink, plain_path},
 };
 use crate::train::{
     config::TrainConfig,
@@ -76,13 +77,13 @@ impl LayerScan {
 /// Looks through the archive of one image. Answers what was found, lowest layer first. With `expected`, its layers must be those:
 /// digests of their archives (`sha256:…`), lowest first. `progress` is told the bytes read so far.
 pub fn scan_layers(
-    archive: impl Read,
+    place: Place<'_>,
     expected: Option<&[String]>,
     progress: impl FnMut(u64),
     check: &dyn Fn() -> Result<(), ImageError>,
 ) -> Result<Vec<LayerScan>, ImageError> {
     let mut scanner = Scanner { layers: HashMap::new(), shape: Shape::default(), entries: 0, names: 0, check };
-    let order = read_saved(archive, expected, &mut scanner, progress)?;
+    let order = place.read(expected, &mut scanner, progress)?;
     // A layer that occurs twice is told of where it is first; what it holds is the same.
     Ok(order.layers.iter().map(|name| scanner.layers.remove(name).unwrap_or_default()).collect())
 }

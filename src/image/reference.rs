@@ -73,12 +73,12 @@ impl FromStr for ImageName {
     }
 }
 
-/// An image to read: a name, or an id that the engine gave out.
+/// An image to read: a name, or an id that the engine or a layout gave out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageSource {
     /// `repository:tag`.
     Name(ImageName),
-    /// `sha256:` and 64 hex digits.
+    /// `sha256:` and 64 hex digits; `repository@sha256:…` in a layout, and where an engine knows an image by a registry's digest.
     Id(String),
 }
 
@@ -95,6 +95,14 @@ impl FromStr for ImageSource {
     type Err = ImageError;
 
     fn from_str(text: &str) -> Result<Self, ImageError> {
+        if let Some((repository, digest)) = text.split_once('@') {
+            let name: ImageName = repository.parse()?;
+            let is_digest = digest.strip_prefix("sha256:").is_some_and(is_hex_id);
+            return match name.repository() == repository && is_digest {
+                true => Ok(Self::Id(text.to_owned())),
+                false => Err(ImageError::Reference("a digest is repository@sha256: and 64 hex digits, without a tag")),
+            };
+        }
         match text.strip_prefix("sha256:") {
             Some(hex) if is_hex_id(hex) => Ok(Self::Id(text.to_owned())),
             Some(_) => Err(ImageError::Reference("an image id is sha256: and 64 hex digits")),
@@ -132,6 +140,11 @@ mod tests {
         }
         let host = format!("{}.example/train:x", "h".repeat(LONGEST));
         assert!(host.parse::<ImageName>().is_err(), "a host without end was accepted");
-        assert_eq!(id.parse::<ImageSource>().unwrap(), ImageSource::Id(id));
+        assert_eq!(id.parse::<ImageSource>().unwrap(), ImageSource::Id(id.clone()));
+        let of_layout = format!("pht/train@{id}");
+        assert_eq!(of_layout.parse::<ImageSource>().unwrap(), ImageSource::Id(of_layout));
+        for bad in ["train@sha256:00", "train:x@sha256:00", &format!("train:x@{id}"), &format!("../x@{id}"), &format!("@{id}")] {
+            assert!(bad.parse::<ImageSource>().is_err(), "{bad:?} was accepted");
+        }
     }
 }

@@ -19,7 +19,12 @@ use self::{
 };
 use super::{ImageError, bounded::bounded, opt::broken, tape::Tape};
 
-pub(super) use overlay::{Change, Node, lay, plain_path};
+pub(super) use overlay::{Change, Node, OfOpt, lay, plain_path};
+
+/// Whether a layer that begins so is compressed.
+pub(super) fn is_compressed(start: &[u8]) -> bool {
+    inflate::Compression::of(start).is_some()
+}
 
 /// Most entries of the archive itself: an image has at most some hundred layers, each with a few files.
 const FILE_LIMIT: usize = 10_000;

@@ -18,7 +18,7 @@ use super::{ImageError, place::Place, saved::SavedImage};
 /// Computes the digest of the tree in an image's archive. Where the engine names the image's layers, they must be
 /// those: `layers`, digests of their archives (`sha256:…`), lowest first. `progress` is told the bytes read so far.
 pub fn tree_digest(archive: impl Read, layers: Option<&[String]>, progress: impl FnMut(u64)) -> Result<TreeDigest, ImageError> {
-    Ok(digest_of(Place::Archive(Box::new(archive)), layers, progress)?.0)
+    Ok(digest_of(Place::archive(archive), layers, progress)?.0)
 }
 
 /// As [`tree_digest`], of an image anywhere; answers what its files say of it, too.

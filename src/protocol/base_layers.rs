@@ -46,9 +46,9 @@ pub(super) fn check_code(
     let files = train.opened_files().filter(|file| file.extent.len > EMPTY);
     let Some(smallest) = files.min_by_key(|file| file.extent.len) else { return Ok(()) };
     let path = smallest.path.as_str();
-    let container = station.engine.container(&run.base_image)?;
+    let files = station.images.files(&run.base_image)?;
     let name = path.rsplit('/').next().unwrap_or(path);
-    let found = container
+    let found = files
         .read(&format!("/{}/{path}", Area::Train.path()), &step.cancel)
         .and_then(|archive| read_file(archive, name.as_bytes()));
     let bytes = match found {

@@ -50,13 +50,13 @@ pub struct PushVerdict {
 
 /// Looks through every layer of an image.
 pub fn check_push(station: &Station, image: &ImageSource, step: &Step<'_>) -> Result<PushVerdict, StepError> {
-    let image_id = station.engine.resolve(image)?;
+    let image_id = station.images.resolve(image)?;
     if step.caller.may_have_any_train().is_err() {
         // Which train it is decides whether anything may be said of it.
-        read_train_config(&station.engine.container(&image_id)?, step)?;
+        read_train_config(&station.images.files(&image_id)?, step)?;
     }
     step.say(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
-    let facts = station.engine.facts(&image_id)?;
+    let facts = station.images.facts(&image_id)?;
     let mut verdict = PushVerdict {
         image_id,
         layers: facts.layers.len(),
@@ -72,9 +72,9 @@ pub fn check_push(station: &Station, image: &ImageSource, step: &Step<'_>) -> Re
         return Ok(verdict);
     }
     let base = base_of(station, image, &facts.id)?;
-    let archive = station.engine.save(&facts.id, &step.cancel)?;
+    let place = station.images.place(&facts.id, &step.cancel)?;
     let report = |read| (step.progress)("read", read, facts.size);
-    let mut layers = scan_layers(archive, Some(&facts.layers), report, &|| step.check())?;
+    let mut layers = scan_layers(place, Some(&facts.layers), report, &|| step.check())?;
     if let Some(base) = &base {
         let same = facts.layers.iter().zip(&base.layers).take_while(|(layer, below)| layer == below);
         verdict.base_layers = same.count();
@@ -97,7 +97,7 @@ fn plaintext_of(station: &Station, image: &ImageSource, facts: &ImageFacts) -> R
             return Ok(Some((run, "its name stands for the opened train")));
         }
         let Some(opened) = &run.opened_image else { continue };
-        match station.engine.facts(opened) {
+        match station.images.facts(opened) {
             Ok(opened) if facts.descends_from(&opened.layers) => return Ok(Some((run, "it was made from the opened image"))),
             Ok(_) | Err(ImageError::NotFound) => {}
             Err(error) => return Err(error.into()),
@@ -109,11 +109,11 @@ fn plaintext_of(station: &Station, image: &ImageSource, facts: &ImageFacts) -> R
 /// The train's base, if the engine has it. The image itself is none, nor is one that holds a run's plaintext, whatever its name.
 fn base_of(station: &Station, image: &ImageSource, image_id: &str) -> Result<Option<ImageFacts>, StepError> {
     let ImageSource::Name(name) = image else { return Ok(None) };
-    let Some(id) = station.engine.find(&ImageSource::Name(name.with_tag("base")))? else { return Ok(None) };
+    let Some(id) = station.images.find(&ImageSource::Name(name.with_tag("base")))? else { return Ok(None) };
     if id == image_id || station.ledger.of_plaintext_image(&id)?.is_some() {
         return Ok(None);
     }
-    Ok(Some(station.engine.facts(&id)?))
+    Ok(Some(station.images.facts(&id)?))
 }
 
 fn judge(verdict: &mut PushVerdict, facts: &ImageFacts, layers: Vec<LayerScan>, has_base: bool) {

@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     image::{
-        docker::Container,
         opt::{OptSink, read_opt},
         reference::ImageSource,
         spool::Spool,
-        tree::{TreeDigest, tree_digest},
+        store::ImageFiles,
+        tree::{TreeDigest, digest_of},
     },
     train::{
         config::TrainConfig,
@@ -65,34 +65,34 @@ pub enum TrainAbsent {
 /// Plain content is hashed as it lies there. Content that is not what the creator signed is taken for sealed, and opened only
 /// if it is this station's turn and everything a pre-run checks proves right: otherwise this would be an oracle.
 pub fn hash_image(station: &Station, image: &ImageSource, train_only: bool, step: &Step<'_>) -> Result<ImageDigests, StepError> {
-    let image_id = station.engine.resolve(image)?;
+    let image_id = station.images.resolve(image)?;
     step.say(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
-    let container = station.engine.container(&image_id)?;
-    let train = match read_train_config(&container, step) {
+    let files = station.images.files(&image_id)?;
+    let train = match read_train_config(&files, step) {
         Err(StepError::NotATrain) => Err(TrainAbsent::NotATrain),
-        arrived => train_digests(station, &container, &arrived?, step)?,
+        arrived => train_digests(station, &files, &arrived?, step)?,
     };
-    drop(container);
+    drop(files);
     let tree = if train_only {
         None
     } else {
-        let image = station.engine.facts(&image_id)?;
-        let archive = station.engine.save(&image_id, &step.cancel)?;
-        Some(tree_digest(archive, Some(&image.layers), |read| (step.progress)("hash", read, image.size))?)
+        let image = station.images.facts(&image_id)?;
+        let place = station.images.place(&image_id, &step.cancel)?;
+        Some(digest_of(place, Some(&image.layers), |read| (step.progress)("hash", read, image.size))?.0)
     };
     Ok(ImageDigests { image_id, tree, train })
 }
 
 fn train_digests(
     station: &Station,
-    container: &Container,
+    files: &ImageFiles,
     arrived: &ArrivedConfig,
     step: &Step<'_>,
 ) -> Result<Result<TrainDigests, TrainAbsent>, StepError> {
     let spool = || Spool::create(&station.spool_directory, 0, station.spool_reserve);
     // The immutable files are hashed in the list's order: plain ones wait in the spool too, sealed with a key of the moment.
     let moment = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
-    let read = |sink: &mut dyn OptSink<Error = StepError>| read_opt(container.read("/opt", &step.cancel)?, sink).map(drop);
+    let read = |sink: &mut dyn OptSink<Error = StepError>| read_opt(files.read("/opt", &step.cancel)?, sink).map(drop);
     let plain = seal_run(read, spool()?, &moment, &arrived.session_id, None, step)?;
     let immutable = immutable_digest(&arrived.config, &plain.contents, &moment, &arrived.session_id)?;
     if Digest::from_hex(&arrived.config.hash).is_ok_and(|signed| signed == immutable) {
@@ -110,7 +110,7 @@ fn train_digests(
     let Some(wrapped) = &arrived.config.route[own.position()].encrypted_key else { return Ok(Err(TrainAbsent::NoKey)) };
     let key = station.unwrap_envelope_key(&key.label, wrapped, step)?;
     let results = (!own.is_first()).then_some((&key, arrived.session_id.as_slice()));
-    let (contents, results) = read_sealed(container, spool()?, results, None, 0, step)?;
+    let (contents, results) = read_sealed(files, spool()?, results, None, 0, step)?;
     let train = verify_train(&station.policy, arrived, &own, contents, key, results, step)?;
     let results = train.results_digest.unwrap_or_else(|| Digest::of(&arrived.session_id));
     Ok(Ok(TrainDigests { immutable: train.immutable_digest, results, immutable_matches: true, sealed: true }))

@@ -56,14 +56,14 @@ pub struct Inspection {
 
 /// Reads a train's config and lists its files.
 pub fn inspect_train(station: &Station, image: &ImageSource, step: &Step<'_>) -> Result<Inspection, StepError> {
-    let image_id = station.engine.resolve(image)?;
+    let image_id = station.images.resolve(image)?;
     step.say(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
-    let container = station.engine.container(&image_id)?;
-    let arrived = read_train_config(&container, step)?;
+    let files = station.images.files(&image_id)?;
+    let arrived = read_train_config(&files, step)?;
     let mut names = Names { step, code: Vec::new(), result_files: 0, result_bytes: 0 };
-    read_opt(container.read("/opt", &step.cancel)?, &mut names)?;
+    read_opt(files.read("/opt", &step.cancel)?, &mut names)?;
     let base_image_id = match image {
-        ImageSource::Name(name) => station.engine.find(&ImageSource::Name(name.with_tag("base")))?,
+        ImageSource::Name(name) => station.images.find(&ImageSource::Name(name.with_tag("base")))?,
         ImageSource::Id(_) => None,
     };
     let config = arrived.config;

@@ -10,10 +10,10 @@ use crate::{
     image::{
         ImageError,
         directory::DirectoryWriter,
-        docker::Container,
         layer::Meta,
         opt::{Area, CONFIG_PATH, OptSink, read_config, read_opt},
         spool::{Extent, Spool},
+        store::ImageFiles,
     },
     train::{
         config::{ConfigError, TrainConfig},
@@ -32,8 +32,8 @@ pub(super) struct ArrivedConfig {
 }
 
 /// Reads and parses a train's config.
-pub(super) fn read_train_config(container: &Container, step: &Step<'_>) -> Result<ArrivedConfig, StepError> {
-    let bytes = match read_config(container.read(CONFIG_PATH, &step.cancel)?) {
+pub(super) fn read_train_config(files: &ImageFiles, step: &Step<'_>) -> Result<ArrivedConfig, StepError> {
+    let bytes = match read_config(files.read(CONFIG_PATH, &step.cancel)?) {
         Err(ImageError::PathMissing) => {
             step.caller.may_have_any_train()?;
             return Err(StepError::NotATrain);
@@ -50,7 +50,7 @@ pub(super) fn read_train_config(container: &Container, step: &Step<'_>) -> Resul
 /// Copies the sealed content into a spool. With a key, opens the results on the way and answers their digest; with a landing
 /// too, the opened results go there and not into the spool.
 pub(super) fn read_sealed(
-    container: &Container,
+    files: &ImageFiles,
     spool: Spool,
     results: Option<(&UnwrappedKey, &[u8])>,
     landing: Option<&mut DirectoryWriter>,
@@ -72,7 +72,7 @@ pub(super) fn read_sealed(
         expected,
         read: 0,
     };
-    read_opt(container.read("/opt", &step.cancel)?, &mut arrival)?;
+    read_opt(files.read("/opt", &step.cancel)?, &mut arrival)?;
     let Arrival { mut contents, results: reader, .. } = arrival;
     contents.spool.flush()?;
     contents.complete()?;

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     audit::{Event, Images},
-    image::{docker::Container, reference::ImageSource, spool::Spool},
+    image::{reference::ImageSource, spool::Spool, store::ImageFiles},
     ledger::RuleNote,
     train::{
         config::SESSION_BYTES,
@@ -99,12 +99,12 @@ pub fn open_results(
 ) -> Result<ResultsAnswer, StepError> {
     step.say(|entry| drop(entry.about.insert("paths".into(), order.paths.patterns().into())));
     let believed = station.believed()?;
-    let image_id = station.engine.resolve(&order.image)?;
+    let image_id = station.images.resolve(&order.image)?;
     step.say(|entry| {
         entry.images = Some(Images { name: Some(order.image.to_string()), input: Some(image_id.clone()), output: None })
     });
-    let container = station.engine.container(&image_id)?;
-    let arrived = read_train_config(&container, step)?;
+    let files = station.images.files(&image_id)?;
+    let arrived = read_train_config(&files, step)?;
     // Before anything is said of what is inside.
     step.on_train(&arrived.config.id, &arrived.session_id, None)?;
     let (own, signed) = stop_to_read(&arrived.config, &station.id)?;
@@ -115,7 +115,7 @@ pub fn open_results(
         return Err(broken(Rule::SessionIdLength, format!("{} bytes", arrived.session_id.len())).into());
     }
     strangers::judge(station, &arrived.config, &own, &believed, When::ToRead)?;
-    let train = verified(station, container, (&arrived, &own, signed), &key.label, step)?;
+    let train = verified(station, files, (&arrived, &own, signed), &key.label, step)?;
 
     let report = report::of_reading(station, signed);
     step.say(|entry| {
@@ -146,7 +146,7 @@ pub fn open_results(
 /// Reads the sealed train into a spool, and checks all of it.
 fn verified(
     station: &Station,
-    container: Container,
+    files: ImageFiles,
     (arrived, own, signed): (&ArrivedConfig, &OwnStop, usize),
     label: &str,
     step: &Step<'_>,
@@ -156,9 +156,9 @@ fn verified(
     let key = station.unwrap_envelope_key(label, wrapped, step)?;
     let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
     let results = (signed > 0).then_some((&key, arrived.session_id.as_slice()));
-    let (contents, digest) = read_sealed(&container, spool, results, None, 0, step)?;
+    let (contents, digest) = read_sealed(&files, spool, results, None, 0, step)?;
     // Removed beside the work that is left.
-    let _leaving = container.leave();
+    let _leaving = files.leave();
     let train = verify_state(&station.policy, (arrived, signed), contents, key, digest, step)?;
     match train.left_out().first() {
         Some(path) if station.policy.refuse_unlisted => Err(broken(Rule::UnlistedFiles, path.as_str()).into()),

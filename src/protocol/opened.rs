@@ -10,8 +10,9 @@ use crate::{
     image::{
         ImageError,
         directory::OpenedDirectory,
-        docker::{Container, Leaving, VolumeMount},
+        docker::{Leaving, VolumeMount},
         opt::{Area, OptSink, read_file, read_opt},
+        store::ImageFiles,
     },
     ledger::{OpenInto, Run},
     train::{digest::FileHasher, names::FilePath},
@@ -70,8 +71,8 @@ pub(super) fn directory(station: &Station, run_id: &str) -> Result<OpenedDirecto
 
 /// What a run left, wherever it is.
 pub(super) enum Left {
-    /// In a container: of the image after the run, or with the run's volumes in it.
-    Container(Container),
+    /// In an image: the one after the run, or the base with the run's volumes in it.
+    Image(ImageFiles),
     /// In the run's directory.
     Directory(OpenedDirectory),
 }
@@ -80,8 +81,11 @@ impl Left {
     /// Finds what a run left; `image_id` is the image after the run, where the content is in one.
     pub fn of(station: &Station, run: &Run, image_id: &str) -> Result<Self, StepError> {
         Ok(match run.opened_into {
-            OpenInto::Image => Self::Container(station.engine.container(image_id)?),
-            OpenInto::Volume => Self::Container(station.engine.container_with(&run.base_image, &volumes(&run.id))?),
+            OpenInto::Image => Self::Image(station.images.files(image_id)?),
+            OpenInto::Volume => {
+                let engine = station.images.engine()?;
+                Self::Image(ImageFiles::Engine(engine.container_with(&run.base_image, &volumes(&run.id))?))
+            }
             OpenInto::Directory => Self::Directory(directory(station, &run.id)?),
         })
     }
@@ -89,7 +93,7 @@ impl Left {
     /// Lets go of it while the caller goes on.
     pub fn leave(self) -> Option<Leaving> {
         match self {
-            Self::Container(container) => Some(container.leave()),
+            Self::Image(files) => files.leave(),
             Self::Directory(_) => None,
         }
     }
@@ -97,7 +101,7 @@ impl Left {
     /// Reads all of it, once.
     pub fn read(&self, sink: &mut dyn OptSink<Error = StepError>, step: &Step<'_>) -> Result<(), StepError> {
         match self {
-            Self::Container(container) => read_opt(container.read("/opt", &step.cancel)?, sink)?,
+            Self::Image(files) => read_opt(files.read("/opt", &step.cancel)?, sink)?,
             Self::Directory(directory) => directory.read(sink)?,
         };
         Ok(())
@@ -109,9 +113,9 @@ pub(super) fn read_query(station: &Station, run: &Run, step: &Step<'_>) -> Resul
     let query = FilePath::query();
     let opened = run.opened_image.as_deref().unwrap_or_default();
     let bytes = match Left::of(station, run, opened)? {
-        Left::Container(container) => {
+        Left::Image(files) => {
             let path = format!("/{}/{query}", Area::Train.path());
-            read_file(container.read(&path, &step.cancel)?, query.as_str().as_bytes())?
+            read_file(files.read(&path, &step.cancel)?, query.as_str().as_bytes())?
         }
         Left::Directory(directory) => directory.read_small(Area::Train, &query)?,
     };
@@ -131,10 +135,11 @@ pub(super) fn wipe(station: &Station, run: &Run) -> Result<Vec<String>, StepErro
     match run.opened_into {
         OpenInto::Image => {}
         OpenInto::Volume => {
+            let engine = station.images.engine()?;
             for VolumeMount { volume, .. } in volumes(&run.id) {
-                match station.engine.remove_volume(&volume) {
+                match engine.remove_volume(&volume) {
                     Err(ImageError::InUse) => {
-                        held.extend(station.engine.volume_holders(&volume)?);
+                        held.extend(engine.volume_holders(&volume)?);
                         held.push(format!("volume:{volume}"));
                     }
                     other => other?,

@@ -28,9 +28,9 @@ pub(super) fn check(station: &Station, base_image: &str, contents: &Contents, st
     if strange.is_empty() {
         return Ok(());
     }
-    let container = station.engine.container(base_image)?;
+    let files = station.images.files(base_image)?;
     let mut of_base = Names { step, names: BTreeSet::new() };
-    match container.read("/opt", &step.cancel).map_err(StepError::from).and_then(|archive| read_opt(archive, &mut of_base)) {
+    match files.read("/opt", &step.cancel).map_err(StepError::from).and_then(|archive| read_opt(archive, &mut of_base)) {
         Ok(_) | Err(StepError::Image(ImageError::PathMissing)) => {}
         Err(error) => return Err(error),
     }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     audit::Images,
     image::{
-        build::{Built, Recipe, build},
+        build::{Built, Recipe},
         history::ImageFacts,
         layer::{LayerPlan, Meta},
         opt::Area,
@@ -82,7 +82,8 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Res
         (RunState::Prepared, _) => {}
         _ => return Err(run_state(run)),
     }
-    let image_id = station.engine.resolve(&ImageSource::Name(image.clone()))?;
+    station.images.may_be_named(&run.image.parse()?, &image)?;
+    let image_id = station.images.resolve(&ImageSource::Name(image.clone()))?;
     step.say(|entry| {
         entry.images = Some(Images { name: Some(image.to_string()), input: Some(image_id.clone()), output: None });
     });
@@ -125,10 +126,9 @@ fn find_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Result<
     match (&order.run_id, &order.image) {
         (Some(id), _) => named_run(station, id, step),
         (None, Some(image)) => {
-            let id = station.engine.resolve(&ImageSource::Name(image.clone()))?;
-            let container = station.engine.container(&id)?;
+            let id = station.images.resolve(&ImageSource::Name(image.clone()))?;
             // Only the session is taken from the image after the run: it names the run, and proves nothing.
-            let arrived = read_train_config(&container, step)?;
+            let arrived = read_train_config(&station.images.files(&id)?, step)?;
             station.ledger.of_session(&station.id, &arrived.session_id)?.ok_or(StepError::RunNotFound)
         }
         (None, None) => Err(StepError::Request("name a run_id or an image")),
@@ -146,8 +146,8 @@ pub(super) fn named_run(station: &Station, id: &str, step: &Step<'_>) -> Result<
 
 /// Everything between the intent and the clean-up. On an error the caller rolls back.
 fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: &Step<'_>) -> Result<PostRunRecord, StepError> {
-    let (engine, ledger) = (&station.engine, &station.ledger);
-    let base = engine.facts(&run.base_image)?;
+    let (images, ledger) = (&station.images, &station.ledger);
+    let base = images.facts(&run.base_image)?;
     let expected = size_of_left(station, run, image_id, &base)?;
     // The config of pre-run, never the one the run may have changed.
     let config = TrainConfig::parse(&run.config)?;
@@ -185,7 +185,7 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
         crash::point("post-run/announced");
         Ok(())
     };
-    let Built { id: sealed_id, warning } = build(engine, &recipe, &step.cancel, content, announce)?;
+    let Built { id: sealed_id, warning } = images.build(&recipe, &step.cancel, content, announce)?;
     crash::point("post-run/loaded");
     step.phase("write");
     drop(plan);
@@ -195,14 +195,14 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     record.warnings.extend(warning.map(str::to_owned));
     ledger.record_post_run(&run.id, &record)?;
     crash::point("post-run/recorded");
-    if engine.resolve(&ImageSource::Name(image.clone()))? != image_id {
+    if images.resolve(&ImageSource::Name(image.clone()))? != image_id {
         return Err(StepError::ImageChanged);
     }
     step.check()?;
-    engine.tag(&sealed_id, image)?;
+    images.tag(&sealed_id, image)?;
     crash::point("post-run/named");
     if station.compat.move_latest {
-        engine.tag(&sealed_id, &image.with_tag("latest"))?;
+        images.tag(&sealed_id, &image.with_tag("latest"))?;
     }
     crash::point("post-run/tagged");
     // It holds what is wiped next.
@@ -219,8 +219,8 @@ fn size_of_left(station: &Station, run: &Run, image_id: &str, base: &ImageFacts)
         return if image_id == run.source_image { Ok(0) } else { Err(foreign()) };
     }
     let opened = run.opened_image.as_deref().ok_or(StepError::Invariant("a prepared run without its image"))?;
-    let after = station.engine.facts(image_id)?;
-    let of_this_run = after.descends_from(&base.layers) || after.descends_from(&station.engine.facts(opened)?.layers);
+    let after = station.images.facts(image_id)?;
+    let of_this_run = after.descends_from(&base.layers) || after.descends_from(&station.images.facts(opened)?.layers);
     if image_id == run.source_image || !of_this_run { Err(foreign()) } else { Ok(after.size.saturating_sub(base.size)) }
 }
 

@@ -7,7 +7,7 @@ use super::{
     opt_names,
     policy::broken,
     recover, report,
-    station::{Station, Step, base_name, sealed_name},
+    station::{Station, Step, private_name},
     strangers::{self, FirstSeen, When},
     validate_image,
     verify::{OpenableTrain, Verified, verify_train},
@@ -17,9 +17,9 @@ use crate::{
     audit::Images,
     image::{
         ImageError,
-        docker::Container,
         reference::{ImageName, ImageSource},
         spool::Spool,
+        store::{ImageFiles, Kept},
     },
     ledger::{NewRun, OpenInto, PreRunRecord, RuleNote, Run, RunState},
     train::{
@@ -56,11 +56,13 @@ pub struct PreRunAnswer {
 
 /// Verifies and opens a train; see the proto's `PreRun` for the promise.
 pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Result<PreRunAnswer, StepError> {
-    if order.into == OpenInto::Directory && station.shared_directory.is_none() {
-        return Err(StepError::NoSharedDirectory);
+    match order.into {
+        OpenInto::Directory if station.shared_directory.is_none() => return Err(StepError::NoSharedDirectory),
+        OpenInto::Volume => drop(station.images.engine()?),
+        _ => {}
     }
     let believed = station.believed()?;
-    let source_id = station.engine.resolve(&ImageSource::Name(order.image.clone()))?;
+    let source_id = station.images.resolve(&ImageSource::Name(order.image.clone()))?;
     step.say(|entry| {
         entry.images = Some(Images { name: Some(order.image.to_string()), input: Some(source_id.clone()), output: None });
     });
@@ -72,10 +74,10 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     {
         return answer_again(station, order, run, &source_id, step);
     }
-    let container = station.engine.container(&source_id)?;
+    let files = station.images.files(&source_id)?;
     crash::point("pre-run/container");
     step.phase("container");
-    let arrived = read_train_config(&container, step)?;
+    let arrived = read_train_config(&files, step)?;
     step.phase("config");
     let own = match own_stop(&arrived.config, &station.id) {
         Err(error) => {
@@ -97,7 +99,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     let first_seen = strangers::judge(station, &arrived.config, &own, &believed, When::BeforeRun)?;
     let base = order.image.with_tag("base");
     let base_id =
-        station.engine.find(&ImageSource::Name(base.clone()))?.ok_or_else(|| StepError::BaseMissing(base.to_string()))?;
+        station.images.find(&ImageSource::Name(base.clone()))?.ok_or_else(|| StepError::BaseMissing(base.to_string()))?;
 
     let _claim = station.claim(&arrived.session_id, stop_index)?;
     let new = NewRun {
@@ -129,7 +131,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     step.on_run(&run)?;
     crash::point("pre-run/intent");
     step.phase("intent");
-    match open(station, order, &run, container, Arrived { config: &arrived, own: &own, first_seen }, step) {
+    match open(station, order, &run, files, Arrived { config: &arrived, own: &own, first_seen }, step) {
         Ok((record, query)) => {
             let mounts = opened::mounts(station, &run)?;
             step.phase("clean");
@@ -168,17 +170,17 @@ fn open(
     station: &Station,
     order: &PreRunOrder,
     run: &Run,
-    container: Container,
+    files: ImageFiles,
     arrived: Arrived<'_>,
     step: &Step<'_>,
 ) -> Result<(PreRunRecord, Option<Vec<u8>>), StepError> {
     let Arrived { config: arrived, own, first_seen } = arrived;
-    let (engine, ledger) = (&station.engine, &station.ledger);
-    engine.tag(&run.source_image, &sealed_name(&run.id))?;
+    let (images, ledger) = (&station.images, &station.ledger);
+    images.tag(&run.source_image, &private_name(station, Kept::Sealed, run)?)?;
     crash::point("pre-run/keeping");
-    engine.tag(&run.base_image, &base_name(&run.id))?;
+    images.tag(&run.base_image, &private_name(station, Kept::Base, run)?)?;
     crash::point("pre-run/kept");
-    let (parent, base) = (engine.facts(&run.source_image)?, engine.facts(&run.base_image)?);
+    let (parent, base) = (images.facts(&run.source_image)?, images.facts(&run.base_image)?);
     if parent.hides_train() || base.hides_train() {
         return Err(ImageError::Policy { rule: Rule::NoVolumes.name(), detail: String::new() }.into());
     }
@@ -201,10 +203,10 @@ fn open(
     let spooled = if landing.is_some() { 0 } else { expected };
     let spool = Spool::create(&station.spool_directory, spooled, station.spool_reserve)?;
     let results = (!own.is_first()).then_some((&key, arrived.session_id.as_slice()));
-    let (contents, results_digest) = read_sealed(&container, spool, results, landing.as_mut(), expected, step)?;
+    let (contents, results_digest) = read_sealed(&files, spool, results, landing.as_mut(), expected, step)?;
     crash::point("pre-run/read");
     // Before the answer, and beside what is to be done until then.
-    let _leaving = container.leave();
+    let _leaving = files.leave();
     step.phase("read");
     opt_names::check(station, &run.base_image, &contents, step)?;
     let train = verify_train(&station.policy, arrived, own, contents, key, results_digest, step);
@@ -239,12 +241,12 @@ fn open(
     let record = record_of(&train, own, opened.clone(), warnings, &report);
     ledger.record_pre_run(&run.id, &record, &train.files)?;
     crash::point("pre-run/recorded");
-    if engine.resolve(&ImageSource::Name(order.image.clone()))? != run.source_image {
+    if images.resolve(&ImageSource::Name(order.image.clone()))? != run.source_image {
         return Err(StepError::ImageChanged);
     }
     step.check()?;
     if run.opened_into == OpenInto::Image {
-        engine.tag(&opened, &order.image)?;
+        images.tag(&opened, &order.image)?;
     }
     crash::point("pre-run/tagged");
     ledger.advance(&run.id, RunState::Opening, RunState::Prepared, None)?;
@@ -317,7 +319,7 @@ fn answer_again(
     say(&record, step);
     // The name may have been put back on the sealed image (a repeated pull): make the answer true again.
     if run.opened_image.as_deref().is_some_and(|opened| opened != image_id) {
-        station.engine.tag(&record.image_id, &order.image)?;
+        station.images.tag(&record.image_id, &order.image)?;
     }
     let query = if record.has_query { Some(opened::read_query(station, &run, step)?) } else { None };
     let mounts = opened::mounts(station, &run)?;

@@ -11,19 +11,20 @@ use super::{
     Caller, StepError, crash,
     open::read_train_config,
     opened,
-    station::{Station, Step, base_name, sealed_name},
+    station::{Station, Step, private_name},
 };
 use crate::{
     image::{
         ImageError,
         reference::{ImageName, ImageSource},
+        store::Kept,
     },
     ledger::{OpenInto, PostRunRecord, Run, RunState},
 };
 
 /// Finishes or rolls back every run that was cut off, and removes containers of ours that were left. For the start.
 pub fn recover(station: &Station) -> Result<(), StepError> {
-    let swept = station.engine.sweep()?;
+    let swept = station.images.sweep()?;
     if swept > 0 {
         tracing::warn!(containers = swept, "removed containers that an earlier process left");
     }
@@ -37,7 +38,7 @@ pub fn recover(station: &Station) -> Result<(), StepError> {
 /// Tries again what failed while the engine was away (containers that were left, roll-backs of runs that nobody works on), and ends
 /// runs that an officer has given up: those are known from the ledger alone.
 pub fn mend(station: &Station) -> Result<(), StepError> {
-    station.engine.remove_left();
+    station.images.remove_left();
     let unmended = station.unmended.swap(false, Ordering::AcqRel);
     let mended = if unmended { station.ledger.cut_off() } else { station.ledger.aborting() };
     let mended = mended.map_err(StepError::from).and_then(|runs| {
@@ -77,7 +78,7 @@ pub(super) fn recover_run(station: &Station, run: &Run) -> Result<(), StepError>
             Some(record) if names(station, &record.image)? == run.sealed_image => {
                 let mut record = record.clone();
                 if station.compat.move_latest {
-                    station.engine.tag(&record.image_id, &record.image.parse::<ImageName>()?.with_tag("latest"))?;
+                    station.images.tag(&record.image_id, &record.image.parse::<ImageName>()?.with_tag("latest"))?;
                 }
                 complete(station, run, run.closing_image.as_deref().unwrap_or_default(), &mut record)?;
                 "completed"
@@ -102,7 +103,7 @@ pub(super) fn recover_run(station: &Station, run: &Run) -> Result<(), StepError>
 
 /// The image a name stands for now.
 fn names(station: &Station, name: &str) -> Result<Option<String>, StepError> {
-    Ok(station.engine.find(&ImageSource::Name(name.parse()?))?)
+    Ok(station.images.find(&ImageSource::Name(name.parse()?))?)
 }
 
 /// Whether what was opened is under its name; what is not in an image needs none.
@@ -124,7 +125,7 @@ pub(super) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -
     if !held.is_empty() {
         tracing::error!(run = %run_id, held = ?held, "a run that failed left plaintext");
     }
-    release(station, run_id)?;
+    release(station, &run)?;
     station.ledger.advance(run_id, RunState::Opening, RunState::Failed, Some(reason))?;
     crash::point("pre-run/failed");
     Ok(())
@@ -133,13 +134,12 @@ pub(super) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -
 /// Removes an image that was announced and not named. An engine whose client is gone may still be at work on what it was sent, and
 /// make the image after it was looked for: one that is not there is looked for again, for a moment.
 fn remove_announced(station: &Station, id: &str) -> Result<(), StepError> {
-    const SETTLES: Duration = Duration::from_secs(2);
     const EVERY: Duration = Duration::from_millis(50);
     let (source, begun) = (id.parse::<ImageSource>()?, Instant::now());
-    while station.engine.find(&source)?.is_none() && begun.elapsed() < SETTLES {
+    while station.images.find(&source)?.is_none() && begun.elapsed() < station.images.settles() {
         std::thread::sleep(EVERY);
     }
-    Ok(station.engine.remove_image(id)?)
+    Ok(station.images.remove_image(id)?)
 }
 
 /// Undoes a post-run: the sealed image gone, the run prepared as before.
@@ -148,7 +148,7 @@ pub(super) fn roll_back_closing(station: &Station, run_id: &str) -> Result<(), S
     if let (Some(sealed), Some(record), Some(before)) = (&run.sealed_image, &run.post_run, &run.closing_image)
         && names(station, &record.image)?.as_ref() == Some(sealed)
     {
-        station.engine.tag(before, &record.image.parse()?)?;
+        station.images.tag(before, &record.image.parse()?)?;
     }
     if let Some(sealed) = &run.sealed_image {
         remove_announced(station, sealed)?;
@@ -162,7 +162,7 @@ pub(super) fn finish_abort(station: &Station, run: &Run) -> Result<Vec<String>, 
         OpenInto::Image => take_name_back(station, run)?,
         OpenInto::Volume | OpenInto::Directory => opened::wipe(station, run)?,
     };
-    release(station, &run.id)?;
+    release(station, run)?;
     station.ledger.end_abort(&run.id, &held)?;
     Ok(held)
 }
@@ -188,11 +188,11 @@ fn take_name_back(station: &Station, run: &Run) -> Result<Vec<String>, StepError
 
 /// Lets a run's name stand for the sealed image again. One that somebody has removed is not waited for: every start would.
 fn put_back(station: &Station, run: &Run, name: &ImageName) -> Result<(), ImageError> {
-    match station.engine.tag(&run.source_image, name) {
+    match station.images.tag(&run.source_image, name) {
         Err(ImageError::NotFound) => {
             tracing::error!(run = %run.id, image = %name, "the sealed image is gone: pull it again");
             // The name must not go on standing for plaintext; where a container holds that, it is named later on.
-            match station.engine.untag(name) {
+            match station.images.untag(name) {
                 Err(ImageError::InUse) => Ok(()),
                 other => other,
             }
@@ -221,7 +221,7 @@ pub(super) fn clean_up_completed(station: &Station, run: &Run, read_from: &str, 
             opened::wipe(station, run).unwrap_or_else(|error| vec![format!("unknown: {error}")])
         }
     };
-    if let Err(error) = release(station, &run.id) {
+    if let Err(error) = release(station, run) {
         tracing::warn!(run = %run.id, %error, "a private name of a completed run is left");
     }
 }
@@ -230,14 +230,14 @@ pub(super) fn clean_up_completed(station: &Station, run: &Run, read_from: &str, 
 fn remove_plaintext(station: &Station, images: &[String]) -> Vec<String> {
     let mut held = Vec::new();
     for image in images {
-        let holders = match station.engine.holders(image) {
+        let holders = match station.images.holders(image) {
             Err(ImageError::NotFound) => continue,
             Err(error) => vec![format!("unknown: {error}")],
             Ok(holders) => holders,
         };
         // An image that somebody gave another name is theirs: removing it by id would take the name away.
         if holders.is_empty() {
-            match station.engine.remove_image(image) {
+            match station.images.remove_image(image) {
                 Ok(()) => {
                     crash::point("wipe/image");
                     continue;
@@ -254,11 +254,11 @@ fn remove_plaintext(station: &Station, images: &[String]) -> Vec<String> {
 }
 
 /// Takes the private names of a run away.
-fn release(station: &Station, run_id: &str) -> Result<(), ImageError> {
+fn release(station: &Station, run: &Run) -> Result<(), ImageError> {
     crash::point("release/begun");
-    station.engine.untag(&sealed_name(run_id))?;
+    station.images.untag(&private_name(station, Kept::Sealed, run)?)?;
     crash::point("release/half");
-    station.engine.untag(&base_name(run_id))
+    station.images.untag(&private_name(station, Kept::Base, run)?)
 }
 
 fn quiet() -> Step<'static> {
@@ -273,6 +273,6 @@ fn quiet() -> Step<'static> {
 }
 
 fn is_of_session(station: &Station, image_id: &str, session_id: &[u8]) -> Result<bool, StepError> {
-    let container = station.engine.container(image_id)?;
-    Ok(read_train_config(&container, &quiet()).is_ok_and(|arrived| arrived.session_id == session_id))
+    let files = station.images.files(image_id)?;
+    Ok(read_train_config(&files, &quiet()).is_ok_and(|arrived| arrived.session_id == session_id))
 }

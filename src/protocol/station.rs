@@ -18,7 +18,11 @@ use super::{
 };
 use crate::{
     audit::{Entry, Event, TrainRef},
-    image::{ImageError, docker::Engine, reference::ImageName},
+    image::{
+        ImageError,
+        reference::ImageName,
+        store::{Kept, Store},
+    },
     keystore::{KeyInfo, KeystoreError, OaepScheme, Purpose, SignScheme},
     ledger::{Ledger, Run},
     train::{
@@ -44,8 +48,8 @@ pub struct Station {
     pub id: String,
     /// Its private keys, and the log of their use.
     pub keys: AuditedKeys,
-    /// Where the images are.
-    pub engine: Engine,
+    /// Its images.
+    pub images: Store,
     /// What ran.
     pub ledger: Ledger,
     /// Directory of the spools.
@@ -151,19 +155,9 @@ impl Station {
     }
 }
 
-/// The private name that keeps a run's sealed image.
-pub(super) fn sealed_name(run: &str) -> ImageName {
-    private_name("stationmaster-sealed", run)
-}
-
-/// The private name that keeps a run's base.
-pub(super) fn base_name(run: &str) -> ImageName {
-    private_name("stationmaster-base", run)
-}
-
-fn private_name(repository: &str, run: &str) -> ImageName {
-    // A run id is a UUID: a valid tag by construction.
-    ImageName::private(repository, run)
+/// The private name that keeps an image for a run.
+pub(super) fn private_name(station: &Station, kept: Kept, run: &Run) -> Result<ImageName, ImageError> {
+    Ok(station.images.private_name(kept, &run.image.parse()?, &run.id))
 }
 
 /// A train's stop while a call works on it.

@@ -61,10 +61,10 @@ pub fn validate_image(
     as_train_lib: bool,
     step: &Step<'_>,
 ) -> Result<ImageVerdict, StepError> {
-    let image_id = station.engine.resolve(image)?;
+    let image_id = station.images.resolve(image)?;
     if step.caller.may_have_any_train().is_err() {
         // Which train it is decides whether anything may be said of it.
-        read_train_config(&station.engine.container(&image_id)?, step)?;
+        read_train_config(&station.images.files(&image_id)?, step)?;
     }
     step.say(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
     judge(station, &image_id, master, as_train_lib, step)
@@ -89,10 +89,10 @@ fn judge(
     as_train_lib: bool,
     step: &Step<'_>,
 ) -> Result<ImageVerdict, StepError> {
-    let image = station.engine.facts(image_id)?;
+    let image = station.images.facts(image_id)?;
     let (name, master) = resolve(station, master, &image)?;
     let shared = shared(&master.layers, &image.layers);
-    let save = |facts: &ImageFacts| station.engine.save(&facts.id, &step.cancel).map(|archive| Place::Archive(Box::new(archive)));
+    let save = |facts: &ImageFacts| station.images.place(&facts.id, &step.cancel);
     let on_master = shared == master.layers.len();
     // First: there are few fields, and of very many differences only some are kept.
     let mut differences = Differences::default();
@@ -140,13 +140,13 @@ fn resolve(station: &Station, wanted: Option<&str>, image: &ImageFacts) -> Resul
     }
     let mut best: Option<((bool, usize), String, ImageFacts)> = None;
     for master in allowed {
-        for (id, digests) in station.engine.images_of(&master.repository)? {
+        for (id, digests) in station.images.images_of(&master.repository)? {
             let reference = master.reference();
             let is_it = master.digest.as_ref().is_none_or(|digest| *digest == id || digests.contains(&reference));
             if !is_it {
                 continue;
             }
-            let facts = match station.engine.facts(&id) {
+            let facts = match station.images.facts(&id) {
                 Err(ImageError::NotFound) => continue,
                 other => other?,
             };

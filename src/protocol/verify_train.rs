@@ -37,11 +37,11 @@ pub struct Verification {
 /// Says of an id and a key what a trust store knows.
 pub type Judge<'a> = &'a dyn Fn(Kind, &str, &PublicKey) -> Verdict;
 
-/// Verifies a train in the engine: one container, `/opt` read once.
+/// Verifies a train of the station's images: `/opt` is read once.
 pub fn verify_image(station: &Station, image: &ImageSource, step: &Step<'_>) -> Result<Verification, StepError> {
-    let image_id = station.engine.resolve(image)?;
-    let container = station.engine.container(&image_id)?;
-    let verification = match verify_for_station(station, container.read("/opt", &step.cancel)?, step) {
+    let image_id = station.images.resolve(image)?;
+    let files = station.images.files(&image_id)?;
+    let verification = match verify_for_station(station, files.read("/opt", &step.cancel)?, step) {
         Err(StepError::NotATrain) => {
             step.caller.may_have_any_train()?;
             return Err(StepError::NotATrain);
@@ -69,7 +69,7 @@ pub fn verify_archive(
     trust: Option<Judge<'_>>,
     check: &dyn Fn() -> Result<(), ImageError>,
 ) -> Result<Verification, StepError> {
-    verify_place(Place::Archive(Box::new(archive)), trust, check)
+    verify_place(Place::archive(archive), trust, check)
 }
 
 /// As [`verify_archive`], of a train anywhere: also in an OCI layout directory.

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     image::{
         ImageError,
-        build::{Built, Recipe, build},
+        build::{Built, Recipe},
         directory::DirectoryWriter,
         history::ImageFacts,
         layer::{LayerEntry, LayerPlan, Meta, WriteError, write_archive},
@@ -55,14 +55,14 @@ impl Writing<'_> {
             Ok(())
         };
         let Built { id, warning } =
-            build(&self.station.engine, &recipe, &self.step.cancel, self.content(plan.content_len()), announce)?;
+            self.station.images.build(&recipe, &self.step.cancel, self.content(plan.content_len()), announce)?;
         warnings.extend(warning.map(str::to_owned));
         Ok(id)
     }
 
     /// Volumes of the engine's. Answers the id of the image to run with them: the sealed one.
     pub fn volumes(&self) -> Result<String, StepError> {
-        let (engine, volumes) = (&self.station.engine, opened::volumes(&self.run.id));
+        let (engine, volumes) = (self.station.images.engine()?, opened::volumes(&self.run.id));
         for volume in &volumes {
             engine.make_volume(&volume.volume)?;
             crash::point("pre-run/volume");

@@ -14,7 +14,7 @@ use super::{
     health,
     lock::Lock,
     run,
-    station::{check_engine, check_trust, open_ledger, station},
+    station::{check_images, check_trust, open_ledger, station},
 };
 use crate::{
     access::Access,
@@ -106,7 +106,7 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
 
 fn probes(keys: &AuditedKeys, door: &Arc<Doorkeeper>, station: &Arc<Station>) -> Probes {
     let (token, audit) = (keys.clone(), keys.audit().clone());
-    let (door, engine, trust) = (Arc::clone(door), Arc::clone(station), Arc::clone(station));
+    let (door, images, trust) = (Arc::clone(door), Arc::clone(station), Arc::clone(station));
     Probes::default()
         .with("token", health::ALL, move || {
             let token = token.clone();
@@ -120,7 +120,7 @@ fn probes(keys: &AuditedKeys, door: &Arc<Doorkeeper>, station: &Arc<Station>) ->
             let door = Arc::clone(&door);
             async move { door.check().await }
         })
-        .with("engine", health::OF_IMAGES, move || check_engine(Arc::clone(&engine)))
+        .with(station.images.kind(), health::OF_IMAGES, move || check_images(Arc::clone(&images)))
         .with("trust file", health::OF_TRAINS, move || check_trust(Arc::clone(&trust)))
 }
 

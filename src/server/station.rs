@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use super::ServerError;
 use crate::{
     config::{Config, PartialLoad, Unlisted},
-    image::docker::Engine,
+    image::{docker::Engine, layouts::Layouts, store::Store},
     ledger::Ledger,
     protocol::{AuditedKeys, Compat, EMBEDDED, Policy, Station, StepError, recover},
     state,
@@ -41,14 +41,14 @@ pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc
             .create(directory)
             .map_err(|error| ServerError::io(format!("cannot make {}", directory.display()), error))?;
     }
+    let spool_reserve = config.limits.spool_min_free_mib * 1024 * 1024;
     Ok(Arc::new(Station {
         id: config.station.clone(),
         keys,
-        engine: Engine::new(&config.engine.socket, config.engine.timeout(), &instance, Handle::current())
-            .with_partial_load(config.engine.partial_load == PartialLoad::Auto),
+        images: images(config, &instance, spool_reserve),
         ledger,
         spool_directory,
-        spool_reserve: config.limits.spool_min_free_mib * 1024 * 1024,
+        spool_reserve,
         shared_directory: config.runs.directory.clone(),
         trust: trust(config),
         policy: Policy {
@@ -62,6 +62,17 @@ pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc
         unmended: Default::default(),
         mended: Default::default(),
     }))
+}
+
+/// Where the configuration says that images are.
+fn images(config: &Config, instance: &str, reserve: u64) -> Store {
+    match &config.layouts.directory {
+        Some(directory) => Store::Layouts(Layouts::new(directory, reserve)),
+        None => Store::Engine(
+            Engine::new(&config.engine.socket, config.engine.timeout(), instance, Handle::current())
+                .with_partial_load(config.engine.partial_load == PartialLoad::Auto),
+        ),
+    }
 }
 
 /// Whom the configuration says to believe.
@@ -92,13 +103,13 @@ pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
     }
 }
 
-/// Asks the engine; the first time that it answers, finishes or rolls back what an earlier process left there. Later, tries
+/// Asks whether the images can be reached; the first time that they can, finishes or rolls back what an earlier process left there. Later, tries
 /// again what failed while the engine was away, and ends runs that an officer has given up.
 ///
 /// # Errors
 /// When the engine does not answer, or something cannot be mended yet.
-pub async fn check_engine(station: Arc<Station>) -> Result<(), StepError> {
-    station.engine.ping().await?;
+pub async fn check_images(station: Arc<Station>) -> Result<(), StepError> {
+    station.images.check().await?;
     if station.mended.load(Ordering::Acquire) {
         // What cannot be mended yet does not stop the service: the run's next call tries again, too.
         let _ = tokio::task::spawn_blocking(move || recover::mend(&station)).await;

@@ -19,6 +19,7 @@ mod hostile;
 mod house;
 mod images;
 mod interop;
+mod layouts;
 mod ledger;
 mod limits;
 mod memory;

@@ -7,7 +7,7 @@ use crate::{
 /// Rule and path of each suspect, by layer.
 fn scanned(layers: &[&[Item<'_>]], base: usize) -> Vec<Vec<String>> {
     let layers: Vec<Vec<u8>> = layers.iter().map(|entries| tar_of(entries)).collect();
-    let mut scans = scan_layers(&saved(&layers, true)[..], None, |_| {}, &|| Ok(())).unwrap();
+    let mut scans = scan_layers(Place::archive(&saved(&layers, true)[..]), None, |_| {}, &|| Ok(())).unwrap();
     judge_by_base(&mut scans, base);
     let told = |suspect: &Suspect| format!("{} {}", suspect.rule.name(), String::from_utf8_lossy(&suspect.path));
     scans.iter().map(|scan| scan.suspects.iter().map(told).collect()).collect()
@@ -78,7 +78,7 @@ fn what_only_the_base_may_have_is_told_above_it() {
 fn many_suspects_are_counted_and_some_are_kept() {
     let names: Vec<String> = (0..1500).map(|at| format!("opt/pht_results/{at}")).collect();
     let entries: Vec<Item<'_>> = names.iter().map(|name| (name.as_str(), FILE, &b"plain"[..])).collect();
-    let scans = scan_layers(&saved(&[tar_of(&entries)], true)[..], None, |_| {}, &|| Ok(())).unwrap();
+    let scans = scan_layers(Place::archive(&saved(&[tar_of(&entries)], true)[..]), None, |_| {}, &|| Ok(())).unwrap();
     assert_eq!((scans[0].suspects.len(), scans[0].suspect_count), (1000, 1500));
 }
 
@@ -87,5 +87,5 @@ fn something_behind_the_end_of_a_layer_is_refused() {
     let mut layer = tar_of(&[("opt/pht_results/", DIR, b"")]);
     layer.extend(b"PLAINTEXT".repeat(100));
     layer.resize(layer.len().next_multiple_of(512), 0);
-    assert!(matches!(scan_layers(&saved(&[layer], true)[..], None, |_| {}, &|| Ok(())), Err(ImageError::Malformed(_))));
+    assert!(matches!(scan_layers(Place::archive(&saved(&[layer], true)[..]), None, |_| {}, &|| Ok(())), Err(ImageError::Malformed(_))));
 }

@@ -14,6 +14,12 @@ use crate::{
 const LIMIT: u64 = 4 * 1024 * 1024;
 /// Most bytes that are kept of all.
 const KEPT: usize = 16 * 1024 * 1024;
+/// What OCI calls a manifest.
+pub(in crate::image) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The annotation by which an index names an image.
+pub(in crate::image) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// A blob that is not what its name says.
+pub(super) const WRONG_DIGEST: ImageError = ImageError::Malformed("a document's digest is not the one in its name");
 /// Media types that name other manifests instead of layers.
 const LISTS: [&str; 2] = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 
@@ -74,7 +80,7 @@ struct DockerImage {
 
 /// OCI descriptor.md.
 #[derive(Deserialize)]
-pub(super) struct Descriptor {
+pub(in crate::image) struct Descriptor {
     #[serde(rename = "mediaType", default)]
     pub media_type: String,
     pub digest: String,
@@ -82,6 +88,13 @@ pub(super) struct Descriptor {
     urls: Vec<Value>,
     #[serde(default)]
     pub annotations: HashMap<String, String>,
+}
+
+impl Descriptor {
+    /// Of a digest of which nothing more is known.
+    pub fn of(digest: &str) -> Self {
+        Self { media_type: String::new(), digest: digest.to_owned(), urls: Vec::new(), annotations: HashMap::new() }
+    }
 }
 
 /// OCI image-index.md.
@@ -153,11 +166,7 @@ impl Documents {
     fn blob(&self, digest: &str) -> Result<&[u8], ImageError> {
         let bytes =
             self.files.get(&blob_name(digest)?).ok_or(ImageError::Malformed("a document that its index names is missing"))?;
-        if sha256(bytes) == digest {
-            Ok(bytes)
-        } else {
-            Err(ImageError::Malformed("a document's digest is not the one in its name"))
-        }
+        if sha256(bytes) == digest { Ok(bytes) } else { Err(WRONG_DIGEST) }
     }
 
     fn diff_ids(&self, name: &str, bytes: &[u8]) -> Result<Vec<String>, ImageError> {
@@ -182,7 +191,7 @@ fn docker(manifest: &[u8]) -> Result<(String, Vec<String>), ImageError> {
 pub(super) fn manifest_of(index: &[u8], tag: Option<&str>) -> Result<Descriptor, ImageError> {
     let index: Index = parse(index, "index.json")?;
     let named = |one: &Descriptor| {
-        tag.is_none_or(|tag| one.annotations.get("org.opencontainers.image.ref.name").is_some_and(|name| name == tag))
+        tag.is_none_or(|tag| one.annotations.get(REF_NAME).is_some_and(|name| name == tag))
     };
     let mut wanted = index.manifests.into_iter().filter(named);
     let only = match (wanted.next(), wanted.next()) {
@@ -205,7 +214,7 @@ pub(super) fn layer_of(layer: &Descriptor) -> Result<String, ImageError> {
 }
 
 /// The file of a digest. Never leads anywhere else.
-pub(super) fn blob_name(digest: &str) -> Result<String, ImageError> {
+pub(in crate::image) fn blob_name(digest: &str) -> Result<String, ImageError> {
     match digest.strip_prefix("sha256:") {
         Some(hex) if is_hex(hex) => Ok(format!("blobs/sha256/{hex}")),
         _ => Err(ImageError::Malformed("a digest that is not sha256")),

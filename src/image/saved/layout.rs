@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashSet,
-    fs::File,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -10,17 +11,30 @@ use rustix::fs::{Mode, OFlags, open};
 
 use super::{
     LayerSink, SavedImage, SavedReader,
-    document::{self, Manifest, blob_name, layer_of, manifest_of, parse},
+    document::{self, Descriptor, Manifest, blob_name, layer_of, manifest_of, parse, sha256},
 };
 use crate::image::ImageError;
+
+pub(in crate::image) use super::document::{OCI_MANIFEST, REF_NAME, blob_name as blob_path};
 
 /// An image in a layout directory.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// The directory: it holds `oci-layout`, `index.json` and `blobs`.
     pub directory: PathBuf,
-    /// `org.opencontainers.image.ref.name` of the image; may be absent where there is one image only.
-    pub tag: Option<String>,
+    /// The image.
+    pub which: Which,
+}
+
+/// Which image of a layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The only one.
+    Only,
+    /// The one of this `org.opencontainers.image.ref.name`.
+    Tag(String),
+    /// The one whose manifest has this digest; the index need not name it.
+    Digest(String),
 }
 
 impl Layout {
@@ -31,7 +45,7 @@ impl Layout {
     }
 
     /// A file of it, and its length.
-    fn open(&self, name: &str) -> Result<(u64, File), ImageError> {
+    pub(in crate::image) fn open(&self, name: &str) -> Result<(u64, File), ImageError> {
         // A link could lead out, a pipe would never end.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match open(self.directory.join(name), flags, Mode::empty()) {
@@ -45,15 +59,44 @@ impl Layout {
         }
     }
 
-    fn document(&self, name: &str) -> Result<Vec<u8>, ImageError> {
+    pub(in crate::image) fn document(&self, name: &str) -> Result<Vec<u8>, ImageError> {
         let (size, file) = self.open(name)?;
         document::read(size, file)
+    }
+
+    /// A document among the blobs; it must be what its digest says.
+    pub(in crate::image) fn blob(&self, digest: &str) -> Result<Vec<u8>, ImageError> {
+        let bytes = self.document(&blob_name(digest)?)?;
+        if sha256(&bytes) == digest { Ok(bytes) } else { Err(document::WRONG_DIGEST) }
+    }
+
+    /// Whether there is a blob of that digest.
+    pub(in crate::image) fn has(&self, digest: &str) -> Result<bool, ImageError> {
+        Ok(self.directory.join(blob_name(digest)?).is_file())
+    }
+
+    /// Removes a blob. Nothing happens when it is gone.
+    pub(in crate::image) fn remove(&self, digest: &str) -> Result<(), ImageError> {
+        match fs::remove_file(self.directory.join(blob_name(digest)?)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ImageError::Layout(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The manifest that the image is described by.
+    pub(in crate::image) fn wanted(&self) -> Result<Descriptor, ImageError> {
+        let index = || self.document("index.json");
+        match &self.which {
+            Which::Only => manifest_of(&index()?, None),
+            Which::Tag(tag) => manifest_of(&index()?, Some(tag)),
+            Which::Digest(digest) => Ok(Descriptor::of(digest)),
+        }
     }
 
     /// Reads the image, as [`super::read_saved`] does an archive.
     pub fn read<S: LayerSink>(&self, sink: &mut S, mut progress: impl FnMut(u64)) -> Result<SavedImage, S::Error> {
         self.document("oci-layout")?;
-        let wanted = manifest_of(&self.document("index.json")?, self.tag.as_deref())?;
+        let wanted = self.wanted()?;
         let mut reader = SavedReader::default();
         // The others that the index names are none of this image's business.
         let index = serde_json::json!({ "manifests": [{ "mediaType": wanted.media_type, "digest": wanted.digest }] }).to_string();

@@ -49,6 +49,34 @@ impl<N> Change<N> {
     }
 }
 
+/// What an entry of a layer is to `/opt`, by its name.
+pub enum OfOpt<N> {
+    /// It stands at or below `/opt`.
+    Content,
+    /// It changes what stands there.
+    Change(Change<N>),
+    /// Nothing.
+    Nothing,
+}
+
+impl<N> OfOpt<N> {
+    /// Of a plain path.
+    pub fn by_name(path: &[u8]) -> Self {
+        match Change::by_name(path) {
+            None if concerns_opt(path) => Self::Content,
+            Some(Some(change)) => match &change {
+                Change::Remove(gone) | Change::Opaque(gone) if gone.is_empty() || concerns_opt(gone) => Self::Change(change),
+                _ => Self::Nothing,
+            },
+            _ => Self::Nothing,
+        }
+    }
+}
+
+fn concerns_opt(path: &[u8]) -> bool {
+    path.strip_prefix(b"opt").is_some_and(|rest| rest.first().is_none_or(|next| *next == b'/'))
+}
+
 /// A path without `./` and slashes around it; `None` for the root. Climbing paths are refused.
 pub fn plain_path(path: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
     let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();

@@ -13,7 +13,7 @@ use crate::{
     image::{
         ImageError,
         opt::{Area, OptSink, broken},
-        saved::{Change, LayerSink, Node, lay, plain_path},
+        saved::{Change, LayerSink, Node, OfOpt, lay, plain_path},
         spool::Extent,
     },
     train::{
@@ -71,17 +71,11 @@ impl LayerSink for OptLayers {
 
     fn entry<R: Read>(&mut self, layer: &str, entry: &mut Entry<'_, R>) -> Result<(), ImageError> {
         let Some(path) = plain_path(&entry.path_bytes())? else { return Ok(()) };
-        let change = match Change::by_name(&path) {
-            None if concerns(&path) => Change::Set(path.clone(), self.found(&path, entry)?),
-            Some(Some(change @ (Change::Remove(_) | Change::Opaque(_)))) => change,
-            _ => return Ok(()),
+        let change = match OfOpt::by_name(&path) {
+            OfOpt::Nothing => return Ok(()),
+            OfOpt::Change(change) => change,
+            OfOpt::Content => Change::Set(path.clone(), self.found(&path, entry)?),
         };
-        if let Change::Remove(path) | Change::Opaque(path) = &change
-            && !path.is_empty()
-            && !concerns(path)
-        {
-            return Ok(());
-        }
         self.entries += 1;
         self.names += path.len() + size_of::<Change<Found>>();
         if self.entries > ENTRY_LIMIT || self.names > NAME_LIMIT {
@@ -93,11 +87,6 @@ impl LayerSink for OptLayers {
         }
         Ok(())
     }
-}
-
-/// Whether a path is `/opt` or below it.
-fn concerns(path: &[u8]) -> bool {
-    path.strip_prefix(b"opt").is_some_and(|rest| rest.first().is_none_or(|next| *next == b'/'))
 }
 
 impl OptLayers {

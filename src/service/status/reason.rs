@@ -76,6 +76,8 @@ reasons! {
     HsmPinLatched = "HSM_PIN_LATCHED" => FailedPrecondition,
     /// A train was to be opened into a directory, and the service has none that it shares with the engine.
     DirectoryNotShared = "DIRECTORY_NOT_SHARED" => FailedPrecondition,
+    /// A train was to be opened into volumes, and the service's images are in layout directories: only an engine has volumes.
+    NoEngine = "NO_ENGINE" => FailedPrecondition,
     /// The service has started but is not ready.
     NotReady = "NOT_READY" => FailedPrecondition,
     /// Another step of the same train is under way.
@@ -161,6 +163,7 @@ impl Reason {
             Self::ImagePolicyViolation => "the image holds what a train may not hold",
             Self::HsmPinLatched => "the token's PIN is latched",
             Self::DirectoryNotShared => "the service shares no directory with the engine",
+            Self::NoEngine => "the service has no engine: its images are in layout directories",
             Self::NotReady => "the service is not ready",
             Self::TrainBusy => "another step of this train is under way",
             Self::ImageChanged => "the image changed meanwhile",

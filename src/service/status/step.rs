@@ -116,11 +116,12 @@ impl From<ImageError> for Refusal {
                 Reason::Overloaded.status(format!("the disk under the service's {place} is full")).with_meta("resource", *place)
             }
             ImageError::Cancelled => Reason::Cancelled.into(),
+            ImageError::NoEngine => Reason::NoEngine.into(),
             ImageError::EngineUnavailable(_) | ImageError::Engine { .. } => {
                 tracing::error!(%error, "the engine");
                 Reason::EngineUnavailable.into()
             }
-            ImageError::Spool(_) | ImageError::Directory(_) | ImageError::InUse => {
+            ImageError::Spool(_) | ImageError::Directory(_) | ImageError::Layout(_) | ImageError::InUse => {
                 let id = uuid::Uuid::now_v7().to_string();
                 tracing::error!(error_id = %id, %error, "a step failed");
                 Self::from(Reason::Invariant).with_meta("error_id", id)

@@ -12,14 +12,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::offline;
-use crate::support::tamper::{Scene, commit_with, holds, saved};
-
-/// Debian's skopeo.
-fn skopeo(from: &str, to: &str, more: &[&str]) {
-    let done =
-        Command::new("skopeo").args(["--insecure-policy", "copy", "-q"]).args(more).args([from, to]).output().expect("skopeo");
-    assert!(done.status.success(), "skopeo {from} {to}: {}", String::from_utf8_lossy(&done.stderr));
-}
+use crate::support::{
+    tamper::{Scene, commit_with, holds, saved},
+    yard::skopeo,
+};
 
 fn hash(place: &str) -> Result<Value, String> {
     let done = offline(&["hash", "--place", place, "--output", "json"]);

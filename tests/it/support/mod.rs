@@ -25,6 +25,7 @@ mod station;
 pub mod tamper;
 mod train;
 mod trust;
+pub mod yard;
 
 use std::{
     future::Future,

@@ -57,12 +57,21 @@ pub struct Launch {
     environment: BTreeMap<String, String>,
     /// `serve --config` in place of `serve --dev`.
     config: Option<PathBuf>,
+    /// Its images are layouts below this directory, and there is no engine.
+    layouts: Option<PathBuf>,
 }
 
 impl Launch {
     /// With a train key of this size; the default is 2048, which is made fastest.
     pub fn bits(mut self, bits: u32) -> Self {
         self.bits = bits;
+        self
+    }
+
+    /// Without an engine: its images are layouts below a directory.
+    pub fn layouts(mut self, directory: &Path) -> Self {
+        self.layouts = Some(directory.to_owned());
+        self.environment.insert("DOCKER_HOST".into(), "unix:///nowhere".into());
         self
     }
 
@@ -123,7 +132,7 @@ pub struct Station {
 impl Station {
     /// A development station, to be changed before it starts.
     pub fn with(id: &str) -> Launch {
-        Launch { id: id.to_owned(), bits: 2048, arguments: Vec::new(), environment: BTreeMap::new(), config: None }
+        Launch { id: id.to_owned(), bits: 2048, arguments: Vec::new(), environment: BTreeMap::new(), config: None, layouts: None }
     }
 
     /// A development station that serves.
@@ -195,7 +204,10 @@ impl Station {
             None => {
                 let bits = self.launch.bits.to_string();
                 command.args(["serve", "--dev", "--station", &self.launch.id, "--bits", &bits, "--state"]).arg(self.state());
-                command.args(Engine::host().iter().flat_map(|host| ["--engine", host]));
+                match &self.launch.layouts {
+                    Some(directory) => drop(command.arg("--layouts").arg(directory)),
+                    None => drop(command.args(Engine::host().iter().flat_map(|host| ["--engine", host]))),
+                }
             }
         }
         command
@@ -341,8 +353,13 @@ impl Station {
         set("runs", "directory", path(&self.state().join("runs")));
         set("state", "directory", path(self.state()));
         set("listen", "unix", path(&self.socket()));
-        if let Some(host) = Engine::host() {
-            set("engine", "socket", host.into());
+        match &self.launch.layouts {
+            Some(directory) => set("layouts", "directory", path(directory)),
+            None => {
+                if let Some(host) = Engine::host() {
+                    set("engine", "socket", host.into());
+                }
+            }
         }
         change(&mut config);
         let file = self.state().join("test.toml");

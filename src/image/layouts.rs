@@ -1,0 +1,209 @@
+//! Images in OCI layout directories (OCI image-layout.md), for stations without an engine: `repository:tag` is the image tagged `tag` in the
+//! directory `repository` below the station's own.
+//!
+//! An image's id is `repository@sha256:…`, its manifest's digest. What is written has no name until it is whole, so a crash leaves nothing of
+//! it; `index.json` is replaced, under a lock that all processes of ours keep. A layout is never made here: trains come with theirs.
+
+mod blob;
+mod build;
+mod documents;
+mod files;
+mod index;
+mod opt;
+mod stream;
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+pub use self::{build::build, files::LayoutFiles, stream::TarStream};
+use self::{blob::NewBlob, documents::ImageDocuments, index::Index};
+use super::{
+    ImageError,
+    history::ImageFacts,
+    reference::{ImageName, ImageSource},
+    saved::layout::{Layout, Which},
+};
+
+/// What is said where an image would have to go to another layout.
+pub(super) const OTHER_LAYOUT: ImageError =
+    ImageError::Reference("an image stays in its layout: give a name of the same repository");
+
+/// The layouts below one directory. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Layouts {
+    directory: PathBuf,
+    /// Bytes that stay free on the disk.
+    reserve: u64,
+}
+
+impl Layouts {
+    /// The layouts below `directory`; `reserve` bytes are left free on its disk.
+    pub fn new(directory: &Path, reserve: u64) -> Self {
+        Self { directory: directory.to_owned(), reserve }
+    }
+
+    /// Whether it can be written to.
+    pub(super) fn check(&self) -> Result<(), ImageError> {
+        NewBlob::create(&self.directory, 0, self.reserve).map(drop)
+    }
+
+    /// The layout of a repository; it need not be there.
+    fn layout(&self, repository: &str, which: Which) -> Result<Layout, ImageError> {
+        // A repository's grammar has no such part; a path that climbs would be the worst that could come of a gap in it.
+        if !repository.split('/').all(|part| !matches!(part, "" | "." | "..")) {
+            return Err(ImageError::Reference("give repository:tag"));
+        }
+        let layout = Layout { directory: self.directory.join(repository), which };
+        if Layout::is_at(&layout.directory) { Ok(layout) } else { Err(ImageError::NotFound) }
+    }
+
+    /// The layout that an id names the image in.
+    pub(super) fn of_id(&self, id: &str) -> Result<Layout, ImageError> {
+        let (repository, digest) = split(id)?;
+        self.layout(repository, Which::Digest(digest.to_owned()))
+    }
+
+    pub(super) fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
+        match source {
+            ImageSource::Name(name) => {
+                let layout = self.layout(name.repository(), Which::Tag(name.tag().to_owned()))?;
+                Ok(id(name.repository(), &layout.wanted()?.digest))
+            }
+            ImageSource::Id(id) => {
+                let (repository, digest) = split(id)?;
+                let layout = self.layout(repository, Which::Only)?;
+                if layout.has(digest)? { Ok(id.clone()) } else { Err(ImageError::NotFound) }
+            }
+        }
+    }
+
+    pub(super) fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
+        let layout = match self.layout(repository, Which::Only) {
+            Err(ImageError::NotFound) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let digests: HashSet<String> = Index::read(&layout)?.digests().map(str::to_owned).collect();
+        let described = digests.into_iter().map(|digest| {
+            let config = ImageDocuments::read(&layout, &digest)?.config_digest()?;
+            Ok((id(repository, &digest), vec![id(repository, &digest), id(repository, &config)]))
+        });
+        described.collect()
+    }
+
+    pub(super) fn facts(&self, id: &str) -> Result<ImageFacts, ImageError> {
+        let (layout, (_, digest)) = (self.of_id(id)?, split(id)?);
+        ImageDocuments::read(&layout, digest)?.facts(id)
+    }
+
+    pub(super) fn files(&self, id: &str) -> Result<LayoutFiles, ImageError> {
+        let layout = self.of_id(id)?;
+        let (_, digest) = split(id)?;
+        if layout.has(digest)? { Ok(LayoutFiles::new(layout, self.reserve)) } else { Err(ImageError::NotFound) }
+    }
+
+    pub(super) fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {
+        let (repository, digest) = split(id)?;
+        if name.repository() != repository {
+            return Err(OTHER_LAYOUT);
+        }
+        let layout = self.of_id(id)?;
+        let _lock = lock(&layout)?;
+        if !layout.has(digest)? {
+            return Err(ImageError::NotFound);
+        }
+        let mut index = Index::read(&layout)?;
+        index.name(&ImageDocuments::read(&layout, digest)?.descriptor(), name.tag());
+        index.write(&layout)
+    }
+
+    pub(super) fn untag(&self, name: &ImageName) -> Result<(), ImageError> {
+        let layout = match self.layout(name.repository(), Which::Only) {
+            Err(ImageError::NotFound) => return Ok(()),
+            other => other?,
+        };
+        let _lock = lock(&layout)?;
+        let mut index = Index::read(&layout)?;
+        let Some(digest) = index.unname(name.tag()) else { return Ok(()) };
+        index.write(&layout)?;
+        if index.names_of(&digest).next().is_none() { remove(&layout, index, &digest) } else { Ok(()) }
+    }
+
+    pub(super) fn remove_image(&self, id: &str) -> Result<(), ImageError> {
+        let (_, digest) = split(id)?;
+        let layout = match self.of_id(id) {
+            Err(ImageError::NotFound) => return Ok(()),
+            other => other?,
+        };
+        let _lock = lock(&layout)?;
+        let index = Index::read(&layout)?;
+        if index.names_of(digest).next().is_some() {
+            return Err(ImageError::InUse);
+        }
+        remove(&layout, index, digest)
+    }
+
+    pub(super) fn holders(&self, id: &str) -> Result<Vec<String>, ImageError> {
+        let (repository, digest) = split(id)?;
+        let layout = self.of_id(id)?;
+        if !layout.has(digest)? {
+            return Err(ImageError::NotFound);
+        }
+        Ok(Index::read(&layout)?.names_of(digest).map(|tag| format!("name:{repository}:{tag}")).collect())
+    }
+}
+
+/// Removes an image without a name, and what no other image of the layout needs. Its manifest goes last: from that alone all of it can be
+/// done again.
+fn remove(layout: &Layout, mut index: Index, digest: &str) -> Result<(), ImageError> {
+    if index.forget(digest) {
+        index.write(layout)?;
+    }
+    let image = match ImageDocuments::read(layout, digest) {
+        Err(ImageError::NotFound) => return Ok(()),
+        other => other?,
+    };
+    let needed = documents::needed(layout, index.digests())?;
+    for blob in image.blobs().filter(|blob| !needed.contains(blob)) {
+        layout.remove(&blob)?;
+    }
+    layout.remove(digest)
+}
+
+/// Held while a layout's index is read and written.
+fn lock(layout: &Layout) -> Result<File, ImageError> {
+    let directory = File::open(&layout.directory).map_err(ImageError::Layout)?;
+    flock(&directory, FlockOperation::LockExclusive).map_err(|error| ImageError::Layout(error.into()))?;
+    Ok(directory)
+}
+
+/// Makes what was renamed or removed in a directory last.
+fn sync(directory: &Path) -> Result<(), ImageError> {
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(ImageError::Layout)
+}
+
+fn id(repository: &str, digest: &str) -> String {
+    format!("{repository}@{digest}")
+}
+
+fn split(id: &str) -> Result<(&str, &str), ImageError> {
+    id.split_once('@').ok_or(ImageError::Reference("an image's id in a layout is repository@sha256:…"))
+}
+
+/// An error of a layout's disk.
+fn failed(error: io::Error) -> ImageError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ImageError::DiskFull { place: blob::PLACE, needed: 1, free: 0 }
+        }
+        _ => ImageError::Layout(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! `/opt` of an image as its layers leave it, and where in them each file lies.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::Read,
+    sync::Arc,
+};
+
+use tar::{Entry, EntryType};
+use tokio_util::sync::CancellationToken;
+
+use crate::image::{
+    ImageError,
+    layer::Meta,
+    opt::broken,
+    saved::{Change, LayerSink, OfOpt, lay, layout::Layout, plain_path},
+    spool::{Extent, Spool},
+};
+
+/// Most changes that are kept, all layers together.
+const ENTRY_LIMIT: usize = 1_000_000;
+/// Most bytes of names that are kept.
+const NAME_LIMIT: usize = 128 << 20;
+
+/// What stands at a path.
+#[derive(Clone, Debug)]
+pub(super) enum Node {
+    Directory(Meta),
+    File { at: At, size: u64, meta: Meta },
+    /// A link of either kind, a device, a pipe.
+    Other(EntryType, Meta),
+}
+
+/// Where a file's content lies.
+#[derive(Clone, Debug)]
+pub(super) enum At {
+    /// In a layer that is not compressed, from this byte on.
+    Layer(Arc<str>, u64),
+    /// In the spool: a compressed layer can be read from its start only.
+    Spool(Extent),
+}
+
+impl crate::image::saved::Node for Node {
+    fn implied_directory() -> Self {
+        Self::Directory(Meta::directory(0))
+    }
+
+    fn is_directory(&self) -> bool {
+        matches!(self, Self::Directory(_))
+    }
+}
+
+/// `/opt` as a container would see it.
+pub(super) struct OptTree {
+    /// By path from the root, without slashes at either end.
+    pub nodes: BTreeMap<Vec<u8>, Node>,
+    /// What lay in compressed layers. It is in the layout's own directory: nothing gets to another disk.
+    pub spool: Option<Spool>,
+}
+
+impl OptTree {
+    /// Reads all layers, each of which must have the digests that manifest and configuration state.
+    pub fn read(layout: &Layout, reserve: u64, cancel: &CancellationToken) -> Result<Self, ImageError> {
+        let mut layers =
+            OptLayers { layout, reserve, cancel, changes: HashMap::new(), names: HashMap::new(), spool: None, kept: (0, 0) };
+        let image = layout.read(&mut layers, |_| {})?;
+        let mut nodes = BTreeMap::new();
+        for name in &image.layers {
+            if let Some(changes) = layers.changes.get(name) {
+                lay(&mut nodes, changes, &mut |_, _| {})?;
+            }
+        }
+        if let Some(spool) = &mut layers.spool {
+            spool.flush()?;
+        }
+        Ok(Self { nodes, spool: layers.spool })
+    }
+}
+
+/// Keeps what layers do to `/opt`.
+struct OptLayers<'a> {
+    layout: &'a Layout,
+    reserve: u64,
+    cancel: &'a CancellationToken,
+    changes: HashMap<String, Vec<Change<Node>>>,
+    /// Layers by name; `None` for those that are compressed.
+    names: HashMap<String, Option<Arc<str>>>,
+    spool: Option<Spool>,
+    /// Changes, and bytes of their names.
+    kept: (usize, usize),
+}
+
+impl OptLayers<'_> {
+    fn node(&mut self, layer: &str, entry: &mut Entry<'_, impl Read>) -> Result<Node, ImageError> {
+        let meta = meta_of(entry.header())?;
+        match entry.header().entry_type() {
+            EntryType::Directory => Ok(Node::Directory(meta)),
+            EntryType::Regular | EntryType::Continuous => {
+                let size = entry.size();
+                let at = match self.plain(layer)? {
+                    Some(name) => At::Layer(name, entry.raw_file_position()),
+                    None => At::Spool(self.keep(size, entry)?),
+                };
+                Ok(Node::File { at, size, meta })
+            }
+            other => Ok(Node::Other(other, meta)),
+        }
+    }
+
+    /// The layer's name where it is not compressed.
+    fn plain(&mut self, layer: &str) -> Result<Option<Arc<str>>, ImageError> {
+        if let Some(known) = self.names.get(layer) {
+            return Ok(known.clone());
+        }
+        let mut start = [0; 4];
+        let count = self.layout.open(layer)?.1.read(&mut start).map_err(ImageError::Layout)?;
+        let plain = (!crate::image::saved::is_compressed(&start[..count])).then(|| Arc::from(layer));
+        self.names.insert(layer.to_owned(), plain.clone());
+        Ok(plain)
+    }
+
+    fn keep(&mut self, size: u64, content: &mut impl Read) -> Result<Extent, ImageError> {
+        if self.spool.is_none() {
+            self.spool = Some(Spool::create(&self.layout.directory, 0, self.reserve)?);
+        }
+        let spool = self.spool.as_mut().ok_or(ImageError::Malformed("no spool"))?;
+        spool.check_space(size)?;
+        let offset = spool.len();
+        let mut buffer = [0; 64 * 1024];
+        loop {
+            match content.read(&mut buffer).map_err(broken)? {
+                0 => return Ok(Extent { offset, len: spool.len() - offset }),
+                count => spool.append(&buffer[..count])?,
+            }
+        }
+    }
+}
+
+impl LayerSink for OptLayers<'_> {
+    type Error = ImageError;
+
+    fn entry<R: Read>(&mut self, layer: &str, entry: &mut Entry<'_, R>) -> Result<(), ImageError> {
+        if self.cancel.is_cancelled() {
+            return Err(ImageError::Cancelled);
+        }
+        let Some(path) = plain_path(&entry.path_bytes())? else { return Ok(()) };
+        let change = match OfOpt::by_name(&path) {
+            OfOpt::Nothing => return Ok(()),
+            OfOpt::Change(change) => change,
+            OfOpt::Content => Change::Set(path.clone(), self.node(layer, entry)?),
+        };
+        self.kept = (self.kept.0 + 1, self.kept.1 + path.len());
+        if self.kept.0 > ENTRY_LIMIT || self.kept.1 > NAME_LIMIT {
+            return Err(ImageError::Limit("entries of /opt"));
+        }
+        match self.changes.get_mut(layer) {
+            Some(changes) => changes.push(change),
+            None => drop(self.changes.insert(layer.to_owned(), vec![change])),
+        }
+        Ok(())
+    }
+}
+
+fn meta_of(header: &tar::Header) -> Result<Meta, ImageError> {
+    let number = |_| ImageError::Malformed("a number in a header");
+    Ok(Meta {
+        mode: header.mode().map_err(number)?,
+        uid: header.uid().map_err(number)?,
+        gid: header.gid().map_err(number)?,
+        mtime: header.mtime().map_err(number)?,
+    })
+}
+
+/// Orders paths as an engine walks a tree: component by component.
+pub(super) fn walk_order(one: &[u8], other: &[u8]) -> std::cmp::Ordering {
+    one.split(|byte| *byte == b'/').cmp(other.split(|byte| *byte == b'/'))
+}

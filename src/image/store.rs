@@ -1,0 +1,253 @@
+//! Where a station's images are: in an engine, or in OCI layout directories where there is none.
+
+use std::{
+    io::{self, Read},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ImageError,
+    build::{self, Built, Recipe},
+    docker::{Container, Engine, EngineReader, Leaving},
+    history::ImageFacts,
+    layouts::{self, LayoutFiles, Layouts, TarStream},
+    place::Place,
+    reference::{ImageName, ImageSource},
+};
+
+/// The images of a station. Cheap to clone. Its blocking functions must not be called from async code.
+#[derive(Clone)]
+pub enum Store {
+    /// In an engine.
+    Engine(Engine),
+    /// In OCI layout directories.
+    Layouts(Layouts),
+}
+
+/// A name of the service's own, which keeps an image while a run needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// The image that arrived.
+    Sealed,
+    /// The train's base.
+    Base,
+}
+
+impl Store {
+    /// The engine.
+    ///
+    /// # Errors
+    /// [`ImageError::NoEngine`] when the images are not in one.
+    pub fn engine(&self) -> Result<&Engine, ImageError> {
+        match self {
+            Self::Engine(engine) => Ok(engine),
+            Self::Layouts(_) => Err(ImageError::NoEngine),
+        }
+    }
+
+    /// What it is called in the log.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Engine(_) => "engine",
+            Self::Layouts(_) => "layouts",
+        }
+    }
+
+    /// Whether it can be used now.
+    ///
+    /// # Errors
+    /// When the engine does not answer, or the directory cannot be written to.
+    pub async fn check(&self) -> Result<(), ImageError> {
+        match self {
+            Self::Engine(engine) => engine.ping().await,
+            Self::Layouts(layouts) => layouts.check(),
+        }
+    }
+
+    /// The id that a name or id stands for now.
+    pub fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
+        match self {
+            Self::Engine(engine) => engine.resolve(source),
+            Self::Layouts(layouts) => layouts.resolve(source),
+        }
+    }
+
+    /// As [`Store::resolve`], with `None` for an image that is not there.
+    pub fn find(&self, source: &ImageSource) -> Result<Option<String>, ImageError> {
+        match self.resolve(source) {
+            Ok(id) => Ok(Some(id)),
+            Err(ImageError::NotFound) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// The images of a repository that are here, with or without a tag: their ids and their `repository@sha256:…`.
+    pub fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
+        match self {
+            Self::Engine(engine) => engine.images_of(repository),
+            Self::Layouts(layouts) => layouts.images_of(repository),
+        }
+    }
+
+    /// What is known of an image without reading its layers.
+    pub fn facts(&self, id: &str) -> Result<ImageFacts, ImageError> {
+        match self {
+            Self::Engine(engine) => engine.facts(id),
+            Self::Layouts(layouts) => layouts.facts(id),
+        }
+    }
+
+    /// The files of an image, to read.
+    pub fn files(&self, id: &str) -> Result<ImageFiles, ImageError> {
+        Ok(match self {
+            Self::Engine(engine) => ImageFiles::Engine(engine.container(id)?),
+            Self::Layouts(layouts) => ImageFiles::Layout(layouts.files(id)?),
+        })
+    }
+
+    /// The whole image, layer by layer.
+    pub fn place(&self, id: &str, cancel: &CancellationToken) -> Result<Place<'static>, ImageError> {
+        Ok(match self {
+            Self::Engine(engine) => Place::archive(engine.save(id, cancel)?),
+            Self::Layouts(layouts) => Place::Layout(layouts.of_id(id)?),
+        })
+    }
+
+    /// Writes an image, as [`build::build`].
+    pub fn build<T, E: From<ImageError>>(
+        &self,
+        recipe: &Recipe<'_, T>,
+        cancel: &CancellationToken,
+        content: impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
+        announce: impl Fn(&str) -> Result<(), E>,
+    ) -> Result<Built, E> {
+        match self {
+            Self::Engine(engine) => build::build(engine, recipe, cancel, content, announce),
+            Self::Layouts(layouts) => layouts::build(layouts, recipe, content, announce),
+        }
+    }
+
+    /// Lets a name stand for an image.
+    pub fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {
+        match self {
+            Self::Engine(engine) => engine.tag(id, name),
+            Self::Layouts(layouts) => layouts.tag(id, name),
+        }
+    }
+
+    /// Takes a name away; the image goes too when that was its last. Nothing happens when the name stands for nothing.
+    pub fn untag(&self, name: &ImageName) -> Result<(), ImageError> {
+        match self {
+            Self::Engine(engine) => engine.untag(name),
+            Self::Layouts(layouts) => layouts.untag(name),
+        }
+    }
+
+    /// Removes an image by id. Nothing happens when it is gone; [`ImageError::InUse`] when something holds it.
+    pub fn remove_image(&self, id: &str) -> Result<(), ImageError> {
+        match self {
+            Self::Engine(engine) => engine.remove_image(id),
+            Self::Layouts(layouts) => layouts.remove_image(id),
+        }
+    }
+
+    /// What holds an image: ids of containers, and its names (as `name:…`).
+    pub fn holders(&self, id: &str) -> Result<Vec<String>, ImageError> {
+        match self {
+            Self::Engine(engine) => engine.holders(id),
+            Self::Layouts(layouts) => layouts.holders(id),
+        }
+    }
+
+    /// The private name that keeps an image for a run of `image`.
+    ///
+    /// In a layout it is a tag beside the train's own: a layout's images share one directory.
+    pub fn private_name(&self, kept: Kept, image: &ImageName, run: &str) -> ImageName {
+        let what = match kept {
+            Kept::Sealed => "stationmaster-sealed",
+            Kept::Base => "stationmaster-base",
+        };
+        // A run id is a UUID: a valid tag by construction, and a short one.
+        match self {
+            Self::Engine(_) => ImageName::private(what, run),
+            Self::Layouts(_) => ImageName::private(image.repository(), &format!("{what}-{run}")),
+        }
+    }
+
+    /// Refuses to let an image go to a name where it cannot be: an image stays in its layout.
+    pub fn may_be_named(&self, now: &ImageName, then: &ImageName) -> Result<(), ImageError> {
+        match self {
+            Self::Layouts(_) if now.repository() != then.repository() => Err(layouts::OTHER_LAYOUT),
+            _ => Ok(()),
+        }
+    }
+
+    /// How long an image may still come that was announced and is not there: an engine may be at work on what it was sent.
+    pub fn settles(&self) -> Duration {
+        match self {
+            Self::Engine(_) => Duration::from_secs(2),
+            Self::Layouts(_) => Duration::ZERO,
+        }
+    }
+
+    /// Removes what a crash left, as far as it can be known without the ledger. Answers how many containers.
+    pub fn sweep(&self) -> Result<usize, ImageError> {
+        match self {
+            Self::Engine(engine) => engine.sweep(),
+            // What is not whole there has no name.
+            Self::Layouts(_) => Ok(0),
+        }
+    }
+
+    /// Tries once more to remove the containers that were left because the engine was away.
+    pub fn remove_left(&self) {
+        if let Self::Engine(engine) = self {
+            engine.remove_left();
+        }
+    }
+}
+
+/// The files of an image.
+pub enum ImageFiles {
+    /// As the engine gives them, of a container that is never started.
+    Engine(Container),
+    /// As they lie in a layout's layers.
+    Layout(LayoutFiles),
+}
+
+impl ImageFiles {
+    /// Reads a path as a tar archive; in a layout it is `/opt` or below.
+    pub fn read(&self, path: &str, cancel: &CancellationToken) -> Result<FilesReader, ImageError> {
+        Ok(match self {
+            Self::Engine(container) => FilesReader::Engine(container.read(path, cancel)?),
+            Self::Layout(files) => FilesReader::Layout(files.read(path, cancel)?),
+        })
+    }
+
+    /// Lets go of it while the caller goes on.
+    pub fn leave(self) -> Option<Leaving> {
+        match self {
+            Self::Engine(container) => Some(container.leave()),
+            Self::Layout(_) => None,
+        }
+    }
+}
+
+/// An archive on its way. Its errors carry an [`ImageError`] inside.
+pub enum FilesReader {
+    /// From an engine.
+    Engine(EngineReader),
+    /// From a layout.
+    Layout(TarStream),
+}
+
+impl Read for FilesReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Engine(reader) => reader.read(buffer),
+            Self::Layout(stream) => stream.read(buffer),
+        }
+    }
+}

@@ -15,7 +15,8 @@ use serde::Deserialize;
 
 pub use rules::{Rules, Trust, Unlisted};
 pub use sections::{
-    Access, Audit, Compat, Engine, Keys, Layouts, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, Second, State, Tcp, Token,
+    Access, Audit, Compat, Engine, Keys, Layouts, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, Second, State,
+    Tcp, Token,
 };
 
 /// What `stationmaster serve --config FILE` reads.

@@ -10,7 +10,6 @@ mod base_layers;
 mod caller;
 mod check_push;
 mod contents;
-mod crash;
 mod creator;
 mod error;
 mod hash_image;

@@ -21,14 +21,15 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-pub use self::{build::build, files::LayoutFiles, stream::TarStream};
 use self::{blob::NewBlob, documents::ImageDocuments, index::Index};
+pub use self::{build::build, files::LayoutFiles, stream::TarStream};
 use super::{
     ImageError,
     history::ImageFacts,
     reference::{ImageName, ImageSource},
     saved::layout::{Layout, Which},
 };
+use crate::crash;
 
 /// What is said where an image would have to go to another layout.
 pub(super) const OTHER_LAYOUT: ImageError =
@@ -164,21 +165,24 @@ fn remove(layout: &Layout, mut index: Index, digest: &str) -> Result<(), ImageEr
     if index.forget(digest) {
         index.write(layout)?;
     }
-    let image = match ImageDocuments::read(layout, digest) {
+    let image = match ImageDocuments::read_manifest(layout, digest) {
         Err(ImageError::NotFound) => return Ok(()),
         other => other?,
     };
     let needed = documents::needed(layout, index.digests())?;
+    crash::point("layout/removing");
     for blob in image.blobs().filter(|blob| !needed.contains(blob)) {
         layout.remove(&blob)?;
+        crash::point("layout/removed");
     }
     layout.remove(digest)
 }
 
-/// Held while a layout's index is read and written.
+/// Held while a layout's index is read and written. What a crash left of an index goes.
 fn lock(layout: &Layout) -> Result<File, ImageError> {
     let directory = File::open(&layout.directory).map_err(ImageError::Layout)?;
     flock(&directory, FlockOperation::LockExclusive).map_err(|error| ImageError::Layout(error.into()))?;
+    Index::clear(layout)?;
     Ok(directory)
 }
 
@@ -204,6 +208,3 @@ fn failed(error: io::Error) -> ImageError {
         _ => ImageError::Layout(error),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -40,8 +40,8 @@ pub fn abort_run(station: &Station, run_id: &str, step: &Step<'_>) -> Result<Abo
         }
         _ => return Err(run_state(run)),
     }
-    super::crash::point("abort/intent");
+    crate::crash::point("abort/intent");
     let plaintext_held_by = recover::finish_abort(station, &run)?;
-    super::crash::point("abort/aborted");
+    crate::crash::point("abort/aborted");
     Ok(AbortAnswer { run_id: run.id, image: run.image, plaintext_held_by })
 }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use super::{
-    StepError, crash,
+    StepError,
     station::{Station, Step},
 };
 use crate::{
+    crash,
     image::{
         ImageError,
         directory::OpenedDirectory,

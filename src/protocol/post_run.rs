@@ -3,7 +3,6 @@
 use super::{
     StepError,
     contents::{Content, plan_tree},
-    crash,
     open::read_train_config,
     opened::Left,
     policy::broken,
@@ -15,6 +14,7 @@ use super::{
 };
 use crate::{
     audit::Images,
+    crash,
     image::{
         build::{Built, Recipe},
         history::ImageFacts,

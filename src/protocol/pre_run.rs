@@ -1,7 +1,7 @@
 //! Pre-run: verify a train and open it under its own name.
 
 use super::{
-    StepError, base_layers, crash,
+    StepError, base_layers,
     open::{ArrivedConfig, read_sealed, read_train_config},
     opened::{self, Mount},
     opt_names,
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     audit::Images,
+    crash,
     image::{
         ImageError,
         reference::{ImageName, ImageSource},

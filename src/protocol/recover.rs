@@ -8,12 +8,13 @@ use std::{
 };
 
 use super::{
-    Caller, StepError, crash,
+    Caller, StepError,
     open::read_train_config,
     opened,
     station::{Station, Step, private_name},
 };
 use crate::{
+    crash,
     image::{
         ImageError,
         reference::{ImageName, ImageSource},

@@ -3,13 +3,13 @@
 use super::{
     StepError,
     contents::{Content, StoredFile, plan_tree},
-    crash,
     open::ArrivedConfig,
     opened,
     station::{Station, Step},
     verify::{OpenableTrain, Verified},
 };
 use crate::{
+    crash,
     image::{
         ImageError,
         build::{Built, Recipe},

@@ -1,6 +1,7 @@
 //! `kill -9` at any point of a step: names old or new, never half; a start mends the rest; the same call then succeeds.
 
 mod engine;
+mod layouts;
 mod points;
 mod random;
 

@@ -12,13 +12,14 @@ use crate::support::{
 };
 
 mod refused;
+mod served;
 
-/// A station without an engine that believes this train's keys.
+/// A station without an engine.
 fn station(id: &str, yard: &Yard) -> Station {
     Station::with(id).layouts(yard.path()).start_pinned()
 }
 
-/// Opens a train, has it run, closes it; answers what the creator finds then.
+/// Opens a train, has it run, closes it; nothing but the sealed train and its base is left.
 #[track_caller]
 fn stop(station: &Station, yard: &Yard, train: &Train, stop: usize, into: OpenInto, gzip: bool) {
     let run = station.open_into(&train.image, into).unwrap();
@@ -46,8 +47,9 @@ fn stop(station: &Station, yard: &Yard, train: &Train, stop: usize, into: OpenIn
     assert_eq!(format!("{}@{}", train.repository, tags["latest"]), closed.image_id);
 }
 
+/// Of a layout's blobs, compressed or not.
 #[track_caller]
-fn holds_no_plaintext(yard: &Yard, train: &Train) {
+pub fn holds_no_plaintext(yard: &Yard, train: &Train) {
     let blobs = yard.layout(train).join("blobs/sha256");
     for blob in yard.blobs(train) {
         let mut bytes = fs::read(blobs.join(&blob)).unwrap();
@@ -87,9 +89,9 @@ fn a_route_of_three_stops_passes_without_an_engine() {
 
 #[test]
 fn a_route_goes_from_layouts_to_train_lib_in_the_engine_and_back() {
-    let (yard, directory) = (Yard::new(), tempfile::tempdir().unwrap());
+    let (yard, back, directory) = (Yard::new(), Yard::new(), tempfile::tempdir().unwrap());
     let lib: LibStation = Peer::newest().station("lib", 2048, directory.path());
-    let (first, last) = (station("first", &yard), station("last", &yard));
+    let (first, last) = (station("first", &yard), station("last", &back));
     let seats = [first.seat(), Seat { id: lib.id.clone(), hex_pem: lib.hex_pem.clone() }, last.seat()];
     let train = Train::of(&seats).make();
     yard.take(&train);
@@ -104,9 +106,9 @@ fn a_route_goes_from_layouts_to_train_lib_in_the_engine_and_back() {
     lib.post_run(&train.image).unwrap();
     let opened = train.open(&[hash.clone()]);
     assert_eq!((opened.stops_signed, opened.files), (2, train.expected_results(2)));
-    yard.take(&train);
-    stop(&last, &yard, &train, 2, OpenInto::Image, true);
-    yard.give(&train);
+    back.take(&train);
+    stop(&last, &back, &train, 2, OpenInto::Image, true);
+    back.give(&train);
     let opened = train.open(&[hash, opened.result_hash]);
     assert_eq!((opened.stops_signed, opened.files), (3, train.expected_results(3)));
 }

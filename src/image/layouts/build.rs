@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Layouts, blob::NewBlob, documents::ImageDocuments, failed, id, index::Index, lock, split, sync};
 use crate::{
+    crash,
     image::{
         ImageError,
         build::{Built, Recipe},
@@ -46,20 +47,19 @@ pub fn build<T, E: From<ImageError>>(
         blob.settle()
     };
     // In this order they get their names: from the manifest on, the image can be found and removed.
-    let files = [
-        (digest.clone(), document(&manifest)?),
-        (digest_of(&config), document(&config)?),
-        (layer_digest, layer.settle()?),
-    ];
+    let files =
+        [(digest.clone(), document(&manifest)?), (digest_of(&config), document(&config)?), (layer_digest, layer.settle()?)];
     let id = id(repository, &digest);
     announce(&id)?;
 
     let _lock = lock(&layout)?;
     for (digest, blob) in files {
         blob.keep(&layout.directory, &digest)?;
+        crash::point("layout/half");
     }
     sync(&blobs)?;
     let mut index = Index::read(&layout)?;
+    crash::point("layout/blobs");
     index.add(&ImageDocuments::read(&layout, &digest)?.descriptor());
     index.write(&layout)?;
     Ok(Built { id, warning: None })

@@ -24,16 +24,20 @@ pub(super) struct ImageDocuments {
 impl ImageDocuments {
     /// [`ImageError::NotFound`] when the manifest is not there.
     pub fn read(layout: &Layout, digest: &str) -> Result<Self, ImageError> {
+        let mut image = Self::read_manifest(layout, digest)?;
+        let config = image.config_digest()?;
+        image.config = object(&layout.blob(&config)?, "its configuration")?;
+        Ok(image)
+    }
+
+    /// The same without the configuration: of an image that is half written or half removed, it need not be there.
+    pub fn read_manifest(layout: &Layout, digest: &str) -> Result<Self, ImageError> {
         if !layout.has(digest)? {
             return Err(ImageError::NotFound);
         }
         let bytes = layout.blob(digest)?;
         let manifest = object(&bytes, "a manifest")?;
-        let mut image =
-            Self { digest: digest.to_owned(), size: bytes.len() as u64, manifest, config: Map::new() };
-        let config = image.config_digest()?;
-        image.config = object(&layout.blob(&config)?, "its configuration")?;
-        Ok(image)
+        Ok(Self { digest: digest.to_owned(), size: bytes.len() as u64, manifest, config: Map::new() })
     }
 
     /// How an index names it.
@@ -62,13 +66,11 @@ impl ImageDocuments {
     /// What an engine would show of it. `id` is its id.
     pub fn facts(&self, id: &str) -> Result<ImageFacts, ImageError> {
         let diff_ids = self.config.get("rootfs").and_then(|rootfs| rootfs.get("diff_ids")).and_then(Value::as_array);
-        let diff_ids: Vec<String> =
-            diff_ids.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+        let diff_ids: Vec<String> = diff_ids.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
         if diff_ids.len() != self.layers().len() {
             return Err(ImageError::Malformed("its layers are not those that its configuration names"));
         }
-        let sizes: Vec<u64> =
-            self.layers().iter().map(|layer| layer.get("size").and_then(Value::as_u64).unwrap_or(0)).collect();
+        let sizes: Vec<u64> = self.layers().iter().map(|layer| layer.get("size").and_then(Value::as_u64).unwrap_or(0)).collect();
         let mut platform = self.config.clone();
         platform.retain(|name, _| PLATFORM.contains(&name.as_str()));
         let history = self.config.get("history").and_then(Value::as_array);

@@ -32,7 +32,8 @@ impl LayoutFiles {
         let parent = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         let below = [path, b"/"].concat();
         let is_in = |one: &[u8]| one == path || one.starts_with(&below);
-        let mut found: Vec<(Vec<u8>, Node)> = tree.nodes.iter().filter(|(one, _)| is_in(one)).map(|(one, node)| (one.clone(), node.clone())).collect();
+        let mut found: Vec<(Vec<u8>, Node)> =
+            tree.nodes.iter().filter(|(one, _)| is_in(one)).map(|(one, node)| (one.clone(), node.clone())).collect();
         found.sort_by(|(one, _), (other, _)| walk_order(one, other));
         Ok(TarStream::new(self.layout.clone(), tree, found, parent, cancel.clone()))
     }

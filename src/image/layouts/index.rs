@@ -2,12 +2,13 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{self, Write},
 };
 
 use serde_json::{Map, Value, json};
 
 use super::{failed, sync};
+use crate::crash;
 use crate::image::{
     ImageError,
     saved::layout::{Layout, REF_NAME},
@@ -35,6 +36,14 @@ impl Index {
         });
         let manifests = objects.collect::<Result<_, _>>()?;
         Ok(Self { rest, manifests })
+    }
+
+    /// Removes what was written of an index and never got its name.
+    pub fn clear(layout: &Layout) -> Result<(), ImageError> {
+        match fs::remove_file(layout.directory.join(NEW)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Digests of the images.
@@ -93,6 +102,7 @@ impl Index {
         let written = File::create(&new).and_then(|mut file| {
             file.write_all(Value::Object(index).to_string().as_bytes())?;
             file.sync_all()?;
+            crash::point("layout/index");
             fs::rename(&new, layout.directory.join(FILE))
         });
         written.map_err(failed)?;

@@ -26,7 +26,11 @@ const NAME_LIMIT: usize = 128 << 20;
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     Directory(Meta),
-    File { at: At, size: u64, meta: Meta },
+    File {
+        at: At,
+        size: u64,
+        meta: Meta,
+    },
     /// A link of either kind, a device, a pipe.
     Other(EntryType, Meta),
 }

@@ -13,13 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::opt::{At, Node, OptTree};
 use crate::{
-    image::{
-        ImageError,
-        layer::header_blocks,
-        opt::policy,
-        saved::layout::Layout,
-        spool::Spool,
-    },
+    image::{ImageError, layer::header_blocks, opt::policy, saved::layout::Layout, spool::Spool},
     train::rule::Rule,
 };
 

@@ -87,5 +87,8 @@ fn something_behind_the_end_of_a_layer_is_refused() {
     let mut layer = tar_of(&[("opt/pht_results/", DIR, b"")]);
     layer.extend(b"PLAINTEXT".repeat(100));
     layer.resize(layer.len().next_multiple_of(512), 0);
-    assert!(matches!(scan_layers(Place::archive(&saved(&[layer], true)[..]), None, |_| {}, &|| Ok(())), Err(ImageError::Malformed(_))));
+    assert!(matches!(
+        scan_layers(Place::archive(&saved(&[layer], true)[..]), None, |_| {}, &|| Ok(())),
+        Err(ImageError::Malformed(_))
+    ));
 }

@@ -190,9 +190,7 @@ fn docker(manifest: &[u8]) -> Result<(String, Vec<String>), ImageError> {
 /// The one image manifest of an index; with `tag`, the one of that `org.opencontainers.image.ref.name`.
 pub(super) fn manifest_of(index: &[u8], tag: Option<&str>) -> Result<Descriptor, ImageError> {
     let index: Index = parse(index, "index.json")?;
-    let named = |one: &Descriptor| {
-        tag.is_none_or(|tag| one.annotations.get(REF_NAME).is_some_and(|name| name == tag))
-    };
+    let named = |one: &Descriptor| tag.is_none_or(|tag| one.annotations.get(REF_NAME).is_some_and(|name| name == tag));
     let mut wanted = index.manifests.into_iter().filter(named);
     let only = match (wanted.next(), wanted.next()) {
         (Some(only), None) => only,

@@ -7,7 +7,10 @@ use std::{
     path::Path,
 };
 
-use super::{CRASH_AT, Doomed, KILLS, Mode, Mode::*, abort_is_killed, mending_is_killed, post_run_is_killed, pre_run_is_killed};
+use super::{
+    CRASH_AT, Doomed, KILLS, Mode, Mode::*, abort_is_killed, layouts::OF_LAYOUTS, mending_is_killed, post_run_is_killed,
+    pre_run_is_killed,
+};
 use crate::support::{
     Station,
     place::run_opened,
@@ -16,7 +19,7 @@ use crate::support::{
 
 /// What is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub enum Step {
     PreRun,
     PostRun,
     Abort,
@@ -30,8 +33,11 @@ const IMAGES: &[Mode] = &[Image, Whole];
 const BESIDE: &[Mode] = &[Volume, Directory];
 const NONE: &[Mode] = &[];
 
-/// Every point, in the order in which a step comes to it; the modes in which it does; those in which the step is done by then.
-const POINTS: [(&str, Step, &[Mode], &[Mode]); 46] = [
+/// A point of a step, the modes in which the step comes to it, and those in which it is done by then.
+pub type Point = (&'static str, Step, &'static [Mode], &'static [Mode]);
+
+/// Every point, in the order in which a step comes to it.
+pub const POINTS: [Point; 46] = [
     ("pre-run/container", Step::PreRun, ALL, NONE),
     ("pre-run/intent", Step::PreRun, ALL, NONE),
     ("pre-run/keeping", Step::PreRun, ALL, NONE),
@@ -190,7 +196,7 @@ fn latest_is_moved_by_the_start_when_the_kill_came_between_the_two_names() {
 fn every_crash_point_of_the_source_is_in_the_table() {
     let mut source = BTreeSet::new();
     points_below(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut source);
-    let table: BTreeSet<String> = POINTS.iter().map(|row| row.0.to_owned()).collect();
+    let table: BTreeSet<String> = POINTS.iter().chain(&OF_LAYOUTS).map(|row| row.0.to_owned()).collect();
     assert_eq!(source, table);
 }
 
@@ -219,7 +225,7 @@ fn kills_at_every_point_in_every_mode() {
             failures.push(what);
         }
     };
-    let picked = |row: &&(&str, Step, &[Mode], &[Mode])| {
+    let picked = |row: &&Point| {
         let name = format!("{:?} {}", row.1, row.0);
         only.split(',').any(|part| name.contains(part))
     };

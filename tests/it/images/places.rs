@@ -5,7 +5,6 @@ use std::{
     fs,
     io::Read,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use serde_json::{Value, json};

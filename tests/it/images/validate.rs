@@ -30,7 +30,8 @@ impl Station {
         })
     }
 
-    fn allow(&self, master: &str) {
+    /// Allows a master.
+    pub fn allow(&self, master: &str) {
         let master = Master::parse(master, None).unwrap();
         self.edit_trust(|store| store.add_master(master.clone()).unwrap());
     }

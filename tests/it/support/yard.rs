@@ -97,7 +97,7 @@ impl Yard {
             false => ("application/vnd.oci.image.layer.v1.tar", layer),
             true => ("application/vnd.oci.image.layer.v1.tar+gzip", compressed(&layer)),
         };
-        let mut put = |bytes: &[u8]| {
+        let put = |bytes: &[u8]| {
             let digest = digest(bytes);
             fs::write(layout.join("blobs/sha256").join(&digest[7..]), bytes).expect("a blob");
             (json!(digest), json!(bytes.len()))

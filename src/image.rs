@@ -107,6 +107,9 @@ pub enum ImageError {
     /// The image is still used, by the containers or tags named.
     #[error("the image is still in use")]
     InUse,
+    /// A thread of ours could not be started, or ended where it should not have. Not the caller's fault.
+    #[error("{0} broke off")]
+    BrokeOff(&'static str),
     /// The caller went away or the deadline passed.
     #[error("cancelled")]
     Cancelled,

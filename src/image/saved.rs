@@ -3,8 +3,11 @@
 //! It may be of `docker save`, in the layout of old engines or of new ones, or an OCI archive (OCI image-layout.md): all are files by name. Order means
 //! nothing, so which layer is which shows only at the end. [`layout`] reads the same files out of a directory.
 
+mod blocks;
 mod document;
+mod hashed;
 mod inflate;
+mod inflating;
 mod layer;
 pub mod layout;
 mod overlay;

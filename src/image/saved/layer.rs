@@ -1,14 +1,11 @@
 //! One blob of an image: a layer, plain or compressed, read to its end and hashed; or a document.
 
-use std::io::{self, Read};
+use std::io::Read;
 
 use tar::Archive;
 
-use super::{LayerSink, document, inflate::Compression};
-use crate::{
-    image::{ImageError, bounded::bounded, opt::broken, tape::Tape},
-    train::digest::FileHasher,
-};
+use super::{LayerSink, blocks, document, hashed::Hashed, inflate::Compression, inflating::Inflating};
+use crate::image::{ImageError, bounded::bounded, opt::broken, tape::Tape};
 
 /// A layer that was read.
 pub(super) struct Blob {
@@ -26,30 +23,6 @@ pub(super) enum Content {
     Other,
 }
 
-/// Hashes what is read.
-struct Hashed<R> {
-    file: R,
-    hasher: FileHasher,
-}
-
-impl<R> Hashed<R> {
-    fn new(file: R) -> Self {
-        Self { file, hasher: FileHasher::new() }
-    }
-
-    fn digest(self) -> String {
-        format!("sha256:{}", const_hex::encode(self.hasher.finish()))
-    }
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
-        Ok(count)
-    }
-}
-
 /// Reads a blob.
 pub(super) fn read<S: LayerSink>(name: &str, size: u64, mut file: impl Read, sink: &mut S) -> Result<Content, S::Error> {
     let mut start = Vec::with_capacity(512);
@@ -63,8 +36,12 @@ pub(super) fn read<S: LayerSink>(name: &str, size: u64, mut file: impl Read, sin
         Ok(Content::Layer(Blob { digest: diff_id.clone(), diff_id }))
     } else if let Some(compression) = compression {
         let mut file = Hashed::new(file);
-        let diff_id = entries(name, compression.inflate(&mut file)?, sink)?;
-        Ok(Content::Layer(Blob { digest: file.digest(), diff_id }))
+        // What is no more than a piece is not worth a thread.
+        let diff_id = match size <= blocks::SIZE as u64 {
+            true => entries(name, compression.inflate(&mut file)?, sink)?,
+            false => entries(name, Inflating::start(compression, &mut file)?, sink)?,
+        };
+        Ok(Content::Layer(Blob { digest: file.digest()?, diff_id }))
     } else if name.ends_with("/layer.tar") {
         Err(ImageError::Malformed("a layer that is no tar archive, nor one compressed with gzip or zstd").into())
     } else if is_document {
@@ -86,5 +63,5 @@ fn entries<S: LayerSink>(name: &str, file: impl Read, sink: &mut S) -> Result<St
     }
     // Some builders leave a layer without its end.
     tape.nothing_follows()?;
-    Ok(file.digest())
+    Ok(file.digest()?)
 }

@@ -19,6 +19,8 @@ use crate::{
 
 /// Most entries that are kept, all layers together.
 const ENTRY_LIMIT: usize = 4_000_000;
+/// Bytes of content handled at a time.
+const BUFFER: usize = 64 * 1024;
 /// Extended attributes in PAX headers begin so.
 const XATTR: &str = "SCHILY.xattr.";
 
@@ -39,6 +41,8 @@ pub(in crate::image) struct Layers {
     /// By the layer's name; one without entries left none.
     pub changes: HashMap<String, Vec<Change<Node>>>,
     kept: usize,
+    /// What contents are read into, one after the other.
+    buffer: Vec<u8>,
 }
 
 /// Layers laid over each other.
@@ -70,7 +74,8 @@ impl LayerSink for Layers {
     type Error = ImageError;
 
     fn entry<R: Read>(&mut self, layer: &str, entry: &mut Entry<'_, R>) -> Result<(), ImageError> {
-        if let Some(change) = read_change(entry)? {
+        self.buffer.resize(BUFFER, 0);
+        if let Some(change) = read_change(entry, &mut self.buffer)? {
             self.kept += 1;
             if self.kept > ENTRY_LIMIT {
                 return Err(ImageError::Limit("entries of an image"));
@@ -84,7 +89,7 @@ impl LayerSink for Layers {
     }
 }
 
-fn read_change(entry: &mut Entry<'_, impl Read>) -> Result<Option<Change<Node>>, ImageError> {
+fn read_change(entry: &mut Entry<'_, impl Read>, buffer: &mut [u8]) -> Result<Option<Change<Node>>, ImageError> {
     let Some(path) = plain_path(&entry.path_bytes())? else { return Ok(None) };
     if let Some(marked) = Change::by_name(&path) {
         return Ok(marked);
@@ -109,7 +114,7 @@ fn read_change(entry: &mut Entry<'_, impl Read>) -> Result<Option<Change<Node>>,
         _ => return Err(ImageError::Malformed("an entry of unknown type")),
     };
     let xattrs = read_xattrs(entry)?;
-    let kind = if matches!(kind, Kind::File(..)) { hash_content(entry)? } else { kind };
+    let kind = if matches!(kind, Kind::File(..)) { hash_content(entry, buffer)? } else { kind };
     Ok(Some(Change::Set(path, Node { kind, mode, uid, gid, xattrs })))
 }
 
@@ -124,12 +129,11 @@ fn read_xattrs(entry: &mut Entry<'_, impl Read>) -> Result<BTreeMap<Vec<u8>, Vec
     Ok(xattrs)
 }
 
-fn hash_content(entry: &mut impl Read) -> Result<Kind, ImageError> {
+fn hash_content(entry: &mut impl Read, buffer: &mut [u8]) -> Result<Kind, ImageError> {
     let mut hasher = FileHasher::new();
-    let mut buffer = [0; 64 * 1024];
     let mut len = 0;
     loop {
-        match entry.read(&mut buffer).map_err(broken)? {
+        match entry.read(buffer).map_err(broken)? {
             0 => return Ok(Kind::File(hasher.finish(), len)),
             n => {
                 hasher.update(&buffer[..n]);

@@ -121,7 +121,11 @@ impl From<ImageError> for Refusal {
                 tracing::error!(%error, "the engine");
                 Reason::EngineUnavailable.into()
             }
-            ImageError::Spool(_) | ImageError::Directory(_) | ImageError::Layout(_) | ImageError::InUse => {
+            ImageError::Spool(_)
+            | ImageError::Directory(_)
+            | ImageError::Layout(_)
+            | ImageError::BrokeOff(_)
+            | ImageError::InUse => {
                 let id = uuid::Uuid::now_v7().to_string();
                 tracing::error!(error_id = %id, %error, "a step failed");
                 Self::from(Reason::Invariant).with_meta("error_id", id)

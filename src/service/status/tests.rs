@@ -27,6 +27,7 @@ RUN_STATE FailedPrecondition
 IMAGE_POLICY_VIOLATION FailedPrecondition
 HSM_PIN_LATCHED FailedPrecondition
 DIRECTORY_NOT_SHARED FailedPrecondition
+NO_ENGINE FailedPrecondition
 NOT_READY FailedPrecondition
 TRAIN_BUSY Aborted
 IMAGE_CHANGED Aborted

@@ -14,6 +14,7 @@ pub mod layouts;
 #[cfg(test)]
 mod made;
 pub mod opt;
+pub mod opt_files;
 pub mod place;
 pub mod push_scan;
 pub mod reference;
@@ -60,6 +61,14 @@ pub enum ImageError {
     /// An archive is not what its format says. The image's fault.
     #[error("the image's archive is malformed: {0}")]
     Malformed(&'static str),
+    /// The same, of one of the image's files.
+    #[error("the image's archive is malformed: {what}: {place}")]
+    MalformedAt {
+        /// What is wrong.
+        what: &'static str,
+        /// The file: a name that says nothing but a digest, or one that every image has.
+        place: String,
+    },
     /// The image holds something that a train may not hold. The image's fault; `rule` is stable.
     #[error("the image breaks the rule {rule}")]
     Policy {
@@ -113,4 +122,18 @@ pub enum ImageError {
     /// The caller went away or the deadline passed.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl ImageError {
+    /// What is wrong with a file of an image. Its name is told where it cannot say more than a digest: it may be foreign text.
+    fn of_file(what: &'static str, name: &str) -> Self {
+        let is_blob = name
+            .strip_prefix("blobs/sha256/")
+            .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
+        if is_blob || matches!(name, "index.json" | "oci-layout" | "manifest.json") {
+            Self::MalformedAt { what, place: name.to_owned() }
+        } else {
+            Self::Malformed(what)
+        }
+    }
 }

@@ -53,7 +53,7 @@ pub(super) enum Command {
 pub(super) fn run(command: Command, output: Output) -> Result<Exit, CliError> {
     let done = |()| Exit::Done;
     match command {
-        Command::Inspect(args) => client::call(inspect::run(args, output)).map(done),
+        Command::Inspect(args) => inspect::run(args, output).map(done),
         Command::Verify(args) => verify::run(args, output),
         Command::PreRun(args) => client::call(pre_run::run(args, output)).map(done),
         Command::PostRun(args) => client::call(post_run::run(args, output)).map(done),

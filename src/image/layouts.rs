@@ -7,10 +7,7 @@
 mod blob;
 mod build;
 mod documents;
-mod files;
 mod index;
-mod opt;
-mod stream;
 
 use std::{
     collections::HashSet,
@@ -21,11 +18,12 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
+pub use self::build::build;
 use self::{blob::NewBlob, documents::ImageDocuments, index::Index};
-pub use self::{build::build, files::LayoutFiles, stream::TarStream};
 use super::{
     ImageError,
     history::ImageFacts,
+    opt_files::{Home, OptFiles},
     reference::{ImageName, ImageSource},
     saved::layout::{Layout, Which},
 };
@@ -102,10 +100,15 @@ impl Layouts {
         ImageDocuments::read(&layout, digest)?.facts(id)
     }
 
-    pub(super) fn files(&self, id: &str) -> Result<LayoutFiles, ImageError> {
+    pub(super) fn files(&self, id: &str) -> Result<OptFiles, ImageError> {
         let layout = self.of_id(id)?;
         let (_, digest) = split(id)?;
-        if layout.has(digest)? { Ok(LayoutFiles::new(layout, self.reserve)) } else { Err(ImageError::NotFound) }
+        if !layout.has(digest)? {
+            return Err(ImageError::NotFound);
+        }
+        // Beside the layout: nothing gets to another disk.
+        let spool = layout.directory.clone();
+        Ok(OptFiles::new(Home::Layout(layout), spool, self.reserve))
     }
 
     pub(super) fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {

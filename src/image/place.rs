@@ -32,12 +32,8 @@ impl Place<'_> {
         if text == "-" {
             return Ok(Place::Archive(Box::new(std::io::stdin().lock())));
         }
-        let layout =
-            |directory: &str, which| Path::new(directory).is_dir().then(|| Layout { directory: directory.into(), which });
-        let tagged = || text.rsplit_once(':').and_then(|(directory, tag)| layout(directory, Which::Tag(tag.to_owned())));
-        match layout(text, Which::Only).or_else(tagged) {
-            Some(layout) if Layout::is_at(&layout.directory) => Ok(Place::Layout(layout)),
-            Some(_) => Err(std::io::Error::other("the directory holds no `oci-layout`: it is no OCI layout")),
+        match layout_at(text)? {
+            Some(layout) => Ok(Place::Layout(layout)),
             None => Ok(Place::Archive(Box::new(File::open(text)?))),
         }
     }
@@ -53,5 +49,19 @@ impl Place<'_> {
             Self::Archive(archive) => read_saved(archive, expected, sink, progress),
             Self::Layout(layout) => layout.read(sink, progress),
         }
+    }
+}
+
+/// The layout that a person names: a directory, with `:TAG` one of its images.
+///
+/// # Errors
+/// When it is a directory and no layout.
+pub fn layout_at(text: &str) -> std::io::Result<Option<Layout>> {
+    let layout = |directory: &str, which| Path::new(directory).is_dir().then(|| Layout { directory: directory.into(), which });
+    let tagged = || text.rsplit_once(':').and_then(|(directory, tag)| layout(directory, Which::Tag(tag.to_owned())));
+    match layout(text, Which::Only).or_else(tagged) {
+        Some(layout) if Layout::is_at(&layout.directory) => Ok(Some(layout)),
+        Some(_) => Err(std::io::Error::other("the directory holds no `oci-layout`: it is no OCI layout")),
+        None => Ok(None),
     }
 }

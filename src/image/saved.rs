@@ -29,6 +29,8 @@ pub(super) fn is_compressed(start: &[u8]) -> bool {
     inflate::Compression::of(start).is_some()
 }
 
+/// A layer that nobody brought.
+pub(super) const MISSING: &str = "a layer that its manifest names is missing";
 /// Most entries of the archive itself: an image has at most some hundred layers, each with a few files.
 const FILE_LIMIT: usize = 10_000;
 
@@ -119,7 +121,7 @@ impl SavedReader {
             name.ends_with("/layer.tar") || name.starts_with("blobs/") || (name.ends_with(".tar") && !name.contains('/'));
         if is_blob {
             if self.layers.contains_key(name) {
-                return Err(ImageError::Malformed("a layer is there twice").into());
+                return Err(ImageError::of_file("a layer is there twice", name).into());
             }
             match layer::read(name, size, content, sink)? {
                 Content::Layer(blob) => drop(self.layers.insert(name.to_owned(), blob)),
@@ -146,9 +148,9 @@ impl SavedReader {
         let described = self.documents.describe()?;
         let place = |name: &String| {
             let name = if self.layers.contains_key(name) { name } else { self.links.get(name).unwrap_or(name) };
-            let blob = self.layers.get(name).ok_or(ImageError::Malformed("a layer that its manifest names is missing"))?;
+            let blob = self.layers.get(name).ok_or_else(|| ImageError::of_file(MISSING, name))?;
             if document::digest_of_name(name).is_some_and(|stated| stated != blob.digest) {
-                return Err(ImageError::Malformed("a layer's digest is not the one in its name"));
+                return Err(ImageError::of_file("a layer's digest is not the one in its name", name));
             }
             Ok((name.clone(), blob.diff_id.clone()))
         };

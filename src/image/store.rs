@@ -12,7 +12,8 @@ use super::{
     build::{self, Built, Recipe},
     docker::{Container, Engine, EngineReader, Leaving},
     history::ImageFacts,
-    layouts::{self, LayoutFiles, Layouts, TarStream},
+    layouts::{self, Layouts},
+    opt_files::{OptFiles, TarStream},
     place::Place,
     reference::{ImageName, ImageSource},
 };
@@ -103,7 +104,7 @@ impl Store {
     pub fn files(&self, id: &str) -> Result<ImageFiles, ImageError> {
         Ok(match self {
             Self::Engine(engine) => ImageFiles::Engine(engine.container(id)?),
-            Self::Layouts(layouts) => ImageFiles::Layout(layouts.files(id)?),
+            Self::Layouts(layouts) => ImageFiles::Saved(layouts.files(id)?),
         })
     }
 
@@ -213,16 +214,16 @@ impl Store {
 pub enum ImageFiles {
     /// As the engine gives them, of a container that is never started.
     Engine(Container),
-    /// As they lie in a layout's layers.
-    Layout(LayoutFiles),
+    /// As they lie in a saved image's layers.
+    Saved(OptFiles),
 }
 
 impl ImageFiles {
-    /// Reads a path as a tar archive; in a layout it is `/opt` or below.
+    /// Reads a path as a tar archive; in a saved image it is `/opt` or below.
     pub fn read(&self, path: &str, cancel: &CancellationToken) -> Result<FilesReader, ImageError> {
         Ok(match self {
             Self::Engine(container) => FilesReader::Engine(container.read(path, cancel)?),
-            Self::Layout(files) => FilesReader::Layout(files.read(path, cancel)?),
+            Self::Saved(files) => FilesReader::Saved(files.read(path, cancel)?),
         })
     }
 
@@ -230,7 +231,7 @@ impl ImageFiles {
     pub fn leave(self) -> Option<Leaving> {
         match self {
             Self::Engine(container) => Some(container.leave()),
-            Self::Layout(_) => None,
+            Self::Saved(_) => None,
         }
     }
 }
@@ -239,15 +240,15 @@ impl ImageFiles {
 pub enum FilesReader {
     /// From an engine.
     Engine(EngineReader),
-    /// From a layout.
-    Layout(TarStream),
+    /// From a saved image.
+    Saved(TarStream),
 }
 
 impl Read for FilesReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Engine(reader) => reader.read(buffer),
-            Self::Layout(stream) => stream.read(buffer),
+            Self::Saved(stream) => stream.read(buffer),
         }
     }
 }

@@ -9,7 +9,9 @@ use crate::{
     image::{
         layer::Meta,
         opt::{Area, OptSink, read_opt},
+        opt_files::OptFiles,
         reference::ImageSource,
+        store::ImageFiles,
     },
     train::{
         config::TrainConfig,
@@ -28,7 +30,7 @@ pub struct ListedFile {
 
 /// What a train says of itself.
 pub struct Inspection {
-    /// The engine's image id.
+    /// The image's id.
     pub image_id: String,
     /// `train_config.json` as it lies there.
     pub config_bytes: Vec<u8>,
@@ -50,7 +52,7 @@ pub struct Inspection {
     pub result_files: u64,
     /// Their bytes.
     pub result_bytes: u64,
-    /// Image id of the train's `base`, if the engine has it.
+    /// Image id of the train's `base`, if it is there.
     pub base_image_id: Option<String>,
 }
 
@@ -58,19 +60,35 @@ pub struct Inspection {
 pub fn inspect_train(station: &Station, image: &ImageSource, step: &Step<'_>) -> Result<Inspection, StepError> {
     let image_id = station.images.resolve(image)?;
     step.say(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
-    let files = station.images.files(&image_id)?;
-    let arrived = read_train_config(&files, step)?;
-    let mut names = Names { step, code: Vec::new(), result_files: 0, result_bytes: 0 };
-    read_opt(files.read("/opt", &step.cancel)?, &mut names)?;
-    let base_image_id = match image {
+    let mut inspection = inspect(&station.images.files(&image_id)?, image_id, step)?;
+    let route = &inspection.config.route;
+    inspection.own_index = position_of(&inspection.config, &station.id).ok().and_then(|at| u32::try_from(route[at].index).ok());
+    inspection.base_image_id = match image {
         ImageSource::Name(name) => station.images.find(&ImageSource::Name(name.with_tag("base")))?,
         ImageSource::Id(_) => None,
     };
+    Ok(inspection)
+}
+
+/// As [`inspect_train`], of a saved image, without any station.
+///
+/// # Errors
+/// When it cannot be read, or holds no train.
+pub fn inspect_saved(files: OptFiles) -> Result<Inspection, StepError> {
+    let step = Step::quiet("train inspect");
+    let image_id = files.image_id(&step.cancel)?;
+    inspect(&ImageFiles::Saved(files), image_id, &step)
+}
+
+fn inspect(files: &ImageFiles, image_id: String, step: &Step<'_>) -> Result<Inspection, StepError> {
+    let arrived = read_train_config(files, step)?;
+    let mut names = Names { step, code: Vec::new(), result_files: 0, result_bytes: 0 };
+    read_opt(files.read("/opt", &step.cancel)?, &mut names)?;
     let config = arrived.config;
     // A list with names that cannot be is shown as all missing: inspecting must not hide what is wrong.
     let listing = Listing::new(&config.file_list).ok();
     let mut inspection = Inspection {
-        own_index: position_of(&config, &station.id).ok().and_then(|at| u32::try_from(config.route[at].index).ok()),
+        own_index: None,
         image_id,
         config_bytes: arrived.bytes,
         session_id: arrived.session_id,
@@ -80,7 +98,7 @@ pub fn inspect_train(station: &Station, image: &ImageSource, step: &Step<'_>) ->
         query: None,
         result_files: names.result_files,
         result_bytes: names.result_bytes,
-        base_image_id,
+        base_image_id: None,
         config,
     };
     match &listing {

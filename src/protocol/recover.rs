@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Caller, StepError,
+    StepError,
     open::read_train_config,
     opened,
     station::{Station, Step, private_name},
@@ -262,18 +262,7 @@ fn release(station: &Station, run: &Run) -> Result<(), ImageError> {
     station.images.untag(&private_name(station, Kept::Base, run)?)
 }
 
-fn quiet() -> Step<'static> {
-    Step {
-        caller: Caller::service("mend"),
-        facts: Default::default(),
-        cancel: Default::default(),
-        deadline: None,
-        progress: &|_, _, _| {},
-        phases: Default::default(),
-    }
-}
-
 fn is_of_session(station: &Station, image_id: &str, session_id: &[u8]) -> Result<bool, StepError> {
     let files = station.images.files(image_id)?;
-    Ok(read_train_config(&files, &quiet()).is_ok_and(|arrived| arrived.session_id == session_id))
+    Ok(read_train_config(&files, &Step::quiet("mend")).is_ok_and(|arrived| arrived.session_id == session_id))
 }

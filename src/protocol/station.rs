@@ -204,6 +204,20 @@ pub struct Step<'a> {
     pub phases: Phases,
 }
 
+impl Step<'static> {
+    /// A step that nobody waits for: part of another, or of a command that no service runs.
+    pub(super) fn quiet(why: &str) -> Self {
+        Self {
+            caller: Caller::service(why),
+            facts: Default::default(),
+            cancel: Default::default(),
+            deadline: None,
+            progress: &|_, _, _| {},
+            phases: Default::default(),
+        }
+    }
+}
+
 impl Step<'_> {
     /// Notes something for the records of the step.
     pub fn say(&self, note: impl FnOnce(&mut Entry)) {

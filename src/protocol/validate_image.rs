@@ -180,12 +180,22 @@ fn rules(on_master: bool, shared: usize, of: usize, newer: &str, differences: &D
     ImageRule::ALL.map(judged).into()
 }
 
+/// Which of the two images cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one that is held against a master.
+    Image,
+    /// The master.
+    Master,
+}
+
 /// As [`validate_image`], without engine and policy: an image against a master that the caller brings.
 ///
 /// # Errors
 /// When either cannot be read.
-pub fn validate_places(image: Place<'_>, master: Place<'_>, name: &str) -> Result<ImageVerdict, StepError> {
-    let master = described(&describe(master)?)?;
+pub fn validate_places(image: Place<'_>, master: Place<'_>, name: &str) -> Result<ImageVerdict, (Side, ImageError)> {
+    let of_image = |error| (Side::Image, error);
+    let master = describe(master).and_then(|master| described(&master)).map_err(|error| (Side::Master, error))?;
     let mut found = 0;
     let (of_tree, image) = compare_trees(
         image,
@@ -196,8 +206,9 @@ pub fn validate_places(image: Place<'_>, master: Place<'_>, name: &str) -> Resul
         },
         None,
         |_| {},
-    )?;
-    let image = described(&image)?;
+    )
+    .map_err(of_image)?;
+    let image = described(&image).map_err(of_image)?;
     let on_master = found == master.layers.len();
     let mut differences = Differences::default();
     compare_configs(&master.config, &image.config, &mut differences);

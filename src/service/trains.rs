@@ -3,6 +3,7 @@
 mod convert;
 mod upload;
 
+pub use self::convert::inspection;
 use tonic::{Request, Response, Streaming};
 
 use super::{

@@ -90,7 +90,14 @@ async fn online(client: ClientArgs, request: pb::ValidateImageRequest) -> Result
 fn offline(place: &str, master: &str) -> Result<pb::ValidateImageResult, CliError> {
     let open = |place: &str| Place::of(place).map_err(|error| CliError::file("open", place.as_ref(), &error));
     let verdict = protocol::validate_places(open(place)?, open(master)?, master);
-    Ok(verdict_message(verdict.map_err(|error| RpcError::from(Refusal::from(error)))?))
+    let verdict = verdict.map_err(|(side, error)| {
+        let error = CliError::from(RpcError::from(Refusal::from(error)));
+        match side {
+            protocol::Side::Image => error,
+            protocol::Side::Master => CliError { message: format!("the master: {}", error.message), ..error },
+        }
+    });
+    Ok(verdict_message(verdict?))
 }
 
 fn value(image: &str, result: &pb::ValidateImageResult) -> Value {

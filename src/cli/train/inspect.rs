@@ -4,33 +4,66 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        client::ClientArgs,
+        client::{self, ClientArgs},
         error::CliError,
         output::{Output, fields, printable, table, yes},
     },
-    pb,
+    image::opt_files::{Home, OptFiles},
+    pb, protocol,
+    service::{
+        status::{Refusal, RpcError},
+        trains::inspection,
+    },
 };
 
-const AFTER: &str = "\
-Nothing is verified and no key is used: what is shown is what the image claims.
+/// Bytes that stay free where what lies in compressed layers is kept meanwhile.
+const RESERVE: u64 = 64 << 20;
 
-Example:
-  stationmaster train inspect harbor.example/train:latest --output json | jq .route";
+const AFTER: &str = "\
+Nothing is verified and no key is used: what is shown is what the image claims. With --place no service and no engine is needed: an
+archive of `docker save`, an OCI archive, or an OCI layout directory (DIR or DIR:TAG); layers may be compressed.
+
+Examples:
+  stationmaster train inspect harbor.example/train:latest --output json | jq .route
+  stationmaster train inspect --place train.tar";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(in crate::cli) struct Args {
     /// The train's image: repository:tag or sha256:…
-    image: String,
+    #[arg(required_unless_present = "place")]
+    image: Option<String>,
+    /// Inspect an image in a file or in an OCI layout directory, without any service
+    #[arg(long, value_name = "FILE|DIR", conflicts_with = "image")]
+    place: Option<String>,
     #[command(flatten)]
     client: ClientArgs,
 }
 
-pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliError> {
-    let request = args.client.request(pb::InspectTrainRequest { image: args.image.clone() });
-    let train = args.client.trains().await?.inspect_train(request).await?.into_inner();
-    output.result(&value(&args.image, &train), || people(&train));
+pub(in crate::cli) fn run(args: Args, output: Output) -> Result<(), CliError> {
+    let (name, train) = match args.place {
+        Some(place) => {
+            let train = offline(&place).map_err(RpcError::from)?;
+            (place, train)
+        }
+        None => {
+            let image = args.image.unwrap_or_default();
+            (image.clone(), client::call(online(args.client, image))?)
+        }
+    };
+    output.result(&value(&name, &train), || people(&train));
     Ok(())
+}
+
+async fn online(client: ClientArgs, image: String) -> Result<pb::InspectTrainResponse, CliError> {
+    let request = client.request(pb::InspectTrainRequest { image });
+    Ok(client.trains().await?.inspect_train(request).await?.into_inner())
+}
+
+/// Without any service: its refusals are those of the service.
+fn offline(place: &str) -> Result<pb::InspectTrainResponse, Refusal> {
+    let files = OptFiles::new(Home::of(place)?, std::env::temp_dir(), RESERVE);
+    inspection(protocol::inspect_saved(files)?)
 }
 
 fn entry(file: &pb::FileEntry) -> Value {

@@ -25,7 +25,13 @@ use crate::{
         error::{CliError, Exit},
         output::{Output, fields},
     },
-    image::{docker::Engine, reference::ImageSource, spool::Spool},
+    image::{
+        docker::Engine,
+        opt_files::{Home, OptFiles},
+        place::layout_at,
+        reference::ImageSource,
+        spool::Spool,
+    },
     memory,
     protocol::{CameHome, StepError},
     service::status::{Reason, Refusal, RpcError},
@@ -40,7 +46,7 @@ code, where it came along) are what was signed; where anything does not hold, no
 compared with --trust; without it they are those that the train itself states.
 
 The train is a file (`-` is standard input): an uncompressed tar of /opt as an engine gives it, of what the extractor delivers,
-or of `docker save`; or the name of an image in the engine. The key is a PEM file, or a key in a token: the URI names token and
+or of `docker save`, or an OCI archive; an OCI layout directory (DIR or DIR:TAG); or the name of an image in the engine. The key is a PEM file, or a key in a token: the URI names token and
 object, and the module. PIN or passphrase come from --pin-file, STATIONMASTER_PIN or the terminal.
 
 Examples:
@@ -56,7 +62,7 @@ const RESERVE: u64 = 64 << 20;
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(in crate::cli) struct Args {
-    /// The train: a file, `-`, or an image in the engine
+    /// The train: a file, `-`, an OCI layout directory, or an image in the engine
     train: String,
     #[command(flatten)]
     key: KeyArgs,
@@ -78,7 +84,7 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<Exit, CliError>
     let mut delivery = Delivery::into(&args.into.out, args.into.force)?;
     // Ciphertext, without a name, on the disk that must have room for the results anyway.
     let spool = Spool::create(&args.into.out, 0, RESERVE).map_err(|error| failed(error.into()))?;
-    let home = with_archive(&args.train, &args.engine, |archive| match &store {
+    let home = with_archive(&args.train, (&args.engine, &args.into.out), |archive| match &store {
         Some(store) => CameHome::read(archive, spool, Some(&|kind, id, key| store.judge(kind, id, key)), &|| Ok(())),
         None => CameHome::read(archive, spool, None, &|| Ok(())),
     })?;
@@ -176,11 +182,20 @@ fn refused(train: &str, home: &CameHome, output: Output) -> Exit {
     Exit::Broken
 }
 
-/// Hands on the archive: of a file, of standard input, or of an image's `/opt`.
-fn with_archive<T>(train: &str, engine: &str, read: impl FnOnce(Box<dyn Read>) -> Result<T, StepError>) -> Result<T, CliError> {
+/// Hands on the archive: of a file, of standard input, or of an image's `/opt`. `spool` has room for what lies compressed in a layout.
+fn with_archive<T>(
+    train: &str,
+    (engine, spool): (&str, &Path),
+    read: impl FnOnce(Box<dyn Read>) -> Result<T, StepError>,
+) -> Result<T, CliError> {
     let file = Path::new(train);
     if train == "-" {
         return read(Box::new(io::stdin().lock())).map_err(failed);
+    }
+    if let Some(layout) = layout_at(train).map_err(|error| CliError::file("open", file, &error))? {
+        let files = OptFiles::new(Home::Layout(layout), spool.to_owned(), RESERVE);
+        let archive = files.read("/opt", &CancellationToken::new()).map_err(|error| failed(error.into()))?;
+        return read(Box::new(archive)).map_err(failed);
     }
     if file.exists() {
         return read(Box::new(File::open(file).map_err(|error| CliError::file("open", file, &error))?)).map_err(failed);

@@ -19,7 +19,7 @@ pub(in crate::image) const OCI_MANIFEST: &str = "application/vnd.oci.image.manif
 /// The annotation by which an index names an image.
 pub(in crate::image) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// A blob that is not what its name says.
-pub(super) const WRONG_DIGEST: ImageError = ImageError::Malformed("a document's digest is not the one in its name");
+pub(super) const WRONG_DIGEST: &str = "a document's digest is not the one in its name";
 /// Media types that name other manifests instead of layers.
 const LISTS: [&str; 2] = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 
@@ -164,15 +164,16 @@ impl Documents {
     }
 
     fn blob(&self, digest: &str) -> Result<&[u8], ImageError> {
-        let bytes =
-            self.files.get(&blob_name(digest)?).ok_or(ImageError::Malformed("a document that its index names is missing"))?;
-        if sha256(bytes) == digest { Ok(bytes) } else { Err(WRONG_DIGEST) }
+        let name = blob_name(digest)?;
+        let missing = || ImageError::of_file("a document that its index names is missing", &name);
+        let bytes = self.files.get(&name).ok_or_else(missing)?;
+        if sha256(bytes) == digest { Ok(bytes) } else { Err(ImageError::of_file(WRONG_DIGEST, &name)) }
     }
 
     fn diff_ids(&self, name: &str, bytes: &[u8]) -> Result<Vec<String>, ImageError> {
         let hex = name.strip_prefix("blobs/sha256/").or_else(|| name.strip_suffix(".json").filter(|hex| is_hex(hex)));
         if hex.is_some_and(|hex| sha256(bytes) != format!("sha256:{hex}")) {
-            return Err(ImageError::Malformed("the configuration's digest is not the one in its name"));
+            return Err(ImageError::of_file("the configuration's digest is not the one in its name", name));
         }
         parse::<Config>(bytes, "its configuration").map(|config| config.rootfs.diff_ids)
     }

@@ -50,12 +50,12 @@ impl Layout {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match open(self.directory.join(name), flags, Mode::empty()) {
             Ok(file) => File::from(file),
-            Err(rustix::io::Errno::NOENT) => return Err(ImageError::Malformed("a file of the layout is missing")),
-            Err(_) => return Err(ImageError::Malformed("a file of the layout cannot be opened, or is a link")),
+            Err(rustix::io::Errno::NOENT) => return Err(ImageError::of_file("a file of the layout is missing", name)),
+            Err(_) => return Err(ImageError::of_file("a file of the layout cannot be opened, or is a link", name)),
         };
         match file.metadata() {
             Ok(meta) if meta.is_file() => Ok((meta.len(), file)),
-            _ => Err(ImageError::Malformed("a file of the layout is none")),
+            _ => Err(ImageError::of_file("a file of the layout is none", name)),
         }
     }
 
@@ -66,8 +66,9 @@ impl Layout {
 
     /// A document among the blobs; it must be what its digest says.
     pub(in crate::image) fn blob(&self, digest: &str) -> Result<Vec<u8>, ImageError> {
-        let bytes = self.document(&blob_name(digest)?)?;
-        if sha256(&bytes) == digest { Ok(bytes) } else { Err(document::WRONG_DIGEST) }
+        let name = blob_name(digest)?;
+        let bytes = self.document(&name)?;
+        if sha256(&bytes) == digest { Ok(bytes) } else { Err(ImageError::of_file(document::WRONG_DIGEST, &name)) }
     }
 
     /// Whether there is a blob of that digest.

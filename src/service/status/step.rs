@@ -101,6 +101,9 @@ impl From<ImageError> for Refusal {
             ImageError::NotFound => Reason::ImageNotFound.into(),
             ImageError::PathMissing => Reason::ArchiveMalformed.status("the image has no /opt"),
             ImageError::Malformed(what) => Reason::ArchiveMalformed.status(format!("the image's archive is malformed: {what}")),
+            ImageError::MalformedAt { what, place } => {
+                Reason::ArchiveMalformed.status(format!("the image's archive is malformed: {what}: {place}"))
+            }
             ImageError::Policy { rule, detail } => {
                 let refusal_id = uuid::Uuid::now_v7().to_string();
                 tracing::warn!(target: "stationmaster::refusal", %refusal_id, rule, detail = ?detail, "image refused");

@@ -66,7 +66,11 @@ pub(super) fn post_run(answer: PostRunAnswer) -> pb::PostRunOutcome {
     }
 }
 
-pub(super) fn inspection(found: Inspection) -> Result<pb::InspectTrainResponse, Refusal> {
+/// What a train says of itself.
+///
+/// # Errors
+/// When its route holds a key that is none.
+pub fn inspection(found: Inspection) -> Result<pb::InspectTrainResponse, Refusal> {
     let mut route = found.config.route.iter().map(stop).collect::<Result<Vec<_>, _>>()?;
     route.sort_by_key(|stop| stop.index);
     Ok(pb::InspectTrainResponse {

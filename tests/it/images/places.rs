@@ -130,7 +130,7 @@ fn the_tree_digest_is_one_value_wherever_the_image_lies() {
 }
 
 #[test]
-fn a_train_is_verified_wherever_it_lies() {
+fn a_train_is_verified_and_inspected_wherever_it_lies() {
     let scene = Scene::set();
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
@@ -146,9 +146,24 @@ fn a_train_is_verified_wherever_it_lies() {
     };
     let expected = verify("old.tar");
     assert_eq!(expected["holds"], true, "{expected}");
-    for place in ["layout", "layout:t", "oci.tar"] {
+    let inspect = |place: &str| -> Value {
+        let done = offline(&["train", "inspect", "--place", &at(place), "--output", "json"]);
+        serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{place}: {}", String::from_utf8_lossy(&done.stderr)))
+    };
+    let told = scene.station.inspect(&scene.train.image).unwrap();
+    fs::write(at("new.tar"), new_layout(&fs::read(at("old.tar")).unwrap())).unwrap();
+    for place in ["old.tar", "new.tar", "layout", "layout:t", "oci.tar"] {
         assert_eq!(verify(place), expected, "{place}");
+        let inspected = inspect(place);
+        let config: Value = serde_json::from_slice(&told.config_json).unwrap();
+        assert_eq!((&inspected["config"], &inspected["missing"]), (&config, &json!([])), "{place}");
+        let sizes: Vec<Value> = told.listed.iter().map(|file| json!({ "path": file.path, "size": file.size })).collect();
+        assert_eq!(inspected["listed"], json!(sizes), "{place}");
     }
+    let old = inspect("old.tar");
+    assert_eq!(old["image_id"], json!(told.image_id), "the configuration's digest is the id");
+    let refused = offline(&["train", "inspect", "--place", &at("none.tar")]);
+    assert!(!refused.status.success());
 }
 
 /// Rewrites a layout's one manifest, and what names it.
@@ -204,12 +219,18 @@ fn what_is_no_whole_image_of_one_platform_is_refused_with_its_reason() {
     let mut again = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
     std::io::Write::write_all(&mut again, &plain).unwrap();
     fs::write(&layer, again.finish().unwrap()).unwrap();
-    refused("another blob", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "digest");
+    let name = layer.file_name().unwrap().to_str().unwrap().to_owned();
+    refused(
+        "another blob",
+        at.to_str().unwrap(),
+        "ARCHIVE_MALFORMED",
+        &format!("digest is not the one in its name: blobs/sha256/{name}"),
+    );
     bytes.truncate(bytes.len() / 2);
     fs::write(&layer, &bytes).unwrap();
     refused("a layer that breaks off", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "");
     fs::remove_file(&layer).unwrap();
-    refused("a layer that is missing", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "missing");
+    refused("a layer that is missing", at.to_str().unwrap(), "ARCHIVE_MALFORMED", &format!("missing: blobs/sha256/{name}"));
     std::os::unix::fs::symlink("/etc/passwd", &layer).unwrap();
     refused("a layer that is a link", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "link");
 

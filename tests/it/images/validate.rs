@@ -155,3 +155,36 @@ fn archives_are_judged_as_the_engine_is_and_by_nobody_elses_rules() {
         }
     }
 }
+
+#[test]
+fn of_two_archives_the_one_that_cannot_be_read_is_named() {
+    let scene = Scene::set();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (good, bad) = (file("good.tar", &saved(&scene.train.image)), file("bad.tar", b"no archive"));
+    for (image, master, names_master) in [(&good, &bad, true), (&bad, &good, false)] {
+        let done = offline(&["image", "validate", "--place", image, "--master-place", master]);
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert_eq!((done.status.success(), said.contains("the master: ")), (false, names_master), "{said}");
+    }
+}
+
+#[test]
+fn a_master_that_is_newer_than_the_image_is_said_to_be() {
+    let scene = Scene::pinned();
+    let masters = Masters::make(&scene);
+    let good = masters.good();
+    // Images' times are in whole seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let newer = masters.image("newer", &[("usr/lib/update", At::File("x", 0o644))], "");
+    let id = scene.engine.find(&newer).unwrap();
+    scene.engine.tag(&id, &masters.repository, "2");
+    scene.station.allow(&format!("{}@{id}", masters.repository));
+    let result = scene.station.validate(&good, "").unwrap();
+    let note = result.rules.iter().find(|rule| rule.rule == "layers-of-master").map(|rule| rule.note.as_str());
+    assert!(!result.holds && note.is_some_and(|note| note.contains("the master is newer than the image")), "{result:?}");
+}

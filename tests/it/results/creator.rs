@@ -46,6 +46,14 @@ fn a_key_in_a_file_or_in_a_token_opens_what_its_owner_made_and_no_other_does() {
     answer(alone(&["train", "open", "--key", &text("other.pem"), &home, "-o", &text("other")]), 7);
     assert!(!file("other").exists() && !file("wrong").exists() && !file("early").exists());
 
+    // Wherever it lies: what came through a registry is compressed.
+    crate::support::yard::skopeo(&format!("docker-daemon:{image}"), &format!("oci:{}:t", text("layout")), &[]);
+    crate::support::yard::skopeo(&format!("oci:{}:t", text("layout")), &format!("oci-archive:{}", text("oci.tar")), &[]);
+    for (train, to) in [("layout", "of-layout"), ("layout:t", "of-tag"), ("oci.tar", "of-oci")] {
+        answer(alone(&["train", "open", "--key", &key, &text(train), "-o", &text(to)]), 0);
+        expected(to);
+    }
+
     // In a token.
     let conf = scene.station.softhsm_conf();
     fs::write(file("pkcs8.pem"), pem.private_key_to_pem_pkcs8().unwrap()).unwrap();

@@ -3,17 +3,20 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io::Read,
+    os::unix::fs::FileExt,
+    path::Path,
     sync::Arc,
 };
 
 use tar::{Entry, EntryType};
 use tokio_util::sync::CancellationToken;
 
+use super::home::Home;
 use crate::image::{
     ImageError,
     layer::Meta,
     opt::broken,
-    saved::{Change, LayerSink, OfOpt, lay, layout::Layout, plain_path},
+    saved::{Change, LayerSink, OfOpt, lay, plain_path},
     spool::{Extent, Spool},
 };
 
@@ -58,16 +61,18 @@ impl crate::image::saved::Node for Node {
 pub(super) struct OptTree {
     /// By path from the root, without slashes at either end.
     pub nodes: BTreeMap<Vec<u8>, Node>,
-    /// What lay in compressed layers. It is in the layout's own directory: nothing gets to another disk.
+    /// What lay in compressed layers.
     pub spool: Option<Spool>,
+    /// The image's id: its configuration's digest.
+    pub image_id: String,
 }
 
 impl OptTree {
     /// Reads all layers, each of which must have the digests that manifest and configuration state.
-    pub fn read(layout: &Layout, reserve: u64, cancel: &CancellationToken) -> Result<Self, ImageError> {
+    pub fn read(home: &Home, spool: (&Path, u64), cancel: &CancellationToken) -> Result<Self, ImageError> {
         let mut layers =
-            OptLayers { layout, reserve, cancel, changes: HashMap::new(), names: HashMap::new(), spool: None, kept: (0, 0) };
-        let image = layout.read(&mut layers, |_| {})?;
+            OptLayers { home, place: spool, cancel, changes: HashMap::new(), names: HashMap::new(), spool: None, kept: (0, 0) };
+        let image = home.read(&mut layers)?;
         let mut nodes = BTreeMap::new();
         for name in &image.layers {
             if let Some(changes) = layers.changes.get(name) {
@@ -77,14 +82,15 @@ impl OptTree {
         if let Some(spool) = &mut layers.spool {
             spool.flush()?;
         }
-        Ok(Self { nodes, spool: layers.spool })
+        Ok(Self { nodes, spool: layers.spool, image_id: image.id().unwrap_or_default() })
     }
 }
 
 /// Keeps what layers do to `/opt`.
 struct OptLayers<'a> {
-    layout: &'a Layout,
-    reserve: u64,
+    home: &'a Home,
+    /// Where the spool would be, and what stays free there.
+    place: (&'a Path, u64),
     cancel: &'a CancellationToken,
     changes: HashMap<String, Vec<Change<Node>>>,
     /// Layers by name; `None` for those that are compressed.
@@ -117,7 +123,8 @@ impl OptLayers<'_> {
             return Ok(known.clone());
         }
         let mut start = [0; 4];
-        let count = self.layout.open(layer)?.1.read(&mut start).map_err(ImageError::Layout)?;
+        let (file, at) = self.home.open(layer)?;
+        let count = file.read_at(&mut start, at).map_err(ImageError::Layout)?;
         let plain = (!crate::image::saved::is_compressed(&start[..count])).then(|| Arc::from(layer));
         self.names.insert(layer.to_owned(), plain.clone());
         Ok(plain)
@@ -125,7 +132,7 @@ impl OptLayers<'_> {
 
     fn keep(&mut self, size: u64, content: &mut impl Read) -> Result<Extent, ImageError> {
         if self.spool.is_none() {
-            self.spool = Some(Spool::create(&self.layout.directory, 0, self.reserve)?);
+            self.spool = Some(Spool::create(self.place.0, 0, self.place.1)?);
         }
         let spool = self.spool.as_mut().ok_or(ImageError::Malformed("no spool"))?;
         spool.check_space(size)?;

@@ -1,4 +1,4 @@
-//! Files of a layout's layers as one tar archive, made while it is read.
+//! Files of an image's layers as one tar archive, made while it is read.
 
 use std::{
     collections::HashMap,
@@ -11,9 +11,12 @@ use std::{
 use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
-use super::opt::{At, Node, OptTree};
+use super::{
+    home::Home,
+    tree::{At, Node, OptTree},
+};
 use crate::{
-    image::{ImageError, layer::header_blocks, opt::policy, saved::layout::Layout, spool::Spool},
+    image::{ImageError, layer::header_blocks, opt::policy, spool::Spool},
     train::rule::Rule,
 };
 
@@ -21,13 +24,13 @@ const BLOCK: u64 = 512;
 
 /// An archive of files that lie in layers. Its errors carry an [`ImageError`] inside.
 pub struct TarStream {
-    layout: Layout,
+    home: Home,
     tree: Arc<OptTree>,
     entries: std::vec::IntoIter<(Vec<u8>, Node)>,
     /// Bytes of the paths that come before the names in the archive.
     parent: usize,
     /// The layers' files that were opened.
-    layers: HashMap<Arc<str>, Arc<File>>,
+    layers: HashMap<Arc<str>, (Arc<File>, u64)>,
     /// Headers and fill that wait to be read, and how much of it was.
     pending: (Vec<u8>, usize),
     content: Content,
@@ -51,14 +54,14 @@ enum Source {
 
 impl TarStream {
     pub(super) fn new(
-        layout: Layout,
+        home: Home,
         tree: Arc<OptTree>,
         entries: Vec<(Vec<u8>, Node)>,
         parent: usize,
         cancel: CancellationToken,
     ) -> Self {
         Self {
-            layout,
+            home,
             tree,
             entries: entries.into_iter(),
             parent,
@@ -88,7 +91,10 @@ impl TarStream {
             Node::File { at, size, meta } => {
                 let fill = (size.next_multiple_of(BLOCK) - size) as usize;
                 let (of, offset) = match at {
-                    At::Layer(layer, offset) => (Source::Layer(self.open(&layer)?), offset),
+                    At::Layer(layer, offset) => {
+                        let (file, start) = self.open(&layer)?;
+                        (Source::Layer(file), start + offset)
+                    }
                     At::Spool(extent) => (Source::Spool, extent.offset),
                 };
                 self.content = Content { of: Some(of), offset, left: size, fill };
@@ -99,13 +105,13 @@ impl TarStream {
         Ok(true)
     }
 
-    fn open(&mut self, layer: &Arc<str>) -> Result<Arc<File>, ImageError> {
-        if let Some(file) = self.layers.get(layer) {
-            return Ok(Arc::clone(file));
+    fn open(&mut self, layer: &Arc<str>) -> Result<(Arc<File>, u64), ImageError> {
+        if let Some(known) = self.layers.get(layer) {
+            return Ok(known.clone());
         }
-        let file = Arc::new(self.layout.open(layer)?.1);
-        self.layers.insert(Arc::clone(layer), Arc::clone(&file));
-        Ok(file)
+        let opened = self.home.open(layer)?;
+        self.layers.insert(Arc::clone(layer), opened.clone());
+        Ok(opened)
     }
 }
 

@@ -1,9 +1,9 @@
 //! A blob that is being written: a file without a name until it is whole.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufWriter, Write},
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::Path,
 };
 
@@ -26,7 +26,9 @@ impl NewBlob {
     /// Begins a file in a directory; `expected` bytes and `reserve` more must be free on its disk.
     pub fn create(directory: &Path, expected: u64, reserve: u64) -> Result<Self, ImageError> {
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = File::from(open(directory, flags, Mode::from_raw_mode(0o644)).map_err(|error| failed(error.into()))?);
+        // For those to read who may read the directory: it may hold an opened train.
+        let mode = fs::metadata(directory).map_err(failed)?.mode() & 0o044 | 0o600;
+        let file = File::from(open(directory, flags, Mode::from_raw_mode(mode)).map_err(|error| failed(error.into()))?);
         Space::new(PLACE, reserve).claim(expected, || rustix::fs::fstatvfs(&file))?;
         Ok(Self { file: BufWriter::with_capacity(BUFFER, file) })
     }

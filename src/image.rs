@@ -19,6 +19,7 @@ pub mod place;
 pub mod push_scan;
 pub mod reference;
 pub mod saved;
+pub mod sent_opt;
 mod space;
 pub mod spool;
 pub mod store;

@@ -41,7 +41,7 @@ pub use creator::{CameHome, Results};
 pub use error::StepError;
 pub use hash_image::{ImageDigests, TrainAbsent, TrainDigests, hash_image};
 pub use inspect::{Inspection, ListedFile, inspect_saved, inspect_train};
-pub use open_results::{Given, ResultsAnswer, ResultsOrder, ResultsPart, open_results};
+pub use open_results::{Given, ResultsAnswer, ResultsOf, ResultsPart, open_results};
 pub use opened::{Mount, MountSource};
 pub use policy::Policy;
 pub use post_run::{PostRunAnswer, PostRunOrder, post_run};

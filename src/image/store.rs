@@ -16,6 +16,7 @@ use super::{
     opt_files::{OptFiles, TarStream},
     place::Place,
     reference::{ImageName, ImageSource},
+    sent_opt::{SentOpt, SentReader},
 };
 
 /// The images of a station. Cheap to clone. Its blocking functions must not be called from async code.
@@ -216,6 +217,8 @@ pub enum ImageFiles {
     Engine(Container),
     /// As they lie in a saved image's layers.
     Saved(OptFiles),
+    /// As somebody sent them.
+    Sent(SentOpt),
 }
 
 impl ImageFiles {
@@ -224,6 +227,7 @@ impl ImageFiles {
         Ok(match self {
             Self::Engine(container) => FilesReader::Engine(container.read(path, cancel)?),
             Self::Saved(files) => FilesReader::Saved(files.read(path, cancel)?),
+            Self::Sent(opt) => FilesReader::Sent(opt.read(path, cancel)?),
         })
     }
 
@@ -231,7 +235,7 @@ impl ImageFiles {
     pub fn leave(self) -> Option<Leaving> {
         match self {
             Self::Engine(container) => Some(container.leave()),
-            Self::Saved(_) => None,
+            Self::Saved(_) | Self::Sent(_) => None,
         }
     }
 }
@@ -242,6 +246,8 @@ pub enum FilesReader {
     Engine(EngineReader),
     /// From a saved image.
     Saved(TarStream),
+    /// From what was sent.
+    Sent(SentReader),
 }
 
 impl Read for FilesReader {
@@ -249,6 +255,7 @@ impl Read for FilesReader {
         match self {
             Self::Engine(reader) => reader.read(buffer),
             Self::Saved(stream) => stream.read(buffer),
+            Self::Sent(sent) => sent.read(buffer),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! What is sealed waits in the spool until everything that a pre-run verifies has proved right; only then is it opened, from
 //! there, piece by piece. The ledger has no part in it: to read a train again is no replay.
 
+use std::io::Read;
+
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -17,7 +19,7 @@ use super::{
 };
 use crate::{
     audit::{Event, Images},
-    image::{reference::ImageSource, spool::Spool, store::ImageFiles},
+    image::{reference::ImageSource, sent_opt::SentOpt, spool::Spool, store::ImageFiles},
     ledger::RuleNote,
     train::{
         config::SESSION_BYTES,
@@ -32,12 +34,12 @@ use crate::{
 /// Longest piece that is given at once, in bytes.
 const PIECE: usize = 64 * 1024;
 
-/// What is asked for.
-pub struct ResultsOrder {
-    /// The image.
-    pub image: ImageSource,
-    /// Which results.
-    pub paths: Selection,
+/// The train whose results are asked for.
+pub enum ResultsOf<R> {
+    /// An image of this station's.
+    Image(ImageSource),
+    /// What the caller sends: an archive of `/opt`.
+    Archive(R),
 }
 
 /// What is given, in this order for each file.
@@ -57,7 +59,7 @@ pub enum ResultsPart<'a> {
 
 /// What was given.
 pub struct ResultsAnswer {
-    /// The engine's image id.
+    /// The image's id; empty of an archive.
     pub image_id: String,
     /// `@id`.
     pub train_id: String,
@@ -93,17 +95,28 @@ pub struct Given {
 /// Verifies a train as a pre-run does, and gives its results to `give`; see the proto's `OpenResults` for the promise.
 pub fn open_results(
     station: &Station,
-    order: &ResultsOrder,
+    (train, paths): (ResultsOf<impl Read>, &Selection),
     step: &Step<'_>,
     give: &mut dyn FnMut(ResultsPart<'_>) -> Result<(), StepError>,
 ) -> Result<ResultsAnswer, StepError> {
-    step.say(|entry| drop(entry.about.insert("paths".into(), order.paths.patterns().into())));
+    step.say(|entry| drop(entry.about.insert("paths".into(), paths.patterns().into())));
     let believed = station.believed()?;
-    let image_id = station.images.resolve(&order.image)?;
-    step.say(|entry| {
-        entry.images = Some(Images { name: Some(order.image.to_string()), input: Some(image_id.clone()), output: None })
-    });
-    let files = station.images.files(&image_id)?;
+    let (image_id, files) = match train {
+        ResultsOf::Image(image) => {
+            let id = station.images.resolve(&image)?;
+            step.say(|entry| {
+                entry.images = Some(Images { name: Some(image.to_string()), input: Some(id.clone()), output: None });
+            });
+            let files = station.images.files(&id)?;
+            (id, files)
+        }
+        ResultsOf::Archive(archive) => {
+            let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
+            let sent = SentOpt::receive(archive, spool, &|| step.check())?;
+            step.say(|entry| drop(entry.about.insert("archive_sha256".into(), sent.sha256().into())));
+            (String::new(), ImageFiles::Sent(sent))
+        }
+    };
     let arrived = read_train_config(&files, step)?;
     // Before anything is said of what is inside.
     step.on_train(&arrived.config.id, &arrived.session_id, None)?;
@@ -126,7 +139,7 @@ pub fn open_results(
     });
     // Files that lie there before the first stop are nobody's results.
     let results = if signed == 0 { &[][..] } else { train.contents.results.files.as_slice() };
-    let chosen: Vec<&StoredFile> = results.iter().filter(|file| order.paths.contains(&file.path)).collect();
+    let chosen: Vec<&StoredFile> = results.iter().filter(|file| paths.contains(&file.path)).collect();
     let given = give_recorded(station, &train, &chosen, step, give)?;
     Ok(ResultsAnswer {
         image_id,

@@ -12,8 +12,11 @@ use super::{
 };
 use crate::{
     image::reference::{ImageName, ImageSource},
-    pb::{self, check_push_response, open_results_response, post_run_response, pre_run_response, verify_train_request::Part},
-    protocol::{self, PostRunOrder, PreRunOrder, ResultsOrder, Station, Step},
+    pb::{
+        self, check_push_response, open_results_request::Part as Results, open_results_response, post_run_response,
+        pre_run_response, verify_train_request::Part,
+    },
+    protocol::{self, PostRunOrder, PreRunOrder, ResultsOf, Station, Step},
     train::selection::Selection,
 };
 
@@ -122,10 +125,26 @@ impl pb::train_service_server::TrainService for Trains {
         Ok(Response::new(convert::verification(verification)))
     }
 
-    async fn open_results(&self, request: Request<pb::OpenResultsRequest>) -> Answer<Self::OpenResultsStream> {
-        let (_, extensions, request) = request.into_parts();
+    async fn open_results(&self, request: Request<Streaming<pb::OpenResultsRequest>>) -> Answer<Self::OpenResultsStream> {
+        let (_, extensions, mut parts) = request.into_parts();
         let caller = self.steps.caller(&extensions)?;
-        let order = self.steps.checked(&caller, results_order(request)).await?;
+        let first = parts.message().await?.unwrap_or_default();
+        let (paths, part) = self.steps.checked(&caller, results_wanted(first)).await?;
+        let train = match part {
+            Results::Image(image) => {
+                let image: ImageSource = self.steps.checked(&caller, image.parse().map_err(Refusal::from)).await?;
+                if parts.message().await?.is_some() {
+                    let refusal = Reason::MalformedRequest.status("nothing follows the name of an image");
+                    return Err(self.steps.refuse(&caller, refusal).await);
+                }
+                ResultsOf::Image(image)
+            }
+            Results::Archive(first) => {
+                let (sender, archive) = upload::archive();
+                upload::beside(parts, first, sender);
+                ResultsOf::Archive(archive)
+            }
+        };
         let message = |event| pb::OpenResultsResponse { event: Some(event) };
         let answer = self.steps.stream_parts(
             caller,
@@ -133,7 +152,11 @@ impl pb::train_service_server::TrainService for Trains {
             move |progress| message(open_results_response::Event::Progress(progress)),
             move |station, step, parts| {
                 let mut give = |part: protocol::ResultsPart<'_>| parts.send(station, step, message(convert::results_part(part)));
-                let answer = protocol::open_results(station, &order, step, &mut give)?;
+                let train = match train {
+                    ResultsOf::Image(image) => ResultsOf::Image(image),
+                    ResultsOf::Archive(archive) => ResultsOf::Archive(archive.until(step.cancel.clone())),
+                };
+                let answer = protocol::open_results(station, (train, &paths), step, &mut give)?;
                 Ok(message(open_results_response::Event::Outcome(convert::results(answer))))
             },
         );
@@ -179,10 +202,11 @@ fn post_run_order(request: pb::PostRunRequest) -> Result<PostRunOrder, Refusal> 
     Ok(PostRunOrder { run_id, image })
 }
 
-fn results_order(request: pb::OpenResultsRequest) -> Result<ResultsOrder, Refusal> {
+fn results_wanted(request: pb::OpenResultsRequest) -> Result<(Selection, Results), Refusal> {
     let paths = Selection::new(&request.paths)
         .map_err(|error| Reason::MalformedRequest.status("a path cannot be used").with_field("paths", error.to_string()))?;
-    Ok(ResultsOrder { image: request.image.parse()?, paths })
+    let part = request.part.ok_or_else(|| Reason::MalformedRequest.status("name an image, or send an archive"))?;
+    Ok((paths, part))
 }
 
 /// A request's bytes as an order, if they are one. For fuzz/.

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use stationmaster::pb::{self, open_results_response::Event};
+use stationmaster::pb::{self, open_results_request::Part, open_results_response::Event};
 
 use crate::{
     cli::{last_line, said},
@@ -22,9 +22,21 @@ type Files = BTreeMap<String, Vec<u8>>;
 impl Station {
     /// `OpenResults`, to its outcome: each file's announcement, pieces and end fit together.
     pub fn open_results(&self, image: &str, paths: &[&str]) -> Result<(Files, pb::OpenResultsOutcome), Refusal> {
-        let request = pb::OpenResultsRequest { image: image.into(), paths: paths.iter().map(|&path| path.to_owned()).collect() };
+        self.open_results_of(vec![Part::Image(image.into())], paths)
+    }
+
+    /// The same of an archive of `/opt`.
+    pub fn open_results_in(&self, opt: &[u8], paths: &[&str]) -> Result<(Files, pb::OpenResultsOutcome), Refusal> {
+        self.open_results_of(opt.chunks(60 << 10).map(|piece| Part::Archive(piece.into())).collect(), paths)
+    }
+
+    /// The same, message by message.
+    pub fn open_results_of(&self, parts: Vec<Part>, paths: &[&str]) -> Result<(Files, pb::OpenResultsOutcome), Refusal> {
+        let mut paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
+        let message = move |part| pb::OpenResultsRequest { part: Some(part), paths: std::mem::take(&mut paths) };
+        let messages: Vec<pb::OpenResultsRequest> = parts.into_iter().map(message).collect();
         block_on(async {
-            let mut stream = self.trains_client().open_results(request).await?.into_inner();
+            let mut stream = self.trains_client().open_results(tokio_stream::iter(messages)).await?.into_inner();
             let (mut files, mut open, mut outcome) = (Files::new(), None, None);
             while let Some(message) = stream.message().await? {
                 assert!(outcome.is_none(), "something follows the outcome");

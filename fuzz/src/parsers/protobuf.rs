@@ -37,7 +37,10 @@ fn same<M: Message + Default + PartialEq + Debug>(bytes: &[u8]) -> Option<M> {
 /// Whatever a selection names is below the results, and without patterns it is everything.
 fn results(request: Option<pb::OpenResultsRequest>) {
     let Some(request) = request else { return };
-    image(Some(request.image));
+    image(match request.part {
+        Some(pb::open_results_request::Part::Image(name)) => Some(name),
+        _ => None,
+    });
     let Ok(selection) = Selection::new(&request.paths) else { return };
     for pattern in selection.patterns() {
         let path = FilePath::new(pattern).expect("a pattern is a plain path");

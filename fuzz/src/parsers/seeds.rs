@@ -65,7 +65,14 @@ pub fn protobufs() -> Vec<Vec<u8>> {
         (6, pb::SignRequest { key_label: "key".into(), scheme: 1, digest: vec![7; 64] }.encode_to_vec()),
         (7, pb::UnwrapKeyRequest { key_label: "key".into(), scheme: 2, wrapped_key: vec![7; 256] }.encode_to_vec()),
         (8, pb::HashImageRequest { image: image(), train_only: true }.encode_to_vec()),
-        (9, pb::OpenResultsRequest { image: image(), paths: vec!["a/**/*.cs?".into(), "b".into()] }.encode_to_vec()),
+        (
+            9,
+            pb::OpenResultsRequest {
+                part: Some(pb::open_results_request::Part::Image(image())),
+                paths: vec!["a/**/*.cs?".into(), "b".into()],
+            }
+            .encode_to_vec(),
+        ),
     ];
     // Lengths beyond the end and beyond 32 bits, groups that never end, a field number of 0, text that is no UTF-8.
     for bytes in [

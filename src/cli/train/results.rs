@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     delivery::{self, Delivery},
     notes, rules,
+    sending::{self, Trouble},
 };
 use crate::{
     cli::{
@@ -15,11 +16,14 @@ use crate::{
         output::{Output, fields},
         progress::Bar,
     },
-    pb::{self, open_results_response::Event},
+    pb::{self, open_results_request::Part, open_results_response::Event},
     train::names::FilePath,
 };
 
 const AFTER: &str = "\
+The train is an image of the service's; or a file or directory, whose /opt is sent to the service: an archive of `docker save`, an OCI archive,
+an OCI layout directory (DIR or DIR:TAG), or a tar of /opt as an engine gives it (`-` is standard input).
+
 The service verifies the train as it does before a run, and gives nothing before all of it has proved right. The station must be on
 the train's route, at whatever stop the train is; who asks must be granted it for this train. Files are written for their owner
 only, into a new or empty directory, and are there when all of them have come.
@@ -29,12 +33,14 @@ A --path is a file, or a directory with all below it; `*` and `?` stand for char
 Examples:
   stationmaster access allow unix:uid=$(id -u alice) --role reader --train TRAIN_ID
   stationmaster train results harbor.example/train:latest -o results
+  stationmaster train results train.tar -o results
   stationmaster train results harbor.example/train:latest -o tables --path 'tables/*.csv' --output json | jq .files";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(in crate::cli) struct Args {
-    /// The train's image: repository:tag or sha256:…
+    /// The train: an image (repository:tag, an id), a file, `-`, or an OCI layout directory
+    #[arg(value_name = "IMAGE|FILE")]
     image: String,
     #[command(flatten)]
     into: Wanted,
@@ -59,10 +65,23 @@ pub(in crate::cli) struct Wanted {
 pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliError> {
     // Before anything is asked for: plaintext without a place to go is not opened.
     let mut delivery = Delivery::into(&args.into.out, args.into.force)?;
-    let request = pb::OpenResultsRequest { image: args.image.clone(), paths: args.into.paths.clone() };
-    let mut stream = args.client.trains().await?.open_results(args.client.request(request)).await?.into_inner();
+    let paths = args.into.paths.clone();
+    let mut service = args.client.trains().await?;
+    let (stream, trouble) = match sending::opt_at(&args.image, &args.into.out)? {
+        Some(opt) => {
+            let (pieces, trouble) = sending::pieces(opt, paths);
+            (service.open_results(args.client.request(pieces)).await, trouble)
+        }
+        None => {
+            let request = pb::OpenResultsRequest { part: Some(Part::Image(args.image.clone())), paths };
+            (service.open_results(args.client.request(tokio_stream::once(request))).await, Trouble::default())
+        }
+    };
+    // What is wrong here comes before what the service makes of it.
+    let ours = |error: CliError| trouble.take().unwrap_or(error);
+    let mut stream = stream.map_err(CliError::from).map_err(ours)?.into_inner();
     let (bar, mut outcome) = (Bar::new(), None);
-    while let Some(message) = stream.message().await? {
+    while let Some(message) = stream.message().await.map_err(CliError::from).map_err(ours)? {
         match message.event {
             Some(Event::Progress(progress)) => bar.show(&progress),
             Some(Event::File(file)) => {

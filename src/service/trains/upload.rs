@@ -8,7 +8,7 @@ use tonic::Streaming;
 
 use crate::{
     image::ImageError,
-    pb::{self, verify_train_request::Part},
+    pb::{self, open_results_request, verify_train_request::Part},
     service::status::{Reason, RpcError},
 };
 
@@ -59,34 +59,74 @@ impl Read for Cancellable {
 }
 
 /// Hands the pieces to the step until both have ended. A caller's error ends the step; a step that has its answer reads no more.
-pub(super) async fn while_sent<T>(
-    mut parts: Streaming<pb::VerifyTrainRequest>,
+pub(super) async fn while_sent<M: Message, T>(
+    parts: Streaming<M>,
     first: Vec<u8>,
     sender: mpsc::Sender<Vec<u8>>,
     step: impl Future<Output = Result<T, RpcError>>,
 ) -> Result<T, RpcError> {
-    let pump = async move {
-        let mut next = Some(first);
-        while let Some(piece) = next {
-            if sender.send(piece).await.is_err() {
-                break;
-            }
-            next = match parts.message().await? {
-                None => None,
-                Some(pb::VerifyTrainRequest { part: Some(Part::Archive(piece)) }) => Some(piece),
-                Some(_) => return Err(Reason::MalformedRequest.status("only pieces of the archive follow its first").into()),
-            };
-        }
-        Ok::<(), RpcError>(())
-    };
     let mut step = std::pin::pin!(step);
     // The step is dropped on an error of the caller's, which cancels it; its reader then ends with the sender.
     tokio::select! {
         biased;
         answer = &mut step => answer,
-        pumped = pump => {
+        pumped = pump(parts, first, sender) => {
             pumped?;
             step.await
         }
     }
+}
+
+/// Hands the pieces to a step that answers while it reads: until they end, or it wants no more. An archive that the caller broke off has
+/// no end, and is refused for that.
+pub(super) fn beside<M: Message>(parts: Streaming<M>, first: Vec<u8>, sender: mpsc::Sender<Vec<u8>>) {
+    tokio::spawn(async move {
+        let closed = sender.clone();
+        tokio::select! {
+            biased;
+            () = closed.closed() => {}
+            _ = pump(parts, first, sender) => {}
+        }
+    });
+}
+
+/// A message that may hold a piece of an archive.
+pub(super) trait Message: Send + 'static {
+    /// The piece, if it holds that and nothing else.
+    fn piece(self) -> Option<Vec<u8>>;
+}
+
+impl Message for pb::VerifyTrainRequest {
+    fn piece(self) -> Option<Vec<u8>> {
+        match self.part {
+            Some(Part::Archive(piece)) => Some(piece),
+            _ => None,
+        }
+    }
+}
+
+impl Message for pb::OpenResultsRequest {
+    fn piece(self) -> Option<Vec<u8>> {
+        match self.part {
+            Some(open_results_request::Part::Archive(piece)) if self.paths.is_empty() => Some(piece),
+            _ => None,
+        }
+    }
+}
+
+async fn pump<M: Message>(mut parts: Streaming<M>, first: Vec<u8>, sender: mpsc::Sender<Vec<u8>>) -> Result<(), RpcError> {
+    let mut next = Some(first);
+    while let Some(piece) = next {
+        if sender.send(piece).await.is_err() {
+            break;
+        }
+        next = match parts.message().await? {
+            None => None,
+            Some(message) => match message.piece() {
+                None => return Err(Reason::MalformedRequest.status("only pieces of the archive follow its first").into()),
+                piece => piece,
+            },
+        };
+    }
+    Ok(())
 }

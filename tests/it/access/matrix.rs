@@ -51,7 +51,10 @@ fn row(rpc: &str) -> Row {
             of(pb::VerifyTrainRequest { part }.encode_to_vec(), true, false)
         }
         "ValidateImage" => of(pb::ValidateImageRequest { image: image(), ..Default::default() }.encode_to_vec(), true, false),
-        "OpenResults" => of(pb::OpenResultsRequest { image: image(), ..Default::default() }.encode_to_vec(), true, false),
+        "OpenResults" => {
+            let part = Some(pb::open_results_request::Part::Image(image()));
+            of(pb::OpenResultsRequest { part, ..Default::default() }.encode_to_vec(), true, false)
+        }
         "CheckPush" => of(pb::CheckPushRequest { image: image() }.encode_to_vec(), true, false),
         other => panic!("{other} has no row in the matrix: say what is to be expected of it"),
     }

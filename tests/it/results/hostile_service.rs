@@ -51,7 +51,10 @@ impl TrainService for Hostile {
         no()
     }
 
-    async fn open_results(&self, _: Request<pb::OpenResultsRequest>) -> Result<Response<Self::OpenResultsStream>, Status> {
+    async fn open_results(
+        &self,
+        _: Request<tonic::Streaming<pb::OpenResultsRequest>>,
+    ) -> Result<Response<Self::OpenResultsStream>, Status> {
         let message = |event: &Event| Ok(pb::OpenResultsResponse { event: Some(event.clone()) });
         Ok(Response::new(tokio_stream::iter(self.0.iter().map(message).collect::<Vec<_>>())))
     }

@@ -74,7 +74,7 @@ struct Images {
     engine: support::Engine,
     /// Of all of them but the master.
     repository: String,
-    /// The large one has a repository of its own, as the trust file wants it.
+    /// The master's: the trust file allows a repository.
     master: String,
 }
 

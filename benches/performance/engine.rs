@@ -2,6 +2,9 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    fs::File,
+    io::{self, Write},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -10,6 +13,7 @@ use bollard::{
     models::{ContainerConfig, ContainerCreateBody},
     query_parameters as q,
 };
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::{payload::Payload, process::Cpu, record::Cost, support};
@@ -104,15 +108,41 @@ impl Engine {
         self.timed(work).1
     }
 
+    /// The same, into a file.
+    pub fn save_to(&self, image: &str, file: &Path) {
+        let (docker, image) = (self.docker.clone(), image.to_owned());
+        let mut file = File::create(file).expect("a file");
+        let work = async move {
+            let mut archive = std::pin::pin!(docker.export_image(&image));
+            while let Some(piece) = archive.next().await.transpose()? {
+                file.write_all(&piece)?;
+            }
+            Ok(())
+        };
+        self.timed(work);
+    }
+
     /// Puts results into an image that is open, in place of a run.
     pub fn place(&self, image: &str, repository: &str, payload: Payload) {
-        let (docker, image, repository) = (self.docker.clone(), image.to_owned(), repository.to_owned());
+        self.lay(image, "/opt", payload.archive(), [repository, "latest"]);
+    }
+
+    /// Makes a new image of another and an archive that is unpacked in a directory of it: one layer more. `name` is its repository and tag.
+    pub fn lay(
+        &self,
+        image: &str,
+        directory: &str,
+        archive: impl Iterator<Item = io::Result<Bytes>> + Send + 'static,
+        [repository, tag]: [&str; 2],
+    ) {
+        let (docker, image, directory) = (self.docker.clone(), image.to_owned(), directory.to_owned());
+        let (repository, tag) = (repository.to_owned(), tag.to_owned());
         let work = async move {
             let container = create(&docker, &image).await?;
-            let options = q::UploadToContainerOptionsBuilder::new().path("/opt").build();
-            let archive = body_try_stream(futures_util::stream::iter(payload.archive()));
+            let options = q::UploadToContainerOptionsBuilder::new().path(&directory).build();
+            let archive = body_try_stream(futures_util::stream::iter(archive));
             docker.upload_to_container(&container, Some(options), archive).await?;
-            commit(&docker, &container, &repository, "latest").await?;
+            commit(&docker, &container, &repository, &tag).await?;
             remove_container(&docker, &container).await
         };
         self.timed(work);

@@ -9,6 +9,7 @@ mod engine;
 mod flat;
 mod images;
 mod keys;
+mod large;
 mod machine;
 mod modes;
 mod options;
@@ -69,5 +70,9 @@ fn measure(options: &Options, record: &mut Record) {
     if options.wants(Part::Flat) {
         let cases = flat::measure(options);
         keep(Part::Flat, &|record| record.put(Part::Flat, &cases));
+    }
+    if options.wants(Part::Large) {
+        let case = large::measure(options);
+        keep(Part::Large, &|record| record.put(Part::Large, std::slice::from_ref(&case)));
     }
 }

@@ -47,6 +47,8 @@ pub enum Part {
     Images,
     /// Many files, and several trains at once.
     Flat,
+    /// `hash` and `image validate` of a large image that is no train's alone.
+    Large,
 }
 
 impl Options {
@@ -75,6 +77,11 @@ impl Options {
             _ => 3,
         };
         self.rounds.unwrap_or(if self.short { 1 } else { usual })
+    }
+
+    /// Rounds of the large image.
+    pub fn large_rounds(&self) -> usize {
+        self.rounds.unwrap_or(if self.short { 1 } else { 3 })
     }
 
     /// Rounds of the token's part.

@@ -25,7 +25,7 @@ impl Payload {
         self.files * self.each
     }
 
-    /// An archive with `pht_results` in it, for the engine to unpack in `/opt`; piece by piece, never whole.
+    /// An archive with `pht_results` in it, for the engine to unpack in `/opt`.
     pub fn archive(self) -> impl Iterator<Item = io::Result<Bytes>> + Send + 'static {
         let mut plan = LayerPlan::default();
         plan.directory("pht_results", Meta::directory(1), false);
@@ -39,14 +39,19 @@ impl Payload {
             };
             plan.file(name, Meta::immutable_file(1), self.each, ());
         }
-        let entries: Vec<LayerEntry<'static, ()>> = plan.entries().to_vec();
-        let pieces = entries.into_iter().flat_map(|entry| {
-            let size = if let LayerEntry::File { size, .. } = entry { size } else { 0 };
-            let padding = size.next_multiple_of(512) - size;
-            iter::once_with(move || header(&entry)).chain(random(size)).chain((padding > 0).then(|| Ok(zeros(padding))))
-        });
-        pieces.chain([Ok(zeros(1024))])
+        random_archive(&plan)
     }
+}
+
+/// An archive of what is planned, with contents that do not compress; piece by piece, never whole.
+pub fn random_archive(plan: &LayerPlan<'static, ()>) -> impl Iterator<Item = io::Result<Bytes>> + Send + use<> {
+    let entries: Vec<LayerEntry<'static, ()>> = plan.entries().to_vec();
+    let pieces = entries.into_iter().flat_map(|entry| {
+        let size = if let LayerEntry::File { size, .. } = entry { size } else { 0 };
+        let padding = size.next_multiple_of(512) - size;
+        iter::once_with(move || header(&entry)).chain(random(size)).chain((padding > 0).then(|| Ok(zeros(padding))))
+    });
+    pieces.chain([Ok(zeros(1024))])
 }
 
 /// An entry's header alone: a writer that is dropped before the content.

@@ -11,7 +11,7 @@ use crate::{machine::Circumstances, options::Part};
 pub struct Record {
     /// Where and when each part was measured.
     pub parts: BTreeMap<Part, Circumstances>,
-    /// Of [`Part::Trains`], [`Part::Images`] and [`Part::Flat`].
+    /// Of [`Part::Trains`], [`Part::Images`], [`Part::Flat`] and [`Part::Large`].
     pub cases: BTreeMap<Part, Vec<Case>>,
     /// Of [`Part::Keys`].
     pub keys: Vec<KeySeries>,

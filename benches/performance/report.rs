@@ -4,6 +4,7 @@ mod account;
 mod flat;
 mod images;
 mod keys;
+mod large;
 mod plot;
 mod pure;
 mod table;
@@ -51,6 +52,9 @@ pub fn text(record: &Record) -> String {
     }
     if record.cases.contains_key(&Part::Images) {
         text += &section(images::ABOUT, &images::table(record));
+    }
+    if record.cases.contains_key(&Part::Large) {
+        text += &section(large::ABOUT, &large::table(record));
     }
     if record.cases.contains_key(&Part::Flat) {
         text += &section(flat::ABOUT, &flat::tables(record));

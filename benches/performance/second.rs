@@ -9,6 +9,7 @@ use std::{
 
 use openssl::rsa::Rsa;
 use serde_json::Value;
+use stationmaster::trust::Master;
 
 use crate::{
     bare,
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// The program that is measured.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_stationmaster");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_stationmaster");
 /// Its id on the route.
 const ID: &str = "b";
 /// The label of the key that both know.
@@ -37,6 +38,15 @@ pub struct Second {
 impl Second {
     /// Makes it, and serves.
     pub fn start() -> Self {
+        Self::set_up(None)
+    }
+
+    /// One that believes only what is in its trust file: this master.
+    pub fn allowing(master: Master) -> Self {
+        Self::set_up(Some(master))
+    }
+
+    fn set_up(master: Option<Master>) -> Self {
         let mut station = Station::start(ID);
         station.stop();
         let key = station.state().join("key.pem");
@@ -56,7 +66,14 @@ impl Second {
             ]),
         );
         let runs = toml::Value::from(station.state().join("runs").to_str().expect("a path in UTF-8"));
+        let is_pinned = master.is_some();
+        if let Some(master) = master {
+            station.edit_trust(|store| store.add_master(master).expect("the first"));
+        }
         station.configure(|config| {
+            if is_pinned {
+                config.remove("trust");
+            }
             config.insert("runs".into(), toml::Table::from_iter([("directory".to_owned(), runs)]).into());
             let keys = config["keys"].as_table_mut().expect("a section");
             keys.insert("train".into(), vec![toml::Value::from(KEY)].into());
@@ -74,14 +91,19 @@ impl Second {
     /// Lets the service forget all runs: it would refuse to open the same stop of the same train again. It then is one that
     /// has worked before, though not on this train: the first call of a process costs tens of milliseconds more.
     pub fn forget(&mut self, sealed: &Sealed) {
+        self.start_anew();
+        self.ours(&["train", "inspect", sealed.image()]);
+        self.ours(&["hash", &sealed.train.base]);
+    }
+
+    /// Lets it serve as one that never had a run, and has done nothing yet.
+    pub fn start_anew(&mut self) {
         self.station.stop();
         for suffix in ["", "-wal", "-shm"] {
             let _ = fs::remove_file(self.station.state().join(format!("ledger.sqlite{suffix}")));
         }
         self.station.start_again();
         self.idle_kib = self.station.memory_kib("VmRSS");
-        self.ours(&["train", "inspect", sealed.image()]);
-        self.ours(&["hash", &sealed.train.base]);
     }
 
     /// The service's process and token, for those who measure the token itself.

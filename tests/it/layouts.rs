@@ -104,7 +104,7 @@ fn a_route_goes_from_layouts_to_train_lib_in_the_engine_and_back() {
     lib.pre_run(&train.image).unwrap();
     Peer::newest().run_train(&train.image, Mode::Commit, &[]);
     lib.post_run(&train.image).unwrap();
-    let opened = train.open(&[hash.clone()]);
+    let opened = train.open(std::slice::from_ref(&hash));
     assert_eq!((opened.stops_signed, opened.files), (2, train.expected_results(2)));
     back.take(&train);
     stop(&last, &back, &train, 2, OpenInto::Image, true);

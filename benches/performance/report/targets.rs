@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     flat::{AT_ONCE, IN_TURN},
+    large::{HASH, VALIDATE},
     modes::{FLOOR, MODES, TRAIN_LIB, ours},
     options::Part,
     record::{Case, Record},
@@ -48,7 +49,12 @@ impl Target {
 
 /// All targets.
 pub fn table(record: &Record) -> String {
-    let targets = drop_in(record).into_iter().chain(other_ways(record)).chain(flatness(record)).chain(signatures(record));
+    let targets = drop_in(record)
+        .into_iter()
+        .chain(other_ways(record))
+        .chain(flatness(record))
+        .chain(large(record))
+        .chain(signatures(record));
     table::table(&["what", "wanted", "measured", ""], &targets.map(|target| target.row()).collect::<Vec<_>>())
 }
 
@@ -117,6 +123,21 @@ fn flatness(record: &Record) -> Vec<Target> {
         let walls = |how: &str| walls(four, &format!("{}, {how}", ours(mode)), &[PRE, POST]);
         let what = format!("{}, four trains: at once of one after the other", mode.name);
         targets.push(Target::new(what, Bound::AtMost(1.0), ratios(&walls(AT_ONCE), &walls(IN_TURN))));
+    }
+    targets
+}
+
+/// A large image, read as it streams.
+fn large(record: &Record) -> Vec<Target> {
+    let case = record.cases.get(&Part::Large).and_then(|cases| cases.first());
+    let name = case.map_or("a large image", |case| case.name.as_str());
+    let mut targets = Vec::new();
+    for who in [HASH, VALIDATE] {
+        let of_export = ratios(&walls(case, who, &[WHOLE]), &walls(case, FLOOR, &[WHOLE]));
+        targets.push(Target::new(format!("{name}: {who}, of the engine's export"), Bound::AtMost(1.2), of_export));
+        let costs = case.iter().flat_map(|case| case.costs(who, WHOLE));
+        let peaks: Vec<f64> = costs.filter_map(|cost| cost.peak_mib).collect();
+        targets.push(Target::new(format!("{name}: {who}, most memory above idle, MiB"), Bound::AtMost(64.0), peaks));
     }
     targets
 }

@@ -53,7 +53,7 @@ fn text(reason: Reason) -> &'static str {
         R::ImageRefInvalid => "name an image as repository:tag or sha256:…; digest references (@sha256:…) are not written to",
         R::ConfigMalformed => "`train inspect IMAGE` shows what is there; is it a train at all?",
         R::ArchiveMalformed => "what was read cannot be a train as it is; fetch it again, or tell its sender",
-        R::ImageNotFound => "`docker images` lists what the engine has; pull the train first",
+        R::ImageNotFound => "pull the train first (`docker images` lists what an engine has), or copy it into its layout",
         R::MasterUnknown => {
             "`stationmaster trust list` shows the allowed masters, `trust add master` allows one; then pull it into the engine"
         }

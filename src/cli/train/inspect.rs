@@ -2,22 +2,19 @@
 
 use serde_json::{Value, json};
 
+use super::sending::saved_at;
 use crate::{
     cli::{
         client::{self, ClientArgs},
         error::CliError,
         output::{Output, fields, printable, table, yes},
     },
-    image::opt_files::{Home, OptFiles},
     pb, protocol,
     service::{
         status::{Refusal, RpcError},
         trains::inspection,
     },
 };
-
-/// Bytes that stay free where what lies in compressed layers is kept meanwhile.
-const RESERVE: u64 = 64 << 20;
 
 const AFTER: &str = "\
 Nothing is verified and no key is used: what is shown is what the image claims. With --place no service and no engine is needed: an
@@ -43,7 +40,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) fn run(args: Args, output: Output) -> Result<(), CliError> {
     let (name, train) = match args.place {
         Some(place) => {
-            let train = offline(&place).map_err(RpcError::from)?;
+            let train = offline(&place)?;
             (place, train)
         }
         None => {
@@ -61,9 +58,9 @@ async fn online(client: ClientArgs, image: String) -> Result<pb::InspectTrainRes
 }
 
 /// Without any service: its refusals are those of the service.
-fn offline(place: &str) -> Result<pb::InspectTrainResponse, Refusal> {
-    let files = OptFiles::new(Home::of(place)?, std::env::temp_dir(), RESERVE);
-    inspection(protocol::inspect_saved(files)?)
+fn offline(place: &str) -> Result<pb::InspectTrainResponse, CliError> {
+    let found = protocol::inspect_saved(saved_at(place, &std::env::temp_dir())?).map_err(Refusal::from).and_then(inspection);
+    Ok(found.map_err(RpcError::from)?)
 }
 
 fn entry(file: &pb::FileEntry) -> Value {

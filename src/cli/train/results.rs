@@ -16,7 +16,9 @@ use crate::{
         output::{Output, fields},
         progress::Bar,
     },
+    image::{ImageError, reference::ImageSource},
     pb::{self, open_results_request::Part, open_results_response::Event},
+    service::status::{Refusal, RpcError},
     train::names::FilePath,
 };
 
@@ -73,6 +75,9 @@ pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliErr
             (service.open_results(args.client.request(pieces)).await, trouble)
         }
         None => {
+            let _: ImageSource = args.image.parse().map_err(|error: ImageError| {
+                CliError::from(RpcError::from(Refusal::from(error))).with_hint("there is no such file either")
+            })?;
             let request = pb::OpenResultsRequest { part: Some(Part::Image(args.image.clone())), paths };
             (service.open_results(args.client.request(tokio_stream::once(request))).await, Trouble::default())
         }

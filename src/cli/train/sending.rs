@@ -40,22 +40,33 @@ pub(super) fn opt_at(train: &str, spool: &Path) -> Result<Option<Opt>, CliError>
     if train == "-" {
         return Ok(Some(Box::new(io::stdin())));
     }
-    let home = match layout_at(train).map_err(trouble)? {
+    if path.is_file() {
+        let mut file = File::open(path).map_err(trouble)?;
+        let mut start = [0; 4];
+        let count = file.read(&mut start).map_err(trouble)?;
+        file.rewind().map_err(trouble)?;
+        if start[..count].starts_with(b"opt/") || start[..count] == *b"opt\0" {
+            return Ok(Some(Box::new(file)));
+        }
+    } else if layout_at(train).map_err(trouble)?.is_none() {
+        return Ok(None);
+    }
+    let files = saved_at(train, spool)?;
+    Ok(Some(Box::new(files.read("/opt", &CancellationToken::new()).map_err(refused)?)))
+}
+
+/// A saved image that a person names: an archive in a file, or a layout directory. `spool` is as in [`opt_at`].
+pub(super) fn saved_at(place: &str, spool: &Path) -> Result<OptFiles, CliError> {
+    let path = Path::new(place);
+    let trouble = |error: io::Error| CliError::file("open", path, &error);
+    let home = match layout_at(place).map_err(trouble)? {
         Some(layout) => Home::Layout(layout),
-        None if !path.exists() => return Ok(None),
         None => {
-            let mut file = File::open(path).map_err(trouble)?;
-            let mut start = [0; 4];
-            let count = file.read(&mut start).map_err(trouble)?;
-            file.rewind().map_err(trouble)?;
-            if start[..count].starts_with(b"opt/") || start[..count] == *b"opt\0" {
-                return Ok(Some(Box::new(file)));
-            }
+            File::open(path).map_err(trouble)?;
             Home::archive(path).map_err(refused)?
         }
     };
-    let files = OptFiles::new(home, spool.to_owned(), RESERVE);
-    Ok(Some(Box::new(files.read("/opt", &CancellationToken::new()).map_err(refused)?)))
+    Ok(OptFiles::new(home, spool.to_owned(), RESERVE))
 }
 
 /// Its refusals are those of the service.

@@ -13,7 +13,6 @@ use tar::{Archive, EntryType};
 use crate::image::{
     ImageError,
     opt::broken,
-    place::layout_at,
     saved::{LayerSink, MISSING, SavedImage, layout::Layout, read_saved},
 };
 
@@ -30,14 +29,6 @@ pub enum Home {
 }
 
 impl Home {
-    /// What a person names: a layout directory, with `:TAG` one of its images, or an archive in a file.
-    pub fn of(text: &str) -> Result<Self, ImageError> {
-        match layout_at(text).map_err(ImageError::Layout)? {
-            Some(layout) => Ok(Self::Layout(layout)),
-            None => Self::archive(Path::new(text)),
-        }
-    }
-
     /// An archive in a file. Its headers are read, and its contents passed over.
     pub fn archive(path: &Path) -> Result<Self, ImageError> {
         let mut file = File::open(path).map_err(ImageError::Layout)?;

@@ -1,5 +1,6 @@
 //! The whole configuration: strict TOML, every key documented in `deploy/stationmaster.toml`.
 
+mod audit;
 mod check;
 mod rules;
 mod sections;
@@ -13,10 +14,10 @@ use std::{
 
 use serde::Deserialize;
 
+pub use audit::{Audit, Second};
 pub use rules::{Rules, Trust, Unlisted};
 pub use sections::{
-    Access, Audit, Compat, Engine, Keys, Layouts, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, Second, State,
-    Tcp, Token,
+    Access, Compat, Engine, Keys, Layouts, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, State, Tcp, Token,
 };
 
 /// What `stationmaster serve --config FILE` reads.

@@ -9,6 +9,7 @@ mod post_run;
 mod pre_run;
 mod results;
 pub(super) mod rules;
+mod saved;
 mod sending;
 mod verify;
 

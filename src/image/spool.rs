@@ -1,7 +1,7 @@
-//! The spool: an unlinked file of ciphertext that gives random access to what came as a stream.
+//! The spool: an unlinked file that gives random access to what came as a stream.
 //!
-//! Nothing but sealed content is ever written to it (the caller's promise), it has no name, and its space comes back when it is
-//! dropped or the process dies.
+//! It has no name, and its space comes back when it is dropped or the process dies. What it holds is for the caller to say: the steps write
+//! sealed content only. Besides there is what a caller sent, and what lies in the compressed layers of a layout, beside that layout.
 
 use std::{fs::File, io::Write, os::unix::fs::FileExt, path::Path, sync::Arc};
 

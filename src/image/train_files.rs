@@ -118,7 +118,7 @@ impl Reader {
         match self {
             Self::Opt(reader) | Self::Delivered(reader) => {
                 let path = entry.path_bytes().into_owned();
-                let (kind, size, meta) = (entry.header().entry_type(), entry.size(), meta_of(entry.header())?);
+                let (kind, size, meta) = (entry.header().entry_type(), entry.size(), Meta::of_header(entry.header())?);
                 reader.take(OptEntry { path: &path, kind, size, meta, content: entry }, taken)
             }
             Self::Saved(saved) => {
@@ -146,16 +146,6 @@ impl Reader {
             Self::Saved(saved) => saved.1.tell(&saved.0.finish(None)?.layers, taken),
         }
     }
-}
-
-fn meta_of(header: &tar::Header) -> Result<Meta, ImageError> {
-    let number = |_| ImageError::Malformed("a number in a header");
-    Ok(Meta {
-        mode: header.mode().map_err(number)?,
-        uid: header.uid().map_err(number)?,
-        gid: header.gid().map_err(number)?,
-        mtime: header.mtime().map_err(number)?,
-    })
 }
 
 /// The old layout of `docker save` names layers and configuration so.

@@ -98,15 +98,12 @@ impl Doomed {
     /// The service has died as by `kill -9`.
     #[track_caller]
     fn died<T: std::fmt::Debug>(&mut self, answer: Result<T, Refusal>) {
-        let said = answer.expect_err("the call came to an end");
-        assert_eq!(said.reason, "", "the service answered: {said:?}");
-        self.is_dead();
+        died(&mut self.scene.station, answer);
     }
 
     #[track_caller]
     fn is_dead(&mut self) {
-        assert_eq!(self.scene.station.wait().signal(), Some(9));
-        KILLS.set(KILLS.get() + 1);
+        is_dead(&mut self.scene.station);
     }
 
     /// It starts again and has mended: no container of its own is left, what is somebody else's is, and no name moved.
@@ -169,6 +166,20 @@ impl Doomed {
         assert_eq!((opened.stops_signed, opened.code), (1, self.scene.train.code()));
         assert_eq!(opened.files["d/a"], b"PLAINTEXT-CANARY-RESULT\n");
     }
+}
+
+/// A service has died under a call as by `kill -9`.
+#[track_caller]
+fn died<T: std::fmt::Debug>(station: &mut Station, answer: Result<T, Refusal>) {
+    let said = answer.expect_err("the call came to an end");
+    assert_eq!(said.reason, "", "the service answered: {said:?}");
+    is_dead(station);
+}
+
+#[track_caller]
+fn is_dead(station: &mut Station) {
+    assert_eq!(station.wait().signal(), Some(9));
+    KILLS.set(KILLS.get() + 1);
 }
 
 fn private_names(run_id: &str) -> [String; 2] {

@@ -19,19 +19,14 @@ use super::{
     notes,
     results::Wanted,
     rules,
+    saved::saved_at,
 };
 use crate::{
     cli::{
         error::{CliError, Exit},
         output::{Output, fields},
     },
-    image::{
-        docker::Engine,
-        opt_files::{Home, OptFiles},
-        place::layout_at,
-        reference::ImageSource,
-        spool::Spool,
-    },
+    image::{docker::Engine, place::layout_at, reference::ImageSource, spool::Spool},
     memory,
     protocol::{CameHome, StepError},
     service::status::{Reason, Refusal, RpcError},
@@ -192,9 +187,8 @@ fn with_archive<T>(
     if train == "-" {
         return read(Box::new(io::stdin().lock())).map_err(failed);
     }
-    if let Some(layout) = layout_at(train).map_err(|error| CliError::file("open", file, &error))? {
-        let files = OptFiles::new(Home::Layout(layout), spool.to_owned(), RESERVE);
-        let archive = files.read("/opt", &CancellationToken::new()).map_err(|error| failed(error.into()))?;
+    if layout_at(train).map_err(|error| CliError::file("open", file, &error))?.is_some() {
+        let archive = saved_at(train, spool)?.read("/opt", &CancellationToken::new()).map_err(|error| failed(error.into()))?;
         return read(Box::new(archive)).map_err(failed);
     }
     if file.exists() {

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     delivery::{self, Delivery},
     notes, rules,
+    saved::opt_at,
     sending::{self, Trouble},
 };
 use crate::{
@@ -69,7 +70,7 @@ pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliErr
     let mut delivery = Delivery::into(&args.into.out, args.into.force)?;
     let paths = args.into.paths.clone();
     let mut service = args.client.trains().await?;
-    let (stream, trouble) = match sending::opt_at(&args.image, &args.into.out)? {
+    let (stream, trouble) = match opt_at(&args.image, &args.into.out)? {
         Some(opt) => {
             let (pieces, trouble) = sending::pieces(opt, paths);
             (service.open_results(args.client.request(pieces)).await, trouble)

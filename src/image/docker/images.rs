@@ -19,15 +19,6 @@ impl Engine {
         image.id.ok_or_else(|| missing("inspect image", "Id"))
     }
 
-    /// As [`Engine::resolve`], with `None` for an image that is not there.
-    pub fn find(&self, source: &ImageSource) -> Result<Option<String>, ImageError> {
-        match self.resolve(source) {
-            Ok(id) => Ok(Some(id)),
-            Err(ImageError::NotFound) => Ok(None),
-            Err(other) => Err(other),
-        }
-    }
-
     /// The images of a repository that the engine has, with or without a tag: their ids and their `repository@sha256:…`.
     pub fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
         let filters = HashMap::from([("reference".to_owned(), vec![repository.to_owned()])]);

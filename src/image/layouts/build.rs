@@ -12,9 +12,8 @@ use crate::{
         build::{Built, Recipe},
         history::rfc3339,
         layer::{HashingWriter, WriteError, write_archive},
-        saved::layout::OCI_MANIFEST,
+        saved::layout::{OCI_MANIFEST, sha256},
     },
-    train::digest::FileHasher,
 };
 
 /// Writes an image into its parent's layout; the arguments are those of [`crate::image::build::build`].
@@ -39,16 +38,15 @@ pub fn build<T, E: From<ImageError>>(
     })?;
     let layer_digest = format!("sha256:{}", const_hex::encode(hashed.finish()));
     let config = parent.child_config(&layer_digest, &rfc3339(recipe.created), recipe.instruction)?;
-    let manifest = manifest(&parent, (&digest_of(&config), config.len()), (&layer_digest, recipe.plan.len()))?;
-    let digest = digest_of(&manifest);
+    let manifest = manifest(&parent, (&sha256(&config), config.len()), (&layer_digest, recipe.plan.len()))?;
+    let digest = sha256(&manifest);
     let document = |bytes: &[u8]| {
         let mut blob = NewBlob::create(&blobs, bytes.len() as u64, layouts.reserve)?;
         blob.write_all(bytes).map_err(failed)?;
         blob.settle()
     };
     // In this order they get their names: from the manifest on, the image can be found and removed.
-    let files =
-        [(digest.clone(), document(&manifest)?), (digest_of(&config), document(&config)?), (layer_digest, layer.settle()?)];
+    let files = [(digest.clone(), document(&manifest)?), (sha256(&config), document(&config)?), (layer_digest, layer.settle()?)];
     let id = id(repository, &digest);
     announce(&id)?;
 
@@ -81,10 +79,4 @@ fn manifest(parent: &ImageDocuments, config: (&str, usize), layer: (&str, u64)) 
     manifest.insert("config".into(), json!({ "mediaType": of_config, "digest": config.0, "size": config.1 }));
     manifest.insert("layers".into(), Value::Array(layers));
     Ok(Value::Object(manifest).to_string().into_bytes())
-}
-
-fn digest_of(bytes: &[u8]) -> String {
-    let mut hasher = FileHasher::new();
-    hasher.update(bytes);
-    format!("sha256:{}", const_hex::encode(hasher.finish()))
 }

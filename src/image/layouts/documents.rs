@@ -135,17 +135,12 @@ pub(super) fn needed<'a>(layout: &Layout, images: impl Iterator<Item = &'a str>)
         if !needed.insert(digest.clone()) || !layout.has(&digest)? {
             continue;
         }
-        // What is no document is a layer.
-        let Ok(bytes) = layout.blob(&digest) else { continue };
-        if let Ok(manifest) = object(&bytes, "a manifest") {
-            // A manifest's own manifests and configuration are documents, too; layers are not opened again.
-            let of_list = manifest.contains_key("manifests");
-            for one in digests_of(&manifest) {
-                match of_list {
-                    true => left.push(one),
-                    false => drop(needed.replace(one)),
-                }
-            }
+        // An image that nobody can read keeps no plaintext from being wiped.
+        let Ok(manifest) = layout.blob(&digest).and_then(|bytes| object(&bytes, "a manifest")) else { continue };
+        if manifest.contains_key("manifests") {
+            left.extend(digests_of(&manifest));
+        } else {
+            needed.extend(digests_of(&manifest));
         }
     }
     Ok(needed)

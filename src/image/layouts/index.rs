@@ -8,10 +8,12 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use super::{failed, sync};
-use crate::crash;
-use crate::image::{
-    ImageError,
-    saved::layout::{Layout, REF_NAME},
+use crate::{
+    crash,
+    image::{
+        ImageError,
+        saved::layout::{Layout, REF_NAME},
+    },
 };
 
 const FILE: &str = "index.json";
@@ -63,7 +65,7 @@ impl Index {
         }
     }
 
-    /// Lets a name stand for an image. The one that had it before stays, where this was its only name without one.
+    /// Lets a name stand for an image. The one that had it before stays, without a name if this was its last.
     pub fn name(&mut self, descriptor: &Map<String, Value>, tag: &str) {
         let wanted = digest(descriptor).to_owned();
         self.unname(tag);

@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{Seek, SeekFrom},
-    path::Path,
     sync::Arc,
 };
 
@@ -30,8 +29,7 @@ pub enum Home {
 
 impl Home {
     /// An archive in a file. Its headers are read, and its contents passed over.
-    pub fn archive(path: &Path) -> Result<Self, ImageError> {
-        let mut file = File::open(path).map_err(ImageError::Layout)?;
+    pub fn archive(mut file: File) -> Result<Self, ImageError> {
         let mut names = HashMap::new();
         let mut archive = Archive::new(&mut file);
         for entry in archive.entries_with_seek().map_err(broken)? {

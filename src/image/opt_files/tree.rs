@@ -16,7 +16,7 @@ use crate::image::{
     ImageError,
     layer::Meta,
     opt::broken,
-    saved::{Change, LayerSink, OfOpt, lay, plain_path},
+    saved::{Change, LayerSink, OfOpt, is_compressed, lay, plain_path},
     spool::{Extent, Spool},
 };
 
@@ -70,8 +70,15 @@ pub(super) struct OptTree {
 impl OptTree {
     /// Reads all layers, each of which must have the digests that manifest and configuration state.
     pub fn read(home: &Home, spool: (&Path, u64), cancel: &CancellationToken) -> Result<Self, ImageError> {
-        let mut layers =
-            OptLayers { home, place: spool, cancel, changes: HashMap::new(), names: HashMap::new(), spool: None, kept: (0, 0) };
+        let mut layers = PlacedLayers {
+            home,
+            place: spool,
+            cancel,
+            changes: HashMap::new(),
+            names: HashMap::new(),
+            spool: None,
+            kept: (0, 0),
+        };
         let image = home.read(&mut layers)?;
         let mut nodes = BTreeMap::new();
         for name in &image.layers {
@@ -86,8 +93,8 @@ impl OptTree {
     }
 }
 
-/// Keeps what layers do to `/opt`.
-struct OptLayers<'a> {
+/// Keeps what layers do to `/opt`, and where the files lie in them.
+struct PlacedLayers<'a> {
     home: &'a Home,
     /// Where the spool would be, and what stays free there.
     place: (&'a Path, u64),
@@ -100,9 +107,9 @@ struct OptLayers<'a> {
     kept: (usize, usize),
 }
 
-impl OptLayers<'_> {
+impl PlacedLayers<'_> {
     fn node(&mut self, layer: &str, entry: &mut Entry<'_, impl Read>) -> Result<Node, ImageError> {
-        let meta = meta_of(entry.header())?;
+        let meta = Meta::of_header(entry.header())?;
         match entry.header().entry_type() {
             EntryType::Directory => Ok(Node::Directory(meta)),
             EntryType::Regular | EntryType::Continuous => {
@@ -125,16 +132,16 @@ impl OptLayers<'_> {
         let mut start = [0; 4];
         let (file, at) = self.home.open(layer)?;
         let count = file.read_at(&mut start, at).map_err(ImageError::Layout)?;
-        let plain = (!crate::image::saved::is_compressed(&start[..count])).then(|| Arc::from(layer));
+        let plain = (!is_compressed(&start[..count])).then(|| Arc::from(layer));
         self.names.insert(layer.to_owned(), plain.clone());
         Ok(plain)
     }
 
     fn keep(&mut self, size: u64, content: &mut impl Read) -> Result<Extent, ImageError> {
-        if self.spool.is_none() {
-            self.spool = Some(Spool::create(self.place.0, 0, self.place.1)?);
-        }
-        let spool = self.spool.as_mut().ok_or(ImageError::Malformed("no spool"))?;
+        let spool = match &mut self.spool {
+            Some(spool) => spool,
+            none => none.insert(Spool::create(self.place.0, 0, self.place.1)?),
+        };
         spool.check_space(size)?;
         let offset = spool.len();
         let mut buffer = [0; 64 * 1024];
@@ -147,7 +154,7 @@ impl OptLayers<'_> {
     }
 }
 
-impl LayerSink for OptLayers<'_> {
+impl LayerSink for PlacedLayers<'_> {
     type Error = ImageError;
 
     fn entry<R: Read>(&mut self, layer: &str, entry: &mut Entry<'_, R>) -> Result<(), ImageError> {
@@ -170,16 +177,6 @@ impl LayerSink for OptLayers<'_> {
         }
         Ok(())
     }
-}
-
-fn meta_of(header: &tar::Header) -> Result<Meta, ImageError> {
-    let number = |_| ImageError::Malformed("a number in a header");
-    Ok(Meta {
-        mode: header.mode().map_err(number)?,
-        uid: header.uid().map_err(number)?,
-        gid: header.gid().map_err(number)?,
-        mtime: header.mtime().map_err(number)?,
-    })
 }
 
 /// Orders paths as an engine walks a tree: component by component.

@@ -48,7 +48,8 @@ pub(super) fn digest_of_name(name: &str) -> Option<String> {
     name.strip_prefix("blobs/sha256/").map(|hex| format!("sha256:{hex}"))
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> String {
+/// `sha256:…` of bytes.
+pub(in crate::image) fn sha256(bytes: &[u8]) -> String {
     let mut hasher = FileHasher::new();
     hasher.update(bytes);
     format!("sha256:{}", const_hex::encode(hasher.finish()))

@@ -11,11 +11,11 @@ use rustix::fs::{Mode, OFlags, open};
 
 use super::{
     LayerSink, SavedImage, SavedReader,
-    document::{self, Descriptor, Manifest, blob_name, layer_of, manifest_of, parse, sha256},
+    document::{self, Descriptor, Manifest, blob_name, layer_of, manifest_of, parse},
 };
 use crate::image::ImageError;
 
-pub(in crate::image) use super::document::{OCI_MANIFEST, REF_NAME, blob_name as blob_path};
+pub(in crate::image) use super::document::{OCI_MANIFEST, REF_NAME, blob_name as blob_path, sha256};
 
 /// An image in a layout directory.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use std::{
 use stationmaster::pb::{OpenInto, PreRunOutcome, mount::Source};
 
 use super::{
-    CRASH_AT, KILLS, Mode, no_plaintext_below,
+    CRASH_AT, KILLS, Mode, died, is_dead, no_plaintext_below,
     points::{POINTS, Point, Step},
     soak_rounds,
 };
@@ -67,19 +67,6 @@ impl Doomed {
 
     fn open(&self) -> Result<PreRunOutcome, Refusal> {
         self.station.open_into(&self.train.image, self.into)
-    }
-
-    #[track_caller]
-    fn died<T: std::fmt::Debug>(&mut self, answer: Result<T, Refusal>) {
-        let said = answer.expect_err("the call came to an end");
-        assert_eq!(said.reason, "", "the service answered: {said:?}");
-        self.is_dead();
-    }
-
-    #[track_caller]
-    fn is_dead(&mut self) {
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&self.station.wait()), Some(9));
-        KILLS.set(KILLS.get() + 1);
     }
 
     #[track_caller]
@@ -149,7 +136,7 @@ fn kill(step: Step, point: &str, into: OpenInto) {
             let mut doomed = Doomed::new(into);
             doomed.dies_at(point);
             let answer = doomed.open();
-            doomed.died(answer);
+            died(&mut doomed.station, answer);
             let named = doomed.latest() != doomed.before.0["latest"];
             assert_eq!(named, done && into == OpenInto::Image, "whether the name stands for the opened image");
             doomed.starts_again();
@@ -167,7 +154,7 @@ fn kill(step: Step, point: &str, into: OpenInto) {
             doomed.run(&run);
             let ran = doomed.latest();
             let answer = doomed.station.post_run(&run.run_id);
-            doomed.died(answer);
+            died(&mut doomed.station, answer);
             assert_eq!(doomed.latest() != ran, done, "whether the name stands for the sealed image");
             doomed.starts_again();
             if done {
@@ -182,7 +169,7 @@ fn kill(step: Step, point: &str, into: OpenInto) {
             let run = doomed.open().unwrap();
             doomed.dies_at(point);
             let answer = doomed.station.abort(&run.run_id);
-            doomed.died(answer);
+            died(&mut doomed.station, answer);
             doomed.starts_again();
             doomed.is_untouched();
             let run = doomed.open().unwrap();
@@ -192,10 +179,10 @@ fn kill(step: Step, point: &str, into: OpenInto) {
             let mut doomed = Doomed::new(into);
             doomed.dies_at("pre-run/loaded");
             let answer = doomed.open();
-            doomed.died(answer);
+            died(&mut doomed.station, answer);
             doomed.station.set_env(CRASH_AT, Some(point));
             doomed.station.spawn();
-            doomed.is_dead();
+            is_dead(&mut doomed.station);
             doomed.starts_again();
             doomed.is_untouched();
             let run = doomed.open().unwrap();

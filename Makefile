@@ -49,4 +49,4 @@ peer: venv ## the test peer on its own: a route of train_lib stations only
 
 clean: ## remove everything that was built
 	cargo clean
-	rm -rf target/peer target/engine
+	rm -rf target/peer target/engine target/next-engine

@@ -4,6 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::support::PROGRAM;
 
+mod engines;
 mod masters;
 mod places;
 mod validate;

@@ -104,6 +104,11 @@ fn all_is_strict(rules: &[pb::RuleReport], warnings: &[String]) {
     assert!(!warnings.iter().any(|warning| warning.contains("relaxed") || warning.contains("NO KEY")), "{warnings:?}");
 }
 
+/// A route of both, for another engine.
+pub fn mixed_route() {
+    route("2.0.6a0", [Ours, Lib, Ours], 0);
+}
+
 #[track_caller]
 fn route(version: &str, by: [By; 3], turn: usize) {
     let directory = tempfile::tempdir().unwrap();

@@ -22,7 +22,7 @@ pub struct Bad {
     pub image: String,
     /// Differences that must be told: what, and where.
     pub found: Vec<(&'static str, &'static str)>,
-    /// What train_lib 2.0.6a0 says of it.
+    /// What train_lib 2.0.6a0 says of it, with an engine before 25.
     pub train_lib: &'static str,
 }
 

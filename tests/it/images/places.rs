@@ -49,7 +49,7 @@ fn archive_of(files: &Files) -> Vec<u8> {
     out.into_inner().unwrap()
 }
 
-/// A `docker save` archive of old engines, as new ones write it.
+/// A `docker save` archive of any engine, as engines from 25 on write it.
 pub fn new_layout(old: &[u8]) -> Vec<u8> {
     let files = files_of(old);
     let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
@@ -105,7 +105,7 @@ impl Places {
 }
 
 #[test]
-fn the_tree_digest_is_one_value_wherever_the_image_lies() {
+pub fn the_tree_digest_is_one_value_wherever_the_image_lies() {
     let places = Places::make();
     let in_engine = const_hex::encode(places.scene.station.hash(&places.image, false).unwrap().tree_digest);
     fs::write(places.at("new.tar"), new_layout(&fs::read(places.at("old.tar")).unwrap())).unwrap();
@@ -130,7 +130,7 @@ fn the_tree_digest_is_one_value_wherever_the_image_lies() {
 }
 
 #[test]
-fn a_train_is_verified_and_inspected_wherever_it_lies() {
+pub fn a_train_is_verified_and_inspected_wherever_it_lies() {
     let scene = Scene::set();
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();

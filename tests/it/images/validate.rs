@@ -42,28 +42,31 @@ fn found(result: &pb::ValidateImageResult) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn every_image_that_is_more_than_its_master_and_a_train_is_told_with_train_libs_verdict_beside() {
+pub fn every_image_that_is_more_than_its_master_and_a_train_is_told_with_train_libs_verdict_beside() {
     let scene = Scene::pinned();
     let masters = Masters::make(&scene);
     scene.station.allow(&masters.repository);
     let peer = Peer::newest();
-    let train_lib = |image: &str| {
+    let their_verdict = |image: &str| {
         let answer = peer.script("validate.py", [&format!("{}:1", masters.repository), image]).unwrap();
         answer["verdict"].as_str().unwrap().to_owned()
     };
     let good = masters.good();
     let result = scene.station.validate(&good, "").unwrap();
     assert!(result.holds && result.differences.is_empty(), "{result:?}");
-    assert_eq!((result.master_id, result.train_lib), (masters.id.clone(), train_lib(&good)));
-    for (name, Bad { image, found: expected, train_lib: theirs }) in masters.bad() {
+    assert_eq!((result.master_id, result.train_lib), (masters.id.clone(), their_verdict(&good)));
+    // In archives as engines write them from 25 on it finds no files, and compares none.
+    let reads_layers = scene.engine.major() < 25;
+    let theirs = |before| if reads_layers { before } else { "accepted" };
+    for (name, Bad { image, found: expected, train_lib }) in masters.bad() {
         let result = scene.station.validate(&image, &masters.repository).unwrap();
         assert!(!result.holds, "{name}");
         for difference in &expected {
             assert!(found(&result).contains(difference), "{name}: {difference:?} in {:?}", found(&result));
         }
         assert_eq!(
-            (theirs, result.train_lib.as_str()),
-            (train_lib(&image).as_str(), theirs),
+            (theirs(train_lib), result.train_lib.as_str()),
+            (their_verdict(&image).as_str(), theirs(train_lib)),
             "{name}: train_lib's verdict, and ours of it"
         );
     }
@@ -71,11 +74,11 @@ fn every_image_that_is_more_than_its_master_and_a_train_is_told_with_train_libs_
     let changed = masters.image("changed", &[("etc/passwd-of-master", At::File("x", 0o644))], "");
     let back = masters.on(&changed, "back", &[("etc/passwd-of-master", At::File("root:x:0:0", 0o644))], "");
     let result = scene.station.validate(&back, "").unwrap();
-    assert_eq!((result.holds, result.train_lib.as_str()), (true, "rejected: files"), "{:?}", found(&result));
+    assert_eq!((result.holds, result.train_lib.as_str()), (true, theirs("rejected: files")), "{:?}", found(&result));
 }
 
 #[test]
-fn the_master_is_named_by_the_station_and_by_digest_and_never_by_the_train() {
+pub fn the_master_is_named_by_the_station_and_by_digest_and_never_by_the_train() {
     let scene = Scene::pinned();
     let masters = Masters::make(&scene);
     let good = masters.good();
@@ -119,7 +122,7 @@ fn pre_run_refuses_a_train_that_is_more_than_its_master_where_that_is_demanded()
 }
 
 #[test]
-fn archives_are_judged_as_the_engine_is_and_by_nobody_elses_rules() {
+pub fn archives_are_judged_as_the_engine_is_and_by_nobody_elses_rules() {
     let scene = Scene::set();
     let masters = Masters::make(&scene);
     let directory = tempfile::tempdir().unwrap();

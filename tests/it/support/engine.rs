@@ -45,6 +45,12 @@ impl Engine {
         std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty())
     }
 
+    /// The first number of its version.
+    pub fn major(&self) -> u32 {
+        let version = block_on(self.0.version()).expect("the engine tells its version").version.unwrap_or_default();
+        version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_else(|| panic!("a version: {version}"))
+    }
+
     /// Whether it takes archives that lack the layers it has: the containerd image store does not.
     pub fn takes_partial_archives(&self) -> bool {
         let status = block_on(self.0.info()).expect("the engine tells of itself").driver_status.unwrap_or_default();

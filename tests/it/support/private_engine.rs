@@ -13,10 +13,19 @@ use super::{Engine, wait_for};
 /// Tells a test that it runs in a process of its own, and where its engine is to be.
 const OWN: &str = "STATIONMASTER_TEST_PRIVATE_ENGINE";
 
+/// Whose engine it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    ThisMachine,
+    /// Of Debian's next release, unpacked by `scripts/next-engine.sh`.
+    NextDebian,
+}
+
 /// dockerd and its containerd, with everything of theirs below one directory and a network namespace of their own. They need
 /// root; others go through `sudo -n`.
 pub struct PrivateEngine {
     directory: PathBuf,
+    of: Of,
     launched: Option<Child>,
     /// What its images are stored with, once it has come up.
     driver: Option<&'static str>,
@@ -28,15 +37,27 @@ impl PrivateEngine {
     /// make a disk of its own.
     #[track_caller]
     pub fn with(test: &str, prepare: impl FnOnce(&Path) -> Option<super::Disk>, body: impl FnOnce(&mut Self)) {
+        Self::of(Of::ThisMachine, test, prepare, body);
+    }
+
+    /// The same with the engine of Debian's next release.
+    #[track_caller]
+    pub fn with_next(test: &str, body: impl FnOnce(&mut Self)) {
+        Self::of(Of::NextDebian, test, |_| None, body);
+    }
+
+    #[track_caller]
+    fn of(of: Of, test: &str, prepare: impl FnOnce(&Path) -> Option<super::Disk>, body: impl FnOnce(&mut Self)) {
+        let at = |directory: &Path| Self { directory: directory.into(), of, launched: None, driver: None };
         if let Ok(directory) = std::env::var(OWN) {
-            let mut engine = Self { directory: directory.into(), launched: None, driver: None };
+            let mut engine = at(directory.as_ref());
             assert_eq!(Engine::host(), Some(engine.host()));
             engine.start();
             return body(&mut engine);
         }
         let directory = tempfile::tempdir().expect("a directory");
         let disk = prepare(directory.path());
-        let engine = Self { directory: directory.path().into(), launched: None, driver: None };
+        let engine = at(directory.path());
         let status = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
             .env(OWN, directory.path())
@@ -75,9 +96,15 @@ impl PrivateEngine {
         fs::write(at("daemon.json"), "{}").expect("a configuration");
         let log = File::options().create(true).append(true).open(at("dockerd.log")).expect("a log file");
         let group = rustix::process::getgid().as_raw().to_string();
+        let dockerd: &[&str] = match self.of {
+            Of::ThisMachine => &["dockerd"],
+            Of::NextDebian => &["--mount", concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/next-engine.sh"), "dockerd"],
+        };
         // A namespace of its own: otherwise `--bridge=none` would take the other engine's bridge away.
         let child = privileged("unshare")
-            .args(["--net", "dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--group", &group])
+            .arg("--net")
+            .args(dockerd)
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--group", &group])
             .args(["--storage-driver", driver, "--config-file", &at("daemon.json"), "--host", &self.host()])
             .args(["--data-root", &at("disk/data"), "--exec-root", &at("exec"), "--pidfile", &at("dockerd.pid")])
             .stdin(Stdio::null())

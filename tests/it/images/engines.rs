@@ -1,0 +1,29 @@
+//! The same on the engine of Debian's next release, which saves images in another layout.
+
+use super::{places, validate};
+use crate::{
+    interop,
+    support::{Engine, PrivateEngine},
+};
+
+#[test]
+fn on_an_engine_from_25_on_every_image_is_judged_as_on_an_older_one() {
+    let test = "images::engines::on_an_engine_from_25_on_every_image_is_judged_as_on_an_older_one";
+    PrivateEngine::with_next(test, |_| {
+        assert!(Engine::connect().major() >= 25);
+        validate::every_image_that_is_more_than_its_master_and_a_train_is_told_with_train_libs_verdict_beside();
+        validate::the_master_is_named_by_the_station_and_by_digest_and_never_by_the_train();
+        validate::archives_are_judged_as_the_engine_is_and_by_nobody_elses_rules();
+    });
+}
+
+#[test]
+fn on_an_engine_from_25_on_an_image_is_the_same_wherever_it_lies_and_trains_travel() {
+    let test = "images::engines::on_an_engine_from_25_on_an_image_is_the_same_wherever_it_lies_and_trains_travel";
+    PrivateEngine::with_next(test, |_| {
+        assert!(Engine::connect().major() >= 25);
+        places::the_tree_digest_is_one_value_wherever_the_image_lies();
+        places::a_train_is_verified_and_inspected_wherever_it_lies();
+        interop::mixed_route();
+    });
+}

@@ -27,3 +27,17 @@ fn on_an_engine_from_25_on_an_image_is_the_same_wherever_it_lies_and_trains_trav
         interop::mixed_route();
     });
 }
+
+#[test]
+fn with_containerds_image_store_images_are_judged_alike_and_trains_travel() {
+    PrivateEngine::with_next_containerd(
+        "images::engines::with_containerds_image_store_images_are_judged_alike_and_trains_travel",
+        |_| {
+            assert!(!Engine::connect().takes_partial_archives(), "it is that store");
+            validate::every_image_that_is_more_than_its_master_and_a_train_is_told_with_train_libs_verdict_beside();
+            places::the_tree_digest_is_one_value_wherever_the_image_lies();
+            places::a_train_is_verified_and_inspected_wherever_it_lies();
+            interop::mixed_route();
+        },
+    );
+}

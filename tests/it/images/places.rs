@@ -160,8 +160,10 @@ pub fn a_train_is_verified_and_inspected_wherever_it_lies() {
         let sizes: Vec<Value> = told.listed.iter().map(|file| json!({ "path": file.path, "size": file.size })).collect();
         assert_eq!(inspected["listed"], json!(sizes), "{place}");
     }
-    let old = inspect("old.tar");
-    assert_eq!(old["image_id"], json!(told.image_id), "the configuration's digest is the id");
+    // With containerd's image store the manifest's digest is the id, and that store alone takes no partial archives.
+    if scene.engine.takes_partial_archives() {
+        assert_eq!(inspect("old.tar")["image_id"], json!(told.image_id), "the configuration's digest is the id");
+    }
     let refused = offline(&["train", "inspect", "--place", &at("none.tar")]);
     assert!(!refused.status.success());
 }

@@ -19,6 +19,18 @@ enum Of {
     ThisMachine,
     /// Of Debian's next release, unpacked by `scripts/next-engine.sh`.
     NextDebian,
+    /// The same with containerd's image store.
+    NextDebianContainerd,
+}
+
+impl Of {
+    /// What images can be stored with. Where the kernel or a container forbids the first, the second.
+    fn drivers(self) -> [&'static str; 2] {
+        match self {
+            Self::ThisMachine | Self::NextDebian => ["overlay2", "vfs"],
+            Self::NextDebianContainerd => ["overlayfs", "native"],
+        }
+    }
 }
 
 /// dockerd and its containerd, with everything of theirs below one directory and a network namespace of their own. They need
@@ -44,6 +56,12 @@ impl PrivateEngine {
     #[track_caller]
     pub fn with_next(test: &str, body: impl FnOnce(&mut Self)) {
         Self::of(Of::NextDebian, test, |_| None, body);
+    }
+
+    /// The same with containerd's image store.
+    #[track_caller]
+    pub fn with_next_containerd(test: &str, body: impl FnOnce(&mut Self)) {
+        Self::of(Of::NextDebianContainerd, test, |_| None, body);
     }
 
     #[track_caller]
@@ -82,8 +100,8 @@ impl PrivateEngine {
     /// Starts it (again) and waits until it answers.
     #[track_caller]
     pub fn start(&mut self) {
-        // Where the kernel or a container forbids the first, the second; but a second start sees what the first one stored.
-        let drivers = self.driver.map_or(vec!["overlay2", "vfs"], |driver| vec![driver]);
+        // A second start sees what the first one stored.
+        let drivers = self.driver.map_or(self.of.drivers().to_vec(), |driver| vec![driver]);
         self.driver = drivers.into_iter().find(|driver| self.comes_up(driver));
         if self.driver.is_none() {
             let log = fs::read_to_string(self.directory.join("dockerd.log")).unwrap_or_default();
@@ -93,12 +111,16 @@ impl PrivateEngine {
 
     fn comes_up(&mut self, driver: &str) -> bool {
         let at = |name: &str| self.directory.join(name).display().to_string();
-        fs::write(at("daemon.json"), "{}").expect("a configuration");
+        let store = self.of == Of::NextDebianContainerd;
+        fs::write(at("daemon.json"), format!("{{\"features\":{{\"containerd-snapshotter\":{store}}}}}"))
+            .expect("a configuration");
         let log = File::options().create(true).append(true).open(at("dockerd.log")).expect("a log file");
         let group = rustix::process::getgid().as_raw().to_string();
         let dockerd: &[&str] = match self.of {
             Of::ThisMachine => &["dockerd"],
-            Of::NextDebian => &["--mount", concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/next-engine.sh"), "dockerd"],
+            Of::NextDebian | Of::NextDebianContainerd => {
+                &["--mount", concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/next-engine.sh"), "dockerd"]
+            }
         };
         // A namespace of its own: otherwise `--bridge=none` would take the other engine's bridge away.
         let child = privileged("unshare")

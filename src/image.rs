@@ -3,7 +3,6 @@
 //! What comes out of an image is untrusted and passes [`opt`], the one strict reader; what goes into one is built by
 //! [`layer`] alone. Only [`docker`] names the engine's client; [`store`] is that, or [`layouts`] where there is no engine.
 
-mod bounded;
 pub mod build;
 pub mod directory;
 pub mod docker;

@@ -1,4 +1,5 @@
-//! The entries of a tar archive that comes from outside, read so that no two readers can see two things in it.
+//! The entries of a tar archive that comes from outside, read so that no two readers can see two things in it: of `/opt`, of a saved image, of
+//! its layers.
 //!
 //! Tar has several dialects, and readers differ in what they make of their mixtures: which of two names counts, whether a
 //! directory has content, where a record ends. Here only what every reader understands alike is let through: POSIX and GNU headers,
@@ -8,7 +9,10 @@
 mod fields;
 mod pax;
 
-use std::io::{self, Read};
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+};
 
 use tar::{EntryType, Header};
 
@@ -24,7 +28,7 @@ const BEYOND_OCTAL: u64 = 1 << 33;
 
 /// An entry.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub struct Entry {
     /// Its name as the archive spells it: not empty, no NUL; a directory's may end in a slash.
     pub path: Vec<u8>,
     /// One of the seven POSIX types.
@@ -33,11 +37,35 @@ pub(super) struct Entry {
     pub size: u64,
     /// Owner, mode and time; the mode with all bits the header has.
     pub meta: Meta,
+    /// What a link leads to; of other kinds it means nothing. No NUL.
+    pub link: Vec<u8>,
+    /// A device's major and minor number; of other kinds they mean nothing.
+    pub device: (u32, u32),
+    /// Extended attributes, by name (PAX `SCHILY.xattr.` without that prefix).
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Where in the archive its content begins, in bytes.
+    pub position: u64,
+}
+
+impl Entry {
+    /// Whether it has a content.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        is_file(self.kind)
+    }
+}
+
+fn is_file(kind: EntryType) -> bool {
+    matches!(kind, EntryType::Regular | EntryType::Continuous)
 }
 
 /// Reads an archive, entry by entry.
 pub(super) struct Entries<R> {
     archive: R,
+    /// Bytes that were read.
+    position: u64,
+    /// Whether the archive may end where a header would begin.
+    may_lack_end: bool,
     /// Bytes of the open entry that nobody has read yet.
     content: u64,
     /// Bytes between its content and the next header.
@@ -61,24 +89,37 @@ impl Pending {
 impl<R: Read> Entries<R> {
     /// Reads from `archive`, a little at a time.
     pub fn new(archive: R) -> Self {
-        Self { archive, content: 0, padding: 0 }
+        Self { archive, position: 0, may_lack_end: false, content: 0, padding: 0 }
+    }
+
+    /// The same of a layer, which some builders leave without its end: whether it is whole shows by its digest.
+    pub fn of_layer(archive: R) -> Self {
+        Self { may_lack_end: true, ..Self::new(archive) }
     }
 
     /// The next entry; what was not read of the last one's content is skipped. `None` at the archive's end.
     pub fn next(&mut self) -> Result<Option<Entry>, ImageError> {
         self.skip()?;
-        let mut pending = Pending::default();
+        let (mut pending, mut global) = (Pending::default(), false);
         loop {
             let Some(header) = self.header()? else {
-                return if pending.is_empty() { Ok(None) } else { Err(ImageError::Malformed("an extended header of nothing")) };
+                return if pending.is_empty() && !global {
+                    Ok(None)
+                } else {
+                    Err(ImageError::Malformed("an extended header of nothing"))
+                };
             };
             let fields = Fields::read(&header)?;
             match header.entry_type() {
                 EntryType::GNULongName => set(&mut pending.name, self.long_name(fields.size)?)?,
                 EntryType::GNULongLink => set(&mut pending.link, self.long_name(fields.size)?)?,
                 EntryType::XHeader => set(&mut pending.pax, Pax::read(&self.extension(fields.size)?)?)?,
+                EntryType::XGlobalHeader if pending.is_empty() => {
+                    pax::check_global(&self.extension(fields.size)?)?;
+                    global = true;
+                }
                 kind => {
-                    let entry = entry(kind, fields, pending)?;
+                    let entry = entry(kind, fields, pending, self.position)?;
                     self.content = entry.size;
                     self.padding = entry.size.checked_next_multiple_of(BLOCK).ok_or(TOO_LARGE)? - entry.size;
                     return Ok(Some(entry));
@@ -101,11 +142,13 @@ impl<R: Read> Entries<R> {
         let mut filled = 0;
         while filled < block.len() {
             match self.archive.read(&mut block[filled..]).map_err(broken)? {
+                0 if filled == 0 && self.may_lack_end => return Ok(None),
                 // Without its mark at the end, an archive that was cut between two entries would pass for a whole one.
                 0 => return Err(ENDS_EARLY),
                 count => filled += count,
             }
         }
+        self.position += BLOCK;
         Ok(if block.iter().all(|byte| *byte == 0) { None } else { Some(header) })
     }
 
@@ -149,6 +192,7 @@ impl<R: Read> Read for Entries<R> {
             return Err(io::Error::other(ENDS_EARLY));
         }
         self.content -= count as u64;
+        self.position += count as u64;
         Ok(count)
     }
 }
@@ -163,20 +207,24 @@ fn set<T>(place: &mut Option<T>, value: T) -> Result<(), ImageError> {
     }
 }
 
-fn entry(kind: EntryType, fields: Fields, pending: Pending) -> Result<Entry, ImageError> {
+fn entry(kind: EntryType, fields: Fields, pending: Pending, position: u64) -> Result<Entry, ImageError> {
     use EntryType::{Block, Char, Continuous, Directory, Fifo, Link, Regular, Symlink};
-    // The old dialect's type 0 is a directory to some when its name ends in a slash.
     let known = matches!(kind, Regular | Continuous | Directory | Symlink | Link | Char | Block | Fifo);
-    if !known || fields.old_type {
+    // The old dialect's type 0 is a directory to some when its name ends in a slash: in its header, or wherever its name is from (see below).
+    if !known || fields.old_type && fields.path.ends_with(b"/") {
         return Err(ImageError::Malformed("an entry of unknown type"));
     }
     let pax = pending.pax.unwrap_or_default();
-    if (pending.name.is_some() && pax.path.is_some()) || (pending.link.is_some() && pax.link) {
+    if (pending.name.is_some() && pax.path.is_some()) || (pending.link.is_some() && pax.link.is_some()) {
         return Err(ImageError::Malformed("two long names for one entry"));
     }
     let path = pending.name.or(pax.path).unwrap_or(fields.path);
     if path.is_empty() || path.contains(&0) {
         return Err(ImageError::Malformed("a name that is empty or holds a NUL"));
+    }
+    let link = pending.link.or(pax.link).unwrap_or(fields.link);
+    if link.contains(&0) {
+        return Err(ImageError::Malformed("a link's target that holds a NUL"));
     }
     let size = match pax.size {
         Some(size) if size != fields.size && (fields.size != 0 || size < BEYOND_OCTAL) => {
@@ -185,7 +233,7 @@ fn entry(kind: EntryType, fields: Fields, pending: Pending) -> Result<Entry, Ima
         Some(size) => size,
         None => fields.size,
     };
-    let is_file = matches!(kind, Regular | Continuous);
+    let is_file = is_file(kind);
     // Some readers skip such content, others read it as headers.
     if !is_file && size != 0 {
         return Err(ImageError::Malformed("content of what is no file"));
@@ -200,7 +248,7 @@ fn entry(kind: EntryType, fields: Fields, pending: Pending) -> Result<Entry, Ima
         gid: owner(pax.gid.unwrap_or(fields.gid))?,
         mtime: fields.mtime,
     };
-    Ok(Entry { path, kind, size, meta })
+    Ok(Entry { path, kind, size, meta, link, device: fields.device, xattrs: pax.xattrs, position })
 }
 
 #[cfg(test)]

@@ -41,17 +41,6 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// What a header says, with all bits of the mode that it has.
-    pub(super) fn of_header(header: &tar::Header) -> Result<Self, ImageError> {
-        let number = |_| ImageError::Malformed("a number in a header");
-        Ok(Self {
-            mode: header.mode().map_err(number)?,
-            uid: header.uid().map_err(number)?,
-            gid: header.gid().map_err(number)?,
-            mtime: header.mtime().map_err(number)?,
-        })
-    }
-
     /// What train_lib gives immutable files: root's, 0644.
     pub fn immutable_file(mtime: u64) -> Self {
         Self { mode: 0o644, uid: 0, gid: 0, mtime }

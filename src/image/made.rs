@@ -14,7 +14,8 @@ pub(super) type Item<'a> = (&'a str, EntryType, &'a [u8]);
 pub(super) fn tar_of(entries: &[Item<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     for (path, kind, content) in entries {
-        out.extend(header_blocks(path, *kind, Meta::immutable_file(1), content.len() as u64));
+        let meta = if *kind == DIR { Meta::directory(1) } else { Meta::immutable_file(1) };
+        out.extend(header_blocks(path, *kind, meta, content.len() as u64));
         out.extend(*content);
         out.resize(out.len().next_multiple_of(512), 0);
     }

@@ -84,7 +84,7 @@ pub fn read_opt<S: OptSink + ?Sized>(archive: impl Read, sink: &mut S) -> Result
     let mut archive = Entries::new(&mut tape);
     let mut reader = OptReader::new("opt/");
     while let Some(entry) = archive.next()? {
-        let Entry { path, kind, size, meta } = entry;
+        let Entry { path, kind, size, meta, .. } = entry;
         reader.take(OptEntry { path: &path, kind, size, meta, content: &mut archive }, sink)?;
     }
     tape.check_end()?;

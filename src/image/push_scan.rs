@@ -7,13 +7,13 @@ use std::{
     io::Read,
 };
 
-use tar::{Entry, EntryType};
+use tar::EntryType;
 
 use super::{
     ImageError,
     opt::{Area, CONFIG_LIMIT, broken},
     place::Place,
-    saved::{LayerSink, plain_path},
+    saved::{Entry, LayerSink, plain_path},
 };
 use crate::train::{
     config::TrainConfig,
@@ -123,9 +123,9 @@ struct Scanner<'a> {
 impl LayerSink for Scanner<'_> {
     type Error = ImageError;
 
-    fn entry<R: Read>(&mut self, layer: &str, entry: &mut Entry<'_, R>) -> Result<(), ImageError> {
+    fn entry(&mut self, layer: &str, entry: &Entry, content: &mut dyn Read) -> Result<(), ImageError> {
         (self.check)()?;
-        let Some(path) = plain_path(&entry.path_bytes())? else { return Ok(()) };
+        let Some(path) = plain_path(&entry.path)? else { return Ok(()) };
         self.entries += 1;
         self.names += path.len();
         if self.entries > ENTRY_LIMIT || self.names > NAME_LIMIT {
@@ -136,17 +136,16 @@ impl LayerSink for Scanner<'_> {
         }
         let (shape, check) = (&mut self.shape, self.check);
         let Some(scan) = self.layers.get_mut(layer) else { return Ok(()) };
-        let kind = entry.header().entry_type();
-        let regular = is_file(kind);
+        let regular = entry.is_file();
         // Wherever in the path: the storage drivers of old kept contents below such names.
         if path.split(|byte| *byte == b'/').any(|part| part.starts_with(b".wh.")) {
-            if entry.size() > 0 {
+            if entry.size > 0 {
                 scan.suspect(Rule::NoPlaintextLayers, &path, "its name is a mark of layers, and it has a content");
             }
             return Ok(());
         }
         let Some(below) = path.strip_prefix(b"opt/") else {
-            if (regular || kind == EntryType::GNUSparse) && entry.size() > 0 {
+            if entry.size > 0 {
                 scan.outside_count += 1;
                 if scan.outside.len() < KEPT {
                     scan.outside.push(path);
@@ -154,7 +153,7 @@ impl LayerSink for Scanner<'_> {
             }
             return Ok(());
         };
-        if kind == EntryType::Directory || kind == EntryType::XGlobalHeader {
+        if entry.kind == EntryType::Directory {
             return Ok(());
         }
         let area = [Area::Train, Area::Results].iter().find(|area| {
@@ -162,28 +161,28 @@ impl LayerSink for Scanner<'_> {
         });
         match (area, below) {
             (Some(_), _) if !regular => scan.suspect(Rule::NoLinks, &path, "it is a link or a special file"),
-            (Some(_), _) => match looks(entry, shape, check)? {
+            (Some(_), _) => match looks(content, shape, check)? {
                 Verdict::NotSealed(why) => scan.suspect(Rule::NoPlaintextLayers, &path, why),
                 Verdict::TooShortToTell => scan.too_short += 1,
                 Verdict::Sealed => {}
             },
             (None, b"train_config.json") if regular => {
-                if entry.size() > CONFIG_LIMIT || !is_config(entry)? {
+                if entry.size > CONFIG_LIMIT || !is_config(content)? {
                     scan.suspect(Rule::NoPlaintextLayers, &path, "it is no train config");
                 }
             }
             (None, b"user_sym_key.key") if regular => {
-                let whole_blocks = entry.size().is_multiple_of(16);
-                let too_long = entry.size() > USER_KEY_LIMIT;
-                let looks = looks(entry, shape, check)?;
+                let whole_blocks = entry.size.is_multiple_of(16);
+                let too_long = entry.size > USER_KEY_LIMIT;
+                let looks = looks(content, shape, check)?;
                 // Keys of unusual sizes have lengths that sealed files have not.
                 if too_long || whole_blocks && matches!(looks, Verdict::NotSealed(_)) {
                     scan.suspect(Rule::NoPlaintextLayers, &path, "it is no wrapped key");
                 }
             }
             _ => {
-                let link = entry.link_name_bytes().map(|target| target.into_owned());
-                let content = if regular { Some(digest(entry, check)?) } else { None };
+                let link = (!entry.link.is_empty()).then(|| entry.link.clone());
+                let content = if regular { Some(digest(content, check)?) } else { None };
                 scan.others.insert(Other { path, link, content });
             }
         }
@@ -191,12 +190,8 @@ impl LayerSink for Scanner<'_> {
     }
 }
 
-fn is_file(kind: EntryType) -> bool {
-    matches!(kind, EntryType::Regular | EntryType::Continuous)
-}
-
 fn each_chunk(
-    content: &mut impl Read,
+    content: &mut dyn Read,
     check: &dyn Fn() -> Result<(), ImageError>,
     mut each: impl FnMut(&[u8]),
 ) -> Result<(), ImageError> {
@@ -210,18 +205,18 @@ fn each_chunk(
     }
 }
 
-fn looks(content: &mut impl Read, shape: &mut Shape, check: &dyn Fn() -> Result<(), ImageError>) -> Result<Verdict, ImageError> {
+fn looks(content: &mut dyn Read, shape: &mut Shape, check: &dyn Fn() -> Result<(), ImageError>) -> Result<Verdict, ImageError> {
     each_chunk(content, check, |bytes| shape.update(bytes))?;
     Ok(shape.verdict())
 }
 
-fn digest(content: &mut impl Read, check: &dyn Fn() -> Result<(), ImageError>) -> Result<FileDigest, ImageError> {
+fn digest(content: &mut dyn Read, check: &dyn Fn() -> Result<(), ImageError>) -> Result<FileDigest, ImageError> {
     let mut hasher = FileHasher::new();
     each_chunk(content, check, |bytes| hasher.update(bytes))?;
     Ok(hasher.finish())
 }
 
-fn is_config(content: &mut impl Read) -> Result<bool, ImageError> {
+fn is_config(content: &mut dyn Read) -> Result<bool, ImageError> {
     let mut text = Vec::new();
     content.read_to_end(&mut text).map_err(broken)?;
     Ok(TrainConfig::parse(&text).is_ok())

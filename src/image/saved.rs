@@ -10,24 +10,24 @@ mod inflate;
 mod inflating;
 mod layer;
 pub mod layout;
+mod meaning;
 mod overlay;
+mod spelling;
 
 use std::{collections::HashMap, io::Read};
 
-use tar::{Archive, Entry, EntryType};
+use tar::EntryType;
 
 use self::{
     document::{Document, Documents},
     layer::{Blob, Content},
 };
-use super::{ImageError, bounded::bounded, opt::broken, tape::Tape};
+pub use super::entries::Entry;
+use super::{ImageError, entries::Entries, tape::Tape};
 
+pub(super) use document::parse;
+pub(super) use meaning::ways;
 pub(super) use overlay::{Change, Node, OfOpt, lay, plain_path};
-
-/// Whether a layer that begins so is compressed.
-pub(super) fn is_compressed(start: &[u8]) -> bool {
-    inflate::Compression::of(start).is_some()
-}
 
 /// A layer that nobody brought.
 pub(super) const MISSING: &str = "a layer that its manifest names is missing";
@@ -39,8 +39,13 @@ pub trait LayerSink {
     /// The sink's error.
     type Error: From<ImageError>;
 
+    /// A layer begins: its name in the archive, and where in the archive its file does; `None` when it is compressed.
+    fn layer(&mut self, _name: &str, _position: Option<u64>) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// An entry of the layer that has this name in the archive. Content that is not read is skipped.
-    fn entry<R: Read>(&mut self, layer: &str, entry: &mut Entry<'_, R>) -> Result<(), Self::Error>;
+    fn entry(&mut self, layer: &str, entry: &Entry, content: &mut dyn Read) -> Result<(), Self::Error>;
 }
 
 /// What an archive's files said of the image.
@@ -83,13 +88,11 @@ pub fn read_saved<S: LayerSink>(
     mut progress: impl FnMut(u64),
 ) -> Result<SavedImage, S::Error> {
     let mut tape = Tape::new(archive);
-    let (archive, bound) = bounded(&mut tape);
-    let mut archive = Archive::new(archive);
-    let mut entries = archive.entries().map_err(broken)?;
+    let mut entries = Entries::new(&mut tape);
     let (mut reader, mut read) = (SavedReader::default(), 0);
-    while let Some(mut entry) = bound.next(&mut entries)? {
-        read += entry.size();
-        reader.take(&mut entry, sink)?;
+    while let Some(entry) = entries.next()? {
+        reader.take(&entry, &mut entries, sink)?;
+        read += entry.size;
         progress(read);
     }
     tape.check_end()?;
@@ -98,24 +101,27 @@ pub fn read_saved<S: LayerSink>(
 
 impl SavedReader {
     /// Reads one entry of the archive.
-    pub fn take<S: LayerSink, R: Read>(&mut self, entry: &mut Entry<'_, R>, sink: &mut S) -> Result<(), S::Error> {
-        let name =
-            String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| ImageError::Malformed("a name that is not UTF-8"))?;
-        match entry.header().entry_type() {
-            EntryType::Regular => self.take_file(name.trim_start_matches("./"), entry.size(), entry, sink)?,
+    pub fn take<S: LayerSink>(&mut self, entry: &Entry, content: &mut dyn Read, sink: &mut S) -> Result<(), S::Error> {
+        let name = std::str::from_utf8(&entry.path).map_err(|_| ImageError::Malformed("a name that is not UTF-8"))?;
+        match entry.kind {
+            EntryType::Regular => self.take_file(name.trim_start_matches("./"), (entry.size, entry.position), content, sink)?,
             EntryType::Symlink => {
-                if let Some(target) = entry.link_name_bytes() {
-                    let target = String::from_utf8_lossy(&target).trim_start_matches("../").to_owned();
-                    self.links.insert(name, target);
-                }
+                let target = String::from_utf8_lossy(&entry.link).trim_start_matches("../").to_owned();
+                self.links.insert(name.to_owned(), target);
             }
             _ => {}
         }
         self.count()
     }
 
-    /// Reads one file of so many bytes.
-    pub fn take_file<S: LayerSink>(&mut self, name: &str, size: u64, content: impl Read, sink: &mut S) -> Result<(), S::Error> {
+    /// Reads one file: of so many bytes, from there on in the archive.
+    pub fn take_file<S: LayerSink>(
+        &mut self,
+        name: &str,
+        (size, position): (u64, u64),
+        content: impl Read,
+        sink: &mut S,
+    ) -> Result<(), S::Error> {
         // Docker before 25, OCI, and what skopeo and Podman write.
         let is_blob =
             name.ends_with("/layer.tar") || name.starts_with("blobs/") || (name.ends_with(".tar") && !name.contains('/'));
@@ -123,7 +129,7 @@ impl SavedReader {
             if self.layers.contains_key(name) {
                 return Err(ImageError::of_file("a layer is there twice", name).into());
             }
-            match layer::read(name, size, content, sink)? {
+            match layer::read(name, (size, position), content, sink)? {
                 Content::Layer(blob) => drop(self.layers.insert(name.to_owned(), blob)),
                 Content::Document(bytes) => self.documents.keep(name, bytes)?,
                 Content::Other => {}

@@ -8,12 +8,10 @@ mod sealed;
 
 use std::io::Read;
 
-use tar::{Archive, Entry};
-
 use self::layers::OptLayers;
 use super::{
     ImageError,
-    bounded::bounded,
+    entries::{Entries, Entry},
     layer::Meta,
     opt::{Area, CONFIG_LIMIT, OptEntry, OptReader, OptSink, broken},
     place::Place,
@@ -63,14 +61,12 @@ pub fn read_sealed_train(
 
 fn read<'a>(archive: impl Read, mut taken: Collector<'a>) -> Result<Collector<'a>, ImageError> {
     let mut tape = Tape::new(archive);
-    let (archive, bound) = bounded(&mut tape);
-    let mut archive = Archive::new(archive);
-    let mut entries = archive.entries().map_err(broken)?;
-    let mut first = bound.next(&mut entries)?.ok_or(ImageError::Malformed("an empty archive"))?;
+    let mut entries = Entries::new(&mut tape);
+    let first = entries.next()?.ok_or(ImageError::Malformed("an empty archive"))?;
     let mut reader = Reader::for_archive(&first)?;
-    reader.take(&mut first, &mut taken)?;
-    while let Some(mut entry) = bound.next(&mut entries)? {
-        reader.take(&mut entry, &mut taken)?;
+    reader.take(first, &mut entries, &mut taken)?;
+    while let Some(entry) = entries.next()? {
+        reader.take(entry, &mut entries, &mut taken)?;
     }
     tape.check_end()?;
     reader.finish(&mut taken)?;
@@ -97,9 +93,8 @@ enum Reader {
 }
 
 impl Reader {
-    fn for_archive<R: Read>(first: &Entry<'_, R>) -> Result<Self, ImageError> {
-        let name = first.path_bytes();
-        let root = name.split(|byte| *byte == b'/').next().unwrap_or_default();
+    fn for_archive(first: &Entry) -> Result<Self, ImageError> {
+        let root = first.path.split(|byte| *byte == b'/').next().unwrap_or_default();
         let root = std::str::from_utf8(root).unwrap_or_default();
         match root {
             "opt" => Ok(Self::Opt(OptReader::new("opt/"))),
@@ -114,18 +109,17 @@ impl Reader {
         }
     }
 
-    fn take<R: Read>(&mut self, entry: &mut Entry<'_, R>, taken: &mut Collector<'_>) -> Result<(), ImageError> {
+    fn take(&mut self, entry: Entry, content: &mut dyn Read, taken: &mut Collector<'_>) -> Result<(), ImageError> {
         match self {
             Self::Opt(reader) | Self::Delivered(reader) => {
-                let path = entry.path_bytes().into_owned();
-                let (kind, size, meta) = (entry.header().entry_type(), entry.size(), Meta::of_header(entry.header())?);
-                reader.take(OptEntry { path: &path, kind, size, meta, content: entry }, taken)
+                let Entry { path, kind, size, meta, .. } = entry;
+                reader.take(OptEntry { path: &path, kind, size, meta, content }, taken)
             }
             Self::Saved(saved) => {
                 let (reader, layers) = &mut **saved;
                 (taken.check)()?;
                 layers.sealed = taken.sealed.take();
-                let read = reader.take(entry, layers);
+                let read = reader.take(&entry, content, layers);
                 taken.sealed = layers.sealed.take();
                 read
             }

@@ -7,12 +7,12 @@
 mod config;
 mod train_lib;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::Read};
 
 use super::{
     ImageError,
     place::Place,
-    saved::{LayerSink, SavedImage},
+    saved::{Change, Entry, LayerSink, SavedImage},
     tree::{Kind, Layers, Node},
 };
 
@@ -64,6 +64,12 @@ pub struct Difference {
     pub expected: String,
     /// What the image has.
     pub found: String,
+}
+
+impl Difference {
+    fn of_tree(what: &'static str, path: &[u8], expected: String, found: String) -> Self {
+        Self { rule: ImageRule::FileTree, what, place: path.to_vec(), expected, found }
+    }
 }
 
 /// What was found.
@@ -130,7 +136,7 @@ pub fn describe(place: Place<'_>) -> Result<SavedImage, ImageError> {
     struct Nothing;
     impl LayerSink for Nothing {
         type Error = ImageError;
-        fn entry<R: std::io::Read>(&mut self, _: &str, _: &mut tar::Entry<'_, R>) -> Result<(), ImageError> {
+        fn entry(&mut self, _: &str, _: &Entry, _: &mut dyn Read) -> Result<(), ImageError> {
             Ok(())
         }
     }
@@ -158,18 +164,41 @@ pub fn compare_trees(
     if let Some(seen) = seen {
         *seen = Seen::of(&read, &image);
     }
-    let overlaid = read.overlay(&image.layers, shared(&image))?;
+    let shared = shared(&image);
+    let overlaid = read.overlay(&image.layers, shared)?;
     let mut found = Differences::default();
     for (path, before) in &overlaid.before {
         judge(path, before.as_ref(), overlaid.tree.get(path), &mut found);
     }
+    for (path, node) in overlaid.left_out.iter().filter(|(path, _)| own(path).is_none()) {
+        let made_anew = "root's, mode 0755, in some engines: a layer does something in it and leaves it out";
+        found.add(Difference::of_tree(
+            if node.mode == 0o755 { "owner" } else { "mode" },
+            path,
+            shown(node),
+            made_anew.to_owned(),
+        ));
+    }
+    for (path, target) in
+        above(&read, &image.layers, shared).filter(|(path, target)| own(path).is_some() != own(target).is_some())
+    {
+        let link = format!("another name of {}", target.escape_ascii());
+        found.add(Difference::of_tree("type", path, "a file of its own".to_owned(), link));
+    }
     Ok((found, image))
 }
 
+/// Hard links of the layers above the lowest `shared`, and what they lead to.
+fn above<'a>(read: &'a Layers, names: &'a [String], shared: usize) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    let changes = names.iter().skip(shared).filter_map(|name| read.changes.get(name)).flatten();
+    changes.filter_map(|change| match change {
+        Change::HardLink(path, target, _) => Some((path.as_slice(), target.as_slice())),
+        _ => None,
+    })
+}
+
 fn judge(path: &[u8], before: Option<&Node>, after: Option<&Node>, found: &mut Differences) {
-    let mut differ = |what, expected: String, is: String| {
-        found.add(Difference { rule: ImageRule::FileTree, what, place: path.to_vec(), expected, found: is });
-    };
+    let mut differ = |what, expected, is| found.add(Difference::of_tree(what, path, expected, is));
     match own(path) {
         Some(place) => {
             if let Some(node) = after
@@ -213,12 +242,13 @@ fn judge(path: &[u8], before: Option<&Node>, after: Option<&Node>, found: &mut D
 /// What may stand at a path of the train's, where something else does.
 fn stranger(place: Own, node: &Node) -> Option<&'static str> {
     const SET_ID: u32 = 0o6000;
+    let is_plain = node.mode & SET_ID == 0 && node.xattrs.is_empty();
     match (place, &node.kind) {
-        (Own::Directory | Own::Inside, Kind::Directory) => None,
-        (Own::Inside | Own::File, Kind::File(..)) if node.mode & SET_ID == 0 && node.xattrs.is_empty() => None,
-        (Own::Directory, _) => Some("a directory"),
+        (Own::Directory | Own::Inside, Kind::Directory) if is_plain => None,
+        (Own::Inside | Own::File, Kind::File(..)) if is_plain => None,
+        (Own::Directory, _) => Some("a plain directory"),
         (Own::File, _) => Some("a plain file"),
-        (Own::Inside, _) => Some("a plain file or a directory"),
+        (Own::Inside, _) => Some("a plain file or directory"),
     }
 }
 

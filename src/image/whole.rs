@@ -10,11 +10,11 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tar::{Archive, Entry, EntryType};
+use tar::EntryType;
 
 use super::{
     ImageError,
-    bounded::bounded,
+    entries::{Entries, Entry},
     history::ImageFacts,
     layer::{Meta, header_blocks, link_blocks},
     opt::broken,
@@ -94,18 +94,16 @@ struct File {
 pub(super) fn pass_on(saved: impl Read, parent: &ImageFacts, folder: &str, out: &mut impl Write) -> Result<Passed, PassError> {
     let mut seen: HashMap<String, File> = HashMap::new();
     let mut manifest = None;
-    let (saved, bound) = bounded(saved);
-    let mut saved = Archive::new(saved);
-    let mut entries = saved.entries().map_err(broken)?;
-    while let Some(mut entry) = bound.next(&mut entries)? {
-        let name = plain_name(&entry.path_bytes())?;
+    let mut entries = Entries::new(saved);
+    while let Some(entry) = entries.next()? {
+        let name = plain_name(&entry.path)?;
         if REPLACED.contains(&name.as_str()) {
             if name == "manifest.json" {
-                manifest = Some(read_manifest(&mut entry)?);
+                manifest = Some(read_manifest(&entry, &mut entries)?);
             }
             continue;
         }
-        let file = pass_entry(&mut entry, folder, &name, out)?;
+        let file = pass_entry(&entry, &mut entries, folder, &name, out)?;
         if seen.insert(name, file).is_some() || seen.len() > ENTRY_LIMIT {
             return Err(ImageError::Malformed("too many entries, or one twice").into());
         }
@@ -154,28 +152,25 @@ impl Passed {
     }
 }
 
-fn pass_entry(entry: &mut Entry<'_, impl Read>, folder: &str, name: &str, out: &mut impl Write) -> Result<File, PassError> {
+fn pass_entry(entry: &Entry, content: &mut impl Read, folder: &str, name: &str, out: &mut impl Write) -> Result<File, PassError> {
     let place = format!("{folder}/{name}");
-    let header = entry.header();
-    let number = |_| ImageError::Malformed("a number in a header");
-    let meta = Meta { mode: header.mode().map_err(number)? & 0o777, uid: 0, gid: 0, mtime: header.mtime().map_err(number)? };
-    let mut file = File { kind: header.entry_type(), len: 0, start: [0; 4] };
+    let meta = Meta { mode: entry.meta.mode & 0o777, uid: 0, gid: 0, ..entry.meta };
+    let mut file = File { kind: entry.kind, len: 0, start: [0; 4] };
     match file.kind {
         kind @ EntryType::Directory => {
             out.write_all(&header_blocks(&format!("{place}/"), kind, meta, 0)).map_err(PassError::Write)?;
         }
         kind @ EntryType::Regular => {
-            file.len = entry.size();
+            file.len = entry.size;
             out.write_all(&header_blocks(&place, kind, meta, file.len)).map_err(PassError::Write)?;
-            file.start = pass_content(entry, file.len, out)?;
+            file.start = pass_content(content, file.len, out)?;
         }
         // Old engines write a layer that occurs twice as a link to its first place.
         EntryType::Symlink => {
-            let target = entry.link_name_bytes().ok_or(ImageError::Malformed("a link without a target"))?;
-            if !stays_inside(name, &target) {
+            if !stays_inside(name, &entry.link) {
                 return Err(ImageError::Malformed("a link that leads out of the archive").into());
             }
-            out.write_all(&link_blocks(&place, meta, &target)).map_err(PassError::Write)?;
+            out.write_all(&link_blocks(&place, EntryType::Symlink, meta, &entry.link)).map_err(PassError::Write)?;
         }
         _ => return Err(ImageError::Malformed("an entry of unknown type").into()),
     }
@@ -189,7 +184,6 @@ fn pass_content(content: &mut impl Read, len: u64, out: &mut impl Write) -> Resu
     let mut passed = 0;
     while passed < len {
         let count = match content.read(&mut buffer).map_err(broken)? {
-            // The reader ends quietly where the archive does.
             0 => return Err(ImageError::Malformed("it ends too early").into()),
             count => count,
         };
@@ -203,12 +197,12 @@ fn pass_content(content: &mut impl Read, len: u64, out: &mut impl Write) -> Resu
     Ok(start)
 }
 
-fn read_manifest(entry: &mut Entry<'_, impl Read>) -> Result<SavedImage, ImageError> {
-    if entry.size() > MANIFEST_LIMIT {
+fn read_manifest(entry: &Entry, content: &mut impl Read) -> Result<SavedImage, ImageError> {
+    if entry.size > MANIFEST_LIMIT {
         return Err(ImageError::Limit("bytes of manifest.json"));
     }
     let mut text = Vec::new();
-    entry.read_to_end(&mut text).map_err(broken)?;
+    content.take(MANIFEST_LIMIT).read_to_end(&mut text).map_err(broken)?;
     let images: Vec<SavedImage> = serde_json::from_slice(&text).map_err(|_| ImageError::Malformed("manifest.json"))?;
     let mut images = images.into_iter();
     match (images.next(), images.next()) {

@@ -69,6 +69,9 @@ def make(chance):
                 # POSIX's own format has no room for long names.
                 largest = 12 if form == tarfile.USTAR_FORMAT else chance.choice([12, 12, 60])
                 parts = [component(chance, largest) for _ in range(chance.randint(1, 3))]
+                # Nothing lies below a file.
+                if any(paths.get(tuple(parts[:depth])) == tarfile.REGTYPE for depth in range(1, len(parts))):
+                    continue
                 for depth in range(1, len(parts)):
                     paths.setdefault(tuple(parts[:depth]), tarfile.DIRTYPE)
                 paths.setdefault(tuple(parts), tarfile.REGTYPE)

@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use crate::support::PROGRAM;
 
 mod engines;
+mod layers;
 mod masters;
 mod places;
 mod validate;

@@ -53,7 +53,7 @@ pub(super) fn saved_at(place: &str, spool: &Path) -> Result<OptFiles, CliError> 
     let trouble = |error: io::Error| CliError::file("open", path, &error);
     let home = match layout_at(place).map_err(trouble)? {
         Some(layout) => Home::Layout(layout),
-        None => Home::archive(File::open(path).map_err(trouble)?).map_err(refused)?,
+        None => Home::archive(File::open(path).map_err(trouble)?),
     };
     Ok(OptFiles::new(home, spool.to_owned(), RESERVE))
 }

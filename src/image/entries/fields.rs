@@ -15,6 +15,10 @@ pub(super) struct Fields {
     pub gid: u64,
     pub size: u64,
     pub mtime: u64,
+    /// A link's target, up to the first NUL.
+    pub link: Vec<u8>,
+    /// A device's major and minor number.
+    pub device: (u32, u32),
     /// Whether the type is the old dialect's NUL.
     pub old_type: bool,
 }
@@ -29,9 +33,11 @@ impl Fields {
         if number(&block[148..156])? != sum {
             return Err(ImageError::Malformed("a checksum"));
         }
-        // Nobody needs the device here, but a reader that stops at a broken one would see a shorter archive.
-        for device in [&block[329..337], &block[337..345]] {
-            number(device)?;
+        // Of what is no device, too: a reader that stops at a broken number would see a shorter archive.
+        let device = |field| number(field).and_then(|number| u32::try_from(number).map_err(|_| NUMBER));
+        // The dialect of `star` is told by what stands here, and has a shorter prefix.
+        if block[500..].iter().any(|byte| *byte != 0) {
+            return Err(ImageError::Malformed("a header that is neither POSIX's nor GNU's"));
         }
         Ok(Self {
             path: path(block)?,
@@ -40,6 +46,8 @@ impl Fields {
             gid: number(&block[116..124])?,
             size: number(&block[124..136])?,
             mtime: number(&block[136..148])?,
+            link: until_nul(&block[157..257]).to_vec(),
+            device: (device(&block[329..337])?, device(&block[337..345])?),
             old_type: block[156] == 0,
         })
     }

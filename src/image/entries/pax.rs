@@ -1,21 +1,23 @@
 //! PAX records (POSIX.1-2008, pax, "Extended Header"): `length keyword=value\n`, by their length and not by their newlines, because
 //! the value of an extended attribute may hold anything.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::image::ImageError;
 
+/// What the records of extended attributes begin with.
+const XATTR: &[u8] = b"SCHILY.xattr.";
 const BROKEN: ImageError = ImageError::Malformed("a PAX record");
 
 /// What the records of one extended header say, as far as it matters here.
 #[derive(Debug, Default)]
 pub(super) struct Pax {
     pub path: Option<Vec<u8>>,
-    /// Whether there is a link's target.
-    pub link: bool,
+    pub link: Option<Vec<u8>>,
     pub size: Option<u64>,
     pub uid: Option<u64>,
     pub gid: Option<u64>,
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Pax {
@@ -31,17 +33,34 @@ impl Pax {
             }
             match keyword {
                 b"path" => pax.path = Some(value.to_vec()),
-                b"linkpath" => pax.link = true,
+                b"linkpath" => pax.link = Some(value.to_vec()),
                 b"size" => pax.size = Some(decimal(value).ok_or(BROKEN)?),
                 b"uid" => pax.uid = Some(decimal(value).ok_or(BROKEN)?),
                 b"gid" => pax.gid = Some(decimal(value).ok_or(BROKEN)?),
                 b"hdrcharset" => return Err(ImageError::Malformed("names in another encoding")),
                 sparse if sparse.starts_with(b"GNU.") => return Err(ImageError::Malformed("a sparse file")),
-                _ => {}
+                other => {
+                    if let Some(name) = other.strip_prefix(XATTR) {
+                        pax.xattrs.insert(name.to_vec(), value.to_vec());
+                    }
+                }
             }
         }
         Ok(pax)
     }
+}
+
+/// Looks at a global header: some readers apply its records to all entries, others to none, so only a comment may stand there, as
+/// archives of git have one.
+pub(super) fn check_global(mut records: &[u8]) -> Result<(), ImageError> {
+    while !records.is_empty() {
+        let (keyword, _, rest) = record(records).ok_or(BROKEN)?;
+        if keyword != b"comment" {
+            return Err(ImageError::Malformed("a global header"));
+        }
+        records = rest;
+    }
+    Ok(())
 }
 
 /// The first record's keyword and value, and what follows it.

@@ -69,7 +69,10 @@ fn what_readers_take_for_different_things_is_refused() {
     refused("an old file", &raw("f/", EntryType::Regular, b"", |header| header[156] = 0));
     refused("an old header", &raw("f", EntryType::Regular, b"", |header| header[257..265].fill(0)));
     refused("GNU's access time", &raw("f", EntryType::Regular, b"", |header| header[345..347].copy_from_slice(b"17")));
-    refused("a global header", &[raw("g", EntryType::XGlobalHeader, b"", |_| {}), f()].concat());
+    refused("a global header", &[raw("g", EntryType::XGlobalHeader, b"8 path=a\n", |_| {}), f()].concat());
+    refused("a global header of nothing", &raw("g", EntryType::XGlobalHeader, b"13 comment=x\n", |_| {}));
+    refused("a header of star", &raw("f", EntryType::Regular, b"", |header| header[508..512].copy_from_slice(b"tar\0")));
+    refused("a NUL in a link's target", &[pax(&[("linkpath", b"a\0b")]), raw("l", EntryType::Symlink, b"", |_| {})].concat());
     refused("a Solaris header", &[raw("X", EntryType::new(b'X'), b"", |_| {}), f()].concat());
     refused("a sparse file", &raw("f", EntryType::GNUSparse, b"", |_| {}));
     refused("a sparse file in PAX", &[pax(&[("GNU.sparse.size", b"9")]), f()].concat());
@@ -85,6 +88,36 @@ fn what_readers_take_for_different_things_is_refused() {
     refused("a broken device", &raw("f", EntryType::Regular, b"", |header| header[329] = b'z'));
     for size in [&b"0000000000+1"[..], b"0o0000000001", b"0000000000_1", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"] {
         refused("a strange number", &raw("f", EntryType::Regular, b"", |header| header[124..136].copy_from_slice(size)));
+    }
+}
+
+#[test]
+fn links_devices_and_extended_attributes_are_told() {
+    let comment = raw("g", EntryType::XGlobalHeader, b"13 comment=x\n", |_| {});
+    let records = pax(&[("SCHILY.xattr.user.a", b"1\n2"), ("linkpath", b"to/there")]);
+    let device = raw("d", EntryType::Char, b"", |header| {
+        header[329..336].copy_from_slice(b"0000005");
+        header[337..344].copy_from_slice(b"0000001");
+    });
+    let archive = whole(&[comment, file("f", b"content"), records, raw("l", EntryType::Symlink, b"", |_| {}), device]);
+    let mut entries = Entries::new(&archive[..]);
+    let first = entries.next().unwrap().unwrap();
+    assert_eq!(&archive[first.position as usize..][..7], b"content");
+    let link = entries.next().unwrap().unwrap();
+    assert_eq!((link.link.as_slice(), link.xattrs[&b"user.a"[..]].as_slice()), (&b"to/there"[..], &b"1\n2"[..]));
+    assert_eq!(entries.next().unwrap().unwrap().device, (5, 1));
+}
+
+#[test]
+fn a_layer_may_lack_its_end_and_nothing_else() {
+    let archive = file("f", b"content");
+    let end = |archive: &[u8]| {
+        let mut entries = Entries::of_layer(archive);
+        entries.next().and_then(|_| entries.next()).map(|entry| entry.is_none())
+    };
+    assert!(matches!(end(&archive), Ok(true)));
+    for cut in [1, 511, 512, 513, 1023] {
+        assert!(end(&archive[..cut]).is_err(), "cut at {cut}");
     }
 }
 

@@ -42,9 +42,9 @@ pub(super) fn header_len(name: usize) -> u64 {
     if name > SHORT_NAME { 2 * BLOCK + (name as u64 + 1).next_multiple_of(BLOCK) } else { BLOCK }
 }
 
-/// The header of a symbolic link; its target is at most 100 bytes long.
-pub(in crate::image) fn link_blocks(name: &str, meta: Meta, target: &[u8]) -> Vec<u8> {
-    let mut blocks = header_blocks(name, EntryType::Symlink, meta, 0);
+/// The header of a link of either kind; its target is at most 100 bytes long.
+pub(in crate::image) fn link_blocks(name: &str, kind: EntryType, meta: Meta, target: &[u8]) -> Vec<u8> {
+    let mut blocks = header_blocks(name, kind, meta, 0);
     let at = blocks.len() - BLOCK as usize;
     let mut header = Header::new_old();
     header.as_mut_bytes().copy_from_slice(&blocks[at..]);

@@ -7,7 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::image::{
     ImageError,
     history::{HistoryEntry, ImageFacts},
-    saved::layout::{Layout, OCI_MANIFEST},
+    saved::{
+        layout::{Layout, OCI_MANIFEST},
+        parse,
+    },
 };
 
 /// Parts of a configuration that are carried over to a child, besides `config` and `history`.
@@ -118,7 +121,7 @@ fn history_entry<'a>(entry: &Value, sizes: &mut impl Iterator<Item = &'a u64>) -
 }
 
 fn object(bytes: &[u8], what: &'static str) -> Result<Map<String, Value>, ImageError> {
-    serde_json::from_slice(bytes).map_err(|_| ImageError::Malformed(what))
+    parse(bytes, what)
 }
 
 /// Digests that a manifest, or a list of manifests, leads to.

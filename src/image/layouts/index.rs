@@ -12,7 +12,10 @@ use crate::{
     crash,
     image::{
         ImageError,
-        saved::layout::{Layout, REF_NAME},
+        saved::{
+            layout::{Layout, REF_NAME},
+            parse,
+        },
     },
 };
 
@@ -29,7 +32,7 @@ pub(super) struct Index {
 impl Index {
     pub fn read(layout: &Layout) -> Result<Self, ImageError> {
         let malformed = || ImageError::Malformed("index.json");
-        let index: Value = serde_json::from_slice(&layout.document(FILE)?).map_err(|_| malformed())?;
+        let index: Value = parse(&layout.document(FILE)?, FILE)?;
         let Value::Object(mut rest) = index else { return Err(malformed()) };
         let Some(Value::Array(manifests)) = rest.remove("manifests") else { return Err(malformed()) };
         let objects = manifests.into_iter().map(|one| match one {

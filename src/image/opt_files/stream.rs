@@ -30,7 +30,7 @@ pub struct TarStream {
     /// Bytes of the paths that come before the names in the archive.
     parent: usize,
     /// The layers' files that were opened.
-    layers: HashMap<Arc<str>, (Arc<File>, u64)>,
+    layers: HashMap<Arc<str>, Arc<File>>,
     /// Headers and fill that wait to be read, and how much of it was.
     pending: (Vec<u8>, usize),
     content: Content,
@@ -91,10 +91,7 @@ impl TarStream {
             Node::File { at, size, meta } => {
                 let fill = (size.next_multiple_of(BLOCK) - size) as usize;
                 let (of, offset) = match at {
-                    At::Layer(layer, offset) => {
-                        let (file, start) = self.open(&layer)?;
-                        (Source::Layer(file), start + offset)
-                    }
+                    At::Layer(layer, offset) => (Source::Layer(self.open(&layer)?), offset),
                     At::Spool(extent) => (Source::Spool, extent.offset),
                 };
                 self.content = Content { of: Some(of), offset, left: size, fill };
@@ -105,12 +102,12 @@ impl TarStream {
         Ok(true)
     }
 
-    fn open(&mut self, layer: &Arc<str>) -> Result<(Arc<File>, u64), ImageError> {
+    fn open(&mut self, layer: &Arc<str>) -> Result<Arc<File>, ImageError> {
         if let Some(known) = self.layers.get(layer) {
-            return Ok(known.clone());
+            return Ok(Arc::clone(known));
         }
         let opened = self.home.open(layer)?;
-        self.layers.insert(Arc::clone(layer), opened.clone());
+        self.layers.insert(Arc::clone(layer), Arc::clone(&opened));
         Ok(opened)
     }
 }

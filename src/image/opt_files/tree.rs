@@ -3,12 +3,11 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io::Read,
-    os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
 };
 
-use tar::{Entry, EntryType};
+use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
 use super::home::Home;
@@ -16,7 +15,7 @@ use crate::image::{
     ImageError,
     layer::Meta,
     opt::broken,
-    saved::{Change, LayerSink, OfOpt, is_compressed, lay, plain_path},
+    saved::{Change, Entry, LayerSink, OfOpt, lay, plain_path},
     spool::{Extent, Spool},
 };
 
@@ -41,7 +40,7 @@ pub(super) enum Node {
 /// Where a file's content lies.
 #[derive(Clone, Debug)]
 pub(super) enum At {
-    /// In a layer that is not compressed, from this byte on.
+    /// In a layer that is not compressed, from this byte on of the file that holds the layer.
     Layer(Arc<str>, u64),
     /// In the spool: a compressed layer can be read from its start only.
     Spool(Extent),
@@ -54,6 +53,11 @@ impl crate::image::saved::Node for Node {
 
     fn is_directory(&self) -> bool {
         matches!(self, Self::Directory(_))
+    }
+
+    // A hard link is another kind of node here, and lets nothing through.
+    fn takes_link(&self, _: &Self) -> bool {
+        false
     }
 }
 
@@ -70,15 +74,7 @@ pub(super) struct OptTree {
 impl OptTree {
     /// Reads all layers, each of which must have the digests that manifest and configuration state.
     pub fn read(home: &Home, spool: (&Path, u64), cancel: &CancellationToken) -> Result<Self, ImageError> {
-        let mut layers = PlacedLayers {
-            home,
-            place: spool,
-            cancel,
-            changes: HashMap::new(),
-            names: HashMap::new(),
-            spool: None,
-            kept: (0, 0),
-        };
+        let mut layers = PlacedLayers { place: spool, cancel, changes: HashMap::new(), open: None, spool: None, kept: (0, 0) };
         let image = home.read(&mut layers)?;
         let mut nodes = BTreeMap::new();
         for name in &image.layers {
@@ -95,28 +91,26 @@ impl OptTree {
 
 /// Keeps what layers do to `/opt`, and where the files lie in them.
 struct PlacedLayers<'a> {
-    home: &'a Home,
     /// Where the spool would be, and what stays free there.
     place: (&'a Path, u64),
     cancel: &'a CancellationToken,
     changes: HashMap<String, Vec<Change<Node>>>,
-    /// Layers by name; `None` for those that are compressed.
-    names: HashMap<String, Option<Arc<str>>>,
+    /// The layer that is being read, and where it begins; `None` for one that is compressed.
+    open: Option<(Arc<str>, u64)>,
     spool: Option<Spool>,
     /// Changes, and bytes of their names.
     kept: (usize, usize),
 }
 
 impl PlacedLayers<'_> {
-    fn node(&mut self, layer: &str, entry: &mut Entry<'_, impl Read>) -> Result<Node, ImageError> {
-        let meta = Meta::of_header(entry.header())?;
-        match entry.header().entry_type() {
+    fn node(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<Node, ImageError> {
+        let (size, meta) = (entry.size, entry.meta);
+        match entry.kind {
             EntryType::Directory => Ok(Node::Directory(meta)),
-            EntryType::Regular | EntryType::Continuous => {
-                let size = entry.size();
-                let at = match self.plain(layer)? {
-                    Some(name) => At::Layer(name, entry.raw_file_position()),
-                    None => At::Spool(self.keep(size, entry)?),
+            _ if entry.is_file() => {
+                let at = match &self.open {
+                    Some((layer, start)) => At::Layer(Arc::clone(layer), start + entry.position),
+                    None => At::Spool(self.keep(size, content)?),
                 };
                 Ok(Node::File { at, size, meta })
             }
@@ -124,20 +118,7 @@ impl PlacedLayers<'_> {
         }
     }
 
-    /// The layer's name where it is not compressed.
-    fn plain(&mut self, layer: &str) -> Result<Option<Arc<str>>, ImageError> {
-        if let Some(known) = self.names.get(layer) {
-            return Ok(known.clone());
-        }
-        let mut start = [0; 4];
-        let (file, at) = self.home.open(layer)?;
-        let count = file.read_at(&mut start, at).map_err(ImageError::Layout)?;
-        let plain = (!is_compressed(&start[..count])).then(|| Arc::from(layer));
-        self.names.insert(layer.to_owned(), plain.clone());
-        Ok(plain)
-    }
-
-    fn keep(&mut self, size: u64, content: &mut impl Read) -> Result<Extent, ImageError> {
+    fn keep(&mut self, size: u64, content: &mut dyn Read) -> Result<Extent, ImageError> {
         let spool = match &mut self.spool {
             Some(spool) => spool,
             none => none.insert(Spool::create(self.place.0, 0, self.place.1)?),
@@ -157,15 +138,20 @@ impl PlacedLayers<'_> {
 impl LayerSink for PlacedLayers<'_> {
     type Error = ImageError;
 
-    fn entry<R: Read>(&mut self, layer: &str, entry: &mut Entry<'_, R>) -> Result<(), ImageError> {
+    fn layer(&mut self, name: &str, position: Option<u64>) -> Result<(), ImageError> {
+        self.open = position.map(|start| (name.into(), start));
+        Ok(())
+    }
+
+    fn entry(&mut self, layer: &str, entry: &Entry, content: &mut dyn Read) -> Result<(), ImageError> {
         if self.cancel.is_cancelled() {
             return Err(ImageError::Cancelled);
         }
-        let Some(path) = plain_path(&entry.path_bytes())? else { return Ok(()) };
+        let Some(path) = plain_path(&entry.path)? else { return Ok(()) };
         let change = match OfOpt::by_name(&path) {
             OfOpt::Nothing => return Ok(()),
             OfOpt::Change(change) => change,
-            OfOpt::Content => Change::Set(path.clone(), self.node(layer, entry)?),
+            OfOpt::Content => Change::Set(path.clone(), self.node(entry, content)?),
         };
         self.kept = (self.kept.0 + 1, self.kept.1 + path.len());
         if self.kept.0 > ENTRY_LIMIT || self.kept.1 > NAME_LIMIT {

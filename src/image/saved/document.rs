@@ -5,6 +5,7 @@ use std::{collections::HashMap, io::Read};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::spelling;
 use crate::{
     image::{ImageError, opt::broken},
     train::digest::FileHasher,
@@ -225,6 +226,7 @@ fn is_hex(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &'static str) -> Result<T, ImageError> {
+pub(in crate::image) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &'static str) -> Result<T, ImageError> {
+    spelling::check(bytes)?;
     serde_json::from_slice(bytes).map_err(|_| ImageError::Malformed(what))
 }

@@ -2,10 +2,8 @@
 
 use std::io::Read;
 
-use tar::Archive;
-
 use super::{LayerSink, blocks, document, hashed::Hashed, inflate::Compression, inflating::Inflating};
-use crate::image::{ImageError, bounded::bounded, opt::broken, tape::Tape};
+use crate::image::{ImageError, entries::Entries, opt::broken, tape::Tape};
 
 /// A layer that was read.
 pub(super) struct Blob {
@@ -23,8 +21,13 @@ pub(super) enum Content {
     Other,
 }
 
-/// Reads a blob.
-pub(super) fn read<S: LayerSink>(name: &str, size: u64, mut file: impl Read, sink: &mut S) -> Result<Content, S::Error> {
+/// Reads a blob: of so many bytes, from there on in the archive.
+pub(super) fn read<S: LayerSink>(
+    name: &str,
+    (size, position): (u64, u64),
+    mut file: impl Read,
+    sink: &mut S,
+) -> Result<Content, S::Error> {
     let mut start = Vec::with_capacity(512);
     file.by_ref().take(512).read_to_end(&mut start).map_err(broken)?;
     let is_tar = start.len() == 512 && (&start[257..262] == b"ustar" || start.iter().all(|byte| *byte == 0));
@@ -32,9 +35,11 @@ pub(super) fn read<S: LayerSink>(name: &str, size: u64, mut file: impl Read, sin
     let is_document = start.first() == Some(&b'{');
     let file = start.as_slice().chain(file);
     if is_tar {
+        sink.layer(name, Some(position))?;
         let diff_id = entries(name, file, sink)?;
         Ok(Content::Layer(Blob { digest: diff_id.clone(), diff_id }))
     } else if let Some(compression) = compression {
+        sink.layer(name, None)?;
         let mut file = Hashed::new(file);
         // What is no more than a piece is not worth a thread.
         let diff_id = match size <= blocks::SIZE as u64 {
@@ -55,13 +60,10 @@ pub(super) fn read<S: LayerSink>(name: &str, size: u64, mut file: impl Read, sin
 fn entries<S: LayerSink>(name: &str, file: impl Read, sink: &mut S) -> Result<String, S::Error> {
     let mut file = Hashed::new(file);
     let mut tape = Tape::new(&mut file);
-    let (layer, bound) = bounded(&mut tape);
-    let mut layer = Archive::new(layer);
-    let mut entries = layer.entries().map_err(broken)?;
-    while let Some(mut entry) = bound.next(&mut entries)? {
-        sink.entry(name, &mut entry)?;
+    let mut layer = Entries::of_layer(&mut tape);
+    while let Some(entry) = layer.next()? {
+        sink.entry(name, &entry, &mut layer)?;
     }
-    // Some builders leave a layer without its end.
     tape.nothing_follows()?;
     Ok(file.digest()?)
 }

@@ -101,14 +101,14 @@ impl Layout {
         let mut reader = SavedReader::default();
         // The others that the index names are none of this image's business.
         let index = serde_json::json!({ "manifests": [{ "mediaType": wanted.media_type, "digest": wanted.digest }] }).to_string();
-        reader.take_file("index.json", index.len() as u64, index.as_bytes(), sink)?;
+        reader.take_file("index.json", (index.len() as u64, 0), index.as_bytes(), sink)?;
         let name = blob_name(&wanted.digest)?;
         let bytes = self.document(&name)?;
         let manifest: Manifest = parse(&bytes, "a manifest")?;
-        reader.take_file(&name, bytes.len() as u64, bytes.as_slice(), sink)?;
+        reader.take_file(&name, (bytes.len() as u64, 0), bytes.as_slice(), sink)?;
         let config = blob_name(&manifest.config.digest)?;
         let (size, file) = self.open(&config)?;
-        reader.take_file(&config, size, file, sink)?;
+        reader.take_file(&config, (size, 0), file, sink)?;
         let mut read = 0;
         let mut seen = HashSet::new();
         for layer in &manifest.layers {
@@ -116,7 +116,7 @@ impl Layout {
             if seen.insert(name.clone()) {
                 let (size, file) = self.open(&name)?;
                 read += size;
-                reader.take_file(&name, size, file, sink)?;
+                reader.take_file(&name, (size, 0), file, sink)?;
                 progress(read);
             }
         }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::ImageError;
+use super::{
+    ImageError,
+    meaning::{self, ways},
+};
 
 /// The name that marks a removed path.
 const WHITEOUT: &[u8] = b".wh.";
@@ -15,14 +18,16 @@ pub trait Node: Clone {
     fn implied_directory() -> Self;
     /// Whether something can be below it.
     fn is_directory(&self) -> bool;
+    /// Whether it stays as it is when a hard link to it has the attributes of `link`: engines give them to what it leads to.
+    fn takes_link(&self, link: &Self) -> bool;
 }
 
 /// What a layer does to the tree below it. Paths have no slash at either end.
 pub enum Change<N> {
     /// Something stands here.
     Set(Vec<u8>, N),
-    /// The first path is another name of what stands at the second.
-    HardLink(Vec<u8>, Vec<u8>),
+    /// The first path is another name of what stands at the second; the entry has these attributes.
+    HardLink(Vec<u8>, Vec<u8>, N),
     /// What stood here is gone.
     Remove(Vec<u8>),
     /// What stood below here is gone.
@@ -30,6 +35,25 @@ pub enum Change<N> {
 }
 
 impl<N> Change<N> {
+    /// The directory that it acts in; the root is empty.
+    pub fn directory(&self) -> &[u8] {
+        match self {
+            Self::Opaque(directory) => directory,
+            Self::Set(path, _) | Self::HardLink(path, ..) | Self::Remove(path) => directory_of(path),
+        }
+    }
+
+    /// The path of a directory that it sets.
+    pub fn directory_set(&self) -> Option<&[u8]>
+    where
+        N: Node,
+    {
+        match self {
+            Self::Set(path, node) if node.is_directory() => Some(path),
+            _ => None,
+        }
+    }
+
     /// What the mere name of an entry does; `None` when it stands for itself. The storage driver's own notes (`.wh..wh.…`)
     /// do nothing.
     pub fn by_name(path: &[u8]) -> Option<Option<Self>> {
@@ -73,6 +97,10 @@ impl<N> OfOpt<N> {
     }
 }
 
+fn directory_of(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|byte| *byte == b'/').map_or(&[], |slash| &path[..slash])
+}
+
 fn concerns_opt(path: &[u8]) -> bool {
     path.strip_prefix(b"opt").is_some_and(|rest| rest.first().is_none_or(|next| *next == b'/'))
 }
@@ -86,12 +114,14 @@ pub fn plain_path(path: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
     Ok((!parts.is_empty()).then(|| parts.join(&b'/')))
 }
 
-/// Lays a layer over a tree. `before` is told what stood at a path that is about to change; it may be told the same path again.
+/// Lays a layer over a tree. `before` is told what stood at a path that is about to change; it may be told the same path again. A layer that
+/// engines would take in different ways is refused ([`meaning`]).
 pub fn lay<N: Node>(
     tree: &mut BTreeMap<Vec<u8>, N>,
     changes: &[Change<N>],
     before: &mut dyn FnMut(&[u8], Option<&N>),
 ) -> Result<(), ImageError> {
+    meaning::check(tree, changes)?;
     // A whiteout is about lower layers, wherever it stands in its own.
     for change in changes {
         match change {
@@ -108,8 +138,12 @@ pub fn lay<N: Node>(
     for change in changes {
         let (path, node) = match change {
             Change::Set(path, node) => (path, node.clone()),
-            Change::HardLink(path, target) => {
-                (path, tree.get(target).cloned().ok_or(ImageError::Malformed("a hard link to nothing"))?)
+            Change::HardLink(path, target, link) => {
+                let found = tree.get(target).ok_or(ImageError::Malformed("a hard link to nothing"))?;
+                if found.is_directory() || !found.takes_link(link) {
+                    return Err(ImageError::Malformed("a hard link with another owner, mode or attribute than what it leads to"));
+                }
+                (path, found.clone())
             }
             _ => continue,
         };
@@ -125,10 +159,10 @@ pub fn lay<N: Node>(
 
 /// Directories that a layer leaves out exist all the same, as the engine makes them.
 fn add_parents<N: Node>(tree: &mut BTreeMap<Vec<u8>, N>, path: &[u8], before: &mut dyn FnMut(&[u8], Option<&N>)) {
-    for (i, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-        if !tree.contains_key(&path[..i]) {
-            before(&path[..i], None);
-            tree.insert(path[..i].to_vec(), N::implied_directory());
+    for way in ways(directory_of(path)) {
+        if !tree.contains_key(way) {
+            before(way, None);
+            tree.insert(way.to_vec(), N::implied_directory());
         }
     }
 }

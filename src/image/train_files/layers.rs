@@ -6,14 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use tar::{Entry, EntryType};
+use tar::EntryType;
 
 use super::{Collector, NAME_LIMIT, SealedFiles, read_small, small_limit};
 use crate::{
     image::{
         ImageError,
         opt::{Area, OptSink, broken},
-        saved::{Change, LayerSink, Node, OfOpt, lay, plain_path},
+        saved::{Change, Entry, LayerSink, Node, OfOpt, lay, plain_path},
         spool::Extent,
     },
     train::{
@@ -52,6 +52,11 @@ impl Node for Found {
     fn is_directory(&self) -> bool {
         matches!(self, Self::Directory)
     }
+
+    // A hard link is another kind of node here, and lets nothing through.
+    fn takes_link(&self, _: &Self) -> bool {
+        false
+    }
 }
 
 /// Keeps what layers do to `/opt`.
@@ -69,12 +74,12 @@ pub(super) struct OptLayers {
 impl LayerSink for OptLayers {
     type Error = ImageError;
 
-    fn entry<R: Read>(&mut self, layer: &str, entry: &mut Entry<'_, R>) -> Result<(), ImageError> {
-        let Some(path) = plain_path(&entry.path_bytes())? else { return Ok(()) };
+    fn entry(&mut self, layer: &str, entry: &Entry, content: &mut dyn Read) -> Result<(), ImageError> {
+        let Some(path) = plain_path(&entry.path)? else { return Ok(()) };
         let change = match OfOpt::by_name(&path) {
             OfOpt::Nothing => return Ok(()),
             OfOpt::Change(change) => change,
-            OfOpt::Content => Change::Set(path.clone(), self.found(&path, entry)?),
+            OfOpt::Content => Change::Set(path.clone(), self.found(&path, entry, content)?),
         };
         self.entries += 1;
         self.names += path.len() + size_of::<Change<Found>>();
@@ -90,15 +95,15 @@ impl LayerSink for OptLayers {
 }
 
 impl OptLayers {
-    fn found(&mut self, path: &[u8], entry: &mut Entry<'_, impl Read>) -> Result<Found, ImageError> {
-        match entry.header().entry_type() {
+    fn found(&mut self, path: &[u8], entry: &Entry, content: &mut dyn Read) -> Result<Found, ImageError> {
+        match entry.kind {
             EntryType::Directory => return Ok(Found::Directory),
-            EntryType::Regular | EntryType::Continuous => {}
+            _ if entry.is_file() => {}
             _ => return Ok(Found::Other),
         }
-        let (size, below) = (entry.size(), String::from_utf8_lossy(path.get(4..).unwrap_or_default()));
+        let (size, below) = (entry.size, String::from_utf8_lossy(path.get(4..).unwrap_or_default()));
         if let Some(limit) = small_limit(&below) {
-            let content = read_small(&below, size, limit, entry)?;
+            let content = read_small(&below, size, limit, content)?;
             self.small += content.len();
             if self.small > SMALL_LIMIT {
                 return Err(ImageError::Limit("bytes of train_config.json, all layers together"));
@@ -110,7 +115,7 @@ impl OptLayers {
         }
         let mut buffer = [0; 64 * 1024];
         loop {
-            let n = entry.read(&mut buffer).map_err(broken)?;
+            let n = content.read(&mut buffer).map_err(broken)?;
             if n == 0 {
                 let extent = self.sealed.as_ref().map(SealedFiles::extent);
                 return Ok(Found::File { size, looks: self.shape.verdict(), extent, content: None });

@@ -1,28 +1,27 @@
 //! Layers of an image, hashed as they stream and laid over each other at the end.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io::Read,
 };
 
-use tar::{Entry, EntryType};
+use tar::EntryType;
 
 use super::canonical::{Kind, Node, Tree};
 use crate::{
     image::{
         ImageError,
         opt::broken,
-        saved::{self, Change, LayerSink, lay, plain_path},
+        saved::{self, Change, Entry, LayerSink, lay, plain_path, ways},
     },
     train::digest::FileHasher,
 };
 
 /// Most entries that are kept, all layers together.
 const ENTRY_LIMIT: usize = 4_000_000;
+const LINK: ImageError = ImageError::Malformed("a link without a target");
 /// Bytes of content handled at a time.
 const BUFFER: usize = 64 * 1024;
-/// Extended attributes in PAX headers begin so.
-const XATTR: &str = "SCHILY.xattr.";
 
 impl saved::Node for Node {
     /// Root's, 0755.
@@ -32,6 +31,11 @@ impl saved::Node for Node {
 
     fn is_directory(&self) -> bool {
         self.kind == Kind::Directory
+    }
+
+    fn takes_link(&self, link: &Self) -> bool {
+        let attributes = |node: &Self| (node.mode, node.uid, node.gid);
+        attributes(self) == attributes(link) && link.xattrs.iter().all(|(name, value)| self.xattrs.get(name) == Some(value))
     }
 }
 
@@ -52,30 +56,54 @@ pub(in crate::image) struct Overlaid {
     pub tree: Tree,
     /// What stood at the paths that the upper layers touch, before any of them.
     pub before: BTreeMap<Vec<u8>, Option<Node>>,
+    /// Directories that an upper layer does something in and leaves out itself: some engines make them anew, root's and 0755. Only those that
+    /// were something else.
+    pub left_out: BTreeMap<Vec<u8>, Node>,
 }
 
 impl Layers {
     /// Lays the layers of these names over each other, lowest first; of those from the one numbered `above` on it is noted what they change.
     pub fn overlay(&self, names: &[String], above: usize) -> Result<Overlaid, ImageError> {
-        let Overlaid { mut tree, mut before } = Overlaid::default();
+        let Overlaid { mut tree, mut before, mut left_out } = Overlaid::default();
         for (at, name) in names.iter().enumerate() {
             let changes = self.changes.get(name).map_or(&[][..], Vec::as_slice);
+            if at >= above {
+                leave_out(&tree, changes, &mut left_out);
+            }
             lay(&mut tree, changes, &mut |path, node| {
                 if at >= above && !before.contains_key(path) {
                     before.insert(path.to_vec(), node.cloned());
                 }
             })?;
         }
-        Ok(Overlaid { tree, before })
+        Ok(Overlaid { tree, before, left_out })
+    }
+}
+
+/// Notes the directories of `tree` that a layer leaves out, and forgets those that it has.
+fn leave_out(tree: &Tree, changes: &[Change<Node>], left_out: &mut BTreeMap<Vec<u8>, Node>) {
+    let directories: HashSet<&[u8]> = changes.iter().filter_map(Change::directory_set).collect();
+    left_out.retain(|path, _| !directories.contains(path.as_slice()));
+    let mut last = None;
+    for change in changes {
+        let directory = change.directory();
+        if last.replace(directory) == Some(directory) {
+            continue;
+        }
+        for way in ways(directory).filter(|way| !directories.contains(way)) {
+            if let Some(node) = tree.get(way).filter(|node| **node != saved::Node::implied_directory()) {
+                left_out.insert(way.to_vec(), node.clone());
+            }
+        }
     }
 }
 
 impl LayerSink for Layers {
     type Error = ImageError;
 
-    fn entry<R: Read>(&mut self, layer: &str, entry: &mut Entry<'_, R>) -> Result<(), ImageError> {
+    fn entry(&mut self, layer: &str, entry: &Entry, content: &mut dyn Read) -> Result<(), ImageError> {
         self.buffer.resize(BUFFER, 0);
-        if let Some(change) = read_change(entry, &mut self.buffer)? {
+        if let Some(change) = read_change(entry, content, &mut self.buffer)? {
             self.kept += 1;
             if self.kept > ENTRY_LIMIT {
                 return Err(ImageError::Limit("entries of an image"));
@@ -89,51 +117,40 @@ impl LayerSink for Layers {
     }
 }
 
-fn read_change(entry: &mut Entry<'_, impl Read>, buffer: &mut [u8]) -> Result<Option<Change<Node>>, ImageError> {
-    let Some(path) = plain_path(&entry.path_bytes())? else { return Ok(None) };
+fn read_change(entry: &Entry, content: &mut dyn Read, buffer: &mut [u8]) -> Result<Option<Change<Node>>, ImageError> {
+    let Some(path) = plain_path(&entry.path)? else { return Ok(None) };
     if let Some(marked) = Change::by_name(&path) {
         return Ok(marked);
     }
-    let header = entry.header();
-    let number = || ImageError::Malformed("a number in a header");
-    let (mode, uid, gid) =
-        (header.mode().map_err(|_| number())? & 0o7777, header.uid().map_err(|_| number())?, header.gid().map_err(|_| number())?);
-    let device = (header.device_major().ok().flatten().unwrap_or(0), header.device_minor().ok().flatten().unwrap_or(0));
-    let kind = match header.entry_type() {
+    let node = |kind| Node {
+        kind,
+        mode: entry.meta.mode & 0o7777,
+        uid: entry.meta.uid,
+        gid: entry.meta.gid,
+        xattrs: entry.xattrs.clone(),
+    };
+    let (major, minor) = entry.device;
+    let kind = match entry.kind {
         EntryType::Directory => Kind::Directory,
-        EntryType::Symlink => Kind::Symlink(link_name(entry)?),
-        EntryType::Char => Kind::Character(device.0, device.1),
-        EntryType::Block => Kind::Block(device.0, device.1),
+        EntryType::Symlink if entry.link.is_empty() => return Err(LINK),
+        EntryType::Symlink => Kind::Symlink(entry.link.clone()),
+        EntryType::Char => Kind::Character(major, minor),
+        EntryType::Block => Kind::Block(major, minor),
         EntryType::Fifo => Kind::Fifo,
         EntryType::Link => {
-            let target = plain_path(&link_name(entry)?)?.ok_or(ImageError::Malformed("a link to the root"))?;
-            return Ok(Some(Change::HardLink(path, target)));
+            let target = plain_path(&entry.link)?.ok_or(LINK)?;
+            return Ok(Some(Change::HardLink(path, target, node(Kind::File([0; 32], 0)))));
         }
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File([0; 32], 0),
-        EntryType::XGlobalHeader => return Ok(None),
-        _ => return Err(ImageError::Malformed("an entry of unknown type")),
+        _ => hash_content(content, buffer)?,
     };
-    let xattrs = read_xattrs(entry)?;
-    let kind = if matches!(kind, Kind::File(..)) { hash_content(entry, buffer)? } else { kind };
-    Ok(Some(Change::Set(path, Node { kind, mode, uid, gid, xattrs })))
+    Ok(Some(Change::Set(path, node(kind))))
 }
 
-fn read_xattrs(entry: &mut Entry<'_, impl Read>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ImageError> {
-    let mut xattrs = BTreeMap::new();
-    for extension in entry.pax_extensions().map_err(broken)?.into_iter().flatten() {
-        let extension = extension.map_err(broken)?;
-        if let Some(name) = extension.key_bytes().strip_prefix(XATTR.as_bytes()) {
-            xattrs.insert(name.to_vec(), extension.value_bytes().to_vec());
-        }
-    }
-    Ok(xattrs)
-}
-
-fn hash_content(entry: &mut impl Read, buffer: &mut [u8]) -> Result<Kind, ImageError> {
+fn hash_content(content: &mut dyn Read, buffer: &mut [u8]) -> Result<Kind, ImageError> {
     let mut hasher = FileHasher::new();
     let mut len = 0;
     loop {
-        match entry.read(buffer).map_err(broken)? {
+        match content.read(buffer).map_err(broken)? {
             0 => return Ok(Kind::File(hasher.finish(), len)),
             n => {
                 hasher.update(&buffer[..n]);
@@ -141,10 +158,6 @@ fn hash_content(entry: &mut impl Read, buffer: &mut [u8]) -> Result<Kind, ImageE
             }
         }
     }
-}
-
-fn link_name(entry: &Entry<'_, impl Read>) -> Result<Vec<u8>, ImageError> {
-    entry.link_name_bytes().map(|name| name.into_owned()).ok_or(ImageError::Malformed("a link without a target"))
 }
 
 #[cfg(test)]

@@ -5,14 +5,18 @@ use tar::EntryType;
 use super::*;
 use crate::image::{
     layer::{Meta, header_blocks, link_blocks},
-    made::{DIR, FILE, saved, tar_of},
+    made::{DIR, FILE, Item, saved, tar_of},
 };
 
-fn differences(below: Vec<u8>, above: Vec<u8>) -> Vec<(&'static str, String)> {
-    let archive = saved(&[below, above], false);
+fn compared(layers: &[Vec<u8>]) -> Result<Vec<(&'static str, String)>, ImageError> {
+    let archive = saved(layers, false);
     let archive: Box<dyn Read> = Box::new(std::io::Cursor::new(archive));
-    let found = compare_trees(Place::Archive(archive), None, |_| 1, None, |_| {}).unwrap().0;
-    found.kept.into_iter().map(|one| (one.what, String::from_utf8(one.place).unwrap())).collect()
+    let found = compare_trees(Place::Archive(archive), None, |_| 1, None, |_| {})?.0;
+    Ok(found.kept.into_iter().map(|one| (one.what, String::from_utf8(one.place).unwrap())).collect())
+}
+
+fn differences(below: Vec<u8>, above: Vec<u8>) -> Vec<(&'static str, String)> {
+    compared(&[below, above]).unwrap()
 }
 
 fn master() -> Vec<u8> {
@@ -27,9 +31,22 @@ fn with_mode(path: &str, mode: u32) -> Vec<u8> {
 }
 
 fn link(path: &str, target: &[u8]) -> Vec<u8> {
-    let mut out = link_blocks(path, Meta::immutable_file(1), target);
-    out.resize(out.len() + 1024, 0);
-    out
+    ended(&[link_blocks(path, EntryType::Symlink, Meta::immutable_file(1), target)])
+}
+
+fn hard_link(path: &str, target: &str, mode: u32) -> Vec<u8> {
+    link_blocks(path, EntryType::Link, Meta { mode, ..Meta::immutable_file(1) }, target.as_bytes())
+}
+
+fn ended(entries: &[Vec<u8>]) -> Vec<u8> {
+    [entries.concat(), vec![0; 1024]].concat()
+}
+
+/// Entries without the end of an archive.
+fn open(entries: &[Item<'_>]) -> Vec<u8> {
+    let mut archive = tar_of(entries);
+    archive.truncate(archive.len() - 1024);
+    archive
 }
 
 #[test]
@@ -61,10 +78,61 @@ fn whatever_else_the_layers_above_do_is_a_difference() {
         (with_mode("opt/pht_train/x", 0o4755), ("type", "opt/pht_train/x")),
         (link("bin/sh", b"/opt/pht_train/sh"), ("type", "bin/sh")),
         (link("opt/pht_train/l", b"/etc/passwd"), ("type", "opt/pht_train/l")),
+        (
+            ended(&[
+                open(&[("etc/", DIR, b""), ("etc/passwd", FILE, b"root")]),
+                hard_link("opt/pht_train/l", "etc/passwd", 0o644),
+            ]),
+            ("type", "opt/pht_train/l"),
+        ),
+        (
+            ended(&[header_blocks("opt/pht_train/", DIR, Meta { mode: 0o2755, ..Meta::directory(1) }, 0)]),
+            ("type", "opt/pht_train"),
+        ),
     ] {
         let found = differences(master(), above);
         assert!(found.iter().any(|(what, path)| (*what, path.as_str()) == expected), "{expected:?} in {found:?}");
     }
     let tool = tar_of(&[("opt/", DIR, b""), ("opt/tool", FILE, b"x")]);
     assert_eq!(differences(tool, tar_of(&[("opt/.wh.tool", FILE, b"")])), [("removed", "opt/tool".to_owned())]);
+}
+
+#[test]
+fn a_directory_that_a_layer_leaves_out_is_what_engines_make_of_it() {
+    let private = |mode| header_blocks("private/", DIR, Meta { mode, ..Meta::directory(1) }, 0);
+    let key = open(&[("private/key", FILE, b"key")]);
+    let master = || ended(&[private(0o700), key.clone()]);
+    for above in [ended(&[key.clone()]), tar_of(&[("private/.wh.none", FILE, b"")])] {
+        assert_eq!(differences(master(), above), [("mode", "private".to_owned())]);
+    }
+    assert_eq!(differences(master(), ended(&[key.clone(), private(0o700)])), []);
+    // A later layer that has it mends it.
+    assert_eq!(compared(&[master(), ended(&[key]), ended(&[private(0o700)])]).unwrap(), []);
+}
+
+#[test]
+fn a_layer_that_engines_take_in_different_ways_is_refused() {
+    let passwd = ("etc/passwd", FILE, &b"root"[..]);
+    for (what, layer) in [
+        ("a hard link with another mode", ended(&[open(&[passwd]), hard_link("opt/x", "etc/passwd", 0o4644)])),
+        ("a hard link to a directory", ended(&[hard_link("opt/x", "etc", 0o644)])),
+        ("what is removed once it was brought", tar_of(&[passwd, ("etc/.wh.passwd", FILE, b"")])),
+        ("a directory in a whiteout's place", tar_of(&[(".wh.etc", FILE, b""), ("etc/", DIR, b""), passwd])),
+        ("below a whiteout", tar_of(&[(".wh.etc", FILE, b""), passwd])),
+        ("a whiteout behind what is below", tar_of(&[passwd, (".wh.etc", FILE, b"")])),
+        ("a whiteout below a whiteout", tar_of(&[(".wh.etc", FILE, b""), ("etc/.wh.passwd", FILE, b"")])),
+        ("a file, then a directory", tar_of(&[("etc", FILE, b""), ("etc/", DIR, b""), passwd])),
+        ("below a file of its own", tar_of(&[("x", FILE, b""), ("x/y", FILE, b"")])),
+        ("below a file of the master", tar_of(&[("bin/sh/x", FILE, b"")])),
+        ("a whiteout below a file", tar_of(&[("bin/sh/.wh.x", FILE, b"")])),
+        ("a mark below a file", tar_of(&[("bin/sh/.wh..wh..opq", FILE, b"")])),
+    ] {
+        assert!(matches!(compared(&[master(), layer]), Err(ImageError::Malformed(_))), "{what} was let through");
+    }
+    // A file in a whiteout's place is there for everybody, and so are those beside the mark of their directory.
+    let again = tar_of(&[("etc/", DIR, b""), ("etc/.wh.passwd", FILE, b""), passwd]);
+    let opaque = tar_of(&[("etc/", DIR, b""), passwd, ("etc/.wh..wh..opq", FILE, b"")]);
+    for layer in [again, opaque] {
+        assert_eq!(differences(master(), layer), []);
+    }
 }

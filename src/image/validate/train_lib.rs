@@ -97,7 +97,7 @@ fn entry(change: &Change<Node>) -> (Vec<u8>, Option<[u8; 32]>) {
             Kind::File(digest, _) => (path.clone(), Some(digest)),
             _ => (path.clone(), None),
         },
-        Change::HardLink(path, _) => (path.clone(), None),
+        Change::HardLink(path, ..) => (path.clone(), None),
         Change::Remove(path) => (mark(path), Some(EMPTY)),
         Change::Opaque(path) => ([path.as_slice(), b"/.wh..wh..opq"].concat(), Some(EMPTY)),
     }

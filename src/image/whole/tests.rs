@@ -55,13 +55,13 @@ fn pass(archive: &[u8], parent: &ImageFacts) -> Result<(Passed, Vec<u8>), PassEr
 
 /// Type, content or target, by name.
 fn read(archive: &[u8]) -> BTreeMap<String, (EntryType, Vec<u8>)> {
-    let entry = |entry: io::Result<Entry<'_, &[u8]>>| {
-        let mut entry = entry.unwrap();
-        let mut content = entry.link_name_bytes().map(|name| name.into_owned()).unwrap_or_default();
-        entry.read_to_end(&mut content).unwrap();
-        (String::from_utf8(entry.path_bytes().into_owned()).unwrap(), (entry.header().entry_type(), content))
-    };
-    Archive::new(archive).entries().unwrap().map(entry).collect()
+    let (mut entries, mut found) = (Entries::of_layer(archive), BTreeMap::new());
+    while let Some(entry) = entries.next().unwrap() {
+        let mut content = entry.link;
+        entries.read_to_end(&mut content).unwrap();
+        found.insert(String::from_utf8(entry.path).unwrap(), (entry.kind, content));
+    }
+    found
 }
 
 const FILE: EntryType = EntryType::Regular;

@@ -1,6 +1,6 @@
 //! The same on the engine of Debian's next release, which saves images in another layout.
 
-use super::{places, validate};
+use super::{layers, places, validate};
 use crate::{
     interop,
     support::{Engine, PrivateEngine},
@@ -14,6 +14,7 @@ fn on_an_engine_from_25_on_every_image_is_judged_as_on_an_older_one() {
         validate::every_image_that_is_more_than_its_master_and_a_train_is_told_with_train_libs_verdict_beside();
         validate::the_master_is_named_by_the_station_and_by_digest_and_never_by_the_train();
         validate::archives_are_judged_as_the_engine_is_and_by_nobody_elses_rules();
+        layers::what_an_engine_makes_of_a_layer_is_never_more_than_what_was_compared();
     });
 }
 
@@ -35,6 +36,7 @@ fn with_containerds_image_store_images_are_judged_alike_and_trains_travel() {
         |_| {
             assert!(!Engine::connect().takes_partial_archives(), "it is that store");
             validate::every_image_that_is_more_than_its_master_and_a_train_is_told_with_train_libs_verdict_beside();
+            layers::what_an_engine_makes_of_a_layer_is_never_more_than_what_was_compared();
             places::the_tree_digest_is_one_value_wherever_the_image_lies();
             places::a_train_is_verified_and_inspected_wherever_it_lies();
             interop::mixed_route();

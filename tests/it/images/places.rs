@@ -24,10 +24,10 @@ fn hash(place: &str) -> Result<Value, String> {
     }
 }
 
-type Files = BTreeMap<String, Vec<u8>>;
+pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// The files of an archive.
-fn files_of(archive: &[u8]) -> Files {
+pub fn files_of(archive: &[u8]) -> Files {
     let mut archive = tar::Archive::new(archive);
     let file = |entry: std::io::Result<tar::Entry<'_, _>>| {
         let mut entry = entry.unwrap();
@@ -38,7 +38,7 @@ fn files_of(archive: &[u8]) -> Files {
     archive.entries().unwrap().map(file).collect()
 }
 
-fn archive_of(files: &Files) -> Vec<u8> {
+pub fn archive_of(files: &Files) -> Vec<u8> {
     let mut out = tar::Builder::new(Vec::new());
     for (name, content) in files {
         let mut header = tar::Header::new_ustar();

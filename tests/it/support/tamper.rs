@@ -35,7 +35,18 @@ pub struct Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Rootfs(Vec<Entry>);
 
+impl From<Vec<Entry>> for Rootfs {
+    fn from(entries: Vec<Entry>) -> Self {
+        Self(entries)
+    }
+}
+
 impl Rootfs {
+    /// All of them.
+    pub fn entries(&self) -> &[Entry] {
+        &self.0
+    }
+
     /// What a container of `image` would see.
     pub fn of(engine: &Engine, image: &str) -> Self {
         let held = engine.hold(image, &[]);
@@ -235,6 +246,14 @@ pub const RESULTS: &str =
 pub fn saved(image: &str) -> Vec<u8> {
     let pieces: Vec<bytes::Bytes> = block_on(docker().export_image(image).try_collect()).expect("the engine saves");
     pieces.concat()
+}
+
+/// Gives the engine an archive of an image (`docker load`); an error is its own words.
+pub fn load(archive: &[u8]) -> Result<(), String> {
+    let body = bollard::body_full(archive.to_vec().into());
+    let answers = docker().import_image(q::ImportImageOptionsBuilder::new().build(), body, None);
+    let answers = block_on(answers.try_collect::<Vec<_>>()).map_err(|error| error.to_string())?;
+    answers.into_iter().find_map(|answer| answer.error_detail).map_or(Ok(()), |error| Err(format!("{error:?}")))
 }
 
 /// The engine's archive of a path in an image.

@@ -40,7 +40,10 @@ fn exists(test: &str) -> bool {
         let text = fs::read_to_string(module.with_extension("rs")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         let is_named = |line: &str| {
-            line.trim_start_matches("async ").strip_prefix("fn ").is_some_and(|rest| rest.starts_with(&format!("{name}(")))
+            line.trim_start_matches("pub ")
+                .trim_start_matches("async ")
+                .strip_prefix("fn ")
+                .is_some_and(|rest| rest.starts_with(&format!("{name}(")))
         };
         lines.iter().enumerate().any(|(at, line)| {
             let mut attributes = lines[..at].iter().rev().take_while(|line| line.starts_with("#["));

@@ -1,0 +1,67 @@
+//! JSON of images that everybody reads alike.
+//!
+//! Engines take a field by its name in whatever case, and merge one that stands twice; others take the exact name, and the last. So neither may
+//! occur where a field has a meaning. Maps of free keys (labels, annotations) are left alone.
+
+use crate::{image::ImageError, train::json::Json};
+
+/// Fields of the documents themselves: index, manifest, configuration, and an image in `manifest.json`.
+const DOCUMENT: [&str; 9] =
+    ["config", "rootfs", "history", "layers", "manifests", "mediaType", "schemaVersion", "architecture", "os"];
+const DOCKER: [&str; 3] = ["Config", "Layers", "RepoTags"];
+/// Of `rootfs`, and of descriptors (OCI descriptor.md).
+const INNER: [&str; 7] = ["diff_ids", "type", "digest", "mediaType", "size", "urls", "annotations"];
+
+/// Refuses a document that two readers could read differently.
+pub(in crate::image) fn check(bytes: &[u8]) -> Result<(), ImageError> {
+    match Json::parse(bytes).map_err(|_| ImageError::Malformed("a document that is no JSON, or names a field twice"))? {
+        Json::Array(images) => images.iter().try_for_each(|image| spelled(image, &DOCKER)),
+        document => {
+            spelled(&document, &DOCUMENT)?;
+            let Json::Object(fields) = &document else { return Ok(()) };
+            fields.iter().try_for_each(|(name, value)| match (name.as_str(), value) {
+                ("rootfs" | "config", inner) => spelled(inner, &INNER),
+                ("layers" | "manifests", Json::Array(all)) => all.iter().try_for_each(|one| spelled(one, &INNER)),
+                _ => Ok(()),
+            })
+        }
+    }
+}
+
+fn spelled(object: &Json, names: &[&str]) -> Result<(), ImageError> {
+    let Json::Object(fields) = object else { return Ok(()) };
+    let is_other = |name: &str| names.iter().any(|known| *known != name && folded(known) == folded(name));
+    match fields.iter().any(|(name, _)| is_other(name)) {
+        true => Err(ImageError::Malformed("a field in another spelling: engines take it, others do not")),
+        false => Ok(()),
+    }
+}
+
+/// Go compares names so: letters that have one capital letter are the same.
+fn folded(name: &str) -> String {
+    name.chars().flat_map(char::to_lowercase).flat_map(char::to_uppercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_has_one_name_and_stands_once() {
+        for (good, text) in [
+            (true, r#"{"config":{"Labels":{"a":"1","A":"2","Config":""},"User":""},"rootfs":{"type":"layers","diff_ids":[]}}"#),
+            (true, r#"[{"Config":"c","Layers":[],"RepoTags":null}]"#),
+            (true, r#"{"manifests":[{"digest":"d","annotations":{"Digest":"x"}}]}"#),
+            (false, r#"{"config":{"User":"0"},"config":{"Env":[]}}"#),
+            (false, r#"{"config":{},"Config":{"User":"0"}}"#),
+            (false, r#"{"config":{"User":"0","User":""}}"#),
+            (false, r#"{"rootfs":{"diff_ids":[],"Diff_Ids":[]}}"#),
+            (false, "{\"rootf\u{17f}\":{}}"),
+            (false, r#"{"layers":[{"Digest":"d"}]}"#),
+            (false, r#"[{"Config":"c","config":"d","Layers":[]}]"#),
+            (false, "{"),
+        ] {
+            assert_eq!(check(text.as_bytes()).is_ok(), good, "{text}");
+        }
+    }
+}

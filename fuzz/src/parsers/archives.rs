@@ -5,9 +5,14 @@ use stationmaster::{
         ImageError,
         layer::Meta,
         opt::{Area, CONFIG_LIMIT, OptSink, read_config, read_opt},
+        opt_files::{Home, OptFiles},
+        place::Place,
+        saved::SavedImage,
+        train_files::read_train,
         tree::tree_digest,
+        validate::compare_trees,
     },
-    train::names::FilePath,
+    train::{names::FilePath, proof::FoundDirectory, rule::Rule},
 };
 
 /// Checks what the reader lets through, as it comes.
@@ -109,4 +114,73 @@ pub fn tree(archive: &[u8]) {
     // A path implies its parents: at most one for two bytes of a name.
     assert!(digest.entries <= archive.len() as u64);
     assert!(told <= archive.len() as u64);
+}
+
+/// Where nothing lies above, nothing differs; an image is judged when it has a digest, and only then.
+pub fn validate(archive: &[u8]) {
+    let compared = |shared: usize| {
+        let shared = |image: &SavedImage| shared.min(image.layers.len());
+        compare_trees(Place::archive(archive), None, shared, None, |_| {})
+    };
+    let whole = compared(usize::MAX);
+    assert_eq!(whole.is_ok(), tree_digest(archive, None, |_| {}).is_ok());
+    let Ok((nothing, image)) = whole else { return };
+    assert_eq!(nothing.count(), 0, "nothing is above the master");
+    for shared in 0..image.layers.len() {
+        let (found, _) = compared(shared).expect("it was read before");
+        assert!(found.kept.len() as u64 <= found.count());
+        assert!(found.kept.iter().all(|one| one.expected != one.found), "a difference is one");
+    }
+}
+
+/// Keeps the files that are let through.
+#[derive(Default)]
+struct Files(Vec<(Area, FilePath)>);
+
+impl OptSink for Files {
+    type Error = ImageError;
+
+    fn directory(&mut self, _: Area, _: Option<FilePath>, _: Meta) -> Result<(), ImageError> {
+        Ok(())
+    }
+
+    fn begin(&mut self, area: Area, path: FilePath, _: Meta, _: u64) -> Result<(), ImageError> {
+        self.0.push((area, path));
+        Ok(())
+    }
+
+    fn chunk(&mut self, _: &[u8]) -> Result<(), ImageError> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), ImageError> {
+        Ok(())
+    }
+
+    fn other(&mut self, _: &str) -> Result<(), ImageError> {
+        Ok(())
+    }
+}
+
+/// What a saved image's layers leave of `/opt` is the same for who reads it by position, as a step does, and for who reads it in one pass, as a
+/// verification does.
+pub fn opt_files(archive: &[u8]) {
+    let directory = std::env::temp_dir();
+    let mut file = tempfile::tempfile().expect("a file without a name");
+    std::io::Write::write_all(&mut file, archive).expect("a disk");
+    let files = OptFiles::new(Home::archive(file), directory, 0);
+    let mut by_position = Files::default();
+    let opt = files.read("/opt", &Default::default()).and_then(|opt| read_opt(opt, &mut by_position));
+    if opt.is_err() {
+        return;
+    }
+    // Another kind of archive may begin as this one does.
+    let Ok(train) = read_train(archive, &|| Ok(())) else { return };
+    let found = &train.found;
+    let of = |area, directory: &FoundDirectory| directory.files().map(|path| (area, path.clone())).collect::<Vec<_>>();
+    let mut in_one_pass = [of(Area::Results, &found.results), of(Area::Train, &found.code)].concat();
+    in_one_pass.sort_by(|one, other| (one.0 as u8, &one.1).cmp(&(other.0 as u8, &other.1)));
+    by_position.0.sort_by(|one, other| (one.0 as u8, &one.1).cmp(&(other.0 as u8, &other.1)));
+    assert_eq!(in_one_pass, by_position.0);
+    assert!(found.broken_by(Rule::NoLinks).is_none() && found.broken_by(Rule::PlainNames).is_none());
 }

@@ -52,6 +52,8 @@ pub const TARGETS: &[Target] = &[
     shaped("opt", archives::opt, seeds::opt_archives, 16 * 1024),
     shaped("config_file", archives::config_file, seeds::config_files, 8 * 1024),
     shaped("tree", archives::tree, seeds::saved_images, 32 * 1024),
+    shaped("validate", archives::validate, seeds::saved_images, 32 * 1024),
+    shaped("opt_files", archives::opt_files, seeds::saved_images, 32 * 1024),
     #[cfg(feature = "fuzzing")]
     shaped("pass_on", private::pass_on, seeds::saved_images, 32 * 1024),
     #[cfg(feature = "fuzzing")]

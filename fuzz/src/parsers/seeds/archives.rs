@@ -113,11 +113,31 @@ pub fn saved_images() -> Vec<Vec<u8>> {
         layer(&[file(b"../x", b"")]),
         layer(&[file(b"/abs", b""), file(b"./dot", b""), file(b".wh..wh.plnk", b""), file(b".wh.", b"")]),
         layer(&[entry(b"sparse", b'S', b"", gnu)]),
+        layer(&[entry(b"opt/pht_train/l", b'1', b"", set(157, b"etc/passwd"))]),
+        layer(&[
+            file(b"etc/passwd", b"root"),
+            entry(b"opt/l", b'1', b"", |header| {
+                set(157, b"etc/passwd")(header);
+                set(100, b"0004777")(header);
+            }),
+        ]),
+        layer(&[file(b".wh.etc", b""), dir(b"etc/"), file(b"etc/passwd", b"root")]),
+        layer(&[file(b"etc/passwd", b"root"), file(b"etc/.wh.passwd", b"")]),
+        layer(&[file(b"gone/.wh.x", b""), file(b"opt", b"")]),
+        layer(&[dir(b"opt/pht_train/"), file(b"opt/pht_train/a", b"x"), file(b"opt/pht_train/a", b"y")]),
+        layer(&[
+            file(b"opt/pht_results/r", &[7; 600]),
+            file(b"opt/train_config.json", b"{}"),
+            entry(b"opt/tool", b'2', b"", set(157, b"/x")),
+        ]),
+        layer(&[entry(b"g", b'g', &records(&[("comment", b"x")]), plain), entry(b"opt/pht_train/v", 0, b"1", plain)]),
         layer(&[]),
         b"\x1f\x8b\x08\0\0\0\0\0".to_vec(),
     ];
-    let mut found: Vec<Vec<u8>> = layers.iter().map(|layer| saved("blobs/sha256/", &[&base, layer])).collect();
+    // Where names state no digest, what is changed in a layer is still read to its end.
+    let mut found: Vec<Vec<u8>> = layers.iter().map(|layer| saved("", &[&base, layer])).collect();
     found.push(saved("", &[&base]));
+    found.push(saved("blobs/sha256/", &[&base]));
     found.push(saved("x/", &[]));
     let manifest = |text: &str| archive(&[file(b"manifest.json", text.as_bytes()), file(b"0/layer.tar", &base)]);
     for text in [
@@ -141,12 +161,11 @@ pub fn saved_images() -> Vec<Vec<u8>> {
 }
 
 fn saved(folder: &str, layers: &[&[u8]]) -> Vec<u8> {
-    let name = |i: usize| if folder.is_empty() { format!("{i}/layer.tar") } else { format!("{folder}{i:064}") };
+    let digest = |layer: &[u8]| const_hex::encode(openssl::sha::sha256(layer));
+    let name = |i: usize| if folder.is_empty() { format!("{i}/layer.tar") } else { format!("{folder}{}", digest(layers[i])) };
     let names: Vec<String> = (0..layers.len()).map(name).collect();
-    let zeros = "0".repeat(64);
-    let manifest = serde_json::json!([{ "Config": format!("{zeros}.json"), "RepoTags": ["a:b"], "Layers": names }]).to_string();
+    let manifest = serde_json::json!([{ "Config": "none.json", "RepoTags": ["a:b"], "Layers": names }]).to_string();
     let mut entries: Vec<Vec<u8>> = names.iter().zip(layers).map(|(name, layer)| file(name.as_bytes(), layer)).collect();
-    entries.push(file(format!("{zeros}.json").as_bytes(), b"{}"));
     entries.push(file(b"manifest.json", manifest.as_bytes()));
     archive(&entries)
 }

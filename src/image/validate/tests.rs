@@ -102,7 +102,7 @@ fn a_directory_that_a_layer_leaves_out_is_what_engines_make_of_it() {
     let private = |mode| header_blocks("private/", DIR, Meta { mode, ..Meta::directory(1) }, 0);
     let key = open(&[("private/key", FILE, b"key")]);
     let master = || ended(&[private(0o700), key.clone()]);
-    for above in [ended(&[key.clone()]), tar_of(&[("private/.wh.none", FILE, b"")])] {
+    for above in [ended(std::slice::from_ref(&key)), tar_of(&[("private/.wh.none", FILE, b"")])] {
         assert_eq!(differences(master(), above), [("mode", "private".to_owned())]);
     }
     assert_eq!(differences(master(), ended(&[key.clone(), private(0o700)])), []);

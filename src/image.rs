@@ -53,7 +53,7 @@ pub enum ImageError {
     #[error("not an image reference: {0}")]
     Reference(&'static str),
     /// The engine has no such image. A retry helps after a pull.
-    #[error("the engine has no image of that name")]
+    #[error("there is no image of that name")]
     NotFound,
     /// The image lacks a path that was asked for.
     #[error("the image has no such path")]

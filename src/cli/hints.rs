@@ -55,9 +55,11 @@ fn text(reason: Reason) -> &'static str {
         R::ArchiveMalformed => "what was read cannot be a train as it is; fetch it again, or tell its sender",
         R::ImageNotFound => "pull the train first (`docker images` lists what an engine has), or copy it into its layout",
         R::MasterUnknown => {
-            "`stationmaster trust list` shows the allowed masters, `trust add master` allows one; then pull it into the engine"
+            "`stationmaster trust list` shows the allowed masters, `trust add master` allows one; then pull it, or copy it into its layout"
         }
-        R::BaseMissing => "pull the train's base image (`train inspect IMAGE` names the train), then try again",
+        R::BaseMissing => {
+            "pull the train's base image, or copy it into its layout (`train inspect IMAGE` names the train), then try again"
+        }
         R::RouteRejected => "`train inspect IMAGE` shows the route, whose turn it is, and whether this station is on it",
         R::TrainAuthenticationFailed => "an officer finds the cause in the audit: `audit show`",
         R::KeyUntrusted => {

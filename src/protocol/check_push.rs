@@ -128,13 +128,13 @@ fn judge(verdict: &mut PushVerdict, facts: &ImageFacts, layers: Vec<LayerScan>, 
         notes.push(format!("{too_short} files are too short to tell but by their length"));
     }
     if !has_base {
-        notes.push("without the train's base in the engine nothing outside /opt could be judged".to_owned());
+        notes.push("without the train's base here nothing outside /opt could be judged".to_owned());
     }
     verdict.report.note(Rule::NoPlaintextLayers, Outcome::Checked, notes.join("; "));
     verdict.report.checked(&[Rule::NoLinks]);
     match others(&layers) {
         count if count > 0 && !has_base => {
-            let note = format!("{count} other entries of /opt, and the train's base is not in the engine to compare them with");
+            let note = format!("{count} other entries of /opt, and the train's base is not here to compare them with");
             verdict.report.note(Rule::OptAllowList, Outcome::NotCheckable, note);
         }
         _ => verdict.report.checked(&[Rule::OptAllowList]),

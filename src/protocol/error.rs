@@ -59,8 +59,8 @@ pub enum StepError {
     /// A key that was seen first could not be kept. The operator's fault (disk, permissions).
     #[error("a key that was seen first could not be kept: {0}")]
     TrustNotKept(TrustError),
-    /// The train's `base` is not in the engine. A retry helps after a pull.
-    #[error("{0} is not in the engine")]
+    /// The train's `base` is not here. A retry helps after a pull.
+    #[error("there is no image {0} here")]
     BaseMissing(String),
     /// No master that this station allows can be found. An officer's to allow, or a retry helps after a pull.
     #[error("{0}")]

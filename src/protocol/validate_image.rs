@@ -129,7 +129,7 @@ fn judge(
     })
 }
 
-/// An allowed master that the engine has: of several the one that the image shares most layers with, whole masters before parts.
+/// An allowed master that is here: of several the one that the image shares most layers with, whole masters before parts.
 fn resolve(station: &Station, wanted: Option<&str>, image: &ImageFacts) -> Result<(String, ImageFacts), StepError> {
     let believed = station.believed()?;
     let wanted = |reference: &str, repository: &str| wanted.is_none_or(|wanted| wanted == reference || wanted == repository);
@@ -157,7 +157,7 @@ fn resolve(station: &Station, wanted: Option<&str>, image: &ImageFacts) -> Resul
             }
         }
     }
-    best.map(|(_, name, facts)| (name, facts)).ok_or(StepError::MasterUnknown("the engine has no image of an allowed master"))
+    best.map(|(_, name, facts)| (name, facts)).ok_or(StepError::MasterUnknown("no image of an allowed master is here"))
 }
 
 /// How many layers two images have in common, from the lowest.

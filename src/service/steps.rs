@@ -169,7 +169,7 @@ impl Steps {
         answer: impl FnOnce(Result<T, Refusal>) + Send + 'static,
     ) -> Result<CancellationToken, Refusal> {
         if !self.station.mended.load(Ordering::Acquire) {
-            return Err(Reason::NotReady.status("the service has not yet mended what an earlier process left in the engine"));
+            return Err(Reason::NotReady.status("the service has not yet mended what an earlier process left among the images"));
         }
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Refusal::from(Reason::Overloaded))?;
         let cancel = self.cancel.child_token();

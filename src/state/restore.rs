@@ -20,7 +20,7 @@ use crate::ledger::{Ledger, Run};
 pub enum OpenRuns {
     /// They stay open: the next start goes on where the backup was.
     Keep,
-    /// They are ended as failed; nothing that they may have left in the engine is touched.
+    /// They are ended as failed; nothing that they may have left among the images is touched.
     Forget,
 }
 

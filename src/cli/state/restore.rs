@@ -45,7 +45,7 @@ pub(in crate::cli) struct Args {
 enum Open {
     /// They stay open, and the next start goes on where the backup was: for when nothing has happened since
     Keep,
-    /// They are ended as failed and their stops are free; what they may have left in the engine is not touched
+    /// They are ended as failed and their stops are free; what they may have left among the images is not touched
     Forget,
 }
 

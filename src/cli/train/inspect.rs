@@ -100,7 +100,7 @@ fn value(image: &str, train: &pb::InspectTrainResponse) -> Value {
 
 fn people(train: &pb::InspectTrainResponse) -> String {
     let names = |files: &[pb::FileEntry]| files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>().join(", ");
-    let base = if train.base_image_id.is_empty() { "not in the engine" } else { &train.base_image_id };
+    let base = if train.base_image_id.is_empty() { "not here" } else { &train.base_image_id };
     let own = train.own_index.map_or_else(|| "not on the route".to_owned(), |index| index.to_string());
     let text = fields(&[
         ("Image id", train.image_id.clone()),

@@ -5,15 +5,16 @@
 //! difference. The configuration is compared field by field.
 
 mod config;
+mod files;
 mod train_lib;
 
-use std::{collections::BTreeMap, io::Read};
+use std::io::Read;
 
 use super::{
     ImageError,
     place::Place,
-    saved::{Change, Entry, LayerSink, SavedImage},
-    tree::{Kind, Layers, Node},
+    saved::{Entry, LayerSink, SavedImage},
+    tree::Layers,
 };
 
 pub use config::compare as compare_configs;
@@ -110,27 +111,6 @@ impl Differences {
     }
 }
 
-/// What a train may have of its own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Own {
-    /// A directory with anything below it.
-    Directory,
-    /// What lies in one of them.
-    Inside,
-    /// A regular file.
-    File,
-}
-
-/// Paths end at a slash: `opt/pht_train_evil` is none of the train's.
-fn own(path: &[u8]) -> Option<Own> {
-    match path.strip_prefix(b"opt/")? {
-        b"pht_train" | b"pht_results" => Some(Own::Directory),
-        b"train_config.json" | b"user_sym_key.key" => Some(Own::File),
-        below if below.starts_with(b"pht_train/") || below.starts_with(b"pht_results/") => Some(Own::Inside),
-        _ => None,
-    }
-}
-
 /// Reads an image for what its files say of it. Its layers are read to prove their digests.
 pub fn describe(place: Place<'_>) -> Result<SavedImage, ImageError> {
     struct Nothing;
@@ -166,112 +146,8 @@ pub fn compare_trees(
     }
     let shared = shared(&image);
     let overlaid = read.overlay(&image.layers, shared)?;
-    let mut found = Differences::default();
-    for (path, before) in &overlaid.before {
-        judge(path, before.as_ref(), overlaid.tree.get(path), &mut found);
-    }
-    for (path, node) in overlaid.left_out.iter().filter(|(path, _)| own(path).is_none()) {
-        let made_anew = "root's, mode 0755, in some engines: a layer does something in it and leaves it out";
-        found.add(Difference::of_tree(
-            if node.mode == 0o755 { "owner" } else { "mode" },
-            path,
-            shown(node),
-            made_anew.to_owned(),
-        ));
-    }
-    for (path, target) in
-        above(&read, &image.layers, shared).filter(|(path, target)| own(path).is_some() != own(target).is_some())
-    {
-        let link = format!("another name of {}", target.escape_ascii());
-        found.add(Difference::of_tree("type", path, "a file of its own".to_owned(), link));
-    }
-    Ok((found, image))
-}
-
-/// Hard links of the layers above the lowest `shared`, and what they lead to.
-fn above<'a>(read: &'a Layers, names: &'a [String], shared: usize) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-    let changes = names.iter().skip(shared).filter_map(|name| read.changes.get(name)).flatten();
-    changes.filter_map(|change| match change {
-        Change::HardLink(path, target, _) => Some((path.as_slice(), target.as_slice())),
-        _ => None,
-    })
-}
-
-fn judge(path: &[u8], before: Option<&Node>, after: Option<&Node>, found: &mut Differences) {
-    let mut differ = |what, expected, is| found.add(Difference::of_tree(what, path, expected, is));
-    match own(path) {
-        Some(place) => {
-            if let Some(node) = after
-                && let Some(allowed) = stranger(place, node)
-            {
-                differ("type", allowed.to_owned(), shown(node));
-            }
-            return;
-        }
-        // A master need not have the directory that trains lie in.
-        None if path == b"opt" && before.is_none() && after.is_some_and(is_plain_directory) => return,
-        None => {}
-    }
-    match (before, after) {
-        (None, None) => {}
-        (None, Some(after)) => differ("added", "nothing".to_owned(), shown(after)),
-        (Some(before), None) => differ("removed", shown(before), "nothing".to_owned()),
-        (Some(before), Some(after)) => {
-            match (&before.kind, &after.kind) {
-                (one, other) if one == other => {}
-                (Kind::File(..), Kind::File(..)) => differ("content", shown(before), shown(after)),
-                (Kind::Symlink(_), Kind::Symlink(_)) => differ("link-target", shown(before), shown(after)),
-                (Kind::Character(..), Kind::Character(..)) | (Kind::Block(..), Kind::Block(..)) => {
-                    differ("device", shown(before), shown(after));
-                }
-                _ => differ("type", shown(before), shown(after)),
-            }
-            if before.mode != after.mode {
-                differ("mode", format!("{:04o}", before.mode), format!("{:04o}", after.mode));
-            }
-            if (before.uid, before.gid) != (after.uid, after.gid) {
-                differ("owner", format!("{}:{}", before.uid, before.gid), format!("{}:{}", after.uid, after.gid));
-            }
-            if before.xattrs != after.xattrs {
-                differ("xattrs", attributes(&before.xattrs), attributes(&after.xattrs));
-            }
-        }
-    }
-}
-
-/// What may stand at a path of the train's, where something else does.
-fn stranger(place: Own, node: &Node) -> Option<&'static str> {
-    const SET_ID: u32 = 0o6000;
-    let is_plain = node.mode & SET_ID == 0 && node.xattrs.is_empty();
-    match (place, &node.kind) {
-        (Own::Directory | Own::Inside, Kind::Directory) if is_plain => None,
-        (Own::Inside | Own::File, Kind::File(..)) if is_plain => None,
-        (Own::Directory, _) => Some("a plain directory"),
-        (Own::File, _) => Some("a plain file"),
-        (Own::Inside, _) => Some("a plain file or directory"),
-    }
-}
-
-fn is_plain_directory(node: &Node) -> bool {
-    node.kind == Kind::Directory && node.mode == 0o755 && (node.uid, node.gid) == (0, 0) && node.xattrs.is_empty()
-}
-
-fn shown(node: &Node) -> String {
-    let mode = node.mode;
-    match &node.kind {
-        Kind::Directory => format!("a directory, mode {mode:04o}"),
-        Kind::File(digest, len) => format!("a file of {len} bytes, mode {mode:04o}, sha256:{}", const_hex::encode(digest)),
-        Kind::Symlink(target) => format!("a link to {}", target.escape_ascii()),
-        Kind::Character(major, minor) => format!("a character device {major}:{minor}"),
-        Kind::Block(major, minor) => format!("a block device {major}:{minor}"),
-        Kind::Fifo => "a pipe".to_owned(),
-    }
-}
-
-fn attributes(xattrs: &BTreeMap<Vec<u8>, Vec<u8>>) -> String {
-    let all: Vec<String> =
-        xattrs.iter().map(|(name, value)| format!("{}={}", name.escape_ascii(), const_hex::encode(value))).collect();
-    if all.is_empty() { "none".to_owned() } else { all.join(" ") }
+    let links = read.hard_links(image.layers.iter().skip(shared));
+    Ok((files::compare(&overlaid, links), image))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::canonical::{Kind, Node, Tree};
 use crate::{
     image::{
         ImageError,
+        layer::Meta,
         opt::broken,
         saved::{self, Change, Entry, LayerSink, lay, plain_path, ways},
     },
@@ -44,13 +45,14 @@ impl saved::Node for Node {
 pub(in crate::image) struct Layers {
     /// By the layer's name; one without entries left none.
     pub changes: HashMap<String, Vec<Change<Node>>>,
+    /// The root, of layers that have an entry for it: some engines take it over. It is no part of the tree.
+    roots: HashMap<String, Node>,
     kept: usize,
     /// What contents are read into, one after the other.
     buffer: Vec<u8>,
 }
 
 /// Layers laid over each other.
-#[derive(Default)]
 pub(in crate::image) struct Overlaid {
     /// What a container would see.
     pub tree: Tree,
@@ -59,12 +61,14 @@ pub(in crate::image) struct Overlaid {
     /// Directories that an upper layer does something in and leaves out itself: some engines make them anew, root's and 0755. Only those that
     /// were something else.
     pub left_out: BTreeMap<Vec<u8>, Node>,
+    /// The root before any of the upper layers, and after all.
+    pub roots: (Node, Node),
 }
 
 impl Layers {
     /// Lays the layers of these names over each other, lowest first; of those from the one numbered `above` on it is noted what they change.
     pub fn overlay(&self, names: &[String], above: usize) -> Result<Overlaid, ImageError> {
-        let Overlaid { mut tree, mut before, mut left_out } = Overlaid::default();
+        let (mut tree, mut before, mut left_out) = (Tree::new(), BTreeMap::new(), BTreeMap::new());
         for (at, name) in names.iter().enumerate() {
             let changes = self.changes.get(name).map_or(&[][..], Vec::as_slice);
             if at >= above {
@@ -76,7 +80,20 @@ impl Layers {
                 }
             })?;
         }
-        Ok(Overlaid { tree, before, left_out })
+        let root = |layers: &[String]| {
+            let last = layers.iter().rev().find_map(|name| self.roots.get(name));
+            last.cloned().unwrap_or_else(saved::Node::implied_directory)
+        };
+        let roots = (root(&names[..above.min(names.len())]), root(names));
+        Ok(Overlaid { tree, before, left_out, roots })
+    }
+
+    /// The hard links of layers, and what they lead to.
+    pub fn hard_links<'a>(&'a self, names: impl Iterator<Item = &'a String>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        names.filter_map(|name| self.changes.get(name)).flatten().filter_map(|change| match change {
+            Change::HardLink(path, target, _) => Some((path.as_slice(), target.as_slice())),
+            _ => None,
+        })
     }
 }
 
@@ -102,6 +119,10 @@ impl LayerSink for Layers {
     type Error = ImageError;
 
     fn entry(&mut self, layer: &str, entry: &Entry, content: &mut dyn Read) -> Result<(), ImageError> {
+        if entry.kind == EntryType::Directory && plain_path(&entry.path)?.is_none() {
+            self.roots.insert(layer.to_owned(), node(entry, Kind::Directory));
+            return Ok(());
+        }
         self.buffer.resize(BUFFER, 0);
         if let Some(change) = read_change(entry, content, &mut self.buffer)? {
             self.kept += 1;
@@ -122,13 +143,6 @@ fn read_change(entry: &Entry, content: &mut dyn Read, buffer: &mut [u8]) -> Resu
     if let Some(marked) = Change::by_name(&path) {
         return Ok(marked);
     }
-    let node = |kind| Node {
-        kind,
-        mode: entry.meta.mode & 0o7777,
-        uid: entry.meta.uid,
-        gid: entry.meta.gid,
-        xattrs: entry.xattrs.clone(),
-    };
     let (major, minor) = entry.device;
     let kind = match entry.kind {
         EntryType::Directory => Kind::Directory,
@@ -139,11 +153,16 @@ fn read_change(entry: &Entry, content: &mut dyn Read, buffer: &mut [u8]) -> Resu
         EntryType::Fifo => Kind::Fifo,
         EntryType::Link => {
             let target = plain_path(&entry.link)?.ok_or(LINK)?;
-            return Ok(Some(Change::HardLink(path, target, node(Kind::File([0; 32], 0)))));
+            return Ok(Some(Change::HardLink(path, target, node(entry, Kind::File([0; 32], 0)))));
         }
         _ => hash_content(content, buffer)?,
     };
-    Ok(Some(Change::Set(path, node(kind))))
+    Ok(Some(Change::Set(path, node(entry, kind))))
+}
+
+fn node(entry: &Entry, kind: Kind) -> Node {
+    let Meta { mode, uid, gid, .. } = entry.meta;
+    Node { kind, mode: mode & 0o7777, uid, gid, xattrs: entry.xattrs.clone() }
 }
 
 fn hash_content(content: &mut dyn Read, buffer: &mut [u8]) -> Result<Kind, ImageError> {

@@ -72,6 +72,7 @@ fn whatever_else_the_layers_above_do_is_a_difference() {
         (tar_of(&[("etc/.wh..wh..opq", FILE, b"")]), ("removed", "etc/passwd")),
         (tar_of(&[("bin/sh/", DIR, b"")]), ("type", "bin/sh")),
         (tar_of(&[("opt/pht_train_evil", FILE, b"")]), ("added", "opt/pht_train_evil")),
+        (ended(&[header_blocks("./", DIR, Meta { mode: 0o777, ..Meta::directory(1) }, 0)]), ("mode", "/")),
         (tar_of(&[("opt/pht_results.so", FILE, b"")]), ("added", "opt/pht_results.so")),
         (tar_of(&[("opt/pht_train", FILE, b"")]), ("type", "opt/pht_train")),
         (with_mode("bin/sh", 0o4755), ("mode", "bin/sh")),
@@ -106,6 +107,8 @@ fn a_directory_that_a_layer_leaves_out_is_what_engines_make_of_it() {
         assert_eq!(differences(master(), above), [("mode", "private".to_owned())]);
     }
     assert_eq!(differences(master(), ended(&[key.clone(), private(0o700)])), []);
+    let shared = header_blocks("opt/", DIR, Meta { mode: 0o775, ..Meta::directory(1) }, 0);
+    assert_eq!(differences(ended(&[shared]), tar_of(&[("opt/pht_train/", DIR, b"")])), [], "as stations leave it out");
     // A later layer that has it mends it.
     assert_eq!(compared(&[master(), ended(&[key]), ended(&[private(0o700)])]).unwrap(), []);
 }

@@ -101,6 +101,7 @@ fn attacks() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("a directory that is left out", vec![layer(&[file("private/.wh.nothing")])]),
         ("a directory that is left out around what was there", vec![layer(&[MASTER[3]])]),
         ("a name that an attribute hides", vec![Rootfs::from(vec![hidden]).tar()]),
+        ("the root's own mode", vec![layer(&[(".", Directory, 0o777, "")])]),
         ("a directory of the train's with an attribute", {
             let mut directory = entry("opt/pht_train", Directory, 0o755, "");
             directory.pax.push(("SCHILY.xattr.user.a".into(), b"x".to_vec()));

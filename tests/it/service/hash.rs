@@ -148,6 +148,7 @@ fn the_digest_of_a_file_tree_is_the_one_that_anyone_recomputes() {
     let capability = [&[1, 0, 0, 2, 0, 4][..], &[0; 14]].concat();
     rootfs.entry("odd/capable").pax.push(("SCHILY.xattr.security.capability".into(), capability));
     rootfs.add("odd/hard", EntryType::Link, "odd/set-id");
+    rootfs.entry("odd/hard").mode = 0o4755;
     rootfs.add_file("odd/sub/a", b"a");
     rootfs.add_file("odd/sub/b", b"b");
     rootfs.add_file(&format!("odd/{}/{}", "long".repeat(30), "name".repeat(30)), b"long");

@@ -1,0 +1,128 @@
+//! What the layers above a master's make of its files.
+
+use std::collections::BTreeMap;
+
+use super::{Difference, Differences};
+use crate::image::tree::{Kind, Node, Overlaid};
+
+/// What a train may have of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Own {
+    /// A directory with anything below it.
+    Directory,
+    /// What lies in one of them.
+    Inside,
+    /// A regular file.
+    File,
+}
+
+/// Paths end at a slash: `opt/pht_train_evil` is none of the train's.
+fn own(path: &[u8]) -> Option<Own> {
+    match path.strip_prefix(b"opt/")? {
+        b"pht_train" | b"pht_results" => Some(Own::Directory),
+        b"train_config.json" | b"user_sym_key.key" => Some(Own::File),
+        below if below.starts_with(b"pht_train/") || below.starts_with(b"pht_results/") => Some(Own::Inside),
+        _ => None,
+    }
+}
+
+/// Holds what upper layers do against what stood there before. `links` are their hard links, each with what it leads to.
+pub(super) fn compare<'a>(overlaid: &Overlaid, links: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Differences {
+    let mut found = Differences::default();
+    for (path, before) in &overlaid.before {
+        judge(path, before.as_ref(), overlaid.tree.get(path), &mut found);
+    }
+    compare_nodes(b"/", &overlaid.roots.0, &overlaid.roots.1, &mut found);
+    // Layers of stations leave out `/opt`, too: nobody but root gets more rights in it by that.
+    let is_trains = |path: &[u8]| own(path).is_some() || path == b"opt";
+    for (path, node) in overlaid.left_out.iter().filter(|(path, _)| !is_trains(path)) {
+        let what = if node.mode == 0o755 { "owner" } else { "mode" };
+        let made_anew = "root's, mode 0755, in some engines: a layer does something in it and leaves it out";
+        found.add(Difference::of_tree(what, path, shown(node), made_anew.to_owned()));
+    }
+    for (path, target) in links.filter(|(path, target)| own(path).is_some() != own(target).is_some()) {
+        let link = format!("another name of {}", target.escape_ascii());
+        found.add(Difference::of_tree("type", path, "a file of its own".to_owned(), link));
+    }
+    found
+}
+
+fn judge(path: &[u8], before: Option<&Node>, after: Option<&Node>, found: &mut Differences) {
+    let mut differ = |what, expected, is| found.add(Difference::of_tree(what, path, expected, is));
+    match own(path) {
+        Some(place) => {
+            if let Some(node) = after
+                && let Some(allowed) = stranger(place, node)
+            {
+                differ("type", allowed.to_owned(), shown(node));
+            }
+            return;
+        }
+        // A master need not have the directory that trains lie in.
+        None if path == b"opt" && before.is_none() && after.is_some_and(is_plain_directory) => return,
+        None => {}
+    }
+    match (before, after) {
+        (None, None) => {}
+        (None, Some(after)) => differ("added", "nothing".to_owned(), shown(after)),
+        (Some(before), None) => differ("removed", shown(before), "nothing".to_owned()),
+        (Some(before), Some(after)) => compare_nodes(path, before, after, found),
+    }
+}
+
+fn compare_nodes(path: &[u8], before: &Node, after: &Node, found: &mut Differences) {
+    let mut differ = |what, expected, is| found.add(Difference::of_tree(what, path, expected, is));
+    match (&before.kind, &after.kind) {
+        (one, other) if one == other => {}
+        (Kind::File(..), Kind::File(..)) => differ("content", shown(before), shown(after)),
+        (Kind::Symlink(_), Kind::Symlink(_)) => differ("link-target", shown(before), shown(after)),
+        (Kind::Character(..), Kind::Character(..)) | (Kind::Block(..), Kind::Block(..)) => {
+            differ("device", shown(before), shown(after));
+        }
+        _ => differ("type", shown(before), shown(after)),
+    }
+    if before.mode != after.mode {
+        differ("mode", format!("{:04o}", before.mode), format!("{:04o}", after.mode));
+    }
+    if (before.uid, before.gid) != (after.uid, after.gid) {
+        differ("owner", format!("{}:{}", before.uid, before.gid), format!("{}:{}", after.uid, after.gid));
+    }
+    if before.xattrs != after.xattrs {
+        differ("xattrs", attributes(&before.xattrs), attributes(&after.xattrs));
+    }
+}
+
+/// What may stand at a path of the train's, where something else does.
+fn stranger(place: Own, node: &Node) -> Option<&'static str> {
+    const SET_ID: u32 = 0o6000;
+    let is_plain = node.mode & SET_ID == 0 && node.xattrs.is_empty();
+    match (place, &node.kind) {
+        (Own::Directory | Own::Inside, Kind::Directory) if is_plain => None,
+        (Own::Inside | Own::File, Kind::File(..)) if is_plain => None,
+        (Own::Directory, _) => Some("a plain directory"),
+        (Own::File, _) => Some("a plain file"),
+        (Own::Inside, _) => Some("a plain file or directory"),
+    }
+}
+
+fn is_plain_directory(node: &Node) -> bool {
+    node.kind == Kind::Directory && node.mode == 0o755 && (node.uid, node.gid) == (0, 0) && node.xattrs.is_empty()
+}
+
+fn shown(node: &Node) -> String {
+    let mode = node.mode;
+    match &node.kind {
+        Kind::Directory => format!("a directory, mode {mode:04o}"),
+        Kind::File(digest, len) => format!("a file of {len} bytes, mode {mode:04o}, sha256:{}", const_hex::encode(digest)),
+        Kind::Symlink(target) => format!("a link to {}", target.escape_ascii()),
+        Kind::Character(major, minor) => format!("a character device {major}:{minor}"),
+        Kind::Block(major, minor) => format!("a block device {major}:{minor}"),
+        Kind::Fifo => "a pipe".to_owned(),
+    }
+}
+
+fn attributes(xattrs: &BTreeMap<Vec<u8>, Vec<u8>>) -> String {
+    let all: Vec<String> =
+        xattrs.iter().map(|(name, value)| format!("{}={}", name.escape_ascii(), const_hex::encode(value))).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(" ") }
+}

@@ -26,8 +26,9 @@ pub const OF_LAYOUTS: [Point; 14] = [
     ("layout/half", Step::PostRun, &[Mode::Image, Mode::Directory], &[]),
     ("layout/blobs", Step::PostRun, &[Mode::Image, Mode::Directory], &[]),
     ("layout/index", Step::PostRun, &[Mode::Image, Mode::Directory], &[]),
-    ("layout/removing", Step::PostRun, &[Mode::Image, Mode::Directory], &[Mode::Image, Mode::Directory]),
-    ("layout/removed", Step::PostRun, &[Mode::Image, Mode::Directory], &[Mode::Image, Mode::Directory]),
+    // Beside the image nothing goes: at its first stop a train is its base.
+    ("layout/removing", Step::PostRun, &[Mode::Image], &[Mode::Image]),
+    ("layout/removed", Step::PostRun, &[Mode::Image], &[Mode::Image]),
     ("layout/index", Step::PreRun, &[Mode::Image, Mode::Directory], &[]),
     ("layout/index", Step::Abort, &[Mode::Image, Mode::Directory], &[]),
     ("layout/removing", Step::Abort, &[Mode::Image], &[]),
@@ -118,6 +119,7 @@ impl Doomed {
         assert!(closed.plaintext_held_by.is_empty(), "{closed:?}");
         assert_eq!(closed.image_id, format!("{}@{}", self.train.repository, self.latest()));
         assert_eq!(self.yard.tags(&self.train).len(), 2, "images are left");
+        assert_eq!(self.yard.blobs(&self.train), self.yard.needed(&self.train), "blobs are left");
         self.holds_nothing();
         self.yard.give(&self.train);
         let opened = self.train.open(&[]);

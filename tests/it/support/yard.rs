@@ -125,6 +125,19 @@ impl Yard {
         manifests.iter().map(|one| (text(&one["annotations"][REF_NAME]), text(&one["digest"]))).collect()
     }
 
+    /// The names of the blobs that the images of a train's layout need.
+    pub fn needed(&self, train: &Train) -> BTreeSet<String> {
+        let hex = |one: &Value| one["digest"].as_str().expect("a digest")[7..].to_owned();
+        let mut needed = BTreeSet::new();
+        for image in self.index(train)["manifests"].as_array().expect("manifests") {
+            let manifest = fs::read(self.layout(train).join("blobs/sha256").join(hex(image))).expect("a manifest");
+            let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+            needed.extend([hex(image), hex(&manifest["config"])]);
+            needed.extend(manifest["layers"].as_array().expect("layers").iter().map(hex));
+        }
+        needed
+    }
+
     /// The names of the blobs of a train's layout.
     pub fn blobs(&self, train: &Train) -> BTreeSet<String> {
         let blobs = fs::read_dir(self.layout(train).join("blobs/sha256")).expect("blobs");

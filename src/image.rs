@@ -52,7 +52,7 @@ pub enum ImageError {
     /// The caller's reference is malformed. The caller's fault; a retry does not help.
     #[error("not an image reference: {0}")]
     Reference(&'static str),
-    /// The engine has no such image. A retry helps after a pull.
+    /// There is no such image. A retry helps after a pull.
     #[error("there is no image of that name")]
     NotFound,
     /// The image lacks a path that was asked for.

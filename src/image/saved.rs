@@ -30,7 +30,7 @@ pub(super) use meaning::ways;
 pub(super) use overlay::{Change, Node, OfOpt, lay, plain_path};
 
 /// A layer that nobody brought.
-pub(super) const MISSING: &str = "a layer that its manifest names is missing";
+const MISSING: &str = "a layer that its manifest names is missing";
 /// Most entries of the archive itself: an image has at most some hundred layers, each with a few files.
 const FILE_LIMIT: usize = 10_000;
 

@@ -11,7 +11,7 @@ use std::io::Read;
 
 pub use canonical::TreeDigest;
 pub(super) use canonical::{Kind, Node};
-pub(super) use layers::{Layers, Overlaid};
+pub(super) use layers::{Layers, Overlaid, implied_directory};
 
 use super::{ImageError, place::Place, saved::SavedImage};
 

@@ -25,9 +25,8 @@ const LINK: ImageError = ImageError::Malformed("a link without a target");
 const BUFFER: usize = 64 * 1024;
 
 impl saved::Node for Node {
-    /// Root's, 0755.
     fn implied_directory() -> Self {
-        Self { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0, xattrs: BTreeMap::new() }
+        implied_directory()
     }
 
     fn is_directory(&self) -> bool {
@@ -38,6 +37,11 @@ impl saved::Node for Node {
         let attributes = |node: &Self| (node.mode, node.uid, node.gid);
         attributes(self) == attributes(link) && link.xattrs.iter().all(|(name, value)| self.xattrs.get(name) == Some(value))
     }
+}
+
+/// What engines make of a directory that a layer leaves out: root's, 0755.
+pub(in crate::image) fn implied_directory() -> Node {
+    Node { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0, xattrs: BTreeMap::new() }
 }
 
 /// Keeps what layers do.
@@ -82,7 +86,7 @@ impl Layers {
         }
         let root = |layers: &[String]| {
             let last = layers.iter().rev().find_map(|name| self.roots.get(name));
-            last.cloned().unwrap_or_else(saved::Node::implied_directory)
+            last.cloned().unwrap_or_else(implied_directory)
         };
         let roots = (root(&names[..above.min(names.len())]), root(names));
         Ok(Overlaid { tree, before, left_out, roots })
@@ -108,7 +112,7 @@ fn leave_out(tree: &Tree, changes: &[Change<Node>], left_out: &mut BTreeMap<Vec<
             continue;
         }
         for way in ways(directory).filter(|way| !directories.contains(way)) {
-            if let Some(node) = tree.get(way).filter(|node| **node != saved::Node::implied_directory()) {
+            if let Some(node) = tree.get(way).filter(|node| **node != implied_directory()) {
                 left_out.insert(way.to_vec(), node.clone());
             }
         }

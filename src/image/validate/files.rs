@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Difference, Differences};
-use crate::image::tree::{Kind, Node, Overlaid};
+use crate::image::tree::{Kind, Node, Overlaid, implied_directory};
 
 /// What a train may have of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,9 +36,7 @@ pub(super) fn compare<'a>(overlaid: &Overlaid, links: impl Iterator<Item = (&'a 
     // Layers of stations leave out `/opt`, too: nobody but root gets more rights in it by that.
     let is_trains = |path: &[u8]| own(path).is_some() || path == b"opt";
     for (path, node) in overlaid.left_out.iter().filter(|(path, _)| !is_trains(path)) {
-        let what = if node.mode == 0o755 { "owner" } else { "mode" };
-        let made_anew = "root's, mode 0755, in some engines: a layer does something in it and leaves it out";
-        found.add(Difference::of_tree(what, path, shown(node), made_anew.to_owned()));
+        compare_nodes(path, node, &implied_directory(), &mut found);
     }
     for (path, target) in links.filter(|(path, target)| own(path).is_some() != own(target).is_some()) {
         let link = format!("another name of {}", target.escape_ascii());
@@ -106,7 +104,7 @@ fn stranger(place: Own, node: &Node) -> Option<&'static str> {
 }
 
 fn is_plain_directory(node: &Node) -> bool {
-    node.kind == Kind::Directory && node.mode == 0o755 && (node.uid, node.gid) == (0, 0) && node.xattrs.is_empty()
+    *node == implied_directory()
 }
 
 fn shown(node: &Node) -> String {

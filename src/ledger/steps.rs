@@ -81,14 +81,18 @@ impl Ledger {
         )
     }
 
-    /// Moves a run from one state to the next; refused when it is in another. A reason that is there stays unless there is a new one.
-    pub fn advance(&self, id: &str, from: RunState, to: RunState, reason: Option<&str>) -> Result<(), LedgerError> {
-        let query =
-            sqlx::query("UPDATE runs SET state = ?, reason = COALESCE(?, reason), updated_at = ? WHERE id = ? AND state = ?");
-        self.update(
-            query.bind(to.as_str()).bind(reason.map(str::to_owned)).bind(now()).bind(id).bind(from.as_str()),
-            from.as_str(),
-        )
+    /// Moves a run from one state to the next; refused when it is in another.
+    pub fn advance(&self, id: &str, from: RunState, to: RunState) -> Result<(), LedgerError> {
+        let query = sqlx::query("UPDATE runs SET state = ?, updated_at = ? WHERE id = ? AND state = ?");
+        self.update(query.bind(to.as_str()).bind(now()).bind(id).bind(from.as_str()), from.as_str())
+    }
+
+    /// Ends a run whose train was not opened after all, with the reason and what holds plaintext of it.
+    pub fn fail_opening(&self, id: &str, reason: &str, held: &[String]) -> Result<(), LedgerError> {
+        let query = sqlx::query(
+            "UPDATE runs SET state = 'failed', reason = ?, held = ?, updated_at = ? WHERE id = ? AND state = 'opening'",
+        );
+        self.update(query.bind(reason.to_owned()).bind(json(&held)?).bind(now()).bind(id), "opening")
     }
 
     /// Ends a run that was being aborted, with what still holds plaintext of it.

@@ -64,13 +64,13 @@ fn new_run(id: &str, session: u8, stop: u32) -> NewRun {
 
 fn prepared(ledger: &Ledger, id: &str, session: u8, stop: u32) {
     ledger.begin(&new_run(id, session, stop)).unwrap().unwrap();
-    ledger.advance(id, RunState::Opening, RunState::Prepared, None).unwrap();
+    ledger.advance(id, RunState::Opening, RunState::Prepared).unwrap();
 }
 
 fn completed(ledger: &Ledger, id: &str, session: u8, stop: u32) {
     prepared(ledger, id, session, stop);
     ledger.begin_closing(id, "left").unwrap();
-    ledger.advance(id, RunState::Closing, RunState::Completed, None).unwrap();
+    ledger.advance(id, RunState::Closing, RunState::Completed).unwrap();
 }
 
 fn why() -> Why {
@@ -225,7 +225,7 @@ fn a_released_stop_takes_exactly_one_more_completed_run() {
     // One that comes to nothing does not use it up.
     prepared(&ledger, "two", 1, 0);
     assert!(ledger.begin(&new_run("beside", 1, 0)).unwrap().is_err(), "two at once");
-    ledger.advance("two", RunState::Prepared, RunState::Aborting, None).unwrap();
+    ledger.advance("two", RunState::Prepared, RunState::Aborting).unwrap();
     ledger.end_abort("two", &[]).unwrap();
     completed(&ledger, "three", 1, 0);
     assert_eq!(ledger.begin(&new_run("four", 1, 0)).unwrap().unwrap_err().id, "three");
@@ -263,7 +263,7 @@ fn only_prepared_runs_are_given_up_and_the_reason_stays() {
     assert!(matches!(office.abandon("one", "uid:0", &why()), Err(LedgerError::NoSuchRun)));
     ledger.begin(&new_run("one", 1, 0)).unwrap().unwrap();
     assert!(matches!(office.abandon("one", "uid:0", &why()), Err(LedgerError::InState(RunState::Opening))));
-    ledger.advance("one", RunState::Opening, RunState::Prepared, None).unwrap();
+    ledger.advance("one", RunState::Opening, RunState::Prepared).unwrap();
     assert_eq!(office.abandon("one", "uid:0", &why()).unwrap().state, RunState::Aborting);
     assert_eq!(ids(&ledger.aborting().unwrap()), ["one"]);
     assert!(matches!(ledger.begin_closing("one", "left"), Err(LedgerError::StateChanged(_))), "a step goes on all the same");
@@ -276,6 +276,18 @@ fn only_prepared_runs_are_given_up_and_the_reason_stays() {
     assert_eq!(run.abandoned_by.as_deref(), Some("uid:0"));
     completed(&ledger, "two", 2, 0);
     assert!(matches!(office.abandon("two", "uid:0", &why()), Err(LedgerError::InState(RunState::Completed))));
+}
+
+#[test]
+fn a_run_that_fails_keeps_why_and_what_holds_plaintext_and_frees_the_stop() {
+    let desk = Desk::new();
+    let ledger = desk.open().unwrap();
+    ledger.begin(&new_run("one", 1, 0)).unwrap().unwrap();
+    ledger.fail_opening("one", "a reason", &["container".into()]).unwrap();
+    let run = ledger.run("one").unwrap().unwrap();
+    assert_eq!((run.state, run.reason.as_deref(), &*run.held), (RunState::Failed, Some("a reason"), &["container".into()][..]));
+    prepared(&ledger, "two", 1, 0);
+    assert!(matches!(ledger.fail_opening("two", "a reason", &[]), Err(LedgerError::StateChanged("opening"))));
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub fn abort_run(station: &Station, run_id: &str, step: &Step<'_>) -> Result<Abo
         run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
     }
     match run.state {
-        RunState::Prepared => station.ledger.advance(run_id, RunState::Prepared, RunState::Aborting, None)?,
+        RunState::Prepared => station.ledger.advance(run_id, RunState::Prepared, RunState::Aborting)?,
         RunState::Aborting => {}
         RunState::Aborted => {
             // Who held plaintext then may have let go.

@@ -250,7 +250,7 @@ fn open(
         images.tag(&opened, &order.image)?;
     }
     crash::point("pre-run/tagged");
-    ledger.advance(&run.id, RunState::Opening, RunState::Prepared, None)?;
+    ledger.advance(&run.id, RunState::Opening, RunState::Prepared)?;
     crash::point("pre-run/prepared");
     step.phase("name");
     Ok((record, train.query.as_ref().map(|query| query.to_vec())))

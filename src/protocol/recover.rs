@@ -68,7 +68,7 @@ pub(super) fn not_mended(station: &Station, run_id: &str, error: &StepError) {
 pub(super) fn recover_run(station: &Station, run: &Run) -> Result<(), StepError> {
     let outcome = match run.state {
         RunState::Opening if run.pre_run.is_some() && is_named(station, run)? => {
-            station.ledger.advance(&run.id, RunState::Opening, RunState::Prepared, None)?;
+            station.ledger.advance(&run.id, RunState::Opening, RunState::Prepared)?;
             "completed"
         }
         RunState::Opening => {
@@ -115,32 +115,43 @@ fn is_named(station: &Station, run: &Run) -> Result<bool, StepError> {
 /// Undoes a pre-run: the name back on the sealed image, the opened image gone, the stop free.
 pub(super) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -> Result<(), StepError> {
     let run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
+    let mut held = Vec::new();
     if let Some(opened) = &run.opened_image {
         let name: ImageName = run.image.parse()?;
         if names(station, &run.image)?.as_ref() == Some(opened) {
             put_back(station, &run, &name)?;
         }
-        remove_announced(station, opened)?;
+        held = remove_announced(station, opened)?;
     }
-    let held = opened::wipe(station, &run)?;
+    held.extend(opened::wipe(station, &run)?);
     if !held.is_empty() {
         tracing::error!(run = %run_id, held = ?held, "a run that failed left plaintext");
     }
     release(station, &run)?;
-    station.ledger.advance(run_id, RunState::Opening, RunState::Failed, Some(reason))?;
+    station.ledger.fail_opening(run_id, reason, &held)?;
     crash::point("pre-run/failed");
     Ok(())
 }
 
 /// Removes an image that was announced and not named. An engine whose client is gone may still be at work on what it was sent, and
 /// make the image after it was looked for: one that is not there is looked for again, for a moment.
-fn remove_announced(station: &Station, id: &str) -> Result<(), StepError> {
+///
+/// Answers what keeps the image where it cannot go: it may have been found and used without a name, and one that was opened within
+/// the same second before is the same image. No roll-back waits for that.
+fn remove_announced(station: &Station, id: &str) -> Result<Vec<String>, StepError> {
     const EVERY: Duration = Duration::from_millis(50);
     let (source, begun) = (id.parse::<ImageSource>()?, Instant::now());
     while station.images.find(&source)?.is_none() && begun.elapsed() < station.images.settles() {
         std::thread::sleep(EVERY);
     }
-    Ok(station.images.remove_image(id)?)
+    match station.images.remove_image(id) {
+        Err(ImageError::InUse) => {
+            let mut held = station.images.holders(id)?;
+            held.push(format!("image:{id}"));
+            Ok(held)
+        }
+        other => Ok(other.map(|()| Vec::new())?),
+    }
 }
 
 /// Undoes a post-run: the sealed image gone, the run prepared as before.
@@ -152,9 +163,12 @@ pub(super) fn roll_back_closing(station: &Station, run_id: &str) -> Result<(), S
         station.images.tag(before, &record.image.parse()?)?;
     }
     if let Some(sealed) = &run.sealed_image {
-        remove_announced(station, sealed)?;
+        let held = remove_announced(station, sealed)?;
+        if !held.is_empty() {
+            tracing::warn!(run = %run_id, held = ?held, "a sealed image that was not finished is left");
+        }
     }
-    Ok(station.ledger.advance(run_id, RunState::Closing, RunState::Prepared, None)?)
+    Ok(station.ledger.advance(run_id, RunState::Closing, RunState::Prepared)?)
 }
 
 /// Puts the sealed image back under its name, deletes the plaintext, frees the stop. Answers what still holds plaintext.
@@ -207,7 +221,7 @@ pub(super) fn complete(station: &Station, run: &Run, read_from: &str, record: &m
     clean_up_completed(station, run, read_from, record);
     station.ledger.record_post_run(&run.id, record)?;
     crash::point("post-run/cleaned");
-    Ok(station.ledger.advance(&run.id, RunState::Closing, RunState::Completed, None)?)
+    Ok(station.ledger.advance(&run.id, RunState::Closing, RunState::Completed)?)
 }
 
 /// Deletes what a completed run needs no more, and notes what still holds plaintext.

@@ -48,7 +48,7 @@ impl Office {
         self.ledger.begin(&run).unwrap().unwrap();
         let mut before = RunState::Opening;
         for &state in states {
-            self.ledger.advance(id, before, state, None).unwrap();
+            self.ledger.advance(id, before, state).unwrap();
             before = state;
         }
     }

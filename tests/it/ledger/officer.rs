@@ -3,10 +3,13 @@
 use super::{fails, json, office};
 use crate::{
     cli::output,
+    refusals::Proxied,
     support::{
         Engine, Station, Train,
         place::{Beside, EVERYWHERE, run_opened},
-        tamper::{Before, RESULTS, Scene, refused, run_script},
+        proxy::{Do, LOAD, Way},
+        tamper::{Before, RESULTS, Scene, commit_with, refused, run_script},
+        wait_for,
     },
 };
 
@@ -150,4 +153,34 @@ fn an_officers_decision_that_makes_no_sense_is_refused_with_a_hint() {
     let done = lost.env_remove("STATIONMASTER_CONFIG").args(["run", "list", "--state"]).arg(nowhere.path()).output().unwrap();
     assert_eq!(done.status.code(), Some(3), "{done:?}");
     assert_eq!(std::fs::read_dir(nowhere.path()).unwrap().count(), 0, "a ledger was made");
+}
+
+#[test]
+fn a_pre_run_that_fails_while_somebody_has_its_image_ends_and_what_it_left_is_said() {
+    let proxied = Proxied::start();
+    let scene = &proxied.scene;
+    let (engine, repository) = (&scene.engine, &scene.train.repository);
+    let before = Before::of(engine, &scene.train);
+    let sealed = before.snapshot.id(&scene.train.image).to_owned();
+    commit_with(engine, &scene.train.image, "ENV OTHER=train", repository, "other");
+    let known = engine.image_ids(repository);
+    proxied.proxy.when(LOAD, Way::FromEngine, 1, Do::Stall);
+    // The image is made; before the step goes on, somebody makes a container of it, and the name stands for another train.
+    let holder = std::thread::scope(|scope| {
+        let call = scope.spawn(|| scene.pre_run());
+        proxied.proxy.struck();
+        let opened = wait_for("the opened image", || engine.image_ids(repository).difference(&known).next().cloned());
+        let holder = engine.hold(&opened, &[]);
+        engine.tag(&engine.find(&format!("{repository}:other")).unwrap(), repository, "latest");
+        proxied.proxy.release();
+        refused("the name was moved", call.join().expect("no panic"), "IMAGE_CHANGED");
+        holder
+    });
+    let names: Vec<_> = engine.snapshot(repository).tags.into_keys().collect();
+    assert!(names.iter().all(|name| name.starts_with(repository)), "private names are left: {names:?}");
+    let failed = json(&scene.station, &["run", "list", "--only", "failed"]);
+    let run = json(&scene.station, &["run", "show", failed["runs"][0]["run_id"].as_str().unwrap()]);
+    assert!(run["plaintext_held_by"].as_array().unwrap().contains(&holder.id.as_str().into()), "{run}");
+    engine.tag(&sealed, repository, "latest");
+    scene.still_works();
 }

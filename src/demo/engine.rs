@@ -20,10 +20,10 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use tokio_util::task::TaskTracker;
 
 use super::{DemoError, algorithm::COMMAND, scan::Scan};
-use crate::image::reference::ImageName;
+use crate::image::{docker, reference::ImageName};
 
 const LABEL: &str = "org.stationmaster.demo";
-const TIMEOUT_S: u64 = 120;
+const TIMEOUT: Duration = Duration::from_mins(2);
 /// How long the sweep waits for calls that were under way.
 const TO_FINISH: Duration = Duration::from_secs(30);
 /// Images go children first, and the engine does not list them in that order.
@@ -55,7 +55,7 @@ impl Workbench {
     pub async fn connect(host: &str, id: &str) -> Result<Self, DemoError> {
         let path = host.strip_prefix("unix://").unwrap_or(host);
         let nobody = |error: BollardError| DemoError::NoEngine { host: host.to_owned(), detail: error.to_string() };
-        let docker = Docker::connect_with_unix(path, TIMEOUT_S, bollard::API_DEFAULT_VERSION).map_err(nobody)?;
+        let docker = docker::client(path, TIMEOUT).map_err(nobody)?;
         let docker = docker.negotiate_version().await.map_err(nobody)?;
         let version = docker.version().await.map_err(nobody)?.version.unwrap_or_default();
         Ok(Self { docker, id: id.to_owned(), version, making: TaskTracker::new() })

@@ -6,6 +6,7 @@
 mod container;
 mod images;
 mod stream;
+mod transport;
 mod volume;
 mod writer;
 
@@ -13,7 +14,7 @@ use std::{
     collections::HashMap,
     future::Future,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     container::{Container, Leaving},
     stream::EngineReader,
+    transport::client,
     volume::VolumeMount,
     writer::{EngineWriter, Loaded},
 };
@@ -43,7 +45,7 @@ pub const INSTANCE_LABEL: &str = "org.stationmaster.instance";
 /// A connection to the engine. Cheap to clone. Its blocking functions must not be called from async code.
 #[derive(Clone)]
 pub struct Engine {
-    connection: Arc<Connection>,
+    docker: Docker,
     handle: Handle,
     instance: Arc<str>,
     /// Containers that could not be removed when they should have been, by id or name.
@@ -65,36 +67,22 @@ pub enum PartialLoad {
     Never,
 }
 
-/// The client, made when it is first needed: it wants the socket to be there.
-struct Connection {
-    socket: String,
-    timeout: Duration,
-    client: OnceLock<Docker>,
-}
-
-impl Connection {
-    /// A client that shares no connection with `docker`, for a thread with a runtime of its own; it speaks the same version.
-    fn another(&self, docker: &Docker) -> Result<Docker, ImageError> {
-        Docker::connect_with_unix(&self.socket, self.timeout.as_secs(), &docker.client_version())
-            .map_err(|error| ImageError::EngineUnavailable(format!("connect: {error}")))
-    }
-}
-
 impl Engine {
     /// Names the engine's Unix socket; nothing is asked of it before [`Engine::ping`], it need not even be there.
     ///
     /// `instance` is this service's id, for the label; `timeout` bounds one call's silence.
-    pub fn new(socket: &str, timeout: Duration, instance: &str, handle: Handle) -> Self {
-        let socket = socket.strip_prefix("unix://").unwrap_or(socket).to_owned();
-        let connection = Arc::new(Connection { socket, timeout, client: OnceLock::new() });
-        Self {
-            connection,
+    ///
+    /// # Errors
+    /// When no client can be made of that.
+    pub fn new(socket: &str, timeout: Duration, instance: &str, handle: Handle) -> Result<Self, ImageError> {
+        Ok(Self {
+            docker: client(socket.strip_prefix("unix://").unwrap_or(socket), timeout).map_err(|error| fault("connect", error))?,
             handle,
             instance: instance.into(),
             left: Arc::default(),
             partial_load: true,
             partial_refused: Arc::default(),
-        }
+        })
     }
 
     /// Says whether archives with only the new layer may be sent; they may unless this says otherwise.
@@ -117,20 +105,10 @@ impl Engine {
         self.partial_refused.store(true, Ordering::Release);
     }
 
-    fn docker(&self) -> Result<&Docker, ImageError> {
-        let Connection { socket, timeout, client } = &*self.connection;
-        if let Some(docker) = client.get() {
-            return Ok(docker);
-        }
-        let docker = Docker::connect_with_unix(socket, timeout.as_secs(), bollard::API_DEFAULT_VERSION)
-            .map_err(|error| ImageError::EngineUnavailable(format!("connect: {error}")))?;
-        Ok(client.get_or_init(|| docker))
-    }
-
     /// Asks the engine for a sign of life and agrees on the API's version with it: for this connection and all its clones,
     /// and anew after the engine was exchanged for an older one.
     pub async fn ping(&self) -> Result<(), ImageError> {
-        self.docker()?.clone().negotiate_version().await.map(drop).map_err(|e| fault("version", e))
+        self.docker.clone().negotiate_version().await.map(drop).map_err(|e| fault("version", e))
     }
 
     fn block<T>(&self, call: impl Future<Output = T>) -> T {
@@ -157,7 +135,7 @@ impl Engine {
         };
         let name = format!("stationmaster-{}", uuid::Uuid::now_v7().simple());
         let options = q::CreateContainerOptionsBuilder::new().name(&name).build();
-        let made = self.block(self.docker()?.create_container(Some(options), body)).map_err(|e| fault("create container", e));
+        let made = self.block(self.docker.create_container(Some(options), body)).map_err(|e| fault("create container", e));
         match made {
             Ok(made) => Ok(Container { engine: self.clone(), id: made.id }),
             Err(error) => {
@@ -211,24 +189,24 @@ impl Engine {
 
     fn containers(&self, filters: HashMap<String, Vec<String>>) -> Result<Vec<String>, ImageError> {
         let options = q::ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let list = self.block(self.docker()?.list_containers(Some(options))).map_err(|e| fault("list containers", e))?;
+        let list = self.block(self.docker.list_containers(Some(options))).map_err(|e| fault("list containers", e))?;
         Ok(list.into_iter().filter_map(|container| container.id).collect())
     }
 
     fn remove_container(&self, id: &str) -> Result<(), ImageError> {
-        self.block(container::removed(self.docker()?.clone(), id.to_owned()))
+        self.block(container::removed(self.docker.clone(), id.to_owned()))
     }
 
     /// Reads a whole image as `docker save` gives it.
     pub fn save(&self, id: &str, cancel: &CancellationToken) -> Result<EngineReader, ImageError> {
-        let (docker, id) = (self.connection.another(self.docker()?)?, id.to_owned());
+        let (docker, id) = (self.docker.clone(), id.to_owned());
         EngineReader::start(move || docker.export_image(&id), cancel)
     }
 
     /// Begins to write an image: what goes into the writer is the archive that the engine loads. Once it is finished, the other
     /// holds the ids that the engine says it made.
     pub fn load(&self, cancel: &CancellationToken) -> Result<(EngineWriter, Loaded), ImageError> {
-        let (docker, loaded) = (self.docker()?.clone(), Loaded::default());
+        let (docker, loaded) = (self.docker.clone(), Loaded::default());
         let made = loaded.clone();
         let writer = EngineWriter::start(self.handle.clone(), cancel, |pieces| async move {
             let options = q::ImportImageOptionsBuilder::new().quiet(true).build();

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use super::ServerError;
 use crate::{
     config::{Config, PartialLoad, Unlisted},
-    image::{docker::Engine, layouts::Layouts, store::Store},
+    image::{ImageError, docker::Engine, layouts::Layouts, store::Store},
     ledger::Ledger,
     protocol::{AuditedKeys, Compat, EMBEDDED, Policy, Station, StepError, recover},
     state,
@@ -45,7 +45,7 @@ pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc
     Ok(Arc::new(Station {
         id: config.station.clone(),
         keys,
-        images: images(config, &instance, spool_reserve),
+        images: images(config, &instance, spool_reserve).map_err(|error| ServerError::Setup(error.to_string()))?,
         ledger,
         spool_directory,
         spool_reserve,
@@ -65,14 +65,14 @@ pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc
 }
 
 /// Where the configuration says that images are.
-fn images(config: &Config, instance: &str, reserve: u64) -> Store {
-    match &config.layouts.directory {
+fn images(config: &Config, instance: &str, reserve: u64) -> Result<Store, ImageError> {
+    Ok(match &config.layouts.directory {
         Some(directory) => Store::Layouts(Layouts::new(directory, reserve)),
         None => Store::Engine(
-            Engine::new(&config.engine.socket, config.engine.timeout(), instance, Handle::current())
+            Engine::new(&config.engine.socket, config.engine.timeout(), instance, Handle::current())?
                 .with_partial_load(config.engine.partial_load == PartialLoad::Auto),
         ),
-    }
+    })
 }
 
 /// Whom the configuration says to believe.

@@ -126,7 +126,7 @@ fn both_ways_make_the_same_image() {
     let key = openssl::rsa::Rsa::generate(2048).unwrap().public_key_to_pem().unwrap();
     let train = Train::of(&[Seat { id: "a".into(), hex_pem: const_hex::encode(key) }]).make();
     let socket = Engine::host().unwrap_or_else(|| "unix:///var/run/docker.sock".into());
-    let engine = docker::Engine::new(&socket, std::time::Duration::from_secs(60), "whole-images", handle());
+    let engine = docker::Engine::new(&socket, std::time::Duration::from_secs(60), "whole-images", handle()).unwrap();
     block_on(engine.ping()).unwrap();
     let parent = engine.facts(&engine.resolve(&ImageSource::Name(train.image.parse().unwrap())).unwrap()).unwrap();
     let mut plan = LayerPlan::default();

@@ -202,8 +202,8 @@ fn with_archive<T>(
         .enable_all()
         .build()
         .map_err(|error| CliError::other(format!("cannot start: {error}")))?;
-    let engine = Engine::new(engine, PATIENCE, &uuid::Uuid::new_v4().to_string(), runtime.handle().clone());
     let reading = || {
+        let engine = Engine::new(engine, PATIENCE, &uuid::Uuid::new_v4().to_string(), runtime.handle().clone())?;
         runtime.block_on(engine.ping())?;
         let container = engine.container(&engine.resolve(&image)?)?;
         let archive = container.read("/opt", &CancellationToken::new())?;

@@ -16,14 +16,14 @@ impl Container {
     /// Reads a path of the container as a tar archive.
     pub fn read(&self, path: &str, cancel: &CancellationToken) -> Result<EngineReader, ImageError> {
         let options = q::DownloadFromContainerOptionsBuilder::new().path(path).build();
-        let (docker, id) = (self.engine.connection.another(self.engine.docker()?)?, self.id.clone());
+        let (docker, id) = (self.engine.docker.clone(), self.id.clone());
         EngineReader::start(move || docker.download_from_container(&id, Some(options)), cancel)
     }
 
     /// The size of a file of the container, as its engine knows it; [`ImageError::PathMissing`] when it is not there.
     pub fn file_size(&self, path: &str) -> Result<u64, ImageError> {
         let options = q::ContainerArchiveInfoOptionsBuilder::new().path(path).build();
-        let asked = self.engine.block(self.engine.docker()?.get_container_archive_info(&self.id, Some(options)));
+        let asked = self.engine.block(self.engine.docker.get_container_archive_info(&self.id, Some(options)));
         match asked.map_err(|e| fault("stat archive", e)) {
             Ok(file) => Ok(u64::try_from(file.size).unwrap_or(0)),
             Err(ImageError::NotFound) => Err(ImageError::PathMissing),
@@ -33,7 +33,7 @@ impl Container {
 
     /// Begins to write into the container: what goes into the writer is an archive of paths below its root.
     pub fn write(&self, cancel: &CancellationToken) -> Result<EngineWriter, ImageError> {
-        let (docker, id) = (self.engine.docker()?.clone(), self.id.clone());
+        let (docker, id) = (self.engine.docker.clone(), self.id.clone());
         Ok(EngineWriter::start(self.engine.handle.clone(), cancel, |pieces| async move {
             let options = q::UploadToContainerOptionsBuilder::new().path("/").build();
             docker.upload_to_container(&id, Some(options), body_try_stream(pieces)).await.map_err(|e| fault("write archive", e))
@@ -45,8 +45,7 @@ impl Container {
     /// Removes it while the caller goes on.
     pub fn leave(mut self) -> Leaving {
         let id = std::mem::take(&mut self.id);
-        let docker = self.engine.docker().cloned();
-        let task = docker.map(|docker| self.engine.handle.spawn(removed(docker, id.clone())));
+        let task = self.engine.handle.spawn(removed(self.engine.docker.clone(), id.clone()));
         Leaving { engine: self.engine.clone(), id, task: Some(task) }
     }
 }
@@ -64,16 +63,14 @@ impl Drop for Container {
 pub struct Leaving {
     engine: Engine,
     id: String,
-    task: Option<Result<JoinHandle<Result<(), ImageError>>, ImageError>>,
+    task: Option<JoinHandle<Result<(), ImageError>>>,
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
         let Some(task) = self.task.take() else { return };
-        let outcome = task.and_then(|task| {
-            let broken = |_| ImageError::EngineUnavailable("remove container: it broke off".into());
-            self.engine.handle.block_on(task).map_err(broken).flatten()
-        });
+        let broken = |_| ImageError::EngineUnavailable("remove container: it broke off".into());
+        let outcome = self.engine.handle.block_on(task).map_err(broken).flatten();
         self.engine.not_removed(&mut self.id, outcome);
     }
 }

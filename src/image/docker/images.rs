@@ -15,7 +15,7 @@ use crate::image::{
 impl Engine {
     /// The id a name or id stands for now.
     pub fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
-        let image = self.block(self.docker()?.inspect_image(&source.to_string())).map_err(|e| fault("inspect image", e))?;
+        let image = self.block(self.docker.inspect_image(&source.to_string())).map_err(|e| fault("inspect image", e))?;
         image.id.ok_or_else(|| missing("inspect image", "Id"))
     }
 
@@ -23,14 +23,14 @@ impl Engine {
     pub fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
         let filters = HashMap::from([("reference".to_owned(), vec![repository.to_owned()])]);
         let options = q::ListImagesOptionsBuilder::new().filters(&filters).build();
-        let list = self.block(self.docker()?.list_images(Some(options))).map_err(|e| fault("list images", e))?;
+        let list = self.block(self.docker.list_images(Some(options))).map_err(|e| fault("list images", e))?;
         Ok(list.into_iter().map(|image| (image.id, image.repo_digests)).collect())
     }
 
     /// What the engine shows of an image.
     pub fn facts(&self, id: &str) -> Result<ImageFacts, ImageError> {
-        let image = self.block(self.docker()?.inspect_image(id)).map_err(|e| fault("inspect image", e))?;
-        let history = self.block(self.docker()?.image_history(id)).map_err(|e| fault("image history", e))?;
+        let image = self.block(self.docker.inspect_image(id)).map_err(|e| fault("inspect image", e))?;
+        let history = self.block(self.docker.image_history(id)).map_err(|e| fault("image history", e))?;
         let mut platform = Map::new();
         let fields = [
             ("architecture", &image.architecture),
@@ -63,7 +63,7 @@ impl Engine {
     /// Lets a name stand for an image.
     pub fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {
         let options = q::TagImageOptionsBuilder::new().repo(name.repository()).tag(name.tag()).build();
-        self.block(self.docker()?.tag_image(id, Some(options))).map_err(|e| fault("tag image", e))
+        self.block(self.docker.tag_image(id, Some(options))).map_err(|e| fault("tag image", e))
     }
 
     /// Takes a name away; the image goes too when that was its last. Nothing happens when the name stands for nothing.
@@ -78,7 +78,7 @@ impl Engine {
 
     fn remove(&self, image: &str) -> Result<(), ImageError> {
         let options = q::RemoveImageOptionsBuilder::new().force(false).noprune(false).build();
-        match self.block(self.docker()?.remove_image(image, Some(options), None)) {
+        match self.block(self.docker.remove_image(image, Some(options), None)) {
             Ok(_) => Ok(()),
             Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
             Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => Err(ImageError::InUse),
@@ -90,7 +90,7 @@ impl Engine {
     pub fn holders(&self, id: &str) -> Result<Vec<String>, ImageError> {
         let filters = HashMap::from([("ancestor".to_owned(), vec![id.to_owned()])]);
         let mut holders = self.containers(filters)?;
-        let image = self.block(self.docker()?.inspect_image(id)).map_err(|e| fault("inspect image", e))?;
+        let image = self.block(self.docker.inspect_image(id)).map_err(|e| fault("inspect image", e))?;
         holders.extend(
             image.repo_tags.unwrap_or_default().into_iter().filter(|name| !name.contains('<')).map(|name| format!("name:{name}")),
         );

@@ -37,12 +37,12 @@ impl Engine {
     pub fn make_volume(&self, name: &str) -> Result<(), ImageError> {
         let labels = HashMap::from([(INSTANCE_LABEL.to_owned(), self.instance.to_string())]);
         let request = VolumeCreateRequest { name: Some(name.to_owned()), labels: Some(labels), ..Default::default() };
-        self.block(self.docker()?.create_volume(request)).map(drop).map_err(|e| fault("create volume", e))
+        self.block(self.docker.create_volume(request)).map(drop).map_err(|e| fault("create volume", e))
     }
 
     /// Removes a volume with what is in it. Nothing happens when it is gone; [`ImageError::InUse`] when a container has it.
     pub fn remove_volume(&self, name: &str) -> Result<(), ImageError> {
-        match self.block(self.docker()?.remove_volume(name, None::<q::RemoveVolumeOptions>)) {
+        match self.block(self.docker.remove_volume(name, None::<q::RemoveVolumeOptions>)) {
             Ok(()) | Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
             Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => Err(ImageError::InUse),
             Err(other) => Err(fault("remove volume", other)),

@@ -7,7 +7,12 @@ counts=${CARGO_TARGET_DIR:-target}/tmp/counts
 rm -rf "$counts"
 what=(--locked --features crash-points --lib --bins --tests)
 if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --cargo-profile quick "${what[@]}"
+    if ! cargo nextest run --cargo-profile quick "${what[@]}"; then
+        # Once more at the end and short, because a service's log may be long: where each test failed and what it said.
+        awk '/<testcase /{ name = $2 } /panicked at/ && !/<failure/{ print name; print "    " substr($0, 1, 200); getline; print "    " substr($0, 1, 600) }' \
+            "${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml"
+        exit 1
+    fi
 else
     # Integration tests run engines, tokens and services: two at a time, as in .config/nextest.toml.
     cargo test --profile quick "${what[@]}" -- --test-threads=2

@@ -2,7 +2,7 @@
 //!
 //! Everything is real, as in the tests (whose support it uses): a built service, SoftHSM, a Docker engine, train_lib from PyPI.
 //! Who is measured takes turns within a round, on the same images; figures are medians over rounds, with least and greatest.
-//! Results go to `target/bench/performance.json`, part by part, and from there to `docs/performance.md` and its plot.
+//! Results go to `docs/performance.json`, part by part, and from there to `docs/performance.md` and its plot.
 
 mod bare;
 mod engine;
@@ -47,6 +47,7 @@ fn main() {
     if options.short {
         println!("{}", report::text(&record));
     } else {
+        record.take_pure(report::pure::measured());
         report::write(&record);
     }
 }

@@ -24,7 +24,7 @@ pub struct Options {
     /// Before each round, wait at most so many seconds until the machine has nothing else to do
     #[arg(long, default_value_t = 10.0)]
     quiet: f64,
-    /// Measure nothing; make the report again from target/bench
+    /// Measure nothing; make the report again from docs/performance.json
     #[arg(long)]
     pub report: bool,
     /// For the bench itself: use a token directly, as told on standard input

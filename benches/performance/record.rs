@@ -1,4 +1,5 @@
-//! Results as they are kept between runs: `target/bench/performance.json`.
+//! Results as they are kept between runs: `docs/performance.json`, beside the page that is made of them, so that a part can be measured
+//! again on another machine.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -15,6 +16,20 @@ pub struct Record {
     pub cases: BTreeMap<Part, Vec<Case>>,
     /// Of [`Part::Keys`].
     pub keys: Vec<KeySeries>,
+    /// Of `benches/pure`.
+    #[serde(default)]
+    pub pure: Vec<Pure>,
+}
+
+/// What Criterion says of one pure part.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pure {
+    /// Its name.
+    pub name: String,
+    /// The median.
+    pub nanoseconds: f64,
+    /// Bytes that went through.
+    pub bytes: Option<f64>,
 }
 
 /// One size, and what everybody needed for it.
@@ -107,7 +122,7 @@ pub struct Rate {
 
 impl Record {
     fn file() -> PathBuf {
-        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench/performance.json"))
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.json"))
     }
 
     /// What was measured before.
@@ -121,9 +136,17 @@ impl Record {
 
     /// Keeps it for later runs and reports.
     pub fn save(&self) {
-        let file = Self::file();
-        fs::create_dir_all(file.parent().expect("a directory")).expect("target/bench");
-        fs::write(file, serde_json::to_vec_pretty(self).expect("plain values")).expect("a file in target/bench");
+        let mut text = serde_json::to_vec_pretty(self).expect("plain values");
+        text.push(b'\n');
+        fs::write(Self::file(), text).expect("docs/performance.json");
+    }
+
+    /// Replaces what was measured of the pure parts, if they were.
+    pub fn take_pure(&mut self, measured: Vec<Pure>) {
+        if !measured.is_empty() {
+            self.pure = measured;
+            self.save();
+        }
     }
 
     /// Replaces the cases of a part that were measured again; the others stay.

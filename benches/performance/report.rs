@@ -6,7 +6,7 @@ mod images;
 mod keys;
 mod large;
 mod plot;
-mod pure;
+pub mod pure;
 mod table;
 mod targets;
 mod trains;
@@ -59,8 +59,8 @@ pub fn text(record: &Record) -> String {
     if record.cases.contains_key(&Part::Flat) {
         text += &section(flat::ABOUT, &flat::tables(record));
     }
-    if let Some(table) = pure::table() {
-        text += &section(pure::ABOUT, &table);
+    if !record.pure.is_empty() {
+        text += &section(pure::ABOUT, &pure::table(record));
     }
     text
 }

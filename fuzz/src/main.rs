@@ -43,7 +43,7 @@ libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, see
         }
         Some(_) => {
             let size = libfuzzer_sys::fuzzer_mutate(data, size, max_size);
-            parsers::tar_shape::mend(&mut data[..size]);
+            (target().mend)(&mut data[..size]);
             size
         }
         None => libfuzzer_sys::fuzzer_mutate(data, size, max_size),
@@ -73,6 +73,11 @@ fn main() -> ExitCode {
             // What is made once and kept (compiled patterns) is no input's doing.
             (target.seeds)().iter().for_each(|seed| (target.run)(seed));
             arguments[1] = format!("-max_len={}", target.longest);
+            for argument in &mut arguments {
+                if let Some(runs) = argument.strip_prefix("-runs=").and_then(|runs| runs.parse::<usize>().ok()) {
+                    *argument = format!("-runs={}", runs / target.cost);
+                }
+            }
             return drive(arguments);
         }
         None => {

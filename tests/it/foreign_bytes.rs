@@ -7,6 +7,8 @@ use crate::parsers::{TARGETS, random::Random};
 
 /// Changes of each input that can be changed by its shape.
 const CHANGES: usize = 50;
+/// Bytes of each input that are changed, one at a time.
+const BYTES: usize = 10;
 
 #[test]
 fn seeds_and_findings_break_no_promise() {
@@ -21,8 +23,15 @@ fn seeds_and_findings_break_no_promise() {
             assert!(input.len() <= target.longest, "{}: an input of {} bytes", target.name, input.len());
             (target.run)(&input);
             inputs += 1;
+            for _ in 0..BYTES.min(input.len()).div_ceil(target.cost) {
+                let mut changed = input.clone();
+                changed[random.below(input.len())] = random.next() as u8;
+                (target.mend)(&mut changed);
+                (target.run)(&changed);
+                inputs += 1;
+            }
             let Some(shape) = target.shape else { continue };
-            for _ in 0..CHANGES {
+            for _ in 0..CHANGES.div_ceil(target.cost) {
                 let mut changed = input.clone();
                 shape(&mut changed, &mut random, target.longest);
                 (target.run)(&changed);

@@ -2,6 +2,8 @@
 //! promise was broken. The fuzzer runs them, and so do plain tests (`tests/it/foreign_bytes.rs`), over the same seeds.
 
 mod archives;
+mod audit;
+mod audit_shape;
 mod envelopes;
 mod json;
 mod names;
@@ -26,16 +28,20 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
     /// Changes an input in ways that blind changes do not find, within the given length.
     pub shape: Option<fn(&mut Vec<u8>, &mut Random, usize)>,
+    /// What makes an input fit again after a blind change.
+    pub mend: fn(&mut [u8]),
     /// Longest input, in bytes.
     pub longest: usize,
+    /// How many inputs of the usual target one of this one's costs: so many fewer are tried where their number is given.
+    pub cost: usize,
 }
 
 const fn plain(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>, longest: usize) -> Target {
-    Target { name, run, seeds, shape: None, longest }
+    Target { name, run, seeds, shape: None, mend: |_| {}, longest, cost: 1 }
 }
 
 const fn shaped(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>, longest: usize) -> Target {
-    Target { name, run, seeds, shape: Some(tar_shape::mutate), longest }
+    Target { name, run, seeds, shape: Some(tar_shape::mutate), mend: tar_shape::mend, longest, cost: 1 }
 }
 
 /// All of them.
@@ -54,6 +60,8 @@ pub const TARGETS: &[Target] = &[
     shaped("tree", archives::tree, seeds::saved_images, 32 * 1024),
     shaped("validate", archives::validate, seeds::saved_images, 32 * 1024),
     shaped("opt_files", archives::opt_files, seeds::saved_images, 32 * 1024),
+    Target { shape: Some(audit_shape::mutate), cost: 10, ..plain("audit_log", audit::log, seeds::audit_logs, 32 * 1024) },
+    Target { cost: 5, ..plain("checkpoint", audit::note, seeds::checkpoints, 4096) },
     #[cfg(feature = "fuzzing")]
     shaped("pass_on", private::pass_on, seeds::saved_images, 32 * 1024),
     #[cfg(feature = "fuzzing")]

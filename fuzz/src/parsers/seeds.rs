@@ -1,10 +1,12 @@
 //! Inputs to start from: what honest writers make, and one of each known attack. Always the same bytes.
 
 mod archives;
+mod audit;
 mod configs;
 mod keys;
 
 pub use archives::{config_files, opt_archives, saved_images};
+pub use audit::{audit_logs, checkpoints};
 pub use configs::configs;
 pub use keys::{envelopes, oaep_blocks, public_keys};
 

@@ -18,6 +18,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 /// A client of the engine at a Unix socket, which need not be there yet. `timeout` bounds the wait for an answer to begin.
+///
+/// # Errors
+/// When bollard makes none of that.
 pub fn client(socket: &str, timeout: Duration) -> Result<Docker, Error> {
     let socket: Arc<str> = socket.into();
     let exchange = move |request| exchange(Arc::clone(&socket), request);

@@ -1,9 +1,8 @@
 //! The way to the engine: a connection for each request, driven by whoever waits for its answer.
 //!
 //! A client with a pool drives connections in tasks of their own. There a request can be handed over in the very moment in which its
-//! connection ends; then neither side has it any more, and its caller waits until the timeout (hyper 1.12 on tokio 1.54: two or three
-//! in a million requests to an engine that hangs up, which is what one does that is killed). Here one task has both: there is no
-//! such moment. A connection to a Unix socket costs microseconds.
+//! connection ends; then neither side has it any more, and its caller waits until the timeout (hyper 1.12 on tokio 1.54: 5 of 3.5 million
+//! requests to a socket that hangs up, which is what an engine does that is killed). Here one task has both: there is no such moment.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 

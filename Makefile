@@ -25,7 +25,7 @@ soak: ## the tests that take minutes to hours: memory at the full size, kills at
 	scripts/setup.sh test
 	$(WITH_ENGINE) cargo test --profile quick --locked --features crash-points --test it -- --ignored --nocapture --test-threads=1
 
-fuzz: ## every parser of foreign bytes, SECONDS_EACH=60 (ARGS="opt tree", JOBS=2), and 200,000 archives against Python's tarfile
+fuzz: ## every parser of foreign bytes, SECONDS_EACH=60 (ARGS="opt tree", JOBS=2), and 200,000 archives against the readers of Python and Go
 	scripts/setup.sh test
 	scripts/fuzz.sh long $(ARGS)
 	STATIONMASTER_TARFILE_ARCHIVES=$${ARCHIVES:-200000} cargo test --profile quick --locked --features crash-points --test it -- --nocapture tarfile

@@ -71,7 +71,8 @@ if [ "$mode" = test ]; then
     # opensc: pkcs11-spy counts calls; p11-kit: a token in another process
     # g++: libFuzzer is C++
     # strace: the order of system calls
-    need opensc opensc-pkcs11 p11-kit p11-kit-modules strace g++ skopeo
+    # golang-go: the reader of archives that engines have
+    need opensc opensc-pkcs11 p11-kit p11-kit-modules strace g++ skopeo golang-go
     need_python
 fi
 install_missing

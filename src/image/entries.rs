@@ -64,8 +64,8 @@ pub(super) struct Entries<R> {
     archive: R,
     /// Bytes that were read.
     position: u64,
-    /// Whether the archive may end where a header would begin.
-    may_lack_end: bool,
+    /// Whether it is a layer: it may end where a header would begin, and has no global header.
+    is_layer: bool,
     /// Bytes of the open entry that nobody has read yet.
     content: u64,
     /// Bytes between its content and the next header.
@@ -89,12 +89,12 @@ impl Pending {
 impl<R: Read> Entries<R> {
     /// Reads from `archive`, a little at a time.
     pub fn new(archive: R) -> Self {
-        Self { archive, position: 0, may_lack_end: false, content: 0, padding: 0 }
+        Self { archive, position: 0, is_layer: false, content: 0, padding: 0 }
     }
 
     /// The same of a layer, which some builders leave without its end: whether it is whole shows by its digest.
     pub fn of_layer(archive: R) -> Self {
-        Self { may_lack_end: true, ..Self::new(archive) }
+        Self { is_layer: true, ..Self::new(archive) }
     }
 
     /// The next entry; what was not read of the last one's content is skipped. `None` at the archive's end.
@@ -114,8 +114,9 @@ impl<R: Read> Entries<R> {
                 EntryType::GNULongName => set(&mut pending.name, self.long_name(fields.size)?)?,
                 EntryType::GNULongLink => set(&mut pending.link, self.long_name(fields.size)?)?,
                 EntryType::XHeader => set(&mut pending.pax, Pax::read(&self.extension(fields.size)?)?)?,
-                EntryType::XGlobalHeader if pending.is_empty() => {
-                    pax::check_global(&self.extension(fields.size)?)?;
+                // An engine removes what has its name from the layer.
+                EntryType::XGlobalHeader if pending.is_empty() && !self.is_layer => {
+                    pax::check_global(&fields.path, &self.extension(fields.size)?)?;
                     global = true;
                 }
                 kind => {
@@ -142,7 +143,7 @@ impl<R: Read> Entries<R> {
         let mut filled = 0;
         while filled < block.len() {
             match self.archive.read(&mut block[filled..]).map_err(broken)? {
-                0 if filled == 0 && self.may_lack_end => return Ok(None),
+                0 if filled == 0 && self.is_layer => return Ok(None),
                 // Without its mark at the end, an archive that was cut between two entries would pass for a whole one.
                 0 => return Err(ENDS_EARLY),
                 count => filled += count,

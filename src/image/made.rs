@@ -23,6 +23,25 @@ pub(super) fn tar_of(entries: &[Item<'_>]) -> Vec<u8> {
     out
 }
 
+/// An extended header for the next entry, of these records.
+pub(super) fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut content = Vec::new();
+    for (keyword, value) in records {
+        let rest = keyword.len() + value.len() + 3;
+        let mut length = rest;
+        while length != rest + length.to_string().len() {
+            length = rest + length.to_string().len();
+        }
+        content.extend(format!("{length} {keyword}=").bytes());
+        content.extend(*value);
+        content.push(b'\n');
+    }
+    let mut out = header_blocks("x", EntryType::XHeader, Meta::immutable_file(1), content.len() as u64);
+    out.extend(content);
+    out.resize(out.len().next_multiple_of(512), 0);
+    out
+}
+
 /// A `docker save` archive of these layers, lowest first, in the layout of old engines or (`blobs`) of new ones. They stand in the
 /// archive the other way round: only the manifest tells their order.
 pub(super) fn saved(layers: &[Vec<u8>], blobs: bool) -> Vec<u8> {

@@ -137,8 +137,7 @@ impl LayerSink for Scanner<'_> {
         let (shape, check) = (&mut self.shape, self.check);
         let Some(scan) = self.layers.get_mut(layer) else { return Ok(()) };
         let regular = entry.is_file();
-        // Wherever in the path: the storage drivers of old kept contents below such names.
-        if path.split(|byte| *byte == b'/').any(|part| part.starts_with(b".wh.")) {
+        if path.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.starts_with(b".wh.")) {
             if entry.size > 0 {
                 scan.suspect(Rule::NoPlaintextLayers, &path, "its name is a mark of layers, and it has a content");
             }

@@ -14,7 +14,10 @@ mod meaning;
 mod overlay;
 mod spelling;
 
-use std::{collections::HashMap, io::Read};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Read,
+};
 
 use tar::EntryType;
 
@@ -27,12 +30,13 @@ use super::{ImageError, entries::Entries, tape::Tape};
 
 pub(super) use document::parse;
 pub(super) use meaning::ways;
-pub(super) use overlay::{Change, Node, OfOpt, lay, plain_path};
+pub(super) use overlay::{Change, Node, OfOpt, Overlay, plain_path};
 
 /// A layer that nobody brought.
 const MISSING: &str = "a layer that its manifest names is missing";
 /// Most entries of the archive itself: an image has at most some hundred layers, each with a few files.
-const FILE_LIMIT: usize = 10_000;
+const ENTRY_LIMIT: usize = 10_000;
+const NO_LAYER: &str = "a link that is not a layer's to another layer";
 
 /// Takes the entries of layers, in the archive's order, which need not be the layers'.
 pub trait LayerSink {
@@ -77,7 +81,10 @@ pub(super) struct SavedReader {
     /// Old engines write a layer that occurs twice as a link to its first place.
     links: HashMap<String, String>,
     documents: Documents,
-    files: usize,
+    /// Of all files and links.
+    names: HashSet<String>,
+    /// Entries of the archive.
+    entries: usize,
 }
 
 /// Reads a whole archive, as [`SavedReader::finish`] says of `expected`. `progress` is told the bytes read so far.
@@ -102,16 +109,24 @@ pub fn read_saved<S: LayerSink>(
 impl SavedReader {
     /// Reads one entry of the archive.
     pub fn take<S: LayerSink>(&mut self, entry: &Entry, content: &mut dyn Read, sink: &mut S) -> Result<(), S::Error> {
-        let name = std::str::from_utf8(&entry.path).map_err(|_| ImageError::Malformed("a name that is not UTF-8"))?;
-        match entry.kind {
-            EntryType::Regular => self.take_file(name.trim_start_matches("./"), (entry.size, entry.position), content, sink)?,
-            EntryType::Symlink => {
-                let target = String::from_utf8_lossy(&entry.link).trim_start_matches("../").to_owned();
-                self.links.insert(name.to_owned(), target);
-            }
-            _ => {}
+        self.entries += 1;
+        if self.entries > ENTRY_LIMIT {
+            return Err(ImageError::Limit("entries of an image archive").into());
         }
-        self.count()
+        // Engines unpack the archive: whatever leads to a name there is that name.
+        let Some(path) = plain_path(&entry.path)? else { return Ok(()) };
+        let name = String::from_utf8(path).map_err(|_| ImageError::Malformed("a name that is not UTF-8"))?;
+        match entry.kind {
+            EntryType::Directory => {}
+            EntryType::Regular => self.take_file(&name, (entry.size, entry.position), content, sink)?,
+            EntryType::Symlink => {
+                let target = layer_linked(&name, &entry.link).ok_or_else(|| ImageError::of_file(NO_LAYER, &name))?;
+                self.name(&name)?;
+                self.links.insert(name, target);
+            }
+            _ => return Err(ImageError::of_file("what is neither a file nor a directory", &name).into()),
+        }
+        Ok(())
     }
 
     /// Reads one file: of so many bytes, from there on in the archive.
@@ -122,13 +137,11 @@ impl SavedReader {
         content: impl Read,
         sink: &mut S,
     ) -> Result<(), S::Error> {
+        self.name(name)?;
         // Docker before 25, OCI, and what skopeo and Podman write.
         let is_blob =
             name.ends_with("/layer.tar") || name.starts_with("blobs/") || (name.ends_with(".tar") && !name.contains('/'));
         if is_blob {
-            if self.layers.contains_key(name) {
-                return Err(ImageError::of_file("a layer is there twice", name).into());
-            }
             match layer::read(name, (size, position), content, sink)? {
                 Content::Layer(blob) => drop(self.layers.insert(name.to_owned(), blob)),
                 Content::Document(bytes) => self.documents.keep(name, bytes)?,
@@ -143,15 +156,17 @@ impl SavedReader {
         Ok(())
     }
 
-    fn count<E: From<ImageError>>(&mut self) -> Result<(), E> {
-        self.files += 1;
-        if self.files > FILE_LIMIT { Err(ImageError::Limit("entries of an image archive").into()) } else { Ok(()) }
+    fn name(&mut self, name: &str) -> Result<(), ImageError> {
+        match self.names.insert(name.to_owned()) {
+            true => Ok(()),
+            false => Err(ImageError::of_file("a file that is there twice", name)),
+        }
     }
 
     /// Ends the archive. Layers must be what the names and the configuration say they are, and, with `expected`, those: digests of
     /// their uncompressed archives (`sha256:…`), lowest first.
     pub fn finish(self, expected: Option<&[String]>) -> Result<SavedImage, ImageError> {
-        let described = self.documents.describe()?;
+        let described = self.documents.describe(&|name| self.names.contains(name))?;
         let place = |name: &String| {
             let name = if self.layers.contains_key(name) { name } else { self.links.get(name).unwrap_or(name) };
             let blob = self.layers.get(name).ok_or_else(|| ImageError::of_file(MISSING, name))?;
@@ -171,4 +186,13 @@ impl SavedReader {
         let is_old_layout = layers.iter().any(|name| name.ends_with("/layer.tar"));
         Ok(SavedImage { layers, diff_ids, config: described.config, is_old_layout })
     }
+}
+
+/// What a layer's link leads to: `DIRECTORY/layer.tar` to `../OTHER/layer.tar` or `../OTHER.tar`, as old engines and skopeo write it.
+fn layer_linked(name: &str, target: &[u8]) -> Option<String> {
+    let is_directory = |name: &str| !matches!(name, "" | "." | "..") && !name.contains('/');
+    is_directory(name.strip_suffix("/layer.tar")?).then_some(())?;
+    let target = std::str::from_utf8(target).ok()?.strip_prefix("../")?;
+    let other = target.strip_suffix("/layer.tar").or_else(|| target.strip_suffix(".tar"))?;
+    is_directory(other).then(|| target.to_owned())
 }

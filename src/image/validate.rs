@@ -17,7 +17,7 @@ use super::{
     tree::Layers,
 };
 
-pub use config::compare as compare_configs;
+pub use config::{compare as compare_configs, compare_platforms};
 pub use train_lib::{Seen, Verdict as TrainLibVerdict};
 
 /// Most differences that are kept; the rest is counted.
@@ -30,7 +30,7 @@ pub enum ImageRule {
     LayersOfMaster,
     /// What the layers above change is the train's alone.
     FileTree,
-    /// Its configuration is the master's, but for the command and labels.
+    /// Its configuration and the machine it runs on are the master's, but for the command and labels.
     ImageConfig,
     /// Its command is a program with plain arguments.
     CommandShape,

@@ -18,7 +18,9 @@ use crate::{
         place::Place,
         reference::ImageSource,
         saved::SavedImage,
-        validate::{Differences, ImageRule, Seen, TrainLibVerdict, compare_configs, compare_trees, describe, seen},
+        validate::{
+            Differences, ImageRule, Seen, TrainLibVerdict, compare_configs, compare_platforms, compare_trees, describe, seen,
+        },
     },
     train::rule::{Outcome, Rule},
 };
@@ -97,6 +99,7 @@ fn judge(
     // First: there are few fields, and of very many differences only some are kept.
     let mut differences = Differences::default();
     compare_configs(&master.config, &image.config, &mut differences);
+    compare_platforms(&master.platform, &image.platform, &mut differences);
     let mut sees = Seen::default();
     if on_master || as_train_lib {
         let progress = |read| (step.progress)("validate", read, image.size);
@@ -212,6 +215,7 @@ pub fn validate_places(image: Place<'_>, master: Place<'_>, name: &str) -> Resul
     let on_master = found == master.layers.len();
     let mut differences = Differences::default();
     compare_configs(&master.config, &image.config, &mut differences);
+    compare_platforms(&master.platform, &image.platform, &mut differences);
     if on_master {
         differences.append(of_tree);
     }
@@ -232,11 +236,13 @@ struct Described {
     id: String,
     layers: Vec<String>,
     config: Map<String, Value>,
+    /// The whole file, which says it among other things.
+    platform: Map<String, Value>,
 }
 
 fn described(image: &SavedImage) -> Result<Described, ImageError> {
     let bytes = image.config.as_ref().ok_or(ImageError::Malformed("the image's configuration is not there"))?;
-    let config: Value = serde_json::from_slice(bytes).map_err(|_| ImageError::Malformed("its configuration"))?;
-    let config = config.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
-    Ok(Described { id: image.id().unwrap_or_default(), layers: image.diff_ids.clone(), config })
+    let platform: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| ImageError::Malformed("its configuration"))?;
+    let config = platform.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
+    Ok(Described { id: image.id().unwrap_or_default(), layers: image.diff_ids.clone(), config, platform })
 }

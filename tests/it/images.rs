@@ -4,6 +4,8 @@ use std::process::{Command, Output, Stdio};
 
 use crate::support::PROGRAM;
 
+mod archives;
+mod attacks;
 mod engines;
 mod layers;
 mod masters;

@@ -1,12 +1,13 @@
-//! Two readers of one archive must not see two trains: what our reader of `/opt` lets through, Python's `tarfile` reads as the same
-//! entries. What ours refuses is refused; that is counted, too, so that a reader that refuses everything does not pass.
+//! Two readers of one archive must not see two trains: what our reader of `/opt` lets through, Python's `tarfile` and the `archive/tar` of Go, which
+//! engines have, read as the same entries. What ours refuses is refused; that is counted, too, so that a reader that refuses everything does not pass.
 
 use std::{
     collections::HashMap,
     fs,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::LazyLock,
 };
 
 use serde_json::{Value, json};
@@ -24,10 +25,12 @@ use crate::parsers::{random::Random, seeds, tar_shape};
 /// Archives that are compared; the long form (`make fuzz`) asks for more.
 const ARCHIVES: usize = 24_000;
 const LONGER: &str = "STATIONMASTER_TARFILE_ARCHIVES";
-/// Archives that one Python is given.
+/// Archives that one process is given.
 const HANDFUL: usize = 4_000;
 const LONGEST: usize = 64 * 1024;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential/tarfile_peer.py");
+
+const GO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential/tarfile_peer.go");
 
 /// Lists what the reader lets through, as the peer does.
 #[derive(Default)]
@@ -85,9 +88,23 @@ fn python() -> Command {
     command
 }
 
-/// One answer of the peer for each archive.
-fn theirs(archives: &[Vec<u8>]) -> Vec<Value> {
-    let mut child = python().arg("read").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python starts");
+/// Go's reader, built once.
+fn go() -> Command {
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let program = place.join("tarfile-peer-go");
+        let mut build = Command::new("go");
+        build.arg("build").arg("-o").arg(&program).arg(GO).env("GOCACHE", place.join("go-cache")).env("GOFLAGS", "-mod=mod");
+        let built = build.output().expect("Go (Debian: golang-go)");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        program
+    });
+    Command::new(BUILT.as_path())
+}
+
+/// One answer of a peer for each archive.
+fn theirs(mut peer: Command, archives: &[Vec<u8>]) -> Vec<Value> {
+    let mut child = peer.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the peer starts");
     let mut stdin = child.stdin.take().expect("piped");
     let output = std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -149,13 +166,18 @@ fn written_by_us(random: &mut Random) -> Vec<u8> {
 /// Compares; answers how many were equal. What is honest must not be refused.
 fn compare(archives: &[Vec<u8>], honest: bool) -> usize {
     let mut equal = 0;
-    for (archive, theirs) in archives.iter().zip(theirs(archives)) {
+    let mut python = python();
+    python.arg("read");
+    let answers = theirs(python, archives).into_iter().zip(theirs(go(), archives));
+    for (archive, (python, go)) in archives.iter().zip(answers) {
         let ours = ours(archive);
         let refused_honest = honest && ours.is_none();
-        if ours.as_ref().is_some_and(|ours| *ours != theirs["entries"]) || refused_honest {
+        let differs = |theirs: &Value| ours.as_ref().is_some_and(|ours| *ours != theirs["entries"]);
+        // Go refuses more than we do: an engine then has no image at all.
+        if differs(&python) || differs(&go) && (honest || go["error"].is_null()) || refused_honest {
             let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tarfile-difference.tar");
             fs::write(&place, archive).unwrap();
-            panic!("two readers see two things in {}:\nours   {ours:?}\ntheirs {theirs}", place.display());
+            panic!("two readers see two things in {}:\nours   {ours:?}\nPython {python}\nGo     {go}", place.display());
         }
         equal += usize::from(ours.is_some());
     }
@@ -163,7 +185,7 @@ fn compare(archives: &[Vec<u8>], honest: bool) -> usize {
 }
 
 #[test]
-fn what_we_let_through_python_reads_as_the_same() {
+fn what_we_let_through_python_and_go_read_as_the_same() {
     let count = std::env::var(LONGER).map_or(ARCHIVES, |count| count.parse().expect("a number of archives"));
     let mut random = Random::new(5);
     let mut sums: HashMap<&str, usize> = HashMap::new();

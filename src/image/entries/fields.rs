@@ -45,7 +45,7 @@ impl Fields {
             uid: number(&block[108..116])?,
             gid: number(&block[116..124])?,
             size: number(&block[124..136])?,
-            mtime: number(&block[136..148])?,
+            mtime: time(&block[136..148])?,
             link: until_nul(&block[157..257]).to_vec(),
             device: (device(&block[329..337])?, device(&block[337..345])?),
             old_type: block[156] == 0,
@@ -72,13 +72,23 @@ fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
+/// A time in seconds. Those before 1970 (base 256 behind a byte of 0xff, below zero) are taken for its first second.
+fn time(field: &[u8]) -> Result<u64, ImageError> {
+    if field[0] == 0xff { Ok(0) } else { number(field) }
+}
+
 /// A number: octal digits with spaces around them, ended by a NUL, none being 0; or base 256 behind a byte of 0x80, up to 63 bits.
 fn number(field: &[u8]) -> Result<u64, ImageError> {
     if let [0x80, digits @ ..] = field {
         let value = digits.iter().try_fold(0u64, |value, byte| Some(value.checked_mul(256)? | u64::from(*byte)));
         return value.filter(|value| i64::try_from(*value).is_ok()).ok_or(NUMBER);
     }
-    let text = std::str::from_utf8(until_nul(field)).map_err(|_| NUMBER)?;
+    let (text, rest) = field.split_at(field.iter().position(|byte| *byte == 0).unwrap_or(field.len()));
+    // Some readers begin behind NULs, others end there.
+    if rest.iter().any(|byte| !matches!(byte, 0 | b' ')) {
+        return Err(NUMBER);
+    }
+    let text = std::str::from_utf8(text).map_err(|_| NUMBER)?;
     text.trim_matches(' ').bytes().try_fold(0u64, |value, byte| match byte {
         // At most 12 digits of 3 bits.
         b'0'..=b'7' => Ok(value * 8 + u64::from(byte - b'0')),

@@ -33,6 +33,8 @@ impl Pax {
             }
             match keyword {
                 b"path" => pax.path = Some(value.to_vec()),
+                // Some readers take an empty value for none, others for nothing said.
+                b"linkpath" if value.is_empty() => return Err(BROKEN),
                 b"linkpath" => pax.link = Some(value.to_vec()),
                 b"size" => pax.size = Some(decimal(value).ok_or(BROKEN)?),
                 b"uid" => pax.uid = Some(decimal(value).ok_or(BROKEN)?),
@@ -41,6 +43,9 @@ impl Pax {
                 sparse if sparse.starts_with(b"GNU.") => return Err(ImageError::Malformed("a sparse file")),
                 other => {
                     if let Some(name) = other.strip_prefix(XATTR) {
+                        if value.is_empty() {
+                            return Err(ImageError::Malformed("an extended attribute without a value: engines differ"));
+                        }
                         pax.xattrs.insert(name.to_vec(), value.to_vec());
                     }
                 }
@@ -50,9 +55,15 @@ impl Pax {
     }
 }
 
-/// Looks at a global header: some readers apply its records to all entries, others to none, so only a comment may stand there, as
-/// archives of git have one.
-pub(super) fn check_global(mut records: &[u8]) -> Result<(), ImageError> {
+/// The name of git's global header.
+const GLOBAL: &[u8] = b"pax_global_header";
+
+/// Looks at a global header: some readers apply its records to all entries, others to none, and engines act on its name. So it may be what git
+/// writes: under that name, and with nothing but a comment.
+pub(super) fn check_global(name: &[u8], mut records: &[u8]) -> Result<(), ImageError> {
+    if name != GLOBAL {
+        return Err(ImageError::Malformed("a global header"));
+    }
     while !records.is_empty() {
         let (keyword, _, rest) = record(records).ok_or(BROKEN)?;
         if keyword != b"comment" {

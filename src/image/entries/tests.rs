@@ -1,20 +1,8 @@
 use super::*;
-use crate::image::layer::header_blocks;
+use crate::image::{layer::header_blocks, made::pax};
 
-fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut content = Vec::new();
-    for (keyword, value) in records {
-        let rest = keyword.len() + value.len() + 3;
-        let mut length = rest;
-        while length != rest + length.to_string().len() {
-            length = rest + length.to_string().len();
-        }
-        content.extend(format!("{length} {keyword}=").bytes());
-        content.extend(*value);
-        content.push(b'\n');
-    }
-    raw("x", EntryType::XHeader, &content, |_| {})
-}
+/// The name of git's global header.
+const GIT: &str = "pax_global_header";
 
 /// An entry whose header was changed before its checksum was set.
 fn raw(path: &str, kind: EntryType, content: &[u8], change: impl Fn(&mut [u8])) -> Vec<u8> {
@@ -69,8 +57,10 @@ fn what_readers_take_for_different_things_is_refused() {
     refused("an old file", &raw("f/", EntryType::Regular, b"", |header| header[156] = 0));
     refused("an old header", &raw("f", EntryType::Regular, b"", |header| header[257..265].fill(0)));
     refused("GNU's access time", &raw("f", EntryType::Regular, b"", |header| header[345..347].copy_from_slice(b"17")));
-    refused("a global header", &[raw("g", EntryType::XGlobalHeader, b"8 path=a\n", |_| {}), f()].concat());
-    refused("a global header of nothing", &raw("g", EntryType::XGlobalHeader, b"13 comment=x\n", |_| {}));
+    let global = |name: &str, records: &[u8]| raw(name, EntryType::XGlobalHeader, records, |_| {});
+    refused("a global header", &[global(GIT, b"8 path=a\n"), f()].concat());
+    refused("a global header of nothing", &global(GIT, b"13 comment=x\n"));
+    refused("a global header of another name", &[global("etc/.wh.passwd", b"13 comment=x\n"), f()].concat());
     refused("a header of star", &raw("f", EntryType::Regular, b"", |header| header[508..512].copy_from_slice(b"tar\0")));
     refused("a NUL in a link's target", &[pax(&[("linkpath", b"a\0b")]), raw("l", EntryType::Symlink, b"", |_| {})].concat());
     refused("a Solaris header", &[raw("X", EntryType::new(b'X'), b"", |_| {}), f()].concat());
@@ -82,18 +72,48 @@ fn what_readers_take_for_different_things_is_refused() {
     refused("two long names", &[long(b"a\0"), long(b"b\0"), f()].concat());
     refused("a long name and PAX", &[long(b"a\0"), pax(&[("path", b"b")]), f()].concat());
     refused("a NUL in a name", &[long(b"a\0b\0"), f()].concat());
+    refused("an attribute of no value", &[pax(&[("SCHILY.xattr.user.a", b"")]), f()].concat());
+    refused("a link to nothing", &[pax(&[("linkpath", b"")]), raw("l", EntryType::Symlink, b"", |_| {})].concat());
     refused("two sizes", &[pax(&[("size", b"0")]), file("f", b"x")].concat());
     refused("a size that is no number", &[pax(&[("size", b"+1")]), file("f", b"x")].concat());
     refused("an extended header of nothing", &pax(&[("path", b"a")]));
     refused("a broken device", &raw("f", EntryType::Regular, b"", |header| header[329] = b'z'));
-    for size in [&b"0000000000+1"[..], b"0o0000000001", b"0000000000_1", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"] {
+    for size in [
+        &b"0000000000+1"[..],
+        b"0o0000000001",
+        b"0000000000_1",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x0000000001000",
+        b"    \x000001000",
+        b"00001\x00000100",
+    ] {
         refused("a strange number", &raw("f", EntryType::Regular, b"", |header| header[124..136].copy_from_slice(size)));
     }
 }
 
 #[test]
+fn numbers_are_read_as_writers_write_them() {
+    for (size, bytes) in [
+        (8, &b"00000000010\0"[..]),
+        (8, b"         10 "),
+        (8, b"10\0\0\0\0\0\0\0\0\0 "),
+        (0, b"           \0"),
+        (0, &[0; 12]),
+        (8, b"\x80\0\0\0\0\0\0\0\0\0\0\x08"),
+    ] {
+        let archive = whole(&[raw("f", EntryType::Regular, &b"12345678"[..size as usize], |header| {
+            header[124..136].copy_from_slice(bytes);
+        })]);
+        assert_eq!(read(&archive).unwrap(), [("f".into(), size)], "{bytes:?}");
+    }
+    // The year 1969, as GNU writes it.
+    let archive = whole(&[raw("f", EntryType::Regular, b"", |header| header[136..148].fill(0xff))]);
+    assert_eq!(Entries::new(&archive[..]).next().unwrap().unwrap().meta.mtime, 0);
+}
+
+#[test]
 fn links_devices_and_extended_attributes_are_told() {
-    let comment = raw("g", EntryType::XGlobalHeader, b"13 comment=x\n", |_| {});
+    let comment = raw(GIT, EntryType::XGlobalHeader, b"13 comment=x\n", |_| {});
     let records = pax(&[("SCHILY.xattr.user.a", b"1\n2"), ("linkpath", b"to/there")]);
     let device = raw("d", EntryType::Char, b"", |header| {
         header[329..336].copy_from_slice(b"0000005");
@@ -119,6 +139,8 @@ fn a_layer_may_lack_its_end_and_nothing_else() {
     for cut in [1, 511, 512, 513, 1023] {
         assert!(end(&archive[..cut]).is_err(), "cut at {cut}");
     }
+    let git = [raw(GIT, EntryType::XGlobalHeader, b"13 comment=x\n", |_| {}), archive].concat();
+    assert!(end(&git).is_err(), "engines act on a global header's name");
 }
 
 #[test]

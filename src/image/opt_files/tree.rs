@@ -15,7 +15,7 @@ use crate::image::{
     ImageError,
     layer::Meta,
     opt::broken,
-    saved::{Change, Entry, LayerSink, OfOpt, lay, plain_path},
+    saved::{Change, Entry, LayerSink, OfOpt, Overlay, plain_path},
     spool::{Extent, Spool},
 };
 
@@ -51,8 +51,17 @@ impl crate::image::saved::Node for Node {
         Self::Directory(Meta::directory(0))
     }
 
+    fn is_implied_directory(&self) -> bool {
+        matches!(self, Self::Directory(Meta { mode: 0o755, uid: 0, gid: 0, .. }))
+    }
+
     fn is_directory(&self) -> bool {
         matches!(self, Self::Directory(_))
+    }
+
+    // They mean nothing here.
+    fn has_attributes_of(&self, _: &Self) -> bool {
+        true
     }
 
     // A hard link is another kind of node here, and lets nothing through.
@@ -76,16 +85,16 @@ impl OptTree {
     pub fn read(home: &Home, spool: (&Path, u64), cancel: &CancellationToken) -> Result<Self, ImageError> {
         let mut layers = PlacedLayers { place: spool, cancel, changes: HashMap::new(), open: None, spool: None, kept: (0, 0) };
         let image = home.read(&mut layers)?;
-        let mut nodes = BTreeMap::new();
+        let mut laid = Overlay::default();
         for name in &image.layers {
             if let Some(changes) = layers.changes.get(name) {
-                lay(&mut nodes, changes, &mut |_, _| {})?;
+                laid.lay(changes, &mut |_, _| {})?;
             }
         }
         if let Some(spool) = &mut layers.spool {
             spool.flush()?;
         }
-        Ok(Self { nodes, spool: layers.spool, image_id: image.id().unwrap_or_default() })
+        Ok(Self { nodes: laid.tree, spool: layers.spool, image_id: image.id().unwrap_or_default() })
     }
 }
 

@@ -38,13 +38,12 @@ fn what_a_sealed_train_consists_of_is_not_suspect() {
 
 #[test]
 fn what_may_be_in_no_layer_is_told_wherever_a_later_one_hides_it() {
-    let plain: [Item<'_>; 8] = [
+    let plain: [Item<'_>; 7] = [
         ("opt/pht_results/a", FILE, b"age,count\n"),
         ("./opt//pht_results/b", FILE, b"age,count\n"),
         ("opt/pht_results/c", EntryType::Link, b""),
         ("opt/pht_train", EntryType::Symlink, b""),
         ("opt/pht_results/.wh.d", FILE, b"PLAINTEXT"),
-        (".wh..wh.plnk/1.2", FILE, b"PLAINTEXT"),
         ("opt/train_config.json", FILE, b"{\"a\":1}"),
         ("opt/user_sym_key.key", FILE, &[b'a'; 256]),
     ];
@@ -56,7 +55,6 @@ fn what_may_be_in_no_layer_is_told_wherever_a_later_one_hides_it() {
         "no-links-or-special-files opt/pht_results/c",
         "no-links-or-special-files opt/pht_train",
         "no-plaintext-layers opt/pht_results/.wh.d",
-        "no-plaintext-layers .wh..wh.plnk/1.2",
         "no-plaintext-layers opt/train_config.json",
         "no-plaintext-layers opt/user_sym_key.key",
     ];

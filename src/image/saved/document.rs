@@ -1,6 +1,9 @@
 //! The small files of an image's archive, and what they say of it.
 
-use std::{collections::HashMap, io::Read};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Read,
+};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,6 +24,8 @@ pub(in crate::image) const OCI_MANIFEST: &str = "application/vnd.oci.image.manif
 pub(in crate::image) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// A blob that is not what its name says.
 pub(super) const WRONG_DIGEST: &str = "a document's digest is not the one in its name";
+/// Most lists that lie in each other, `index.json` not counted.
+const DEPTH: usize = 4;
 /// Media types that name other manifests instead of layers.
 const LISTS: [&str; 2] = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 
@@ -90,12 +95,38 @@ pub(in crate::image) struct Descriptor {
     urls: Vec<Value>,
     #[serde(default)]
     pub annotations: HashMap<String, String>,
+    #[serde(default)]
+    platform: Platform,
+}
+
+#[derive(Default, Deserialize)]
+struct Platform {
+    #[serde(default)]
+    architecture: String,
+    #[serde(default)]
+    os: String,
 }
 
 impl Descriptor {
     /// Of a digest of which nothing more is known.
     pub fn of(digest: &str) -> Self {
-        Self { media_type: String::new(), digest: digest.to_owned(), urls: Vec::new(), annotations: HashMap::new() }
+        Self {
+            media_type: String::new(),
+            digest: digest.to_owned(),
+            urls: Vec::new(),
+            annotations: HashMap::new(),
+            platform: Platform::default(),
+        }
+    }
+
+    fn is_list(&self) -> bool {
+        LISTS.contains(&self.media_type.as_str())
+    }
+
+    /// Whether it is what a builder notes beside an image, of a platform that no engine has, so that none takes it for an image.
+    fn is_attestation(&self) -> bool {
+        let is_marked = self.annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest");
+        is_marked && self.platform.architecture == "unknown" && self.platform.os == "unknown"
     }
 }
 
@@ -108,6 +139,8 @@ pub(super) struct Index {
 /// OCI manifest.md; Docker's second schema is the same.
 #[derive(Deserialize)]
 pub(super) struct Manifest {
+    #[serde(rename = "mediaType", default)]
+    media_type: String,
     pub config: Descriptor,
     pub layers: Vec<Descriptor>,
 }
@@ -129,21 +162,18 @@ impl Documents {
         if self.kept > KEPT {
             return Err(ImageError::Limit("bytes of manifests and configurations"));
         }
-        match self.files.insert(name.to_owned(), bytes) {
-            None => Ok(()),
-            Some(_) if name == "manifest.json" => Err(ImageError::Malformed("manifest.json is there twice")),
-            Some(_) => Err(ImageError::Malformed("a document is there twice")),
-        }
+        self.files.insert(name.to_owned(), bytes);
+        Ok(())
     }
 
-    /// What the image is: Docker's `manifest.json` says it where there is one, otherwise `index.json`.
-    pub fn describe(&self) -> Result<Described, ImageError> {
+    /// What the image is: Docker's `manifest.json` says it where there is one, otherwise `index.json`; engines read the one, OCI's tools and some
+    /// engines the other. `is_there` tells whether a file is there, document or not.
+    pub fn describe(&self, is_there: &dyn Fn(&str) -> bool) -> Result<Described, ImageError> {
         let (config, layers) = match (self.files.get("manifest.json"), self.files.get("index.json")) {
             (Some(manifest), index) => {
                 let (config, layers) = docker(manifest)?;
-                // Engines read the one, OCI tools the other. An index that leads to another index is of the engine's own store.
-                if let Some(Ok((other, _))) = index.map(|index| self.oci(index))
-                    && other != config
+                if let Some(index) = index
+                    && self.configs(index, is_there)?.iter().any(|other| *other != config)
                 {
                     return Err(ImageError::Malformed("manifest.json and index.json name different images"));
                 }
@@ -158,11 +188,37 @@ impl Documents {
     }
 
     fn oci(&self, index: &[u8]) -> Result<(String, Vec<String>), ImageError> {
-        let manifest = manifest_of(index, None)?;
-        let manifest: Manifest = parse(self.blob(&manifest.digest)?, "a manifest")?;
+        let wanted = manifest_of(index, None, |digest| self.blob(digest).map(<[u8]>::to_vec))?;
+        let manifest = manifest(&wanted, self.blob(&wanted.digest)?)?;
         let layers = manifest.layers.iter().map(layer_of).collect::<Result<_, ImageError>>()?;
         self.blob(&manifest.config.digest)?;
         Ok((blob_name(&manifest.config.digest)?, layers))
+    }
+
+    /// The configurations of all images that an index leads to. One of another platform need not be there, for the list that names it is kept
+    /// as it came.
+    fn configs(&self, index: &[u8], is_there: &dyn Fn(&str) -> bool) -> Result<HashSet<String>, ImageError> {
+        let (mut configs, mut seen, mut lists) = (HashSet::new(), HashSet::new(), vec![index]);
+        for _ in 0..=DEPTH {
+            let mut inner = Vec::new();
+            for list in lists {
+                for one in images_of(list, "index.json")? {
+                    if !is_there(&blob_name(&one.digest)?) || !seen.insert(one.digest.clone()) {
+                        continue;
+                    }
+                    let bytes = self.blob(&one.digest)?;
+                    match one.is_list() {
+                        true => inner.push(bytes),
+                        false => drop(configs.insert(blob_name(&manifest(&one, bytes)?.config.digest)?)),
+                    }
+                }
+            }
+            lists = inner;
+        }
+        match lists.is_empty() && !configs.is_empty() {
+            true => Ok(configs),
+            false => Err(ImageError::Malformed("an index.json that leads to no image")),
+        }
     }
 
     fn blob(&self, digest: &str) -> Result<&[u8], ImageError> {
@@ -190,20 +246,47 @@ fn docker(manifest: &[u8]) -> Result<(String, Vec<String>), ImageError> {
     }
 }
 
-/// The one image manifest of an index; with `tag`, the one of that `org.opencontainers.image.ref.name`.
-pub(super) fn manifest_of(index: &[u8], tag: Option<&str>) -> Result<Descriptor, ImageError> {
-    let index: Index = parse(index, "index.json")?;
+/// The images of an index, or lists of them.
+fn images_of(index: &[u8], what: &'static str) -> Result<impl Iterator<Item = Descriptor> + use<>, ImageError> {
+    let index: Index = parse(index, what)?;
+    Ok(index.manifests.into_iter().filter(|one| !one.is_attestation()))
+}
+
+/// The one image manifest that an index leads to; with `tag`, the one of that `org.opencontainers.image.ref.name`. `blob` gets a list in it, by
+/// its digest.
+pub(super) fn manifest_of(
+    index: &[u8],
+    tag: Option<&str>,
+    blob: impl Fn(&str) -> Result<Vec<u8>, ImageError>,
+) -> Result<Descriptor, ImageError> {
     let named = |one: &Descriptor| tag.is_none_or(|tag| one.annotations.get(REF_NAME).is_some_and(|name| name == tag));
-    let mut wanted = index.manifests.into_iter().filter(named);
-    let only = match (wanted.next(), wanted.next()) {
+    let mut wanted = images_of(index, "index.json")?.filter(named);
+    let mut only = match (wanted.next(), wanted.next()) {
         (Some(only), None) => only,
         (None, _) => return Err(ImageError::NotFound),
         _ => return Err(ImageError::Malformed("index.json names several images: say which tag")),
     };
-    if LISTS.contains(&only.media_type.as_str()) {
-        return Err(ImageError::Malformed("a manifest list: copy the image of one platform"));
+    for _ in 0..DEPTH {
+        if !only.is_list() {
+            return Ok(only);
+        }
+        let mut images = images_of(&blob(&only.digest)?, "a manifest list")?;
+        only = match (images.next(), images.next()) {
+            (Some(one), None) => one,
+            _ => return Err(ImageError::Malformed("a manifest list: copy the image of one platform")),
+        };
     }
-    Ok(only)
+    Err(ImageError::Malformed("manifest lists in each other"))
+}
+
+/// A manifest, of the media type by which it is named.
+pub(super) fn manifest(named: &Descriptor, bytes: &[u8]) -> Result<Manifest, ImageError> {
+    let manifest: Manifest = parse(bytes, "a manifest")?;
+    let types = [&named.media_type, &manifest.media_type];
+    match types.iter().any(|kind| kind.is_empty()) || types[0] == types[1] {
+        true => Ok(manifest),
+        false => Err(ImageError::Malformed("a manifest of another media type than the one it is named by")),
+    }
 }
 
 /// The file of a layer.

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::{LayerSink, blocks, document, hashed::Hashed, inflate::Compression, inflating::Inflating};
+use super::{LayerSink, blocks, document, hashed::Hashed, inflate::Compression, inflating::Inflating, meaning};
 use crate::image::{ImageError, entries::Entries, opt::broken, tape::Tape};
 
 /// A layer that was read.
@@ -62,6 +62,7 @@ fn entries<S: LayerSink>(name: &str, file: impl Read, sink: &mut S) -> Result<St
     let mut tape = Tape::new(&mut file);
     let mut layer = Entries::of_layer(&mut tape);
     while let Some(entry) = layer.next()? {
+        meaning::check_entry(&entry)?;
         sink.entry(name, &entry, &mut layer)?;
     }
     tape.nothing_follows()?;

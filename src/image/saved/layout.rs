@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, open};
 
 use super::{
     LayerSink, SavedImage, SavedReader,
-    document::{self, Descriptor, Manifest, blob_name, layer_of, manifest_of, parse},
+    document::{self, Descriptor, blob_name, layer_of, manifest, manifest_of},
 };
 use crate::image::ImageError;
 
@@ -88,8 +88,8 @@ impl Layout {
     pub(in crate::image) fn wanted(&self) -> Result<Descriptor, ImageError> {
         let index = || self.document("index.json");
         match &self.which {
-            Which::Only => manifest_of(&index()?, None),
-            Which::Tag(tag) => manifest_of(&index()?, Some(tag)),
+            Which::Only => manifest_of(&index()?, None, |digest| self.blob(digest)),
+            Which::Tag(tag) => manifest_of(&index()?, Some(tag), |digest| self.blob(digest)),
             Which::Digest(digest) => Ok(Descriptor::of(digest)),
         }
     }
@@ -104,7 +104,7 @@ impl Layout {
         reader.take_file("index.json", (index.len() as u64, 0), index.as_bytes(), sink)?;
         let name = blob_name(&wanted.digest)?;
         let bytes = self.document(&name)?;
-        let manifest: Manifest = parse(&bytes, "a manifest")?;
+        let manifest = manifest(&wanted, &bytes)?;
         reader.take_file(&name, (bytes.len() as u64, 0), bytes.as_slice(), sink)?;
         let config = blob_name(&manifest.config.digest)?;
         let (size, file) = self.open(&config)?;

@@ -6,65 +6,118 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::overlay::{Change, Node};
-use crate::image::ImageError;
+use tar::EntryType;
 
-/// What a layer does, by path.
-#[derive(Default)]
-struct Done<'a> {
-    /// What it brings, and whether that is a directory.
-    brings: HashMap<&'a [u8], bool>,
-    removes: HashSet<&'a [u8]>,
-}
+use super::overlay::{Change, Node, OPAQUE, WHITEOUT};
+use crate::image::{ImageError, entries::Entry};
 
-/// Looks at a layer before it is laid over a tree.
-pub(super) fn check<N: Node>(tree: &BTreeMap<Vec<u8>, N>, changes: &[Change<N>]) -> Result<(), ImageError> {
-    let mut done = Done::default();
-    for change in changes {
-        match change {
-            Change::Set(path, node) => done.bring(path, node.is_directory())?,
-            Change::HardLink(path, ..) => done.bring(path, false)?,
-            Change::Remove(path) if done.brings.contains_key(path.as_slice()) => return Err(REMOVES_WHAT_IT_BRINGS),
-            Change::Remove(path) => drop(done.removes.insert(path)),
-            Change::Opaque(_) => {}
+/// What the names of attributes begin with in which overlay file systems keep notes of their own (Linux, filesystems/overlayfs; fuse-overlayfs):
+/// they hide and move what lies below.
+const OVERLAY: [&[u8]; 7] = [
+    b"trusted.overlay.",
+    b"user.overlay.",
+    b"trusted.fuseoverlayfs.",
+    b"user.fuseoverlayfs.",
+    b"security.fuseoverlayfs.",
+    b"user.containers.override_stat",
+    b"trusted.containers.override_stat",
+];
+
+/// Looks at an entry of a layer for what engines do beyond setting it.
+pub(super) fn check_entry(entry: &Entry) -> Result<(), ImageError> {
+    let mut names = entry.path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").peekable();
+    while let Some(name) = names.next() {
+        let Some(removed) = name.strip_prefix(WHITEOUT) else { continue };
+        let is_last = names.peek().is_none();
+        if !is_last || name != OPAQUE && (removed.starts_with(WHITEOUT) || matches!(removed, b"" | b"." | b"..")) {
+            return Err(ImageError::Malformed("a name that is a storage driver's own, or marks nothing that could be removed"));
         }
     }
-    let mut last = None;
-    for change in changes {
-        let directory = change.directory();
-        // Neighbours lie in one directory.
-        if last.replace(directory) != Some(directory) {
-            ways(directory).try_for_each(|way| done.lets_through(tree, way))?;
-        }
+    if entry.kind == EntryType::Char && entry.device == (0, 0) {
+        return Err(ImageError::Malformed("a device 0:0, which removes a file for some engines"));
+    }
+    if entry.xattrs.keys().any(|name| OVERLAY.iter().any(|own| name.starts_with(own))) {
+        return Err(ImageError::Malformed("an attribute of the overlay file system's own"));
     }
     Ok(())
 }
 
+/// What a layer does, by path.
+struct Done<'a, N> {
+    brings: HashMap<&'a [u8], &'a N>,
+    removes: HashSet<&'a [u8]>,
+    /// Directories that something was put into.
+    entered: HashSet<&'a [u8]>,
+}
+
+/// Looks at a layer before it is laid over a tree.
+pub(super) fn check<N: Node>(tree: &BTreeMap<Vec<u8>, N>, changes: &[Change<N>]) -> Result<(), ImageError> {
+    let mut done = Done { brings: HashMap::new(), removes: HashSet::new(), entered: HashSet::new() };
+    let mut last = None;
+    for change in changes {
+        match change {
+            Change::Set(path, node) => {
+                if node.is_directory() {
+                    done.keeps_attributes(tree, path, node)?;
+                }
+                done.bring(path, node)?;
+            }
+            Change::HardLink(path, _, node) => done.bring(path, node)?,
+            Change::Remove(path) if done.brings.contains_key(path.as_slice()) => return Err(REMOVES_WHAT_IT_BRINGS),
+            Change::Remove(path) => drop(done.removes.insert(path)),
+            // The file system of a container has a root that nothing hides.
+            Change::Opaque(path) if path.is_empty() && !tree.is_empty() => {
+                return Err(ImageError::Malformed("a layer that hides the whole root: engines differ"));
+            }
+            Change::Opaque(_) => {}
+        }
+        let directory = change.directory();
+        // Neighbours lie in one directory.
+        if last.replace(directory) != Some(directory) {
+            done.entered.extend(ways(directory));
+        }
+    }
+    done.entered.iter().try_for_each(|way| done.lets_through(tree, way))
+}
+
 const REMOVES_WHAT_IT_BRINGS: ImageError = ImageError::Malformed("a layer that removes what it brings: engines differ");
 
-impl<'a> Done<'a> {
-    fn bring(&mut self, path: &'a [u8], is_directory: bool) -> Result<(), ImageError> {
+impl<'a, N: Node> Done<'a, N> {
+    fn bring(&mut self, path: &'a [u8], node: &'a N) -> Result<(), ImageError> {
         // A file in a whiteout's place hides what is lower all the same; a new directory shows it again to some.
-        if is_directory && self.removes.contains(path) {
+        if node.is_directory() && self.removes.contains(path) {
             return Err(REMOVES_WHAT_IT_BRINGS);
         }
-        match self.brings.insert(path, is_directory) {
-            Some(before) if before != is_directory => {
+        match self.brings.insert(path, node) {
+            Some(before) if before.is_directory() != node.is_directory() => {
                 Err(ImageError::Malformed("a path that is a directory and something else in one layer: engines differ"))
             }
             _ => Ok(()),
         }
     }
 
+    /// A directory that the layer has made already, by an entry of its own or by one below it, keeps the attributes it was made with: those of
+    /// the first entry, or, to containerd, of the directory below.
+    fn keeps_attributes(&self, tree: &BTreeMap<Vec<u8>, N>, path: &[u8], node: &N) -> Result<(), ImageError> {
+        let lower = self.entered.contains(path).then(|| tree.get(path)).flatten();
+        let mut made = self.brings.get(path).copied().into_iter().chain(lower).filter(|before| before.is_directory());
+        match made.any(|before| !node.has_attributes_of(before)) {
+            true => {
+                Err(ImageError::Malformed("a directory that is made twice, with an attribute that it then lacks: engines differ"))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Whether something can be at or below `way`.
-    fn lets_through<N: Node>(&self, tree: &BTreeMap<Vec<u8>, N>, way: &[u8]) -> Result<(), ImageError> {
+    fn lets_through(&self, tree: &BTreeMap<Vec<u8>, N>, way: &[u8]) -> Result<(), ImageError> {
         if self.removes.contains(way) {
             return Err(REMOVES_WHAT_IT_BRINGS);
         }
-        let brought = self.brings.get(way).copied();
-        match brought.or_else(|| tree.get(way).map(Node::is_directory)) {
-            Some(false) => Err(ImageError::Malformed("a layer that puts something below what is no directory: engines differ")),
-            _ => Ok(()),
+        let node = self.brings.get(way).copied().or_else(|| tree.get(way));
+        match node.is_none_or(Node::is_directory) {
+            true => Ok(()),
+            false => Err(ImageError::Malformed("a layer that puts something below what is no directory: engines differ")),
         }
     }
 }

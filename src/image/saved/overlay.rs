@@ -1,6 +1,6 @@
 //! Layers laid over each other: the tree a container would see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
     ImageError,
@@ -8,16 +8,20 @@ use super::{
 };
 
 /// The name that marks a removed path.
-const WHITEOUT: &[u8] = b".wh.";
+pub(super) const WHITEOUT: &[u8] = b".wh.";
 /// The name that marks a directory whose lower content is hidden.
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// What stands at a path.
 pub trait Node: Clone {
     /// A directory that a layer leaves out though something is below it.
     fn implied_directory() -> Self;
+    /// Whether it is like one.
+    fn is_implied_directory(&self) -> bool;
     /// Whether something can be below it.
     fn is_directory(&self) -> bool;
+    /// Whether it has every extended attribute that `other` has, with whatever value.
+    fn has_attributes_of(&self, other: &Self) -> bool;
     /// Whether it stays as it is when a hard link to it has the attributes of `link`: engines give them to what it leads to.
     fn takes_link(&self, link: &Self) -> bool;
 }
@@ -54,22 +58,18 @@ impl<N> Change<N> {
         }
     }
 
-    /// What the mere name of an entry does; `None` when it stands for itself. The storage driver's own notes (`.wh..wh.…`)
-    /// do nothing.
-    pub fn by_name(path: &[u8]) -> Option<Option<Self>> {
+    /// What the mere name of an entry does; `None` when it stands for itself.
+    pub fn by_name(path: &[u8]) -> Option<Self> {
         let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&path[..slash], &path[slash + 1..]),
             None => (&[][..], path),
         };
         if name == OPAQUE {
-            return Some(Some(Self::Opaque(parent.to_vec())));
+            return Some(Self::Opaque(parent.to_vec()));
         }
         let removed = name.strip_prefix(WHITEOUT)?;
-        if removed.starts_with(WHITEOUT) {
-            return Some(None);
-        }
         let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
-        Some(Some(Self::Remove([parent, slash, removed].concat())))
+        Some(Self::Remove([parent, slash, removed].concat()))
     }
 }
 
@@ -88,7 +88,7 @@ impl<N> OfOpt<N> {
     pub fn by_name(path: &[u8]) -> Self {
         match Change::by_name(path) {
             None if concerns_opt(path) => Self::Content,
-            Some(Some(change)) => match &change {
+            Some(change) => match &change {
                 Change::Remove(gone) | Change::Opaque(gone) if gone.is_empty() || concerns_opt(gone) => Self::Change(change),
                 _ => Self::Nothing,
             },
@@ -114,71 +114,93 @@ pub fn plain_path(path: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
     Ok((!parts.is_empty()).then(|| parts.join(&b'/')))
 }
 
-/// Lays a layer over a tree. `before` is told what stood at a path that is about to change; it may be told the same path again. A layer that
-/// engines would take in different ways is refused ([`meaning`]).
-pub fn lay<N: Node>(
-    tree: &mut BTreeMap<Vec<u8>, N>,
-    changes: &[Change<N>],
-    before: &mut dyn FnMut(&[u8], Option<&N>),
-) -> Result<(), ImageError> {
-    meaning::check(tree, changes)?;
-    // A whiteout is about lower layers, wherever it stands in its own.
-    for change in changes {
-        match change {
-            Change::Remove(path) => {
-                if let Some(node) = tree.remove(path) {
-                    before(path, Some(&node));
-                }
-                remove_below(tree, path, before);
-            }
-            Change::Opaque(path) => remove_below(tree, path, before),
-            _ => {}
-        }
-    }
-    for change in changes {
-        let (path, node) = match change {
-            Change::Set(path, node) => (path, node.clone()),
-            Change::HardLink(path, target, link) => {
-                let found = tree.get(target).ok_or(ImageError::Malformed("a hard link to nothing"))?;
-                if found.is_directory() || !found.takes_link(link) {
-                    return Err(ImageError::Malformed("a hard link with another owner, mode or attribute than what it leads to"));
-                }
-                (path, found.clone())
-            }
-            _ => continue,
-        };
-        add_parents(tree, path, before);
-        if !node.is_directory() && tree.get(path).is_some_and(Node::is_directory) {
-            remove_below(tree, path, before);
-        }
-        before(path, tree.get(path));
-        tree.insert(path.clone(), node);
-    }
-    Ok(())
+/// Layers laid over each other.
+pub struct Overlay<N> {
+    /// What a container would see so far. Paths have no slash at either end.
+    pub tree: BTreeMap<Vec<u8>, N>,
+    /// What lay below what is hidden or gone, or a directory has taken the place of; but no directories like those that are left out. Some engines
+    /// still look there for what a directory is like that a layer leaves out.
+    hidden: HashSet<Vec<u8>>,
 }
 
-/// Directories that a layer leaves out exist all the same, as the engine makes them.
-fn add_parents<N: Node>(tree: &mut BTreeMap<Vec<u8>, N>, path: &[u8], before: &mut dyn FnMut(&[u8], Option<&N>)) {
-    for way in ways(directory_of(path)) {
-        if !tree.contains_key(way) {
+impl<N> Default for Overlay<N> {
+    fn default() -> Self {
+        Self { tree: BTreeMap::new(), hidden: HashSet::new() }
+    }
+}
+
+impl<N: Node> Overlay<N> {
+    /// Lays a layer over what is there. `before` is told what stood at a path that is about to change; it may be told the same path again. A layer
+    /// that engines would take in different ways is refused ([`meaning`]).
+    pub fn lay(&mut self, changes: &[Change<N>], before: &mut dyn FnMut(&[u8], Option<&N>)) -> Result<(), ImageError> {
+        meaning::check(&self.tree, changes)?;
+        // A whiteout is about lower layers, wherever it stands in its own.
+        for change in changes {
+            match change {
+                Change::Remove(path) => {
+                    if let Some(node) = self.tree.remove(path) {
+                        before(path, Some(&node));
+                    }
+                    self.remove_below(path, before);
+                }
+                Change::Opaque(path) => self.remove_below(path, before),
+                _ => {}
+            }
+        }
+        for change in changes {
+            self.add_directories(change.directory(), before)?;
+            let (path, node) = match change {
+                Change::Set(path, node) => (path, node.clone()),
+                Change::HardLink(path, target, link) => {
+                    let found = self.tree.get(target).ok_or(ImageError::Malformed("a hard link to nothing"))?;
+                    if found.is_directory() || !found.takes_link(link) {
+                        return Err(ImageError::Malformed(
+                            "a hard link with another owner, mode or attribute than what it leads to",
+                        ));
+                    }
+                    (path, found.clone())
+                }
+                Change::Remove(_) | Change::Opaque(_) => continue,
+            };
+            let old = self.tree.get(path);
+            before(path, old);
+            match old.map(N::is_directory) {
+                Some(true) if !node.is_directory() => self.remove_below(path, before),
+                Some(false) if node.is_directory() => drop(self.hidden.insert(path.clone())),
+                _ => {}
+            }
+            self.tree.insert(path.clone(), node);
+        }
+        Ok(())
+    }
+
+    /// Directories that a layer leaves out exist all the same, as the engine makes them.
+    fn add_directories(&mut self, directory: &[u8], before: &mut dyn FnMut(&[u8], Option<&N>)) -> Result<(), ImageError> {
+        for way in ways(directory) {
+            if self.tree.contains_key(way) {
+                continue;
+            }
+            if !self.hidden.is_empty() && ways(way).any(|way| self.hidden.contains(way)) {
+                return Err(ImageError::Malformed(
+                    "a directory that is left out, where a lower layer's is hidden: engines differ",
+                ));
+            }
             before(way, None);
-            tree.insert(way.to_vec(), N::implied_directory());
+            self.tree.insert(way.to_vec(), N::implied_directory());
         }
+        Ok(())
     }
-}
 
-fn remove_below<N>(tree: &mut BTreeMap<Vec<u8>, N>, path: &[u8], before: &mut dyn FnMut(&[u8], Option<&N>)) {
-    if path.is_empty() {
-        tree.iter().for_each(|(path, node)| before(path, Some(node)));
-        tree.clear();
-        return;
-    }
-    // All paths below are between "path/" and "path0": '0' follows '/'.
-    let (from, to) = ([path, b"/"].concat(), [path, b"0"].concat());
-    let below: Vec<Vec<u8>> = tree.range(from..to).map(|(path, _)| path.clone()).collect();
-    for path in below {
-        if let Some(node) = tree.remove(&path) {
+    fn remove_below(&mut self, path: &[u8], before: &mut dyn FnMut(&[u8], Option<&N>)) {
+        // All paths below are between "path/" and "path0": '0' follows '/'.
+        let (from, to) = ([path, b"/"].concat(), [path, b"0"].concat());
+        let below: Vec<Vec<u8>> = self.tree.range(from..to).map(|(path, _)| path.clone()).collect();
+        for path in below {
+            let Some(node) = self.tree.remove(&path) else { continue };
             before(&path, Some(&node));
+            if !node.is_implied_directory() {
+                self.hidden.insert(path);
+            }
         }
     }
 }

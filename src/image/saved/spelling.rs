@@ -6,11 +6,25 @@
 use crate::{image::ImageError, train::json::Json};
 
 /// Fields of the documents themselves: index, manifest, configuration, and an image in `manifest.json`.
-const DOCUMENT: [&str; 9] =
-    ["config", "rootfs", "history", "layers", "manifests", "mediaType", "schemaVersion", "architecture", "os"];
+const DOCUMENT: [&str; 12] = [
+    "config",
+    "rootfs",
+    "history",
+    "layers",
+    "manifests",
+    "mediaType",
+    "schemaVersion",
+    "architecture",
+    "os",
+    "variant",
+    "os.version",
+    "os.features",
+];
 const DOCKER: [&str; 3] = ["Config", "Layers", "RepoTags"];
 /// Of `rootfs`, and of descriptors (OCI descriptor.md).
-const INNER: [&str; 7] = ["diff_ids", "type", "digest", "mediaType", "size", "urls", "annotations"];
+const INNER: [&str; 8] = ["diff_ids", "type", "digest", "mediaType", "size", "urls", "annotations", "platform"];
+/// Of a descriptor's platform.
+const PLATFORM: [&str; 2] = ["architecture", "os"];
 
 /// Refuses a document that two readers could read differently.
 pub(in crate::image) fn check(bytes: &[u8]) -> Result<(), ImageError> {
@@ -19,13 +33,24 @@ pub(in crate::image) fn check(bytes: &[u8]) -> Result<(), ImageError> {
         document => {
             spelled(&document, &DOCUMENT)?;
             let Json::Object(fields) = &document else { return Ok(()) };
+            let has = |wanted: &str| fields.iter().any(|(name, _)| name == wanted);
+            if has("manifests") && ["config", "layers", "rootfs"].into_iter().any(has) {
+                return Err(ImageError::Malformed("a document that is a list of manifests and an image, too"));
+            }
             fields.iter().try_for_each(|(name, value)| match (name.as_str(), value) {
                 ("rootfs" | "config", inner) => spelled(inner, &INNER),
-                ("layers" | "manifests", Json::Array(all)) => all.iter().try_for_each(|one| spelled(one, &INNER)),
+                ("layers" | "manifests", Json::Array(all)) => all.iter().try_for_each(descriptor),
                 _ => Ok(()),
             })
         }
     }
+}
+
+fn descriptor(one: &Json) -> Result<(), ImageError> {
+    spelled(one, &INNER)?;
+    let Json::Object(fields) = one else { return Ok(()) };
+    let mut platforms = fields.iter().filter(|(name, _)| *name == "platform");
+    platforms.try_for_each(|(_, platform)| spelled(platform, &PLATFORM))
 }
 
 fn spelled(object: &Json, names: &[&str]) -> Result<(), ImageError> {
@@ -58,6 +83,8 @@ mod tests {
             (false, r#"{"rootfs":{"diff_ids":[],"Diff_Ids":[]}}"#),
             (false, "{\"rootf\u{17f}\":{}}"),
             (false, r#"{"layers":[{"Digest":"d"}]}"#),
+            (false, r#"{"manifests":[{"digest":"d","platform":{"os":"unknown","OS":"linux"}}]}"#),
+            (false, r#"{"manifests":[],"layers":[]}"#),
             (false, r#"[{"Config":"c","config":"d","Layers":[]}]"#),
             (false, "{"),
         ] {

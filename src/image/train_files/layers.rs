@@ -1,7 +1,7 @@
 //! `/opt` of a `docker save` archive: what every layer does to it, laid over each other when all are read.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     io::Read,
     sync::Arc,
 };
@@ -13,7 +13,7 @@ use crate::{
     image::{
         ImageError,
         opt::{Area, OptSink, broken},
-        saved::{Change, Entry, LayerSink, Node, OfOpt, lay, plain_path},
+        saved::{Change, Entry, LayerSink, Node, OfOpt, Overlay, plain_path},
         spool::Extent,
     },
     train::{
@@ -49,8 +49,17 @@ impl Node for Found {
         Self::Directory
     }
 
+    fn is_implied_directory(&self) -> bool {
+        self.is_directory()
+    }
+
     fn is_directory(&self) -> bool {
         matches!(self, Self::Directory)
+    }
+
+    // They mean nothing here.
+    fn has_attributes_of(&self, _: &Self) -> bool {
+        true
     }
 
     // A hard link is another kind of node here, and lets nothing through.
@@ -129,7 +138,7 @@ impl OptLayers {
 
     /// Tells what the layers leave, in this order.
     pub fn tell(&self, order: &[String], taken: &mut Collector<'_>) -> Result<(), ImageError> {
-        let mut tree = BTreeMap::new();
+        let mut laid = Overlay::default();
         for layer in order {
             let changes = self.changes.get(layer).map_or(&[][..], Vec::as_slice);
             let mut set = HashSet::new();
@@ -141,9 +150,9 @@ impl OptLayers {
                     taken.files.found.breach(Rule::UniqueNames, path);
                 }
             }
-            lay(&mut tree, changes, &mut |_, _| {})?;
+            laid.lay(changes, &mut |_, _| {})?;
         }
-        for (path, found) in tree {
+        for (path, found) in laid.tree {
             tell_one(&path, found, taken)?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::{
         ImageError,
         layer::Meta,
         opt::broken,
-        saved::{self, Change, Entry, LayerSink, lay, plain_path, ways},
+        saved::{self, Change, Entry, LayerSink, Overlay, plain_path, ways},
     },
     train::digest::FileHasher,
 };
@@ -21,6 +21,8 @@ use crate::{
 /// Most entries that are kept, all layers together.
 const ENTRY_LIMIT: usize = 4_000_000;
 const LINK: ImageError = ImageError::Malformed("a link without a target");
+/// The attribute that holds a file's capabilities.
+const CAPABILITIES: &[u8] = b"security.capability";
 /// Bytes of content handled at a time.
 const BUFFER: usize = 64 * 1024;
 
@@ -29,12 +31,21 @@ impl saved::Node for Node {
         implied_directory()
     }
 
+    fn is_implied_directory(&self) -> bool {
+        *self == implied_directory()
+    }
+
     fn is_directory(&self) -> bool {
         self.kind == Kind::Directory
     }
 
+    fn has_attributes_of(&self, other: &Self) -> bool {
+        other.xattrs.keys().all(|name| self.xattrs.contains_key(name))
+    }
+
     fn takes_link(&self, link: &Self) -> bool {
-        let attributes = |node: &Self| (node.mode, node.uid, node.gid);
+        // The system takes a file's capabilities away when an engine sets its owner once more.
+        let attributes = |node: &Self| (node.mode, node.uid, node.gid, node.xattrs.get(CAPABILITIES).cloned());
         attributes(self) == attributes(link) && link.xattrs.iter().all(|(name, value)| self.xattrs.get(name) == Some(value))
     }
 }
@@ -72,13 +83,17 @@ pub(in crate::image) struct Overlaid {
 impl Layers {
     /// Lays the layers of these names over each other, lowest first; of those from the one numbered `above` on it is noted what they change.
     pub fn overlay(&self, names: &[String], above: usize) -> Result<Overlaid, ImageError> {
-        let (mut tree, mut before, mut left_out) = (Tree::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut laid, mut before, mut left_out) = (Overlay::default(), BTreeMap::new(), BTreeMap::new());
         for (at, name) in names.iter().enumerate() {
             let changes = self.changes.get(name).map_or(&[][..], Vec::as_slice);
             if at >= above {
-                leave_out(&tree, changes, &mut left_out);
+                leave_out(&laid.tree, changes, &mut left_out);
+                // Engines that copy the tree below leave it there.
+                if changes.iter().any(|change| takes_attribute(&laid.tree, change)) {
+                    return Err(ImageError::Malformed("a directory that loses an attribute of a lower layer's: engines differ"));
+                }
             }
-            lay(&mut tree, changes, &mut |path, node| {
+            laid.lay(changes, &mut |path, node| {
                 if at >= above && !before.contains_key(path) {
                     before.insert(path.to_vec(), node.cloned());
                 }
@@ -89,7 +104,7 @@ impl Layers {
             last.cloned().unwrap_or_else(implied_directory)
         };
         let roots = (root(&names[..above.min(names.len())]), root(names));
-        Ok(Overlaid { tree, before, left_out, roots })
+        Ok(Overlaid { tree: laid.tree, before, left_out, roots })
     }
 
     /// The hard links of layers, and what they lead to.
@@ -99,6 +114,13 @@ impl Layers {
             _ => None,
         })
     }
+}
+
+/// Whether a directory of the tree is brought again without an attribute that it has.
+fn takes_attribute(tree: &Tree, change: &Change<Node>) -> bool {
+    let Change::Set(path, node) = change else { return false };
+    let is_taken = |lower: &Node| lower.kind == Kind::Directory && !saved::Node::has_attributes_of(node, lower);
+    node.kind == Kind::Directory && tree.get(path).is_some_and(is_taken)
 }
 
 /// Notes the directories of `tree` that a layer leaves out, and forgets those that it has.
@@ -145,7 +167,7 @@ impl LayerSink for Layers {
 fn read_change(entry: &Entry, content: &mut dyn Read, buffer: &mut [u8]) -> Result<Option<Change<Node>>, ImageError> {
     let Some(path) = plain_path(&entry.path)? else { return Ok(None) };
     if let Some(marked) = Change::by_name(&path) {
-        return Ok(marked);
+        return Ok(Some(marked));
     }
     let (major, minor) = entry.device;
     let kind = match entry.kind {

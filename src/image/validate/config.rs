@@ -21,6 +21,8 @@ const FREE: [&str; 11] = [
     "OpenStdin",
     "StdinOnce",
 ];
+/// Fields that say on what machine an image runs (OCI config.md); they stand beside `config`.
+const PLATFORM: [&str; 5] = ["architecture", "os", "variant", "os.version", "os.features"];
 /// Most arguments of a command.
 const ARGUMENTS: usize = 64;
 /// Shells: what they run is a text, and could be anything.
@@ -30,16 +32,7 @@ const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "busybox",
 pub fn compare(master: &Map<String, Value>, image: &Map<String, Value>, found: &mut Differences) {
     let names: BTreeSet<&String> = master.keys().chain(image.keys()).filter(|name| !FREE.contains(&name.as_str())).collect();
     for name in names {
-        let (expected, is) = (said(master.get(name)), said(image.get(name)));
-        if expected != is {
-            found.add(Difference {
-                rule: ImageRule::ImageConfig,
-                what: "config",
-                place: name.as_bytes().to_vec(),
-                expected: shown(expected),
-                found: shown(is),
-            });
-        }
+        compare_field(name, said(master.get(name)), said(image.get(name)), found);
     }
     if said(master.get("Cmd")) == said(image.get("Cmd")) {
         return;
@@ -51,6 +44,35 @@ pub fn compare(master: &Map<String, Value>, image: &Map<String, Value>, found: &
             place: b"Cmd".to_vec(),
             expected: allowed.to_owned(),
             found: shown(image.get("Cmd")),
+        });
+    }
+}
+
+/// Compares what two images say of the machine they run on: a host that emulates others would run the train with an interpreter of its own.
+pub fn compare_platforms(master: &Map<String, Value>, image: &Map<String, Value>, found: &mut Differences) {
+    let field = |platform: &Map<String, Value>, name: &str| {
+        let architecture = platform.get("architecture").and_then(Value::as_str);
+        // Writers leave out a variant that goes without saying.
+        let goes_without_saying = |value: &Value| {
+            let variant = (architecture, value.as_str());
+            name == "variant"
+                && matches!(variant, (Some("amd64"), Some("v1")) | (Some("arm"), Some("v7")) | (Some("arm64"), Some("v8")))
+        };
+        said(platform.get(name)).filter(|value| !goes_without_saying(value)).cloned()
+    };
+    for name in PLATFORM {
+        compare_field(name, field(master, name).as_ref(), field(image, name).as_ref(), found);
+    }
+}
+
+fn compare_field(name: &str, expected: Option<&Value>, is: Option<&Value>, found: &mut Differences) {
+    if expected != is {
+        found.add(Difference {
+            rule: ImageRule::ImageConfig,
+            what: "config",
+            place: name.as_bytes().to_vec(),
+            expected: shown(expected),
+            found: shown(is),
         });
     }
 }
@@ -134,6 +156,24 @@ mod tests {
             let mut image = master.clone();
             image[name] = value;
             assert_eq!(differences(master.clone(), image), [(ImageRule::ImageConfig, name.to_owned())], "{name}");
+        }
+    }
+
+    #[test]
+    fn an_image_runs_on_its_masters_machine() {
+        let count = |master: Value, image: Value| {
+            let mut found = Differences::default();
+            compare_platforms(master.as_object().unwrap(), image.as_object().unwrap(), &mut found);
+            found.breaking(ImageRule::ImageConfig)
+        };
+        let arm = json!({ "architecture": "arm64", "os": "linux", "variant": "v8" });
+        for (differences, image) in [
+            (0, json!({ "architecture": "arm64", "os": "linux", "os.version": "", "author": "x" })),
+            (1, json!({ "architecture": "arm64", "os": "linux", "variant": "v9" })),
+            (1, json!({ "architecture": "arm64", "os": "linux", "os.version": "10" })),
+            (2, json!({ "architecture": "arm", "variant": "v7" })),
+        ] {
+            assert_eq!(count(arm.clone(), image.clone()), differences, "{image}");
         }
     }
 

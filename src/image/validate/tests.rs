@@ -5,7 +5,7 @@ use tar::EntryType;
 use super::*;
 use crate::image::{
     layer::{Meta, header_blocks, link_blocks},
-    made::{DIR, FILE, Item, saved, tar_of},
+    made::{DIR, FILE, Item, pax, saved, tar_of},
 };
 
 fn compared(layers: &[Vec<u8>]) -> Result<Vec<(&'static str, String)>, ImageError> {
@@ -36,6 +36,11 @@ fn link(path: &str, target: &[u8]) -> Vec<u8> {
 
 fn hard_link(path: &str, target: &str, mode: u32) -> Vec<u8> {
     link_blocks(path, EntryType::Link, Meta { mode, ..Meta::immutable_file(1) }, target.as_bytes())
+}
+
+fn attributed(path: &str, name: &str) -> Vec<u8> {
+    let attribute = pax(&[(format!("SCHILY.xattr.{name}").as_str(), b"y")]);
+    [attribute, header_blocks(path, DIR, Meta::directory(1), 0)].concat()
 }
 
 fn ended(entries: &[Vec<u8>]) -> Vec<u8> {
@@ -71,6 +76,9 @@ fn whatever_else_the_layers_above_do_is_a_difference() {
         (tar_of(&[("etc/.wh.passwd", FILE, b"")]), ("removed", "etc/passwd")),
         (tar_of(&[("etc/.wh..wh..opq", FILE, b"")]), ("removed", "etc/passwd")),
         (tar_of(&[("bin/sh/", DIR, b"")]), ("type", "bin/sh")),
+        // Engines make the directory that a whiteout or a mark stands in.
+        (tar_of(&[("etc/new/.wh.x", FILE, b"")]), ("added", "etc/new")),
+        (tar_of(&[("etc/new/.wh..wh..opq", FILE, b"")]), ("added", "etc/new")),
         (tar_of(&[("opt/pht_train_evil", FILE, b"")]), ("added", "opt/pht_train_evil")),
         (ended(&[header_blocks("./", DIR, Meta { mode: 0o777, ..Meta::directory(1) }, 0)]), ("mode", "/")),
         (tar_of(&[("opt/pht_results.so", FILE, b"")]), ("added", "opt/pht_results.so")),
@@ -118,6 +126,10 @@ fn a_layer_that_engines_take_in_different_ways_is_refused() {
     let passwd = ("etc/passwd", FILE, &b"root"[..]);
     for (what, layer) in [
         ("a hard link with another mode", ended(&[open(&[passwd]), hard_link("opt/x", "etc/passwd", 0o4644)])),
+        ("a hard link without the file's capabilities", {
+            let capable = pax(&[("SCHILY.xattr.security.capability", b"\x01")]);
+            ended(&[capable, open(&[("bin/ping", FILE, b"")]), hard_link("bin/ping6", "bin/ping", 0o644)])
+        }),
         ("a hard link to a directory", ended(&[hard_link("opt/x", "etc", 0o644)])),
         ("what is removed once it was brought", tar_of(&[passwd, ("etc/.wh.passwd", FILE, b"")])),
         ("a directory in a whiteout's place", tar_of(&[(".wh.etc", FILE, b""), ("etc/", DIR, b""), passwd])),
@@ -129,13 +141,52 @@ fn a_layer_that_engines_take_in_different_ways_is_refused() {
         ("below a file of the master", tar_of(&[("bin/sh/x", FILE, b"")])),
         ("a whiteout below a file", tar_of(&[("bin/sh/.wh.x", FILE, b"")])),
         ("a mark below a file", tar_of(&[("bin/sh/.wh..wh..opq", FILE, b"")])),
+        ("a mark of the root", tar_of(&[(".wh..wh..opq", FILE, b""), passwd])),
+        ("a driver's own note", tar_of(&[("etc/.wh..wh.passwd", FILE, b"")])),
+        ("below a driver's own note", tar_of(&[(".wh..wh.plnk/x", FILE, b"")])),
+        ("below a whiteout's name", tar_of(&[("etc/.wh.x/y", FILE, b"")])),
+        ("a whiteout of no name", tar_of(&[("etc/.wh.", FILE, b"")])),
+        ("a whiteout of its directory", tar_of(&[("etc/.wh..", FILE, b"")])),
+        ("a whiteout of the directory above", tar_of(&[("etc/.wh...", FILE, b"")])),
+        ("a device 0:0", tar_of(&[("opt/x", EntryType::Char, b"")])),
+        ("overlay's own attribute", ended(&[attributed("etc/", "trusted.overlay.opaque")])),
+        ("overlay's own attribute, for users", ended(&[attributed("etc/", "user.overlay.redirect")])),
+        ("an attribute of a first entry", ended(&[attributed("etc/", "user.a"), open(&[("etc/", DIR, b"")])])),
     ] {
         assert!(matches!(compared(&[master(), layer]), Err(ImageError::Malformed(_))), "{what} was let through");
     }
+    let attributed_master = ended(&[attributed("etc/", "user.a"), open(&[passwd])]);
+    let behind = tar_of(&[passwd, ("etc/", DIR, b"")]);
+    assert!(compared(&[attributed_master, behind]).is_err(), "containerd copies an attribute for what is below");
+    let (gives, takes) = (ended(&[attributed("etc/", "user.a")]), tar_of(&[("etc/", DIR, b"")]));
+    assert!(compared(&[master(), gives, takes]).is_err(), "some engines leave an attribute there");
     // A file in a whiteout's place is there for everybody, and so are those beside the mark of their directory.
     let again = tar_of(&[("etc/", DIR, b""), ("etc/.wh.passwd", FILE, b""), passwd]);
     let opaque = tar_of(&[("etc/", DIR, b""), passwd, ("etc/.wh..wh..opq", FILE, b"")]);
     for layer in [again, opaque] {
         assert_eq!(differences(master(), layer), []);
     }
+}
+
+#[test]
+fn a_directory_is_not_left_out_where_a_lower_layers_is_hidden() {
+    let directory = |mode| header_blocks("opt/pht_train/d/", DIR, Meta { mode, ..Meta::directory(1) }, 0);
+    let mark = ("opt/pht_train/.wh..wh..opq", FILE, &b""[..]);
+    let below = ("opt/pht_train/d/f", FILE, &b""[..]);
+    let trees = |mode, layers: &[Vec<u8>]| compared(&[&[master(), ended(&[directory(mode)])], layers].concat());
+    for hidden in [
+        &[tar_of(&[mark]), tar_of(&[below])][..],
+        &[tar_of(&[mark, below])],
+        &[tar_of(&[("opt/.wh.pht_train", FILE, b"")]), tar_of(&[below])],
+    ] {
+        assert!(trees(0o2755, hidden).is_err());
+        // It is as engines would make it.
+        assert_eq!(trees(0o755, hidden).unwrap(), []);
+    }
+    let told = tar_of(&[mark, ("opt/pht_train/d/", DIR, b""), below]);
+    assert_eq!(trees(0o2755, &[told]).unwrap(), []);
+    // Engines follow a link that a lower layer has there.
+    let link = link("opt/pht_train", b"/etc");
+    let instead = [link, tar_of(&[("opt/pht_train/", DIR, b"")]), tar_of(&[below])];
+    assert!(compared(&[&[master()], &instead[..]].concat()).is_err());
 }

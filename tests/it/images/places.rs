@@ -16,7 +16,8 @@ use crate::support::{
     yard::skopeo,
 };
 
-fn hash(place: &str) -> Result<Value, String> {
+/// What is told of an image at a place.
+pub fn hash(place: &str) -> Result<Value, String> {
     let done = offline(&["hash", "--place", place, "--output", "json"]);
     match done.status.success() {
         true => Ok(serde_json::from_slice(&done.stdout).unwrap()),
@@ -26,7 +27,7 @@ fn hash(place: &str) -> Result<Value, String> {
 
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// The files of an archive.
+/// The files of an archive, without its directories.
 pub fn files_of(archive: &[u8]) -> Files {
     let mut archive = tar::Archive::new(archive);
     let file = |entry: std::io::Result<tar::Entry<'_, _>>| {
@@ -35,7 +36,7 @@ pub fn files_of(archive: &[u8]) -> Files {
         entry.read_to_end(&mut content).unwrap();
         (entry.path().unwrap().to_str().unwrap().to_owned(), content)
     };
-    archive.entries().unwrap().map(file).collect()
+    archive.entries().unwrap().map(file).filter(|(name, _)| !name.ends_with('/')).collect()
 }
 
 pub fn archive_of(files: &Files) -> Vec<u8> {

@@ -114,8 +114,10 @@ impl<R: Read> Entries<R> {
                 EntryType::GNULongName => set(&mut pending.name, self.long_name(fields.size)?)?,
                 EntryType::GNULongLink => set(&mut pending.link, self.long_name(fields.size)?)?,
                 EntryType::XHeader => set(&mut pending.pax, Pax::read(&self.extension(fields.size)?)?)?,
-                // An engine removes what has its name from the layer.
-                EntryType::XGlobalHeader if pending.is_empty() && !self.is_layer => {
+                EntryType::XGlobalHeader if self.is_layer => {
+                    return Err(ImageError::Malformed("a global header in a layer: engines act on its name"));
+                }
+                EntryType::XGlobalHeader if pending.is_empty() => {
                     pax::check_global(&fields.path, &self.extension(fields.size)?)?;
                     global = true;
                 }

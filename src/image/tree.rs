@@ -10,7 +10,7 @@ mod layers;
 use std::io::Read;
 
 pub use canonical::TreeDigest;
-pub(super) use canonical::{Kind, Node};
+pub(super) use canonical::{Attributes, Kind, Node};
 pub(super) use layers::{Layers, Overlaid, implied_directory};
 
 use super::{ImageError, place::Place, saved::SavedImage};

@@ -30,8 +30,11 @@ pub(in crate::image) struct Node {
     pub mode: u32,
     pub uid: u64,
     pub gid: u64,
-    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub xattrs: Attributes,
 }
+
+/// Extended attributes by name.
+pub(in crate::image) type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A tree by path, relative to the root, without a trailing slash; the root itself is not in it.
 pub(in crate::image) type Tree = BTreeMap<Vec<u8>, Node>;

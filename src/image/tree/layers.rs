@@ -7,7 +7,7 @@ use std::{
 
 use tar::EntryType;
 
-use super::canonical::{Kind, Node, Tree};
+use super::canonical::{Attributes, Kind, Node, Tree};
 use crate::{
     image::{
         ImageError,
@@ -76,6 +76,8 @@ pub(in crate::image) struct Overlaid {
     /// Directories that an upper layer does something in and leaves out itself: some engines make them anew, root's and 0755. Only those that
     /// were something else.
     pub left_out: BTreeMap<Vec<u8>, Node>,
+    /// Attributes that directories had in between and lost: engines that copy the tree below (vfs, btrfs, zfs) leave them there.
+    pub lost: BTreeMap<Vec<u8>, Attributes>,
     /// The root before any of the upper layers, and after all.
     pub roots: (Node, Node),
 }
@@ -83,15 +85,13 @@ pub(in crate::image) struct Overlaid {
 impl Layers {
     /// Lays the layers of these names over each other, lowest first; of those from the one numbered `above` on it is noted what they change.
     pub fn overlay(&self, names: &[String], above: usize) -> Result<Overlaid, ImageError> {
-        let (mut laid, mut before, mut left_out) = (Overlay::default(), BTreeMap::new(), BTreeMap::new());
+        let (mut laid, mut before) = (Overlay::default(), BTreeMap::new());
+        let (mut left_out, mut lost) = (BTreeMap::new(), BTreeMap::new());
         for (at, name) in names.iter().enumerate() {
             let changes = self.changes.get(name).map_or(&[][..], Vec::as_slice);
             if at >= above {
                 leave_out(&laid.tree, changes, &mut left_out);
-                // Engines that copy the tree below leave it there.
-                if changes.iter().any(|change| takes_attribute(&laid.tree, change)) {
-                    return Err(ImageError::Malformed("a directory that loses an attribute of a lower layer's: engines differ"));
-                }
+                lose(&laid.tree, changes, &mut lost);
             }
             laid.lay(changes, &mut |path, node| {
                 if at >= above && !before.contains_key(path) {
@@ -104,7 +104,7 @@ impl Layers {
             last.cloned().unwrap_or_else(implied_directory)
         };
         let roots = (root(&names[..above.min(names.len())]), root(names));
-        Ok(Overlaid { tree: laid.tree, before, left_out, roots })
+        Ok(Overlaid { tree: laid.tree, before, left_out, lost, roots })
     }
 
     /// The hard links of layers, and what they lead to.
@@ -116,11 +116,17 @@ impl Layers {
     }
 }
 
-/// Whether a directory of the tree is brought again without an attribute that it has.
-fn takes_attribute(tree: &Tree, change: &Change<Node>) -> bool {
-    let Change::Set(path, node) = change else { return false };
-    let is_taken = |lower: &Node| lower.kind == Kind::Directory && !saved::Node::has_attributes_of(node, lower);
-    node.kind == Kind::Directory && tree.get(path).is_some_and(is_taken)
+/// Notes the attributes that directories of `tree` lose when a layer brings them again.
+fn lose(tree: &Tree, changes: &[Change<Node>], lost: &mut BTreeMap<Vec<u8>, Attributes>) {
+    for change in changes {
+        let Change::Set(path, node) = change else { continue };
+        let Some(lower) = tree.get(path).filter(|lower| lower.kind == Kind::Directory && node.kind == Kind::Directory) else {
+            continue;
+        };
+        for (name, value) in lower.xattrs.iter().filter(|(name, _)| !node.xattrs.contains_key(*name)) {
+            lost.entry(path.clone()).or_default().insert(name.clone(), value.clone());
+        }
+    }
 }
 
 /// Notes the directories of `tree` that a layer leaves out, and forgets those that it has.

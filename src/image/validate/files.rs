@@ -1,9 +1,7 @@
 //! What the layers above a master's make of its files.
 
-use std::collections::BTreeMap;
-
 use super::{Difference, Differences};
-use crate::image::tree::{Kind, Node, Overlaid, implied_directory};
+use crate::image::tree::{Attributes, Kind, Node, Overlaid, implied_directory};
 
 /// What a train may have of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,6 +35,14 @@ pub(super) fn compare<'a>(overlaid: &Overlaid, links: impl Iterator<Item = (&'a 
     let is_trains = |path: &[u8]| own(path).is_some() || path == b"opt";
     for (path, node) in overlaid.left_out.iter().filter(|(path, _)| !is_trains(path)) {
         compare_nodes(path, node, &implied_directory(), &mut found);
+    }
+    for (path, lost) in &overlaid.lost {
+        let masters = overlaid.before.get(path).and_then(Option::as_ref).map(|node| node.xattrs.clone()).unwrap_or_default();
+        let left: Attributes =
+            lost.iter().filter(|one| masters.get(one.0) != Some(one.1)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        if !left.is_empty() {
+            found.add(Difference::of_tree("xattrs", path, attributes(&masters), attributes(&left)));
+        }
     }
     for (path, target) in links.filter(|(path, target)| own(path).is_some() != own(target).is_some()) {
         let link = format!("another name of {}", target.escape_ascii());
@@ -119,7 +125,7 @@ fn shown(node: &Node) -> String {
     }
 }
 
-fn attributes(xattrs: &BTreeMap<Vec<u8>, Vec<u8>>) -> String {
+fn attributes(xattrs: &Attributes) -> String {
     let all: Vec<String> =
         xattrs.iter().map(|(name, value)| format!("{}={}", name.escape_ascii(), const_hex::encode(value))).collect();
     if all.is_empty() { "none".to_owned() } else { all.join(" ") }

@@ -51,6 +51,8 @@ pub fn opt_archives() -> Vec<Vec<u8>> {
         vec![entry(b"opt/pht_train/a", b'0', b"", set(124, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"))],
         vec![entry(b"opt/pht_train/a", b'0', b"", set(108, b"\x80\0\0\0\0\x2d\xc6\xc0"))],
         vec![entry(b"opt/pht_train/a", b'0', b"", set(100, b"7777777\0"))],
+        vec![entry(b"opt/pht_train/a", b'0', b"", set(124, b"\x0000000001000")), dir(b"opt/pht_train/b/")],
+        vec![entry(b"opt/pht_train/a", b'0', b"", set(108, b" \x0001750\0"))],
         vec![entry(b"a", b'0', b"x", set(345, b"opt/pht_train"))],
         vec![entry(b"opt/pht_train/a/", b'\0', b"", plain)],
         vec![entry(b"opt/pht_train/a", b'\0', b"", set(257, b"\0\0\0\0\0\0\0\0"))],
@@ -131,11 +133,23 @@ pub fn saved_images() -> Vec<Vec<u8>> {
             entry(b"opt/tool", b'2', b"", set(157, b"/x")),
         ]),
         layer(&[entry(b"g", b'g', &records(&[("comment", b"x")]), plain), entry(b"opt/pht_train/v", 0, b"1", plain)]),
+        layer(&[entry(b"pax_global_header", b'g', &records(&[("comment", b"x")]), plain), file(b"a", b"")]),
+        layer(&[file(b"new/.wh.x", b""), file(b"more/.wh..wh..opq", b""), file(b"etc/.wh..wh.x", b"")]),
+        layer(&[file(b".wh..wh..opq", b""), file(b"etc/.wh.x/y", b"")]),
+        layer(&[entry(b"x", b'x', &records(&[("SCHILY.xattr.trusted.overlay.opaque", b"y")]), plain), dir(b"etc/")]),
+        layer(&[entry(b"x", b'x', &records(&[("SCHILY.xattr.user.a", b"1")]), plain), dir(b"etc/"), dir(b"etc/")]),
+        layer(&[entry(b"nul", b'0', b"", set(100, b"\x000004755"))]),
         layer(&[]),
         b"\x1f\x8b\x08\0\0\0\0\0".to_vec(),
     ];
     // Where names state no digest, what is changed in a layer is still read to its end.
     let mut found: Vec<Vec<u8>> = layers.iter().map(|layer| saved("", &[&base, layer])).collect();
+    let d = |mode: &'static [u8]| layer(&[entry(b"opt/d/", b'5', b"", set(100, mode))]);
+    let (hides, below) = (layer(&[file(b"opt/.wh..wh..opq", b"")]), layer(&[file(b"opt/d/f", b"")]));
+    found.push(saved("", &[&base, &d(b"0002777"), &hides, &below]));
+    found.push(saved("", &[&base, &d(b"0000755"), &hides, &below]));
+    let given = layer(&[entry(b"x", b'x', &records(&[("SCHILY.xattr.user.a", b"1")]), plain), dir(b"etc/")]);
+    found.push(saved("", &[&base, &given, &layer(&[dir(b"etc/")])]));
     found.push(saved("", &[&base]));
     found.push(saved("blobs/sha256/", &[&base]));
     found.push(saved("x/", &[]));

@@ -244,7 +244,11 @@ fn entry(kind: EntryType, fields: Fields, pending: Pending, position: u64) -> Re
     if is_file && path.ends_with(b"/") {
         return Err(ImageError::Malformed("a file whose name ends in a slash"));
     }
-    let owner = |id: u64| u32::try_from(id).map(u64::from).map_err(|_| ImageError::Malformed("an owner beyond 32 bits"));
+    // The last one means "as it is" to those who set it.
+    let owner = |id: u64| match id < u64::from(u32::MAX) {
+        true => Ok(id),
+        false => Err(ImageError::Malformed("an owner beyond 32 bits")),
+    };
     let meta = Meta {
         mode: u32::try_from(fields.mode).map_err(|_| ImageError::Malformed("a mode beyond 32 bits"))?,
         uid: owner(pax.uid.unwrap_or(fields.uid))?,

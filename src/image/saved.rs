@@ -138,9 +138,9 @@ impl SavedReader {
         sink: &mut S,
     ) -> Result<(), S::Error> {
         self.name(name)?;
-        // Docker before 25, OCI, and what skopeo and Podman write.
-        let is_blob =
-            name.ends_with("/layer.tar") || name.starts_with("blobs/") || (name.ends_with(".tar") && !name.contains('/'));
+        // Docker before 25, OCI, and at the root what skopeo, Podman, and builders without an engine write.
+        let is_at_root = (name.ends_with(".tar") || name.ends_with(".tar.gz")) && !name.contains('/');
+        let is_blob = name.ends_with("/layer.tar") || name.starts_with("blobs/") || is_at_root;
         if is_blob {
             match layer::read(name, (size, position), content, sink)? {
                 Content::Layer(blob) => drop(self.layers.insert(name.to_owned(), blob)),
@@ -166,7 +166,7 @@ impl SavedReader {
     /// Ends the archive. Layers must be what the names and the configuration say they are, and, with `expected`, those: digests of
     /// their uncompressed archives (`sha256:…`), lowest first.
     pub fn finish(self, expected: Option<&[String]>) -> Result<SavedImage, ImageError> {
-        let described = self.documents.describe(&|name| self.names.contains(name))?;
+        let described = self.documents.describe(&self.names)?;
         let place = |name: &String| {
             let name = if self.layers.contains_key(name) { name } else { self.links.get(name).unwrap_or(name) };
             let blob = self.layers.get(name).ok_or_else(|| ImageError::of_file(MISSING, name))?;

@@ -39,6 +39,8 @@ impl Pax {
                 b"size" => pax.size = Some(decimal(value).ok_or(BROKEN)?),
                 b"uid" => pax.uid = Some(decimal(value).ok_or(BROKEN)?),
                 b"gid" => pax.gid = Some(decimal(value).ok_or(BROKEN)?),
+                // What is neither stays as it is.
+                b"hdrcharset" if value == b"BINARY" => {}
                 b"hdrcharset" => return Err(ImageError::Malformed("names in another encoding")),
                 sparse if sparse.starts_with(b"GNU.") => return Err(ImageError::Malformed("a sparse file")),
                 other => {

@@ -58,16 +58,6 @@ impl crate::image::saved::Node for Node {
     fn is_directory(&self) -> bool {
         matches!(self, Self::Directory(_))
     }
-
-    // They mean nothing here.
-    fn has_attributes_of(&self, _: &Self) -> bool {
-        true
-    }
-
-    // A hard link is another kind of node here, and lets nothing through.
-    fn takes_link(&self, _: &Self) -> bool {
-        false
-    }
 }
 
 /// `/opt` as a container would see it.

@@ -33,9 +33,10 @@ const LISTS: [&str; 2] = ["application/vnd.oci.image.index.v1+json", "applicatio
 pub(super) struct Document;
 
 impl Document {
-    /// Whether a file outside `blobs/` is one: those that say which image it is, and old engines' configurations (`HEX.json`).
+    /// Whether a file outside `blobs/` is one: those that say which image it is, and configurations: of old engines (`HEX.json`), and of builders
+    /// without an engine (`sha256:HEX`).
     pub fn is_one(name: &str) -> bool {
-        name.ends_with(".json") && !name.contains('/') || name == "oci-layout"
+        !name.contains('/') && (name.ends_with(".json") || name.starts_with("sha256:")) || name == "oci-layout"
     }
 }
 
@@ -99,12 +100,23 @@ pub(in crate::image) struct Descriptor {
     platform: Platform,
 }
 
+/// What an image runs on, as a descriptor or a configuration says it.
 #[derive(Default, Deserialize)]
 struct Platform {
     #[serde(default)]
     architecture: String,
     #[serde(default)]
     os: String,
+    #[serde(default)]
+    variant: String,
+}
+
+impl Platform {
+    /// Whether no engine takes the one for the other. What says nothing may be any.
+    fn is_other(&self, image: &Self) -> bool {
+        let differ = |one: &str, other: &str| !one.is_empty() && !other.is_empty() && one != other;
+        differ(&self.architecture, &image.architecture) || differ(&self.os, &image.os) || differ(&self.variant, &image.variant)
+    }
 }
 
 impl Descriptor {
@@ -167,17 +179,19 @@ impl Documents {
     }
 
     /// What the image is: Docker's `manifest.json` says it where there is one, otherwise `index.json`; engines read the one, OCI's tools and some
-    /// engines the other. `is_there` tells whether a file is there, document or not.
-    pub fn describe(&self, is_there: &dyn Fn(&str) -> bool) -> Result<Described, ImageError> {
+    /// engines the other. `names` are all of its files, documents or not.
+    pub fn describe(&self, names: &HashSet<String>) -> Result<Described, ImageError> {
         let (config, layers) = match (self.files.get("manifest.json"), self.files.get("index.json")) {
             (Some(manifest), index) => {
                 let (config, layers) = docker(manifest)?;
-                if let Some(index) = index
-                    && self.configs(index, is_there)?.iter().any(|other| *other != config)
-                {
-                    return Err(ImageError::Malformed("manifest.json and index.json name different images"));
+                if let Some(index) = index {
+                    self.agrees(index, &config, names)?;
                 }
                 (config, layers)
+            }
+            // Old engines then look for images in their first layout, where nothing states a digest.
+            (None, Some(_)) if names.iter().any(|name| name == "repositories" || name.ends_with("/json")) => {
+                return Err(ImageError::Malformed("files of Docker's first layout beside an index.json, and no manifest.json"));
             }
             (None, Some(index)) => self.oci(index)?,
             (None, None) => return Err(ImageError::Malformed("no manifest.json")),
@@ -195,28 +209,36 @@ impl Documents {
         Ok((blob_name(&manifest.config.digest)?, layers))
     }
 
-    /// The configurations of all images that an index leads to. One of another platform need not be there, for the list that names it is kept
-    /// as it came.
-    fn configs(&self, index: &[u8], is_there: &dyn Fn(&str) -> bool) -> Result<HashSet<String>, ImageError> {
-        let (mut configs, mut seen, mut lists) = (HashSet::new(), HashSet::new(), vec![index]);
-        for _ in 0..=DEPTH {
+    /// Refuses an index that leads to any image but the one of this configuration. In lists, which are kept as they came, those of other platforms
+    /// need not be there; what is not there and could be for this one's is refused, for the engine may have it.
+    fn agrees(&self, index: &[u8], config: &str, names: &HashSet<String>) -> Result<(), ImageError> {
+        let runs_on: Platform = match self.files.get(config) {
+            Some(bytes) => parse(bytes, "its configuration")?,
+            None => Platform::default(),
+        };
+        let (mut found, mut seen, mut lists) = (false, HashSet::new(), vec![index]);
+        for depth in 0..=DEPTH {
             let mut inner = Vec::new();
             for list in lists {
                 for one in images_of(list, "index.json")? {
-                    if !is_there(&blob_name(&one.digest)?) || !seen.insert(one.digest.clone()) {
+                    let is_elsewhere = depth > 0 && one.platform.is_other(&runs_on);
+                    if is_elsewhere && !names.contains(&blob_name(&one.digest)?) || !seen.insert(one.digest.clone()) {
                         continue;
                     }
                     let bytes = self.blob(&one.digest)?;
-                    match one.is_list() {
-                        true => inner.push(bytes),
-                        false => drop(configs.insert(blob_name(&manifest(&one, bytes)?.config.digest)?)),
+                    if one.is_list() {
+                        inner.push(bytes);
+                    } else if blob_name(&manifest(&one, bytes)?.config.digest)? == config {
+                        found = true;
+                    } else {
+                        return Err(ImageError::Malformed("manifest.json and index.json name different images"));
                     }
                 }
             }
             lists = inner;
         }
-        match lists.is_empty() && !configs.is_empty() {
-            true => Ok(configs),
+        match lists.is_empty() && found {
+            true => Ok(()),
             false => Err(ImageError::Malformed("an index.json that leads to no image")),
         }
     }
@@ -229,7 +251,8 @@ impl Documents {
     }
 
     fn diff_ids(&self, name: &str, bytes: &[u8]) -> Result<Vec<String>, ImageError> {
-        let hex = name.strip_prefix("blobs/sha256/").or_else(|| name.strip_suffix(".json").filter(|hex| is_hex(hex)));
+        let hex = ["blobs/sha256/", "sha256:"].iter().find_map(|prefix| name.strip_prefix(prefix));
+        let hex = hex.or_else(|| name.strip_suffix(".json").filter(|hex| is_hex(hex)));
         if hex.is_some_and(|hex| sha256(bytes) != format!("sha256:{hex}")) {
             return Err(ImageError::of_file("the configuration's digest is not the one in its name", name));
         }
@@ -260,7 +283,9 @@ pub(super) fn manifest_of(
     blob: impl Fn(&str) -> Result<Vec<u8>, ImageError>,
 ) -> Result<Descriptor, ImageError> {
     let named = |one: &Descriptor| tag.is_none_or(|tag| one.annotations.get(REF_NAME).is_some_and(|name| name == tag));
-    let mut wanted = images_of(index, "index.json")?.filter(named);
+    let mut seen = HashSet::new();
+    // One image may have several names.
+    let mut wanted = images_of(index, "index.json")?.filter(named).filter(|one| seen.insert(one.digest.clone()));
     let mut only = match (wanted.next(), wanted.next()) {
         (Some(only), None) => only,
         (None, _) => return Err(ImageError::NotFound),

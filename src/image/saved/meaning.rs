@@ -4,11 +4,14 @@
 //! own, where a whiteout is a device until something takes its place, and vfs into a copy of the tree below. So the two agree with each other and
 //! with us only as long as a layer does not bring what it removes, nor put anything below what is no directory. Writers of layers do neither.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ops::Bound,
+};
 
 use tar::EntryType;
 
-use super::overlay::{Change, Node, OPAQUE, WHITEOUT};
+use super::overlay::{Change, Node, OPAQUE, WHITEOUT, directory_of};
 use crate::image::{ImageError, entries::Entry};
 
 /// What the names of attributes begin with in which overlay file systems keep notes of their own (Linux, filesystems/overlayfs; fuse-overlayfs):
@@ -23,6 +26,11 @@ const OVERLAY: [&[u8]; 7] = [
     b"trusted.containers.override_stat",
 ];
 
+/// An attribute that a directory passes on to what is put into it.
+const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+/// Greatest numbers of a device: engines and the system cut off what is above, each in its own way.
+const DEVICE: (u32, u32) = (0xfff, 0xf_ffff);
+
 /// Looks at an entry of a layer for what engines do beyond setting it.
 pub(super) fn check_entry(entry: &Entry) -> Result<(), ImageError> {
     let mut names = entry.path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").peekable();
@@ -33,8 +41,19 @@ pub(super) fn check_entry(entry: &Entry) -> Result<(), ImageError> {
             return Err(ImageError::Malformed("a name that is a storage driver's own, or marks nothing that could be removed"));
         }
     }
+    let is_device = matches!(entry.kind, EntryType::Char | EntryType::Block);
     if entry.kind == EntryType::Char && entry.device == (0, 0) {
         return Err(ImageError::Malformed("a device 0:0, which removes a file for some engines"));
+    }
+    if is_device && (entry.device.0 > DEVICE.0 || entry.device.1 > DEVICE.1) {
+        return Err(ImageError::Malformed("a device whose numbers are too large"));
+    }
+    let is_root = entry.kind == EntryType::Directory && entry.path.iter().all(|byte| matches!(byte, b'/' | b'.'));
+    if is_root && !entry.xattrs.is_empty() {
+        return Err(ImageError::Malformed("an attribute of the root: engines differ"));
+    }
+    if entry.xattrs.contains_key(DEFAULT_ACL) {
+        return Err(ImageError::Malformed("an access list that is passed on to what a directory gets"));
     }
     if entry.xattrs.keys().any(|name| OVERLAY.iter().any(|own| name.starts_with(own))) {
         return Err(ImageError::Malformed("an attribute of the overlay file system's own"));
@@ -42,47 +61,83 @@ pub(super) fn check_entry(entry: &Entry) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// What a layer does, by path.
+/// What a layer has done so far, by path.
 struct Done<'a, N> {
     brings: HashMap<&'a [u8], &'a N>,
     removes: HashSet<&'a [u8]>,
     /// Directories that something was put into.
     entered: HashSet<&'a [u8]>,
+    /// Those that have no entry of their own.
+    implied: BTreeSet<&'a [u8]>,
 }
 
 /// Looks at a layer before it is laid over a tree.
 pub(super) fn check<N: Node>(tree: &BTreeMap<Vec<u8>, N>, changes: &[Change<N>]) -> Result<(), ImageError> {
-    let mut done = Done { brings: HashMap::new(), removes: HashSet::new(), entered: HashSet::new() };
+    let mut done = Done { brings: HashMap::new(), removes: HashSet::new(), entered: HashSet::new(), implied: BTreeSet::new() };
     let mut last = None;
     for change in changes {
-        match change {
-            Change::Set(path, node) => {
-                if node.is_directory() {
-                    done.keeps_attributes(tree, path, node)?;
-                }
-                done.bring(path, node)?;
-            }
-            Change::HardLink(path, _, node) => done.bring(path, node)?,
-            Change::Remove(path) if done.brings.contains_key(path.as_slice()) => return Err(REMOVES_WHAT_IT_BRINGS),
-            Change::Remove(path) => drop(done.removes.insert(path)),
-            // The file system of a container has a root that nothing hides.
-            Change::Opaque(path) if path.is_empty() && !tree.is_empty() => {
-                return Err(ImageError::Malformed("a layer that hides the whole root: engines differ"));
-            }
-            Change::Opaque(_) => {}
-        }
         let directory = change.directory();
         // Neighbours lie in one directory.
         if last.replace(directory) != Some(directory) {
-            done.entered.extend(ways(directory));
+            ways(directory).try_for_each(|way| done.enter(tree, way))?;
+        }
+        match change {
+            Change::Set(path, node) => done.set(tree, path, node)?,
+            Change::HardLink(path, _, node) => done.bring(path, node)?,
+            Change::Remove(path) if done.brings.contains_key(path.as_slice()) => return Err(REMOVES_WHAT_IT_BRINGS),
+            Change::Remove(path) => drop(done.removes.insert(path)),
+            Change::Opaque(path) => done.hide(tree, path)?,
         }
     }
+    // What stands there in the end: to some engines that alone counts.
     done.entered.iter().try_for_each(|way| done.lets_through(tree, way))
 }
 
 const REMOVES_WHAT_IT_BRINGS: ImageError = ImageError::Malformed("a layer that removes what it brings: engines differ");
 
 impl<'a, N: Node> Done<'a, N> {
+    /// Something is put into a directory, or below it. Engines that read front to back follow a link that stands there at this moment.
+    fn enter(&mut self, tree: &BTreeMap<Vec<u8>, N>, way: &'a [u8]) -> Result<(), ImageError> {
+        self.lets_through(tree, way)?;
+        if self.entered.insert(way) && !self.brings.contains_key(way) {
+            if self.brings.get(directory_of(way)).is_some_and(|parent| parent.passes_on()) {
+                return Err(ImageError::Malformed("a directory that is left out, in one that sets the group of what it gets"));
+            }
+            self.implied.insert(way);
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, tree: &BTreeMap<Vec<u8>, N>, path: &'a [u8], node: &'a N) -> Result<(), ImageError> {
+        let mut stands = self.brings.get(path).copied().into_iter().chain(tree.get(path));
+        if stands.any(|other| node.is_device_over(other)) {
+            return Err(ImageError::Malformed("a device in another thing's place: engines without privileges leave it out"));
+        }
+        if node.is_directory() {
+            self.keeps_attributes(tree, path, node)?;
+            self.implied.remove(path);
+        }
+        self.bring(path, node)
+    }
+
+    /// A directory's lower content is hidden. Engines that copy the tree remove what they have seen no entry of in this layer, be it with what the layer
+    /// has put into it.
+    fn hide(&self, tree: &BTreeMap<Vec<u8>, N>, path: &[u8]) -> Result<(), ImageError> {
+        // The file system of a container has a root that nothing hides.
+        if path.is_empty() && !tree.is_empty() {
+            return Err(ImageError::Malformed("a layer that hides the whole root: engines differ"));
+        }
+        let below = [path, b"/"].concat();
+        let from = if path.is_empty() { &[][..] } else { &below };
+        let next = self.implied.range::<[u8], _>((Bound::Included(from), Bound::Unbounded)).next();
+        match next.is_some_and(|next| next.starts_with(from)) {
+            true => {
+                Err(ImageError::Malformed("a directory that is left out, and hidden once something is in it: engines differ"))
+            }
+            false => Ok(()),
+        }
+    }
+
     fn bring(&mut self, path: &'a [u8], node: &'a N) -> Result<(), ImageError> {
         // A file in a whiteout's place hides what is lower all the same; a new directory shows it again to some.
         if node.is_directory() && self.removes.contains(path) {

@@ -21,9 +21,21 @@ pub trait Node: Clone {
     /// Whether something can be below it.
     fn is_directory(&self) -> bool;
     /// Whether it has every extended attribute that `other` has, with whatever value.
-    fn has_attributes_of(&self, other: &Self) -> bool;
+    fn has_attributes_of(&self, _other: &Self) -> bool {
+        true
+    }
+    /// Whether a directory that is made in it is not like others: the set-group-id bit is passed on.
+    fn passes_on(&self) -> bool {
+        false
+    }
+    /// Whether it is a device in the place of what is not that device.
+    fn is_device_over(&self, _other: &Self) -> bool {
+        false
+    }
     /// Whether it stays as it is when a hard link to it has the attributes of `link`: engines give them to what it leads to.
-    fn takes_link(&self, link: &Self) -> bool;
+    fn takes_link(&self, _link: &Self) -> bool {
+        false
+    }
 }
 
 /// What a layer does to the tree below it. Paths have no slash at either end.
@@ -97,7 +109,7 @@ impl<N> OfOpt<N> {
     }
 }
 
-fn directory_of(path: &[u8]) -> &[u8] {
+pub(super) fn directory_of(path: &[u8]) -> &[u8] {
     path.iter().rposition(|byte| *byte == b'/').map_or(&[], |slash| &path[..slash])
 }
 

@@ -23,6 +23,36 @@ const DOCUMENT: [&str; 12] = [
 const DOCKER: [&str; 3] = ["Config", "Layers", "RepoTags"];
 /// Of `rootfs`, and of descriptors (OCI descriptor.md).
 const INNER: [&str; 8] = ["diff_ids", "type", "digest", "mediaType", "size", "urls", "annotations", "platform"];
+/// Of a configuration's `config` (OCI config.md), and what Docker has there besides. One of no value counts as not set, so an engine that takes another
+/// spelling for it would take a value away unseen.
+const SETTINGS: [&str; 26] = [
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "Labels",
+    "StopSignal",
+    "StopTimeout",
+    "Memory",
+    "MemorySwap",
+    "CpuShares",
+    "Healthcheck",
+    "Hostname",
+    "Domainname",
+    "AttachStdin",
+    "AttachStdout",
+    "AttachStderr",
+    "Tty",
+    "OpenStdin",
+    "StdinOnce",
+    "ArgsEscaped",
+    "Image",
+    "OnBuild",
+    "Shell",
+];
 /// Of a descriptor's platform.
 const PLATFORM: [&str; 2] = ["architecture", "os"];
 
@@ -38,7 +68,8 @@ pub(in crate::image) fn check(bytes: &[u8]) -> Result<(), ImageError> {
                 return Err(ImageError::Malformed("a document that is a list of manifests and an image, too"));
             }
             fields.iter().try_for_each(|(name, value)| match (name.as_str(), value) {
-                ("rootfs" | "config", inner) => spelled(inner, &INNER),
+                ("config", inner) => spelled(inner, &INNER).and_then(|()| spelled(inner, &SETTINGS)),
+                ("rootfs", inner) => spelled(inner, &INNER),
                 ("layers" | "manifests", Json::Array(all)) => all.iter().try_for_each(descriptor),
                 _ => Ok(()),
             })
@@ -82,6 +113,9 @@ mod tests {
             (false, r#"{"config":{"User":"0","User":""}}"#),
             (false, r#"{"rootfs":{"diff_ids":[],"Diff_Ids":[]}}"#),
             (false, "{\"rootf\u{17f}\":{}}"),
+            (false, r#"{"config":{"User":"app","user":""}}"#),
+            (false, r#"{"config":{"entrypoint":null}}"#),
+            (false, "{\"config\":{\"u\u{17f}er\":\"\"}}"),
             (false, r#"{"layers":[{"Digest":"d"}]}"#),
             (false, r#"{"manifests":[{"digest":"d","platform":{"os":"unknown","OS":"linux"}}]}"#),
             (false, r#"{"manifests":[],"layers":[]}"#),

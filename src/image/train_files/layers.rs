@@ -56,16 +56,6 @@ impl Node for Found {
     fn is_directory(&self) -> bool {
         matches!(self, Self::Directory)
     }
-
-    // They mean nothing here.
-    fn has_attributes_of(&self, _: &Self) -> bool {
-        true
-    }
-
-    // A hard link is another kind of node here, and lets nothing through.
-    fn takes_link(&self, _: &Self) -> bool {
-        false
-    }
 }
 
 /// Keeps what layers do to `/opt`.

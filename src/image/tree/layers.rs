@@ -43,6 +43,14 @@ impl saved::Node for Node {
         other.xattrs.keys().all(|name| self.xattrs.contains_key(name))
     }
 
+    fn passes_on(&self) -> bool {
+        self.mode & 0o2000 != 0
+    }
+
+    fn is_device_over(&self, other: &Self) -> bool {
+        matches!(self.kind, Kind::Character(..) | Kind::Block(..)) && self.kind != other.kind
+    }
+
     fn takes_link(&self, link: &Self) -> bool {
         // The system takes a file's capabilities away when an engine sets its owner once more.
         let attributes = |node: &Self| (node.mode, node.uid, node.gid, node.xattrs.get(CAPABILITIES).cloned());

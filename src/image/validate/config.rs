@@ -8,8 +8,10 @@ use super::{Difference, Differences, ImageRule};
 
 /// Fields that an image may have of its own: what is run is looked at by its shape, labels are never run, and the rest is what engines note of the
 /// container that they made the image from and give no container made of it.
-const FREE: [&str; 11] = [
+const FREE: [&str; 12] = [
     "Cmd",
+    // Said on Windows alone, and noted by some builders.
+    "ArgsEscaped",
     "Labels",
     "Hostname",
     "Domainname",
@@ -32,7 +34,11 @@ const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "busybox",
 pub fn compare(master: &Map<String, Value>, image: &Map<String, Value>, found: &mut Differences) {
     let names: BTreeSet<&String> = master.keys().chain(image.keys()).filter(|name| !FREE.contains(&name.as_str())).collect();
     for name in names {
-        compare_field(name, said(master.get(name)), said(image.get(name)), found);
+        let (expected, is) = (setting(master, name), setting(image, name));
+        // What a master has of those is for its children, and is not theirs.
+        if !(name == "OnBuild" && is.is_none()) {
+            compare_field(name, expected, is, found);
+        }
     }
     if said(master.get("Cmd")) == said(image.get("Cmd")) {
         return;
@@ -75,6 +81,11 @@ fn compare_field(name: &str, expected: Option<&Value>, is: Option<&Value>, found
             found: shown(is),
         });
     }
+}
+
+fn setting<'a>(config: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    // Programs start in the root where nothing is set.
+    said(config.get(name)).filter(|value| !(name == "WorkingDir" && *value == "/"))
 }
 
 /// What is not set is written in many ways.
@@ -142,6 +153,11 @@ mod tests {
     fn every_field_but_command_and_labels_must_be_the_masters() {
         let master = json!({ "Env": ["PATH=/bin"], "User": "", "Cmd": ["python3"], "Labels": null });
         assert_eq!(differences(master.clone(), json!({ "Env": ["PATH=/bin"], "Labels": { "a": "b" }, "Cmd": ["python3"] })), []);
+        let mut child = master.clone();
+        (child["WorkingDir"], child["ArgsEscaped"]) = (json!("/"), json!(true));
+        let mut asks = master.clone();
+        asks["OnBuild"] = json!(["RUN x"]);
+        assert_eq!(differences(asks, child), [], "what a builder writes otherwise and means the same");
         for (name, value) in [
             ("Env", json!(["PATH=/bin", "LD_PRELOAD=/opt/pht_train/x.so"])),
             ("Entrypoint", json!(["/opt/pht_train/x"])),

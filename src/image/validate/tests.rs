@@ -43,6 +43,17 @@ fn attributed(path: &str, name: &str) -> Vec<u8> {
     [attribute, header_blocks(path, DIR, Meta::directory(1), 0)].concat()
 }
 
+fn device(path: &str, (major, minor): (u32, u32)) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_path(path).unwrap();
+    header.set_entry_type(EntryType::Char);
+    header.set_mode(0o644);
+    [header.set_uid(0), header.set_gid(0), header.set_mtime(0), header.set_size(0)];
+    header.set_device_major(major).and_then(|()| header.set_device_minor(minor)).unwrap();
+    header.set_cksum();
+    header.as_bytes().to_vec()
+}
+
 fn ended(entries: &[Vec<u8>]) -> Vec<u8> {
     [entries.concat(), vec![0; 1024]].concat()
 }
@@ -157,6 +168,25 @@ fn a_layer_that_engines_take_in_different_ways_is_refused() {
         ("a whiteout of no name", tar_of(&[("etc/.wh.", FILE, b"")])),
         ("a whiteout of its directory", tar_of(&[("etc/.wh..", FILE, b"")])),
         ("a whiteout of the directory above", tar_of(&[("etc/.wh...", FILE, b"")])),
+        ("a file below a link of its own, which is a directory in the end", {
+            let link = link_blocks("opt/l", EntryType::Symlink, Meta::immutable_file(1), b"/etc");
+            ended(&[link, open(&[("opt/l/x", FILE, b""), ("opt/l/", DIR, b"")])])
+        }),
+        (
+            "a left-out directory, hidden behind what is in it",
+            tar_of(&[("etc/", DIR, b""), ("etc/d/x", FILE, b""), ("etc/.wh..wh..opq", FILE, b"")]),
+        ),
+        ("a left-out directory below a group's", {
+            let group = header_blocks("opt/pht_train/", DIR, Meta { mode: 0o2755, ..Meta::directory(1) }, 0);
+            ended(&[group, open(&[("opt/pht_train/d/f", FILE, b"")])])
+        }),
+        ("a device in a file's place", ended(&[device("bin/sh", (5, 1))])),
+        ("a device of large numbers", ended(&[device("opt/x", (0x1000, 0))])),
+        ("an attribute of the root", ended(&[attributed("./", "user.a")])),
+        ("a default access list", ended(&[attributed("opt/", "system.posix_acl_default")])),
+        ("an owner that means no change", {
+            ended(&[header_blocks("opt/", DIR, Meta { uid: u64::from(u32::MAX), ..Meta::directory(1) }, 0)])
+        }),
         ("a device 0:0", tar_of(&[("opt/x", EntryType::Char, b"")])),
         ("overlay's own attribute", ended(&[attributed("etc/", "trusted.overlay.opaque")])),
         ("overlay's own attribute, for users", ended(&[attributed("etc/", "user.overlay.redirect")])),

@@ -143,6 +143,43 @@ fn an_archive_in_which_two_readers_find_two_images_is_refused() {
 }
 
 #[test]
+fn files_of_dockers_first_layout_are_no_second_image() {
+    let two = Two::make();
+    let plain = oci(two.good.clone());
+    two.takes("an OCI archive", &plain);
+    let first = "Docker's first layout";
+    for (name, content) in [("repositories", "{\"evil\":{\"latest\":\"blobs\"}}"), ("blobs/json", "{}")] {
+        two.refuses(name, &[entry(name, tar::EntryType::Regular, "", content.as_bytes()), plain.clone()].concat(), first);
+    }
+}
+
+#[test]
+fn builders_without_an_engine_write_other_names() {
+    let two = Two::make();
+    let manifest: Value = serde_json::from_slice(&two.good["manifest.json"]).unwrap();
+    let name = |value: &Value| value.as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let (config, mut files, mut layers) = (&manifest[0]["Config"], Files::new(), Vec::new());
+    let named = format!("sha256:{}", name(config));
+    files.insert(named.clone(), two.good[config.as_str().unwrap()].clone());
+    for layer in manifest[0]["Layers"].as_array().unwrap() {
+        let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut zipped, &two.good[layer.as_str().unwrap()]).unwrap();
+        let place = format!("{}.tar.gz", name(layer));
+        files.insert(place.clone(), zipped.finish().unwrap());
+        layers.push(place);
+    }
+    files.insert("manifest.json".into(), json!([{ "Config": named, "Layers": layers }]).to_string().into_bytes());
+    two.takes("go-containerregistry's", &archive_of(&files));
+    files.insert(named.clone(), two.other[&first_config(&two.other)].clone());
+    two.refuses("another configuration", &archive_of(&files), "digest is not the one in its name");
+}
+
+fn first_config(files: &Files) -> String {
+    let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+    manifest[0]["Config"].as_str().unwrap().to_owned()
+}
+
+#[test]
 fn an_index_must_lead_to_the_image_that_docker_reads() {
     let two = Two::make();
     let mut both = two.other.clone();
@@ -153,12 +190,21 @@ fn an_index_must_lead_to_the_image_that_docker_reads() {
     two.refuses("the other's", &archive(&other), "different images");
     two.refuses("both", &archive(&json!([good[0], other[0]])), "different images");
     two.refuses("none", &archive(&json!([])), "leads to no image");
-    let absent = json!([{ "mediaType": MANIFEST, "digest": format!("sha256:{}", "0".repeat(64)) }]);
-    two.refuses("one that is not there", &archive(&absent), "leads to no image");
+    // The engine may have it.
+    let absent = |architecture: &str| {
+        let platform = json!({ "architecture": architecture, "os": "linux" });
+        json!({ "mediaType": MANIFEST, "digest": format!("sha256:{}", "0".repeat(64)), "platform": platform })
+    };
+    let missing = "that its index names is missing";
+    two.refuses("one that is not there", &archive(&json!([good[0], absent("s390x")])), missing);
     // A list of several platforms is kept as it came, though the others are elsewhere.
     let mut files = both.clone();
-    let platforms = list(&mut files, &json!([absent[0], good[0]]));
+    let platforms = list(&mut files, &json!([absent("s390x"), good[0]]));
     two.takes("a list", &archive_of(&indexed(&files, &json!([platforms]))));
+    for architecture in ["", "amd64"] {
+        let platforms = list(&mut files, &json!([absent(architecture), good[0]]));
+        two.refuses("a list without its platform", &archive_of(&indexed(&files, &json!([platforms]))), missing);
+    }
     let platforms = list(&mut files, &json!([good[0], other[0]]));
     two.refuses("the other in a list", &archive_of(&indexed(&files, &json!([platforms]))), "different images");
     let mut deep = list(&mut files, &other);

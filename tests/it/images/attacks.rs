@@ -5,7 +5,7 @@ use tar::EntryType::{self, Char, Directory, Link, Regular, Symlink, XGlobalHeade
 use crate::support::tamper::{Entry, Rootfs};
 
 /// What the attacks are made on.
-pub const MASTER: [(&str, EntryType, u32, &str); 7] = [
+pub const MASTER: [(&str, EntryType, u32, &str); 9] = [
     ("data", Directory, 0o755, ""),
     ("data/model", Regular, 0o644, "model"),
     ("private", Directory, 0o700, ""),
@@ -13,6 +13,8 @@ pub const MASTER: [(&str, EntryType, u32, &str); 7] = [
     ("library", Directory, 0o755, ""),
     ("library/c.so", Regular, 0o644, "c"),
     ("lib-link", Symlink, 0o777, "library"),
+    ("library/sub", Directory, 0o755, ""),
+    ("library/sub/d.so", Regular, 0o644, "d"),
 ];
 
 const DATA: (&str, EntryType, u32, &str) = MASTER[0];
@@ -48,6 +50,11 @@ fn attributed(path: &str, name: &str, value: &str) -> Entry {
     let mut directory = entry(path, Directory, 0o755, "");
     directory.pax.push((format!("SCHILY.xattr.{name}"), value.into()));
     directory
+}
+
+/// An entry of an access list, as the system keeps it.
+fn acl(tag: u16, permissions: u16, id: u32) -> Vec<u8> {
+    [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
 }
 
 /// The layer with other bytes in the header of the entry of this name, and its checksum set right again.
@@ -121,6 +128,17 @@ fn whiteouts(rootfs: &Rootfs) -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("a file is removed after it was brought", vec![layer(&[DATA, MODEL, file("data/.wh.model")])]),
         ("a directory becomes a file and one again", vec![evil.clone(), layer(&[("data", Regular, 0o644, ""), DATA, MODEL])]),
         ("a whiteout below a link", vec![layer(&[file("lib-link/.wh.c.so")])]),
+        ("a file below a link, which is a directory in the end", {
+            let link = layer(&[("opt/pht_train/l", Symlink, 0o777, "/library")]);
+            let through = [file("opt/pht_train/l/evil.so"), ("opt/pht_train/l", Directory, 0o755, "")];
+            vec![link, layer(&through)]
+        }),
+        ("a whiteout below a link, which is a directory in the end, and a link again", {
+            vec![layer(&[file("lib-link/.wh.c.so"), ("lib-link", Directory, 0o755, "")]), layer(&[MASTER[6]])]
+        }),
+        ("a directory that is left out, and hidden behind what is in it", {
+            vec![layer(&[MASTER[4], MASTER[5], MASTER[8], file("library/.wh..wh..opq")])]
+        }),
         ("a whiteout below a link that is there", vec![layer(&[MASTER[6], file("lib-link/.wh.c.so")])]),
         ("the whole root is hidden, and made anew", vec![evil.clone(), whole(&[file(".wh..wh..opq")])]),
         ("a driver's own note below a file", vec![layer(&[file("data/model/.wh..wh.note")])]),
@@ -146,6 +164,27 @@ fn directories() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("a directory that is left out around what was there", vec![layer(&[MASTER[3]])]),
         ("the root's own mode", vec![layer(&[(".", Directory, 0o777, "")])]),
         ("a directory of the train's with an attribute", vec![layer_of(vec![attributed("opt/pht_train", "user.a", "x")])]),
+        ("a device in a directory's place, and the directory again", {
+            let device = layer(&[("data", Char, 0o644, "")]);
+            vec![layer(&[DATA, file("data/evil.so")]), device, layer(&[DATA, MODEL])]
+        }),
+        ("an access list that a file gets from its directory", {
+            // Version 2; the owner, user 1000, the group, the mask, others.
+            let list = [
+                &[2u8, 0, 0, 0][..],
+                &acl(1, 7, u32::MAX),
+                &acl(2, 7, 1000),
+                &acl(4, 5, u32::MAX),
+                &acl(16, 7, u32::MAX),
+                &acl(32, 5, u32::MAX),
+            ]
+            .concat();
+            let mut directory = entry("x", Directory, 0o755, "");
+            directory.pax.push(("SCHILY.xattr.system.posix_acl_default".into(), list));
+            let entries = [DATA, ("x/f", Regular, 0o644, "model"), ("data/model", Link, 0o644, "x/f")];
+            let rest = entries.map(|(path, kind, mode, content)| entry(path, kind, mode, content));
+            vec![layer_of([vec![directory], rest.to_vec()].concat()), layer(&[file(".wh.x")])]
+        }),
         ("a directory that is brought twice, first with an attribute", {
             vec![layer_of(vec![attributed("data", "user.a", "x"), plain.clone()])]
         }),

@@ -1,4 +1,4 @@
-//! The same on the engine of Debian's next release, which saves images in another layout.
+//! The same on the engine of Debian's next release, which saves images in another layout, and on one that lays no layers over each other.
 
 use super::{layers, places, validate};
 use crate::{
@@ -42,4 +42,11 @@ fn with_containerds_image_store_images_are_judged_alike_and_trains_travel() {
             interop::mixed_route();
         },
     );
+}
+
+#[test]
+fn on_an_engine_that_copies_trees_images_are_judged_alike() {
+    PrivateEngine::with_copies("images::engines::on_an_engine_that_copies_trees_images_are_judged_alike", |_| {
+        layers::what_an_engine_makes_of_a_layer_is_never_more_than_what_was_compared();
+    });
 }

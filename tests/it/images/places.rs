@@ -209,6 +209,10 @@ fn what_is_no_whole_image_of_one_platform_is_refused_with_its_reason() {
     refused("a manifest list", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "manifest list");
     let mut two = index.clone();
     two["manifests"].as_array_mut().unwrap().push(index["manifests"][0].clone());
+    two["manifests"][1]["annotations"]["org.opencontainers.image.ref.name"] = json!("also");
+    fs::write(at.join("index.json"), two.to_string()).unwrap();
+    hash(at.to_str().unwrap()).expect("one image may have two names");
+    two["manifests"][1]["digest"] = json!(format!("sha256:{}", "0".repeat(64)));
     fs::write(at.join("index.json"), two.to_string()).unwrap();
     refused("two images", at.to_str().unwrap(), "ARCHIVE_MALFORMED", "several images");
     refused("a tag that is not there", &format!("{}:none", at.display()), "IMAGE_NOT_FOUND", "");

@@ -119,11 +119,12 @@ fn an_index_that_names_no_one_image_is_refused() {
             "ARCHIVE_MALFORMED",
         ),
         (
-            "one tag twice",
+            "one tag for two images",
             |index| {
                 for one in index["manifests"].as_array_mut().unwrap() {
                     one["annotations"]["org.opencontainers.image.ref.name"] = json!("latest");
                 }
+                index["manifests"][0]["digest"] = json!(format!("sha256:{}", "0".repeat(64)));
             },
             "ARCHIVE_MALFORMED",
         ),

@@ -17,6 +17,8 @@ const OWN: &str = "STATIONMASTER_TEST_PRIVATE_ENGINE";
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Of {
     ThisMachine,
+    /// The same, that stores an image as a copy of the one below (vfs, as btrfs and zfs do).
+    ThisMachineCopies,
     /// Of Debian's next release, unpacked by `scripts/next-engine.sh`.
     NextDebian,
     /// The same with containerd's image store.
@@ -28,6 +30,7 @@ impl Of {
     fn drivers(self) -> [&'static str; 2] {
         match self {
             Self::ThisMachine | Self::NextDebian => ["overlay2", "vfs"],
+            Self::ThisMachineCopies => ["vfs", "vfs"],
             Self::NextDebianContainerd => ["overlayfs", "native"],
         }
     }
@@ -50,6 +53,12 @@ impl PrivateEngine {
     #[track_caller]
     pub fn with(test: &str, prepare: impl FnOnce(&Path) -> Option<super::Disk>, body: impl FnOnce(&mut Self)) {
         Self::of(Of::ThisMachine, test, prepare, body);
+    }
+
+    /// The same with images as copies.
+    #[track_caller]
+    pub fn with_copies(test: &str, body: impl FnOnce(&mut Self)) {
+        Self::of(Of::ThisMachineCopies, test, |_| None, body);
     }
 
     /// The same with the engine of Debian's next release.
@@ -117,7 +126,7 @@ impl PrivateEngine {
         let log = File::options().create(true).append(true).open(at("dockerd.log")).expect("a log file");
         let group = rustix::process::getgid().as_raw().to_string();
         let dockerd: &[&str] = match self.of {
-            Of::ThisMachine => &["dockerd"],
+            Of::ThisMachine | Of::ThisMachineCopies => &["dockerd"],
             Of::NextDebian | Of::NextDebianContainerd => {
                 &["--mount", concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/next-engine.sh"), "dockerd"]
             }

@@ -48,7 +48,10 @@ fn device(path: &str, (major, minor): (u32, u32)) -> Vec<u8> {
     header.set_path(path).unwrap();
     header.set_entry_type(EntryType::Char);
     header.set_mode(0o644);
-    [header.set_uid(0), header.set_gid(0), header.set_mtime(0), header.set_size(0)];
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(0);
     header.set_device_major(major).and_then(|()| header.set_device_minor(minor)).unwrap();
     header.set_cksum();
     header.as_bytes().to_vec()

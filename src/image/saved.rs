@@ -11,6 +11,7 @@ mod inflating;
 mod layer;
 pub mod layout;
 mod meaning;
+mod oci;
 mod overlay;
 mod spelling;
 
@@ -28,9 +29,9 @@ use self::{
 pub use super::entries::Entry;
 use super::{ImageError, entries::Entries, tape::Tape};
 
-pub(super) use document::parse;
 pub(super) use meaning::ways;
 pub(super) use overlay::{Change, Node, OfOpt, Overlay, plain_path};
+pub(super) use spelling::parse;
 
 /// A layer that nobody brought.
 const MISSING: &str = "a layer that its manifest names is missing";

@@ -6,9 +6,11 @@ use std::{
 };
 
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::spelling;
+use super::{
+    oci::{DEPTH, Platform, blob_name, images_of, is_hex, layer_of, manifest, manifest_of},
+    spelling::parse,
+};
 use crate::{
     image::{ImageError, opt::broken},
     train::digest::FileHasher,
@@ -18,17 +20,8 @@ use crate::{
 const LIMIT: u64 = 4 * 1024 * 1024;
 /// Most bytes that are kept of all.
 const KEPT: usize = 16 * 1024 * 1024;
-/// What OCI calls a manifest.
-pub(in crate::image) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// The annotation by which an index names an image.
-pub(in crate::image) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// A blob that is not what its name says.
 pub(super) const WRONG_DIGEST: &str = "a document's digest is not the one in its name";
-/// Most lists that lie in each other, `index.json` not counted.
-const DEPTH: usize = 4;
-/// Media types that name other manifests instead of layers.
-const LISTS: [&str; 2] = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-
 /// Names of files that are read as documents.
 pub(super) struct Document;
 
@@ -84,77 +77,6 @@ struct DockerImage {
     config: String,
     #[serde(rename = "Layers")]
     layers: Vec<String>,
-}
-
-/// OCI descriptor.md.
-#[derive(Deserialize)]
-pub(in crate::image) struct Descriptor {
-    #[serde(rename = "mediaType", default)]
-    pub media_type: String,
-    pub digest: String,
-    #[serde(default)]
-    urls: Vec<Value>,
-    #[serde(default)]
-    pub annotations: HashMap<String, String>,
-    #[serde(default)]
-    platform: Platform,
-}
-
-/// What an image runs on, as a descriptor or a configuration says it.
-#[derive(Default, Deserialize)]
-struct Platform {
-    #[serde(default)]
-    architecture: String,
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    variant: String,
-}
-
-impl Platform {
-    /// Whether no engine takes the one for the other. What says nothing may be any.
-    fn is_other(&self, image: &Self) -> bool {
-        let differ = |one: &str, other: &str| !one.is_empty() && !other.is_empty() && one != other;
-        differ(&self.architecture, &image.architecture) || differ(&self.os, &image.os) || differ(&self.variant, &image.variant)
-    }
-}
-
-impl Descriptor {
-    /// Of a digest of which nothing more is known.
-    pub fn of(digest: &str) -> Self {
-        Self {
-            media_type: String::new(),
-            digest: digest.to_owned(),
-            urls: Vec::new(),
-            annotations: HashMap::new(),
-            platform: Platform::default(),
-        }
-    }
-
-    fn is_list(&self) -> bool {
-        LISTS.contains(&self.media_type.as_str())
-    }
-
-    /// Whether it is what a builder notes beside an image, of a platform that no engine has, so that none takes it for an image.
-    fn is_attestation(&self) -> bool {
-        let is_marked = self.annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest");
-        is_marked && self.platform.architecture == "unknown" && self.platform.os == "unknown"
-    }
-}
-
-/// OCI image-index.md.
-#[derive(Deserialize)]
-pub(super) struct Index {
-    pub manifests: Vec<Descriptor>,
-}
-
-/// OCI manifest.md; Docker's second schema is the same.
-#[derive(Deserialize)]
-pub(super) struct Manifest {
-    #[serde(rename = "mediaType", default)]
-    media_type: String,
-    pub config: Descriptor,
-    pub layers: Vec<Descriptor>,
 }
 
 #[derive(Deserialize)]
@@ -267,74 +189,4 @@ fn docker(manifest: &[u8]) -> Result<(String, Vec<String>), ImageError> {
         (Some(image), None) => Ok((image.config, image.layers)),
         _ => Err(ImageError::Malformed("manifest.json of several images")),
     }
-}
-
-/// The images of an index, or lists of them.
-fn images_of(index: &[u8], what: &'static str) -> Result<impl Iterator<Item = Descriptor> + use<>, ImageError> {
-    let index: Index = parse(index, what)?;
-    Ok(index.manifests.into_iter().filter(|one| !one.is_attestation()))
-}
-
-/// The one image manifest that an index leads to; with `tag`, the one of that `org.opencontainers.image.ref.name`. `blob` gets a list in it, by
-/// its digest.
-pub(super) fn manifest_of(
-    index: &[u8],
-    tag: Option<&str>,
-    blob: impl Fn(&str) -> Result<Vec<u8>, ImageError>,
-) -> Result<Descriptor, ImageError> {
-    let named = |one: &Descriptor| tag.is_none_or(|tag| one.annotations.get(REF_NAME).is_some_and(|name| name == tag));
-    let mut seen = HashSet::new();
-    // One image may have several names.
-    let mut wanted = images_of(index, "index.json")?.filter(named).filter(|one| seen.insert(one.digest.clone()));
-    let mut only = match (wanted.next(), wanted.next()) {
-        (Some(only), None) => only,
-        (None, _) => return Err(ImageError::NotFound),
-        _ => return Err(ImageError::Malformed("index.json names several images: say which tag")),
-    };
-    for _ in 0..DEPTH {
-        if !only.is_list() {
-            return Ok(only);
-        }
-        let mut images = images_of(&blob(&only.digest)?, "a manifest list")?;
-        only = match (images.next(), images.next()) {
-            (Some(one), None) => one,
-            _ => return Err(ImageError::Malformed("a manifest list: copy the image of one platform")),
-        };
-    }
-    Err(ImageError::Malformed("manifest lists in each other"))
-}
-
-/// A manifest, of the media type by which it is named.
-pub(super) fn manifest(named: &Descriptor, bytes: &[u8]) -> Result<Manifest, ImageError> {
-    let manifest: Manifest = parse(bytes, "a manifest")?;
-    let types = [&named.media_type, &manifest.media_type];
-    match types.iter().any(|kind| kind.is_empty()) || types[0] == types[1] {
-        true => Ok(manifest),
-        false => Err(ImageError::Malformed("a manifest of another media type than the one it is named by")),
-    }
-}
-
-/// The file of a layer.
-pub(super) fn layer_of(layer: &Descriptor) -> Result<String, ImageError> {
-    if !layer.urls.is_empty() || layer.media_type.contains("foreign") || layer.media_type.contains("nondistributable") {
-        return Err(ImageError::Malformed("a foreign layer: it lies at a URL and not in the image"));
-    }
-    blob_name(&layer.digest)
-}
-
-/// The file of a digest. Never leads anywhere else.
-pub(in crate::image) fn blob_name(digest: &str) -> Result<String, ImageError> {
-    match digest.strip_prefix("sha256:") {
-        Some(hex) if is_hex(hex) => Ok(format!("blobs/sha256/{hex}")),
-        _ => Err(ImageError::Malformed("a digest that is not sha256")),
-    }
-}
-
-fn is_hex(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-pub(in crate::image) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &'static str) -> Result<T, ImageError> {
-    spelling::check(bytes)?;
-    serde_json::from_slice(bytes).map_err(|_| ImageError::Malformed(what))
 }

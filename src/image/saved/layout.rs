@@ -10,12 +10,15 @@ use std::{
 use rustix::fs::{Mode, OFlags, open};
 
 use super::{
-    LayerSink, SavedImage, SavedReader,
-    document::{self, Descriptor, blob_name, layer_of, manifest, manifest_of},
+    LayerSink, SavedImage, SavedReader, document,
+    oci::{Descriptor, blob_name, layer_of, manifest, manifest_of},
 };
 use crate::image::ImageError;
 
-pub(in crate::image) use super::document::{OCI_MANIFEST, REF_NAME, blob_name as blob_path, sha256};
+pub(in crate::image) use super::{
+    document::sha256,
+    oci::{OCI_MANIFEST, REF_NAME, blob_name as blob_path},
+};
 
 /// An image in a layout directory.
 #[derive(Clone, Debug)]

@@ -3,6 +3,8 @@
 //! Engines take a field by its name in whatever case, and merge one that stands twice; others take the exact name, and the last. So neither may
 //! occur where a field has a meaning. Maps of free keys (labels, annotations) are left alone.
 
+use serde::Deserialize;
+
 use crate::{image::ImageError, train::json::Json};
 
 /// Fields of the documents themselves: index, manifest, configuration, and an image in `manifest.json`.
@@ -56,8 +58,14 @@ const SETTINGS: [&str; 26] = [
 /// Of a descriptor's platform.
 const PLATFORM: [&str; 2] = ["architecture", "os"];
 
+/// Reads a document, which is `what`.
+pub(in crate::image) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &'static str) -> Result<T, ImageError> {
+    check(bytes)?;
+    serde_json::from_slice(bytes).map_err(|_| ImageError::Malformed(what))
+}
+
 /// Refuses a document that two readers could read differently.
-pub(in crate::image) fn check(bytes: &[u8]) -> Result<(), ImageError> {
+fn check(bytes: &[u8]) -> Result<(), ImageError> {
     match Json::parse(bytes).map_err(|_| ImageError::Malformed("a document that is no JSON, or names a field twice"))? {
         Json::Array(images) => images.iter().try_for_each(|image| spelled(image, &DOCKER)),
         document => {

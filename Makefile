@@ -27,6 +27,7 @@ soak: ## the tests that take minutes to hours: memory at the full size, kills at
 
 fuzz: ## every parser of foreign bytes, SECONDS_EACH=60 (ARGS="opt tree", JOBS=2), and 200,000 archives against the readers of Python and Go
 	scripts/setup.sh test
+	JOBS=2 scripts/fuzz.sh short
 	scripts/fuzz.sh long $(ARGS)
 	STATIONMASTER_TARFILE_ARCHIVES=$${ARCHIVES:-200000} cargo test --profile quick --locked --features crash-points --test it -- --nocapture tarfile
 

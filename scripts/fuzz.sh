@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the fuzzer and runs it: everything in stationmaster that reads foreign bytes, one line a target, and the sum at the end.
 #
-#   fuzz.sh short             every target, a fixed number of inputs: part of `make test`
+#   fuzz.sh short             every target, a fixed number of inputs: the first part of `make fuzz`
 #   fuzz.sh long [TARGET…]    SECONDS_EACH (60) for each target, on from the corpus of last time; one at a time, or JOBS of them
 #   fuzz.sh build             only builds
 #
@@ -23,7 +23,7 @@ fuzzer=$(realpath "$fuzzer")
 
 case $mode in
     short) limit=(-seed=1 -runs="$runs") ;;
-    # A second is a processor's second only on an idle machine: this gate is not part of `make test`.
+    # A second is a processor's second only on an idle machine: this gate is not part of the short run.
     long) limit=(-max_total_time="$seconds" -timeout=1) ;;
     build) exit 0 ;;
     *) sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;

@@ -20,5 +20,4 @@ fi
 # The same profile and features, so that nothing is compiled twice.
 cargo bench --profile quick --locked --features crash-points --bench pure -- --test
 cargo bench --profile quick --locked --features crash-points --bench performance -- --short
-JOBS=2 scripts/fuzz.sh short
 cat "$counts"/*

@@ -5,10 +5,10 @@ use std::{fs, path::Path};
 
 use crate::parsers::{TARGETS, random::Random};
 
-/// Changes of each input that can be changed by its shape.
-const CHANGES: usize = 50;
+/// Changes of each input that can be changed by its shape. This is the fuzzer's short form: `make fuzz` is led by what the code does.
+const CHANGES: usize = 400;
 /// Bytes of each input that are changed, one at a time.
-const BYTES: usize = 10;
+const BYTES: usize = 80;
 
 #[test]
 fn seeds_and_findings_break_no_promise() {

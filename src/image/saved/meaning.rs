@@ -2,7 +2,8 @@
 //!
 //! By OCI's layer.md whiteouts act on lower layers only, wherever they stand. Engines read a layer front to back: overlay2 into a directory of its
 //! own, where a whiteout is a device until something takes its place, and vfs into a copy of the tree below. So the two agree with each other and
-//! with us only as long as a layer does not bring what it removes, nor put anything below what is no directory. Writers of layers do neither.
+//! with us only as long as a layer does not bring what it removes, nor put anything below what is no directory. Builders do neither; a copy
+//! of a tree in which a link is used as a directory may, and is refused. What else engines disagree on: `docs/tree-digest.md`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},

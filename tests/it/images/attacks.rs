@@ -92,7 +92,6 @@ fn numbers() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let evil = layer(&[file("data/evil.so")]);
     let second = layer(&[("opt/pht_train/second", Regular, 0o644, &"x".repeat(1024))]);
     let hides = [&layer(&[file("opt/pht_train/first")])[..512], &second[..512], &evil[..]].concat();
-    let library = ("library/c.so", Regular, 0o644, "c");
     vec![
         ("a name that an attribute hides", vec![layer_of(vec![hidden])]),
         ("a size behind a NUL", vec![patched(hides, "opt/pht_train/first", 124, b"\x0000000001000")]),
@@ -101,7 +100,7 @@ fn numbers() -> Vec<(&'static str, Vec<Vec<u8>>)> {
             vec![patched(suid, "opt/pht_train/s", 100, b"\x000004755")]
         }),
         ("an owner behind spaces and a NUL", {
-            vec![patched(layer(&[MASTER[4], library]), "library/c.so", 108, b" \x0001750\0")]
+            vec![patched(layer(&[MASTER[4], MASTER[5]]), "library/c.so", 108, b" \x0001750\0")]
         }),
         ("a global header's name", {
             let global = [b"data/.wh.model".as_slice(), b"data/.wh..wh..opq"];

@@ -17,6 +17,8 @@ else
     # Integration tests run engines, tokens and services: two at a time, as in .config/nextest.toml.
     cargo test --profile quick "${what[@]}" -- --test-threads=2
 fi
+# Examples in the documentation, of which some must not compile.
+cargo test --profile quick --locked --features crash-points --doc
 # The same profile and features, so that nothing is compiled twice.
 cargo bench --profile quick --locked --features crash-points --bench pure -- --test
 cargo bench --profile quick --locked --features crash-points --bench performance -- --short

@@ -163,6 +163,19 @@ impl Keystore {
         self.pool.key(label)
     }
 
+    /// One key by its label. One that the token did not show before is looked for there again.
+    ///
+    /// # Errors
+    /// [`KeystoreError::KeyNotFound`], and what the token answers when it is asked.
+    pub async fn find(&self, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, KeystoreError> {
+        self.pool.find_info(label, deadline).await
+    }
+
+    /// Labels of the configured keys of a purpose that the token does not show now. Makes no call to the token.
+    pub fn missing(&self, purpose: Purpose) -> Vec<String> {
+        self.pool.missing(purpose)
+    }
+
     /// Signs a digest: one signature on the token, verified with the public key (exact salt length for PSS) before it is
     /// returned. PKCS#11 v2.40 §2.1.6 (v1.5) and §2.1.10 (PSS), the caller hashes. As long as the modulus.
     ///

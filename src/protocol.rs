@@ -5,6 +5,7 @@
 //! or the token is touched, so [`recover`] can finish or roll back what a crash cut off.
 
 mod abort;
+mod admitted;
 mod audited_keys;
 mod base_layers;
 mod caller;
@@ -22,6 +23,7 @@ mod opt_names;
 mod policy;
 mod post_run;
 mod pre_run;
+mod raw_key;
 pub mod recover;
 mod report;
 mod seal;
@@ -34,6 +36,7 @@ mod verify_train;
 mod write_opened;
 
 pub use abort::{AbortAnswer, abort_run};
+pub use admitted::{AdmittedTrain, Arriving};
 pub use audited_keys::{AuditedKeys, KeyUseError, key_ref, token_uses};
 pub use caller::Caller;
 pub use check_push::{PushFinding, PushVerdict, check_push};
@@ -46,6 +49,7 @@ pub use opened::{Mount, MountSource};
 pub use policy::Policy;
 pub use post_run::{PostRunAnswer, PostRunOrder, post_run};
 pub use pre_run::{PreRunAnswer, PreRunOrder, pre_run};
+pub use raw_key::{RawKey, RawKeyError};
 pub use report::EMBEDDED;
 pub use station::{Compat, Station, Step};
 pub use strangers::{Stranger, Who};

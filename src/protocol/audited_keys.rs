@@ -1,14 +1,15 @@
 //! The station's private keys, none of which is used unrecorded: the intent is on the disk before the token is asked, what became
-//! of it before anybody has the answer. There is no other way to them: the keystore is private here.
+//! of it before anybody has the answer. There is no other way to them: the keystore is private here, and each use asks for a value
+//! that shows who may: an [`AdmittedTrain`] for a train key, a [`RawKey`] for one that a caller names.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use zeroize::Zeroizing;
 
-use super::Caller;
+use super::{AdmittedTrain, Caller, RawKey};
 use crate::{
     audit::{Audit, AuditError, Covered, Entry, Event, KeyRef, Position, checkpoint},
-    keystore::{Hash, KeyInfo, KeyUses, Keystore, KeystoreError, OaepScheme, SignScheme},
+    keystore::{Hash, KeyInfo, KeyUses, Keystore, KeystoreError, OaepScheme, Purpose, SignScheme},
     train::keys::spki_fingerprint,
 };
 
@@ -29,6 +30,8 @@ pub enum KeyUseError {
 pub struct AuditedKeys {
     keystore: Keystore,
     audit: Audit,
+    /// Labels of train keys that may be used raw.
+    raw_use: Arc<BTreeSet<String>>,
 }
 
 /// Calls waiting for the token from which on records may wait for each other: RSA-2048 takes some 0.6 ms each.
@@ -43,10 +46,14 @@ struct Use<'a> {
 }
 
 impl AuditedKeys {
-    /// Puts the log before the keys.
+    /// Puts the log before the keys. Of the train keys those named in `raw_use` may also be used without a train.
     #[must_use]
-    pub fn new(keystore: Keystore, audit: Audit) -> Self {
-        Self { keystore, audit }
+    pub fn new(keystore: Keystore, audit: Audit, raw_use: BTreeSet<String>) -> Self {
+        Self { keystore, audit, raw_use: Arc::new(raw_use) }
+    }
+
+    pub(super) fn raw_use(&self) -> &BTreeSet<String> {
+        &self.raw_use
     }
 
     /// The log.
@@ -61,12 +68,18 @@ impl AuditedKeys {
         self.keystore.keys()
     }
 
-    /// See [`Keystore::key`].
+    /// See [`Keystore::find`].
     ///
     /// # Errors
-    /// [`KeystoreError::KeyNotFound`].
-    pub fn key(&self, label: &str) -> Result<KeyInfo, KeystoreError> {
-        self.keystore.key(label)
+    /// [`KeystoreError::KeyNotFound`], or that the token cannot be asked.
+    pub async fn find(&self, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, KeystoreError> {
+        self.keystore.find(label, deadline).await
+    }
+
+    /// Labels of the configured keys of a purpose that the token does not show now.
+    #[must_use]
+    pub fn missing(&self, purpose: Purpose) -> Vec<String> {
+        self.keystore.missing(purpose)
     }
 
     /// See [`Keystore::check`]. Uses no key.
@@ -88,47 +101,103 @@ impl AuditedKeys {
         self.keystore.close();
     }
 
-    /// See [`Keystore::sign`]. `about` is what the records say of the train.
+    /// Signs a digest as trains are signed, with the station's key on the route of a train that was admitted. `about` is what the
+    /// records say of the train.
     ///
     /// # Errors
     /// [`KeyUseError`].
-    pub async fn sign(
+    pub async fn sign_for_train(
         &self,
+        train: &AdmittedTrain,
         (caller, about): (&Caller, Entry),
-        label: &str,
+        digest: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<Vec<u8>, KeyUseError> {
+        self.sign_with(train.key(), (caller, about), SignScheme::PssSha512MaxSalt, digest, deadline).await
+    }
+
+    /// Unwraps an envelope key of a train that was admitted.
+    ///
+    /// # Errors
+    /// [`KeyUseError`].
+    pub async fn unwrap_for_train(
+        &self,
+        train: &AdmittedTrain,
+        (caller, about): (&Caller, Entry),
+        wrapped: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<Zeroizing<Vec<u8>>, KeyUseError> {
+        self.unwrap_with(train.key(), (caller, about), OaepScheme::Sha512, wrapped, deadline).await
+    }
+
+    /// See [`Keystore::sign`].
+    ///
+    /// # Errors
+    /// [`KeyUseError`].
+    pub async fn sign_raw(
+        &self,
+        key: &RawKey,
+        caller: &Caller,
         scheme: SignScheme,
         digest: &[u8],
         deadline: Option<Instant>,
     ) -> Result<Vec<u8>, KeyUseError> {
-        let announced = Use { operation: "sign", scheme: scheme.name(), digest };
-        self.recorded((caller, about), label, announced, self.keystore.sign(label, scheme, digest, deadline)).await
+        self.sign_with(key.info(), (caller, Entry::default()), scheme, digest, deadline).await
     }
 
     /// See [`Keystore::unwrap`].
     ///
     /// # Errors
     /// [`KeyUseError`].
-    pub async fn unwrap(
+    pub async fn unwrap_raw(
         &self,
-        (caller, about): (&Caller, Entry),
-        label: &str,
+        key: &RawKey,
+        caller: &Caller,
+        scheme: OaepScheme,
+        wrapped: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<Zeroizing<Vec<u8>>, KeyUseError> {
+        self.unwrap_with(key.info(), (caller, Entry::default()), scheme, wrapped, deadline).await
+    }
+
+    async fn sign_with(
+        &self,
+        key: &KeyInfo,
+        asked: (&Caller, Entry),
+        scheme: SignScheme,
+        digest: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<Vec<u8>, KeyUseError> {
+        let announced = Use { operation: "sign", scheme: scheme.name(), digest };
+        self.recorded(asked, key, announced, self.keystore.sign(&key.label, scheme, digest, deadline), deadline).await
+    }
+
+    async fn unwrap_with(
+        &self,
+        key: &KeyInfo,
+        asked: (&Caller, Entry),
         scheme: OaepScheme,
         wrapped: &[u8],
         deadline: Option<Instant>,
     ) -> Result<Zeroizing<Vec<u8>>, KeyUseError> {
         let digest = openssl::sha::sha256(wrapped);
         let announced = Use { operation: "unwrap", scheme: scheme.name(), digest: &digest };
-        self.recorded((caller, about), label, announced, self.keystore.unwrap(label, scheme, wrapped, deadline)).await
+        self.recorded(asked, key, announced, self.keystore.unwrap(&key.label, scheme, wrapped, deadline), deadline).await
     }
 
     async fn recorded<T>(
         &self,
         (caller, about): (&Caller, Entry),
-        label: &str,
+        meant: &KeyInfo,
         announced: Use<'_>,
         using: impl Future<Output = Result<T, KeystoreError>>,
+        deadline: Option<Instant>,
     ) -> Result<T, KeyUseError> {
-        let key = self.keystore.key(label)?;
+        // A key that was away is read anew, and may be another one by now: then it is not the one that was asked for.
+        let key = self.keystore.find(&meant.label, deadline).await?;
+        if key.spki_der != meant.spki_der {
+            return Err(KeystoreError::KeyNotFound { label: key.label }.into());
+        }
         let entry = caller.entry(Event::KeyUse);
         let entry = Entry {
             run: about.run,
@@ -164,7 +233,7 @@ impl AuditedKeys {
     pub async fn checkpoint(&self, label: &str, deadline: Option<Instant>) -> Result<Covered, KeyUseError> {
         const SCHEME: SignScheme = SignScheme::Pss(Hash::Sha256);
         let caller = Caller::service("checkpoint");
-        let key = self.keystore.key(label)?;
+        let key = self.keystore.find(label, deadline).await?;
         // Before the record: a use that is counted here was announced there.
         let uses = self.keystore.key_uses();
         let entry = Entry {

@@ -1,11 +1,12 @@
 //! Hash: digests of an image and of the train in it.
 
 use super::{
-    StepError,
+    Arriving, StepError,
     contents::Contents,
     open::{ArrivedConfig, read_sealed, read_train_config},
     seal::seal_run,
     station::{Station, Step},
+    strangers::When,
     verify::{listing_of, verify_train},
 };
 use crate::{
@@ -63,7 +64,8 @@ pub enum TrainAbsent {
 /// Hashes an image, and the train in it.
 ///
 /// Plain content is hashed as it lies there. Content that is not what the creator signed is taken for sealed, and opened only
-/// if it is this station's turn and everything a pre-run checks proves right: otherwise this would be an oracle.
+/// if it is this station's turn, the train is admitted (who made it and who was on its way are believed, as for reading its
+/// results), and everything a pre-run checks proves right: otherwise this would be an oracle.
 pub fn hash_image(station: &Station, image: &ImageSource, train_only: bool, step: &Step<'_>) -> Result<ImageDigests, StepError> {
     let image_id = station.images.resolve(image)?;
     step.say(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
@@ -103,12 +105,15 @@ fn train_digests(
         return Ok(Err(TrainAbsent::NotOnRoute));
     }
     let Ok(own) = own_stop(&arrived.config, &station.id) else { return Ok(Err(TrainAbsent::NotOurTurn)) };
-    let key = match station.own_key(&arrived.config, &own, step) {
+    let arriving = Arriving { config: &arrived.config, session_id: &arrived.session_id, own: &own };
+    let admitted = match station.admit(arriving, &station.believed()?, When::ToRead, step) {
         Err(StepError::ForeignRouteKey) => return Ok(Err(TrainAbsent::NoKey)),
         other => other?,
     };
-    let Some(wrapped) = &arrived.config.route[own.position()].encrypted_key else { return Ok(Err(TrainAbsent::NoKey)) };
-    let key = station.unwrap_envelope_key(&key.label, wrapped, step)?;
+    if admitted.wrapped_key().is_none() {
+        return Ok(Err(TrainAbsent::NoKey));
+    }
+    let key = station.unwrap_envelope_key(&admitted, step)?;
     let results = (!own.is_first()).then_some((&key, arrived.session_id.as_slice()));
     let (contents, results) = read_sealed(files, spool()?, results, None, 0, step)?;
     let train = verify_train(&station.policy, arrived, &own, contents, key, results, step)?;

@@ -8,13 +8,13 @@ use std::io::Read;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    StepError,
+    AdmittedTrain, Arriving, StepError,
     contents::StoredFile,
     open::{ArrivedConfig, read_sealed, read_train_config},
     policy::broken,
     report,
     station::{Station, Step},
-    strangers::{self, When},
+    strangers::When,
     verify::{OpenableTrain, Verified, verify_state},
 };
 use crate::{
@@ -22,10 +22,9 @@ use crate::{
     image::{reference::ImageSource, sent_opt::SentOpt, spool::Spool, store::ImageFiles},
     ledger::RuleNote,
     train::{
-        config::SESSION_BYTES,
         digest::Digest,
         names::FilePath,
-        route::{OwnStop, stop_to_read},
+        route::stop_to_read,
         rule::{Report, Rule},
         selection::Selection,
     },
@@ -123,12 +122,9 @@ pub fn open_results(
     let (own, signed) = stop_to_read(&arrived.config, &station.id)?;
     let stop_index = u32::try_from(own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))?;
     step.on_train(&arrived.config.id, &arrived.session_id, Some(stop_index))?;
-    let key = station.own_key(&arrived.config, &own, step)?;
-    if station.holds(Rule::SessionIdLength) && arrived.session_id.len() != SESSION_BYTES {
-        return Err(broken(Rule::SessionIdLength, format!("{} bytes", arrived.session_id.len())).into());
-    }
-    strangers::judge(station, &arrived.config, &own, &believed, When::ToRead)?;
-    let train = verified(station, files, (&arrived, &own, signed), &key.label, step)?;
+    let arriving = Arriving { config: &arrived.config, session_id: &arrived.session_id, own: &own };
+    let admitted = station.admit(arriving, &believed, When::ToRead, step)?;
+    let train = verified(station, files, (&arrived, signed), &admitted, step)?;
 
     let report = report::of_reading(station, signed);
     step.say(|entry| {
@@ -160,13 +156,11 @@ pub fn open_results(
 fn verified(
     station: &Station,
     files: ImageFiles,
-    (arrived, own, signed): (&ArrivedConfig, &OwnStop, usize),
-    label: &str,
+    (arrived, signed): (&ArrivedConfig, usize),
+    admitted: &AdmittedTrain,
     step: &Step<'_>,
 ) -> Result<Verified<OpenableTrain>, StepError> {
-    let wrapped = arrived.config.route[own.position()].encrypted_key.as_ref();
-    let wrapped = wrapped.ok_or(StepError::Invariant("own stop without a key"))?;
-    let key = station.unwrap_envelope_key(label, wrapped, step)?;
+    let key = station.unwrap_envelope_key(admitted, step)?;
     let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
     let results = (signed > 0).then_some((&key, arrived.session_id.as_slice()));
     let (contents, digest) = read_sealed(&files, spool, results, None, 0, step)?;

@@ -1,7 +1,7 @@
 //! Post-run: seal and sign what a run left, and write the image for the next stop on the train's base.
 
 use super::{
-    StepError,
+    AdmittedTrain, Arriving, StepError,
     contents::{Content, plan_tree},
     open::read_train_config,
     opened::Left,
@@ -10,7 +10,7 @@ use super::{
     recover, report,
     seal::{SealedRun, seal_run},
     station::{Station, Step},
-    strangers::{self, When, is_given_key},
+    strangers::{When, is_given_key},
 };
 use crate::{
     audit::Images,
@@ -153,7 +153,8 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     let config = TrainConfig::parse(&run.config)?;
     let own = own_stop(&config, &station.id)?;
     let believed = station.believed()?;
-    strangers::judge(station, &config, &own, &believed, When::BeforeWrapping)?;
+    let arriving = Arriving { config: &config, session_id: &run.session_id, own: &own };
+    let admitted = station.admit(arriving, &believed, When::BeforeWrapping, step)?;
     let key = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
     let spool = Spool::create(&station.spool_directory, expected, station.spool_reserve)?;
     let left = Left::of(station, run, image_id)?;
@@ -164,7 +165,7 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     let leaving = left.leave();
     crash::point("post-run/sealed");
 
-    let next = signed_config(station, run, &config, &own, &sealed, &key, step)?;
+    let next = signed_config(station, &admitted, (&config, &own), &sealed, &key, step)?;
     crash::point("post-run/signed");
     step.phase("token");
     let created = jiff::Timestamp::now().as_second();
@@ -227,17 +228,16 @@ fn size_of_left(station: &Station, run: &Run, image_id: &str, base: &ImageFacts)
 /// Signs the results and the chain (two signatures in the token) and wraps the new key for everyone on the route.
 fn signed_config(
     station: &Station,
-    run: &Run,
-    config: &TrainConfig,
-    own: &OwnStop,
+    admitted: &AdmittedTrain,
+    (config, own): (&TrainConfig, &OwnStop),
     sealed: &SealedRun,
     key: &EnvelopeKey,
     step: &Step<'_>,
 ) -> Result<TrainConfig, StepError> {
-    let results_signature = station.sign(&run.key_label, sealed.results_digest.as_bytes(), step)?;
+    let results_signature = station.sign(admitted, sealed.results_digest.as_bytes(), step)?;
     crash::point("post-run/results-signed");
     let chain = own_chain_digest(config, own, &sealed.results_digest).map_err(StepError::untrusted)?;
-    let chain_signature = station.sign(&run.key_label, chain.as_bytes(), step)?;
+    let chain_signature = station.sign(admitted, chain.as_bytes(), step)?;
     let keys = wrap_for(config, key, |stop| is_given_key(station, own, stop))
         .map_err(|error| broken(Rule::RouteKeysUsable, error.to_string()))?;
     let closing = Closing {

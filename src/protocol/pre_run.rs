@@ -1,14 +1,14 @@
 //! Pre-run: verify a train and open it under its own name.
 
 use super::{
-    StepError, base_layers,
+    AdmittedTrain, Arriving, StepError, base_layers,
     open::{ArrivedConfig, read_sealed, read_train_config},
     opened::{self, Mount},
     opt_names,
     policy::broken,
     recover, report,
     station::{Station, Step, private_name},
-    strangers::{self, FirstSeen, When},
+    strangers::When,
     validate_image,
     verify::{OpenableTrain, Verified, verify_train},
     write_opened::Writing,
@@ -24,11 +24,11 @@ use crate::{
     },
     ledger::{NewRun, OpenInto, PreRunRecord, RuleNote, Run, RunState},
     train::{
-        config::{SESSION_BYTES, TrainConfig},
-        keys::PublicKey,
+        config::TrainConfig,
         route::{OwnStop, own_stop},
         rule::{Report, Rule},
     },
+    trust::Believed,
 };
 
 /// What to open.
@@ -68,12 +68,12 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         entry.images = Some(Images { name: Some(order.image.to_string()), input: Some(source_id.clone()), output: None });
     });
     if let Some(run) = station.ledger.of_opened_image(&source_id)? {
-        return answer_again(station, order, run, &source_id, step);
+        return answer_again(station, order, run, &source_id, &believed, step);
     }
     if let Some(key) = &order.idempotency_key
         && let Some(run) = station.ledger.of_idempotency_key(&station.id, key)?
     {
-        return answer_again(station, order, run, &source_id, step);
+        return answer_again(station, order, run, &source_id, &believed, step);
     }
     let files = station.images.files(&source_id)?;
     crash::point("pre-run/container");
@@ -92,12 +92,8 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     if let Some(run) = station.ledger.finished(&station.id, &arrived.session_id, stop_index)? {
         return Err(stands_in_the_way(run));
     }
-    let key = station.own_key(&arrived.config, &own, step)?;
-    check_wrapping_keys(&arrived.config)?;
-    if station.holds(Rule::SessionIdLength) && arrived.session_id.len() != SESSION_BYTES {
-        return Err(broken(Rule::SessionIdLength, format!("{} bytes", arrived.session_id.len())).into());
-    }
-    let first_seen = strangers::judge(station, &arrived.config, &own, &believed, When::BeforeRun)?;
+    let arriving = Arriving { config: &arrived.config, session_id: &arrived.session_id, own: &own };
+    let admitted = station.admit(arriving, &believed, When::BeforeRun, step)?;
     let base = order.image.with_tag("base");
     let base_id =
         station.images.find(&ImageSource::Name(base.clone()))?.ok_or_else(|| StepError::BaseMissing(base.to_string()))?;
@@ -117,7 +113,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         image: order.image.to_string(),
         source_image: source_id.clone(),
         base_image: base_id,
-        key_label: key.label.clone(),
+        key_label: admitted.key().label.clone(),
         config: arrived.bytes.clone(),
     };
     let run = match station.ledger.begin(&new)? {
@@ -127,12 +123,12 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
             recover::recover_run(station, &holder)?;
             station.ledger.begin(&new)?.map_err(stands_in_the_way)?
         }
-        Err(holder) => return answer_again(station, order, holder, &source_id, step),
+        Err(holder) => return answer_again(station, order, holder, &source_id, &believed, step),
     };
     step.on_run(&run)?;
     crash::point("pre-run/intent");
     step.phase("intent");
-    match open(station, order, &run, files, Arrived { config: &arrived, own: &own, first_seen }, step) {
+    match open(station, order, &run, files, Arrived { config: &arrived, own: &own, admitted: &admitted }, step) {
         Ok((record, query)) => {
             let mounts = opened::mounts(station, &run)?;
             step.phase("clean");
@@ -150,20 +146,11 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     }
 }
 
-/// The keys that post-run will wrap for must be usable: found out now, not after the run.
-fn check_wrapping_keys(config: &TrainConfig) -> Result<(), StepError> {
-    let keys = config.route.iter().map(|stop| &stop.rsa_public_key).chain([&config.creator.rsa_public_key]);
-    for key in keys {
-        PublicKey::from_hex_pem(key).map_err(|error| broken(Rule::RouteKeysUsable, error.to_string()))?;
-    }
-    Ok(())
-}
-
 /// What is known of a train before the token is touched.
 struct Arrived<'a> {
     config: &'a ArrivedConfig,
     own: &'a OwnStop,
-    first_seen: FirstSeen,
+    admitted: &'a AdmittedTrain,
 }
 
 /// Everything between the intent and the answer. On an error the caller rolls back.
@@ -175,7 +162,7 @@ fn open(
     arrived: Arrived<'_>,
     step: &Step<'_>,
 ) -> Result<(PreRunRecord, Option<Vec<u8>>), StepError> {
-    let Arrived { config: arrived, own, first_seen } = arrived;
+    let Arrived { config: arrived, own, admitted } = arrived;
     let (images, ledger) = (&station.images, &station.ledger);
     images.tag(&run.source_image, &private_name(station, Kept::Sealed, run)?)?;
     crash::point("pre-run/keeping");
@@ -185,12 +172,10 @@ fn open(
     if parent.hides_train() || base.hides_train() {
         return Err(ImageError::Policy { rule: Rule::NoVolumes.name(), detail: String::new() }.into());
     }
-    let stop = &arrived.config.route[own.position()];
-    let wrapped = stop.encrypted_key.as_ref().ok_or(StepError::Invariant("own stop without a key"))?;
     base_layers::check_history(station, &base)?;
     validate_image::demand(station, &run.source_image, step)?;
     step.phase("keep");
-    let key = station.unwrap_envelope_key(&run.key_label, wrapped, step)?;
+    let key = station.unwrap_envelope_key(admitted, step)?;
     crash::point("pre-run/unwrapped");
     step.phase("token");
     // What came on top of the base is a good guess of what will be copied; each file is checked against the space once more.
@@ -218,7 +203,7 @@ fn open(
     {
         return Err(broken(Rule::UnlistedFiles, path.as_str()).into());
     }
-    let mut warnings = first_seen.pin(station, step)?;
+    let mut warnings = admitted.first_seen().pin(station, step)?;
     crash::point("pre-run/verified");
 
     let writing = Writing { station, run, arrived, own, train: &train, step };
@@ -237,7 +222,7 @@ fn open(
     step.phase("write");
 
     let mut report = report::of_pre_run(station, own, train.left_out().len());
-    report::note_first_seen(&mut report, &first_seen);
+    report::note_first_seen(&mut report, admitted.first_seen());
     warnings.extend(report::warnings(station, &report));
     let record = record_of(&train, own, opened.clone(), warnings, &report);
     ledger.record_pre_run(&run.id, &record, &train.files)?;
@@ -301,9 +286,11 @@ fn answer_again(
     order: &PreRunOrder,
     run: Run,
     image_id: &str,
+    believed: &Believed,
     step: &Step<'_>,
 ) -> Result<PreRunAnswer, StepError> {
     step.on_run(&run)?;
+    step.caller.may_use_train_key(&run.key_label, &run.train_id)?;
     let is_same_key = order.idempotency_key.as_ref() == Some(&run.idempotency_key);
     if is_same_key && !run.has_image(image_id) {
         return Err(StepError::IdempotencyMismatch);
@@ -316,6 +303,10 @@ fn answer_again(
     {
         return Err(stands_in_the_way(run));
     }
+    // What is answered is plaintext: it is given to whom a first call would give it, and of a train that is still believed.
+    let config = TrainConfig::parse(&run.config)?;
+    let own = own_stop(&config, &station.id)?;
+    station.admit(Arriving { config: &config, session_id: &run.session_id, own: &own }, believed, When::ToRead, step)?;
     let record = run.pre_run.clone().ok_or(StepError::Invariant("a prepared run without its outcome"))?;
     say(&record, step);
     // The name may have been put back on the sealed image (a repeated pull): make the answer true again.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::{
-    AuditedKeys, Caller, KeyUseError, StepError,
+    AdmittedTrain, AuditedKeys, Caller, KeyUseError, StepError,
     policy::{OF_TRUST, Policy},
     unwrapped::UnwrappedKey,
 };
@@ -23,15 +23,9 @@ use crate::{
         reference::ImageName,
         store::{Kept, Store},
     },
-    keystore::{KeyInfo, KeystoreError, OaepScheme, Purpose, SignScheme},
+    keystore::KeystoreError,
     ledger::{Ledger, Run},
-    train::{
-        config::{HexText, TrainConfig},
-        envelope::EnvelopeKey,
-        keys::PublicKey,
-        route::OwnStop,
-        rule::Rule,
-    },
+    train::{envelope::EnvelopeKey, rule::Rule},
     trust::{Believed, Trust, TrustMode},
 };
 
@@ -109,31 +103,17 @@ impl Station {
         Ok(Claim { station: self, key })
     }
 
-    /// The train key that a route's entry names, where the caller may have it used.
-    pub(super) fn own_key(&self, config: &TrainConfig, own: &OwnStop, step: &Step<'_>) -> Result<KeyInfo, StepError> {
-        let named =
-            PublicKey::from_hex_pem(&config.route[own.position()].rsa_public_key).map_err(|_| StepError::ForeignRouteKey)?;
-        let key = self
-            .keys
-            .keys()
-            .into_iter()
-            .filter(|key| key.purpose == Purpose::Train)
-            .find(|key| PublicKey::from_spki_der(&key.spki_der).is_ok_and(|ours| ours == named))
-            .ok_or(StepError::ForeignRouteKey)?;
-        step.caller.may_use_train_key(&key.label, &config.id)?;
-        Ok(key)
-    }
-
     /// Unwraps a train's envelope key: one decryption in the token. A key that cannot be unwrapped is no error here: with
     /// another in its place the step goes on to its end.
-    pub(super) fn unwrap_envelope_key(&self, label: &str, wrapped: &HexText, step: &Step<'_>) -> Result<UnwrappedKey, StepError> {
+    pub(super) fn unwrap_envelope_key(&self, train: &AdmittedTrain, step: &Step<'_>) -> Result<UnwrappedKey, StepError> {
+        let wrapped = train.wrapped_key().ok_or(StepError::Invariant("own stop without a key"))?;
         // Made whether it will be needed or not: its time tells nothing.
         let substitute = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
         let key = match wrapped.decode() {
             Err(error) => Err(format!("the wrapped key: {error}")),
             Ok(wrapped) => {
                 let asked = (&step.caller, step.said());
-                let unwrapped = self.handle.block_on(self.keys.unwrap(asked, label, OaepScheme::Sha512, &wrapped, step.deadline));
+                let unwrapped = self.handle.block_on(self.keys.unwrap_for_train(train, asked, &wrapped, step.deadline));
                 match unwrapped {
                     Err(KeyUseError::Keystore(KeystoreError::UnwrapFailed)) => {
                         Err("the wrapped key cannot be unwrapped".to_owned())
@@ -149,9 +129,9 @@ impl Station {
     }
 
     /// Signs a digest as trains are signed: one signature in the token.
-    pub(super) fn sign(&self, label: &str, digest: &[u8], step: &Step<'_>) -> Result<Vec<u8>, StepError> {
+    pub(super) fn sign(&self, train: &AdmittedTrain, digest: &[u8], step: &Step<'_>) -> Result<Vec<u8>, StepError> {
         let asked = (&step.caller, step.said());
-        Ok(self.handle.block_on(self.keys.sign(asked, label, SignScheme::PssSha512MaxSalt, digest, step.deadline))?)
+        Ok(self.handle.block_on(self.keys.sign_for_train(train, asked, digest, step.deadline))?)
     }
 }
 

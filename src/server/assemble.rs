@@ -26,12 +26,7 @@ use crate::{
         image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, train_service_server::TrainServiceServer,
     },
     protocol::{AuditedKeys, Station, key_ref, token_uses},
-    service::{
-        images::Images,
-        keys::{Keys, Policy},
-        steps::Steps,
-        trains::Trains,
-    },
+    service::{images::Images, keys::Keys, steps::Steps, trains::Trains},
     state,
 };
 
@@ -47,7 +42,7 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     // Before the token: opening it tries every key.
     let audit = open_audit(&config, &ledger).await?;
     let keys = match open_keystore(&config).await {
-        Ok(keystore) => AuditedKeys::new(keystore, audit.clone()),
+        Ok(keystore) => AuditedKeys::new(keystore, audit.clone(), config.keys.raw_use.iter().cloned().collect()),
         Err(error) => {
             let entry = Entry { detail: Some(error.to_string()), ..Entry::of(Event::ServiceStopped) };
             let _ = audit.record_async(entry).await;
@@ -65,8 +60,7 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     let message_limit = config.limits.request_bytes;
     let station = station(&config, keys.clone(), ledger.clone())?;
     let steps = Steps::new(Arc::clone(&station), config.limits.runs, shutdown.cancel.clone());
-    let policy = Policy { raw_use: config.keys.raw_use.iter().cloned().collect() };
-    let key_service = KeyServiceServer::new(Keys::new(keys.clone(), policy)).max_decoding_message_size(message_limit);
+    let key_service = KeyServiceServer::new(Keys::new(keys.clone())).max_decoding_message_size(message_limit);
     let images = ImageServiceServer::new(Images::new(steps.clone())).max_decoding_message_size(message_limit);
     let trains = TrainServiceServer::new(Trains::new(steps.clone())).max_decoding_message_size(message_limit);
     let services = Routes::new(key_service).add_service(images).add_service(trains);

@@ -4,7 +4,7 @@ mod convert;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, time::Instant};
+use std::time::Instant;
 
 use tonic::{Request, Response};
 
@@ -15,64 +15,40 @@ use super::{
 };
 use crate::{
     access::Permit,
-    audit::Entry,
-    keystore::{KeyInfo, Purpose},
+    keystore::KeyInfo,
     pb,
-    protocol::{AuditedKeys, Caller, KeyUseError},
+    protocol::{AuditedKeys, Caller, KeyUseError, RawKey, RawKeyError},
     train::keys::spki_fingerprint,
 };
 
 pub use convert::key_message;
 
-/// Which keys may be used raw, that is by `Sign` and `UnwrapKey`.
-#[derive(Debug, Clone, Default)]
-pub struct Policy {
-    /// Labels of train keys that the configuration names in `[keys] raw_use`.
-    pub raw_use: BTreeSet<String>,
-}
-
-impl Policy {
-    /// Whether the key may be used raw. Looked at before anything else about the key.
-    #[must_use]
-    pub fn allows_raw(&self, purpose: Purpose, label: &str) -> bool {
-        match purpose {
-            Purpose::General => true,
-            Purpose::Train => self.raw_use.contains(label),
-            Purpose::Audit => false,
-        }
-    }
-}
-
 /// The service.
 #[derive(Clone)]
 pub struct Keys {
     keys: AuditedKeys,
-    policy: Policy,
 }
 
 impl Keys {
-    /// Serves the station's keys as far as `policy` and grants allow.
+    /// Serves the station's keys as far as configuration and grants allow.
     #[must_use]
-    pub fn new(keys: AuditedKeys, policy: Policy) -> Self {
-        Self { keys, policy }
+    pub fn new(keys: AuditedKeys) -> Self {
+        Self { keys }
     }
 
-    /// A key that may be used raw. What a grant does not cover is refused before it is known whether there is such a key.
-    fn raw_key(&self, caller: &Caller, label: &str) -> Result<KeyInfo, Refusal> {
+    /// A key that may be used raw.
+    async fn raw_key(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<RawKey, Refusal> {
         if label.is_empty() {
             return Err(Reason::MalformedRequest.status("key_label is empty").with_field("key_label", "must not be empty"));
         }
+        Ok(self.keys.raw_key(caller, label, deadline).await?)
+    }
+
+    /// A key that may be shown.
+    async fn shown_key(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, Refusal> {
         let permit = covering(caller, label)?;
-        let key = self.keys.key(label)?;
-        if !self.policy.allows_raw(key.purpose, &key.label) {
-            return Err(Reason::KeyNotAllowed.status(
-                "a train key is used by trains only, unless the configuration names it in raw_use; an audit key by nobody",
-            ));
-        }
-        if !permit.covers_key(label, key.purpose) {
-            return Err(not_granted());
-        }
-        Ok(key)
+        let key = self.keys.find(label, deadline).await?;
+        if permit.covers_key(label, key.purpose) { Ok(key) } else { Err(not_granted()) }
     }
 
     async fn sign_digest(
@@ -81,16 +57,15 @@ impl Keys {
         request: pb::SignRequest,
         deadline: Option<Instant>,
     ) -> Result<pb::SignResponse, Refusal> {
-        let key = self.raw_key(&caller, &request.key_label)?;
+        let key = self.raw_key(&caller, &request.key_label, deadline).await?;
         let scheme = convert::signature_scheme(request.scheme)?;
         let length = scheme.hash().len();
         if request.digest.len() != length {
             let text = format!("must be {length} bytes for this scheme");
             return Err(Reason::MalformedRequest.status(format!("digest {text}")).with_field("digest", text));
         }
-        let asked = (&caller, Entry::default());
-        let signature = self.keys.sign(asked, &key.label, scheme, &request.digest, deadline).await?;
-        Ok(pb::SignResponse { signature, fingerprint: spki_fingerprint(&key.spki_der) })
+        let signature = self.keys.sign_raw(&key, &caller, scheme, &request.digest, deadline).await?;
+        Ok(pb::SignResponse { signature, fingerprint: spki_fingerprint(&key.info().spki_der) })
     }
 
     async fn open_key(
@@ -99,15 +74,14 @@ impl Keys {
         request: pb::UnwrapKeyRequest,
         deadline: Option<Instant>,
     ) -> Result<pb::UnwrapKeyResponse, Refusal> {
-        let key = self.raw_key(&caller, &request.key_label)?;
+        let key = self.raw_key(&caller, &request.key_label, deadline).await?;
         let scheme = convert::wrapping_scheme(request.scheme)?;
-        let length = key.bits.div_ceil(8) as usize;
+        let length = key.info().bits.div_ceil(8) as usize;
         if request.wrapped_key.len() != length {
             let text = format!("must be {length} bytes, as long as the modulus");
             return Err(Reason::MalformedRequest.status(format!("wrapped_key {text}")).with_field("wrapped_key", text));
         }
-        let asked = (&caller, Entry::default());
-        let opened = self.keys.unwrap(asked, &key.label, scheme, &request.wrapped_key, deadline).await?;
+        let opened = self.keys.unwrap_raw(&key, &caller, scheme, &request.wrapped_key, deadline).await?;
         Ok(pb::UnwrapKeyResponse { key: opened.to_vec() })
     }
 
@@ -136,6 +110,16 @@ fn not_granted() -> Refusal {
     Reason::KeyNotAllowed.status("this key is not granted for this call")
 }
 
+impl From<RawKeyError> for Refusal {
+    fn from(error: RawKeyError) -> Self {
+        match error {
+            RawKeyError::NotGranted => not_granted(),
+            RawKeyError::Keystore(error) => error.into(),
+            error => Reason::KeyNotAllowed.status(error.to_string()),
+        }
+    }
+}
+
 impl From<KeyUseError> for Refusal {
     fn from(error: KeyUseError) -> Self {
         match error {
@@ -156,12 +140,8 @@ impl pb::key_service_server::KeyService for Keys {
 
     async fn get_key(&self, request: Request<pb::GetKeyRequest>) -> Answer<pb::GetKeyResponse> {
         let caller = callers::of(request.extensions())?;
-        let label = &request.get_ref().label;
-        let found = covering(&caller, label).and_then(|permit| {
-            let key = self.keys.key(label)?;
-            if permit.covers_key(label, key.purpose) { Ok(key) } else { Err(not_granted()) }
-        });
-        match found {
+        let deadline = Deadline::of(request.extensions());
+        match self.shown_key(&caller, &request.get_ref().label, deadline).await {
             Ok(key) => Ok(Response::new(pb::GetKeyResponse { key: Some(key_message(&key)) })),
             Err(refusal) => self.refuse(&caller, refusal).await,
         }

@@ -1,5 +1,6 @@
 //! The station's key lives in the token: made there, never out of it, and used no more than the protocol needs.
 
+mod admission;
 #[cfg(feature = "crash-points")]
 mod intents;
 

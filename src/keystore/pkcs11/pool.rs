@@ -18,7 +18,7 @@ use super::ring::KeyRing;
 use super::token::Token;
 use super::worker::{self, Answer, Job, Task};
 use crate::keystore::verify::signature_holds;
-use crate::keystore::{Health, KeyInfo, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, SignScheme};
+use crate::keystore::{Health, KeyInfo, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, Purpose, SignScheme};
 
 pub(in crate::keystore) struct Pool {
     /// Closed by taking it out.
@@ -76,6 +76,14 @@ impl Pool {
 
     pub(in crate::keystore) fn key(&self, label: &str) -> Result<KeyInfo, KeystoreError> {
         Ok(self.shared.keys.known(label)?.ok_or_else(|| not_found(label))?.info())
+    }
+
+    pub(in crate::keystore) async fn find_info(&self, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, KeystoreError> {
+        Ok(self.find(label, deadline).await?.info())
+    }
+
+    pub(in crate::keystore) fn missing(&self, purpose: Purpose) -> Vec<String> {
+        self.shared.keys.missing(purpose)
     }
 
     pub(in crate::keystore) fn waiting(&self) -> usize {

@@ -40,6 +40,12 @@ impl KeyRing {
         self.places.keys().filter_map(|label| self.known(label).ok().flatten()).collect()
     }
 
+    /// Labels of the keys of a purpose that are not there.
+    pub(super) fn missing(&self, purpose: Purpose) -> Vec<String> {
+        let of_purpose = self.places.iter().filter(|(_, (of, _))| *of == purpose).map(|(label, _)| label);
+        of_purpose.filter(|label| self.known(label).is_ok_and(|key| key.is_none())).cloned().collect()
+    }
+
     /// `None` for a configured key that has gone from the token.
     pub(super) fn known(&self, label: &str) -> Result<Option<Arc<Key>>, KeystoreError> {
         let (_, place) = self.places.get(label).ok_or_else(|| not_found(label))?;

@@ -141,6 +141,8 @@ STRICTER = {
     '[["digest","a"],["signature","b"]]', '[["signature","a"],["rsa_public_key","b"]]', '[["a",1]]', '["ab"]',
 }
 STRICTER_INDEX = {"9223372036854775808", '"18446744073709551616"', "1e20", "1.5e300"}
+# an id has at most 256 characters, which also bounds what train_lib makes of a number
+LONGEST_ID = 256
 
 
 def config_quirks():
@@ -148,7 +150,8 @@ def config_quirks():
     default = train_lib_writes(fill(TEMPLATE, None, None))
     for field, raw in dict.fromkeys(quirks()):
         written = train_lib_writes(fill(TEMPLATE, field, raw))
-        stricter = written is not None and (raw in STRICTER or (field == "route[0].index" and raw in STRICTER_INDEX))
+        is_long = len(raw.strip('"')) > LONGEST_ID
+        stricter = written is not None and (raw in STRICTER or is_long or (field == "route[0].index" and raw in STRICTER_INDEX))
         case = {"field": field, "raw": raw, "writes": None, "stricter": stricter}
         if written is not None:
             # keep only what differs from the default output: this many bytes at both ends are the same

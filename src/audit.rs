@@ -12,19 +12,25 @@
 //! Each directory is one chain with its own log id and one writing process at a time. The hashes are those of RFC 6962 (a
 //! record's line, without its newline, is a leaf), so that a checkpoint's root is one that other tools can prove against.
 
+mod administrators;
+pub mod archive;
+mod bound;
 pub mod checkpoint;
 mod error;
 mod log;
 pub mod read;
 mod record;
+mod reserve;
 mod second;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod uses;
 pub mod verify;
 mod writer;
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -37,6 +43,8 @@ use std::{
 use crossbeam_channel::Sender;
 use tokio::sync::oneshot;
 
+pub use administrators::{Administrators, Look};
+pub use bound::RECORD_BYTES;
 pub use checkpoint::Covered;
 pub use error::AuditError;
 pub use log::Opened;
@@ -58,10 +66,35 @@ pub struct Settings {
     pub log: &'static str,
     /// A new segment is begun when the current one is longer than this, in bytes.
     pub segment_bytes: u64,
+    /// Bytes of the disk that are kept for this log alone; 0 for none.
+    pub reserve_bytes: u64,
+    /// The directory of all logs' archives, where old segments are moved to.
+    pub archive: Option<PathBuf>,
     /// Where records go besides.
     pub second: Option<SecondSink>,
     /// Where the log is remembered to have been: it must have come past that, if it is the same log.
     pub remembered: Option<Remembered>,
+    /// Remembers where the log is, after each write and before anything of it is answered.
+    pub remember: Option<Remember>,
+}
+
+type Remembering = dyn Fn(&Remembered) -> Result<(), String> + Send + Sync;
+
+/// What remembers where a log is.
+#[derive(Clone)]
+pub struct Remember(Arc<Remembering>);
+
+impl Remember {
+    /// It may block a little; its error is for the service's log.
+    pub fn new(remember: impl Fn(&Remembered) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(remember))
+    }
+}
+
+impl fmt::Debug for Remember {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Remember")
+    }
 }
 
 /// A place in a log that was remembered elsewhere.
@@ -107,13 +140,16 @@ impl Audit {
     /// [`AuditError::Held`] when another process writes to it, [`AuditError::Broken`] when its last segment is not the chain that
     /// was written, [`AuditError::Io`].
     pub fn open(settings: Settings) -> Result<(Self, Opened), AuditError> {
-        let (log, opened) =
-            log::Log::open(&settings.directory.join(settings.log), settings.segment_bytes, settings.remembered.as_ref())?;
-        let second = settings.second.map(second::Second::start).transpose()?;
+        let directory = settings.directory.join(settings.log);
+        let (mut log, opened) = log::Log::open(&directory, settings.segment_bytes, settings.remembered.as_ref())?;
+        log.reserve(settings.reserve_bytes);
+        let directories = settings.archive.map(|archive| archive.join(settings.log)).into_iter().chain([directory]).collect();
+        let copied = second::Copied { directories, log: log.origin().to_owned() };
+        let second = settings.second.map(|sink| second::Second::start(sink, copied, log.end())).transpose()?;
         let health = Arc::new(Health::default());
         let (sender, receiver) = crossbeam_channel::bounded(QUEUE);
         let origin = log.origin().to_owned();
-        let writing = writer::Writer::new(log, Arc::clone(&health), second);
+        let writing = writer::Writer::new(log, Arc::clone(&health), second, settings.remember);
         let thread = std::thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || writing.run(&receiver))
@@ -196,6 +232,12 @@ impl Audit {
         self.inner.health.is_well()
     }
 
+    /// Whether the log's disk is full, so that it is written to within its reserve, or nearly full. Asks nobody.
+    #[must_use]
+    pub fn is_disk_low(&self) -> bool {
+        self.inner.health.is_low()
+    }
+
     /// Records in the log.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -240,7 +282,7 @@ impl Drop for Inner {
 pub fn record_officers(directory: &Path, entry: Entry) -> Result<Position, AuditError> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let begun = std::time::Instant::now();
-    let directory = directory.join("officer");
+    let directory = directory.join(ADMINISTRATORS);
     loop {
         match log::Log::open(&directory, OFFICERS_SEGMENT, None) {
             Ok((mut log, _)) => {
@@ -252,6 +294,11 @@ pub fn record_officers(directory: &Path, entry: Entry) -> Result<Position, Audit
         }
     }
 }
+
+/// The directory of the administrators' log.
+pub const ADMINISTRATORS: &str = "officer";
+/// The directory of the service's log.
+pub const SERVICE: &str = "service";
 
 /// Segments of the officer's log are short: a command reads the last one.
 const OFFICERS_SEGMENT: u64 = 4 << 20;

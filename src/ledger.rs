@@ -27,6 +27,7 @@ mod tests;
 use sqlx::SqlitePool;
 use tokio::runtime::Handle;
 
+pub use audit::LogOf;
 pub use error::LedgerError;
 pub use find::RunFilter;
 pub use officer::{Why, WhyError};
@@ -37,6 +38,8 @@ pub use run::{NewRun, OpenInto, Release, Run, RunState};
 #[derive(Clone, Debug)]
 pub struct Ledger {
     pool: SqlitePool,
+    /// For the audit's heads: its commits do not wait for the disk.
+    heads: SqlitePool,
     handle: Handle,
 }
 

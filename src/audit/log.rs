@@ -10,13 +10,19 @@ use std::{
 use rustix::fs::{FlockOperation, Gid, Uid, fchown, flock};
 
 use super::{
-    AuditError, Covered, Entry, Event, Position, Remembered,
-    read::{self, Segment},
+    AuditError, Covered, Entry, Event, Position, Record, Remembered, bound,
+    read::{self, Segment, Text},
+    reserve::Reserve,
+    second::End,
     tree::{Frontier, Hash, leaf_hash},
 };
 
 /// What precedes the first record.
 const NOTHING: Hash = [0; 32];
+/// Records of a checkpoint's own, behind what it covers.
+const OWN: u64 = 2;
+/// What the frame of a record takes: number, time, the hash before it, the names of these.
+const FRAME_BYTES: usize = 256;
 /// A clock that is behind by less is not worth a record.
 const CLOCK_GRAIN_US: i64 = 1_000_000;
 
@@ -29,6 +35,12 @@ pub struct Opened {
     pub head: Hash,
     /// Bytes of a half-written record at the end, which were cut off.
     pub torn_bytes: u64,
+    /// Records that no checkpoint covers, its own two left out: who holds no key could have rewritten these.
+    pub unsigned: u64,
+    /// Records past the remembered place: no caller was told of them.
+    pub unremembered: u64,
+    /// Lines of the last segment that are longer than any that is written: an older version wrote them.
+    pub long_lines: u64,
 }
 
 /// A log, open for appending. One process has it at a time.
@@ -43,8 +55,7 @@ pub(super) struct Log {
     written: u64,
     /// Whether the last write failed: the file may then be longer than `written`.
     doubtful: bool,
-    /// What was written since it was last taken, where anybody takes it.
-    copy: Option<Vec<u8>>,
+    reserve: Reserve,
     chain: Chain,
     _lock: File,
 }
@@ -56,6 +67,8 @@ struct Chain {
     frontier: Frontier,
     /// Microseconds since 1970 of the last record.
     time: i64,
+    /// Records that a checkpoint covers.
+    covered: u64,
 }
 
 impl Log {
@@ -77,7 +90,7 @@ impl Log {
 
     fn begin(directory: &Path, segment_limit: u64, lock: File) -> Result<(Self, Opened), AuditError> {
         let id = uuid::Uuid::new_v4().to_string();
-        let chain = Chain { head: NOTHING, frontier: Frontier::default(), time: 0 };
+        let chain = Chain { head: NOTHING, frontier: Frontier::default(), time: 0, covered: 0 };
         let (file, path) = new_segment(directory, 1)?;
         let mut log = Self {
             directory: directory.to_owned(),
@@ -88,12 +101,12 @@ impl Log {
             number: 1,
             written: 0,
             doubtful: false,
-            copy: None,
+            reserve: Reserve::new(0),
             chain,
             _lock: lock,
         };
         log.write(&[log.header()])?;
-        Ok((log, Opened { size: 0, head: NOTHING, torn_bytes: 0 }))
+        Ok((log, Opened { size: 0, head: NOTHING, torn_bytes: 0, unsigned: 0, unremembered: 0, long_lines: 0 }))
     }
 
     fn resume(
@@ -106,25 +119,36 @@ impl Log {
         let broken = |what: String| AuditError::Broken { file: path.to_owned(), what };
         let mut segment = Segment::open(path)?;
         let mut chain: Option<(String, Chain)> = None;
-        while let Some((line, record)) = segment.next_record().map_err(|flaw| broken(flaw.to_string()))? {
+        let mut long_lines = 0;
+        let remembered_in = |id: &str| remembered.filter(|remembered| remembered.log == id);
+        let is_remembered = |id: &str, chain: &Chain| {
+            let other = remembered_in(id).filter(|known| known.size == chain.frontier.size() && known.head != chain.head);
+            other.map_or(Ok(()), |known| Err(broken(format!("record {} is not the one that was remembered", known.size - 1))))
+        };
+        while let Some(line) = segment.next_record().map_err(|flaw| broken(flaw.to_string()))? {
+            let record = &line.record;
             let (id, chain) = match &mut chain {
                 Some(known) => known,
                 None => {
                     let header = record.header().ok_or_else(|| broken("it does not begin as a segment does".to_owned()))?;
-                    let start = Chain { head: header.prev, frontier: header.frontier, time: 0 };
+                    let covered = match header.covered {
+                        Some(covered) => covered,
+                        None => covered_before(directory, number)?,
+                    };
+                    let start = Chain { head: header.prev, frontier: header.frontier, time: 0, covered };
+                    if start.frontier.size() > 0 {
+                        is_remembered(&header.log, &start)?;
+                    }
                     chain.insert((header.log, start))
                 }
             };
             if record.seq != chain.frontier.size() || record.prev != const_hex::encode(chain.head) {
                 return Err(broken(format!("record {} does not follow from the one before", record.seq)));
             }
-            chain.push(&line, record.time());
-            if let Some(remembered) = remembered.filter(|remembered| remembered.log == *id)
-                && remembered.size == chain.frontier.size()
-                && remembered.head != chain.head
-            {
-                return Err(broken(format!("record {} is not the one that was remembered", record.seq)));
-            }
+            long_lines += u64::from(matches!(line.text, Text::TooLong { .. }));
+            chain.push(line.hash, record.time());
+            chain.covered = covered_by(record).unwrap_or(chain.covered);
+            is_remembered(id, chain)?;
         }
         let torn_bytes = segment.torn();
         // A segment whose first line was cut off was begun by a rotation that nobody was told of; the file before goes on.
@@ -137,14 +161,21 @@ impl Log {
                 _ => Self::begin(directory, segment_limit, lock),
             };
         };
-        if let Some(remembered) = remembered.filter(|remembered| remembered.log == id && remembered.size > chain.frontier.size())
-        {
-            let (size, known) = (chain.frontier.size(), remembered.size);
+        let size = chain.frontier.size();
+        let known = remembered_in(&id).map(|remembered| remembered.size);
+        if let Some(known) = known.filter(|known| *known > size) {
             return Err(broken(format!("it has fewer records ({size}) than it is remembered to have had ({known})")));
         }
         let flaw = |source| AuditError::io(format!("use {}", path.display()), source);
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(flaw)?;
-        let opened = Opened { size: chain.frontier.size(), head: chain.head, torn_bytes };
+        let opened = Opened {
+            size,
+            head: chain.head,
+            torn_bytes,
+            unsigned: unsigned(size, chain.covered),
+            unremembered: known.map_or(0, |known| size - known),
+            long_lines,
+        };
         let mut log = Self {
             directory: directory.to_owned(),
             id,
@@ -154,7 +185,7 @@ impl Log {
             number,
             written: segment.whole(),
             doubtful: torn_bytes > 0,
-            copy: None,
+            reserve: Reserve::new(0),
             chain,
             _lock: lock,
         };
@@ -174,14 +205,25 @@ impl Log {
         self.chain.frontier.size()
     }
 
-    /// Keeps a copy of what is written from now on, to be taken with [`Log::take_copy`].
-    pub fn keep_copy(&mut self) {
-        self.copy = Some(Vec::new());
+    /// Hash of the last of them.
+    pub fn head(&self) -> Hash {
+        self.chain.head
     }
 
-    /// The lines that were written since they were last taken.
-    pub fn take_copy(&mut self) -> Vec<u8> {
-        self.copy.as_mut().map(std::mem::take).unwrap_or_default()
+    /// How far it is written.
+    pub fn end(&self) -> End {
+        End { segment: self.number, bytes: self.written, size: self.size() }
+    }
+
+    /// Whether its disk is full, or nearly.
+    pub fn is_low(&self) -> bool {
+        self.reserve.is_low()
+    }
+
+    /// Has so many bytes of the disk ready that only this log can use.
+    pub fn reserve(&mut self, bytes: u64) {
+        self.reserve = Reserve::new(bytes);
+        self.reserve.fill(&self.file, self.written);
     }
 
     /// Appends records and has them on the disk before it answers. All of them, or none: after a failure the file is cut back by
@@ -202,7 +244,9 @@ impl Log {
     /// Whatever must be in the log before the next record.
     fn prepare(&mut self) -> Result<(), AuditError> {
         self.mend()?;
-        if self.written > self.segment_limit {
+        let has_space = self.reserve.fill(&self.file, self.written);
+        // A new segment would have no reserve: the current one grows on.
+        if self.written > self.segment_limit && has_space {
             self.rotate()?;
         }
         let back = self.chain.time - jiff::Timestamp::now().as_microsecond();
@@ -227,6 +271,7 @@ impl Log {
         if self.doubtful {
             self.file.set_len(self.written).and_then(|()| self.file.sync_all()).map_err(|source| flaw(&self.path, source))?;
             self.doubtful = false;
+            self.reserve.forget();
         }
         Ok(())
     }
@@ -237,6 +282,7 @@ impl Log {
         let mut positions = Vec::with_capacity(entries.len());
         for entry in entries {
             positions.push(chain.add(entry, jiff::Timestamp::now(), &mut bytes)?);
+            chain.covered = covered_in(entry).unwrap_or(chain.covered);
         }
         self.doubtful = true;
         let flaw = |source| AuditError::io(format!("write {}", self.path.display()), source);
@@ -245,9 +291,6 @@ impl Log {
         self.doubtful = false;
         self.written += bytes.len() as u64;
         self.chain = chain;
-        if let Some(copy) = &mut self.copy {
-            copy.extend_from_slice(&bytes);
-        }
         Ok(positions)
     }
 
@@ -267,6 +310,11 @@ impl Log {
             self.doubtful = false;
             return Err(error);
         }
+        // What the old one had in reserve is free again.
+        let (file, _, _, written) = before;
+        let _ = file.set_len(written);
+        self.reserve.forget();
+        self.reserve.fill(&self.file, self.written);
         Ok(())
     }
 
@@ -276,6 +324,7 @@ impl Log {
             .with("log", self.id.as_str())
             .with("number", self.number)
             .with("version", env!("CARGO_PKG_VERSION"))
+            .with("covered", self.chain.covered)
             .with("frontier", roots)
     }
 }
@@ -293,21 +342,60 @@ struct Line<'a> {
 impl Chain {
     fn add(&mut self, entry: &Entry, now: jiff::Timestamp, bytes: &mut Vec<u8>) -> Result<Position, AuditError> {
         let seq = self.frontier.size();
-        let record = Line { seq, time: format!("{now:.6}"), prev: const_hex::encode(self.head), entry };
         let start = bytes.len();
-        serde_json::to_writer(&mut *bytes, &record).map_err(|error| AuditError::io("write a record", error.into()))?;
-        let hash = self.push(&bytes[start..], now.as_microsecond());
+        let write = |entry: &Entry, bytes: &mut Vec<u8>| {
+            bytes.truncate(start);
+            let record = Line { seq, time: format!("{now:.6}"), prev: const_hex::encode(self.head), entry };
+            serde_json::to_writer(bytes, &record).map_err(|error| AuditError::io("write a record", error.into()))
+        };
+        write(entry, bytes)?;
+        // Whatever is written can be read back: the reader's bound is the writer's, too.
+        if bytes.len() - start > bound::RECORD_BYTES {
+            write(&bound::shortened(entry, bound::RECORD_BYTES - FRAME_BYTES), bytes)?;
+        }
+        let hash = self.push(leaf_hash(&bytes[start..]), now.as_microsecond());
         bytes.push(b'\n');
         Ok(Position { seq, hash })
     }
 
-    fn push(&mut self, line: &[u8], time: i64) -> Hash {
-        let hash = leaf_hash(line);
+    fn push(&mut self, hash: Hash, time: i64) -> Hash {
         self.frontier.push(hash);
         self.head = hash;
         self.time = time;
         hash
     }
+}
+
+/// Records that no checkpoint covers, when the last covers so many.
+pub(super) fn unsigned(size: u64, covered: u64) -> u64 {
+    if covered == 0 { size } else { size.saturating_sub(covered.saturating_add(OWN)) }
+}
+
+/// What a checkpoint says that it covers.
+fn covered_in(entry: &Entry) -> Option<u64> {
+    if entry.event != Event::Checkpoint {
+        return None;
+    }
+    entry.about.get("size")?.as_u64()
+}
+
+pub(super) fn covered_by(record: &Record) -> Option<u64> {
+    covered_in(&record.entry).filter(|covered| *covered <= record.seq)
+}
+
+/// Records that checkpoints in earlier segments cover: a segment of an older version does not say so itself.
+fn covered_before(directory: &Path, number: u64) -> Result<u64, AuditError> {
+    for (_, path) in read::segments(directory)?.into_iter().rev().filter(|(before, _)| *before < number) {
+        let mut segment = Segment::open(&path)?;
+        let mut last = None;
+        while let Ok(Some(line)) = segment.next_record() {
+            last = covered_by(&line.record).or(last);
+        }
+        if let Some(covered) = last {
+            return Ok(covered);
+        }
+    }
+    Ok(0)
 }
 
 fn new_segment(directory: &Path, number: u64) -> Result<(File, PathBuf), AuditError> {

@@ -1,6 +1,8 @@
 //! Reading a log: its segments, line by line, in constant memory.
 
 use std::{
+    borrow::Cow,
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
@@ -8,10 +10,11 @@ use std::{
 
 use super::{
     AuditError, Event, Record,
-    tree::{Frontier, Hash},
+    tree::{Frontier, Hash, LeafHasher, leaf_hash},
 };
 
-/// The longest line that is read, in bytes.
+/// The longest line that is read whole, in bytes. Of a longer one, which older versions could write, the beginning is read and all
+/// of it is hashed.
 pub const LONGEST_LINE: usize = 1 << 20;
 
 /// A segment's name in its directory.
@@ -40,6 +43,19 @@ pub fn segments(directory: &Path) -> Result<Vec<(u64, PathBuf)>, AuditError> {
     Ok(found)
 }
 
+/// The segments of a log in several directories (its archive, and its own), by number. One that is in two of them, since moving it was
+/// cut off, is that of the later directory.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub fn segments_of(directories: &[PathBuf]) -> Result<Vec<(u64, PathBuf)>, AuditError> {
+    let mut found = BTreeMap::new();
+    for directory in directories {
+        found.extend(segments(directory)?);
+    }
+    Ok(found.into_iter().collect())
+}
+
 /// Why a line is not a record.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -47,22 +63,45 @@ pub enum LineError {
     /// The file cannot be read.
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// The line is longer than [`LONGEST_LINE`].
-    #[error("line {0} is longer than {LONGEST_LINE} bytes")]
-    TooLong(u64),
     /// The line is not a record.
     #[error("line {line} is no record: {cause}")]
     NotARecord {
         /// Its number, from 1.
         line: u64,
         /// Why not.
-        cause: String,
+        cause: Cow<'static, str>,
+    },
+}
+
+/// A line of a segment that is a record.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Its hash.
+    pub hash: Hash,
+    /// What it says. Of one that is too long: its number, time, event and the hash before it.
+    pub record: Record,
+    /// Its bytes.
+    pub text: Text,
+}
+
+/// The bytes of a line, without its newline.
+#[derive(Clone, Debug)]
+pub enum Text {
+    /// They are here.
+    Whole(Vec<u8>),
+    /// They are longer than [`LONGEST_LINE`], and in the file.
+    TooLong {
+        /// Where they begin.
+        offset: u64,
+        /// How many they are.
+        bytes: u64,
     },
 }
 
 /// A segment that is read.
 pub struct Segment {
     reader: BufReader<File>,
+    begun_at: u64,
     line: u64,
     whole: u64,
     torn: u64,
@@ -75,7 +114,7 @@ impl Segment {
     /// When it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
         let file = File::open(path).map_err(|source| AuditError::io(format!("read {}", path.display()), source))?;
-        Ok(Self { reader: BufReader::with_capacity(256 * 1024, file), line: 0, whole: 0, torn: 0 })
+        Ok(Self { reader: BufReader::with_capacity(256 * 1024, file), begun_at: 0, line: 0, whole: 0, torn: 0 })
     }
 
     /// Opens a file at a place where a line begins.
@@ -86,20 +125,21 @@ impl Segment {
         let mut segment = Self::open(path)?;
         let sought = io::Seek::seek(&mut segment.reader, io::SeekFrom::Start(offset));
         sought.map_err(|source| AuditError::io(format!("read {}", path.display()), source))?;
+        segment.begun_at = offset;
         Ok(segment)
     }
 
-    /// The next line without its newline, and what it says. What comes after the last newline is no line: see [`Segment::torn`].
+    /// The next line. What comes after the last newline is no line: see [`Segment::torn`].
     ///
     /// # Errors
-    /// When the line is no record.
-    pub fn next_record(&mut self) -> Result<Option<(Vec<u8>, Record)>, LineError> {
+    /// When the line is no record; the one after it can be read.
+    pub fn next_record(&mut self) -> Result<Option<Line>, LineError> {
         let mut line = Vec::new();
         let limit = LONGEST_LINE as u64 + 1;
         let read = io::Read::take(&mut self.reader, limit).read_until(b'\n', &mut line)?;
         if line.last() != Some(&b'\n') {
             if line.len() > LONGEST_LINE {
-                return Err(LineError::TooLong(self.line + 1));
+                return self.too_long(&line);
             }
             self.torn = read as u64;
             return Ok(None);
@@ -107,10 +147,44 @@ impl Segment {
         line.pop();
         self.line += 1;
         self.whole += read as u64;
-        match serde_json::from_slice(&line) {
-            Ok(record) => Ok(Some((line, record))),
-            Err(error) => Err(LineError::NotARecord { line: self.line, cause: error.to_string() }),
+        let no_record = |cause| LineError::NotARecord { line: self.line, cause };
+        // Without the words of a parser: a file of line ends is looked through in no time.
+        if line.first() != Some(&b'{') {
+            return Err(no_record("it does not begin as a record does".into()));
         }
+        match serde_json::from_slice(&line) {
+            Ok(record) => Ok(Some(Line { hash: leaf_hash(&line), record, text: Text::Whole(line) })),
+            Err(error) => Err(no_record(error.to_string().into())),
+        }
+    }
+
+    /// The rest of a line that is too long to be kept.
+    fn too_long(&mut self, beginning: &[u8]) -> Result<Option<Line>, LineError> {
+        let offset = self.begun_at + self.whole;
+        let mut hash = LeafHasher::default();
+        hash.update(beginning);
+        let mut bytes = beginning.len() as u64;
+        loop {
+            let buffer = self.reader.fill_buf()?;
+            if buffer.is_empty() {
+                self.torn = bytes;
+                return Ok(None);
+            }
+            let end = buffer.iter().position(|byte| *byte == b'\n');
+            let part = end.unwrap_or(buffer.len());
+            hash.update(&buffer[..part]);
+            bytes += part as u64;
+            self.reader.consume(part + usize::from(end.is_some()));
+            if end.is_some() {
+                break;
+            }
+        }
+        self.line += 1;
+        self.whole += bytes + 1;
+        let cause = "it is too long, and does not begin as a record does".into();
+        let mut record = beginning_of(beginning).ok_or(LineError::NotARecord { line: self.line, cause })?;
+        record.entry.about.insert("bytes_of_line".to_owned(), bytes.into());
+        Ok(Some(Line { hash: hash.finish(), record, text: Text::TooLong { offset, bytes } }))
     }
 
     /// Number of the line read last, from 1.
@@ -132,12 +206,26 @@ impl Segment {
     }
 }
 
+/// What a record says of itself first, as every version wrote it: `{"seq":1,"time":"…","prev":"…","event":"…"`.
+fn beginning_of(line: &[u8]) -> Option<Record> {
+    let text = line.get(..512)?.utf8_chunks().next()?.valid();
+    let (seq, rest) = text.strip_prefix("{\"seq\":")?.split_once(",\"time\":\"")?;
+    let (time, rest) = rest.split_once("\",\"prev\":\"")?;
+    let (prev, rest) = rest.split_once("\",\"event\":\"")?;
+    let (event, _) = rest.split_once('"')?;
+    hash(prev)?;
+    let event = serde_json::from_value(event.into()).ok()?;
+    Some(Record { seq: seq.parse().ok()?, time: time.to_owned(), prev: prev.to_owned(), entry: super::Entry::of(event) })
+}
+
 /// What the first record of a segment says.
 pub(super) struct Header {
     pub log: String,
     pub number: u64,
     pub prev: Hash,
     pub frontier: Frontier,
+    /// Records that a checkpoint covers by then; `None` in segments of older versions.
+    pub covered: Option<u64>,
 }
 
 impl Record {
@@ -153,6 +241,7 @@ impl Record {
             number: about.get("number")?.as_u64()?,
             prev: hash(&self.prev)?,
             frontier: Frontier::new(self.seq, roots?)?,
+            covered: about.get("covered").and_then(serde_json::Value::as_u64),
         })
     }
 

@@ -16,6 +16,8 @@ pub enum Event {
     KeysFound,
     /// The service ended.
     ServiceStopped,
+    /// Keys are about to be tried out: `about` says how many signatures and decryptions that takes.
+    KeysTried,
     /// A private key is about to be used.
     KeyUse,
     /// What became of a key use.
@@ -46,6 +48,10 @@ pub enum Event {
     KeyGenerated,
     /// A signed checkpoint.
     Checkpoint,
+    /// Where the log of the administrators' commands is, as the service found it.
+    AdministratorsLog,
+    /// Whole segments are about to be moved to the archive.
+    SegmentsArchived,
     /// The end of the log was half-written when it was opened.
     Recovered,
     /// A record could not be written, and now one can: nothing was done in between.

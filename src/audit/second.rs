@@ -1,27 +1,29 @@
-//! The second sink: where records go besides. It may be slow, full or gone without holding up anybody; then that is said.
+//! The second sink: where records go besides. It reads them from the log itself, so that it may be slow, full or gone without holding up
+//! anything, and gets what it missed when it is back.
+
+mod cursor;
+mod object;
+mod sinks;
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::{fs::OpenOptionsExt, net::UnixDatagram},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::AuditError;
+use cursor::Cursor;
 
-/// Batches of records that may wait for a sink.
-const QUEUE: usize = 1024;
-/// An object is written when it is this long, in bytes, or this old.
-const OBJECT_BYTES: usize = 1 << 20;
-const OBJECT_AGE: Duration = Duration::from_secs(10);
+/// How long after a failure it is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Records that it may be behind before that is said.
+const BEHIND: u64 = 10_000;
 
 /// Where records go besides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,48 +48,79 @@ pub enum SinkKind {
 /// What is to be said of it in the log.
 pub(super) struct Report {
     pub keeps_up: bool,
+    /// Records that it will not get: their segments are gone.
     pub lost: u64,
+    /// Records of which it got number and hash alone: they are longer than it takes.
+    pub replaced: u64,
+    /// Records that it has not got yet.
+    pub behind: u64,
     pub why: Option<&'static str>,
+}
+
+/// How far the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct End {
+    /// The segment's number.
+    pub segment: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Records in the log.
+    pub size: u64,
+}
+
+/// The log that is copied.
+#[derive(Clone, Debug)]
+pub(super) struct Copied {
+    /// Where its segments are: the archive, where there is one, and its own directory.
+    pub directories: Vec<PathBuf>,
+    /// Its id.
+    pub log: String,
 }
 
 /// The sink's thread, as the writer sees it.
 pub(super) struct Second {
-    queue: Sender<Vec<u8>>,
+    wake: Sender<()>,
     thread: JoinHandle<()>,
     state: Arc<State>,
     timeout: Duration,
-    lost: u64,
     said: bool,
 }
 
 #[derive(Default)]
 struct State {
+    end: Mutex<End>,
     /// Milliseconds since the thread began, plus one, when it took on what it is at; 0 when it waits.
     busy_since: AtomicU64,
     failing: AtomicBool,
+    /// Records that it has.
+    size: AtomicU64,
     lost: AtomicU64,
+    replaced: AtomicU64,
+}
+
+impl State {
+    fn end(&self) -> End {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Second {
-    pub fn start(sink: SecondSink) -> Result<Self, AuditError> {
-        let (queue, batches) = bounded(QUEUE);
-        let state = Arc::new(State::default());
-        let (kind, seen, timeout) = (sink.kind, Arc::clone(&state), sink.timeout);
+    pub fn start(sink: SecondSink, copied: Copied, end: End) -> Result<Self, AuditError> {
+        let (wake, woken) = bounded(1);
+        let state = Arc::new(State { end: Mutex::new(end), size: AtomicU64::new(end.size), ..State::default() });
+        let (seen, timeout) = (Arc::clone(&state), sink.timeout);
         let thread = std::thread::Builder::new()
             .name("audit-second".to_owned())
-            .spawn(move || work(&kind, timeout, &batches, &seen))
+            .spawn(move || Worker { sink, copied, state: seen }.run(&woken))
             .map_err(|source| AuditError::io("start the second sink's thread", source))?;
-        Ok(Self { queue, thread, state, timeout, lost: 0, said: true })
+        Ok(Self { wake, thread, state, timeout, said: true })
     }
 
-    /// Hands lines on. Never waits.
-    pub fn pass(&mut self, lines: Vec<u8>) {
-        if lines.is_empty() {
-            return;
-        }
-        if let Err(TrySendError::Full(lines) | TrySendError::Disconnected(lines)) = self.queue.try_send(lines) {
-            self.lost += count(&lines);
-        }
+    /// Says how far the log is. Never waits.
+    pub fn pass(&self, end: End) {
+        *self.state.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        // It is awake already when there is no room.
+        let _ = self.wake.try_send(());
     }
 
     /// What has changed since it was last asked.
@@ -95,12 +128,13 @@ impl Second {
         let since = self.state.busy_since.load(Ordering::Acquire);
         let slow = since != 0 && Duration::from_millis(clock_ms().saturating_sub(since)) > self.timeout;
         let failing = self.state.failing.load(Ordering::Acquire);
-        let keeps_up = !slow && !failing && !self.queue.is_full();
-        if keeps_up == self.said {
+        let behind = self.state.end().size.saturating_sub(self.state.size.load(Ordering::Acquire));
+        let keeps_up = !slow && !failing && behind <= BEHIND;
+        let lost = self.state.lost.swap(0, Ordering::AcqRel);
+        let replaced = self.state.replaced.swap(0, Ordering::AcqRel);
+        if keeps_up == self.said && lost == 0 && replaced == 0 {
             return None;
         }
-        self.said = keeps_up;
-        let lost = std::mem::take(&mut self.lost) + self.state.lost.swap(0, Ordering::AcqRel);
         let why = if failing {
             "it fails"
         } else if slow {
@@ -108,17 +142,21 @@ impl Second {
         } else {
             "it is too slow"
         };
-        if keeps_up {
-            tracing::info!(lost, "the audit's second sink keeps up again");
-        } else {
-            tracing::error!(why, "the audit's second sink does not keep up");
+        match (keeps_up, self.said) {
+            (true, false) => tracing::info!("the audit's second sink keeps up again"),
+            (false, true) => tracing::error!(why, behind, "the audit's second sink does not keep up"),
+            _ => {}
         }
-        Some(Report { keeps_up, lost, why: (!keeps_up).then_some(why) })
+        if lost + replaced > 0 {
+            tracing::error!(lost, replaced, "the audit's second sink has not got every record whole");
+        }
+        self.said = keeps_up;
+        Some(Report { keeps_up, lost, replaced, behind, why: (!keeps_up).then_some(why) })
     }
 
-    /// Gives it a moment for what it still has; one that hangs is left behind.
+    /// Gives it a moment for what it still has; one that hangs is left behind, and gets the rest after the next start.
     pub fn finish(self) {
-        drop(self.queue);
+        drop(self.wake);
         let begun = Instant::now();
         while !self.thread.is_finished() && begun.elapsed() < self.timeout {
             std::thread::sleep(Duration::from_millis(5));
@@ -131,99 +169,72 @@ impl Second {
     }
 }
 
-fn count(lines: &[u8]) -> u64 {
-    lines.iter().filter(|byte| **byte == b'\n').count() as u64
-}
-
 /// Milliseconds of a clock that only goes forward, never 0.
 fn clock_ms() -> u64 {
     static BEGUN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     u64::try_from(BEGUN.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
-fn work(kind: &SinkKind, timeout: Duration, batches: &Receiver<Vec<u8>>, state: &State) {
-    let mut objects = Object::default();
-    let attempt = |what: &mut dyn FnMut() -> io::Result<()>, lines: u64| {
-        state.busy_since.store(clock_ms(), Ordering::Release);
-        let outcome = what();
-        state.busy_since.store(0, Ordering::Release);
-        state.failing.store(outcome.is_err(), Ordering::Release);
-        if let Err(error) = outcome {
-            state.lost.fetch_add(lines, Ordering::AcqRel);
-            tracing::debug!(%error, "the audit's second sink");
-        }
-    };
-    loop {
-        let ended = match batches.recv_timeout(Duration::from_secs(1)) {
-            Ok(lines) => {
-                let number = count(&lines);
-                match kind {
-                    SinkKind::File(path) => attempt(&mut || append(path, &lines), number),
-                    SinkKind::Syslog(path) => attempt(&mut || syslog(path, timeout, &lines), number),
-                    SinkKind::Directory(_) => objects.take(&lines),
-                }
-                false
+struct Worker {
+    sink: SecondSink,
+    copied: Copied,
+    state: Arc<State>,
+}
+
+impl Worker {
+    fn run(self, woken: &Receiver<()>) {
+        let mut cursor = None;
+        let mut failed: Option<Instant> = None;
+        let mut waiting_since = None;
+        let mut ended = false;
+        while !ended {
+            ended = matches!(woken.recv_timeout(AGAIN_AFTER), Err(RecvTimeoutError::Disconnected));
+            if !ended && failed.is_some_and(|failed| failed.elapsed() < AGAIN_AFTER) {
+                continue;
             }
-            Err(RecvTimeoutError::Timeout) => false,
-            Err(RecvTimeoutError::Disconnected) => true,
+            self.state.busy_since.store(clock_ms(), Ordering::Release);
+            let outcome = self.deliver(&mut cursor, &mut waiting_since, ended);
+            self.state.busy_since.store(0, Ordering::Release);
+            self.state.failing.store(outcome.is_err(), Ordering::Release);
+            failed = outcome.is_err().then(Instant::now);
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "the audit's second sink");
+            }
+        }
+    }
+
+    /// Hands on what the log has beyond the cursor.
+    fn deliver(&self, cursor: &mut Option<Cursor>, waiting_since: &mut Option<Instant>, ended: bool) -> std::io::Result<()> {
+        let cursor = match cursor {
+            Some(cursor) => cursor,
+            None => {
+                let found = sinks::begin(&self.sink.kind, &self.copied)?;
+                self.state.size.store(found.seq, Ordering::Release);
+                cursor.insert(found)
+            }
         };
-        if let SinkKind::Directory(directory) = kind
-            && objects.is_due(ended)
-        {
-            attempt(&mut || objects.put(directory), count(&objects.lines));
-            objects = Object::default();
+        loop {
+            // Each batch has its own time.
+            self.state.busy_since.store(clock_ms(), Ordering::Release);
+            let end = self.state.end();
+            let Some(part) = cursor.next_part(&self.copied, end, &self.state.lost)? else { return Ok(()) };
+            let outcome = match &self.sink.kind {
+                SinkKind::File(path) => sinks::append(path, &part, cursor),
+                SinkKind::Syslog(path) => sinks::syslog(path, self.sink.timeout, &part, cursor, &self.state.replaced),
+                SinkKind::Directory(path) => {
+                    let since = *waiting_since.get_or_insert_with(Instant::now);
+                    if !object::is_due(&part, cursor, since, ended) {
+                        return Ok(());
+                    }
+                    let put = object::put(path, &part, cursor);
+                    *waiting_since = None;
+                    put
+                }
+            };
+            self.state.size.store(cursor.seq, Ordering::Release);
+            // What was delivered before a failure is not delivered again.
+            cursor.save(&self.copied, &self.sink.kind)?;
+            outcome?;
         }
-        if ended {
-            return;
-        }
-    }
-}
-
-/// Opened for each batch: a file that was moved away is made anew, as rotation of logs expects.
-fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(lines)
-}
-
-fn syslog(path: &Path, timeout: Duration, lines: &[u8]) -> io::Result<()> {
-    /// Facility "log audit" (13), severity "notice" (5).
-    const PRIORITY: u8 = 13 * 8 + 5;
-    let socket = UnixDatagram::unbound()?;
-    socket.set_write_timeout(Some(timeout))?;
-    socket.connect(path)?;
-    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let mut message =
-            format!("<{PRIORITY}>1 {:.6} - stationmaster {} audit - ", jiff::Timestamp::now(), std::process::id()).into_bytes();
-        message.extend_from_slice(line);
-        socket.send(&message)?;
-    }
-    Ok(())
-}
-
-/// Lines on their way into one file.
-#[derive(Default)]
-struct Object {
-    lines: Vec<u8>,
-    since: Option<Instant>,
-}
-
-impl Object {
-    fn take(&mut self, lines: &[u8]) {
-        self.since.get_or_insert_with(Instant::now);
-        self.lines.extend_from_slice(lines);
-    }
-
-    fn is_due(&self, ended: bool) -> bool {
-        !self.lines.is_empty()
-            && (ended || self.lines.len() >= OBJECT_BYTES || self.since.is_some_and(|since| since.elapsed() >= OBJECT_AGE))
-    }
-
-    /// Written aside and renamed: whoever ships the directory never sees half a file.
-    fn put(&self, directory: &Path) -> io::Result<()> {
-        let name = format!("{:.3}-{}.jsonl", jiff::Timestamp::now(), uuid::Uuid::now_v7());
-        let aside = directory.join(format!(".{name}"));
-        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-        file.write_all(&self.lines)?;
-        file.sync_data()?;
-        fs::rename(&aside, directory.join(name))
     }
 }

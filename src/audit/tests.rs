@@ -9,12 +9,25 @@ use openssl::{
 };
 
 use super::{
-    verify::{Head, verify},
+    verify::{Expected, Head, Verification},
     *,
 };
 
+fn verify(files: &[PathBuf], key: Option<&[u8]>, head: Option<Head>) -> Result<Verification, AuditError> {
+    super::verify::verify(files, Expected { key, head, allow_unsigned: false })
+}
+
 fn settings(directory: &Path, segment_bytes: u64) -> Settings {
-    Settings { directory: directory.to_owned(), log: "service", segment_bytes, second: None, remembered: None }
+    Settings {
+        directory: directory.to_owned(),
+        log: "service",
+        segment_bytes,
+        reserve_bytes: 0,
+        archive: None,
+        second: None,
+        remembered: None,
+        remember: None,
+    }
 }
 
 fn open(directory: &Path, segment_bytes: u64) -> Audit {

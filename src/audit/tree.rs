@@ -11,6 +11,25 @@ pub fn leaf_hash(line: &[u8]) -> Hash {
     Sha256::new().chain_update([0]).chain_update(line).finalize().into()
 }
 
+/// The hash of a record that comes in parts.
+pub(super) struct LeafHasher(Sha256);
+
+impl Default for LeafHasher {
+    fn default() -> Self {
+        Self(Sha256::new().chain_update([0]))
+    }
+}
+
+impl LeafHasher {
+    pub fn update(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    pub fn finish(self) -> Hash {
+        self.0.finalize().into()
+    }
+}
+
 fn node_hash(left: &Hash, right: &Hash) -> Hash {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
 }

@@ -1,47 +1,30 @@
 //! Checking a log offline, with nothing but the files and a public key.
 
+mod administrators;
+mod head;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     path::{Path, PathBuf},
-    str::FromStr,
 };
+
+pub use super::uses::{KeyName, Uses};
+pub use head::Head;
 
 use super::{
     AuditError, Covered, Entry, Event, Record, checkpoint,
-    read::{self, Segment},
-    tree::{Frontier, Hash, leaf_hash},
+    log::{covered_by, unsigned},
+    read::{self, Line, LineError, Segment, Text},
+    tree::{Frontier, Hash},
+    uses::Counter,
 };
+use administrators::Noted;
 
 /// More flaws than this are only counted.
 const FLAWS_SHOWN: usize = 100;
 /// Announced checkpoints that may be without their signature yet.
 const ANNOUNCED: usize = 64;
-
-/// A place in a log that somebody remembered: `SIZE:HASH`, the number of records and the hash of the last of them, hex.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// Records.
-    pub size: u64,
-    /// Hash of the last of them.
-    pub hash: Hash,
-}
-
-impl fmt::Display for Head {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.size, const_hex::encode(self.hash))
-    }
-}
-
-impl FromStr for Head {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const FORM: &str = "a head is SIZE:HASH, as `audit verify` prints it";
-        let (size, hash) = text.split_once(':').ok_or(FORM)?;
-        Ok(Self { size: size.parse().map_err(|_| FORM)?, hash: read::hash(hash).ok_or(FORM)? })
-    }
-}
 
 /// Something that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,15 +37,24 @@ pub struct Flaw {
     pub what: String,
 }
 
-/// How a key was used, by one principal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Uses {
-    /// Uses that were announced.
-    pub announced: u64,
-    /// Of these, those that went well.
-    pub succeeded: u64,
-    /// Of these, those that failed.
-    pub failed: u64,
+/// Records that no checkpoint covered while the service was not running: who wrote to the file then could have changed them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsigned {
+    /// The first of them.
+    pub first: u64,
+    /// The last of them.
+    pub last: u64,
+}
+
+/// What is looked for besides the chain.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected<'a> {
+    /// The key (SubjectPublicKeyInfo) that checkpoints are signed with. Without it they count for nothing.
+    pub key: Option<&'a [u8]>,
+    /// A place that the log must have come past.
+    pub head: Option<Head>,
+    /// Whether a log without any checkpoint will do, although there is a key.
+    pub allow_unsigned: bool,
 }
 
 /// What was found.
@@ -78,10 +70,18 @@ pub struct Verification {
     pub checkpoints: u64,
     /// Records that the last of them covers.
     pub covered: u64,
+    /// What was unsigned while the service was not running; at most 100 of them.
+    pub unsigned: Vec<Unsigned>,
+    /// How often something was.
+    pub unsigned_count: u64,
     /// Bytes of a half-written record at the end: nobody was told of it. A service that runs may be writing it.
     pub torn_bytes: u64,
-    /// Uses by key (label and fingerprint) and principal.
-    pub uses: BTreeMap<(String, String), BTreeMap<String, Uses>>,
+    /// Lines that are longer than any that is written; older versions wrote such. They are part of the chain.
+    pub long_lines: u64,
+    /// Uses by key and principal.
+    pub uses: BTreeMap<KeyName, BTreeMap<String, Uses>>,
+    /// Where the service found the log of the administrators' commands last: its id, and how far it was.
+    pub administrators: Option<(String, Head)>,
     /// What is wrong; at most 100 of them.
     pub flaws: Vec<Flaw>,
     /// How much is wrong.
@@ -93,6 +93,13 @@ impl Verification {
     #[must_use]
     pub fn holds(&self) -> bool {
         self.flaw_count == 0
+    }
+
+    fn flaw(&mut self, file: &Path, line: u64, what: fmt::Arguments<'_>) {
+        self.flaw_count += 1;
+        if self.flaws.len() < FLAWS_SHOWN {
+            self.flaws.push(Flaw { file: file.to_owned(), line, what: what.to_string() });
+        }
     }
 }
 
@@ -107,33 +114,65 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, AuditError> {
     Ok(vec![path.to_owned()])
 }
 
-/// Checks segments, in their order. Without a key (SubjectPublicKeyInfo) checkpoints count for nothing.
+/// Checks segments, in their order.
 ///
 /// # Errors
 /// When a file cannot be read. What is wrong in a file is no error.
-pub fn verify(files: &[PathBuf], spki_der: Option<&[u8]>, expected: Option<Head>) -> Result<Verification, AuditError> {
-    let mut reading = Reading { spki_der, expected, found: Verification::default(), ..Reading::default() };
+pub fn verify(files: &[PathBuf], expected: Expected<'_>) -> Result<Verification, AuditError> {
+    let mut reading = Reading { expected, ..Reading::default() };
     for file in files {
         reading.segment(file)?;
     }
     Ok(reading.end(files.last()))
 }
 
+/// As [`verify`], of the service's log; and of that of the administrators' commands, which the service signs through its own.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_both(
+    service: &[PathBuf],
+    administrators: &[PathBuf],
+    expected: Expected<'_>,
+) -> Result<(Verification, Verification), AuditError> {
+    let mut found = verify(service, expected)?;
+    let head = found.administrators.as_ref().map(|(_, head)| *head);
+    let mut others = match administrators {
+        // None has been written yet: as long as the service has not seen one, nothing is missing.
+        [] => Verification::default(),
+        files => verify(files, Expected { key: None, head, allow_unsigned: true })?,
+    };
+    if let Some((log, head)) = &found.administrators
+        && *log != others.log
+    {
+        let file = administrators.last().or(service.last()).cloned().unwrap_or_default();
+        let what = format_args!("the administrators' log {log}, of which the service has seen {} records, is gone", head.size);
+        others.flaw(&file, 0, what);
+    }
+    if !others.holds() {
+        found.flaw_count += others.flaw_count;
+        found.flaws.extend(others.flaws.iter().cloned());
+        found.flaws.truncate(FLAWS_SHOWN);
+    }
+    Ok((found, others))
+}
+
 #[derive(Default)]
 struct Reading<'a> {
-    spki_der: Option<&'a [u8]>,
-    expected: Option<Head>,
+    expected: Expected<'a>,
     reached: bool,
     found: Verification,
     number: u64,
     head: Hash,
     frontier: Frontier,
     announced: VecDeque<Covered>,
+    /// Records that a checkpoint covers; without a key, as it says itself.
+    signed: u64,
+    uses: Counter,
     /// Key uses since the service started, and what the token itself had counted by then.
     since_start: Counted,
     base: Option<Counted>,
-    /// Announced key uses whose outcome is still to come: number, key, principal.
-    open: BTreeMap<u64, ((String, String), String)>,
+    administrators: Noted,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,93 +182,100 @@ struct Counted {
 }
 
 impl Counted {
-    fn of(record: &Record) -> Option<Self> {
-        let token = record.entry.about.get("token")?;
-        Some(Self { signatures: token.get("signatures")?.as_u64()?, decryptions: token.get("decryptions")?.as_u64()? })
+    fn of(about: &serde_json::Map<String, serde_json::Value>) -> Option<Self> {
+        Some(Self { signatures: about.get("signatures")?.as_u64()?, decryptions: about.get("decryptions")?.as_u64()? })
+    }
+
+    /// The token's own count in a record.
+    fn by_token(record: &Record) -> Option<Self> {
+        Self::of(record.entry.about.get("token")?.as_object()?)
+    }
+
+    fn add(&mut self, more: Self) {
+        self.signatures = self.signatures.saturating_add(more.signatures);
+        self.decryptions = self.decryptions.saturating_add(more.decryptions);
     }
 }
 
 impl Reading<'_> {
-    fn flaw(&mut self, file: &Path, line: u64, what: impl Into<String>) {
-        self.found.flaw_count += 1;
-        if self.found.flaws.len() < FLAWS_SHOWN {
-            self.found.flaws.push(Flaw { file: file.to_owned(), line, what: what.into() });
-        }
+    fn flaw(&mut self, file: &Path, line: u64, what: fmt::Arguments<'_>) {
+        self.found.flaw(file, line, what);
     }
 
     fn segment(&mut self, file: &Path) -> Result<(), AuditError> {
+        let torn_before = self.found.torn_bytes > 0;
         let mut segment = Segment::open(file)?;
         loop {
             match segment.next_record() {
-                Ok(Some((bytes, record))) => {
-                    if segment.line() == 1 {
-                        self.header(file, &record);
-                    }
-                    self.record(file, segment.line(), &bytes, &record);
-                }
+                Ok(Some(line)) => self.record(file, segment.line(), &line),
                 Ok(None) => break,
-                Err(flaw @ read::LineError::NotARecord { line, .. }) => {
-                    self.flaw(file, line, flaw.to_string());
-                    // Nothing is known of its hash by what follows; the next record will say so, too.
+                // Nothing is known of its hash by what follows; the next record will say so, too.
+                Err(LineError::NotARecord { line, cause }) => {
+                    self.flaw(file, line, format_args!("line {line} is no record: {cause}"));
                 }
-                Err(flaw) => {
-                    self.flaw(file, segment.line() + 1, flaw.to_string());
+                Err(flaw @ LineError::Io(_)) => {
+                    self.flaw(file, segment.line() + 1, format_args!("{flaw}"));
                     break;
                 }
             }
         }
-        if self.found.torn_bytes > 0 {
-            self.flaw(file, 0, "the segment before ends in the middle of a record");
+        if torn_before {
+            self.flaw(file, 0, format_args!("the segment before ends in the middle of a record"));
         }
         self.found.torn_bytes = segment.torn();
         Ok(())
     }
 
-    fn header(&mut self, file: &Path, record: &Record) {
+    /// The first record of a segment. A copy may hold several segments in one file, or be cut into files elsewhere.
+    fn header(&mut self, file: &Path, line: u64, record: &Record) {
         let Some(header) = record.header() else {
-            return self.flaw(file, 1, "it does not begin as a segment does");
+            return self.flaw(file, line, format_args!("it does not begin as a segment does"));
         };
         if self.number == 0 {
             self.found.log = header.log;
             self.found.first = record.seq;
+            self.signed = header.covered.unwrap_or_default();
             (self.head, self.frontier) = (header.prev, header.frontier);
             if header.number == 1 && (record.seq != 0 || header.prev != [0; 32]) {
-                self.flaw(file, 1, "the first segment does not begin with the first record");
+                self.flaw(file, line, format_args!("the first segment does not begin with the first record"));
             }
         } else {
             if header.log != self.found.log {
-                self.flaw(file, 1, "it is a segment of another log");
+                self.flaw(file, line, format_args!("it is a segment of another log"));
             }
             if header.number != self.number + 1 {
-                self.flaw(file, 1, format!("segment {} follows segment {}", header.number, self.number));
+                let before = self.number;
+                self.flaw(file, line, format_args!("segment {} follows segment {before}", header.number));
             }
             if header.frontier != self.frontier {
-                self.flaw(file, 1, "it does not continue the segment before");
+                self.flaw(file, line, format_args!("it does not continue the segment before"));
             }
         }
         self.number = header.number;
     }
 
-    fn record(&mut self, file: &Path, line: u64, bytes: &[u8], record: &Record) {
-        if record.seq != self.frontier.size() {
-            self.flaw(file, line, format!("record {} stands where record {} should", record.seq, self.frontier.size()));
+    fn record(&mut self, file: &Path, line: u64, Line { hash, record, text }: &Line) {
+        if self.number == 0 || record.entry.event == Event::Segment {
+            self.header(file, line, record);
+        }
+        let due = self.frontier.size();
+        if record.seq != due {
+            self.flaw(file, line, format_args!("record {} stands where record {due} should", record.seq));
         }
         if record.prev != const_hex::encode(self.head) {
-            self.flaw(
-                file,
-                line,
-                format!("record {} does not follow from the one before: that one, or this, was changed", record.seq),
-            );
+            let what = "does not follow from the one before: that one, or this, was changed";
+            self.flaw(file, line, format_args!("record {} {what}", record.seq));
         }
         self.look_at(file, line, record);
-        self.head = leaf_hash(bytes);
+        self.found.long_lines += u64::from(matches!(text, Text::TooLong { .. }));
+        self.head = *hash;
         self.frontier.push(self.head);
-        if let Some(expected) = self.expected
+        if let Some(expected) = self.expected.head
             && expected.size == self.frontier.size()
         {
             self.reached = true;
             if expected.hash != self.head {
-                self.flaw(file, line, format!("record {} is not the one that was remembered as the head", record.seq));
+                self.flaw(file, line, format_args!("record {} is not the one that was remembered as the head", record.seq));
             }
         }
     }
@@ -237,41 +283,55 @@ impl Reading<'_> {
     fn look_at(&mut self, file: &Path, line: u64, record: &Record) {
         let entry = &record.entry;
         match entry.event {
-            Event::ServiceStarted => (self.since_start, self.base) = (Counted::default(), None),
-            Event::KeysFound => self.base = Counted::of(record),
+            Event::ServiceStarted => self.restarted(record.seq),
+            // Later ones come with the service running, and what was tried for them is announced.
+            Event::KeysFound => self.base = self.base.or(Counted::by_token(record)),
+            Event::KeysTried => self.since_start.add(Counted::of(&entry.about).unwrap_or_default()),
             Event::KeyUse => self.announced(record.seq, entry),
             Event::KeyUsed => self.outcome(file, line, entry),
             Event::Checkpoint => self.checkpoint(file, line, record),
+            Event::AdministratorsLog => {
+                if let Err(what) = self.administrators.take(entry) {
+                    self.flaw(file, line, format_args!("{what}"));
+                }
+            }
             _ => {}
+        }
+    }
+
+    fn restarted(&mut self, seq: u64) {
+        (self.since_start, self.base) = (Counted::default(), None);
+        self.uses.restarted();
+        let count = unsigned(seq, self.signed).min(seq - self.found.first.min(seq));
+        if count > 0 {
+            self.found.unsigned_count += 1;
+            if self.found.unsigned.len() < FLAWS_SHOWN {
+                self.found.unsigned.push(Unsigned { first: seq - count, last: seq - 1 });
+            }
         }
     }
 
     fn announced(&mut self, seq: u64, entry: &Entry) {
         let operation = entry.operation.as_deref().unwrap_or_default();
-        match operation {
-            "unwrap" => self.since_start.decryptions += 1,
-            _ => self.since_start.signatures += 1,
-        }
+        let (signatures, decryptions) = match operation {
+            "unwrap" => (0, 1),
+            // The rest of a line that is too long is not looked at.
+            "" => (1, 1),
+            _ => (1, 0),
+        };
+        self.since_start.add(Counted { signatures, decryptions });
         if operation == "checkpoint" {
             self.announced.push_back(Covered { size: self.frontier.size(), head: self.head, root: self.frontier.root() });
             if self.announced.len() > ANNOUNCED {
                 self.announced.pop_front();
             }
         }
-        let key = entry.key.as_ref().map(|key| (key.label.clone(), key.fingerprint.clone())).unwrap_or_default();
-        let principal = entry.principal.clone().unwrap_or_default();
-        self.found.uses.entry(key.clone()).or_default().entry(principal.clone()).or_default().announced += 1;
-        self.open.insert(seq, (key, principal));
+        self.uses.announced(seq, entry);
     }
 
     fn outcome(&mut self, file: &Path, line: u64, entry: &Entry) {
-        let Some((key, principal)) = entry.of.and_then(|of| self.open.remove(&of)) else {
-            return self.flaw(file, line, "a key was used without having been announced");
-        };
-        let uses = self.found.uses.entry(key).or_default().entry(principal).or_default();
-        match entry.outcome.as_deref() {
-            Some("ok") => uses.succeeded += 1,
-            _ => uses.failed += 1,
+        if !self.uses.ended(entry.of, entry.outcome.as_deref()) {
+            self.flaw(file, line, format_args!("a key was used without having been announced"));
         }
     }
 
@@ -279,29 +339,34 @@ impl Reading<'_> {
         if record.entry.of.is_some() {
             self.outcome(file, line, &record.entry);
         }
-        if let (Some(base), Some(token)) = (self.base, Counted::of(record)) {
+        if let (Some(base), Some(token)) = (self.base, Counted::by_token(record)) {
             let past = |token: u64, base: u64, announced: u64| token.saturating_sub(base) > announced;
             if past(token.signatures, base.signatures, self.since_start.signatures)
                 || past(token.decryptions, base.decryptions, self.since_start.decryptions)
             {
-                self.flaw(file, line, "the token was asked to use keys more often than was announced");
+                self.flaw(file, line, format_args!("the token was asked to use keys more often than was announced"));
             }
         }
-        let Some(spki_der) = self.spki_der else { return };
+        let Some(spki_der) = self.expected.key else {
+            self.signed = covered_by(record).unwrap_or(self.signed);
+            return;
+        };
         let origin = format!("stationmaster/{}", self.found.log);
         let note = record.entry.about.get("note").and_then(|note| note.as_str()).unwrap_or_default();
         match checkpoint::verify(note, &origin, spki_der) {
-            Err(error) => self.flaw(file, line, format!("a checkpoint is not to be believed: {error}")),
+            Err(error) => self.flaw(file, line, format_args!("a checkpoint is not to be believed: {error}")),
             Ok(covered) => match self.announced.iter().find(|announced| announced.size == covered.size) {
-                None => self.flaw(file, line, "a checkpoint is signed for another place of the log"),
-                Some(announced) if *announced != covered => self.flaw(
-                    file,
-                    line,
-                    format!("a checkpoint was signed over other records than the first {}: they were changed", covered.size),
-                ),
+                None => self.flaw(file, line, format_args!("a checkpoint is signed for another place of the log")),
+                Some(announced) if *announced != covered => {
+                    let what = format_args!(
+                        "a checkpoint was signed over other records than the first {}: they were changed",
+                        covered.size
+                    );
+                    self.flaw(file, line, what);
+                }
                 Some(_) => {
                     self.found.checkpoints += 1;
-                    self.found.covered = covered.size;
+                    (self.found.covered, self.signed) = (covered.size, covered.size);
                 }
             },
         }
@@ -309,21 +374,23 @@ impl Reading<'_> {
 
     fn end(mut self, last: Option<&PathBuf>) -> Verification {
         let last = last.cloned().unwrap_or_default();
-        if let Some(expected) = self.expected
+        let size = self.frontier.size();
+        if let Some(expected) = self.expected.head
             && !self.reached
         {
-            let what = format!(
-                "the log ends after {} records, but {} were there: its end is missing",
-                self.frontier.size(),
-                expected.size
-            );
+            let what = format_args!("the log ends after {size} records, but {} were there: its end is missing", expected.size);
             self.flaw(&last, 0, what);
         }
         if self.number == 0 {
-            self.flaw(&last, 0, "there is no record");
+            self.flaw(&last, 0, format_args!("there is no record"));
         } else {
-            self.found.head = Some(Head { size: self.frontier.size(), hash: self.head });
+            self.found.head = Some(Head { size, hash: self.head });
         }
+        if self.expected.key.is_some() && self.found.checkpoints == 0 && !self.expected.allow_unsigned {
+            self.flaw(&last, 0, format_args!("no checkpoint is signed: nothing shows that these records were not made up"));
+        }
+        self.found.administrators = self.administrators.last;
+        self.found.uses = self.uses.take();
         self.found
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::oneshot;
 
-use super::{AuditError, Covered, Entry, Event, Position, log::Log, second::Second};
+use super::{AuditError, Covered, Entry, Event, Position, Remember, Remembered, log::Log, second::Second};
 
 /// Records that are written at once.
 const BATCH: usize = 256;
@@ -33,11 +33,12 @@ pub(super) enum Message {
 pub(super) struct Health {
     well: AtomicBool,
     size: AtomicU64,
+    low: AtomicBool,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { well: AtomicBool::new(true), size: AtomicU64::new(0) }
+        Self { well: AtomicBool::new(true), size: AtomicU64::new(0), low: AtomicBool::new(false) }
     }
 }
 
@@ -50,9 +51,14 @@ impl Health {
         self.size.load(Ordering::Acquire)
     }
 
+    pub fn is_low(&self) -> bool {
+        self.low.load(Ordering::Acquire)
+    }
+
     /// Notes how a write went; says in the log when that changed.
-    fn set(&self, outcome: Result<(), &AuditError>, size: u64) {
+    fn set(&self, outcome: Result<(), &AuditError>, size: u64, low: bool) {
         self.size.store(size, Ordering::Release);
+        self.low.store(low, Ordering::Release);
         let before = self.well.swap(outcome.is_ok(), Ordering::AcqRel);
         match outcome {
             Err(error) if before => {
@@ -68,15 +74,16 @@ pub(super) struct Writer {
     log: Log,
     health: Arc<Health>,
     second: Option<Second>,
+    remember: Option<Remember>,
+    /// Whether that went well, and what was remembered last.
+    remembers: bool,
+    remembered: u64,
 }
 
 impl Writer {
-    pub fn new(mut log: Log, health: Arc<Health>, second: Option<Second>) -> Self {
-        if second.is_some() {
-            log.keep_copy();
-        }
-        health.set(Ok(()), log.size());
-        Self { log, health, second }
+    pub fn new(log: Log, health: Arc<Health>, second: Option<Second>, remember: Option<Remember>) -> Self {
+        health.set(Ok(()), log.size(), log.is_low());
+        Self { log, health, second, remember, remembers: true, remembered: 0 }
     }
 
     /// Works until nobody can ask any more.
@@ -166,18 +173,40 @@ impl Writer {
     }
 
     fn noted<T>(&mut self, outcome: Result<T, AuditError>) -> Result<T, AuditError> {
-        self.health.set(outcome.as_ref().map(|_| ()), self.log.size());
-        if let Some(second) = &mut self.second {
-            second.pass(self.log.take_copy());
+        self.health.set(outcome.as_ref().map(|_| ()), self.log.size(), self.log.is_low());
+        if outcome.is_ok() {
+            self.remember();
+        }
+        if let Some(second) = &self.second {
+            second.pass(self.log.end());
         }
         outcome
+    }
+
+    /// Before anything is answered: what a caller knows to be in the log cannot be rewritten without a trace. A failure stops nothing,
+    /// since the records are on the disk.
+    fn remember(&mut self) {
+        let Some(remember) = &self.remember else { return };
+        if self.remembers && self.remembered == self.log.size() {
+            return;
+        }
+        let place = Remembered { log: self.log.origin().to_owned(), size: self.log.size(), head: self.log.head() };
+        let outcome = (remember.0)(&place);
+        match &outcome {
+            Err(error) if self.remembers => tracing::error!(%error, "the audit's head cannot be kept in the ledger"),
+            Ok(()) if !self.remembers => tracing::info!("the audit's head is kept in the ledger again"),
+            _ => {}
+        }
+        (self.remembers, self.remembered) = (outcome.is_ok(), place.size);
     }
 
     fn look_after_second(&mut self) {
         let Some(report) = self.second.as_mut().and_then(Second::report) else { return };
         let entry = Entry::of(Event::SecondSink)
             .with("keeps_up", report.keeps_up)
+            .with("behind", report.behind)
             .with("lost", report.lost)
+            .with("replaced", report.replaced)
             .with("why", report.why.unwrap_or_default());
         let _ = self.append(&[entry]);
     }

@@ -1,10 +1,15 @@
 //! `audit tail|show|export|verify`: what happened here, and whether the log is what was written.
 
+mod archive;
 mod export;
 mod source;
 mod verify;
 
-use std::{collections::VecDeque, io, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    io,
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -13,11 +18,11 @@ use super::{
     output::{Output, printable, raw, table},
 };
 use crate::audit::Record;
-use source::{Filter, Source};
+use source::{Filter, Matching, Source};
 
 const AFTER: &str = "\
-The service's records are in STATE/audit/service, those of the officer's commands in STATE/audit/officer (--log officer): lines of
-JSON, each with the hash of the one before, and checkpoints signed by the audit's key in the token.
+The service's records are in STATE/audit/service, those of the administrators' commands in STATE/audit/officer (--log officer): lines
+of JSON, each with the hash of the one before, and checkpoints signed by the audit's key in the token.
 
 Examples:
   export STATIONMASTER_CONFIG=/etc/stationmaster/stationmaster.toml
@@ -26,7 +31,7 @@ Examples:
   stationmaster audit show --refusal 0196…                # the cause of a refusal
   stationmaster audit export --format ocsf -o audit.json
   stationmaster key export audit -o audit.pem             # keep it, and the head, somewhere else
-  stationmaster audit verify /var/lib/stationmaster/audit/service --key audit.pem --expect-head 1234:9f3c…";
+  stationmaster audit verify /var/lib/stationmaster/audit --key audit.pem --expect-head 1234:9f3c…";
 
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = AFTER)]
@@ -39,6 +44,8 @@ pub(super) enum Command {
     Export(export::Args),
     /// Check a log, offline: with nothing but the files and a public key
     Verify(verify::Args),
+    /// Move whole old segments of a log to another directory
+    Archive(archive::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -69,26 +76,29 @@ pub(super) fn run(command: Command, output: Output) -> Result<super::error::Exit
         Command::Show(args) => show(&args, output).map(|()| super::error::Exit::Done),
         Command::Export(args) => export::run(&args, output).map(|()| super::error::Exit::Done),
         Command::Verify(args) => verify::run(&args, output),
+        Command::Archive(args) => archive::run(&args, output).map(|()| super::error::Exit::Done),
     }
 }
 
 fn show(args: &Show, output: Output) -> Result<(), CliError> {
     let mut found = Vec::new();
-    args.source.each(|_, record| {
-        if args.filter.takes(&record) {
-            found.push(record);
+    let mut matching = Matching::new(&args.filter);
+    args.source.each(|_, line| {
+        if matching.takes(&line.record) {
+            found.push(line.record);
         }
         Ok(())
     })?;
-    print(&found, output);
+    print(&found, &matching, output);
     Ok(())
 }
 
 fn tail(args: &Tail, output: Output) -> Result<(), CliError> {
     let mut last = VecDeque::new();
-    let mut place = args.source.each(|_, record| {
-        if args.filter.takes(&record) {
-            last.push_back(record);
+    let mut matching = Matching::new(&args.filter);
+    let mut place = args.source.each(|_, line| {
+        if matching.takes(&line.record) {
+            last.push_back(line.record);
             if last.len() > args.lines {
                 last.pop_front();
             }
@@ -96,35 +106,44 @@ fn tail(args: &Tail, output: Output) -> Result<(), CliError> {
         Ok(())
     })?;
     if !args.follow {
-        print(last.make_contiguous(), output);
+        print(last.make_contiguous(), &matching, output);
         return Ok(());
     }
     let line = |record: &Record| {
-        let text = if output.is_json() { serde_json::to_string(record).unwrap_or_default() } else { row(record).join("  ") };
+        let text =
+            if output.is_json() { serde_json::to_string(record).unwrap_or_default() } else { row(record, None).join("  ") };
         raw(format!("{text}\n").as_bytes())
     };
     let gone = |error: io::Error| CliError::other(format!("cannot write: {error}"));
     last.iter().try_for_each(line).map_err(gone)?;
     loop {
         std::thread::sleep(Duration::from_millis(500));
-        place = args
-            .source
-            .after(place, |_, record| if args.filter.takes(&record) { line(&record).map_err(gone) } else { Ok(()) })?;
+        place = args.source.after(
+            place,
+            |_, read| {
+                if matching.takes(&read.record) { line(&read.record).map_err(gone) } else { Ok(()) }
+            },
+        )?;
     }
 }
 
-fn print(records: &[Record], output: Output) {
+fn print(records: &[Record], matching: &Matching<'_>, output: Output) {
     output.result(&json!({ "records": records }), || {
         if records.is_empty() {
             return "No such record.\n".to_owned();
         }
         let header = ["SEQ", "TIME", "EVENT", "PRINCIPAL", "RPC", "WHAT", "OUTCOME"];
-        table(&header, records.iter().map(row).collect())
+        let numbers: BTreeSet<u64> = records.iter().map(|record| record.seq).collect();
+        // A key use and how it ended are one row.
+        let is_told =
+            |record: &&Record| !(matching.is_outcome(record) && record.entry.of.is_some_and(|of| numbers.contains(&of)));
+        let rows = records.iter().filter(is_told).map(|record| row(record, matching.outcome(record.seq)));
+        table(&header, rows.collect())
     });
 }
 
-/// A record in one line.
-fn row(record: &Record) -> Vec<String> {
+/// A record in one line; `ended` is how the key use ended that it announces.
+fn row(record: &Record, ended: Option<&String>) -> Vec<String> {
     let entry = &record.entry;
     let or_dash = |text: Option<&String>| text.map_or_else(|| "-".to_owned(), |text| printable(text));
     let mut what = Vec::new();
@@ -144,6 +163,6 @@ fn row(record: &Record) -> Vec<String> {
         or_dash(entry.principal.as_ref()),
         or_dash(entry.rpc.as_ref()),
         if what.is_empty() { "-".to_owned() } else { what.join(", ") },
-        or_dash(entry.outcome.as_ref()),
+        or_dash(entry.outcome.as_ref().or(ended)),
     ]
 }

@@ -5,18 +5,47 @@ use std::path::Path;
 use super::error::{CliError, Exit};
 use crate::audit::{self, AuditError, Entry, Event};
 
-/// Who gives the command, as the system knows it; with sudo also who asked for it, as sudo says.
+/// The person behind a command, as far as that is known.
+struct Person {
+    /// As whom it runs.
+    uid: u32,
+    /// As whom the person logged in: kept by the kernel through `su` and `sudo`, and not to be set anew.
+    login: Option<u32>,
+    /// Who asked for it, as sudo says.
+    sudo: Option<u32>,
+}
+
+impl Person {
+    fn of_this_process() -> Self {
+        /// What the kernel says of a process without a login.
+        const NOBODY: u32 = u32::MAX;
+        let number = |text: String| text.trim().parse::<u32>().ok();
+        Self {
+            uid: rustix::process::getuid().as_raw(),
+            login: std::fs::read_to_string("/proc/self/loginuid").ok().and_then(number).filter(|uid| *uid != NOBODY),
+            sudo: std::env::var("SUDO_UID").ok().and_then(number),
+        }
+    }
+}
+
+/// Who gives the command, as the system knows it; of root also who asked for it or logged in.
 pub(super) fn name() -> String {
-    let uid = rustix::process::getuid().as_raw();
-    match std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse::<u32>().ok()) {
-        Some(asker) if uid == 0 => format!("unix:uid={uid} (sudo from unix:uid={asker})"),
-        _ => format!("unix:uid={uid}"),
+    match Person::of_this_process() {
+        Person { uid: 0, sudo: Some(asker), .. } => format!("unix:uid=0 (sudo from unix:uid={asker})"),
+        Person { uid: 0, login: Some(login), .. } if login != 0 => format!("unix:uid=0 (logged in as unix:uid={login})"),
+        Person { uid, .. } => format!("unix:uid={uid}"),
     }
 }
 
 /// A record of a command, by whoever runs it.
 pub(super) fn entry(event: Event, command: &str) -> Entry {
-    Entry { principal: Some(name()), rpc: Some(command.to_owned()), ..Entry::of(event) }
+    let person = Person::of_this_process();
+    let entry = Entry { principal: Some(name()), rpc: Some(command.to_owned()), ..Entry::of(event) };
+    let also = [("login_uid", person.login), ("sudo_uid", person.sudo)];
+    also.into_iter().fold(entry, |entry, (name, uid)| match uid {
+        Some(uid) => entry.with(name, uid),
+        None => entry,
+    })
 }
 
 /// Does something once that it will be done is in the audit; and puts there what became of it.

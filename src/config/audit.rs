@@ -20,13 +20,29 @@ pub struct Audit {
     pub checkpoint_s: u64,
     /// A new segment is begun when one is longer than this, in MiB.
     pub segment_mib: u64,
+    /// The directory that whole old segments are moved to: `service` and `officer` below it. They stay where they are when absent.
+    pub archive: Option<PathBuf>,
+    /// Segments that are left where they are.
+    pub keep_segments: u64,
+    /// Space on its disk, in MiB, that the audit alone can use.
+    pub reserve_mib: u64,
     /// Where records go besides.
     pub second: Option<Second>,
 }
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { directory: None, key: "audit".into(), checkpoint_records: 1000, checkpoint_s: 300, segment_mib: 64, second: None }
+        Self {
+            directory: None,
+            key: "audit".into(),
+            checkpoint_records: 1000,
+            checkpoint_s: 300,
+            segment_mib: 64,
+            archive: None,
+            keep_segments: 4,
+            reserve_mib: 16,
+            second: None,
+        }
     }
 }
 

@@ -96,6 +96,7 @@ fn paths(config: &Config) -> Result<(), Flaw> {
         ("layouts.directory", config.layouts.directory.as_deref()),
         ("trust.file", config.trust.file.as_deref()),
         ("access.file", config.access.file.as_deref()),
+        ("audit.archive", config.audit.archive.as_deref()),
         ("audit.directory", config.audit.directory.as_deref()),
         ("audit.second.file", second.and_then(|second| second.file.as_deref())),
         ("audit.second.syslog", second.and_then(|second| second.syslog.as_deref())),
@@ -153,6 +154,8 @@ fn numbers(config: &Config) -> Result<(), Flaw> {
         ("limits.drain_s", limits.drain_s, 0, 86_400),
         ("audit.checkpoint_records", config.audit.checkpoint_records, 1, 1 << 30),
         ("audit.checkpoint_s", config.audit.checkpoint_s, 1, 86_400),
+        ("audit.keep_segments", config.audit.keep_segments, crate::audit::archive::LEAST_KEPT, 1 << 30),
+        ("audit.reserve_mib", config.audit.reserve_mib, 0, 1 << 20),
         ("audit.segment_mib", config.audit.segment_mib, 1, 4096),
         ("limits.spool_min_free_mib", limits.spool_min_free_mib, 0, 1 << 30),
     ];

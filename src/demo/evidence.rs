@@ -1,7 +1,7 @@
 //! What the stations' audits prove, once they have ended: with nothing but their files and a public key each.
 
 use super::{DemoError, report::Report, stations::AuditLog};
-use crate::audit::verify::{files, verify};
+use crate::audit::verify::{Expected, files, verify};
 
 /// Checks every station's audit, and what it says of the train key's use.
 pub(super) fn look_at(logs: &[AuditLog], report: &mut Report) -> Result<(), DemoError> {
@@ -9,8 +9,8 @@ pub(super) fn look_at(logs: &[AuditLog], report: &mut Report) -> Result<(), Demo
     let (mut records, mut uses) = (0, 0);
     for AuditLog { station, directory, key } in logs {
         let flaw = |what: String| DemoError::Unproven(format!("the audit of station {station}: {what}"));
-        let found =
-            files(directory).and_then(|files| verify(&files, Some(key), None)).map_err(|error| flaw(error.to_string()))?;
+        let expected = Expected { key: Some(key), ..Expected::default() };
+        let found = files(directory).and_then(|files| verify(&files, expected)).map_err(|error| flaw(error.to_string()))?;
         if let Some(first) = found.flaws.first() {
             return Err(flaw(first.what.clone()));
         }

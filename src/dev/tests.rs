@@ -60,8 +60,11 @@ async fn start(limits: Limits) -> Running {
         directory: directory.path().join("audit"),
         log: "service",
         segment_bytes: 1 << 20,
+        reserve_bytes: 0,
+        archive: None,
         second: None,
         remembered: None,
+        remember: None,
     };
     let (audit, _) = audit::Audit::open(audit).unwrap();
     let door = Doorkeeper::new(Access::new(&directory.path().join("access.toml")), audit, &limits);

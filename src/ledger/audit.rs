@@ -1,25 +1,49 @@
-//! Where the audit's logs have been: remembered apart from them, so that an older log put back is noticed.
+//! Where the audit's logs have been: remembered apart from them, so that an older or a rewritten log is noticed.
 
 use sqlx::Row;
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, now};
+
+/// Whose log a place is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogOf {
+    /// The service's own.
+    Service,
+    /// That of the administrators' commands, as the service found it.
+    Administrators,
+}
+
+impl LogOf {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Administrators => "administrators",
+        }
+    }
+}
 
 impl Ledger {
-    /// Remembers how far a log of the audit has come: its records, and the hash of the last of them.
-    pub async fn remember_audit(&self, log: &str, size: u64, head: &[u8]) -> Result<(), LedgerError> {
+    /// Remembers how far a log of the audit has come: its records, and the hash of the last of them. Through a connection of its own that
+    /// does not wait for the disk: after a loss of power an earlier place may be remembered, never one that the log has not reached.
+    pub async fn remember_audit(&self, of: LogOf, log: &str, size: u64, head: &[u8]) -> Result<(), LedgerError> {
         let query = sqlx::query(
-            "INSERT INTO audit_heads (log, size, head, updated_at) VALUES (?, ?, ?, ?) \
+            "INSERT INTO audit_heads (log, size, head, updated_at, writer) VALUES (?, ?, ?, ?, ?) \
              ON CONFLICT (log) DO UPDATE SET size = excluded.size, head = excluded.head, updated_at = excluded.updated_at",
         );
-        let now = jiff::Timestamp::now().as_second();
-        query.bind(log).bind(size.cast_signed()).bind(head).bind(now).execute(&self.pool).await?;
+        let query = query.bind(log).bind(size.cast_signed()).bind(head).bind(now()).bind(of.name());
+        query.execute(&self.heads).await?;
         Ok(())
     }
 
+    /// As [`Ledger::remember_audit`], for a thread that may block.
+    pub fn remember_audit_blocking(&self, of: LogOf, log: &str, size: u64, head: &[u8]) -> Result<(), LedgerError> {
+        self.block(self.remember_audit(of, log, size, head))
+    }
+
     /// The log of the audit that was written to last: its id, its size, and the hash of its last record.
-    pub async fn remembered_audit(&self) -> Result<Option<(String, u64, Vec<u8>)>, LedgerError> {
-        let sql = "SELECT log, size, head FROM audit_heads ORDER BY updated_at DESC, size DESC LIMIT 1";
-        let Some(row) = sqlx::query(sql).fetch_optional(&self.pool).await? else { return Ok(None) };
+    pub async fn remembered_audit(&self, of: LogOf) -> Result<Option<(String, u64, Vec<u8>)>, LedgerError> {
+        let sql = "SELECT log, size, head FROM audit_heads WHERE writer = ? ORDER BY updated_at DESC, rowid DESC LIMIT 1";
+        let Some(row) = sqlx::query(sql).bind(of.name()).fetch_optional(&self.pool).await? else { return Ok(None) };
         let size: i64 = row.try_get("size")?;
         Ok(Some((row.try_get("log")?, size.cast_unsigned(), row.try_get("head")?)))
     }

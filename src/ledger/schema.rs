@@ -35,7 +35,7 @@ impl Ledger {
         if is_new {
             tracing::info!(file = %file.display(), "a new ledger: no run is known");
         }
-        Ok(Self { pool, handle: Handle::current() })
+        Ok(Self { pool, heads: heads(file), handle: Handle::current() })
     }
 
     /// Opens the ledger of a service that may be running. It is neither made nor migrated.
@@ -50,12 +50,13 @@ impl Ledger {
         match newest(&pool).await?.unwrap_or(0) {
             schema if schema > known() => Err(LedgerError::Newer { schema, known: known() }),
             schema if schema < known() => Err(LedgerError::Older { schema, known: known() }),
-            _ => Ok(Self { pool, handle: Handle::current() }),
+            _ => Ok(Self { pool, heads: heads(file), handle: Handle::current() }),
         }
     }
 
     /// Lets go of the file. What is committed is in the database's one file then, when nobody else has it open.
     pub async fn close(self) {
+        self.heads.close().await;
         self.pool.close().await;
     }
 
@@ -68,6 +69,12 @@ impl Ledger {
 
 fn options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(file).synchronous(SqliteSynchronous::Full).busy_timeout(PATIENCE)
+}
+
+/// Connects once it is used.
+fn heads(file: &Path) -> SqlitePool {
+    let options = options(file).create_if_missing(false).synchronous(SqliteSynchronous::Normal);
+    SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options)
 }
 
 async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, LedgerError> {

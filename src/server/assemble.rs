@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{
     access::Access,
-    audit::{self, Audit, Entry, Event, Remembered},
+    audit::{self, Administrators, Audit, Entry, Event, Remember, Remembered},
     config::{self, Config, PinSetting},
     keystore::{KeyConfig, Keystore, KeystoreConfig, Purpose, TokenAccess, TokenSelector, pin},
-    ledger::Ledger,
+    ledger::{Ledger, LogOf},
     pb::{
         image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, train_service_server::TrainServiceServer,
     },
@@ -65,7 +65,11 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     let trains = TrainServiceServer::new(Trains::new(steps.clone())).max_decoding_message_size(message_limit);
     let services = Routes::new(key_service).add_service(images).add_service(trains);
 
+    let known = remembered(&ledger, LogOf::Administrators).await?;
     let checkpoints = Arc::new(Checkpoints {
+        directory: config.audit_directory().join(audit::SERVICE),
+        archive: config.audit.archive.as_ref().map(|archive| (archive.join(audit::SERVICE), config.audit.keep_segments)),
+        administrators: Arc::new(Mutex::new(Administrators::new(&config.audit_directory(), known))),
         keys: keys.clone(),
         label: config.audit.key.clone(),
         door: Arc::clone(&door),
@@ -73,7 +77,9 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
         every_records: config.audit.checkpoint_records,
         every: Duration::from_secs(config.audit.checkpoint_s),
     });
-    tokio::spawn(Arc::clone(&checkpoints).keep(shutdown.draining.clone()));
+    // What was unsigned when an earlier process ended is signed now, and nothing is served by a log that is not.
+    let covered = checkpoints.first().await;
+    tokio::spawn(Arc::clone(&checkpoints).keep(covered, shutdown.draining.clone()));
     let outside = Outside {
         services,
         probes: probes(&keys, &door, &station),
@@ -87,15 +93,20 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     steps.ended().await;
     let _ = audit.record_async(Entry::of(Event::ServiceStopped)).await;
     checkpoints.last().await;
-    // What is committed is in one file then: who copies it by hand misses nothing.
-    ledger.close().await;
     // Joins the workers before the library is finalised: a token's library crashes when it is closed under a running call.
     let _ = tokio::task::spawn_blocking(move || {
         keys.close();
         audit.close();
     })
     .await;
+    // What is committed is in one file then: who copies it by hand misses nothing. After the audit, whose head it keeps.
+    ledger.close().await;
     ended
+}
+
+async fn remembered(ledger: &Ledger, of: LogOf) -> Result<Option<Remembered>, ServerError> {
+    let remembered = ledger.remembered_audit(of).await?;
+    Ok(remembered.and_then(|(log, size, head)| Some(Remembered { log, size, head: head.try_into().ok()? })))
 }
 
 fn probes(keys: &AuditedKeys, door: &Arc<Doorkeeper>, station: &Arc<Station>) -> Probes {
@@ -120,14 +131,21 @@ fn probes(keys: &AuditedKeys, door: &Arc<Doorkeeper>, station: &Arc<Station>) ->
 
 /// Opens the service's log and records the start.
 async fn open_audit(config: &Config, ledger: &Ledger) -> Result<Audit, ServerError> {
-    let remembered = ledger.remembered_audit().await?;
-    let remembered = remembered.and_then(|(log, size, head)| Some(Remembered { log, size, head: head.try_into().ok()? }));
+    let remembered = remembered(ledger, LogOf::Service).await?;
+    let keeper = ledger.clone();
+    let remember = move |place: &Remembered| {
+        let kept = keeper.remember_audit_blocking(LogOf::Service, &place.log, place.size, &place.head);
+        kept.map_err(|error| error.to_string())
+    };
     let settings = audit::Settings {
         directory: config.audit_directory(),
-        log: "service",
+        log: audit::SERVICE,
         segment_bytes: config.audit.segment_mib << 20,
+        reserve_bytes: config.audit.reserve_mib << 20,
+        archive: config.audit.archive.clone(),
         second: config.audit.second.as_ref().and_then(config::Second::sink),
         remembered: remembered.clone(),
+        remember: Some(Remember::new(remember)),
     };
     let (audit, opened) = tokio::task::spawn_blocking(move || Audit::open(settings))
         .await
@@ -138,13 +156,25 @@ async fn open_audit(config: &Config, ledger: &Ledger) -> Result<Audit, ServerErr
             "the audit ended in the middle of a record, of which nobody was told: it was cut off"
         );
     }
+    if opened.long_lines > 0 {
+        tracing::warn!(
+            lines = opened.long_lines,
+            "the audit holds lines that are longer than any that is written now: they are part of its chain"
+        );
+    }
     let started = Entry::of(Event::ServiceStarted)
         .with("station", config.station.as_str())
         .with("version", env!("CARGO_PKG_VERSION"))
         .with("keys", [&config.keys.train[..], &config.keys.general[..], std::slice::from_ref(&config.audit.key)].concat())
         .with("raw_use", config.keys.raw_use.clone())
         .with("trust", config.trust.mode.name());
-    // A log that somebody moved away leaves a trace in the next.
+    // Who could write to the file meanwhile, and holds no key, could have changed these and no others.
+    let doubtful = [("unsigned_before", opened.unsigned), ("unremembered_before", opened.unremembered)];
+    let started = doubtful.iter().filter(|(_, records)| *records > 0).fold(started, |started, (name, records)| {
+        tracing::warn!(records, "{name}: records that nothing but the chain held while the service was not running");
+        started.with(name, *records)
+    });
+    // A log that was moved away leaves a trace in the next.
     let started = match remembered.filter(|remembered| remembered.log != audit.origin()) {
         Some(before) => started.with("log_before", format!("{} {}:{}", before.log, before.size, const_hex::encode(before.head))),
         None => started,

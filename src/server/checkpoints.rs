@@ -1,14 +1,20 @@
-//! Checkpoints of the audit, signed now and then; and what is recorded besides: refusals that came too fast for a record each.
+//! Checkpoints of the audit, signed now and then; and what is recorded besides: refusals that came too fast for a record each, and where
+//! the log of the administrators' commands is.
 
 use std::{
-    sync::Arc,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio_util::sync::CancellationToken;
 
 use super::Doorkeeper;
-use crate::{ledger::Ledger, protocol::AuditedKeys};
+use crate::{
+    audit::{Administrators, Entry, Event, Look, Remembered, archive},
+    ledger::{Ledger, LogOf},
+    protocol::AuditedKeys,
+};
 
 /// How often it is looked whether one is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -27,15 +33,25 @@ pub(super) struct Checkpoints {
     pub label: String,
     pub door: Arc<Doorkeeper>,
     pub ledger: Ledger,
+    pub administrators: Arc<Mutex<Administrators>>,
+    /// The log's directory; and where its old segments go, and how many stay.
+    pub directory: PathBuf,
+    pub archive: Option<(PathBuf, u64)>,
     pub every_records: u64,
     pub every: Duration,
 }
 
 impl Checkpoints {
+    /// The first checkpoint, before anything is served: what was unsigned is so no longer. Answers what it covers.
+    pub async fn first(&self) -> Option<u64> {
+        self.look_at_administrators().await;
+        self.sign().await
+    }
+
     /// Signs checkpoints until told to stop.
-    pub async fn keep(self: Arc<Self>, stop: CancellationToken) {
-        let (mut covered, mut since, mut summed) = (0, Instant::now(), Instant::now());
-        let mut failed: Option<Instant> = None;
+    pub async fn keep(self: Arc<Self>, first: Option<u64>, stop: CancellationToken) {
+        let (mut covered, mut since, mut summed) = (first.unwrap_or_default(), Instant::now(), Instant::now());
+        let mut failed = first.is_none().then_some(since);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -43,10 +59,12 @@ impl Checkpoints {
             }
             if summed.elapsed() >= SUM_UP_EVERY {
                 self.door.record_counted().await;
+                self.archive_old().await;
                 summed = Instant::now();
             }
+            let has_command = self.look_at_administrators().await;
             let new = self.keys.audit().size().saturating_sub(covered);
-            let is_due = new >= self.every_records || (new > OWN && since.elapsed() >= self.every);
+            let is_due = has_command || new >= self.every_records || (new > OWN && since.elapsed() >= self.every);
             if is_due && failed.is_none_or(|failed| failed.elapsed() >= AGAIN_AFTER) {
                 match self.sign().await {
                     Some(size) => (covered, since, failed) = (size, Instant::now(), None),
@@ -59,22 +77,70 @@ impl Checkpoints {
     /// The last checkpoint: everything until now.
     pub async fn last(&self) {
         self.door.record_counted().await;
+        self.look_at_administrators().await;
         self.sign().await;
     }
 
     async fn sign(&self) -> Option<u64> {
         match self.keys.checkpoint(&self.label, Some(Instant::now() + PATIENCE)).await {
-            Ok(covered) => {
-                let remembered = self.ledger.remember_audit(self.keys.audit().origin(), covered.size, &covered.head).await;
-                if let Err(error) = remembered {
-                    tracing::warn!(%error, "the audit's head could not be kept in the ledger");
-                }
-                Some(covered.size)
-            }
+            Ok(covered) => Some(covered.size),
             Err(error) => {
                 tracing::warn!(%error, "no checkpoint of the audit could be signed");
                 None
             }
+        }
+    }
+
+    /// Records where the administrators' log is, when that has changed. Answers whether it had.
+    async fn look_at_administrators(&self) -> bool {
+        let administrators = Arc::clone(&self.administrators);
+        let look =
+            tokio::task::spawn_blocking(move || administrators.lock().unwrap_or_else(PoisonError::into_inner).look()).await;
+        let (place, outcome, detail) = match look {
+            Ok(Ok(Look::Same)) => return false,
+            Ok(Ok(Look::Further(place))) => (Some(place), "ok", None),
+            Ok(Ok(Look::Broken(why, place))) => {
+                tracing::error!(why, "the log of the administrators' commands was rewritten, cut or removed");
+                (place, "broken", Some(why))
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the log of the administrators' commands cannot be read");
+                return false;
+            }
+            Err(_) => return false,
+        };
+        let entry = Entry { outcome: Some(outcome.to_owned()), detail, ..Entry::of(Event::AdministratorsLog) };
+        let entry = match &place {
+            Some(Remembered { log, size, head }) => {
+                entry.with("log", log.as_str()).with("head", format!("{size}:{}", const_hex::encode(head)))
+            }
+            None => entry,
+        };
+        let recorded = self.keys.audit().record_async(entry).await;
+        if let (Ok(_), Some(Remembered { log, size, head })) = (recorded, &place)
+            && let Err(error) = self.ledger.remember_audit(LogOf::Administrators, log, *size, head).await
+        {
+            tracing::warn!(%error, "the head of the administrators' log could not be kept in the ledger");
+        }
+        true
+    }
+
+    /// Moves old segments to the archive, once that is recorded.
+    async fn archive_old(&self) {
+        let Some((to, keep)) = self.archive.clone() else { return };
+        let old = match archive::movable(&self.directory, keep) {
+            Ok(old) => old,
+            Err(error) => return tracing::warn!(%error, "the audit's segments cannot be listed"),
+        };
+        let (Some((first, _)), Some((last, _))) = (old.first(), old.last()) else { return };
+        let entry = Entry::of(Event::SegmentsArchived).with("first", *first).with("last", *last);
+        if self.keys.audit().record_async(entry.with("to", to.to_string_lossy())).await.is_err() {
+            return;
+        }
+        let moved = tokio::task::spawn_blocking(move || old.iter().try_for_each(|(_, path)| archive::move_segment(path, &to)));
+        match moved.await {
+            Ok(Err(error)) => tracing::warn!(%error, "a segment of the audit could not be archived"),
+            Ok(Ok(())) | Err(_) => {}
         }
     }
 }

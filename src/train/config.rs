@@ -18,6 +18,27 @@ pub const SESSION_BYTES: usize = 64;
 /// The most names `file_list` may have.
 pub const MAX_FILE_LIST: usize = 100_000;
 
+/// The longest that each kind of field may be, in characters. What train_lib writes is far below; what is longer would be carried into
+/// records, rows and answers.
+pub mod longest {
+    /// An id: of a train, a station, a creator, a proposal.
+    pub const ID: usize = 256;
+    /// An id that is a number: what Python makes of the largest float, with its sign.
+    pub const NUMBER: usize = 310;
+    /// The session id, in hex: 128 characters as builders make it.
+    pub const SESSION: usize = 512;
+    /// A digest, in hex: 128 characters.
+    pub const DIGEST: usize = 512;
+    /// A signature or a wrapped key, in hex: 2048 characters with the largest RSA key that is taken.
+    pub const SIGNATURE: usize = 16 * 1024;
+    /// A public key, in hex of PEM.
+    pub const KEY: usize = 64 * 1024;
+    /// A file's path, an address, a tag, a branch.
+    pub const PATH: usize = 4096;
+    /// `@context` as it is written: nothing reads or signs it.
+    pub const CONTEXT: usize = 64 * 1024;
+}
+
 /// A train's config. Field order is the order on the wire.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainConfig {
@@ -31,7 +52,7 @@ pub struct TrainConfig {
     pub id: String,
     /// `@context` on the wire: [`Json::Null`] or [`Json::Object`], never interpreted.
     pub context: Json,
-    /// Random bytes that make every digest of this train its own; 64 in practice, the length is never checked.
+    /// Random bytes that make every digest of this train its own; 64 in practice. Only [`longest::SESSION`] is held here.
     pub session_id: HexText,
     /// The stops, in the order of the file, which need not be that of their indices.
     pub route: Vec<RouteStop>,
@@ -151,6 +172,14 @@ pub enum ConfigError {
     LimitExceeded {
         /// The limit's name.
         limit: &'static str,
+    },
+    /// A field is longer than its kind may be: see [`longest`].
+    #[error("train config: {field} is longer than {most} characters")]
+    TooLong {
+        /// Path of the field.
+        field: String,
+        /// What it may have.
+        most: usize,
     },
     /// A required field is missing or null.
     #[error("train config: {field} is missing")]

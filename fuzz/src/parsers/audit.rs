@@ -3,7 +3,10 @@
 use std::{cell::OnceCell, fs, sync::LazyLock};
 
 use openssl::pkey::PKey;
-use stationmaster::audit::{Event, Record, checkpoint, leaf_hash, verify::verify};
+use stationmaster::audit::{
+    Event, Record, checkpoint, leaf_hash,
+    verify::{Expected, verify},
+};
 
 /// A log that a service wrote, with two checkpoints.
 pub const LOG: &[u8] = include_bytes!("../../../tests/vectors/audit.jsonl");
@@ -37,7 +40,7 @@ pub fn notes() -> Vec<String> {
 pub fn log(input: &[u8]) {
     let file = FOLDER.with(|folder| folder.get_or_init(|| tempfile::tempdir().expect("a folder")).path().join("log"));
     fs::write(&file, input).expect("a file");
-    let found = verify(&[file], Some(&KEY), None).expect("a file that can be read");
+    let found = verify(&[file], Expected { key: Some(&KEY), ..Expected::default() }).expect("a file that can be read");
     assert_eq!(found.flaws.len() as u64, found.flaw_count.min(100));
     if !found.holds() {
         return;
@@ -51,7 +54,8 @@ pub fn log(input: &[u8]) {
     }
     let head = found.head.expect("a log that holds has an end");
     assert_eq!((head.size, head.hash), (found.first + lines.len() as u64, leaf_hash(lines.last().expect("a record"))));
-    if found.checkpoints > 0 && found.first == 0 {
+    assert!(found.checkpoints > 0, "a log that holds has a signature");
+    if found.first == 0 {
         let covered = usize::try_from(found.covered).expect("a number of lines");
         assert_eq!(lines[..covered], self::lines(LOG)[..covered], "a signature covers nothing that was not signed");
     }

@@ -2,16 +2,16 @@
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Write},
-    path::PathBuf,
+    io::{self, BufWriter, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
 };
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::source::{Filter, Source};
+use super::source::{Filter, Matching, Source};
 use crate::{
-    audit::{Event, Record},
+    audit::{Event, Record, read::Text},
     cli::{error::CliError, output::Output},
 };
 
@@ -48,14 +48,16 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     };
     let gone = |error: io::Error| CliError::other(format!("cannot write: {error}"));
     let mut count = 0_u64;
-    args.source.each(|line, record| {
-        if !args.filter.takes(&record) {
+    let mut matching = Matching::new(&args.filter);
+    args.source.each(|file, line| {
+        if !matching.takes(&line.record) {
             return Ok(());
         }
         count += 1;
-        match args.format {
-            Form::Json => to.write_all(line),
-            Form::Ocsf => serde_json::to_writer(&mut to, &ocsf(&record)).map_err(io::Error::from),
+        match (args.format, line.text) {
+            (Form::Json, Text::Whole(text)) => to.write_all(&text),
+            (Form::Json, Text::TooLong { offset, bytes }) => copy(file, offset, bytes, &mut to),
+            (Form::Ocsf, _) => serde_json::to_writer(&mut to, &ocsf(&line.record)).map_err(io::Error::from),
         }
         .and_then(|()| to.write_all(b"\n"))
         .map_err(gone)
@@ -66,6 +68,13 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         output.result(&json!({ "file": file, "records": count }), || format!("Wrote {count} records to {}\n", file.display()));
     }
     Ok(())
+}
+
+/// A part of a file, as it is.
+fn copy(file: &Path, offset: u64, bytes: u64, to: &mut impl Write) -> io::Result<()> {
+    let mut file = File::open(file)?;
+    file.seek(SeekFrom::Start(offset))?;
+    io::copy(&mut file.take(bytes), to).map(drop)
 }
 
 /// OCSF 1.3, API Activity.

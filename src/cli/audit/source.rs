@@ -1,11 +1,17 @@
 //! Which log is read, and which of its records.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use clap::ValueEnum;
 
 use crate::{
-    audit::{Record, read},
+    audit::{
+        self, Event, Record,
+        read::{self, Line},
+    },
     cli::error::{CliError, Exit},
     config::Config,
 };
@@ -25,11 +31,20 @@ pub(in crate::cli) struct Source {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Which {
+pub(super) enum Which {
     /// The service's
     Service,
-    /// Those of the officer's commands
+    /// Those of the administrators' commands
     Officer,
+}
+
+impl Which {
+    pub(super) fn directory(self) -> &'static str {
+        match self {
+            Self::Service => audit::SERVICE,
+            Self::Officer => audit::ADMINISTRATORS,
+        }
+    }
 }
 
 /// How far a log was read.
@@ -40,21 +55,20 @@ pub(super) struct Place {
 }
 
 impl Source {
-    /// The log's directory.
-    pub(super) fn directory(&self) -> Result<PathBuf, CliError> {
-        let log = match self.log {
-            Which::Service => "service",
-            Which::Officer => "officer",
-        };
+    /// The log's directories: its archive where the configuration names one, and its own.
+    fn directories(&self) -> Result<Vec<PathBuf>, CliError> {
+        let log = self.log.directory();
         if let Some(state) = &self.state {
-            return Ok(state.join("audit").join(log));
+            return Ok(vec![state.join("audit").join(log)]);
         }
         let config = self.config.as_ref().ok_or_else(|| CliError::usage("which log? --config FILE or --state DIR"))?;
-        Ok(Config::load(config)?.audit_directory().join(log))
+        let config = Config::load(config)?;
+        let archive = config.audit.archive.as_ref().map(|archive| archive.join(log)).filter(|archive| archive.is_dir());
+        Ok(archive.into_iter().chain([config.audit_directory().join(log)]).collect())
     }
 
-    /// Hands over every record with its line, from the first that is there.
-    pub(super) fn each(&self, take: impl FnMut(&[u8], Record) -> Result<(), CliError>) -> Result<Place, CliError> {
+    /// Hands over every record with the file that it is in, from the first that is there.
+    pub(super) fn each(&self, take: impl FnMut(&Path, Line) -> Result<(), CliError>) -> Result<Place, CliError> {
         self.after(Place::default(), take)
     }
 
@@ -62,9 +76,9 @@ impl Source {
     pub(super) fn after(
         &self,
         mut place: Place,
-        mut take: impl FnMut(&[u8], Record) -> Result<(), CliError>,
+        mut take: impl FnMut(&Path, Line) -> Result<(), CliError>,
     ) -> Result<Place, CliError> {
-        for (number, path) in read::segments(&self.directory()?)? {
+        for (number, path) in read::segments_of(&self.directories()?)? {
             if number < place.segment {
                 continue;
             }
@@ -73,8 +87,8 @@ impl Source {
             let flaw = |error: read::LineError| {
                 CliError::new(Exit::Other, format!("{}: {error}", path.display())).with_hint("`audit verify` tells more")
             };
-            while let Some((line, record)) = segment.next_record().map_err(flaw)? {
-                take(&line, record)?;
+            while let Some(line) = segment.next_record().map_err(flaw)? {
+                take(&path, line)?;
             }
             place = Place { segment: number, bytes: from + segment.whole() };
         }
@@ -130,5 +144,47 @@ impl Filter {
             && either(&self.key, entry.key.as_ref().map(|key| [&key.label, &key.fingerprint]))
             && self.since.is_none_or(|since| record.time() >= since.as_microsecond())
             && self.until.is_none_or(|until| record.time() <= until.as_microsecond())
+    }
+}
+
+/// Records that a filter takes, and the outcomes of the key uses among them: those say neither run nor train nor key themselves.
+#[derive(Debug)]
+pub(super) struct Matching<'a> {
+    filter: &'a Filter,
+    /// The same, less what an outcome does not say.
+    of_outcomes: Filter,
+    /// Key uses that were taken: their numbers, and how they ended.
+    uses: BTreeMap<u64, Option<String>>,
+}
+
+impl<'a> Matching<'a> {
+    pub(super) fn new(filter: &'a Filter) -> Self {
+        let of_outcomes = Filter { run: None, train: None, key: None, ..filter.clone() };
+        Self { filter, of_outcomes, uses: BTreeMap::new() }
+    }
+
+    pub(super) fn takes(&mut self, record: &Record) -> bool {
+        let takes = self.filter.takes(record);
+        match record.entry.event {
+            Event::KeyUse if takes => drop(self.uses.insert(record.seq, None)),
+            Event::KeyUsed | Event::Checkpoint => {
+                if let Some(ended) = record.entry.of.and_then(|of| self.uses.get_mut(&of)) {
+                    *ended = record.entry.outcome.clone();
+                    return takes || self.of_outcomes.takes(record);
+                }
+            }
+            _ => {}
+        }
+        takes
+    }
+
+    /// How a key use ended that was taken.
+    pub(super) fn outcome(&self, seq: u64) -> Option<&String> {
+        self.uses.get(&seq)?.as_ref()
+    }
+
+    /// Whether a record says no more than how a key use ended that was taken.
+    pub(super) fn is_outcome(&self, record: &Record) -> bool {
+        record.entry.event == Event::KeyUsed && record.entry.of.is_some_and(|of| self.uses.contains_key(&of))
     }
 }

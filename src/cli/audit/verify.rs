@@ -1,11 +1,17 @@
 //! `audit verify`: whether a log is what was written.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 
 use crate::{
-    audit::verify::{Head, Verification, files, verify},
+    audit::{
+        self, read,
+        verify::{Expected, Head, Verification, verify, verify_both},
+    },
     cli::{
         error::{CliError, Exit},
         output::{Output, fields, printable, table},
@@ -13,32 +19,45 @@ use crate::{
     train::keys::PublicKey,
 };
 
+/// Spans of unsigned records that are shown each.
+const SPANS_SHOWN: usize = 3;
+
 const AFTER: &str = "\
 Finds a changed byte, a removed, added or moved record, a checkpoint that the audit's key did not sign, and an older segment put
 back among later ones. A log that was cut off at its end, or put back as a whole, looks like an earlier state of itself: only
 whoever remembers where it was can tell. So keep the head that this prints (and the public key) on another machine, and give it
-with --expect-head next time. Records after the last checkpoint are held by the chain alone.
+with --expect-head next time. Records after the last checkpoint are held by the chain alone, and so were those that are said to
+have been unsigned when the service was not running.
+
+Given the directory of both logs (STATE/audit), the log of the administrators' commands is checked, too: the service keeps in its
+own, signed log where that one was. Archived segments come first: audit verify ARCHIVE STATE/audit.
 
 Uses of keys are counted anew, by key and principal, and compared with the token's own count at every checkpoint.
 
-Exit code 8 when something is wrong.
+Exit code 8 when something is wrong, and with --key when no checkpoint is signed.
 
 Examples:
-  stationmaster audit verify /var/lib/stationmaster/audit/service --key audit.pem
+  stationmaster audit verify /var/lib/stationmaster/audit --key audit.pem
   stationmaster audit verify 00000001.jsonl 00000002.jsonl --key audit.pem --expect-head 1234:9f3c…";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(in crate::cli) struct Args {
-    /// A log's directory, or its segments in their order
+    /// The audit's directory, a log's directory, or segments in their order
     #[arg(required = true, value_name = "DIR|FILE")]
     paths: Vec<PathBuf>,
-    /// The audit's public key, PEM: `key export audit`. Without it no checkpoint counts
+    /// The audit's public key, PEM: `key export audit`. Without it no signature is checked
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// A head that was remembered, SIZE:HASH: the log must have come past it
     #[arg(long, value_name = "HEAD")]
     expect_head: Option<Head>,
+    /// Where the log of the administrators' commands is, when it is not beside the service's
+    #[arg(long, value_name = "DIR")]
+    administrators: Vec<PathBuf>,
+    /// A log without any checkpoint will do: segments between two checkpoints, or the administrators' log alone
+    #[arg(long, requires = "key")]
+    allow_unsigned: bool,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<Exit, CliError> {
@@ -49,16 +68,56 @@ pub(super) fn run(args: &Args, output: Output) -> Result<Exit, CliError> {
             Some(PublicKey::from_pem(&text).map_err(CliError::usage)?.to_der())
         }
     };
-    let mut segments = Vec::new();
-    for path in &args.paths {
-        segments.extend(files(path)?);
-    }
-    let found = verify(&segments, key.as_deref(), args.expect_head)?;
-    output.result(&json_of(&found), || people(&found, key.is_some()));
+    let expected = Expected { key: key.as_deref(), head: args.expect_head, allow_unsigned: args.allow_unsigned };
+    let (segments, beside) = gather(&args.paths)?;
+    let administrators = match &args.administrators[..] {
+        [] => beside,
+        directories => Some(gather(directories)?.0),
+    };
+    let (found, others) = match administrators {
+        None => (verify(&segments, expected)?, None),
+        Some(administrators) => {
+            let (found, others) = verify_both(&segments, &administrators, expected)?;
+            (found, Some(others))
+        }
+    };
+    output.result(&json_of(&found, others.as_ref(), key.is_some()), || people(&found, others.as_ref(), key.is_some()));
     Ok(if found.holds() { Exit::Done } else { Exit::Broken })
 }
 
-fn json_of(found: &Verification) -> serde_json::Value {
+/// The segments that paths name, in their order; and those of the administrators' log, where a path is the directory of both.
+fn gather(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Option<Vec<PathBuf>>), CliError> {
+    let (mut files, mut directories, mut administrators) = (Vec::new(), Vec::new(), None::<Vec<PathBuf>>);
+    for path in paths {
+        let is = fs::metadata(path).map_err(|error| CliError::file("read", path, &error))?;
+        if !is.is_dir() {
+            files.push(path.clone());
+        } else if is_log(path)? {
+            directories.push(path.clone());
+        } else if is_log(&path.join(audit::SERVICE))? {
+            directories.push(path.join(audit::SERVICE));
+            let others = path.join(audit::ADMINISTRATORS);
+            administrators.get_or_insert_default().extend(is_log(&others)?.then_some(others));
+        } else {
+            let what = format!("{} holds no log of the audit: no 00000001.jsonl or the like", path.display());
+            return Err(CliError::new(Exit::NotFound, what).with_hint(
+                "give the audit's directory (`[audit] directory`; by default STATE/audit), or the service's log in it",
+            ));
+        }
+    }
+    let listed = |directories: &[PathBuf]| -> Result<Vec<PathBuf>, CliError> {
+        Ok(read::segments_of(directories)?.into_iter().map(|(_, path)| path).collect())
+    };
+    let mut segments = listed(&directories)?;
+    segments.append(&mut files);
+    Ok((segments, administrators.map(|directories| listed(&directories)).transpose()?))
+}
+
+fn is_log(directory: &Path) -> Result<bool, CliError> {
+    Ok(directory.is_dir() && !read::segments(directory)?.is_empty())
+}
+
+fn json_of(found: &Verification, others: Option<&Verification>, with_key: bool) -> serde_json::Value {
     let uses: Vec<_> = found
         .uses
         .iter()
@@ -79,8 +138,16 @@ fn json_of(found: &Verification) -> serde_json::Value {
         "log": found.log,
         "first": found.first,
         "head": found.head.map(|head| head.to_string()),
+        "signatures_checked": with_key,
         "checkpoints": found.checkpoints,
         "covered": found.covered,
+        "unsigned": found.unsigned.iter().map(|span| json!({ "first": span.first, "last": span.last })).collect::<Vec<_>>(),
+        "unsigned_count": found.unsigned_count,
+        "long_lines": found.long_lines,
+        "administrators": {
+            "seen": found.administrators.as_ref().map(|(log, head)| json!({ "log": log, "head": head.to_string() })),
+            "checked": others.map(|others| json!({ "log": others.log, "head": others.head.map(|head| head.to_string()) })),
+        },
         "torn_bytes": found.torn_bytes,
         "key_uses": uses,
         "flaws": found.flaws.iter().map(|flaw| json!({ "file": flaw.file, "line": flaw.line, "what": flaw.what })).collect::<Vec<_>>(),
@@ -88,25 +155,55 @@ fn json_of(found: &Verification) -> serde_json::Value {
     })
 }
 
-fn people(found: &Verification, with_key: bool) -> String {
+fn people(found: &Verification, others: Option<&Verification>, with_key: bool) -> String {
     let size = found.head.map_or(0, |head| head.size);
     let covered = match (with_key, found.checkpoints) {
         (false, _) => "not looked at: no --key was given".to_owned(),
         (true, 0) => "none".to_owned(),
         (true, count) => format!("{count}; the last covers the first {} records of {size}", found.covered),
     };
-    let mut text = fields(&[
+    let administrators = match (&found.administrators, others) {
+        (None, None) => None,
+        (_, Some(others)) => Some(match others.head {
+            Some(head) => format!("{} records, as the service has seen them", head.size),
+            None => "no log".to_owned(),
+        }),
+        (Some((_, head)), None) => {
+            Some(format!("not looked at: {} records were seen by the service (give the directory of both logs)", head.size))
+        }
+    };
+    let verdict = match (found.holds(), with_key) {
+        (false, _) => format!("{} flaws", found.flaw_count),
+        (true, true) => "nothing is wrong".to_owned(),
+        (true, false) => "the chain holds; signatures were not checked".to_owned(),
+    };
+    let head = found.head.map(|head| head.to_string()).unwrap_or_default();
+    let mut rows = vec![
         ("Log", printable(&found.log)),
         ("Records", format!("{} to {}", found.first, size.saturating_sub(1))),
-        ("Head", found.head.map(|head| head.to_string()).unwrap_or_default()),
+        ("Head", head),
         ("Checkpoints", covered),
-        ("Verdict", if found.holds() { "nothing is wrong".to_owned() } else { format!("{} flaws", found.flaw_count) }),
-    ]);
+    ];
+    rows.extend(administrators.map(|administrators| ("Administrators", administrators)));
+    rows.push(("Verdict", verdict));
+    let mut text = fields(&rows);
     if found.torn_bytes > 0 {
         text += &format!(
             "The end is half-written ({} bytes): a record of which nobody was told, or that is being written.\n",
             found.torn_bytes
         );
+    }
+    for span in found.unsigned.iter().take(SPANS_SHOWN) {
+        text += &format!(
+            "Unsigned while the service was not running: records {} to {}. A change of them then would not show.\n",
+            span.first, span.last
+        );
+    }
+    if found.unsigned_count > SPANS_SHOWN as u64 {
+        text += &format!("Unsigned while the service was not running: {} times in all.\n", found.unsigned_count);
+    }
+    if found.long_lines > 0 {
+        text += &format!("{} lines are longer than any that is written now: an older version wrote them.\n", found.long_lines);
     }
     let rows: Vec<_> = found
         .uses

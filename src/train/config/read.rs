@@ -6,7 +6,7 @@ use fields::{At, Fields};
 
 use super::{
     Build, ConfigError, Creator, EcoSystem, HexText, Id, MAX_CONFIG_BYTES, MAX_FILE_LIST, MAX_ROUTE_STOPS, RouteStop, Source,
-    SourceKind, StopSignature, TrainConfig,
+    SourceKind, StopSignature, TrainConfig, longest,
 };
 use crate::train::Integer;
 use crate::train::json::{Json, JsonError};
@@ -28,17 +28,18 @@ fn config(mut top: Fields) -> Result<TrainConfig, ConfigError> {
     Ok(TrainConfig {
         source: top.required("source", source)?,
         creator: top.required("creator", creator)?,
-        proposal_id: top.required("proposal_id", id)?,
-        id: top.required("@id", text)?,
-        context: top.optional("@context", context)?.unwrap_or(Json::Null),
-        session_id: top.required("session_id", hex)?,
+        proposal_id: top.required("proposal_id", within(longest::ID, id))?,
+        id: top.required("@id", within(longest::ID, text))?,
+        context: top.optional("@context", within(longest::CONTEXT, context))?.unwrap_or(Json::Null),
+        session_id: top.required("session_id", within(longest::SESSION, hex))?,
         route: top.required("route", |at, json| list(at, json, MAX_ROUTE_STOPS, "route_stops", stop))?,
-        file_list: top.required("file_list", |at, json| list(at, json, MAX_FILE_LIST, "file_list_entries", text))?,
-        hash: top.required("hash", hex)?,
-        signature: top.required("signature", hex)?,
+        file_list: top
+            .required("file_list", |at, json| list(at, json, MAX_FILE_LIST, "file_list_entries", within(longest::PATH, text)))?,
+        hash: top.required("hash", within(longest::DIGEST, hex))?,
+        signature: top.required("signature", within(longest::SIGNATURE, hex))?,
         build: top.required("build", build)?,
-        result_hash: top.optional("result_hash", hex)?,
-        result_signature: top.optional("result_signature", hex)?,
+        result_hash: top.optional("result_hash", within(longest::DIGEST, hex))?,
+        result_signature: top.optional("result_signature", within(longest::SIGNATURE, hex))?,
     })
 }
 
@@ -50,48 +51,105 @@ fn source(at: At, json: Json) -> Result<Source, ConfigError> {
             Json::Text(name) if name == "git_repository" => Ok(SourceKind::GitRepository),
             _ => Err(at.is_not("docker_repository or git_repository")),
         })?,
-        address: fields.required("address", text)?,
-        tag: fields.optional("tag", text)?,
-        branch: fields.optional("branch", text)?,
+        address: fields.required("address", within(longest::PATH, text))?,
+        tag: fields.optional("tag", within(longest::PATH, text))?,
+        branch: fields.optional("branch", within(longest::PATH, text))?,
     })
 }
 
 fn creator(at: At, json: Json) -> Result<Creator, ConfigError> {
     let mut fields = Fields::new(at, json)?;
+    let paillier = |at: At, json| match json {
+        // hex comes first in this union, so numeric text stays text
+        Json::Text(text) => Ok(Id::Text(text)),
+        other => id(at, other),
+    };
     Ok(Creator {
-        id: fields.required("id", id)?,
-        rsa_public_key: fields.required("rsa_public_key", hex)?,
-        paillier_public_key: fields.optional("paillier_public_key", |at, json| match json {
-            // hex comes first in this union, so numeric text stays text
-            Json::Text(text) => Ok(Id::Text(text)),
-            other => id(at, other),
-        })?,
-        encrypted_key: fields.optional("encrypted_key", hex)?,
+        id: fields.required("id", within(longest::ID, id))?,
+        rsa_public_key: fields.required("rsa_public_key", within(longest::KEY, hex))?,
+        paillier_public_key: fields.optional("paillier_public_key", within(longest::KEY, paillier))?,
+        encrypted_key: fields.optional("encrypted_key", within(longest::SIGNATURE, hex))?,
     })
 }
 
 fn stop(at: At, json: Json) -> Result<RouteStop, ConfigError> {
     let mut fields = Fields::new(at, json)?;
     Ok(RouteStop {
-        station: fields.required("station", id)?,
+        station: fields.required("station", within(longest::ID, id))?,
         eco_system: fields.required("eco_system", |at, json| match &json {
             Json::Text(name) if name == "tue" => Ok(EcoSystem::Tue),
             Json::Text(name) if name == "padme" => Ok(EcoSystem::Padme),
             _ => Err(at.is_not("tue or padme")),
         })?,
-        rsa_public_key: fields.required("rsa_public_key", hex)?,
+        rsa_public_key: fields.required("rsa_public_key", within(longest::KEY, hex))?,
         index: fields.required("index", index)?,
         signature: fields.optional("signature", |at, json| {
             let mut fields = Fields::new(at, json)?;
-            Ok(StopSignature { digest: fields.required("digest", hex)?, signature: fields.required("signature", hex)? })
+            Ok(StopSignature {
+                digest: fields.required("digest", within(longest::DIGEST, hex))?,
+                signature: fields.required("signature", within(longest::SIGNATURE, hex))?,
+            })
         })?,
-        encrypted_key: fields.optional("encrypted_key", hex)?,
+        encrypted_key: fields.optional("encrypted_key", within(longest::SIGNATURE, hex))?,
     })
 }
 
 fn build(at: At, json: Json) -> Result<Build, ConfigError> {
     let mut fields = Fields::new(at, json)?;
-    Ok(Build { signature: fields.required("signature", hex)?, rsa_public_key: fields.required("rsa_public_key", hex)? })
+    Ok(Build {
+        signature: fields.required("signature", within(longest::SIGNATURE, hex))?,
+        rsa_public_key: fields.required("rsa_public_key", within(longest::KEY, hex))?,
+    })
+}
+
+/// Reads a value and refuses one that is longer, in characters: no field is read without a bound of its own.
+fn within<T: Length>(
+    most: usize,
+    read: impl Fn(At, Json) -> Result<T, ConfigError>,
+) -> impl Fn(At, Json) -> Result<T, ConfigError> {
+    move |at, json| {
+        let value = read(at, json)?;
+        if value.is_within(most) { Ok(value) } else { Err(at.is_longer_than(most)) }
+    }
+}
+
+/// What has a length in the config.
+trait Length {
+    fn is_within(&self, most: usize) -> bool;
+}
+
+impl Length for str {
+    fn is_within(&self, most: usize) -> bool {
+        // No text has more characters than bytes.
+        self.len() <= most || self.chars().count() <= most
+    }
+}
+
+impl Length for String {
+    fn is_within(&self, most: usize) -> bool {
+        self.as_str().is_within(most)
+    }
+}
+
+impl Length for HexText {
+    fn is_within(&self, most: usize) -> bool {
+        self.as_str().is_within(most)
+    }
+}
+
+impl Length for Id {
+    fn is_within(&self, most: usize) -> bool {
+        match self {
+            Self::Int(number) => number.to_string().is_within(most.max(longest::NUMBER)),
+            Self::Text(text) => text.is_within(most),
+        }
+    }
+}
+
+impl Length for Json {
+    fn is_within(&self, most: usize) -> bool {
+        self.to_python_text().is_within(most)
+    }
 }
 
 /// Any dict; what Python's `dict()` makes an empty dict of is one too.
@@ -150,7 +208,7 @@ fn list<T>(
     json: Json,
     most: usize,
     limit: &'static str,
-    one: fn(At, Json) -> Result<T, ConfigError>,
+    one: impl Fn(At, Json) -> Result<T, ConfigError>,
 ) -> Result<Vec<T>, ConfigError> {
     let Json::Array(items) = json else {
         return Err(at.is_not("a list"));

@@ -82,6 +82,57 @@ fn size_is_bounded() {
 }
 
 #[test]
+fn every_field_has_a_longest_value_and_that_is_read_back() {
+    let stop = r#"{"station":"@","eco_system":"tue","rsa_public_key":"","index":0,"encrypted_key":"","signature":{"digest":"","signature":""}}"#;
+    let whole = with(stop, "\"\"").replace(r#""build""#, r#""@context":{"a":""},"result_hash":"","result_signature":"","build""#);
+    let whole = whole.replace(r#""id":1"#, r#""id":"x","paillier_public_key":"","encrypted_key":"""#);
+    let whole = whole
+        .replace(r#""proposal_id":1"#, r#""proposal_id":"x""#)
+        .replace(r#""address":"a""#, r#""address":"a","tag":"","branch":"""#);
+    let whole: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    // Every text of it in turn, `type` and `eco_system` excepted: those are words of a list.
+    let fields = [
+        ("/proposal_id", longest::ID),
+        ("/@id", longest::ID),
+        ("/creator/id", longest::ID),
+        ("/route/0/station", longest::ID),
+        ("/session_id", longest::SESSION),
+        ("/hash", longest::DIGEST),
+        ("/result_hash", longest::DIGEST),
+        ("/route/0/signature/digest", longest::DIGEST),
+        ("/signature", longest::SIGNATURE),
+        ("/result_signature", longest::SIGNATURE),
+        ("/build/signature", longest::SIGNATURE),
+        ("/creator/encrypted_key", longest::SIGNATURE),
+        ("/route/0/encrypted_key", longest::SIGNATURE),
+        ("/route/0/signature/signature", longest::SIGNATURE),
+        ("/creator/rsa_public_key", longest::KEY),
+        ("/creator/paillier_public_key", longest::KEY),
+        ("/build/rsa_public_key", longest::KEY),
+        ("/route/0/rsa_public_key", longest::KEY),
+        ("/source/address", longest::PATH),
+        ("/source/tag", longest::PATH),
+        ("/source/branch", longest::PATH),
+        ("/file_list/0", longest::PATH),
+    ];
+    let texts = |value: &serde_json::Value| value.to_string().matches(":\"").count() + value.to_string().matches("[\"").count();
+    assert_eq!(texts(&whole), fields.len() + 3, "a text of the config without a bound here");
+    for (field, most) in fields {
+        let with = |length: usize| {
+            let mut changed = whole.clone();
+            *changed.pointer_mut(field).unwrap() = "ä".repeat(length).into();
+            TrainConfig::parse(changed.to_string().as_bytes())
+        };
+        let longest = with(most).unwrap_or_else(|error| panic!("{field}: {error}"));
+        assert_eq!(TrainConfig::parse(&longest.to_bytes()), Ok(longest), "{field}");
+        assert!(matches!(with(most + 1), Err(ConfigError::TooLong { .. })), "{field} of {} characters", most + 1);
+    }
+    let mut changed = whole.clone();
+    changed["@context"]["a"] = "x".repeat(longest::CONTEXT).into();
+    assert_eq!(refused(&changed.to_string()).to_string(), "train config: @context is longer than 65536 characters");
+}
+
+#[test]
 fn an_error_names_the_field_and_quotes_nothing() {
     let stop = r#"{"station":"s","eco_system":"sekret","rsa_public_key":"","index":0}"#;
     assert_eq!(refused(&with(stop, "")).to_string(), "train config: route[0].eco_system is not tue or padme");

@@ -7,7 +7,10 @@ use std::{
 };
 
 use stationmaster::{
-    audit::{Event, Record, read, verify},
+    audit::{
+        Event, Record, read,
+        verify::{self, Expected},
+    },
     pb::SignatureScheme,
 };
 
@@ -32,7 +35,8 @@ fn in_the_audit(station: &Station) -> (BTreeSet<String>, BTreeSet<String>) {
     let mut digests = std::collections::BTreeMap::new();
     for (_, path) in read::segments(&station.state().join("audit/service")).unwrap() {
         let mut segment = read::Segment::open(&path).unwrap();
-        while let Some((_, Record { seq, entry, .. })) = segment.next_record().unwrap() {
+        while let Some(line) = segment.next_record().unwrap() {
+            let Record { seq, entry, .. } = line.record;
             match entry.event {
                 Event::KeyUse => {
                     if let Some(digest) = entry.digest {
@@ -98,7 +102,7 @@ fn kill_at_random(kills: usize) {
     let unannounced: Vec<_> = used.iter().filter(|digest| !announced.contains(**digest)).collect();
     let files = verify::files(&station.state().join("audit/service")).unwrap();
     let key = station.key("audit").unwrap().public_key_der;
-    let verified = verify::verify(&files, Some(&key), None).unwrap();
+    let verified = verify::verify(&files, Expected { key: Some(&key), ..Expected::default() }).unwrap();
     println!(
         "{kills} kills with {WRITERS} writers: {} answers, {} uses seen on the token, {} announced; answers missing from the audit: \
          {missing}; key uses without an intent: {}",

@@ -21,6 +21,10 @@ impl At<'_> {
     pub(super) fn is_not(&self, expected: &'static str) -> ConfigError {
         ConfigError::WrongType { field: self.to_string(), expected }
     }
+
+    pub(super) fn is_longer_than(&self, most: usize) -> ConfigError {
+        ConfigError::TooLong { field: self.to_string(), most }
+    }
 }
 
 impl fmt::Display for At<'_> {

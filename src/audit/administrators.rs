@@ -1,0 +1,78 @@
+//! The log of the administrators' commands, as the service follows it: where it is goes into the service's own log, and is signed there.
+//! So the one can be rewritten, cut or removed as little as the other.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    AuditError, Remembered, read,
+    verify::{Expected, Head, verify},
+};
+
+/// What a look has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing that was not known.
+    Same,
+    /// It has gone on from what was known.
+    Further(Remembered),
+    /// It is not what was known: why, and where the log there is, if there is one.
+    Broken(String, Option<Remembered>),
+}
+
+/// Follows the log in a directory.
+#[derive(Debug)]
+pub struct Administrators {
+    directory: PathBuf,
+    known: Option<Remembered>,
+    /// The last segment when it was last read: its name, inode, length and time of change.
+    seen: Option<(PathBuf, u64, u64, i64, i64)>,
+}
+
+impl Administrators {
+    /// Of all logs' directory, and where it was known to be.
+    #[must_use]
+    pub fn new(directory: &Path, known: Option<Remembered>) -> Self {
+        Self { directory: directory.join(super::ADMINISTRATORS), known, seen: None }
+    }
+
+    /// Looks at it. Reads it whole when it has changed: it holds a few records for each command that was given.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn look(&mut self) -> Result<Look, AuditError> {
+        let segments = match read::segments(&self.directory) {
+            Ok(segments) => segments,
+            Err(AuditError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let files: Vec<_> = segments.into_iter().map(|(_, path)| path).collect();
+        let Some(last) = files.last() else {
+            self.seen = None;
+            return Ok(match self.known.take() {
+                None => Look::Same,
+                Some(known) => Look::Broken(format!("log {} with {} records is gone", known.log, known.size), None),
+            });
+        };
+        let is = fs::metadata(last).map_err(|source| AuditError::io(format!("read {}", last.display()), source))?;
+        let seen = Some((last.clone(), is.ino(), is.len(), is.mtime(), is.mtime_nsec()));
+        if seen == self.seen {
+            return Ok(Look::Same);
+        }
+        let head = self.known.as_ref().map(|known| Head { size: known.size, hash: known.head });
+        let found = verify(&files, Expected { head, ..Expected::default() })?;
+        self.seen = seen;
+        let now = found.head.map(|head| Remembered { log: found.log.clone(), size: head.size, head: head.hash });
+        let before = std::mem::replace(&mut self.known, now.clone());
+        let is_other = before.as_ref().is_some_and(|before| before.log != found.log);
+        Ok(match (found.flaws.first(), now, before) {
+            (_, now, Some(before)) if is_other => Look::Broken(format!("log {} is another than {}", found.log, before.log), now),
+            (Some(flaw), now, _) => Look::Broken(format!("{}:{}: {}", flaw.file.display(), flaw.line, flaw.what), now),
+            (None, Some(now), before) if before.as_ref() != Some(&now) => Look::Further(now),
+            _ => Look::Same,
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Moving whole old segments of a log to another directory. What is left is checked, and continued, as before: the first record of a
+//! segment says what was before it.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::{AuditError, read};
+
+/// Segments that always stay: the one that is written to, and the one before, with which a log goes on whose newest was cut off at its
+/// first record.
+pub const LEAST_KEPT: u64 = 2;
+
+/// The segments of a log's directory that may be moved when so many stay.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn movable(directory: &Path, keep: u64) -> Result<Vec<(u64, PathBuf)>, AuditError> {
+    let mut all = read::segments(directory)?;
+    let keep = usize::try_from(keep.max(LEAST_KEPT)).unwrap_or(usize::MAX);
+    all.truncate(all.len().saturating_sub(keep));
+    Ok(all)
+}
+
+/// Moves a segment into a directory, which is made when it is not there. It is whole there, and on the disk, before it is gone here. One
+/// that is there already, since an earlier move was cut off, must be the same.
+///
+/// # Errors
+/// When it cannot be moved; it is then where it was.
+pub fn move_segment(segment: &Path, archive: &Path) -> Result<(), AuditError> {
+    let flaw = |source| AuditError::io(format!("move {} to {}", segment.display(), archive.display()), source);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(archive).map_err(flaw)?;
+    let name = segment.file_name().ok_or_else(|| flaw(io::Error::from(io::ErrorKind::InvalidInput)))?;
+    let target = archive.join(name);
+    match renameat_with(CWD, segment, CWD, &target, RenameFlags::NOREPLACE) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::EXIST) if same(segment, &target).map_err(flaw)? => fs::remove_file(segment).map_err(flaw)?,
+        Err(rustix::io::Errno::EXIST) => {
+            return Err(AuditError::Broken { file: target, what: "it is another segment of the same name".to_owned() });
+        }
+        Err(rustix::io::Errno::XDEV) => copy(segment, archive, &target).map_err(flaw)?,
+        Err(error) => return Err(flaw(error.into())),
+    }
+    let sync = |directory: &Path| File::open(directory)?.sync_all();
+    sync(archive).and_then(|()| segment.parent().map_or(Ok(()), sync)).map_err(flaw)
+}
+
+/// To another file system.
+fn copy(segment: &Path, archive: &Path, target: &Path) -> io::Result<()> {
+    let aside = archive.join(format!(".{}", uuid::Uuid::new_v4()));
+    let copied = (|| {
+        let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+        io::copy(&mut File::open(segment)?, &mut to)?;
+        to.sync_all()?;
+        renameat_with(CWD, &aside, CWD, target, RenameFlags::NOREPLACE)?;
+        File::open(archive)?.sync_all()
+    })();
+    if let Err(error) = copied {
+        let _ = fs::remove_file(&aside);
+        return Err(error);
+    }
+    fs::remove_file(segment)
+}
+
+fn same(one: &Path, other: &Path) -> io::Result<bool> {
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    loop {
+        let read = one.read(&mut left)?;
+        if read == 0 {
+            return Ok(true);
+        }
+        other.read_exact(&mut right[..read])?;
+        if left[..read] != right[..read] {
+            return Ok(false);
+        }
+    }
+}

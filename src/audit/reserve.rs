@@ -1,0 +1,96 @@
+//! Space on the disk that only the log can use: blocks that the segment has beyond its end. A full disk stops all else first.
+
+use std::{
+    fs::File,
+    time::{Duration, Instant},
+};
+
+use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
+
+/// How often the disk is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The reserve of the segment that is written to.
+#[derive(Debug)]
+pub(super) struct Reserve {
+    /// How much is to be had beyond the end; 0 for none.
+    bytes: u64,
+    /// Up to where the file has its blocks.
+    secured: u64,
+    /// Whether it could not be filled up.
+    low: bool,
+    /// Whether it was said that the disk is nearly full.
+    warned: bool,
+    looked: Option<Instant>,
+}
+
+impl Reserve {
+    pub fn new(bytes: u64) -> Self {
+        Self { bytes, secured: 0, low: false, warned: false, looked: None }
+    }
+
+    /// Has the file's blocks ready beyond `written`, as far as the disk has them. Answers whether it has them.
+    pub fn fill(&mut self, file: &File, written: u64) -> bool {
+        if self.bytes == 0 {
+            return true;
+        }
+        let left = self.secured.saturating_sub(written);
+        if left < self.bytes / 2 || self.low {
+            match fallocate(file, FallocateFlags::KEEP_SIZE, written, self.bytes) {
+                Ok(()) => {
+                    self.secured = written + self.bytes;
+                    if std::mem::take(&mut self.low) {
+                        tracing::info!("the audit's reserve is whole again");
+                    }
+                }
+                Err(rustix::io::Errno::OPNOTSUPP) => {
+                    tracing::warn!("the audit has no reserve: its file system gives none");
+                    self.bytes = 0;
+                    return true;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.low, true) {
+                        tracing::error!(
+                            %error, left,
+                            "the disk of the audit is full: it goes on within its reserve, and when that is used up, nothing is done any more"
+                        );
+                    }
+                }
+            }
+        }
+        self.look(file);
+        !self.low
+    }
+
+    /// Says it before the reserve is needed.
+    fn look(&mut self, file: &File) {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let Ok(disk) = fstatvfs(file) else { return };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let warns = free < 2 * self.bytes;
+        if warns && !self.warned {
+            tracing::warn!(
+                free,
+                reserve = self.bytes,
+                "the disk of the audit is nearly full: archive old segments or make space"
+            );
+        }
+        // A disk that is about as full as that would be said again and again.
+        if warns || free > 3 * self.bytes {
+            self.warned = warns;
+        }
+    }
+
+    /// The file is another, or was cut back: its blocks are to be had anew.
+    pub fn forget(&mut self) {
+        self.secured = 0;
+    }
+
+    /// Whether the disk is full, or nearly.
+    pub fn is_low(&self) -> bool {
+        self.low || self.warned
+    }
+}

@@ -1,0 +1,114 @@
+//! How far a sink has got: kept beside the log, so that it goes on from there after the next start.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Copied, End, SinkKind};
+use crate::audit::read;
+
+/// The file, beside the log's own segments.
+const FILE: &str = "second.json";
+
+/// A place in the log: all before it was delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cursor {
+    pub segment: u64,
+    pub offset: u64,
+    /// Number of the record that begins there.
+    pub seq: u64,
+}
+
+/// As it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    log: String,
+    sink: String,
+    segment: u64,
+    offset: u64,
+    seq: u64,
+}
+
+/// A part of a segment that is on the disk and was not delivered yet.
+pub(super) struct Part {
+    pub path: PathBuf,
+    /// Where it ends.
+    pub end: u64,
+}
+
+fn file(copied: &Copied) -> Option<PathBuf> {
+    Some(copied.directories.last()?.join(FILE))
+}
+
+fn name(sink: &SinkKind) -> String {
+    match sink {
+        SinkKind::File(path) => format!("file {}", path.display()),
+        SinkKind::Syslog(path) => format!("syslog {}", path.display()),
+        SinkKind::Directory(path) => format!("directory {}", path.display()),
+    }
+}
+
+impl Cursor {
+    /// Where this sink was with this log; at its beginning when that is not known.
+    pub fn load(copied: &Copied, sink: &SinkKind) -> Self {
+        let kept = file(copied).and_then(|file| fs::read(file).ok());
+        let kept = kept.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+        match kept.filter(|kept| kept.log == copied.log && kept.sink == name(sink)) {
+            Some(Kept { segment, offset, seq, .. }) => Self { segment, offset, seq },
+            None => Self { segment: 1, offset: 0, seq: 0 },
+        }
+    }
+
+    pub fn save(&self, copied: &Copied, sink: &SinkKind) -> io::Result<()> {
+        let Some(file) = file(copied) else { return Ok(()) };
+        let Self { segment, offset, seq } = *self;
+        let kept = Kept { log: copied.log.clone(), sink: name(sink), segment, offset, seq };
+        let aside = file.with_extension("json.new");
+        let mut to = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        to.write_all(serde_json::to_string(&kept)?.as_bytes())?;
+        fs::rename(aside, file)
+    }
+
+    /// What comes next; moves on to the next segment at the end of one.
+    pub fn next_part(&mut self, copied: &Copied, end: End, lost: &AtomicU64) -> io::Result<Option<Part>> {
+        while self.segment <= end.segment {
+            let is_last = self.segment == end.segment;
+            if is_last && self.offset >= end.bytes {
+                return Ok(None);
+            }
+            let name = read::segment_name(self.segment);
+            let found = copied.directories.iter().rev().map(|directory| directory.join(&name)).find(|path| path.exists());
+            let Some(path) = found else {
+                if self.skip(copied, lost)? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            let length = if is_last { end.bytes } else { fs::metadata(&path)?.len() };
+            if self.offset < length {
+                return Ok(Some(Part { path, end: length }));
+            }
+            (self.segment, self.offset) = (self.segment + 1, 0);
+        }
+        Ok(None)
+    }
+
+    /// Goes on with the next segment that there is.
+    fn skip(&mut self, copied: &Copied, lost: &AtomicU64) -> io::Result<bool> {
+        let there: Vec<_> = copied.directories.iter().filter(|directory| directory.is_dir()).cloned().collect();
+        let segments = read::segments_of(&there).map_err(|error| io::Error::other(error.to_string()))?;
+        let Some((number, path)) = segments.into_iter().find(|(number, _)| *number > self.segment) else { return Ok(false) };
+        let mut segment = read::Segment::open(&path).map_err(|error| io::Error::other(error.to_string()))?;
+        let first = segment.next_record().map_err(|error| io::Error::other(error.to_string()))?;
+        let seq = first.map_or(self.seq, |line| line.record.seq);
+        lost.fetch_add(seq.saturating_sub(self.seq), Ordering::AcqRel);
+        *self = Self { segment: number, offset: 0, seq };
+        Ok(true)
+    }
+}

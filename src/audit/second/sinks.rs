@@ -1,0 +1,159 @@
+//! Handing records on to a file and to syslog.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::{fs::OpenOptionsExt, net::UnixDatagram},
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use super::{
+    Copied, SinkKind,
+    cursor::{Cursor, Part},
+};
+use crate::audit::read::{self, Line, Segment, Text};
+
+/// Bytes that are appended at once.
+const CHUNK: u64 = 1 << 20;
+/// Messages after which it is noted how far the sink has got.
+const MESSAGES: u64 = 256;
+/// How far from its end a copy's last record is looked for.
+const LAST_RECORD: u64 = 2 << 20;
+
+fn other(error: impl ToString) -> io::Error {
+    io::Error::other(error.to_string())
+}
+
+/// Where a sink goes on: where it was; and in a file that holds more of the log than that, behind what it holds.
+pub(super) fn begin(kind: &SinkKind, copied: &Copied) -> io::Result<Cursor> {
+    let cursor = Cursor::load(copied, kind);
+    let SinkKind::File(path) = kind else { return Ok(cursor) };
+    // A pipe has no past.
+    if !std::fs::metadata(path).is_ok_and(|is| is.is_file()) {
+        return Ok(cursor);
+    }
+    let Some(last) = last_line(path)? else { return Ok(cursor) };
+    Ok(behind(&cursor, copied, &last)?.unwrap_or(cursor))
+}
+
+/// The last whole line of a copy. Half a line behind it, of a write that was cut off, is taken away.
+fn last_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let length = file.metadata()?.len();
+    let start = length.saturating_sub(LAST_RECORD);
+    file.seek(SeekFrom::Start(start))?;
+    let mut tail = Vec::new();
+    Read::by_ref(&mut file).take(LAST_RECORD).read_to_end(&mut tail)?;
+    let Some(end) = tail.iter().rposition(|byte| *byte == b'\n') else { return Ok(None) };
+    if end + 1 < tail.len() {
+        file.set_len(start + end as u64 + 1)?;
+    }
+    tail.truncate(end);
+    let begin = tail.iter().rposition(|byte| *byte == b'\n').map(|newline| newline + 1);
+    match begin {
+        Some(begin) => Ok(Some(tail.split_off(begin))),
+        None if start == 0 => Ok(Some(tail)),
+        None => Ok(None),
+    }
+}
+
+/// The place behind a record of the log, from a place on; `None` when it is not there.
+fn behind(from: &Cursor, copied: &Copied, line: &[u8]) -> io::Result<Option<Cursor>> {
+    let wanted = crate::audit::leaf_hash(line);
+    let there: Vec<_> = copied.directories.iter().filter(|directory| directory.is_dir()).cloned().collect();
+    for (number, path) in read::segments_of(&there).map_err(other)? {
+        if number < from.segment {
+            continue;
+        }
+        let offset = if number == from.segment { from.offset } else { 0 };
+        let mut segment = Segment::open_at(&path, offset).map_err(other)?;
+        while let Some(line) = segment.next_record().map_err(other)? {
+            if line.hash == wanted {
+                return Ok(Some(Cursor { segment: number, offset: offset + segment.whole(), seq: line.record.seq + 1 }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Appends bytes as they are in the log. Opened each time: a file that was moved away is made anew, as rotation of logs expects.
+pub(super) fn append(path: &Path, part: &Part, cursor: &mut Cursor) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    let mut from = File::open(&part.path)?;
+    from.seek(SeekFrom::Start(cursor.offset))?;
+    from.take((part.end - cursor.offset).min(CHUNK)).read_to_end(&mut bytes)?;
+    let mut to = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let written = match to.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        // A write that a full disk cuts short is gone on with from there.
+        cursor.seq += rest[..written].iter().filter(|byte| **byte == b'\n').count() as u64;
+        cursor.offset += written as u64;
+        rest = &rest[written..];
+    }
+    Ok(())
+}
+
+/// Sends a message for each record. In place of one that no datagram holds its number and hash are sent.
+pub(super) fn syslog(path: &Path, timeout: Duration, part: &Part, cursor: &mut Cursor, replaced: &AtomicU64) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(timeout))?;
+    socket.connect(path)?;
+    let from = cursor.offset;
+    let mut segment = Segment::open_at(&part.path, from).map_err(other)?;
+    for _ in 0..MESSAGES {
+        let Some(line) = segment.next_record().map_err(other)? else { return Ok(()) };
+        // What lies beyond is not on the disk yet.
+        if from + segment.whole() > part.end {
+            return Ok(());
+        }
+        let sent = match &line.text {
+            Text::Whole(text) => send(&socket, text),
+            Text::TooLong { .. } => Err(rustix::io::Errno::MSGSIZE.into()),
+        };
+        match sent {
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {
+                send(&socket, stub(&line).as_bytes())?;
+                replaced.fetch_add(1, Ordering::AcqRel);
+            }
+            other => other?,
+        }
+        (cursor.offset, cursor.seq) = (from + segment.whole(), line.record.seq + 1);
+        if cursor.offset >= part.end {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn send(socket: &UnixDatagram, line: &[u8]) -> io::Result<()> {
+    /// Facility "log audit" (13), severity "notice" (5).
+    const PRIORITY: u8 = 13 * 8 + 5;
+    let mut message =
+        format!("<{PRIORITY}>1 {:.6} - stationmaster {} audit - ", jiff::Timestamp::now(), std::process::id()).into_bytes();
+    message.extend_from_slice(line);
+    socket.send(&message).map(drop)
+}
+
+/// What stands for a record that is too long.
+fn stub(line: &Line) -> String {
+    let bytes = match &line.text {
+        Text::Whole(text) => text.len() as u64,
+        Text::TooLong { bytes, .. } => *bytes,
+    };
+    serde_json::json!({
+        "seq": line.record.seq,
+        "time": line.record.time,
+        "prev": line.record.prev,
+        "event": line.record.entry.event,
+        "replaced": { "bytes": bytes, "hash": const_hex::encode(line.hash) },
+    })
+    .to_string()
+}

@@ -1,0 +1,36 @@
+//! What the service's log says of the administrators' log.
+
+use super::Head;
+use crate::audit::{Entry, bound::shorten};
+
+/// Where it was found last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Noted {
+    pub last: Option<(String, Head)>,
+}
+
+impl Noted {
+    /// Takes what a record says.
+    pub fn take(&mut self, entry: &Entry) -> Result<(), String> {
+        let said = |name: &str| entry.about.get(name).and_then(|value| value.as_str());
+        let now = match (said("log"), said("head").map(str::parse::<Head>)) {
+            (Some(log), Some(Ok(head))) => Some((log.chars().take(64).collect::<String>(), head)),
+            _ => None,
+        };
+        let before = std::mem::replace(&mut self.last, now.clone());
+        if entry.outcome.as_deref() != Some("ok") {
+            let mut detail = entry.detail.clone().unwrap_or_default();
+            shorten(&mut detail, 1024);
+            return Err(format!("the administrators' log was not what the service had seen before: {detail}"));
+        }
+        let Some((log, head)) = now else {
+            return Err("it does not say where the administrators' log is".to_owned());
+        };
+        match before {
+            Some((other, known)) if other != log || known.size > head.size => {
+                Err(format!("the administrators' log was another, or had fewer than the {} records seen before", known.size))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,3 +1,8 @@
+mod archive;
+mod hostile;
+mod second;
+mod written;
+
 use std::{fs, sync::Arc, time::Duration};
 
 use openssl::{
@@ -66,7 +71,7 @@ impl Signer {
         context.sign_to_vec(&checkpoint::digest(&text), &mut signature).unwrap();
         let note = checkpoint::signed(&text, &origin, &self.spki(), &signature);
         let entry = Entry { of: Some(covered.size), outcome: Some("ok".into()), ..Entry::of(Event::Checkpoint) };
-        audit.record(entry.with("note", note)).unwrap();
+        audit.record(entry.with("size", covered.size).with("note", note)).unwrap();
     }
 }
 
@@ -247,50 +252,4 @@ fn many_writers_make_one_chain_and_each_is_answered() {
     assert_eq!(positions.len(), 1600);
     let found = verify(&segments(directory.path()), None, None).unwrap();
     assert!(found.holds() && found.head.unwrap().size >= 1600, "{:?}", found.flaws);
-}
-
-#[test]
-fn a_second_sink_that_hangs_or_fails_holds_up_nobody_and_is_reported() {
-    let directory = tempfile::tempdir().unwrap();
-    let fifo = directory.path().join("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0)
-        .unwrap();
-    for (kind, name) in [(SinkKind::File(fifo), "hangs"), (SinkKind::Syslog(directory.path().join("nothing")), "fails")] {
-        let at = directory.path().join(name);
-        let second = Some(SecondSink { kind, timeout: Duration::from_millis(100) });
-        let (audit, _) = Audit::open(Settings { second, ..settings(&at, 1 << 20) }).unwrap();
-        let mut reported = false;
-        for number in 0..200 {
-            audit.record(entry(number)).unwrap();
-            std::thread::sleep(Duration::from_millis(20));
-            let text = fs::read_to_string(&segments(&at)[0]).unwrap();
-            reported = text.contains("\"event\":\"second-sink\"") && text.contains("\"keeps_up\":false");
-            if reported {
-                break;
-            }
-        }
-        assert!(reported, "a second sink that {name} is not in the log");
-        audit.close();
-        assert!(verify(&segments(&at), None, None).unwrap().holds());
-    }
-}
-
-#[test]
-fn a_second_sink_gets_every_record() {
-    let directory = tempfile::tempdir().unwrap();
-    let (file, objects) = (directory.path().join("copy.jsonl"), directory.path().join("objects"));
-    fs::create_dir(&objects).unwrap();
-    for (kind, name) in [(SinkKind::File(file.clone()), "file"), (SinkKind::Directory(objects.clone()), "directory")] {
-        let at = directory.path().join(name);
-        let second = Some(SecondSink { kind, timeout: Duration::from_secs(10) });
-        let (audit, _) = Audit::open(Settings { second, ..settings(&at, 4096) }).unwrap();
-        for number in 0..50 {
-            audit.record(entry(number)).unwrap();
-        }
-        audit.close();
-    }
-    let numbers = |text: &str| (0..50).filter(|number| text.contains(&format!("\"number\":{number}}}"))).count();
-    assert_eq!(numbers(&fs::read_to_string(&file).unwrap()), 50);
-    let put: String = fs::read_dir(&objects).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
-    assert_eq!(numbers(&put), 50);
 }

@@ -19,6 +19,13 @@ pub fn records(station: &Station, filter: &[&str]) -> Vec<Value> {
     value["records"].as_array().unwrap().clone()
 }
 
+/// The same for people.
+fn shown(station: &Station, filter: &[&str]) -> String {
+    let arguments = [&["audit", "show", "--state", station.state().to_str().unwrap()], filter].concat();
+    let output = std::process::Command::new(PROGRAM).args(&arguments).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
 fn text<'a>(record: &'a Value, name: &str) -> &'a str {
     record[name].as_str().unwrap_or_default()
 }
@@ -36,12 +43,21 @@ fn a_run_can_be_read_from_the_audit_alone() {
         events,
         [
             ("key-use", "PreRun", "unwrap"),
+            ("key-used", "PreRun", ""),
             ("step", "PreRun", ""),
             ("key-use", "PostRun", "sign"),
+            ("key-used", "PostRun", ""),
             ("key-use", "PostRun", "sign"),
+            ("key-used", "PostRun", ""),
             ("step", "PostRun", ""),
         ]
     );
+    // How each key use ended belongs to it, although that record names no run.
+    let (outcomes, of_run): (Vec<_>, Vec<_>) = of_run.into_iter().partition(|record| record["event"] == "key-used");
+    assert!(outcomes.iter().all(|record| record["outcome"] == "ok"), "{outcomes:?}");
+    let table = shown(&scene.station, &["--run", &run.run_id]);
+    let uses: Vec<_> = table.lines().filter(|line| line.contains("key-use")).collect();
+    assert!(uses.len() == 3 && uses.iter().all(|line| line.trim_end().ends_with("ok")), "{table}");
     let session = const_hex::encode(&run.session_id);
     for record in &of_run {
         assert_eq!(
@@ -64,6 +80,10 @@ fn a_run_can_be_read_from_the_audit_alone() {
     assert!(pre_run["rules"].as_array().unwrap().iter().any(|rule| rule["outcome"] == "checked"), "{pre_run}");
     let outcomes = records(&scene.station, &["--event", "key-used"]);
     assert!(outcomes.iter().all(|record| record["outcome"] == "ok") && outcomes.len() == 3, "{outcomes:?}");
+    // By key, too; and without them when only what was announced is asked for.
+    let of_key = records(&scene.station, &["--key", "a"]);
+    assert_eq!(of_key.iter().filter(|record| record["event"] == "key-used").count(), 3, "{of_key:?}");
+    assert_eq!(records(&scene.station, &["--key", "a", "--event", "key-use"]).len(), 3);
 }
 
 #[test]

@@ -138,9 +138,8 @@ impl Checkpoints {
             return;
         }
         let moved = tokio::task::spawn_blocking(move || old.iter().try_for_each(|(_, path)| archive::move_segment(path, &to)));
-        match moved.await {
-            Ok(Err(error)) => tracing::warn!(%error, "a segment of the audit could not be archived"),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(error)) = moved.await {
+            tracing::warn!(%error, "a segment of the audit could not be archived");
         }
     }
 }

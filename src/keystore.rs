@@ -129,6 +129,8 @@ pub struct KeyUses {
 #[derive(Clone)]
 pub struct Keystore {
     pool: Arc<pkcs11::Pool>,
+    /// On whose behalf: callers take turns at the token.
+    who: Arc<str>,
 }
 
 impl std::fmt::Debug for Keystore {
@@ -147,7 +149,14 @@ impl Keystore {
     /// [`KeystoreError::KeyAmbiguous`], …), of the PIN ([`KeystoreError::PinRejected`], [`KeystoreError::PinLatched`],
     /// [`KeystoreError::PinAtRisk`]), and [`KeystoreError::Unavailable`] when the token is not there.
     pub fn open(config: KeystoreConfig) -> Result<Keystore, KeystoreError> {
-        Ok(Keystore { pool: Arc::new(pkcs11::Pool::open(config)?) })
+        Ok(Keystore { pool: Arc::new(pkcs11::Pool::open(config)?), who: Arc::from("service") })
+    }
+
+    /// The same keystore, used on behalf of a caller of that name. Callers take turns at the token, and none takes the last place
+    /// of its queue.
+    #[must_use]
+    pub fn on_behalf(&self, who: &str) -> Keystore {
+        Keystore { pool: Arc::clone(&self.pool), who: Arc::from(who) }
     }
 
     /// The usable keys, sorted by label. Makes no call to the token.
@@ -168,7 +177,7 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError::KeyNotFound`], and what the token answers when it is asked.
     pub async fn find(&self, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, KeystoreError> {
-        self.pool.find_info(label, deadline).await
+        self.pool.find_info(&self.who, label, deadline).await
     }
 
     /// Labels of the configured keys of a purpose that the token does not show now. Makes no call to the token.
@@ -190,7 +199,7 @@ impl Keystore {
         digest: &[u8],
         deadline: Option<Instant>,
     ) -> Result<Vec<u8>, KeystoreError> {
-        self.pool.sign(label, scheme, digest, deadline).await
+        self.pool.sign(&self.who, label, scheme, digest, deadline).await
     }
 
     /// Unwraps a symmetric key: one decryption on the token. PKCS#11 v2.40 §2.1.8 (OAEP), or §2.1.5 (raw RSA) and RFC 8017
@@ -205,7 +214,7 @@ impl Keystore {
         wrapped: &[u8],
         deadline: Option<Instant>,
     ) -> Result<Zeroizing<Vec<u8>>, KeystoreError> {
-        self.pool.unwrap(label, scheme, wrapped, deadline).await
+        self.pool.unwrap(&self.who, label, scheme, wrapped, deadline).await
     }
 
     /// The state as last noticed. Makes no call to the token.

@@ -6,8 +6,10 @@ mod accept;
 mod arrival;
 pub mod assemble;
 mod attention;
+mod authority;
 mod checkpoints;
 mod connection;
+mod connections;
 mod error;
 mod gate;
 mod handshakes;
@@ -15,6 +17,7 @@ pub mod health;
 pub mod lock;
 pub mod log;
 mod observe;
+mod seldom;
 mod signals;
 pub mod socket;
 pub mod station;
@@ -155,6 +158,10 @@ fn with_reflection(services: Routes) -> Result<Routes, ServerError> {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // Each version adds its own descriptors only, and would not list the other.
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+            .include_reflection_service(false)
     };
     let flaw = |error: tonic_reflection::server::Error| ServerError::Setup(format!("reflection: {error}"));
     Ok(services.add_service(builder().build_v1().map_err(flaw)?).add_service(builder().build_v1alpha().map_err(flaw)?))

@@ -220,6 +220,8 @@ pub struct Limits {
     pub principal_requests: usize,
     /// RPCs that one principal may begin in a second.
     pub principal_calls_per_s: NonZeroU32,
+    /// Refused calls of one principal that have a record each in a minute; what is beyond them is counted.
+    pub principal_refusals_per_min: NonZeroU32,
     /// RPCs at once on one connection.
     pub streams: u32,
     /// Connections at once, on the Unix socket and on TCP each.
@@ -232,6 +234,14 @@ pub struct Limits {
     pub stall_s: u64,
     /// Runs (pre-run, post-run, hash) at once.
     pub runs: usize,
+    /// Archives that are received at once.
+    pub uploads: usize,
+    /// The largest archive that a caller may send, in MiB.
+    pub upload_mib: u64,
+    /// How fast an archive must come, in KiB a second.
+    pub upload_min_kib_s: u64,
+    /// How long an archive may take to come, in seconds.
+    pub upload_s: u64,
     /// How long a call without a deadline may take to begin its answer, in seconds.
     pub unary_timeout_s: u64,
     /// How long running calls may go on after SIGTERM, in seconds.
@@ -247,12 +257,17 @@ impl Default for Limits {
             request_bytes: 64 * 1024,
             principal_requests: 96,
             principal_calls_per_s: NonZeroU32::new(5000).unwrap_or(NonZeroU32::MIN),
+            principal_refusals_per_min: NonZeroU32::new(30).unwrap_or(NonZeroU32::MIN),
             streams: 64,
             connections: 128,
             handshakes: 64,
             silence_s: 10,
             stall_s: 60,
             runs: 4,
+            uploads: 8,
+            upload_mib: 256 * 1024,
+            upload_min_kib_s: 16,
+            upload_s: 3600,
             unary_timeout_s: 300,
             drain_s: 30,
             spool_min_free_mib: 512,

@@ -24,6 +24,7 @@ use crate::{
     audit,
     config::{Limits, Listen, Tcp},
     server::{Addresses, Doorkeeper, Outside, Probes, ServerError, Shutdown, health, run},
+    service::refusals::Refusals,
 };
 
 struct Running {
@@ -67,7 +68,8 @@ async fn start(limits: Limits) -> Running {
         remember: None,
     };
     let (audit, _) = audit::Audit::open(audit).unwrap();
-    let door = Doorkeeper::new(Access::new(&directory.path().join("access.toml")), audit, &limits);
+    let refusals = Arc::new(Refusals::new(audit.clone(), limits.principal_refusals_per_min));
+    let door = Doorkeeper::new(Access::new(&directory.path().join("access.toml")), audit, refusals, &limits);
     let outside =
         Outside { services: Routes::default(), probes, listen, limits, door: Arc::new(door), shutdown: shutdown.clone() };
     let (tell, told) = oneshot::channel();
@@ -134,16 +136,22 @@ async fn changed_certificates_are_taken_up_and_broken_ones_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_ends_what_does_not_end_by_itself_and_the_cap_on_connections_holds() {
-    let running = start(Limits { connections: 1, drain_s: 1, ..Limits::default() }).await;
+async fn a_stream_of_health_gives_way_to_others_and_does_not_hold_up_the_end() {
+    let running = start(Limits { connections: 1, drain_s: 3600, ..Limits::default() }).await;
     let address = format!("unix:{}", running.directory.path().join("api.sock").display());
-    let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
-    let mut watch = HealthClient::new(channel).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
-    assert!(watch.message().await.unwrap().is_some());
-    assert!(running.over_unix().await.is_err(), "a second connection");
+    let watching = async || {
+        let channel = Endpoint::from_shared(address.clone()).unwrap().connect().await.unwrap();
+        let mut watch = HealthClient::new(channel).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+        assert!(watch.message().await.unwrap().is_some());
+        watch
+    };
+    let mut watch = watching().await;
+    running.over_unix().await.expect("there is one place, and who only watches gives way");
+    while let Ok(Some(_)) = watch.message().await {}
 
+    let mut watch = watching().await;
     running.shutdown.draining.cancel();
-    tokio::time::timeout(Duration::from_secs(4), running.ended).await.expect("the grace is one second").unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(60), running.ended).await.expect("the grace is an hour").unwrap().unwrap();
     // NOT_SERVING may still come; then the connection is gone.
     while let Ok(Some(_)) = watch.message().await {}
 }

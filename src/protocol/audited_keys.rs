@@ -169,7 +169,8 @@ impl AuditedKeys {
         deadline: Option<Instant>,
     ) -> Result<Vec<u8>, KeyUseError> {
         let announced = Use { operation: "sign", scheme: scheme.name(), digest };
-        self.recorded(asked, key, announced, self.keystore.sign(&key.label, scheme, digest, deadline), deadline).await
+        let keystore = self.keystore.on_behalf(asked.0.principal());
+        self.recorded(asked, key, announced, keystore.sign(&key.label, scheme, digest, deadline), deadline).await
     }
 
     async fn unwrap_with(
@@ -182,7 +183,8 @@ impl AuditedKeys {
     ) -> Result<Zeroizing<Vec<u8>>, KeyUseError> {
         let digest = openssl::sha::sha256(wrapped);
         let announced = Use { operation: "unwrap", scheme: scheme.name(), digest: &digest };
-        self.recorded(asked, key, announced, self.keystore.unwrap(&key.label, scheme, wrapped, deadline), deadline).await
+        let keystore = self.keystore.on_behalf(asked.0.principal());
+        self.recorded(asked, key, announced, keystore.unwrap(&key.label, scheme, wrapped, deadline), deadline).await
     }
 
     async fn recorded<T>(

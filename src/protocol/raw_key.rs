@@ -47,10 +47,10 @@ impl AuditedKeys {
     /// # Errors
     /// [`RawKeyError`].
     pub async fn raw_key(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<RawKey, RawKeyError> {
-        let permit = caller.permit().filter(|permit| permit.may_name(label)).ok_or(RawKeyError::NotGranted)?;
+        caller.permit().filter(|permit| permit.may_name(label)).ok_or(RawKeyError::NotGranted)?;
         let key = self.find(label, deadline).await?;
         may_be_used_raw(self.raw_use(), key.purpose, &key.label)?;
-        if !permit.covers_key(label, key.purpose) {
+        if !caller.may_use_key(label, key.purpose) {
             return Err(RawKeyError::NotGranted);
         }
         Ok(RawKey(key))

@@ -1,24 +1,23 @@
-//! The accept loops. Both hand finished connections to one channel. Each has a connection cap of its own, so that neither keeps
-//! the other's callers out, and what is over it is closed at once; a TLS handshake runs in a task of its own, and takes a slot of
-//! the cap only when it has ended well.
+//! The accept loops. Both hand finished connections to one channel. Each has connections of its own, so that neither keeps the other's
+//! callers out, and what finds no place among them is closed at once; a TLS handshake runs in a task of its own, and takes a place only
+//! when it has ended well.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Doorkeeper, Shutdown,
-    attention::Patience,
+    arrival::Arrival,
+    attention::{Attention, Patience},
     connection::{Connection, Way},
+    connections::Connections,
     handshakes::Handshakes,
+    seldom::Seldom,
     tls::Identity,
 };
 use crate::{access::Principals, config::Limits, service::Peer};
@@ -29,7 +28,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Gate {
     incoming: mpsc::Sender<io::Result<Connection>>,
-    slots: Arc<Semaphore>,
+    connections: Arc<Connections>,
     door: Arc<Doorkeeper>,
     patience: Patience,
     shutdown: Shutdown,
@@ -44,8 +43,8 @@ impl Gate {
         door: Arc<Doorkeeper>,
         shutdown: Shutdown,
     ) -> Self {
-        let slots = Arc::new(Semaphore::new(limits.connections));
-        Self { incoming, slots, door, patience: Patience::new(limits), shutdown, full: Arc::default() }
+        let connections = Connections::at_most(limits.connections);
+        Self { incoming, connections, door, patience: Patience::new(limits), shutdown, full: Arc::default() }
     }
 
     /// Cancelled when no new work is taken.
@@ -53,33 +52,20 @@ impl Gate {
         self.shutdown.draining.clone()
     }
 
-    fn slot(&self, kind: &str) -> Option<OwnedSemaphorePermit> {
-        let slot = self.slots.clone().try_acquire_owned().ok();
-        if slot.is_none() {
-            self.full.say(|times| tracing::warn!(kind, times, "too many connections: closed"));
-        }
-        slot
+    fn is_full(&self, kind: &str) {
+        self.full.say(|times| tracing::warn!(kind, times, "too many connections, and none that gives way: closed"));
     }
 
-    /// Hands a connection on; false when nobody takes any.
-    async fn let_in(&self, way: Way, peer: Peer, slot: OwnedSemaphorePermit) -> bool {
-        let connection = Connection::new(way, peer, self.patience, self.shutdown.cancel.clone(), slot);
+    /// Hands a connection on, if it has a place; false when nobody takes any more.
+    async fn let_in(&self, way: Way, peer: Peer, address: Option<IpAddr>) -> bool {
+        let kind = peer.kind();
+        let (attention, cancel) = (Arc::<Attention>::default(), self.shutdown.cancel.child_token());
+        let Some(slot) = self.connections.admit(&peer.name(), address, (&attention, &cancel)) else {
+            self.is_full(kind);
+            return true;
+        };
+        let connection = Connection::new(way, Arrival { peer, attention }, self.patience, (cancel, slot));
         self.incoming.send(Ok(connection)).await.is_ok()
-    }
-}
-
-/// Says a thing at most once a second, and how many times there was something to say: a flood must not fill the log's disk.
-#[derive(Default)]
-struct Seldom(Mutex<(u64, Option<Instant>)>);
-
-impl Seldom {
-    fn say(&self, line: impl FnOnce(u64)) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0 += 1;
-        if state.1.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
-            line(state.0);
-            *state = (0, Some(Instant::now()));
-        }
     }
 }
 
@@ -92,13 +78,10 @@ pub(super) async fn unix(listener: UnixListener, gate: Gate) {
         };
         match accepted {
             Ok((stream, _)) => {
-                let Some(slot) = gate.slot("unix") else {
-                    continue;
-                };
                 let Some(peer) = unix_peer(&stream) else {
                     continue;
                 };
-                if !gate.let_in(Way::Unix(stream), peer, slot).await {
+                if !gate.let_in(Way::Unix(stream), peer, None).await {
                     return;
                 }
             }
@@ -124,17 +107,15 @@ pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: u
         match accepted {
             Ok((stream, address)) => {
                 // Nobody is given a handshake who could not come in after it.
-                if gate.slots.available_permits() == 0 {
-                    let _ = gate.slot("mtls");
+                if !gate.connections.may_have_place(Some(address.ip())) {
+                    gate.is_full("mtls");
                     continue;
                 }
                 let (identity, gate, refused) = (identity.clone(), gate.clone(), Arc::clone(&refused));
                 let full = handshakes.begin(async move {
                     match tokio::time::timeout(HANDSHAKE, handshake(stream, &identity)).await {
                         Ok(Ok((way, peer))) => {
-                            if let Some(slot) = gate.slot("mtls") {
-                                gate.let_in(way, peer, slot).await;
-                            }
+                            gate.let_in(way, peer, Some(address.ip())).await;
                         }
                         Ok(Err(error)) => {
                             gate.door.turned_away();

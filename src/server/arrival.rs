@@ -65,6 +65,7 @@ where
         };
         attention.asked();
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(Arc::clone(&attention));
         // A stream of questions to reflection may stay open: it holds no slot.
         if !request.uri().path().starts_with("/grpc.") {
             let attention = Arc::clone(&attention);

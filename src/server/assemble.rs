@@ -11,9 +11,10 @@ use tonic::service::Routes;
 use super::{
     Addresses, Doorkeeper, Outside, Probes, ServerError, Shutdown,
     checkpoints::Checkpoints,
+    gate::bounds,
     health,
     lock::Lock,
-    run,
+    log, run,
     station::{check_images, check_trust, open_ledger, station},
 };
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
         image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, train_service_server::TrainServiceServer,
     },
     protocol::{AuditedKeys, Station, key_ref, token_uses},
-    service::{images::Images, keys::Keys, steps::Steps, trains::Trains},
+    service::{images::Images, keys::Keys, refusals::Refusals, steps::Steps, trains::Trains},
     state,
 };
 
@@ -38,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// # Errors
 /// When any part of it cannot be had.
 pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
+    let _log = log::in_background();
     let ledger = open_ledger(&config).await?;
     // Before the token: opening it tries every key.
     let audit = open_audit(&config, &ledger).await?;
@@ -56,11 +58,14 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     audit.record_async(found).await?;
     let shutdown = Shutdown::default();
 
-    let door = Arc::new(Doorkeeper::new(Access::new(&config.access_file()), audit.clone(), &config.limits));
+    let refusals = Arc::new(Refusals::new(audit.clone(), config.limits.principal_refusals_per_min));
+    let access = Access::new(&config.access_file());
+    let door = Arc::new(Doorkeeper::new(access, audit.clone(), Arc::clone(&refusals), &config.limits));
     let message_limit = config.limits.request_bytes;
     let station = station(&config, keys.clone(), ledger.clone())?;
-    let steps = Steps::new(Arc::clone(&station), config.limits.runs, shutdown.cancel.clone());
-    let key_service = KeyServiceServer::new(Keys::new(keys.clone())).max_decoding_message_size(message_limit);
+    let ends = (shutdown.draining.clone(), shutdown.cancel.clone());
+    let steps = Steps::new(Arc::clone(&station), Arc::clone(&refusals), bounds(&config.limits), ends);
+    let key_service = KeyServiceServer::new(Keys::new(keys.clone(), refusals)).max_decoding_message_size(message_limit);
     let images = ImageServiceServer::new(Images::new(steps.clone())).max_decoding_message_size(message_limit);
     let trains = TrainServiceServer::new(Trains::new(steps.clone())).max_decoding_message_size(message_limit);
     let services = Routes::new(key_service).add_service(images).add_service(trains);

@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -18,6 +18,7 @@ use std::{
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::seldom::Seldom;
 use crate::config::Limits;
 
 /// How long is too long.
@@ -43,16 +44,48 @@ impl Patience {
 /// What the requests of a connection know of its other end.
 #[derive(Debug, Default)]
 pub(super) struct Attention {
-    asked: AtomicBool,
+    use_of: Mutex<Use>,
     /// Requests and answers that wait for the other end, and since when.
     waiting: Mutex<BTreeMap<u64, Instant>>,
     numbers: AtomicU64,
 }
 
+/// What a connection is used for. A call that was let in is a use; health, reflection and what is refused at the door are none.
+#[derive(Debug, Default)]
+struct Use {
+    /// Calls under way.
+    calls: usize,
+    last: Option<Instant>,
+    /// When something was asked that is no use: that it is alive is known, and nothing more.
+    asked: Option<Instant>,
+}
+
 impl Attention {
-    /// A request has come.
+    /// A request has come that is no use of the connection by itself.
     pub(super) fn asked(&self) {
-        self.asked.store(true, Ordering::Relaxed);
+        self.used().asked = Some(Instant::now());
+    }
+
+    /// A call has been let in. It is under way until what this answers is dropped.
+    pub(super) fn use_it(self: &Arc<Self>) -> InUse {
+        let mut used = self.used();
+        used.calls += 1;
+        used.last = Some(Instant::now());
+        InUse(Arc::clone(self))
+    }
+
+    /// Whether no call is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.used().calls == 0
+    }
+
+    /// When a call last began or ended, if one ever did.
+    pub(super) fn last_useful(&self) -> Option<Instant> {
+        self.used().last
+    }
+
+    fn used(&self) -> MutexGuard<'_, Use> {
+        self.use_of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A number for a request or an answer.
@@ -72,6 +105,18 @@ impl Attention {
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call under way on a connection.
+#[derive(Debug)]
+pub(super) struct InUse(Arc<Attention>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let mut used = self.0.used();
+        used.calls -= 1;
+        used.last = Some(Instant::now());
     }
 }
 
@@ -121,8 +166,12 @@ impl Watch {
 
     fn judge(&self, now: Instant) -> Result<(), &'static str> {
         let longer = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
-        if !self.attention.asked.load(Ordering::Relaxed) && longer(self.since, self.patience.silence) {
-            return refuse("it asked for nothing");
+        {
+            let used = self.attention.used();
+            // Each question to health buys as much time as a new connection has, and no more.
+            if used.last.is_none() && longer(used.asked.unwrap_or(self.since), self.patience.silence) {
+                return refuse("it asked for nothing");
+            }
         }
         if self.blocked.is_some_and(|since| longer(since, self.patience.stall)) {
             return refuse("it reads nothing");
@@ -135,7 +184,8 @@ impl Watch {
 }
 
 fn refuse(why: &'static str) -> Result<(), &'static str> {
-    tracing::info!(why, "closed a connection");
+    static CLOSED: Seldom = Seldom::new();
+    CLOSED.say(|times| tracing::info!(why, times, "closed a connection"));
     Err(why)
 }
 
@@ -149,18 +199,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_asks_for_nothing_is_let_go_and_who_has_asked_may_be_silent() {
+    async fn who_asks_for_nothing_is_let_go_and_who_had_a_call_let_in_may_be_silent() {
         let watch = watch();
         let after = |seconds| watch.judge(watch.since + Duration::from_secs(seconds));
-        assert_eq!((after(9), after(10)), (Ok(()), Err("it asked for nothing")));
-        watch.attention.asked();
+        let silent = Err("it asked for nothing");
+        assert_eq!((after(9), after(10)), (Ok(()), silent));
+        watch.attention.used().asked = Some(watch.since + Duration::from_secs(8));
+        assert_eq!((after(17), after(18)), (Ok(()), silent), "health is no call");
+        drop(watch.attention.use_it());
         assert_eq!(after(36_000), Ok(()));
     }
 
     #[tokio::test]
     async fn who_takes_nothing_is_let_go_and_a_slow_step_is_not_held_against_anybody() {
         let mut watch = watch();
-        watch.attention.asked();
+        drop(watch.attention.use_it());
         let later = |seconds| Instant::now() + Duration::from_secs(seconds);
         let answer = watch.attention.number();
         watch.attention.waits(answer);

@@ -11,7 +11,6 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
-    sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -19,10 +18,10 @@ use tonic::transport::server::Connected;
 
 use super::{
     arrival::Arrival,
-    attention::{Attention, Patience, Watch},
+    attention::{Patience, Watch},
+    authority::Authority,
+    connections::Slot,
 };
-use crate::service::Peer;
-
 /// The bytes' way.
 pub(super) enum Way {
     Unix(UnixStream),
@@ -35,14 +34,19 @@ pub(super) struct Connection {
     way: Way,
     arrival: Arrival,
     watch: Watch,
-    _slot: OwnedSemaphorePermit,
+    authority: Authority,
+    _slot: Slot,
 }
 
 impl Connection {
-    pub(super) fn new(way: Way, peer: Peer, patience: Patience, cancel: CancellationToken, slot: OwnedSemaphorePermit) -> Self {
-        let attention = Arc::<Attention>::default();
-        let watch = Watch::new(Arc::clone(&attention), patience, cancel);
-        Self { way, arrival: Arrival { peer, attention }, watch, _slot: slot }
+    pub(super) fn new(
+        way: Way,
+        arrival: Arrival,
+        patience: Patience,
+        (cancel, slot): (CancellationToken, Slot),
+    ) -> Self {
+        let watch = Watch::new(Arc::clone(&arrival.attention), patience, cancel);
+        Self { way, arrival, watch, authority: Authority::default(), _slot: slot }
     }
 
     /// Whether the connection may go on.
@@ -83,8 +87,14 @@ impl Connected for Connection {
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.go_on(context)?;
-        match &mut self.way {
-            Way::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        let this = &mut *self;
+        match &mut this.way {
+            Way::Unix(stream) => {
+                let before = buffer.filled().len();
+                let outcome = Pin::new(stream).poll_read(context, buffer);
+                this.authority.sanitise(&mut buffer.filled_mut()[before..]);
+                outcome
+            }
             Way::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }

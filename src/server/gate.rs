@@ -21,17 +21,20 @@ use tonic::{
 use tower::Layer;
 
 pub use enter::Doorkeeper;
+pub(super) use enter::Entered;
 
 use super::{
     Shutdown,
-    observe::{Line, Observed, Slot},
+    observe::{Ending, Line, Observed},
 };
 use crate::{
     config::Limits,
+    protocol::Caller,
     service::{
-        Deadline,
+        Deadline, Peer,
         deadline::client_timeout,
-        status::{Reason, Refusal, in_contract},
+        status::{Reason, Refusal, in_contract, refused},
+        steps::Bounds,
     },
 };
 
@@ -46,6 +49,44 @@ pub(super) struct GateLayer {
 impl GateLayer {
     pub(super) fn new(limits: &Limits, door: Arc<Doorkeeper>, shutdown: Shutdown) -> Self {
         Self { door, patience: Duration::from_secs(limits.unary_timeout_s), shutdown }
+    }
+
+    /// When an answer that is not complete must end all the same, and with what.
+    fn ending(&self, caller: Option<(Caller, Peer)>, deadline: Option<Instant>) -> Ending {
+        let (door, draining) = (Arc::clone(&self.door), self.shutdown.draining.clone());
+        Box::pin(async move {
+            let late = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let over = async {
+                match &caller {
+                    Some((caller, peer)) => door.withdrawn(caller, peer).await,
+                    // A stream of health may be open for good, and would hold up the service's end.
+                    None => {
+                        draining.cancelled().await;
+                        Reason::ShuttingDown.into()
+                    }
+                }
+            };
+            tokio::select! {
+                () = late => Reason::DeadlineExceeded.into(),
+                refusal = over => refusal,
+            }
+        })
+    }
+}
+
+/// What the limits are for steps and what is sent to them.
+pub(super) fn bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        runs: limits.runs,
+        uploads: limits.uploads,
+        upload_bytes: limits.upload_mib << 20,
+        upload_rate: limits.upload_min_kib_s << 10,
+        upload_time: Duration::from_secs(limits.upload_s),
     }
 }
 
@@ -74,11 +115,11 @@ impl Service<Request<Body>> for Gate {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let line = Line::begin(&request);
         let (layer, mut routes) = (self.layer.clone(), self.routes.clone());
+        let mut line = Line::begin(&request, Arc::clone(layer.door.refusals()));
         Box::pin(async move {
-            let slot = match layer.door.enter(&mut request, layer.shutdown.draining.is_cancelled()).await {
-                Ok(slot) => slot,
+            let entered = match layer.door.enter(&mut request, &mut line, layer.shutdown.draining.is_cancelled()).await {
+                Ok(entered) => entered,
                 Err(refused) => return Ok(refusal(line, refused)),
             };
             let now = Instant::now();
@@ -86,28 +127,45 @@ impl Service<Request<Body>> for Gate {
             if let Some(deadline) = asked {
                 request.extensions_mut().insert(Deadline(deadline));
             }
-            let patience = now + layer.patience;
-            let until = asked.map_or(patience, |deadline| deadline.min(patience));
+            let Entered { caller, held } = entered;
+            let is_question = caller.is_none();
+            let mut ending = layer.ending(caller, asked);
             let answer = Service::<Request<Body>>::call(&mut routes, request);
-            // Unary answers come within this; streams begin within it, and are held to the caller's deadline by their body.
-            let Ok(answer) = tokio::time::timeout_at(until.into(), answer).await else {
-                return Ok(refusal(line, Reason::DeadlineExceeded.into()));
+            // Unary answers come within this; streams begin within it, and are held to the rest by their body.
+            let answer = tokio::select! {
+                biased;
+                answer = answer => Ok(answer),
+                () = tokio::time::sleep_until((now + layer.patience).into()) => Err(Reason::DeadlineExceeded.into()),
+                // Health answers until the end.
+                refusal = &mut ending, if !is_question => Err(refusal),
             };
-            let Ok(answer) = answer;
+            let answer = match answer {
+                Ok(Ok(answer)) => answer,
+                Err(refused) => return Ok(refusal_of_call(line, refused).await),
+            };
             if let Some(better) = in_contract(answer.headers()) {
-                return Ok(refusal(line, better));
+                return Ok(refusal_of_call(line, better).await);
             }
-            Ok(observed(answer, line, slot, asked))
+            // What no handler has seen, or what it has not recorded, is recorded here.
+            if line.is_unaccounted()
+                && let Some(refused) = refused(answer.headers())
+            {
+                line.account(refused).await;
+            }
+            line.read(answer.headers());
+            Ok(answer.map(|body| Body::new(Observed::new(body, line, Some(held), Some(ending)))))
         })
     }
 }
 
-fn refusal(line: Line, refusal: Refusal) -> Response<Body> {
-    observed(refusal.into_http(), line, None, None)
+async fn refusal_of_call(line: Line, refused: Refusal) -> Response<Body> {
+    let refused = if line.is_unaccounted() { line.account(refused).await } else { refused };
+    refusal(line, refused)
 }
 
-fn observed(answer: Response<Body>, mut line: Line, slot: Option<Slot>, deadline: Option<Instant>) -> Response<Body> {
+fn refusal(mut line: Line, refusal: Refusal) -> Response<Body> {
+    let answer: Response<Body> = refusal.into_http();
     // An answer without a body carries its status in the headers.
     line.read(answer.headers());
-    answer.map(|body| Body::new(Observed::new(body, line, slot, deadline)))
+    answer.map(|body| Body::new(Observed::new(body, line, None, None)))
 }

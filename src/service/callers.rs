@@ -2,11 +2,11 @@
 
 use tonic::Extensions;
 
-use super::status::{Reason, Refusal, RpcError, unrecorded};
-use crate::{
-    audit::{Audit, Event},
-    protocol::Caller,
+use super::{
+    refusals::Refusals,
+    status::{Reason, Refusal, RpcError},
 };
+use crate::{audit::Event, protocol::Caller};
 
 /// The caller that the server has put into a request's extensions, once it may call at all.
 ///
@@ -17,7 +17,7 @@ pub fn of(extensions: &Extensions) -> Result<Caller, Refusal> {
 }
 
 /// Records refusals.
-pub struct Recorder<'a>(pub &'a Audit);
+pub struct Recorder<'a>(pub &'a Refusals);
 
 impl Recorder<'_> {
     /// Records a refusal before it is answered.
@@ -33,10 +33,6 @@ impl Recorder<'_> {
 
     /// Records a refusal; answers what the caller gets.
     pub async fn refuse(&self, caller: &Caller, refusal: Refusal) -> RpcError {
-        let entry = refusal.recorded(caller.entry(Event::Refusal));
-        match self.0.record_async(entry).await {
-            Ok(_) => refusal.into(),
-            Err(error) => unrecorded(&error).into(),
-        }
+        self.0.refuse(caller, refusal, caller.entry(Event::Refusal)).await.into()
     }
 }

@@ -4,13 +4,14 @@ mod convert;
 #[cfg(test)]
 mod tests;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use tonic::{Request, Response};
 
 use super::{
     Deadline,
     callers::{self, Recorder},
+    refusals::Refusals,
     status::{Answer, Reason, Refusal, unrecorded},
 };
 use crate::{
@@ -27,13 +28,14 @@ pub use convert::key_message;
 #[derive(Clone)]
 pub struct Keys {
     keys: AuditedKeys,
+    refusals: Arc<Refusals>,
 }
 
 impl Keys {
     /// Serves the station's keys as far as configuration and grants allow.
     #[must_use]
-    pub fn new(keys: AuditedKeys) -> Self {
-        Self { keys }
+    pub fn new(keys: AuditedKeys, refusals: Arc<Refusals>) -> Self {
+        Self { keys, refusals }
     }
 
     /// A key that may be used raw.
@@ -91,13 +93,15 @@ impl Keys {
         caller: Caller,
         using: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Answer<T> {
-        let audit = self.keys.audit().clone();
-        let task = tokio::spawn(async move { Recorder(&audit).checked(&caller, using.await).await });
+        // Its caller may hang up: what becomes of it is accounted for all the same.
+        caller.account();
+        let refusals = Arc::clone(&self.refusals);
+        let task = tokio::spawn(async move { Recorder(&refusals).checked(&caller, using.await).await });
         Ok(Response::new(task.await.unwrap_or_else(|_| Err(Refusal::from(Reason::Invariant).into()))?))
     }
 
     async fn refuse<T>(&self, caller: &Caller, refusal: Refusal) -> Answer<T> {
-        Err(Recorder(self.keys.audit()).refuse(caller, refusal).await)
+        Err(Recorder(&self.refusals).refuse(caller, refusal).await)
     }
 }
 

@@ -32,6 +32,14 @@ impl Peer {
         }
     }
 
+    /// The name that limits go by, whether its certificate has ended or not.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Unix(principals) | Self::Tls { principals, .. } => principals.name(),
+        }
+    }
+
     /// Who it is now; nobody, when its certificate has ended meanwhile.
     #[must_use]
     pub fn principals(&self) -> Option<&Principals> {

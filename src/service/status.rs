@@ -13,7 +13,10 @@ use std::{collections::BTreeMap, pin::Pin};
 use tonic::codegen::http;
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::audit::{Entry, Event};
+use crate::{
+    audit::{Entry, Event},
+    protocol::Caller,
+};
 
 pub use read::Failure;
 pub use reason::Reason;
@@ -38,13 +41,28 @@ pub struct Refusal {
     field: Option<Box<(String, String)>>,
     /// The cause, for the protected log and nobody else.
     detail: Option<Box<str>>,
+    /// Whether the cause is the station's own fault, or that of something it leans on.
+    is_fault: bool,
+}
+
+/// Longest message or cause, in bytes: what is longer is cut. Both may hold what a caller sent.
+const LONGEST: usize = 1024;
+
+/// A text, cut after [`LONGEST`] bytes.
+fn bounded(mut text: String) -> String {
+    if text.len() > LONGEST {
+        let whole = text.len();
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text.push_str(&format!("… ({whole} bytes)"));
+    }
+    text
 }
 
 impl Reason {
     /// A refusal with a message for the caller. No path, PIN, token text or bytes of the caller's may be in it.
     #[must_use]
     pub fn status(self, message: impl Into<String>) -> Refusal {
-        Refusal { reason: self, message: message.into(), metadata: BTreeMap::new(), field: None, detail: None }
+        Refusal { reason: self, message: bounded(message.into()), metadata: BTreeMap::new(), field: None, detail: None, is_fault: false }
     }
 }
 
@@ -69,19 +87,52 @@ impl Refusal {
         self
     }
 
-    /// A train refused by its cryptography: the caller gets one reason and an id, the log gets the id and the detail.
+    /// A train refused by its cryptography: the caller gets one reason and an id, audit and log get the id and the detail.
     #[must_use]
     pub fn train_authentication(detail: &dyn std::fmt::Display) -> Self {
         let refusal_id = uuid::Uuid::now_v7().to_string();
-        tracing::warn!(target: "stationmaster::refusal", %refusal_id, detail = %detail, "authentication refused");
         Self::from(Reason::TrainAuthenticationFailed).with_meta("refusal_id", refusal_id).with_detail(detail)
     }
 
     /// Keeps the cause for the record of the refusal. It is not sent.
     #[must_use]
     pub fn with_detail(mut self, detail: &dyn std::fmt::Display) -> Self {
-        self.detail = Some(detail.to_string().into());
+        self.detail = Some(bounded(detail.to_string()).into());
         self
+    }
+
+    /// As [`Refusal::with_detail`], where the cause is a fault and not what was asked for.
+    #[must_use]
+    pub fn with_fault(mut self, detail: &dyn std::fmt::Display) -> Self {
+        self.is_fault = true;
+        self.with_detail(detail)
+    }
+
+    /// Says to whom it is not allowed, where that is the reason.
+    #[must_use]
+    pub fn told_to(mut self, principal: &str) -> Self {
+        if !matches!(self.reason, Reason::RpcNotAllowed | Reason::KeyNotAllowed) || self.metadata.contains_key("principal") {
+            return self;
+        }
+        self.message = bounded(format!("{} (asked by {principal})", self.message));
+        self.with_meta("principal", principal)
+    }
+
+    /// Says the cause in the log, where the caller is not told it.
+    pub fn log(&self, caller: &Caller) {
+        let Some(detail) = &self.detail else { return };
+        let (call, principal, rpc, reason) = (caller.call(), caller.principal(), caller.rpc(), self.reason.name());
+        let meta = |name| self.metadata.get(name).map(String::as_str);
+        let (refusal_id, error_id, rule) = (meta("refusal_id"), meta("error_id"), meta("rule"));
+        if self.is_fault {
+            tracing::error!(target: "stationmaster::refusal", call, principal, rpc, reason, error_id, detail = ?detail, "failed");
+        } else {
+            tracing::warn!(
+                target: "stationmaster::refusal",
+                call, principal, rpc, reason, refusal_id, rule, detail = ?detail,
+                "refused"
+            );
+        }
     }
 
     /// Says in a record how it was refused.
@@ -155,8 +206,42 @@ pub fn in_contract(headers: &http::HeaderMap) -> Option<Refusal> {
         return None;
     }
     match headers.get("grpc-status")?.as_bytes() {
-        b"11" => Some(Reason::LimitExceeded.status("the request is too large").with_meta("limit", "request_bytes")),
-        b"13" => Some(Reason::MalformedRequest.status("the request cannot be decoded")),
+        b"11" => Some(too_large()),
+        b"13" => Some(undecodable()),
         _ => None,
     }
+}
+
+impl Refusal {
+    /// Of a call that was permitted when it began, and is no longer.
+    #[must_use]
+    pub fn withdrawn() -> Self {
+        Reason::RpcNotAllowed.status("what this call does was permitted when it began, and is no longer")
+    }
+
+    /// What is wrong with a message that could not be received.
+    #[must_use]
+    pub fn of_transport(status: &RpcError) -> Self {
+        match status.code() {
+            tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => too_large(),
+            tonic::Code::Cancelled | tonic::Code::Unknown | tonic::Code::Unavailable => Reason::Cancelled.into(),
+            _ => undecodable(),
+        }
+    }
+}
+
+fn too_large() -> Refusal {
+    Reason::LimitExceeded.status("the request is too large").with_meta("limit", "request_bytes")
+}
+
+fn undecodable() -> Refusal {
+    Reason::MalformedRequest.status("the request cannot be decoded")
+}
+
+/// The refusal that an answer's headers carry, if it is one.
+#[must_use]
+pub fn refused(headers: &http::HeaderMap) -> Option<Refusal> {
+    let status = tonic::Status::from_header_map(headers).filter(|status| status.code() != tonic::Code::Ok)?;
+    let reason = Failure::from(&status).reason.unwrap_or(Reason::Invariant);
+    Some(reason.status(status.message()))
 }

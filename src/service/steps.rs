@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Extensions, Response};
@@ -18,7 +18,10 @@ use tonic::{Extensions, Response};
 use super::{
     Deadline,
     callers::{self, Recorder},
+    refusals::Refusals,
+    shares::Shares,
     status::{Answer, AnswerStream, Reason, Refusal, RpcError, unrecorded},
+    trains::Uploads,
 };
 use crate::{
     audit::{Entry, Event},
@@ -32,20 +35,43 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Messages that may wait for a slow caller; progress beyond them is dropped.
 const WAITING: usize = 8;
 
-/// The station's steps, as many at once as the configuration allows. Cheap to clone.
+/// What the configuration allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Steps at once.
+    pub runs: usize,
+    /// Archives that are received at once.
+    pub uploads: usize,
+    /// Bytes of an archive.
+    pub upload_bytes: u64,
+    /// Bytes of an archive that must come in a second.
+    pub upload_rate: u64,
+    /// How long an archive may take to be received.
+    pub upload_time: Duration,
+}
+
+/// The station's steps, as many at once as the configuration allows, and never all of them for one principal. Cheap to clone.
 #[derive(Clone)]
 pub struct Steps {
-    station: Arc<Station>,
-    places: Arc<Semaphore>,
+    pub(super) station: Arc<Station>,
+    refusals: Arc<Refusals>,
+    places: Shares,
+    pub(super) uploads: Uploads,
     running: TaskTracker,
     cancel: CancellationToken,
 }
 
 impl Steps {
-    /// At most `at_once` steps run at a time; `cancel` ends them all.
+    /// Steps within `bounds`. No archive is received once `draining` is cancelled; `cancel` ends all steps.
     #[must_use]
-    pub fn new(station: Arc<Station>, at_once: usize, cancel: CancellationToken) -> Self {
-        Self { station, places: Arc::new(Semaphore::new(at_once)), running: TaskTracker::new(), cancel }
+    pub fn new(
+        station: Arc<Station>,
+        refusals: Arc<Refusals>,
+        bounds: Bounds,
+        (draining, cancel): (CancellationToken, CancellationToken),
+    ) -> Self {
+        let (places, uploads) = (Shares::new(bounds.runs), Uploads::new(bounds, draining));
+        Self { station, refusals, places, uploads, running: TaskTracker::new(), cancel }
     }
 
     /// Waits until every step has ended, its roll-back included.
@@ -76,7 +102,7 @@ impl Steps {
     }
 
     fn recorder(&self) -> Recorder<'_> {
-        Recorder(self.station.keys.audit())
+        Recorder(&self.refusals)
     }
 
     /// Runs a step that answers once.
@@ -171,7 +197,8 @@ impl Steps {
         if !self.station.mended.load(Ordering::Acquire) {
             return Err(Reason::NotReady.status("the service has not yet mended what an earlier process left among the images"));
         }
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Refusal::from(Reason::Overloaded))?;
+        let place = self.places.take(caller.principal()).ok_or_else(|| Refusal::from(Reason::Overloaded))?;
+        caller.account();
         let cancel = self.cancel.child_token();
         if let Some(deadline) = deadline {
             let (late, ended) = (cancel.clone(), cancel.clone());
@@ -182,7 +209,7 @@ impl Steps {
                 }
             });
         }
-        let (station, all) = (Arc::clone(&self.station), self.cancel.clone());
+        let (station, refusals, all) = (Arc::clone(&self.station), Arc::clone(&self.refusals), self.cancel.clone());
         let of_call = cancel.clone();
         self.running.spawn_blocking(move || {
             let _place = place;
@@ -197,12 +224,14 @@ impl Steps {
             let outcome = step(&station, &circumstances);
             of_call.cancel();
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let withdrawn = circumstances.caller.is_withdrawn();
             let outcome = outcome.map_err(|error| match error {
+                error if error.is_cancelled() && withdrawn => Refusal::withdrawn(),
                 error if error.is_cancelled() && late => Reason::DeadlineExceeded.into(),
                 error if error.is_cancelled() && all.is_cancelled() => Reason::ShuttingDown.into(),
                 error => Refusal::from(error),
             });
-            answer(recorded(&station, &circumstances, outcome));
+            answer(recorded((&station, &refusals), &circumstances, outcome));
         });
         Ok(cancel)
     }
@@ -229,14 +258,16 @@ impl<T> Parts<T> {
     }
 }
 
-/// An outcome, once it is on the disk.
-fn recorded<T>(station: &Station, step: &Step<'_>, outcome: Result<T, Refusal>) -> Result<T, Refusal> {
-    let entry = match &outcome {
-        Ok(_) => Entry { outcome: Some("ok".to_owned()), ..step.record(Event::Step) },
-        Err(refusal) => refusal.recorded(step.record(Event::Refusal)),
-    };
-    station.keys.audit().record(entry).map_err(|error| unrecorded(&error))?;
-    outcome
+/// An outcome, once it is on the disk, or counted.
+fn recorded<T>((station, refusals): (&Station, &Refusals), step: &Step<'_>, outcome: Result<T, Refusal>) -> Result<T, Refusal> {
+    match outcome {
+        Ok(value) => {
+            let entry = Entry { outcome: Some("ok".to_owned()), ..step.record(Event::Step) };
+            station.keys.audit().record(entry).map_err(|error| unrecorded(&error))?;
+            Ok(value)
+        }
+        Err(refusal) => Err(refusals.refuse_blocking(&step.caller, refusal, step.record(Event::Refusal))),
+    }
 }
 
 /// Says when progress may be sent again.

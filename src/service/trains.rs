@@ -4,10 +4,12 @@ mod convert;
 mod upload;
 
 pub use self::convert::inspection;
-use tonic::{Request, Response, Streaming};
+pub(super) use self::upload::Uploads;
+use futures_util::StreamExt;
+use tonic::{Extensions, Request, Response, Streaming};
 
 use super::{
-    status::{Answer, AnswerStream, Reason, Refusal},
+    status::{Answer, AnswerStream, Reason, Refusal, RpcError},
     steps::Steps,
 };
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
         self, check_push_response, open_results_request::Part as Results, open_results_response, post_run_response,
         pre_run_response, verify_train_request::Part,
     },
-    protocol::{self, PostRunOrder, PreRunOrder, ResultsOf, Station, Step},
+    protocol::{self, Caller, PostRunOrder, PreRunOrder, ResultsOf, Station, Step},
     train::selection::Selection,
 };
 
@@ -35,6 +37,37 @@ impl Trains {
     pub fn new(steps: Steps) -> Self {
         Self { steps }
     }
+
+    /// Gives a train's results.
+    async fn results(
+        &self,
+        caller: Caller,
+        extensions: &Extensions,
+        (train, paths): (ResultsOf<upload::Archive>, Selection),
+    ) -> Answer<AnswerStream<pb::OpenResultsResponse>> {
+        let message = |event| pb::OpenResultsResponse { event: Some(event) };
+        let answer = self.steps.stream_parts(
+            caller,
+            extensions,
+            move |progress| message(open_results_response::Event::Progress(progress)),
+            move |station, step, parts| {
+                let mut give = |part: protocol::ResultsPart<'_>| parts.send(station, step, message(convert::results_part(part)));
+                let train = match train {
+                    ResultsOf::Image(image) => ResultsOf::Image(image),
+                    ResultsOf::Archive(archive) => ResultsOf::Archive(archive.until(step.cancel.clone())),
+                };
+                let answer = protocol::open_results(station, (train, &paths), step, &mut give)?;
+                Ok(message(open_results_response::Event::Outcome(convert::results(answer))))
+            },
+        );
+        answer.await
+    }
+}
+
+/// A stream that begins with what a future has to wait for, and ends when nobody takes it.
+fn later<T: Send + 'static>(stream: impl Future<Output = Result<AnswerStream<T>, RpcError>> + Send + 'static) -> AnswerStream<T> {
+    let one = |refusal| -> AnswerStream<T> { Box::pin(tokio_stream::once(Err(refusal))) };
+    Box::pin(futures_util::stream::once(stream).flat_map(move |begun| begun.unwrap_or_else(one)))
 }
 
 #[tonic::async_trait]
@@ -115,11 +148,12 @@ impl pb::train_service_server::TrainService for Trains {
                 self.steps.unary(caller, &extensions, verify).await?
             }
             Some(Part::Archive(first)) => {
-                let (sender, archive) = upload::archive();
-                let step = self.steps.unary(caller, &extensions, move |station: &Station, step: &Step<'_>| {
+                let received = self.steps.uploads.receive(&self.steps.station, &caller, (parts, first)).await;
+                let archive = self.steps.checked(&caller, received).await?;
+                let verify = move |station: &Station, step: &Step<'_>| {
                     protocol::verify_for_station(station, archive.until(step.cancel.clone()), step)
-                });
-                upload::while_sent(parts, first, sender, step).await?
+                };
+                self.steps.unary(caller, &extensions, verify).await?
             }
         };
         Ok(Response::new(convert::verification(verification)))
@@ -130,37 +164,26 @@ impl pb::train_service_server::TrainService for Trains {
         let caller = self.steps.caller(&extensions)?;
         let first = parts.message().await?.unwrap_or_default();
         let (paths, part) = self.steps.checked(&caller, results_wanted(first)).await?;
-        let train = match part {
+        match part {
             Results::Image(image) => {
                 let image: ImageSource = self.steps.checked(&caller, image.parse().map_err(Refusal::from)).await?;
                 if parts.message().await?.is_some() {
                     let refusal = Reason::MalformedRequest.status("nothing follows the name of an image");
                     return Err(self.steps.refuse(&caller, refusal).await);
                 }
-                ResultsOf::Image(image)
+                self.results(caller, &extensions, (ResultsOf::Image(image), paths)).await
             }
             Results::Archive(first) => {
-                let (sender, archive) = upload::archive();
-                upload::beside(parts, first, sender);
-                ResultsOf::Archive(archive)
+                let this = self.clone();
+                // The answer begins at once: an upload has a time limit of its own.
+                Ok(Response::new(later(async move {
+                    let received = this.steps.uploads.receive(&this.steps.station, &caller, (parts, first)).await;
+                    let archive = this.steps.checked(&caller, received).await?;
+                    let answer = this.results(caller, &extensions, (ResultsOf::Archive(archive), paths)).await?;
+                    Ok(answer.into_inner())
+                })))
             }
-        };
-        let message = |event| pb::OpenResultsResponse { event: Some(event) };
-        let answer = self.steps.stream_parts(
-            caller,
-            &extensions,
-            move |progress| message(open_results_response::Event::Progress(progress)),
-            move |station, step, parts| {
-                let mut give = |part: protocol::ResultsPart<'_>| parts.send(station, step, message(convert::results_part(part)));
-                let train = match train {
-                    ResultsOf::Image(image) => ResultsOf::Image(image),
-                    ResultsOf::Archive(archive) => ResultsOf::Archive(archive.until(step.cancel.clone())),
-                };
-                let answer = protocol::open_results(station, (train, &paths), step, &mut give)?;
-                Ok(message(open_results_response::Event::Outcome(convert::results(answer))))
-            },
-        );
-        answer.await
+        }
     }
 
     async fn check_push(&self, request: Request<pb::CheckPushRequest>) -> Answer<Self::CheckPushStream> {

@@ -1,8 +1,10 @@
-//! Attacks on HTTP/2 and on connections by somebody who may connect: the service stays up, answers others meanwhile, and its
-//! memory and files stay bounded. `docs/limits.md` has the figures that these print.
+//! Attacks on HTTP/2 and on connections by a principal that may connect: the service stays up, answers others meanwhile, and its memory and
+//! files stay bounded. `docs/limits.md` has the figures that these print. And what a caller costs at most: records, lines, places.
 
 mod attack;
 pub mod honest;
+mod refused;
+mod shares;
 
 use attack::Attack;
 
@@ -31,7 +33,7 @@ attacks! {
     a_compressed_message: Attack::of("compressed").answers("12"),
     headers_beyond_the_limit: Attack::of("big-headers").answers("closed"),
     a_message_beyond_the_limit: Attack::of("big-message"),
-    five_hundred_connections: Attack::of("connections").fills().closes(500),
+    five_hundred_connections: Attack::of("connections").crowds().closes(500),
 }
 
 #[test]

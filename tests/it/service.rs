@@ -3,4 +3,5 @@
 mod drain;
 mod hash;
 mod keys;
+mod log;
 mod way_in;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::bounded;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
@@ -16,13 +16,13 @@ use super::module::lock;
 use super::probe::Way;
 use super::ring::KeyRing;
 use super::token::Token;
+use super::turns::{NotTaken, Turns};
 use super::worker::{self, Answer, Job, Task};
 use crate::keystore::verify::signature_holds;
 use crate::keystore::{Health, KeyInfo, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, Purpose, SignScheme};
 
 pub(in crate::keystore) struct Pool {
-    /// Closed by taking it out.
-    queue: Mutex<Option<Sender<Job>>>,
+    queue: Arc<Turns<Job>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     pub(super) shared: Arc<Shared>,
 }
@@ -50,11 +50,11 @@ impl Pool {
             key.report();
         }
 
-        let (queue, jobs) = bounded(config.queue.max(1));
+        let queue = Arc::new(Turns::new(config.queue));
         // From here on a failure must end the threads that run already: the pool's drop does.
-        let pool = Pool { queue: Mutex::new(Some(queue)), threads: Mutex::default(), shared: Arc::clone(&shared) };
+        let pool = Pool { queue: Arc::clone(&queue), threads: Mutex::default(), shared: Arc::clone(&shared) };
         for seat in 0..sessions {
-            let (shared, jobs) = (Arc::clone(&shared), jobs.clone());
+            let (shared, jobs) = (Arc::clone(&shared), Arc::clone(&queue));
             pool.start(format!("hsm-{seat}"), move || worker::run(&shared, seat, &jobs))?;
         }
         pool.start("hsm-keeper".to_owned(), move || shared.keep(&woken))?;
@@ -78,8 +78,13 @@ impl Pool {
         Ok(self.shared.keys.known(label)?.ok_or_else(|| not_found(label))?.info())
     }
 
-    pub(in crate::keystore) async fn find_info(&self, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, KeystoreError> {
-        Ok(self.find(label, deadline).await?.info())
+    pub(in crate::keystore) async fn find_info(
+        &self,
+        who: &Arc<str>,
+        label: &str,
+        deadline: Option<Instant>,
+    ) -> Result<KeyInfo, KeystoreError> {
+        Ok(self.find(who, label, deadline).await?.info())
     }
 
     pub(in crate::keystore) fn missing(&self, purpose: Purpose) -> Vec<String> {
@@ -87,11 +92,12 @@ impl Pool {
     }
 
     pub(in crate::keystore) fn waiting(&self) -> usize {
-        lock(&self.queue).as_ref().map_or(0, Sender::len)
+        self.queue.waiting()
     }
 
     pub(in crate::keystore) async fn sign(
         &self,
+        who: &Arc<str>,
         label: &str,
         scheme: SignScheme,
         digest: &[u8],
@@ -101,12 +107,12 @@ impl Pool {
         if expected != got {
             return Err(KeystoreError::DigestLength { expected, got });
         }
-        let key = self.find(label, deadline).await?;
+        let key = self.find(who, label, deadline).await?;
         if !key.findings.signs.contains(&scheme) {
             return Err(key.unsupported(scheme.name()));
         }
         let task = Task::Sign { key: Arc::clone(&key), scheme, digest: digest.to_vec() };
-        let signature = self.call(task, deadline).await?;
+        let signature = self.call(who, task, deadline).await?;
         // In the caller's task: the token's thread goes on. A public RSA operation takes some ten microseconds.
         if !signature_holds(&key.private.public, scheme, digest, &signature) {
             tracing::error!(key = label, "the token made a signature that does not verify");
@@ -117,12 +123,13 @@ impl Pool {
 
     pub(in crate::keystore) async fn unwrap(
         &self,
+        who: &Arc<str>,
         label: &str,
         scheme: OaepScheme,
         wrapped: &[u8],
         deadline: Option<Instant>,
     ) -> Result<Zeroizing<Vec<u8>>, KeystoreError> {
-        let key = self.find(label, deadline).await?;
+        let key = self.find(who, label, deadline).await?;
         if key.findings.way(scheme) == Way::No {
             return Err(key.unsupported(scheme.name()));
         }
@@ -130,24 +137,24 @@ impl Pool {
         if !key.could_have_wrapped(wrapped) {
             return Err(KeystoreError::UnwrapFailed);
         }
-        self.call(Task::Unwrap { key, scheme, wrapped: wrapped.to_vec() }, deadline).await
+        self.call(who, Task::Unwrap { key, scheme, wrapped: wrapped.to_vec() }, deadline).await
     }
 
     /// The key, read anew from the token if it had gone.
-    async fn find(&self, label: &str, deadline: Option<Instant>) -> Result<Arc<Key>, KeystoreError> {
+    async fn find(&self, who: &Arc<str>, label: &str, deadline: Option<Instant>) -> Result<Arc<Key>, KeystoreError> {
         if let Some(key) = self.shared.keys.known(label)? {
             return Ok(key);
         }
-        self.call(Task::Learn { label: label.to_owned() }, deadline).await?;
+        self.call(who, Task::Learn { label: label.to_owned() }, deadline).await?;
         self.shared.keys.known(label)?.ok_or_else(|| not_found(label))
     }
 
-    pub(super) async fn call(&self, task: Task, deadline: Option<Instant>) -> Answer {
+    pub(super) async fn call(&self, who: &Arc<str>, task: Task, deadline: Option<Instant>) -> Answer {
         self.shared.ready()?;
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(KeystoreError::DeadlineExceeded);
         }
-        let reply = self.enqueue(task, deadline)?;
+        let reply = self.enqueue(who, task, deadline)?;
         let reply = match deadline {
             // Leaving drops the receiver, which takes a waiting job out of the queue.
             Some(deadline) => {
@@ -158,14 +165,17 @@ impl Pool {
         reply.unwrap_or(Err(KeystoreError::Unavailable { reason: "the keystore is closing" }))
     }
 
-    fn enqueue(&self, task: Task, deadline: Option<Instant>) -> Result<oneshot::Receiver<Answer>, KeystoreError> {
+    fn enqueue(
+        &self,
+        who: &Arc<str>,
+        task: Task,
+        deadline: Option<Instant>,
+    ) -> Result<oneshot::Receiver<Answer>, KeystoreError> {
         let (answer, reply) = oneshot::channel();
-        let queue = lock(&self.queue);
-        let closing = KeystoreError::Unavailable { reason: "the keystore is closing" };
-        match queue.as_ref().ok_or_else(|| closing.clone())?.try_send(Job { task, deadline, answer }) {
+        match self.queue.push(who, Job { task, deadline, answer }) {
             Ok(()) => Ok(reply),
-            Err(TrySendError::Full(_)) => Err(KeystoreError::Overloaded),
-            Err(TrySendError::Disconnected(_)) => Err(closing),
+            Err(NotTaken::Full) => Err(KeystoreError::Overloaded),
+            Err(NotTaken::Closed) => Err(KeystoreError::Unavailable { reason: "the keystore is closing" }),
         }
     }
 
@@ -195,7 +205,7 @@ impl Pool {
 
     pub(in crate::keystore) fn close(&self) {
         self.shared.closing.store(true, Ordering::Release);
-        drop(lock(&self.queue).take());
+        self.queue.close();
         self.shared.hurry();
         let threads: Vec<_> = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {

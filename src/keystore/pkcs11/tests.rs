@@ -119,7 +119,7 @@ async fn a_panic_in_a_worker_leaves_nobody_waiting() {
     let station = Station::with_keys();
     let keystore = Keystore::open(KeystoreConfig { sessions: 1, ..station.config(&["train"]) }).unwrap();
     for _ in 0..3 {
-        let answer = keystore.pool.call(Task::Panic, None).await;
+        let answer = keystore.pool.call(&keystore.who, Task::Panic, None).await;
         assert!(matches!(answer, Err(KeystoreError::Fault { .. })), "{answer:?}");
     }
     sign_and_verify(&keystore, "train", MAX_SALT).await;

@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
 use cryptoki::error::{Error, RvError};
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
@@ -18,6 +17,7 @@ use super::mechanisms;
 use super::module::lock;
 use super::oaep;
 use super::probe::Way;
+use super::turns::Turns;
 use crate::keystore::{KeystoreError, OaepScheme, SignScheme};
 
 pub(super) type Answer = Result<Zeroizing<Vec<u8>>, KeystoreError>;
@@ -71,8 +71,8 @@ impl From<Error> for Trouble {
 }
 
 /// The life of a worker thread: ends when the queue is closed.
-pub(super) fn run(shared: &Shared, seat: usize, jobs: &Receiver<Job>) {
-    for Job { task, deadline, answer } in jobs {
+pub(super) fn run(shared: &Shared, seat: usize, jobs: &Turns<Job>) {
+    while let Some(Job { task, deadline, answer }) = jobs.pop() {
         // Nobody waits any more: the token is spared.
         if answer.is_closed() {
             continue;

@@ -1,79 +1,71 @@
 //! How much one principal may at once and in a second, so that none takes all.
 
-use std::{
-    collections::HashMap,
-    num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::num::NonZeroU32;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use tokio::sync::Semaphore;
 
 use crate::{
     config::Limits,
-    server::observe::Slot,
-    service::status::{Reason, Refusal},
+    service::{
+        shares::{Place, Shares},
+        status::{Reason, Refusal},
+    },
 };
 
-/// Refusals of one principal that have a record each, in a second; the others are counted. Not zero, as the compiler sees.
-const RECORDED: NonZeroU32 = NonZeroU32::new(10).unwrap();
+/// Questions to health and reflection that one principal may ask in a second. Not zero, as the compiler sees.
+const QUESTIONS: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
-/// The caps of all.
+/// The caps of all. Health and reflection have caps of their own: health must answer when all else is busy.
 pub(super) struct Caps {
-    all: Arc<Semaphore>,
-    each: usize,
-    of: Mutex<HashMap<String, Arc<Semaphore>>>,
-    calls: DefaultKeyedRateLimiter<String>,
-    recorded: DefaultKeyedRateLimiter<String>,
-    counted: Mutex<Counted>,
+    calls: Cap,
+    questions: Cap,
 }
 
-/// Refusals without a record of their own: how many, by principal, RPC and reason.
-pub(super) type Counted = HashMap<(String, &'static str, &'static str), u64>;
+struct Cap {
+    places: Shares,
+    rate: DefaultKeyedRateLimiter<String>,
+}
+
+impl Cap {
+    fn new(limits: &Limits, rate: NonZeroU32) -> Self {
+        Self {
+            places: Shares::with_share(limits.requests, limits.principal_requests),
+            rate: RateLimiter::keyed(Quota::per_second(rate)),
+        }
+    }
+
+    fn is_in_time(&self, principal: &str) -> bool {
+        self.rate.check_key(&principal.to_owned()).is_ok()
+    }
+
+    fn place(&self, principal: &str) -> Result<Place, Refusal> {
+        self.places.take(principal).ok_or_else(|| Reason::Overloaded.into())
+    }
+}
 
 impl Caps {
     pub fn new(limits: &Limits) -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(limits.requests)),
-            each: limits.principal_requests.min(limits.requests),
-            of: Mutex::default(),
-            calls: RateLimiter::keyed(Quota::per_second(limits.principal_calls_per_s)),
-            recorded: RateLimiter::keyed(Quota::per_second(RECORDED)),
-            counted: Mutex::default(),
-        }
+        Self { calls: Cap::new(limits, limits.principal_calls_per_s), questions: Cap::new(limits, QUESTIONS) }
     }
 
     /// Whether a principal may make one more call now.
     pub fn is_in_time(&self, principal: &str) -> bool {
-        self.calls.check_key(&principal.to_owned()).is_ok()
-    }
-
-    /// Whether one more refusal of a principal gets a record.
-    pub fn is_recorded(&self, principal: &str) -> bool {
-        self.recorded.check_key(&principal.to_owned()).is_ok()
-    }
-
-    /// Counts a refusal that gets none.
-    pub fn count(&self, principal: &str, rpc: &'static str, reason: Reason) {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        *counted.entry((principal.to_owned(), rpc, reason.name())).or_default() += 1;
-    }
-
-    /// The refusals counted so far; forgets them, and whoever has not called for a while.
-    pub fn take_counted(&self) -> Counted {
-        self.calls.retain_recent();
-        self.recorded.retain_recent();
-        self.of.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, cap| Arc::strong_count(cap) > 1);
-        std::mem::take(&mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner))
+        self.calls.is_in_time(principal)
     }
 
     /// A place for one call.
-    pub fn slot(&self, principal: &str) -> Result<Slot, Refusal> {
-        let of = {
-            let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(of.entry(principal.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.each))))
-        };
-        let overloaded = |_| Refusal::from(Reason::Overloaded);
-        Ok(Slot::new(of.try_acquire_owned().map_err(overloaded)?, Arc::clone(&self.all).try_acquire_owned().map_err(overloaded)?))
+    pub fn place(&self, principal: &str) -> Result<Place, Refusal> {
+        self.calls.place(principal)
+    }
+
+    /// A place for one question to health or reflection.
+    pub fn question(&self, principal: &str) -> Result<Place, Refusal> {
+        if self.questions.is_in_time(principal) { self.questions.place(principal) } else { Err(Reason::Overloaded.into()) }
+    }
+
+    /// Forgets principals that have not called for a while.
+    pub fn forget(&self) {
+        self.calls.rate.retain_recent();
+        self.questions.rate.retain_recent();
     }
 }

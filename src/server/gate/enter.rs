@@ -1,6 +1,6 @@
 //! Who comes in. Nothing of a request is looked at before this has let it pass, so a refusal tells nothing of what exists.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tonic::{body::Body, codegen::http::Request};
 
@@ -10,25 +10,47 @@ use crate::{
     audit::{Audit, AuditError, Entry, Event},
     config::Limits,
     protocol::Caller,
-    server::observe::Slot,
+    server::{
+        attention::{Attention, InUse},
+        observe::Line,
+    },
     service::{
         Peer,
+        refusals::Refusals,
+        shares::Place,
         status::{Reason, Refusal},
     },
 };
+
+/// How often a call that runs is held against the grants and its caller's certificate.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Decides over every request.
 pub struct Doorkeeper {
     access: Access,
     audit: Audit,
+    refusals: Arc<Refusals>,
     caps: Caps,
+}
+
+/// What a request that was let in holds while it lives.
+pub(in crate::server) struct Entered {
+    /// Who calls; nobody asks health and reflection.
+    pub caller: Option<(Caller, Peer)>,
+    /// Its place in the caps, and its use of the connection.
+    pub held: (Place, Option<InUse>),
 }
 
 impl Doorkeeper {
     /// Lets in whom `access` grants something, as far as `limits` allow, while `audit` can be written.
     #[must_use]
-    pub fn new(access: Access, audit: Audit, limits: &Limits) -> Self {
-        Self { access, audit, caps: Caps::new(limits) }
+    pub fn new(access: Access, audit: Audit, refusals: Arc<Refusals>, limits: &Limits) -> Self {
+        Self { access, audit, refusals, caps: Caps::new(limits) }
+    }
+
+    /// Where refused calls are accounted for.
+    pub(in crate::server) fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
     }
 
     /// Whether anybody has been granted anything.
@@ -54,72 +76,84 @@ impl Doorkeeper {
     }
 
     /// Lets a request in, with a place of the caps and the caller in its extensions; or refuses it.
-    pub(super) async fn enter(&self, request: &mut Request<Body>, draining: bool) -> Result<Option<Slot>, Refusal> {
-        // Health and reflection answer from memory and tell nothing of the station's; health must answer when all else is busy.
-        if request.uri().path().starts_with("/grpc.") {
-            return Ok(None);
-        }
+    pub(super) async fn enter(&self, request: &mut Request<Body>, line: &mut Line, draining: bool) -> Result<Entered, Refusal> {
         let peer = request.extensions().get::<Peer>().cloned();
-        let principals = peer.as_ref().and_then(Peer::principals).ok_or_else(|| Refusal::from(Reason::PeerUnknown))?;
-        let name = principals.name();
+        // Health and reflection answer from memory and tell nothing of the station's: they are for every peer, within caps of their own.
+        if request.uri().path().starts_with("/grpc.") {
+            let name = peer.as_ref().map_or_else(|| "nobody".to_owned(), Peer::name);
+            let place = self.caps.question(&name).map_err(|refusal| self.counted(line, &name, "question", refusal.reason()))?;
+            return Ok(Entered { caller: None, held: (place, None) });
+        }
+        let peer = peer.ok_or(Reason::PeerUnknown)?;
+        let name = peer.name();
         let rpc = Rpc::from_path(request.uri().path());
         let called = rpc.map_or("unknown", Rpc::name);
         if !self.caps.is_in_time(&name) {
-            self.caps.count(&name, called, Reason::Overloaded);
+            self.counted(line, &name, called, Reason::Overloaded);
             return Err(Reason::Overloaded.status("too many calls in a short time"));
         }
+        if peer.principals().is_none() {
+            return Err(self.refuse(line, (&name, called), Reason::PeerUnknown).await);
+        }
         let Some((permit, recorded)) = self.permit(&peer, rpc).await else {
-            return Err(self.not_allowed(&name, called).await);
+            return Err(self.refuse(line, (&name, called), Reason::RpcNotAllowed).await);
         };
         let refused = if !recorded || !self.audit.is_writable() {
             Reason::AuditUnavailable
         } else if draining {
             Reason::ShuttingDown
         } else {
-            match self.caps.slot(&name) {
-                Ok(slot) => {
-                    request.extensions_mut().insert(Caller::new(name, permit));
-                    return Ok(Some(slot));
+            match self.caps.place(&name) {
+                Ok(place) => {
+                    let caller = Caller::new(line.call().to_owned(), name, permit);
+                    line.is_of(&caller);
+                    request.extensions_mut().insert(caller.clone());
+                    let in_use = request.extensions().get::<Arc<Attention>>().map(Attention::use_it);
+                    return Ok(Entered { caller: Some((caller, peer)), held: (place, in_use) });
                 }
                 Err(refusal) => refusal.reason(),
             }
         };
-        self.caps.count(&name, called, refused);
-        Err(refused.into())
+        Err(self.counted(line, &name, called, refused))
     }
 
-    async fn permit(&self, peer: &Option<Peer>, rpc: Option<Rpc>) -> Option<(Permit, bool)> {
+    async fn permit(&self, peer: &Peer, rpc: Option<Rpc>) -> Option<(Permit, bool)> {
         let (grants, recorded) = self.grants().await.ok()?;
-        Some((grants.decide(peer.as_ref()?.principals()?, rpc?)?, recorded.is_ok()))
+        Some((grants.decide(peer.principals()?, rpc?)?, recorded.is_ok()))
     }
 
-    async fn not_allowed(&self, name: &str, called: &'static str) -> Refusal {
-        let refusal = Refusal::from(Reason::RpcNotAllowed);
-        if self.caps.is_recorded(name) {
-            let entry = Entry { principal: Some(name.to_owned()), rpc: Some(called.to_owned()), ..Entry::default() };
-            // Refused it is, recorded or not.
-            let _ = self.audit.record_async(refusal.recorded(entry)).await;
-        } else {
-            self.caps.count(name, called, Reason::RpcNotAllowed);
+    /// Ends when a call that was let in may go on no longer: its grants were taken back, or its caller's certificate has ended.
+    pub(super) async fn withdrawn(&self, caller: &Caller, peer: &Peer) -> Refusal {
+        let rpc = caller.permit().map(Permit::rpc);
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let permit = self.permit(peer, rpc).await.map(|(permit, _)| permit);
+            if !caller.look_again(permit) {
+                return Refusal::withdrawn().told_to(caller.principal());
+            }
         }
+    }
+
+    async fn refuse(&self, line: &mut Line, (name, called): (&str, &'static str), reason: Reason) -> Refusal {
+        let refusal = Refusal::from(reason).told_to(name);
+        line.is_said(self.refusals.refuse_at_the_door((name, called, line.call()), &refusal).await);
         refusal
+    }
+
+    fn counted(&self, line: &mut Line, name: &str, called: &'static str, reason: Reason) -> Refusal {
+        self.refusals.count(name, called, reason);
+        line.is_said(false);
+        reason.into()
     }
 
     /// Counts somebody who did not get through a TLS handshake. Such have no record each: they may come as fast as they like.
     pub(in crate::server) fn turned_away(&self) {
-        self.caps.count("nobody", "handshake", Reason::PeerUnknown);
+        self.refusals.count("nobody", "handshake", Reason::PeerUnknown);
     }
 
     /// Records how many refusals had no record of their own.
     pub async fn record_counted(&self) {
-        for ((principal, rpc, reason), count) in self.caps.take_counted() {
-            let entry = Entry {
-                principal: Some(principal),
-                rpc: Some(rpc.to_owned()),
-                outcome: Some(reason.to_owned()),
-                ..Entry::of(Event::Refusals)
-            };
-            let _ = self.audit.record_async(entry.with("count", count)).await;
-        }
+        self.caps.forget();
+        self.refusals.sum_up().await;
     }
 }

@@ -32,7 +32,7 @@ impl From<KeystoreError> for Refusal {
             | Error::Fault { .. } => Reason::HsmFault,
         };
         if matches!(reason, Reason::HsmFault | Reason::HsmUnavailable | Reason::HsmPinLatched) {
-            tracing::warn!(error = %error, reason = reason.name(), "token");
+            return Self::from(reason).with_fault(&format_args!("token: {error}"));
         }
         Self::from(reason)
     }

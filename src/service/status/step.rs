@@ -27,11 +27,13 @@ impl From<StepError> for Refusal {
             StepError::ForeignRouteKey => Reason::RouteRejected.status(error.to_string()),
             StepError::KeyUntrusted(stranger) => key_untrusted(&stranger),
             StepError::TrustNotReady(error) => {
-                tracing::error!(%error, hint = error.hint(), "whom to believe is not known");
-                Reason::NotReady.status(
-                    "this station has no trust file that can be used: an officer makes one with `stationmaster trust add` \
-                     (the service's log says where it is looked for)",
-                )
+                let detail = format!("{error} ({})", error.hint());
+                Reason::NotReady
+                    .status(
+                        "this station has no trust file that can be used: an officer makes one with `stationmaster trust add` \
+                         (the service's log says where it is looked for)",
+                    )
+                    .with_fault(&detail)
             }
             StepError::BaseMissing(_) => Reason::BaseMissing.into(),
             StepError::MasterUnknown(which) => Reason::MasterUnknown.status(which),
@@ -54,13 +56,14 @@ impl From<StepError> for Refusal {
             // An officer's command was faster.
             StepError::Ledger(LedgerError::StateChanged(_)) => Reason::TrainBusy.into(),
             StepError::Ledger(LedgerError::DiskFull) => {
-                tracing::error!(%error, "a disk is full");
-                Reason::Overloaded.status("the disk under the service's ledger is full").with_meta("resource", "ledger")
+                Reason::Overloaded
+                    .status("the disk under the service's ledger is full")
+                    .with_meta("resource", "ledger")
+                    .with_fault(&error)
             }
             StepError::TrustNotKept(_) | StepError::Ledger(_) | StepError::Invariant(_) => {
                 let id = uuid::Uuid::now_v7().to_string();
-                tracing::error!(error_id = %id, %error, "a step failed");
-                Self::from(Reason::Invariant).with_meta("error_id", id)
+                Self::from(Reason::Invariant).with_meta("error_id", id).with_fault(&error)
             }
         }
     }
@@ -69,14 +72,13 @@ impl From<StepError> for Refusal {
 /// Nothing is done unrecorded, and nobody is told why it cannot be recorded.
 #[must_use]
 pub fn unrecorded(error: &AuditError) -> Refusal {
-    tracing::error!(%error, hint = error.hint(), "the audit cannot be written");
+    // Said by the audit's own thread, once: every call fails so.
     Refusal::from(Reason::AuditUnavailable).with_detail(error)
 }
 
 /// The key's fingerprint is public; the id that it is stated for is the train's own text, and goes to the log only.
 fn key_untrusted(stranger: &Stranger) -> Refusal {
     let Stranger { who, id, fingerprint, changed, rule } = stranger;
-    tracing::warn!(target: "stationmaster::refusal", %who, id = ?id, fingerprint, changed, rule = rule.name(), "key not believed");
     let (whose, command) = match who {
         Who::Creator => ("the creator's key".to_owned(), "creator"),
         Who::Stop(index) => (format!("the key of stop {index}"), "station"),
@@ -106,7 +108,6 @@ impl From<ImageError> for Refusal {
             }
             ImageError::Policy { rule, detail } => {
                 let refusal_id = uuid::Uuid::now_v7().to_string();
-                tracing::warn!(target: "stationmaster::refusal", %refusal_id, rule, detail = ?detail, "image refused");
                 Reason::ImagePolicyViolation
                     .status(format!("the image breaks the rule {rule}"))
                     .with_meta("rule", *rule)
@@ -115,14 +116,15 @@ impl From<ImageError> for Refusal {
             }
             ImageError::Limit(limit) => Self::from(Reason::LimitExceeded).with_meta("limit", *limit),
             ImageError::DiskFull { place, .. } => {
-                tracing::error!(%error, "a disk is full");
-                Reason::Overloaded.status(format!("the disk under the service's {place} is full")).with_meta("resource", *place)
+                Reason::Overloaded
+                    .status(format!("the disk under the service's {place} is full"))
+                    .with_meta("resource", *place)
+                    .with_fault(&error)
             }
             ImageError::Cancelled => Reason::Cancelled.into(),
             ImageError::NoEngine => Reason::NoEngine.into(),
             ImageError::EngineUnavailable(_) | ImageError::Engine { .. } => {
-                tracing::error!(%error, "the engine");
-                Reason::EngineUnavailable.into()
+                Self::from(Reason::EngineUnavailable).with_fault(&error)
             }
             ImageError::Spool(_)
             | ImageError::Directory(_)
@@ -130,8 +132,7 @@ impl From<ImageError> for Refusal {
             | ImageError::BrokeOff(_)
             | ImageError::InUse => {
                 let id = uuid::Uuid::now_v7().to_string();
-                tracing::error!(error_id = %id, %error, "a step failed");
-                Self::from(Reason::Invariant).with_meta("error_id", id)
+                Self::from(Reason::Invariant).with_meta("error_id", id).with_fault(&error)
             }
         }
     }

@@ -1,36 +1,203 @@
-//! An archive that a caller sends, as a plain reader for a step.
+//! An archive that a caller sends. It is received whole before a step has anything to do with it: an upload takes a place among the
+//! uploads, bounded in rate, time and size, and a place among the steps only once it is complete.
 
-use std::io::{self, Read};
+use std::{
+    collections::HashMap,
+    io::{self, Read},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use crate::{
-    image::ImageError,
+    image::{ImageError, spool::Spool},
     pb::{self, open_results_request, verify_train_request::Part},
-    service::status::{Reason, RpcError},
+    protocol::{Caller, Station},
+    service::{
+        shares::{Place, Shares},
+        status::{Reason, Refusal},
+        steps::Bounds,
+    },
 };
 
-/// Pieces that may wait for the step: at most half a mebibyte, with the usual limit of a request.
-const WAITING: usize = 8;
+/// How long a caller may keep the service waiting before its rate counts: a connection needs a moment.
+const GRACE: Duration = Duration::from_secs(10);
+/// Bytes gathered before they go to the disk.
+const GATHERED: usize = 1 << 20;
 
-/// What the step reads.
-pub(super) struct Archive {
-    pieces: mpsc::Receiver<Vec<u8>>,
-    piece: Vec<u8>,
-    read: usize,
+/// The uploads of all callers. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Uploads {
+    places: Shares,
+    bounds: Bounds,
+    /// Bytes of each principal's uploads.
+    held: Arc<Mutex<HashMap<String, u64>>>,
+    draining: CancellationToken,
 }
 
-/// A way for pieces, and its end.
-pub(super) fn archive() -> (mpsc::Sender<Vec<u8>>, Archive) {
-    let (sender, pieces) = mpsc::channel(WAITING);
-    (sender, Archive { pieces, piece: Vec::new(), read: 0 })
+impl Uploads {
+    /// As many as `bounds` allow, until the service drains.
+    pub(crate) fn new(bounds: Bounds, draining: CancellationToken) -> Self {
+        Self { places: Shares::new(bounds.uploads), bounds, held: Arc::default(), draining }
+    }
+
+    /// Receives an archive.
+    ///
+    /// # Errors
+    /// That there is no place for it, that it is larger, slower or takes longer than is allowed, that the service ends, or what is wrong
+    /// with a message.
+    pub(crate) async fn receive<M: Message>(
+        &self,
+        station: &Arc<Station>,
+        caller: &Caller,
+        (mut parts, first): (Streaming<M>, Vec<u8>),
+    ) -> Result<Archive, Refusal> {
+        let place = self.places.take(caller.principal());
+        let place = place.ok_or_else(|| Reason::Overloaded.status("too many archives are being received"))?;
+        let share = Share { of: Arc::clone(&self.held), principal: caller.principal().to_owned(), bytes: 0 };
+        let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
+        let mut archive = Archive { spool, read: 0, share, _place: place };
+        let mut meter = Meter { bounds: &self.bounds, begun: Instant::now(), waited: Duration::ZERO, bytes: 0 };
+        meter.take(first.len() as u64)?;
+        let mut gathered = first;
+        loop {
+            let mut ended = false;
+            while gathered.len() < GATHERED && !ended {
+                match self.next(&mut parts, &mut meter).await? {
+                    Some(piece) => {
+                        meter.take(piece.len() as u64)?;
+                        gathered.extend_from_slice(&piece);
+                    }
+                    None => ended = true,
+                }
+            }
+            archive = keep(Arc::clone(station), archive, std::mem::take(&mut gathered), ended).await?;
+            if ended {
+                return Ok(archive);
+            }
+        }
+    }
+
+    /// The next piece, if it comes in time.
+    async fn next<M: Message>(&self, parts: &mut Streaming<M>, meter: &mut Meter<'_>) -> Result<Option<Vec<u8>>, Refusal> {
+        let (left, limit) = meter.left();
+        let begun = Instant::now();
+        let message = tokio::select! {
+            biased;
+            () = self.draining.cancelled() => return Err(Reason::ShuttingDown.into()),
+            message = tokio::time::timeout(left, parts.message()) => message.map_err(|_| limited(limit))?,
+        };
+        meter.waited += begun.elapsed();
+        match message.map_err(|status| Refusal::of_transport(&status))? {
+            None => Ok(None),
+            Some(message) => match message.piece() {
+                None => Err(Reason::MalformedRequest.status("only pieces of the archive follow its first")),
+                piece => Ok(piece),
+            },
+        }
+    }
+}
+
+fn limited(limit: &'static str) -> Refusal {
+    let text = match limit {
+        "upload_mib" => "the archive is larger than this station takes",
+        "upload_s" => "the archive takes longer than this station waits for one",
+        _ => "the archive comes more slowly than this station waits for one",
+    };
+    Reason::LimitExceeded.status(text).with_meta("limit", limit)
+}
+
+/// How fast an upload is. Only the time that the caller keeps the service waiting counts.
+struct Meter<'a> {
+    bounds: &'a Bounds,
+    begun: Instant,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Meter<'_> {
+    fn take(&mut self, bytes: u64) -> Result<(), Refusal> {
+        self.bytes += bytes;
+        if self.bytes > self.bounds.upload_bytes { Err(limited("upload_mib")) } else { Ok(()) }
+    }
+
+    /// How long the next piece may take, and the limit that it would exceed.
+    fn left(&self) -> (Duration, &'static str) {
+        let rate = self.bounds.upload_rate.max(1);
+        let of_rate = (GRACE + Duration::from_secs_f64(self.bytes as f64 / rate as f64)).saturating_sub(self.waited);
+        let of_all = self.bounds.upload_time.saturating_sub(self.begun.elapsed());
+        if of_rate < of_all { (of_rate, "upload_min_kib_s") } else { (of_all, "upload_s") }
+    }
+}
+
+/// Appends bytes to an archive, on a thread that may block.
+async fn keep(station: Arc<Station>, mut archive: Archive, bytes: Vec<u8>, ended: bool) -> Result<Archive, Refusal> {
+    let kept = tokio::task::spawn_blocking(move || -> Result<Archive, ImageError> {
+        archive.share.grow(bytes.len() as u64, &station)?;
+        archive.spool.check_space(bytes.len() as u64)?;
+        archive.spool.append(&bytes)?;
+        if ended {
+            archive.spool.flush()?;
+        }
+        Ok(archive)
+    });
+    Ok(kept.await.map_err(|_| Refusal::from(Reason::Invariant))??)
+}
+
+/// Bytes of one upload, counted with its principal's others.
+struct Share {
+    of: Arc<Mutex<HashMap<String, u64>>>,
+    principal: String,
+    bytes: u64,
+}
+
+impl Share {
+    /// A principal's uploads may take half of what would be free without them.
+    fn grow(&mut self, more: u64, station: &Station) -> Result<(), ImageError> {
+        let disk = rustix::fs::statvfs(&station.spool_directory).map_err(|error| ImageError::Spool(error.into()))?;
+        let free = (disk.f_bavail * disk.f_frsize).saturating_sub(station.spool_reserve);
+        let mut of = self.held();
+        let held = of.entry(self.principal.clone()).or_default();
+        let most = (free + *held) / 2;
+        if *held + more > most {
+            return Err(ImageError::DiskFull { place: "spool", needed: more, free: most.saturating_sub(*held) });
+        }
+        *held += more;
+        drop(of);
+        self.bytes += more;
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut of = self.held();
+        if let Some(held) = of.get_mut(&self.principal) {
+            *held -= self.bytes;
+            if *held == 0 {
+                of.remove(&self.principal);
+            }
+        }
+    }
+}
+
+/// What a step reads: an archive that is complete.
+pub(crate) struct Archive {
+    spool: Spool,
+    read: u64,
+    share: Share,
+    _place: Place,
 }
 
 impl Archive {
-    /// The same, which fails when the step is cancelled: an upload that is given up must not read as an archive that ends.
-    pub fn until(self, cancel: CancellationToken) -> impl Read {
+    /// The same, which fails when the step is cancelled.
+    pub(crate) fn until(self, cancel: CancellationToken) -> impl Read {
         Cancellable { archive: self, cancel }
     }
 }
@@ -42,56 +209,22 @@ struct Cancellable {
 
 impl Read for Cancellable {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let archive = &mut self.archive;
-        while archive.read == archive.piece.len() {
-            let next = archive.pieces.blocking_recv();
-            if self.cancel.is_cancelled() {
-                return Err(io::Error::other(ImageError::Cancelled));
-            }
-            let Some(piece) = next else { return Ok(0) };
-            (archive.piece, archive.read) = (piece, 0);
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other(ImageError::Cancelled));
         }
-        let n = buffer.len().min(archive.piece.len() - archive.read);
-        buffer[..n].copy_from_slice(&archive.piece[archive.read..archive.read + n]);
-        archive.read += n;
+        let Archive { spool, read, .. } = &mut self.archive;
+        let left = usize::try_from(spool.len() - *read).unwrap_or(usize::MAX);
+        let n = buffer.len().min(left);
+        if n > 0 {
+            spool.read(*read, &mut buffer[..n]).map_err(io::Error::other)?;
+        }
+        *read += n as u64;
         Ok(n)
     }
 }
 
-/// Hands the pieces to the step until both have ended. A caller's error ends the step; a step that has its answer reads no more.
-pub(super) async fn while_sent<M: Message, T>(
-    parts: Streaming<M>,
-    first: Vec<u8>,
-    sender: mpsc::Sender<Vec<u8>>,
-    step: impl Future<Output = Result<T, RpcError>>,
-) -> Result<T, RpcError> {
-    let mut step = std::pin::pin!(step);
-    // The step is dropped on an error of the caller's, which cancels it; its reader then ends with the sender.
-    tokio::select! {
-        biased;
-        answer = &mut step => answer,
-        pumped = pump(parts, first, sender) => {
-            pumped?;
-            step.await
-        }
-    }
-}
-
-/// Hands the pieces to a step that answers while it reads: until they end, or it wants no more. An archive that the caller broke off has
-/// no end, and is refused for that.
-pub(super) fn beside<M: Message>(parts: Streaming<M>, first: Vec<u8>, sender: mpsc::Sender<Vec<u8>>) {
-    tokio::spawn(async move {
-        let closed = sender.clone();
-        tokio::select! {
-            biased;
-            () = closed.closed() => {}
-            _ = pump(parts, first, sender) => {}
-        }
-    });
-}
-
 /// A message that may hold a piece of an archive.
-pub(super) trait Message: Send + 'static {
+pub(crate) trait Message: Send + 'static {
     /// The piece, if it holds that and nothing else.
     fn piece(self) -> Option<Vec<u8>>;
 }
@@ -114,19 +247,29 @@ impl Message for pb::OpenResultsRequest {
     }
 }
 
-async fn pump<M: Message>(mut parts: Streaming<M>, first: Vec<u8>, sender: mpsc::Sender<Vec<u8>>) -> Result<(), RpcError> {
-    let mut next = Some(first);
-    while let Some(piece) = next {
-        if sender.send(piece).await.is_err() {
-            break;
-        }
-        next = match parts.message().await? {
-            None => None,
-            Some(message) => match message.piece() {
-                None => return Err(Reason::MalformedRequest.status("only pieces of the archive follow its first").into()),
-                piece => piece,
-            },
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_that_is_too_slow_too_late_or_too_large_is_told_which() {
+        let bounds = Bounds {
+            runs: 1,
+            uploads: 1,
+            upload_bytes: 1000,
+            upload_rate: 100,
+            upload_time: Duration::from_secs(3600),
         };
+        let mut meter = Meter { bounds: &bounds, begun: Instant::now(), waited: Duration::ZERO, bytes: 0 };
+        assert_eq!(meter.left(), (GRACE, "upload_min_kib_s"));
+        meter.take(500).unwrap();
+        meter.waited = GRACE + Duration::from_secs(4);
+        assert_eq!(meter.left(), (Duration::from_secs(1), "upload_min_kib_s"), "500 bytes are good for five seconds");
+        meter.waited += Duration::from_secs(2);
+        assert_eq!(meter.left().0, Duration::ZERO);
+        assert!(meter.take(501).is_err());
+        let bounds = Bounds { upload_time: Duration::from_secs(1), ..bounds };
+        let meter = Meter { bounds: &bounds, begun: Instant::now(), waited: Duration::ZERO, bytes: 0 };
+        assert_eq!(meter.left().1, "upload_s");
     }
-    Ok(())
 }

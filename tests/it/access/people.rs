@@ -26,18 +26,34 @@ impl Authority {
 
     /// A certificate and its key, in PEM.
     pub fn sign(&self, name: SanType, usage: ExtendedKeyUsagePurpose, days: std::ops::Range<i64>) -> (String, String) {
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![name];
-        params.extended_key_usages = vec![usage];
         let now = std::time::SystemTime::now();
         let at = |days: i64| {
             let away = std::time::Duration::from_secs(days.unsigned_abs() * 86_400);
             if days < 0 { now - away } else { now + away }
         };
-        (params.not_before, params.not_after) = (at(days.start).into(), at(days.end).into());
+        self.sign_between(name, usage, at(days.start)..at(days.end))
+    }
+
+    fn sign_between(
+        &self,
+        name: SanType,
+        usage: ExtendedKeyUsagePurpose,
+        times: std::ops::Range<std::time::SystemTime>,
+    ) -> (String, String) {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![name];
+        params.extended_key_usages = vec![usage];
+        (params.not_before, params.not_after) = (times.start.into(), times.end.into());
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         (certificate.pem(), key.serialize_pem())
+    }
+
+    /// A client's certificate that ends soon.
+    pub fn client_for(&self, uri: &str, time: std::time::Duration) -> (String, String) {
+        let now = std::time::SystemTime::now();
+        let times = now - std::time::Duration::from_secs(60)..now + time;
+        self.sign_between(SanType::URI(uri.try_into().unwrap()), ExtendedKeyUsagePurpose::ClientAuth, times)
     }
 
     /// A client's certificate that is as it should be.

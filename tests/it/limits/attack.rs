@@ -38,7 +38,6 @@ enum Target {
 enum ComesIn {
     AtOnce,
     AtLast,
-    Not,
 }
 
 impl Attack {
@@ -65,15 +64,9 @@ impl Attack {
         self
     }
 
-    /// It crowds out handshakes of others, who try again.
+    /// It crowds out handshakes or new connections of others, who try again.
     pub fn crowds(mut self) -> Self {
         self.comes_in = ComesIn::AtLast;
-        self
-    }
-
-    /// It takes every connection of its transport: others keep what they have, and the other transport.
-    pub fn fills(mut self) -> Self {
-        self.comes_in = ComesIn::Not;
         self
     }
 
@@ -121,7 +114,6 @@ impl Attack {
             let new = scope.spawn(|| match self.comes_in {
                 ComesIn::AtOnce => until(&over, || honest.sign(&honest.connection())),
                 ComesIn::AtLast => until(&over, || honest.sign_at_last()),
-                ComesIn::Not => Vec::new(),
             });
             let other = scope.spawn(|| until(&over, || elsewhere.sign(&elsewhere.connection())));
             scope.spawn(|| {

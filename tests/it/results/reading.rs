@@ -87,7 +87,7 @@ fn a_train_that_is_sent_is_read_as_one_in_the_engine_and_is_nobody_elses_either(
     let two = vec![Part::Image(image.into()), Part::Image(image.into())];
     refused("two images", scene.station.open_results_of(two, &[]), "MALFORMED_REQUEST");
     let mixed = vec![Part::Archive(opt[..1000].to_vec()), Part::Image(image.into())];
-    refused("a name for a piece", scene.station.open_results_of(mixed, &[]), "ARCHIVE_MALFORMED");
+    refused("a name for a piece", scene.station.open_results_of(mixed, &[]), "MALFORMED_REQUEST");
 
     // By the command, wherever the file lies.
     let directory = tempfile::tempdir().unwrap();

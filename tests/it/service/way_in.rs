@@ -165,7 +165,9 @@ fn reflection_lists_the_three_services() {
     for service in ["KeyService", "ImageService", "TrainService"] {
         assert!(names.contains(&format!("stationmaster.v1.{service}")), "{names:?}");
     }
-    assert!(names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");
+    for other in ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"] {
+        assert!(names.contains(&other.to_owned()), "{names:?}");
+    }
 }
 
 #[test]

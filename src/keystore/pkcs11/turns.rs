@@ -1,0 +1,139 @@
+//! The bounded queue before the worker threads. Callers take turns: whose jobs are many waits for its own, not others for it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Why a job was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    /// The queue, or the caller's share of it, is full.
+    Full,
+    /// No more jobs are taken.
+    Closed,
+}
+
+/// Jobs that wait, in turns by caller: first in, first out among one caller's, round robin among callers.
+pub(super) struct Turns<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    bound: usize,
+    /// Jobs that one caller may have waiting: the last place is never one caller's.
+    share: usize,
+}
+
+struct State<T> {
+    of: HashMap<Arc<str>, VecDeque<T>>,
+    /// Callers with a job that waits, the next one first.
+    order: VecDeque<Arc<str>>,
+    waiting: usize,
+    closed: bool,
+}
+
+impl<T> Turns<T> {
+    pub(super) fn new(bound: usize) -> Self {
+        let bound = bound.max(1);
+        let share = (bound * 3 / 4).min(bound - 1).max(1);
+        let state = State { of: HashMap::new(), order: VecDeque::new(), waiting: 0, closed: false };
+        Self { state: Mutex::new(state), changed: Condvar::new(), bound, share }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, who: &Arc<str>, job: T) -> Result<(), NotTaken> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(NotTaken::Closed);
+        }
+        let own = state.of.get(who).map_or(0, VecDeque::len);
+        if state.waiting >= self.bound || own >= self.share {
+            return Err(NotTaken::Full);
+        }
+        state.of.entry(Arc::clone(who)).or_default().push_back(job);
+        if own == 0 {
+            state.order.push_back(Arc::clone(who));
+        }
+        state.waiting += 1;
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// The next job; waits for one. `None` when the queue is closed and empty.
+    pub(super) fn pop(&self) -> Option<T> {
+        let mut state = self.state();
+        loop {
+            if let Some(who) = state.order.pop_front() {
+                let (job, more) = match state.of.get_mut(&who) {
+                    Some(jobs) => (jobs.pop_front(), !jobs.is_empty()),
+                    None => (None, false),
+                };
+                if more {
+                    state.order.push_back(who);
+                } else {
+                    state.of.remove(&who);
+                }
+                if let Some(job) = job {
+                    state.waiting -= 1;
+                    return Some(job);
+                }
+            } else if state.closed {
+                return None;
+            } else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.state().waiting
+    }
+
+    /// Takes no more jobs. Those that wait are still handed out.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_with_many_jobs_does_not_delay_one_with_few() {
+        let turns = Turns::new(256);
+        let [many, few]: [Arc<str>; 2] = ["many", "few"].map(Arc::from);
+        for at in 0..96 {
+            turns.push(&many, ("many", at)).unwrap();
+        }
+        for at in 0..2 {
+            turns.push(&few, ("few", at)).unwrap();
+        }
+        let first: Vec<_> = (0..5).map(|_| turns.pop().unwrap()).collect();
+        assert_eq!(first, [("many", 0), ("few", 0), ("many", 1), ("few", 1), ("many", 2)]);
+        assert_eq!(turns.waiting(), 93);
+    }
+
+    #[test]
+    fn the_last_place_is_never_one_callers() {
+        for bound in [2, 3, 4, 7, 256] {
+            let turns = Turns::new(bound);
+            let [one, other]: [Arc<str>; 2] = ["one", "other"].map(Arc::from);
+            while turns.push(&one, ()).is_ok() {}
+            assert_eq!(turns.push(&one, ()), Err(NotTaken::Full), "{bound}");
+            turns.push(&other, ()).unwrap_or_else(|_| panic!("no place is left of {bound}"));
+        }
+    }
+
+    #[test]
+    fn what_waits_is_handed_out_after_the_end_and_nothing_more_is_taken() {
+        let turns = Turns::new(4);
+        let one: Arc<str> = Arc::from("one");
+        turns.push(&one, 7).unwrap();
+        turns.close();
+        assert_eq!(turns.push(&one, 8), Err(NotTaken::Closed));
+        assert_eq!((turns.pop(), turns.pop()), (Some(7), None));
+    }
+}

@@ -1,0 +1,135 @@
+//! Where every refused call is accounted for. A principal chooses how many of its calls are refused, and not what they cost: each has a
+//! record and a line in the log up to a rate; beyond it they are counted, by RPC and reason.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroU32,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use super::status::{Reason, Refusal, unrecorded};
+use crate::{
+    audit::{Audit, Entry, Event},
+    protocol::Caller,
+};
+
+/// Refusals without a record of their own: how many, by principal, RPC and reason.
+type Counted = BTreeMap<(String, String, &'static str), u64>;
+
+/// What refused calls leave behind.
+pub struct Refusals {
+    audit: Audit,
+    recorded: DefaultKeyedRateLimiter<String>,
+    lines: DefaultKeyedRateLimiter<String>,
+    counted: Mutex<Counted>,
+    /// Lines that were left out of the log, by principal.
+    unsaid: Mutex<HashMap<String, u64>>,
+}
+
+impl Refusals {
+    /// Each principal has `per_minute` records in a minute, all of them at once if it likes.
+    #[must_use]
+    pub fn new(audit: Audit, per_minute: NonZeroU32) -> Self {
+        let quota = Quota::per_minute(per_minute);
+        Self {
+            audit,
+            recorded: RateLimiter::keyed(quota),
+            lines: RateLimiter::keyed(quota),
+            counted: Mutex::default(),
+            unsaid: Mutex::default(),
+        }
+    }
+
+    /// Accounts for a refusal before it is answered; answers what the caller gets.
+    pub async fn refuse(&self, caller: &Caller, refusal: Refusal, entry: Entry) -> Refusal {
+        match self.admit(caller, refusal) {
+            Err(refusal) => refusal,
+            Ok(refusal) => match self.audit.record_async(refusal.recorded(entry)).await {
+                Ok(_) => refusal,
+                Err(error) => unrecorded(&error),
+            },
+        }
+    }
+
+    /// The same, for a blocking thread.
+    pub fn refuse_blocking(&self, caller: &Caller, refusal: Refusal, entry: Entry) -> Refusal {
+        match self.admit(caller, refusal) {
+            Err(refusal) => refusal,
+            Ok(refusal) => match self.audit.record(refusal.recorded(entry)) {
+                Ok(_) => refusal,
+                Err(error) => unrecorded(&error),
+            },
+        }
+    }
+
+    /// Accounts for a refusal at the door, where there is no [`Caller`] yet. It is refused, recorded or not. Answers whether it has a
+    /// record.
+    pub async fn refuse_at_the_door(&self, (principal, rpc, call): (&str, &str, &str), refusal: &Refusal) -> bool {
+        if self.recorded.check_key(&principal.to_owned()).is_err() {
+            self.count(principal, rpc, refusal.reason());
+            return false;
+        }
+        let entry = Entry {
+            call: Some(call.to_owned()),
+            principal: Some(principal.to_owned()),
+            rpc: Some(rpc.to_owned()),
+            ..Entry::of(Event::Refusal)
+        };
+        let _ = self.audit.record_async(refusal.recorded(entry)).await;
+        true
+    }
+
+    /// Whether a refusal is to be recorded; says it in the log, or counts it.
+    fn admit(&self, caller: &Caller, refusal: Refusal) -> Result<Refusal, Refusal> {
+        let refusal = refusal.told_to(caller.principal());
+        caller.account();
+        if self.recorded.check_key(&caller.principal().to_owned()).is_ok() {
+            refusal.log(caller);
+            Ok(refusal)
+        } else {
+            caller.count();
+            self.count(caller.principal(), caller.rpc(), refusal.reason());
+            Err(refusal)
+        }
+    }
+
+    /// Counts a refusal that gets no record.
+    pub fn count(&self, principal: &str, rpc: &str, reason: Reason) {
+        *held(&self.counted).entry((principal.to_owned(), rpc.to_owned(), reason.name())).or_default() += 1;
+    }
+
+    /// Whether one more line about a principal's failed calls goes to the log.
+    pub fn may_say(&self, principal: &str) -> bool {
+        let may = self.lines.check_key(&principal.to_owned()).is_ok();
+        if !may {
+            *held(&self.unsaid).entry(principal.to_owned()).or_default() += 1;
+        }
+        may
+    }
+
+    /// Records how many refusals had no record of their own, and says how many lines are not in the log.
+    pub async fn sum_up(&self) {
+        self.recorded.retain_recent();
+        self.lines.retain_recent();
+        let counted = std::mem::take(&mut *held(&self.counted));
+        for ((principal, rpc, reason), count) in counted {
+            tracing::info!(target: "stationmaster::refusal", principal, rpc, reason, count, "refused, without a line each");
+            let entry = Entry {
+                principal: Some(principal),
+                rpc: Some(rpc),
+                outcome: Some(reason.to_owned()),
+                ..Entry::of(Event::Refusals)
+            };
+            let _ = self.audit.record_async(entry.with("count", count)).await;
+        }
+        for (principal, count) in std::mem::take(&mut *held(&self.unsaid)) {
+            tracing::info!(target: "stationmaster::rpc", principal, count, "calls that failed have no line each");
+        }
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,92 @@
+//! Places of a pool, of which no principal has the last.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Principals that are remembered before it is looked which of them hold no place.
+const REMEMBERED: usize = 64;
+
+/// What one principal may have of a pool: three quarters, and never the last place of a pool that has more than one.
+#[must_use]
+pub fn share_of(pool: usize) -> usize {
+    (pool * 3 / 4).min(pool.saturating_sub(1)).max(1)
+}
+
+/// A pool of places. Cheap to clone.
+#[derive(Clone)]
+pub struct Shares {
+    all: Arc<Semaphore>,
+    each: usize,
+    of: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
+}
+
+/// A place of a pool; given back when dropped.
+pub struct Place {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+impl Shares {
+    /// A pool in which each principal has [`share_of`] the whole.
+    #[must_use]
+    pub fn new(pool: usize) -> Self {
+        Self::with_share(pool, share_of(pool))
+    }
+
+    /// A pool in which each principal has `each` places, less where that were the last.
+    #[must_use]
+    pub fn with_share(pool: usize, each: usize) -> Self {
+        let each = each.min(pool.saturating_sub(1)).max(1);
+        Self { all: Arc::new(Semaphore::new(pool)), each, of: Arc::default() }
+    }
+
+    /// A place for a principal, if there is one.
+    #[must_use]
+    pub fn take(&self, principal: &str) -> Option<Place> {
+        let of = {
+            let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+            if of.len() >= REMEMBERED {
+                // One that is held elsewhere belongs to a place.
+                of.retain(|_, places| Arc::strong_count(places) > 1);
+            }
+            Arc::clone(of.entry(principal.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.each))))
+        };
+        let own = of.try_acquire_owned().ok()?;
+        Some(Place { _own: own, _all: Arc::clone(&self.all).try_acquire_owned().ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_principal_has_the_last_place() {
+        for pool in [2, 3, 4, 8, 128] {
+            for shares in [Shares::new(pool), Shares::with_share(pool, pool)] {
+                let held: Vec<_> = std::iter::from_fn(|| shares.take("one")).collect();
+                assert!(held.len() < pool && !held.is_empty(), "{} of {pool}", held.len());
+                shares.take("other").expect("a place for another");
+                drop(held);
+                assert!(shares.take("one").is_some(), "places come back");
+            }
+        }
+        assert_eq!((share_of(0), share_of(1), share_of(4)), (1, 1, 3));
+    }
+
+    #[test]
+    fn principals_without_a_place_are_forgotten() {
+        let shares = Shares::new(4);
+        let held = shares.take("held").unwrap();
+        for at in 0..1000 {
+            drop(shares.take(&at.to_string()).unwrap());
+        }
+        assert!(shares.of.lock().unwrap().len() <= REMEMBERED);
+        assert!(shares.of.lock().unwrap().contains_key("held"));
+        drop(held);
+    }
+}

@@ -207,7 +207,8 @@ mod tests {
 
     fn permit(trains: Option<&[&str]>) -> Option<Permit> {
         let trains: Option<Vec<String>> = trains.map(|ids| ids.iter().map(|&id| id.to_owned()).collect());
-        let stated = Stated { principal: "unix:uid=7", rpcs: &["PreRun".into()], trains: trains.as_deref(), ..Default::default() };
+        let stated =
+            Stated { principal: "unix:uid=7", rpcs: &["PreRun".into()], trains: trains.as_deref(), ..Default::default() };
         let mut grants = Grants::default();
         grants.add(Grant::new(&stated).unwrap());
         grants.decide(&Principals::of_socket(7, 7), Rpc::PreRun)

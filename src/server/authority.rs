@@ -81,7 +81,11 @@ impl Authority {
     fn look_at(&mut self, byte: &mut u8) {
         self.within = match self.within {
             Within::Name(seen) if *byte == NAME[seen] => {
-                if seen + 1 == NAME.len() { Within::Length } else { Within::Name(seen + 1) }
+                if seen + 1 == NAME.len() {
+                    Within::Length
+                } else {
+                    Within::Name(seen + 1)
+                }
             }
             Within::Name(_) => Within::Name(usize::from(*byte == NAME[0])),
             // RFC 7541, 5.1: 127 says that the length goes on.

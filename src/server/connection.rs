@@ -39,12 +39,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        way: Way,
-        arrival: Arrival,
-        patience: Patience,
-        (cancel, slot): (CancellationToken, Slot),
-    ) -> Self {
+    pub(super) fn new(way: Way, arrival: Arrival, patience: Patience, (cancel, slot): (CancellationToken, Slot)) -> Self {
         let watch = Watch::new(Arc::clone(&arrival.attention), patience, cancel);
         Self { way, arrival, watch, authority: Authority::default(), _slot: slot }
     }

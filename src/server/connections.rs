@@ -77,8 +77,7 @@ impl Connections {
         }
         let number = open.number;
         open.number += 1;
-        let entry =
-            Entry { principal: principal.to_owned(), address, attention: Arc::clone(attention), close: close.clone() };
+        let entry = Entry { principal: principal.to_owned(), address, attention: Arc::clone(attention), close: close.clone() };
         open.of.insert(number, entry);
         Some(Slot { connections: Arc::clone(self), number })
     }

@@ -122,8 +122,8 @@ impl Line {
     /// Whether it goes to the log: with the record of a refusal, or within the principal's share of lines.
     fn is_due(&self, code: tonic::Code) -> bool {
         let is_counted = self.said == Some(false) || self.caller.as_ref().is_some_and(Caller::is_counted);
-        let is_recorded = self.said == Some(true)
-            || (self.code.is_some() && self.caller.as_ref().is_some_and(Caller::is_accounted));
+        let is_recorded =
+            self.said == Some(true) || (self.code.is_some() && self.caller.as_ref().is_some_and(Caller::is_accounted));
         code == tonic::Code::Ok || (!is_counted && (is_recorded || self.refusals.may_say(&self.principal)))
     }
 }

@@ -62,7 +62,14 @@ impl Reason {
     /// A refusal with a message for the caller. No path, PIN, token text or bytes of the caller's may be in it.
     #[must_use]
     pub fn status(self, message: impl Into<String>) -> Refusal {
-        Refusal { reason: self, message: bounded(message.into()), metadata: BTreeMap::new(), field: None, detail: None, is_fault: false }
+        Refusal {
+            reason: self,
+            message: bounded(message.into()),
+            metadata: BTreeMap::new(),
+            field: None,
+            detail: None,
+            is_fault: false,
+        }
     }
 }
 

@@ -165,12 +165,7 @@ impl Pool {
         reply.unwrap_or(Err(KeystoreError::Unavailable { reason: "the keystore is closing" }))
     }
 
-    fn enqueue(
-        &self,
-        who: &Arc<str>,
-        task: Task,
-        deadline: Option<Instant>,
-    ) -> Result<oneshot::Receiver<Answer>, KeystoreError> {
+    fn enqueue(&self, who: &Arc<str>, task: Task, deadline: Option<Instant>) -> Result<oneshot::Receiver<Answer>, KeystoreError> {
         let (answer, reply) = oneshot::channel();
         match self.queue.push(who, Job { task, deadline, answer }) {
             Ok(()) => Ok(reply),

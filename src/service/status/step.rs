@@ -55,12 +55,10 @@ impl From<StepError> for Refusal {
             StepError::Request(message) => Reason::MalformedRequest.status(message),
             // An officer's command was faster.
             StepError::Ledger(LedgerError::StateChanged(_)) => Reason::TrainBusy.into(),
-            StepError::Ledger(LedgerError::DiskFull) => {
-                Reason::Overloaded
-                    .status("the disk under the service's ledger is full")
-                    .with_meta("resource", "ledger")
-                    .with_fault(&error)
-            }
+            StepError::Ledger(LedgerError::DiskFull) => Reason::Overloaded
+                .status("the disk under the service's ledger is full")
+                .with_meta("resource", "ledger")
+                .with_fault(&error),
             StepError::TrustNotKept(_) | StepError::Ledger(_) | StepError::Invariant(_) => {
                 let id = uuid::Uuid::now_v7().to_string();
                 Self::from(Reason::Invariant).with_meta("error_id", id).with_fault(&error)
@@ -115,12 +113,10 @@ impl From<ImageError> for Refusal {
                     .with_detail(&format!("{rule}: {detail:?}"))
             }
             ImageError::Limit(limit) => Self::from(Reason::LimitExceeded).with_meta("limit", *limit),
-            ImageError::DiskFull { place, .. } => {
-                Reason::Overloaded
-                    .status(format!("the disk under the service's {place} is full"))
-                    .with_meta("resource", *place)
-                    .with_fault(&error)
-            }
+            ImageError::DiskFull { place, .. } => Reason::Overloaded
+                .status(format!("the disk under the service's {place} is full"))
+                .with_meta("resource", *place)
+                .with_fault(&error),
             ImageError::Cancelled => Reason::Cancelled.into(),
             ImageError::NoEngine => Reason::NoEngine.into(),
             ImageError::EngineUnavailable(_) | ImageError::Engine { .. } => {

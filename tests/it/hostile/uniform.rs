@@ -8,7 +8,7 @@ use stationmaster::pb;
 use crate::{
     refusals::{put_behind_proxy, second_stop, wrap, wrap_oddly},
     support::{
-        Engine, Station, Train, block_on,
+        Engine, Station, Train, block_on, set,
         tamper::{Before, RESULTS, Rootfs, Scene, flip_hex, run_script, stop},
     },
 };
@@ -175,7 +175,10 @@ fn field<'a>(line: &'a serde_json::Value, name: &str) -> Option<&'a str> {
 #[test]
 fn every_cryptographic_refusal_is_the_same_byte_for_byte_after_the_same_work() {
     let (mut scene, other) = second_stop();
-    let proxy = put_behind_proxy(&mut scene.station, |_| {});
+    let proxy = put_behind_proxy(&mut scene.station, |config| {
+        // Each kind is looked for in the log.
+        set(config, "limits", "principal_refusals_per_min", 10_000);
+    });
     let (ours, theirs) = (scene.station.hex_pem(), other_key(&scene));
     let sealed = scene.rootfs();
     let kinds = kinds(&ours, &theirs);

@@ -97,7 +97,8 @@ fn a_caller_without_a_grant_chooses_no_byte_of_the_log_and_is_told_its_own_name(
     let channel = over_tls(&address, &authority, Some(&authority.client(name)));
     let (log, audit) = (station.log().len(), audit_bytes(&station));
     for at in 0..200 {
-        let refusal = refused("no grant", call(&channel, &format!("/{}{at}", "PATH".repeat(3000)), Vec::new()), "RPC_NOT_ALLOWED");
+        let refusal =
+            refused("no grant", call(&channel, &format!("/{}{at}", "PATH".repeat(3000)), Vec::new()), "RPC_NOT_ALLOWED");
         assert!(refusal.message.contains(name) && refusal.metadata["principal"] == name, "{refusal:?}");
     }
     let said = station.log()[log..].to_owned();
@@ -107,7 +108,10 @@ fn a_caller_without_a_grant_chooses_no_byte_of_the_log_and_is_told_its_own_name(
     // The first ones are said, with who it was and the call that the audit has a record of.
     let line = said.lines().find(|line| line.contains("stationmaster::rpc")).expect("a line about the first");
     let record = &records(&station, &["--principal", name])[0];
-    assert!(line.contains(name) && line.contains("unknown") && line.contains(record["call"].as_str().unwrap()), "{line}\n{record}");
+    assert!(
+        line.contains(name) && line.contains("unknown") && line.contains(record["call"].as_str().unwrap()),
+        "{line}\n{record}"
+    );
     // A call that is let in is said in the same way.
     station.sign("a-general", SignatureScheme::RsaPssSha256, &[1; 32]).unwrap();
     let call = records(&station, &["--event", "key-use", "--principal", &me()])[0]["call"].as_str().unwrap().to_owned();

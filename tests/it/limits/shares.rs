@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use stationmaster::pb::{
-    self, open_results_request::Part, train_service_client::TrainServiceClient,
-};
+use stationmaster::pb::{self, open_results_request::Part, train_service_client::TrainServiceClient};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;

@@ -124,6 +124,19 @@ pub struct KeyUses {
     pub decryptions: u64,
 }
 
+/// Told of trials of keys that are made after the start: when a key came back, or another is in its place.
+pub trait TrialLog: Send + Sync {
+    /// A key is about to be tried out, which asks the token for at most so many uses of it. An error keeps the key from being
+    /// tried, and with it from being used.
+    ///
+    /// # Errors
+    /// That it cannot be recorded.
+    fn about_to_try(&self, key: &KeyInfo, most: KeyUses) -> Result<(), KeystoreError>;
+
+    /// The token was looked through again: the keys that it shows, and how often keys were used so far.
+    fn found(&self, keys: &[KeyInfo], uses: KeyUses);
+}
+
 /// The configured keys of one token, and a pool of sessions to use them. Cheap to clone; the last clone to go joins the
 /// worker threads, closes the sessions and then finalises the module.
 #[derive(Clone)]
@@ -246,11 +259,26 @@ impl Keystore {
         self.pool.token_serial()
     }
 
-    /// Stops taking calls, joins the workers and closes the sessions. Blocks for the calls that run. The module is finalised
-    /// when the last clone is dropped; a process should not exit before this has returned (a token library may crash when
-    /// the process ends under a running call).
-    pub fn close(&self) {
-        self.pool.close();
+    /// Has every trial from now on told to `log`, before it is made. The first to be named stays.
+    pub fn announce_trials_to(&self, log: Arc<dyn TrialLog>) {
+        self.pool.announce_trials_to(log);
+    }
+
+    /// Has all calls that wait for the token answered with [`KeystoreError::Unavailable`], and all that come: for the end, where the
+    /// token does not answer. What is under way in the token stays so.
+    pub fn give_up(&self) {
+        self.pool.give_up();
+    }
+
+    /// Stops taking calls, joins the workers and closes the sessions. Blocks for the calls that run, for some seconds at most. The
+    /// module is finalised when the last clone is dropped; a process should not exit before this has returned (a token library may
+    /// crash when the process ends under a running call).
+    ///
+    /// Answers whether all have ended. Where a call hangs in the module, it and the module are left as they are: only ending
+    /// the process without its exit handlers is safe then.
+    #[must_use]
+    pub fn close(&self) -> bool {
+        self.pool.close()
     }
 }
 

@@ -37,7 +37,7 @@ mod write_opened;
 
 pub use abort::{AbortAnswer, abort_run};
 pub use admitted::{AdmittedTrain, Arriving};
-pub use audited_keys::{AuditedKeys, KeyUseError, key_ref, token_uses};
+pub use audited_keys::{AuditedKeys, KeyUseError, key_ref, keys_found, token_uses};
 pub use caller::{Caller, new_call};
 pub use check_push::{PushFinding, PushVerdict, check_push};
 pub use creator::{CameHome, Results};

@@ -44,6 +44,8 @@ pub enum Event {
     StateRestored,
     /// A token was made.
     TokenInitialised,
+    /// The user PIN of a token was set with the SO PIN.
+    UserPinSet,
     /// A key was made.
     KeyGenerated,
     /// A signed checkpoint.

@@ -17,6 +17,22 @@ pub(super) struct DirectArgs {
     pub state: Option<PathBuf>,
 }
 
+/// The environment variable that names the service's configuration for commands that need one.
+const CONFIG_VARIABLE: &str = "STATIONMASTER_CONFIG";
+
+/// The configuration that the environment names.
+pub(super) fn config_of_environment() -> Option<PathBuf> {
+    std::env::var_os(CONFIG_VARIABLE).filter(|file| !file.is_empty()).map(PathBuf::from)
+}
+
+/// Another source of the user PIN than the configuration's.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct PinArgs {
+    /// A file whose first line is the user PIN, in place of what the configuration names
+    #[arg(long, value_name = "FILE", help_heading = "Token", conflicts_with = "state")]
+    pub pin_file: Option<PathBuf>,
+}
+
 /// A token, and the keys' purposes where a configuration tells them.
 pub(super) struct Direct {
     pub access: TokenAccess,
@@ -26,14 +42,31 @@ pub(super) struct Direct {
 }
 
 impl DirectArgs {
+    /// The token, for a command that cannot do without: one that was named here, or by the environment's configuration.
+    pub(super) fn required(&self, pin: &PinArgs) -> Result<Direct, CliError> {
+        let mut named = self.clone();
+        if named.state.is_none() && named.config.is_none() {
+            named.config = config_of_environment();
+        }
+        named.open(pin)?.ok_or_else(|| {
+            CliError::usage("no token is named: --config FILE or --state DIR").with_hint(format!(
+                "{CONFIG_VARIABLE} names the service's configuration for all commands; the service itself makes no keys"
+            ))
+        })
+    }
+
     /// The token, when one was named. Must be called before any thread runs.
-    pub(super) fn open(&self) -> Result<Option<Direct>, CliError> {
+    pub(super) fn open(&self, pin: &PinArgs) -> Result<Option<Direct>, CliError> {
         if self.config.is_some() || self.state.is_some() {
             // Before the PIN is read.
             memory::close().map_err(|error| CliError::other(format!("the process cannot be closed to others: {error}")))?;
         }
         if let Some(file) = &self.config {
-            let config = Config::load(file)?;
+            let mut config = Config::load(file)?;
+            if let Some(file) = &pin.pin_file {
+                config.token.pin_file = Some(file.clone());
+                (config.token.pin_credential, config.token.pin_env) = (None, None);
+            }
             let audit = config.audit_directory();
             return Ok(Some(Direct { access: assemble::token_access(&config)?, config: Some(config), audit }));
         }

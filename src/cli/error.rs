@@ -46,6 +46,7 @@ impl Exit {
             R::ConfigMalformed
             | R::ArchiveMalformed
             | R::TrainAuthenticationFailed
+            | R::UnwrapFailed
             | R::RouteRejected
             | R::KeyUntrusted
             | R::TrainReplayed
@@ -154,14 +155,15 @@ impl From<KeystoreError> for CliError {
         } else if let KeystoreError::TokenExists { .. } = error {
             failure.exit = Exit::State;
         }
-        failure.hint = error.hint().map(str::to_owned);
+        failure.hint = error.hint();
         failure
     }
 }
 
 impl From<PinError> for CliError {
     fn from(error: PinError) -> Self {
-        Self::new(Exit::Permission, error)
+        let hint = error.hint();
+        Self { hint, ..Self::new(Exit::Permission, error) }
     }
 }
 

@@ -68,6 +68,9 @@ fn text(reason: Reason) -> &'static str {
         R::TrainReplayed => {
             "this state of the train was here before; ask its sender for the current one, or an officer for `run allow-again`"
         }
+        R::UnwrapFailed => {
+            "it was wrapped for another key, with another scheme, or changed since: `key show LABEL` shows the key and its schemes"
+        }
         R::ImagePolicyViolation => "the image holds links, special files or names that a train may not hold",
         R::RunState => "`train inspect` and the run's id tell what was done",
         R::RunNotFound => "take the run_id that pre-run answered, or --image",
@@ -79,7 +82,9 @@ fn text(reason: Reason) -> &'static str {
         R::PeerUnknown => "connect with a client certificate that has not ended, or through the Unix socket",
         R::KeyLabelExists => "choose another label; a key is never replaced",
         R::IdempotencyMismatch => "use a fresh idempotency key for another image",
-        R::HsmPinLatched => "an officer corrects the PIN and removes the latch in the state directory, then restarts the service",
+        R::HsmPinLatched => {
+            "an administrator corrects the PIN at its source, where a changed one is tried once, and restarts the service"
+        }
         R::NoEngine => "open the train into its image, or into a directory (--into directory)",
         R::DirectoryNotShared => {
             "set [runs] directory in the service's configuration, or open the train into a volume (--into volume)"

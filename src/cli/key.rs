@@ -8,11 +8,17 @@ use serde_json::json;
 
 use super::{
     client::{self, ClientArgs},
-    direct::DirectArgs,
+    direct::{DirectArgs, PinArgs},
     error::{CliError, Exit},
     output::{Output, table, yes},
 };
-use crate::{keystore::admin, pb};
+use crate::{
+    keystore::{
+        KeystoreError,
+        admin::{self, OtherKey, TokenContents},
+    },
+    pb,
+};
 use view::KeyView;
 
 const SOURCE: &str = "\
@@ -46,6 +52,8 @@ pub(super) struct Source {
     #[command(flatten)]
     direct: DirectArgs,
     #[command(flatten)]
+    pin: PinArgs,
+    #[command(flatten)]
     client: ClientArgs,
 }
 
@@ -61,8 +69,10 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     match command {
         Command::Generate(args) => generate::run(&args, output),
         Command::List(source) => {
-            let keys = source.all()?;
-            output.result(&json!({ "keys": keys.iter().map(KeyView::json).collect::<Vec<_>>() }), || overview(&keys));
+            let (keys, others) = source.all()?;
+            let shown: Vec<_> = keys.iter().map(KeyView::json).collect();
+            let unusable: Vec<_> = others.iter().map(|key| json!({ "label": key.label, "type": key.kind })).collect();
+            output.result(&json!({ "keys": shown, "others": unusable }), || overview(&keys, &others));
             Ok(())
         }
         Command::Show(args) => {
@@ -75,10 +85,11 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
 }
 
 impl Source {
-    fn all(&self) -> Result<Vec<KeyView>, CliError> {
-        if let Some(direct) = self.direct.open()? {
-            let keys = admin::list_keys(&direct.access)?;
-            return Ok(keys.into_iter().map(|key| KeyView::from_token(key, direct.config.as_ref())).collect());
+    /// The keys; of a token also those that are no RSA keys.
+    fn all(&self) -> Result<(Vec<KeyView>, Vec<OtherKey>), CliError> {
+        if let Some(direct) = self.direct.open(&self.pin)? {
+            let TokenContents { keys, others } = admin::contents(&direct.access)?;
+            return Ok((keys.into_iter().map(|key| KeyView::from_token(key, direct.config.as_ref())).collect(), others));
         }
         let mut keys = Vec::new();
         client::call(async {
@@ -87,14 +98,18 @@ impl Source {
             keys = answer.keys.into_iter().map(KeyView::from_service).collect();
             Ok(())
         })?;
-        Ok(keys)
+        Ok((keys, Vec::new()))
     }
 
     fn one(&self, label: &str) -> Result<KeyView, CliError> {
         if self.direct.config.is_some() || self.direct.state.is_some() {
-            let found = self.all()?.into_iter().find(|key| key.label == label);
-            return found.ok_or_else(|| {
-                CliError::new(Exit::NotFound, format!("no key labelled {label:?}")).with_hint("`key list` shows the token's keys")
+            let (keys, others) = self.all()?;
+            return keys.into_iter().find(|key| key.label == label).ok_or_else(|| {
+                match others.into_iter().find(|key| key.label == label) {
+                    Some(OtherKey { label, kind }) => KeystoreError::KeyOfOtherType { label, kind }.into(),
+                    None => CliError::new(Exit::NotFound, format!("no key labelled {label:?}"))
+                        .with_hint("`key list` shows the token's keys"),
+                }
             });
         }
         let mut key = None;
@@ -107,7 +122,7 @@ impl Source {
     }
 }
 
-fn overview(keys: &[KeyView]) -> String {
+fn overview(keys: &[KeyView], others: &[OtherKey]) -> String {
     let rows = keys.iter().map(|key| {
         vec![
             super::output::printable(&key.label),
@@ -120,4 +135,20 @@ fn overview(keys: &[KeyView]) -> String {
         ]
     });
     table(&["LABEL", "PURPOSE", "TYPE", "FINGERPRINT", "MADE IN TOKEN", "SENSITIVE", "NEVER EXTRACTABLE"], rows.collect())
+        + &notes(keys, others)
+}
+
+/// What stands below the table: keys that nothing uses, and why.
+fn notes(keys: &[KeyView], others: &[OtherKey]) -> String {
+    let mut notes = String::new();
+    if keys.iter().any(|key| key.purpose.is_none()) {
+        notes +=
+            "\nPURPOSE -: no configuration names the key, so the service does not use it ([keys] train, general; [audit] key).\n";
+    }
+    if !others.is_empty() {
+        let named: Vec<_> =
+            others.iter().map(|key| format!("{:?} ({})", super::output::printable(&key.label), key.kind)).collect();
+        notes += &format!("\nAlso in the token, and no RSA keys: {}.\n", named.join(", "));
+    }
+    notes
 }

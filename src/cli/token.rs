@@ -1,4 +1,4 @@
-//! `token init`: make a token.
+//! `token init|set-pin`: make a token; set its user PIN with the SO PIN.
 
 use std::path::PathBuf;
 
@@ -6,104 +6,190 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use super::{
-    error::CliError,
+    direct::config_of_environment,
+    error::{CliError, Exit},
     officer,
     output::{Output, fields},
 };
 use crate::{
     audit::Event,
     config::{Config, PinSetting},
-    keystore::{admin, pin, softhsm},
+    keystore::{KeystoreError, TokenSelector, admin, pin, softhsm},
 };
 
-const AFTER: &str = "\
-Takes the first token of the module that is not initialised yet, gives it the label, the officer's PIN and the user PIN. PINs
-are read from files, systemd credentials, the environment (STATIONMASTER_SO_PIN, STATIONMASTER_PIN) or the terminal; never
-from the command line.
+const INIT: &str = "\
+Takes the first token of the module that is not initialised yet and gives it the label, the SO PIN and the user PIN. The SO PIN
+(the security officer's, CKU_SO) sets the user PIN anew when it is locked or lost: keep it apart from the service. PINs are read
+from files (the first line), systemd credentials, the environment (STATIONMASTER_SO_PIN, STATIONMASTER_PIN) or the terminal;
+never from the command line. Their lengths are checked before anything is written.
 
 Examples:
   stationmaster token init --config /etc/stationmaster/stationmaster.toml
   stationmaster token init --module /usr/lib/softhsm/libsofthsm2.so --label pht --so-pin-file so.pin --pin-file user.pin";
 
+const SET_PIN: &str = "\
+Logs in with the SO PIN and sets the user PIN: finishes a token that `token init`, or another tool, left without one. With --replace a
+token that has a user PIN gets another, in place of one that is locked or lost; a running service then needs the new PIN at its
+source before its next login. Keys stay as they are.
+
+Examples:
+  stationmaster token set-pin --config /etc/stationmaster/stationmaster.toml
+  stationmaster token set-pin --module /usr/lib/softhsm/libsofthsm2.so --label pht --so-pin-file so.pin --pin-file user.pin --replace";
+
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Initialise a token
-    Init(Init),
+    #[command(after_help = INIT)]
+    Init(Which),
+    /// Set the user PIN of a token with its SO PIN
+    #[command(after_help = SET_PIN)]
+    SetPin(SetPin),
 }
 
+/// Which token, and its PINs.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER)]
-pub(super) struct Init {
-    /// Take module, label and user PIN from this configuration
+pub(super) struct Which {
+    /// Take module, label and user PIN from this configuration (STATIONMASTER_CONFIG)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["module", "label"])]
     config: Option<PathBuf>,
     /// The PKCS#11 module; SoftHSM's when it is found
     #[arg(long, value_name = "FILE")]
     module: Option<PathBuf>,
-    /// The new token's label
-    #[arg(long, required_unless_present = "config")]
+    /// The token's label
+    #[arg(long)]
     label: Option<String>,
-    /// A file with the security officer's PIN
+    /// A file whose first line is the SO PIN
     #[arg(long, value_name = "FILE")]
     so_pin_file: Option<PathBuf>,
-    /// A file with the user PIN
+    /// A file whose first line is the user PIN
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct SetPin {
+    #[command(flatten)]
+    which: Which,
+    /// The token's serial number, where labels are not unique
+    #[arg(long)]
+    serial: Option<String>,
+    /// Set another user PIN in place of the one that the token has
+    #[arg(long)]
+    replace: bool,
+}
+
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
-    let Command::Init(args) = command;
-    let config = args.config.as_deref().map(Config::load).transpose()?;
-    let module = config.as_ref().map(|config| config.token.module.clone()).or(args.module.clone()).or_else(softhsm::find_module);
-    let module = module.ok_or_else(|| CliError::usage("no --module given, and SoftHSM's was not found"))?;
-    // clap has made sure of one of the two.
-    let label = config.as_ref().map(|config| config.token.label.clone()).or(args.label.clone()).unwrap_or_default();
-    let officer = match &args.so_pin_file {
-        Some(file) => pin::resolve(Some(file), None, None, false)?.read()?,
-        None if std::env::var_os("STATIONMASTER_SO_PIN").is_some() => {
-            pin::resolve(None, Some("STATIONMASTER_SO_PIN"), None, false)?.read()?
-        }
-        None => ask_twice("New security officer PIN")?,
-    };
-    let user = user_pin(&args, config.as_ref())?;
-    if let Some(config) = &config {
-        let entry = officer::entry(Event::TokenInitialised, "token init").with("label", label.as_str());
-        officer::record(&config.audit_directory(), entry)?;
+    match command {
+        Command::Init(which) => init(&which, output),
+        Command::SetPin(args) => set_pin(&args, output),
     }
-    let serial = admin::init_token(&module, &label, &officer, &user)?;
-    output.result(&json!({ "label": label, "serial": serial, "module": module }), || {
-        fields(&[("Initialised", label.clone()), ("Serial", serial.clone()), ("Module", module.display().to_string())])
+}
+
+fn init(which: &Which, output: Output) -> Result<(), CliError> {
+    let Named { config, module, token, so_pin, user_pin } = which.named()?;
+    let make = || admin::init_token(&module, &token.label, &so_pin, &user_pin);
+    let serial = recorded(config.as_ref(), Event::TokenInitialised, "token init", &token.label, make)?;
+    output.result(&json!({ "label": token.label, "serial": serial, "module": module }), || {
+        fields(&[("Initialised", token.label.clone()), ("Serial", serial.clone()), ("Module", module.display().to_string())])
     });
     Ok(())
 }
 
-fn user_pin(args: &Init, config: Option<&Config>) -> Result<SecretString, CliError> {
-    let setting = match (&args.pin_file, config) {
-        (Some(file), _) => PinSetting::File(file.clone()),
-        (None, Some(config)) => config.token.pin(),
-        (None, None) if std::env::var_os("STATIONMASTER_PIN").is_some() => PinSetting::Env("STATIONMASTER_PIN".into()),
-        (None, None) => PinSetting::Prompt,
-    };
-    Ok(match setting {
-        PinSetting::File(file) => pin::resolve(Some(&file), None, None, false)?.read()?,
-        PinSetting::Credential(name) => pin::resolve(None, None, Some(&name), false)?.read()?,
-        PinSetting::Env(name) => pin::resolve(None, Some(&name), None, false)?.read()?,
-        PinSetting::Prompt => ask_twice("New user PIN")?,
-    })
+fn set_pin(args: &SetPin, output: Output) -> Result<(), CliError> {
+    let Named { config, module, mut token, so_pin, user_pin } = args.which.named()?;
+    if args.serial.is_some() {
+        token.serial.clone_from(&args.serial);
+    }
+    let set = || admin::set_user_pin(&module, &token, &so_pin, &user_pin, args.replace);
+    let serial = recorded(config.as_ref(), Event::UserPinSet, "token set-pin", &token.label, set)?;
+    output.result(&json!({ "label": token.label, "serial": serial, "module": module }), || {
+        fields(&[("User PIN set", token.label.clone()), ("Serial", serial.clone()), ("Module", module.display().to_string())])
+    });
+    Ok(())
+}
+
+/// Does it, with what was done in the audit of the station whose configuration was named.
+fn recorded(
+    config: Option<&Config>,
+    event: Event,
+    command: &str,
+    label: &str,
+    action: impl FnOnce() -> Result<String, KeystoreError>,
+) -> Result<String, CliError> {
+    match config {
+        None => Ok(action()?),
+        Some(config) => {
+            officer::carry_out(&config.audit_directory(), officer::entry(event, command).with("label", label), action)
+        }
+    }
+}
+
+/// What was named, and the PINs as they were read.
+struct Named {
+    config: Option<Config>,
+    module: PathBuf,
+    token: TokenSelector,
+    so_pin: SecretString,
+    user_pin: SecretString,
+}
+
+impl Which {
+    fn named(&self) -> Result<Named, CliError> {
+        let of_environment = || if self.label.is_none() && self.module.is_none() { config_of_environment() } else { None };
+        let file = self.config.clone().or_else(of_environment);
+        let config = file.as_deref().map(Config::load).transpose()?;
+        let (module, token) = match &config {
+            Some(Config { token, .. }) => {
+                (Some(token.module.clone()), TokenSelector { label: token.label.clone(), serial: token.serial.clone() })
+            }
+            None => {
+                let label = self.label.clone().ok_or_else(|| {
+                    CliError::usage("no token is named: --config FILE or --label LABEL")
+                        .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands")
+                })?;
+                (self.module.clone().or_else(softhsm::find_module), TokenSelector::label(label))
+            }
+        };
+        let module = module.ok_or_else(|| CliError::usage("no --module is given, and SoftHSM's was not found"))?;
+        let so_pin = match &self.so_pin_file {
+            Some(file) => pin::resolve(Some(file), None, None, false)?.read()?,
+            None if std::env::var_os("STATIONMASTER_SO_PIN").is_some() => {
+                pin::resolve(None, Some("STATIONMASTER_SO_PIN"), None, false)?.read()?
+            }
+            None => ask_twice("SO PIN", "--so-pin-file")?,
+        };
+        let user_pin = self.user_pin(config.as_ref())?;
+        Ok(Named { config, module, token, so_pin, user_pin })
+    }
+
+    fn user_pin(&self, config: Option<&Config>) -> Result<SecretString, CliError> {
+        let setting = match (&self.pin_file, config) {
+            (Some(file), _) => PinSetting::File(file.clone()),
+            (None, Some(config)) => config.token.pin(),
+            (None, None) if std::env::var_os("STATIONMASTER_PIN").is_some() => PinSetting::Env("STATIONMASTER_PIN".into()),
+            (None, None) => PinSetting::Prompt,
+        };
+        Ok(match setting {
+            PinSetting::File(file) => pin::resolve(Some(&file), None, None, false)?.read()?,
+            PinSetting::Credential(name) => pin::resolve(None, None, Some(&name), false)?.read()?,
+            PinSetting::Env(name) => pin::resolve(None, Some(&name), None, false)?.read()?,
+            PinSetting::Prompt => ask_twice("user PIN", "--pin-file")?,
+        })
+    }
 }
 
 /// A new PIN that is mistyped once locks its token for good.
-fn ask_twice(what: &str) -> Result<SecretString, CliError> {
+fn ask_twice(what: &str, option: &str) -> Result<SecretString, CliError> {
     let ask = |prompt: String| {
-        rpassword::prompt_password(prompt).map(SecretString::from).map_err(|error| {
-            CliError::usage(format!("the terminal could not be asked: {error}"))
-                .with_hint("name files: --so-pin-file, --pin-file")
+        rpassword::prompt_password(prompt).map(SecretString::from).map_err(|_| {
+            CliError::new(Exit::Usage, format!("no {what} is named, and there is no terminal to ask for it"))
+                .with_hint(format!("name a file whose first line is the {what}: {option} FILE"))
         })
     };
     let first = ask(format!("{what}: "))?;
     let second = ask(format!("{what}, again: "))?;
     if first.expose_secret() != second.expose_secret() || first.expose_secret().is_empty() {
-        return Err(CliError::usage("the two PINs differ, or are empty"));
+        return Err(CliError::usage(format!("the two entries of the {what} differ, or are empty")));
     }
     Ok(first)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use super::pkcs11;
-use super::{KeyInfo, KeystoreError, Purpose, TokenAccess};
+use super::{KeyInfo, KeystoreError, Purpose, TokenAccess, TokenSelector};
 
 /// A key that has just been generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,14 +37,49 @@ pub struct TokenKey {
     pub generated_in_token: bool,
 }
 
+/// A key of the token that is no RSA key: nothing here uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherKey {
+    /// `CKA_LABEL`.
+    pub label: String,
+    /// Its type: `EC`, `AES`.
+    pub kind: String,
+}
+
+/// What keys a token holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenContents {
+    /// RSA key pairs, sorted by label.
+    pub keys: Vec<TokenKey>,
+    /// Other private and secret keys, sorted by label.
+    pub others: Vec<OtherKey>,
+}
+
 /// Initialises the first uninitialised token of the module (`C_InitToken`, `C_InitPIN`) and answers its serial number. A label
-/// has at most 32 bytes.
+/// has at most 32 bytes. The PINs' lengths are compared with the token's before anything is written.
 ///
 /// # Errors
 /// [`KeystoreError::TokenExists`] when a token carries the label, [`KeystoreError::NoFreeSlot`],
-/// [`KeystoreError::LabelLength`], [`KeystoreError::PinRejected`] when a PIN does not meet the token's rules.
+/// [`KeystoreError::LabelLength`], [`KeystoreError::PinLength`]; [`KeystoreError::TokenHalfMade`] when the token was initialised
+/// and its user PIN could not be set, or one of that label is left so from before: [`set_user_pin`] finishes it.
 pub fn init_token(module: &Path, label: &str, so_pin: &SecretString, user_pin: &SecretString) -> Result<String, KeystoreError> {
     pkcs11::init_token(module, label, so_pin, user_pin)
+}
+
+/// Sets the user PIN of an initialised token with the SO PIN (`C_InitPIN`), and answers the token's serial number. Finishes a token
+/// that is half made; with `replace` also gives a token another user PIN in place of one that is locked or lost.
+///
+/// # Errors
+/// Those of finding the token, [`KeystoreError::UserPinSet`], [`KeystoreError::PinLength`], [`KeystoreError::SoPinAtRisk`],
+/// [`KeystoreError::PinRefused`].
+pub fn set_user_pin(
+    module: &Path,
+    token: &TokenSelector,
+    so_pin: &SecretString,
+    user_pin: &SecretString,
+    replace: bool,
+) -> Result<String, KeystoreError> {
+    pkcs11::set_user_pin(module, token, so_pin, user_pin, replace)
 }
 
 /// Generates an RSA key pair of 2048, 3072 or 4096 bits in the token: private, sensitive, never extractable, to sign and to
@@ -61,5 +96,14 @@ pub fn generate_key(access: &TokenAccess, label: &str, purpose: Purpose, bits: u
 /// # Errors
 /// Those of finding the token and of the login.
 pub fn list_keys(access: &TokenAccess) -> Result<Vec<TokenKey>, KeystoreError> {
-    pkcs11::list_keys(access)
+    Ok(contents(access)?.keys)
+}
+
+/// All keys of the token, those that are no RSA keys by label and type only. An RSA key whose public half cannot be known is left
+/// out, with a warning.
+///
+/// # Errors
+/// Those of finding the token and of the login.
+pub fn contents(access: &TokenAccess) -> Result<TokenContents, KeystoreError> {
+    pkcs11::contents(access)
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::softhsm;
+
 /// Why the keystore refused. No message holds a PIN, a ciphertext or a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -22,6 +24,16 @@ pub enum KeystoreError {
         /// The labels of the tokens that are there.
         seen: Vec<String>,
     },
+    /// Tokens carry the label, and none of them the serial number. The operator's; no retry.
+    #[error("the token labelled {label:?} has the serial number {}; the configuration names {wanted:?}", list(seen))]
+    TokenSerial {
+        /// The label.
+        label: String,
+        /// The serial number that was looked for.
+        wanted: String,
+        /// Those that tokens of this label have.
+        seen: Vec<String>,
+    },
     /// Several tokens carry the label. The operator's; no retry.
     #[error("several tokens are labelled {label:?}; their serial numbers are {}", list(serials))]
     TokenAmbiguous {
@@ -36,6 +48,46 @@ pub enum KeystoreError {
         /// The label.
         label: String,
     },
+    /// The token was initialised and lacks its user PIN. The operator's; no retry.
+    #[error("the token labelled {label:?} (serial number {serial:?}) is half made: {reason}")]
+    TokenHalfMade {
+        /// The label.
+        label: String,
+        /// Its serial number.
+        serial: String,
+        /// What is missing, and why.
+        reason: String,
+    },
+    /// The token has a user PIN, and it was not said that it is to be replaced. The operator's; no retry.
+    #[error("the token labelled {label:?} has a user PIN already")]
+    UserPinSet {
+        /// The label.
+        label: String,
+    },
+    /// A PIN is shorter or longer than the token takes. The operator's; nothing was done.
+    #[error("the {whose} PIN must have {min} to {max} bytes on this token; nothing was changed")]
+    PinLength {
+        /// `user` or `SO`.
+        whose: &'static str,
+        /// The shortest that is taken.
+        min: usize,
+        /// The longest that is taken.
+        max: usize,
+    },
+    /// The token refused a PIN that was to be set, or the SO PIN. The operator's; no retry with the same PIN.
+    #[error("the token refused the {whose} PIN ({code})")]
+    PinRefused {
+        /// `user` or `SO`.
+        whose: &'static str,
+        /// The name of the return value.
+        code: String,
+    },
+    /// One more wrong SO PIN would make the token unusable for good. The operator's; no retry.
+    #[error("the token's SO PIN is at risk ({state}); no login was tried")]
+    SoPinAtRisk {
+        /// `locked` or `final try`.
+        state: &'static str,
+    },
     /// No slot can take a new token. The operator's; no retry.
     #[error("the module has no slot with an uninitialised token")]
     NoFreeSlot,
@@ -43,11 +95,21 @@ pub enum KeystoreError {
     #[error("the token has no user PIN yet")]
     PinNotSet,
     /// The token has just refused the PIN; it is latched. The operator's; **never** retry with the same PIN.
-    #[error("the token refused the PIN; it will not be tried again")]
-    PinRejected,
+    #[error("the token refused the PIN from {pin}; it will not be tried again")]
+    PinRejected {
+        /// Where the PIN comes from.
+        pin: String,
+        /// The file that remembers it.
+        latch: Option<PathBuf>,
+    },
     /// This PIN was refused before, and was not tried now. The operator's; no retry until the PIN is changed.
-    #[error("this PIN was refused before and is not tried again")]
-    PinLatched,
+    #[error("the PIN from {pin} was refused before and is not tried again")]
+    PinLatched {
+        /// Where the PIN comes from.
+        pin: String,
+        /// The file that remembers it.
+        latch: Option<PathBuf>,
+    },
     /// The token says that wrong PINs have been given, and one more could lock it. The operator's; no retry.
     #[error("the token's PIN is at risk ({state}); no login was tried")]
     PinAtRisk {
@@ -70,6 +132,14 @@ pub enum KeystoreError {
     KeyNotFound {
         /// The label.
         label: String,
+    },
+    /// The key of this label is no RSA key. The operator's; no retry.
+    #[error("the key labelled {label:?} in the token is {kind}; an RSA key is needed")]
+    KeyOfOtherType {
+        /// The label.
+        label: String,
+        /// What it is: `EC`, `AES`.
+        kind: String,
     },
     /// Several private keys carry this label. The operator's; no retry.
     #[error("several private keys are labelled {label:?}")]
@@ -163,28 +233,57 @@ impl KeystoreError {
         )
     }
 
-    /// What the operator can do, for a person at a terminal.
-    pub fn hint(&self) -> Option<&'static str> {
+    /// What can be done about it, for a person at a terminal. Where the module is SoftHSM its files are looked at.
+    pub fn hint(&self) -> Option<String> {
+        let remembered = |latch: &Option<PathBuf>| match latch {
+            Some(latch) => format!("; if it was right after all, delete {}", latch.display()),
+            None => String::new(),
+        };
         Some(match self {
-            KeystoreError::ModuleUnusable { .. } => "check the module's path; SoftHSM: apt install softhsm2",
-            KeystoreError::TokenNotFound { .. } => {
-                "check the label, and for SoftHSM that SOFTHSM2_CONF names the right file; `token init` makes a token"
+            KeystoreError::ModuleUnusable { module, .. } => match softhsm::diagnose(module) {
+                Some(found) => found,
+                None if !module.exists() => "check the module's path; SoftHSM: apt install softhsm2".to_owned(),
+                None => "check what the module needs (its configuration, the permissions of its files, its daemon or network)".to_owned(),
+            },
+            KeystoreError::TokenNotFound { seen, .. } => match softhsm::diagnose_usual().filter(|_| seen.is_empty()) {
+                Some(found) => found,
+                None => "check the label, and for SoftHSM that SOFTHSM2_CONF names the right file and that the token's files belong to \
+                         this user; `token init` makes a token"
+                    .to_owned(),
+            },
+            KeystoreError::TokenSerial { .. } => {
+                "correct `serial` in [token], or leave it out; a token that was initialised anew has another one, and none of the old keys"
+                    .to_owned()
             }
-            KeystoreError::TokenAmbiguous { .. } => "add the serial number to the configuration",
-            KeystoreError::TokenExists { .. } => "choose another label, or use the token that is there",
-            KeystoreError::PinNotSet => "let the security officer set the user PIN",
-            KeystoreError::PinRejected => "correct the PIN at its source; a changed PIN is tried once",
-            KeystoreError::PinLatched => "correct the PIN at its source; if it is right after all, delete the latch file",
+            KeystoreError::TokenAmbiguous { .. } => "add the serial number to the configuration".to_owned(),
+            KeystoreError::TokenExists { .. } => "choose another label, or use the token that is there".to_owned(),
+            KeystoreError::TokenHalfMade { label, serial, .. } => {
+                let serial = if serial.is_empty() { String::new() } else { format!(" --serial {serial}") };
+                format!("`stationmaster token set-pin --label '{label}'{serial}` finishes it, with the SO PIN that it was made with")
+            }
+            KeystoreError::UserPinSet { .. } => "`token set-pin --replace` sets another one".to_owned(),
+            KeystoreError::PinLength { .. } => "choose a PIN of such a length, and give the command again".to_owned(),
+            KeystoreError::PinRefused { .. } => "the token's own rules for PINs decide: see its manual".to_owned(),
+            KeystoreError::SoPinAtRisk { .. } => "see the token's manual: with the SO PIN lost it can only be initialised anew".to_owned(),
+            KeystoreError::PinNotSet => "`stationmaster token set-pin` sets it, with the SO PIN".to_owned(),
+            KeystoreError::PinRejected { pin, latch } | KeystoreError::PinLatched { pin, latch } => {
+                format!("correct the PIN in {pin}: a changed PIN is tried once{}", remembered(latch))
+            }
             KeystoreError::PinAtRisk { state: "count low" } => {
-                "log in once with another tool (pkcs11-tool --login), which resets the count, or configure a latch file"
+                "log in once with another tool (pkcs11-tool --login), which resets the count, or configure a latch file".to_owned()
             }
-            KeystoreError::PinAtRisk { .. } => "let the security officer reset the user PIN",
-            KeystoreError::LatchUnusable { .. } => "the directory must exist and be writable for the service",
-            KeystoreError::KeyNotFound { .. } => "`key list` shows what the token holds; `key generate` makes a key",
-            KeystoreError::KeyAmbiguous { .. } => "give each key its own label (pkcs11-tool can rename)",
-            KeystoreError::LabelExists { .. } => "choose another label; an existing key is never replaced",
+            KeystoreError::PinAtRisk { .. } => "`stationmaster token set-pin --replace` sets the user PIN anew, with the SO PIN".to_owned(),
+            KeystoreError::LatchUnusable { path, .. } => format!(
+                "rejected PINs are remembered there: its directory {} must exist (the service's first start makes the state directory) and be \
+                 writable for this user",
+                path.parent().unwrap_or(path).display()
+            ),
+            KeystoreError::KeyNotFound { .. } => "`key list` shows what the token holds; `key generate` makes a key".to_owned(),
+            KeystoreError::KeyOfOtherType { .. } => "`key generate` makes an RSA key, under another label".to_owned(),
+            KeystoreError::KeyAmbiguous { .. } => "give each key its own label (pkcs11-tool can rename)".to_owned(),
+            KeystoreError::LabelExists { .. } => "choose another label; an existing key is never replaced".to_owned(),
             KeystoreError::MechanismUnsupported { .. } => {
-                "`key show` lists what was tried; without native OAEP the configuration must allow raw unwrapping"
+                "`key show` lists what was tried; without native OAEP the configuration must allow raw unwrapping".to_owned()
             }
             _ => return None,
         })

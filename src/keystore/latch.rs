@@ -39,6 +39,14 @@ const SALT: usize = 16;
 /// PINs rejected in this process: (serial, mark). In memory a plain set of marks is enough.
 static REJECTED: Mutex<BTreeSet<(String, [u8; 32])>> = Mutex::new(BTreeSet::new());
 
+/// What the system says of a file, in words for a person.
+fn words(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such file or directory".to_owned(),
+        kind => kind.to_string(),
+    }
+}
+
 /// What the token's flags say about wrong PINs given so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PinRisk {
@@ -68,13 +76,19 @@ impl PinLatch {
         PinLatch { file }
     }
 
-    /// Whether this PIN may be tried on the token now.
+    /// The file, where there is one.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        self.file.clone()
+    }
+
+    /// Whether this PIN, which is from `source`, may be tried on the token now.
     pub(super) fn permit<'a>(
         &'a self,
         serial: &'a str,
-        pin: &'a SecretString,
+        (pin, source): (&'a SecretString, &str),
         risk: PinRisk,
     ) -> Result<Attempt<'a>, KeystoreError> {
+        let latched = || KeystoreError::PinLatched { pin: source.to_owned(), latch: self.file() };
         if risk.locked {
             return Err(KeystoreError::PinAtRisk { state: "locked" });
         }
@@ -82,7 +96,7 @@ impl PinLatch {
             return Err(KeystoreError::PinAtRisk { state: "final try" });
         }
         if rejected().contains(&(serial.to_owned(), mark(serial, pin))) {
-            return Err(KeystoreError::PinLatched);
+            return Err(latched());
         }
         let mut attempt = Attempt { latch: self, serial, pin, spare: None, remembered: String::new() };
         match &self.file {
@@ -92,7 +106,7 @@ impl PinLatch {
                 attempt.remembered = read(file)?;
                 for line in attempt.remembered.lines().filter(|line| !line.starts_with('#')) {
                     if matches(file, line, serial, pin)? {
-                        return Err(KeystoreError::PinLatched);
+                        return Err(latched());
                     }
                 }
                 let directory = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -170,7 +184,7 @@ fn read(file: &Path) -> Result<String, KeystoreError> {
 }
 
 fn unusable(file: &Path, error: &std::io::Error) -> KeystoreError {
-    KeystoreError::LatchUnusable { path: file.to_owned(), reason: error.kind().to_string() }
+    KeystoreError::LatchUnusable { path: file.to_owned(), reason: words(error) }
 }
 
 /// `hex(salt) hex(hash)`: the token's serial number goes into the hash.

@@ -25,6 +25,23 @@ pub enum PinError {
     /// No source was named, or none of them holds a PIN.
     #[error("no PIN: name a file, a credential or an environment variable, or run from a terminal")]
     NoSource,
+    /// A systemd credential is named, and this process was not given it.
+    #[error("the PIN is the systemd credential {name:?}, and {}", match directory {
+        Some(directory) => format!("{} (CREDENTIALS_DIRECTORY) does not hold it", directory.display()),
+        None => "this process has no credentials (CREDENTIALS_DIRECTORY is not set)".to_owned(),
+    })]
+    NoCredential {
+        /// The credential's name.
+        name: String,
+        /// The directory of the process's credentials.
+        directory: Option<PathBuf>,
+    },
+    /// An environment variable is named, and is not set or empty.
+    #[error("the PIN is the environment variable {name}, which is not set")]
+    NoVariable {
+        /// The variable's name.
+        name: String,
+    },
     /// The file cannot be read.
     #[error("the PIN file {} cannot be read: {reason}", path.display())]
     Unreadable {
@@ -42,13 +59,13 @@ pub enum PinError {
         mode: u32,
     },
     /// The source is there and holds nothing, or more than a PIN, or not UTF-8.
-    #[error("the PIN from {from} is empty, too long or not UTF-8")]
+    #[error("the PIN from {from} cannot be used: its first line is empty, too long or not UTF-8")]
     Malformed {
         /// Which source.
         from: &'static str,
     },
     /// The terminal could not be asked.
-    #[error("the terminal could not be asked for the PIN: {reason}")]
+    #[error("there is no terminal to ask for the PIN ({reason})")]
     Prompt {
         /// What happened.
         reason: std::io::ErrorKind,
@@ -61,6 +78,24 @@ pub enum PinError {
     },
 }
 
+impl PinError {
+    /// What can be done about it, for a person at a terminal.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoSource | Self::Prompt { .. } => {
+                "name a file: pin_file in [token], or --pin-file; or run the command from a terminal".to_owned()
+            }
+            Self::NoCredential { name, .. } => format!(
+                "give it to the command as the unit does: `systemd-run --pipe --wait -p LoadCredentialEncrypted={name}:/etc/stationmaster/{name}.cred \
+                 stationmaster …`, or name a file with the PIN: --pin-file FILE"
+            ),
+            Self::NoVariable { .. } => "set it for this command, or name a file with the PIN: --pin-file FILE".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
 /// A PIN's source, to be read at each login. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PinSource(Source);
@@ -69,6 +104,17 @@ pub struct PinSource(Source);
 enum Source {
     File { path: PathBuf, closed_to_others: bool, from: &'static str },
     Kept(Arc<Guarded>),
+}
+
+/// For messages: where a person corrects it.
+impl std::fmt::Display for PinSource {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Source::File { path, closed_to_others: true, .. } => write!(out, "the file {}", path.display()),
+            Source::File { path, .. } => write!(out, "the systemd credential {}", path.display()),
+            Source::Kept(_) => out.write_str("the environment or the terminal"),
+        }
+    }
 }
 
 impl PinSource {
@@ -104,8 +150,8 @@ impl PinSource {
 }
 
 /// The PIN from the first source that is named and there: `file`, then the systemd credential
-/// `$CREDENTIALS_DIRECTORY/credential_name`, then the environment variable `env_var`, then, with `prompt`, the terminal. One
-/// newline at the end is dropped. Blocks for the person. The variable is empty for this process afterwards: a PIN is taken from
+/// `$CREDENTIALS_DIRECTORY/credential_name`, then the environment variable `env_var`, then, with `prompt`, the terminal. Its first
+/// line counts, without its end. Blocks for the person. The variable is empty for this process afterwards: a PIN is taken from
 /// it once.
 ///
 /// # Errors
@@ -119,8 +165,9 @@ pub fn resolve(
     if let Some(path) = file {
         return PinSource::file(path.to_owned(), true, "the file");
     }
-    if let (Some(name), Some(directory)) = (credential_name, std::env::var_os("CREDENTIALS_DIRECTORY")) {
-        let path = Path::new(&directory).join(name);
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    if let (Some(name), Some(directory)) = (credential_name, &credentials) {
+        let path = directory.join(name);
         if path.exists() {
             return PinSource::file(path, false, "the systemd credential");
         }
@@ -136,7 +183,11 @@ pub fn resolve(
         let typed = rpassword::prompt_password("User PIN: ").map_err(|error| PinError::Prompt { reason: error.kind() })?;
         return PinSource::keep(&pin(&Zeroizing::new(typed), "the terminal")?);
     }
-    Err(PinError::NoSource)
+    Err(match (credential_name, env_var) {
+        (Some(name), _) => PinError::NoCredential { name: name.to_owned(), directory: credentials },
+        (None, Some(name)) => PinError::NoVariable { name: name.to_owned() },
+        (None, None) => PinError::NoSource,
+    })
 }
 
 fn read(path: &Path, closed_to_others: bool, from: &'static str) -> Result<SecretString, PinError> {
@@ -157,7 +208,8 @@ fn read(path: &Path, closed_to_others: bool, from: &'static str) -> Result<Secre
 }
 
 fn pin(text: &str, from: &'static str) -> Result<SecretString, PinError> {
-    let bare = text.strip_suffix('\n').unwrap_or(text);
+    // What stands below is a note for people.
+    let (bare, _) = text.split_once('\n').unwrap_or((text, ""));
     let bare = bare.strip_suffix('\r').unwrap_or(bare);
     if bare.is_empty() || bare.len() as u64 > MAX_PIN {
         return Err(PinError::Malformed { from });
@@ -181,11 +233,16 @@ mod tests {
     }
 
     #[test]
-    fn one_newline_is_dropped_and_no_more() {
-        for (text, want) in [("1234", "1234"), ("1234\n", "1234"), ("1234\r\n", "1234"), ("12 34\n\n", "12 34\n")] {
-            assert_eq!(read_from(file(text, 0o600).path()).unwrap(), want);
+    fn the_first_line_is_the_pin() {
+        for text in
+            ["12 34", "12 34\n", "12 34\r\n", "12 34\n\n", "12 34\nkept by: it-security, ticket 4711\n", "12 34\r\nsecond"]
+        {
+            assert_eq!(read_from(file(text, 0o600).path()).unwrap(), "12 34", "{text:?}");
         }
-        assert!(matches!(resolve(Some(file("\n", 0o600).path()), None, None, false), Err(PinError::Malformed { .. })));
+        for text in ["", "\n", "\r\n", "\n1234\n"] {
+            let refused = resolve(Some(file(text, 0o600).path()), None, None, false);
+            assert!(matches!(refused, Err(PinError::Malformed { .. })), "{text:?}: {refused:?}");
+        }
     }
 
     #[test]
@@ -201,6 +258,19 @@ mod tests {
         let missing = Path::new("/nonexistent/pin");
         assert!(matches!(resolve(Some(missing), Some("PATH"), None, false), Err(PinError::Unreadable { .. })));
         assert!(matches!(resolve(None, None, None, false), Err(PinError::NoSource)));
+    }
+
+    #[test]
+    fn a_source_that_is_named_and_not_there_is_what_the_message_is_about() {
+        let credential = resolve(None, None, Some("pin"), false).unwrap_err();
+        assert!(
+            credential.to_string().contains("\"pin\"") && credential.to_string().contains("CREDENTIALS_DIRECTORY"),
+            "{credential}"
+        );
+        let hint = credential.hint().unwrap();
+        assert!(hint.contains("systemd-run") && hint.contains("--pin-file"), "{hint}");
+        let variable = resolve(None, Some("STATIONMASTER_NO_SUCH_PIN"), None, false).unwrap_err();
+        assert!(variable.to_string().contains("STATIONMASTER_NO_SUCH_PIN"), "{variable}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod token;
 mod turns;
 mod worker;
 
-pub(super) use generate::{generate_key, init_token};
-pub(super) use listing::list_keys;
+pub(super) use generate::{generate_key, init_token, set_user_pin};
+pub(super) use listing::contents;
 pub(super) use oaep::unpad;
 pub(super) use pool::Pool;

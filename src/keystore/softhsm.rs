@@ -56,6 +56,84 @@ pub fn find_module() -> Option<PathBuf> {
     USUAL_PLACES.iter().map(PathBuf::from).find(|place| place.is_file())
 }
 
+/// What keeps SoftHSM from working, as far as its files show; `None` for another module, and where they show nothing.
+pub(super) fn diagnose(module: &Path) -> Option<String> {
+    let is_softhsm = module.canonicalize().ok()?.file_name()?.to_str()?.contains("softhsm");
+    if is_softhsm { examine() } else { None }
+}
+
+/// The same, where it is not known which module it is: only a configuration that was named on purpose counts.
+pub(super) fn diagnose_usual() -> Option<String> {
+    let is_meant = std::env::var_os(CONF_VARIABLE).is_some() || USUAL_CONFIGURATION.iter().any(|place| Path::new(place).exists());
+    if is_meant { examine() } else { None }
+}
+
+/// Where Debian and a local build have the configuration of the whole machine.
+const USUAL_CONFIGURATION: [&str; 2] = ["/etc/softhsm/softhsm2.conf", "/etc/softhsm2.conf"];
+
+fn examine() -> Option<String> {
+    let own = std::env::var_os("HOME").map(|home| Path::new(&home).join(".config/softhsm2/softhsm2.conf"));
+    let usual = || own.into_iter().chain(USUAL_CONFIGURATION.map(PathBuf::from)).find(|place| place.exists());
+    let named = std::env::var_os(CONF_VARIABLE).map(PathBuf::from);
+    let by = if named.is_some() { " (SOFTHSM2_CONF names it)" } else { "" };
+    let Some(conf) = named.or_else(usual) else {
+        return Some("SoftHSM has no configuration: name one in SOFTHSM2_CONF".to_owned());
+    };
+    let text = match fs::read_to_string(&conf) {
+        Ok(text) => text,
+        Err(error) => {
+            return Some(format!("SoftHSM's configuration {}{by} cannot be read: {}", conf.display(), refusal(&conf, &error)));
+        }
+    };
+    let setting = |name: &str| {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix('='));
+        line.map(|value| value.trim().to_owned())
+    };
+    if setting("objectstore.backend").is_some_and(|backend| backend != "file") {
+        return Some(format!(
+            "SoftHSM is mostly built without this backend: set `objectstore.backend = file` in {}",
+            conf.display()
+        ));
+    }
+    let tokens = PathBuf::from(setting("directories.tokendir")?);
+    let here = format!("SoftHSM's token directory {} (directories.tokendir in {})", tokens.display(), conf.display());
+    let entries = match fs::read_dir(&tokens) {
+        Ok(entries) => entries,
+        Err(error) => return Some(format!("{here} cannot be read: {}", refusal(&tokens, &error))),
+    };
+    // A token is a directory of its maker's.
+    let closed =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).find_map(|token| Some((fs::read_dir(&token).err()?, token)));
+    let (error, token) = closed?;
+    (error.kind() == io::ErrorKind::PermissionDenied)
+        .then(|| format!("a token in {} cannot be read: {}", tokens.display(), refusal(&token, &error)))
+}
+
+/// What the system refuses, whose the file is, who asks, and what helps.
+fn refusal(path: &Path, error: &io::Error) -> String {
+    use std::os::unix::fs::MetadataExt;
+    match error.kind() {
+        io::ErrorKind::NotFound => "it is not there".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            let me = rustix::process::geteuid().as_raw();
+            // What cannot be looked at is behind a directory that can.
+            match path.ancestors().find_map(|at| Some((at, fs::metadata(at).ok()?))) {
+                Some((at, about)) => format!(
+                    "permission denied; {} belongs to uid {} and gid {} (mode {:04o}), this process has uid {me}. Run it as that user, put this user into \
+                     the group (Debian: `softhsm`), or give the files to it: `chown -R {me} {}`",
+                    at.display(),
+                    about.uid(),
+                    about.gid(),
+                    about.mode() & 0o7777,
+                    path.display()
+                ),
+                None => "permission denied".to_owned(),
+            }
+        }
+        kind => kind.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

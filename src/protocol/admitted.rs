@@ -113,7 +113,7 @@ impl Station {
     fn missed_key(&self, is_named: impl Fn(&KeyInfo) -> bool, step: &Step<'_>) -> Result<Option<KeyInfo>, StepError> {
         let mut away = None;
         for label in self.keys.missing(Purpose::Train) {
-            match self.handle.block_on(self.keys.find(&label, step.deadline)) {
+            match self.handle.block_on(self.keys.find(&step.caller, &label, step.deadline)) {
                 Ok(key) if is_named(&key) => return Ok(Some(key)),
                 Ok(_) => {}
                 Err(error @ KeystoreError::KeyNotFound { .. }) => away = Some(error),

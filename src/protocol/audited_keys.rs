@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::{AdmittedTrain, Caller, RawKey};
 use crate::{
     audit::{Audit, AuditError, Covered, Entry, Event, KeyRef, Position, checkpoint},
-    keystore::{Hash, KeyInfo, KeyUses, Keystore, KeystoreError, OaepScheme, Purpose, SignScheme},
+    keystore::{Hash, KeyInfo, KeyUses, Keystore, KeystoreError, OaepScheme, Purpose, SignScheme, TrialLog},
     train::keys::spki_fingerprint,
 };
 
@@ -49,6 +49,7 @@ impl AuditedKeys {
     /// Puts the log before the keys. Of the train keys those named in `raw_use` may also be used without a train.
     #[must_use]
     pub fn new(keystore: Keystore, audit: Audit, raw_use: BTreeSet<String>) -> Self {
+        keystore.announce_trials_to(Arc::new(TrialsInAudit(audit.clone())));
         Self { keystore, audit, raw_use: Arc::new(raw_use) }
     }
 
@@ -72,8 +73,8 @@ impl AuditedKeys {
     ///
     /// # Errors
     /// [`KeystoreError::KeyNotFound`], or that the token cannot be asked.
-    pub async fn find(&self, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, KeystoreError> {
-        self.keystore.find(label, deadline).await
+    pub async fn find(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, KeystoreError> {
+        self.keystore.on_behalf(caller.principal()).find(label, deadline).await
     }
 
     /// Labels of the configured keys of a purpose that the token does not show now.
@@ -96,9 +97,15 @@ impl AuditedKeys {
         self.keystore.key_uses()
     }
 
+    /// See [`Keystore::give_up`].
+    pub fn give_up(&self) {
+        self.keystore.give_up();
+    }
+
     /// See [`Keystore::close`].
-    pub fn close(&self) {
-        self.keystore.close();
+    #[must_use]
+    pub fn close(&self) -> bool {
+        self.keystore.close()
     }
 
     /// Signs a digest as trains are signed, with the station's key on the route of a train that was admitted. `about` is what the
@@ -196,7 +203,7 @@ impl AuditedKeys {
         deadline: Option<Instant>,
     ) -> Result<T, KeyUseError> {
         // A key that was away is read anew, and may be another one by now: then it is not the one that was asked for.
-        let key = self.keystore.find(&meant.label, deadline).await?;
+        let key = self.find(caller, &meant.label, deadline).await?;
         if key.spki_der != meant.spki_der {
             return Err(KeystoreError::KeyNotFound { label: key.label }.into());
         }
@@ -260,6 +267,35 @@ impl AuditedKeys {
         self.audit.record_async(Entry { of: Some(covered.size), ..entry }).await?;
         signed?;
         Ok(covered)
+    }
+}
+
+/// The record that says which keys the token shows, and how often it was asked to use them so far.
+#[must_use]
+pub fn keys_found(keys: &[KeyInfo], uses: KeyUses) -> Entry {
+    let keys: Vec<_> = keys.iter().map(key_ref).collect();
+    Entry::of(Event::KeysFound).with("keys", serde_json::to_value(keys).unwrap_or_default()).with("token", token_uses(uses))
+}
+
+/// Trials of keys that are made while the service runs. Those of the start are between its record and the first that says which
+/// keys were found.
+struct TrialsInAudit(Audit);
+
+impl TrialLog for TrialsInAudit {
+    fn about_to_try(&self, key: &KeyInfo, most: KeyUses) -> Result<(), KeystoreError> {
+        let announced = Entry { key: Some(key_ref(key)), ..Entry::of(Event::KeysTried) }
+            .with("signatures", most.signatures)
+            .with("decryptions", most.decryptions);
+        self.0.record(announced).map(drop).map_err(|error| {
+            tracing::error!(key = key.label, %error, "the key is not tried, for that cannot be recorded");
+            KeystoreError::Unavailable { reason: "a trial of the key cannot be recorded" }
+        })
+    }
+
+    fn found(&self, keys: &[KeyInfo], uses: KeyUses) {
+        if let Err(error) = self.0.record(keys_found(keys, uses)) {
+            tracing::error!(%error, "which keys the token shows could not be recorded");
+        }
     }
 }
 

@@ -48,7 +48,7 @@ impl AuditedKeys {
     /// [`RawKeyError`].
     pub async fn raw_key(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<RawKey, RawKeyError> {
         caller.permit().filter(|permit| permit.may_name(label)).ok_or(RawKeyError::NotGranted)?;
-        let key = self.find(label, deadline).await?;
+        let key = self.find(caller, label, deadline).await?;
         may_be_used_raw(self.raw_use(), key.purpose, &key.label)?;
         if !caller.may_use_key(label, key.purpose) {
             return Err(RawKeyError::NotGranted);

@@ -26,13 +26,15 @@ use crate::{
     pb::{
         image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, train_service_server::TrainServiceServer,
     },
-    protocol::{AuditedKeys, Station, key_ref, token_uses},
+    protocol::{AuditedKeys, Station, keys_found},
     service::{images::Images, keys::Keys, refusals::Refusals, steps::Steps, trains::Trains},
     state,
 };
 
 /// How long the token may take to answer health.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long steps that were cancelled may go on before the token is not waited for any more.
+const FOR_TOKEN: Duration = Duration::from_secs(5);
 
 /// Runs one station until it is told to end. It holds its state directory's lock until then.
 ///
@@ -51,11 +53,7 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
             return Err(error);
         }
     };
-    let found: Vec<_> = keys.keys().iter().map(key_ref).collect();
-    let found = Entry::of(Event::KeysFound)
-        .with("keys", serde_json::to_value(found).unwrap_or_default())
-        .with("token", token_uses(keys.key_uses()));
-    audit.record_async(found).await?;
+    audit.record_async(keys_found(&keys.keys(), keys.key_uses())).await?;
     let shutdown = Shutdown::default();
 
     let refusals = Arc::new(Refusals::new(audit.clone(), config.limits.principal_refusals_per_min));
@@ -95,12 +93,18 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     };
     let ended = run(outside, ready).await;
     // A step that was cancelled still undoes what it did; its connections to engine and token must outlive that.
-    steps.ended().await;
+    if tokio::time::timeout(FOR_TOKEN, steps.ended()).await.is_err() {
+        // A token that does not answer must not hold up the end: what waits for it undoes what it did.
+        keys.give_up();
+        steps.ended().await;
+    }
     let _ = audit.record_async(Entry::of(Event::ServiceStopped)).await;
     checkpoints.last().await;
     // Joins the workers before the library is finalised: a token's library crashes when it is closed under a running call.
     let _ = tokio::task::spawn_blocking(move || {
-        keys.close();
+        if !keys.close() {
+            tracing::error!("a call to the token does not come back");
+        }
         audit.close();
     })
     .await;

@@ -49,7 +49,7 @@ impl Keys {
     /// A key that may be shown.
     async fn shown_key(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, Refusal> {
         let permit = covering(caller, label)?;
-        let key = self.keys.find(label, deadline).await?;
+        let key = self.keys.find(caller, label, deadline).await?;
         if permit.covers_key(label, key.purpose) { Ok(key) } else { Err(not_granted()) }
     }
 

@@ -101,6 +101,14 @@ impl Refusal {
         Self::from(Reason::TrainAuthenticationFailed).with_meta("refusal_id", refusal_id).with_detail(detail)
     }
 
+    /// A wrapped key that a caller sent and that does not open. As with trains, the caller gets one reason and an id.
+    #[must_use]
+    pub fn unwrapping(detail: &dyn std::fmt::Display) -> Self {
+        let refusal_id = uuid::Uuid::now_v7().to_string();
+        tracing::warn!(target: "stationmaster::refusal", %refusal_id, detail = %detail, "a wrapped key does not open");
+        Self::from(Reason::UnwrapFailed).with_meta("refusal_id", refusal_id).with_detail(detail)
+    }
+
     /// Keeps the cause for the record of the refusal. It is not sent.
     #[must_use]
     pub fn with_detail(mut self, detail: &dyn std::fmt::Display) -> Self {

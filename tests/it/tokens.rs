@@ -1,8 +1,10 @@
 //! The station's key lives in the token: made there, never out of it, and used no more than the protocol needs.
 
 mod admission;
+mod away;
 #[cfg(feature = "crash-points")]
 mod intents;
+mod made;
 
 use std::{
     fs,

@@ -1,6 +1,10 @@
 //! `key export`: a public key in the form that somebody wants.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::ValueEnum;
@@ -9,7 +13,7 @@ use serde_json::json;
 use super::Source;
 use crate::{
     cli::{
-        error::CliError,
+        error::{CliError, Exit},
         output::{Output, raw},
     },
     train::keys::{PublicKey, spki_pem},
@@ -37,6 +41,9 @@ pub(in crate::cli) struct Args {
     /// Write to a file instead of standard output
     #[arg(short = 'o', long = "out", value_name = "FILE")]
     out: Option<PathBuf>,
+    /// With -o: replace the file if it is there
+    #[arg(long, requires = "out")]
+    force: bool,
     #[command(flatten)]
     source: Source,
 }
@@ -61,7 +68,13 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         }
     };
     if let Some(file) = &args.out {
-        fs::write(file, &bytes).map_err(|error| CliError::file("write", file, &error))?;
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(!args.force).create(args.force).truncate(args.force);
+        options.open(file).and_then(|mut file| file.write_all(&bytes)).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => CliError::new(Exit::State, format!("{} is there already", file.display()))
+                .with_hint("name another file, or replace it with --force"),
+            _ => CliError::file("write", file, &error),
+        })?;
     } else if !output.is_json() {
         return raw(&bytes).map_err(|error| CliError::other(format!("cannot write: {error}")));
     }

@@ -6,7 +6,13 @@ use serde_json::Value;
 use super::view::KeyView;
 use crate::{
     audit::{Entry, Event},
-    cli::{direct::DirectArgs, error::CliError, officer, output::Output},
+    cli::{
+        direct::{DirectArgs, PinArgs},
+        error::CliError,
+        officer,
+        output::Output,
+    },
+    config::Config,
     keystore::{Purpose, admin},
     train::keys::spki_fingerprint,
 };
@@ -32,6 +38,8 @@ pub(in crate::cli) struct Args {
     bits: String,
     #[command(flatten)]
     direct: DirectArgs,
+    #[command(flatten)]
+    pin: PinArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -45,10 +53,7 @@ enum For {
 }
 
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let direct = args.direct.open()?.ok_or_else(|| {
-        CliError::usage("which token? --config FILE or --state DIR")
-            .with_hint("the service makes no keys: this needs the token itself")
-    })?;
+    let direct = args.direct.required(&args.pin)?;
     let (purpose, name) = match args.purpose {
         For::Train => (Purpose::Train, "train"),
         For::General => (Purpose::General, "general"),
@@ -64,15 +69,38 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     officer::record(&direct.audit, Entry { outcome: Some("ok".to_owned()), ..about(entry).with("fingerprint", fingerprint) })?;
     let restricted = made.mechanisms_restricted;
     let key = KeyView::from_info(made.info, name);
+    let mut notes = Vec::new();
+    if !restricted {
+        notes.push("this token does not restrict the key's mechanisms; only the service keeps it to its purpose".to_owned());
+    }
+    notes.extend(direct.config.as_ref().and_then(|config| unnamed(config, &args.label, purpose)));
     let mut value = key.json();
     value["mechanisms_restricted"] = Value::Bool(restricted);
+    value["warnings"] = notes.clone().into();
     output.result(&value, || {
-        let note = if restricted {
-            ""
-        } else {
-            "note: this token does not restrict the key's mechanisms; only the service keeps it to its purpose\n"
-        };
-        format!("Generated\n{}{note}", key.people())
+        let notes: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
+        format!("Generated\n{}{notes}", key.people())
     });
     Ok(())
+}
+
+/// What is to be said where the configuration does not name the new key for its purpose: the service would not use it.
+fn unnamed(config: &Config, label: &str, purpose: Purpose) -> Option<String> {
+    let (train, general) = (config.keys.train.iter(), config.keys.general.iter());
+    let mut named = train.map(|label| (label, Purpose::Train)).chain(general.map(|label| (label, Purpose::General)));
+    let as_purpose = named
+        .find_map(|(named, purpose)| (named == label).then_some(purpose))
+        .or_else(|| (config.audit.key == label).then_some(Purpose::Audit));
+    let add = match purpose {
+        Purpose::Train => "`train` in [keys]",
+        Purpose::General => "`general` in [keys]",
+        Purpose::Audit => "`key` in [audit]",
+    };
+    match as_purpose {
+        Some(of) if of == purpose => None,
+        Some(of) => {
+            Some(format!("the new key is made for {}, and the configuration names {label:?} for {}", purpose.name(), of.name()))
+        }
+        None => Some(format!("the configuration does not name {label:?}, so the service will not use it: add it to {add}")),
+    }
 }

@@ -79,15 +79,25 @@ pub(super) fn translate(error: &Error) -> KeystoreError {
     match classify(error) {
         Fault::Device => KeystoreError::Unavailable { reason: "the token does not answer" },
         Fault::Exhausted => KeystoreError::SessionsExhausted,
-        Fault::Pin => KeystoreError::PinRejected,
+        Fault::Pin => KeystoreError::PinRejected { pin: "its source".to_owned(), latch: None },
         _ => match error {
-            Error::Pkcs11(value, function) => {
-                KeystoreError::Fault { operation: format!("{function:?}"), code: format!("{value:?}") }
-            }
+            Error::Pkcs11(value, function) => KeystoreError::Fault { operation: format!("C_{function:?}"), code: code(value) },
             // The others are the wrapper's own and hold no data of the token; their names suffice.
             _ => KeystoreError::Fault { operation: "the PKCS#11 wrapper".to_owned(), code: wrapper_error(error).to_owned() },
         },
     }
+}
+
+/// A return value as the standard spells it: `CKR_GENERAL_ERROR`.
+pub(super) fn code(value: &RvError) -> String {
+    let mut spelled = "CKR".to_owned();
+    for letter in format!("{value:?}").chars() {
+        if letter.is_ascii_uppercase() {
+            spelled.push('_');
+        }
+        spelled.push(letter.to_ascii_uppercase());
+    }
+    spelled
 }
 
 pub(super) fn wrapper_error(error: &Error) -> &'static str {

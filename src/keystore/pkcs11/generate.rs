@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use cryptoki::context::Pkcs11;
 use cryptoki::error::Error;
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::{Session, UserType};
+use cryptoki::slot::{Slot, TokenInfo};
 use openssl::rand::rand_bytes;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::fault::{Fault, classify, translate};
+use super::fault::{Fault, classify, code, translate};
 use super::module::ModuleUse;
 use super::objects;
-use super::token::{Token, tokens};
+use super::token::{Token, locate, tokens};
 use crate::keystore::admin::GeneratedKey;
-use crate::keystore::{KeystoreError, Purpose, TokenAccess};
+use crate::keystore::{KeystoreError, Purpose, TokenAccess, TokenSelector};
 
 /// `CK_TOKEN_INFO.label`.
 const TOKEN_LABEL_MAX: usize = 32;
@@ -32,19 +34,77 @@ pub(in crate::keystore) fn init_token(
     let module = ModuleUse::acquire(module)?;
     let context = module.context();
     let before = tokens(context)?;
-    if before.iter().any(|(_, info)| info.token_initialized() && info.label() == label) {
-        return Err(KeystoreError::TokenExists { label: label.to_owned() });
+    if let Some((_, info)) = before.iter().find(|(_, info)| info.token_initialized() && info.label() == label) {
+        let label = label.to_owned();
+        return Err(if info.user_pin_initialized() {
+            KeystoreError::TokenExists { label }
+        } else {
+            KeystoreError::TokenHalfMade {
+                label,
+                serial: info.serial_number().to_owned(),
+                reason: "it has no user PIN".to_owned(),
+            }
+        });
     }
-    let (slot, _) = before.into_iter().find(|(_, info)| !info.token_initialized()).ok_or(KeystoreError::NoFreeSlot)?;
-    let done = || -> Result<String, Error> {
-        context.init_token(slot, so_pin, label)?;
-        let session = context.open_rw_session(slot)?;
-        session.login(UserType::So, Some(so_pin))?;
-        session.init_pin(user_pin)?;
-        session.close()?;
-        Ok(context.get_token_info(slot)?.serial_number().to_owned())
-    };
-    done().map_err(|error| translate(&error))
+    let (slot, info) = before.into_iter().find(|(_, info)| !info.token_initialized()).ok_or(KeystoreError::NoFreeSlot)?;
+    // Before anything is written: a token cannot be made uninitialised again.
+    fits(&info, "SO", so_pin)?;
+    fits(&info, "user", user_pin)?;
+    context.init_token(slot, so_pin, label).map_err(|error| about_pin(&error, "SO"))?;
+    let serial = context.get_token_info(slot).map_or_else(|_| String::new(), |info| info.serial_number().to_owned());
+    set_pin(context, slot, so_pin, user_pin).map_err(|error| KeystoreError::TokenHalfMade {
+        label: label.to_owned(),
+        serial: serial.clone(),
+        reason: format!("its user PIN could not be set: {error}"),
+    })?;
+    Ok(serial)
+}
+
+pub(in crate::keystore) fn set_user_pin(
+    module: &Path,
+    selector: &TokenSelector,
+    so_pin: &SecretString,
+    user_pin: &SecretString,
+    replace: bool,
+) -> Result<String, KeystoreError> {
+    let module = ModuleUse::acquire(module)?;
+    let context = module.context();
+    let (slot, info) = locate(context, selector)?;
+    if info.user_pin_initialized() && !replace {
+        return Err(KeystoreError::UserPinSet { label: selector.label.clone() });
+    }
+    fits(&info, "user", user_pin)?;
+    // A wrong SO PIN too many destroys a token for good: the last try is never ours.
+    if info.so_pin_locked() || info.so_pin_final_try() {
+        return Err(KeystoreError::SoPinAtRisk { state: if info.so_pin_locked() { "locked" } else { "final try" } });
+    }
+    set_pin(context, slot, so_pin, user_pin)?;
+    Ok(info.serial_number().to_owned())
+}
+
+fn set_pin(context: &Pkcs11, slot: Slot, so_pin: &SecretString, user_pin: &SecretString) -> Result<(), KeystoreError> {
+    let session = context.open_rw_session(slot).map_err(|error| translate(&error))?;
+    session.login(UserType::So, Some(so_pin)).map_err(|error| about_pin(&error, "SO"))?;
+    let set = session.init_pin(user_pin).map_err(|error| about_pin(&error, "user"));
+    // The session's end is the login's, too.
+    drop(session);
+    set
+}
+
+/// An error of a call that was given a PIN, of whose PIN it speaks.
+fn about_pin(error: &Error, whose: &'static str) -> KeystoreError {
+    match (classify(error), error) {
+        (Fault::Pin, Error::Pkcs11(value, _)) => KeystoreError::PinRefused { whose, code: code(value) },
+        _ => translate(error),
+    }
+}
+
+/// Whether a PIN is as long as the token wants it (`CK_TOKEN_INFO`).
+fn fits(info: &TokenInfo, whose: &'static str, pin: &SecretString) -> Result<(), KeystoreError> {
+    let (min, max, length) = (info.min_pin_length(), info.max_pin_length(), pin.expose_secret().len());
+    // A token that tells no maximum has none that could be looked at.
+    let fits = length >= min.max(1) && (max == 0 || max < min || length <= max);
+    if fits { Ok(()) } else { Err(KeystoreError::PinLength { whose, min, max }) }
 }
 
 pub(in crate::keystore) fn generate_key(
@@ -66,13 +126,13 @@ pub(in crate::keystore) fn generate_key(
     let mut id = [0; 16];
     rand_bytes(&mut id).map_err(|_| KeystoreError::Fault { operation: "random bytes".to_owned(), code: "OpenSSL".to_owned() })?;
 
-    let (handle, mechanisms_restricted) = match generate(&session, label, &id, bits, Some(purpose)) {
+    let (handle, mechanisms_restricted) = match generate(&session, label, &id, bits, (purpose, true)) {
         Ok(handle) => (handle, true),
         // A token that does not know the attribute says so in one of many ways; a real fault shows again without it.
         Err(error) if matches!(classify(&error), Fault::Other | Fault::Refused) => {
             // The session may be in the middle of the failed call: go on in another (this one still holds the login).
             let fresh = token.writable_session().map_err(|error| translate(&error))?;
-            let handle = generate(&fresh, label, &id, bits, None).map_err(|error| translate(&error))?;
+            let handle = generate(&fresh, label, &id, bits, (purpose, false)).map_err(|error| translate(&error))?;
             (handle, false)
         }
         Err(error) => return Err(translate(&error)),
@@ -83,7 +143,14 @@ pub(in crate::keystore) fn generate_key(
     Ok(GeneratedKey { info: key.info(purpose, BTreeMap::new()), mechanisms_restricted })
 }
 
-fn generate(session: &Session, label: &str, id: &[u8], bits: u32, restrict: Option<Purpose>) -> Result<ObjectHandle, Error> {
+/// What a key may be used for is in its attributes, whether the token knows `CKA_ALLOWED_MECHANISMS` (`restrict`) or not.
+fn generate(
+    session: &Session,
+    label: &str,
+    id: &[u8],
+    bits: u32,
+    (purpose, restrict): (Purpose, bool),
+) -> Result<ObjectHandle, Error> {
     let common = [Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec()), Attribute::Id(id.to_vec())];
     let mut public = common.to_vec();
     public.extend([
@@ -94,20 +161,26 @@ fn generate(session: &Session, label: &str, id: &[u8], bits: u32, restrict: Opti
         Attribute::Encrypt(true),
         Attribute::Wrap(false),
     ]);
-    let opens = restrict != Some(Purpose::Audit);
     let mut private = common.to_vec();
-    private.extend([
+    private.extend(private_half(purpose, restrict));
+    let (_, handle) = session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private)?;
+    Ok(handle)
+}
+
+fn private_half(purpose: Purpose, restrict: bool) -> Vec<Attribute> {
+    let mut private = vec![
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),
-        Attribute::Decrypt(opens),
+        Attribute::Decrypt(purpose != Purpose::Audit),
         Attribute::Unwrap(false),
         Attribute::Derive(false),
-    ]);
-    private.extend(restrict.map(|purpose| Attribute::AllowedMechanisms(mechanisms(purpose))));
-    let (_, handle) = session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private)?;
-    Ok(handle)
+    ];
+    if restrict {
+        private.push(Attribute::AllowedMechanisms(mechanisms(purpose)));
+    }
+    private
 }
 
 /// Raw RSA is among them: without it a token that lacks OAEP with SHA-512 could not open a train. It is a signing oracle in
@@ -130,4 +203,23 @@ fn mechanisms(purpose: Purpose) -> Vec<MechanismType> {
 
 fn within(label: &str, max: usize) -> Result<(), KeystoreError> {
     if label.is_empty() || label.len() > max { Err(KeystoreError::LabelLength { max }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_the_audit_never_decrypts_whether_the_token_restricts_mechanisms_or_not() {
+        for restrict in [true, false] {
+            let decrypts = |purpose| {
+                private_half(purpose, restrict).iter().find_map(|attribute| match attribute {
+                    Attribute::Decrypt(yes) => Some(*yes),
+                    _ => None,
+                })
+            };
+            assert_eq!(decrypts(Purpose::Audit), Some(false));
+            assert_eq!((decrypts(Purpose::Train), decrypts(Purpose::General)), (Some(true), Some(true)));
+        }
+    }
 }

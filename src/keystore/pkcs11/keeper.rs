@@ -1,10 +1,10 @@
 //! The login, and getting a lost token back: what the worker threads share, and the thread that looks after it.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, select};
 use cryptoki::session::Session;
 
 use super::counters::Counters;
@@ -13,7 +13,7 @@ use super::module::lock;
 use super::ring::KeyRing;
 use super::token::{Token, is_logged_in};
 use super::worker::Seat;
-use crate::keystore::{Health, KeystoreError};
+use crate::keystore::{Health, KeystoreError, TrialLog};
 
 /// Pauses between attempts to get the token back.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -31,6 +31,8 @@ pub(super) struct Shared {
     pub(super) closing: AtomicBool,
     /// Wakes the keeper.
     pub(super) wake: Sender<()>,
+    /// Told of trials after the start.
+    pub(super) trials: OnceLock<Arc<dyn TrialLog>>,
     pub(super) token: Token,
 }
 
@@ -99,9 +101,14 @@ impl Shared {
                 return Err(KeystoreError::Unavailable { reason: "an earlier look at the token has not come back" });
             };
             let seen = match &*anchor {
-                Some(session) => self.any_key(session),
+                Some(session) => self.see_keys(session),
                 None => Ok(Sight::LoggedOut),
             };
+            if matches!(seen, Ok(Sight::Key)) {
+                // With the anchor held: the keeper takes it before it touches the module.
+                self.look_for_missing();
+                return Ok(());
+            }
             drop(anchor);
             match seen {
                 Ok(Sight::Key) => return Ok(()),
@@ -123,25 +130,68 @@ impl Shared {
         Err(KeystoreError::Unavailable { reason: "the login does not hold" })
     }
 
-    fn any_key(&self, session: &Session) -> Result<Sight, cryptoki::error::Error> {
+    /// Which of the keys are there: those that are not are missing from now on, unless none is.
+    fn see_keys(&self, session: &Session) -> Result<Sight, cryptoki::error::Error> {
         if !is_logged_in(session)? {
             return Ok(Sight::LoggedOut);
         }
+        // Nothing was ever asked for: then a session is all there is to see.
+        let (mut any, mut gone) = (self.keys.labels().next().is_none(), Vec::new());
         for key in self.keys.present() {
-            if key.find(session)?.is_some() {
-                return Ok(Sight::Key);
+            match key.find(session)? {
+                Some(_) => any = true,
+                None => gone.push(key),
             }
         }
-        // Nothing was ever asked for: then a session is all there is to see.
-        Ok(if self.keys.labels().next().is_none() { Sight::Key } else { Sight::Nothing })
+        if !any {
+            return Ok(Sight::Nothing);
+        }
+        gone.iter().for_each(|key| self.keys.forget(key));
+        Ok(Sight::Key)
     }
 
-    /// The life of the keeper thread: ends when the keystore closes.
-    pub(super) fn keep(&self, woken: &Receiver<()>) {
-        while woken.recv().is_ok() && !self.closing.load(Ordering::Acquire) {
+    /// Looks for keys that the token did not show before: one that was away for a moment is found without a restart.
+    fn look_for_missing(&self) {
+        let found: Vec<_> = self.keys.missing(None).into_iter().map(|label| self.learn(&label)).collect();
+        if found.iter().any(|learnt| matches!(learnt, Ok(true))) {
+            self.tell_found();
+        }
+    }
+
+    /// Reads and, where it must be, tries a key. Answers whether it was tried.
+    fn learn(&self, label: &str) -> Result<bool, KeystoreError> {
+        let log = self.trials.get().map(|log| &**log);
+        Ok(self.keys.learn(label, &self.token, &self.counters, log)?.tried)
+    }
+
+    /// As [`Shared::learn`], and tells what is there afterwards.
+    pub(super) fn learn_and_tell(&self, label: &str) -> Result<(), KeystoreError> {
+        if self.learn(label)? {
+            self.tell_found();
+        }
+        Ok(())
+    }
+
+    fn tell_found(&self) {
+        if let Some(log) = self.trials.get() {
+            let keys: Vec<_> = self.keys.present().iter().map(|key| key.info()).collect();
+            log.found(&keys, self.counters.uses());
+        }
+    }
+
+    /// The life of the keeper thread: ends when the keystore closes, which `ended` tells by being disconnected.
+    pub(super) fn keep(&self, woken: &Receiver<()>, ended: &Receiver<()>) {
+        loop {
+            select! {
+                recv(ended) -> _ => return,
+                recv(woken) -> _ => {}
+            }
             let mut pause = FIRST_PAUSE;
-            while self.ready().is_err() && !self.closing.load(Ordering::Acquire) {
-                std::thread::sleep(FIRST_PAUSE);
+            while self.ready().is_err() {
+                // A wake-up may come in any of these pauses: the end never depends on one.
+                if ended.recv_timeout(FIRST_PAUSE) == Err(RecvTimeoutError::Disconnected) {
+                    return;
+                }
                 match self.revive() {
                     Ok(()) => {
                         tracing::info!("the token is back");
@@ -149,7 +199,11 @@ impl Shared {
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the token is still away");
-                        let _ = woken.recv_timeout(pause);
+                        select! {
+                            recv(ended) -> _ => return,
+                            recv(woken) -> _ => {}
+                            default(pause) => {}
+                        }
                         pause = (pause * 2).min(LONGEST_PAUSE);
                     }
                 }
@@ -175,12 +229,14 @@ impl Shared {
             }
         }
         // Keys that had gone, or were replaced while the token was away.
-        for label in self.keys.labels() {
-            if self.keys.known(label)?.is_none() {
-                usable |= self.keys.learn(label, &self.token, &self.counters).is_ok();
-            }
+        for label in self.keys.missing(None) {
+            usable |= self.learn(&label).is_ok();
         }
-        if usable { Ok(()) } else { Err(KeystoreError::Unavailable { reason: "the token shows none of the keys" }) }
+        if !usable {
+            return Err(KeystoreError::Unavailable { reason: "the token shows none of the keys" });
+        }
+        self.tell_found();
+        Ok(())
     }
 }
 

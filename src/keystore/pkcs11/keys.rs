@@ -59,6 +59,25 @@ impl Key {
         wrapped.len() == self.private.public.size() && smaller().unwrap_or(false)
     }
 
+    /// What is not as it is with a key that was generated in the token for its purpose. None of it keeps the key from being used.
+    fn shortcomings(&self) -> Vec<&'static str> {
+        let key = &self.private;
+        let does_more =
+            self.purpose != Purpose::General && self.findings.signs.iter().any(|scheme| matches!(scheme, SignScheme::Pkcs1(_)));
+        [
+            (!key.local, "the key was not made in the token: copies of it may exist outside (`key generate` makes one there)"),
+            (!key.sensitive, "the private key can be read out of the token in plain text"),
+            (key.extractable, "the key can be taken out of the token"),
+            (
+                does_more,
+                "the token lets the key do more than its purpose needs: it was made for another purpose, or by another tool",
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(is_so, text)| is_so.then_some(text))
+        .collect()
+    }
+
     /// Says at the start what was found by trial, so that raw RSA is never used silently.
     pub(super) fn report(&self) {
         let ways = OaepScheme::ALL.map(|scheme| (scheme.name(), self.findings.way(scheme).capability()));
@@ -68,8 +87,8 @@ impl Key {
         if self.purpose == Purpose::Train && cannot {
             tracing::warn!(key = self.label(), "the token cannot do with this train key what trains need");
         }
-        if self.private.extractable {
-            tracing::warn!(key = self.label(), "the key can be taken out of the token");
+        for shortcoming in self.shortcomings() {
+            tracing::warn!(key = self.label(), purpose = self.purpose.name(), "{shortcoming}");
         }
     }
 }

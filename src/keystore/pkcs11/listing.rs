@@ -1,12 +1,12 @@
-//! Everything of the right kind that a token holds.
+//! What keys a token holds.
 
 use super::fault::translate;
 use super::objects;
 use super::token::Token;
-use crate::keystore::admin::TokenKey;
+use crate::keystore::admin::{OtherKey, TokenContents, TokenKey};
 use crate::keystore::{KeystoreError, TokenAccess};
 
-pub(in crate::keystore) fn list_keys(access: &TokenAccess) -> Result<Vec<TokenKey>, KeystoreError> {
+pub(in crate::keystore) fn contents(access: &TokenAccess) -> Result<TokenContents, KeystoreError> {
     let token = Token::find(access)?;
     let session = token.session().map_err(|error| translate(&error))?;
     token.login(&session)?;
@@ -27,5 +27,7 @@ pub(in crate::keystore) fn list_keys(access: &TokenAccess) -> Result<Vec<TokenKe
         }
     }
     keys.sort_by(|a, b| (&a.label, &a.id).cmp(&(&b.label, &b.id)));
-    Ok(keys)
+    let others = objects::others(&session, None).map_err(|error| translate(&error))?;
+    let others = others.into_iter().map(|(label, kind)| OtherKey { label, kind }).collect();
+    Ok(TokenContents { keys, others })
 }

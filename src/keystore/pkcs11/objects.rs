@@ -25,6 +25,14 @@ pub(super) struct PrivateKey {
     pub(super) local: bool,
 }
 
+impl PrivateKey {
+    /// Whether it is the same object as far as the token tells: then what was found out about it still holds.
+    pub(super) fn is_the_same(&self, other: &PrivateKey) -> bool {
+        let flags = |key: &PrivateKey| (key.sensitive, key.extractable, key.never_extractable, key.local);
+        (&self.label, &self.id, &self.spki_der, flags(self)) == (&other.label, &other.id, &other.spki_der, flags(other))
+    }
+}
+
 /// The private RSA keys of the token that fit `label` (all without one).
 pub(super) fn private_keys(session: &Session, label: Option<&str>) -> Result<Vec<ObjectHandle>, Error> {
     let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::RSA), Attribute::Token(true)];
@@ -55,6 +63,36 @@ fn found(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>,
     }
     // Another thread may have renewed the login between the search and the look: only now is nothing nothing.
     session.find_objects(template)
+}
+
+/// What a key of this label is that is no RSA key: `EC`, `AES`.
+pub(super) fn other_kind(session: &Session, label: &str) -> Result<Option<String>, Error> {
+    Ok(others(session, Some(label))?.into_iter().next().map(|(_, kind)| kind))
+}
+
+/// Label and type of the token's private and secret keys that are no RSA keys; of all labels without one.
+pub(super) fn others(session: &Session, label: Option<&str>) -> Result<Vec<(String, String)>, Error> {
+    let mut others = Vec::new();
+    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY] {
+        let mut template = vec![Attribute::Class(class), Attribute::Token(true)];
+        template.extend(label.map(|label| Attribute::Label(label.as_bytes().to_vec())));
+        for handle in session.find_objects(&template)? {
+            let (mut label, mut kind) = (String::new(), None);
+            for attribute in session.get_attributes(handle, &[AttributeType::Label, AttributeType::KeyType])? {
+                match attribute {
+                    Attribute::Label(bytes) => label = String::from_utf8_lossy(&bytes).into_owned(),
+                    Attribute::KeyType(of) => kind = Some(of),
+                    _ => {}
+                }
+            }
+            if let Some(kind) = kind.filter(|kind| *kind != KeyType::RSA) {
+                let name = kind.to_string();
+                others.push((label, name.strip_prefix("CKK_").unwrap_or(&name).to_owned()));
+            }
+        }
+    }
+    others.sort();
+    Ok(others)
 }
 
 /// Whether any private or public key carries the label.

@@ -1,12 +1,13 @@
 //! The pool: a bounded queue before the worker threads, and the callers' side of it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::counters::Counters;
@@ -19,11 +20,22 @@ use super::token::Token;
 use super::turns::{NotTaken, Turns};
 use super::worker::{self, Answer, Job, Task};
 use crate::keystore::verify::signature_holds;
-use crate::keystore::{Health, KeyInfo, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, Purpose, SignScheme};
+use crate::keystore::{Health, KeyInfo, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, Purpose, SignScheme, TrialLog};
+
+/// How long calls that run in the module may go on when the keystore is closed.
+const LAST_CALL: Duration = Duration::from_secs(5);
 
 pub(in crate::keystore) struct Pool {
     queue: Arc<Turns<Job>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Each thread holds a clone of the sender: when the last has ended the receiver is disconnected.
+    lives: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+    /// Taken out at the end, which disconnects the keeper's receiver.
+    ended: Mutex<Option<Sender<()>>>,
+    /// Cancelled when nobody waits any more for a token that does not answer.
+    given_up: CancellationToken,
+    /// Whether a call still hung in the module when the keystore was closed.
+    stuck: AtomicBool,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -41,30 +53,43 @@ impl Pool {
             health: Mutex::new(Health::Ready),
             closing: AtomicBool::new(false),
             wake,
+            trials: OnceLock::new(),
             token: Token::find(&access)?,
         });
         shared.log_in(&mut lock(&shared.anchor))?;
         let labels: Vec<String> = shared.keys.labels().map(str::to_owned).collect();
         for label in labels {
-            let key = shared.keys.learn(&label, &shared.token, &shared.counters)?;
-            key.report();
+            shared.keys.learn(&label, &shared.token, &shared.counters, None)?.key.report();
         }
 
         let queue = Arc::new(Turns::new(config.queue));
         // From here on a failure must end the threads that run already: the pool's drop does.
-        let pool = Pool { queue: Arc::clone(&queue), threads: Mutex::default(), shared: Arc::clone(&shared) };
+        let (ended, end) = bounded(0);
+        let pool = Pool {
+            queue: Arc::clone(&queue),
+            threads: Mutex::default(),
+            lives: Mutex::new(Some(bounded(0))),
+            ended: Mutex::new(Some(ended)),
+            given_up: CancellationToken::new(),
+            stuck: AtomicBool::new(false),
+            shared: Arc::clone(&shared),
+        };
         for seat in 0..sessions {
             let (shared, jobs) = (Arc::clone(&shared), Arc::clone(&queue));
             pool.start(format!("hsm-{seat}"), move || worker::run(&shared, seat, &jobs))?;
         }
-        pool.start("hsm-keeper".to_owned(), move || shared.keep(&woken))?;
+        pool.start("hsm-keeper".to_owned(), move || shared.keep(&woken, &end))?;
         Ok(pool)
     }
 
     fn start(&self, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), KeystoreError> {
+        let life = lock(&self.lives).as_ref().map(|(life, _)| life.clone());
         let thread = Builder::new()
             .name(name)
-            .spawn(body)
+            .spawn(move || {
+                let _life = life;
+                body();
+            })
             .map_err(|_| KeystoreError::Unavailable { reason: "no thread could be started" })?;
         lock(&self.threads).push(thread);
         Ok(())
@@ -88,7 +113,7 @@ impl Pool {
     }
 
     pub(in crate::keystore) fn missing(&self, purpose: Purpose) -> Vec<String> {
-        self.shared.keys.missing(purpose)
+        self.shared.keys.missing(Some(purpose))
     }
 
     pub(in crate::keystore) fn waiting(&self) -> usize {
@@ -155,12 +180,20 @@ impl Pool {
             return Err(KeystoreError::DeadlineExceeded);
         }
         let reply = self.enqueue(who, task, deadline)?;
-        let reply = match deadline {
-            // Leaving drops the receiver, which takes a waiting job out of the queue.
-            Some(deadline) => {
-                tokio::time::timeout_at(deadline.into(), reply).await.map_err(|_| KeystoreError::DeadlineExceeded)?
+        let reply = async {
+            match deadline {
+                // Leaving drops the receiver, which takes a waiting job out of the queue.
+                Some(deadline) => {
+                    tokio::time::timeout_at(deadline.into(), reply).await.map_err(|_| KeystoreError::DeadlineExceeded)
+                }
+                None => Ok(reply.await),
             }
-            None => reply.await,
+        };
+        let reply = tokio::select! {
+            reply = reply => reply?,
+            () = self.given_up.cancelled() => {
+                return Err(KeystoreError::Unavailable { reason: "the service ends, and the token has not answered" });
+            }
         };
         reply.unwrap_or(Err(KeystoreError::Unavailable { reason: "the keystore is closing" }))
     }
@@ -198,22 +231,58 @@ impl Pool {
         self.shared.token.serial()
     }
 
-    pub(in crate::keystore) fn close(&self) {
+    pub(in crate::keystore) fn give_up(&self) {
+        self.given_up.cancel();
+    }
+
+    pub(in crate::keystore) fn announce_trials_to(&self, log: Arc<dyn TrialLog>) {
+        // Set once, by the one who has the keystore to itself.
+        let _ = self.shared.trials.set(log);
+    }
+
+    pub(in crate::keystore) fn close(&self) -> bool {
         self.shared.closing.store(true, Ordering::Release);
         self.queue.close();
-        self.shared.hurry();
-        let threads: Vec<_> = std::mem::take(&mut *lock(&self.threads));
-        for thread in threads {
+        drop(lock(&self.ended).take());
+        if let Some((life, lives)) = lock(&self.lives).take() {
+            drop(life);
+            // Nothing is ever sent: it is disconnected when all have ended.
+            if lives.recv_timeout(LAST_CALL) == Err(RecvTimeoutError::Timeout) {
+                tracing::error!("a call in the PKCS#11 module does not come back: it is left to itself");
+                self.stuck.store(true, Ordering::Release);
+                // Its sessions and the module stay as they are: finalising under a running call crashes token libraries.
+                std::mem::forget(Arc::clone(&self.shared));
+            }
+        }
+        if self.stuck.load(Ordering::Acquire) {
+            return false;
+        }
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
             // A panic was answered where it happened.
             let _ = thread.join();
         }
         self.shared.seats.iter().for_each(|seat| drop(lock(seat).take()));
-        drop(lock(&self.shared.anchor).take());
+        // A look at the token may hang, too.
+        match self.shared.anchor.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                self.stuck.store(true, Ordering::Release);
+                std::mem::forget(Arc::clone(&self.shared));
+                false
+            }
+            Err(TryLockError::Poisoned(anchor)) => {
+                drop(anchor.into_inner().take());
+                true
+            }
+            Ok(mut anchor) => {
+                drop(anchor.take());
+                true
+            }
+        }
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.close();
+        let _ = self.close();
     }
 }

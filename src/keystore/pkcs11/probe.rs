@@ -15,9 +15,9 @@ use super::oaep;
 use super::objects::{self, PrivateKey};
 use super::token::Token;
 use crate::keystore::verify::{signature_holds, wrap};
-use crate::keystore::{Capability, Hash, KeystoreError, OaepScheme, SignScheme};
+use crate::keystore::{Capability, Hash, KeyUses, KeystoreError, OaepScheme, Purpose, SignScheme};
 
-/// Signed at every start with every key: a text that no protocol of ours signs.
+/// Signed at every start with every key, and when a key is tried later: a text that no protocol of ours signs.
 const TRIAL: &[u8] = b"stationmaster: a trial signature, which says nothing";
 const TRIAL_SECRET: &[u8] = b"stationmaster: a trial secret...";
 
@@ -61,19 +61,34 @@ impl Findings {
     }
 }
 
-pub(super) fn try_out(token: &Token, key: &PrivateKey, allow_raw: bool, counters: &Counters) -> Result<Findings, KeystoreError> {
+/// The most that a trial asks of the token.
+pub(super) fn cost(purpose: Purpose) -> KeyUses {
+    // Of each way to open at most two: the token's own and raw RSA, or the token's own and what it answers to a wrong padding.
+    let decryptions = if opens(purpose) { 2 * OaepScheme::ALL.len() as u64 } else { 0 };
+    KeyUses { signatures: SignScheme::ALL.len() as u64, decryptions }
+}
+
+/// A key of the audit opens nothing, so that is not tried.
+fn opens(purpose: Purpose) -> bool {
+    purpose != Purpose::Audit
+}
+
+pub(super) fn try_out(
+    token: &Token,
+    key: &PrivateKey,
+    purpose: Purpose,
+    allow_raw: bool,
+    counters: &Counters,
+) -> Result<Findings, KeystoreError> {
     let trial = Trial { token, key, counters };
+    let way = |scheme| if opens(purpose) { trial.way(scheme, allow_raw) } else { Ok(Way::No) };
     let mut signs = Vec::new();
     for scheme in SignScheme::ALL {
         if trial.signs(scheme)? {
             signs.push(scheme);
         }
     }
-    Ok(Findings {
-        signs,
-        oaep_sha256: trial.way(OaepScheme::Sha256, allow_raw)?,
-        oaep_sha512: trial.way(OaepScheme::Sha512, allow_raw)?,
-    })
+    Ok(Findings { signs, oaep_sha256: way(OaepScheme::Sha256)?, oaep_sha512: way(OaepScheme::Sha512)? })
 }
 
 struct Trial<'a> {

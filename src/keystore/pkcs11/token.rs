@@ -86,7 +86,7 @@ impl Token {
             final_try: info.user_pin_final_try(),
             locked: info.user_pin_locked(),
         };
-        let attempt = self.latch.permit(&self.serial, &pin, risk)?;
+        let attempt = self.latch.permit(&self.serial, (&pin, &self.pin.to_string()), risk)?;
         match session.login(UserType::User, Some(&pin)) {
             Ok(()) => {
                 attempt.accepted();
@@ -102,7 +102,7 @@ impl Token {
             Err(Error::Pkcs11(RvError::UserPinNotInitialized, _)) => Err(KeystoreError::PinNotSet),
             Err(error) if classify(&error) == Fault::Pin => {
                 attempt.rejected();
-                Err(KeystoreError::PinRejected)
+                Err(KeystoreError::PinRejected { pin: self.pin.to_string(), latch: self.latch.file() })
             }
             Err(error) => Err(translate(&error)),
         }
@@ -121,7 +121,7 @@ pub(super) fn tokens(context: &Pkcs11) -> Result<Vec<(Slot, TokenInfo)>, Keystor
     Ok(slots.into_iter().filter_map(|slot| Some((slot, context.get_token_info(slot).ok()?))).collect())
 }
 
-fn locate(context: &Pkcs11, selector: &TokenSelector) -> Result<(Slot, TokenInfo), KeystoreError> {
+pub(super) fn locate(context: &Pkcs11, selector: &TokenSelector) -> Result<(Slot, TokenInfo), KeystoreError> {
     let all = tokens(context)?;
     let (mut fitting, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, info)| {
         info.token_initialized()
@@ -134,9 +134,20 @@ fn locate(context: &Pkcs11, selector: &TokenSelector) -> Result<(Slot, TokenInfo
             label: selector.label.clone(),
             serials: fitting.iter().chain([&token]).map(|(_, info)| info.serial_number().to_owned()).collect(),
         }),
-        (None, _) => Err(KeystoreError::TokenNotFound {
-            label: selector.label.clone(),
-            seen: others.iter().filter(|(_, info)| info.token_initialized()).map(|(_, info)| info.label().to_owned()).collect(),
-        }),
+        (None, _) => Err(missed(selector, &others)),
+    }
+}
+
+/// No token fits: what is there in its place.
+fn missed(selector: &TokenSelector, others: &[(Slot, TokenInfo)]) -> KeystoreError {
+    let seen = |named: &dyn Fn(&TokenInfo) -> Option<String>| -> Vec<String> {
+        others.iter().map(|(_, info)| info).filter(|info| info.token_initialized()).filter_map(named).collect()
+    };
+    let serials = seen(&|info| (info.label() == selector.label).then(|| info.serial_number().to_owned()));
+    match &selector.serial {
+        Some(wanted) if !serials.is_empty() => {
+            KeystoreError::TokenSerial { label: selector.label.clone(), wanted: wanted.clone(), seen: serials }
+        }
+        _ => KeystoreError::TokenNotFound { label: selector.label.clone(), seen: seen(&|info| Some(info.label().to_owned())) },
     }
 }

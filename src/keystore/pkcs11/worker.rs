@@ -10,7 +10,7 @@ use cryptoki::session::Session;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::fault::{Fault, classify, handle_is_stale, translate};
+use super::fault::{Fault, classify, code, handle_is_stale, translate};
 use super::keeper::Shared;
 use super::keys::{Key, not_found};
 use super::mechanisms;
@@ -41,6 +41,12 @@ pub(super) enum Task {
     /// Panics, to see that nobody is left waiting.
     #[cfg(test)]
     Panic,
+    /// Says that it has begun, and does not come back before it is let go.
+    #[cfg(test)]
+    Hang {
+        begun: crossbeam_channel::Sender<()>,
+        until: crossbeam_channel::Receiver<()>,
+    },
 }
 
 /// A task, and who waits for it how long.
@@ -170,11 +176,16 @@ impl Shared {
                 }
             }
             Task::Learn { label } => {
-                self.keys.learn(label, &self.token, &self.counters).map_err(Trouble::Decided)?;
+                self.learn_and_tell(label).map_err(Trouble::Decided)?;
                 Ok(Zeroizing::default())
             }
             #[cfg(test)]
             Task::Panic => panic!("as asked"),
+            #[cfg(test)]
+            Task::Hang { begun, until } => {
+                let _ = (begun.send(()), until.recv());
+                Ok(Zeroizing::default())
+            }
         }
     }
 
@@ -198,7 +209,7 @@ fn is_refusal(error: &Error, learnt: Option<RvError>) -> bool {
 /// What is left after the retries is the token's fault, whatever its name.
 fn fault(error: &Error) -> KeystoreError {
     match error {
-        Error::Pkcs11(value, function) => KeystoreError::Fault { operation: format!("{function:?}"), code: format!("{value:?}") },
+        Error::Pkcs11(value, function) => KeystoreError::Fault { operation: format!("C_{function:?}"), code: code(value) },
         _ => translate(error),
     }
 }

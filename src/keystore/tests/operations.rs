@@ -137,7 +137,7 @@ async fn wrong_calls_are_told_what_is_wrong() {
     let nobody = keystore.sign("nobody", SignScheme::Pss(Hash::Sha256), &[0; 32], None).await;
     assert_eq!(nobody, Err(KeystoreError::KeyNotFound { label: "nobody".to_owned() }));
     let closed = keystore.clone();
-    closed.close();
+    assert!(closed.close());
     let late = keystore.sign("general", SignScheme::Pss(Hash::Sha256), &[0; 32], None).await;
     assert!(matches!(late, Err(KeystoreError::Unavailable { .. })), "{late:?}");
 }

@@ -3,6 +3,17 @@
 use super::support::*;
 use crate::keystore::*;
 
+fn rejected(latch: Option<&std::path::Path>) -> Option<KeystoreError> {
+    Some(KeystoreError::PinRejected { pin: KEPT.to_owned(), latch: latch.map(Into::into) })
+}
+
+fn latched(latch: Option<&std::path::Path>) -> Option<KeystoreError> {
+    Some(KeystoreError::PinLatched { pin: KEPT.to_owned(), latch: latch.map(Into::into) })
+}
+
+/// How a PIN is named that is in no file.
+const KEPT: &str = "the environment or the terminal";
+
 fn refusal(config: &KeystoreConfig) -> Option<KeystoreError> {
     Keystore::open(config.clone()).err()
 }
@@ -13,11 +24,13 @@ fn a_wrong_pin_is_tried_once_and_a_corrected_one_clears_it() {
     let latch = station.dir.path().join("latch");
     let good = KeystoreConfig { pin_latch: Some(latch.clone()), ..station.config(&["train"]) };
     let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..good.clone() };
-    assert_eq!(refusal(&wrong), Some(KeystoreError::PinRejected));
-    assert_eq!(refusal(&wrong), Some(KeystoreError::PinLatched));
+    assert_eq!(refusal(&wrong), rejected(Some(&latch)));
+    assert_eq!(refusal(&wrong), latched(Some(&latch)));
     latch::forget_this_process(&station.serial);
-    assert_eq!(refusal(&wrong), Some(KeystoreError::PinLatched), "the file outlives the process");
+    assert_eq!(refusal(&wrong), latched(Some(&latch)), "the file outlives the process");
     assert!(latch.exists());
+    let hint = refusal(&wrong).unwrap().hint().unwrap();
+    assert!(hint.contains(latch.to_str().unwrap()), "the file is not named: {hint}");
     assert_eq!(refusal(&good), None);
     assert!(!latch.exists());
 }
@@ -27,8 +40,8 @@ fn without_a_latch_file_a_low_count_stops_the_login() {
     let station = Station::with_keys();
     let good = station.config(&["train"]);
     let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..good.clone() };
-    assert_eq!(refusal(&wrong), Some(KeystoreError::PinRejected));
-    assert_eq!(refusal(&wrong), Some(KeystoreError::PinLatched));
+    assert_eq!(refusal(&wrong), rejected(None));
+    assert_eq!(refusal(&wrong), latched(None));
     let low = refusal(&good).unwrap();
     assert_eq!(low, KeystoreError::PinAtRisk { state: "count low" });
     assert!(low.hint().unwrap().contains("pkcs11-tool --login"));

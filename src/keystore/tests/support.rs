@@ -69,13 +69,19 @@ impl Station {
     /// Deletes a key pair from another process, as an officer with a tool would.
     pub(crate) fn delete(&self, label: &str) {
         for kind in ["privkey", "pubkey"] {
-            let done = Command::new("pkcs11-tool")
-                .args(["--module", self.module.to_str().unwrap(), "--token-label", TOKEN, "--login", "--pin", PIN])
-                .args(["--delete-object", "--type", kind, "--label", label])
-                .output()
-                .expect("apt install opensc");
-            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            self.tool(&["--delete-object", "--type", kind, "--label", label]);
         }
+    }
+
+    /// OpenSC's tool on the token, logged in. Answers what it says.
+    pub(crate) fn tool(&self, arguments: &[&str]) -> String {
+        let done = Command::new("pkcs11-tool")
+            .args(["--module", self.module.to_str().unwrap(), "--token-label", TOKEN, "--login", "--pin", PIN])
+            .args(arguments)
+            .output()
+            .expect("apt install opensc");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
     }
 }
 

@@ -10,22 +10,33 @@ impl From<KeystoreError> for Refusal {
         let reason = match &error {
             Error::ModuleUnusable { .. }
             | Error::TokenNotFound { .. }
+            | Error::TokenSerial { .. }
             | Error::TokenAmbiguous { .. }
             | Error::LatchUnusable { .. }
             | Error::LoggedInElsewhere
             | Error::Unavailable { .. } => Reason::HsmUnavailable,
-            Error::PinNotSet | Error::PinRejected | Error::PinLatched | Error::PinAtRisk { .. } => Reason::HsmPinLatched,
+            Error::PinNotSet
+            | Error::PinRejected { .. }
+            | Error::PinLatched { .. }
+            | Error::PinAtRisk { .. }
+            | Error::PinRefused { .. }
+            | Error::SoPinAtRisk { .. } => Reason::HsmPinLatched,
             Error::KeyNotFound { .. } => Reason::KeyNotFound,
             Error::LabelExists { .. } => Reason::KeyLabelExists,
-            Error::KeySize { .. } | Error::LabelLength { .. } | Error::DigestLength { .. } => Reason::MalformedRequest,
+            Error::KeySize { .. } | Error::LabelLength { .. } | Error::DigestLength { .. } | Error::PinLength { .. } => {
+                Reason::MalformedRequest
+            }
             Error::MechanismUnsupported { .. } => Reason::MechanismUnsupported,
             // One reason for every way in which an opening can fail: anything finer is a padding oracle.
-            Error::UnwrapFailed => return Self::train_authentication(&error),
+            Error::UnwrapFailed => return Self::unwrapping(&error),
             Error::Overloaded => Reason::Overloaded,
             Error::SessionsExhausted => Reason::HsmSessionsExhausted,
             Error::DeadlineExceeded => Reason::DeadlineExceeded,
             Error::TokenExists { .. }
+            | Error::TokenHalfMade { .. }
+            | Error::UserPinSet { .. }
             | Error::NoFreeSlot
+            | Error::KeyOfOtherType { .. }
             | Error::KeyAmbiguous { .. }
             | Error::KeyUnusable { .. }
             | Error::SignatureInvalid

@@ -62,6 +62,8 @@ reasons! {
     /// The train is not what its signers signed, or not for this station's key. One reason for all of cryptography: the detail
     /// is in the log under `refusal_id`.
     TrainAuthenticationFailed = "TRAIN_AUTHENTICATION_FAILED" => FailedPrecondition,
+    /// The wrapped key does not open with this key. One reason for every cause: the detail is in the log under `refusal_id`.
+    UnwrapFailed = "UNWRAP_FAILED" => FailedPrecondition,
     /// The train's route does not lead here, or not now.
     RouteRejected = "ROUTE_REJECTED" => FailedPrecondition,
     /// A key in the train is not one this station believes.
@@ -156,6 +158,7 @@ impl Reason {
             Self::KeyLabelExists => "a key of that label exists",
             Self::IdempotencyMismatch => "the idempotency key was used for another request",
             Self::TrainAuthenticationFailed => "the train could not be authenticated",
+            Self::UnwrapFailed => "the wrapped key does not open with this key",
             Self::RouteRejected => "the train's route does not lead here now",
             Self::KeyUntrusted => "the train carries a key this station does not believe",
             Self::TrainReplayed => "this station has finished this train: no state of it is opened here again",

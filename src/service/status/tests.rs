@@ -20,6 +20,7 @@ RUN_NOT_FOUND NotFound
 KEY_LABEL_EXISTS AlreadyExists
 IDEMPOTENCY_MISMATCH AlreadyExists
 TRAIN_AUTHENTICATION_FAILED FailedPrecondition
+UNWRAP_FAILED FailedPrecondition
 ROUTE_REJECTED FailedPrecondition
 KEY_UNTRUSTED FailedPrecondition
 TRAIN_REPLAYED FailedPrecondition

@@ -213,7 +213,7 @@ fn judge(who: Who, state: State, rpc: &str, row: &Row, outcome: &Result<(), Refu
         State::TokenDown if row.uses_key => &["HSM_UNAVAILABLE"],
         _ => match rpc {
             "ListKeys" | "GetKey" | "Sign" => &["OK"],
-            "UnwrapKey" => &["TRAIN_AUTHENTICATION_FAILED"],
+            "UnwrapKey" => &["UNWRAP_FAILED"],
             "PostRun" | "AbortRun" => &["RUN_NOT_FOUND"],
             _ => &["IMAGE_NOT_FOUND"],
         },

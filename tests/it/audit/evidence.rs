@@ -93,12 +93,12 @@ fn the_cause_of_a_refusal_is_in_the_audit_under_the_id_that_its_caller_got() {
     let refusal = station.unwrap_key("a-general", pb::WrappingScheme::RsaOaepSha512, &wrapped).unwrap_err();
     let found = records(&station, &["--refusal", &refusal.metadata["refusal_id"]]);
     assert_eq!(found.len(), 1);
-    assert_eq!((text(&found[0], "event"), text(&found[0], "outcome")), ("refusal", "TRAIN_AUTHENTICATION_FAILED"));
+    assert_eq!((text(&found[0], "event"), text(&found[0], "outcome")), ("refusal", "UNWRAP_FAILED"));
     assert!(!text(&found[0], "detail").is_empty());
     // Its key use is there, too, announced and failed.
     let of_call = records(&station, &["--call", text(&found[0], "call")]);
     let events: Vec<_> = of_call.iter().map(|record| (text(record, "event"), text(record, "outcome"))).collect();
-    assert_eq!(events, [("key-use", ""), ("key-used", "failed"), ("refusal", "TRAIN_AUTHENTICATION_FAILED")]);
+    assert_eq!(events, [("key-use", ""), ("key-used", "failed"), ("refusal", "UNWRAP_FAILED")]);
 }
 
 #[test]

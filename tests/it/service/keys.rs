@@ -84,7 +84,7 @@ fn a_key_wrapped_elsewhere_is_opened_and_a_forged_one_tells_nothing() {
         let attacks = [flipped, wrap(&key, other, &[9; 32]), below, above];
         let mut seen = Vec::new();
         for attack in &attacks {
-            let refusal = refused("forged", station.unwrap_key(GENERAL, scheme, attack), "TRAIN_AUTHENTICATION_FAILED");
+            let refusal = refused("forged", station.unwrap_key(GENERAL, scheme, attack), "UNWRAP_FAILED");
             seen.push((refusal.code, refusal.message, refusal.metadata.into_keys().collect::<Vec<_>>()));
         }
         seen.dedup();

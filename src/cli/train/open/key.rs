@@ -83,7 +83,7 @@ impl Drop for CreatorKey {
     fn drop(&mut self) {
         if let Self::Token(keystore, _) = self {
             // A token's library may crash when the process ends under a call.
-            keystore.close();
+            let _ = keystore.close();
         }
     }
 }

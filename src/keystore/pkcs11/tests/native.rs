@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::ptr::NonNull;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 use cryptoki::session::UserType;
 
 use crate::keystore::tests::support::*;
@@ -41,7 +42,8 @@ async fn native_oaep_is_preferred_and_its_refusals_are_recognised() {
     let mut config = KeystoreConfig::new(SOFTOKN.into(), TokenSelector::label(TOKEN), kept(PIN));
     config.allow_raw_unwrap = true;
     config.keys = vec![KeyConfig { label: "general".to_owned(), purpose: Purpose::General }];
-    let made = admin::generate_key(&config.access(), "general", Purpose::General, 2048).unwrap();
+    let access = config.access();
+    let made = admin::generate_key(&access, "general", Purpose::General, 2048).unwrap();
     assert!(made.info.sensitive && !made.info.extractable);
     let keystore = Keystore::open(config).unwrap();
     let key = keystore.key("general").unwrap();
@@ -60,6 +62,14 @@ async fn native_oaep_is_preferred_and_its_refusals_are_recognised() {
         }
         wrap_and_unwrap(&keystore, "general", scheme).await;
     }
+    // Whatever this token does with CKA_ALLOWED_MECHANISMS.
+    admin::generate_key(&access, "audit", Purpose::Audit, 2048).unwrap();
+    let session = module.open_ro_session(module.get_slots_with_token().unwrap()[1]).unwrap();
+    let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(b"audit".to_vec())];
+    let [audit] = session.find_objects(&template).unwrap()[..] else { panic!("not one key") };
+    let may = session.get_attributes(audit, &[AttributeType::Decrypt, AttributeType::Unwrap, AttributeType::Sign]).unwrap();
+    assert_eq!(may, [Attribute::Decrypt(false), Attribute::Unwrap(false), Attribute::Sign(true)]);
+    drop(session);
     drop(keystore);
     module.finalize().unwrap();
 }

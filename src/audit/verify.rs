@@ -165,6 +165,8 @@ struct Reading<'a> {
     number: u64,
     head: Hash,
     frontier: Frontier,
+    /// Number of the record with which the segment begins.
+    segment_at: Option<u64>,
     announced: VecDeque<Covered>,
     /// Records that a checkpoint covers; without a key, as it says itself.
     signed: u64,
@@ -252,6 +254,7 @@ impl Reading<'_> {
             }
         }
         self.number = header.number;
+        self.segment_at = Some(record.seq);
     }
 
     fn record(&mut self, file: &Path, line: u64, Line { hash, record, text }: &Line) {
@@ -302,11 +305,13 @@ impl Reading<'_> {
     fn restarted(&mut self, seq: u64) {
         (self.since_start, self.base) = (Counted::default(), None);
         self.uses.restarted();
-        let count = unsigned(seq, self.signed).min(seq - self.found.first.min(seq));
+        // A segment that was begun for this record was not there before.
+        let end = if self.segment_at == seq.checked_sub(1) { seq - 1 } else { seq };
+        let count = unsigned(end, self.signed).min(end.saturating_sub(self.found.first));
         if count > 0 {
             self.found.unsigned_count += 1;
             if self.found.unsigned.len() < FLAWS_SHOWN {
-                self.found.unsigned.push(Unsigned { first: seq - count, last: seq - 1 });
+                self.found.unsigned.push(Unsigned { first: end - count, last: end - 1 });
             }
         }
     }

@@ -44,7 +44,8 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     let _log = log::in_background();
     let ledger = open_ledger(&config).await?;
     // Before the token: opening it tries every key.
-    let audit = open_audit(&config, &ledger).await?;
+    let administrators = remembered(&ledger, LogOf::Administrators).await?;
+    let (audit, administrators) = open_audit(&config, &ledger, administrators).await?;
     let keys = match open_keystore(&config).await {
         Ok(keystore) => AuditedKeys::new(keystore, audit.clone(), config.keys.raw_use.iter().cloned().collect()),
         Err(error) => {
@@ -68,11 +69,10 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     let trains = TrainServiceServer::new(Trains::new(steps.clone())).max_decoding_message_size(message_limit);
     let services = Routes::new(key_service).add_service(images).add_service(trains);
 
-    let known = remembered(&ledger, LogOf::Administrators).await?;
     let checkpoints = Arc::new(Checkpoints {
         directory: config.audit_directory().join(audit::SERVICE),
         archive: config.audit.archive.as_ref().map(|archive| (archive.join(audit::SERVICE), config.audit.keep_segments)),
-        administrators: Arc::new(Mutex::new(Administrators::new(&config.audit_directory(), known))),
+        administrators: Arc::new(Mutex::new(Administrators::new(&config.audit_directory(), administrators))),
         keys: keys.clone(),
         label: config.audit.key.clone(),
         door: Arc::clone(&door),
@@ -138,8 +138,13 @@ fn probes(keys: &AuditedKeys, door: &Arc<Doorkeeper>, station: &Arc<Station>) ->
         .with("trust file", health::OF_TRAINS, move || check_trust(Arc::clone(&trust)))
 }
 
-/// Opens the service's log and records the start.
-async fn open_audit(config: &Config, ledger: &Ledger) -> Result<Audit, ServerError> {
+/// Opens the service's log and records the start. Answers also where the administrators' log is held to be: in a log that was begun anew,
+/// as after a move to another machine, that is said once and holds no more.
+async fn open_audit(
+    config: &Config,
+    ledger: &Ledger,
+    administrators: Option<Remembered>,
+) -> Result<(Audit, Option<Remembered>), ServerError> {
     let remembered = remembered(ledger, LogOf::Service).await?;
     let keeper = ledger.clone();
     let remember = move |place: &Remembered| {
@@ -183,13 +188,21 @@ async fn open_audit(config: &Config, ledger: &Ledger) -> Result<Audit, ServerErr
         tracing::warn!(records, "{name}: records that nothing but the chain held while the service was not running");
         started.with(name, *records)
     });
-    // A log that was moved away leaves a trace in the next.
-    let started = match remembered.filter(|remembered| remembered.log != audit.origin()) {
-        Some(before) => started.with("log_before", format!("{} {}:{}", before.log, before.size, const_hex::encode(before.head))),
-        None => started,
+    // A log that was moved away leaves a trace in the next, and so does that of the administrators.
+    let place = |place: &Remembered| format!("{} {}:{}", place.log, place.size, const_hex::encode(place.head));
+    let before = remembered.filter(|remembered| remembered.log != audit.origin());
+    let (started, administrators) = match &before {
+        None => (started, administrators),
+        Some(before) => {
+            let started = started.with("log_before", place(before));
+            match &administrators {
+                Some(known) => (started.with("administrators_before", place(known)), None),
+                None => (started, None),
+            }
+        }
     };
     audit.record_async(started).await?;
-    Ok(audit)
+    Ok((audit, administrators))
 }
 
 /// Opens the configured token: login, key search, self-test.

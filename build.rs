@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let protos = ["types", "keys", "images", "trains"].map(|name| format!("proto/stationmaster/v1/{name}.proto"));
+    let protos = ["types", "keys", "images", "trains", "status"].map(|name| format!("proto/stationmaster/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(protos, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

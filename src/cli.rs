@@ -115,10 +115,12 @@ pub fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => {
             let output = Output::new(cli.output);
-            match run(cli.command, output) {
+            let exit = match run(cli.command, output) {
                 Ok(exit) => exit.into(),
                 Err(error) => output.fail(&error),
-            }
+            };
+            crate::server::log::finish();
+            exit
         }
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             let _ = error.print();

@@ -1,6 +1,6 @@
 //! The service's outside: listeners, TLS, limits, health, reload, drain.
 //!
-//! [`run`] is its life: bind, serve, turn healthy, wait for a signal, drain, end.
+//! [`run`] is its life: bind, serve, turn healthy, wait for the end to be asked for, drain, end.
 
 mod accept;
 mod arrival;
@@ -10,12 +10,15 @@ mod authority;
 mod checkpoints;
 mod connection;
 mod connections;
+mod disk;
 mod error;
+mod fitness;
 mod gate;
 mod handshakes;
 pub mod health;
 pub mod lock;
 pub mod log;
+mod manager;
 mod observe;
 mod seldom;
 mod signals;
@@ -45,10 +48,13 @@ use crate::{
 pub use error::ServerError;
 pub use gate::Doorkeeper;
 pub use health::Probes;
+pub use manager::Manager;
 
-/// The two moments of an ending, for whoever works in the background.
+/// The moments of an ending, for what works in the background.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
+    /// Cancelled when the end is asked for, by a signal.
+    pub asked: CancellationToken,
     /// Cancelled when no new work is taken.
     pub draining: CancellationToken,
     /// Cancelled when running work must stop: steps unwind through their own clean-up.
@@ -79,6 +85,8 @@ pub struct Outside {
     pub services: Routes,
     /// What health asks.
     pub probes: Probes,
+    /// What the service manager is told through.
+    pub manager: Manager,
     /// Where to listen.
     pub listen: Listen,
     /// What to take.
@@ -89,12 +97,12 @@ pub struct Outside {
     pub shutdown: Shutdown,
 }
 
-/// Serves until SIGTERM or SIGINT, then drains. `ready` is called once, when health has turned SERVING for the first time.
+/// Serves until the end is asked for, then drains. `ready` is called once, when health has turned SERVING for the first time.
 ///
 /// # Errors
 /// When a listener cannot be had, or the transport fails.
 pub async fn run(outside: Outside, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
-    let Outside { services, probes, listen, limits, door, shutdown } = outside;
+    let Outside { services, probes, manager, listen, limits, door, shutdown } = outside;
     let (health, reporter) = health::service().await;
     let services = services.add_service(health);
     let services = if listen.reflection { with_reflection(services)? } else { services };
@@ -114,10 +122,14 @@ pub async fn run(outside: Outside, ready: impl FnOnce(&Addresses) + Send + 'stat
     for address in addresses.shown() {
         tracing::info!(address, "listening");
     }
-    let watching = tokio::spawn(health::watch(reporter.clone(), probes, shutdown.draining.clone(), move || ready(&addresses)));
+    manager.keep_alive();
+    let watching = health::watch(reporter.clone(), probes, manager, shutdown.draining.clone(), move || {
+        ready(&addresses);
+    });
+    let watching = tokio::spawn(watching);
 
     tokio::select! {
-        () = signals::terminated() => {}
+        () = shutdown.asked.cancelled() => {}
         () = shutdown.draining.cancelled() => {}
         ended = &mut serving => return ended.unwrap_or(Ok(())).map_err(ServerError::from),
     }
@@ -191,9 +203,15 @@ async fn drain(
 ) {
     let begun = Instant::now();
     tracing::info!(grace_s = grace.as_secs(), "draining");
-    health::all(reporter, tonic_health::ServingStatus::NotServing).await;
+    health::set_all(reporter, tonic_health::ServingStatus::NotServing).await;
     shutdown.draining.cancel();
-    if tokio::time::timeout(grace, &mut serving).await.is_err() {
+    let in_time = tokio::select! {
+        _ = &mut serving => true,
+        // Asked a second time to end.
+        () = shutdown.cancel.cancelled() => false,
+        () = tokio::time::sleep(grace) => false,
+    };
+    if !in_time {
         tracing::warn!("calls still run after the grace period: cancelling them");
         shutdown.cancel.cancel();
         // Connections break on cancel, and with them what they carried; steps need a moment to clean up behind themselves.

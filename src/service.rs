@@ -9,6 +9,7 @@ pub mod peer;
 pub mod refusals;
 mod rules;
 pub mod shares;
+pub mod standing;
 pub mod status;
 pub mod steps;
 pub mod trains;

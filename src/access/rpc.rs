@@ -109,6 +109,7 @@ rpcs! {
     VerifyTrain: "TrainService" / "VerifyTrain", Nobody, true, [Station, Reader, Auditor, Officer];
     OpenResults: "TrainService" / "OpenResults", Train, true, [Reader, Officer];
     CheckPush: "TrainService" / "CheckPush", Nobody, true, [Station, Auditor, Officer];
+    GetStatus: "StatusService" / "GetStatus", Nobody, false, [Station, Signer, Auditor, Officer];
 }
 
 impl Rpc {

@@ -12,7 +12,8 @@ use super::{
     hints::NO_SERVICE,
 };
 use crate::pb::{
-    image_service_client::ImageServiceClient, key_service_client::KeyServiceClient, train_service_client::TrainServiceClient,
+    image_service_client::ImageServiceClient, key_service_client::KeyServiceClient, status_service_client::StatusServiceClient,
+    train_service_client::TrainServiceClient,
 };
 
 /// Lists of a large train's files are longer than gRPC's usual 4 MiB.
@@ -108,6 +109,10 @@ impl ClientArgs {
 
     pub(super) async fn trains(&self) -> Result<TrainServiceClient<Channel>, CliError> {
         Ok(TrainServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_ANSWER))
+    }
+
+    pub(super) async fn status(&self) -> Result<StatusServiceClient<Channel>, CliError> {
+        Ok(StatusServiceClient::new(self.channel().await?))
     }
 
     pub(super) async fn health(&self) -> Result<tonic_health::pb::health_client::HealthClient<Channel>, CliError> {

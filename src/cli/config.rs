@@ -1,39 +1,39 @@
-//! `config check`: whether a configuration can be used, without starting anything.
+//! `config check`: whether a configuration can be read, and what can be seen of what it names, without starting anything.
+
+mod look;
 
 use std::path::PathBuf;
 
 use serde_json::json;
 
+use self::look::{Finding, State};
 use super::{
-    error::CliError,
+    error::{CliError, Exit},
     output::{Output, fields},
 };
-use crate::{
-    config::Config,
-    trust::{self, TrustError, TrustMode},
-};
+use crate::config::Config;
+
+const AFTER: &str = "\
+Reads the file, then looks at what it names: module, PIN file, sockets,
+directories, certificates, access and trust file. It does not load the
+module, log in to the token, read a PIN or ask the engine: whether those
+work is told by the service (`health`).
+
+Look as the service's user, who may see less than root:
+  runuser -u stationmaster -- stationmaster config check --config FILE
+
+Exit code 2 when the file, or something that it names, cannot be used;
+0 when something is not there yet that need not be.";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Read a configuration and say what it means
+    /// Read a configuration, say what it means, and look at what it names
+    #[command(after_help = AFTER)]
     Check {
         /// The configuration
         #[arg(long, value_name = "FILE", env = "STATIONMASTER_CONFIG")]
         config: PathBuf,
     },
-}
-
-/// Whom the station believes, and whether the file that says so can be used.
-fn trust(config: &Config) -> String {
-    let mode = config.trust.mode.name();
-    let (Some(file), true) = (&config.trust.file, config.trust.mode != TrustMode::Embedded) else {
-        return format!("{mode}: ANYONE can make a train that this station runs");
-    };
-    match trust::file::read(file) {
-        Ok(_) => format!("{mode}, {}", file.display()),
-        Err(TrustError::Missing(_)) if config.trust.mode == TrustMode::FirstUse => format!("{mode}, no {} yet", file.display()),
-        Err(error) => format!("{mode}; NO TRAIN IS OPENED YET: {error}"),
-    }
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
@@ -42,6 +42,16 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     let unix = config.listen.unix.as_ref().map(|path| format!("unix://{}", path.display()));
     let tcp = config.listen.tcp.as_ref().map(|tcp| format!("https://{}", tcp.address));
     let listen: Vec<String> = [unix, tcp].into_iter().flatten().collect();
+    let findings = look::all(&config);
+    let wrong: Vec<_> = findings.iter().filter(|finding| finding.state == State::Wrong).collect();
+    if !wrong.is_empty() {
+        let lines: String = wrong.iter().map(|finding| format!("\n  {}: {}", finding.what, finding.note)).collect();
+        let mut error =
+            CliError::new(Exit::Usage, format!("{} can be read, but the service cannot use it:{lines}", file.display()))
+                .with_hint("`config check --help` says what is looked at");
+        error.metadata = wrong.iter().map(|finding| (finding.what.to_owned(), finding.note.clone())).collect();
+        return Err(error);
+    }
     let value = json!({
         "file": file,
         "station": config.station,
@@ -55,10 +65,12 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         "listen": listen,
         "trust": { "mode": config.trust.mode.name(), "file": config.trust.file },
         "rules": { "relax": config.rules.relax, "demand": config.rules.demand },
+        "looked_at": findings.iter().map(Finding::json).collect::<Vec<_>>(),
+        "not_looked_at": look::UNSEEN,
     });
     output.result(&value, || {
-        fields(&[
-            ("Configuration", format!("{} can be used", file.display())),
+        let said = fields(&[
+            ("Configuration", format!("{} can be read", file.display())),
             ("Station", config.station.clone()),
             ("Token", format!("{} through {}", config.token.label, config.token.module.display())),
             ("Train keys", config.keys.train.join(", ")),
@@ -67,10 +79,12 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
             images(&config),
             ("State", config.state.directory.display().to_string()),
             ("Listen", listen.join(", ")),
-            ("Trust", trust(&config)),
             ("Relaxed rules", config.rules.relax.join(", ")),
             ("Demanded rules", config.rules.demand.join(", ")),
-        ])
+        ]);
+        let seen: Vec<_> =
+            findings.iter().map(|finding| (finding.what, format!("{:<7}  {}", finding.state.name(), finding.note))).collect();
+        format!("{said}\nLooked at, as {}:\n{}\nNot looked at: {}\n", look::who(), fields(&seen), look::UNSEEN.join(", "))
     });
     Ok(())
 }

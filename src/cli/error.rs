@@ -124,7 +124,7 @@ impl CliError {
         self
     }
 
-    fn of_reason(reason: Reason, message: impl fmt::Display) -> Self {
+    pub(super) fn of_reason(reason: Reason, message: impl fmt::Display) -> Self {
         let mut error = Self::new(Exit::of_reason(reason), message);
         error.code = Some(reason.code());
         error.reason = Some(reason.name().to_owned());
@@ -182,6 +182,14 @@ impl From<ServerError> for CliError {
             ServerError::Ledger(error) => error.into(),
             ServerError::Held { .. } => {
                 Self::new(Exit::State, error).with_hint("end the other one, or choose another directory or socket")
+            }
+            ServerError::Unfit(_) => {
+                let reason = Reason::MechanismUnsupported;
+                let mut failure =
+                    Self::of_reason(reason, error).with_hint("`key show LABEL` lists what the token can do with a key");
+                // The configuration names it, and trying again does not help.
+                failure.exit = Exit::Usage;
+                failure
             }
             ServerError::Tls(_) => Self::usage(error).with_hint("check cert, key and client_ca in [listen.tcp]"),
             error => Self::other(error),

@@ -1,6 +1,6 @@
 //! `serve`: run the service.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use super::error::CliError;
 use crate::{
@@ -12,13 +12,15 @@ use crate::{
 const AFTER: &str = "\
 Examples:
   stationmaster serve --config /etc/stationmaster/stationmaster.toml
-  stationmaster serve --dev --station 1 --state /tmp/station-1
+  stationmaster serve --dev --station station-1 --state /tmp/station-1
 
 A development station makes its own software token, keys and certificates in DIR, listens on DIR/api.sock and a loopback
 port, believes the keys in trains (unless --trust names a file), and leaves DIR/env while it serves:
   . /tmp/station-1/env && stationmaster key list
 
-SIGTERM and SIGINT drain; SIGHUP reads the TLS certificates again.
+SIGTERM and SIGINT drain, a second one cancels running calls; SIGHUP reads the TLS certificates again. Whatever hangs, the
+process ends 25 seconds after [limits] drain_s. As a systemd service of Type=notify it is ready when it listens and has looked
+at everything once; `systemctl status` shows what is missing, `health --wait` waits until it serves.
 
 Only root can look into the process: no core image of it is written, other processes of its user cannot read its memory or
 attach a debugger, and nothing that it starts gains privileges.";
@@ -62,6 +64,9 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     // First, before there is a secret or another thread.
     memory::close().map_err(|error| CliError::other(format!("the process cannot be closed to others: {error}")))?;
     give_back_large_buffers();
+    // A hang-up must not end the process before it obeys signals.
+    // SAFETY: sets a signal's disposition.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
     if let Some(file) = args.config {
         let config = Config::load(&file)?;
         log::start(&config.log)?;
@@ -112,5 +117,8 @@ fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::other(format!("cannot start: {error}")))?;
-    Ok(runtime.block_on(future))
+    let ended = runtime.block_on(future);
+    // A look at a disk that hangs must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(ended)
 }

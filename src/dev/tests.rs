@@ -23,7 +23,7 @@ use crate::{
     access::Access,
     audit,
     config::{Limits, Listen, Tcp},
-    server::{Addresses, Doorkeeper, Outside, Probes, ServerError, Shutdown, health, run},
+    server::{Addresses, Doorkeeper, Manager, Outside, Probes, ServerError, Shutdown, health, run},
     service::refusals::Refusals,
 };
 
@@ -70,8 +70,8 @@ async fn start(limits: Limits) -> Running {
     let (audit, _) = audit::Audit::open(audit).unwrap();
     let refusals = Arc::new(Refusals::new(audit.clone(), limits.principal_refusals_per_min));
     let door = Doorkeeper::new(Access::new(&directory.path().join("access.toml")), audit, refusals, &limits);
-    let outside =
-        Outside { services: Routes::default(), probes, listen, limits, door: Arc::new(door), shutdown: shutdown.clone() };
+    let (services, manager, door) = (Routes::default(), Manager::default(), Arc::new(door));
+    let outside = Outside { services, probes, manager, listen, limits, door, shutdown: shutdown.clone() };
     let (tell, told) = oneshot::channel();
     let ended = tokio::spawn(run(outside, move |addresses: &Addresses| drop(tell.send(addresses.clone()))));
     let tcp = told.await.unwrap().tcp.unwrap();

@@ -11,10 +11,12 @@ use tonic::service::Routes;
 use super::{
     Addresses, Doorkeeper, Outside, Probes, ServerError, Shutdown,
     checkpoints::Checkpoints,
+    disk, fitness,
     gate::bounds,
     health,
     lock::Lock,
-    log, run,
+    manager::Manager,
+    run, signals,
     station::{check_images, check_trust, open_ledger, station},
 };
 use crate::{
@@ -24,10 +26,11 @@ use crate::{
     keystore::{KeyConfig, Keystore, KeystoreConfig, Purpose, TokenAccess, TokenSelector, pin},
     ledger::{Ledger, LogOf},
     pb::{
-        image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, train_service_server::TrainServiceServer,
+        image_service_server::ImageServiceServer, key_service_server::KeyServiceServer,
+        status_service_server::StatusServiceServer, train_service_server::TrainServiceServer,
     },
     protocol::{AuditedKeys, Station, keys_found},
-    service::{images::Images, keys::Keys, refusals::Refusals, steps::Steps, trains::Trains},
+    service::{images::Images, keys::Keys, refusals::Refusals, standing::Standing, steps::Steps, trains::Trains},
     state,
 };
 
@@ -41,12 +44,39 @@ const FOR_TOKEN: Duration = Duration::from_secs(5);
 /// # Errors
 /// When any part of it cannot be had.
 pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
-    let _log = log::in_background();
-    let ledger = open_ledger(&config).await?;
+    let (shutdown, manager) = (Shutdown::default(), Manager::of_environment());
+    // First: a signal may come while the token or the disk hangs.
+    signals::obey(&shutdown, Duration::from_secs(config.limits.drain_s), &manager)?;
+    manager.status("starting: opening ledger, audit and token");
+    match signals::unless_asked(&shutdown.asked, open(&config)).await {
+        Some(opened) => run_station(&config, opened?, shutdown, manager, ready).await,
+        None => {
+            tracing::info!("asked to end before anything was served");
+            Ok(())
+        }
+    }
+}
+
+/// What a station needs before it can listen.
+struct Opened {
+    ledger: Ledger,
+    audit: Audit,
+    keys: AuditedKeys,
+    /// Where the administrators' log is held to be.
+    administrators: Option<Remembered>,
+}
+
+/// Opens what a station needs before it can listen.
+async fn open(config: &Config) -> Result<Opened, ServerError> {
+    let ledger = open_ledger(config).await?;
     // Before the token: opening it tries every key.
     let administrators = remembered(&ledger, LogOf::Administrators).await?;
-    let (audit, administrators) = open_audit(&config, &ledger, administrators).await?;
-    let keys = match open_keystore(&config).await {
+    let (audit, administrators) = open_audit(config, &ledger, administrators).await?;
+    let opened = match open_keystore(config).await {
+        Ok(keystore) => fitness::at_start(&keystore.keys(), config).map(|()| keystore),
+        Err(error) => Err(error),
+    };
+    let keys = match opened {
         Ok(keystore) => AuditedKeys::new(keystore, audit.clone(), config.keys.raw_use.iter().cloned().collect()),
         Err(error) => {
             let entry = Entry { detail: Some(error.to_string()), ..Entry::of(Event::ServiceStopped) };
@@ -55,19 +85,30 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
         }
     };
     audit.record_async(keys_found(&keys.keys(), keys.key_uses())).await?;
-    let shutdown = Shutdown::default();
+    Ok(Opened { ledger, audit, keys, administrators })
+}
 
+async fn run_station(
+    config: &Config,
+    Opened { ledger, audit, keys, administrators }: Opened,
+    shutdown: Shutdown,
+    manager: Manager,
+    ready: impl FnOnce(&Addresses) + Send + 'static,
+) -> Result<(), ServerError> {
     let refusals = Arc::new(Refusals::new(audit.clone(), config.limits.principal_refusals_per_min));
     let access = Access::new(&config.access_file());
     let door = Arc::new(Doorkeeper::new(access, audit.clone(), Arc::clone(&refusals), &config.limits));
     let message_limit = config.limits.request_bytes;
-    let station = station(&config, keys.clone(), ledger.clone())?;
+    let station = station(config, keys.clone(), ledger.clone())?;
     let ends = (shutdown.draining.clone(), shutdown.cancel.clone());
     let steps = Steps::new(Arc::clone(&station), Arc::clone(&refusals), bounds(&config.limits), ends);
+    let probes = probes(config, &keys, &door, &station);
+    let components = probes.components();
     let key_service = KeyServiceServer::new(Keys::new(keys.clone(), refusals)).max_decoding_message_size(message_limit);
     let images = ImageServiceServer::new(Images::new(steps.clone())).max_decoding_message_size(message_limit);
     let trains = TrainServiceServer::new(Trains::new(steps.clone())).max_decoding_message_size(message_limit);
-    let services = Routes::new(key_service).add_service(images).add_service(trains);
+    let status = StatusServiceServer::new(Standing::new(&config.station, components)).max_decoding_message_size(message_limit);
+    let services = Routes::new(key_service).add_service(images).add_service(trains).add_service(status);
 
     let checkpoints = Arc::new(Checkpoints {
         directory: config.audit_directory().join(audit::SERVICE),
@@ -83,14 +124,8 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     // What was unsigned when an earlier process ended is signed now, and nothing is served by a log that is not.
     let covered = checkpoints.first().await;
     tokio::spawn(Arc::clone(&checkpoints).keep(covered, shutdown.draining.clone()));
-    let outside = Outside {
-        services,
-        probes: probes(&keys, &door, &station),
-        listen: config.listen.clone(),
-        limits: config.limits.clone(),
-        door,
-        shutdown,
-    };
+    let outside =
+        Outside { services, probes, manager, listen: config.listen.clone(), limits: config.limits.clone(), door, shutdown };
     let ended = run(outside, ready).await;
     // A step that was cancelled still undoes what it did; its connections to engine and token must outlive that.
     if tokio::time::timeout(FOR_TOKEN, steps.ended()).await.is_err() {
@@ -118,24 +153,30 @@ async fn remembered(ledger: &Ledger, of: LogOf) -> Result<Option<Remembered>, Se
     Ok(remembered.and_then(|(log, size, head)| Some(Remembered { log, size, head: head.try_into().ok()? })))
 }
 
-fn probes(keys: &AuditedKeys, door: &Arc<Doorkeeper>, station: &Arc<Station>) -> Probes {
-    let (token, audit) = (keys.clone(), keys.audit().clone());
+fn probes(config: &Config, keys: &AuditedKeys, door: &Arc<Doorkeeper>, station: &Arc<Station>) -> Probes {
+    let (token, fit, audit) = (keys.clone(), keys.clone(), keys.audit().clone());
     let (door, images, trust) = (Arc::clone(door), Arc::clone(station), Arc::clone(station));
+    let (labels, disks) = (config.clone(), disk::Disks::of(config));
     Probes::default()
         .with("token", health::ALL, move || {
             let token = token.clone();
             async move { token.check(Some(Instant::now() + PATIENCE)).await }
         })
+        .with("keys", health::OF_TRAINS, move || {
+            let outcome = fitness::of_trains(&fit.keys(), &labels);
+            async move { outcome }
+        })
+        .with(station.images.kind(), health::OF_IMAGES, move || check_images(Arc::clone(&images)))
+        .with("trust", health::OF_TRAINS, move || check_trust(Arc::clone(&trust)))
+        .with("access", health::ALL, move || {
+            let door = Arc::clone(&door);
+            async move { door.check().await }
+        })
         .with("audit", health::ALL, move || {
             let audit = audit.clone();
             async move { audit.check().await.map_err(|error| format!("{error} ({})", error.hint())) }
         })
-        .with("access file", health::ALL, move || {
-            let door = Arc::clone(&door);
-            async move { door.check().await }
-        })
-        .with(station.images.kind(), health::OF_IMAGES, move || check_images(Arc::clone(&images)))
-        .with("trust file", health::OF_TRAINS, move || check_trust(Arc::clone(&trust)))
+        .with("disk", health::OF_TRAINS, move || disks.check())
 }
 
 /// Opens the service's log and records the start. Answers also where the administrators' log is held to be: in a log that was begun anew,

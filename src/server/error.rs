@@ -45,6 +45,9 @@ pub enum ServerError {
     /// The ledger cannot be used. The operator's to mend.
     #[error("{0}")]
     Ledger(#[from] LedgerError),
+    /// A configured key cannot do what it is for. The operator's to mend.
+    #[error("{0}")]
+    Unfit(String),
     /// Another part of the station could not be set up.
     #[error("{0}")]
     Setup(String),

@@ -1,8 +1,14 @@
-//! `grpc.health.v1`: SERVING only while everything that a service leans on can be used.
+//! Health: every component that services depend on is asked every two seconds. What follows goes to `grpc.health.v1`, the
+//! `StatusService`, the log and the service manager.
 
-use std::{fmt::Display, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt::Display,
+    pin::Pin,
+    time::{Duration, Instant, SystemTime},
+};
 
 use futures_util::future::join_all;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{
     ServingStatus,
@@ -10,111 +16,148 @@ use tonic_health::{
     server::{HealthReporter, health_reporter},
 };
 
-use crate::pb::{
-    image_service_server::SERVICE_NAME as IMAGES, key_service_server::SERVICE_NAME as KEYS,
-    train_service_server::SERVICE_NAME as TRAINS,
+use super::manager::Manager;
+use crate::{
+    pb::{
+        image_service_server::SERVICE_NAME as IMAGES, key_service_server::SERVICE_NAME as KEYS,
+        status_service_server::SERVICE_NAME as STATUS, train_service_server::SERVICE_NAME as TRAINS,
+    },
+    service::standing::{Component, State, serves},
 };
 
 const EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Every service of ours.
+const NAMES: &[&str] = &[KEYS, IMAGES, TRAINS, STATUS];
+/// Those that use keys or images.
 pub const ALL: &[&str] = &[KEYS, IMAGES, TRAINS];
 /// Those that work on images.
 pub const OF_IMAGES: &[&str] = &[IMAGES, TRAINS];
 /// The one that opens trains.
 pub const OF_TRAINS: &[&str] = &[TRAINS];
 
-/// An answer to "are you there?"; the text says what is wrong, for the log.
+/// An answer to "are you there?"; the text says what is wrong and what to do.
 type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
-/// Something that services lean on.
-#[derive(Clone)]
+/// Something that services depend on.
 struct Probe {
-    what: &'static str,
-    of: &'static [&'static str],
-    ask: Arc<dyn Fn() -> Answer + Send + Sync>,
+    ask: Box<dyn Fn() -> Answer + Send + Sync>,
+    /// A question that is not answered yet, and since when. No second one is asked beside it: what hangs takes one thread, not one
+    /// every two seconds.
+    open: Option<(JoinHandle<Result<(), String>>, Instant)>,
 }
 
-/// Whom to ask.
-#[derive(Clone, Default)]
-pub struct Probes(Vec<Probe>);
+impl Probe {
+    async fn answer(&mut self) -> Result<(), String> {
+        let (mut asked, since) = self.open.take().unwrap_or_else(|| (tokio::spawn((self.ask)()), Instant::now()));
+        let patience = PATIENCE.saturating_sub(since.elapsed());
+        match tokio::time::timeout(patience, &mut asked).await {
+            Ok(answer) => answer.unwrap_or_else(|error| Err(format!("looking at it failed: {error}"))),
+            Err(_) => {
+                self.open = Some((asked, since));
+                Err("no answer".to_owned())
+            }
+        }
+    }
+}
+
+/// What is asked, and the board on which the answers are kept.
+pub struct Probes {
+    all: Vec<Probe>,
+    board: watch::Sender<Vec<Component>>,
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self { all: Vec::new(), board: watch::Sender::new(Vec::new()) }
+    }
+}
 
 impl Probes {
-    /// Asks one more: `what` is its name in the log, `of` are the services that lean on it.
+    /// Asks one more: `name` is its name for people and programs, `services` are those that depend on it.
     #[must_use]
     pub fn with<F, E>(
         mut self,
-        what: &'static str,
-        of: &'static [&'static str],
+        name: &'static str,
+        services: &'static [&'static str],
         ask: impl Fn() -> F + Send + Sync + 'static,
     ) -> Self
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Display,
     {
-        let ask = Arc::new(move || -> Answer {
+        let ask = Box::new(move || -> Answer {
             let answer = ask();
-            Box::pin(async move {
-                match tokio::time::timeout(PATIENCE, answer).await {
-                    Ok(answer) => answer.map_err(|error| error.to_string()),
-                    Err(_) => Err("no answer".to_owned()),
-                }
-            })
+            Box::pin(async move { answer.await.map_err(|error| error.to_string()) })
         });
-        self.0.push(Probe { what, of, ask });
+        self.all.push(Probe { ask, open: None });
+        self.board.send_modify(|components| {
+            components.push(Component { name, services, state: State::Starting, since: SystemTime::now() });
+        });
         self
+    }
+
+    /// A reader of the board.
+    pub fn components(&self) -> watch::Receiver<Vec<Component>> {
+        self.board.subscribe()
     }
 }
 
 /// The service and what sets it, everything NOT_SERVING yet.
 pub(super) async fn service() -> (HealthServer<impl Health>, HealthReporter) {
     let (reporter, service) = health_reporter();
-    all(&reporter, ServingStatus::NotServing).await;
+    set_all(&reporter, ServingStatus::NotServing).await;
     (service, reporter)
 }
 
 /// Sets every service, and the whole.
-pub(super) async fn all(reporter: &HealthReporter, status: ServingStatus) {
-    for name in [&[""], ALL].concat() {
+pub(super) async fn set_all(reporter: &HealthReporter, status: ServingStatus) {
+    for name in [&[""], NAMES].concat() {
         reporter.set_service_status(name, status).await;
     }
 }
 
-/// Asks every two seconds and sets what follows; `ready` is called the first time that everything serves.
-pub(super) async fn watch(reporter: HealthReporter, probes: Probes, stop: CancellationToken, ready: impl FnOnce() + Send) {
-    let mut ready = Some(ready);
-    let mut before: Vec<Option<bool>> = vec![None; probes.0.len()];
+/// Asks every two seconds and sets what follows. The service manager hears that the service is ready after the first look; `ready` is
+/// called the first time that everything serves.
+pub(super) async fn watch(
+    reporter: HealthReporter,
+    probes: Probes,
+    manager: Manager,
+    stop: CancellationToken,
+    ready: impl FnOnce() + Send,
+) {
+    let Probes { mut all, board } = probes;
+    let (mut ready, mut first) = (Some(ready), true);
     loop {
-        let answers = join_all(probes.0.iter().map(|probe| (probe.ask)())).await;
+        let answers = join_all(all.iter_mut().map(Probe::answer)).await;
         // The drain's NOT_SERVING must be the last word.
         if stop.is_cancelled() {
             return;
         }
-        let now: Vec<_> = answers.iter().map(|answer| Some(answer.is_ok())).collect();
-        if now != before {
-            for ((probe, before), answer) in probes.0.iter().zip(&before).zip(&answers) {
-                note(probe.what, *before, answer);
+        let changed = board.send_if_modified(|components| {
+            let mut changed = false;
+            for (component, answer) in components.iter_mut().zip(answers) {
+                changed |= note(component, answer);
             }
-            let serves = |name: &str| {
-                probes
-                    .0
-                    .iter()
-                    .zip(&answers)
-                    .filter(|(probe, _)| name.is_empty() || probe.of.contains(&name))
-                    .all(|(_, answer)| answer.is_ok())
-            };
-            for name in [&[""], ALL].concat() {
-                let status = if serves(name) { ServingStatus::Serving } else { ServingStatus::NotServing };
+            changed
+        });
+        if changed {
+            let now = board.borrow().clone();
+            for name in [&[""], NAMES].concat() {
+                let status = if serves(&now, name) { ServingStatus::Serving } else { ServingStatus::NotServing };
                 reporter.set_service_status(name, status).await;
             }
-            if serves("")
+            manager.status(summary(&now));
+            if serves(&now, "")
                 && let Some(ready) = ready.take()
             {
                 ready();
             }
         }
-        before = now;
+        if std::mem::take(&mut first) {
+            manager.ready();
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
@@ -122,10 +165,32 @@ pub(super) async fn watch(reporter: HealthReporter, probes: Probes, stop: Cancel
     }
 }
 
-fn note(what: &str, before: Option<bool>, now: &Result<(), String>) {
-    match now {
-        Ok(()) if before != Some(true) => tracing::info!(what, "can be used"),
-        Err(error) if before != Some(false) => tracing::warn!(what, error, "cannot be used"),
-        _ => {}
+/// Takes a component's answer; says in the log when its state or its reason is another one.
+fn note(component: &mut Component, answer: Result<(), String>) -> bool {
+    let state = answer.map_or_else(State::Unusable, |()| State::Ready);
+    if component.state == state {
+        return false;
     }
+    let was_unusable = matches!(component.state, State::Unusable(_));
+    match &state {
+        State::Unusable(error) => tracing::warn!(what = component.name, error, "cannot be used"),
+        _ => tracing::info!(what = component.name, "can be used"),
+    }
+    if !(was_unusable && matches!(state, State::Unusable(_))) {
+        component.since = SystemTime::now();
+    }
+    component.state = state;
+    true
+}
+
+/// One line about everything.
+fn summary(components: &[Component]) -> String {
+    if serves(components, "") {
+        return "SERVING".to_owned();
+    }
+    let missing: Vec<_> = components
+        .iter()
+        .filter_map(|component| component.reason().map(|reason| format!("{}: {reason}", component.name)))
+        .collect();
+    format!("NOT_SERVING: {}", missing.join("; "))
 }

@@ -1,21 +1,88 @@
-//! The signals we listen to. Where one cannot be had, it never comes.
+//! The signals that the service obeys, from its start to its end.
+//!
+//! They have a thread of their own: a service whose other threads wait for a token, an engine or a disk still ends.
 
-use std::future;
+use std::{future, thread, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-/// Comes back with the first SIGTERM or SIGINT.
-pub(super) async fn terminated() {
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
-    tokio::select! {
-        () = next(&mut terminate) => tracing::info!("SIGTERM"),
-        () = next(&mut interrupt) => tracing::info!("SIGINT"),
+use super::{ServerError, Shutdown, log, manager::Manager};
+
+/// How long the orderly end may take beyond the drain. systemd's TimeoutStopSec has to be longer than both together.
+const BEYOND_DRAIN: Duration = Duration::from_secs(25);
+
+/// Obeys SIGTERM, SIGINT and SIGHUP from now on.
+///
+/// The first SIGTERM or SIGINT asks for the end, a second one cancels what still runs. The process ends at the latest when the drain
+/// and [`BEYOND_DRAIN`] are over: what hangs then is left as a crash would leave it, and mended at the next start. SIGHUP never ends
+/// the process.
+///
+/// # Errors
+/// When a signal cannot be had.
+pub(super) fn obey(shutdown: &Shutdown, drain: Duration, manager: &Manager) -> Result<(), ServerError> {
+    let trouble = |error| ServerError::io("cannot listen for signals", error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(trouble)?;
+    let signals = {
+        let _entered = runtime.enter();
+        let listen = |kind| signal(kind).map_err(trouble);
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?)
+    };
+    let (shutdown, manager) = (shutdown.clone(), manager.clone());
+    let thread = thread::Builder::new().name("signals".to_owned());
+    thread.spawn(move || runtime.block_on(follow(signals, shutdown, drain, manager))).map_err(trouble)?;
+    Ok(())
+}
+
+async fn follow(
+    (mut terminate, mut interrupt, mut hangup): (Signal, Signal, Signal),
+    to: Shutdown,
+    drain: Duration,
+    manager: Manager,
+) {
+    let mut latest = None;
+    loop {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            _ = hangup.recv() => {
+                tracing::info!("SIGHUP: TLS certificates are read again; access and trust file are read for every call");
+                manager.reloaded();
+                continue;
+            }
+            () = at(latest) => give_up(),
+        };
+        tracing::info!("{name}");
+        if to.asked.is_cancelled() {
+            tracing::warn!("asked twice to end: running calls are cancelled");
+            to.cancel.cancel();
+        }
+        to.asked.cancel();
+        manager.stopping();
+        latest.get_or_insert_with(|| tokio::time::Instant::now() + drain + BEYOND_DRAIN);
     }
 }
 
-/// SIGHUP.
+async fn at(when: Option<tokio::time::Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => future::pending().await,
+    }
+}
+
+/// Ends the process at once. No exit handler runs: a token's library may crash in one while a call of it hangs.
+fn give_up() -> ! {
+    tracing::error!(
+        "the orderly end takes too long: token, engine or disk does not answer; what is left is mended at the next start"
+    );
+    log::finish();
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(1) }
+}
+
+/// SIGHUP, for a part that reads something again.
 pub(super) fn hangup() -> Option<Signal> {
-    listen(SignalKind::hangup())
+    signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "cannot listen for a signal")).ok()
 }
 
 /// Waits for the next one.
@@ -29,6 +96,11 @@ pub(super) async fn next(signal: &mut Option<Signal>) {
     }
 }
 
-fn listen(kind: SignalKind) -> Option<Signal> {
-    signal(kind).inspect_err(|error| tracing::warn!(%error, "cannot listen for a signal")).ok()
+/// Runs `work`, unless the end is asked for meanwhile.
+pub(super) async fn unless_asked<T>(asked: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = asked.cancelled() => None,
+        done = work => Some(done),
+    }
 }

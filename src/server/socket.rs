@@ -31,10 +31,7 @@ impl UnixSocket {
     pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> Result<(Self, UnixListener), ServerError> {
         let shown = path.display();
         let trouble = |error| ServerError::io(format!("cannot listen on {shown}"), error);
-        if path.as_os_str().len() > LONGEST {
-            let text = format!("a socket's path has at most {LONGEST} bytes: choose a shorter directory");
-            return Err(trouble(io::Error::new(io::ErrorKind::InvalidInput, text)));
-        }
+        fits(path).map_err(trouble)?;
         let gid = group.map(group_id).transpose().map_err(trouble)?;
         let lock = Lock::take(&with_ending(path, ".lock"), &format!("the socket {shown}"))?;
         remove_stale(path)?;
@@ -63,6 +60,18 @@ impl Drop for UnixSocket {
     }
 }
 
+/// Whether a path is short enough for a socket.
+///
+/// # Errors
+/// That it is not.
+pub fn fits(path: &Path) -> io::Result<()> {
+    if path.as_os_str().len() > LONGEST {
+        let text = format!("a socket's path has at most {LONGEST} bytes: choose a shorter directory");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(())
+}
+
 fn remove_stale(path: &Path) -> Result<(), ServerError> {
     let trouble = |error| ServerError::io(format!("cannot replace {}", path.display()), error);
     match fs::symlink_metadata(path) {
@@ -86,17 +95,19 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// A group's number, from its name as /etc/group has it, or as it is.
-fn group_id(name: &str) -> io::Result<u32> {
+/// A group's number: as it is, or by its name as the system's databases have it (NSS: files, LDAP, systemd).
+///
+/// # Errors
+/// When no group has the name.
+pub fn group_id(name: &str) -> io::Result<u32> {
     if let Ok(number) = name.parse() {
         return Ok(number);
     }
-    fs::read_to_string("/etc/group")?
-        .lines()
-        .filter_map(|line| line.split(':').next().zip(line.split(':').nth(2)))
-        .find(|(found, _)| *found == name)
-        .and_then(|(_, number)| number.parse().ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group {name:?} in /etc/group")))
+    match nix::unistd::Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err(io::Error::new(io::ErrorKind::NotFound, format!("no group {name:?} (`getent group {name}` finds none)"))),
+        Err(error) => Err(io::Error::other(format!("the group {name:?} cannot be looked up: {error}"))),
+    }
 }
 
 #[cfg(test)]

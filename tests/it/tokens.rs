@@ -241,6 +241,23 @@ impl TokenServer {
         installed(&["/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so", "/usr/lib64/pkcs11/p11-kit-client.so"])
     }
 
+    /// Stops what holds the token: it neither answers nor breaks any more.
+    pub fn hang(&self) {
+        Self::stop(self.children());
+    }
+
+    /// Stops the server as well: who connects now gets no answer.
+    pub fn hang_all(&self) {
+        Self::stop([vec![self.server.id()], self.children()].concat());
+    }
+
+    fn stop(processes: Vec<u32>) {
+        for child in processes {
+            let pid = rustix::process::Pid::from_raw(child.cast_signed()).expect("a process id");
+            rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("a child of the server");
+        }
+    }
+
     /// Each connection is served by a child of the server: those hold the token.
     fn children(&self) -> Vec<u32> {
         let server = self.server.id();

@@ -98,9 +98,11 @@ impl Doorkeeper {
         let Some((permit, recorded)) = self.permit(&peer, rpc).await else {
             return Err(self.refuse(line, (&name, called), Reason::RpcNotAllowed).await);
         };
-        let refused = if !recorded || !self.audit.is_writable() {
+        // What is wrong is told also by a station that does nothing any more.
+        let tells = rpc == Some(Rpc::GetStatus);
+        let refused = if !recorded || !(tells || self.audit.is_writable()) {
             Reason::AuditUnavailable
-        } else if draining {
+        } else if draining && !tells {
             Reason::ShuttingDown
         } else {
             match self.caps.place(&name) {

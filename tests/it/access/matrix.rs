@@ -56,6 +56,7 @@ fn row(rpc: &str) -> Row {
             of(pb::OpenResultsRequest { part, ..Default::default() }.encode_to_vec(), true, false)
         }
         "CheckPush" => of(pb::CheckPushRequest { image: image() }.encode_to_vec(), true, false),
+        "GetStatus" => of(pb::GetStatusRequest {}.encode_to_vec(), false, false),
         other => panic!("{other} has no row in the matrix: say what is to be expected of it"),
     }
 }
@@ -75,9 +76,9 @@ fn rpcs() -> BTreeMap<String, String> {
 }
 
 const STATION: &[&str] =
-    &["InspectTrain", "PreRun", "PostRun", "AbortRun", "VerifyTrain", "CheckPush", "HashImage", "ValidateImage"];
+    &["InspectTrain", "PreRun", "PostRun", "AbortRun", "VerifyTrain", "CheckPush", "HashImage", "ValidateImage", "GetStatus"];
 const READER: &[&str] = &["InspectTrain", "VerifyTrain", "OpenResults"];
-const AUDITOR: &[&str] = &["ListKeys", "GetKey", "InspectTrain", "VerifyTrain", "CheckPush", "ValidateImage"];
+const AUDITOR: &[&str] = &["ListKeys", "GetKey", "InspectTrain", "VerifyTrain", "CheckPush", "ValidateImage", "GetStatus"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
@@ -201,18 +202,24 @@ fn judge(who: Who, state: State, rpc: &str, row: &Row, outcome: &Result<(), Refu
     if state == State::Draining {
         // A connection may be told that it ends before a call is.
         let ended = outcome.as_ref().is_err_and(|refusal| refusal.code == Code::Unavailable && refusal.reason.is_empty());
-        let expected = if who.may(rpc) { "SHUTTING_DOWN" } else { "RPC_NOT_ALLOWED" };
+        let expected = match who.may(rpc) {
+            true if rpc == "GetStatus" => "OK",
+            true => "SHUTTING_DOWN",
+            false => "RPC_NOT_ALLOWED",
+        };
         return if ended || reason == expected { Ok(()) } else { Err("a call while it drains") };
     }
     if !who.may(rpc) {
         return if reason == "RPC_NOT_ALLOWED" { Ok(()) } else { Err("not refused, or it tells more than that") };
     }
     let expected: &[&str] = match state {
+        // What is wrong is told all the same, as long as the grants did not change.
+        State::AuditDown if rpc == "GetStatus" => &["OK", "AUDIT_UNAVAILABLE"],
         State::AuditDown => &["AUDIT_UNAVAILABLE"],
         State::Starting if row.of_images => &["NOT_READY", "ENGINE_UNAVAILABLE"],
         State::TokenDown if row.uses_key => &["HSM_UNAVAILABLE"],
         _ => match rpc {
-            "ListKeys" | "GetKey" | "Sign" => &["OK"],
+            "ListKeys" | "GetKey" | "Sign" | "GetStatus" => &["OK"],
             "UnwrapKey" => &["UNWRAP_FAILED"],
             "PostRun" | "AbortRun" => &["RUN_NOT_FOUND"],
             _ => &["IMAGE_NOT_FOUND"],

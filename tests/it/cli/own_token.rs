@@ -27,7 +27,7 @@ fn adapted(directory: &Path) -> String {
     let engine = Engine::host().unwrap_or_else(|| "unix:///var/run/docker.sock".into());
     for (before, after) in [
         ("/usr/lib/softhsm/libsofthsm2.so", module.display().to_string()),
-        (r#"pin_credential = "pin""#, format!("pin_file = {:?}", at("pin"))),
+        (r#"pin_file = "/etc/stationmaster/pin""#, format!("pin_file = {:?}", at("pin"))),
         ("allow_raw_unwrap = false", "allow_raw_unwrap = true".into()),
         (r##"#= socket = "unix:///var/run/docker.sock""##, format!("socket = {engine:?}")),
         (r#"directory = "/var/lib/stationmaster""#, format!("directory = {:?}", at("state"))),

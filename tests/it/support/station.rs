@@ -84,7 +84,7 @@ impl Launch {
     /// Starts it and waits until it serves.
     #[track_caller]
     pub fn start(self) -> Station {
-        let mut station = Station { state: tempfile::tempdir().expect("a directory"), launch: self, child: None };
+        let mut station = Station { state: tempfile::tempdir().expect("a directory"), launch: self, child: None, stderr: None };
         station.start_again();
         station
     }
@@ -125,6 +125,8 @@ impl Launch {
 pub struct Station {
     launch: Launch,
     child: Option<Child>,
+    /// Where the next start's standard error goes, in place of the log file.
+    stderr: Option<std::os::fd::OwnedFd>,
     // Last: the process ends first.
     state: tempfile::TempDir,
 }
@@ -184,6 +186,11 @@ impl Station {
         };
     }
 
+    /// Has the next start write its standard error there.
+    pub fn set_stderr(&mut self, stderr: impl Into<std::os::fd::OwnedFd>) {
+        self.stderr = Some(stderr.into());
+    }
+
     /// Starts it without waiting for anything. What a start before left is out of the way. It dies with the thread that calls this.
     #[track_caller]
     pub fn spawn(&mut self) {
@@ -215,7 +222,7 @@ impl Station {
             .envs(&self.launch.environment)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
-            .stderr(log);
+            .stderr(self.stderr.take().map_or(Stdio::from(log), Stdio::from));
         // SAFETY: one system call, allowed between fork and exec. A killed test leaves no service behind.
         unsafe {
             command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?));
@@ -310,6 +317,13 @@ impl Station {
             Some((name.to_owned(), value.trim_matches('\'').replace(r"'\''", "'")))
         };
         text.lines().map(|text| line(text).unwrap_or_else(|| panic!("{text:?} in the env file"))).collect()
+    }
+
+    /// The program, as a client of this station at its Unix socket, with or without an env file.
+    pub fn socket_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.env("STATIONMASTER_ADDRESS", format!("unix://{}", self.socket().display())).args(arguments).stdin(Stdio::null());
+        command
     }
 
     /// The program, as a client of this station.

@@ -1,0 +1,57 @@
+//! Room on the disks that the station writes to.
+
+use std::path::PathBuf;
+
+use crate::config::Config;
+
+/// MiB below which state and audit are close to what they cannot do without.
+const LITTLE_MIB: u64 = 16;
+
+/// Directories, and the MiB that must be free where they are.
+pub(super) struct Disks(Vec<(PathBuf, u64)>);
+
+impl Disks {
+    pub fn of(config: &Config) -> Self {
+        let little = |path| (path, LITTLE_MIB);
+        let mut all = vec![(config.state.spool_directory(), config.limits.spool_min_free_mib)];
+        all.push(little(config.state.directory.clone()));
+        all.push(little(config.audit_directory()));
+        all.extend(config.layouts.directory.iter().cloned().map(little));
+        all.extend(config.runs.directory.iter().cloned().map(little));
+        Self(all)
+    }
+
+    /// Whether each has its room now.
+    pub fn check(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
+        let all = self.0.clone();
+        async move {
+            let looked = tokio::task::spawn_blocking(move || all.iter().find_map(|(path, mib)| lacking(path, *mib)));
+            looked.await.map_err(|error| error.to_string())?.map_or(Ok(()), Err)
+        }
+    }
+}
+
+/// What is wrong with the disk under a directory. The free space is not named: it changes with every look.
+fn lacking(path: &PathBuf, mib: u64) -> Option<String> {
+    let shown = path.display();
+    match rustix::fs::statvfs(path) {
+        Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) >> 20 < mib => {
+            Some(format!("less than {mib} MiB are free below {shown}: make room there"))
+        }
+        Ok(_) => None,
+        Err(error) => Some(format!("the disk of {shown} cannot be looked at: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_room_and_a_missing_directory_are_said_with_their_path() {
+        let here = std::env::temp_dir();
+        assert_eq!(lacking(&here, 0), None);
+        assert!(lacking(&here, u64::MAX).unwrap().contains(here.to_str().unwrap()));
+        assert!(lacking(&"/nonexistent".into(), 0).unwrap().contains("/nonexistent"));
+    }
+}

@@ -1,0 +1,59 @@
+//! Whether the configured keys can do on this token what they are for. Found by the trial that opening the token makes.
+
+use super::ServerError;
+use crate::{
+    config::Config,
+    keystore::{Capability, Hash, KeyInfo, OaepScheme, Purpose, SignScheme},
+};
+
+/// Smaller RSA keys are refused in trains.
+const LEAST_BITS: u32 = 2048;
+
+/// Refuses to start with a train key that cannot do what trains need. No time mends that, so nothing is served that looks well.
+///
+/// # Errors
+/// Which key, what it lacks, and what to do.
+pub(super) fn at_start(keys: &[KeyInfo], config: &Config) -> Result<(), ServerError> {
+    let train = keys.iter().filter(|key| key.purpose == Purpose::Train);
+    train.map(|key| lacks(key, config)).find(Result::is_err).unwrap_or(Ok(())).map_err(ServerError::Unfit)
+}
+
+/// Whether every configured train and audit key is there and can do what it is for.
+///
+/// # Errors
+/// Which key cannot, and what to do.
+pub(super) fn of_trains(keys: &[KeyInfo], config: &Config) -> Result<(), String> {
+    for label in config.keys.train.iter().chain([&config.audit.key]) {
+        let key = keys.iter().find(|key| key.label == *label);
+        lacks(key.ok_or_else(|| format!("the key {label:?} has gone from the token"))?, config)?;
+    }
+    Ok(())
+}
+
+fn lacks(key: &KeyInfo, config: &Config) -> Result<(), String> {
+    let label = &key.label;
+    let lacks = |scheme: &str| key.capabilities.get(scheme).is_none_or(|can| *can == Capability::No);
+    let cannot = |scheme: &str, what: &str| format!("the key {label:?} cannot {what} on this token ({scheme})");
+    match key.purpose {
+        Purpose::General => Ok(()),
+        Purpose::Audit if lacks(SignScheme::Pss(Hash::Sha256).name()) => {
+            Err(cannot(SignScheme::Pss(Hash::Sha256).name(), "sign checkpoints"))
+        }
+        Purpose::Audit => Ok(()),
+        Purpose::Train if key.bits < LEAST_BITS => {
+            Err(format!("the train key {label:?} has {} bits; trains need at least {LEAST_BITS}", key.bits))
+        }
+        Purpose::Train if lacks(SignScheme::PssSha512MaxSalt.name()) => {
+            Err(cannot(SignScheme::PssSha512MaxSalt.name(), "sign trains"))
+        }
+        Purpose::Train if lacks(OaepScheme::Sha512.name()) => {
+            let remedy = if config.token.allow_raw_unwrap {
+                "another token is needed"
+            } else {
+                "a token that can do raw RSA does with `allow_raw_unwrap = true` in [token]"
+            };
+            Err(format!("{}: {remedy}", cannot(OaepScheme::Sha512.name(), "open trains")))
+        }
+        Purpose::Train => Ok(()),
+    }
+}

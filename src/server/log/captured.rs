@@ -1,0 +1,51 @@
+//! Standard error of the process as a pipe that is always read. A token's library, a panic or a banner writes there without knowing
+//! whether anything reads the terminal or pipe behind it; those writes must not wait either.
+
+use std::{
+    io::{self, BufRead, BufReader, PipeReader, Read},
+    thread::JoinHandle,
+};
+
+use super::lines::Lines;
+
+/// A longer line is passed on in pieces.
+const LONGEST: u64 = 16 * 1024;
+
+/// The captured descriptor.
+pub(super) struct Captured(JoinHandle<()>);
+
+impl Captured {
+    /// From here on what is written to standard error goes to `lines`.
+    pub fn stderr(lines: Lines) -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        let thread = std::thread::Builder::new().name("stderr".to_owned()).spawn(move || pass_on(reader, &lines))?;
+        rustix::stdio::dup2_stderr(&writer)?;
+        Ok(Self(thread))
+    }
+
+    /// Passes on what was written until now. Later writes go nowhere.
+    pub fn close(self) {
+        let Ok(nowhere) = std::fs::File::options().write(true).open("/dev/null") else { return };
+        // The last writing end goes with this, unless a child process holds one; then the thread is left behind.
+        let _ = rustix::stdio::dup2_stderr(&nowhere);
+        for _ in 0..100 {
+            if self.0.is_finished() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+}
+
+fn pass_on(reader: PipeReader, lines: &Lines) {
+    let mut reader = BufReader::new(reader);
+    loop {
+        let mut line = Vec::new();
+        match reader.by_ref().take(LONGEST).read_until(b'\n', &mut line) {
+            Ok(0) => return,
+            Ok(_) => lines.pass(line),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}

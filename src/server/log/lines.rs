@@ -1,0 +1,131 @@
+//! A bounded queue in front of standard error, with a thread of its own that writes.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+/// Lines that may wait, and their bytes.
+const MOST_LINES: usize = 16 * 1024;
+const MOST_BYTES: usize = 4 << 20;
+
+/// The way to standard error. Cheap to clone.
+#[derive(Clone)]
+pub(super) enum Lines {
+    /// To a file, which takes them at once.
+    Direct(Arc<File>),
+    /// To what may be read slowly, or not at all.
+    Queued(Queued),
+}
+
+#[derive(Clone)]
+pub(super) struct Queued {
+    queue: Sender<Vec<u8>>,
+    waiting: Arc<Waiting>,
+}
+
+/// What the queue holds, and what it could not.
+#[derive(Default)]
+struct Waiting {
+    bytes: AtomicUsize,
+    dropped: AtomicU64,
+}
+
+impl Lines {
+    /// To what standard error is now.
+    pub fn to_stderr() -> io::Result<Self> {
+        // A descriptor of its own: the process's is given to others (`captured`).
+        let target = File::from(rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3)?);
+        Ok(if target.metadata()?.is_file() { Self::Direct(Arc::new(target)) } else { Self::Queued(Queued::to(target)?) })
+    }
+
+    /// Hands a line on, or counts it as dropped. Waits for a file at most.
+    pub fn pass(&self, line: Vec<u8>) {
+        match self {
+            Self::Direct(file) => drop((&**file).write_all(&line)),
+            Self::Queued(queued) => queued.pass(line),
+        }
+    }
+
+    /// Whether lines have to be kept from waiting.
+    pub fn is_queued(&self) -> bool {
+        matches!(self, Self::Queued(_))
+    }
+
+    /// Waits until everything has been written, but no longer than this.
+    pub fn flush(&self, patience: Duration) {
+        if let Self::Queued(queued) = self {
+            queued.flush(patience);
+        }
+    }
+}
+
+impl Queued {
+    fn to(target: impl Write + Send + 'static) -> io::Result<Self> {
+        let (queue, lines) = bounded(MOST_LINES);
+        let waiting = Arc::<Waiting>::default();
+        let of_thread = Arc::clone(&waiting);
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(target, &lines, &of_thread))?;
+        Ok(Self { queue, waiting })
+    }
+
+    fn pass(&self, line: Vec<u8>) {
+        let length = line.len();
+        let before = self.waiting.bytes.fetch_add(length, Ordering::AcqRel);
+        if before + length > MOST_BYTES || self.queue.try_send(line).is_err() {
+            self.waiting.bytes.fetch_sub(length, Ordering::AcqRel);
+            self.waiting.dropped.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn flush(&self, patience: Duration) {
+        let begun = Instant::now();
+        while self.waiting.bytes.load(Ordering::Acquire) > 0 && begun.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+fn write_all(mut target: impl Write, lines: &Receiver<Vec<u8>>, waiting: &Waiting) {
+    for line in lines {
+        // A terminal or pipe that is gone takes nothing any more; the service goes on.
+        let _ = target.write_all(&line);
+        waiting.bytes.fetch_sub(line.len(), Ordering::AcqRel);
+        let dropped = waiting.dropped.swap(0, Ordering::AcqRel);
+        if dropped > 0 {
+            tracing::warn!(lines = dropped, "lines of the log were dropped: standard error took none");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_finds_no_room_is_dropped_and_counted_and_the_rest_arrives() {
+        let (reader, writer) = io::pipe().unwrap();
+        let lines = Queued::to(writer).unwrap();
+        let line = vec![b'x'; 1 << 16];
+        // Nothing reads: the pipe holds one such line, the queue 4 MiB.
+        for _ in 0..200 {
+            lines.pass(line.clone());
+        }
+        let dropped = lines.waiting.dropped.load(Ordering::Acquire);
+        assert!((100..200).contains(&dropped), "{dropped} of 200 lines were dropped");
+        lines.flush(Duration::from_millis(10));
+
+        let kept = (200 - usize::try_from(dropped).unwrap()) * line.len();
+        let mut read = vec![0; kept];
+        io::Read::read_exact(&mut &reader, &mut read).unwrap();
+        lines.flush(Duration::from_secs(60));
+        assert_eq!(lines.waiting.bytes.load(Ordering::Acquire), 0);
+    }
+}

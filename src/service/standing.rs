@@ -1,0 +1,114 @@
+//! `StatusService`: what the station depends on, as the server's health saw it last.
+
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+use tonic::{Request, Response};
+
+use super::{callers, status::Answer};
+use crate::pb;
+
+/// Whether a component can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has not been looked at yet.
+    Starting,
+    /// It can be used.
+    Ready,
+    /// It cannot; why not, with what to do about it.
+    Unusable(String),
+}
+
+/// Something that the station depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// Its name.
+    pub name: &'static str,
+    /// The gRPC services that need it.
+    pub services: &'static [&'static str],
+    /// Whether it can be used.
+    pub state: State,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+impl Component {
+    /// Why it cannot be used; `None` when it can.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match &self.state {
+            State::Ready => None,
+            State::Starting => Some("not looked at yet"),
+            State::Unusable(reason) => Some(reason),
+        }
+    }
+}
+
+/// Whether a gRPC service can be served: the one of this name, or with an empty name all.
+#[must_use]
+pub fn serves(components: &[Component], service: &str) -> bool {
+    components
+        .iter()
+        .filter(|component| service.is_empty() || component.services.contains(&service))
+        .all(|component| component.state == State::Ready)
+}
+
+/// The service.
+#[derive(Clone)]
+pub struct Standing {
+    station: String,
+    components: watch::Receiver<Vec<Component>>,
+}
+
+impl Standing {
+    /// Answers the components of a station, as `components` last had them.
+    #[must_use]
+    pub fn new(station: &str, components: watch::Receiver<Vec<Component>>) -> Self {
+        Self { station: station.to_owned(), components }
+    }
+}
+
+#[tonic::async_trait]
+impl pb::status_service_server::StatusService for Standing {
+    async fn get_status(&self, request: Request<pb::GetStatusRequest>) -> Answer<pb::GetStatusResponse> {
+        callers::of(request.extensions())?;
+        let components = self.components.borrow().clone();
+        Ok(Response::new(pb::GetStatusResponse {
+            serving: serves(&components, ""),
+            station: self.station.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            components: components.iter().map(message).collect(),
+        }))
+    }
+}
+
+fn message(component: &Component) -> pb::Component {
+    let state = match component.state {
+        State::Starting => pb::ComponentState::Starting,
+        State::Ready => pb::ComponentState::Ready,
+        State::Unusable(_) => pb::ComponentState::Unusable,
+    };
+    pb::Component {
+        name: component.name.to_owned(),
+        state: state.into(),
+        reason: component.reason().unwrap_or_default().to_owned(),
+        since: Some(component.since.into()),
+        services: component.services.iter().map(|&name| name.to_owned()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_needs_what_it_depends_on_and_the_whole_needs_everything() {
+        let component = |name, services, state| Component { name, services, state, since: SystemTime::UNIX_EPOCH };
+        let board = [
+            component("token", &["keys", "trains"][..], State::Ready),
+            component("trust", &["trains"][..], State::Unusable("no file".to_owned())),
+        ];
+        assert!(serves(&board, "keys") && !serves(&board, "trains") && !serves(&board, ""));
+        assert!(!serves(&[component("token", &["keys"][..], State::Starting)], "keys"), "nothing serves before it was looked at");
+    }
+}

@@ -15,8 +15,11 @@ use crate::{
     protocol::Caller,
 };
 
-/// Refusals without a record of their own: how many, by principal, RPC and reason.
-type Counted = BTreeMap<(String, String, &'static str), u64>;
+/// Refusals without a record of their own: how many of each principal, by RPC and reason.
+type Counted = BTreeMap<String, BTreeMap<(String, &'static str), u64>>;
+
+/// RPCs and reasons that a sum names; what is beyond them is in its count only.
+const NAMED: usize = 32;
 
 /// What refused calls leave behind.
 pub struct Refusals {
@@ -97,7 +100,8 @@ impl Refusals {
 
     /// Counts a refusal that gets no record.
     pub fn count(&self, principal: &str, rpc: &str, reason: Reason) {
-        *held(&self.counted).entry((principal.to_owned(), rpc.to_owned(), reason.name())).or_default() += 1;
+        let mut counted = held(&self.counted);
+        *counted.entry(principal.to_owned()).or_default().entry((rpc.to_owned(), reason.name())).or_default() += 1;
     }
 
     /// Whether one more line about a principal's failed calls goes to the log.
@@ -114,15 +118,14 @@ impl Refusals {
         self.recorded.retain_recent();
         self.lines.retain_recent();
         let counted = std::mem::take(&mut *held(&self.counted));
-        for ((principal, rpc, reason), count) in counted {
-            tracing::info!(target: "stationmaster::refusal", principal, rpc, reason, count, "refused, without a line each");
-            let entry = Entry {
-                principal: Some(principal),
-                rpc: Some(rpc),
-                outcome: Some(reason.to_owned()),
-                ..Entry::of(Event::Refusals)
-            };
-            let _ = self.audit.record_async(entry.with("count", count)).await;
+        for (principal, counts) in counted {
+            let entry = sum(principal, counts);
+            tracing::info!(
+                target: "stationmaster::refusal",
+                principal = entry.principal, counts = %entry.about["counts"],
+                "refused, without a line each"
+            );
+            let _ = self.audit.record_async(entry).await;
         }
         for (principal, count) in std::mem::take(&mut *held(&self.unsaid)) {
             tracing::info!(target: "stationmaster::rpc", principal, count, "calls that failed have no line each");
@@ -130,6 +133,43 @@ impl Refusals {
     }
 }
 
+/// One record of all that is counted of a principal: its size is not the principal's choice either.
+fn sum(principal: String, counts: BTreeMap<(String, &'static str), u64>) -> Entry {
+    let all: u64 = counts.values().sum();
+    let mut sorted: Vec<_> = counts.into_iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let mut named = serde_json::Map::new();
+    for ((rpc, reason), count) in sorted.iter().take(NAMED) {
+        let of_rpc = named.entry(rpc.clone()).or_insert_with(|| serde_json::json!({}));
+        of_rpc[*reason] = (*count).into();
+    }
+    // Where all were refused alike, the record says so as any other refusal does.
+    let (mut rpc, mut outcome) = (None, None);
+    if let [((only_rpc, only_reason), _)] = &sorted[..] {
+        (rpc, outcome) = (Some(only_rpc.clone()), Some((*only_reason).to_owned()));
+    }
+    let entry = Entry { principal: Some(principal), rpc, outcome, ..Entry::of(Event::Refusals) };
+    entry.with("count", all).with("counts", serde_json::Value::Object(named))
+}
+
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_of_a_principal_is_one_record_of_bounded_size() {
+        let of = |rpc: &str, reason, count| ((rpc.to_owned(), reason), count);
+        let alike = sum("one".into(), [of("Sign", "KEY_NOT_ALLOWED", 7)].into());
+        assert_eq!((alike.rpc.as_deref(), alike.outcome.as_deref()), (Some("Sign"), Some("KEY_NOT_ALLOWED")));
+        let rpcs: Vec<String> = (0..40).map(|at| format!("Rpc{at}")).collect();
+        let many = rpcs.iter().flat_map(|rpc| Reason::ALL.iter().map(|reason| of(rpc, reason.name(), 1))).chain([of("Sign", "HSM_FAULT", 9)]);
+        let sum = sum("one".into(), many.collect());
+        assert_eq!(sum.about["count"], 40 * Reason::ALL.len() as u64 + 9);
+        assert_eq!((sum.rpc, &sum.about["counts"]["Sign"]["HSM_FAULT"]), (None, &9.into()));
+        assert!(sum.about["counts"].to_string().len() < 2500, "{}", sum.about["counts"]);
+    }
 }

@@ -1,6 +1,7 @@
 //! `TrainService`: opens and closes trains at this station.
 
 mod convert;
+mod early;
 mod upload;
 
 pub use self::convert::inspection;
@@ -82,8 +83,8 @@ impl pb::train_service_server::TrainService for Trains {
         let caller = self.steps.caller(&extensions)?;
         let image: ImageSource = self.steps.checked(&caller, request.image.parse().map_err(Refusal::from)).await?;
         let inspect = move |station: &Station, step: &Step<'_>| protocol::inspect_train(station, &image, step);
-        let inspection = self.steps.unary(caller, &extensions, inspect).await?;
-        Ok(Response::new(convert::inspection(inspection)?))
+        let inspection = self.steps.unary(caller.clone(), &extensions, inspect).await?;
+        Ok(Response::new(self.steps.checked(&caller, convert::inspection(inspection)).await?))
     }
 
     async fn pre_run(&self, request: Request<pb::PreRunRequest>) -> Answer<Self::PreRunStream> {

@@ -11,6 +11,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
+use super::early::Early;
 use crate::{
     image::{ImageError, spool::Spool},
     pb::{self, open_results_request, verify_train_request::Part},
@@ -60,7 +61,9 @@ impl Uploads {
         let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
         let mut archive = Archive { spool, read: 0, share, _place: place };
         let mut meter = Meter { bounds: &self.bounds, begun: Instant::now(), waited: Duration::ZERO, bytes: 0 };
+        let mut early = Early::of(caller);
         meter.take(first.len() as u64)?;
+        early.look(&first)?;
         let mut gathered = first;
         loop {
             let mut ended = false;
@@ -68,6 +71,7 @@ impl Uploads {
                 match self.next(&mut parts, &mut meter).await? {
                     Some(piece) => {
                         meter.take(piece.len() as u64)?;
+                        early.look(&piece)?;
                         gathered.extend_from_slice(&piece);
                     }
                     None => ended = true,

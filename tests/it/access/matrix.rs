@@ -12,9 +12,16 @@ use tonic::{Code, transport::Channel};
 use super::people::{Authority, Granted, call, grant, listen, me, over_tls};
 use crate::{
     audit::evidence::records,
-    support::{Refusal, Station, block_on, proxy::EngineProxy, set, wait_for},
+    support::{
+        Refusal, Station,
+        proxy::{Do, EngineProxy, Way},
+        set, wait_for,
+    },
     tokens::TokenServer,
 };
+
+/// An image whose name the engine is asked for until the test lets it answer.
+const HELD: &str = "held-by-the-test";
 
 /// A request of each RPC that the service can look at, whether the RPC works on images, and whether it uses a key by itself.
 struct Row {
@@ -276,12 +283,18 @@ fn every_rpc_is_for_whom_it_is_granted_and_nobody_else_on_every_way_in_every_sta
     Everybody::grant(&station, Who::Officer);
     wait_for("SERVING", || (station.health().ok()? == "SERVING").then_some(()));
 
-    // An upload that does not end keeps the service from ending.
-    let held = hold(&station);
-    station.signal(rustix::process::Signal::TERM);
-    wait_for("the drain", || (station.health().ok().as_deref() != Some("SERVING")).then_some(()));
-    all(&station, State::Draining);
-    drop(held);
+    // A call that waits for the engine keeps the service from ending.
+    proxy.when(HELD, Way::ToEngine, 0, Do::Stall);
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| station.inspect(&format!("stationmaster-test/{HELD}:latest")));
+        proxy.struck();
+        station.signal(rustix::process::Signal::TERM);
+        wait_for("the drain", || (station.health().ok()? == "NOT_SERVING").then_some(()));
+        all(&station, State::Draining);
+        assert_eq!(station.health().ok().as_deref(), Some("NOT_SERVING"), "the service has not ended meanwhile");
+        proxy.release();
+        crate::support::tamper::refused("the call is finished", held.join().unwrap(), "IMAGE_NOT_FOUND");
+    });
     assert!(station.wait().success(), "{}", station.log());
     drop(token);
 
@@ -295,21 +308,4 @@ fn every_rpc_is_for_whom_it_is_granted_and_nobody_else_on_every_way_in_every_sta
     println!("matrix: {cells} cells, {} failures", wrong.len());
     assert_eq!(cells, rpcs().len() * (9 + 5) * 5);
     assert!(wrong.is_empty(), "{} of {cells}:\n{}", wrong.len(), wrong.join("\n"));
-}
-
-/// An archive whose upload has begun: the call runs until this is dropped.
-fn hold(station: &Station) -> tokio::sync::mpsc::Sender<pb::VerifyTrainRequest> {
-    let (sender, receiver) = tokio::sync::mpsc::channel(4);
-    let part = Some(pb::verify_train_request::Part::Archive(vec![0; 100]));
-    let mut client = station.trains_client();
-    block_on(async {
-        sender.send(pb::VerifyTrainRequest { part }).await.unwrap();
-        tokio::spawn(async move { drop(client.verify_train(tokio_stream::wrappers::ReceiverStream::new(receiver)).await) });
-        // It is under way once what was sent has been taken.
-        while sender.capacity() < 4 {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    });
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    sender
 }

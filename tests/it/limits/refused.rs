@@ -16,15 +16,14 @@ fn audit_bytes(station: &Station) -> u64 {
     std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
 }
 
-/// All refusals that the audit knows of, with a record each and counted, by reason.
+/// All refusals that the audit knows of, with a record each and counted, by RPC and reason.
 #[track_caller]
-fn accounted(station: &Station, reason: &str) -> (u64, u64) {
-    let of = |event: &str| {
-        let all = records(station, &["--event", event]);
-        all.into_iter().filter(|record| record["outcome"] == reason).collect::<Vec<_>>()
-    };
-    let counted = of("refusals").iter().map(|record| record["about"]["count"].as_u64().unwrap()).sum();
-    (of("refusal").len() as u64, counted)
+fn accounted(station: &Station, rpc: &str, reason: &str) -> (u64, u64) {
+    let own = records(station, &["--event", "refusal"]);
+    let own = own.iter().filter(|record| record["rpc"] == rpc && record["outcome"] == reason).count();
+    let counted = records(station, &["--event", "refusals"]);
+    let counted = counted.iter().filter_map(|record| record["about"]["counts"][rpc][reason].as_u64()).sum();
+    (own as u64, counted)
 }
 
 #[test]
@@ -45,9 +44,15 @@ fn refusals_of_every_kind_have_a_record_each_up_to_a_rate_and_then_are_counted()
     }
     station.stop();
     let mut recorded = 0;
-    for reason in ["KEY_NOT_ALLOWED", "RPC_NOT_ALLOWED", "MALFORMED_REQUEST", "IMAGE_NOT_FOUND", "RUN_NOT_FOUND"] {
-        let (own, counted) = accounted(&station, reason);
-        assert_eq!(own + counted, CALLS, "{reason}: {own} with a record, {counted} counted");
+    for (rpc, reason) in [
+        ("GetKey", "KEY_NOT_ALLOWED"),
+        ("ListKeys", "RPC_NOT_ALLOWED"),
+        ("Sign", "MALFORMED_REQUEST"),
+        ("InspectTrain", "IMAGE_NOT_FOUND"),
+        ("AbortRun", "RUN_NOT_FOUND"),
+    ] {
+        let (own, counted) = accounted(&station, rpc, reason);
+        assert_eq!(own + counted, CALLS, "{rpc}, {reason}: {own} with a record, {counted} counted");
         recorded += own;
     }
     assert!(recorded >= 30, "a principal's first refusals have a record each: {recorded}");

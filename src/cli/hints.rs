@@ -16,6 +16,11 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
     if let (Reason::TrainAuthenticationFailed, Some(id)) = (reason, meta("refusal_id")) {
         return Some(format!("an officer finds the cause under its refusal_id: `audit show --refusal {id}`"));
     }
+    if let (Reason::RpcNotAllowed, Some(principal)) = (reason, meta("principal")) {
+        return Some(format!(
+            "an administrator grants it: `access allow {principal} --rpc NAME`; `access check {principal} NAME` explains what is decided"
+        ));
+    }
     if let (Reason::RunState, Some(state)) = (reason, meta("state")) {
         return Some(match state {
             "prepared" => "the run is prepared: `train post-run RUN_ID` closes it, `train abort RUN_ID` gives it up".to_owned(),

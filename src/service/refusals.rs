@@ -166,7 +166,11 @@ mod tests {
         let alike = sum("one".into(), [of("Sign", "KEY_NOT_ALLOWED", 7)].into());
         assert_eq!((alike.rpc.as_deref(), alike.outcome.as_deref()), (Some("Sign"), Some("KEY_NOT_ALLOWED")));
         let rpcs: Vec<String> = (0..40).map(|at| format!("Rpc{at}")).collect();
-        let many = rpcs.iter().flat_map(|rpc| Reason::ALL.iter().map(|reason| of(rpc, reason.name(), 1))).chain([of("Sign", "HSM_FAULT", 9)]);
+        let many = rpcs.iter().flat_map(|rpc| Reason::ALL.iter().map(|reason| of(rpc, reason.name(), 1))).chain([of(
+            "Sign",
+            "HSM_FAULT",
+            9,
+        )]);
         let sum = sum("one".into(), many.collect());
         assert_eq!(sum.about["count"], 40 * Reason::ALL.len() as u64 + 9);
         assert_eq!((sum.rpc, &sum.about["counts"]["Sign"]["HSM_FAULT"]), (None, &9.into()));

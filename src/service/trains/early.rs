@@ -119,7 +119,8 @@ mod tests {
 
     fn archive(config: &[u8]) -> Vec<u8> {
         let mut archive = tar::Builder::new(Vec::new());
-        for (path, content) in [("opt/pht_train/large", &[7; 3000][..]), ("opt/train_config.json", config), ("opt/z", &[8; 9000])] {
+        for (path, content) in [("opt/pht_train/large", &[7; 3000][..]), ("opt/train_config.json", config), ("opt/z", &[8; 9000])]
+        {
             let mut header = tar::Header::new_gnu();
             header.set_size(content.len() as u64);
             header.set_mode(0o644);

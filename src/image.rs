@@ -3,10 +3,12 @@
 //! What comes out of an image is untrusted and passes [`opt`], the one strict reader; what goes into one is built by
 //! [`layer`] alone. Only [`docker`] names the engine's client; [`store`] is that, or [`layouts`] where there is no engine.
 
+pub mod budget;
 pub mod build;
 pub mod directory;
 pub mod docker;
 mod entries;
+mod foreign;
 pub mod history;
 pub mod layer;
 pub mod layouts;
@@ -69,6 +71,24 @@ pub enum ImageError {
         /// The file: a name that says nothing but a digest, or one that every image has.
         place: String,
     },
+    /// It is of another kind than what is read. The caller's fault; `convert` is the command that makes of it what is read.
+    #[error("{what} is {kind}")]
+    Foreign {
+        /// What it was taken for.
+        what: &'static str,
+        /// What it is.
+        kind: &'static str,
+        /// How to get what is read.
+        convert: &'static str,
+    },
+    /// Several images lie there, or none of the name that was asked for. The caller's to choose.
+    #[error("{}: {names}", if *.is_named { "no image of that name is in it, but these are" } else { "it holds several images, of which one must be named" })]
+    NotOne {
+        /// Whether one was asked for by name.
+        is_named: bool,
+        /// Those that are there.
+        names: String,
+    },
     /// The image holds something that a train may not hold. The image's fault; `rule` is stable.
     #[error("the image breaks the rule {rule}")]
     Policy {
@@ -80,6 +100,9 @@ pub enum ImageError {
     /// A bound of this service was passed.
     #[error("the image passes the limit {0}")]
     Limit(&'static str),
+    /// Other calls keep as much of images as the service has memory for. A retry helps.
+    #[error("the memory for what is kept of images is taken by other calls")]
+    MemoryTaken,
     /// The disk under the spool or the shared directory is too full. The operator's fault; a retry helps after freeing space.
     #[error("the disk under the {place} is full: {needed} bytes needed, {free} free")]
     DiskFull {
@@ -105,8 +128,18 @@ pub enum ImageError {
     /// The engine cannot be reached or broke off. A retry helps when it is back.
     #[error("the engine is not available: {0}")]
     EngineUnavailable(String),
-    /// The engine refused a call that should work. Not the caller's fault.
+    /// The engine refused a call, and will refuse it until a person has changed something. A retry does not help.
     #[error("the engine refused {call}: {detail}")]
+    EngineRefused {
+        /// Which call.
+        call: &'static str,
+        /// The engine's own words, as plain text.
+        detail: String,
+        /// What is behind it, as far as its words tell.
+        why: EngineSays,
+    },
+    /// The engine failed in a call that should work. Not the caller's fault; a retry may help.
+    #[error("the engine failed in {call}: {detail}")]
     Engine {
         /// Which call.
         call: &'static str,
@@ -122,6 +155,35 @@ pub enum ImageError {
     /// The caller went away or the deadline passed.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// What is behind an engine's refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineSays {
+    /// Its disk is full.
+    DiskFull,
+    /// Its file system takes no writes.
+    ReadOnly,
+    /// It has a rule, or a plugin, that forbids the call.
+    Denied,
+    /// The image has more layers than it takes.
+    TooManyLayers,
+    /// Something else.
+    Other,
+}
+
+impl EngineSays {
+    /// Its name in answers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk-full",
+            Self::ReadOnly => "read-only",
+            Self::Denied => "denied",
+            Self::TooManyLayers => "too-many-layers",
+            Self::Other => "other",
+        }
+    }
 }
 
 impl ImageError {

@@ -64,6 +64,7 @@ impl Exit {
             | R::NoEngine
             | R::HsmUnavailable
             | R::EngineUnavailable
+            | R::EngineRefused
             | R::AuditUnavailable
             | R::ShuttingDown
             | R::DeadlineExceeded => Self::Unavailable,

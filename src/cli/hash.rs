@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// (DIR or DIR:TAG), or `-`
     #[arg(long, value_name = "PLACE", conflicts_with_all = ["image", "train_only"])]
     place: Option<String>,
+    /// With --place: which image, where several lie there: a name that it has there, or a digest (sha256:…)
+    #[arg(long = "image", value_name = "NAME", requires = "place")]
+    which: Option<String>,
     /// Leave out the tree's digest, and the reading of all layers
     #[arg(long)]
     train_only: bool,
@@ -44,7 +47,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, output: Output) -> Result<(), CliError> {
     let (image, result) = match args.place {
         Some(place) => {
-            let result = offline(&place)?;
+            let result = offline(&place, args.which.as_deref())?;
             (place, result)
         }
         None => {
@@ -58,9 +61,9 @@ pub(super) fn run(args: Args, output: Output) -> Result<(), CliError> {
 }
 
 /// Without any service: the tree only.
-fn offline(place: &str) -> Result<pb::HashImageResult, CliError> {
+fn offline(place: &str, which: Option<&str>) -> Result<pb::HashImageResult, CliError> {
     let place = Place::of(place).map_err(|error| CliError::file("open", place.as_ref(), &error))?;
-    let (tree, image) = digest_of(place, None, |_| {}).map_err(|error| RpcError::from(Refusal::from(error)))?;
+    let (tree, image) = digest_of(place.choose(which), None, |_| {}).map_err(|error| RpcError::from(Refusal::from(error)))?;
     let image_id =
         image.id().ok_or_else(|| RpcError::from(Refusal::from(ImageError::Malformed("no configuration of the image"))))?;
     Ok(pb::HashImageResult {

@@ -41,6 +41,17 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
             "an officer compares {fingerprint} with its owner ({whose}), then `trust add {add} ID --key FILE`; `trust --help` shows more"
         ));
     }
+    if let Some(convert) = meta("convert") {
+        return Some(format!(
+            "what is read: a tar archive of /opt, of `docker save`, or an OCI archive, uncompressed. `{convert}` makes one"
+        ));
+    }
+    if meta("images").is_some() {
+        return Some("choose one with --image NAME".to_owned());
+    }
+    if let (Reason::EngineRefused, Some(why)) = (reason, meta("engine")) {
+        return Some(engine(why).to_owned());
+    }
     if let (Reason::LimitExceeded, Some(limit)) = (reason, meta("limit")) {
         return Some(format!("the limit is {limit}; [limits] in the service's configuration"));
     }
@@ -50,6 +61,20 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
 /// For a service that does not answer.
 pub(super) const NO_SERVICE: &str =
     "is the service running? `. DIR/env` of a development station, STATIONMASTER_ADDRESS or --address name it";
+
+/// For an engine that said no.
+fn engine(why: &str) -> &'static str {
+    match why {
+        "disk-full" => "make room where the engine keeps its images (`docker system df`); the same call then does it",
+        "read-only" => "the engine's disk is mounted read-only: its host's log says why",
+        "denied" => "the engine's authorization plugin, or its host's rules, must allow the service's calls",
+        "too-many-layers" => {
+            "the train's base must have fewer layers: build it anew with fewer instructions, or `docker build --squash`; \
+             an engine takes 125 or so, and a stop adds one"
+        }
+        _ => "the words are the engine's own; the same call is refused again until that is mended",
+    }
+}
 
 fn text(reason: Reason) -> &'static str {
     use Reason as R;
@@ -102,6 +127,7 @@ fn text(reason: Reason) -> &'static str {
         R::Overloaded | R::HsmSessionsExhausted | R::ShuttingDown => "try again in a moment",
         R::LimitExceeded => "[limits] in the service's configuration",
         R::HsmUnavailable => "the token does not answer: check the HSM; the service reconnects by itself",
+        R::EngineRefused => engine("other"),
         R::EngineUnavailable => "the container engine does not answer: check it, and [engine] socket",
         R::AuditUnavailable => {
             "nothing is done unrecorded: check the disk and the files of the audit; the service's log says what is wrong"

@@ -162,6 +162,7 @@ fn numbers(config: &Config) -> Result<(), Flaw> {
         ("audit.reserve_mib", config.audit.reserve_mib, 0, 1 << 20),
         ("audit.segment_mib", config.audit.segment_mib, 1, 4096),
         ("limits.spool_min_free_mib", limits.spool_min_free_mib, 0, 1 << 30),
+        ("limits.image_memory_mib", limits.image_memory_mib, 16, 1 << 20),
     ];
     for (key, value, least, most) in ranges {
         if !(least..=most).contains(&value) {

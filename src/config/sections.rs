@@ -110,7 +110,7 @@ pub enum PartialLoad {
 
 impl Default for Engine {
     fn default() -> Self {
-        // As every client of the engine does; a TCP engine is not one this service talks to.
+        // As every client of the engine does; a TCP engine is not one this service talks to ([`Engine::passed_over`]).
         let named = std::env::var("DOCKER_HOST").ok().filter(|host| host.starts_with("unix://"));
         Self {
             socket: named.unwrap_or_else(|| "unix:///var/run/docker.sock".into()),
@@ -121,11 +121,40 @@ impl Default for Engine {
 }
 
 impl Engine {
+    /// Which engine `docker` would use in this environment, where that is none that this service talks to: by `DOCKER_HOST`, `DOCKER_CONTEXT` or docker's
+    /// own configuration. A socket that the configuration names is what its administrator wants, whatever the environment says.
+    #[must_use]
+    pub fn passed_over(&self) -> Option<String> {
+        if self.socket != Self::default().socket {
+            return None;
+        }
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if let Some(host) = set("DOCKER_HOST") {
+            return (!host.starts_with("unix://")).then(|| format!("DOCKER_HOST={host}"));
+        }
+        let is_other = |context: &String| context != "default";
+        if let Some(context) = set("DOCKER_CONTEXT") {
+            return Some(context).filter(is_other).map(|context| format!("DOCKER_CONTEXT={context}"));
+        }
+        let directory = set("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(PathBuf::from(set("HOME")?).join(".docker")))?;
+        let file = directory.join("config.json");
+        let docker: DockerConfig = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
+        let context = docker.current_context.filter(|context| !context.is_empty()).filter(is_other)?;
+        Some(format!("the context {context:?} of {}", file.display()))
+    }
+
     /// How long one request may take to begin its answer.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_s)
     }
+}
+
+/// Docker's `config.json`, as far as it says which engine is used.
+#[derive(Deserialize)]
+struct DockerConfig {
+    #[serde(rename = "currentContext")]
+    current_context: Option<String>,
 }
 
 /// `[layouts]`: images without an engine.
@@ -248,6 +277,8 @@ pub struct Limits {
     pub drain_s: u64,
     /// Space that must stay free where the spool is, in MiB.
     pub spool_min_free_mib: u64,
+    /// Memory for names and trees of images while they are read, of all calls together, in MiB; one call takes half of it at most.
+    pub image_memory_mib: u64,
 }
 
 impl Default for Limits {
@@ -271,6 +302,7 @@ impl Default for Limits {
             unary_timeout_s: 300,
             drain_s: 30,
             spool_min_free_mib: 512,
+            image_memory_mib: 512,
         }
     }
 }

@@ -55,7 +55,7 @@ impl<E: From<ImageError>> Failure<E> {
     /// Of a call that gave the engine an archive, or read back what came of it.
     fn of(error: ImageError) -> Self {
         match error {
-            ImageError::Engine { .. } | ImageError::NotFound => Self::Refused(error),
+            ImageError::Engine { .. } | ImageError::EngineRefused { .. } | ImageError::NotFound => Self::Refused(error),
             other => Self::Other(other.into()),
         }
     }

@@ -4,6 +4,7 @@
 //! service's instance id and is removed when its guard is dropped. Images are written as one archive (`load`).
 
 mod container;
+mod fault;
 mod images;
 mod stream;
 mod transport;
@@ -22,14 +23,14 @@ use std::{
 
 use bollard::{
     Docker, body_try_stream,
-    errors::Error as BollardError,
-    models::{ContainerCreateBody, HostConfig},
+    models::{ContainerCreateBody, HostConfig, Mount},
     query_parameters as q,
 };
 use futures_util::StreamExt;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use self::fault::{fault, said};
 pub use self::{
     container::{Container, Leaving},
     stream::EngineReader,
@@ -122,7 +123,9 @@ impl Engine {
 
     /// Makes a container of an image with volumes in it, to read from and write to. It is never started.
     pub fn container_with(&self, image_id: &str, volumes: &[VolumeMount]) -> Result<Container, ImageError> {
-        let mounts = (!volumes.is_empty()).then(|| volumes.iter().map(VolumeMount::mount).collect());
+        let mut mounts: Vec<Mount> = volumes.iter().map(VolumeMount::mount).collect();
+        let image = self.block(self.docker.inspect_image(image_id)).map_err(|e| fault("inspect image", e))?;
+        mounts.extend(volume::shadows(image.config.and_then(|config| config.volumes).unwrap_or_default(), volumes));
         let body = ContainerCreateBody {
             image: Some(image_id.to_owned()),
             labels: Some(HashMap::from([(INSTANCE_LABEL.to_owned(), self.instance.to_string())])),
@@ -130,7 +133,7 @@ impl Engine {
             cmd: Some(vec!["/never-started".to_owned()]),
             entrypoint: Some(vec![]),
             network_disabled: Some(true),
-            host_config: mounts.map(|mounts| HostConfig { mounts: Some(mounts), ..Default::default() }),
+            host_config: Some(HostConfig { mounts: Some(mounts), ..Default::default() }),
             ..Default::default()
         };
         let name = format!("stationmaster-{}", uuid::Uuid::now_v7().simple());
@@ -214,7 +217,7 @@ impl Engine {
             while let Some(answer) = answers.next().await {
                 let answer = answer.map_err(|e| fault("load image", e))?;
                 if let Some(detail) = answer.error_detail.and_then(|detail| detail.message) {
-                    return Err(ImageError::Engine { call: "load image", detail });
+                    return Err(said("load image", None, &detail));
                 }
                 if let Some(said) = answer.stream {
                     made.note(&said);
@@ -223,16 +226,5 @@ impl Engine {
             Ok(())
         });
         Ok((writer, loaded))
-    }
-}
-
-/// Tells an engine that says no from one that is not there.
-fn fault(call: &'static str, error: BollardError) -> ImageError {
-    match error {
-        BollardError::DockerResponseServerError { status_code: 404, .. } => ImageError::NotFound,
-        BollardError::DockerResponseServerError { message, .. } => ImageError::Engine { call, detail: message },
-        BollardError::DockerStreamError { error } => ImageError::Engine { call, detail: error },
-        BollardError::JsonDataError { message, .. } => ImageError::Engine { call, detail: message },
-        other => ImageError::EngineUnavailable(format!("{call}: {other}")),
     }
 }

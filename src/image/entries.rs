@@ -17,7 +17,7 @@ use std::{
 use tar::{EntryType, Header};
 
 use self::{fields::Fields, pax::Pax};
-use super::{ImageError, layer::Meta, opt::broken};
+use super::{ImageError, foreign, layer::Meta, opt::broken};
 
 /// Tar works in blocks of this many bytes.
 const BLOCK: u64 = 512;
@@ -109,7 +109,7 @@ impl<R: Read> Entries<R> {
                     Err(ImageError::Malformed("an extended header of nothing"))
                 };
             };
-            let fields = Fields::read(&header)?;
+            let fields = Fields::read(&header).map_err(|error| self.not_a_header(&header, error))?;
             match header.entry_type() {
                 EntryType::GNULongName => set(&mut pending.name, self.long_name(fields.size)?)?,
                 EntryType::GNULongLink => set(&mut pending.link, self.long_name(fields.size)?)?,
@@ -146,6 +146,7 @@ impl<R: Read> Entries<R> {
         while filled < block.len() {
             match self.archive.read(&mut block[filled..]).map_err(broken)? {
                 0 if filled == 0 && self.is_layer => return Ok(None),
+                0 if self.position == 0 && !self.is_layer => return Err(foreign::archive(&block[..filled], ENDS_EARLY)),
                 // Without its mark at the end, an archive that was cut between two entries would pass for a whole one.
                 0 => return Err(ENDS_EARLY),
                 count => filled += count,
@@ -153,6 +154,13 @@ impl<R: Read> Entries<R> {
         }
         self.position += BLOCK;
         Ok(if block.iter().all(|byte| *byte == 0) { None } else { Some(header) })
+    }
+
+    /// What begins with no header is another kind of file.
+    fn not_a_header(&self, block: &Header, error: ImageError) -> ImageError {
+        let block = block.as_bytes();
+        let is_first = self.position == BLOCK && !self.is_layer;
+        if is_first && &block[257..262] != b"ustar" { foreign::archive(block, error) } else { error }
     }
 
     /// The whole content of an extended header.
@@ -200,7 +208,11 @@ impl<R: Read> Read for Entries<R> {
     }
 }
 
-const ENDS_EARLY: ImageError = ImageError::Malformed("it ends too early");
+/// What is said of an archive that ends where it should not.
+pub(super) const CUT_OFF: &str = "it ends too early";
+/// What is said of a header of a dialect that is not read.
+pub(super) const OTHER_DIALECT: &str = "a header that is neither POSIX's nor GNU's";
+const ENDS_EARLY: ImageError = ImageError::Malformed(CUT_OFF);
 const TOO_LARGE: ImageError = ImageError::Malformed("a size beyond 64 bits");
 
 fn set<T>(place: &mut Option<T>, value: T) -> Result<(), ImageError> {

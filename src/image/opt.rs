@@ -167,7 +167,12 @@ impl OptReader {
         if self.entries > ENTRY_LIMIT {
             return Err(ImageError::Limit("entries of /opt").into());
         }
-        let OptEntry { path: name, kind, size, meta, content } = entry;
+        let OptEntry { path, kind, size, meta, content } = entry;
+        // Some writers begin every name with the archive's own root.
+        let name = without_root(path);
+        if name.is_empty() && kind == EntryType::Directory {
+            return Ok(());
+        }
         let (area, below) = match self.place(name, kind)? {
             Place::In(area, below) => (area, below),
             Place::Root => return Ok(()),
@@ -233,6 +238,14 @@ impl OptReader {
         }
         Ok(Place::Other(below_opt))
     }
+}
+
+/// A name without `./` before it: nothing for the root itself.
+pub(super) fn without_root(mut name: &[u8]) -> &[u8] {
+    while let Some(rest) = name.strip_prefix(b"./") {
+        name = rest;
+    }
+    if name == b"." { b"" } else { name }
 }
 
 /// Reads the archive of the config file alone.

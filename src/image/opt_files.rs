@@ -11,7 +11,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use self::tree::{Node, OptTree, walk_order};
+use self::tree::OptTree;
 pub use self::{home::Home, stream::TarStream};
 use super::ImageError;
 
@@ -34,15 +34,11 @@ impl OptFiles {
     pub fn read(&self, path: &str, cancel: &CancellationToken) -> Result<TarStream, ImageError> {
         let tree = self.tree(cancel)?;
         let path = path.trim_matches('/').as_bytes();
-        if !tree.nodes.contains_key(path) {
+        let found = tree.below(path);
+        if found.is_empty() {
             return Err(ImageError::PathMissing);
         }
         let parent = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-        let below = [path, b"/"].concat();
-        let is_in = |one: &[u8]| one == path || one.starts_with(&below);
-        let mut found: Vec<(Vec<u8>, Node)> =
-            tree.nodes.iter().filter(|(one, _)| is_in(one)).map(|(one, node)| (one.clone(), node.clone())).collect();
-        found.sort_by(|(one, _), (other, _)| walk_order(one, other));
         Ok(TarStream::new(self.home.clone(), tree, found, parent, cancel.clone()))
     }
 
@@ -57,5 +53,39 @@ impl OptFiles {
         }
         let tree = Arc::new(OptTree::read(&self.home, (&self.spool, self.reserve), cancel)?);
         Ok(Arc::clone(self.tree.get_or_init(|| tree)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+    use crate::image::made::{DIR, FILE, tar_of};
+
+    #[test]
+    fn an_archive_of_opt_is_shown_as_an_engine_would_however_it_was_packed() {
+        let anew = tar_of(&[
+            ("./", DIR, b""),
+            ("./opt/train_config.json", FILE, b"{}"),
+            ("./opt/pht_train/run", FILE, b"code"),
+            ("./opt/", DIR, b""),
+            ("./opt/pht_train/", DIR, b""),
+        ]);
+        let engines = tar_of(&[
+            ("opt/", DIR, b""),
+            ("opt/pht_train/", DIR, b""),
+            ("opt/pht_train/run", FILE, b"code"),
+            ("opt/train_config.json", FILE, b"{}"),
+        ]);
+        let directory = tempfile::tempdir().unwrap();
+        for archive in [&anew, &engines] {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(archive).unwrap();
+            let files = OptFiles::new(Home::archive(file, None), directory.path().to_owned(), 0);
+            let mut shown = Vec::new();
+            files.read("/opt", &CancellationToken::new()).unwrap().read_to_end(&mut shown).unwrap();
+            assert!(shown == engines);
+        }
     }
 }

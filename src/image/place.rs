@@ -10,8 +10,8 @@ use super::saved::{
 
 /// An image to be read once.
 pub enum Place<'a> {
-    /// An archive of `docker save` (either layout), or an OCI archive.
-    Archive(Box<dyn Read + 'a>),
+    /// An archive of `docker save` (either layout), or an OCI archive; where it holds several images, the one of that name.
+    Archive(Box<dyn Read + 'a>, Option<String>),
     /// An OCI layout directory.
     Layout(Layout),
 }
@@ -19,7 +19,7 @@ pub enum Place<'a> {
 impl<'a> Place<'a> {
     /// An archive.
     pub fn archive(archive: impl Read + 'a) -> Self {
-        Self::Archive(Box::new(archive))
+        Self::Archive(Box::new(archive), None)
     }
 }
 
@@ -30,12 +30,23 @@ impl Place<'_> {
     /// When nothing can be read there.
     pub fn of(text: &str) -> std::io::Result<Place<'static>> {
         if text == "-" {
-            return Ok(Place::Archive(Box::new(std::io::stdin().lock())));
+            return Ok(Place::archive(std::io::stdin().lock()));
         }
         match layout_at(text)? {
             Some(layout) => Ok(Place::Layout(layout)),
-            None => Ok(Place::Archive(Box::new(File::open(text)?))),
+            None => Ok(Place::archive(File::open(text)?)),
         }
+    }
+
+    /// The image of this name, where several lie there.
+    #[must_use]
+    pub fn choose(mut self, image: Option<&str>) -> Self {
+        let Some(image) = image else { return self };
+        match &mut self {
+            Self::Archive(_, which) => *which = Some(image.to_owned()),
+            Self::Layout(layout) => layout.which = Which::Named(image.to_owned()),
+        }
+        self
     }
 
     /// Reads the image, as [`read_saved`].
@@ -46,7 +57,7 @@ impl Place<'_> {
         progress: impl FnMut(u64),
     ) -> Result<SavedImage, S::Error> {
         match self {
-            Self::Archive(archive) => read_saved(archive, expected, sink, progress),
+            Self::Archive(archive, image) => read_saved(archive, (image.as_deref(), expected), sink, progress),
             Self::Layout(layout) => layout.read(sink, progress),
         }
     }
@@ -58,7 +69,7 @@ impl Place<'_> {
 /// When it is a directory and no layout.
 pub fn layout_at(text: &str) -> std::io::Result<Option<Layout>> {
     let layout = |directory: &str, which| Path::new(directory).is_dir().then(|| Layout { directory: directory.into(), which });
-    let tagged = || text.rsplit_once(':').and_then(|(directory, tag)| layout(directory, Which::Tag(tag.to_owned())));
+    let tagged = || text.rsplit_once(':').and_then(|(directory, tag)| layout(directory, Which::Named(tag.to_owned())));
     match layout(text, Which::Only).or_else(tagged) {
         Some(layout) if Layout::is_at(&layout.directory) => Ok(Some(layout)),
         Some(_) => Err(std::io::Error::other("the directory holds no `oci-layout`: it is no OCI layout")),

@@ -11,6 +11,7 @@ use tar::EntryType;
 
 use super::{
     ImageError,
+    budget::Share,
     opt::{Area, CONFIG_LIMIT, broken},
     place::Place,
     saved::{Entry, LayerSink, plain_path},
@@ -26,8 +27,6 @@ use crate::train::{
 const KEPT: usize = 1000;
 /// Most entries of a train's directories that are looked at, all layers together.
 const ENTRY_LIMIT: u64 = 2_000_000;
-/// Most bytes of names that are kept.
-const NAME_LIMIT: usize = 128 << 20;
 /// Longest wrapped key, in bytes: an RSA key's of 16384 bits.
 const USER_KEY_LIMIT: u64 = 2048;
 
@@ -55,6 +54,8 @@ pub struct LayerScan {
     outside: Vec<Vec<u8>>,
     outside_count: u64,
     others: HashSet<Other>,
+    /// What the scan of the whole image takes of the budget: the first layer has it.
+    share: Share,
 }
 
 /// An entry of `/opt` that is not the train's: it may be the base's, if that has the very same.
@@ -66,6 +67,15 @@ struct Other {
 }
 
 impl LayerScan {
+    /// As [`LayerScan::suspect`], of what was not counted yet.
+    fn find(&mut self, share: &mut Share, rule: Rule, path: &[u8], why: &'static str) -> Result<(), ImageError> {
+        if self.suspects.len() < KEPT {
+            share.entry::<Suspect>(path.len())?;
+        }
+        self.suspect(rule, path, why);
+        Ok(())
+    }
+
     fn suspect(&mut self, rule: Rule, path: &[u8], why: &'static str) {
         self.suspect_count += 1;
         if self.suspects.len() < KEPT {
@@ -82,10 +92,14 @@ pub fn scan_layers(
     progress: impl FnMut(u64),
     check: &dyn Fn() -> Result<(), ImageError>,
 ) -> Result<Vec<LayerScan>, ImageError> {
-    let mut scanner = Scanner { layers: HashMap::new(), shape: Shape::default(), entries: 0, names: 0, check };
+    let mut scanner = Scanner { layers: HashMap::new(), shape: Shape::default(), entries: 0, share: Share::default(), check };
     let order = place.read(expected, &mut scanner, progress)?;
     // A layer that occurs twice is told of where it is first; what it holds is the same.
-    Ok(order.layers.iter().map(|name| scanner.layers.remove(name).unwrap_or_default()).collect())
+    let mut scans: Vec<_> = order.layers.iter().map(|name| scanner.layers.remove(name).unwrap_or_default()).collect();
+    if let Some(first) = scans.first_mut() {
+        first.share = scanner.share;
+    }
+    Ok(scans)
 }
 
 /// Adds what is suspect only because the base does not have it: above `base` layers, what lies outside `/opt`, and what in it is
@@ -116,7 +130,7 @@ struct Scanner<'a> {
     layers: HashMap<String, LayerScan>,
     shape: Shape,
     entries: u64,
-    names: usize,
+    share: Share,
     check: &'a dyn Fn() -> Result<(), ImageError>,
 }
 
@@ -127,19 +141,18 @@ impl LayerSink for Scanner<'_> {
         (self.check)()?;
         let Some(path) = plain_path(&entry.path)? else { return Ok(()) };
         self.entries += 1;
-        self.names += path.len();
-        if self.entries > ENTRY_LIMIT || self.names > NAME_LIMIT {
+        if self.entries > ENTRY_LIMIT {
             return Err(ImageError::Limit("entries of an image"));
         }
         if !self.layers.contains_key(layer) {
             self.layers.insert(layer.to_owned(), LayerScan::default());
         }
-        let (shape, check) = (&mut self.shape, self.check);
+        let (shape, check, share) = (&mut self.shape, self.check, &mut self.share);
         let Some(scan) = self.layers.get_mut(layer) else { return Ok(()) };
         let regular = entry.is_file();
         if path.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.starts_with(b".wh.")) {
             if entry.size > 0 {
-                scan.suspect(Rule::NoPlaintextLayers, &path, "its name is a mark of layers, and it has a content");
+                scan.find(share, Rule::NoPlaintextLayers, &path, "its name is a mark of layers, and it has a content")?;
             }
             return Ok(());
         }
@@ -147,6 +160,7 @@ impl LayerSink for Scanner<'_> {
             if entry.size > 0 {
                 scan.outside_count += 1;
                 if scan.outside.len() < KEPT {
+                    share.take(2 * path.len())?;
                     scan.outside.push(path);
                 }
             }
@@ -159,15 +173,15 @@ impl LayerSink for Scanner<'_> {
             below.strip_prefix(area.name().as_bytes()).is_some_and(|rest| rest.first().is_none_or(|next| *next == b'/'))
         });
         match (area, below) {
-            (Some(_), _) if !regular => scan.suspect(Rule::NoLinks, &path, "it is a link or a special file"),
+            (Some(_), _) if !regular => scan.find(share, Rule::NoLinks, &path, "it is a link or a special file")?,
             (Some(_), _) => match looks(content, shape, check)? {
-                Verdict::NotSealed(why) => scan.suspect(Rule::NoPlaintextLayers, &path, why),
+                Verdict::NotSealed(why) => scan.find(share, Rule::NoPlaintextLayers, &path, why)?,
                 Verdict::TooShortToTell => scan.too_short += 1,
                 Verdict::Sealed => {}
             },
             (None, b"train_config.json") if regular => {
                 if entry.size > CONFIG_LIMIT || !is_config(content)? {
-                    scan.suspect(Rule::NoPlaintextLayers, &path, "it is no train config");
+                    scan.find(share, Rule::NoPlaintextLayers, &path, "it is no train config")?;
                 }
             }
             (None, b"user_sym_key.key") if regular => {
@@ -176,10 +190,11 @@ impl LayerSink for Scanner<'_> {
                 let looks = looks(content, shape, check)?;
                 // Keys of unusual sizes have lengths that sealed files have not.
                 if too_long || whole_blocks && matches!(looks, Verdict::NotSealed(_)) {
-                    scan.suspect(Rule::NoPlaintextLayers, &path, "it is no wrapped key");
+                    scan.find(share, Rule::NoPlaintextLayers, &path, "it is no wrapped key")?;
                 }
             }
             _ => {
+                share.entry::<Other>(path.len() + entry.link.len())?;
                 let link = (!entry.link.is_empty()).then(|| entry.link.clone());
                 let content = if regular { Some(digest(content, check)?) } else { None };
                 scan.others.insert(Other { path, link, content });

@@ -62,12 +62,12 @@ impl FromStr for ImageName {
         if !text.is_ascii() {
             return Err(ImageError::Reference("give repository:tag, in ASCII"));
         }
-        let reference = Reference::from_str(text).map_err(|_| ImageError::Reference("give repository:tag, in lower case"))?;
+        let reference = Reference::from_str(text).map_err(|_| ImageError::Reference(flaw(text)))?;
         let tag = reference.tag().unwrap_or("latest").to_owned();
         let repository = text.strip_suffix(&format!(":{tag}")).unwrap_or(text).to_owned();
         // The library bounds the path and the tag, but not the host.
         if repository.len() > LONGEST {
-            return Err(ImageError::Reference("the repository is too long"));
+            return Err(ImageError::Reference("the repository is longer than 515 bytes: give repository:tag"));
         }
         Ok(Self { repository, tag })
     }
@@ -103,12 +103,47 @@ impl FromStr for ImageSource {
                 false => Err(ImageError::Reference("a digest is repository@sha256: and 64 hex digits, without a tag")),
             };
         }
+        // As engines print it, and take it.
+        if is_hex_id(text) {
+            return Ok(Self::Id(format!("sha256:{text}")));
+        }
         match text.strip_prefix("sha256:") {
             Some(hex) if is_hex_id(hex) => Ok(Self::Id(text.to_owned())),
-            Some(_) => Err(ImageError::Reference("an image id is sha256: and 64 hex digits")),
+            Some(_) => Err(ImageError::Reference("an image id is sha256: and all 64 hex digits (`docker images --no-trunc`)")),
             None => text.parse().map(Self::Name),
         }
     }
+}
+
+/// Longest tag, in characters (OCI distribution-spec, "Pulling manifests").
+const LONGEST_TAG: usize = 128;
+
+/// What is wrong with what is no reference.
+fn flaw(text: &str) -> &'static str {
+    let last = text.rsplit('/').next().unwrap_or(text);
+    let (repository, tag) = match last.rsplit_once(':') {
+        Some((_, tag)) => (&text[..text.len() - tag.len() - 1], Some(tag)),
+        None => (text, None),
+    };
+    match tag {
+        _ if text.is_empty() => "it is empty: give repository:tag",
+        _ if text.contains(char::is_whitespace) => "there is a blank in it: give repository:tag",
+        _ if text.contains("://") => "without `docker://` or the like before it: give repository:tag",
+        Some("") => "there is no tag behind the colon: give repository:tag",
+        Some(tag) if tag.len() > LONGEST_TAG => "the tag is longer than 128 characters",
+        _ if repository.contains(|letter: char| letter.is_ascii_uppercase()) => {
+            "the repository has capital letters: give it in lower case"
+        }
+        _ => "give repository:tag, of letters, digits and single `.`, `_`, `-` between them",
+    }
+}
+
+/// Whether a name looks like the beginning of an image's id, as `docker images` prints it.
+pub(super) fn looks_like_short_id(name: &ImageName) -> bool {
+    let text = name.repository();
+    name.tag() == "latest"
+        && (6..64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 fn is_hex_id(text: &str) -> bool {
@@ -130,6 +165,30 @@ mod tests {
         assert_eq!(name("harbor:5000/pht/train:base"), ("harbor:5000/pht/train".into(), "base".into()));
         assert_eq!(name("train"), ("train".into(), "latest".into()));
         assert_eq!(name("train:x").1, "x");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_reference_is_said() {
+        let tag = format!("train:{}", "t".repeat(LONGEST_TAG + 1));
+        for (text, flaw) in [
+            ("", "empty"),
+            ("my train:x", "blank"),
+            (" train:x", "blank"),
+            ("docker://harbor.example/train:x", "docker://"),
+            ("oci://train", "docker://"),
+            ("train:", "no tag"),
+            (tag.as_str(), "longer than 128"),
+            ("Harbor/Train:x", "capital letters"),
+            ("train:x:y:z", "repository:tag"),
+            ("sha256:abcdef123456", "64 hex digits"),
+        ] {
+            let error = text.parse::<ImageSource>().unwrap_err().to_string();
+            assert!(error.contains(flaw), "{text:?}: {error}");
+        }
+        let hex = "0123456789abcdef".repeat(4);
+        assert_eq!(hex.parse::<ImageSource>().unwrap(), ImageSource::Id(format!("sha256:{hex}")), "as `docker images` prints it");
+        assert!(looks_like_short_id(&hex[..12].parse().unwrap()));
+        assert!(!looks_like_short_id(&"decade".parse::<ImageName>().unwrap().with_tag("x")));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! nothing, so which layer is which shows only at the end. [`layout`] reads the same files out of a directory.
 
 mod blocks;
+mod chosen;
 mod document;
 mod hashed;
 mod inflate;
@@ -27,10 +28,10 @@ use self::{
     layer::{Blob, Content},
 };
 pub use super::entries::Entry;
-use super::{ImageError, entries::Entries, tape::Tape};
+use super::{ImageError, budget::Share, entries::Entries, tape::Tape};
 
 pub(super) use meaning::ways;
-pub(super) use overlay::{Change, Node, OfOpt, Overlay, plain_path};
+pub(super) use overlay::{ByLayer, Change, Node, OfOpt, Overlay, add_change, in_order, plain_path};
 pub(super) use spelling::parse;
 
 /// A layer that nobody brought.
@@ -82,16 +83,19 @@ pub(super) struct SavedReader {
     /// Old engines write a layer that occurs twice as a link to its first place.
     links: HashMap<String, String>,
     documents: Documents,
+    /// What no layer can be read from, though it looks like one.
+    foreign: HashMap<String, ImageError>,
     /// Of all files and links.
     names: HashSet<String>,
+    share: Share,
     /// Entries of the archive.
     entries: usize,
 }
 
-/// Reads a whole archive, as [`SavedReader::finish`] says of `expected`. `progress` is told the bytes read so far.
+/// Reads a whole archive, as [`SavedReader::finish`] says of `image` and `expected`. `progress` is told the bytes read so far.
 pub fn read_saved<S: LayerSink>(
     archive: impl Read,
-    expected: Option<&[String]>,
+    (image, expected): (Option<&str>, Option<&[String]>),
     sink: &mut S,
     mut progress: impl FnMut(u64),
 ) -> Result<SavedImage, S::Error> {
@@ -104,7 +108,7 @@ pub fn read_saved<S: LayerSink>(
         progress(read);
     }
     tape.check_end()?;
-    Ok(reader.finish(expected)?)
+    Ok(reader.finish(image, expected)?)
 }
 
 impl SavedReader {
@@ -146,6 +150,7 @@ impl SavedReader {
             match layer::read(name, (size, position), content, sink)? {
                 Content::Layer(blob) => drop(self.layers.insert(name.to_owned(), blob)),
                 Content::Document(bytes) => self.documents.keep(name, bytes)?,
+                Content::Foreign(error) => drop(self.foreign.insert(name.to_owned(), error)),
                 Content::Other => {}
             }
             return Ok(());
@@ -158,16 +163,21 @@ impl SavedReader {
     }
 
     fn name(&mut self, name: &str) -> Result<(), ImageError> {
+        // It is kept as a layer's or a document's name, too.
+        self.share.entry::<(String, Blob)>(3 * name.len())?;
         match self.names.insert(name.to_owned()) {
             true => Ok(()),
             false => Err(ImageError::of_file("a file that is there twice", name)),
         }
     }
 
-    /// Ends the archive. Layers must be what the names and the configuration say they are, and, with `expected`, those: digests of
+    /// Ends the archive. `image` names one where there are several. Layers must be what the names and the configuration say they are, and, with `expected`, those: digests of
     /// their uncompressed archives (`sha256:…`), lowest first.
-    pub fn finish(self, expected: Option<&[String]>) -> Result<SavedImage, ImageError> {
-        let described = self.documents.describe(&self.names)?;
+    pub fn finish(mut self, image: Option<&str>, expected: Option<&[String]>) -> Result<SavedImage, ImageError> {
+        let described = self.documents.describe(&self.names, image)?;
+        if let Some(error) = described.layers.iter().find_map(|name| self.foreign.remove(name)) {
+            return Err(error);
+        }
         let place = |name: &String| {
             let name = if self.layers.contains_key(name) { name } else { self.links.get(name).unwrap_or(name) };
             let blob = self.layers.get(name).ok_or_else(|| ImageError::of_file(MISSING, name))?;
@@ -197,3 +207,6 @@ fn layer_linked(name: &str, target: &[u8]) -> Option<String> {
     let other = target.strip_suffix("/layer.tar").or_else(|| target.strip_suffix(".tar"))?;
     is_directory(other).then(|| target.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use super::{
     ImageError,
     entries::Entries,
     layer::header_blocks,
-    opt::{CONFIG_LIMIT, broken},
+    opt::{CONFIG_LIMIT, broken, without_root},
     spool::Spool,
 };
 use crate::train::digest::FileHasher;
@@ -62,7 +62,7 @@ impl SentOpt {
         }
         let mut entries = Entries::new(whole);
         while let Some(entry) = entries.next()? {
-            if entry.path != wanted.as_bytes() {
+            if without_root(&entry.path) != wanted.as_bytes() {
                 continue;
             }
             if entry.size > CONFIG_LIMIT {

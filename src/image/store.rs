@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -26,6 +27,19 @@ pub enum Store {
     Engine(Engine),
     /// In OCI layout directories.
     Layouts(Layouts),
+}
+
+/// Where this process looks for images, in words for those who look for one in vain.
+static PLACE: OnceLock<String> = OnceLock::new();
+
+/// Where this process looks for images, once that is known.
+pub fn whereabouts() -> Option<&'static str> {
+    PLACE.get().map(String::as_str)
+}
+
+/// Says where this process looks for images. Only the first says it: a process has one store.
+pub fn look_in(place: String) {
+    let _ = PLACE.set(place);
 }
 
 /// A name of the service's own, which keeps an image while a run needs it.

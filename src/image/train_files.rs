@@ -8,14 +8,17 @@ mod sealed;
 
 use std::io::Read;
 
+use tar::EntryType;
+
 use self::layers::OptLayers;
 use super::{
     ImageError,
+    budget::Share,
     entries::{Entries, Entry},
     layer::Meta,
     opt::{Area, CONFIG_LIMIT, OptEntry, OptReader, OptSink, broken},
     place::Place,
-    saved::SavedReader,
+    saved::{SavedReader, plain_path},
     spool::Spool,
     tape::Tape,
 };
@@ -29,8 +32,6 @@ const CONFIG: &str = "train_config.json";
 const USER_KEY: &str = "user_sym_key.key";
 /// Longest wrapped key that is read, in bytes: an RSA key's of 16384 bits.
 const USER_KEY_LIMIT: u64 = 2048;
-/// Most bytes of names that are kept.
-const NAME_LIMIT: usize = 128 << 20;
 /// How the files of a `docker save` archive begin, whichever is first.
 const SAVED: [&str; 5] = ["blobs", "index.json", "manifest.json", "oci-layout", "repositories"];
 
@@ -41,42 +42,49 @@ pub struct TrainFiles {
     pub config: Option<Vec<u8>>,
     /// All the rest.
     pub found: Found,
+    /// What the names take of the budget.
+    pub share: Share,
 }
 
 /// Reads an archive of any of the three kinds. `check` is asked now and then whether to go on.
 pub fn read_train(archive: impl Read, check: &dyn Fn() -> Result<(), ImageError>) -> Result<TrainFiles, ImageError> {
-    Ok(read(archive, Collector::new(check))?.files)
+    Ok(read(archive, None, Collector::new(check))?.files)
 }
 
 /// As [`read_train`], and keeps what is sealed in the spool.
 pub fn read_sealed_train(
-    archive: impl Read,
+    (archive, image): (impl Read, Option<&str>),
     spool: Spool,
     check: &dyn Fn() -> Result<(), ImageError>,
 ) -> Result<(TrainFiles, SealedFiles), ImageError> {
-    let taken = read(archive, Collector { sealed: Some(SealedFiles::new(spool)), ..Collector::new(check) })?;
+    let taken = read(archive, image, Collector { sealed: Some(SealedFiles::new(spool)), ..Collector::new(check) })?;
     let sealed = taken.sealed.ok_or(ImageError::Malformed("no files"))?;
     Ok((taken.files, sealed.finish()?))
 }
 
-fn read<'a>(archive: impl Read, mut taken: Collector<'a>) -> Result<Collector<'a>, ImageError> {
+fn read<'a>(archive: impl Read, image: Option<&str>, mut taken: Collector<'a>) -> Result<Collector<'a>, ImageError> {
     let mut tape = Tape::new(archive);
     let mut entries = Entries::new(&mut tape);
-    let first = entries.next()?.ok_or(ImageError::Malformed("an empty archive"))?;
-    let mut reader = Reader::for_archive(&first)?;
-    reader.take(first, &mut entries, &mut taken)?;
+    let mut reader = None;
     while let Some(entry) = entries.next()? {
+        let reader = match &mut reader {
+            Some(reader) => reader,
+            none => match Reader::for_archive(&entry)? {
+                Some(found) => none.insert(found),
+                None => continue,
+            },
+        };
         reader.take(entry, &mut entries, &mut taken)?;
     }
     tape.check_end()?;
-    reader.finish(&mut taken)?;
+    reader.ok_or(ImageError::Malformed("an empty archive"))?.finish(image, &mut taken)?;
     Ok(taken)
 }
 
 /// As [`read_train`], of a train anywhere.
 pub fn read_train_at(place: Place<'_>, check: &dyn Fn() -> Result<(), ImageError>) -> Result<TrainFiles, ImageError> {
     match place {
-        Place::Archive(archive) => read_train(archive, check),
+        Place::Archive(archive, image) => Ok(read(archive, image.as_deref(), Collector::new(check))?.files),
         Place::Layout(layout) => {
             let (mut layers, mut taken) = (OptLayers::default(), Collector::new(check));
             let image = layout.read(&mut layers, |_| {})?;
@@ -93,20 +101,28 @@ enum Reader {
 }
 
 impl Reader {
-    fn for_archive(first: &Entry) -> Result<Self, ImageError> {
-        let root = first.path.split(|byte| *byte == b'/').next().unwrap_or_default();
+    /// Of an archive that begins so; `None` where an entry says nothing of it: the archive's own root, or what macOS notes beside a file.
+    fn for_archive(first: &Entry) -> Result<Option<Self>, ImageError> {
+        let Some(path) = plain_path(&first.path)? else {
+            return match first.kind {
+                EntryType::Directory => Ok(None),
+                _ => Err(ImageError::Malformed("a root that is no directory")),
+            };
+        };
+        let root = path.split(|byte| *byte == b'/').next().unwrap_or_default();
         let root = std::str::from_utf8(root).unwrap_or_default();
-        match root {
-            "opt" => Ok(Self::Opt(OptReader::new("opt/"))),
-            CONFIG | USER_KEY => Ok(Self::Delivered(OptReader::new(""))),
-            area if [Area::Train, Area::Results].iter().any(|known| known.name() == area) => {
-                Ok(Self::Delivered(OptReader::new("")))
-            }
-            file if SAVED.contains(&file) || is_id(file.strip_suffix(".json").unwrap_or(file)) => {
-                Ok(Self::Saved(Box::new((SavedReader::default(), OptLayers::default()))))
-            }
-            _ => Err(ImageError::Malformed("neither /opt, nor what the extractor delivers, nor of docker save")),
-        }
+        let is_saved = |file: &str| {
+            let stem = [".json", ".tar", ".tar.gz"].iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file);
+            SAVED.contains(&file) || is_id(stem.strip_prefix("sha256:").unwrap_or(stem))
+        };
+        Ok(Some(match root {
+            "opt" => Self::Opt(OptReader::new("opt/")),
+            CONFIG | USER_KEY => Self::Delivered(OptReader::new("")),
+            area if [Area::Train, Area::Results].iter().any(|known| known.name() == area) => Self::Delivered(OptReader::new("")),
+            file if is_saved(file) => Self::Saved(Box::new((SavedReader::default(), OptLayers::default()))),
+            note if note.starts_with("._") => return Ok(None),
+            _ => return Err(ImageError::Malformed("neither /opt, nor what the extractor delivers, nor of docker save")),
+        }))
     }
 
     fn take(&mut self, entry: Entry, content: &mut dyn Read, taken: &mut Collector<'_>) -> Result<(), ImageError> {
@@ -126,7 +142,7 @@ impl Reader {
         }
     }
 
-    fn finish(self, taken: &mut Collector<'_>) -> Result<(), ImageError> {
+    fn finish(self, image: Option<&str>, taken: &mut Collector<'_>) -> Result<(), ImageError> {
         let found = &mut taken.files.found;
         match self {
             Self::Opt(_) => Ok(()),
@@ -137,7 +153,10 @@ impl Reader {
                 found.without_code = !found.code.is_there && found.code.files().next().is_none();
                 Ok(())
             }
-            Self::Saved(saved) => saved.1.tell(&saved.0.finish(None)?.layers, taken),
+            Self::Saved(saved) => {
+                let (reader, layers) = *saved;
+                layers.tell(&reader.finish(image, None)?.layers, taken)
+            }
         }
     }
 }
@@ -152,19 +171,19 @@ struct Collector<'a> {
     files: TrainFiles,
     file: Option<(Area, FilePath, u64)>,
     shape: Shape,
-    names: usize,
     sealed: Option<SealedFiles>,
     check: &'a dyn Fn() -> Result<(), ImageError>,
 }
 
 impl<'a> Collector<'a> {
     fn new(check: &'a dyn Fn() -> Result<(), ImageError>) -> Self {
-        Self { files: TrainFiles::default(), file: None, shape: Shape::default(), names: 0, sealed: None, check }
+        Self { files: TrainFiles::default(), file: None, shape: Shape::default(), sealed: None, check }
     }
 
     fn keep(&mut self, path: &FilePath) -> Result<(), ImageError> {
-        self.names += path.as_str().len() + size_of::<FilePath>();
-        if self.names > NAME_LIMIT { Err(ImageError::Limit("bytes of names")) } else { Ok(()) }
+        // Where what is sealed is kept, it is kept under its name.
+        let names = if self.sealed.is_some() { 2 } else { 1 };
+        self.files.share.entry::<(FilePath, SealedFile)>(names * path.as_str().len())
     }
 
     /// One of the two small files, by its path below `/opt`.

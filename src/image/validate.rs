@@ -127,7 +127,7 @@ pub fn describe(place: Place<'_>) -> Result<SavedImage, ImageError> {
 pub fn seen(place: Place<'_>, layers: Option<&[String]>) -> Result<Seen, ImageError> {
     let mut read = Layers::default();
     let image = place.read(layers, &mut read, |_| {})?;
-    Ok(Seen::of(&read, &image))
+    Seen::of(&read, &image)
 }
 
 /// Reads an image, and holds what the layers above the lowest `shared` do against what is below. Where the engine names the image's layers, they
@@ -142,12 +142,11 @@ pub fn compare_trees(
     let mut read = Layers::default();
     let image = place.read(layers, &mut read, progress)?;
     if let Some(seen) = seen {
-        *seen = Seen::of(&read, &image);
+        *seen = Seen::of(&read, &image)?;
     }
     let shared = shared(&image);
     let overlaid = read.overlay(&image.layers, shared)?;
-    let links = read.hard_links(image.layers.iter().skip(shared));
-    Ok((files::compare(&overlaid, links), image))
+    Ok((files::compare(&overlaid), image))
 }
 
 #[cfg(test)]

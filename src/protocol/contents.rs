@@ -6,6 +6,7 @@ use super::StepError;
 use crate::{
     image::{
         ImageError,
+        budget::Share,
         layer::{EntryPath, LayerPlan, Meta},
         opt::Area,
         spool::{Extent, Spool},
@@ -60,26 +61,48 @@ pub(super) struct Contents {
     pub others: Vec<String>,
     /// The same, only the names directly below it, and all of them.
     pub other_names: BTreeSet<String>,
+    /// What the names take of the budget.
+    share: Share,
 }
 
 impl Contents {
     pub fn new(spool: Spool) -> Self {
-        Self { spool, train: Tree::default(), results: Tree::default(), others: Vec::new(), other_names: BTreeSet::new() }
+        Self {
+            spool,
+            train: Tree::default(),
+            results: Tree::default(),
+            others: Vec::new(),
+            other_names: BTreeSet::new(),
+            share: Share::default(),
+        }
     }
 
-    pub fn tree_mut(&mut self, area: Area) -> &mut Tree {
+    fn tree_mut(&mut self, area: Area) -> &mut Tree {
         match area {
             Area::Train => &mut self.train,
             Area::Results => &mut self.results,
         }
     }
 
-    pub fn directory(&mut self, area: Area, path: Option<FilePath>, meta: Meta) {
+    /// Counts a name that is about to be kept, with what is made of it later: the plan of a layer, digests, an answer.
+    pub fn count(&mut self, name: usize) -> Result<(), StepError> {
+        Ok(self.share.entry::<(StoredFile, [u8; 64])>(2 * name)?)
+    }
+
+    pub fn directory(&mut self, area: Area, path: Option<FilePath>, meta: Meta) -> Result<(), StepError> {
+        self.count(path.as_ref().map_or(0, |path| path.as_str().len()))?;
         let tree = self.tree_mut(area);
         match path {
             None => tree.root = Some(meta),
             Some(path) => tree.directories.push((path, meta)),
         }
+        Ok(())
+    }
+
+    pub fn file(&mut self, area: Area, file: StoredFile) -> Result<(), StepError> {
+        self.count(file.path.as_str().len())?;
+        self.tree_mut(area).files.push(file);
+        Ok(())
     }
 
     /// Notes an entry that is neither content nor one of the protocol's own two files.
@@ -88,6 +111,7 @@ impl Contents {
             return Ok(());
         }
         if self.others.len() < NAMES_KEPT {
+            self.count(path.len())?;
             self.others.push(path.to_owned());
         }
         let name = path.split('/').next().unwrap_or(path);
@@ -95,7 +119,9 @@ impl Contents {
             if self.other_names.len() == OTHER_LIMIT {
                 return Err(ImageError::Limit("names in /opt").into());
             }
-            self.other_names.insert(name.to_owned());
+            let name = name.to_owned();
+            self.count(name.len())?;
+            self.other_names.insert(name);
         }
         Ok(())
     }

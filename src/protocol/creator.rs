@@ -36,12 +36,12 @@ pub struct CameHome {
 }
 
 impl CameHome {
-    /// Reads and verifies an archive, as [`super::verify_archive`].
+    /// Reads and verifies an archive, as [`super::verify_archive`]; where it holds several images, the one of that name.
     ///
     /// # Errors
     /// What cannot be read at all.
     pub fn read(
-        archive: impl std::io::Read,
+        archive: (impl std::io::Read, Option<&str>),
         spool: Spool,
         trust: Option<Judge<'_>>,
         check: &dyn Fn() -> Result<(), ImageError>,
@@ -80,7 +80,7 @@ impl CameHome {
         }
         let substitute = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
         let key = UnwrappedKey::new(key, substitute);
-        let contents = contents(sealed);
+        let contents = contents(sealed)?;
         let digest = results_digest(&contents, &key, &arrived.session_id)?;
         let (signed, has_code) = (proof.stops_signed, !contents.train.files.is_empty());
         let (contents, key) = if has_code {
@@ -121,13 +121,13 @@ impl Results {
     }
 }
 
-fn contents(sealed: SealedFiles) -> Contents {
+fn contents(sealed: SealedFiles) -> Result<Contents, StepError> {
     let mut contents = Contents::new(sealed.spool);
     for SealedFile { area, path, extent } in sealed.files {
         // What it was to its container is of no interest any more.
-        contents.tree_mut(area).files.push(StoredFile { path, meta: Meta::immutable_file(0), extent });
+        contents.file(area, StoredFile { path, meta: Meta::immutable_file(0), extent })?;
     }
-    contents
+    Ok(contents)
 }
 
 fn results_digest(contents: &Contents, key: &UnwrappedKey, session_id: &[u8]) -> Result<Digest, StepError> {

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     image::{
+        budget::Share,
         layer::Meta,
         opt::{Area, OptSink, read_opt},
         opt_files::OptFiles,
@@ -82,7 +83,7 @@ pub fn inspect_saved(files: OptFiles) -> Result<Inspection, StepError> {
 
 fn inspect(files: &ImageFiles, image_id: String, step: &Step<'_>) -> Result<Inspection, StepError> {
     let arrived = read_train_config(files, step)?;
-    let mut names = Names { step, code: Vec::new(), result_files: 0, result_bytes: 0 };
+    let mut names = Names { step, code: Vec::new(), share: Share::default(), result_files: 0, result_bytes: 0 };
     read_opt(files.read("/opt", &step.cancel)?, &mut names)?;
     let config = arrived.config;
     // A list with names that cannot be is shown as all missing: inspecting must not hide what is wrong.
@@ -126,6 +127,7 @@ fn inspect(files: &ImageFiles, image_id: String, step: &Step<'_>) -> Result<Insp
 struct Names<'a> {
     step: &'a Step<'a>,
     code: Vec<(FilePath, u64)>,
+    share: Share,
     result_files: u64,
     result_bytes: u64,
 }
@@ -139,7 +141,11 @@ impl OptSink for Names<'_> {
 
     fn begin(&mut self, area: Area, path: FilePath, _: Meta, size: u64) -> Result<(), StepError> {
         match area {
-            Area::Train => self.code.push((path, size)),
+            Area::Train => {
+                // It is listed once more, and once more in the answer.
+                self.share.entry::<(FilePath, [ListedFile; 2])>(3 * path.as_str().len())?;
+                self.code.push((path, size));
+            }
             Area::Results => {
                 self.result_files += 1;
                 self.result_bytes += size;

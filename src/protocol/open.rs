@@ -135,8 +135,7 @@ impl OptSink for Arrival<'_> {
         if let (Area::Results, Some(landing)) = (area, &mut self.landing) {
             landing.directory(area, path.as_ref(), meta)?;
         }
-        self.contents.directory(area, path, meta);
-        Ok(())
+        self.contents.directory(area, path, meta)
     }
 
     fn begin(&mut self, area: Area, path: FilePath, meta: Meta, size: u64) -> Result<(), StepError> {
@@ -178,8 +177,7 @@ impl OptSink for Arrival<'_> {
         }
         let (area, path, meta, offset) = self.file.take().ok_or(StepError::Invariant("a file ends that did not begin"))?;
         let extent = Extent { offset, len: self.contents.spool.len() - offset };
-        self.contents.tree_mut(area).files.push(StoredFile { path, meta, extent });
-        Ok(())
+        self.contents.file(area, StoredFile { path, meta, extent })
     }
 
     fn other(&mut self, path: &str) -> Result<(), StepError> {

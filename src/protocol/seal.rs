@@ -99,13 +99,13 @@ impl OptSink for Sealing<'_> {
     type Error = StepError;
 
     fn directory(&mut self, area: Area, path: Option<FilePath>, meta: Meta) -> Result<(), StepError> {
-        self.contents.directory(area, path, meta);
-        Ok(())
+        self.contents.directory(area, path, meta)
     }
 
     fn begin(&mut self, area: Area, path: FilePath, meta: Meta, size: u64) -> Result<(), StepError> {
         self.step.check()?;
         if area == Area::Train && self.expected.as_ref().is_some_and(|expected| !expected.contains_key(path.as_str())) {
+            self.contents.count(path.as_str().len())?;
             self.dropped.push(format!("pht_train/{}", path.as_str()));
             return Ok(());
         }
@@ -142,8 +142,7 @@ impl OptSink for Sealing<'_> {
             }
         }
         let extent = Extent { offset: file.offset, len: self.contents.spool.len() - file.offset };
-        self.contents.tree_mut(file.area).files.push(StoredFile { path: file.path, meta: file.meta, extent });
-        Ok(())
+        self.contents.file(file.area, StoredFile { path: file.path, meta: file.meta, extent })
     }
 
     fn other(&mut self, path: &str) -> Result<(), StepError> {

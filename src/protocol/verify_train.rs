@@ -90,7 +90,7 @@ pub fn verify_place(
 
 /// What the files of a train prove, and its config.
 pub(super) fn judge(files: TrainFiles, trust: Option<Judge<'_>>) -> Result<(Verification, ArrivedConfig), StepError> {
-    let TrainFiles { config, found } = files;
+    let TrainFiles { config, found, share: _share } = files;
     let bytes = config.ok_or(StepError::NotATrain)?;
     let config = TrainConfig::parse(&bytes)?;
     let session_id =

@@ -12,7 +12,12 @@ use tokio::runtime::Handle;
 use super::ServerError;
 use crate::{
     config::{Config, PartialLoad, Unlisted},
-    image::{ImageError, docker::Engine, layouts::Layouts, store::Store},
+    image::{
+        ImageError, budget,
+        docker::Engine,
+        layouts::Layouts,
+        store::{Store, look_in},
+    },
     ledger::Ledger,
     protocol::{AuditedKeys, Compat, EMBEDDED, Policy, Station, StepError, recover},
     state,
@@ -66,6 +71,15 @@ pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc
 
 /// Where the configuration says that images are.
 fn images(config: &Config, instance: &str, reserve: u64) -> Result<Store, ImageError> {
+    if let (None, Some(other)) = (&config.layouts.directory, config.engine.passed_over()) {
+        let used = &config.engine.socket;
+        tracing::warn!(%other, used, "the engine that `docker` uses here is not one that the service talks to: [engine] socket names another");
+    }
+    look_in(match &config.layouts.directory {
+        Some(directory) => format!("the layouts below {}", directory.display()),
+        None => format!("the engine at {}", config.engine.socket),
+    });
+    budget::set_limit(config.limits.image_memory_mib << 20);
     Ok(match &config.layouts.directory {
         Some(directory) => Store::Layouts(Layouts::new(directory, reserve)),
         None => Store::Engine(

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     audit::{Entry, Event},
-    image::{ImageError, reference::ImageSource},
+    image::{ImageError, budget, reference::ImageSource},
     pb,
     protocol::{Caller, Station, Step, StepError},
 };
@@ -232,6 +232,7 @@ impl Steps {
                 error => Refusal::from(error),
             });
             answer(recorded((&station, &refusals), &circumstances, outcome));
+            budget::give_back();
         });
         Ok(cancel)
     }

@@ -48,9 +48,15 @@ pub(in crate::cli) struct Args {
     /// Validate an image in a file or directory, without any service
     #[arg(long, value_name = "PLACE", conflicts_with = "image", requires = "master_place")]
     place: Option<String>,
+    /// With --place: which image, where several lie there: a name that it has there, or a digest (sha256:…)
+    #[arg(long = "image", value_name = "NAME", requires = "place")]
+    which: Option<String>,
     /// With --place: the master
     #[arg(long, value_name = "PLACE", requires = "place")]
     master_place: Option<String>,
+    /// With --master-place: which image, where several lie there
+    #[arg(long, value_name = "NAME", requires = "master_place")]
+    master_image: Option<String>,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -58,7 +64,7 @@ pub(in crate::cli) struct Args {
 pub(super) fn run(args: Args, output: Output) -> Result<Exit, CliError> {
     let (image, result) = match (args.place, args.master_place) {
         (Some(place), Some(master)) => {
-            let result = offline(&place, &master)?;
+            let result = offline((&place, args.which.as_deref()), (&master, args.master_image.as_deref()))?;
             (place, result)
         }
         _ => {
@@ -87,9 +93,12 @@ async fn online(client: ClientArgs, request: pb::ValidateImageRequest) -> Result
 }
 
 /// Without any service: the same check, here. Its refusals are those of the service.
-fn offline(place: &str, master: &str) -> Result<pb::ValidateImageResult, CliError> {
+fn offline(
+    (place, image): (&str, Option<&str>),
+    (master, of_master): (&str, Option<&str>),
+) -> Result<pb::ValidateImageResult, CliError> {
     let open = |place: &str| Place::of(place).map_err(|error| CliError::file("open", place.as_ref(), &error));
-    let verdict = protocol::validate_places(open(place)?, open(master)?, master);
+    let verdict = protocol::validate_places(open(place)?.choose(image), open(master)?.choose(of_master), master);
     let verdict = verdict.map_err(|(side, error)| {
         let error = CliError::from(RpcError::from(Refusal::from(error)));
         match side {

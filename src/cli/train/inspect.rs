@@ -33,6 +33,9 @@ pub(in crate::cli) struct Args {
     /// Inspect an image in a file or in an OCI layout directory, without any service
     #[arg(long, value_name = "FILE|DIR", conflicts_with = "image")]
     place: Option<String>,
+    /// With --place: which image, where several lie there: a name that it has there, or a digest (sha256:…)
+    #[arg(long = "image", value_name = "NAME", requires = "place")]
+    which: Option<String>,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -40,7 +43,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) fn run(args: Args, output: Output) -> Result<(), CliError> {
     let (name, train) = match args.place {
         Some(place) => {
-            let train = offline(&place)?;
+            let train = offline(&place, args.which.as_deref())?;
             (place, train)
         }
         None => {
@@ -58,8 +61,9 @@ async fn online(client: ClientArgs, image: String) -> Result<pb::InspectTrainRes
 }
 
 /// Without any service: its refusals are those of the service.
-fn offline(place: &str) -> Result<pb::InspectTrainResponse, CliError> {
-    let found = protocol::inspect_saved(saved_at(place, &std::env::temp_dir())?).map_err(Refusal::from).and_then(inspection);
+fn offline(place: &str, which: Option<&str>) -> Result<pb::InspectTrainResponse, CliError> {
+    let found =
+        protocol::inspect_saved(saved_at(place, which, &std::env::temp_dir())?).map_err(Refusal::from).and_then(inspection);
     Ok(found.map_err(RpcError::from)?)
 }
 

@@ -59,6 +59,9 @@ const RESERVE: u64 = 64 << 20;
 pub(in crate::cli) struct Args {
     /// The train: a file, `-`, an OCI layout directory, or an image in the engine
     train: String,
+    /// Of a file or layout directory that holds several images: which, by a name that it has there, or a digest (sha256:…)
+    #[arg(long = "image", value_name = "NAME")]
+    which: Option<String>,
     #[command(flatten)]
     key: KeyArgs,
     #[command(flatten)]
@@ -79,9 +82,10 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<Exit, CliError>
     let mut delivery = Delivery::into(&args.into.out, args.into.force)?;
     // Ciphertext, without a name, on the disk that must have room for the results anyway.
     let spool = Spool::create(&args.into.out, 0, RESERVE).map_err(|error| failed(error.into()))?;
-    let home = with_archive(&args.train, (&args.engine, &args.into.out), |archive| match &store {
-        Some(store) => CameHome::read(archive, spool, Some(&|kind, id, key| store.judge(kind, id, key)), &|| Ok(())),
-        None => CameHome::read(archive, spool, None, &|| Ok(())),
+    let which = args.which.as_deref();
+    let home = with_archive((&args.train, which), (&args.engine, &args.into.out), |archive| match &store {
+        Some(store) => CameHome::read((archive, which), spool, Some(&|kind, id, key| store.judge(kind, id, key)), &|| Ok(())),
+        None => CameHome::read((archive, which), spool, None, &|| Ok(())),
     })?;
     let proof = home.verification.proof.clone();
     if !proof.report.holds() {
@@ -179,7 +183,7 @@ fn refused(train: &str, home: &CameHome, output: Output) -> Exit {
 
 /// Hands on the archive: of a file, of standard input, or of an image's `/opt`. `spool` has room for what lies compressed in a layout.
 fn with_archive<T>(
-    train: &str,
+    (train, which): (&str, Option<&str>),
     (engine, spool): (&str, &Path),
     read: impl FnOnce(Box<dyn Read>) -> Result<T, StepError>,
 ) -> Result<T, CliError> {
@@ -188,7 +192,8 @@ fn with_archive<T>(
         return read(Box::new(io::stdin().lock())).map_err(failed);
     }
     if layout_at(train).map_err(|error| CliError::file("open", file, &error))?.is_some() {
-        let archive = saved_at(train, spool)?.read("/opt", &CancellationToken::new()).map_err(|error| failed(error.into()))?;
+        let archive =
+            saved_at(train, which, spool)?.read("/opt", &CancellationToken::new()).map_err(|error| failed(error.into()))?;
         return read(Box::new(archive)).map_err(failed);
     }
     if file.exists() {

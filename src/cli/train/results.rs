@@ -45,6 +45,9 @@ pub(in crate::cli) struct Args {
     /// The train: an image (repository:tag, an id), a file, `-`, or an OCI layout directory
     #[arg(value_name = "IMAGE|FILE")]
     image: String,
+    /// Of a file or layout directory that holds several images: which, by a name that it has there, or a digest (sha256:…)
+    #[arg(long = "image", value_name = "NAME")]
+    which: Option<String>,
     #[command(flatten)]
     into: Wanted,
     #[command(flatten)]
@@ -70,7 +73,7 @@ pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliErr
     let mut delivery = Delivery::into(&args.into.out, args.into.force)?;
     let paths = args.into.paths.clone();
     let mut service = args.client.trains().await?;
-    let (stream, trouble) = match opt_at(&args.image, &args.into.out)? {
+    let (stream, trouble) = match opt_at(&args.image, args.which.as_deref(), &args.into.out)? {
         Some(opt) => {
             let (pieces, trouble) = sending::pieces(opt, paths);
             (service.open_results(args.client.request(pieces)).await, trouble)

@@ -37,6 +37,9 @@ pub(in crate::cli) struct Args {
     /// Verify an archive in a file, or an OCI layout directory, without any service
     #[arg(long, value_name = "FILE", conflicts_with = "image")]
     archive: Option<PathBuf>,
+    /// With --archive: which image, where several lie there: a name that it has there, or a digest (sha256:…)
+    #[arg(long = "image", value_name = "NAME", requires = "archive")]
+    which: Option<String>,
     /// With --archive: the keys to believe, as `stationmaster trust` writes or exports them
     #[arg(long, value_name = "FILE", requires = "archive")]
     trust: Option<PathBuf>,
@@ -58,7 +61,7 @@ struct Found {
 
 pub(in crate::cli) fn run(args: Args, output: Output) -> Result<Exit, CliError> {
     let found = match args.archive {
-        Some(file) => offline(&file, args.trust.as_deref())?,
+        Some(file) => offline(&file, args.which.as_deref(), args.trust.as_deref())?,
         None => client::call(online(args.client, args.image.unwrap_or_default()))?,
     };
     let (kind, name) = &found.what;
@@ -105,9 +108,9 @@ async fn online(client: ClientArgs, image: String) -> Result<Found, CliError> {
 }
 
 /// Without any service: the same check, here. Its refusals are those of the service.
-fn offline(file: &Path, trust: Option<&Path>) -> Result<Found, CliError> {
+fn offline(file: &Path, which: Option<&str>, trust: Option<&Path>) -> Result<Found, CliError> {
     let store = trust.map(trust::file::read).transpose()?;
-    let place = Place::of(&file.to_string_lossy()).map_err(|error| CliError::file("open", file, &error))?;
+    let place = Place::of(&file.to_string_lossy()).map_err(|error| CliError::file("open", file, &error))?.choose(which);
     let verified = match &store {
         Some(store) => protocol::verify_place(place, Some(&|kind, id, key| store.judge(kind, id, key)), &|| Ok(())),
         None => protocol::verify_place(place, None, &|| Ok(())),

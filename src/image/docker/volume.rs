@@ -32,6 +32,29 @@ impl VolumeMount {
     }
 }
 
+/// What keeps an engine from making volumes of an image's own, as `VOLUME` asks for, and copying into them what the image has there: something
+/// else is mounted in their places. In a container that is never started there is nothing of it to see.
+pub(super) fn shadows(of_image: Vec<String>, ours: &[VolumeMount]) -> impl Iterator<Item = Mount> {
+    let mut targets: Vec<String> = of_image.iter().filter_map(|target| cleaned(target)).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    targets.retain(|target| ours.iter().all(|mount| mount.target != *target));
+    targets.into_iter().map(|target| Mount { typ: Some(MountType::TMPFS), target: Some(target), ..Default::default() })
+}
+
+/// A place as engines know it; `None` for one that they take for none.
+fn cleaned(target: &str) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in target.strip_prefix('/')?.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    (!parts.is_empty()).then(|| format!("/{}", parts.join("/")))
+}
+
 impl Engine {
     /// Makes an empty volume. Nothing happens when it is there.
     pub fn make_volume(&self, name: &str) -> Result<(), ImageError> {
@@ -52,5 +75,18 @@ impl Engine {
     /// Ids of the containers that have a volume.
     pub fn volume_holders(&self, name: &str) -> Result<Vec<String>, ImageError> {
         self.containers(HashMap::from([("volume".to_owned(), vec![name.to_owned()])]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_volume_of_an_image_has_something_in_its_place_once() {
+        let ours = [VolumeMount { volume: "v".into(), target: "/opt/pht_train".into() }];
+        let of_image = ["/data", "/data/", "/a/./b/../c", "/opt/pht_train", "/", "relative", "/../x"].map(str::to_owned).into();
+        let targets: Vec<String> = shadows(of_image, &ours).filter_map(|mount| mount.target).collect();
+        assert_eq!(targets, ["/a/c", "/data", "/x"]);
     }
 }

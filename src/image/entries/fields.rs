@@ -2,6 +2,7 @@
 
 use tar::Header;
 
+use super::OTHER_DIALECT;
 use crate::image::ImageError;
 
 const NUMBER: ImageError = ImageError::Malformed("a number in a header");
@@ -37,7 +38,7 @@ impl Fields {
         let device = |field| number(field).and_then(|number| u32::try_from(number).map_err(|_| NUMBER));
         // The dialect of `star` is told by what stands here, and has a shorter prefix.
         if block[500..].iter().any(|byte| *byte != 0) {
-            return Err(ImageError::Malformed("a header that is neither POSIX's nor GNU's"));
+            return Err(ImageError::Malformed(OTHER_DIALECT));
         }
         Ok(Self {
             path: path(block)?,
@@ -64,7 +65,7 @@ fn path(block: &[u8; 512]) -> Result<Vec<u8>, ImageError> {
         // GNU has other fields where POSIX has the prefix. Few writers set them, and some readers take them for it.
         b"ustar  \0" if rest.iter().all(|byte| *byte == 0) => Ok(name.to_vec()),
         b"ustar  \0" => Err(ImageError::Malformed("fields of GNU's that have another meaning to others")),
-        _ => Err(ImageError::Malformed("a header that is neither POSIX's nor GNU's")),
+        _ => Err(ImageError::Malformed(OTHER_DIALECT)),
     }
 }
 

@@ -8,7 +8,13 @@ use std::{
 
 use crate::image::{
     ImageError,
-    saved::{LayerSink, SavedImage, layout::Layout, read_saved},
+    entries::Entries,
+    opt::without_root,
+    saved::{
+        LayerSink, SavedImage,
+        layout::{Layout, Which},
+        read_saved,
+    },
 };
 
 /// Where a saved image's files are.
@@ -16,25 +22,52 @@ use crate::image::{
 pub enum Home {
     /// In a layout directory.
     Layout(Layout),
-    /// In an archive.
-    Archive(Arc<File>),
+    /// In an archive; where it holds several images, those of the one of that name.
+    Archive(Arc<File>, Option<String>),
 }
 
 impl Home {
     /// An archive in a file.
     #[must_use]
-    pub fn archive(file: File) -> Self {
-        Self::Archive(Arc::new(file))
+    pub fn archive(file: File, image: Option<&str>) -> Self {
+        Self::Archive(Arc::new(file), image.map(str::to_owned))
+    }
+
+    /// A layout directory.
+    #[must_use]
+    pub fn layout(mut layout: Layout, image: Option<&str>) -> Self {
+        if let Some(image) = image {
+            layout.which = Which::Named(image.to_owned());
+        }
+        Self::Layout(layout)
+    }
+
+    /// The archive, where it is one of `/opt` and not of an image: it then begins so.
+    pub(super) fn opt_archive(&self) -> Result<Option<&File>, ImageError> {
+        let Self::Archive(file, _) = self else { return Ok(None) };
+        let mut start = &**file;
+        start.seek(SeekFrom::Start(0)).map_err(ImageError::Layout)?;
+        let mut entries = Entries::new(start);
+        // The archive's own root says nothing.
+        let is_opt = loop {
+            match entries.next()? {
+                Some(entry) if without_root(&entry.path).is_empty() => {}
+                Some(entry) => break without_root(&entry.path).split(|byte| *byte == b'/').next() == Some(b"opt"),
+                None => break false,
+            }
+        };
+        start.seek(SeekFrom::Start(0)).map_err(ImageError::Layout)?;
+        Ok(is_opt.then_some(&**file))
     }
 
     /// Reads the image, layer by layer; every digest is checked.
     pub(super) fn read<S: LayerSink>(&self, sink: &mut S) -> Result<SavedImage, S::Error> {
         match self {
             Self::Layout(layout) => layout.read(sink, |_| {}),
-            Self::Archive(file) => {
+            Self::Archive(file, image) => {
                 let mut file = &**file;
                 file.seek(SeekFrom::Start(0)).map_err(ImageError::Layout)?;
-                read_saved(file, None, sink, |_| {})
+                read_saved(file, (image.as_deref(), None), sink, |_| {})
             }
         }
     }
@@ -43,7 +76,7 @@ impl Home {
     pub(super) fn open(&self, layer: &str) -> Result<Arc<File>, ImageError> {
         match self {
             Self::Layout(layout) => Ok(Arc::new(layout.open(layer)?.1)),
-            Self::Archive(file) => Ok(Arc::clone(file)),
+            Self::Archive(file, _) => Ok(Arc::clone(file)),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{self, Read},
+    ops::Range,
     os::unix::fs::FileExt,
     sync::Arc,
 };
@@ -26,7 +27,8 @@ const BLOCK: u64 = 512;
 pub struct TarStream {
     home: Home,
     tree: Arc<OptTree>,
-    entries: std::vec::IntoIter<(Vec<u8>, Node)>,
+    /// Places in the tree that are still to come.
+    entries: Range<usize>,
     /// Bytes of the paths that come before the names in the archive.
     parent: usize,
     /// The layers' files that were opened.
@@ -53,17 +55,11 @@ enum Source {
 }
 
 impl TarStream {
-    pub(super) fn new(
-        home: Home,
-        tree: Arc<OptTree>,
-        entries: Vec<(Vec<u8>, Node)>,
-        parent: usize,
-        cancel: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(home: Home, tree: Arc<OptTree>, entries: Range<usize>, parent: usize, cancel: CancellationToken) -> Self {
         Self {
             home,
             tree,
-            entries: entries.into_iter(),
+            entries,
             parent,
             layers: HashMap::new(),
             pending: (Vec::new(), 0),
@@ -78,20 +74,22 @@ impl TarStream {
         if self.cancel.is_cancelled() {
             return Err(ImageError::Cancelled);
         }
-        let Some((path, node)) = self.entries.next() else {
+        let tree = Arc::clone(&self.tree);
+        let Some((path, node)) = self.entries.next().and_then(|at| tree.nodes.get(at)) else {
             let end = if self.ended { 0 } else { 2 * BLOCK as usize };
             self.pending = (vec![0; end], 0);
             return Ok(!std::mem::replace(&mut self.ended, true));
         };
         // The writer of headers takes text; the reader would refuse such a name all the same.
-        let name = std::str::from_utf8(&path[self.parent..]).map_err(|_| policy(Rule::PlainNames.name(), &path))?;
+        let name = std::str::from_utf8(&path[self.parent..]).map_err(|_| policy(Rule::PlainNames.name(), path))?;
         let header = match node {
-            Node::Directory(meta) => header_blocks(&format!("{name}/"), EntryType::Directory, meta, 0),
-            Node::Other(kind, meta) => header_blocks(name, shown(kind), meta, 0),
+            Node::Directory(meta) => header_blocks(&format!("{name}/"), EntryType::Directory, *meta, 0),
+            Node::Other(kind, meta) => header_blocks(name, shown(*kind), *meta, 0),
             Node::File { at, size, meta } => {
+                let (size, meta) = (*size, *meta);
                 let fill = (size.next_multiple_of(BLOCK) - size) as usize;
                 let (of, offset) = match at {
-                    At::Layer(layer, offset) => (Source::Layer(self.open(&layer)?), offset),
+                    At::Layer(layer, offset) => (Source::Layer(self.open(layer)?), *offset),
                     At::Spool(extent) => (Source::Spool, extent.offset),
                 };
                 self.content = Content { of: Some(of), offset, left: size, fill };

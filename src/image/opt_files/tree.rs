@@ -1,11 +1,6 @@
 //! `/opt` of an image as its layers leave it, and where in them each file lies.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    io::Read,
-    path::Path,
-    sync::Arc,
-};
+use std::{fs::File, io::Read, ops::Range, path::Path, sync::Arc};
 
 use tar::EntryType;
 use tokio_util::sync::CancellationToken;
@@ -13,16 +8,14 @@ use tokio_util::sync::CancellationToken;
 use super::home::Home;
 use crate::image::{
     ImageError,
+    budget::Share,
+    entries::Entries,
     layer::Meta,
-    opt::broken,
-    saved::{Change, Entry, LayerSink, OfOpt, Overlay, plain_path},
+    opt::{ENTRY_LIMIT, broken},
+    saved::{ByLayer, Change, Entry, LayerSink, OfOpt, Overlay, add_change, in_order, plain_path},
     spool::{Extent, Spool},
+    tape::Tape,
 };
-
-/// Most changes that are kept, all layers together.
-const ENTRY_LIMIT: usize = 1_000_000;
-/// Most bytes of names that are kept.
-const NAME_LIMIT: usize = 128 << 20;
 
 /// What stands at a path.
 #[derive(Clone, Debug)]
@@ -62,29 +55,83 @@ impl crate::image::saved::Node for Node {
 
 /// `/opt` as a container would see it.
 pub(super) struct OptTree {
-    /// By path from the root, without slashes at either end.
-    pub nodes: BTreeMap<Vec<u8>, Node>,
+    /// By path from the root, without slashes at either end, in the order in which an engine walks a tree.
+    pub nodes: Vec<(Vec<u8>, Node)>,
     /// What lay in compressed layers.
     pub spool: Option<Spool>,
     /// The image's id: its configuration's digest.
     pub image_id: String,
+    /// What the nodes take of the budget.
+    _share: Share,
 }
 
 impl OptTree {
     /// Reads all layers, each of which must have the digests that manifest and configuration state.
     pub fn read(home: &Home, spool: (&Path, u64), cancel: &CancellationToken) -> Result<Self, ImageError> {
-        let mut layers = PlacedLayers { place: spool, cancel, changes: HashMap::new(), open: None, spool: None, kept: (0, 0) };
-        let image = home.read(&mut layers)?;
-        let mut laid = Overlay::default();
-        for name in &image.layers {
-            if let Some(changes) = layers.changes.get(name) {
-                laid.lay(changes, &mut |_, _| {})?;
-            }
+        if let Some(archive) = home.opt_archive()? {
+            return Self::of_archive(archive, cancel);
         }
-        if let Some(spool) = &mut layers.spool {
+        let mut layers = PlacedLayers {
+            place: spool,
+            cancel,
+            changes: ByLayer::new(),
+            open: None,
+            spool: None,
+            entries: 0,
+            share: Share::default(),
+        };
+        let image = home.read(&mut layers)?;
+        let PlacedLayers { changes, mut spool, share, .. } = layers;
+        let mut laid = Overlay::default();
+        for changes in in_order(changes, &image.layers) {
+            laid.lay(changes, &mut |_, _| {})?;
+        }
+        if let Some(spool) = &mut spool {
             spool.flush()?;
         }
-        Ok(Self { nodes: laid.tree, spool: layers.spool, image_id: image.id().unwrap_or_default() })
+        let mut nodes: Vec<(Vec<u8>, Node)> = laid.tree.into_iter().collect();
+        nodes.sort_unstable_by(|(one, _), (other, _)| walk_order(one, other));
+        Ok(Self { nodes, spool, image_id: image.id().unwrap_or_default(), _share: share })
+    }
+
+    /// Reads an archive of `/opt`, whatever order it is in. What stands there twice is told by the reader that it is shown to.
+    fn of_archive(archive: &File, cancel: &CancellationToken) -> Result<Self, ImageError> {
+        let (mut nodes, mut share) = (Vec::new(), Share::default());
+        let mut tape = Tape::new(archive);
+        let mut entries = Entries::new(&mut tape);
+        while let Some(entry) = entries.next()? {
+            if cancel.is_cancelled() {
+                return Err(ImageError::Cancelled);
+            }
+            let Some(path) = plain_path(&entry.path)? else { continue };
+            if nodes.len() as u64 == ENTRY_LIMIT {
+                return Err(ImageError::Limit("entries of /opt"));
+            }
+            share.entry::<(Vec<u8>, Node)>(path.len())?;
+            let node = match entry.kind {
+                EntryType::Directory => Node::Directory(entry.meta),
+                _ if entry.is_file() => {
+                    Node::File { at: At::Layer("".into(), entry.position), size: entry.size, meta: entry.meta }
+                }
+                other => Node::Other(other, entry.meta),
+            };
+            nodes.push((path, node));
+        }
+        tape.check_end()?;
+        nodes.sort_by(|(one, _), (other, _)| walk_order(one, other));
+        Ok(Self { nodes, spool: None, image_id: String::new(), _share: share })
+    }
+
+    /// The places of a path and of all below it; empty where it is not there.
+    pub fn below(&self, path: &[u8]) -> Range<usize> {
+        let start = self.nodes.partition_point(|(one, _)| walk_order(one, path).is_lt());
+        let is_in = |one: &[u8]| one.strip_prefix(path).is_some_and(|rest| rest.first().is_none_or(|next| *next == b'/'));
+        // A walk comes to all of a directory before it goes on.
+        let count = self.nodes[start..].iter().take_while(|(one, _)| is_in(one)).count();
+        match self.nodes.get(start) {
+            Some((one, _)) if one == path => start..start + count,
+            _ => start..start,
+        }
     }
 }
 
@@ -93,12 +140,13 @@ struct PlacedLayers<'a> {
     /// Where the spool would be, and what stays free there.
     place: (&'a Path, u64),
     cancel: &'a CancellationToken,
-    changes: HashMap<String, Vec<Change<Node>>>,
+    changes: ByLayer<Node>,
     /// The layer that is being read, and where it begins; `None` for one that is compressed.
     open: Option<(Arc<str>, u64)>,
     spool: Option<Spool>,
-    /// Changes, and bytes of their names.
-    kept: (usize, usize),
+    /// Changes so far, all layers together.
+    entries: u64,
+    share: Share,
 }
 
 impl PlacedLayers<'_> {
@@ -147,19 +195,21 @@ impl LayerSink for PlacedLayers<'_> {
             return Err(ImageError::Cancelled);
         }
         let Some(path) = plain_path(&entry.path)? else { return Ok(()) };
-        let change = match OfOpt::by_name(&path) {
-            OfOpt::Nothing => return Ok(()),
-            OfOpt::Change(change) => change,
-            OfOpt::Content => Change::Set(path.clone(), self.node(entry, content)?),
-        };
-        self.kept = (self.kept.0 + 1, self.kept.1 + path.len());
-        if self.kept.0 > ENTRY_LIMIT || self.kept.1 > NAME_LIMIT {
+        let what = OfOpt::by_name(&path);
+        if matches!(what, OfOpt::Nothing) {
+            return Ok(());
+        }
+        self.entries += 1;
+        if self.entries > ENTRY_LIMIT {
             return Err(ImageError::Limit("entries of /opt"));
         }
-        match self.changes.get_mut(layer) {
-            Some(changes) => changes.push(change),
-            None => drop(self.changes.insert(layer.to_owned(), vec![change])),
-        }
+        self.share.entry::<Change<Node>>(path.len())?;
+        let change = match what {
+            OfOpt::Nothing => return Ok(()),
+            OfOpt::Change(change) => change,
+            OfOpt::Content => Change::Set(path, self.node(entry, content)?),
+        };
+        add_change(&mut self.changes, layer, change);
         Ok(())
     }
 }

@@ -8,7 +8,8 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    oci::{DEPTH, Platform, blob_name, images_of, is_hex, layer_of, manifest, manifest_of},
+    chosen,
+    oci::{DEPTH, Platform, Wanted, blob_name, images_of, is_hex, layer_of, manifest, manifest_of},
     spelling::parse,
 };
 use crate::{
@@ -77,6 +78,20 @@ struct DockerImage {
     config: String,
     #[serde(rename = "Layers")]
     layers: Vec<String>,
+    #[serde(rename = "RepoTags", default)]
+    names: Option<Vec<String>>,
+}
+
+impl DockerImage {
+    /// `sha256:…` of its configuration, as the file's name states it.
+    fn id(&self) -> String {
+        let hex = self.config.rsplit(['/', ':']).next().unwrap_or_default();
+        format!("sha256:{}", hex.strip_suffix(".json").unwrap_or(hex))
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().flatten().map(String::as_str)
+    }
 }
 
 #[derive(Deserialize)]
@@ -102,12 +117,12 @@ impl Documents {
 
     /// What the image is: Docker's `manifest.json` says it where there is one, otherwise `index.json`; engines read the one, OCI's tools and some
     /// engines the other. `names` are all of its files, documents or not.
-    pub fn describe(&self, names: &HashSet<String>) -> Result<Described, ImageError> {
+    pub fn describe(&self, names: &HashSet<String>, image: Option<&str>) -> Result<Described, ImageError> {
         let (config, layers) = match (self.files.get("manifest.json"), self.files.get("index.json")) {
             (Some(manifest), index) => {
-                let (config, layers) = docker(manifest)?;
+                let (config, layers, others) = docker(manifest, image)?;
                 if let Some(index) = index {
-                    self.agrees(index, &config, names)?;
+                    self.agrees(index, (&config, image), &others, names)?;
                 }
                 (config, layers)
             }
@@ -115,7 +130,7 @@ impl Documents {
             (None, Some(_)) if names.iter().any(|name| name == "repositories" || name.ends_with("/json")) => {
                 return Err(ImageError::Malformed("files of Docker's first layout beside an index.json, and no manifest.json"));
             }
-            (None, Some(index)) => self.oci(index)?,
+            (None, Some(index)) => self.oci(index, image)?,
             (None, None) => return Err(ImageError::Malformed("no manifest.json")),
         };
         let bytes = self.files.get(&config);
@@ -123,17 +138,25 @@ impl Documents {
         Ok(Described { layers, config: bytes.cloned(), diff_ids })
     }
 
-    fn oci(&self, index: &[u8]) -> Result<(String, Vec<String>), ImageError> {
-        let wanted = manifest_of(index, None, |digest| self.blob(digest).map(<[u8]>::to_vec))?;
+    fn oci(&self, index: &[u8], image: Option<&str>) -> Result<(String, Vec<String>), ImageError> {
+        let wanted = image.map_or(Wanted::Only, Wanted::Named);
+        let wanted = manifest_of(index, wanted, |digest| self.blob(digest).map(<[u8]>::to_vec))?;
         let manifest = manifest(&wanted, self.blob(&wanted.digest)?)?;
         let layers = manifest.layers.iter().map(layer_of).collect::<Result<_, ImageError>>()?;
         self.blob(&manifest.config.digest)?;
         Ok((blob_name(&manifest.config.digest)?, layers))
     }
 
-    /// Refuses an index that leads to any image but the one of this configuration. In lists, which are kept as they came, those of other platforms
+    /// Refuses an index that leads to any image but the one of this configuration, and `others` that `manifest.json` has beside it, or that gives the
+    /// name which it was chosen by to one of those. In lists, which are kept as they came, those of other platforms
     /// need not be there; what is not there and could be for this one's is refused, for the engine may have it.
-    fn agrees(&self, index: &[u8], config: &str, names: &HashSet<String>) -> Result<(), ImageError> {
+    fn agrees(
+        &self,
+        index: &[u8],
+        (config, image): (&str, Option<&str>),
+        others: &HashSet<String>,
+        names: &HashSet<String>,
+    ) -> Result<(), ImageError> {
         let runs_on: Platform = match self.files.get(config) {
             Some(bytes) => parse(bytes, "its configuration")?,
             None => Platform::default(),
@@ -150,9 +173,14 @@ impl Documents {
                     let bytes = self.blob(&one.digest)?;
                     if one.is_list() {
                         inner.push(bytes);
-                    } else if blob_name(&manifest(&one, bytes)?.config.digest)? == config {
-                        found = true;
-                    } else {
+                        continue;
+                    }
+                    let of_it = blob_name(&manifest(&one, bytes)?.config.digest)?;
+                    let is_it = of_it == config;
+                    found |= is_it;
+                    let takes_its_name =
+                        || image.is_some_and(|image| one.names().next().is_some_and(|name| chosen::is(image, name)));
+                    if !is_it && (!others.contains(&of_it) || takes_its_name()) {
                         return Err(ImageError::Malformed("manifest.json and index.json name different images"));
                     }
                 }
@@ -182,11 +210,27 @@ impl Documents {
     }
 }
 
-fn docker(manifest: &[u8]) -> Result<(String, Vec<String>), ImageError> {
+/// The image that `manifest.json` describes, and the configurations of others that it describes besides; with `image` the one of that name.
+fn docker(manifest: &[u8], image: Option<&str>) -> Result<(String, Vec<String>, HashSet<String>), ImageError> {
     let images: Vec<DockerImage> = parse(manifest, "manifest.json")?;
-    let mut images = images.into_iter();
-    match (images.next(), images.next()) {
-        (Some(image), None) => Ok((image.config, image.layers)),
-        _ => Err(ImageError::Malformed("manifest.json of several images")),
-    }
+    let is_wanted =
+        |one: &&DockerImage| image.is_none_or(|name| one.id() == name || one.names().any(|one| chosen::is(name, one)));
+    let mut seen = HashSet::new();
+    // One image may stand there once for each of its names.
+    let found: Vec<&DockerImage> =
+        images.iter().filter(is_wanted).filter(|one| seen.insert((&one.config, &one.layers))).collect();
+    let only = match &found[..] {
+        [only] => *only,
+        several => {
+            let listed = if several.is_empty() { images.iter().collect() } else { several.to_vec() };
+            let names: Vec<String> =
+                listed.iter().map(|one| one.names().next().map_or_else(|| one.id(), str::to_owned)).collect();
+            return Err(match names.is_empty() {
+                true => ImageError::Malformed("manifest.json names no image"),
+                false => chosen::not_one(several.is_empty(), names.iter().map(String::as_str)),
+            });
+        }
+    };
+    let others = images.iter().map(|one| one.config.clone()).filter(|config| *config != only.config).collect();
+    Ok((only.config.clone(), only.layers.clone(), others))
 }

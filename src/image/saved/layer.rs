@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::{LayerSink, blocks, document, hashed::Hashed, inflate::Compression, inflating::Inflating, meaning};
-use crate::image::{ImageError, entries::Entries, opt::broken, tape::Tape};
+use crate::image::{ImageError, entries::Entries, foreign, opt::broken, tape::Tape};
 
 /// A layer that was read.
 pub(super) struct Blob {
@@ -17,6 +17,8 @@ pub(super) struct Blob {
 pub(super) enum Content {
     Layer(Blob),
     Document(Vec<u8>),
+    /// Compressed as no layer is that is read; the error is due where it is one.
+    Foreign(ImageError),
     /// None that an image is made of.
     Other,
 }
@@ -30,7 +32,8 @@ pub(super) fn read<S: LayerSink>(
 ) -> Result<Content, S::Error> {
     let mut start = Vec::with_capacity(512);
     file.by_ref().take(512).read_to_end(&mut start).map_err(broken)?;
-    let is_tar = start.len() == 512 && (&start[257..262] == b"ustar" || start.iter().all(|byte| *byte == 0));
+    // Engines take nothing at all for a layer of nothing.
+    let is_tar = start.is_empty() || start.len() == 512 && (&start[257..262] == b"ustar" || start.iter().all(|byte| *byte == 0));
     let compression = Compression::of(&start);
     let is_document = start.first() == Some(&b'{');
     let file = start.as_slice().chain(file);
@@ -47,6 +50,8 @@ pub(super) fn read<S: LayerSink>(
             false => entries(name, Inflating::start(compression, &mut file)?, sink)?,
         };
         Ok(Content::Layer(Blob { digest: file.digest()?, diff_id }))
+    } else if let Some(error) = foreign::layer(&start) {
+        Ok(Content::Foreign(error))
     } else if name.ends_with("/layer.tar") {
         Err(ImageError::Malformed("a layer that is no tar archive, nor one compressed with gzip or zstd").into())
     } else if is_document {

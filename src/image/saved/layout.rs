@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, open};
 
 use super::{
     LayerSink, SavedImage, SavedReader, document,
-    oci::{Descriptor, blob_name, layer_of, manifest, manifest_of},
+    oci::{Descriptor, Wanted, blob_name, layer_of, manifest, manifest_of},
 };
 use crate::image::ImageError;
 
@@ -36,6 +36,8 @@ pub enum Which {
     Only,
     /// The one of this `org.opencontainers.image.ref.name`.
     Tag(String),
+    /// The one that a person names: by such a name, by the one that containerd notes, or by its digest.
+    Named(String),
     /// The one whose manifest has this digest; the index need not name it.
     Digest(String),
 }
@@ -91,8 +93,9 @@ impl Layout {
     pub(in crate::image) fn wanted(&self) -> Result<Descriptor, ImageError> {
         let index = || self.document("index.json");
         match &self.which {
-            Which::Only => manifest_of(&index()?, None, |digest| self.blob(digest)),
-            Which::Tag(tag) => manifest_of(&index()?, Some(tag), |digest| self.blob(digest)),
+            Which::Only => manifest_of(&index()?, Wanted::Only, |digest| self.blob(digest)),
+            Which::Tag(tag) => manifest_of(&index()?, Wanted::Tag(tag), |digest| self.blob(digest)),
+            Which::Named(name) => manifest_of(&index()?, Wanted::Named(name), |digest| self.blob(digest)),
             Which::Digest(digest) => Ok(Descriptor::of(digest)),
         }
     }
@@ -123,6 +126,6 @@ impl Layout {
                 progress(read);
             }
         }
-        Ok(reader.finish(None)?)
+        Ok(reader.finish(None, None)?)
     }
 }

@@ -73,7 +73,10 @@ struct Done<'a, N> {
 }
 
 /// Looks at a layer before it is laid over a tree.
-pub(super) fn check<N: Node>(tree: &BTreeMap<Vec<u8>, N>, changes: &[Change<N>]) -> Result<(), ImageError> {
+pub(super) fn check<'a, N: Node + 'a>(
+    tree: &BTreeMap<Vec<u8>, N>,
+    changes: impl Iterator<Item = &'a Change<N>>,
+) -> Result<(), ImageError> {
     let mut done = Done { brings: HashMap::new(), removes: HashSet::new(), entered: HashSet::new(), implied: BTreeSet::new() };
     let mut last = None;
     for change in changes {
@@ -84,7 +87,15 @@ pub(super) fn check<N: Node>(tree: &BTreeMap<Vec<u8>, N>, changes: &[Change<N>])
         }
         match change {
             Change::Set(path, node) => done.set(tree, path, node)?,
-            Change::HardLink(path, _, node) => done.bring(path, node)?,
+            Change::HardLink(path, link) => {
+                // Engines that keep each layer in a directory of its own find nothing there to link to.
+                if !done.brings.contains_key(link.0.as_slice()) {
+                    return Err(ImageError::Malformed(
+                        "a hard link to what its own layer has not brought by then: engines differ",
+                    ));
+                }
+                done.bring(path, &link.1)?;
+            }
             Change::Remove(path) if done.brings.contains_key(path.as_slice()) => return Err(REMOVES_WHAT_IT_BRINGS),
             Change::Remove(path) => drop(done.removes.insert(path)),
             Change::Opaque(path) => done.hide(tree, path)?,

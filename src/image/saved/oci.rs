@@ -2,16 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::spelling::parse;
+use super::{chosen, spelling::parse};
 use crate::image::ImageError;
 
 /// What OCI calls a manifest.
 pub(in crate::image) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// The annotation by which an index names an image.
 pub(in crate::image) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation by which containerd names an image, with its repository.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// Most lists that lie in each other, `index.json` not counted.
 pub(super) const DEPTH: usize = 4;
 /// Media types that name other manifests instead of layers.
@@ -62,6 +64,11 @@ impl Descriptor {
         }
     }
 
+    /// The names that an index gives it: containerd's whole one first.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        [CONTAINERD_NAME, REF_NAME].into_iter().filter_map(|key| self.annotations.get(key)).map(String::as_str)
+    }
+
     pub(super) fn is_list(&self) -> bool {
         LISTS.contains(&self.media_type.as_str())
     }
@@ -85,7 +92,13 @@ pub(super) struct Manifest {
     #[serde(rename = "mediaType", default)]
     media_type: String,
     pub config: Descriptor,
+    #[serde(default, deserialize_with = "list")]
     pub layers: Vec<Descriptor>,
+}
+
+/// Engines of a few versions wrote `null` for a list of nothing.
+fn list<'de, D: Deserializer<'de>>(layers: D) -> Result<Vec<Descriptor>, D::Error> {
+    Ok(Option::deserialize(layers)?.unwrap_or_default())
 }
 
 /// The images of an index, or lists of them.
@@ -94,21 +107,51 @@ pub(super) fn images_of(index: &[u8], what: &'static str) -> Result<impl Iterato
     Ok(index.manifests.into_iter().filter(|one| !one.is_attestation()))
 }
 
-/// The one image manifest that an index leads to; with `tag`, the one of that `org.opencontainers.image.ref.name`. `blob` gets a list in it, by
-/// its digest.
+/// Which image of an index is wanted.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// The only one.
+    Only,
+    /// The one of this `org.opencontainers.image.ref.name`, to the letter.
+    Tag(&'a str),
+    /// The one that a person names.
+    Named(&'a str),
+}
+
+impl Wanted<'_> {
+    fn is(self, one: &Descriptor) -> bool {
+        match self {
+            Self::Only => true,
+            Self::Tag(tag) => one.annotations.get(REF_NAME).is_some_and(|name| name == tag),
+            Self::Named(name) => one.digest == name || one.names().any(|one| chosen::is(name, one)),
+        }
+    }
+}
+
+/// The one image manifest that an index leads to. `blob` gets a list in it, by its digest.
 pub(super) fn manifest_of(
     index: &[u8],
-    tag: Option<&str>,
+    wanted: Wanted<'_>,
     blob: impl Fn(&str) -> Result<Vec<u8>, ImageError>,
 ) -> Result<Descriptor, ImageError> {
-    let named = |one: &Descriptor| tag.is_none_or(|tag| one.annotations.get(REF_NAME).is_some_and(|name| name == tag));
-    let mut seen = HashSet::new();
+    let mut images: Vec<Descriptor> = images_of(index, "index.json")?.collect();
+    let named = |images: &[Descriptor], is_named| {
+        let name = |one: &Descriptor| one.names().next().unwrap_or(&one.digest).to_owned();
+        let names: Vec<String> = images.iter().map(name).collect();
+        chosen::not_one(is_named, names.iter().map(String::as_str))
+    };
     // One image may have several names.
-    let mut wanted = images_of(index, "index.json")?.filter(named).filter(|one| seen.insert(one.digest.clone()));
-    let mut only = match (wanted.next(), wanted.next()) {
-        (Some(only), None) => only,
-        (None, _) => return Err(ImageError::NotFound),
-        _ => return Err(ImageError::Malformed("index.json names several images: say which tag")),
+    let mut seen = HashSet::new();
+    let found: Vec<usize> =
+        (0..images.len()).filter(|at| wanted.is(&images[*at]) && seen.insert(images[*at].digest.clone())).collect();
+    let mut only = match (&found[..], wanted) {
+        ([only], _) => images.swap_remove(*only),
+        ([], Wanted::Named(_)) => return Err(named(&images, true)),
+        ([], _) => return Err(ImageError::NotFound),
+        (several, _) => {
+            let several: Vec<Descriptor> = several.iter().rev().map(|at| images.swap_remove(*at)).collect();
+            return Err(named(&several, false));
+        }
     };
     for _ in 0..DEPTH {
         if !only.is_list() {
@@ -135,6 +178,9 @@ pub(super) fn manifest(named: &Descriptor, bytes: &[u8]) -> Result<Manifest, Ima
 
 /// The file of a layer.
 pub(super) fn layer_of(layer: &Descriptor) -> Result<String, ImageError> {
+    if layer.media_type.contains("encrypted") {
+        return Err(ImageError::Malformed("an encrypted layer: only who has its key can read it"));
+    }
     if !layer.urls.is_empty() || layer.media_type.contains("foreign") || layer.media_type.contains("nondistributable") {
         return Err(ImageError::Malformed("a foreign layer: it lies at a URL and not in the image"));
     }

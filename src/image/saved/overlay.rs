@@ -1,6 +1,6 @@
 //! Layers laid over each other: the tree a container would see.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     ImageError,
@@ -39,11 +39,12 @@ pub trait Node: Clone {
 }
 
 /// What a layer does to the tree below it. Paths have no slash at either end.
+#[derive(Clone)]
 pub enum Change<N> {
     /// Something stands here.
     Set(Vec<u8>, N),
-    /// The first path is another name of what stands at the second; the entry has these attributes.
-    HardLink(Vec<u8>, Vec<u8>, N),
+    /// The path is another name of what stands at the one in the box; the entry has these attributes.
+    HardLink(Vec<u8>, Box<(Vec<u8>, N)>),
     /// What stood here is gone.
     Remove(Vec<u8>),
     /// What stood below here is gone.
@@ -83,6 +84,53 @@ impl<N> Change<N> {
         let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
         Some(Self::Remove([parent, slash, removed].concat()))
     }
+}
+
+/// Changes of a piece of [`Changes`].
+const PIECE: usize = 1024;
+
+/// All that a layer does, in its order: in pieces, so that what was laid is freed while the rest is laid.
+#[derive(Clone)]
+pub struct Changes<N>(Vec<Vec<Change<N>>>);
+
+impl<N> Default for Changes<N> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<N> Changes<N> {
+    /// Adds one.
+    pub fn push(&mut self, change: Change<N>) {
+        match self.0.last_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push(change),
+            _ => self.0.push(vec![change]),
+        }
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &Change<N>> {
+        self.0.iter().flatten()
+    }
+}
+
+/// The changes of layers, by the layer's name; one without entries has none.
+pub type ByLayer<N> = HashMap<String, Changes<N>>;
+
+/// Adds what a layer does.
+pub fn add_change<N>(layers: &mut ByLayer<N>, layer: &str, change: Change<N>) {
+    match layers.get_mut(layer) {
+        Some(changes) => changes.push(change),
+        None => layers.entry(layer.to_owned()).or_default().push(change),
+    }
+}
+
+/// The changes of each layer of `names`, lowest first. A layer's are given up when it does not occur again.
+pub fn in_order<N: Clone>(mut layers: ByLayer<N>, names: &[String]) -> impl Iterator<Item = Changes<N>> {
+    names.iter().enumerate().map(move |(at, name)| {
+        let changes = if names[at + 1..].contains(name) { layers.get(name).cloned() } else { layers.remove(name) };
+        changes.unwrap_or_default()
+    })
 }
 
 /// What an entry of a layer is to `/opt`, by its name.
@@ -144,10 +192,10 @@ impl<N> Default for Overlay<N> {
 impl<N: Node> Overlay<N> {
     /// Lays a layer over what is there. `before` is told what stood at a path that is about to change; it may be told the same path again. A layer
     /// that engines would take in different ways is refused ([`meaning`]).
-    pub fn lay(&mut self, changes: &[Change<N>], before: &mut dyn FnMut(&[u8], Option<&N>)) -> Result<(), ImageError> {
-        meaning::check(&self.tree, changes)?;
+    pub fn lay(&mut self, changes: Changes<N>, before: &mut dyn FnMut(&[u8], Option<&N>)) -> Result<(), ImageError> {
+        meaning::check(&self.tree, changes.iter())?;
         // A whiteout is about lower layers, wherever it stands in its own.
-        for change in changes {
+        for change in changes.iter() {
             match change {
                 Change::Remove(path) => {
                     if let Some(node) = self.tree.remove(path) {
@@ -159,11 +207,12 @@ impl<N: Node> Overlay<N> {
                 _ => {}
             }
         }
-        for change in changes {
+        for change in changes.0.into_iter().flatten() {
             self.add_directories(change.directory(), before)?;
             let (path, node) = match change {
-                Change::Set(path, node) => (path, node.clone()),
-                Change::HardLink(path, target, link) => {
+                Change::Set(path, node) => (path, node),
+                Change::HardLink(path, link) => {
+                    let (target, link) = &*link;
                     let found = self.tree.get(target).ok_or(ImageError::Malformed("a hard link to nothing"))?;
                     if found.is_directory() || !found.takes_link(link) {
                         return Err(ImageError::Malformed(
@@ -174,14 +223,14 @@ impl<N: Node> Overlay<N> {
                 }
                 Change::Remove(_) | Change::Opaque(_) => continue,
             };
-            let old = self.tree.get(path);
-            before(path, old);
+            let old = self.tree.get(&path);
+            before(&path, old);
             match old.map(N::is_directory) {
-                Some(true) if !node.is_directory() => self.remove_below(path, before),
+                Some(true) if !node.is_directory() => self.remove_below(&path, before),
                 Some(false) if node.is_directory() => drop(self.hidden.insert(path.clone())),
                 _ => {}
             }
-            self.tree.insert(path.clone(), node);
+            self.tree.insert(path, node);
         }
         Ok(())
     }

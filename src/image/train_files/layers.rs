@@ -1,19 +1,16 @@
 //! `/opt` of a `docker save` archive: what every layer does to it, laid over each other when all are read.
 
-use std::{
-    collections::{HashMap, HashSet},
-    io::Read,
-    sync::Arc,
-};
+use std::{collections::HashSet, io::Read, sync::Arc};
 
 use tar::EntryType;
 
-use super::{Collector, NAME_LIMIT, SealedFiles, read_small, small_limit};
+use super::{Collector, SealedFiles, read_small, small_limit};
 use crate::{
     image::{
         ImageError,
-        opt::{Area, OptSink, broken},
-        saved::{Change, Entry, LayerSink, Node, OfOpt, Overlay, plain_path},
+        budget::Share,
+        opt::{Area, ENTRY_LIMIT, OptSink, broken},
+        saved::{ByLayer, Change, Entry, LayerSink, Node, OfOpt, Overlay, add_change, in_order, plain_path},
         spool::Extent,
     },
     train::{
@@ -23,8 +20,6 @@ use crate::{
     },
 };
 
-/// Most changes that are kept, all layers together.
-const ENTRY_LIMIT: u64 = 2_000_000;
 /// Most bytes of small files that are kept, all layers together.
 const SMALL_LIMIT: usize = 64 << 20;
 
@@ -61,9 +56,10 @@ impl Node for Found {
 /// Keeps what layers do to `/opt`.
 #[derive(Default)]
 pub(super) struct OptLayers {
-    changes: HashMap<String, Vec<Change<Found>>>,
+    changes: ByLayer<Found>,
+    /// Changes so far, all layers together.
     entries: u64,
-    names: usize,
+    share: Share,
     small: usize,
     shape: Shape,
     /// Where what is sealed is kept.
@@ -75,20 +71,24 @@ impl LayerSink for OptLayers {
 
     fn entry(&mut self, layer: &str, entry: &Entry, content: &mut dyn Read) -> Result<(), ImageError> {
         let Some(path) = plain_path(&entry.path)? else { return Ok(()) };
-        let change = match OfOpt::by_name(&path) {
-            OfOpt::Nothing => return Ok(()),
-            OfOpt::Change(change) => change,
-            OfOpt::Content => Change::Set(path.clone(), self.found(&path, entry, content)?),
-        };
+        let what = OfOpt::by_name(&path);
+        if matches!(what, OfOpt::Nothing) {
+            return Ok(());
+        }
         self.entries += 1;
-        self.names += path.len() + size_of::<Change<Found>>();
-        if self.entries > ENTRY_LIMIT || self.names > NAME_LIMIT {
+        if self.entries > ENTRY_LIMIT {
             return Err(ImageError::Limit("entries of /opt"));
         }
-        match self.changes.get_mut(layer) {
-            Some(changes) => changes.push(change),
-            None => drop(self.changes.insert(layer.to_owned(), vec![change])),
-        }
+        self.share.entry::<Change<Found>>(path.len())?;
+        let change = match what {
+            OfOpt::Nothing => return Ok(()),
+            OfOpt::Change(change) => change,
+            OfOpt::Content => {
+                let found = self.found(&path, entry, content)?;
+                Change::Set(path, found)
+            }
+        };
+        add_change(&mut self.changes, layer, change);
         Ok(())
     }
 }
@@ -127,12 +127,11 @@ impl OptLayers {
     }
 
     /// Tells what the layers leave, in this order.
-    pub fn tell(&self, order: &[String], taken: &mut Collector<'_>) -> Result<(), ImageError> {
+    pub fn tell(self, order: &[String], taken: &mut Collector<'_>) -> Result<(), ImageError> {
         let mut laid = Overlay::default();
-        for layer in order {
-            let changes = self.changes.get(layer).map_or(&[][..], Vec::as_slice);
+        for changes in in_order(self.changes, order) {
             let mut set = HashSet::new();
-            for change in changes {
+            for change in changes.iter() {
                 if let Change::Set(path, node) = change
                     && !set.insert(path)
                     && !node.is_directory()

@@ -1,7 +1,7 @@
 //! Layers of an image, hashed as they stream and laid over each other at the end.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, btree_map::Entry as BTreePlace},
     io::Read,
 };
 
@@ -11,15 +11,18 @@ use super::canonical::{Attributes, Kind, Node, Tree};
 use crate::{
     image::{
         ImageError,
+        budget::Share,
         layer::Meta,
         opt::broken,
-        saved::{self, Change, Entry, LayerSink, Overlay, plain_path, ways},
+        saved::{self, ByLayer, Change, Entry, LayerSink, Overlay, add_change, in_order, plain_path, ways},
     },
     train::digest::FileHasher,
 };
 
 /// Most entries that are kept, all layers together.
-const ENTRY_LIMIT: usize = 4_000_000;
+const ENTRY_LIMIT: usize = 1_000_000;
+/// What an extended attribute costs besides its name and value.
+const OF_ATTRIBUTE: usize = 64;
 const LINK: ImageError = ImageError::Malformed("a link without a target");
 /// The attribute that holds a file's capabilities.
 const CAPABILITIES: &[u8] = b"security.capability";
@@ -66,11 +69,12 @@ pub(in crate::image) fn implied_directory() -> Node {
 /// Keeps what layers do.
 #[derive(Default)]
 pub(in crate::image) struct Layers {
-    /// By the layer's name; one without entries left none.
-    pub changes: HashMap<String, Vec<Change<Node>>>,
+    /// By the layer's name.
+    pub changes: ByLayer<Node>,
     /// The root, of layers that have an entry for it: some engines take it over. It is no part of the tree.
     roots: HashMap<String, Node>,
     kept: usize,
+    share: Share,
     /// What contents are read into, one after the other.
     buffer: Vec<u8>,
 }
@@ -88,44 +92,51 @@ pub(in crate::image) struct Overlaid {
     pub lost: BTreeMap<Vec<u8>, Attributes>,
     /// The root before any of the upper layers, and after all.
     pub roots: (Node, Node),
+    /// Hard links of the upper layers, and what they lead to.
+    pub links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What all this takes of the budget.
+    _share: Share,
 }
 
 impl Layers {
     /// Lays the layers of these names over each other, lowest first; of those from the one numbered `above` on it is noted what they change.
-    pub fn overlay(&self, names: &[String], above: usize) -> Result<Overlaid, ImageError> {
+    pub fn overlay(self, names: &[String], above: usize) -> Result<Overlaid, ImageError> {
+        let Self { changes, roots, mut share, .. } = self;
         let (mut laid, mut before) = (Overlay::default(), BTreeMap::new());
         let (mut left_out, mut lost) = (BTreeMap::new(), BTreeMap::new());
-        for (at, name) in names.iter().enumerate() {
-            let changes = self.changes.get(name).map_or(&[][..], Vec::as_slice);
+        let mut links = Vec::new();
+        for (at, changes) in in_order(changes, names).enumerate() {
+            let mut enough = Ok(());
             if at >= above {
-                leave_out(&laid.tree, changes, &mut left_out);
-                lose(&laid.tree, changes, &mut lost);
+                leave_out(&laid.tree, || changes.iter(), &mut left_out);
+                lose(&laid.tree, changes.iter(), &mut lost);
+                links.extend(changes.iter().filter_map(|change| match change {
+                    Change::HardLink(path, link) => Some((path.clone(), link.0.clone())),
+                    _ => None,
+                }));
             }
             laid.lay(changes, &mut |path, node| {
-                if at >= above && !before.contains_key(path) {
-                    before.insert(path.to_vec(), node.cloned());
+                if at < above || enough.is_err() {
+                    return;
+                }
+                if let BTreePlace::Vacant(place) = before.entry(path.to_vec()) {
+                    enough = share.entry::<Node>(path.len());
+                    place.insert(node.cloned());
                 }
             })?;
+            enough?;
         }
         let root = |layers: &[String]| {
-            let last = layers.iter().rev().find_map(|name| self.roots.get(name));
+            let last = layers.iter().rev().find_map(|name| roots.get(name));
             last.cloned().unwrap_or_else(implied_directory)
         };
         let roots = (root(&names[..above.min(names.len())]), root(names));
-        Ok(Overlaid { tree: laid.tree, before, left_out, lost, roots })
-    }
-
-    /// The hard links of layers, and what they lead to.
-    pub fn hard_links<'a>(&'a self, names: impl Iterator<Item = &'a String>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        names.filter_map(|name| self.changes.get(name)).flatten().filter_map(|change| match change {
-            Change::HardLink(path, target, _) => Some((path.as_slice(), target.as_slice())),
-            _ => None,
-        })
+        Ok(Overlaid { tree: laid.tree, before, left_out, lost, roots, links, _share: share })
     }
 }
 
 /// Notes the attributes that directories of `tree` lose when a layer brings them again.
-fn lose(tree: &Tree, changes: &[Change<Node>], lost: &mut BTreeMap<Vec<u8>, Attributes>) {
+fn lose<'a>(tree: &Tree, changes: impl Iterator<Item = &'a Change<Node>>, lost: &mut BTreeMap<Vec<u8>, Attributes>) {
     for change in changes {
         let Change::Set(path, node) = change else { continue };
         let Some(lower) = tree.get(path).filter(|lower| lower.kind == Kind::Directory && node.kind == Kind::Directory) else {
@@ -138,11 +149,15 @@ fn lose(tree: &Tree, changes: &[Change<Node>], lost: &mut BTreeMap<Vec<u8>, Attr
 }
 
 /// Notes the directories of `tree` that a layer leaves out, and forgets those that it has.
-fn leave_out(tree: &Tree, changes: &[Change<Node>], left_out: &mut BTreeMap<Vec<u8>, Node>) {
-    let directories: HashSet<&[u8]> = changes.iter().filter_map(Change::directory_set).collect();
+fn leave_out<'a, C: Iterator<Item = &'a Change<Node>>>(
+    tree: &Tree,
+    changes: impl Fn() -> C,
+    left_out: &mut BTreeMap<Vec<u8>, Node>,
+) {
+    let directories: HashSet<&[u8]> = changes().filter_map(Change::directory_set).collect();
     left_out.retain(|path, _| !directories.contains(path.as_slice()));
     let mut last = None;
-    for change in changes {
+    for change in changes() {
         let directory = change.directory();
         if last.replace(directory) == Some(directory) {
             continue;
@@ -169,10 +184,9 @@ impl LayerSink for Layers {
             if self.kept > ENTRY_LIMIT {
                 return Err(ImageError::Limit("entries of an image"));
             }
-            match self.changes.get_mut(layer) {
-                Some(changes) => changes.push(change),
-                None => drop(self.changes.insert(layer.to_owned(), vec![change])),
-            }
+            let xattrs = entry.xattrs.iter().map(|(name, value)| name.len() + value.len() + OF_ATTRIBUTE).sum::<usize>();
+            self.share.entry::<Change<Node>>(entry.path.len() + entry.link.len() + 2 * xattrs)?;
+            add_change(&mut self.changes, layer, change);
         }
         Ok(())
     }
@@ -193,7 +207,7 @@ fn read_change(entry: &Entry, content: &mut dyn Read, buffer: &mut [u8]) -> Resu
         EntryType::Fifo => Kind::Fifo,
         EntryType::Link => {
             let target = plain_path(&entry.link)?.ok_or(LINK)?;
-            return Ok(Some(Change::HardLink(path, target, node(entry, Kind::File([0; 32], 0)))));
+            return Ok(Some(Change::HardLink(path, Box::new((target, node(entry, Kind::File([0; 32], 0)))))));
         }
         _ => hash_content(content, buffer)?,
     };

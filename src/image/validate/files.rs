@@ -24,8 +24,8 @@ fn own(path: &[u8]) -> Option<Own> {
     }
 }
 
-/// Holds what upper layers do against what stood there before. `links` are their hard links, each with what it leads to.
-pub(super) fn compare<'a>(overlaid: &Overlaid, links: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Differences {
+/// Holds what upper layers do against what stood there before.
+pub(super) fn compare(overlaid: &Overlaid) -> Differences {
     let mut found = Differences::default();
     for (path, before) in &overlaid.before {
         judge(path, before.as_ref(), overlaid.tree.get(path), &mut found);
@@ -44,7 +44,7 @@ pub(super) fn compare<'a>(overlaid: &Overlaid, links: impl Iterator<Item = (&'a 
             found.add(Difference::of_tree("xattrs", path, attributes(&masters), attributes(&left)));
         }
     }
-    for (path, target) in links.filter(|(path, target)| own(path).is_some() != own(target).is_some()) {
+    for (path, target) in overlaid.links.iter().filter(|(path, target)| own(path).is_some() != own(target).is_some()) {
         let link = format!("another name of {}", target.escape_ascii());
         found.add(Difference::of_tree("type", path, "a file of its own".to_owned(), link));
     }

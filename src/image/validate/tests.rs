@@ -11,7 +11,7 @@ use crate::image::{
 fn compared(layers: &[Vec<u8>]) -> Result<Vec<(&'static str, String)>, ImageError> {
     let archive = saved(layers, false);
     let archive: Box<dyn Read> = Box::new(std::io::Cursor::new(archive));
-    let found = compare_trees(Place::Archive(archive), None, |_| 1, None, |_| {})?.0;
+    let found = compare_trees(Place::archive(archive), None, |_| 1, None, |_| {})?.0;
     Ok(found.kept.into_iter().map(|one| (one.what, String::from_utf8(one.place).unwrap())).collect())
 }
 

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::image::{
+    ImageError,
+    budget::Share,
     history::HistoryEntry,
     saved::{Change, SavedImage},
     tree::{Kind, Layers, Node},
@@ -23,10 +25,12 @@ const EMPTY: [u8; 32] = [
 type Entries = BTreeMap<Vec<u8>, Vec<[u8; 32]>>;
 
 /// What it sees of an image.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Seen {
     /// In all layers.
     entries: Entries,
+    /// What they take of the budget.
+    _share: Share,
 }
 
 /// What it says.
@@ -53,21 +57,22 @@ impl Verdict {
 }
 
 impl Seen {
-    pub(super) fn of(layers: &Layers, image: &SavedImage) -> Self {
-        let mut entries = Entries::new();
+    pub(super) fn of(layers: &Layers, image: &SavedImage) -> Result<Self, ImageError> {
+        let (mut entries, mut share) = (Entries::new(), Share::default());
         if image.is_old_layout {
             // Each file once: a layer that occurs twice is a link in the archive, which is read again.
             for name in &image.layers {
-                for change in layers.changes.get(name).into_iter().flatten() {
+                for change in layers.changes.get(name).into_iter().flat_map(|changes| changes.iter()) {
                     let (path, content) = entry(change);
                     if !EXEMPT.iter().any(|exempt| path.starts_with(exempt)) {
+                        share.entry::<(Vec<u8>, Vec<[u8; 32]>)>(path.len())?;
                         entries.entry(path).or_default().extend(content);
                     }
                 }
             }
         }
         entries.values_mut().for_each(|list| list.sort_unstable());
-        Self { entries }
+        Ok(Self { entries, _share: share })
     }
 
     /// Compares an image's history and files with the master's.
@@ -78,7 +83,7 @@ impl Seen {
         };
         if !master.0.iter().all(|entry| image.0.iter().any(|other| same(entry, other))) {
             Verdict::History
-        } else if master.1 != image.1 {
+        } else if master.1.entries != image.1.entries {
             Verdict::Files
         } else {
             Verdict::Accepted

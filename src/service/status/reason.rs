@@ -80,6 +80,8 @@ reasons! {
     DirectoryNotShared = "DIRECTORY_NOT_SHARED" => FailedPrecondition,
     /// A train was to be opened into volumes, and the service's images are in layout directories: only an engine has volumes.
     NoEngine = "NO_ENGINE" => FailedPrecondition,
+    /// The container engine says no, in its own words, and will until a person has changed something; metadata `engine`.
+    EngineRefused = "ENGINE_REFUSED" => FailedPrecondition,
     /// The service has started but is not ready.
     NotReady = "NOT_READY" => FailedPrecondition,
     /// Another step of the same train is under way.
@@ -167,6 +169,7 @@ impl Reason {
             Self::HsmPinLatched => "the token's PIN is latched",
             Self::DirectoryNotShared => "the service shares no directory with the engine",
             Self::NoEngine => "the service has no engine: its images are in layout directories",
+            Self::EngineRefused => "the container engine refused",
             Self::NotReady => "the service is not ready",
             Self::TrainBusy => "another step of this train is under way",
             Self::ImageChanged => "the image changed meanwhile",

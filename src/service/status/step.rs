@@ -3,7 +3,7 @@
 use super::{Reason, Refusal};
 use crate::{
     audit::AuditError,
-    image::ImageError,
+    image::{EngineSays, ImageError, store::whereabouts},
     ledger::LedgerError,
     protocol::{StepError, Stranger, Who},
     train::config::ConfigError,
@@ -35,7 +35,9 @@ impl From<StepError> for Refusal {
                     )
                     .with_fault(&detail)
             }
-            StepError::BaseMissing(_) => Reason::BaseMissing.into(),
+            StepError::BaseMissing(base) => {
+                Reason::BaseMissing.status(format!("the station does not have the train's base image, {base}{}", looked_in()))
+            }
             StepError::MasterUnknown(which) => Reason::MasterUnknown.status(which),
             StepError::RunNotFound => Reason::RunNotFound.into(),
             StepError::RunState { id, state } => Reason::RunState
@@ -98,12 +100,21 @@ impl From<ImageError> for Refusal {
     fn from(error: ImageError) -> Self {
         match &error {
             ImageError::Reference(message) => Reason::ImageRefInvalid.status(*message).with_field("image", *message),
-            ImageError::NotFound => Reason::ImageNotFound.into(),
+            ImageError::NotFound => not_found(),
             ImageError::PathMissing => Reason::ArchiveMalformed.status("the image has no /opt"),
             ImageError::Malformed(what) => Reason::ArchiveMalformed.status(format!("the image's archive is malformed: {what}")),
             ImageError::MalformedAt { what, place } => {
                 Reason::ArchiveMalformed.status(format!("the image's archive is malformed: {what}: {place}"))
             }
+            ImageError::Foreign { what, kind, convert } => Reason::ArchiveMalformed
+                .status(format!("{what} is {kind}"))
+                .with_meta("kind", *kind)
+                .with_meta("convert", *convert),
+            ImageError::NotOne { is_named, names } => {
+                let reason = if *is_named { Reason::ImageNotFound } else { Reason::ArchiveMalformed };
+                reason.status(error.to_string()).with_meta("images", names)
+            }
+            ImageError::MemoryTaken => Reason::Overloaded.status(error.to_string()).with_meta("resource", "image-memory"),
             ImageError::Policy { rule, detail } => {
                 let refusal_id = uuid::Uuid::now_v7().to_string();
                 Reason::ImagePolicyViolation
@@ -119,9 +130,11 @@ impl From<ImageError> for Refusal {
                 .with_fault(&error),
             ImageError::Cancelled => Reason::Cancelled.into(),
             ImageError::NoEngine => Reason::NoEngine.into(),
-            ImageError::EngineUnavailable(_) | ImageError::Engine { .. } => {
-                Self::from(Reason::EngineUnavailable).with_fault(&error)
-            }
+            ImageError::EngineUnavailable(_) => Self::from(Reason::EngineUnavailable).with_fault(&error),
+            ImageError::Engine { call, detail } => Reason::EngineUnavailable
+                .status(format!("the container engine failed ({call}): {detail}"))
+                .with_fault(&error),
+            ImageError::EngineRefused { call, detail, why } => engine_refused(call, detail, *why).with_fault(&error),
             ImageError::Spool(_)
             | ImageError::Directory(_)
             | ImageError::Layout(_)
@@ -132,4 +145,25 @@ impl From<ImageError> for Refusal {
             }
         }
     }
+}
+
+/// Where the station looks for images, in brackets: it may be another place than the caller's `docker` asks.
+fn looked_in() -> String {
+    whereabouts().map_or_else(String::new, |place| format!(" (it looks in {place})"))
+}
+
+fn not_found() -> Refusal {
+    Reason::ImageNotFound.status(format!("{}{}", Reason::ImageNotFound.text(), looked_in()))
+}
+
+/// An engine that says no gives its own words: they are all that helps.
+fn engine_refused(call: &str, detail: &str, why: EngineSays) -> Refusal {
+    let what = match why {
+        EngineSays::DiskFull => "the disk under the container engine is full",
+        EngineSays::ReadOnly => "the container engine cannot write",
+        EngineSays::Denied => "the container engine does not allow this call",
+        EngineSays::TooManyLayers => "the image has more layers than the container engine takes",
+        EngineSays::Other => "the container engine refused",
+    };
+    Reason::EngineRefused.status(format!("{what} ({call}): {detail}")).with_meta("engine", why.name())
 }

@@ -125,7 +125,8 @@ impl Engine {
     pub fn container_with(&self, image_id: &str, volumes: &[VolumeMount]) -> Result<Container, ImageError> {
         let mut mounts: Vec<Mount> = volumes.iter().map(VolumeMount::mount).collect();
         let image = self.block(self.docker.inspect_image(image_id)).map_err(|e| fault("inspect image", e))?;
-        mounts.extend(volume::shadows(image.config.and_then(|config| config.volumes).unwrap_or_default(), volumes));
+        let of_image = image.config.and_then(|config| config.volumes).unwrap_or_default();
+        mounts.extend(volume::shadows(of_image, volumes)?);
         let body = ContainerCreateBody {
             image: Some(image_id.to_owned()),
             labels: Some(HashMap::from([(INSTANCE_LABEL.to_owned(), self.instance.to_string())])),

@@ -46,6 +46,9 @@ func read(archive []byte) ([][]any, error) {
 			return nil, err
 		}
 		name := strings.TrimRight(header.Name, "/")
+		for strings.HasPrefix(name, "./") {
+			name = name[2:]
+		}
 		if !isOfTrain(name) {
 			continue
 		}

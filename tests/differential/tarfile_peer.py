@@ -23,7 +23,10 @@ def read(archive):
             # Some headers lead its reader back to where it was.
             if count > MOST_MEMBERS:
                 raise ValueError("endless")
-            if not any(member.name == area or member.name.startswith(area + "/") for area in AREAS):
+            name = member.name
+            while name.startswith("./"):
+                name = name[2:]
+            if not any(name == area or name.startswith(area + "/") for area in AREAS):
                 continue
             digest = None
             if member.isreg():
@@ -35,8 +38,7 @@ def read(archive):
                 kind = "file"
             else:
                 kind = "directory" if member.isdir() else "other"
-            name = member.name.encode("utf-8", "surrogateescape").hex()
-            entries.append([name, kind, member.size, digest, member.mode & 0o1777, member.uid, member.gid])
+            entries.append([name.encode("utf-8", "surrogateescape").hex(), kind, member.size, digest, member.mode & 0o1777, member.uid, member.gid])
     return entries
 
 

@@ -6,11 +6,15 @@ use crate::support::PROGRAM;
 
 mod archives;
 mod attacks;
+mod dress;
+mod engine_says;
 mod engines;
 mod layers;
 mod masters;
+mod memory;
 mod places;
 mod validate;
+mod volumes;
 
 /// A command that needs neither service nor engine, and finds none.
 fn offline(arguments: &[&str]) -> Output {

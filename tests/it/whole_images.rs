@@ -71,7 +71,7 @@ fn an_engine_that_refuses_the_whole_image_too_leaves_the_train_as_it_was() {
     let scene = &proxied.scene;
     let before = Before::of(&scene.engine, &scene.train);
     proxied.proxy.refuse_loads(2);
-    refused("both refused", scene.pre_run(), "ENGINE_UNAVAILABLE");
+    refused("both refused", scene.pre_run(), "ENGINE_REFUSED");
     assert_eq!(proxied.proxy.hits(), 2);
     before.assert(&scene.station, "both refused");
     // Nothing is known of this engine yet: the faster way is tried anew.

@@ -168,7 +168,7 @@ pub fn opt_files(archive: &[u8]) {
     let directory = std::env::temp_dir();
     let mut file = tempfile::tempfile().expect("a file without a name");
     std::io::Write::write_all(&mut file, archive).expect("a disk");
-    let files = OptFiles::new(Home::archive(file), directory, 0);
+    let files = OptFiles::new(Home::archive(file, None), directory, 0);
     let mut by_position = Files::default();
     let opt = files.read("/opt", &Default::default()).and_then(|opt| read_opt(opt, &mut by_position));
     if opt.is_err() {

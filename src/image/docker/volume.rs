@@ -34,12 +34,20 @@ impl VolumeMount {
 
 /// What keeps an engine from making volumes of an image's own, as `VOLUME` asks for, and copying into them what the image has there: something
 /// else is mounted in their places. In a container that is never started there is nothing of it to see.
-pub(super) fn shadows(of_image: Vec<String>, ours: &[VolumeMount]) -> impl Iterator<Item = Mount> {
+///
+/// # Errors
+/// That an image asks for one at no absolute path: engines make and fill it, and take nothing else in its place.
+pub(super) fn shadows(of_image: Vec<String>, ours: &[VolumeMount]) -> Result<impl Iterator<Item = Mount>, ImageError> {
+    if of_image.iter().any(|target| !target.starts_with('/')) {
+        return Err(ImageError::Malformed(
+            "a VOLUME whose path is not absolute: an engine would copy it for every look at the image",
+        ));
+    }
     let mut targets: Vec<String> = of_image.iter().filter_map(|target| cleaned(target)).collect();
     targets.sort_unstable();
     targets.dedup();
     targets.retain(|target| ours.iter().all(|mount| mount.target != *target));
-    targets.into_iter().map(|target| Mount { typ: Some(MountType::TMPFS), target: Some(target), ..Default::default() })
+    Ok(targets.into_iter().map(|target| Mount { typ: Some(MountType::TMPFS), target: Some(target), ..Default::default() }))
 }
 
 /// A place as engines know it; `None` for one that they take for none.
@@ -85,8 +93,9 @@ mod tests {
     #[test]
     fn every_volume_of_an_image_has_something_in_its_place_once() {
         let ours = [VolumeMount { volume: "v".into(), target: "/opt/pht_train".into() }];
-        let of_image = ["/data", "/data/", "/a/./b/../c", "/opt/pht_train", "/", "relative", "/../x"].map(str::to_owned).into();
-        let targets: Vec<String> = shadows(of_image, &ours).filter_map(|mount| mount.target).collect();
+        let of_image = ["/data", "/data/", "/a/./b/../c", "/opt/pht_train", "/", "/../x"].map(str::to_owned).into();
+        let targets: Vec<String> = shadows(of_image, &ours).unwrap().filter_map(|mount| mount.target).collect();
         assert_eq!(targets, ["/a/c", "/data", "/x"]);
+        assert!(shadows(vec!["relative".into()], &ours).is_err());
     }
 }

@@ -184,7 +184,8 @@ fn a_full_disk_of_the_engine_refuses_and_works_again_when_there_is_space() {
             let before = Before::of(&scene.engine, &scene.train);
             fill(&disk, 3 << 10);
             for into in [OpenInto::Image, OpenInto::Volume] {
-                refused("pre-run", scene.station.open_into(&scene.train.image, into), "ENGINE_UNAVAILABLE");
+                let refusal = refused("pre-run", scene.station.open_into(&scene.train.image, into), "ENGINE_REFUSED");
+                assert!(refusal.message.contains("no space left on device") && !refusal.has_retry_info, "{refusal:?}");
                 before.assert(&scene.station, "a pre-run on a full disk");
             }
             empty(&disk);
@@ -193,7 +194,7 @@ fn a_full_disk_of_the_engine_refuses_and_works_again_when_there_is_space() {
 
             let before = Before::of(&scene.engine, &scene.train);
             fill(&disk, 3 << 10);
-            refused("post-run", scene.station.post_run(&run.run_id), "ENGINE_UNAVAILABLE");
+            refused("post-run", scene.station.post_run(&run.run_id), "ENGINE_REFUSED");
             before.assert(&scene.station, "a post-run on a full disk");
             empty(&disk);
             let closed = scene.station.post_run(&run.run_id).unwrap();

@@ -298,7 +298,7 @@ pub fn commit_layer(engine: &Engine, image: &str, layer: Option<Vec<u8>>, change
     block_on(docker().commit_container(options.build(), ContainerConfig::default())).expect("the engine commits");
 }
 
-pub(super) fn docker() -> Docker {
+pub fn docker() -> Docker {
     block_on(async { Docker::connect_with_defaults()?.negotiate_version().await }).expect("a Docker engine")
 }
 

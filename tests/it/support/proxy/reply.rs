@@ -17,6 +17,8 @@ pub(super) struct Reply {
 pub enum Body {
     /// As a whole, with its length said.
     Json(Bytes),
+    /// The same, of a call that is refused with this status.
+    Refusal(u16, Bytes),
     /// To the end of the connection.
     Tar(Bytes),
     /// Piece by piece until there is none, with a pause before each, to the end of the connection.
@@ -28,6 +30,12 @@ impl Body {
     pub fn json(text: impl Into<String>) -> Self {
         let text: String = text.into();
         Self::Json(text.into())
+    }
+
+    /// JSON under a status that is no good one.
+    pub fn refusal(status: u16, text: impl Into<String>) -> Self {
+        let text: String = text.into();
+        Self::Refusal(status, text.into())
     }
 
     /// An archive.
@@ -43,13 +51,14 @@ impl Body {
     /// Writes the whole answer.
     pub(super) async fn write(self, out: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
         let (kind, length) = match &self {
-            Self::Json(bytes) => ("json", format!("Content-Length: {}\r\n", bytes.len())),
+            Self::Json(bytes) | Self::Refusal(_, bytes) => ("json", format!("Content-Length: {}\r\n", bytes.len())),
             Self::Tar(_) | Self::Made(..) => ("x-tar", String::new()),
         };
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/{kind}\r\n{length}Connection: close\r\n\r\n");
+        let status = if let Self::Refusal(status, _) = &self { format!("{status} Refused") } else { "200 OK".to_owned() };
+        let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/{kind}\r\n{length}Connection: close\r\n\r\n");
         out.write_all(head.as_bytes()).await?;
         match self {
-            Self::Json(bytes) | Self::Tar(bytes) => out.write_all(&bytes).await,
+            Self::Json(bytes) | Self::Refusal(_, bytes) | Self::Tar(bytes) => out.write_all(&bytes).await,
             Self::Made(piece, pause) => {
                 for number in 0.. {
                     let Some(bytes) = piece(number) else { break };

@@ -63,7 +63,8 @@ fn read(archive: &[u8], image: Option<&str>) -> Result<String, ImageError> {
 #[test]
 fn a_layer_of_nothing_is_an_empty_layer() {
     let layer = tar_of(&[("a", FILE, b"1")]);
-    let plain = read(&archive(&[&made(&[layer.clone()], &[layer.clone()], &[])], true, false), None).unwrap();
+    let alone = std::slice::from_ref(&layer);
+    let plain = read(&archive(&[&made(alone, alone, &[])], true, false), None).unwrap();
     let layers = [layer, Vec::new()];
     let with = made(&layers, &layers, &[]);
     for (docker, oci) in [(true, false), (false, true), (true, true)] {
@@ -78,7 +79,7 @@ fn a_layer_that_is_compressed_in_another_way_is_named_and_not_missed() {
     let layer = tar_of(&[("a", FILE, b"1")]);
     for (start, kind) in [(&b"\xfd7zXZ\0"[..], "xz"), (b"BZh91AY", "bzip2"), (b"\x04\x22\x4d\x18", "lz4")] {
         let stored = [start, &[7; 600]].concat();
-        let image = made(&[layer.clone()], &[stored], &[]);
+        let image = made(std::slice::from_ref(&layer), &[stored], &[]);
         for (docker, oci) in [(true, false), (false, true)] {
             let error = read(&archive(&[&image], docker, oci), None).unwrap_err();
             assert!(

@@ -131,9 +131,9 @@ impl From<ImageError> for Refusal {
             ImageError::Cancelled => Reason::Cancelled.into(),
             ImageError::NoEngine => Reason::NoEngine.into(),
             ImageError::EngineUnavailable(_) => Self::from(Reason::EngineUnavailable).with_fault(&error),
-            ImageError::Engine { call, detail } => Reason::EngineUnavailable
-                .status(format!("the container engine failed ({call}): {detail}"))
-                .with_fault(&error),
+            ImageError::Engine { call, detail } => {
+                Reason::EngineUnavailable.status(format!("the container engine failed ({call}): {detail}")).with_fault(&error)
+            }
             ImageError::EngineRefused { call, detail, why } => engine_refused(call, detail, *why).with_fault(&error),
             ImageError::Spool(_)
             | ImageError::Directory(_)

@@ -1,6 +1,6 @@
 //! What is kept of images while they are read is bounded, for all calls together, and is given back.
 
-use std::{collections::BTreeMap, thread};
+use std::{collections::BTreeMap, slice::from_ref, thread};
 
 use crate::support::{Seat, Station, Train, set, tamper::refused, wait_for, yard::Yard};
 
@@ -25,7 +25,7 @@ fn names(count: usize) -> Vec<u8> {
 
 /// A train in a layout, beside one that was given a layer of so many names.
 fn yard(station: &Seat, count: usize) -> (Yard, Train, Train) {
-    let (yard, good, bad) = (Yard::new(), Train::of(&[station.clone()]).make(), Train::of(&[station.clone()]).make());
+    let (yard, good, bad) = (Yard::new(), Train::of(from_ref(station)).make(), Train::of(from_ref(station)).make());
     yard.take(&good);
     yard.take(&bad);
     yard.commit(&bad, names(count), false);

@@ -6,7 +6,7 @@ WITH_ENGINE := scripts/engine.sh with --
 export STATIONMASTER_PEER_205 := $(CURDIR)/target/peer/2.0.5/bin/python
 export STATIONMASTER_PEER_206 := $(CURDIR)/target/peer/2.0.6a0/bin/python
 
-.PHONY: help demo test soak fuzz bench build lint venv peer clean
+.PHONY: help demo test soak readme fuzz bench build lint venv peer clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -25,6 +25,11 @@ soak: ## the tests that take minutes to hours: memory at the full size, kills at
 	scripts/setup.sh test
 	$(WITH_ENGINE) cargo test --profile quick --locked --features crash-points --test it -- --ignored --nocapture --test-threads=1
 
+readme: ## README's steps, typed in a fresh Debian 12 with systemd in a container: the shipped unit, a train run through
+	scripts/setup.sh readme
+	$(WITH_ENGINE) scripts/fresh-debian.sh
+	$(WITH_ENGINE) cargo test --profile quick --locked --features crash-points --test it -- --ignored --nocapture readme::
+
 fuzz: ## every parser of foreign bytes, SECONDS_EACH=60 (ARGS="opt tree", JOBS=2), and 200,000 archives against the readers of Python and Go
 	scripts/setup.sh test
 	JOBS=2 scripts/fuzz.sh short
@@ -35,7 +40,8 @@ bench: ## measure, and write docs/performance.md (ARGS="--only keys --rounds 5",
 	scripts/setup.sh test
 	$(WITH_ENGINE) scripts/bench.sh $(ARGS)
 
-build: ## the optimised binary
+build: ## install what is missing to build, and make the optimised binary
+	scripts/setup.sh build
 	cargo build --release --locked
 
 lint: ## formatting and clippy

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian machine, and says so first. Running it again changes nothing.
 #
-#   setup.sh demo    what building and the demo need
+#   setup.sh build   what building needs
+#   setup.sh demo    the same, and what the demo needs
 #   setup.sh test    the same, and what the tests need
+#   setup.sh readme  the same, and what makes a fresh Debian
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 rust_needed=1.94
 mode=${1:-}
 case $mode in
-    demo | test) ;;
-    *) sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    build | demo | test | readme) ;;
+    *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 say() { echo "setup: $*" >&2; }
@@ -65,9 +67,15 @@ check_rust() {
 }
 
 check_rust
-need gcc libc6-dev pkg-config libssl-dev softhsm2 busybox-static
-need_engine
-if [ "$mode" = test ]; then
+need gcc libc6-dev pkg-config libssl-dev
+if [ "$mode" != build ]; then
+    need softhsm2 busybox-static
+    need_engine
+fi
+if [ "$mode" = readme ]; then
+    need debootstrap
+fi
+if [ "$mode" = test ] || [ "$mode" = readme ]; then
     # opensc: pkcs11-spy counts calls; p11-kit: a token in another process
     # g++: libFuzzer is C++
     # strace: the order of system calls
@@ -76,8 +84,10 @@ if [ "$mode" = test ]; then
     need_python
 fi
 install_missing
-if [ "$mode" = test ]; then
+if [ "$mode" = test ] || [ "$mode" = readme ]; then
     scripts/venv.sh
+fi
+if [ "$mode" = test ]; then
     # Only the tests of that engine need it; they fail without it, and the others need not.
     scripts/next-engine.sh unpack || say "the tests on Docker of Debian's next release will fail"
 fi

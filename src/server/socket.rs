@@ -140,4 +140,13 @@ mod tests {
         assert!(UnixSocket::bind(&path, 0o600, None).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"precious");
     }
+
+    #[test]
+    fn a_group_is_found_by_name_and_number_as_the_system_has_it() {
+        // Through NSS, which knows root's group everywhere, whatever its databases are.
+        assert_eq!(group_id("root").unwrap(), 0);
+        assert_eq!(group_id("4711").unwrap(), 4711);
+        let error = group_id("no-such-group-here").unwrap_err();
+        assert!(error.to_string().contains("getent group no-such-group-here"), "{error}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The command line as people and programs use it.
 
+mod config_check;
 mod flow;
 mod own_token;
 mod refused;

@@ -24,6 +24,7 @@ mod ledger;
 mod limits;
 mod memory;
 mod places;
+mod readme;
 mod refusals;
 mod results;
 mod runs;

@@ -69,6 +69,12 @@ impl TrainPlan {
         self
     }
 
+    /// With a creator of this id.
+    pub fn created_by(mut self, id: &str) -> Self {
+        self.creator_id = Some(id.to_owned());
+        self
+    }
+
     /// With one more immutable file, of this many bytes.
     pub fn file(mut self, path: &str, bytes: u64) -> Self {
         self.files.push((path.to_owned(), bytes));

@@ -36,10 +36,10 @@ const ABOUT: &str = "Opens, checks, closes and signs Personal Health Train image
 
 const AFTER: &str = "\
 Try it, in a directory of its own:
-  stationmaster serve --dev --station 1 --state /tmp/station-1 &
+  stationmaster serve --dev --station station-1 --state /tmp/station-1 &
   . /tmp/station-1/env
   stationmaster key list
-  stationmaster key export --format hex-pem 1
+  stationmaster key export --format hex-pem station-1
   stationmaster train pre-run harbor.example/train:latest --output json
 
 Exit codes:

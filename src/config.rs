@@ -131,6 +131,14 @@ impl Config {
         self.audit.directory.clone().unwrap_or_else(|| self.state.directory.join("audit"))
     }
 
+    /// Checks a station's id as [`Config::parse`] does.
+    ///
+    /// # Errors
+    /// When no route can name it: what is wrong, and what to do.
+    pub fn check_station_id(id: &str) -> Result<(), (String, String)> {
+        check::station_id(id).map_err(|flaw| (flaw.message, flaw.hint))
+    }
+
     /// Reads and checks a file.
     ///
     /// # Errors

@@ -51,6 +51,14 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DevError {
+    /// No route can name the station.
+    #[error("--station: {message}")]
+    StationId {
+        /// What is wrong with the id.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// A file cannot be had.
     #[error("{what}: {source}")]
     Io {
@@ -98,6 +106,7 @@ impl Station {
     /// # Safety
     /// Sets an environment variable: no other thread may run yet.
     pub unsafe fn prepare(options: Options) -> Result<Self, DevError> {
+        Config::check_station_id(&options.station).map_err(|(message, hint)| DevError::StationId { message, hint })?;
         let directory = state_directory(&options.state)?;
         let lock = assemble::lock_state(&directory)?;
         // SAFETY: the caller's promise is ours.

@@ -218,6 +218,10 @@ impl From<DevError> for CliError {
     fn from(error: DevError) -> Self {
         match error {
             DevError::Token(error) => error.into(),
+            DevError::StationId { ref hint, .. } => {
+                let hint = hint.clone();
+                Self::usage(error).with_hint(hint)
+            }
             DevError::Pin(error) => error.into(),
             DevError::Server(error) => error.into(),
             DevError::NoSoftHsm => {

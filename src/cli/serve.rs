@@ -34,7 +34,7 @@ pub(super) struct Args {
     /// A development station out of nothing; NOT for real data
     #[arg(long, requires = "station", requires = "state")]
     dev: bool,
-    /// With --dev: the station's id, also its train key's label
+    /// With --dev: the station's id, also its train key's label; no number
     #[arg(long, value_name = "ID", requires = "dev")]
     station: Option<String>,
     /// With --dev: the directory that holds everything

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Config;
+use crate::train::config::Id;
 
 /// A value that cannot be used.
 pub(super) struct Flaw {
@@ -24,11 +25,24 @@ pub(super) fn check(config: &Config) -> Result<(), Flaw> {
     numbers(config)
 }
 
-fn names(config: &Config) -> Result<(), Flaw> {
-    let station = &config.station;
-    if station.is_empty() || station.len() > 256 || station.chars().any(char::is_control) {
+/// A station's id: text that a route can name. train_lib reads what Python's `int()` takes as a number, and compares a number with
+/// no text, so no route would ever name such a station.
+pub(super) fn station_id(id: &str) -> Result<(), Flaw> {
+    if id.is_empty() || id.len() > 256 || id.chars().any(char::is_control) {
         return Err(flaw("station", "must be 1 to 256 printable characters", "use the id that trains' routes name"));
     }
+    if Id::from_text(id.to_owned()).as_text().is_none() {
+        return Err(flaw(
+            "station",
+            format!("{id:?} is a number: train_lib turns it into one in every route, and no route can name this station then"),
+            format!("give the station an id that is no number, such as `station-{}`, here and at the registry", id.trim()),
+        ));
+    }
+    Ok(())
+}
+
+fn names(config: &Config) -> Result<(), Flaw> {
+    station_id(&config.station)?;
     if config.token.label.is_empty() || config.token.label.len() > 32 {
         return Err(flaw("token.label", "must be 1 to 32 bytes", "`token init --label` takes the same label"));
     }

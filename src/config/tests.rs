@@ -92,6 +92,19 @@ fn an_unknown_key_is_named_with_its_line() {
 }
 
 #[test]
+fn a_station_id_that_train_lib_reads_as_a_number_is_refused_with_the_reason() {
+    for id in ["1", "7", "0123", "1_000", " 7 ", "+7", "-7", "٣", "\u{2003}12"] {
+        let error = replaced("station = \"station-1\"", &format!("station = '{id}'")).unwrap_err();
+        let ConfigError::Value { key, message, hint, .. } = &error else { panic!("{error}") };
+        assert_eq!(key, "station", "{id:?}");
+        assert!(message.contains("train_lib") && hint.contains("station-"), "{message}: {hint}");
+    }
+    for id in ["a", "station-1", "1a", "1.0", "1__0", "0x1", "true", "nan", "②"] {
+        replaced("station = \"station-1\"", &format!("station = '{id}'")).unwrap();
+    }
+}
+
+#[test]
 fn values_that_cannot_be_used_are_refused_with_a_hint() {
     for (from, to, key) in [
         ("station = \"station-1\"", "station = \"\"", "station"),

@@ -1,11 +1,14 @@
 //! A ledger that this version cannot use keeps the service from starting, and stays as it is.
 
-use std::fs;
+use std::{fs, path::Path, process::Command};
 
 use stationmaster::state::LEDGER;
 
 use super::{fails, sql};
-use crate::support::Station;
+use crate::{
+    cli::said,
+    support::{PROGRAM, Station},
+};
 
 /// The service does not start: it says this, and the ledger is what it was.
 #[track_caller]
@@ -51,4 +54,31 @@ fn a_damaged_ledger_is_refused() {
     }
     fs::write(&file, whole).unwrap();
     station.start_again();
+}
+
+#[test]
+fn a_numeric_station_id_is_refused_before_anything_is_made_and_no_example_uses_one() {
+    let room = tempfile::tempdir().unwrap();
+    let state = room.path().join("state");
+    for id in ["1", "0123", "1_000", " 7"] {
+        let mut command = Command::new(PROGRAM);
+        let done = command.args(["serve", "--dev", "--station", id, "--state"]).arg(&state).output().unwrap();
+        assert_eq!(done.status.code(), Some(2), "{id:?}: {}", said(&done));
+        assert!(said(&done).contains("is a number: train_lib turns it into one"), "{id:?}: {}", said(&done));
+        assert!(!state.exists(), "something is made for {id:?}");
+    }
+
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut texts = vec![here.join("README.md"), here.join("deploy/stationmaster.toml"), here.join("src/cli.rs")];
+    for directory in ["docs", "src/cli"] {
+        texts.extend(fs::read_dir(here.join(directory)).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()));
+    }
+    for file in texts {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        for after in text.split("--station").skip(1) {
+            let word = after.split_whitespace().next().unwrap_or_default();
+            let id = word.trim_matches(['"', '`', '\'', '=', ',']);
+            assert!(id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()), "{}: --station {id}", file.display());
+        }
+    }
 }

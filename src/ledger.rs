@@ -12,6 +12,7 @@
 //! completed one while the service runs. Only this room names sqlx.
 
 mod audit;
+mod catch_up;
 mod copy;
 mod error;
 mod find;
@@ -20,6 +21,7 @@ mod record;
 mod row;
 mod run;
 mod schema;
+mod session;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,7 @@ pub use find::RunFilter;
 pub use officer::{Why, WhyError};
 pub use record::{FileDigest, PostRunRecord, PreRunRecord, RuleNote};
 pub use run::{NewRun, OpenInto, Release, Run, RunState};
+pub use session::{Session, SessionCreator};
 
 /// The ledger. Cheap to clone. Its blocking functions must not be called from async code.
 #[derive(Clone, Debug)]

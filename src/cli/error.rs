@@ -51,6 +51,7 @@ impl Exit {
             | R::KeyUntrusted
             | R::TrainReplayed
             | R::ImagePolicyViolation
+            | R::RunUnchanged
             | R::LimitExceeded => Self::Refused,
             R::KeyLabelExists
             | R::IdempotencyMismatch
@@ -65,6 +66,7 @@ impl Exit {
             | R::HsmUnavailable
             | R::EngineUnavailable
             | R::EngineRefused
+            | R::DiskFull
             | R::AuditUnavailable
             | R::ShuttingDown
             | R::DeadlineExceeded => Self::Unavailable,

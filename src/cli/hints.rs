@@ -29,6 +29,13 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
             other => format!("the run is {other}"),
         });
     }
+    if let (Reason::TrainReplayed, Some(_)) = (reason, meta("differs")) {
+        return Some(
+            "ask the train's sender for it as it was made; an officer sees what ran here with `run list --session HEX` (`train inspect IMAGE` \
+             shows the session)"
+                .to_owned(),
+        );
+    }
     if let (Reason::TrainReplayed, Some(run)) = (reason, meta("run_id")) {
         return Some(format!(
             "this station has finished the train: `run show {run}`. If it must run once more, an officer says \
@@ -102,6 +109,10 @@ fn text(reason: Reason) -> &'static str {
             "it was wrapped for another key, with another scheme, or changed since: `key show LABEL` shows the key and its schemes"
         }
         R::ImagePolicyViolation => "the image holds links, special files or names that a train may not hold",
+        R::RunUnchanged => {
+            "the run stays open: run the image, commit the container under the same name (`docker commit CONTAINER IMAGE`), then post-run \
+             again; --no-results seals it as it is, `train abort RUN_ID` gives it up"
+        }
         R::RunState => "`train inspect` and the run's id tell what was done",
         R::RunNotFound => "take the run_id that pre-run answered, or --image",
         R::KeyNotFound => "`key list` shows the keys",
@@ -125,6 +136,7 @@ fn text(reason: Reason) -> &'static str {
         R::TrainBusy => "wait for the other step of this train, then try again",
         R::ImageChanged => "somebody moved the tag meanwhile; try again",
         R::Overloaded | R::HsmSessionsExhausted | R::ShuttingDown => "try again in a moment",
+        R::DiskFull => "make room on the disk that is named, then try again; the service's log says how much is needed",
         R::LimitExceeded => "[limits] in the service's configuration",
         R::HsmUnavailable => "the token does not answer: check the HSM; the service reconnects by itself",
         R::EngineRefused => engine("other"),

@@ -188,7 +188,7 @@ impl Station {
 
     pub async fn post_run(&self, run_id: &str) -> Result<pb::PostRunOutcome, RpcError> {
         use pb::post_run_response::Event;
-        let request = pb::PostRunRequest { run_id: run_id.to_owned(), image: String::new() };
+        let request = pb::PostRunRequest { run_id: run_id.to_owned(), image: String::new(), no_results: false };
         let events = TrainServiceClient::new(self.channel.clone()).post_run(request).await?.into_inner();
         outcome(events, |message| match message.event {
             Some(Event::Outcome(outcome)) => Some(outcome),

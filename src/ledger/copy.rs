@@ -21,7 +21,7 @@ impl Ledger {
     /// Ends every open run as failed without touching what it may have left outside. Only for a ledger of another time.
     pub fn forget_open(&self, reason: &str) -> Result<(), LedgerError> {
         let query = sqlx::query(
-            "UPDATE runs SET state = 'failed', reason = ?, updated_at = ? \
+            "UPDATE runs SET state = 'failed', config = x'', reason = ?, updated_at = ? \
              WHERE state IN ('opening', 'prepared', 'closing', 'aborting')",
         );
         self.block(query.bind(reason.to_owned()).bind(now()).execute(&self.pool))?;

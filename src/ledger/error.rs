@@ -84,7 +84,12 @@ impl From<sqlx::Error> for LedgerError {
         const CORRUPT: u32 = 11;
         const FULL: u32 = 13;
         const NOT_A_DATABASE: u32 = 26;
+        // SQLite says so, in place of "full", where it cannot make its shared memory as large as it needs.
+        const SHARED_MEMORY_SIZE: u32 = 4874;
         let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+        if code == Some(SHARED_MEMORY_SIZE) {
+            return Self::DiskFull;
+        }
         match code.map(|code| code & 0xff) {
             Some(FULL) => Self::DiskFull,
             Some(CORRUPT | NOT_A_DATABASE) => Self::Damaged(error.to_string()),

@@ -85,11 +85,13 @@ impl Ledger {
         self.all("state IN ('opening', 'prepared', 'closing', 'aborting') ORDER BY number")
     }
 
-    /// The newest live run with a client's idempotency key. A released one is done with: the same client may come again.
-    pub fn of_idempotency_key(&self, station: &str, key: &str) -> Result<Option<Run>, LedgerError> {
+    /// The newest live run with an idempotency key of a client's. Another client's same key is another key. A released run is done with: the
+    /// same client may come again.
+    pub fn of_idempotency_key(&self, station: &str, principal: &str, key: &str) -> Result<Option<Run>, LedgerError> {
         self.first(
-            "station = ? AND idempotency_key = ? AND state NOT IN ('aborted', 'failed') AND released_at IS NULL ORDER BY number DESC",
-            |query| query.bind(station).bind(key),
+            "station = ? AND principal = ? AND idempotency_key = ? AND state NOT IN ('aborted', 'failed') AND released_at IS NULL \
+             ORDER BY number DESC",
+            |query| query.bind(station).bind(principal).bind(key),
         )
     }
 

@@ -26,6 +26,9 @@ pub struct PreRunRecord {
     pub immutable_digest: String,
     /// Verified digest of the results found, hex; `None` at the first stop.
     pub results_digest: Option<String>,
+    /// Result files that were opened; `None` in rows of older versions.
+    #[serde(default)]
+    pub result_files: Option<u64>,
     /// What a person should know.
     pub warnings: Vec<String>,
     /// What became of each rule; nothing in rows of older versions.

@@ -5,8 +5,8 @@ use sqlx::{Row, sqlite::SqliteRow};
 use super::{LedgerError, OpenInto, Release, Run, RunState};
 
 /// All columns, in the order of [`read`].
-pub(super) const COLUMNS: &str = "id, state, station, train_id, session_id, stop_index, idempotency_key, opened_into, image, \
-    source_image, base_image, opened_image, closing_image, sealed_image, key_label, config, immutable_files, pre_run, post_run, \
+pub(super) const COLUMNS: &str = "id, state, station, train_id, session_id, stop_index, principal, idempotency_key, opened_into, image, \
+    source_image, base_image, opened_image, closing_image, sealed_image, key_label, config, config_sha256, immutable_files, pre_run, post_run, \
     created_at, updated_at, reason, abandoned_by, held, released_at, released_by, released_reason";
 
 pub(super) fn read(row: &SqliteRow) -> Result<Run, LedgerError> {
@@ -23,6 +23,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<Run, LedgerError> {
         train_id: row.try_get("train_id")?,
         session_id: row.try_get("session_id")?,
         stop_index: row.try_get("stop_index")?,
+        principal: row.try_get("principal")?,
         idempotency_key: row.try_get("idempotency_key")?,
         opened_into: OpenInto::parse(&into).ok_or(LedgerError::Corrupt(into))?,
         image: row.try_get("image")?,
@@ -33,6 +34,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<Run, LedgerError> {
         sealed_image: row.try_get("sealed_image")?,
         key_label: row.try_get("key_label")?,
         config: row.try_get("config")?,
+        config_sha256: row.try_get("config_sha256")?,
         immutable_files: parse(Some(files))?.unwrap_or_default(),
         pre_run: parse(row.try_get("pre_run")?)?,
         post_run: parse(row.try_get("post_run")?)?,

@@ -93,7 +93,9 @@ pub struct NewRun {
     pub session_id: Vec<u8>,
     /// This station's index in the route.
     pub stop_index: u32,
-    /// The client's key, or the derived one.
+    /// Who asks for it.
+    pub principal: String,
+    /// The client's key, or the derived one. It is its principal's own.
     pub idempotency_key: String,
     /// Where the opened content goes.
     pub opened_into: OpenInto,
@@ -124,7 +126,9 @@ pub struct Run {
     pub session_id: Vec<u8>,
     /// This station's index in the route.
     pub stop_index: u32,
-    /// The client's key, or the derived one.
+    /// Who asked for it; `None` of an older version's.
+    pub principal: Option<String>,
+    /// The client's key, or the derived one. It is its principal's own.
     pub idempotency_key: String,
     /// Where its opened content is.
     pub opened_into: OpenInto,
@@ -142,8 +146,10 @@ pub struct Run {
     pub sealed_image: Option<String>,
     /// Label of the station key.
     pub key_label: String,
-    /// `train_config.json` as it arrived.
+    /// `train_config.json` as it arrived; nothing once the run has ended.
     pub config: Vec<u8>,
+    /// SHA-256 of it, hex.
+    pub config_sha256: String,
     /// The immutable files as pre-run saw them, the query among them.
     pub immutable_files: Vec<FileDigest>,
     /// Pre-run's outcome.

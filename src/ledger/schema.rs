@@ -9,7 +9,7 @@ use sqlx::{
 };
 use tokio::runtime::Handle;
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, catch_up::catch_up};
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!("src/ledger/migrations");
 
@@ -32,6 +32,7 @@ impl Ledger {
             return Err(LedgerError::Newer { schema: newest, known: known() });
         }
         MIGRATOR.run(&pool).await?;
+        catch_up(&pool).await?;
         if is_new {
             tracing::info!(file = %file.display(), "a new ledger: no run is known");
         }

@@ -1,5 +1,7 @@
 //! What the steps write: each intent before, each outcome after.
 
+use sha2::{Digest, Sha256};
+
 use super::{FileDigest, Ledger, LedgerError, NewRun, PostRunRecord, PreRunRecord, Query, Run, RunState, json, now};
 
 impl Ledger {
@@ -7,8 +9,9 @@ impl Ledger {
     pub fn begin(&self, run: &NewRun) -> Result<Result<Run, Run>, LedgerError> {
         let now = now();
         let insert = sqlx::query(
-            "INSERT INTO runs (id, state, station, train_id, session_id, stop_index, idempotency_key, opened_into, image, source_image, \
-             base_image, key_label, config, created_at, updated_at, number) VALUES (?, 'opening', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+            "INSERT INTO runs (id, state, station, train_id, session_id, stop_index, principal, idempotency_key, opened_into, image, \
+             source_image, base_image, key_label, config, config_sha256, created_at, updated_at, number) \
+             VALUES (?, 'opening', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
              (SELECT COALESCE(MAX(number), 0) + 1 FROM runs)) ON CONFLICT DO NOTHING",
         )
         .bind(&run.id)
@@ -16,6 +19,7 @@ impl Ledger {
         .bind(&run.train_id)
         .bind(&run.session_id)
         .bind(run.stop_index)
+        .bind(&run.principal)
         .bind(&run.idempotency_key)
         .bind(run.opened_into.as_str())
         .bind(&run.image)
@@ -23,6 +27,7 @@ impl Ledger {
         .bind(&run.base_image)
         .bind(&run.key_label)
         .bind(&run.config)
+        .bind(const_hex::encode(Sha256::digest(&run.config)))
         .bind(now)
         .bind(now);
         let inserted = self.block(insert.execute(&self.pool))?.rows_affected() == 1;
@@ -81,16 +86,21 @@ impl Ledger {
         )
     }
 
-    /// Moves a run from one state to the next; refused when it is in another.
+    /// Moves a run from one state to the next; refused when it is in another. A run that ends keeps no more of its config than the digest:
+    /// most of it is signed by nobody, and as large as its sender likes.
     pub fn advance(&self, id: &str, from: RunState, to: RunState) -> Result<(), LedgerError> {
-        let query = sqlx::query("UPDATE runs SET state = ?, updated_at = ? WHERE id = ? AND state = ?");
+        let query = sqlx::query(if to.is_open() {
+            "UPDATE runs SET state = ?, updated_at = ? WHERE id = ? AND state = ?"
+        } else {
+            "UPDATE runs SET state = ?, config = x'', updated_at = ? WHERE id = ? AND state = ?"
+        });
         self.update(query.bind(to.as_str()).bind(now()).bind(id).bind(from.as_str()), from.as_str())
     }
 
     /// Ends a run whose train was not opened after all, with the reason and what holds plaintext of it.
     pub fn fail_opening(&self, id: &str, reason: &str, held: &[String]) -> Result<(), LedgerError> {
         let query = sqlx::query(
-            "UPDATE runs SET state = 'failed', reason = ?, held = ?, updated_at = ? WHERE id = ? AND state = 'opening'",
+            "UPDATE runs SET state = 'failed', config = x'', reason = ?, held = ?, updated_at = ? WHERE id = ? AND state = 'opening'",
         );
         self.update(query.bind(reason.to_owned()).bind(json(&held)?).bind(now()).bind(id), "opening")
     }
@@ -98,7 +108,7 @@ impl Ledger {
     /// Ends a run that was being aborted, with what still holds plaintext of it.
     pub fn end_abort(&self, id: &str, held: &[String]) -> Result<(), LedgerError> {
         let query =
-            sqlx::query("UPDATE runs SET state = 'aborted', held = ?, updated_at = ? WHERE id = ? AND state = 'aborting'");
+            sqlx::query("UPDATE runs SET state = 'aborted', config = x'', held = ?, updated_at = ? WHERE id = ? AND state = 'aborting'");
         self.update(query.bind(json(&held)?).bind(now()).bind(id), "aborting")
     }
 

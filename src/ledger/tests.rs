@@ -52,6 +52,7 @@ fn new_run(id: &str, session: u8, stop: u32) -> NewRun {
         train_id: "train".into(),
         session_id: vec![session; 64],
         stop_index: stop,
+        principal: "unix:uid=1".into(),
         idempotency_key: format!("key of {session}"),
         opened_into: OpenInto::Image,
         image: "train:latest".into(),
@@ -221,7 +222,7 @@ fn a_released_stop_takes_exactly_one_more_completed_run() {
     let released = office.release("one", "uid:0", &why()).unwrap().released.unwrap();
     assert_eq!((released.by.as_str(), released.reason.as_str()), ("uid:0", "a reason"));
     assert!(ledger.finished("a", &[1; 64], 0).unwrap().is_none());
-    assert!(ledger.of_idempotency_key("a", "key of 1").unwrap().is_none());
+    assert!(ledger.of_idempotency_key("a", "unix:uid=1", "key of 1").unwrap().is_none());
     // One that comes to nothing does not use it up.
     prepared(&ledger, "two", 1, 0);
     assert!(ledger.begin(&new_run("beside", 1, 0)).unwrap().is_err(), "two at once");

@@ -23,7 +23,7 @@ pub struct AbortAnswer {
 pub fn abort_run(station: &Station, run_id: &str, step: &Step<'_>) -> Result<AbortAnswer, StepError> {
     let run = named_run(station, run_id, step)?;
     step.on_run(&run)?;
-    let _claim = station.claim(&run.session_id, run.stop_index)?;
+    let _claim = station.claim(&run.session_id)?;
     let mut run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
     if matches!(run.state, RunState::Opening | RunState::Closing) {
         // We hold the claim, so nobody works on it: it was cut off.

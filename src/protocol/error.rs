@@ -40,6 +40,17 @@ pub enum StepError {
     /// No grant covers this train for the caller.
     #[error("not granted for this train")]
     TrainNotGranted,
+    /// Something that only a caller with a grant for the train may be told. The cause is for the audit.
+    #[error("not told to a caller without a grant for the train: {0}")]
+    Hidden(Box<StepError>),
+    /// The train's session was opened here as another train's, another creator's, or at another stop. Nothing was opened.
+    #[error("the train's session was opened here before, with another {differs}")]
+    SessionDiffers {
+        /// `train-id`, `creator` or `stop`.
+        differs: &'static str,
+        /// The newest run of the session.
+        run: Option<String>,
+    },
     /// No grant covers the station's key on this train's route for the caller.
     #[error("not granted for this key")]
     KeyNotGranted,
@@ -75,6 +86,14 @@ pub enum StepError {
         id: String,
         /// Its state.
         state: RunState,
+    },
+    /// What would be sealed is what pre-run opened, and the caller has not said that it is meant. The run stays open.
+    #[error("run {id} left nothing: what would be sealed is what pre-run opened")]
+    Unchanged {
+        /// The run.
+        id: String,
+        /// The image that was not changed; empty where the content is beside it.
+        image: String,
     },
     /// This station has finished the train's stop, or a later one: it is not opened again unless an officer allows it.
     #[error("the train was finished here before, at stop {stop} by run {run}")]
@@ -114,6 +133,34 @@ impl From<KeyUseError> for StepError {
 }
 
 impl StepError {
+    /// Whether it says what there is: an image, what kind of one, a run. What says no more than how the station is may be told to everybody.
+    pub(super) fn tells_of_what_is_there(&self) -> bool {
+        match self {
+            Self::Image(error) => !matches!(
+                error,
+                ImageError::Reference(_)
+                    | ImageError::DiskFull { .. }
+                    | ImageError::Spool(_)
+                    | ImageError::Directory(_)
+                    | ImageError::NoEngine
+                    | ImageError::EngineUnavailable(_)
+                    | ImageError::BrokeOff(_)
+                    | ImageError::Cancelled
+            ),
+            Self::NotATrain
+            | Self::Config(_)
+            | Self::Route(_)
+            | Self::ForeignRouteKey
+            | Self::BaseMissing(_)
+            | Self::RunNotFound
+            | Self::RunState { .. }
+            | Self::Replayed { .. }
+            | Self::SessionDiffers { .. }
+            | Self::IdempotencyMismatch => true,
+            _ => false,
+        }
+    }
+
     /// Whether the caller went away: the step's effects are undone all the same.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Image(ImageError::Cancelled))

@@ -110,6 +110,8 @@ pub fn open_results(
             (id, files)
         }
         ResultsOf::Archive(archive) => {
+            // It is the caller's own.
+            step.may_tell();
             let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
             let sent = SentOpt::receive(archive, spool, &|| step.check())?;
             step.say(|entry| drop(entry.about.insert("archive_sha256".into(), sent.sha256().into())));

@@ -26,6 +26,7 @@ use crate::{
     ledger::{OpenInto, PostRunRecord, RuleNote, Run, RunState},
     train::{
         config::TrainConfig,
+        digest::Digest,
         envelope::EnvelopeKey,
         route::{OwnStop, own_stop},
         rule::{Report, Rule},
@@ -40,6 +41,8 @@ pub struct PostRunOrder {
     pub run_id: Option<String>,
     /// The image that holds the results, and the name that is written; the one pre-run wrote when there is none.
     pub image: Option<ImageName>,
+    /// Whether it is meant that the run left nothing.
+    pub no_results: bool,
 }
 
 /// A closed train.
@@ -58,7 +61,7 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Res
     let mut run = find_run(station, order, step)?;
     step.on_run(&run)?;
     step.caller.may_use_train_key(&run.key_label, &run.train_id)?;
-    let _claim = station.claim(&run.session_id, run.stop_index)?;
+    let _claim = station.claim(&run.session_id)?;
     run = station.ledger.run(&run.id)?.ok_or(StepError::RunNotFound)?;
     if run.state == RunState::Closing {
         // We hold the claim, so nobody works on it: it was cut off, and its rollback too.
@@ -87,10 +90,14 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Res
     step.say(|entry| {
         entry.images = Some(Images { name: Some(image.to_string()), input: Some(image_id.clone()), output: None });
     });
+    if !order.no_results && run.opened_image.as_deref() == Some(&image_id) {
+        // Whatever ran, its container was not committed under this name.
+        return Err(StepError::Unchanged { id: run.id, image: image.to_string() });
+    }
     station.ledger.begin_closing(&run.id, &image_id)?;
     crash::point("post-run/intent");
     step.phase("intent");
-    match close(station, &run, &image, &image_id, step) {
+    match close(station, &run, &image, &image_id, order.no_results, step) {
         Ok(mut record) => {
             if let Err(error) = recover::complete(station, &run, &image_id, &mut record) {
                 // The name has moved, so this is finished and not undone.
@@ -145,7 +152,14 @@ pub(super) fn named_run(station: &Station, id: &str, step: &Step<'_>) -> Result<
 }
 
 /// Everything between the intent and the clean-up. On an error the caller rolls back.
-fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: &Step<'_>) -> Result<PostRunRecord, StepError> {
+fn close(
+    station: &Station,
+    run: &Run,
+    image: &ImageName,
+    image_id: &str,
+    no_results: bool,
+    step: &Step<'_>,
+) -> Result<PostRunRecord, StepError> {
     let (images, ledger) = (&station.images, &station.ledger);
     let base = images.facts(&run.base_image)?;
     let expected = size_of_left(station, run, image_id, &base)?;
@@ -164,6 +178,11 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     step.phase("read");
     let leaving = left.leave();
     crash::point("post-run/sealed");
+    let unchanged = left_nothing(run, &sealed);
+    // An image that was committed shows that there was a run. Beside an image nothing but the results does.
+    if unchanged && !no_results && run.opened_into != OpenInto::Image {
+        return Err(StepError::Unchanged { id: run.id.clone(), image: String::new() });
+    }
 
     let next = signed_config(station, &admitted, (&config, &own), &sealed, &key, step)?;
     crash::point("post-run/signed");
@@ -192,6 +211,9 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     drop(plan);
     let report = report::of_post_run(station);
     let mut record = record_of(sealed, image, sealed_id.clone(), &report);
+    if unchanged {
+        record.warnings.push("the run left no new results: what was sealed is what pre-run opened".to_owned());
+    }
     record.warnings.extend(report::warnings(station, &report));
     record.warnings.extend(warning.map(str::to_owned));
     ledger.record_post_run(&run.id, &record)?;
@@ -210,6 +232,15 @@ fn close(station: &Station, run: &Run, image: &ImageName, image_id: &str, step: 
     drop(leaving);
     step.phase("name");
     Ok(record)
+}
+
+/// Whether the results are those that pre-run opened: none, at the first stop.
+fn left_nothing(run: &Run, sealed: &SealedRun) -> bool {
+    let Some(opened) = &run.pre_run else { return false };
+    let before = opened.results_digest.clone().unwrap_or_else(|| Digest::of(&run.session_id).to_hex().as_str().to_owned());
+    let files = sealed.contents.results.files.len() as u64;
+    // The digest is of contents alone: an empty file shows in the number only.
+    before == sealed.results_digest.to_hex().as_str() && opened.result_files.is_none_or(|before| before == files)
 }
 
 /// Refuses an image that is not of this run. Answers about how many bytes will be read (0: unknown).

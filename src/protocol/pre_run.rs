@@ -71,7 +71,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         return answer_again(station, order, run, &source_id, &believed, step);
     }
     if let Some(key) = &order.idempotency_key
-        && let Some(run) = station.ledger.of_idempotency_key(&station.id, key)?
+        && let Some(run) = station.ledger.of_idempotency_key(&station.id, step.caller.principal(), key)?
     {
         return answer_again(station, order, run, &source_id, &believed, step);
     }
@@ -98,13 +98,14 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
     let base_id =
         station.images.find(&ImageSource::Name(base.clone()))?.ok_or_else(|| StepError::BaseMissing(base.to_string()))?;
 
-    let _claim = station.claim(&arrived.session_id, stop_index)?;
+    let _claim = station.claim(&arrived.session_id)?;
     let new = NewRun {
         id: uuid::Uuid::now_v7().to_string(),
         station: station.id.clone(),
         train_id: arrived.config.id.clone(),
         session_id: arrived.session_id.clone(),
         stop_index,
+        principal: step.caller.principal().to_owned(),
         idempotency_key: order
             .idempotency_key
             .clone()
@@ -203,6 +204,8 @@ fn open(
     {
         return Err(broken(Rule::UnlistedFiles, path.as_str()).into());
     }
+    // It has proved right: from here on its session is what it states now.
+    station.bind_session(&arrived.config, &arrived.session_id, own.index())?;
     let mut warnings = admitted.first_seen().pin(station, step)?;
     crash::point("pre-run/verified");
 
@@ -275,6 +278,7 @@ fn record_of(
         dropped_files,
         immutable_digest: const_hex::encode(train.immutable_digest.as_bytes()),
         results_digest: train.results_digest.as_ref().map(|digest| const_hex::encode(digest.as_bytes())),
+        result_files: Some(if own.is_first() { 0 } else { train.contents.results.files.len() as u64 }),
         warnings,
         rules: RuleNote::of(report),
     }
@@ -291,7 +295,9 @@ fn answer_again(
 ) -> Result<PreRunAnswer, StepError> {
     step.on_run(&run)?;
     step.caller.may_use_train_key(&run.key_label, &run.train_id)?;
-    let is_same_key = order.idempotency_key.as_ref() == Some(&run.idempotency_key);
+    // A run of an older version is nobody's: its key is whoever's that names it.
+    let is_own = run.principal.as_deref().is_none_or(|principal| principal == step.caller.principal());
+    let is_same_key = is_own && order.idempotency_key.as_ref() == Some(&run.idempotency_key);
     if is_same_key && !run.has_image(image_id) {
         return Err(StepError::IdempotencyMismatch);
     }

@@ -45,7 +45,7 @@ pub fn mend(station: &Station) -> Result<(), StepError> {
     let mended = mended.map_err(StepError::from).and_then(|runs| {
         for run in runs {
             // A run that is claimed is under way, not cut off; one that was may have gone on before we claimed it.
-            let Ok(_claim) = station.claim(&run.session_id, run.stop_index) else { continue };
+            let Ok(_claim) = station.claim(&run.session_id) else { continue };
             if let Some(run) = station.ledger.run(&run.id)? {
                 recover_run(station, &run)?;
             }

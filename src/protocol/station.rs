@@ -3,7 +3,10 @@
 use std::{
     collections::HashSet,
     path::PathBuf,
-    sync::{Mutex, atomic::AtomicBool},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,6 +17,7 @@ use zeroize::Zeroizing;
 use super::{
     AdmittedTrain, AuditedKeys, Caller, KeyUseError, StepError,
     policy::{OF_TRUST, Policy},
+    sessions::KnownSessions,
     unwrapped::UnwrappedKey,
 };
 use crate::{
@@ -60,8 +64,8 @@ pub struct Station {
     pub compat: Compat,
     /// For calls to the token.
     pub handle: Handle,
-    /// Train stops that a call is working on.
-    pub busy: Mutex<HashSet<(Vec<u8>, u32)>>,
+    /// Train sessions that a call is working on.
+    pub busy: Mutex<HashSet<Vec<u8>>>,
     /// Whether a roll-back has failed since the start (the engine was away): [`super::recover::mend`] tries again.
     pub unmended: AtomicBool,
     /// Whether [`super::recover::recover`] has mended what an earlier process left; no step may run before.
@@ -93,9 +97,9 @@ impl Station {
         Ok(believed)
     }
 
-    /// Claims a train's stop for one call.
-    pub(super) fn claim(&self, session_id: &[u8], stop: u32) -> Result<Claim<'_>, StepError> {
-        let key = (session_id.to_vec(), stop);
+    /// Claims a train session for one call: it has one stop here, whatever its route says.
+    pub(super) fn claim(&self, session_id: &[u8]) -> Result<Claim<'_>, StepError> {
+        let key = session_id.to_vec();
         let mut busy = self.busy.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if !busy.insert(key.clone()) {
             return Err(StepError::Busy);
@@ -140,10 +144,10 @@ pub(super) fn private_name(station: &Station, kept: Kept, run: &Run) -> Result<I
     Ok(station.images.private_name(kept, &run.image.parse()?, &run.id))
 }
 
-/// A train's stop while a call works on it.
+/// A train session while a call works on it.
 pub(super) struct Claim<'a> {
     station: &'a Station,
-    key: (Vec<u8>, u32),
+    key: Vec<u8>,
 }
 
 impl Drop for Claim<'_> {
@@ -176,6 +180,10 @@ pub struct Step<'a> {
     pub facts: Mutex<Entry>,
     /// Set when the caller goes away.
     pub cancel: CancellationToken,
+    /// What the station knows of train sessions; nothing where no service runs.
+    pub sessions: Option<KnownSessions<'a>>,
+    /// Whether it is known by now that the caller may be told of what the step looks at.
+    pub may_tell: AtomicBool,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
     /// Told how far the step is: its name, bytes done, bytes expected (0: unknown).
@@ -191,6 +199,8 @@ impl Step<'static> {
             caller: Caller::service(why),
             facts: Default::default(),
             cancel: Default::default(),
+            sessions: None,
+            may_tell: AtomicBool::new(true),
             deadline: None,
             progress: &|_, _, _| {},
             phases: Default::default(),
@@ -215,7 +225,23 @@ impl Step<'_> {
             let stop = stop.unwrap_or_default();
             entry.train = Some(TrainRef { id: id.to_owned(), session: const_hex::encode(session_id), stop });
         });
-        self.caller.may_have_train(id)
+        self.caller.may_have_train(id)?;
+        self.may_have_session(session_id)?;
+        self.may_tell();
+        Ok(())
+    }
+
+    /// Notes that the caller may be told of what the step looks at: a train that a grant covers, or what the caller has sent.
+    pub(super) fn may_tell(&self) {
+        self.may_tell.store(true, Ordering::Release);
+    }
+
+    /// What a caller is told of an outcome. Whoever may have certain trains only is not told what else there is: until it is known that
+    /// the step is about one of those, an image that is missing, one that is no train, and one of another train are refused alike.
+    #[must_use]
+    pub fn told(&self, error: StepError) -> StepError {
+        let tells = self.may_tell.load(Ordering::Acquire) || self.caller.may_have_any_train().is_ok();
+        if tells || !error.tells_of_what_is_there() { error } else { StepError::Hidden(Box::new(error)) }
     }
 
     /// Notes which run the step is about; refuses one of a train that no grant covers.

@@ -27,7 +27,7 @@ use crate::{
     audit::{Entry, Event},
     image::{ImageError, budget, reference::ImageSource},
     pb,
-    protocol::{Caller, Station, Step, StepError},
+    protocol::{Caller, KnownSessions, Station, Step, StepError},
 };
 
 /// Progress is sent at most this often.
@@ -216,12 +216,14 @@ impl Steps {
             let circumstances = Step {
                 caller,
                 facts: Default::default(),
+                sessions: Some(KnownSessions::of(&station)),
+                may_tell: Default::default(),
                 cancel: of_call.clone(),
                 deadline,
                 progress: &report,
                 phases: Default::default(),
             };
-            let outcome = step(&station, &circumstances);
+            let outcome = step(&station, &circumstances).map_err(|error| circumstances.told(error));
             of_call.cancel();
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let withdrawn = circumstances.caller.is_withdrawn();

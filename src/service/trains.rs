@@ -223,7 +223,7 @@ fn post_run_order(request: pb::PostRunRequest) -> Result<PostRunOrder, Refusal> 
     if run_id.is_none() && image.is_none() {
         return Err(Reason::MalformedRequest.status("name a run_id or an image").with_field("run_id", "missing"));
     }
-    Ok(PostRunOrder { run_id, image })
+    Ok(PostRunOrder { run_id, image, no_results: request.no_results })
 }
 
 fn results_wanted(request: pb::OpenResultsRequest) -> Result<(Selection, Results), Refusal> {

@@ -37,6 +37,7 @@ impl Office {
             train_id: "train".into(),
             session_id: vec![session; 64],
             stop_index: 0,
+            principal: "unix:uid=1".into(),
             idempotency_key: String::new(),
             opened_into: OpenInto::Image,
             image: "train:latest".into(),

@@ -3,6 +3,7 @@
 mod backup;
 mod officer;
 mod replay;
+mod sessions;
 mod start;
 
 use std::process::{Command, Output, Stdio};

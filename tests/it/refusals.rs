@@ -5,6 +5,7 @@ mod disks;
 mod faults;
 mod forged;
 mod misshapen;
+mod untold;
 
 pub use faults::{Proxied, begin_pre_run, put_behind_proxy, when_free};
 pub use forged::{second_stop, wrap, wrap_oddly};

@@ -2,8 +2,11 @@
 
 use std::process::Stdio;
 
+use stationmaster::pb::OpenInto;
+
 use crate::support::{
     Station, Train,
+    place::{EVERYWHERE, run_opened},
     tamper::{Before, RESULTS, Scene, instance, refused, run_script},
 };
 
@@ -47,7 +50,7 @@ fn the_sealed_image_stays_under_a_private_name_until_the_run_ends() {
     let private = |kind: &str| format!("stationmaster-{kind}:{}", run.run_id);
     assert_eq!(tags.get(&private("sealed")), Some(&sealed));
     assert_eq!(tags.get(&private("base")), Some(&sealed));
-    scene.station.post_run(&run.run_id).unwrap();
+    scene.station.post_run_without_results(&run.run_id).unwrap();
     let tags: Vec<String> = scene.engine.snapshot(&scene.train.repository).tags.into_keys().collect();
     assert_eq!(tags, [scene.train.base.clone(), scene.train.image.clone()]);
 }
@@ -232,4 +235,39 @@ fn runs_outlive_the_service() {
     scene.station.start_again();
     let again = scene.station.post_run(&run.run_id).unwrap();
     assert!(again.repeated_answer && again.image_id == closed.image_id);
+}
+
+#[test]
+fn a_run_that_left_nothing_is_sealed_only_when_that_is_said_to_be_meant() {
+    for into in EVERYWHERE {
+        let scene = Scene::pinned();
+        let run = scene.station.open_into(&scene.train.image, into).unwrap();
+        // What `docker run` without a commit leaves, and a mount that nobody wrote to.
+        let before = Before::of(&scene.engine, &scene.train);
+        let refusal = refused("nothing was committed", scene.station.post_run(&run.run_id), "RUN_UNCHANGED");
+        assert_eq!((refusal.code, &refusal.metadata["run_id"]), (tonic::Code::FailedPrecondition, &run.run_id), "{into:?}");
+        if into == OpenInto::Image {
+            assert!(refusal.message.contains(&scene.train.image), "{}", refusal.message);
+            refused("by its image", scene.station.post_run_of("", &scene.train.image), "RUN_UNCHANGED");
+        }
+        before.assert(&scene.station, "a run that left nothing");
+        // The run is open: it is closed as soon as there is something, or when the caller says that there is nothing.
+        if into == OpenInto::Volume {
+            run_opened(&scene.engine, &run, Some(RESULTS), &[]);
+            assert_eq!(scene.station.post_run(&run.run_id).unwrap().result_files, 2);
+        } else {
+            let closed = scene.station.post_run_without_results(&run.run_id).unwrap();
+            assert_eq!(closed.result_files, 0, "{into:?}");
+            assert!(closed.warnings.iter().any(|warning| warning.contains("no new results")), "{closed:?}");
+        }
+        assert_eq!(scene.train.open(&[]).stops_signed, 1);
+    }
+}
+
+#[test]
+fn a_run_that_left_an_empty_file_and_no_byte_has_left_something() {
+    let scene = Scene::pinned();
+    let run = scene.station.open_into(&scene.train.image, OpenInto::Directory).unwrap();
+    run_opened(&scene.engine, &run, Some(": > /opt/pht_results/none-found"), &[]);
+    assert_eq!(scene.station.post_run(&run.run_id).unwrap().result_files, 1);
 }

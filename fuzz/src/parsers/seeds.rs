@@ -60,7 +60,7 @@ pub fn protobufs() -> Vec<Vec<u8>> {
     let mut found = vec![
         (0, pb::InspectTrainRequest { image: image() }.encode_to_vec()),
         (1, pb::PreRunRequest { image: image(), idempotency_key: "key".into(), into: 2 }.encode_to_vec()),
-        (2, pb::PostRunRequest { run_id: "run".into(), image: image() }.encode_to_vec()),
+        (2, pb::PostRunRequest { run_id: "run".into(), image: image(), no_results: true }.encode_to_vec()),
         (3, pb::AbortRunRequest { run_id: "run".into() }.encode_to_vec()),
         (4, Vec::new()),
         (5, pb::GetKeyRequest { label: "key".into() }.encode_to_vec()),

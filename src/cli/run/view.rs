@@ -1,7 +1,6 @@
 //! A run as it is shown. Nothing of it is secret: no plaintext and no key is in the ledger.
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::{
     cli::output::{fields, printable, table},
@@ -38,9 +37,10 @@ pub(in crate::cli) fn summary(run: &Run) -> Value {
 pub(super) fn value(run: &Run) -> Value {
     let mut value = summary(run);
     let more = json!({
+        "principal": run.principal,
         "idempotency_key": run.idempotency_key,
         "key_label": run.key_label,
-        "config_sha256": const_hex::encode(Sha256::digest(&run.config)),
+        "config_sha256": run.config_sha256,
         "source_image_id": run.source_image,
         "base_image_id": run.base_image,
         "opened_image_id": run.opened_image,
@@ -91,9 +91,10 @@ pub(super) fn people(run: &Run) -> String {
         ("Opened into", run.opened_into.as_str().to_owned()),
         ("Begun", time(run.created_at)),
         ("Changed", time(run.updated_at)),
+        ("Asked for by", some(&run.principal)),
         ("Idempotency key", run.idempotency_key.clone()),
         ("Station key", run.key_label.clone()),
-        ("Config", format!("sha256 {}", const_hex::encode(Sha256::digest(&run.config)))),
+        ("Config", format!("sha256 {}", run.config_sha256)),
         ("Sealed as it came", run.source_image.clone()),
         ("Base", run.base_image.clone()),
         ("Opened image", some(&run.opened_image)),

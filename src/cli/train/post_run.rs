@@ -16,6 +16,9 @@ const AFTER: &str = "\
 Without --image the results are taken from the reference that pre-run wrote. Without RUN_ID, --image must belong to the one
 run of this station that is open for its train. The config is that of pre-run, never the image's.
 
+An image that the run never changed is refused: most often nobody committed the
+container. --no-results says that a run which left nothing is meant so.
+
 Examples:
   stationmaster train post-run 0198c1e2-… --output json
   stationmaster train post-run --image harbor.example/train:latest";
@@ -29,12 +32,19 @@ pub(in crate::cli) struct Args {
     /// The image that holds the results; its reference is the one that is written
     #[arg(long, value_name = "REF")]
     image: Option<String>,
+    /// Seal a run that left nothing: without it, a run that changed nothing is refused
+    #[arg(long)]
+    no_results: bool,
     #[command(flatten)]
     client: ClientArgs,
 }
 
 pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliError> {
-    let request = pb::PostRunRequest { run_id: args.run_id.unwrap_or_default(), image: args.image.unwrap_or_default() };
+    let request = pb::PostRunRequest {
+        run_id: args.run_id.unwrap_or_default(),
+        image: args.image.unwrap_or_default(),
+        no_results: args.no_results,
+    };
     let stream = args.client.trains().await?.post_run(args.client.request(request)).await?.into_inner();
     let outcome = follow(stream, |message| match message.event {
         Some(Message::Progress(progress)) => Event::Progress(progress),

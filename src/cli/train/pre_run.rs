@@ -134,7 +134,11 @@ fn source(mount: &pb::Mount) -> (&'static str, &str) {
 
 fn run_command(outcome: &pb::PreRunOutcome) -> String {
     if outcome.mounts.is_empty() {
-        return "run the image".into();
+        let image = &outcome.image;
+        return format!(
+            "run the image and commit its container under the same name (`docker run --name NAME --network none {image}`, `docker commit \
+             NAME {image}`)"
+        );
     }
     let options = outcome.mounts.iter().map(|mount| {
         let (kind, source) = source(mount);

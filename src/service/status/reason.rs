@@ -68,10 +68,14 @@ reasons! {
     RouteRejected = "ROUTE_REJECTED" => FailedPrecondition,
     /// A key in the train is not one this station believes.
     KeyUntrusted = "KEY_UNTRUSTED" => FailedPrecondition,
-    /// This station has finished this stop of the train, or a later one; metadata `run_id`. An officer may allow one more run.
+    /// This station has finished this stop of the train, or a later one; metadata `run_id`. An officer may allow one more run. Also a session
+    /// that was opened here with another `@id`, creator or stop; metadata `differs`.
     TrainReplayed = "TRAIN_REPLAYED" => FailedPrecondition,
     /// The run is in a state that does not allow this; metadata `state`.
     RunState = "RUN_STATE" => FailedPrecondition,
+    /// The run left nothing: what PostRun would seal is what PreRun opened; metadata `run_id`. Commit the run's container, then call again;
+    /// `no_results` says that it is meant. The run stays prepared.
+    RunUnchanged = "RUN_UNCHANGED" => FailedPrecondition,
     /// The image holds what a train may not hold.
     ImagePolicyViolation = "IMAGE_POLICY_VIOLATION" => FailedPrecondition,
     /// A wrong PIN was tried once; an officer must clear the latch.
@@ -92,6 +96,8 @@ reasons! {
     Overloaded = "OVERLOADED" => ResourceExhausted,
     /// The token has no session left.
     HsmSessionsExhausted = "HSM_SESSIONS_EXHAUSTED" => ResourceExhausted,
+    /// A disk of the service's is full; metadata `resource`. The operator makes room.
+    DiskFull = "DISK_FULL" => ResourceExhausted,
     /// The request or the train is larger than this service takes; metadata `limit`. Retrying does not help.
     LimitExceeded = "LIMIT_EXCEEDED" => ResourceExhausted,
     /// The token does not answer.
@@ -165,6 +171,7 @@ impl Reason {
             Self::KeyUntrusted => "the train carries a key this station does not believe",
             Self::TrainReplayed => "this station has finished this train: no state of it is opened here again",
             Self::RunState => "the run's state does not allow this",
+            Self::RunUnchanged => "the run left nothing: what would be sealed is what pre-run opened",
             Self::ImagePolicyViolation => "the image holds what a train may not hold",
             Self::HsmPinLatched => "the token's PIN is latched",
             Self::DirectoryNotShared => "the service shares no directory with the engine",
@@ -175,6 +182,7 @@ impl Reason {
             Self::ImageChanged => "the image changed meanwhile",
             Self::Overloaded => "too many requests",
             Self::HsmSessionsExhausted => "the token has no session left",
+            Self::DiskFull => "a disk of the service's is full",
             Self::LimitExceeded => "larger than this service takes",
             Self::HsmUnavailable => "the token is not available",
             Self::EngineUnavailable => "the container engine is not available",

@@ -7,6 +7,7 @@ use crate::{
     ledger::LedgerError,
     protocol::{StepError, Stranger, Who},
     train::config::ConfigError,
+    trust::TrustError,
 };
 
 impl From<StepError> for Refusal {
@@ -19,7 +20,9 @@ impl From<StepError> for Refusal {
                 Self::from(Reason::LimitExceeded).with_meta("limit", limit)
             }
             StepError::Config(error) => Reason::ConfigMalformed.status(error.to_string()),
-            StepError::TrainNotGranted => Reason::RpcNotAllowed.status("this call is not granted for this train"),
+            StepError::TrainNotGranted => train_not_granted(),
+            StepError::Hidden(cause) => train_not_granted().with_detail(&cause),
+            StepError::SessionDiffers { differs, run } => session_differs(differs, run),
             StepError::KeyNotGranted => Reason::KeyNotAllowed.status("the train's key is not granted for this call"),
             StepError::Audit(error) => unrecorded(&error),
             StepError::NotATrain => Reason::ConfigMalformed.status("the image holds no train config: it is not a train"),
@@ -57,10 +60,15 @@ impl From<StepError> for Refusal {
             StepError::Request(message) => Reason::MalformedRequest.status(message),
             // An officer's command was faster.
             StepError::Ledger(LedgerError::StateChanged(_)) => Reason::TrainBusy.into(),
-            StepError::Ledger(LedgerError::DiskFull) => Reason::Overloaded
-                .status("the disk under the service's ledger is full")
-                .with_meta("resource", "ledger")
-                .with_fault(&error),
+            StepError::Ledger(LedgerError::DiskFull) => disk_full("ledger", &error),
+            StepError::Unchanged { id, image } => Reason::RunUnchanged
+                .status(if image.is_empty() {
+                    "the run left nothing: its results are what pre-run opened".to_owned()
+                } else {
+                    format!("the run left nothing: {image} is still the image that pre-run opened")
+                })
+                .with_meta("run_id", id),
+            StepError::TrustNotKept(TrustError::Write { ref source, .. }) if is_full(source) => disk_full("state", &error),
             StepError::TrustNotKept(_) | StepError::Ledger(_) | StepError::Invariant(_) => {
                 let id = uuid::Uuid::now_v7().to_string();
                 Self::from(Reason::Invariant).with_meta("error_id", id).with_fault(&error)
@@ -69,11 +77,52 @@ impl From<StepError> for Refusal {
     }
 }
 
-/// Nothing is done unrecorded, and nobody is told why it cannot be recorded.
+/// Nothing is done unrecorded, and a caller is told no more than whether the disk is full.
 #[must_use]
 pub fn unrecorded(error: &AuditError) -> Refusal {
     // Said by the audit's own thread, once: every call fails so.
-    Refusal::from(Reason::AuditUnavailable).with_detail(error)
+    let refusal = match error {
+        AuditError::Io { source, .. } if is_full(source) => {
+            Reason::AuditUnavailable.status("the disk under the service's audit is full").with_meta("resource", "audit")
+        }
+        _ => Reason::AuditUnavailable.into(),
+    };
+    refusal.with_detail(error)
+}
+
+/// One answer for a train that is not granted and for what is not there: whoever may have certain trains only learns nothing of others.
+fn train_not_granted() -> Refusal {
+    Reason::RpcNotAllowed.status("this call is granted for certain trains only, and none of them is what was named")
+}
+
+/// The session's own train id is not said: it may be another's.
+fn session_differs(differs: &str, run: Option<String>) -> Refusal {
+    let what = match differs {
+        "train-id" => "as another train (its @id differs)",
+        "creator" => "as another creator's",
+        _ => "at another stop (its place on the route differs)",
+    };
+    let text = format!(
+        "this station has opened this train session before, {what}: neither @id nor the route is signed, so one of the two was changed on \
+         its way. Nothing was opened"
+    );
+    let refusal = Reason::TrainReplayed.status(text).with_meta("differs", differs);
+    match run {
+        Some(run) => refusal.with_meta("run_id", run),
+        None => refusal,
+    }
+}
+
+/// A full disk is never called an overload: waiting does not make room.
+fn disk_full(resource: &str, error: &dyn std::fmt::Display) -> Refusal {
+    Reason::DiskFull
+        .status(format!("the disk under the service's {resource} is full"))
+        .with_meta("resource", resource)
+        .with_fault(error)
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 /// The key's fingerprint is public; the id that it is stated for is the train's own text, and goes to the log only.
@@ -124,10 +173,10 @@ impl From<ImageError> for Refusal {
                     .with_detail(&format!("{rule}: {detail:?}"))
             }
             ImageError::Limit(limit) => Self::from(Reason::LimitExceeded).with_meta("limit", *limit),
-            ImageError::DiskFull { place, .. } => Reason::Overloaded
-                .status(format!("the disk under the service's {place} is full"))
-                .with_meta("resource", *place)
-                .with_fault(&error),
+            ImageError::DiskFull { place, .. } => disk_full(place, &error),
+            ImageError::Spool(source) if is_full(source) => disk_full("spool", &error),
+            ImageError::Directory(source) if is_full(source) => disk_full("directory", &error),
+            ImageError::Layout(source) if is_full(source) => disk_full("layouts", &error),
             ImageError::Cancelled => Reason::Cancelled.into(),
             ImageError::NoEngine => Reason::NoEngine.into(),
             ImageError::EngineUnavailable(_) => Self::from(Reason::EngineUnavailable).with_fault(&error),

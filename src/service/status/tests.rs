@@ -25,6 +25,7 @@ ROUTE_REJECTED FailedPrecondition
 KEY_UNTRUSTED FailedPrecondition
 TRAIN_REPLAYED FailedPrecondition
 RUN_STATE FailedPrecondition
+RUN_UNCHANGED FailedPrecondition
 IMAGE_POLICY_VIOLATION FailedPrecondition
 HSM_PIN_LATCHED FailedPrecondition
 DIRECTORY_NOT_SHARED FailedPrecondition
@@ -34,6 +35,7 @@ TRAIN_BUSY Aborted
 IMAGE_CHANGED Aborted
 OVERLOADED ResourceExhausted +retry
 HSM_SESSIONS_EXHAUSTED ResourceExhausted +retry
+DISK_FULL ResourceExhausted
 LIMIT_EXCEEDED ResourceExhausted
 HSM_UNAVAILABLE Unavailable +retry
 ENGINE_UNAVAILABLE Unavailable +retry

@@ -281,10 +281,10 @@ fn too_much(stage: &mut Stage, honest: &Parts) {
     };
     for (class, what, size) in [(57, "a file of 100 PiB", 100 << 50), (57, "a file of 4 EiB", 1 << 62)] {
         stage.proxied.proxy.reply(READ, 1, endless(large(size, "opt/pht_results/large")));
-        stage.judge(class, what, Refused("OVERLOADED"));
+        stage.judge(class, what, Refused("DISK_FULL"));
     }
     stage.proxied.proxy.reply(READ, 1, Body::tar(large(100 << 30, "opt/pht_results/large")));
-    stage.judge(57, "a file of 100 GiB of which nothing comes", Either("OVERLOADED", "ARCHIVE_MALFORMED"));
+    stage.judge(57, "a file of 100 GiB of which nothing comes", Either("DISK_FULL", "ARCHIVE_MALFORMED"));
 
     // These end when the caller's patience does.
     for (class, what, body) in [

@@ -135,7 +135,7 @@ fn a_run_that_was_allowed_again_and_came_to_nothing_may_be_tried_again() {
     let train = Train::of(&[station.seat()]).make();
     let sealed = engine.find(&train.image).unwrap();
     let first = station.pre_run(&train.image).unwrap();
-    station.post_run(&first.run_id).unwrap();
+    station.post_run_without_results(&first.run_id).unwrap();
     json(&station, &["run", "allow-again", &first.run_id, "--reason", "asked for"]);
     engine.tag(&sealed, &train.repository, "latest");
     let second = station.pre_run(&train.image).unwrap();
@@ -145,7 +145,7 @@ fn a_run_that_was_allowed_again_and_came_to_nothing_may_be_tried_again() {
     station.abort(&second.run_id).unwrap();
     let third = station.pre_run(&train.image).unwrap();
     assert!(!third.repeated_answer);
-    station.post_run(&third.run_id).unwrap();
+    station.post_run_without_results(&third.run_id).unwrap();
     engine.tag(&sealed, &train.repository, "latest");
     refused("a fourth", station.pre_run(&train.image), "TRAIN_REPLAYED");
 }

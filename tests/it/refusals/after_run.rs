@@ -103,8 +103,8 @@ fn an_image_of_another_train_is_not_taken_for_a_run() {
     assert_eq!(refusal.metadata["rule"], "image-of-this-run");
     before.assert(&scene.station, "another train's image");
     others.assert(&scene.station, "another train's image");
-    scene.station.post_run(&foreign.run_id).unwrap();
-    scene.station.post_run(&run_id).unwrap();
+    scene.station.post_run_without_results(&foreign.run_id).unwrap();
+    scene.station.post_run_without_results(&run_id).unwrap();
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn the_sealed_image_is_not_taken_for_its_own_run() {
     assert_eq!(refusal.metadata["rule"], "image-of-this-run");
     before.assert(&scene.station, "what came");
     scene.engine.tag(&open, &scene.train.repository, "latest");
-    scene.station.post_run(&run_id).unwrap();
+    scene.station.post_run_without_results(&run_id).unwrap();
 }
 
 /// A scene whose base, and whose train with it, holds more than the builder signed.
@@ -214,6 +214,6 @@ fn settings_and_history_are_carried_over_and_one_layer_is_added() {
     };
     let run = scene.pre_run().unwrap();
     carried("pre-run");
-    scene.station.post_run(&run.run_id).unwrap();
+    scene.station.post_run_without_results(&run.run_id).unwrap();
     carried("post-run");
 }

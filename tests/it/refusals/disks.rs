@@ -32,7 +32,7 @@ fn a_full_spool_disk_refuses_and_works_again_when_there_is_space() {
     fill(directory.path(), 0);
 
     let before = Before::of(&scene.engine, &scene.train);
-    let full = refused("pre-run", scene.pre_run(), "OVERLOADED");
+    let full = refused("pre-run", scene.pre_run(), "DISK_FULL");
     assert_eq!((full.code, full.metadata["resource"].as_str()), (tonic::Code::ResourceExhausted, "spool"));
     before.assert(&scene.station, "pre-run");
 
@@ -41,7 +41,7 @@ fn a_full_spool_disk_refuses_and_works_again_when_there_is_space() {
     run_script(&scene.engine, &scene.train.image, RESULTS);
     fill(directory.path(), 0);
     let before = Before::of(&scene.engine, &scene.train);
-    refused("post-run", scene.station.post_run(&run.run_id), "OVERLOADED");
+    refused("post-run", scene.station.post_run(&run.run_id), "DISK_FULL");
     before.assert(&scene.station, "post-run");
 
     empty(directory.path());
@@ -57,7 +57,7 @@ fn a_train_larger_than_the_spools_disk_is_refused() {
     let mut scene = Scene::with(small_disk(directory.path()));
     let small = std::mem::replace(&mut scene.train, Train::of(&[scene.station.seat()]).file("large.bin", 3 << 20).make());
     let before = Before::of(&scene.engine, &scene.train);
-    refused("3 MiB on 1 MiB", scene.pre_run(), "OVERLOADED");
+    refused("3 MiB on 1 MiB", scene.pre_run(), "DISK_FULL");
     before.assert(&scene.station, "3 MiB on 1 MiB");
     scene.train = small;
     scene.still_works();
@@ -76,7 +76,7 @@ fn a_train_larger_than_the_shared_directorys_disk_is_refused_and_wiped() {
     let mut scene = Scene::with(station);
     let small = std::mem::replace(&mut scene.train, Train::of(&[scene.station.seat()]).file("large.bin", 3 << 20).make());
     let before = Before::of(&scene.engine, &scene.train);
-    let full = refused("3 MiB on 1 MiB", scene.station.open_into(&scene.train.image, OpenInto::Directory), "OVERLOADED");
+    let full = refused("3 MiB on 1 MiB", scene.station.open_into(&scene.train.image, OpenInto::Directory), "DISK_FULL");
     assert_eq!(full.metadata["resource"], "directory");
     before.assert(&scene.station, "3 MiB on 1 MiB");
     assert_eq!(std::fs::read_dir(directory.path().join("runs")).unwrap().count(), 0, "something is left");
@@ -97,7 +97,7 @@ fn runs_full<T: Send>(proxied: &Proxied, disk: &Path, call: impl FnOnce() -> Res
         proxied.proxy.release();
         call.join().unwrap()
     });
-    refused("the ledger's disk ran full", answer, "OVERLOADED")
+    refused("the ledger's disk ran full", answer, "DISK_FULL")
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_full_ledger_disk_refuses_and_works_again_when_there_is_space() {
     let before = Before::of(&scene.engine, &scene.train);
     fill(at, 0);
     for into in EVERYWHERE {
-        let full = refused("pre-run", scene.station.open_into(&scene.train.image, into), "OVERLOADED");
+        let full = refused("pre-run", scene.station.open_into(&scene.train.image, into), "DISK_FULL");
         assert_eq!(full.metadata["resource"], "ledger");
         before.assert(&scene.station, "a pre-run on a full disk");
     }
@@ -134,7 +134,7 @@ fn a_full_ledger_disk_refuses_and_works_again_when_there_is_space() {
     runs_full(&proxied, at, || scene.station.post_run(&run.run_id));
     proxied.as_it_was(&before);
     assert_eq!(scene.engine.find(&scene.train.image), Some(ran));
-    refused("abort", scene.station.abort(&run.run_id), "OVERLOADED");
+    refused("abort", scene.station.abort(&run.run_id), "DISK_FULL");
     proxied.as_it_was(&before);
     empty(at);
     let closed = scene.station.post_run(&run.run_id).unwrap();

@@ -241,7 +241,7 @@ fn a_caller_that_hangs_up_during_post_run_leaves_the_run_open() {
     run_script(&scene.engine, &scene.train.image, RESULTS);
     let before = Before::of(&scene.engine, &scene.train);
     proxied.proxy.when(READ, Way::FromEngine, 1 << 20, Do::Stall);
-    let request = pb::PostRunRequest { run_id: run.run_id.clone(), image: String::new() };
+    let request = pb::PostRunRequest { run_id: run.run_id.clone(), ..Default::default() };
     let stream = block_on(scene.station.trains_client().post_run(request)).unwrap().into_inner();
     proxied.proxy.struck();
     drop(stream);

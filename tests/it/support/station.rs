@@ -468,9 +468,18 @@ impl Station {
         self.post_run_of(run_id, "")
     }
 
+    /// The same of a run that left nothing, which is said to be meant.
+    pub fn post_run_without_results(&self, run_id: &str) -> Result<pb::PostRunOutcome, Refusal> {
+        self.post_run_with(pb::PostRunRequest { run_id: run_id.into(), no_results: true, ..Default::default() })
+    }
+
     /// `PostRun`; either may be empty.
     pub fn post_run_of(&self, run_id: &str, image: &str) -> Result<pb::PostRunOutcome, Refusal> {
-        let request = pb::PostRunRequest { run_id: run_id.into(), image: image.into() };
+        self.post_run_with(pb::PostRunRequest { run_id: run_id.into(), image: image.into(), ..Default::default() })
+    }
+
+    /// `PostRun`, to its outcome.
+    pub fn post_run_with(&self, request: pb::PostRunRequest) -> Result<pb::PostRunOutcome, Refusal> {
         block_on(async {
             let stream = self.trains_client().post_run(request).await?.into_inner();
             outcome(stream, |answer| match answer.event {

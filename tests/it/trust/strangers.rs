@@ -129,7 +129,7 @@ fn a_station_whose_key_was_replaced_is_refused_by_those_before_and_after_it() {
     last.believe_creator(&train);
     last.believe_stations(&[deceived.seat(), true_b]);
     let run = deceived.pre_run(&train.image).unwrap();
-    deceived.post_run(&run.run_id).unwrap();
+    deceived.post_run_without_results(&run.run_id).unwrap();
     attacker.pre_run(&train.image).unwrap();
     attacker.post_run(&train.image).unwrap();
     let before = Before::of(&engine, &train);

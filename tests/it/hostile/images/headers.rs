@@ -44,7 +44,7 @@ pub fn rows(honest: &Parts) -> Vec<Row> {
         results(42, "2^63 in base 256", sized(&[0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0]), MALFORMED),
         results(42, "-1 in octal", sized(b"-0000000001\0"), MALFORMED),
         results(43, "no octal digits", sized(b"99999999999\0"), MALFORMED),
-        results(43, "all twelve digits", sized(b"777777777777"), Either("OVERLOADED", "ARCHIVE_MALFORMED")),
+        results(43, "all twelve digits", sized(b"777777777777"), Either("DISK_FULL", "ARCHIVE_MALFORMED")),
         results(43, "digits apart", sized(b"00000 000001"), MALFORMED),
         results(43, "none at all", sized(&[0; 12]), Taken("an empty field is nought, as everybody reads it")),
     ];

@@ -1,0 +1,60 @@
+//! Train sessions as they were when they were first opened here.
+//!
+//! Format 1 signs the session, and neither `@id` nor the indices of the route. So the ledger holds together what a train stated when it
+//! was first opened: session, train id, creator and this station's stop. A session keeps that for good, whatever becomes of its runs.
+
+use sqlx::Row;
+
+use super::{Ledger, LedgerError, now};
+
+/// A session, and what it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The train's `@id`.
+    pub train_id: String,
+    /// Who made it; `None` where an older version opened it, and its config could not be read again.
+    pub creator: Option<SessionCreator>,
+    /// This station's index in the route.
+    pub stop_index: u32,
+}
+
+/// Who made a train.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionCreator {
+    /// The creator's id, as it is hashed.
+    pub id: String,
+    /// The fingerprint of the creator's key.
+    pub fingerprint: String,
+}
+
+impl Ledger {
+    /// What a session belongs to, when it was opened at this station before.
+    pub fn session(&self, station: &str, session_id: &[u8]) -> Result<Option<Session>, LedgerError> {
+        let query = sqlx::query(
+            "SELECT train_id, creator, creator_key, stop_index FROM sessions WHERE station = ? AND session_id = ?",
+        );
+        let row = self.block(query.bind(station).bind(session_id).fetch_optional(&self.pool))?;
+        let Some(row) = row else { return Ok(None) };
+        let (id, fingerprint): (Option<String>, Option<String>) = (row.try_get("creator")?, row.try_get("creator_key")?);
+        let creator = id.zip(fingerprint).map(|(id, fingerprint)| SessionCreator { id, fingerprint });
+        Ok(Some(Session { train_id: row.try_get("train_id")?, creator, stop_index: row.try_get("stop_index")? }))
+    }
+
+    /// Binds a session, unless it is bound. Answers what it belongs to now.
+    pub fn bind_session(&self, station: &str, session_id: &[u8], new: &Session) -> Result<Session, LedgerError> {
+        let query = sqlx::query(
+            "INSERT INTO sessions (station, session_id, train_id, creator, creator_key, stop_index, first_seen) \
+             VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        );
+        let query = query
+            .bind(station)
+            .bind(session_id)
+            .bind(&new.train_id)
+            .bind(new.creator.as_ref().map(|creator| &creator.id))
+            .bind(new.creator.as_ref().map(|creator| &creator.fingerprint))
+            .bind(new.stop_index)
+            .bind(now());
+        self.block(query.execute(&self.pool))?;
+        self.session(station, session_id)?.ok_or_else(|| LedgerError::Corrupt("a new session is missing".into()))
+    }
+}

@@ -15,8 +15,10 @@ mod audit;
 mod catch_up;
 mod copy;
 mod error;
+mod facts;
 mod find;
 mod officer;
+mod prune;
 mod record;
 mod row;
 mod run;
@@ -33,8 +35,10 @@ pub use audit::LogOf;
 pub use error::LedgerError;
 pub use find::RunFilter;
 pub use officer::{Why, WhyError};
+pub use prune::Pruned;
 pub use record::{FileDigest, PostRunRecord, PreRunRecord, RuleNote};
 pub use run::{NewRun, OpenInto, Release, Run, RunState};
+pub use schema::UPGRADED;
 pub use session::{Session, SessionCreator};
 
 /// The ledger. Cheap to clone. Its blocking functions must not be called from async code.

@@ -13,6 +13,7 @@
 
 mod backup;
 mod error;
+mod life;
 mod manifest;
 mod restore;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 
 pub use backup::backup;
 pub use error::StateError;
+pub use life::{Life, Part, accept_loss};
 pub use manifest::{FileEntry, Manifest};
 pub use restore::{OpenRuns, Restored, restore};
 

@@ -38,6 +38,10 @@ pub enum Event {
     RunAllowedAgain,
     /// A run was given up by an officer.
     RunAbandoned,
+    /// What the ledger keeps of runs that ended long ago was dropped.
+    RunsPruned,
+    /// A part of the state that is lost was given up: the station goes on without it.
+    StateLossAccepted,
     /// A copy of the state directory was made.
     StateBackedUp,
     /// A copy was put back: runs that ended since are not known to it.

@@ -183,6 +183,7 @@ impl From<ServerError> for CliError {
             ServerError::Keystore(error) => error.into(),
             ServerError::Pin(error) => error.into(),
             ServerError::Ledger(error) => error.into(),
+            ServerError::State(error) => error.into(),
             ServerError::Held { .. } => {
                 Self::new(Exit::State, error).with_hint("end the other one, or choose another directory or socket")
             }

@@ -1,8 +1,9 @@
-//! `run list|show|abandon|allow-again`: the ledger of runs, for officers. Works on the state directory; the service may be running.
+//! `run list|show|abandon|allow-again|prune`: the ledger of runs, for officers. Works on the state directory; the service may be running.
 
 mod abandon;
 mod allow_again;
 mod list;
+mod prune;
 mod show;
 pub(super) mod view;
 
@@ -18,7 +19,8 @@ Examples:
   stationmaster run list --open
   stationmaster run show 0193a1c2-…
   stationmaster run abandon 0193a1c2-… --reason \"container lost with its host\"
-  stationmaster run allow-again 0193a1c2-… --reason \"results lost at the next stop, ticket 4711\"";
+  stationmaster run allow-again 0193a1c2-… --reason \"results lost at the next stop, ticket 4711\"
+  stationmaster run prune --older-than 365 --reason \"yearly\"";
 
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = EXAMPLES)]
@@ -31,6 +33,8 @@ pub(super) enum Command {
     Abandon(abandon::Args),
     /// Let the stop of a completed run be run once more
     AllowAgain(allow_again::Args),
+    /// Drop what is not needed any more of runs that ended long ago
+    Prune(prune::Args),
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
@@ -39,5 +43,6 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         Command::Show(args) => show::run(&args, output),
         Command::Abandon(args) => abandon::run(&args, output),
         Command::AllowAgain(args) => allow_again::run(&args, output),
+        Command::Prune(args) => prune::run(&args, output),
     }
 }

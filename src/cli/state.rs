@@ -1,5 +1,6 @@
-//! `state backup|restore`: a copy of what a station must not forget.
+//! `state backup|restore|accept-loss`: a copy of what a station must not forget, and going on without what is lost.
 
+mod accept_loss;
 mod backup;
 mod restore;
 
@@ -24,24 +25,31 @@ pub(super) enum Command {
     Backup(backup::Args),
     /// Put a backup into a state directory that has no state yet
     Restore(restore::Args),
+    /// Go on without a part of the state that is lost for good
+    AcceptLoss(accept_loss::Args),
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     match command {
         Command::Backup(args) => backup::run(&args, output),
         Command::Restore(args) => restore::run(&args, output),
+        Command::AcceptLoss(args) => accept_loss::run(&args, output),
     }
 }
 
 impl From<StateError> for CliError {
     fn from(error: StateError) -> Self {
-        let hint = error.hint().map(str::to_owned);
+        let hint = error.hint();
         match error {
             StateError::Ledger(error) => error.into(),
             StateError::Io { what, path, source } => Self::file(what, &path, &source),
             error => {
                 let exit = match &error {
-                    StateError::InTheWay(_) | StateError::OpenRuns(_) => Exit::State,
+                    StateError::InTheWay(_)
+                    | StateError::OpenRuns(_)
+                    | StateError::Missing { .. }
+                    | StateError::OtherLife { .. }
+                    | StateError::NotLost(_) => Exit::State,
                     _ => Exit::Other,
                 };
                 Self { hint, ..Self::new(exit, error) }

@@ -13,6 +13,11 @@ use super::{Ledger, LedgerError, catch_up::catch_up};
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!("src/ledger/migrations");
 
+/// The first schema that keeps facts of what is beside the ledger.
+const WITH_FACTS: i64 = 5;
+/// The fact that an older version's ledger has none yet.
+pub const UPGRADED: &str = "upgraded";
+
 /// How long another process may be writing before we give up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -26,7 +31,8 @@ impl Ledger {
         let options = options(file).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
         let pool = connect(options).await?;
         look_through(&pool).await?;
-        if let Some(newest) = newest(&pool).await?
+        let before = newest(&pool).await?;
+        if let Some(newest) = before
             && newest > known()
         {
             return Err(LedgerError::Newer { schema: newest, known: known() });
@@ -36,7 +42,11 @@ impl Ledger {
         if is_new {
             tracing::info!(file = %file.display(), "a new ledger: no run is known");
         }
-        Ok(Self { pool, heads: heads(file), handle: Handle::current() })
+        let ledger = Self { pool, heads: heads(file), handle: Handle::current() };
+        if before.is_some_and(|before| before < WITH_FACTS) {
+            ledger.keep_fact(UPGRADED, "a version that kept no facts").await?;
+        }
+        Ok(ledger)
     }
 
     /// Opens the ledger of a service that may be running. It is neither made nor migrated.

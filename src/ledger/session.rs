@@ -30,9 +30,8 @@ pub struct SessionCreator {
 impl Ledger {
     /// What a session belongs to, when it was opened at this station before.
     pub fn session(&self, station: &str, session_id: &[u8]) -> Result<Option<Session>, LedgerError> {
-        let query = sqlx::query(
-            "SELECT train_id, creator, creator_key, stop_index FROM sessions WHERE station = ? AND session_id = ?",
-        );
+        let query =
+            sqlx::query("SELECT train_id, creator, creator_key, stop_index FROM sessions WHERE station = ? AND session_id = ?");
         let row = self.block(query.bind(station).bind(session_id).fetch_optional(&self.pool))?;
         let Some(row) = row else { return Ok(None) };
         let (id, fingerprint): (Option<String>, Option<String>) = (row.try_get("creator")?, row.try_get("creator_key")?);

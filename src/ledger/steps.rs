@@ -107,8 +107,9 @@ impl Ledger {
 
     /// Ends a run that was being aborted, with what still holds plaintext of it.
     pub fn end_abort(&self, id: &str, held: &[String]) -> Result<(), LedgerError> {
-        let query =
-            sqlx::query("UPDATE runs SET state = 'aborted', config = x'', held = ?, updated_at = ? WHERE id = ? AND state = 'aborting'");
+        let query = sqlx::query(
+            "UPDATE runs SET state = 'aborted', config = x'', held = ?, updated_at = ? WHERE id = ? AND state = 'aborting'",
+        );
         self.update(query.bind(json(&held)?).bind(now()).bind(id), "aborting")
     }
 

@@ -306,3 +306,120 @@ fn a_reason_is_one_line_and_not_empty() {
         assert_eq!(text.parse::<Why>(), Err(error), "{text:?}");
     }
 }
+
+/// A config as an older version kept it.
+fn kept_config() -> Vec<u8> {
+    let train: serde_json::Value = serde_json::from_str(include_str!("../../tests/vectors/train.json")).unwrap();
+    train["steps"][0]["config"].as_str().unwrap().as_bytes().to_vec()
+}
+
+#[test]
+fn a_run_that_has_ended_keeps_no_config_but_its_digest() {
+    let desk = Desk::new();
+    let ledger = desk.open().unwrap();
+    let end: [(&str, &dyn Fn(&str)); 4] = [
+        ("failed", &|id| ledger.fail_opening(id, "why", &[]).unwrap()),
+        ("aborted", &|id| {
+            ledger.advance(id, RunState::Opening, RunState::Prepared).unwrap();
+            ledger.advance(id, RunState::Prepared, RunState::Aborting).unwrap();
+            ledger.end_abort(id, &[]).unwrap();
+        }),
+        ("completed", &|id| {
+            ledger.advance(id, RunState::Opening, RunState::Prepared).unwrap();
+            ledger.begin_closing(id, "left").unwrap();
+            ledger.advance(id, RunState::Closing, RunState::Completed).unwrap();
+        }),
+        ("forgotten", &|_| ledger.forget_open("restored").unwrap()),
+    ];
+    for (session, (id, end)) in end.into_iter().enumerate() {
+        let open = ledger.begin(&new_run(id, session as u8, 0)).unwrap().unwrap();
+        assert_eq!(open.config, b"{}");
+        end(id);
+        let ended = ledger.run(id).unwrap().unwrap();
+        assert!(!ended.state.is_open() && ended.config.is_empty(), "{id}: {} bytes", ended.config.len());
+        assert_eq!(ended.config_sha256, "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", "{id}");
+    }
+}
+
+#[test]
+fn a_session_is_bound_once_and_outlives_its_runs() {
+    let desk = Desk::new();
+    let ledger = desk.open().unwrap();
+    let session = |train: &str, stop| Session { train_id: train.into(), creator: None, stop_index: stop };
+    assert_eq!(ledger.session("a", &[1; 64]).unwrap(), None);
+    assert_eq!(ledger.bind_session("a", &[1; 64], &session("train", 0)).unwrap(), session("train", 0));
+    assert_eq!(ledger.bind_session("a", &[1; 64], &session("another", 1)).unwrap(), session("train", 0));
+    assert_eq!(ledger.session("b", &[1; 64]).unwrap(), None, "another station's");
+    completed(&ledger, "one", 1, 0);
+    ledger.prune(i64::MAX).unwrap();
+    assert_eq!(ledger.session("a", &[1; 64]).unwrap(), Some(session("train", 0)));
+}
+
+#[test]
+fn pruning_keeps_what_keeps_a_train_from_running_twice_and_what_still_holds_plaintext() {
+    let desk = Desk::new();
+    let ledger = desk.open().unwrap();
+    completed(&ledger, "done", 1, 0);
+    completed(&ledger, "held", 2, 0);
+    ledger.begin(&new_run("failed", 3, 0)).unwrap().unwrap();
+    ledger.fail_opening("failed", "why", &[]).unwrap();
+    ledger.begin(&new_run("holding", 4, 0)).unwrap().unwrap();
+    ledger.fail_opening("holding", "why", &["container".into()]).unwrap();
+    prepared(&ledger, "open", 5, 0);
+    let record = |held: &[&str]| PostRunRecord {
+        image: "train:latest".into(),
+        image_id: "sealed".into(),
+        results_digest: "00".into(),
+        result_files: 1,
+        dropped_files: Vec::new(),
+        plaintext_held_by: held.iter().map(|&held| held.to_owned()).collect(),
+        warnings: vec!["a long text".repeat(100)],
+        rules: Vec::new(),
+    };
+    ledger.record_post_run("done", &record(&[])).unwrap();
+    ledger.record_post_run("held", &record(&["container"])).unwrap();
+    assert_eq!(ledger.prunable(0).unwrap(), Pruned::default(), "nothing is so old");
+    let expected = Pruned { removed: 1, shortened: 1 };
+    assert_eq!((ledger.prunable(i64::MAX).unwrap(), ledger.prune(i64::MAX).unwrap()), (expected, expected));
+    assert_eq!(ledger.prune(i64::MAX).unwrap(), Pruned::default(), "the second time there is nothing left");
+    assert_eq!(ids(&ledger.list(&all()).unwrap()), ["open", "holding", "held", "done"]);
+    assert!(ledger.finished("a", &[1; 64], 0).unwrap().is_some() && ledger.begin(&new_run("again", 1, 0)).unwrap().is_err());
+    assert_eq!(ledger.run("done").unwrap().unwrap().post_run, None);
+    assert!(ledger.run("held").unwrap().unwrap().post_run.is_some());
+    assert_eq!(ledger.run("holding").unwrap().unwrap().held, ["container"]);
+}
+
+#[test]
+fn sessions_and_digests_of_older_versions_are_filled_in_and_configs_of_ended_runs_dropped() {
+    let desk = Desk::new();
+    desk.runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(desk.file()).create_if_missing(true);
+        let mut connection = options.connect().await.unwrap();
+        MIGRATOR.run_direct(Some(4), &mut connection, false).await.unwrap();
+        for (number, (id, state, pre_run)) in
+            [("failed", "failed", false), ("done", "completed", true), ("open", "prepared", true)].into_iter().enumerate()
+        {
+            let sql = "INSERT INTO runs (id, state, station, train_id, session_id, stop_index, idempotency_key, image, source_image, \
+                 base_image, key_label, config, created_at, updated_at, number) VALUES (?, ?, 'a', ?, ?, 1, 'k', 'i', 's', 'b', 'a', ?, 5, \
+                 5, ?)";
+            let query = sqlx::query(sql).bind(id).bind(state).bind(id).bind(vec![number as u8]).bind(kept_config());
+            query.bind(number as i64).execute(&mut connection).await.unwrap();
+            if pre_run {
+                let record = r#"{"image_id":"i","has_query":false,"dropped_files":[],"immutable_digest":"00","results_digest":null,"warnings":[]}"#;
+                sqlx::query("UPDATE runs SET pre_run = ? WHERE id = ?").bind(record).bind(id).execute(&mut connection).await.unwrap();
+            }
+        }
+        connection.close().await.unwrap();
+    });
+    let ledger = desk.open().unwrap();
+    assert_eq!(ledger.session("a", &[0]).unwrap(), None, "what was never opened is not bound");
+    for (id, session) in [("done", 1), ("open", 2)] {
+        let bound = ledger.session("a", &[session]).unwrap().unwrap();
+        assert_eq!((bound.train_id.as_str(), bound.stop_index), (id, 1));
+        let creator = bound.creator.unwrap();
+        assert!(!creator.id.is_empty() && creator.fingerprint.starts_with("SHA256:"), "{creator:?}");
+    }
+    let sizes = ["failed", "done", "open"].map(|id| ledger.run(id).unwrap().unwrap().config.len());
+    assert_eq!(sizes, [0, 0, kept_config().len()]);
+    assert!(ledger.list(&all()).unwrap().iter().all(|run| run.config_sha256.len() == 64 && run.principal.is_none()));
+}

@@ -166,7 +166,9 @@ impl FirstSeen {
             Err(NotPinned::OtherKey(place)) => return Err(refused(place, true)),
             Err(NotPinned::Entry(place, _)) => return Err(refused(place, false)),
             Err(NotPinned::File(error)) => return Err(StepError::TrustNotKept(error)),
-            Ok(()) => {}
+            Ok(()) if pins.is_empty() => {}
+            // What was pinned is missed from now on when it goes missing.
+            Ok(()) => station.ledger.keep_first_seen()?,
         }
         let told = |(who, pin): (&Who, &NewPin)| {
             let whose = match who {

@@ -57,6 +57,11 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     }
 }
 
+/// The parts of the state directory that must be of one life.
+fn life(config: &Config) -> state::Life {
+    state::Life::of(&config.state.directory, &config.audit_directory(), Some(&config.station))
+}
+
 /// What a station needs before it can listen.
 struct Opened {
     ledger: Ledger,
@@ -68,7 +73,11 @@ struct Opened {
 
 /// Opens what a station needs before it can listen.
 async fn open(config: &Config) -> Result<Opened, ServerError> {
+    let life = life(config);
+    // Before the ledger: opening it makes one.
+    life.check_files()?;
     let ledger = open_ledger(config).await?;
+    life.check(&ledger).await?;
     // Before the token: opening it tries every key.
     let administrators = remembered(&ledger, LogOf::Administrators).await?;
     let (audit, administrators) = open_audit(config, &ledger, administrators).await?;
@@ -100,6 +109,7 @@ async fn run_station(
     let door = Arc::new(Doorkeeper::new(access, audit.clone(), Arc::clone(&refusals), &config.limits));
     let message_limit = config.limits.request_bytes;
     let station = station(config, keys.clone(), ledger.clone())?;
+    life(config).keep(&ledger).await?;
     let ends = (shutdown.draining.clone(), shutdown.cancel.clone());
     let steps = Steps::new(Arc::clone(&station), Arc::clone(&refusals), bounds(&config.limits), ends);
     let probes = probes(config, &keys, &door, &station);

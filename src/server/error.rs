@@ -8,6 +8,7 @@ use crate::{
     audit::AuditError,
     keystore::{KeystoreError, pin::PinError},
     ledger::LedgerError,
+    state::StateError,
 };
 
 /// Why the service cannot start, or had to stop.
@@ -48,6 +49,9 @@ pub enum ServerError {
     /// A configured key cannot do what it is for. The operator's to mend.
     #[error("{0}")]
     Unfit(String),
+    /// The state directory cannot be used as it is. The operator's to mend, or an officer's to decide.
+    #[error("{0}")]
+    State(#[from] StateError),
     /// Another part of the station could not be set up.
     #[error("{0}")]
     Setup(String),

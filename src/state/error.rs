@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::Part;
 use crate::ledger::LedgerError;
 
-/// Why a state directory could not be backed up or restored. The operator's to mend; nothing was changed.
+/// Why a state directory cannot be used, backed up or restored. The operator's to mend; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
@@ -35,6 +36,29 @@ pub enum StateError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A part is missing or empty, and another part shows that it was there.
+    #[error("the state directory's part {part} is missing or empty ({}), but {shown_by} shows that it was there", path.display())]
+    Missing {
+        /// Which part.
+        part: Part,
+        /// Where it should be.
+        path: PathBuf,
+        /// What shows that it was there.
+        shown_by: String,
+    },
+    /// A part belongs to another life than its neighbours.
+    #[error("the state directory's part {part} is of another life ({}): {what}", path.display())]
+    OtherLife {
+        /// Which part.
+        part: Part,
+        /// Where it is.
+        path: PathBuf,
+        /// What it is, and what it should be.
+        what: String,
+    },
+    /// What is to be given up as lost is there.
+    #[error("the part {0} is not lost")]
+    NotLost(Part),
     /// The backup holds runs that were open when it was made, and nobody has said what shall become of them.
     #[error("{} runs were open when the backup was made: {}", .0.len(), .0.join(", "))]
     OpenRuns(Vec<String>),
@@ -51,19 +75,43 @@ impl StateError {
 
     /// What to do about it, where there is more to say.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Ledger(error) => error.hint(),
-            Self::InTheWay(_) => {
-                Some("name a directory that is not there yet; to restore, move the old state out of the way first")
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Ledger(error) => return error.hint().map(str::to_owned),
+            Self::Missing { part, .. } => {
+                let put_back = match part {
+                    Part::Ledger | Part::Instance => {
+                        "put it back: the newest backup (move what is left aside, then `state restore BACKUP`), or the file from a copy of the disk"
+                    }
+                    Part::Audit => {
+                        "put it back: the log's directory from where it was moved, or from a copy of the disk; is [audit] directory right?"
+                    }
+                    Part::FirstSeen | Part::Station => "put it back from the newest backup, or from a copy of the disk",
+                };
+                format!("{put_back}. If it is lost for good: `state accept-loss {part} --reason TEXT`; then {}", part.loss())
             }
-            Self::Unsound { .. } => Some("take another backup; nothing was put in place"),
-            Self::OpenRuns(_) => Some(
+            Self::OtherLife { part: Part::Station, .. } => format!(
+                "give each station a state directory of its own. If the station has a new id: `state accept-loss station --reason TEXT`; \
+                 then {}",
+                Part::Station.loss()
+            ),
+            Self::OtherLife { part, .. } => format!(
+                "parts of two stations, or of two times, lie together: put the part back that belongs here (`state restore` brings all of \
+                 them), or `state accept-loss {part} --reason TEXT`; then {}",
+                part.loss()
+            ),
+            Self::NotLost(_) => "nothing was changed; a start of the service says what is missing, if anything is".to_owned(),
+            Self::InTheWay(_) => {
+                "name a directory that is not there yet; to restore, move the old state out of the way first".to_owned()
+            }
+            Self::Unsound { .. } => "take another backup; nothing was put in place".to_owned(),
+            Self::OpenRuns(_) => {
                 "what became of them since the backup is not known. Look at their images in the engine and save what must not be \
                  lost, then say --open-runs keep (the next start goes on where the backup was: good when nothing has happened \
-                 since) or --open-runs forget (they are ended as failed, their stops are free, and nothing is wiped)",
-            ),
-            Self::Io { .. } => None,
-        }
+                 since) or --open-runs forget (they are ended as failed, their stops are free, and nothing is wiped)"
+                    .to_owned()
+            }
+            Self::Io { .. } => return None,
+        })
     }
 }

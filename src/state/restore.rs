@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    io::Write,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::Path,
 };
 
@@ -11,6 +12,7 @@ use tokio::runtime::Handle;
 use super::{
     KEPT, LEDGER, LOCK, StateError,
     backup::{close_and_sync, sync},
+    life::after_restore,
     manifest::{FileEntry, Manifest},
 };
 use crate::ledger::{Ledger, Run};
@@ -60,7 +62,7 @@ pub fn restore(backup: &Path, state: &Path, open_runs: Option<OpenRuns>, handle:
         }
     }
     let ledger = handle.block_on(Ledger::open(&aside.path().join(LEDGER)))?;
-    let settled = settle(&ledger, &manifest, open_runs);
+    let settled = settle(&ledger, &manifest, open_runs).and_then(|open| handle.block_on(after_restore(&ledger)).map(|()| open));
     handle.block_on(ledger.close());
     let open = settled?;
 
@@ -97,12 +99,31 @@ fn settle(ledger: &Ledger, manifest: &Manifest, open_runs: Option<OpenRuns>) -> 
     Ok(open)
 }
 
-/// What root puts into a service's directory must be the service's.
+/// What root puts into a service's directory must be the service's. Neither a link nor a second name of a file elsewhere is given away: the
+/// service may have put it there.
 fn give_to_owner(state: &Path, file: &Path) -> Result<(), StateError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
     let owner = fs::metadata(state).map_err(StateError::io("look at", state))?;
-    let own = fs::metadata(file).map_err(StateError::io("look at", file))?;
-    if (own.uid(), own.gid()) != (owner.uid(), owner.gid()) && rustix::process::geteuid().is_root() {
-        chown(file, Some(owner.uid()), Some(owner.gid())).map_err(StateError::io("give away", file))?;
+    let open = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(file);
+    let open = open.map_err(StateError::io("look at", file))?;
+    let own = open.metadata().map_err(StateError::io("look at", file))?;
+    if own.is_file() && own.nlink() == 1 && (own.uid(), own.gid()) != (owner.uid(), owner.gid()) {
+        fchown(&open, Some(owner.uid()), Some(owner.gid())).map_err(StateError::io("give away", file))?;
     }
     Ok(())
+}
+
+/// Writes a small file of the service's, whole or not at all.
+pub(super) fn write_owned(state: &Path, place: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    let mut aside = tempfile::Builder::new()
+        .prefix(".restore-")
+        .permissions(fs::Permissions::from_mode(0o600))
+        .tempfile_in(state)
+        .map_err(StateError::io("make a file in", state))?;
+    aside.write_all(bytes).and_then(|()| aside.as_file().sync_all()).map_err(StateError::io("write", place))?;
+    aside.persist(place).map_err(|error| StateError::io("put into place", place)(error.error))?;
+    give_to_owner(state, place)?;
+    sync(state)
 }

@@ -6,7 +6,7 @@ use std::{
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::ledger::{Ledger, NewRun, OpenInto, RunState};
+use crate::ledger::{Ledger, LedgerError, NewRun, OpenInto, RunState};
 
 /// A state directory with a ledger that is open, and room for others.
 struct Office {
@@ -178,4 +178,153 @@ fn runs_that_were_open_are_put_back_only_with_a_word_about_them() {
     office.restore("backup", "forgotten", Some(OpenRuns::Forget)).unwrap();
     let run = office.ledger_in("forgotten").run("one").unwrap().unwrap();
     assert!(run.state == RunState::Failed && run.reason.is_some_and(|reason| reason.contains("backup")));
+}
+
+/// A state directory in which a service has been, with all parts of its life.
+struct Lived {
+    office: Office,
+    life: Life,
+}
+
+impl Lived {
+    fn new() -> Self {
+        let office = Office::new();
+        let state = office.at("state");
+        fs::write(state.join(FIRST_SEEN), "version = 1\n").unwrap();
+        fs::create_dir_all(state.join("audit/service")).unwrap();
+        let life = Life::of(&state, &state.join("audit"), Some("a"));
+        let lived = Self { office, life };
+        // The first start: the ledger is made before anything else.
+        lived.wait(lived.office.ledger.keep_fact("beginning", "yes"));
+        fs::write(state.join("audit/service/00000001.jsonl"), "{}\n").unwrap();
+        lived.wait(lived.life.keep(&lived.office.ledger));
+        lived
+    }
+
+    fn wait<T, E: std::fmt::Debug>(&self, future: impl Future<Output = Result<T, E>>) -> T {
+        self.office.runtime.block_on(future).unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.office.at("state").join(name)
+    }
+
+    /// What a start says.
+    fn start(&self, life: &Life) -> Result<(), StateError> {
+        life.check_files()?;
+        self.office.runtime.block_on(async {
+            let ledger = Ledger::open(&self.path(LEDGER)).await?;
+            let checked = life.check(&ledger).await;
+            ledger.close().await;
+            checked
+        })
+    }
+
+    /// Takes the ledger's files away.
+    fn loses_its_ledger(&self) {
+        self.wait(async { Ok::<_, LedgerError>(self.office.ledger.clone().close().await) });
+        for end in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(self.path(&format!("{LEDGER}{end}")));
+        }
+    }
+}
+
+#[test]
+fn a_first_start_and_every_later_one_find_all_parts_in_place() {
+    let lived = Lived::new();
+    for _ in 0..2 {
+        lived.start(&lived.life).unwrap();
+    }
+    let room = tempfile::tempdir().unwrap();
+    Life::of(room.path(), &room.path().join("audit"), Some("a")).check_files().unwrap();
+}
+
+#[test]
+fn a_part_that_is_missing_or_empty_while_its_neighbours_show_it_is_refused_with_the_way_to_restore_it() {
+    type Loss = (Part, &'static str, fn(&Lived));
+    let losses: [Loss; 8] = [
+        (Part::Instance, "missing", |lived| fs::remove_file(lived.path(INSTANCE)).unwrap()),
+        (Part::Instance, "empty", |lived| fs::write(lived.path(INSTANCE), "").unwrap()),
+        (Part::FirstSeen, "missing", |lived| fs::remove_file(lived.path(FIRST_SEEN)).unwrap()),
+        (Part::FirstSeen, "empty", |lived| fs::write(lived.path(FIRST_SEEN), "").unwrap()),
+        (Part::Audit, "missing", |lived| fs::remove_dir_all(lived.path("audit")).unwrap()),
+        (Part::Audit, "empty", |lived| fs::write(lived.path("audit/service/00000001.jsonl"), "").unwrap()),
+        (Part::Ledger, "missing", Lived::loses_its_ledger),
+        (Part::Ledger, "empty", |lived| {
+            lived.loses_its_ledger();
+            fs::write(lived.path(LEDGER), "").unwrap();
+        }),
+    ];
+    for (part, how, lose) in losses {
+        let lived = Lived::new();
+        lose(&lived);
+        let error = lived.start(&lived.life).expect_err(how);
+        let StateError::Missing { part: found, .. } = &error else { panic!("{part} {how}: {error}") };
+        assert_eq!(*found, part, "{how}");
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("put it back") && hint.contains(&format!("accept-loss {part}")), "{part} {how}: {hint}");
+        assert!(part != Part::Ledger || fs::metadata(lived.path(LEDGER)).map_or(0, |file| file.len()) == 0, "a ledger was made");
+        // Only when it is said to be lost for good does the station go on without.
+        lived.wait(accept_loss(&lived.life, part));
+        lived.start(&lived.life).unwrap_or_else(|error| panic!("{part} {how}, given up: {error}"));
+        if part == Part::Instance {
+            assert_eq!(fs::read_to_string(lived.path(INSTANCE)).unwrap(), "an id", "the ledger knew it");
+        }
+    }
+}
+
+#[test]
+fn a_part_of_another_life_is_refused() {
+    let lived = Lived::new();
+    fs::write(lived.path(INSTANCE), "another id").unwrap();
+    assert!(matches!(lived.start(&lived.life), Err(StateError::OtherLife { part: Part::Instance, .. })));
+    fs::write(lived.path(INSTANCE), "an id").unwrap();
+    let other = Life::of(&lived.office.at("state"), &lived.path("audit"), Some("b"));
+    let error = lived.start(&other).unwrap_err();
+    assert!(matches!(error, StateError::OtherLife { part: Part::Station, .. }) && error.to_string().contains("\"a\""), "{error}");
+    // A ledger that knows nothing, beside what shows that there was one.
+    lived.loses_its_ledger();
+    lived.wait(async { Ok::<_, LedgerError>(Ledger::open(&lived.path(LEDGER)).await?.close().await) });
+    assert!(matches!(lived.start(&lived.life), Err(StateError::Missing { part: Part::Ledger, .. })));
+    lived.wait(accept_loss(&lived.life, Part::Ledger));
+}
+
+#[test]
+fn what_is_not_lost_is_not_given_up() {
+    let lived = Lived::new();
+    for part in [Part::Ledger, Part::Instance, Part::Audit, Part::FirstSeen] {
+        let refused = lived.office.runtime.block_on(accept_loss(&lived.life, part));
+        assert!(matches!(refused, Err(StateError::NotLost(found)) if found == part), "{part}");
+    }
+    lived.start(&lived.life).unwrap();
+}
+
+#[test]
+fn a_backup_put_back_where_nothing_is_starts_without_the_audit() {
+    let lived = Lived::new();
+    lived.office.backup("backup").unwrap();
+    lived.office.restore("backup", "other", None).unwrap();
+    let other = Life::of(&lived.office.at("other"), &lived.office.at("other").join("audit"), Some("a"));
+    other.check_files().unwrap();
+    let ledger = lived.wait(Ledger::open(&lived.office.at("other").join(LEDGER)));
+    lived.wait(other.check(&ledger));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_lies_elsewhere_is_not_given_away_through_a_link_in_the_state_directory() {
+    use std::os::unix::fs::MetadataExt;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let office = Office::new();
+    office.backup("backup").unwrap();
+    let (other, victim) = (office.at("other"), office.at("victim"));
+    fs::create_dir(&other).unwrap();
+    fs::write(&victim, "root's").unwrap();
+    std::os::unix::fs::symlink(&victim, other.join(LOCK)).unwrap();
+    std::os::unix::fs::chown(&other, Some(65534), Some(65534)).unwrap();
+    let _ = office.restore("backup", "other", None);
+    assert_eq!(fs::metadata(&victim).unwrap().uid(), 0, "it was given away");
+    assert_eq!(fs::metadata(other.join(LEDGER)).map(|file| file.uid()).ok(), Some(65534));
 }

@@ -249,8 +249,8 @@ fn a_run_that_left_nothing_is_sealed_only_when_that_is_said_to_be_meant() {
         if into == OpenInto::Image {
             assert!(refusal.message.contains(&scene.train.image), "{}", refusal.message);
             refused("by its image", scene.station.post_run_of("", &scene.train.image), "RUN_UNCHANGED");
+            before.assert(&scene.station, "a run that left nothing");
         }
-        before.assert(&scene.station, "a run that left nothing");
         // The run is open: it is closed as soon as there is something, or when the caller says that there is nothing.
         if into == OpenInto::Volume {
             run_opened(&scene.engine, &run, Some(RESULTS), &[]);

@@ -184,3 +184,33 @@ fn a_pre_run_that_fails_while_somebody_has_its_image_ends_and_what_it_left_is_sa
     engine.tag(&sealed, repository, "latest");
     scene.still_works();
 }
+
+#[test]
+fn pruning_is_recorded_and_a_pruned_run_still_keeps_its_train_from_running_again() {
+    let scene = Scene::set();
+    let sealed = scene.engine.find(&scene.train.image).unwrap();
+    let aborted = scene.pre_run().unwrap().run_id;
+    scene.station.abort(&aborted).unwrap();
+    let run = scene.pre_run().unwrap().run_id;
+    run_script(&scene.engine, &scene.train.image, RESULTS);
+    scene.station.post_run(&run).unwrap();
+    let shown = json(&scene.station, &["run", "show", &run]);
+    assert_eq!(shown["config_sha256"].as_str().unwrap().len(), 64);
+
+    let prune = |more: &[&str]| json(&scene.station, &[&["run", "prune", "--reason", "retention"][..], more].concat());
+    assert_eq!(prune(&["--older-than", "1"])["removed"], 0, "nothing is so old");
+    super::sql(&scene.station, "UPDATE runs SET updated_at = updated_at - 3 * 86400");
+    let would = prune(&["--older-than", "2", "--dry-run"]);
+    assert_eq!((&would["removed"], &would["shortened"], &would["dry_run"]), (&1.into(), &1.into(), &true.into()));
+    let done = prune(&["--older-than", "2"]);
+    assert_eq!((&done["removed"], &done["shortened"]), (&1.into(), &1.into()));
+    fails(&scene.station, &["run", "show", &aborted], 3, "run list");
+    assert_eq!(json(&scene.station, &["run", "show", &run])["post_run"], serde_json::Value::Null);
+    let told = crate::audit::evidence::records(&scene.station, &["--log", "officer", "--event", "runs-pruned"]);
+    let outcomes: Vec<_> = told.iter().map(|record| (&record["about"]["removed"], &record["outcome"])).collect();
+    assert_eq!(outcomes, [(&1.into(), &serde_json::Value::Null), (&1.into(), &"ok".into())]);
+
+    scene.engine.tag(&sealed, &scene.train.repository, "latest");
+    assert_eq!(refused("what ran", scene.pre_run(), "TRAIN_REPLAYED").metadata["run_id"], run);
+    assert_eq!(refused("post-run", scene.station.post_run(&run), "RUN_STATE").metadata["state"], "completed");
+}

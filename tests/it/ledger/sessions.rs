@@ -5,7 +5,7 @@ use crate::{
     access::people::me,
     support::{
         Engine, Station, Train,
-        tamper::{Before, RESULTS, Rootfs, Scene, refused, run_script, stop},
+        tamper::{Before, RESULTS, Rootfs, Scene, refused, run_script},
     },
 };
 
@@ -19,11 +19,8 @@ fn a_session_that_ran_here_does_not_run_once_more_with_another_index() {
     ours.post_run(&run.run_id).unwrap();
     // Somebody turns the route round: the other stop comes first, signs, and the train comes to us as a later stop's.
     sealed.edit_config(|config| {
-        let (first, second) = (stop(config, 0).clone(), stop(config, 1).clone());
-        *stop(config, 0) = second;
-        *stop(config, 1) = first;
-        for (index, stop) in config["route"].as_array_mut().unwrap().iter_mut().enumerate() {
-            stop["index"] = index.into();
+        for stop in config["route"].as_array_mut().unwrap() {
+            stop["index"] = (1 - stop["index"].as_u64().unwrap()).into();
         }
     });
     sealed.put(&engine, &train.repository, "latest");

@@ -71,7 +71,8 @@ fn a_numeric_station_id_is_refused_before_anything_is_made_and_no_example_uses_o
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut texts = vec![here.join("README.md"), here.join("deploy/stationmaster.toml"), here.join("src/cli.rs")];
     for directory in ["docs", "src/cli"] {
-        texts.extend(fs::read_dir(here.join(directory)).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()));
+        texts
+            .extend(fs::read_dir(here.join(directory)).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()));
     }
     for file in texts {
         let text = fs::read_to_string(&file).unwrap_or_default();

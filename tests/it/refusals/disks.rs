@@ -108,7 +108,9 @@ fn a_full_ledger_disk_refuses_and_works_again_when_there_is_space() {
     let proxied = Proxied::configured(|config| {
         let state = config["state"].as_table_mut().unwrap();
         let before = Path::new(state["directory"].as_str().unwrap()).to_owned();
-        std::fs::copy(before.join("instance"), at.join("instance")).unwrap();
+        for part in ["instance", "ledger.sqlite"] {
+            std::fs::copy(before.join(part), at.join(part)).unwrap();
+        }
         state.insert("directory".into(), at.to_str().unwrap().into());
         state.insert("spool".into(), before.join("spool").to_str().unwrap().into());
         set(config, "audit", "directory", before.join("audit").to_str().unwrap());

@@ -10,8 +10,7 @@ use crate::{
     },
 };
 
-const RPCS: [&str; 8] =
-    ["PreRun", "PostRun", "AbortRun", "InspectTrain", "HashImage", "VerifyTrain", "CheckPush", "OpenResults"];
+const RPCS: [&str; 8] = ["PreRun", "PostRun", "AbortRun", "InspectTrain", "HashImage", "VerifyTrain", "CheckPush", "OpenResults"];
 
 /// Grants this test these RPCs for one train.
 fn only(station: &Station, train: &str) {
@@ -55,7 +54,11 @@ fn whoever_may_have_certain_trains_cannot_tell_what_is_missing_from_what_is_anot
         for name in names.iter().filter(|name| what != "pre-run" || !name.starts_with("sha256:")) {
             let refusal = call(name).unwrap_or_else(|| panic!("{what} of {name} is not refused"));
             assert_eq!(refusal.reason, "RPC_NOT_ALLOWED", "{what} of {name}");
-            assert_eq!(shown(&refusal), *first.get_or_insert_with(|| shown(&refusal)), "{what}: {name} can be told from the others");
+            assert_eq!(
+                shown(&refusal),
+                *first.get_or_insert_with(|| shown(&refusal)),
+                "{what}: {name} can be told from the others"
+            );
         }
     }
     let there = refused("a run that is there", station.abort(&run.run_id), "RPC_NOT_ALLOWED");
@@ -63,7 +66,10 @@ fn whoever_may_have_certain_trains_cannot_tell_what_is_missing_from_what_is_anot
     assert_eq!(shown(&there), shown(&not));
     // The cause is an officer's to see, and whoever may have the train is told it.
     let causes = crate::audit::evidence::records(station, &["--event", "refusal"]);
-    assert!(causes.iter().any(|record| record["detail"].as_str().is_some_and(|detail| detail.contains("no image"))), "{causes:?}");
+    assert!(
+        causes.iter().any(|record| record["detail"].as_str().is_some_and(|detail| detail.contains("no image"))),
+        "{causes:?}"
+    );
     std::fs::write(
         station.state().join("access.toml"),
         format!("version = 1\n[[grant]]\nprincipal = {:?}\nrpcs = {RPCS:?}\n", me()),
@@ -82,7 +88,11 @@ fn an_idempotency_key_is_its_principals_own() {
     let state = station.state().to_owned();
     station.configure(|config| address = listen(&state, &authority, config));
     let other = "spiffe://hospital.example/other";
-    let grant = |principal: &str| format!("[[grant]]\nprincipal = {principal:?}\nrpcs = {RPCS:?}\n");
+    let grant = |principal: &str| {
+        format!(
+            "[[grant]]\nprincipal = {principal:?}\nrpcs = {RPCS:?}\n[[grant]]\nprincipal = {principal:?}\nrpcs = [\"GetKey\"]\n"
+        )
+    };
     let text = format!("version = 1\n{}{}", grant(&me()), grant(other));
     std::fs::write(state.join("access.toml"), text).unwrap();
     station.start_again();

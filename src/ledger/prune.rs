@@ -1,0 +1,44 @@
+//! What is dropped of runs that ended long ago. What keeps a train from running twice is not: the row of a completed run, and the session.
+
+use super::{Ledger, LedgerError};
+
+/// How much was dropped, or would be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Runs that failed or were aborted, and are gone.
+    pub removed: u64,
+    /// Completed runs of which only what keeps their stop shut is left.
+    pub shortened: u64,
+}
+
+/// Failed and aborted runs; one that something still holds plaintext of stays, since a push of that is refused by it.
+const REMOVED: &str = "state IN ('failed', 'aborted') AND held = '[]' AND updated_at < ?";
+/// Completed runs that have more than they need, and of which nothing holds plaintext.
+const SHORTENED: &str = "state = 'completed' AND updated_at < ? AND (pre_run IS NOT NULL OR post_run IS NOT NULL) \
+    AND COALESCE(json_array_length(post_run, '$.plaintext_held_by'), 0) = 0";
+
+impl Ledger {
+    /// How much there is to drop of runs that ended before a time, in seconds since 1970.
+    pub fn prunable(&self, before: i64) -> Result<Pruned, LedgerError> {
+        let count = |condition: &str| {
+            let sql = format!("SELECT COUNT(*) FROM runs WHERE {condition}");
+            let query = sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql)).bind(before);
+            self.block(query.fetch_one(&self.pool)).map(i64::unsigned_abs)
+        };
+        Ok(Pruned { removed: count(REMOVED)?, shortened: count(SHORTENED)? })
+    }
+
+    /// Drops it.
+    pub fn prune(&self, before: i64) -> Result<Pruned, LedgerError> {
+        let change = |sql: String| {
+            let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(before);
+            self.block(query.execute(&self.pool)).map(|done| done.rows_affected())
+        };
+        Ok(Pruned {
+            removed: change(format!("DELETE FROM runs WHERE {REMOVED}"))?,
+            shortened: change(format!(
+                "UPDATE runs SET pre_run = NULL, post_run = NULL, immutable_files = '[]', config = x'' WHERE {SHORTENED}"
+            ))?,
+        })
+    }
+}

@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// A train that has passed the complete admission check: the route names one of this station's train keys, the caller is granted
-/// that key for that train, its session is what it was when it was first opened here, the session id has its length, and every key that the train states is believed.
+/// that key for that train, its session is what it was when it was first opened here, the session id has its length, and every key
+/// that the train states is believed.
 ///
 /// [`AuditedKeys`](super::AuditedKeys) uses a train key for nothing else than such a value, and only
 /// [`Station::admit`] makes one. A step that forgets the check does not compile:

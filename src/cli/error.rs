@@ -205,6 +205,7 @@ impl From<LedgerError> for CliError {
     fn from(error: LedgerError) -> Self {
         let exit = match &error {
             LedgerError::Absent(_) | LedgerError::NoSuchRun => Exit::NotFound,
+            LedgerError::Closed { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Exit::Permission,
             LedgerError::Newer { .. }
             | LedgerError::Older { .. }
             | LedgerError::StateChanged(_)

@@ -114,7 +114,7 @@ fn text(reason: Reason) -> &'static str {
              again; --no-results seals it as it is, `train abort RUN_ID` gives it up"
         }
         R::RunState => "`train inspect` and the run's id tell what was done",
-        R::RunNotFound => "take the run_id that pre-run answered, or --image",
+        R::RunNotFound => "take the run_id that pre-run answered; `run list` at the station shows all",
         R::KeyNotFound => "`key list` shows the keys",
         R::KeyNotAllowed => {
             "use a general key that is granted (`key list`, `access check`); a train key is for trains, unless [keys] raw_use names it"

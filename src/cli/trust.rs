@@ -93,6 +93,11 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
 }
 
 impl Place {
+    /// The station that the configuration is of.
+    fn station(&self) -> Option<String> {
+        Some(Config::load(self.config.as_ref()?).ok()?.station)
+    }
+
     /// The file's path.
     fn path(&self) -> Result<PathBuf, CliError> {
         Ok(self.path_and_audit()?.0)

@@ -20,6 +20,14 @@ pub enum LedgerError {
     /// There is no ledger where one must be.
     #[error("there is no ledger {}", .0.display())]
     Absent(PathBuf),
+    /// It may not be read by whoever asks.
+    #[error("the ledger {} cannot be read: {source}", file.display())]
+    Closed {
+        /// Its file.
+        file: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A newer version has written it. Nothing was changed.
     #[error("the ledger was written by a newer version (its schema is {schema}, this version knows {known})")]
     Newer {
@@ -64,6 +72,7 @@ impl LedgerError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Closed { .. } => Some("run the command as the service's user, or as root: `sudo -u stationmaster stationmaster …`"),
             Self::Absent(_) => Some("a service makes it at its first start; is this its state directory?"),
             Self::Newer { .. } => Some("run the newer version, or restore a backup of before the update (`state restore`)"),
             Self::Older { .. } => Some("start the service of this version once: it brings the ledger up to date"),

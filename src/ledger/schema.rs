@@ -54,8 +54,11 @@ impl Ledger {
     /// # Errors
     /// When there is none, or it is not of this version.
     pub async fn attach(file: &Path) -> Result<Self, LedgerError> {
-        if !file.exists() {
-            return Err(LedgerError::Absent(file.to_owned()));
+        // One that may not be looked at is no absent one: it is opened, and the system's answer is told.
+        match std::fs::File::open(file) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(LedgerError::Absent(file.to_owned())),
+            Err(source) => return Err(LedgerError::Closed { file: file.to_owned(), source }),
         }
         let pool = connect(options(file).create_if_missing(false)).await?;
         match newest(&pool).await?.unwrap_or(0) {

@@ -145,7 +145,10 @@ pub(super) fn of_post_run(station: &Station) -> Report {
 
 fn held(station: &Station, report: &mut Report, rules: &[Rule]) {
     for rule in rules {
-        report.note(*rule, if station.holds(*rule) { Outcome::Checked } else { Outcome::Relaxed }, "");
+        let holds = station.holds(*rule);
+        // Optional rules are off unless they are asked for: that is no weakening, and must not read like one.
+        let note = if !holds && rule.standing() == Standing::Optional { "not demanded here" } else { "" };
+        report.note(*rule, if holds { Outcome::Checked } else { Outcome::Relaxed }, note);
     }
 }
 

@@ -247,6 +247,7 @@ fn a_run_that_left_nothing_is_sealed_only_when_that_is_said_to_be_meant() {
         let refusal = refused("nothing was committed", scene.station.post_run(&run.run_id), "RUN_UNCHANGED");
         assert_eq!((refusal.code, &refusal.metadata["run_id"]), (tonic::Code::FailedPrecondition, &run.run_id), "{into:?}");
         if into == OpenInto::Image {
+            says_commit(&scene, &run.run_id);
             assert!(refusal.message.contains(&scene.train.image), "{}", refusal.message);
             refused("by its image", scene.station.post_run_of("", &scene.train.image), "RUN_UNCHANGED");
             before.assert(&scene.station, "a run that left nothing");
@@ -262,6 +263,17 @@ fn a_run_that_left_nothing_is_sealed_only_when_that_is_said_to_be_meant() {
         }
         assert_eq!(scene.train.open(&[]).stops_signed, 1);
     }
+}
+
+/// The commands say that the container must be committed: before, and where it was not.
+#[track_caller]
+fn says_commit(scene: &Scene, run_id: &str) {
+    let next = crate::cli::output(&mut scene.station.client_command(&["train", "pre-run", &scene.train.image]));
+    assert!(next.contains(&format!("docker commit NAME {}", scene.train.image)), "{next}");
+    let unchanged = scene.station.client_command(&["train", "post-run", run_id]).output().unwrap();
+    let said = crate::cli::said(&unchanged);
+    assert_eq!(unchanged.status.code(), Some(4), "{said}");
+    assert!(said.contains("RUN_UNCHANGED") && said.contains("docker commit") && said.contains("--no-results"), "{said}");
 }
 
 #[test]

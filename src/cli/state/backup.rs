@@ -22,6 +22,8 @@ The directory is there whole or not at all. In it:
   first-seen.toml  keys that a `first-use` station has seen (where there are any)
   backup.toml      when it was made, and the digest of each file
 Not in it, and why:
+  audit            is appended to and never changed: an older log put back is a cut
+                   one. Copy it on its own: `audit export`, or its files
   pin-latch        is about PINs that a token refused, and holds hashes of wrong ones, which are often close to the right one
   lock, sockets    are a process's
   spools           are ciphertext without a name, of steps under way

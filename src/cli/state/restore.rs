@@ -1,6 +1,10 @@
 //! `state restore`.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 
@@ -65,12 +69,14 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         "RUNS THAT WERE FINISHED AFTER {made} ARE FORGOTTEN: their trains would be opened here once more. Ask central which trains \
          have passed this station since"
     );
+    let mut warnings = vec![warning];
+    warnings.extend(roots_own(&office.directory));
     let value = json!({
         "state": office.directory,
         "made": made,
         "runs": restored.manifest.runs,
         "open_runs": restored.open.iter().map(view::summary).collect::<Vec<_>>(),
-        "warnings": [warning],
+        "warnings": warnings,
     });
     output.result(&value, || {
         let open: Vec<&str> = restored.open.iter().map(|run| run.id.as_str()).collect();
@@ -79,7 +85,16 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
             ("Backup of", made.clone()),
             ("Runs", restored.manifest.runs.to_string()),
             ("Open then", open.join(", ")),
-        ]) + &format!("warning: {warning}\n")
+        ]) + &warnings.iter().map(|warning| format!("warning: {warning}\n")).collect::<String>()
     });
     Ok(())
+}
+
+/// What is said where root has restored for itself: a service that runs as another user cannot use it.
+fn roots_own(directory: &Path) -> Option<String> {
+    let is_roots = rustix::process::geteuid().is_root() && fs::metadata(directory).is_ok_and(|state| state.uid() == 0);
+    is_roots.then(|| {
+        let directory = directory.display();
+        format!("{directory} belongs to root. A service of another user cannot use it: `chown -R USER {directory}` (the unit's user)")
+    })
 }

@@ -14,8 +14,9 @@ use crate::{
 };
 
 const AFTER: &str = "\
-With a train_config.json the exit code is 4 unless every key in it is trusted. This station's own entry need not be: the
-service compares it with its token.
+With a train_config.json the exit code is 4 unless every key in it is trusted, or
+is this station's own (`own`): its entry need not be in the file, since pre-run
+compares it with the token. --config tells which station this is, or --station.
 
 Examples:
   stationmaster trust verify
@@ -26,6 +27,9 @@ Examples:
 pub(in crate::cli) struct Args {
     /// The train_config.json of a train
     train: Option<PathBuf>,
+    /// This station's id, where no configuration tells it
+    #[arg(long, value_name = "ID", requires = "train")]
+    station: Option<String>,
     #[command(flatten)]
     place: Place,
 }
@@ -46,15 +50,17 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         return Ok(());
     };
     let bytes = fs::read(train).map_err(|error| CliError::file("read", train, &error))?;
+    let own = args.station.clone().or_else(|| args.place.station());
     let mut all = true;
     let (mut rows, mut values) = (Vec::new(), Vec::<Value>::new());
     for (kind, id, key) in stated(&bytes)? {
         let verdict = match store.judge(kind, &id, &key) {
             Verdict::Trusted => "trusted",
+            Verdict::Unknown if kind == Kind::Station && own.as_ref() == Some(&id) => "own",
             Verdict::Unknown => "unknown",
             Verdict::OtherKey => "other-key",
         };
-        all &= verdict == "trusted";
+        all &= is_known(verdict);
         values.push(json!({ "kind": kind.name(), "id": id, "fingerprint": key.fingerprint(), "verdict": verdict }));
         rows.push(vec![kind.name().to_owned(), printable(&id), key.fingerprint(), verdict.to_owned()]);
     }
@@ -68,9 +74,13 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     if !output.is_json() {
         output.result(&Value::Null, || shown);
     }
-    let untrusted = values.iter().filter(|value| value["verdict"] != "trusted").count();
+    let untrusted = values.iter().filter(|value| !value["verdict"].as_str().is_some_and(is_known)).count();
     let mut error = CliError::new(Exit::Refused, format!("{untrusted} of the train's {} keys are not trusted", values.len()))
         .with_hint("compare the fingerprints with their owners, then `trust import` or `trust add`");
     error.metadata.insert("keys".into(), Value::from(values).to_string());
     Err(error)
+}
+
+fn is_known(verdict: &str) -> bool {
+    matches!(verdict, "trusted" | "own")
 }

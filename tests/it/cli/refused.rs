@@ -44,6 +44,7 @@ fn refusals_have_their_exit_code_and_a_hint() {
     fails(command(&["train", "pre-run", &absent]), 3, "IMAGE_NOT_FOUND", "docker images");
     fails(command(&["train", "pre-run", &digest]), 2, "IMAGE_REF_INVALID", "repository:tag");
     fails(command(&["train", "post-run", &unknown]), 3, "RUN_NOT_FOUND", "run_id");
+    fails(command(&["train", "abort", &unknown]), 3, "RUN_NOT_FOUND", "`run list` at the station shows all");
     fails(command(&["key", "show", "absent"]), 3, "KEY_NOT_FOUND", "key list");
     let raw = ["sign", "--key", "a", "--scheme", "rsa-pss-sha256", "--digest", &zeros];
     fails(command(&raw), 7, "KEY_NOT_ALLOWED", "general key");

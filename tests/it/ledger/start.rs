@@ -1,6 +1,11 @@
 //! A ledger that this version cannot use keeps the service from starting, and stays as it is.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+    process::Command,
+};
 
 use stationmaster::state::LEDGER;
 
@@ -82,4 +87,25 @@ fn a_numeric_station_id_is_refused_before_anything_is_made_and_no_example_uses_o
             assert!(id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()), "{}: --station {id}", file.display());
         }
     }
+}
+
+#[test]
+fn a_ledger_that_may_not_be_read_is_not_called_absent() {
+    assert!(rustix::process::geteuid().is_root(), "the tests run as root");
+    let state = tempfile::tempdir().unwrap();
+    fs::set_permissions(state.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(state.path().join(LEDGER), "closed").unwrap();
+    let list = |change: &dyn Fn(&mut Command)| {
+        let mut command = Command::new(PROGRAM);
+        command.env_clear().args(["run", "list", "--state"]).arg(state.path()).current_dir("/");
+        change(&mut command);
+        command.output().unwrap()
+    };
+    let done = list(&|command| drop(command.uid(65534).gid(65534)));
+    assert_eq!(done.status.code(), Some(7), "{}", said(&done));
+    assert!(said(&done).contains("Permission denied") && said(&done).contains("as the service's user"), "{}", said(&done));
+    fs::remove_file(state.path().join(LEDGER)).unwrap();
+    let done = list(&|_| {});
+    assert_eq!(done.status.code(), Some(3), "{}", said(&done));
+    assert!(said(&done).contains("there is no ledger"), "{}", said(&done));
 }

@@ -103,6 +103,9 @@ fn a_trains_keys_are_taken_over_only_by_somebody_who_says_so() {
 
     office.json(&["remove", "station", "b"]);
     office.fails(&["verify", &config], 4, "1 of the train's 3 keys");
+    // The station's own entry is compared with its token, and need not be in the file.
+    let own = office.json(&["verify", &config, "--station", "b"]);
+    assert_eq!((&own["trusted"], &own["keys"][2]["verdict"]), (&true.into(), &"own".into()));
     // Another creator's key for the same id stops the whole import.
     let other = Train::of(&[first.seat(), second.seat()]).make();
     fs::write(&config, Rootfs::of(&Engine::connect(), &other.image).config().to_string()).unwrap();

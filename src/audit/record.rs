@@ -40,6 +40,8 @@ pub enum Event {
     RunAbandoned,
     /// What the ledger keeps of runs that ended long ago was dropped.
     RunsPruned,
+    /// What a train session belongs to was forgotten: it may be bound anew.
+    SessionForgotten,
     /// A part of the state that is lost was given up: the station goes on without it.
     StateLossAccepted,
     /// A copy of the state directory was made.

@@ -31,8 +31,8 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
     }
     if let (Reason::TrainReplayed, Some(_)) = (reason, meta("differs")) {
         return Some(
-            "ask the train's sender for it as it was made; an officer sees what ran here with `run list --session HEX` (`train inspect IMAGE` \
-             shows the session)"
+            "ask the train's sender for it as it was made; `run list --session HEX` at the station shows what ran (`train inspect IMAGE` \
+             shows the session), and `run forget-session` lets it be bound anew"
                 .to_owned(),
         );
     }

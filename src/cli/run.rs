@@ -1,7 +1,8 @@
-//! `run list|show|abandon|allow-again|prune`: the ledger of runs, for officers. Works on the state directory; the service may be running.
+//! `run list|show|abandon|allow-again|forget-session|prune`: the ledger of runs, for officers. Works on the state directory; the service may be running.
 
 mod abandon;
 mod allow_again;
+mod forget_session;
 mod list;
 mod prune;
 mod show;
@@ -33,6 +34,8 @@ pub(super) enum Command {
     Abandon(abandon::Args),
     /// Let the stop of a completed run be run once more
     AllowAgain(allow_again::Args),
+    /// Let a train session be bound anew, that was first opened with another id, creator or stop
+    ForgetSession(forget_session::Args),
     /// Drop what is not needed any more of runs that ended long ago
     Prune(prune::Args),
 }
@@ -43,6 +46,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         Command::Show(args) => show::run(&args, output),
         Command::Abandon(args) => abandon::run(&args, output),
         Command::AllowAgain(args) => allow_again::run(&args, output),
+        Command::ForgetSession(args) => forget_session::run(&args, output),
         Command::Prune(args) => prune::run(&args, output),
     }
 }

@@ -5,7 +5,7 @@
 
 use sqlx::Row;
 
-use super::{Ledger, LedgerError, now};
+use super::{Ledger, LedgerError, RunState, now};
 
 /// A session, and what it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,24 @@ impl Ledger {
         let (id, fingerprint): (Option<String>, Option<String>) = (row.try_get("creator")?, row.try_get("creator_key")?);
         let creator = id.zip(fingerprint).map(|(id, fingerprint)| SessionCreator { id, fingerprint });
         Ok(Some(Session { train_id: row.try_get("train_id")?, creator, stop_index: row.try_get("stop_index")? }))
+    }
+
+    /// Forgets what a session belongs to, where no run of it is open or keeps its stop shut: the next train that proves right with it binds
+    /// it anew.
+    ///
+    /// # Errors
+    /// When it is not bound, or a run holds it.
+    pub fn forget_session(&self, session_id: &[u8]) -> Result<(), LedgerError> {
+        let sql = "SELECT state FROM runs WHERE session_id = ? AND state NOT IN ('aborted', 'failed') AND released_at IS NULL LIMIT 1";
+        let held: Option<String> = self.block(sqlx::query_scalar(sql).bind(session_id).fetch_optional(&self.pool))?;
+        if let Some(state) = held {
+            return Err(LedgerError::InState(RunState::from_name(&state).ok_or(LedgerError::Corrupt(state))?));
+        }
+        let query = sqlx::query("DELETE FROM sessions WHERE session_id = ?").bind(session_id);
+        match self.block(query.execute(&self.pool))?.rows_affected() {
+            0 => Err(LedgerError::NoSuchRun),
+            _ => Ok(()),
+        }
     }
 
     /// Binds a session, unless it is bound. Answers what it belongs to now.

@@ -1,6 +1,6 @@
 //! A train session belongs to what it was first opened as here: neither `@id` nor the route's indices are signed.
 
-use super::{json, sql};
+use super::{fails, json, sql};
 use crate::{
     access::people::me,
     support::{
@@ -87,6 +87,17 @@ fn a_session_keeps_its_creator_and_its_id_whatever_becomes_of_its_runs() {
     let refusal = refused("another id", scene.station.pre_run(&renamed), "TRAIN_REPLAYED");
     assert_eq!(refusal.metadata["differs"], "train-id");
     assert!(!refusal.metadata.contains_key("run_id"), "an aborted run is no run of the session's: {refusal:?}");
+    // Had the first copy been the changed one: an officer's word binds the session anew, once nothing holds it.
+    let session = scene.train.made["session_id"].as_str().unwrap().to_owned();
+    let open = scene.pre_run().unwrap();
+    let forget = ["run", "forget-session", &session, "--reason", "the first copy was changed"];
+    fails(&scene.station, &forget, 5, "run list");
+    scene.station.abort(&open.run_id).unwrap();
+    json(&scene.station, &forget);
+    fails(&scene.station, &forget, 3, "whole id");
+    scene.station.abort(&scene.station.pre_run(&renamed).unwrap().run_id).unwrap();
+    assert_eq!(refused("the id of before", scene.pre_run(), "TRAIN_REPLAYED").metadata["differs"], "train-id");
+    json(&scene.station, &forget);
     scene.still_works();
     scene.station.stop();
     sql(&scene.station, "UPDATE sessions SET creator_key = 'SHA256:another'");

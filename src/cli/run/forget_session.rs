@@ -1,0 +1,59 @@
+//! `run forget-session`.
+
+use serde_json::json;
+
+use crate::{
+    audit::Event,
+    cli::{error::CliError, office::Place, officer, output::Output},
+    ledger::{LedgerError, Why},
+};
+
+const AFTER: &str = "\
+A session belongs to the train id, the creator and the stop that it was first opened
+with here; a train that comes with the session and another of them is refused
+(TRAIN_REPLAYED, differs). Where the first one was the changed one, and all of its
+runs were aborted, failed or allowed again, this forgets what it was: the next train
+that proves right binds the session anew.
+
+Example:
+  stationmaster run forget-session 5f2c… --reason \"the first copy was changed, ticket 4711\"";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(in crate::cli) struct Args {
+    /// The whole session id, hex, as `run show` and `train inspect` print it
+    #[arg(value_name = "SESSION", value_parser = session)]
+    session: Session,
+    /// Why; it is kept in the audit
+    #[arg(long, value_name = "TEXT")]
+    reason: Why,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// A session id, raw.
+#[derive(Clone, Debug)]
+struct Session(Vec<u8>);
+
+fn session(text: &str) -> Result<Session, String> {
+    const_hex::decode(text).map(Session).map_err(|_| "hex digits".to_owned())
+}
+
+pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
+    let (office, ledger) = args.place.ledger()?;
+    let session = const_hex::encode(&args.session.0);
+    let entry = officer::entry(Event::SessionForgotten, "run forget-session");
+    let entry = entry.with("session", session.as_str()).with("reason", args.reason.as_str());
+    officer::carry_out(&office.audit, entry, || ledger.forget_session(&args.session.0).map_err(refused))?;
+    output.result(&json!({ "session_id": session }), || "The session is bound anew by the next train that proves right\n".to_owned());
+    Ok(())
+}
+
+fn refused(error: LedgerError) -> CliError {
+    let hint = match &error {
+        LedgerError::InState(_) => "a run holds the session: `run list --session HEX` shows it; close it, give it up, or `run allow-again`",
+        LedgerError::NoSuchRun => "no train of that session was opened here: give the whole id",
+        _ => return error.into(),
+    };
+    CliError::from(error).with_hint(hint)
+}

@@ -72,7 +72,9 @@ impl LedgerError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Closed { .. } => Some("run the command as the service's user, or as root: `sudo -u stationmaster stationmaster …`"),
+            Self::Closed { .. } => {
+                Some("run the command as the service's user, or as root: `sudo -u stationmaster stationmaster …`")
+            }
             Self::Absent(_) => Some("a service makes it at its first start; is this its state directory?"),
             Self::Newer { .. } => Some("run the newer version, or restore a backup of before the update (`state restore`)"),
             Self::Older { .. } => Some("start the service of this version once: it brings the ledger up to date"),

@@ -45,7 +45,8 @@ impl Ledger {
     /// # Errors
     /// When it is not bound, or a run holds it.
     pub fn forget_session(&self, session_id: &[u8]) -> Result<(), LedgerError> {
-        let sql = "SELECT state FROM runs WHERE session_id = ? AND state NOT IN ('aborted', 'failed') AND released_at IS NULL LIMIT 1";
+        let sql =
+            "SELECT state FROM runs WHERE session_id = ? AND state NOT IN ('aborted', 'failed') AND released_at IS NULL LIMIT 1";
         let held: Option<String> = self.block(sqlx::query_scalar(sql).bind(session_id).fetch_optional(&self.pool))?;
         if let Some(state) = held {
             return Err(LedgerError::InState(RunState::from_name(&state).ok_or(LedgerError::Corrupt(state))?));

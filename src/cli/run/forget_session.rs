@@ -45,13 +45,17 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let entry = officer::entry(Event::SessionForgotten, "run forget-session");
     let entry = entry.with("session", session.as_str()).with("reason", args.reason.as_str());
     officer::carry_out(&office.audit, entry, || ledger.forget_session(&args.session.0).map_err(refused))?;
-    output.result(&json!({ "session_id": session }), || "The session is bound anew by the next train that proves right\n".to_owned());
+    output.result(&json!({ "session_id": session }), || {
+        "The session is bound anew by the next train that proves right\n".to_owned()
+    });
     Ok(())
 }
 
 fn refused(error: LedgerError) -> CliError {
     let hint = match &error {
-        LedgerError::InState(_) => "a run holds the session: `run list --session HEX` shows it; close it, give it up, or `run allow-again`",
+        LedgerError::InState(_) => {
+            "a run holds the session: `run list --session HEX` shows it; close it, give it up, or `run allow-again`"
+        }
         LedgerError::NoSuchRun => "no train of that session was opened here: give the whole id",
         _ => return error.into(),
     };

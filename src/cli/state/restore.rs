@@ -95,6 +95,8 @@ fn roots_own(directory: &Path) -> Option<String> {
     let is_roots = rustix::process::geteuid().is_root() && fs::metadata(directory).is_ok_and(|state| state.uid() == 0);
     is_roots.then(|| {
         let directory = directory.display();
-        format!("{directory} belongs to root. A service of another user cannot use it: `chown -R USER {directory}` (the unit's user)")
+        format!(
+            "{directory} belongs to root. A service of another user cannot use it: `chown -R USER {directory}` (the unit's user)"
+        )
     })
 }

@@ -101,7 +101,9 @@ fn a_ledger_that_may_not_be_read_is_not_called_absent() {
         change(&mut command);
         command.output().unwrap()
     };
-    let done = list(&|command| drop(command.uid(65534).gid(65534)));
+    let done = list(&|command| {
+        command.uid(65534).gid(65534);
+    });
     assert_eq!(done.status.code(), Some(7), "{}", said(&done));
     assert!(said(&done).contains("Permission denied") && said(&done).contains("as the service's user"), "{}", said(&done));
     fs::remove_file(state.path().join(LEDGER)).unwrap();

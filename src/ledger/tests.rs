@@ -317,7 +317,8 @@ fn kept_config() -> Vec<u8> {
 fn a_run_that_has_ended_keeps_no_config_but_its_digest() {
     let desk = Desk::new();
     let ledger = desk.open().unwrap();
-    let end: [(&str, &dyn Fn(&str)); 4] = [
+    type End<'a> = (&'a str, &'a dyn Fn(&str));
+    let end: [End<'_>; 4] = [
         ("failed", &|id| ledger.fail_opening(id, "why", &[]).unwrap()),
         ("aborted", &|id| {
             ledger.advance(id, RunState::Opening, RunState::Prepared).unwrap();

@@ -171,12 +171,6 @@ impl Caller {
         }
     }
 
-    /// Who it is.
-    #[must_use]
-    pub fn principal(&self) -> &str {
-        &self.principal
-    }
-
     /// What is permitted; nothing to the service itself.
     #[must_use]
     pub fn permit(&self) -> Option<&Permit> {

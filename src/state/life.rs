@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::{FIRST_SEEN, INSTANCE, LEDGER, StateError};
-use crate::ledger::{Ledger, UPGRADED};
+use crate::ledger::{Ledger, LogOf, UPGRADED};
 
 /// What a part that was given up is called in the ledger until it is there again.
 const LOST: &str = "lost";
@@ -116,7 +116,7 @@ impl Life {
         }
         self.check_instance(&facts, !stations.is_empty())?;
         let is_begun = self.audit_is_begun();
-        let was_begun = facts.contains_key(Part::Audit.name()) || ledger.remembered_audit().await?.is_some();
+        let was_begun = facts.contains_key(Part::Audit.name()) || ledger.remembered_audit(LogOf::Service).await?.is_some();
         if was_begun && !is_begun && !is_lost(&facts, Part::Audit) {
             return Err(missing(Part::Audit, &self.audit, "the ledger"));
         }

@@ -6,7 +6,7 @@ use std::{
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::ledger::{Ledger, LedgerError, NewRun, OpenInto, RunState};
+use crate::ledger::{Ledger, NewRun, OpenInto, RunState};
 
 /// A state directory with a ledger that is open, and room for others.
 struct Office {
@@ -222,7 +222,7 @@ impl Lived {
 
     /// Takes the ledger's files away.
     fn loses_its_ledger(&self) {
-        self.wait(async { Ok::<_, LedgerError>(self.office.ledger.clone().close().await) });
+        self.office.runtime.block_on(self.office.ledger.clone().close());
         for end in ["", "-wal", "-shm"] {
             let _ = fs::remove_file(self.path(&format!("{LEDGER}{end}")));
         }
@@ -284,7 +284,8 @@ fn a_part_of_another_life_is_refused() {
     assert!(matches!(error, StateError::OtherLife { part: Part::Station, .. }) && error.to_string().contains("\"a\""), "{error}");
     // A ledger that knows nothing, beside what shows that there was one.
     lived.loses_its_ledger();
-    lived.wait(async { Ok::<_, LedgerError>(Ledger::open(&lived.path(LEDGER)).await?.close().await) });
+    let fresh = lived.wait(Ledger::open(&lived.path(LEDGER)));
+    lived.office.runtime.block_on(fresh.close());
     assert!(matches!(lived.start(&lived.life), Err(StateError::Missing { part: Part::Ledger, .. })));
     lived.wait(accept_loss(&lived.life, Part::Ledger));
 }

@@ -240,7 +240,7 @@ fn runs_outlive_the_service() {
 #[test]
 fn a_run_that_left_nothing_is_sealed_only_when_that_is_said_to_be_meant() {
     for into in EVERYWHERE {
-        let scene = Scene::pinned();
+        let scene = Scene::set();
         let run = scene.station.open_into(&scene.train.image, into).unwrap();
         // What `docker run` without a commit leaves, and a mount that nobody wrote to.
         let before = Before::of(&scene.engine, &scene.train);

@@ -3,6 +3,7 @@
 use super::{fails, json, sql};
 use crate::{
     access::people::me,
+    refusals::wrap,
     support::{
         Engine, Station, Train,
         tamper::{Before, RESULTS, Rootfs, Scene, refused, run_script},
@@ -21,6 +22,7 @@ fn a_session_that_ran_here_does_not_run_once_more_with_another_index() {
     sealed.edit_config(|config| {
         for stop in config["route"].as_array_mut().unwrap() {
             stop["index"] = (1 - stop["index"].as_u64().unwrap()).into();
+            stop["encrypted_key"] = wrap(stop["rsa_public_key"].as_str().unwrap(), &train.envelope_key()).into();
         }
     });
     sealed.put(&engine, &train.repository, "latest");

@@ -288,7 +288,7 @@ impl Default for Limits {
             request_bytes: 64 * 1024,
             principal_requests: 96,
             principal_calls_per_s: NonZeroU32::new(5000).unwrap_or(NonZeroU32::MIN),
-            principal_refusals_per_min: NonZeroU32::new(30).unwrap_or(NonZeroU32::MIN),
+            principal_refusals_per_min: NonZeroU32::new(60).unwrap_or(NonZeroU32::MIN),
             streams: 64,
             connections: 128,
             handshakes: 64,

@@ -55,7 +55,7 @@ fn refusals_of_every_kind_have_a_record_each_up_to_a_rate_and_then_are_counted()
         assert_eq!(own + counted, CALLS, "{rpc}, {reason}: {own} with a record, {counted} counted");
         recorded += own;
     }
-    assert!(recorded >= 30, "a principal's first refusals have a record each: {recorded}");
+    assert!(recorded >= 60, "a principal's first refusals have a record each: {recorded}");
     let (audit, log) = (audit_bytes(&station) - audit, station.log().len() as u64 - log);
     eprintln!("limits: a refused call leaves {} bytes of audit, {} of log", audit / (5 * CALLS), log / (5 * CALLS));
     assert!(audit / (5 * CALLS) < 60 && log / (5 * CALLS) < 60, "{audit} bytes of audit, {log} of log");

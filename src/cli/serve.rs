@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::error::CliError;
+use super::{direct::config_of_environment, error::CliError};
 use crate::{
     config::{Config, Log, LogFormat},
     dev, memory,
@@ -28,8 +28,8 @@ attach a debugger, and nothing that it starts gains privileges.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(super) struct Args {
-    /// The configuration
-    #[arg(long, value_name = "FILE", required_unless_present = "dev", conflicts_with = "dev")]
+    /// The configuration; STATIONMASTER_CONFIG names it where it is not given
+    #[arg(long, value_name = "FILE", conflicts_with = "dev")]
     config: Option<PathBuf>,
     /// A development station out of nothing; NOT for real data
     #[arg(long, requires = "station", requires = "state")]
@@ -67,11 +67,15 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     // A hang-up must not end the process before it obeys signals.
     // SAFETY: sets a signal's disposition.
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
-    if let Some(file) = args.config {
+    if !args.dev {
+        let Some(file) = args.config.or_else(config_of_environment) else {
+            return Err(CliError::usage("no configuration is named: --config FILE, or STATIONMASTER_CONFIG")
+                .with_hint("`serve --dev --station ID --state DIR` makes a development station"));
+        };
         let config = Config::load(&file)?;
         log::start(&config.log)?;
         let lock = assemble::lock_state(&config.state.directory)?;
-        return Ok(block_on(assemble::serve(config, lock, |_| {}))??);
+        return end(block_on(assemble::serve(config, lock, |_| {}))?);
     }
     // clap has made sure of both.
     let (Some(station), Some(state)) = (args.station, args.state) else {
@@ -92,7 +96,17 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let options = dev::Options { station, state, bits, engine: args.engine, layouts, trust, log: settings };
     // SAFETY: the runtime, and with it the first thread besides this one, is made below.
     let station = unsafe { dev::Station::prepare(options) }?;
-    Ok(block_on(station.serve())??)
+    end(block_on(station.serve())?)
+}
+
+/// Ends the process after an orderly end. No exit handler runs: a call may still hang in a library that has one, and by now there is
+/// nothing left for it to do.
+fn end<E: Into<CliError>>(ended: Result<(), E>) -> Result<(), CliError> {
+    ended.map_err(Into::into)?;
+    log::finish();
+    let _ = std::io::Write::flush(&mut std::io::stdout());
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(0) }
 }
 
 /// Has large buffers given back to the system as soon as they are freed. glibc otherwise keeps what it once had: a few configs of

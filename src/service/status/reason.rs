@@ -78,7 +78,7 @@ reasons! {
     RunUnchanged = "RUN_UNCHANGED" => FailedPrecondition,
     /// The image holds what a train may not hold.
     ImagePolicyViolation = "IMAGE_POLICY_VIOLATION" => FailedPrecondition,
-    /// A wrong PIN was tried once; an officer must clear the latch.
+    /// A wrong PIN was tried once, and is not tried again before it is changed at its source.
     HsmPinLatched = "HSM_PIN_LATCHED" => FailedPrecondition,
     /// A train was to be opened into a directory, and the service has none that it shares with the engine.
     DirectoryNotShared = "DIRECTORY_NOT_SHARED" => FailedPrecondition,

@@ -128,6 +128,10 @@ fn a_token_is_made_whole_or_not_at_all_and_a_half_made_one_is_finished() {
     bench.pin("pin", "4321\n");
     bench.done(&["token", "set-pin", "--so-pin-file", &so_pin, "--replace"]);
     bench.done(&["key", "generate", "hospital-1", "--purpose", "train", "--bits", "2048"]);
+    // `serve` takes the configuration from there, too: what it misses is the audit's key.
+    let serving = bench.program(&["serve"]);
+    let missing = String::from_utf8_lossy(&serving.stdout).into_owned();
+    assert!(serving.status.code() == Some(3) && missing.contains(r#"no key labelled \"audit\""#), "{serving:?}");
     let shown = bench.done(&["audit", "show", "--log", "officer"]);
     let events: Vec<_> =
         shown["records"].as_array().unwrap().iter().map(|record| (&record["event"], &record["outcome"])).collect();

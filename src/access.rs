@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 pub use grant::{Grant, GrantError, Grants, Permit, Stated};
 pub use live::Access;
-pub use principal::{Principal, PrincipalError, Principals};
+pub use principal::{NOBODY, Principal, PrincipalError, Principals};
 pub use rpc::{KeyOf, Role, Rpc};
 
 use crate::kept_file::FileError;
@@ -57,7 +57,7 @@ impl AccessError {
                 "nobody may call the service yet: `stationmaster access allow PRINCIPAL --role station --config FILE` makes the \
                  file; `access --help` shows more"
             }
-            Self::File(FileError::WritableByAll(_)) => "who writes this file decides who may use the station's keys",
+            Self::File(FileError::Unprotected(_)) => "who writes this file decides who may use the station's keys",
             Self::File(FileError::Write { .. }) => "its directory must be writable: the file is written aside and renamed",
             Self::File(_) => "the service's user must be able to read it: mode 0644 is right, it holds nothing secret",
             Self::Syntax { .. } | Self::Grant { .. } => "`stationmaster access list --file FILE` says whether it can be used",

@@ -14,12 +14,13 @@ mod token;
 use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddr},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use crate::{
     config::{Access, Audit, Compat, Config, Engine, Keys, Layouts, Limits, Listen, Log, Rules, Runs, State, Tcp, Token, Trust},
+    files::make_directory,
     keystore::{KeystoreError, pin::PinError},
     server::{Addresses, ServerError, assemble, lock::Lock},
     trust::TrustMode,
@@ -140,9 +141,15 @@ impl Station {
     }
 }
 
-/// The directory, absolute, made when missing, for its owner only.
+/// The directory, absolute, made when missing, for its owner only. One that another user has made beforehand, below `/tmp` say, is not
+/// taken: a PIN and keys go there.
 fn state_directory(path: &Path) -> Result<PathBuf, DevError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(trouble("make", path))?;
+    make_directory(path).map_err(trouble("make", path))?;
+    let facts = fs::metadata(path).map_err(trouble("look at", path))?;
+    if facts.uid() != rustix::process::geteuid().as_raw() {
+        let source = io::Error::new(io::ErrorKind::PermissionDenied, format!("it belongs to uid {}", facts.uid()));
+        return Err(trouble("use", path)(source));
+    }
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(trouble("close to others", path))?;
     path.canonicalize().map_err(trouble("find", path))
 }
@@ -168,7 +175,7 @@ fn config(options: &Options, directory: &Path, token: &DevToken, tls: pki::Files
             raw_use: Vec::new(),
         },
         engine: options.engine.clone().map_or_else(Engine::default, |socket| Engine { socket, ..Engine::default() }),
-        layouts: Layouts { directory: options.layouts.clone() },
+        layouts: Layouts { directory: options.layouts.clone(), group: None },
         state: State { directory: directory.to_owned(), spool: None },
         runs: Runs { directory: Some(directory.join("runs")) },
         listen: Listen {
@@ -182,6 +189,7 @@ fn config(options: &Options, directory: &Path, token: &DevToken, tls: pki::Files
                 cert: tls.server_cert,
                 key: tls.server_key,
                 client_ca: tls.ca,
+                client_crl: None,
             }),
         },
         limits: Limits::default(),

@@ -1,16 +1,20 @@
 //! A file that an officer keeps and a running service follows: read when it changes, replaced whole, never half.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    fs, io,
     marker::PhantomData,
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use rustix::fs::{FlockOperation, flock};
+
+use crate::files::{
+    Aside, Directory, Stuck, explained,
+    guarded::{self, For, Holds, Refused},
+};
 
 /// The largest file that is read, in bytes.
 const LIMIT: u64 = 16 * 1024 * 1024;
@@ -32,9 +36,9 @@ pub enum FileError {
         /// Why.
         source: io::Error,
     },
-    /// Everybody on this machine may write the file.
-    #[error("{} may be written by everybody: chmod o-w", .0.display())]
-    WritableByAll(PathBuf),
+    /// Others than root and the service could have changed the file, or it is none: see [`guarded`]. Names path and remedy.
+    #[error("{0}")]
+    Unprotected(String),
     /// The file cannot be written.
     #[error("cannot write {}: {source}", file.display())]
     Write {
@@ -45,26 +49,16 @@ pub enum FileError {
     },
 }
 
-/// Reads a file's bytes, where it is one that only its owner and group may change.
+/// Reads a file's bytes, where the rule for such files is kept ([`guarded`]).
 ///
 /// # Errors
-/// When there is none, everybody may write it, or it cannot be read.
-pub fn read(file: &Path) -> Result<Vec<u8>, FileError> {
-    let trouble = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => FileError::Missing(file.to_owned()),
-        _ => FileError::Read { file: file.to_owned(), source },
-    };
-    let open = File::open(file).map_err(trouble)?;
-    let facts = open.metadata().map_err(trouble)?;
-    if facts.is_file() && facts.permissions().mode() & 0o002 != 0 {
-        return Err(FileError::WritableByAll(file.to_owned()));
-    }
-    let mut bytes = Vec::new();
-    open.take(LIMIT + 1).read_to_end(&mut bytes).map_err(trouble)?;
-    if bytes.len() as u64 > LIMIT {
-        return Err(trouble(io::Error::other("it is too large")));
-    }
-    Ok(bytes)
+/// When there is none, it breaks the rule, or it cannot be read.
+pub fn read(file: &Path, by: For) -> Result<Vec<u8>, FileError> {
+    guarded::read(file, by, Holds::Plain, LIMIT).map_err(|refused| match refused {
+        Refused::Missing => FileError::Missing(file.to_owned()),
+        Refused::Rule(why) => FileError::Unprotected(why),
+        Refused::Io(source) => FileError::Read { file: file.to_owned(), source },
+    })
 }
 
 /// Changes a file: hands over what it holds (`None` when there is none), and writes what comes back, unless that is nothing.
@@ -78,18 +72,21 @@ pub fn update<T, E: From<FileError>>(
 ) -> Result<T, E> {
     // Through a link, the file that it leads to is replaced and not the link.
     let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-    let trouble = |source| FileError::Write { file: file.clone(), source };
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let directory = File::open(parent).map_err(trouble)?;
+    // Its directory is what must let it be written: the file is written aside and renamed.
+    let parent = file.parent().unwrap_or(&file).to_owned();
+    let trouble = |source| FileError::Write { file: file.clone(), source: explained(&parent, source) };
+    let (directory, name) = Directory::of_file(&file).map_err(trouble)?;
     flock(&directory, FlockOperation::LockExclusive).map_err(|error| trouble(error.into()))?;
-    let before = match read(&file) {
+    let before = match read(&file, For::Command) {
         Ok(bytes) => Some(bytes),
         Err(FileError::Missing(_)) => None,
         Err(error) => return Err(error.into()),
     };
     let (outcome, text) = change(before, &file)?;
     if let Some(text) = text {
-        replace(&file, &directory, &text).map_err(trouble)?;
+        // Its mode as before, but for what the service would refuse.
+        let mode = directory.stat_of(&name).map_err(trouble)?.map_or(0o644, |facts| facts.st_mode & 0o755);
+        directory.replace(&name, mode, text.as_bytes()).map_err(trouble)?;
     }
     Ok(outcome)
 }
@@ -144,29 +141,68 @@ pub fn toml<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, (usize, S
     })
 }
 
-/// Written aside, synced and renamed, with mode and owner of the file before.
-fn replace(file: &Path, directory: &File, text: &str) -> io::Result<()> {
-    let before = fs::metadata(file).ok();
-    let mode = before.as_ref().map_or(0o644, |facts| facts.permissions().mode() & 0o777);
-    let mut name = file.as_os_str().to_owned();
-    name.push(".new");
-    let aside = PathBuf::from(name);
-    let _ = fs::remove_file(&aside);
-    let mut new = OpenOptions::new().write(true).create_new(true).mode(mode).open(&aside)?;
-    new.set_permissions(fs::Permissions::from_mode(mode))?;
-    if let Some(facts) = before {
-        // Root may keep the owner; whoever may not is the owner, or could not have replaced the file.
-        let _ = fchown(&new, Some(facts.uid()), Some(facts.gid()));
+/// A file that a service follows. It is looked at by a thread of its own: no call, health check or signal waits for a file system.
+#[derive(Debug)]
+pub struct Followed<T, E> {
+    path: PathBuf,
+    aside: Aside,
+    /// Locked by that thread alone.
+    watched: Arc<Mutex<Watched<T>>>,
+    parse: fn(&[u8], &Path) -> Result<T, E>,
+    broken: fn(&E),
+}
+
+impl<T: Send + Sync + 'static, E: From<FileError> + Send + 'static> Followed<T, E> {
+    /// Nothing is read yet. `parse` reads the file's text; `broken` is told why, once, when one that cannot be used leaves the one
+    /// before.
+    #[must_use]
+    pub fn new(path: &Path, parse: fn(&[u8], &Path) -> Result<T, E>, broken: fn(&E)) -> Self {
+        let watched = Arc::new(Mutex::new(Watched::new(path)));
+        Self { path: path.to_owned(), aside: Aside::new("kept-file"), watched, parse, broken }
     }
-    new.write_all(text.as_bytes())?;
-    new.sync_all()?;
-    fs::rename(&aside, file)?;
-    directory.sync_all()
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the file says now. One that cannot be used any more leaves what was read before. One that is gone, breaks the rule, cannot
+    /// be read or is on a file system that does not answer leaves nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or cannot be used and never could.
+    pub async fn look(&self) -> Result<Look<T>, E> {
+        self.answered(self.aside.run(self.job()).await)
+    }
+
+    /// The same, from a thread that may wait.
+    ///
+    /// # Errors
+    /// As [`Followed::look`].
+    pub fn look_blocking(&self) -> Result<Look<T>, E> {
+        self.answered(self.aside.run_blocking(self.job()))
+    }
+
+    /// Takes note that what has this digest is known.
+    pub fn acknowledge(&self, digest: [u8; 32]) {
+        let watched = Arc::clone(&self.watched);
+        self.aside.queue(move || watched.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(digest));
+    }
+
+    fn job(&self) -> impl FnOnce() -> Result<Look<T>, E> + Send + 'static {
+        let (watched, parse, broken) = (Arc::clone(&self.watched), self.parse, self.broken);
+        move || watched.lock().unwrap_or_else(PoisonError::into_inner).look(parse, broken)
+    }
+
+    fn answered(&self, answer: Result<Result<Look<T>, E>, Stuck>) -> Result<Look<T>, E> {
+        answer.unwrap_or_else(|stuck| Err(FileError::Read { file: self.path.clone(), source: stuck.into() }.into()))
+    }
 }
 
 /// A file with what was last read from it.
 #[derive(Debug)]
-pub struct Watched<T> {
+struct Watched<T> {
     path: PathBuf,
     seen: Option<Seen>,
     bytes: Vec<u8>,
@@ -194,24 +230,12 @@ pub struct Look<T> {
 }
 
 impl<T> Watched<T> {
-    /// Nothing is read yet.
-    #[must_use]
-    pub fn new(path: &Path) -> Self {
+    fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), seen: None, bytes: Vec::new(), value: None, new: None }
     }
 
-    /// The file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What the file says now. One that cannot be used any more leaves what was read before, and `broken` is told why, once. One
-    /// that is gone or cannot be read leaves nothing.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or cannot be used and never could.
-    pub fn look<E: From<FileError>>(
+    /// See [`Followed::look`].
+    fn look<E: From<FileError>>(
         &mut self,
         parse: impl FnOnce(&[u8], &Path) -> Result<T, E>,
         broken: impl FnOnce(&E),
@@ -222,7 +246,7 @@ impl<T> Watched<T> {
         {
             return Ok(Look { value: Arc::clone(value), new: self.new });
         }
-        let bytes = match read(&self.path) {
+        let bytes = match read(&self.path, For::Service) {
             Ok(bytes) => bytes,
             Err(error) => {
                 (self.value, self.bytes, self.seen) = (None, Vec::new(), None);
@@ -248,8 +272,7 @@ impl<T> Watched<T> {
         Ok(Look { value, new })
     }
 
-    /// Takes note that what has this digest is known.
-    pub fn acknowledge(&mut self, digest: [u8; 32]) {
+    fn acknowledge(&mut self, digest: [u8; 32]) {
         self.new = self.new.filter(|new| *new != digest);
     }
 

@@ -6,7 +6,7 @@
 //! cli, demo, main → dev → server → service → protocol → (access | audit | keystore | image | ledger | trust) → train → nothing of ours
 //! ```
 //!
-//! `memory` leans on nothing, too; `keystore`, `cli` and `main` lean on it. Nor does `crash`; `protocol` and `image` name its points.
+//! `memory` leans on nothing, too; `keystore`, `cli` and `main` lean on it. Nor does `files`, which most lean on, nor `crash`; `protocol` and `image` name its points.
 //!
 //! `config` is read by `cli`, `dev` and `server`; what lies below gets plain values. `state` is `server`'s and `cli`'s, and knows `ledger`.
 
@@ -17,6 +17,7 @@ pub mod config;
 mod crash;
 pub mod demo;
 pub mod dev;
+pub mod files;
 pub mod image;
 pub mod kept_file;
 pub mod keystore;

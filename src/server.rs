@@ -109,7 +109,8 @@ pub async fn run(outside: Outside, ready: impl FnOnce(&Addresses) + Send + 'stat
 
     let (incoming, connections) = mpsc::channel(64);
     let (addresses, _socket) =
-        listen_on(&listen, &limits, || accept::Gate::new(incoming.clone(), &limits, Arc::clone(&door), shutdown.clone())).await?;
+        listen_on(&listen, &limits, &door, || accept::Gate::new(incoming.clone(), &limits, Arc::clone(&door), shutdown.clone()))
+            .await?;
     drop(incoming);
 
     let router = router(services, &limits, door, &shutdown);
@@ -141,6 +142,7 @@ pub async fn run(outside: Outside, ready: impl FnOnce(&Addresses) + Send + 'stat
 async fn listen_on(
     listen: &Listen,
     limits: &Limits,
+    door: &Arc<Doorkeeper>,
     gate: impl Fn() -> accept::Gate,
 ) -> Result<(Addresses, Option<socket::UnixSocket>), ServerError> {
     let mut addresses = Addresses::default();
@@ -153,12 +155,13 @@ async fn listen_on(
     }
     if let Some(tcp) = &listen.tcp {
         let identity = tls::Identity::load(tcp)?;
+        identity.record(door).await?;
         let listener = tokio::net::TcpListener::bind(tcp.address)
             .await
             .map_err(|error| ServerError::io(format!("cannot listen on {}", tcp.address), error))?;
         addresses.tcp = Some(listener.local_addr().map_err(|error| ServerError::io("cannot read the port", error))?);
         let gate = gate();
-        tokio::spawn(identity.clone().keep_fresh(gate.draining()));
+        tokio::spawn(identity.clone().keep_fresh(Arc::clone(door), gate.draining()));
         tokio::spawn(accept::tcp(listener, identity, limits.handshakes, gate));
     }
     Ok((addresses, held))

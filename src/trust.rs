@@ -59,9 +59,9 @@ pub enum TrustError {
         /// Why.
         source: io::Error,
     },
-    /// Everybody on this machine may write the file, and so decide whom the station believes.
-    #[error("{} may be written by everybody: chmod o-w", .0.display())]
-    WritableByAll(PathBuf),
+    /// Others than root and the service could have changed the file, and so decide whom the station believes. Names path and remedy.
+    #[error("{0}")]
+    Unprotected(String),
     /// The file is not a trust file.
     #[error("{}:{line}: {message}", file.display())]
     Syntax {
@@ -99,7 +99,7 @@ impl From<FileError> for TrustError {
         match error {
             FileError::Missing(file) => Self::Missing(file),
             FileError::Read { file, source } => Self::Read { file, source },
-            FileError::WritableByAll(file) => Self::WritableByAll(file),
+            FileError::Unprotected(why) => Self::Unprotected(why),
             FileError::Write { file, source } => Self::Write { file, source },
         }
     }
@@ -115,7 +115,7 @@ impl TrustError {
                  train that is known; `trust --help` shows more"
             }
             Self::Read { .. } => "the service's user must be able to read it: mode 0644 is right, it holds nothing secret",
-            Self::WritableByAll(_) => "who writes this file decides whom the station believes",
+            Self::Unprotected(_) => "who writes this file decides whom the station believes",
             Self::Syntax { .. } | Self::Entry { .. } => "`stationmaster trust verify --file FILE` says whether it can be used",
             Self::Write { .. } => "its directory must be writable: the file is written aside and renamed",
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{AccessError, Grant, Grants, grant::Stated};
-use crate::kept_file;
+use crate::{files::guarded::For, kept_file};
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -50,7 +50,7 @@ struct Entry {
 /// # Errors
 /// When it cannot be read or used.
 pub fn read(file: &Path) -> Result<Grants, AccessError> {
-    parse(&kept_file::read(file)?, file)
+    parse(&kept_file::read(file, For::Command)?, file)
 }
 
 /// Reads a text; `file` is named in errors.

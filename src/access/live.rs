@@ -1,41 +1,39 @@
 //! What a running service grants: a file that is looked at for every call.
 
-use std::{
-    path::Path,
-    sync::{Mutex, PoisonError},
-};
+use std::path::Path;
 
 use super::{AccessError, Grants, file};
-use crate::kept_file::{Look, Watched};
+use crate::kept_file::{Followed, Look};
 
 /// The grants in force. An officer's change counts from the next call on.
 #[derive(Debug)]
 pub struct Access {
-    file: Mutex<Watched<Grants>>,
+    file: Followed<Grants, AccessError>,
 }
 
 impl Access {
     /// Follows a file. Nothing is read yet.
     #[must_use]
     pub fn new(file: &Path) -> Self {
-        Self { file: Mutex::new(Watched::new(file)) }
+        Self { file: Followed::new(file, file::parse, broken) }
     }
 
     /// The grants now, and whether they are new: until that has been acknowledged.
     ///
     /// # Errors
     /// When there is no file, or it cannot be used and never could: then nobody may anything.
-    pub fn current(&self) -> Result<Look<Grants>, AccessError> {
-        let mut watched = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.look(file::parse, |error: &AccessError| {
-            tracing::error!(%error, hint = error.hint(), "the access file cannot be read again: what it said before stays");
-        })
+    pub async fn current(&self) -> Result<Look<Grants>, AccessError> {
+        self.file.look().await
     }
 
     /// Takes note that the grants of a file with this digest have been recorded.
     pub fn acknowledge(&self, digest: [u8; 32]) {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(digest);
+        self.file.acknowledge(digest);
     }
+}
+
+fn broken(error: &AccessError) {
+    tracing::error!(%error, hint = error.hint(), "the access file cannot be read again: what it said before stays");
 }
 
 #[cfg(test)]
@@ -46,7 +44,7 @@ mod tests {
     use crate::access::{Principals, Rpc};
 
     fn may(access: &Access, rpc: Rpc) -> bool {
-        access.current().is_ok_and(|look| look.value.decide(&Principals::of_socket(7, 7), rpc).is_some())
+        access.file.look_blocking().is_ok_and(|look| look.value.decide(&Principals::of_socket(7, 7), rpc).is_some())
     }
 
     #[test]
@@ -58,10 +56,10 @@ mod tests {
         let granting = |rpc: &str| format!("version = 1\n[[grant]]\nprincipal = \"unix:uid=7\"\nrpcs = [\"{rpc}\"]\n");
         for (rpc, other) in [(Rpc::PreRun, Rpc::PostRun), (Rpc::PostRun, Rpc::PreRun), (Rpc::PreRun, Rpc::PostRun)] {
             fs::write(&path, granting(rpc.name())).unwrap();
-            let new = access.current().unwrap().new;
-            assert_eq!(access.current().unwrap().new, new);
+            let new = access.file.look_blocking().unwrap().new;
+            assert_eq!(access.file.look_blocking().unwrap().new, new);
             access.acknowledge(new.expect("it is new"));
-            assert!(access.current().unwrap().new.is_none());
+            assert!(access.file.look_blocking().unwrap().new.is_none());
             assert!(may(&access, rpc) && !may(&access, other));
         }
         fs::write(&path, "no TOML").unwrap();

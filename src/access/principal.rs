@@ -7,6 +7,9 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 /// Longest name, in bytes.
 const LONGEST: usize = 1024;
 
+/// The name of a client whose certificate has no name that a grant could have.
+pub const NOBODY: &str = "nobody";
+
 /// Somebody who can be granted something.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Principal {
@@ -117,7 +120,7 @@ impl Principals {
     /// The name that records and limits go by: the first URI, else the first DNS name, else the user.
     #[must_use]
     pub fn name(&self) -> String {
-        self.0.first().map_or_else(|| "nobody".to_owned(), ToString::to_string)
+        self.0.first().map_or_else(|| NOBODY.to_owned(), ToString::to_string)
     }
 }
 

@@ -1,13 +1,13 @@
 //! The files of one log: segments of a chain, appended to and never changed.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, Gid, Uid, fchown, flock};
+use rustix::fs::{FlockOperation, flock};
 
 use super::{
     AuditError, Covered, Entry, Event, Position, Record, Remembered, bound,
@@ -16,6 +16,7 @@ use super::{
     second::End,
     tree::{Frontier, Hash, leaf_hash},
 };
+use crate::files::{Directory, explained, make_directory};
 
 /// What precedes the first record.
 const NOTHING: Hash = [0; 32];
@@ -74,8 +75,8 @@ struct Chain {
 impl Log {
     /// Opens the log in a directory, making both when there are none.
     pub fn open(directory: &Path, segment_limit: u64, remembered: Option<&Remembered>) -> Result<(Self, Opened), AuditError> {
-        let flaw = |source| AuditError::io(format!("use {}", directory.display()), source);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(flaw)?;
+        let flaw = |source| AuditError::io(format!("use {}", directory.display()), explained(directory, source));
+        make_directory(directory).map_err(flaw)?;
         let lock = open_owned(directory, &directory.join("lock")).map_err(flaw)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -167,7 +168,7 @@ impl Log {
             return Err(broken(format!("it has fewer records ({size}) than it is remembered to have had ({known})")));
         }
         let flaw = |source| AuditError::io(format!("use {}", path.display()), source);
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(flaw)?;
+        let file = open_owned(directory, path).map_err(flaw)?;
         let opened = Opened {
             size,
             head: chain.head,
@@ -411,14 +412,8 @@ fn new_segment(directory: &Path, number: u64) -> Result<(File, PathBuf), AuditEr
     Ok((file, path))
 }
 
-/// Opens a file for its owner only. What root makes belongs to whom the directory belongs to: the service reads it, too.
+/// Opens a file for its owner only, and follows no link. What root makes belongs to whom the directory belongs to: the service reads it,
+/// too.
 fn open_owned(directory: &Path, path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    if rustix::process::geteuid().is_root() {
-        let owner = fs::metadata(directory)?;
-        if file.metadata()?.uid() != owner.uid() {
-            fchown(&file, Some(Uid::from_raw(owner.uid())), Some(Gid::from_raw(owner.gid())))?;
-        }
-    }
-    Ok(file)
+    Directory::open(directory)?.open_own(path.file_name().unwrap_or_default())
 }

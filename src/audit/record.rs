@@ -34,6 +34,8 @@ pub enum Event {
     TrustChanged,
     /// Who may call was changed, or was read anew.
     AccessChanged,
+    /// The service's certificate, or the authorities and revocation lists of its clients, were read anew.
+    TlsChanged,
     /// A finished stop may be run once more.
     RunAllowedAgain,
     /// A run was given up by an officer.

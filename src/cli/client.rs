@@ -1,19 +1,35 @@
 //! The way to a running service.
 
-use std::{fs, path::PathBuf, time::Duration};
+mod tls;
 
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+};
 use tonic::{
     Request,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+    codegen::http::Uri,
+    transport::{Channel, Endpoint},
 };
 
 use super::{
     error::{CliError, Exit},
     hints::NO_SERVICE,
 };
-use crate::pb::{
-    image_service_client::ImageServiceClient, key_service_client::KeyServiceClient, status_service_client::StatusServiceClient,
-    train_service_client::TrainServiceClient,
+use crate::{
+    files::explained,
+    pb::{
+        image_service_client::ImageServiceClient, key_service_client::KeyServiceClient,
+        status_service_client::StatusServiceClient, train_service_client::TrainServiceClient,
+    },
 };
 
 /// Lists of a large train's files are longer than gRPC's usual 4 MiB.
@@ -47,47 +63,65 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How long it may take until the service has been reached.
+const CONNECT: Duration = Duration::from_secs(10);
+
 impl ClientArgs {
     async fn channel(&self) -> Result<Channel, CliError> {
-        let endpoint = if let Some(path) = self.address.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            Endpoint::from_shared(format!("unix:{path}")).map_err(|error| self.bad_address(&error))?
-        } else if self.address.starts_with("https://") {
-            let endpoint = Endpoint::from_shared(self.address.clone()).map_err(|error| self.bad_address(&error))?;
-            endpoint.tls_config(self.tls()?).map_err(|error| CliError::usage(format!("TLS: {error}")))?
-        } else {
+        if let Some(path) = self.address.strip_prefix("unix:") {
+            let path = Path::new(path.strip_prefix("//").unwrap_or(path));
+            return self.over(self.unix(path).await?, Uri::from_static("http://localhost")).await;
+        }
+        let uri: Uri = self.address.parse().map_err(|error| self.bad_address(&error))?;
+        let (Some("https"), Some(host)) = (uri.scheme_str(), uri.host()) else {
             return Err(self.bad_address(&"neither unix:///path nor https://host:port"));
         };
-        let endpoint = endpoint.connect_timeout(Duration::from_secs(10)).tcp_nodelay(true);
-        endpoint.connect().await.map_err(|error| self.no_connection(&error))
-    }
-
-    fn bad_address(&self, error: &dyn std::fmt::Display) -> CliError {
-        CliError::usage(format!("address {:?}: {error}", self.address)).with_hint(NO_SERVICE)
-    }
-
-    fn no_connection(&self, error: &dyn std::error::Error) -> CliError {
-        let mut text = format!("cannot reach {}", self.address);
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            // Only the innermost says what happened; the others repeat it.
-            if error.source().is_none() {
-                text += &format!(": {error}");
-            }
-            cause = error.source();
-        }
-        CliError::new(Exit::Unavailable, text).with_hint(NO_SERVICE)
-    }
-
-    fn tls(&self) -> Result<ClientTlsConfig, CliError> {
         let (Some(ca), Some(cert), Some(key)) = (&self.tls_ca, &self.tls_cert, &self.tls_key) else {
             return Err(CliError::usage("https needs --tls-ca, --tls-cert and --tls-key")
                 .with_hint("or STATIONMASTER_TLS_CA, STATIONMASTER_TLS_CERT and STATIONMASTER_TLS_KEY"));
         };
-        let read = |path: &PathBuf| fs::read(path).map_err(|error| CliError::file("read", path, &error));
-        Ok(ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(read(ca)?))
-            .identity(Identity::from_pem(read(cert)?, read(key)?)))
+        let stream = tls::connect(&self.address, host, uri.port_u16().unwrap_or(443), &tls::Files { ca, cert, key }).await?;
+        self.over(stream, uri).await
+    }
+
+    async fn unix(&self, path: &Path) -> Result<UnixStream, CliError> {
+        match tokio::time::timeout(CONNECT, UnixStream::connect(path)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let error = explained(path, error);
+                Err(CliError::new(Exit::Permission, format!("cannot reach {}: {error}", self.address)).with_hint(
+                    "the socket's group may connect: `usermod -aG GROUP USER` (`stat -c %G` of the socket names it), then log in anew",
+                ))
+            }
+            Ok(Err(error)) => Err(no_connection(&self.address, &error)),
+            Err(_) => Err(no_connection(&self.address, &"no answer within 10 seconds")),
+        }
+    }
+
+    /// Calls over a connection that stands. A command makes one connection: what is lost is not made anew behind its back.
+    async fn over<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        &self,
+        stream: S,
+        origin: Uri,
+    ) -> Result<Channel, CliError> {
+        let stream = Mutex::new(Some(TokioIo::new(stream)));
+        let connector = tower::service_fn(move |_: Uri| {
+            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+            std::future::ready(stream.ok_or_else(|| io::Error::new(io::ErrorKind::ConnectionReset, "the connection was lost")))
+        });
+        // TLS, where there is any, is in the stream.
+        let endpoint = Endpoint::from_static("http://localhost").origin(origin).connect_timeout(CONNECT);
+        endpoint.connect_with_connector(connector).await.map_err(|error| {
+            let mut innermost: &dyn std::error::Error = &error;
+            while let Some(source) = innermost.source() {
+                innermost = source;
+            }
+            no_connection(&self.address, &innermost)
+        })
+    }
+
+    fn bad_address(&self, error: &dyn std::fmt::Display) -> CliError {
+        CliError::usage(format!("address {:?}: {error}", self.address)).with_hint(NO_SERVICE)
     }
 
     /// A request that carries our deadline.
@@ -118,6 +152,10 @@ impl ClientArgs {
     pub(super) async fn health(&self) -> Result<tonic_health::pb::health_client::HealthClient<Channel>, CliError> {
         Ok(tonic_health::pb::health_client::HealthClient::new(self.channel().await?))
     }
+}
+
+fn no_connection(address: &str, error: &dyn std::fmt::Display) -> CliError {
+    CliError::new(Exit::Unavailable, format!("cannot reach {address}: {error}")).with_hint(NO_SERVICE)
 }
 
 /// Runs a client command. Ctrl-C drops the call, which cancels it at the service.

@@ -8,6 +8,7 @@ use super::hints;
 use crate::{
     config::ConfigError,
     dev::DevError,
+    files::explained,
     keystore::{KeystoreError, pin::PinError},
     ledger::LedgerError,
     server::ServerError,
@@ -119,7 +120,15 @@ impl CliError {
             std::io::ErrorKind::PermissionDenied => Exit::Permission,
             _ => Exit::Other,
         };
-        Self::new(exit, format!("cannot {what} {}: {error}", path.display()))
+        match error.kind() {
+            // With whose it is, which mode it has, who asks, and what to do.
+            std::io::ErrorKind::PermissionDenied => {
+                let raw =
+                    error.raw_os_error().map_or(std::io::ErrorKind::PermissionDenied.into(), std::io::Error::from_raw_os_error);
+                Self::new(exit, format!("cannot {what} {}: {}", path.display(), explained(path, raw)))
+            }
+            _ => Self::new(exit, format!("cannot {what} {}: {error}", path.display())),
+        }
     }
 
     pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -138,6 +147,12 @@ impl CliError {
 impl From<RpcError> for CliError {
     fn from(status: RpcError) -> Self {
         let failure = Failure::from(&status);
+        // What the transport says of a connection that broke, in words that say nothing.
+        if failure.reason.is_none() && failure.message == "transport error" {
+            let lost = Self::new(Exit::Unavailable, "the connection was lost before the answer came")
+                .with_hint("it may have been done: the same call again tells");
+            return Self { code: Some(failure.code), ..lost };
+        }
         Self {
             exit: failure.reason.map_or_else(|| Exit::of_code(failure.code), Exit::of_reason),
             code: Some(failure.code),
@@ -194,6 +209,9 @@ impl From<ServerError> for CliError {
                 // The configuration names it, and trying again does not help.
                 failure.exit = Exit::Usage;
                 failure
+            }
+            ServerError::Io { ref source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Self::new(Exit::Permission, error)
             }
             ServerError::Tls(_) => Self::usage(error).with_hint("check cert, key and client_ca in [listen.tcp]"),
             error => Self::other(error),

@@ -119,6 +119,7 @@ fn paths(config: &Config) -> Result<(), Flaw> {
         ("listen.tcp.cert", tcp.map(|tcp| tcp.cert.as_path())),
         ("listen.tcp.key", tcp.map(|tcp| tcp.key.as_path())),
         ("listen.tcp.client_ca", tcp.map(|tcp| tcp.client_ca.as_path())),
+        ("listen.tcp.client_crl", tcp.and_then(|tcp| tcp.client_crl.as_deref())),
     ];
     for (key, path) in paths {
         if path.is_some_and(|path| !path.is_absolute()) {

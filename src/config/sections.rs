@@ -163,6 +163,8 @@ struct DockerConfig {
 pub struct Layouts {
     /// The directory below which trains lie as OCI layouts, `repository:tag` in the directory `repository`. Where it is named, no engine is used.
     pub directory: Option<PathBuf>,
+    /// The group, by name or number, that may read opened trains there; without it the service's user alone may.
+    pub group: Option<String>,
 }
 
 /// `[state]`: what the service keeps.
@@ -227,6 +229,8 @@ pub struct Tcp {
     pub key: PathBuf,
     /// The authority whose client certificates are believed, PEM.
     pub client_ca: PathBuf,
+    /// Which of its certificates are not believed any more: revocation lists, PEM or DER.
+    pub client_crl: Option<PathBuf>,
 }
 
 /// `[access]`: who may call.

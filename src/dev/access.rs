@@ -1,8 +1,9 @@
 //! Who may call a development station: whoever it belongs to, through the socket or with its client certificate.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
 use super::pki;
+use crate::files::Directory;
 
 /// The access file's name in the directory.
 pub(super) const FILE: &str = "access.toml";
@@ -14,7 +15,8 @@ pub(super) fn ensure(file: &Path) -> io::Result<()> {
     }
     let owner = format!("unix:uid={}", rustix::process::geteuid().as_raw());
     let client = format!("dns:{}", pki::CLIENT);
-    fs::write(file, text(&[&owner, &client]))
+    let (directory, name) = Directory::of_file(file)?;
+    directory.replace(name, 0o644, text(&[&owner, &client]).as_bytes())
 }
 
 fn text(principals: &[&str]) -> String {

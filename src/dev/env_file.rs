@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{config::Tcp, server::Addresses};
+use crate::{config::Tcp, files::Directory, server::Addresses};
 
 /// The file.
 #[derive(Debug, Clone)]
@@ -20,9 +20,8 @@ impl EnvFile {
     }
 
     pub(super) fn write(&self, text: &str) -> io::Result<()> {
-        let other = self.0.with_extension("new");
-        fs::write(&other, text)?;
-        fs::rename(other, &self.0)
+        let (directory, name) = Directory::of_file(&self.0)?;
+        directory.replace(name, 0o644, text.as_bytes())
     }
 
     pub(super) fn remove(&self) {
@@ -61,7 +60,13 @@ mod tests {
     use super::*;
 
     fn tls() -> Tcp {
-        Tcp { address: "127.0.0.1:0".parse().unwrap(), cert: "c".into(), key: "k".into(), client_ca: "a".into() }
+        Tcp {
+            address: "127.0.0.1:0".parse().unwrap(),
+            cert: "c".into(),
+            key: "k".into(),
+            client_ca: "a".into(),
+            client_crl: None,
+        }
     }
 
     #[test]

@@ -2,9 +2,7 @@
 //! that finds it missing or with less than a week to go.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -14,6 +12,7 @@ use rcgen::{
 };
 
 use super::{DevError, trouble};
+use crate::files::{Directory, make_directory};
 
 /// The client's name in its certificate.
 pub(super) const CLIENT: &str = "client.stationmaster.internal";
@@ -31,7 +30,7 @@ pub(super) struct Files {
 
 /// The PKI in `directory`, made when it must be.
 pub(super) fn ensure(directory: &Path, station: &str) -> Result<Files, DevError> {
-    fs::create_dir_all(directory).map_err(trouble("make", directory))?;
+    make_directory(directory).map_err(trouble("make", directory))?;
     // Holds the moment of its end, in seconds; written last, so a start that was cut off makes all of it anew.
     let until = directory.join("until");
     if !fresh(&until) {
@@ -97,12 +96,8 @@ fn params(name: &str, subjects: &[String]) -> Result<CertificateParams, DevError
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(text.as_bytes())
+    let (directory, name) = Directory::of_file(path)?;
+    directory.replace(name, mode, text.as_bytes())
 }
 
 #[cfg(test)]
@@ -119,6 +114,7 @@ mod tests {
             cert: files.server_cert.clone(),
             key: files.server_key.clone(),
             client_ca: files.ca,
+            client_crl: None,
         };
         Identity::load(&tcp).unwrap();
         let before = fs::read(&files.server_cert).unwrap();

@@ -54,6 +54,7 @@ async fn start(limits: Limits) -> Running {
             cert: files.server_cert,
             key: files.server_key,
             client_ca: files.ca,
+            client_crl: None,
         }),
     };
     let shutdown = Shutdown::default();

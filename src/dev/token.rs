@@ -1,9 +1,7 @@
 //! The private software token of a development station: `DIR/softhsm`, its PIN in `DIR/pin`.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +9,7 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::{DevError, trouble};
+use crate::files::{Directory, make_directory};
 use crate::keystore::{Purpose, TokenAccess, TokenSelector, admin, pin, softhsm};
 
 /// The token's label.
@@ -60,7 +59,7 @@ impl DevToken {
         let made = home.join("made");
         if !made.exists() {
             token.make(&home)?;
-            fs::write(&made, "").map_err(trouble("write", &made))?;
+            Directory::open(&home).and_then(|home| home.replace("made", 0o600, b"")).map_err(trouble("write", &made))?;
         }
         Ok(token)
     }
@@ -71,7 +70,7 @@ impl DevToken {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(trouble("clear", &tokens)(error));
             }
-            _ => fs::create_dir_all(&tokens).map_err(trouble("make", &tokens))?,
+            _ => make_directory(&tokens).map_err(trouble("make", &tokens))?,
         }
         let user = random_pin()?;
         write_secret(&self.pin_file, &user).map_err(trouble("write", &self.pin_file))?;
@@ -123,11 +122,6 @@ fn random_pin() -> Result<Zeroizing<String>, DevError> {
 
 fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     // Never into a file that was there, with whatever mode it had.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()
+    let (directory, name) = Directory::of_file(path)?;
+    directory.replace(name, 0o600, &Zeroizing::new(format!("{text}\n").into_bytes()))
 }

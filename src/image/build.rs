@@ -32,6 +32,8 @@ pub struct Recipe<'a, T> {
     pub instruction: &'a str,
     /// Seconds since 1970.
     pub created: i64,
+    /// Whether the new layer holds an opened train.
+    pub is_plaintext: bool,
 }
 
 /// An image that was written.

@@ -10,7 +10,6 @@ mod write;
 use std::{
     fs,
     io::{self, Read},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -18,7 +17,7 @@ use super::{
     ImageError,
     opt::{Area, CONFIG_LIMIT, policy},
 };
-use crate::train::names::FilePath;
+use crate::{files::Directory, train::names::FilePath};
 
 pub use write::DirectoryWriter;
 
@@ -49,20 +48,19 @@ impl OpenedDirectory {
 
     /// Makes it, empty, for its owner only. `expected` bytes and `reserve` more must be free on its disk.
     pub fn create(&self, expected: u64, reserve: u64) -> Result<DirectoryWriter, ImageError> {
-        fs::DirBuilder::new().mode(0o700).create(&self.path).map_err(full_or_broken)?;
-        let mut writer = DirectoryWriter::new(self.clone(), reserve);
+        let made = Directory::of_file(&self.path).and_then(|(shared, name)| shared.make(name)).map_err(full_or_broken)?;
+        let mut writer = DirectoryWriter::new(made, reserve);
         writer.check_space(expected)?;
         Ok(writer)
     }
 
     /// Reads a small file, at most [`CONFIG_LIMIT`] bytes of it.
     pub fn read_small(&self, area: Area, path: &FilePath) -> Result<Vec<u8>, ImageError> {
-        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
-        let file = fs::File::options().read(true).custom_flags(flags).open(self.area(area).join(path.as_str()));
-        let file = file.map_err(ImageError::Directory)?;
-        if !file.metadata().map_err(ImageError::Directory)?.is_file() {
-            return Err(policy("no-links-or-special-files", path.as_str().as_bytes()));
-        }
+        let file = Directory::open(&self.area(area)).and_then(|area| area.open_file(path.as_str()));
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => policy("no-links-or-special-files", path.as_str().as_bytes()),
+            _ => ImageError::Directory(error),
+        })?;
         let mut content = Vec::new();
         file.take(CONFIG_LIMIT + 1).read_to_end(&mut content).map_err(ImageError::Directory)?;
         if content.len() as u64 > CONFIG_LIMIT { Err(ImageError::Limit("bytes of a small file")) } else { Ok(content) }

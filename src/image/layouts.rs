@@ -3,6 +3,9 @@
 //!
 //! An image's id is `repository@sha256:…`, its manifest's digest. What is written has no name until it is whole, so a crash leaves nothing of
 //! it; `index.json` is replaced, under a lock that all processes of ours keep. A layout is never made here: trains come with theirs.
+//!
+//! A layout may belong to the user who delivers trains, and be changed at any moment: below the configured directory everything is
+//! opened by descriptor, and a link is no way to anything.
 
 mod blob;
 mod build;
@@ -11,15 +14,19 @@ mod index;
 
 use std::{
     collections::HashSet,
-    fs::File,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::fs::{FlockOperation, flock};
 
 pub use self::build::build;
-use self::{blob::NewBlob, documents::ImageDocuments, index::Index};
+use self::{
+    blob::{NewBlob, Readers},
+    documents::ImageDocuments,
+    index::Index,
+};
 use super::{
     ImageError,
     history::ImageFacts,
@@ -27,7 +34,7 @@ use super::{
     reference::{ImageName, ImageSource},
     saved::layout::{Layout, Which},
 };
-use crate::crash;
+use crate::{crash, files::Directory};
 
 /// What is said where an image would have to go to another layout.
 pub(super) const OTHER_LAYOUT: ImageError =
@@ -39,17 +46,20 @@ pub struct Layouts {
     directory: PathBuf,
     /// Bytes that stay free on the disk.
     reserve: u64,
+    /// The group that may read opened trains.
+    group: Option<u32>,
 }
 
 impl Layouts {
-    /// The layouts below `directory`; `reserve` bytes are left free on its disk.
-    pub fn new(directory: &Path, reserve: u64) -> Self {
-        Self { directory: directory.to_owned(), reserve }
+    /// The layouts below `directory`; `reserve` bytes are left free on its disk. Opened trains are for the service's user, and for `group`.
+    pub fn new(directory: &Path, reserve: u64, group: Option<u32>) -> Self {
+        Self { directory: directory.to_owned(), reserve, group }
     }
 
     /// Whether it can be written to.
     pub(super) fn check(&self) -> Result<(), ImageError> {
-        NewBlob::create(&self.directory, 0, self.reserve).map(drop)
+        let directory = Directory::open(&self.directory).map_err(ImageError::Layout)?;
+        NewBlob::create(&directory, 0, self.reserve, Readers::OfDirectory).map(drop)
     }
 
     /// The layout of a repository; it need not be there.
@@ -58,8 +68,13 @@ impl Layouts {
         if !repository.split('/').all(|part| !matches!(part, "" | "." | "..")) {
             return Err(ImageError::Reference("give repository:tag"));
         }
-        let layout = Layout { directory: self.directory.join(repository), which };
-        if Layout::is_at(&layout.directory) { Ok(layout) } else { Err(ImageError::NotFound) }
+        let root = match Directory::open(&self.directory).and_then(|all| all.enter(repository)) {
+            Ok(root) => root,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ImageError::NotFound),
+            Err(error) => return Err(ImageError::Layout(error)),
+        };
+        let layout = Layout { root: Arc::new(root), which };
+        if layout.is_one() { Ok(layout) } else { Err(ImageError::NotFound) }
     }
 
     /// The layout that an id names the image in.
@@ -107,7 +122,7 @@ impl Layouts {
             return Err(ImageError::NotFound);
         }
         // Beside the layout: nothing gets to another disk.
-        let spool = layout.directory.clone();
+        let spool = layout.root.by_descriptor();
         Ok(OptFiles::new(Home::Layout(layout), spool, self.reserve))
     }
 
@@ -123,7 +138,7 @@ impl Layouts {
         }
         let mut index = Index::read(&layout)?;
         index.name(&ImageDocuments::read(&layout, digest)?.descriptor(), name.tag());
-        index.write(&layout)
+        index.write(&layout.root)
     }
 
     pub(super) fn untag(&self, name: &ImageName) -> Result<(), ImageError> {
@@ -134,7 +149,7 @@ impl Layouts {
         let _lock = lock(&layout)?;
         let mut index = Index::read(&layout)?;
         let Some(digest) = index.unname(name.tag()) else { return Ok(()) };
-        index.write(&layout)?;
+        index.write(&layout.root)?;
         if index.names_of(&digest).next().is_none() { remove(&layout, index, &digest) } else { Ok(()) }
     }
 
@@ -166,7 +181,7 @@ impl Layouts {
 /// done again.
 fn remove(layout: &Layout, mut index: Index, digest: &str) -> Result<(), ImageError> {
     if index.forget(digest) {
-        index.write(layout)?;
+        index.write(&layout.root)?;
     }
     let image = match ImageDocuments::read_manifest(layout, digest) {
         Err(ImageError::NotFound) => return Ok(()),
@@ -182,16 +197,12 @@ fn remove(layout: &Layout, mut index: Index, digest: &str) -> Result<(), ImageEr
 }
 
 /// Held while a layout's index is read and written. What a crash left of an index goes.
-fn lock(layout: &Layout) -> Result<File, ImageError> {
-    let directory = File::open(&layout.directory).map_err(ImageError::Layout)?;
-    flock(&directory, FlockOperation::LockExclusive).map_err(|error| ImageError::Layout(error.into()))?;
-    Index::clear(layout)?;
-    Ok(directory)
-}
-
-/// Makes what was renamed or removed in a directory last.
-fn sync(directory: &Path) -> Result<(), ImageError> {
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(ImageError::Layout)
+fn lock(layout: &Layout) -> Result<Directory, ImageError> {
+    // A descriptor of its own: the lock goes with it.
+    let locked = layout.root.enter("").map_err(ImageError::Layout)?;
+    flock(&locked, FlockOperation::LockExclusive).map_err(|error| ImageError::Layout(error.into()))?;
+    Index::clear(&locked)?;
+    Ok(locked)
 }
 
 fn id(repository: &str, digest: &str) -> String {

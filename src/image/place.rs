@@ -68,10 +68,10 @@ impl Place<'_> {
 /// # Errors
 /// When it is a directory and no layout.
 pub fn layout_at(text: &str) -> std::io::Result<Option<Layout>> {
-    let layout = |directory: &str, which| Path::new(directory).is_dir().then(|| Layout { directory: directory.into(), which });
+    let layout = |directory: &str, which| Path::new(directory).is_dir().then(|| Layout::at(Path::new(directory), which));
     let tagged = || text.rsplit_once(':').and_then(|(directory, tag)| layout(directory, Which::Named(tag.to_owned())));
-    match layout(text, Which::Only).or_else(tagged) {
-        Some(layout) if Layout::is_at(&layout.directory) => Ok(Some(layout)),
+    match layout(text, Which::Only).or_else(tagged).transpose()? {
+        Some(layout) if layout.is_one() => Ok(Some(layout)),
         Some(_) => Err(std::io::Error::other("the directory holds no `oci-layout`: it is no OCI layout")),
         None => Ok(None),
     }

@@ -30,6 +30,7 @@ use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use super::KeystoreError;
+use crate::files::Directory;
 use crate::memory::Guarded;
 
 const HEADER: &str = "# stationmaster: PINs that the token refused (salted hashes); delete this file to allow them again";
@@ -140,6 +141,8 @@ impl Attempt<'_> {
             spare.write_all(format!("{HEADER}\n{kept}{line}\n").as_bytes())?;
             spare.as_file().sync_all()?;
             spare.persist(file).map_err(|error| error.error)?;
+            // What a command of root's remembers, the service must be able to read.
+            Directory::of_file(file).and_then(|(directory, name)| directory.open_own(name))?;
             Ok(())
         });
         if let Err(error) = written {

@@ -6,13 +6,17 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use crate::files::{
+    explained,
+    guarded::{self, For, Holds, Refused},
+};
 use crate::memory::{Guarded, take_variable};
 
 /// A PIN longer than this is not a PIN.
@@ -47,9 +51,12 @@ pub enum PinError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What happened.
-        reason: std::io::ErrorKind,
+        /// What happened; for want of permission also whose the file is, and what to do.
+        reason: String,
     },
+    /// Others could have changed the file, or it is none. Names path and remedy.
+    #[error("the PIN file: {0}")]
+    Unprotected(String),
     /// Others than the owner may read or write the file.
     #[error("the PIN file {} is open to others (mode {mode:04o}); hint: chmod 600 {}", path.display(), path.display())]
     TooOpen {
@@ -191,9 +198,20 @@ pub fn resolve(
 }
 
 fn read(path: &Path, closed_to_others: bool, from: &'static str) -> Result<SecretString, PinError> {
-    let unreadable = |error: std::io::Error| PinError::Unreadable { path: path.to_owned(), reason: error.kind() };
+    let unreadable =
+        |error: std::io::Error| PinError::Unreadable { path: path.to_owned(), reason: explained(path, error).to_string() };
+    // A credential's owner and mode are systemd's affair; a FIFO is not waited for in either.
+    let file = if closed_to_others {
+        guarded::open_guarded(path, For::Command, Holds::Secret).map_err(|refused| match refused {
+            Refused::Rule(why) => PinError::Unprotected(why),
+            Refused::Missing => unreadable(std::io::ErrorKind::NotFound.into()),
+            Refused::Io(error) => unreadable(error),
+        })?
+    } else {
+        let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits().cast_signed();
+        File::options().read(true).custom_flags(flags).open(path).map_err(unreadable)?
+    };
     // The mode is asked of the opened file, so that what is checked is what is read.
-    let file = File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
     if closed_to_others && mode & 0o077 != 0 {
         return Err(PinError::TooOpen { path: path.to_owned(), mode });

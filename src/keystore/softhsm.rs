@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::files::Directory;
+
 /// The environment variable that names SoftHSM's configuration file.
 pub const CONF_VARIABLE: &str = "SOFTHSM2_CONF";
 
@@ -44,7 +46,7 @@ pub fn write_conf(dir: &Path) -> io::Result<PathBuf> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the token directory's path cannot be written in softhsm2.conf"));
     };
     let conf = dir.join("softhsm2.conf");
-    fs::write(&conf, TEMPLATE.replace("@TOKENDIR@", place))?;
+    Directory::open(&dir)?.replace("softhsm2.conf", 0o644, TEMPLATE.replace("@TOKENDIR@", place).as_bytes())?;
     Ok(conf)
 }
 

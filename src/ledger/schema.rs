@@ -10,6 +10,7 @@ use sqlx::{
 use tokio::runtime::Handle;
 
 use super::{Ledger, LedgerError, catch_up::catch_up};
+use crate::files::{explained, make_private};
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!("src/ledger/migrations");
 
@@ -28,6 +29,7 @@ impl Ledger {
     /// When a newer version has written it, or it is damaged: it is left as it is.
     pub async fn open(file: &Path) -> Result<Self, LedgerError> {
         let is_new = !file.exists();
+        close_to_others(file)?;
         let options = options(file).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
         let pool = connect(options).await?;
         look_through(&pool).await?;
@@ -54,11 +56,11 @@ impl Ledger {
     /// # Errors
     /// When there is none, or it is not of this version.
     pub async fn attach(file: &Path) -> Result<Self, LedgerError> {
-        // One that may not be looked at is no absent one: it is opened, and the system's answer is told.
-        match std::fs::File::open(file) {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(LedgerError::Absent(file.to_owned())),
-            Err(source) => return Err(LedgerError::Closed { file: file.to_owned(), source }),
+        // "It is not there" and "it may not be looked at" are two things.
+        match rustix::fs::access(file, rustix::fs::Access::READ_OK) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::NOENT) => return Err(LedgerError::Absent(file.to_owned())),
+            Err(error) => return Err(unusable(file, error.into())),
         }
         let pool = connect(options(file).create_if_missing(false)).await?;
         match newest(&pool).await?.unwrap_or(0) {
@@ -79,6 +81,24 @@ impl Ledger {
     pub fn schema() -> i64 {
         known()
     }
+}
+
+/// What SQLite makes has the umask's mode, and what it makes beside a database has the database's.
+fn close_to_others(file: &Path) -> Result<(), LedgerError> {
+    make_private(file).map_err(|error| unusable(file, error))?;
+    for ending in ["-wal", "-shm"] {
+        let mut beside = file.as_os_str().to_owned();
+        beside.push(ending);
+        let beside = Path::new(&beside);
+        if beside.symlink_metadata().is_ok() {
+            make_private(beside).map_err(|error| unusable(beside, error))?;
+        }
+    }
+    Ok(())
+}
+
+fn unusable(file: &Path, error: std::io::Error) -> LedgerError {
+    LedgerError::Closed { file: file.to_owned(), source: explained(file, error) }
 }
 
 fn options(file: &Path) -> SqliteConnectOptions {

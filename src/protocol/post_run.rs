@@ -189,7 +189,7 @@ fn close(
     step.phase("token");
     let created = jiff::Timestamp::now().as_second();
     let plan = sealed_layer(&sealed, &next, created)?;
-    let recipe = Recipe { parent: &base, plan: &plan, instruction: "stationmaster post-run", created };
+    let recipe = Recipe { parent: &base, plan: &plan, instruction: "stationmaster post-run", created, is_plaintext: false };
     let (total, mut done) = (plan.content_len(), 0);
     let content = |content: &Content, each: &mut dyn FnMut(&[u8]) -> Result<(), StepError>| {
         content.write(&sealed.contents, &key, &mut |bytes| {

@@ -48,7 +48,7 @@ impl Writing<'_> {
             let meta = Meta::immutable_file(created.unsigned_abs());
             plan.file("opt/user_sym_key.key", meta, bytes.len() as u64, Content::Bytes(bytes));
         }
-        let recipe = Recipe { parent, plan: &plan, instruction: INSTRUCTION, created };
+        let recipe = Recipe { parent, plan: &plan, instruction: INSTRUCTION, created, is_plaintext: true };
         let announce = |id: &str| {
             self.station.ledger.announce_opened(&self.run.id, id)?;
             crash::point("pre-run/announced");

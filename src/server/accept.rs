@@ -18,7 +18,7 @@ use super::{
     connections::Connections,
     handshakes::Handshakes,
     seldom::Seldom,
-    tls::Identity,
+    tls::{Admitted, Identity},
 };
 use crate::{access::Principals, config::Limits, service::Peer};
 
@@ -57,14 +57,16 @@ impl Gate {
     }
 
     /// Hands a connection on, if it has a place; false when nobody takes any more.
-    async fn let_in(&self, way: Way, peer: Peer, address: Option<IpAddr>) -> bool {
+    async fn let_in(&self, way: Way, peer: Peer, over_tls: Option<(IpAddr, Admitted)>) -> bool {
         let kind = peer.kind();
-        let (attention, cancel) = (Arc::<Attention>::default(), self.shutdown.cancel.child_token());
+        let (address, admitted) = over_tls.unzip();
+        let attention = Arc::<Attention>::default();
+        let cancel = admitted.as_ref().map_or_else(|| self.shutdown.cancel.child_token(), Admitted::end);
         let Some(slot) = self.connections.admit(&peer.name(), address, (&attention, &cancel)) else {
             self.is_full(kind);
             return true;
         };
-        let connection = Connection::new(way, Arrival { peer, attention }, self.patience, (cancel, slot));
+        let connection = Connection::new(way, Arrival { peer, attention }, self.patience, (cancel, slot), admitted);
         self.incoming.send(Ok(connection)).await.is_ok()
     }
 }
@@ -113,9 +115,9 @@ pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: u
                 }
                 let (identity, gate, refused) = (identity.clone(), gate.clone(), Arc::clone(&refused));
                 let full = handshakes.begin(async move {
-                    match tokio::time::timeout(HANDSHAKE, handshake(stream, &identity)).await {
-                        Ok(Ok((way, peer))) => {
-                            gate.let_in(way, peer, Some(address.ip())).await;
+                    match tokio::time::timeout(HANDSHAKE, handshake(stream, &identity, &gate.shutdown.cancel)).await {
+                        Ok(Ok((way, peer, admitted))) => {
+                            gate.let_in(way, peer, Some((address.ip(), admitted))).await;
                         }
                         Ok(Err(error)) => {
                             gate.door.turned_away();
@@ -136,14 +138,17 @@ pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: u
     }
 }
 
-async fn handshake(stream: TcpStream, identity: &Identity) -> io::Result<(Way, Peer)> {
+async fn handshake(stream: TcpStream, identity: &Identity, cancel: &CancellationToken) -> io::Result<(Way, Peer, Admitted)> {
     stream.set_nodelay(true)?;
-    let stream = tokio_rustls::TlsAcceptor::from(identity.current()).accept(stream).await?;
+    let in_force = identity.in_force();
+    let stream = tokio_rustls::TlsAcceptor::from(in_force.config()).accept(stream).await?;
     let session = stream.get_ref().1;
     // The verifier requires a client's certificate; a session without one cannot exist, and must not be believed if it does.
-    let certificate = session.peer_certificates().and_then(<[_]>::first).ok_or(io::ErrorKind::PermissionDenied)?;
+    let chain = session.peer_certificates().unwrap_or_default();
+    let certificate = chain.first().ok_or(io::ErrorKind::PermissionDenied)?;
+    let admitted = identity.admit(chain, &in_force, cancel).ok_or(io::ErrorKind::PermissionDenied)?;
     let (principals, until) = Principals::of_certificate(certificate).map_err(|_| io::ErrorKind::PermissionDenied)?;
-    Ok((Way::Tls(Box::new(stream)), Peer::Tls { principals: Arc::new(principals), until }))
+    Ok((Way::Tls(Box::new(stream)), Peer::Tls { principals: Arc::new(principals), until }, admitted))
 }
 
 /// Out of file descriptors, mostly: waiting lets some connection end.

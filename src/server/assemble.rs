@@ -23,6 +23,7 @@ use crate::{
     access::Access,
     audit::{self, Administrators, Audit, Entry, Event, Remember, Remembered},
     config::{self, Config, PinSetting},
+    files::make_directory,
     keystore::{KeyConfig, Keystore, KeystoreConfig, Purpose, TokenAccess, TokenSelector, pin},
     ledger::{Ledger, LogOf},
     pb::{
@@ -308,16 +309,29 @@ pub fn token_access(config: &Config) -> Result<TokenAccess, ServerError> {
     })
 }
 
-/// Makes the state directory where there is none, and takes its lock.
+/// Makes the state directory where there is none, closes it to others where it is open to them, and takes its lock.
 ///
 /// # Errors
-/// When another service holds it, or it cannot be made.
+/// When another service holds it, it is another user's, or it cannot be made.
 pub fn lock_state(directory: &Path) -> Result<Lock, ServerError> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|error| ServerError::io(format!("cannot make {}", directory.display()), error))?;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let trouble = |what: &str, error| {
+        ServerError::io(format!("cannot {what} {}", directory.display()), crate::files::explained(directory, error))
+    };
+    make_directory(directory).map_err(|error| trouble("make", error))?;
+    let facts = std::fs::metadata(directory).map_err(|error| trouble("look at", error))?;
+    let (owner, own, mode) = (facts.uid(), rustix::process::geteuid().as_raw(), facts.mode() & 0o7777);
+    // Root puts a backup into the directory of a service's user; every other user has its own.
+    if owner != own && own != 0 {
+        let shown = directory.display();
+        let text =
+            format!("it belongs to uid {owner}, and this process is uid {own}: chown -R {own} {shown}, or run as uid {owner}");
+        return Err(trouble("use the state directory", std::io::Error::new(std::io::ErrorKind::PermissionDenied, text)));
+    }
+    if mode & 0o077 != 0 {
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
+            .map_err(|error| trouble("close to others", error))?;
+        tracing::warn!(directory = %directory.display(), before = format!("{mode:04o}"), "the state directory was open to others: it is 0700 now");
+    }
     Lock::take(&directory.join(state::LOCK), &format!("the state directory {}", directory.display()))
 }

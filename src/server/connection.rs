@@ -21,6 +21,7 @@ use super::{
     attention::{Patience, Watch},
     authority::Authority,
     connections::Slot,
+    tls::Admitted,
 };
 /// The bytes' way.
 pub(super) enum Way {
@@ -36,12 +37,19 @@ pub(super) struct Connection {
     watch: Watch,
     authority: Authority,
     _slot: Slot,
+    _admitted: Option<Admitted>,
 }
 
 impl Connection {
-    pub(super) fn new(way: Way, arrival: Arrival, patience: Patience, (cancel, slot): (CancellationToken, Slot)) -> Self {
+    pub(super) fn new(
+        way: Way,
+        arrival: Arrival,
+        patience: Patience,
+        (cancel, slot): (CancellationToken, Slot),
+        admitted: Option<Admitted>,
+    ) -> Self {
         let watch = Watch::new(Arc::clone(&arrival.attention), patience, cancel);
-        Self { way, arrival, watch, authority: Authority::default(), _slot: slot }
+        Self { way, arrival, watch, authority: Authority::default(), _slot: slot, _admitted: admitted }
     }
 
     /// Whether the connection may go on.

@@ -1,15 +1,15 @@
 //! A lock file: one service per directory or socket. The kernel drops it with the process, so a crash leaves none behind.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{Read, Seek, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
+    io::{self, Read, Seek, Write},
     path::Path,
 };
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::ServerError;
+use crate::files::{Directory, explained};
 
 /// A held lock; it is let go when dropped. The file stays: removing it would let two holders hold two files of one name.
 #[derive(Debug)]
@@ -23,9 +23,15 @@ impl Lock {
     /// # Errors
     /// When another process holds it, or the file cannot be had.
     pub fn take(path: &Path, what: &str) -> Result<Self, ServerError> {
-        let trouble = |error| ServerError::io(format!("cannot lock {}", path.display()), error);
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(trouble)?;
+        let trouble = |error: io::Error| {
+            let error = match (error.kind(), path.parent()) {
+                (io::ErrorKind::NotFound, Some(parent)) => io::Error::new(error.kind(), missing(parent)),
+                _ => explained(path, error),
+            };
+            ServerError::io(format!("cannot lock {}", path.display()), error)
+        };
+        // Of this process's own making, and no link: what it leads to would be overwritten.
+        let mut file = Directory::of_file(path).and_then(|(directory, name)| directory.open_own(name)).map_err(trouble)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -39,6 +45,13 @@ impl Lock {
         writeln!(file, "{}", std::process::id()).map_err(trouble)?;
         Ok(Self { _file: file })
     }
+}
+
+fn missing(directory: &Path) -> String {
+    let (own, directory) = (rustix::process::geteuid().as_raw(), directory.display());
+    format!(
+        "there is no directory {directory}: systemd's RuntimeDirectory= makes one; by hand, install -d -m 0750 -o {own} {directory}"
+    )
 }
 
 #[cfg(test)]

@@ -3,11 +3,17 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Gid, chown};
+use rustix::{
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, chownat, fstat, open},
+    process::geteuid,
+};
 use tokio::net::UnixListener;
 
 use super::{ServerError, lock::Lock};
@@ -41,10 +47,7 @@ impl UnixSocket {
             _ => {}
         }
         let listener = UnixListener::bind(&other).map_err(trouble)?;
-        if let Some(gid) = gid {
-            chown(&other, None, Some(Gid::from_raw(gid))).map_err(|error| trouble(error.into()))?;
-        }
-        fs::set_permissions(&other, fs::Permissions::from_mode(mode)).map_err(trouble)?;
+        open_to(&other, mode, gid).map_err(trouble)?;
         fs::rename(&other, path).map_err(trouble)?;
         let inode = fs::symlink_metadata(path).map_err(trouble)?.ino();
         Ok((Self { path: path.into(), inode, _lock: lock }, listener))
@@ -70,6 +73,19 @@ pub fn fits(path: &Path) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     Ok(())
+}
+
+/// Gives the socket mode and group, by its descriptor: a link that was put in its place would be followed by its name.
+fn open_to(socket: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
+    let socket = open(socket, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let facts = fstat(&socket)?;
+    if FileType::from_raw_mode(facts.st_mode) != FileType::Socket || facts.st_uid != geteuid().as_raw() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "something else was put in its place"));
+    }
+    if let Some(group) = group {
+        chownat(&socket, "", None, Some(Gid::from_raw(group)), AtFlags::EMPTY_PATH)?;
+    }
+    fs::set_permissions(format!("/proc/self/fd/{}", socket.as_raw_fd()), fs::Permissions::from_mode(mode))
 }
 
 fn remove_stale(path: &Path) -> Result<(), ServerError> {

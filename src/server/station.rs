@@ -1,17 +1,16 @@
 //! The station behind the services: its id, ledger and engine, and what must be mended before it serves.
 
 use std::{
-    io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     sync::{Arc, atomic::Ordering},
 };
 
 use tokio::runtime::Handle;
 
-use super::ServerError;
+use super::{ServerError, socket};
 use crate::{
     config::{Config, PartialLoad, Unlisted},
+    files::{Directory, explained, make_directory},
     image::{
         ImageError, budget,
         docker::Engine,
@@ -40,11 +39,8 @@ pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc
     let instance = instance_id(&config.state.directory)?;
     let spool_directory = config.state.spool_directory();
     for directory in [Some(&spool_directory), config.runs.directory.as_ref()].into_iter().flatten() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|error| ServerError::io(format!("cannot make {}", directory.display()), error))?;
+        make_directory(directory)
+            .map_err(|error| ServerError::io(format!("cannot make {}", directory.display()), explained(directory, error)))?;
     }
     let spool_reserve = config.limits.spool_min_free_mib * 1024 * 1024;
     Ok(Arc::new(Station {
@@ -81,7 +77,10 @@ fn images(config: &Config, instance: &str, reserve: u64) -> Result<Store, ImageE
     });
     budget::set_limit(config.limits.image_memory_mib << 20);
     Ok(match &config.layouts.directory {
-        Some(directory) => Store::Layouts(Layouts::new(directory, reserve)),
+        Some(directory) => {
+            let group = config.layouts.group.as_deref().map(socket::group_id).transpose().map_err(ImageError::Layout)?;
+            Store::Layouts(Layouts::new(directory, reserve, group))
+        }
         None => Store::Engine(
             Engine::new(&config.engine.socket, config.engine.timeout(), instance, Handle::current())?
                 .with_partial_load(config.engine.partial_load == PartialLoad::Auto),
@@ -136,17 +135,14 @@ pub async fn check_images(station: Arc<Station>) -> Result<(), StepError> {
 /// This instance's id, made at the first start. The caller holds the state directory's lock.
 fn instance_id(directory: &Path) -> Result<String, ServerError> {
     let file = directory.join(state::INSTANCE);
-    let flaw = |error| ServerError::io(format!("cannot use {}", file.display()), error);
+    let flaw = |error| ServerError::io(format!("cannot use {}", file.display()), explained(&file, error));
     match std::fs::read_to_string(&file) {
         Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(flaw(error)),
         _ => {}
     }
     let id = uuid::Uuid::new_v4().to_string();
-    // Written aside and renamed: half an id would orphan what carries the whole one.
-    let aside = directory.join("instance.new");
-    let mut new = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside).map_err(flaw)?;
-    new.write_all(id.as_bytes()).and_then(|()| new.sync_all()).map_err(flaw)?;
-    std::fs::rename(&aside, &file).map_err(flaw)?;
+    // Whole or not at all: half an id would orphan what carries the whole one.
+    Directory::open(directory).and_then(|state| state.replace(state::INSTANCE, 0o600, id.as_bytes())).map_err(flaw)?;
     Ok(id)
 }

@@ -1,115 +1,147 @@
-//! The server's TLS identity: TLS 1.3 only, a client certificate required, files read again when they change.
+//! The server's TLS identity: TLS 1.3 only, a client certificate required, revocation lists where they are configured. The files are read
+//! again when they change; what is new is in the audit before it counts, and ends the connections that it does not admit.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+mod material;
+mod own;
+mod standing;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
-use rustls::{
-    RootCertStore, ServerConfig,
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
-};
-use sha2::{Digest, Sha256};
+use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio_util::sync::CancellationToken;
 
-use super::{ServerError, signals};
-use crate::config::Tcp;
+use self::{material::Material, standing::Standing};
+use super::{Doorkeeper, ServerError, signals};
+use crate::{config::Tcp, files::Aside};
+
+pub(super) use standing::Admitted;
 
 const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// How often standing connections are looked at when nothing has changed but the time: a revocation list ends.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// The identity in use; the next connection gets what is current then.
 #[derive(Clone)]
 pub struct Identity {
     files: Tcp,
-    current: Arc<ArcSwap<ServerConfig>>,
+    /// Reads the files: their file system may hang.
+    aside: Aside,
+    current: Arc<ArcSwap<Material>>,
+    standing: Arc<Standing>,
 }
 
 impl Identity {
     /// Reads the files.
     ///
     /// # Errors
-    /// When they cannot be read or used.
+    /// When they cannot be read or used, or others could have changed them.
     pub fn load(files: &Tcp) -> Result<Self, ServerError> {
-        let config = server_config(files)?;
-        Ok(Self { files: files.clone(), current: Arc::new(ArcSwap::from_pointee(config)) })
+        let aside = Aside::new("tls-files");
+        let read = files.clone();
+        let material =
+            aside.run_blocking(move || Material::read(&read)).map_err(|stuck| ServerError::Tls(stuck.to_string()))??;
+        material.say_warnings();
+        material.warn();
+        if let Some(ended) = material.ended_list() {
+            tracing::error!("{ended}: no client is admitted over TCP until there is a new one");
+        }
+        Ok(Self { files: files.clone(), aside, current: Arc::new(ArcSwap::from_pointee(material)), standing: Arc::default() })
     }
 
-    pub(super) fn current(&self) -> Arc<ServerConfig> {
+    /// Records what is in force at the start, as it is when it changes.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub(super) async fn record(&self, door: &Doorkeeper) -> Result<(), ServerError> {
+        Ok(door.record(self.current.load().entry()).await?)
+    }
+
+    pub(super) fn in_force(&self) -> Arc<Material> {
         self.current.load_full()
     }
 
-    /// Reads the files again on SIGHUP and when their content has changed. What cannot be used is logged, and the old stays.
-    pub(super) async fn keep_fresh(self, stop: CancellationToken) {
+    /// Notes a connection whose handshake was done with `by`. `None` when its certificate is not admitted any more: the files have
+    /// changed during the handshake.
+    pub(super) fn admit(
+        &self,
+        chain: &[CertificateDer<'static>],
+        by: &Arc<Material>,
+        parent: &CancellationToken,
+    ) -> Option<Admitted> {
+        let admitted = self.standing.add(chain, parent.child_token());
+        // After it is among those that a change looks through: a change in between is seen here or there.
+        let now = self.in_force();
+        (Arc::ptr_eq(&now, by) || now.admits(chain)).then_some(admitted)
+    }
+
+    /// Reads the files again every few seconds and on SIGHUP. What cannot be used, read or recorded is logged, and the old stays.
+    pub(super) async fn keep_fresh(self, door: Arc<Doorkeeper>, stop: CancellationToken) {
         let mut hangup = signals::hangup();
-        let mut seen = self.content();
+        let (mut trouble, mut swept) = (None, Instant::now());
         loop {
             let asked = tokio::select! {
                 () = stop.cancelled() => return,
                 () = signals::next(&mut hangup) => true,
                 () = tokio::time::sleep(LOOK_EVERY) => false,
             };
-            let now = self.content();
-            if asked || now != seen {
-                self.reload();
-                seen = now;
+            match self.look(&door, asked).await {
+                Ok(()) => trouble = None,
+                // Said once, and again when somebody asks.
+                Err(error) if asked || trouble.as_ref() != Some(&error) => {
+                    tracing::error!(error, "TLS certificates could not be read again: the old ones stay");
+                    trouble = Some(error);
+                }
+                Err(_) => {}
+            }
+            let current = self.in_force();
+            current.warn();
+            if current.has_lists() && swept.elapsed() >= SWEEP_EVERY {
+                self.sweep(&current);
+                swept = Instant::now();
             }
         }
     }
 
-    fn reload(&self) {
-        match server_config(&self.files) {
-            Ok(config) => {
-                self.current.store(Arc::new(config));
-                tracing::info!("TLS certificates read again");
+    async fn look(&self, door: &Doorkeeper, asked: bool) -> Result<(), String> {
+        let files = self.files.clone();
+        let read = self.aside.run(move || Material::read(&files)).await.map_err(|stuck| stuck.to_string())?;
+        let new = read.map_err(|error| error.to_string())?;
+        let before = self.in_force();
+        if new.is_as(&before) {
+            if asked {
+                tracing::info!("TLS certificates read again: nothing has changed");
             }
-            Err(error) => {
-                tracing::error!(%error, "TLS certificates could not be read again: the old ones stay")
-            }
+            return Ok(());
+        }
+        if let Some(ended) = new.ended_list() {
+            return Err(ended);
+        }
+        door.record(new.entry()).await.map_err(|error| format!("the change cannot be recorded: {error}"))?;
+        let new = Arc::new(new);
+        self.current.store(Arc::clone(&new));
+        tracing::info!("TLS certificates read again");
+        new.say_warnings();
+        self.sweep(&new);
+        Ok(())
+    }
+
+    /// Ends the connections that are not admitted any more.
+    fn sweep(&self, current: &Material) {
+        let ended = self.standing.end_unless(|chain| current.admits(chain));
+        if ended > 0 {
+            tracing::warn!(ended, "connections were closed: their certificates are not admitted any more");
         }
     }
-
-    /// A digest of the files' content: modification times miss what is written twice within their grain. The key is only
-    /// hashed.
-    fn content(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        for file in [&self.files.cert, &self.files.key, &self.files.client_ca] {
-            let bytes = fs::read(file).map(zeroize::Zeroizing::new).unwrap_or_default();
-            hash.update((bytes.len() as u64).to_be_bytes());
-            hash.update(&*bytes);
-        }
-        hash.finalize().into()
-    }
 }
 
-fn server_config(files: &Tcp) -> Result<ServerConfig, ServerError> {
-    let provider = Arc::new(ring::default_provider());
-    let mut authorities = RootCertStore::empty();
-    for certificate in certificates(&files.client_ca)? {
-        authorities.add(certificate).map_err(|error| flaw(&files.client_ca, &error))?;
+impl Material {
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(authorities.into(), provider.clone())
-        .build()
-        .map_err(|error| flaw(&files.client_ca, &error))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| flaw(&files.key, &error))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| ServerError::Tls(error.to_string()))?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(&files.cert)?, key)
-        .map_err(|error| flaw(&files.cert, &error))?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ServerError> {
-    let certificates: Vec<_> =
-        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(|error| flaw(file, &error))?;
-    if certificates.is_empty() {
-        return Err(flaw(file, &"holds no certificate"));
-    }
-    Ok(certificates)
-}
-
-fn flaw(file: &Path, error: &dyn std::fmt::Display) -> ServerError {
-    ServerError::Tls(format!("{}: {error}", file.display()))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{EntryError, Kind, Master, Pin, TrustError, TrustStore, store::plain};
-use crate::{kept_file, train::keys::PublicKey};
+use crate::{files::guarded::For, kept_file, train::keys::PublicKey};
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -55,7 +55,7 @@ struct MasterEntry {
 /// # Errors
 /// When it cannot be read or used.
 pub fn read(file: &Path) -> Result<TrustStore, TrustError> {
-    parse(&kept_file::read(file)?, file)
+    parse(&kept_file::read(file, For::Command)?, file)
 }
 
 /// Reads a text; `file` is named in errors.
@@ -222,6 +222,6 @@ mod tests {
         let file = directory.path().join("trust.toml");
         fs::write(&file, text(&filled())).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-        assert!(matches!(read(&file), Err(TrustError::WritableByAll(_))));
+        assert!(matches!(read(&file), Err(TrustError::Unprotected(_))));
     }
 }

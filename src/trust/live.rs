@@ -1,13 +1,10 @@
 //! What a running service believes: its mode, and files that are looked at for every use.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
 use super::{EntryError, Kind, Pin, TrustError, TrustMode, TrustStore, Verdict, file};
 use crate::{
-    kept_file::{Look, Watched},
+    kept_file::{Followed, Look},
     train::keys::PublicKey,
 };
 
@@ -17,10 +14,10 @@ use crate::{
 pub struct Trust {
     mode: TrustMode,
     /// The officer's file.
-    file: Option<Followed>,
+    file: Option<Kept>,
     /// Keys pinned at first sight: a file of the service's own, so that the officer's may be read-only to it, and so that
     /// what an officer decided stays apart from what was believed on sight.
-    first_seen: Option<Followed>,
+    first_seen: Option<Kept>,
 }
 
 /// A key to pin at first sight.
@@ -48,16 +45,12 @@ pub enum NotPinned {
     File(#[from] TrustError),
 }
 
-type Followed = Mutex<Watched<TrustStore>>;
+type Kept = Followed<TrustStore, TrustError>;
 
-fn look(watched: &Followed) -> Result<Look<TrustStore>, TrustError> {
-    locked(watched).look(file::parse, |error: &TrustError| {
+fn followed(file: &Path) -> Kept {
+    Followed::new(file, file::parse, |error: &TrustError| {
         tracing::error!(%error, hint = error.hint(), "the trust file cannot be read again: what it said before stays");
     })
-}
-
-fn locked(watched: &Followed) -> MutexGuard<'_, Watched<TrustStore>> {
-    watched.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a missing file counts as where there need not be one.
@@ -72,17 +65,13 @@ impl Trust {
     /// Believes what an officer has written into a file. Nothing is read yet.
     #[must_use]
     pub fn pinned(file: &Path) -> Self {
-        Self { mode: TrustMode::Pinned, file: Some(Mutex::new(Watched::new(file))), first_seen: None }
+        Self { mode: TrustMode::Pinned, file: Some(followed(file)), first_seen: None }
     }
 
     /// Believes that, where there is such a file, and keys that are seen first; those are kept in `first_seen`.
     #[must_use]
     pub fn first_use(file: &Path, first_seen: &Path) -> Self {
-        Self {
-            mode: TrustMode::FirstUse,
-            file: Some(Mutex::new(Watched::new(file))),
-            first_seen: Some(Mutex::new(Watched::new(first_seen))),
-        }
+        Self { mode: TrustMode::FirstUse, file: Some(followed(file)), first_seen: Some(followed(first_seen)) }
     }
 
     /// Believes whatever a train states.
@@ -100,7 +89,7 @@ impl Trust {
     /// Takes note that the officer's file with this digest has been recorded: see [`Believed::new_file`].
     pub fn acknowledge(&self, digest: [u8; 32]) {
         if let Some(file) = &self.file {
-            locked(file).acknowledge(digest);
+            file.acknowledge(digest);
         }
     }
 
@@ -111,12 +100,12 @@ impl Trust {
     pub fn current(&self) -> Result<Believed, TrustError> {
         let mut believed = Believed { mode: self.mode, officers: Arc::default(), first_seen: Arc::default(), new: None };
         if let Some(file) = &self.file {
-            let look = look(file);
+            let look = file.look_blocking();
             let look = if self.mode == TrustMode::Pinned { look? } else { or_empty(look)? };
             (believed.officers, believed.new) = (look.value, look.new);
         }
         if let Some(first_seen) = &self.first_seen {
-            believed.first_seen = or_empty(look(first_seen))?.value;
+            believed.first_seen = or_empty(first_seen.look_blocking())?.value;
         }
         Ok(believed)
     }
@@ -129,7 +118,7 @@ impl Trust {
     pub fn pin(&self, new: &[NewPin]) -> Result<(), NotPinned> {
         let Some(first_seen) = &self.first_seen else { return Ok(()) };
         let officers = self.current()?.officers;
-        let path = locked(first_seen).path().to_owned();
+        let path = first_seen.path().to_owned();
         file::update(&path, |store| {
             for (place, NewPin { kind, id, key }) in new.iter().enumerate() {
                 match believed_by(&officers, store, *kind, id, key) {

@@ -4,6 +4,7 @@ mod config_check;
 mod flow;
 mod own_token;
 mod refused;
+mod tls;
 
 use std::process::{Command, Output};
 

@@ -11,6 +11,7 @@ use crate::support::{
     yard::Yard,
 };
 
+mod planted;
 mod refused;
 mod served;
 

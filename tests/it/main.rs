@@ -13,6 +13,7 @@ mod core_image;
 mod counts;
 #[cfg(feature = "crash-points")]
 mod crash;
+mod files;
 mod foreign_bytes;
 mod foreign_client;
 mod hostile;

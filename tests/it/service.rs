@@ -7,4 +7,5 @@ mod hash;
 mod keys;
 mod log;
 mod manager;
+mod tls;
 mod way_in;

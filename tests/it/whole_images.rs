@@ -133,7 +133,7 @@ fn both_ways_make_the_same_image() {
     plan.directory("opt/pht_results", Meta::directory(7), true);
     plan.file("opt/pht_results/a", Meta::immutable_file(8), 3 << 20, vec![9; 3 << 20]);
     plan.file(format!("opt/pht_results/{}", "n".repeat(120)), Meta::immutable_file(8), 1, vec![1]);
-    let recipe = Recipe { parent: &parent, plan: &plan, instruction: "a test", created: 1_700_000_000 };
+    let recipe = Recipe { parent: &parent, plan: &plan, instruction: "a test", created: 1_700_000_000, is_plaintext: false };
     let write = |engine: &docker::Engine| {
         let content = |bytes: &Vec<u8>, each: &mut dyn FnMut(&[u8]) -> Result<(), stationmaster::image::ImageError>| each(bytes);
         let Built { id, .. } = build(engine, &recipe, &Default::default(), content, |_| Ok(())).unwrap();

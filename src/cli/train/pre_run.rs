@@ -1,6 +1,6 @@
 //! `train pre-run`.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::{
         output::{Output, fields, yes},
         progress::{Event, follow},
     },
+    files::write_new,
     pb::{self, pre_run_response::Event as Message},
 };
 
@@ -75,7 +76,7 @@ pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliErr
     // The outcome first: the run is open, and its id must not be lost to a file that cannot be written.
     output.result(&value(&outcome), || people(&outcome));
     match &args.query_out {
-        Some(file) if outcome.has_query => fs::write(file, &outcome.query).map_err(|error| CliError::file("write", file, &error)),
+        Some(file) if outcome.has_query => write_new(file, &outcome.query).map_err(|error| CliError::file("write", file, &error)),
         _ => Ok(()),
     }
 }

@@ -1,14 +1,18 @@
 //! Writing an opened train into its directory.
 
 use std::{
-    fs::{self, File},
+    fs::{File, Permissions},
     io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{PermissionsExt, fchown},
+    },
     path::{Path, PathBuf},
 };
 
-use super::{OpenedDirectory, PLACE, full_or_broken};
+use super::{PLACE, full_or_broken};
 use crate::{
+    files::Directory,
     image::{ImageError, layer::Meta, opt::Area, space::Space},
     train::names::FilePath,
 };
@@ -16,10 +20,11 @@ use crate::{
 /// Bytes gathered before a write to a file.
 const BUFFER: usize = 256 * 1024;
 
-/// Writes directories and files, parents first. Owners are kept where the process may give files away.
+/// Writes directories and files, parents first, by descriptor: the shared directory may be another user's, who could put a link into any
+/// place. Owners are kept where the process may give files away.
 #[derive(Debug)]
 pub struct DirectoryWriter {
-    root: OpenedDirectory,
+    root: Directory,
     space: Space,
     file: Option<File>,
     pending: Vec<u8>,
@@ -29,7 +34,7 @@ pub struct DirectoryWriter {
 }
 
 impl DirectoryWriter {
-    pub(super) fn new(root: OpenedDirectory, reserve: u64) -> Self {
+    pub(super) fn new(root: Directory, reserve: u64) -> Self {
         Self {
             root,
             space: Space::new(PLACE, reserve),
@@ -42,13 +47,13 @@ impl DirectoryWriter {
 
     /// Refuses when fewer than `needed` bytes are free above the reserve.
     pub fn check_space(&mut self, needed: u64) -> Result<(), ImageError> {
-        self.space.claim(needed, || rustix::fs::statvfs(self.root.path()))
+        self.space.claim(needed, || rustix::fs::fstatvfs(self.root.as_fd()))
     }
 
     /// Makes a directory; `path` is `None` for the area's own.
     pub fn directory(&mut self, area: Area, path: Option<&FilePath>, meta: Meta) -> Result<(), ImageError> {
-        let path = self.place(area, path);
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(full_or_broken)?;
+        let path = place(area, path);
+        self.parent(&path)?.make(name(&path)).map_err(full_or_broken)?;
         self.directories.push((path, meta));
         Ok(())
     }
@@ -56,11 +61,11 @@ impl DirectoryWriter {
     /// Begins a file of about `size` bytes.
     pub fn begin(&mut self, area: Area, path: &FilePath, meta: Meta, size: u64) -> Result<(), ImageError> {
         self.check_space(size)?;
-        let path = self.place(area, Some(path));
-        let file = File::options().write(true).create_new(true).mode(0o600).open(&path).map_err(full_or_broken)?;
-        self.give(&path, meta)?;
+        let path = place(area, Some(path));
+        let file = self.parent(&path)?.create_new(name(&path), 0o600).map_err(full_or_broken)?;
+        self.give(&file, meta)?;
         // After the owner: giving a file away takes bits of its mode.
-        file.set_permissions(fs::Permissions::from_mode(meta.mode)).map_err(full_or_broken)?;
+        file.set_permissions(Permissions::from_mode(meta.mode)).map_err(full_or_broken)?;
         self.file = Some(file);
         Ok(())
     }
@@ -88,20 +93,21 @@ impl DirectoryWriter {
     /// Gives the directories their owners and modes. Answers whether all owners could be kept.
     pub fn finish(mut self) -> Result<bool, ImageError> {
         for (path, meta) in std::mem::take(&mut self.directories).into_iter().rev() {
-            self.give(&path, meta)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(meta.mode)).map_err(full_or_broken)?;
+            let directory = self.root.enter(&path).map_err(full_or_broken)?;
+            self.give(&directory, meta)?;
+            let mode = rustix::fs::Mode::from_raw_mode(meta.mode);
+            rustix::fs::fchmod(&directory, mode).map_err(|error| full_or_broken(error.into()))?;
         }
         Ok(self.owners_kept)
     }
 
-    fn place(&self, area: Area, path: Option<&FilePath>) -> PathBuf {
-        let root = self.root.area(area);
-        path.map_or(root.clone(), |path| root.join(path.as_str()))
+    fn parent(&self, path: &Path) -> Result<Directory, ImageError> {
+        self.root.enter(path.parent().unwrap_or(Path::new(""))).map_err(full_or_broken)
     }
 
-    fn give(&mut self, path: &Path, meta: Meta) -> Result<(), ImageError> {
+    fn give(&mut self, what: &impl AsFd, meta: Meta) -> Result<(), ImageError> {
         let owner = |id: u64| u32::try_from(id).map_err(|_| ImageError::Malformed("an owner's number"));
-        match std::os::unix::fs::lchown(path, Some(owner(meta.uid)?), Some(owner(meta.gid)?)) {
+        match fchown(what, Some(owner(meta.uid)?), Some(owner(meta.gid)?)) {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => self.owners_kept = false,
             other => other.map_err(full_or_broken)?,
         }
@@ -118,6 +124,16 @@ impl DirectoryWriter {
         self.pending.clear();
         Ok(())
     }
+}
+
+/// Where something goes, below the run's directory.
+fn place(area: Area, path: Option<&FilePath>) -> PathBuf {
+    let root = PathBuf::from(area.name());
+    path.map_or(root.clone(), |path| root.join(path.as_str()))
+}
+
+fn name(path: &Path) -> &std::ffi::OsStr {
+    path.file_name().unwrap_or_default()
 }
 
 impl Drop for DirectoryWriter {

@@ -1,21 +1,30 @@
 //! A blob that is being written: a file without a name until it is whole.
 
 use std::{
-    fs::{self, File},
+    fs::{File, Permissions},
     io::{self, BufWriter, Write},
-    os::{fd::AsRawFd, unix::fs::MetadataExt},
-    path::Path,
+    os::unix::fs::{PermissionsExt, fchown},
 };
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
-
 use super::failed;
-use crate::image::{ImageError, saved::layout::blob_path, space::Space};
+use crate::{
+    files::Directory,
+    image::{ImageError, space::Space},
+};
 
 /// What a full disk is said to be under.
 pub(super) const PLACE: &str = "layouts";
 /// Bytes gathered before a write.
 const BUFFER: usize = 256 * 1024;
+
+/// For whom to read a blob is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Readers {
+    /// Those who can read its directory: it holds ciphertext, and is carried on.
+    OfDirectory,
+    /// The service's user, and this group: it holds an opened train.
+    Group(Option<u32>),
+}
 
 /// A file that has no name yet (`O_TMPFILE`): whatever happens, nothing of it stays until [`NewBlob::keep`].
 pub(super) struct NewBlob {
@@ -24,11 +33,15 @@ pub(super) struct NewBlob {
 
 impl NewBlob {
     /// Begins a file in a directory; `expected` bytes and `reserve` more must be free on its disk.
-    pub fn create(directory: &Path, expected: u64, reserve: u64) -> Result<Self, ImageError> {
-        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        // For those to read who may read the directory: it may hold an opened train.
-        let mode = fs::metadata(directory).map_err(failed)?.mode() & 0o044 | 0o600;
-        let file = File::from(open(directory, flags, Mode::from_raw_mode(mode)).map_err(|error| failed(error.into()))?);
+    pub fn create(directory: &Directory, expected: u64, reserve: u64, readers: Readers) -> Result<Self, ImageError> {
+        let file = directory.unnamed(0o600).map_err(failed)?;
+        let open_to = |mode| file.set_permissions(Permissions::from_mode(mode));
+        match readers {
+            Readers::OfDirectory => directory.stat().and_then(|own| open_to(own.st_mode & 0o044 | 0o600)),
+            Readers::Group(None) => Ok(()),
+            Readers::Group(group) => fchown(&file, None, group).and_then(|()| open_to(0o640)),
+        }
+        .map_err(failed)?;
         Space::new(PLACE, reserve).claim(expected, || rustix::fs::fstatvfs(&file))?;
         Ok(Self { file: BufWriter::with_capacity(BUFFER, file) })
     }
@@ -56,11 +69,10 @@ pub(super) struct SettledBlob(File);
 
 impl SettledBlob {
     /// Names it by its digest. One that is there already is the same.
-    pub fn keep(self, layout: &Path, digest: &str) -> Result<(), ImageError> {
-        let own = format!("/proc/self/fd/{}", self.0.as_raw_fd());
-        match linkat(CWD, own, CWD, layout.join(blob_path(digest)?), AtFlags::SYMLINK_FOLLOW) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
-            Err(error) => Err(failed(error.into())),
+    pub fn keep(self, blobs: &Directory, digest: &str) -> Result<(), ImageError> {
+        match blobs.link(&self.0, digest.trim_start_matches("sha256:")) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
+            _ => Ok(()),
         }
     }
 }

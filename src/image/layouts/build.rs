@@ -4,7 +4,14 @@ use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::{Layouts, blob::NewBlob, documents::ImageDocuments, failed, id, index::Index, lock, split, sync};
+use super::{
+    Layouts,
+    blob::{NewBlob, Readers},
+    documents::ImageDocuments,
+    failed, id,
+    index::Index,
+    lock, split,
+};
 use crate::{
     crash,
     image::{
@@ -28,9 +35,10 @@ pub fn build<T, E: From<ImageError>>(
     let (repository, parent) = split(&recipe.parent.id)?;
     let layout = layouts.of_id(&recipe.parent.id)?;
     let parent = ImageDocuments::read(&layout, parent)?;
-    let blobs = layout.directory.join("blobs/sha256");
+    let blobs = layout.root.enter("blobs/sha256").map_err(failed)?;
+    let readers = if recipe.is_plaintext { Readers::Group(layouts.group) } else { Readers::OfDirectory };
 
-    let mut layer = NewBlob::create(&blobs, recipe.plan.len(), layouts.reserve)?;
+    let mut layer = NewBlob::create(&blobs, recipe.plan.len(), layouts.reserve, readers)?;
     let mut hashed = HashingWriter::new(&mut layer);
     write_archive(&mut hashed, recipe.plan, content).map_err(|error| match error {
         WriteError::Out(error) => failed(error).into(),
@@ -41,7 +49,7 @@ pub fn build<T, E: From<ImageError>>(
     let manifest = manifest(&parent, (&sha256(&config), config.len()), (&layer_digest, recipe.plan.len()))?;
     let digest = sha256(&manifest);
     let document = |bytes: &[u8]| {
-        let mut blob = NewBlob::create(&blobs, bytes.len() as u64, layouts.reserve)?;
+        let mut blob = NewBlob::create(&blobs, bytes.len() as u64, layouts.reserve, readers)?;
         blob.write_all(bytes).map_err(failed)?;
         blob.settle()
     };
@@ -52,14 +60,14 @@ pub fn build<T, E: From<ImageError>>(
 
     let _lock = lock(&layout)?;
     for (digest, blob) in files {
-        blob.keep(&layout.directory, &digest)?;
+        blob.keep(&blobs, &digest)?;
         crash::point("layout/half");
     }
-    sync(&blobs)?;
+    blobs.sync().map_err(failed)?;
     let mut index = Index::read(&layout)?;
     crash::point("layout/blobs");
     index.add(&ImageDocuments::read(&layout, &digest)?.descriptor());
-    index.write(&layout)?;
+    index.write(&layout.root)?;
     Ok(Built { id, warning: None })
 }
 

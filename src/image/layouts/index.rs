@@ -1,15 +1,13 @@
 //! `index.json`: which images a layout has, and their names (OCI image-index.md). What is not understood in it is kept.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-};
+use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::{failed, sync};
+use super::failed;
 use crate::{
     crash,
+    files::Directory,
     image::{
         ImageError,
         saved::{
@@ -20,8 +18,6 @@ use crate::{
 };
 
 const FILE: &str = "index.json";
-/// What it is written as before it gets its name. Only who holds the lock writes it.
-const NEW: &str = ".index.json.stationmaster";
 
 /// A layout's index.
 pub(super) struct Index {
@@ -44,11 +40,8 @@ impl Index {
     }
 
     /// Removes what was written of an index and never got its name.
-    pub fn clear(layout: &Layout) -> Result<(), ImageError> {
-        match fs::remove_file(layout.directory.join(NEW)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-            _ => Ok(()),
-        }
+    pub fn clear(root: &Directory) -> Result<(), ImageError> {
+        root.clear(FILE).map_err(failed)
     }
 
     /// Digests of the images.
@@ -100,18 +93,19 @@ impl Index {
     }
 
     /// Replaces the layout's index: whoever reads it sees the one before or this one.
-    pub fn write(&self, layout: &Layout) -> Result<(), ImageError> {
+    pub fn write(&self, root: &Directory) -> Result<(), ImageError> {
         let mut index = self.rest.clone();
         index.insert("manifests".into(), self.manifests.iter().cloned().map(Value::Object).collect());
-        let new = layout.directory.join(NEW);
-        let written = File::create(&new).and_then(|mut file| {
-            file.write_all(Value::Object(index).to_string().as_bytes())?;
-            file.sync_all()?;
+        let write = || {
+            // For those to read who could read the one before.
+            let mode = root.stat_of(FILE)?.map_or(0o644, |before| before.st_mode & 0o664 | 0o600);
+            let mut new = root.begin(FILE, mode)?;
+            new.write_all(Value::Object(index).to_string().as_bytes())?;
+            let new = new.settle()?;
             crash::point("layout/index");
-            fs::rename(&new, layout.directory.join(FILE))
-        });
-        written.map_err(failed)?;
-        sync(&layout.directory)
+            new.put()
+        };
+        write().map_err(failed)
     }
 }
 

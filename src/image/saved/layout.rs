@@ -1,30 +1,23 @@
 //! An OCI layout directory (OCI image-layout.md): only the files that its index leads to are read, each by its digest.
 
-use std::{
-    collections::HashSet,
-    fs::{self, File},
-    io,
-    path::{Path, PathBuf},
-};
-
-use rustix::fs::{Mode, OFlags, open};
+use std::{collections::HashSet, fs::File, io, path::Path, sync::Arc};
 
 use super::{
     LayerSink, SavedImage, SavedReader, document,
     oci::{Descriptor, Wanted, blob_name, layer_of, manifest, manifest_of},
 };
-use crate::image::ImageError;
+use crate::{files::Directory, image::ImageError};
 
 pub(in crate::image) use super::{
     document::sha256,
-    oci::{OCI_MANIFEST, REF_NAME, blob_name as blob_path},
+    oci::{OCI_MANIFEST, REF_NAME},
 };
 
-/// An image in a layout directory.
+/// An image in a layout directory, by that directory's descriptor: nothing in it is reached through a link.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// The directory: it holds `oci-layout`, `index.json` and `blobs`.
-    pub directory: PathBuf,
+    pub root: Arc<Directory>,
     /// The image.
     pub which: Which,
 }
@@ -43,25 +36,28 @@ pub enum Which {
 }
 
 impl Layout {
-    /// Whether a directory is one.
+    /// An image in the layout of that path.
+    ///
+    /// # Errors
+    /// When the directory cannot be opened.
+    pub fn at(directory: &Path, which: Which) -> io::Result<Self> {
+        Ok(Self { root: Arc::new(Directory::open(directory)?), which })
+    }
+
+    /// Whether the directory is a layout.
     #[must_use]
-    pub fn is_at(directory: &Path) -> bool {
-        directory.join("oci-layout").is_file()
+    pub fn is_one(&self) -> bool {
+        self.root.open_file("oci-layout").is_ok()
     }
 
     /// A file of it, and its length.
     pub(in crate::image) fn open(&self, name: &str) -> Result<(u64, File), ImageError> {
-        // A link could lead out, a pipe would never end.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match open(self.directory.join(name), flags, Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(rustix::io::Errno::NOENT) => return Err(ImageError::of_file("a file of the layout is missing", name)),
-            Err(_) => return Err(ImageError::of_file("a file of the layout cannot be opened, or is a link", name)),
-        };
-        match file.metadata() {
-            Ok(meta) if meta.is_file() => Ok((meta.len(), file)),
-            _ => Err(ImageError::of_file("a file of the layout is none", name)),
-        }
+        let opened = self.root.open_file(name).and_then(|file| Ok((file.metadata()?.len(), file)));
+        opened.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ImageError::of_file("a file of the layout is missing", name),
+            io::ErrorKind::InvalidInput => ImageError::of_file("a file of the layout is none", name),
+            _ => ImageError::of_file("a file of the layout cannot be opened, or is a link", name),
+        })
     }
 
     pub(in crate::image) fn document(&self, name: &str) -> Result<Vec<u8>, ImageError> {
@@ -78,15 +74,16 @@ impl Layout {
 
     /// Whether there is a blob of that digest.
     pub(in crate::image) fn has(&self, digest: &str) -> Result<bool, ImageError> {
-        Ok(self.directory.join(blob_name(digest)?).is_file())
+        let name = blob_name(digest)?;
+        match self.root.has(&name) {
+            Ok(has) => Ok(has),
+            Err(_) => Err(ImageError::of_file("a file of the layout cannot be opened, or is a link", &name)),
+        }
     }
 
     /// Removes a blob. Nothing happens when it is gone.
     pub(in crate::image) fn remove(&self, digest: &str) -> Result<(), ImageError> {
-        match fs::remove_file(self.directory.join(blob_name(digest)?)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ImageError::Layout(error)),
-            _ => Ok(()),
-        }
+        self.root.remove(blob_name(digest)?).map_err(ImageError::Layout)
     }
 
     /// The manifest that the image is described by.

@@ -6,7 +6,7 @@ use tonic::{body::Body, codegen::http::Request};
 
 use super::caps::Caps;
 use crate::{
-    access::{Access, Grants, Permit, Rpc},
+    access::{Access, Grants, NOBODY, Permit, Rpc},
     audit::{Audit, AuditError, Entry, Event},
     config::Limits,
     protocol::Caller,
@@ -61,9 +61,14 @@ impl Doorkeeper {
         self.grants().await?.1.map_err(|error| error.to_string())
     }
 
+    /// Records what changes who may come in, before it counts.
+    pub(in crate::server) async fn record(&self, entry: Entry) -> Result<(), AuditError> {
+        self.audit.record_async(entry).await.map(drop)
+    }
+
     /// What is granted now, and whether that is in the audit: before a changed access file is, nothing is done by it.
     async fn grants(&self) -> Result<(Arc<Grants>, Result<(), AuditError>), String> {
-        let look = self.access.current().map_err(|error| format!("{error} ({})", error.hint()))?;
+        let look = self.access.current().await.map_err(|error| format!("{error} ({})", error.hint()))?;
         let mut recorded = Ok(());
         if let Some(digest) = look.new {
             let entry = Entry::of(Event::AccessChanged)
@@ -137,7 +142,14 @@ impl Doorkeeper {
     }
 
     async fn refuse(&self, line: &mut Line, (name, called): (&str, &'static str), reason: Reason) -> Refusal {
-        let refusal = Refusal::from(reason).told_to(name);
+        let refusal = match reason {
+            // Its own certificate is no secret to a client.
+            Reason::RpcNotAllowed if name == NOBODY => reason.status(
+                "the client certificate has no DNS name or URI among its subjectAltNames: its common name counts for nothing",
+            ),
+            reason => reason.into(),
+        };
+        let refusal = refusal.told_to(name);
         line.is_said(self.refusals.refuse_at_the_door((name, called, line.call()), &refusal).await);
         refusal
     }

@@ -1,6 +1,6 @@
 //! Somebody with a certificate, or somebody on the Unix socket.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
@@ -16,7 +16,7 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -56,6 +56,21 @@ impl Authority {
         self.sign_between(SanType::URI(uri.try_into().unwrap()), ExtendedKeyUsagePurpose::ClientAuth, times)
     }
 
+    /// A certificate as `params` describe it, in PEM.
+    pub fn certify(&self, params: CertificateParams, key: &KeyPair) -> String {
+        params.signed_by(key, &self.0).unwrap().pem()
+    }
+
+    /// An authority below this one.
+    pub fn issue(&self, params: CertificateParams, key: KeyPair) -> CertifiedIssuer<'static, KeyPair> {
+        CertifiedIssuer::signed_by(params, key, &self.0).unwrap()
+    }
+
+    /// A revocation list, in PEM.
+    pub fn crl(&self, params: &rcgen::CertificateRevocationListParams) -> String {
+        params.signed_by(&self.0).unwrap().pem().unwrap()
+    }
+
     /// A client's certificate that is as it should be.
     pub fn client(&self, uri: &str) -> (String, String) {
         self.sign(SanType::URI(uri.try_into().unwrap()), ExtendedKeyUsagePurpose::ClientAuth, -1..1)
@@ -77,6 +92,9 @@ pub fn listen(state: &Path, authority: &Authority, config: &mut toml::Table) -> 
     {
         let path = directory.join(file);
         fs::write(&path, text).unwrap();
+        if name == "key" {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
         tcp.insert(name.into(), path.to_str().unwrap().into());
     }
     set(config, "listen", "tcp", tcp);

@@ -38,7 +38,7 @@ pub use engine::{Engine, Held, Snapshot};
 pub use peer::{LibStation, Mode, Peer, PeerError};
 pub use private_engine::{PrivateEngine, privileged};
 pub use refusal::Refusal;
-pub use station::{Launch, PROGRAM, Station, listen_on_tcp, outcome, set, whole_images};
+pub use station::{Launch, PROGRAM, Station, listen_on_tcp, outcome, pinned, set, whole_images};
 pub use train::{Seat, Train};
 
 /// How long anything may take before it counts as stuck. No measure of speed.

@@ -59,6 +59,7 @@ pub struct Launch {
     config: Option<PathBuf>,
     /// Its images are layouts below this directory, and there is no engine.
     layouts: Option<PathBuf>,
+    umask: Option<u32>,
 }
 
 impl Launch {
@@ -72,6 +73,12 @@ impl Launch {
     pub fn layouts(mut self, directory: &Path) -> Self {
         self.layouts = Some(directory.to_owned());
         self.environment.insert("DOCKER_HOST".into(), "unix:///nowhere".into());
+        self
+    }
+
+    /// With this umask.
+    pub fn umask(mut self, umask: u32) -> Self {
+        self.umask = Some(umask);
         self
     }
 
@@ -134,7 +141,17 @@ pub struct Station {
 impl Station {
     /// A development station, to be changed before it starts.
     pub fn with(id: &str) -> Launch {
-        Launch { id: id.to_owned(), bits: 2048, arguments: Vec::new(), environment: BTreeMap::new(), config: None, layouts: None }
+        // Files that decide who is admitted are refused where a group may write them: tests write them as an administrator does.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        Launch {
+            id: id.to_owned(),
+            bits: 2048,
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
+            config: None,
+            layouts: None,
+            umask: None,
+        }
     }
 
     /// A development station that serves.
@@ -223,9 +240,15 @@ impl Station {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(self.stderr.take().map_or(Stdio::from(log), Stdio::from));
-        // SAFETY: one system call, allowed between fork and exec. A killed test leaves no service behind.
+        let umask = self.launch.umask;
+        // SAFETY: two system calls, allowed between fork and exec. A killed test leaves no service behind.
         unsafe {
-            command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?));
+            command.pre_exec(move || {
+                if let Some(umask) = umask {
+                    rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
+                }
+                Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?)
+            });
         }
         self.child = Some(command.spawn().unwrap_or_else(|error| panic!("{PROGRAM}: {error}")));
     }

@@ -1,0 +1,18 @@
+//! Files where names or bytes may be another user's: written without following links, read only when nobody else could have
+//! changed them, and never waited for without end.
+//!
+//! [`Directory`] is a directory by its descriptor: all that is written below it gets an unpredictable name first, and keeps to the
+//! directory that was opened. [`guarded`] reads the files that decide who is believed or admitted, and has the rule for them.
+//! [`Aside`] is a thread for files that may hang. [`explained`] says why a file is out of reach.
+
+mod aside;
+mod denied;
+mod directory;
+pub mod guarded;
+
+pub use aside::{Aside, Stuck};
+pub use denied::explained;
+pub use directory::{Directory, NewFile, make_directory, make_private, write_new};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! Why a file is out of reach: whose it is, and who asks.
+
+use std::{
+    fs::{self, Metadata},
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
+
+use rustix::process::{getegid, geteuid};
+
+/// The same error; one for want of permission names what stands in the way, its owner and mode, the user that asks, and a remedy.
+#[must_use]
+pub fn explained(path: &Path, error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied || error.raw_os_error().is_none() {
+        return error;
+    }
+    match in_the_way(path) {
+        Some(text) => io::Error::new(io::ErrorKind::PermissionDenied, text),
+        None => error,
+    }
+}
+
+fn in_the_way(path: &Path) -> Option<String> {
+    let path = std::path::absolute(path).ok()?;
+    let mut ancestors: Vec<&Path> = path.ancestors().collect();
+    ancestors.reverse();
+    let mut last: Option<(&Path, Metadata)> = None;
+    let mut is_entered = true;
+    for part in ancestors {
+        match fs::metadata(part) {
+            Ok(facts) => last = Some((part, facts)),
+            // Either the directory before does not let this user in, or there is nothing by that name and it may not be made.
+            Err(error) => {
+                is_entered = error.kind() != io::ErrorKind::PermissionDenied;
+                break;
+            }
+        }
+    }
+    let (what, facts) = last?;
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    let kind = if facts.is_dir() { "the directory " } else { "" };
+    let (owner, group, mode) = (facts.uid(), facts.gid(), facts.permissions().mode() & 0o7777);
+    let wanted = match facts.is_dir() {
+        true if is_entered => 0o030,
+        true => 0o010,
+        false => 0o060,
+    };
+    let remedy = if owner != uid && group != gid && mode & wanted == wanted {
+        format!("run as uid {owner}, or join group {group}")
+    } else if owner == uid {
+        format!("chmod u+rw{} {}", if facts.is_dir() { "x" } else { "" }, what.display())
+    } else {
+        format!("run as uid {owner}, or chown {uid} {}", what.display())
+    };
+    Some(format!(
+        "permission denied: {kind}{} belongs to uid {owner} (gid {group}, mode {mode:04o}), and this process is uid {uid} (gid {gid}): {remedy}",
+        what.display()
+    ))
+}

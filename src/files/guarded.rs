@@ -1,0 +1,194 @@
+//! The rule for files that decide who is believed or admitted: access, trust and first-seen file, TLS certificate, key, client
+//! authorities and revocation lists, PIN file.
+//!
+//! Such a file is regular. It and every directory on the way to it, also by way of links, belong to root or to the user of the
+//! process, and neither group nor others may write them. A directory of root's with the sticky bit may be written by all (`/tmp`, a
+//! Kubernetes volume): what belongs to root or the user there cannot be replaced by others. A secret may not be read by others; where
+//! it belongs to root, its group may read it (PostgreSQL's rule).
+
+use std::{
+    collections::VecDeque,
+    ffi::{OsStr, OsString},
+    fs::File,
+    io,
+    os::{fd::OwnedFd, unix::ffi::OsStringExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat, statat},
+    process::geteuid,
+};
+
+use super::{denied::explained, directory::bounded};
+
+/// Links on the way to a file, at most; the kernel's own limit.
+const LINKS: usize = 40;
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// The service, which acts by what the file says.
+    Service,
+    /// A command that a person points at the file. It may belong to one other user (root looks at the service's, an auditor at a
+    /// colleague's) and be written by its group; the service is stricter.
+    Command,
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Nothing that others may not read.
+    Plain,
+    /// A private key or a PIN.
+    Secret,
+}
+
+/// Why a file is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// There is none.
+    #[error("there is no such file")]
+    Missing,
+    /// It breaks the rule: what is wrong with which path, and the remedy.
+    #[error("{0}")]
+    Rule(String),
+    /// It cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Reads a file of at most `limit` bytes that keeps the rule.
+///
+/// # Errors
+/// See [`Refused`].
+pub fn read(file: &Path, by: For, holds: Holds, limit: u64) -> Result<Vec<u8>, Refused> {
+    let open = open_guarded(file, by, holds)?;
+    Ok(bounded(open, limit).map_err(|error| explained(file, error))?)
+}
+
+/// Opens a file that keeps the rule. It is never waited for: a FIFO is refused.
+///
+/// # Errors
+/// See [`Refused`].
+pub fn open_guarded(file: &Path, by: For, holds: Holds) -> Result<File, Refused> {
+    let trouble = |errno: rustix::io::Errno| match errno {
+        rustix::io::Errno::NOENT => Refused::Missing,
+        errno => Refused::Io(explained(file, errno.into())),
+    };
+    let mut judge = Judge { by, own: geteuid().as_raw(), other: None };
+    let absolute = std::path::absolute(file)?;
+    let root = open("/", DIRECTORY, Mode::empty()).map_err(trouble)?;
+    judge.directory(&fstat(&root).map_err(trouble)?, Path::new("/"))?;
+    let mut way: Vec<(OwnedFd, PathBuf)> = vec![(root, PathBuf::from("/"))];
+    let mut left: VecDeque<OsString> = absolute.iter().map(OsStr::to_owned).collect();
+    let mut links = 0;
+    while let Some(part) = left.pop_front() {
+        match part.as_encoded_bytes() {
+            b"/" => way.truncate(1),
+            b"." => {}
+            b".." => way.truncate(way.len().saturating_sub(1).max(1)),
+            _ => {
+                let Some((at, path)) = way.last() else { return Err(Refused::Missing) };
+                let here = path.join(&part);
+                let facts = statat(at, &part, AtFlags::SYMLINK_NOFOLLOW).map_err(trouble)?;
+                judge.owner(&facts, &here)?;
+                match FileType::from_raw_mode(facts.st_mode) {
+                    FileType::Symlink => {
+                        links += 1;
+                        if links > LINKS {
+                            return Err(Refused::Rule(format!("{} leads from link to link without end", file.display())));
+                        }
+                        let to = readlinkat(at, &part, Vec::new()).map_err(trouble)?;
+                        let to = PathBuf::from(OsString::from_vec(to.into_bytes()));
+                        to.iter().rev().for_each(|part| left.push_front(part.to_owned()));
+                    }
+                    FileType::Directory if left.is_empty() => {
+                        return Err(Refused::Rule(format!("{} is a directory: name the file in it", here.display())));
+                    }
+                    FileType::Directory => {
+                        let next = openat(at, &part, DIRECTORY, Mode::empty()).map_err(trouble)?;
+                        judge.directory(&fstat(&next).map_err(trouble)?, &here)?;
+                        way.push((next, here));
+                    }
+                    FileType::RegularFile if left.is_empty() => {
+                        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                        let open = openat(at, &part, flags, Mode::empty()).map_err(trouble)?;
+                        let facts = fstat(&open).map_err(trouble)?;
+                        judge.file(&facts, &here, holds)?;
+                        return Ok(File::from(open));
+                    }
+                    FileType::RegularFile => return Err(Refused::Missing),
+                    other => return Err(Refused::Rule(format!("{} is {}, not a regular file", here.display(), named(other)))),
+                }
+            }
+        }
+    }
+    Err(Refused::Rule(format!("{} is a directory: name the file in it", file.display())))
+}
+
+fn named(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Fifo => "a FIFO",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        _ => "something else",
+    }
+}
+
+struct Judge {
+    by: For,
+    own: u32,
+    /// The one other user whose files a command takes.
+    other: Option<u32>,
+}
+
+impl Judge {
+    fn owner(&mut self, facts: &Stat, path: &Path) -> Result<(), Refused> {
+        let owner = facts.st_uid;
+        let known = owner == 0 || owner == self.own || (self.by == For::Command && *self.other.get_or_insert(owner) == owner);
+        if known {
+            return Ok(());
+        }
+        let path = path.display();
+        Err(Refused::Rule(format!(
+            "{path} belongs to uid {owner}, neither to root nor to this process's user (uid {}): chown root {path}",
+            self.own
+        )))
+    }
+
+    fn directory(&mut self, facts: &Stat, path: &Path) -> Result<(), Refused> {
+        self.owner(facts, path)?;
+        let is_sticky = facts.st_uid == 0 && facts.st_mode & 0o1000 != 0;
+        if is_sticky { Ok(()) } else { self.writers(facts, path) }
+    }
+
+    fn file(&mut self, facts: &Stat, path: &Path, holds: Holds) -> Result<(), Refused> {
+        if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
+            return Err(Refused::Rule(format!("{} is not a regular file", path.display())));
+        }
+        self.owner(facts, path)?;
+        self.writers(facts, path)?;
+        let readers = if facts.st_uid == 0 { 0o007 } else { 0o077 };
+        if holds == Holds::Secret && facts.st_mode & readers != 0 {
+            let mode = facts.st_mode & 0o7777;
+            let path = path.display();
+            return Err(Refused::Rule(format!(
+                "{path} holds a secret and may be read by others (mode {mode:04o}): chmod 600 {path}"
+            )));
+        }
+        Ok(())
+    }
+
+    fn writers(&self, facts: &Stat, path: &Path) -> Result<(), Refused> {
+        let (mode, path) = (facts.st_mode & 0o7777, path.display());
+        if mode & 0o002 != 0 {
+            return Err(Refused::Rule(format!("{path} may be written by everybody (mode {mode:04o}): chmod o-w {path}")));
+        }
+        if mode & 0o020 != 0 && self.by == For::Service {
+            return Err(Refused::Rule(format!("{path} may be written by its group (mode {mode:04o}): chmod g-w {path}")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,260 @@
+//! What the TLS files hold, read at one moment.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, UnixTime},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+};
+use sha2::{Digest, Sha256};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
+use zeroize::Zeroizing;
+
+use super::own::{self, flaw};
+use crate::{
+    audit::{Entry, Event},
+    config::Tcp,
+    files::guarded::{self, For, Holds},
+    server::ServerError,
+};
+
+/// The largest file that is read, in bytes: a revocation list of a million certificates.
+const LIMIT: u64 = 64 << 20;
+/// Fingerprints of authorities and lists that a record holds; the files' digests say the rest.
+const RECORDED: usize = 16;
+const WEEK: i64 = 7 * 86_400;
+
+/// Certificate, key, authorities and revocation lists.
+pub(in crate::server) struct Material {
+    pub(super) config: Arc<ServerConfig>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// Of the files' bytes.
+    digest: [u8; 32],
+    entry: Entry,
+    server: Term,
+    lists: Option<Term>,
+    warnings: Vec<String>,
+}
+
+/// How long something holds.
+struct Term {
+    what: String,
+    from: i64,
+    until: i64,
+    /// What has been said of it: nothing, that it ends soon, that it has ended.
+    said: AtomicU8,
+}
+
+struct File {
+    path: PathBuf,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl File {
+    fn read(path: &Path, holds: Holds) -> Result<Self, ServerError> {
+        let bytes = guarded::read(path, For::Service, holds, LIMIT).map_err(|refused| match refused {
+            // It names the path itself.
+            guarded::Refused::Rule(why) => ServerError::Tls(why),
+            other => flaw(path, other),
+        })?;
+        Ok(Self { path: path.to_owned(), bytes: Zeroizing::new(bytes) })
+    }
+
+    fn sha256(&self) -> String {
+        const_hex::encode(Sha256::digest(&*self.bytes))
+    }
+}
+
+impl Material {
+    /// Reads the files. Blocks.
+    pub fn read(files: &Tcp) -> Result<Self, ServerError> {
+        let cert = File::read(&files.cert, Holds::Plain)?;
+        let key = File::read(&files.key, Holds::Secret)?;
+        let ca = File::read(&files.client_ca, Holds::Plain)?;
+        let crl = files.client_crl.as_deref().map(|path| File::read(path, Holds::Plain)).transpose()?;
+
+        let chain = own::certificates(&cert.path, &cert.bytes)?;
+        own::check(&cert.path, &chain[0])?;
+        let leaf = chain[0].clone();
+        let (_, parsed) = X509Certificate::from_der(&leaf).map_err(|error| flaw(&cert.path, error))?;
+        let shown = cert.path.display();
+        let mut warnings: Vec<String> = own::weaknesses(&parsed)
+            .into_iter()
+            .map(|weakness| format!("the service's certificate {shown}: {weakness}"))
+            .collect();
+        let authorities = own::certificates(&ca.path, &ca.bytes)?;
+        let lists = match &crl {
+            Some(crl) => own::revocation_lists(&crl.path, &crl.bytes)?,
+            None => Vec::new(),
+        };
+
+        let provider = Arc::new(ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        for authority in &authorities {
+            roots.add(authority.clone()).map_err(|error| flaw(&ca.path, format!("no authority's certificate: {error}")))?;
+        }
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+        let mut term = None;
+        if let Some(crl) = &crl {
+            let (of_lists, missing) = lists_term(&crl.path, &lists, &authorities)?;
+            warnings.extend(missing);
+            term = Some(of_lists);
+            // Of each certificate of a chain it must be known that it is not revoked, by a list that has not ended.
+            verifier = verifier.with_crls(lists.iter().cloned()).enforce_revocation_expiration();
+        }
+        let of_clients = crl.as_ref().map_or(&ca.path, |crl| &crl.path);
+        let verifier = verifier.build().map_err(|error| flaw(of_clients, error))?;
+
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|error| ServerError::Tls(error.to_string()))?
+            .with_client_cert_verifier(verifier.clone())
+            .with_single_cert(chain, own::private_key(&key.path, &key.bytes)?)
+            .map_err(|error| own::not_taken(&cert.path, &key.path, &error))?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        // A session that is resumed is not asked for its certificate again: it could be one that is revoked by now.
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+
+        let mut digest = Sha256::new();
+        for file in [Some(&cert), Some(&key), Some(&ca), crl.as_ref()].into_iter().flatten() {
+            digest.update((file.bytes.len() as u64).to_be_bytes());
+            digest.update(&*file.bytes);
+        }
+        let prints = |ders: &mut dyn Iterator<Item = &[u8]>| {
+            ders.take(RECORDED).map(|der| const_hex::encode(Sha256::digest(der))).collect::<Vec<_>>()
+        };
+        let mut entry = Entry::of(Event::TlsChanged)
+            .with("read_by", "service")
+            .with("certificate", const_hex::encode(Sha256::digest(&leaf)))
+            .with("client_ca", ca.sha256())
+            .with("authorities", prints(&mut authorities.iter().map(AsRef::as_ref)));
+        if let Some(crl) = &crl {
+            entry = entry.with("client_crl", crl.sha256()).with("revocation_lists", prints(&mut lists.iter().map(AsRef::as_ref)));
+        }
+        let validity = parsed.validity();
+        let server = Term::new(
+            format!("the service's certificate {}", cert.path.display()),
+            validity.not_before.timestamp(),
+            validity.not_after.timestamp(),
+        );
+        Ok(Self { config: Arc::new(config), verifier, digest: digest.finalize().into(), entry, server, lists: term, warnings })
+    }
+
+    /// Whether the files were the same.
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+
+    /// What is recorded before it counts.
+    pub fn entry(&self) -> Entry {
+        self.entry.clone()
+    }
+
+    /// Whether revocation lists are looked at.
+    pub fn has_lists(&self) -> bool {
+        self.lists.is_some()
+    }
+
+    /// Whether a client's chain, its own certificate first, would be admitted now.
+    pub fn admits(&self, chain: &[CertificateDer<'static>]) -> bool {
+        let Some((own, others)) = chain.split_first() else { return false };
+        self.verifier.verify_client_cert(own, others, UnixTime::now()).is_ok()
+    }
+
+    /// Says when its revocation lists have ended, where they have.
+    pub fn ended_list(&self) -> Option<String> {
+        let lists = self.lists.as_ref().filter(|lists| lists.until <= now())?;
+        Some(format!("{} ended on {}", lists.what, date(lists.until)))
+    }
+
+    /// Says in the log what is not as it should be, when it is taken into use.
+    pub fn say_warnings(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    /// Says in the log what ends soon or has ended, each once.
+    pub fn warn(&self) {
+        self.server.warn(now(), "clients refuse it");
+        if let Some(lists) = &self.lists {
+            lists.warn(now(), "no client is admitted over TCP");
+        }
+    }
+}
+
+impl Term {
+    fn new(what: String, from: i64, until: i64) -> Self {
+        Self { what, from, until, said: AtomicU8::new(0) }
+    }
+
+    fn warn(&self, now: i64, then: &str) {
+        // A tenth of its time before the end, and a week at most.
+        let soon = self.until - ((self.until - self.from) / 10).clamp(0, WEEK);
+        let (say, level) = if now >= self.until {
+            (format!("{} ended on {}: {then}", self.what, date(self.until)), 2)
+        } else if now < self.from {
+            (format!("{} holds from {} on only: {then}", self.what, date(self.from)), 2)
+        } else if now >= soon {
+            (format!("{} ends on {}; then {then}", self.what, date(self.until)), 1)
+        } else {
+            return;
+        };
+        if self.said.swap(level, Ordering::AcqRel) != level {
+            tracing::warn!("{say}");
+        }
+    }
+}
+
+/// When the first of the lists ends. A list that cannot be used, or whose kind is not read, is refused; an authority without a list is told
+/// of, since none of its clients will be admitted.
+fn lists_term(
+    file: &Path,
+    lists: &[impl AsRef<[u8]>],
+    authorities: &[CertificateDer<'_>],
+) -> Result<(Term, Vec<String>), ServerError> {
+    let (mut from, mut until) = (i64::MIN, i64::MAX);
+    let mut issuers = Vec::new();
+    for list in lists {
+        let (_, parsed) = CertificateRevocationList::from_der(list.as_ref())
+            .map_err(|error| flaw(file, format!("no revocation list: {error}")))?;
+        if parsed.version().is_none_or(|version| version.0 != 1) {
+            let text = "the revocation list is version 1; version 2 is read, which a list has with extensions: `crl_extensions` in openssl's \
+                        configuration (docs/tls.md)";
+            return Err(flaw(file, text));
+        }
+        let Some(next) = parsed.next_update() else {
+            return Err(flaw(file, "the revocation list does not say when it ends (nextUpdate)"));
+        };
+        from = from.max(parsed.last_update().timestamp());
+        until = until.min(next.timestamp());
+        issuers.push(parsed.issuer().as_raw().to_vec());
+    }
+    let file = file.display();
+    let mut missing = Vec::new();
+    for authority in authorities {
+        if let Ok((_, parsed)) = X509Certificate::from_der(authority)
+            && !issuers.iter().any(|issuer| issuer == parsed.subject().as_raw())
+        {
+            missing.push(format!("{file} has no list of the authority {}: none of its clients is admitted", parsed.subject()));
+        }
+    }
+    Ok((Term::new(format!("the client revocation list {file}"), from, until), missing))
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+fn date(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |moment| moment.to_string())
+}

@@ -1,0 +1,103 @@
+//! What is wrong with the service's own files, in words that name the file and the remedy.
+
+use std::path::Path;
+
+use rustls::{
+    Error, InconsistentKeys,
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
+};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+
+use crate::server::ServerError;
+
+pub(super) fn flaw(file: &Path, error: impl std::fmt::Display) -> ServerError {
+    ServerError::Tls(format!("{}: {error}", file.display()))
+}
+
+/// The certificates of a PEM file, at least one.
+pub(super) fn certificates(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, ServerError> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|error| flaw(file, format!("no PEM file: {error}")))?;
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let what = if bytes.starts_with(&[0x30, 0x82]) {
+        "it is DER; PEM is read: openssl x509 -inform der -in FILE -out FILE.pem"
+    } else if holds(bytes, "PRIVATE KEY-----") {
+        "it holds a private key and no certificate"
+    } else {
+        "it holds no certificate (PEM)"
+    };
+    Err(flaw(file, what))
+}
+
+/// The private key of a PEM file.
+pub(super) fn private_key(file: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, ServerError> {
+    PrivateKeyDer::from_pem_slice(bytes).map_err(|error| {
+        if holds(bytes, "ENCRYPTED") {
+            flaw(file, "the key is encrypted, and the service has no passphrase: openssl pkey -in FILE -out PLAIN, mode 0600")
+        } else if holds(bytes, "BEGIN CERTIFICATE") {
+            flaw(file, "it holds a certificate and no private key")
+        } else {
+            flaw(file, format!("it holds no private key (PEM): {error}"))
+        }
+    })
+}
+
+/// The revocation lists of a file: PEM, or one in DER.
+pub(super) fn revocation_lists(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, ServerError> {
+    if bytes.first() == Some(&0x30) {
+        return Ok(vec![CertificateRevocationListDer::from(bytes.to_vec())]);
+    }
+    let found: Vec<_> = CertificateRevocationListDer::pem_slice_iter(bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|error| flaw(file, format!("no PEM file: {error}")))?;
+    if found.is_empty() { Err(flaw(file, "it holds no revocation list (BEGIN X509 CRL, or DER)")) } else { Ok(found) }
+}
+
+/// A certificate of the service's that TLS 1.3 cannot take is refused here; the library would call it a peer's.
+pub(super) fn check(file: &Path, certificate: &CertificateDer<'_>) -> Result<(), ServerError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| flaw(file, format!("no certificate: {error}")))?;
+    if parsed.version() != X509Version::V3 {
+        let version = parsed.version().0 + 1;
+        return Err(flaw(
+            file,
+            format!(
+                "the service's own certificate is X.509 version {version}; TLS takes version 3, which a certificate has with extensions: sign \
+                 it again with `openssl x509 -req … -extfile FILE` (docs/tls.md)"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// What the library says of certificate and key.
+pub(super) fn not_taken(certificate: &Path, key: &Path, error: &Error) -> ServerError {
+    match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            flaw(key, format!("it is not the private key of the certificate in {}", certificate.display()))
+        }
+        Error::InvalidCertificate(cause) => flaw(certificate, format!("the service's own certificate cannot be used: {cause:?}")),
+        error => flaw(certificate, error),
+    }
+}
+
+/// What clients will not like about the service's certificate, but for its dates.
+pub(super) fn weaknesses(certificate: &X509Certificate<'_>) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    if !certificate.subject_alternative_name().is_ok_and(|names| names.is_some()) {
+        found.push("it names no host in its subjectAltName: clients refuse it, whatever its common name is");
+    }
+    if let Ok(Some(usage)) = certificate.extended_key_usage()
+        && !usage.value.server_auth
+        && !usage.value.any
+    {
+        found.push("its extendedKeyUsage lacks serverAuth: clients refuse it");
+    }
+    found
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}

@@ -1,0 +1,58 @@
+//! The connections that stand, with the certificates that let them in.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rustls::pki_types::CertificateDer;
+use tokio_util::sync::CancellationToken;
+
+type Known = HashMap<u64, (Vec<CertificateDer<'static>>, CancellationToken)>;
+
+#[derive(Default)]
+pub(super) struct Standing {
+    known: Mutex<(u64, Known)>,
+}
+
+impl Standing {
+    pub fn add(self: &Arc<Self>, chain: &[CertificateDer<'static>], end: CancellationToken) -> Admitted {
+        let mut known = self.known();
+        let number = known.0;
+        known.0 += 1;
+        known.1.insert(number, (chain.to_vec(), end.clone()));
+        Admitted { number, end, among: Arc::clone(self) }
+    }
+
+    /// Ends those whose chain is not admitted; answers how many.
+    pub fn end_unless(&self, is_admitted: impl Fn(&[CertificateDer<'static>]) -> bool) -> usize {
+        // Outside the lock: a verification takes its time.
+        let all: Vec<_> = self.known().1.values().cloned().collect();
+        let refused = all.into_iter().filter(|(chain, end)| !end.is_cancelled() && !is_admitted(chain));
+        refused.inspect(|(_, end)| end.cancel()).count()
+    }
+
+    fn known(&self) -> MutexGuard<'_, (u64, Known)> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place among those that stand; it leaves when this is dropped.
+pub(in crate::server) struct Admitted {
+    number: u64,
+    end: CancellationToken,
+    among: Arc<Standing>,
+}
+
+impl Admitted {
+    /// Cancelled when its certificate is not admitted any more, or work must stop.
+    pub fn end(&self) -> CancellationToken {
+        self.end.clone()
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.among.known().1.remove(&self.number);
+    }
+}

@@ -1,0 +1,175 @@
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use openssl::{asn1::Asn1Time, hash::MessageDigest, pkey::PKey, rsa::Rsa, x509::X509};
+use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+
+use super::{Identity, material::Material};
+use crate::config::Tcp;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+struct Pki {
+    directory: tempfile::TempDir,
+    authority: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let pki = Self { directory: tempfile::tempdir().unwrap(), authority };
+        pki.put("ca.pem", &pki.authority.pem(), 0o644);
+        pki.server(|_| {});
+        pki
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn put(&self, name: &str, text: &str, mode: u32) {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// A server's certificate and key, as `change` leaves it.
+    fn server(&self, change: impl FnOnce(&mut CertificateParams)) {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = (SystemTime::now() - DAY).into();
+        params.not_after = (SystemTime::now() + 365 * DAY).into();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        self.put("server.pem", &params.signed_by(&key, &self.authority).unwrap().pem(), 0o644);
+        self.put("server.key", &key.serialize_pem(), 0o600);
+    }
+
+    fn files(&self) -> Tcp {
+        let crl = self.path("crl.pem");
+        Tcp {
+            address: "127.0.0.1:0".parse().unwrap(),
+            cert: self.path("server.pem"),
+            key: self.path("server.key"),
+            client_ca: self.path("ca.pem"),
+            client_crl: crl.exists().then_some(crl),
+        }
+    }
+
+    #[track_caller]
+    fn refused(&self, file: &str, words: &str) {
+        let error = Material::read(&self.files()).err().unwrap_or_else(|| panic!("{words}: it was taken")).to_string();
+        assert!(error.contains(words) && error.contains(&self.path(file).display().to_string()), "{words}: {error}");
+    }
+}
+
+/// What an `openssl x509 -req` without extensions makes.
+fn version_1() -> (String, String) {
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut builder = X509::builder().unwrap();
+    builder.set_pubkey(&key).unwrap();
+    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::days_from_now(9).unwrap()).unwrap();
+    builder.sign(&key, MessageDigest::sha256()).unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(builder.build().to_pem().unwrap()), text(key.private_key_to_pem_pkcs8().unwrap()))
+}
+
+#[test]
+fn what_is_wrong_with_the_services_own_files_is_said_with_file_and_remedy() {
+    let pki = Pki::new();
+    Identity::load(&pki.files()).unwrap();
+    let (good_cert, good_key) =
+        (fs::read_to_string(pki.path("server.pem")).unwrap(), fs::read_to_string(pki.path("server.key")).unwrap());
+    let (cert, key) = version_1();
+    pki.put("server.pem", &cert, 0o644);
+    pki.put("server.key", &key, 0o600);
+    pki.refused("server.pem", "the service's own certificate is X.509 version 1; TLS takes version 3");
+
+    pki.put("server.pem", &good_cert, 0o644);
+    pki.refused("server.key", "it is not the private key of the certificate in");
+    let passphrase = PKey::private_key_from_pem(key.as_bytes()).unwrap();
+    let cipher = openssl::symm::Cipher::aes_256_cbc();
+    let encrypted = passphrase.private_key_to_pem_pkcs8_passphrase(cipher, b"x").unwrap();
+    for (text, words) in [
+        (String::from_utf8(encrypted).unwrap(), "the key is encrypted"),
+        (good_cert.clone(), "it holds a certificate and no private key"),
+        ("x".to_owned(), "it holds no private key"),
+    ] {
+        pki.put("server.key", &text, 0o600);
+        pki.refused("server.key", words);
+    }
+    pki.put("server.key", &good_key, 0o600);
+    pki.put("server.pem", &good_key, 0o644);
+    pki.refused("server.pem", "it holds a private key and no certificate");
+    pki.put("server.pem", &good_cert, 0o644);
+
+    // The rule for files that decide who is admitted, for each of them.
+    pki.put("server.key", &good_key, 0o644);
+    pki.refused("server.key", "may be read by others (mode 0644): chmod 600");
+    pki.put("server.key", &good_key, 0o600);
+    for name in ["server.pem", "ca.pem"] {
+        let text = fs::read_to_string(pki.path(name)).unwrap();
+        pki.put(name, &text, 0o666);
+        pki.refused(name, "may be written by everybody");
+        pki.put(name, &text, 0o644);
+    }
+    Identity::load(&pki.files()).unwrap();
+}
+
+#[test]
+fn revocation_lists_are_read_in_pem_and_der_and_what_is_no_list_is_refused() {
+    let pki = Pki::new();
+    let list = |days: i64| {
+        let at = |days: i64| {
+            SystemTime::UNIX_EPOCH
+                + Duration::from_secs(u64::try_from(jiff::Timestamp::now().as_second() + days * 86_400).unwrap())
+        };
+        rcgen::CertificateRevocationListParams {
+            this_update: at(days - 30).into(),
+            next_update: at(days).into(),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        }
+        .signed_by(&pki.authority)
+        .unwrap()
+    };
+    let put = |bytes: &[u8]| {
+        fs::write(pki.path("crl.pem"), bytes).unwrap();
+        fs::set_permissions(pki.path("crl.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    };
+    for bytes in [list(7).pem().unwrap().into_bytes(), list(7).der().to_vec()] {
+        put(&bytes);
+        let material = Material::read(&pki.files()).unwrap();
+        assert!(material.has_lists() && material.ended_list().is_none());
+    }
+    put(list(-1).pem().unwrap().as_bytes());
+    let ended = Material::read(&pki.files()).unwrap().ended_list().expect("it has ended");
+    assert!(ended.contains("crl.pem ended on "), "{ended}");
+    put(b"no list");
+    pki.refused("crl.pem", "it holds no revocation list");
+    put(&[0x30, 0x03, 1, 1, 1]);
+    pki.refused("crl.pem", "no revocation list");
+}
+
+#[test]
+fn what_clients_will_refuse_of_the_services_certificate_is_known_beforehand() {
+    let weak = |change: fn(&mut CertificateParams)| {
+        let pki = Pki::new();
+        pki.server(change);
+        let pem = fs::read(pki.path("server.pem")).unwrap();
+        let ders = super::own::certificates(Path::new("server.pem"), &pem).unwrap();
+        let (_, parsed) = x509_parser::parse_x509_certificate(&ders[0]).unwrap();
+        super::own::weaknesses(&parsed).join("; ")
+    };
+    assert_eq!(weak(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]), "");
+    assert!(weak(|params| params.subject_alt_names.clear()).contains("names no host"));
+    assert!(weak(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]).contains("lacks serverAuth"));
+}

@@ -1,0 +1,212 @@
+//! What a client is told when a certificate is refused: whose, why, and that nothing was done.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose as Usage, IsCa, KeyPair, KeyUsagePurpose, SanType};
+
+use super::said;
+use crate::{
+    access::people::{Authority, grant, listen},
+    support::{PROGRAM, Station, set, wait_for},
+};
+
+const NAME: &str = "airflow.hospital.example";
+
+struct Client<'a> {
+    directory: &'a Path,
+    address: &'a str,
+}
+
+impl Client<'_> {
+    fn put(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn ask(&self, address: &str, ca: &str, cert: &str, key: &str) -> Output {
+        let (ca, cert, key) = (self.put("ca.pem", ca), self.put("client.pem", cert), self.put("client.key", key));
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(["key", "list", "--address", address, "--tls-ca"])
+            .arg(ca)
+            .arg("--tls-cert")
+            .arg(cert)
+            .arg("--tls-key")
+            .arg(key);
+        command.output().unwrap()
+    }
+
+    /// Refused each time, and with the same words: what is told does not depend on which bytes come first.
+    #[track_caller]
+    fn refused(&self, ca: &str, (cert, key): &(String, String), cause: &str) {
+        for _ in 0..3 {
+            let done = self.ask(self.address, ca, cert, key);
+            let text = said(&done);
+            assert_eq!(done.status.code(), Some(7), "{cause}: {text}");
+            assert!(text.contains(cause) && text.contains("client.pem") && text.contains("nothing was done"), "{cause}: {text}");
+            assert!(text.contains("\nhint: "), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_client_is_told_why_its_certificate_was_refused_and_that_nothing_was_done() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let directory = tempfile::tempdir().unwrap();
+    let mut address = String::new();
+    let station = Station::with("a").start_configured(|config| {
+        let state = PathBuf::from(config["state"]["directory"].as_str().unwrap());
+        address = listen(&state, &authority, config);
+    });
+    grant(&station, &[(&format!("dns:{NAME}"), &["ListKeys"], Some(&["*"]))]);
+    let client = Client { directory: directory.path(), address: &address };
+    let dns = || SanType::DnsName(NAME.try_into().unwrap());
+    let ca = authority.pem();
+    let good = authority.sign(dns(), Usage::ClientAuth, -1..1);
+    assert!(client.ask(&address, &ca, &good.0, &good.1).status.success());
+
+    client.refused(&ca, &authority.sign(dns(), Usage::ClientAuth, -9..-1), "it ended on ");
+    client.refused(&ca, &authority.sign(dns(), Usage::ClientAuth, 1..9), "on only");
+    client.refused(&ca, &authority.sign(dns(), Usage::ServerAuth, -1..1), "its extendedKeyUsage lacks clientAuth");
+    client.refused(&ca, &other.sign(dns(), Usage::ClientAuth, -1..1), "it is not signed by the authority of that name");
+
+    // Without the intermediate authority's certificate, and with it.
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.distinguished_name.push(rcgen::DnType::CommonName, "an intermediate authority");
+    let intermediate = authority.issue(params, KeyPair::generate().unwrap());
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![dns()];
+    params.extended_key_usages = vec![Usage::ClientAuth];
+    let key = KeyPair::generate().unwrap();
+    let leaf = params.signed_by(&key, &intermediate).unwrap();
+    client.refused(&ca, &(leaf.pem(), key.serialize_pem()), "the service knows no way from its issuer (CN=an intermediate authority) to an authority that it believes, and the file holds no certificate of an intermediate authority");
+    assert!(client.ask(&address, &ca, &(leaf.pem() + &intermediate.pem()), &key.serialize_pem()).status.success());
+
+    // Ours to mend before anything is sent.
+    for (cert, key, exit, words) in [
+        (&good.0, &other.sign(dns(), Usage::ClientAuth, -1..1).1, 2, "is not the private key of the certificate in"),
+        (&good.1, &good.1, 2, "client.pem holds no certificate (PEM)"),
+        (&good.0, &good.0, 2, "client.key holds no private key"),
+    ] {
+        let done = client.ask(&address, &ca, cert, key);
+        assert_eq!(done.status.code(), Some(exit), "{}", said(&done));
+        assert!(said(&done).contains(words), "{words}: {}", said(&done));
+    }
+    // The service's certificate, refused by us.
+    let port = address.rsplit(':').next().unwrap();
+    for (address, ca, words) in [
+        (address.clone(), other.pem(), "the service's certificate is not of the authority in"),
+        (format!("https://127.0.0.1:{port}"), ca.clone(), "the service's certificate is not for the name 127.0.0.1"),
+    ] {
+        let done = client.ask(&address, &ca, &good.0, &good.1);
+        assert_eq!(done.status.code(), Some(6), "{}", said(&done));
+        assert!(said(&done).contains(words), "{words}: {}", said(&done));
+    }
+}
+
+#[test]
+fn a_certificate_that_names_its_client_only_in_its_common_name_is_told_so() {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().unwrap();
+    let mut address = String::new();
+    let station = Station::with("a").start_configured(|config| {
+        let state = PathBuf::from(config["state"]["directory"].as_str().unwrap());
+        address = listen(&state, &authority, config);
+    });
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, NAME);
+    params.extended_key_usages = vec![Usage::ClientAuth];
+    let key = KeyPair::generate().unwrap();
+    let cert = authority.certify(params, &key);
+    let client = Client { directory: directory.path(), address: &address };
+    let done = client.ask(&address, &authority.pem(), &cert, &key.serialize_pem());
+    assert_eq!(done.status.code(), Some(7), "{}", said(&done));
+    assert!(
+        said(&done).contains("no DNS name or URI among its subjectAltNames: its common name counts for nothing"),
+        "{}",
+        said(&done)
+    );
+    drop(station);
+}
+
+/// The commands of `docs/tls.md`: those of its indented lines that a shell can run anywhere.
+fn commands_of_the_page() -> Vec<String> {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tls.md")).unwrap();
+    let mut blocks = vec![String::new()];
+    for line in page.lines() {
+        match (line.strip_prefix("    "), blocks.last_mut()) {
+            (Some(command), Some(block)) => *block += &format!("{command}\n"),
+            _ => blocks.push(String::new()),
+        }
+    }
+    blocks.retain(|block| ["umask", "openssl", "printf"].iter().any(|begin| block.starts_with(begin)));
+    blocks
+}
+
+#[test]
+fn the_page_about_tls_works_as_it_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |commands: &str| {
+        let commands = commands.replace("station-1.hospital.example", "localhost");
+        let done = Command::new("sh").args(["-e", "-c", &commands]).current_dir(directory.path()).output().unwrap();
+        assert!(done.status.success(), "{commands}: {}", said(&done));
+    };
+    let blocks = commands_of_the_page();
+    let (last, before) = blocks.split_last().unwrap();
+    before.iter().for_each(|block| run(&format!("umask 077\n{block}")));
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let station = Station::with("a").start_configured(|config| {
+        let mut tcp = toml::Table::from_iter([("address".to_owned(), format!("127.0.0.1:{port}").into())]);
+        for (key, name) in
+            [("cert", "server.pem"), ("key", "server.key"), ("client_ca", "ca.pem"), ("client_crl", "client-crl.pem")]
+        {
+            tcp.insert(key.into(), file(name).into());
+        }
+        set(config, "listen", "tcp", tcp);
+    });
+    grant(&station, &[("dns:airflow.hospital.example", &["ListKeys"], Some(&["*"]))]);
+    let ask = || {
+        let mut command = Command::new(PROGRAM);
+        command.args(["key", "list", "--address", &format!("https://localhost:{port}")]);
+        command.args(["--tls-ca", &file("ca.pem"), "--tls-cert", &file("airflow.pem"), "--tls-key", &file("airflow.key")]);
+        command.output().unwrap()
+    };
+    let done = ask();
+    assert!(done.status.success(), "{}", said(&done));
+    run(last);
+    // One that is under way when the list comes is cut off.
+    let refused = wait_for("the list to count", || Some(ask()).filter(|done| done.status.code() == Some(7)));
+    assert!(said(&refused).contains("it is revoked; nothing was done"), "{}", said(&refused));
+    // What it says of a certificate without extensions.
+    run("openssl x509 -req -in airflow.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 9 -out airflow.pem");
+    let done = ask();
+    assert_eq!(done.status.code(), Some(2), "{}", said(&done));
+    assert!(said(&done).contains("airflow.pem is X.509 version 1, and TLS takes version 3"), "{}", said(&done));
+}
+
+#[test]
+fn a_socket_out_of_reach_is_told_of_with_its_group() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let station = Station::start("a");
+    fs::set_permissions(station.state(), fs::Permissions::from_mode(0o711)).unwrap();
+    let mut command = Command::new(PROGRAM);
+    std::os::unix::process::CommandExt::uid(&mut command, 65534);
+    std::os::unix::process::CommandExt::gid(&mut command, 65534);
+    command.arg("health").arg("--address").arg(format!("unix://{}", station.socket().display())).current_dir("/");
+    let done = command.output().unwrap();
+    assert_eq!(done.status.code(), Some(7), "{}", said(&done));
+    for words in ["belongs to uid 0 (gid 0, mode 0660)", "uid 65534", "join group 0", "usermod -aG"] {
+        assert!(said(&done).contains(words), "{words}: {}", said(&done));
+    }
+}

@@ -209,7 +209,10 @@ impl Container {
         let name = format!("stationmaster-readme-{}", std::process::id());
         let copy = format!("{}:/src", directory.path().display());
         let started = Command::new("docker")
-            .args(["run", "--detach", "--rm", "--name", &name, "--hostname", "hospital-1", "--privileged", "--network", "none"])
+            .args(["run", "--detach", "--rm", "--name", &name, "--hostname", "hospital-1", "--network", "none"])
+            // Not `--privileged`: that needs a capability which machines in a container of their own have not.
+            .args(["--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE", "--security-opt", "systempaths=unconfined"])
+            .args(["--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"])
             .args([
                 "--tmpfs",
                 "/run",
@@ -222,7 +225,9 @@ impl Container {
                 "--volume",
                 &copy,
             ])
-            .args(["--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--cgroupns", "host", DEBIAN, "/lib/systemd/systemd"])
+            .args(["--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--cgroupns", "host", DEBIAN])
+            // As on a machine: systemd hands credentials over by mounts that spread.
+            .args(["bash", "-c", "mount --make-rshared / && exec /lib/systemd/systemd"])
             .output()
             .expect("docker");
         assert!(started.status.success(), "{}", all(&started));

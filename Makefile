@@ -23,7 +23,7 @@ test: ## install what is missing, build, and run every test
 
 soak: ## the tests that take minutes to hours: memory at the full size, kills at every point (STATIONMASTER_SOAK_ROUNDS=5)
 	scripts/setup.sh test
-	$(WITH_ENGINE) cargo test --profile quick --locked --features crash-points --test it -- --ignored --nocapture --test-threads=1
+	$(WITH_ENGINE) cargo test --profile quick --locked --features crash-points --test it -- --ignored --nocapture --test-threads=1 --skip readme::
 
 readme: ## README's steps, typed in a fresh Debian 12 with systemd in a container: the shipped unit, a train run through
 	scripts/setup.sh readme

@@ -11,7 +11,7 @@ use stationmaster::pb::SignatureScheme;
 use crate::{
     refusals::Proxied,
     support::{
-        Station,
+        Disk, Station, disk,
         proxy::{Do, READ, Way},
         set, wait_for,
     },
@@ -45,6 +45,39 @@ fn a_log_that_nothing_reads_holds_up_neither_calls_nor_the_end() {
     station.signal(Signal::TERM);
     assert!(station.wait().success());
     drop(reader);
+}
+
+#[test]
+fn it_ends_with_a_full_disk_under_its_audit_of_which_health_tells() {
+    let layouts = tempfile::tempdir().unwrap();
+    let mut station = Station::with("a").layouts(layouts.path()).start();
+    station.stop();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("disk");
+    let _disk = Disk::mount(&place, 4 << 10);
+    // The ledger knows that there is an audit: it moves with what is in it.
+    let moved = std::process::Command::new("cp").arg("-a").arg(station.state().join("audit/.")).arg(&place).status();
+    assert!(moved.unwrap().success());
+    station.configure(|config| {
+        set(config, "audit", "directory", place.to_str().unwrap());
+        set(config, "audit", "reserve_mib", 1);
+    });
+    station.spawn();
+    wait_for("the audit to be written", || {
+        assert!(!station.log().contains("error: "), "{}", station.log());
+        station.keys().ok()
+    });
+    disk::fill(&place, 0);
+    wait_for("the full disk to be told of", || {
+        // What the audit keeps for itself is written full, too.
+        let _ = station.sign("a-general", SignatureScheme::RsaPssSha256, &[1; 32]);
+        let told = station.socket_command(&["health"]).output().unwrap();
+        let text = String::from_utf8_lossy(&told.stderr).into_owned();
+        (text.contains("audit: unusable") || text.contains("disk: unusable")).then_some(())
+    });
+    station.signal(Signal::TERM);
+    let ended = station.wait();
+    assert!(ended.code().is_some(), "killed by a signal: {ended}");
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     let unix = config.listen.unix.as_ref().map(|path| format!("unix://{}", path.display()));
     let tcp = config.listen.tcp.as_ref().map(|tcp| format!("https://{}", tcp.address));
     let listen: Vec<String> = [unix, tcp].into_iter().flatten().collect();
+    // What `docker` would use here, which the service does not.
+    let passed_over = config.engine.passed_over().filter(|_| config.layouts.directory.is_none());
     let findings = look::all(&config);
     let wrong: Vec<_> = findings.iter().filter(|finding| finding.state == State::Wrong).collect();
     if !wrong.is_empty() {
@@ -60,6 +62,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         "general_keys": config.keys.general,
         "raw_use": config.keys.raw_use,
         "engine": config.layouts.directory.is_none().then_some(&config.engine.socket),
+        "engine_passed_over": passed_over,
         "layouts": config.layouts.directory,
         "state": config.state.directory,
         "listen": listen,
@@ -77,6 +80,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
             ("General keys", config.keys.general.join(", ")),
             ("Raw use", config.keys.raw_use.join(", ")),
             images(&config),
+            ("Engine passed over", passed_over.clone().unwrap_or_default()),
             ("State", config.state.directory.display().to_string()),
             ("Listen", listen.join(", ")),
             ("Relaxed rules", config.rules.relax.join(", ")),

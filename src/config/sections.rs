@@ -128,7 +128,11 @@ impl Engine {
         if self.socket != Self::default().socket {
             return None;
         }
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self::named_elsewhere(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    /// What an environment names that is no Unix socket.
+    fn named_elsewhere(set: &dyn Fn(&str) -> Option<String>) -> Option<String> {
         if let Some(host) = set("DOCKER_HOST") {
             return (!host.starts_with("unix://")).then(|| format!("DOCKER_HOST={host}"));
         }
@@ -345,4 +349,30 @@ pub enum LogFormat {
     Pretty,
     /// One JSON object per line.
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_only_docker_would_use_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let config = home.path().join(".docker");
+        std::fs::create_dir(&config).unwrap();
+        std::fs::write(config.join("config.json"), r#"{"auths":{},"currentContext":"remote"}"#).unwrap();
+        let home = home.path().to_str().unwrap();
+        let named = |set: &[(&str, &str)]| {
+            let find = |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            Engine::named_elsewhere(&find)
+        };
+        assert_eq!(named(&[("DOCKER_HOST", "tcp://h:1"), ("HOME", home)]).unwrap(), "DOCKER_HOST=tcp://h:1");
+        assert_eq!(named(&[("DOCKER_HOST", "ssh://u@h")]).unwrap(), "DOCKER_HOST=ssh://u@h");
+        assert_eq!(named(&[("DOCKER_HOST", "unix:///run/docker.sock"), ("DOCKER_CONTEXT", "remote"), ("HOME", home)]), None);
+        assert_eq!(named(&[("DOCKER_CONTEXT", "remote")]).unwrap(), "DOCKER_CONTEXT=remote");
+        assert_eq!(named(&[("DOCKER_CONTEXT", "default"), ("HOME", home)]), None);
+        assert!(named(&[("HOME", home)]).unwrap().contains("the context \"remote\" of "));
+        assert_eq!(named(&[("DOCKER_CONFIG", "/nowhere"), ("HOME", home)]), None);
+        assert_eq!(named(&[]), None);
+    }
 }

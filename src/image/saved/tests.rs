@@ -127,6 +127,22 @@ fn of_several_images_each_is_listed_and_can_be_chosen() {
 }
 
 #[test]
+fn a_list_of_layers_that_is_null_is_an_empty_one_where_docker_reads_another() {
+    let layer = tar_of(&[("a", FILE, b"1")]);
+    let alone = std::slice::from_ref(&layer);
+    let mut image = made(alone, alone, &["one:1"]);
+    let digest = read(&archive(&[&image], true, true), None).unwrap();
+    let manifest = image.files.iter().position(|(_, bytes)| bytes.starts_with(br#"{"config":{"digest"#)).unwrap();
+    let mut oci: Value = serde_json::from_slice(&image.files[manifest].1).unwrap();
+    oci["layers"] = Value::Null;
+    let bytes = oci.to_string().into_bytes();
+    image.oci["digest"] = json!(format!("sha256:{}", hex(&bytes)));
+    image.files[manifest] = (format!("blobs/sha256/{}", hex(&bytes)), bytes);
+    assert_eq!(read(&archive(&[&image], true, true), None).unwrap(), digest, "as engines wrote it for a while");
+    assert!(read(&archive(&[&image], false, true), None).is_err(), "its layers are not those of its configuration");
+}
+
+#[test]
 fn a_hard_link_to_what_a_lower_layer_brought_has_no_digest() {
     let link = |name: &str, target: &str| {
         let meta = crate::image::layer::Meta::immutable_file(1);

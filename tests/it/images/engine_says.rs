@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::{
     refusals::Proxied,
     support::{
+        Station,
         proxy::{Body, LOAD},
         tamper::{Before, refused},
     },
@@ -41,6 +42,14 @@ fn what_an_engine_refuses_comes_in_its_own_words_and_what_passes_is_to_be_retrie
     assert!(refused(words, scene.pre_run(), "ENGINE_REFUSED").message.contains(words));
     proxied.as_it_was(&before);
     scene.pre_run().expect("an engine that takes it");
+}
+
+#[test]
+fn an_engine_that_docker_would_use_and_the_service_does_not_is_named_at_the_start() {
+    let station = Station::with("a").env("DOCKER_HOST", "tcp://127.0.0.1:2375").start();
+    let log = station.log();
+    let line = log.lines().find(|line| line.contains("DOCKER_HOST=tcp://127.0.0.1:2375")).expect("a warning");
+    assert!(line.contains("WARN") && line.contains("unix:///var/run/docker.sock"), "{line}");
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
     if meta("images").is_some() {
         return Some("choose one with --image NAME".to_owned());
     }
-    if let (Reason::EngineRefused, Some(why)) = (reason, meta("engine")) {
+    if let Some(why) = meta("engine") {
         return Some(engine(why).to_owned());
     }
     if let (Reason::LimitExceeded, Some(limit)) = (reason, meta("limit")) {

@@ -214,5 +214,9 @@ fn engine_refused(call: &str, detail: &str, why: EngineSays) -> Refusal {
         EngineSays::TooManyLayers => "the image has more layers than the container engine takes",
         EngineSays::Other => "the container engine refused",
     };
-    Reason::EngineRefused.status(format!("{what} ({call}): {detail}")).with_meta("engine", why.name())
+    let refusal = |reason: Reason| reason.status(format!("{what} ({call}): {detail}")).with_meta("engine", why.name());
+    match why {
+        EngineSays::DiskFull => refusal(Reason::DiskFull).with_meta("resource", "engine"),
+        _ => refusal(Reason::EngineRefused),
+    }
 }

@@ -20,7 +20,7 @@ fn what_an_engine_refuses_comes_in_its_own_words_and_what_passes_is_to_be_retrie
     let before = Before::of(&scene.engine, &scene.train);
     let said = |status: u16, words: &str| Body::refusal(status, json!({ "message": words }).to_string());
     for (marker, times, status, words, reason, engine) in [
-        (LOAD, 2, 500, "write /var/lib/docker/tmp/x: no space left on device", "ENGINE_REFUSED", "disk-full"),
+        (LOAD, 2, 500, "write /var/lib/docker/tmp/x: no space left on device", "DISK_FULL", "disk-full"),
         (LOAD, 2, 500, "mkdir /var/lib/docker/x: read-only file system", "ENGINE_REFUSED", "read-only"),
         (CREATE, 1, 403, "authorization denied by plugin opa: rule 7", "ENGINE_REFUSED", "denied"),
         (LOAD, 2, 500, "max depth exceeded", "ENGINE_REFUSED", "too-many-layers"),
@@ -39,7 +39,7 @@ fn what_an_engine_refuses_comes_in_its_own_words_and_what_passes_is_to_be_retrie
     // In the middle of a good answer.
     let words = "ApplyLayer exit status 1: write /a: no space left on device";
     proxy.reply(LOAD, 2, Body::json(format!("{}\r\n", json!({ "errorDetail": { "message": words }, "error": words }))));
-    assert!(refused(words, scene.pre_run(), "ENGINE_REFUSED").message.contains(words));
+    assert!(refused(words, scene.pre_run(), "DISK_FULL").message.contains(words));
     proxied.as_it_was(&before);
     scene.pre_run().expect("an engine that takes it");
 }

@@ -186,7 +186,7 @@ fn a_full_disk_of_the_engine_refuses_and_works_again_when_there_is_space() {
             let before = Before::of(&scene.engine, &scene.train);
             fill(&disk, 3 << 10);
             for into in [OpenInto::Image, OpenInto::Volume] {
-                let refusal = refused("pre-run", scene.station.open_into(&scene.train.image, into), "ENGINE_REFUSED");
+                let refusal = refused("pre-run", scene.station.open_into(&scene.train.image, into), "DISK_FULL");
                 assert!(refusal.message.contains("no space left on device") && !refusal.has_retry_info, "{refusal:?}");
                 before.assert(&scene.station, "a pre-run on a full disk");
             }
@@ -196,7 +196,7 @@ fn a_full_disk_of_the_engine_refuses_and_works_again_when_there_is_space() {
 
             let before = Before::of(&scene.engine, &scene.train);
             fill(&disk, 3 << 10);
-            refused("post-run", scene.station.post_run(&run.run_id), "ENGINE_REFUSED");
+            refused("post-run", scene.station.post_run(&run.run_id), "DISK_FULL");
             before.assert(&scene.station, "a post-run on a full disk");
             empty(&disk);
             let closed = scene.station.post_run(&run.run_id).unwrap();

@@ -42,7 +42,7 @@ impl AuditError {
             Self::Io { .. } => "nothing is done unrecorded: check the disk and the permissions of the audit's directory",
             Self::Held(_) => "wait for the other command, or stop the other service",
             Self::Broken { .. } => {
-                "`audit verify` shows where; keep the file as evidence, and move the log's directory away before the service begins a new one"
+                "`audit verify` shows where; keep the file as evidence: move the log's directory away, then `state accept-loss audit --reason TEXT` lets the service begin a new one"
             }
             Self::Closed => "the service is ending",
         }

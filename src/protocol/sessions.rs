@@ -1,8 +1,8 @@
 //! Train sessions: what a train states without a signature is held to what it was when its session was first opened here.
 //!
 //! Format 1 signs the session, and neither `@id` (which grants name) nor the route's indices (which the ledger keeps runs by). Who
-//! writes the registry can change both. So a session is bound once its train has proved right, and whoever comes with the same session
-//! and another `@id`, creator or stop is refused.
+//! writes the registry can change both. So a session is bound once its train has proved right, and a train with the same session and
+//! another `@id`, creator or stop is refused.
 
 use super::{
     StepError,

@@ -236,7 +236,7 @@ impl Step<'_> {
         self.may_tell.store(true, Ordering::Release);
     }
 
-    /// What a caller is told of an outcome. Whoever may have certain trains only is not told what else there is: until it is known that
+    /// What a caller is told of an outcome. A caller for certain trains only is not told what else there is: until it is known that
     /// the step is about one of those, an image that is missing, one that is no train, and one of another train are refused alike.
     #[must_use]
     pub fn told(&self, error: StepError) -> StepError {

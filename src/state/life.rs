@@ -7,7 +7,7 @@
 //! | part | shown by | lost with it |
 //! |---|---|---|
 //! | `ledger.sqlite` | the instance's id, the service's audit, the keys seen first | which trains ran: they would run once more |
-//! | `instance` | the ledger, which has the same id | what the engine holds of this service is nobody's |
+//! | `instance` | the ledger, which has the same id | what the engine holds of this service is no longer found |
 //! | the service's audit | the ledger | the record of what was done |
 //! | `first-seen.toml` | the ledger | whom the station believes: everybody would be new |
 //! | the station's id | the ledger | a ledger is one station's: under another id its trains would run once more |
@@ -62,7 +62,7 @@ impl Part {
     pub fn loss(self) -> &'static str {
         match self {
             Self::Ledger => "trains that were finished here are opened once more, and open runs are forgotten",
-            Self::Instance => "containers and volumes in the engine that carry the old id are nobody's",
+            Self::Instance => "containers and volumes in the engine that carry the old id are no longer found",
             Self::Audit => "the record of what was done until now is gone, and a new log begins",
             Self::FirstSeen => "every creator and station is new again, and believed at first sight",
             Self::Station => "runs of the other id no longer keep a train from running here",

@@ -90,7 +90,7 @@ pub fn unrecorded(error: &AuditError) -> Refusal {
     refusal.with_detail(error)
 }
 
-/// One answer for a train that is not granted and for what is not there: whoever may have certain trains only learns nothing of others.
+/// One answer for a train that is not granted and for what is not there: a caller for certain trains only learns nothing of others.
 fn train_not_granted() -> Refusal {
     Reason::RpcNotAllowed.status("this call is granted for certain trains only, and none of them is what was named")
 }

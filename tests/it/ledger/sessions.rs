@@ -18,7 +18,7 @@ fn a_session_that_ran_here_does_not_run_once_more_with_another_index() {
     let run = ours.pre_run(&train.image).unwrap();
     run_script(&engine, &train.image, RESULTS);
     ours.post_run(&run.run_id).unwrap();
-    // Somebody turns the route round: the other stop comes first, signs, and the train comes to us as a later stop's.
+    // An attacker turns the route round: the other stop comes first, signs, and the train comes to us as a later stop's.
     sealed.edit_config(|config| {
         for stop in config["route"].as_array_mut().unwrap() {
             stop["index"] = (1 - stop["index"].as_u64().unwrap()).into();
@@ -67,7 +67,7 @@ fn a_reader_of_one_train_gets_no_other_trains_results_by_its_id_rewritten() {
     refused("hash", station.hash(&image, true), "RPC_NOT_ALLOWED");
     refused("verify", station.verify(&image), "RPC_NOT_ALLOWED");
     refused("check-push", station.check_push(&image), "RPC_NOT_ALLOWED");
-    // Whoever may have both is told that they are not the same.
+    // A caller who may have both is told that they are not the same.
     grant(&["granted-train", own]);
     let refusal = refused("results", station.open_results(&image, &[]), "TRAIN_REPLAYED");
     assert_eq!(refusal.metadata["differs"], "train-id");

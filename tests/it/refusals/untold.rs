@@ -1,4 +1,4 @@
-//! What a refusal tells of what is there: nothing, to whoever may have certain trains only, and nothing of others' idempotency keys.
+//! What a refusal tells of what is there: nothing, to a caller for certain trains only, and nothing of others' idempotency keys.
 
 use stationmaster::pb::{PreRunRequest, train_service_client::TrainServiceClient};
 
@@ -19,7 +19,7 @@ fn only(station: &Station, train: &str) {
 }
 
 #[test]
-fn whoever_may_have_certain_trains_cannot_tell_what_is_missing_from_what_is_anothers() {
+fn a_caller_for_certain_trains_cannot_tell_what_is_missing_from_what_is_anothers() {
     let scene = Scene::set();
     let (station, foreign) = (&scene.station, scene.train.image.as_str());
     let run = scene.pre_run().unwrap();
@@ -64,7 +64,7 @@ fn whoever_may_have_certain_trains_cannot_tell_what_is_missing_from_what_is_anot
     let there = refused("a run that is there", station.abort(&run.run_id), "RPC_NOT_ALLOWED");
     let not = refused("a run that is not", station.abort("none"), "RPC_NOT_ALLOWED");
     assert_eq!(shown(&there), shown(&not));
-    // The cause is an officer's to see, and whoever may have the train is told it.
+    // The cause is an officer's to see, and a caller who may have the train is told it.
     let causes = crate::audit::evidence::records(station, &["--event", "refusal"]);
     assert!(
         causes.iter().any(|record| record["detail"].as_str().is_some_and(|detail| detail.contains("no image"))),
@@ -90,7 +90,7 @@ fn an_idempotency_key_is_its_principals_own() {
     let other = "spiffe://hospital.example/other";
     let grant = |principal: &str| {
         format!(
-            "[[grant]]\nprincipal = {principal:?}\nrpcs = {RPCS:?}\n[[grant]]\nprincipal = {principal:?}\nrpcs = [\"GetKey\"]\n"
+            "[[grant]]\nprincipal = {principal:?}\nrpcs = {RPCS:?}\n[[grant]]\nprincipal = {principal:?}\nrpcs = [\"GetKey\"]\nkeys = \"*\"\n"
         )
     };
     let text = format!("version = 1\n{}{}", grant(&me()), grant(other));
@@ -110,13 +110,13 @@ fn an_idempotency_key_is_its_principals_own() {
             .await
         })
     };
-    // Somebody takes the next key of the orchestrator's, with a train of their own: neither is told of the other.
+    // Another principal takes the next key of the orchestrator's, with a train of its own: neither is told of the other.
     let squatting = pre_run(&theirs.image, "train 4711, stop 1").unwrap();
     let run = scene.station.pre_run_as(&scene.train.image, "train 4711, stop 1").unwrap();
     assert!(!run.repeated_answer && run.run_id != squatting.run_id);
     assert_eq!(pre_run(&theirs.image, "train 4711, stop 1").unwrap().run_id, squatting.run_id, "the same call");
     let before = Before::of(&scene.engine, &theirs);
-    // A key that somebody else has used is as any other key.
+    // A key that another principal has used is as any other key.
     let used = refused("a used key", scene.station.pre_run_as(&theirs.image, "train 4711, stop 1"), "IDEMPOTENCY_MISMATCH");
     assert!(used.metadata.is_empty(), "{used:?}");
     let unused = refused("an unused key", pre_run(&scene.train.image, "never used"), "RUN_STATE");

@@ -180,6 +180,11 @@ pub(super) fn forget_this_process(serial: &str) {
 
 fn read(file: &Path) -> Result<String, KeystoreError> {
     match fs::read_to_string(file) {
+        // One is written whole, and its first line is always there: an empty one was cut off. Which PINs were in it is not known.
+        Ok(text) if text.trim().is_empty() => Err(KeystoreError::LatchUnusable {
+            path: file.to_owned(),
+            reason: "it is empty, so which PINs the token refused is not known: delete it once the PIN at its source is right".to_owned(),
+        }),
         Ok(text) => Ok(text),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(unusable(file, &error)),

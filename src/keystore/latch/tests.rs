@@ -29,7 +29,9 @@ fn a_rejected_pin_stays_in_the_file_and_another_is_let_through() {
 fn a_torn_or_unwritable_latch_stops_the_login() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("latch"), "rubbish\n").unwrap();
-    for file in [dir.path().join("latch"), dir.path().join("missing/latch")] {
+    // Cut off by a full disk: what was in it is not begun anew unasked.
+    fs::write(dir.path().join("empty"), "").unwrap();
+    for file in [dir.path().join("latch"), dir.path().join("missing/latch"), dir.path().join("empty")] {
         let latch = PinLatch::new(Some(file));
         let refused = latch.permit("torn-serial", (&pin("1"), "a test"), PinRisk::default()).err();
         let Some(refused @ KeystoreError::LatchUnusable { .. }) = refused else { panic!("{refused:?}") };

@@ -183,7 +183,8 @@ fn read(file: &Path) -> Result<String, KeystoreError> {
         // One is written whole, and its first line is always there: an empty one was cut off. Which PINs were in it is not known.
         Ok(text) if text.trim().is_empty() => Err(KeystoreError::LatchUnusable {
             path: file.to_owned(),
-            reason: "it is empty, so which PINs the token refused is not known: delete it once the PIN at its source is right".to_owned(),
+            reason: "it is empty, so which PINs the token refused is not known: delete it once the PIN at its source is right"
+                .to_owned(),
         }),
         Ok(text) => Ok(text),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),

@@ -108,7 +108,7 @@ fn a_station_id_that_train_lib_reads_as_a_number_is_refused_with_the_reason() {
 fn values_that_cannot_be_used_are_refused_with_a_hint() {
     for (from, to, key) in [
         ("station = \"station-1\"", "station = \"\"", "station"),
-        ("pin_credential = ", "pin_env = \"PIN\"\npin_credential = ", "token"),
+        ("pin_file = ", "pin_env = \"PIN\"\npin_file = ", "token"),
         ("unix = \"/run", "unix = \"run", "listen.unix"),
         ("unix_mode = 0o660", "unix_mode = 0o666", "listen.unix_mode"),
         ("raw_use = []", "raw_use = [\"nobody\"]", "keys.raw_use"),

@@ -30,6 +30,7 @@ IMAGE_POLICY_VIOLATION FailedPrecondition
 HSM_PIN_LATCHED FailedPrecondition
 DIRECTORY_NOT_SHARED FailedPrecondition
 NO_ENGINE FailedPrecondition
+ENGINE_REFUSED FailedPrecondition
 NOT_READY FailedPrecondition
 TRAIN_BUSY Aborted
 IMAGE_CHANGED Aborted

@@ -90,7 +90,7 @@ fn an_idempotency_key_is_its_principals_own() {
     let other = "spiffe://hospital.example/other";
     let grant = |principal: &str| {
         format!(
-            "[[grant]]\nprincipal = {principal:?}\nrpcs = {RPCS:?}\n[[grant]]\nprincipal = {principal:?}\nrpcs = [\"GetKey\"]\nkeys = \"*\"\n"
+            "[[grant]]\nprincipal = {principal:?}\nrpcs = {RPCS:?}\n[[grant]]\nprincipal = {principal:?}\nrpcs = [\"GetKey\"]\nkeys = [\"*\"]\n"
         )
     };
     let text = format!("version = 1\n{}{}", grant(&me()), grant(other));

@@ -12,6 +12,7 @@ mod health;
 mod hints;
 mod image;
 mod key;
+mod key_file;
 mod office;
 mod officer;
 mod output;
@@ -34,7 +35,12 @@ use output::{Format, Output};
 
 const ABOUT: &str = "Opens, checks, closes and signs Personal Health Train images with private keys that stay inside an HSM";
 
-const AFTER: &str = "\
+/// Commands come last: on a terminal of 24 lines they are what is seen.
+const TEMPLATE: &str = "\
+{about}
+
+{usage-heading} {usage}
+
 Try it, in a directory of its own:
   stationmaster serve --dev --station station-1 --state /tmp/station-1 &
   . /tmp/station-1/env
@@ -43,21 +49,29 @@ Try it, in a directory of its own:
   stationmaster train pre-run harbor.example/train:latest --output json
 
 Exit codes:
-  0  done                        4  the train, or the policy, refuses
-  1  anything else               5  wrong state, or busy: later, or another step first
-  2  wrong arguments or config   6  service, token or engine not available
-  3  not found                   7  not permitted (key, peer, PIN)
-  8  looked at, and a rule is  130  interrupted
-     broken (train verify, open, check-push; image validate; audit verify)
+  0  done                        5  wrong state, or busy: later, or after
+  1  anything else                  another step
+  2  wrong arguments, config,    6  service, token or engine not available
+     or content of a file        7  not permitted (key, peer, PIN, file)
+  3  not found                   8  a check was made and found something broken
+  4  the train, or the policy,      (train verify, open, check-push;
+     refuses                        image validate; audit verify)
+                               130  interrupted
 
-With --output json the last line on standard output is one JSON object; a failure is
-{\"error\":{\"code\",\"reason\",\"message\",\"metadata\",\"hint\"}}.";
+With --output json the last line on standard output is one JSON object; a
+failure is {\"error\":{\"code\",\"reason\",\"message\",\"metadata\",\"hint\"}}.
+
+Options:
+{options}
+
+Commands:
+{subcommands}";
 
 #[derive(Parser)]
-#[command(name = "stationmaster", version, about = ABOUT, after_help = AFTER)]
+#[command(name = "stationmaster", version, about = ABOUT, help_template = TEMPLATE, max_term_width = 80)]
 struct Cli {
     /// Tables for people, or one JSON object as the last line
-    #[arg(long, global = true, value_enum, default_value = "table", env = "STATIONMASTER_OUTPUT")]
+    #[arg(long, global = true, value_enum, default_value = "table", env = "STATIONMASTER_OUTPUT", hide_env_values = true)]
     output: Format,
     #[command(subcommand)]
     command: Command,
@@ -112,21 +126,34 @@ enum Command {
 /// Runs the process's command line.
 #[must_use]
 pub fn main() -> ExitCode {
+    forget_empty_variables();
     match Cli::try_parse() {
         Ok(cli) => {
             let output = Output::new(cli.output);
             let exit = match run(cli.command, output) {
-                Ok(exit) => exit.into(),
+                Ok(exit) => output::end(exit),
                 Err(error) => output.fail(&error),
             };
             crate::server::log::finish();
             exit
         }
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            let _ = error.print();
-            ExitCode::SUCCESS
-        }
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => output::help(&error),
         Err(error) => misused(&error, wants_json(std::env::args_os())),
+    }
+}
+
+/// A line of the demonstration's report. What cannot be written is told at the end, as of any command.
+pub(crate) fn say(text: &str) {
+    let _ = output::raw(format!("{text}\n").as_bytes());
+}
+
+/// A variable of ours that is set and empty is as one that is not set: that is how shells and unit files take one away.
+fn forget_empty_variables() {
+    for (name, value) in std::env::vars_os() {
+        if value.is_empty() && name.to_string_lossy().starts_with("STATIONMASTER_") {
+            // SAFETY: this is the first that the process does, on its only thread.
+            unsafe { std::env::remove_var(name) };
+        }
     }
 }
 
@@ -156,12 +183,20 @@ fn run(command: Command, output: Output) -> Result<Exit, CliError> {
 /// Wrong arguments: clap's own text for people; programs get the error object all the same.
 fn misused(error: &clap::Error, json: bool) -> ExitCode {
     if json {
-        let text = error.to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        return Output::new(Format::Json).fail(&CliError::new(Exit::Usage, message).with_hint("see --help"));
+        return Output::new(Format::Json).fail(&usage(error));
     }
     let _ = error.print();
     Exit::Usage.into()
+}
+
+/// All that clap says of wrong arguments: its first paragraph is the message, with the arguments that it lists; its tips are the hint.
+fn usage(error: &clap::Error) -> CliError {
+    let text = error.to_string();
+    let mut paragraphs = text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let message = paragraphs.next().unwrap_or_default();
+    let tips: Vec<String> = paragraphs.filter_map(|line| line.strip_prefix("tip: ").map(str::to_owned)).collect();
+    let hint = if tips.is_empty() { "see --help".to_owned() } else { tips.join("; ") + "; see --help" };
+    CliError::new(Exit::Usage, message.trim_start_matches("error: ")).with_hint(hint)
 }
 
 /// Whether JSON was asked for, told from arguments that could not be parsed.
@@ -189,5 +224,71 @@ mod tests {
         assert!(wants_json(arguments("stationmaster nonsense --output json")));
         assert!(wants_json(arguments("stationmaster --output=json nonsense")));
         assert!(!wants_json(arguments("stationmaster nonsense")));
+    }
+
+    /// Every command's help, short and long, by the command's name.
+    fn helps() -> Vec<(String, String)> {
+        fn walk(command: &mut clap::Command, name: &str, found: &mut Vec<(String, String)>) {
+            found.push((name.to_owned(), command.render_help().to_string()));
+            found.push((name.to_owned(), command.render_long_help().to_string()));
+            for below in command.get_subcommands_mut().filter(|below| below.get_name() != "help") {
+                let name = format!("{name} {}", below.get_name());
+                walk(below, &name, found);
+            }
+        }
+        let mut root = Cli::command();
+        root.build();
+        let mut found = Vec::new();
+        walk(&mut root, "stationmaster", &mut found);
+        found
+    }
+
+    #[test]
+    fn every_help_fits_80_columns() {
+        let helps = helps();
+        assert!(helps.len() > 80, "only {} were seen", helps.len());
+        let mut wide = Vec::new();
+        for (name, help) in helps {
+            wide.extend(help.lines().filter(|line| line.chars().count() > 80).map(|line| format!("{name}: {line}")));
+        }
+        assert!(wide.is_empty(), "{}", wide.join("\n"));
+    }
+
+    #[test]
+    fn no_help_teaches_a_station_id_that_is_a_number() {
+        let is_number = |word: &str| word.chars().all(|letter| letter.is_ascii_digit());
+        for (name, help) in helps() {
+            let words: Vec<&str> = help.split_whitespace().collect();
+            let taught = words.windows(2).any(|pair| pair[0] == "--station" && is_number(pair[1]));
+            assert!(!taught, "{name}:\n{help}");
+        }
+    }
+
+    #[test]
+    fn the_commands_are_what_a_small_terminal_shows_of_the_help() {
+        let (_, help) = helps().swap_remove(1);
+        let lines: Vec<&str> = help.trim_end().lines().collect();
+        let commands = lines.iter().position(|line| *line == "Commands:").expect("the commands");
+        assert!(lines.len() - commands < 24, "the commands are scrolled away:\n{help}");
+    }
+
+    #[test]
+    fn a_usage_error_is_told_whole() {
+        let said = |line: &str| match Cli::try_parse_from(line.split(' ')) {
+            Ok(_) => panic!("{line} is taken"),
+            Err(error) => usage(&error),
+        };
+        let missing = said("stationmaster trust add station a");
+        assert_eq!(missing.message, "the following required arguments were not provided: --key <FILE|HEX>");
+        let missing = said("stationmaster sign --output json");
+        assert!(
+            missing.message.contains("--key <LABEL>") && missing.message.contains("--scheme <SCHEME>"),
+            "{}",
+            missing.message
+        );
+        let unknown = said("stationmaster train pre-rum x");
+        assert!(unknown.hint.as_ref().is_some_and(|hint| hint.contains("'pre-run'")), "{unknown:?}");
+        let wrong = said("stationmaster sign --key a --scheme md5 f");
+        assert!(wrong.message.contains("rsa-pss-sha256"), "the possible values are left out: {}", wrong.message);
     }
 }

@@ -3,7 +3,7 @@
 mod change;
 mod check;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use serde_json::{Value, json};
 
@@ -12,21 +12,24 @@ use super::{
     output::{Output, printable, table},
 };
 use crate::{
-    access::{AccessError, Grant, GrantError, Grants, PrincipalError, Rpc, file},
+    access::{AccessError, Grant, GrantError, Grants, PrincipalError, Role, Rpc, file},
     config::Config,
     kept_file::FileError,
 };
 
 const AFTER: &str = "\
-Nobody may call anything that is not granted. A principal is whoever a connection proves:
+What is not granted is refused. A principal is what a connection proves:
   unix:uid=1000                       a user, through the Unix socket
   unix:gid=990                        that user's (effective) group
   spiffe://hospital.example/airflow   a URI in the client certificate
   dns:airflow.hospital.example        a DNS name in it
 
 Roles are sets of RPCs, written out when they are granted:
-  station   opens and closes trains              signer   Sign and UnwrapKey with general keys
-  auditor   looks, and uses no key               officer  everything
+  station   opens and closes trains
+  signer    Sign and UnwrapKey with general keys
+  reader    reads results of the trains that are named with --train
+  auditor   looks, and uses no key
+  officer   everything
 
 Examples:
   export STATIONMASTER_CONFIG=/etc/stationmaster/stationmaster.toml
@@ -61,13 +64,13 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The file's path, and the directory of the audit that its changes belong to. `--file` goes before a configuration.
+    /// The file's path, and the directory of the audit that its changes belong to. `--file` takes precedence over a configuration.
     fn path(&self) -> Result<(PathBuf, Option<PathBuf>), CliError> {
         if let Some(file) = &self.file {
             return Ok((file.clone(), None));
         }
         let Some(config) = &self.config else {
-            return Err(CliError::usage("which access file? --config FILE or --file FILE")
+            return Err(CliError::usage("no access file is named: give --config FILE or --file FILE")
                 .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands"));
         };
         let config = Config::load(config)?;
@@ -89,7 +92,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
             let (path, grants) = place.read()?;
             let value = json!({ "file": path, "grants": grants.all().iter().map(json_of).collect::<Vec<_>>() });
             output.result(&value, || match grants.all() {
-                [] => "Nobody may anything.\n".to_owned(),
+                [] => "No principal may call anything yet: `access allow` grants it.\n".to_owned(),
                 all => table_of(all),
             });
             Ok(())
@@ -114,26 +117,28 @@ fn table_of(grants: &[Grant]) -> String {
         let list = |names: Option<Vec<String>>| names.map_or_else(|| "-".to_owned(), |names| printable(&names.join(", ")));
         vec![
             printable(&grant.principal().to_string()),
-            grant.rpcs().map(Rpc::name).collect::<Vec<_>>().join(", "),
+            may(grant),
             list(grant.keys()),
             list(grant.purposes()),
             list(grant.trains()),
             printable(grant.comment().unwrap_or("-")),
         ]
     };
-    table(&["PRINCIPAL", "RPCS", "KEYS", "PURPOSES", "TRAINS", "COMMENT"], grants.iter().map(row).collect())
+    table(&["PRINCIPAL", "MAY CALL", "KEYS", "PURPOSES", "TRAINS", "COMMENT"], grants.iter().map(row).collect())
+}
+
+/// What a grant allows: the role whose RPCs it has, or their names where it has those of no role.
+fn may(grant: &Grant) -> String {
+    let granted: BTreeSet<&str> = grant.rpcs().map(Rpc::name).collect();
+    let role = Role::ALL.into_iter().find(|role| role.rpcs().map(Rpc::name).collect::<BTreeSet<_>>() == granted);
+    role.map_or_else(|| granted.into_iter().collect::<Vec<_>>().join(", "), |role| format!("role {}", role.name()))
 }
 
 impl From<AccessError> for CliError {
     fn from(error: AccessError) -> Self {
         let exit = match &error {
             AccessError::File(FileError::Missing(_)) => Exit::NotFound,
-            AccessError::File(FileError::Read { source, .. } | FileError::Write { source, .. })
-                if source.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                Exit::Permission
-            }
-            AccessError::File(FileError::Read { .. } | FileError::Write { .. }) => Exit::Other,
+            AccessError::File(FileError::Read { source, .. } | FileError::Write { source, .. }) => Exit::of_io(source.kind()),
             _ => Exit::Usage,
         };
         let hint = error.hint();

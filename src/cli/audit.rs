@@ -7,7 +7,6 @@ mod verify;
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    io,
     time::Duration,
 };
 
@@ -15,23 +14,25 @@ use serde_json::json;
 
 use super::{
     error::CliError,
-    output::{Output, printable, raw, table},
+    output::{self, Output, printable, table},
 };
 use crate::audit::Record;
 use source::{Filter, Matching, Source};
 
 const AFTER: &str = "\
-The service's records are in STATE/audit/service, those of the administrators' commands in STATE/audit/officer (--log officer): lines
-of JSON, each with the hash of the one before, and checkpoints signed by the audit's key in the token.
+The service's records are in STATE/audit/service, those of the administrators'
+commands in STATE/audit/officer (--log officer): lines of JSON, each with the
+hash of the one before, and checkpoints signed by the audit's key in the token.
 
 Examples:
   export STATIONMASTER_CONFIG=/etc/stationmaster/stationmaster.toml
   stationmaster audit tail -f
-  stationmaster audit show --run 0196…                    # all that is known of a run
-  stationmaster audit show --refusal 0196…                # the cause of a refusal
+  stationmaster audit show --run 0196…        # all that is known of a run
+  stationmaster audit show --refusal 0196…    # the cause of a refusal
   stationmaster audit export --format ocsf -o audit.json
-  stationmaster key export audit -o audit.pem             # keep it, and the head, somewhere else
-  stationmaster audit verify /var/lib/stationmaster/audit --key audit.pem --expect-head 1234:9f3c…";
+  stationmaster key export audit -o audit.pem # keep it and the head elsewhere
+  stationmaster audit verify /var/lib/stationmaster/audit --key audit.pem \\
+      --expect-head 1234:9f3c…";
 
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = AFTER)]
@@ -109,36 +110,33 @@ fn tail(args: &Tail, output: Output) -> Result<(), CliError> {
         print(last.make_contiguous(), &matching, output);
         return Ok(());
     }
+    // Ends with the reader: a closed pipe is the end that `head` means.
     let line = |record: &Record| {
-        let text =
-            if output.is_json() { serde_json::to_string(record).unwrap_or_default() } else { row(record, None).join("  ") };
-        raw(format!("{text}\n").as_bytes())
+        let written = if output.is_json() {
+            output::record(&serde_json::to_string(record).unwrap_or_default())
+        } else {
+            output::record_for_people(&row(record, None).join("  "))
+        };
+        written.map_err(CliError::from)
     };
-    let gone = |error: io::Error| CliError::other(format!("cannot write: {error}"));
-    last.iter().try_for_each(line).map_err(gone)?;
+    last.iter().try_for_each(line)?;
     loop {
         std::thread::sleep(Duration::from_millis(500));
-        place = args.source.after(
-            place,
-            |_, read| {
-                if matching.takes(&read.record) { line(&read.record).map_err(gone) } else { Ok(()) }
-            },
-        )?;
+        place = args.source.after(place, |_, read| if matching.takes(&read.record) { line(&read.record) } else { Ok(()) })?;
     }
 }
 
 fn print(records: &[Record], matching: &Matching<'_>, output: Output) {
     output.result(&json!({ "records": records }), || {
-        if records.is_empty() {
-            return "No such record.\n".to_owned();
-        }
-        let header = ["SEQ", "TIME", "EVENT", "PRINCIPAL", "RPC", "WHAT", "OUTCOME"];
+        // What is long comes last, and goes below its row where the terminal has no room beside.
+        let header = ["SEQ", "TIME", "EVENT", "OUTCOME", "PRINCIPAL", "WHAT"];
+        let none = if records.is_empty() { "(no record fits)\n" } else { "" };
         let numbers: BTreeSet<u64> = records.iter().map(|record| record.seq).collect();
         // A key use and how it ended are one row.
         let is_told =
             |record: &&Record| !(matching.is_outcome(record) && record.entry.of.is_some_and(|of| numbers.contains(&of)));
         let rows = records.iter().filter(is_told).map(|record| row(record, matching.outcome(record.seq)));
-        table(&header, rows.collect())
+        table(&header, rows.collect()) + none
     });
 }
 
@@ -147,7 +145,10 @@ fn row(record: &Record, ended: Option<&String>) -> Vec<String> {
     let entry = &record.entry;
     let or_dash = |text: Option<&String>| text.map_or_else(|| "-".to_owned(), |text| printable(text));
     let mut what = Vec::new();
-    what.extend(entry.operation.iter().map(|operation| printable(operation)));
+    what.extend(entry.rpc.iter().map(|rpc| printable(rpc)));
+    what.extend(
+        entry.operation.iter().filter(|operation| entry.rpc.as_ref() != Some(operation)).map(|operation| printable(operation)),
+    );
     what.extend(entry.key.iter().map(|key| format!("with {}", printable(&key.label))));
     what.extend(entry.train.iter().map(|train| format!("train {} stop {}", printable(&train.id), train.stop)));
     what.extend(entry.run.iter().map(|run| format!("run {}", printable(run))));
@@ -160,9 +161,8 @@ fn row(record: &Record, ended: Option<&String>) -> Vec<String> {
         record.seq.to_string(),
         record.time.get(..19).unwrap_or(&record.time).to_owned(),
         entry.event.name(),
-        or_dash(entry.principal.as_ref()),
-        or_dash(entry.rpc.as_ref()),
-        if what.is_empty() { "-".to_owned() } else { what.join(", ") },
         or_dash(entry.outcome.as_ref().or(ended)),
+        or_dash(entry.principal.as_ref()),
+        if what.is_empty() { "-".to_owned() } else { what.join(", ") },
     ]
 }

@@ -15,15 +15,15 @@ use crate::config::Config;
 
 const AFTER: &str = "\
 Reads the file, then looks at what it names: module, PIN file, sockets,
-directories, certificates, access and trust file. It does not load the
-module, log in to the token, read a PIN or ask the engine: whether those
-work is told by the service (`health`).
+directories, certificates, access and trust file. It does not load the module,
+log in to the token, read a PIN or ask the engine: whether those work is told by
+the service (`health`).
 
 Look as the service's user, who may see less than root:
   runuser -u stationmaster -- stationmaster config check --config FILE
 
-Exit code 2 when the file, or something that it names, cannot be used;
-0 when something is not there yet that need not be.";
+Exit code 2 when the file, or something that it names, cannot be used; 0 when
+something is not there yet that need not be.";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

@@ -6,8 +6,9 @@ use super::error::{CliError, Exit};
 use crate::demo::{self, DemoError};
 
 const AFTER: &str = "\
-Needs a Docker engine (DOCKER_HOST, or /var/run/docker.sock), softhsm2 and busybox-static; `make demo` installs what is missing.
-Everything it makes is removed when it ends, also after Ctrl-C.";
+Needs a Docker engine (DOCKER_HOST, or /var/run/docker.sock), softhsm2 and
+busybox-static; `make demo` installs what is missing. Everything it makes is
+removed when it ends, also after Ctrl-C.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]

@@ -1,10 +1,10 @@
 //! What a command fails with: a message, its reason, a hint, an exit code.
 
-use std::{collections::BTreeMap, fmt, process::ExitCode};
+use std::{collections::BTreeMap, fmt, io, path::Path, process::ExitCode};
 
 use tonic::Code;
 
-use super::hints;
+use super::{hints, output};
 use crate::{
     config::ConfigError,
     dev::DevError,
@@ -37,7 +37,20 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// The one rule of exit codes (`docs/cli.md`): a failure with a reason of the contract has that reason's code, one with a canonical code
+/// alone that code's, and what the system refuses on this machine has the code of the system's own kind.
 impl Exit {
+    /// The exit code of what the system refused: a file that is not there has the same everywhere, whatever it was for.
+    pub(super) fn of_io(kind: io::ErrorKind) -> Self {
+        match kind {
+            io::ErrorKind::NotFound => Self::NotFound,
+            io::ErrorKind::PermissionDenied => Self::Permission,
+            io::ErrorKind::AlreadyExists => Self::State,
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::TimedOut => Self::Unavailable,
+            _ => Self::Other,
+        }
+    }
+
     /// The exit code of a reason.
     fn of_reason(reason: Reason) -> Self {
         use Reason as R;
@@ -114,20 +127,18 @@ impl CliError {
         Self::new(Exit::Other, message)
     }
 
-    pub(super) fn file(what: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        let exit = match error.kind() {
-            std::io::ErrorKind::NotFound => Exit::NotFound,
-            std::io::ErrorKind::PermissionDenied => Exit::Permission,
-            _ => Exit::Other,
-        };
-        match error.kind() {
+    /// The system refused something with a file.
+    pub(super) fn file(what: &str, path: &Path, error: &io::Error) -> Self {
+        let exit = Exit::of_io(error.kind());
+        if error.kind() == io::ErrorKind::PermissionDenied {
             // With whose it is, which mode it has, who asks, and what to do.
-            std::io::ErrorKind::PermissionDenied => {
-                let raw =
-                    error.raw_os_error().map_or(std::io::ErrorKind::PermissionDenied.into(), std::io::Error::from_raw_os_error);
-                Self::new(exit, format!("cannot {what} {}: {}", path.display(), explained(path, raw)))
-            }
-            _ => Self::new(exit, format!("cannot {what} {}: {error}", path.display())),
+            let raw = error.raw_os_error().map_or(io::ErrorKind::PermissionDenied.into(), io::Error::from_raw_os_error);
+            return Self::new(exit, format!("cannot {what} {}: {}", path.display(), output::plain(&explained(path, raw))));
+        }
+        let failed = Self::new(exit, format!("cannot {what} {}: {}", path.display(), output::plain(error)));
+        match hints::of_file(path, error) {
+            Some(hint) => failed.with_hint(hint),
+            None => failed,
         }
     }
 
@@ -167,12 +178,12 @@ impl From<RpcError> for CliError {
 impl From<KeystoreError> for CliError {
     fn from(error: KeystoreError) -> Self {
         // An officer at the token sees its own words; only the exit code follows the contract.
-        let mut failure = Self::of_reason(Refusal::from(error.clone()).reason(), &error);
-        if let KeystoreError::TokenNotFound { .. } = error {
-            failure.exit = Exit::NotFound;
-        } else if let KeystoreError::TokenExists { .. } = error {
-            failure.exit = Exit::State;
-        }
+        let mut failure = match &error {
+            // The contract has no reason for these: no call makes tokens, or names a module.
+            KeystoreError::TokenExists { .. } => Self::new(Exit::State, &error),
+            KeystoreError::ModuleUnusable { module, .. } if !module.exists() => Self::new(Exit::NotFound, &error),
+            _ => Self::of_reason(Refusal::from(error.clone()).reason(), &error),
+        };
         failure.hint = error.hint();
         failure
     }
@@ -180,15 +191,23 @@ impl From<KeystoreError> for CliError {
 
 impl From<PinError> for CliError {
     fn from(error: PinError) -> Self {
+        let exit = match &error {
+            PinError::Unreadable { path, .. } if matches!(path.try_exists(), Ok(false)) => Exit::NotFound,
+            _ => Exit::Permission,
+        };
         let hint = error.hint();
-        Self { hint, ..Self::new(Exit::Permission, error) }
+        Self { hint, ..Self::new(exit, error) }
     }
 }
 
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         let hint = error.hint();
-        Self::usage(error).with_hint(hint)
+        let exit = match &error {
+            ConfigError::Read { source, .. } if source.kind() != io::ErrorKind::InvalidData => Exit::of_io(source.kind()),
+            _ => Exit::Usage,
+        };
+        Self::new(exit, error).with_hint(hint)
     }
 }
 
@@ -210,10 +229,9 @@ impl From<ServerError> for CliError {
                 failure.exit = Exit::Usage;
                 failure
             }
-            ServerError::Io { ref source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-                Self::new(Exit::Permission, error)
-            }
             ServerError::Tls(_) => Self::usage(error).with_hint("check cert, key and client_ca in [listen.tcp]"),
+            ServerError::Io { ref source, .. } => Self::new(Exit::of_io(source.kind()), error),
+            ServerError::Audit(error) => error.into(),
             error => Self::other(error),
         }
     }
@@ -249,6 +267,7 @@ impl From<DevError> for CliError {
             DevError::NoSoftHsm => {
                 Self::new(Exit::Unavailable, error).with_hint("apt-get install softhsm2, or set SOFTHSM2_MODULE")
             }
+            DevError::Io { ref source, .. } => Self::new(Exit::of_io(source.kind()), error),
             error => Self::other(error),
         }
     }
@@ -258,21 +277,67 @@ impl From<DevError> for CliError {
 mod tests {
     use super::*;
 
+    /// The reasons of each row of the table of exit codes.
+    fn documented() -> BTreeMap<String, u8> {
+        let page = include_str!("../../docs/cli.md");
+        let (_, table) = page.split_once("| Code | Meaning | Reasons |").expect("the table of exit codes");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let mut codes = BTreeMap::new();
+        for row in rows {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let code = cells[1].parse().expect("a code");
+            for reason in cells[3].split([',', ' ']).filter(|word| Reason::from_name(word).is_some()) {
+                assert_eq!(codes.insert(reason.to_owned(), code), None, "{reason} has two exit codes");
+            }
+        }
+        codes
+    }
+
     #[test]
-    fn exit_codes_follow_the_reasons() {
-        for (reason, exit) in [
-            (Reason::ImageRefInvalid, 2),
-            (Reason::BaseMissing, 3),
-            (Reason::TrainAuthenticationFailed, 4),
-            (Reason::RunState, 5),
-            (Reason::EngineUnavailable, 6),
-            (Reason::KeyNotAllowed, 7),
-            (Reason::Invariant, 1),
-        ] {
+    fn every_reason_has_the_exit_code_that_the_page_gives_it() {
+        let documented = documented();
+        for &reason in Reason::ALL {
             let error = CliError::from(RpcError::from(Refusal::from(reason)));
-            assert_eq!(error.exit as u8, exit, "{}", reason.name());
+            assert_eq!(documented.get(reason.name()), Some(&(error.exit as u8)), "{}", reason.name());
             assert_eq!(error.reason.as_deref(), Some(reason.name()));
         }
+    }
+
+    #[test]
+    fn what_the_system_refuses_has_one_exit_code_whatever_it_was_for() {
+        for (kind, exit) in [(io::ErrorKind::NotFound, Exit::NotFound), (io::ErrorKind::PermissionDenied, Exit::Permission)] {
+            let (path, source) = (std::path::PathBuf::from("/no/such/file"), || io::Error::from(kind));
+            let errors: [CliError; 10] = [
+                CliError::file("read", &path, &source()),
+                ConfigError::Read { file: path.clone(), source: source() }.into(),
+                ServerError::io("cannot lock it", source()).into(),
+                ServerError::Audit(crate::audit::AuditError::Io { what: "read it".into(), source: source() }).into(),
+                DevError::Io { what: "cannot read it".into(), source: source() }.into(),
+                crate::audit::AuditError::Io { what: "read it".into(), source: source() }.into(),
+                crate::trust::TrustError::Read { file: path.clone(), source: source() }.into(),
+                crate::trust::TrustError::Write { file: path.clone(), source: source() }.into(),
+                crate::access::AccessError::File(crate::kept_file::FileError::Read { file: path.clone(), source: source() })
+                    .into(),
+                crate::state::StateError::Io { what: "read", path: path.clone(), source: source() }.into(),
+            ];
+            for error in errors {
+                assert_eq!(error.exit, exit, "{}", error.message);
+            }
+        }
+        let absent = PinError::Unreadable { path: "/no/such/file".into(), reason: "it is not there".into() };
+        assert_eq!(CliError::from(absent).exit, Exit::NotFound);
+        let absent = KeystoreError::ModuleUnusable { module: "/no/such/module.so".into(), reason: "it is not there".into() };
+        assert_eq!(CliError::from(absent).exit, Exit::NotFound);
+        assert_eq!(CliError::from(LedgerError::Absent("/no/such/ledger".into())).exit, Exit::NotFound);
+        assert_eq!(CliError::from(crate::trust::TrustError::Missing("/no/such/file".into())).exit, Exit::NotFound);
+    }
+
+    #[test]
+    fn a_reason_decides_also_where_the_token_itself_was_asked() {
+        let absent = CliError::from(KeystoreError::TokenNotFound { label: "a".into(), seen: Vec::new() });
+        assert_eq!((absent.exit, absent.reason.as_deref()), (Exit::Unavailable, Some("HSM_UNAVAILABLE")));
+        let there = CliError::from(KeystoreError::TokenExists { label: "a".into() });
+        assert_eq!((there.exit, there.reason), (Exit::State, None));
     }
 
     #[test]

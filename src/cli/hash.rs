@@ -15,14 +15,16 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Answers the digest of the final file tree (docs/tree-digest.md tells how to compute it elsewhere), and for a train the digests
-of its immutable files and of its results.
+Answers the digest of the final file tree (docs/tree-digest.md tells how to
+compute it elsewhere), and for a train the digests of its immutable files and of
+its results.
 
 Examples:
   stationmaster hash harbor.example/train:latest
   stationmaster hash --train-only harbor.example/train:latest --output json
   stationmaster hash --place /srv/images/train:latest      # an OCI layout
-  skopeo copy docker://harbor.example/train:latest oci-archive:train.tar && stationmaster hash --place train.tar";
+  skopeo copy docker://harbor.example/train:latest oci-archive:train.tar \\
+      && stationmaster hash --place train.tar";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]

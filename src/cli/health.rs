@@ -17,8 +17,8 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Exit code 0 when the service serves, 6 when it does not or cannot be
-reached. SERVING means that every component can be used:
+Exit code 0 when the service serves, 6 when it does not or cannot be reached.
+SERVING means that every component can be used:
 
   token    it is logged in and answers
   keys     each configured key is there and can do what it is for
@@ -29,8 +29,8 @@ reached. SERVING means that every component can be used:
   audit    records can be written
   disk     [limits] spool_min_free_mib are free, and some for the state
 
-The components and their reasons need a grant of GetStatus, which every
-role but reader has. Without one the answer is the state alone.
+The components and their reasons need a grant of GetStatus, which every role but
+reader has. Without one the answer is the state alone.
 
 Examples:
   stationmaster health --wait 60

@@ -1,6 +1,11 @@
-//! What a person can do about each reason.
+//! What a person can do about each reason, and about what the system refuses.
 
-use crate::service::status::{Failure, Reason};
+use std::{io, path::Path};
+
+use crate::{
+    service::status::{Failure, Reason},
+    train::rule::Rule,
+};
 
 pub(super) fn hint(failure: &Failure) -> Option<String> {
     let Some(reason) = failure.reason else {
@@ -13,8 +18,19 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
         };
     };
     let meta = |name: &str| failure.metadata.get(name).map(String::as_str);
-    if let (Reason::TrainAuthenticationFailed, Some(id)) = (reason, meta("refusal_id")) {
-        return Some(format!("an officer finds the cause under its refusal_id: `audit show --refusal {id}`"));
+    if let (Reason::ImagePolicyViolation, Some(id)) = (reason, meta("refusal_id")) {
+        let rule = meta("rule").unwrap_or_default();
+        return Some(format!("{}; an administrator sees which file it is: `audit show --refusal {id}`", of_rule_named(rule)));
+    }
+    if let Some(id) = meta("refusal_id") {
+        return Some(format!("an administrator finds the cause under its refusal_id: `audit show --refusal {id}`"));
+    }
+    if let (Reason::RpcNotAllowed, Some(principal)) = (reason, meta("principal")) {
+        let rpc = meta("rpc").map_or_else(|| "--role ROLE".to_owned(), |rpc| format!("--rpc {rpc}"));
+        return Some(format!(
+            "the service knows you as {principal}; an administrator grants it: `access allow {principal} {rpc}`; \
+             `access check {principal} RPC` explains what is decided"
+        ));
     }
     if let (Reason::RpcNotAllowed, Some(principal)) = (reason, meta("principal")) {
         return Some(format!(
@@ -38,14 +54,14 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
     }
     if let (Reason::TrainReplayed, Some(run)) = (reason, meta("run_id")) {
         return Some(format!(
-            "this station has finished the train: `run show {run}`. If it must run once more, an officer says \
+            "this station has finished the train: `run show {run}`. If it must run once more, an administrator gives \
              `run allow-again {run} --reason TEXT` at the station"
         ));
     }
     if let (Reason::KeyUntrusted, Some(who), Some(fingerprint)) = (reason, meta("who"), meta("fingerprint")) {
         let (whose, add) = if who == "creator" { (who.to_owned(), who) } else { (format!("stop {who}"), "station") };
         return Some(format!(
-            "an officer compares {fingerprint} with its owner ({whose}), then `trust add {add} ID --key FILE`; `trust --help` shows more"
+            "an administrator compares {fingerprint} with its owner ({whose}), then `trust add {add} ID --key FILE`; `trust --help` shows more"
         ));
     }
     if let Some(convert) = meta("convert") {
@@ -83,6 +99,93 @@ fn engine(why: &str) -> &'static str {
     }
 }
 
+/// For a file that the system refuses; whose it is, where it may not be used, the message has.
+pub(super) fn of_file(path: &Path, error: &io::Error) -> Option<String> {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists())?;
+            Some(format!("its directory is not there: `mkdir -p {}`, or name another", parent.display()))
+        }
+        io::ErrorKind::AlreadyExists => Some("name another, or move it away first".to_owned()),
+        io::ErrorKind::StorageFull => Some("the disk is full: free some space, or name a file on another disk".to_owned()),
+        io::ErrorKind::ReadOnlyFilesystem => Some("the file system is mounted read-only: name a file on another one".to_owned()),
+        io::ErrorKind::IsADirectory => Some("this is a directory: name a file in it".to_owned()),
+        _ => None,
+    }
+}
+
+/// What to do about a broken rule. Whoever knows the rule's name only in part (another version's) gets what is always true.
+fn of_rule_named(name: &str) -> &'static str {
+    match (Rule::from_name(name), name) {
+        (Some(rule), _) => of_rule(rule),
+        (None, "at-rest-while-read") => "the directory changed while it was read: end what still writes there, then try again",
+        (None, _) => "the image holds what a train may not hold",
+    }
+}
+
+/// What to do about a broken rule.
+fn of_rule(rule: Rule) -> &'static str {
+    use Rule as R;
+    match rule {
+        R::StrictConfig => "the train's train_config.json is not one: ask its sender for the train again",
+        R::SessionIdLength => {
+            "the session id has not 64 bytes: the creator builds the train anew, or [rules] relax names the rule"
+        }
+        R::CreatorPinned | R::StationsPinned | R::WrapForTrusted => {
+            "`trust add` the key, once its owner has confirmed the fingerprint"
+        }
+        R::OwnRouteKey => "the route names another key for this station than its token holds: `key list`, then tell the creator",
+        R::RouteShape | R::FirstByIndex => {
+            "`train inspect IMAGE` shows the route and who has signed: ask the sender for the current train"
+        }
+        R::CreatorSignature
+        | R::BuilderSignature
+        | R::ImmutableDigest
+        | R::ChainSignatures
+        | R::NewestLink
+        | R::SignaturesApart
+        | R::ResultsSignature
+        | R::ResultsDigest
+        | R::SealedLengths
+        | R::UserKey => "the train is not what was signed: fetch it again, and tell its sender if that does not help",
+        R::ListedFilesPresent => "a file that the train lists is missing: put it back as it was, or fetch the train again",
+        R::UnlistedFiles => {
+            "files are in the train's directory that its list does not name: remove them, or [rules] relax names the rule"
+        }
+        R::BothDirectories => {
+            "/opt/pht_train or /opt/pht_results is missing: the train must keep both, also when they are empty (`mkdir -p`)"
+        }
+        R::PlainNames => {
+            "a file's name is not plain UTF-8, or has a backslash, tab or other control character in it: let the train rename the file"
+        }
+        R::UniqueNames => "a name is there twice, or out of order: let the image be written by an engine or skopeo",
+        R::NoLinks => {
+            "a link, device or pipe is among the train's files: let the train write the file itself (`cp -L` in place of `ln -s`)"
+        }
+        R::NoVolumes => {
+            "the image declares a VOLUME over the train's directories: its builder takes that line out of the Dockerfile"
+        }
+        R::OptAllowList => "something in /opt is neither the train's nor its base's: remove it, or [rules] allow names it",
+        R::RouteKeysUsable => "a key on the route cannot be used to wrap for: the creator replaces it and builds the train anew",
+        R::MasterImage => {
+            "`image validate IMAGE` shows how the image differs from its master; `trust list` shows the allowed masters"
+        }
+        R::PastStopsExcluded => "[rules] demand asks for it, and this train wraps for stations that it has passed",
+        R::ConfigOfPreRun | R::ImmutableUnchanged => {
+            "the run changed the train's own code or query: it may only write to /opt/pht_results"
+        }
+        R::ImageOfThisRun => "the image does not descend from the one that pre-run opened: commit the container of that image",
+        R::NoPlaintextLayers => "`train check-push IMAGE` names the layers that show plaintext: do not push the image",
+        R::BuilderIdentity
+        | R::FileNamesSigned
+        | R::FileBoundaries
+        | R::OlderLinks
+        | R::UnsignedFields
+        | R::AuthenticatedEncryption
+        | R::ReplayElsewhere => "nothing on this wire could show it",
+    }
+}
+
 fn text(reason: Reason) -> &'static str {
     use Reason as R;
     match reason {
@@ -90,7 +193,9 @@ fn text(reason: Reason) -> &'static str {
         R::ImageRefInvalid => "name an image as repository:tag or sha256:…; digest references (@sha256:…) are not written to",
         R::ConfigMalformed => "`train inspect IMAGE` shows what is there; is it a train at all?",
         R::ArchiveMalformed => "what was read cannot be a train as it is; fetch it again, or tell its sender",
-        R::ImageNotFound => "pull the train first (`docker images` lists what an engine has), or copy it into its layout",
+        R::ImageNotFound => {
+            "pull the train first (`docker images` lists what an engine has; the service's is that of [engine] socket), or copy it into its layout"
+        }
         R::MasterUnknown => {
             "`stationmaster trust list` shows the allowed masters, `trust add master` allows one; then pull it, or copy it into its layout"
         }
@@ -98,17 +203,19 @@ fn text(reason: Reason) -> &'static str {
             "pull the train's base image, or copy it into its layout (`train inspect IMAGE` names the train), then try again"
         }
         R::RouteRejected => "`train inspect IMAGE` shows the route, whose turn it is, and whether this station is on it",
-        R::TrainAuthenticationFailed => "an officer finds the cause in the audit: `audit show`",
+        R::TrainAuthenticationFailed => "an administrator finds the cause in the audit: `audit show`",
         R::KeyUntrusted => {
-            "an officer compares the fingerprint with the key's owner, then `trust add` or `trust import`; `train inspect IMAGE` shows all of the train's"
+            "an administrator compares the fingerprint with the key's owner, then `trust add` or `trust import`; `train inspect IMAGE` shows all of the train's"
         }
         R::TrainReplayed => {
-            "this state of the train was here before; ask its sender for the current one, or an officer for `run allow-again`"
+            "this state of the train was here before; ask its sender for the current one, or an administrator for `run allow-again`"
+        }
+        R::ImagePolicyViolation => {
+            "the image holds what a train may not hold; an administrator finds the cause in the audit: `audit show`"
         }
         R::UnwrapFailed => {
             "it was wrapped for another key, with another scheme, or changed since: `key show LABEL` shows the key and its schemes"
         }
-        R::ImagePolicyViolation => "the image holds links, special files or names that a train may not hold",
         R::RunUnchanged => {
             "the run stays open: run the image, commit the container under the same name (`docker commit CONTAINER IMAGE`), then post-run \
              again; --no-results seals it as it is, `train abort RUN_ID` gives it up"
@@ -117,9 +224,12 @@ fn text(reason: Reason) -> &'static str {
         R::RunNotFound => "take the run_id that pre-run answered; `run list` at the station shows all",
         R::KeyNotFound => "`key list` shows the keys",
         R::KeyNotAllowed => {
-            "use a general key that is granted (`key list`, `access check`); a train key is for trains, unless [keys] raw_use names it"
+            "use a general key that is granted (`key list`, `access check`). A train key is for trains, unless [keys] raw_use names it; \
+             the audit's key signs checkpoints and nothing else"
         }
-        R::RpcNotAllowed => "an officer grants it: `access allow PRINCIPAL --rpc NAME`; `access check` explains what is decided",
+        R::RpcNotAllowed => {
+            "an administrator grants it: `access allow PRINCIPAL --rpc NAME`; `access check` explains what is decided"
+        }
         R::PeerUnknown => "connect with a client certificate that has not ended, or through the Unix socket",
         R::KeyLabelExists => "choose another label; a key is never replaced",
         R::IdempotencyMismatch => "use a fresh idempotency key for another image",
@@ -134,7 +244,7 @@ fn text(reason: Reason) -> &'static str {
             "`health` tells when it is; without a trust file it never is: `trust --help`, and the service's log says where"
         }
         R::TrainBusy => "wait for the other step of this train, then try again",
-        R::ImageChanged => "somebody moved the tag meanwhile; try again",
+        R::ImageChanged => "the tag was moved meanwhile; try again",
         R::Overloaded | R::HsmSessionsExhausted | R::ShuttingDown => "try again in a moment",
         R::DiskFull => "make room on the disk that is named, then try again; the service's log says how much is needed",
         R::LimitExceeded => "[limits] in the service's configuration",
@@ -148,7 +258,7 @@ fn text(reason: Reason) -> &'static str {
         R::Cancelled => "it may have been done: the same call again tells",
         R::MechanismUnsupported => "`key show LABEL` lists what the token can do; allow_raw_unwrap in [token] may help",
         R::HsmFault | R::Invariant => "the service's log tells more",
-        R::AuditChainBroken => "stop, and call the officer",
+        R::AuditChainBroken => "stop, and call the security officer: `audit verify` shows where",
     }
 }
 
@@ -161,5 +271,69 @@ mod tests {
         for &reason in Reason::ALL {
             assert!(!text(reason).is_empty(), "{}", reason.name());
         }
+    }
+
+    fn failure(reason: Reason, metadata: &[(&str, &str)]) -> Failure {
+        let metadata = metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Failure {
+            code: reason.code(),
+            reason: Some(reason),
+            reason_name: Some(reason.name().to_owned()),
+            message: String::new(),
+            metadata,
+            retry_after: None,
+        }
+    }
+
+    #[test]
+    fn a_broken_rule_has_a_hint_of_its_own_and_its_refusal_is_named() {
+        let hint_of = |rule: &str| {
+            let hint = hint(&failure(Reason::ImagePolicyViolation, &[("rule", rule), ("refusal_id", "0196-x")])).unwrap();
+            assert!(hint.ends_with("`audit show --refusal 0196-x`"), "{hint}");
+            hint
+        };
+        let mut told = std::collections::BTreeMap::<String, Vec<&str>>::new();
+        for rule in ["plain-names", "no-links-or-special-files", "both-directories-present", "immutable-files-unchanged"] {
+            told.entry(hint_of(rule)).or_default().push(rule);
+        }
+        for rule in ["no-volumes-over-the-train", "image-of-this-run", "at-rest-while-read", "of-a-later-version"] {
+            told.entry(hint_of(rule)).or_default().push(rule);
+        }
+        assert_eq!(told.len(), 8, "two rules share a hint: {told:?}");
+    }
+
+    #[test]
+    fn the_page_of_errors_names_every_rule_and_every_reason() {
+        let page = include_str!("../../docs/errors.md");
+        let absent = |name: &str| !page.contains(&format!("`{name}`")) && !page.contains(&format!("| {name} |"));
+        let missing: Vec<_> = Rule::ALL
+            .iter()
+            .map(|rule| rule.name())
+            .chain(Reason::ALL.iter().map(|reason| reason.name()))
+            .filter(|name| absent(name))
+            .collect();
+        assert!(missing.is_empty(), "docs/errors.md lacks {missing:?}");
+        // And it names no rule that there is not.
+        let (_, table) = page.split_once("| rule | what it says | when |").expect("the table of rules");
+        for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+            let name = row.split('`').nth(1).expect("a rule");
+            assert!(
+                Rule::from_name(name).is_some() || name == "at-rest-while-read",
+                "docs/errors.md names {name:?}, which is no rule"
+            );
+        }
+    }
+
+    #[test]
+    fn who_was_refused_is_told() {
+        let hint = hint(&failure(Reason::RpcNotAllowed, &[("principal", "unix:uid=1000"), ("rpc", "PreRun")])).unwrap();
+        assert!(hint.contains("access allow unix:uid=1000 --rpc PreRun"), "{hint}");
+    }
+
+    #[test]
+    fn a_file_in_a_directory_that_is_not_there_names_the_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let hint = of_file(&directory.path().join("absent/file"), &io::ErrorKind::NotFound.into()).unwrap();
+        assert!(hint.contains("mkdir -p") && hint.contains("absent"), "{hint}");
     }
 }

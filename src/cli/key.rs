@@ -22,14 +22,16 @@ use crate::{
 use view::KeyView;
 
 const SOURCE: &str = "\
-Asks the running service; with --config FILE or --state DIR the token itself (log in with the PIN they name).";
+Asks the running service; with --config FILE or --state DIR the token itself
+(log in with the PIN they name).";
 
 const EXAMPLES: &str = "\
 Examples:
-  stationmaster key generate station-1 --purpose train --config /etc/stationmaster/stationmaster.toml
+  stationmaster key generate station-1 --purpose train \\
+      --config /etc/stationmaster/stationmaster.toml
   stationmaster key list
   stationmaster key show station-1
-  stationmaster key export --format hex-pem station-1     # what the registry wants";
+  stationmaster key export --format hex-pem station-1   # for the registry";
 
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = EXAMPLES)]

@@ -11,7 +11,7 @@ pub(super) struct Place {
     /// The state directory that this configuration names
     #[arg(long, value_name = "FILE", env = "STATIONMASTER_CONFIG", help_heading = "State directory")]
     config: Option<PathBuf>,
-    /// The state directory; goes before a configuration
+    /// The state directory, in place of a configuration's [default: STATIONMASTER_STATE, which a development station's `env` sets]
     #[arg(long, value_name = "DIR", help_heading = "State directory")]
     state: Option<PathBuf>,
 }
@@ -26,9 +26,16 @@ pub(super) struct Office {
     runtime: tokio::runtime::Runtime,
 }
 
+/// The state directory that `. DIR/env` of a development station names.
+pub(super) fn state_variable() -> Option<PathBuf> {
+    std::env::var_os("STATIONMASTER_STATE").map(PathBuf::from)
+}
+
 impl Place {
     pub(super) fn open(&self) -> Result<Office, CliError> {
-        let (directory, station, audit) = match (&self.state, &self.config) {
+        // A configuration that is named stands for more than a variable that a development station's `env` has left.
+        let state = self.state.clone().or_else(|| self.config.is_none().then(state_variable).flatten());
+        let (directory, station, audit) = match (&state, &self.config) {
             (Some(directory), _) => (directory.clone(), None, directory.join("audit")),
             (None, Some(file)) => {
                 let config = Config::load(file)?;
@@ -36,8 +43,8 @@ impl Place {
                 (config.state.directory, Some(config.station), audit)
             }
             (None, None) => {
-                return Err(CliError::usage("which state directory? --config FILE or --state DIR")
-                    .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands"));
+                return Err(CliError::usage("no state directory is named: give --config FILE or --state DIR")
+                    .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands, STATIONMASTER_STATE a development station's directory"));
             }
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()

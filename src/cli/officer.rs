@@ -86,8 +86,7 @@ pub(super) fn record_change(directory: Option<&Path>, entry: Entry) -> Result<()
 impl From<AuditError> for CliError {
     fn from(error: AuditError) -> Self {
         let exit = match &error {
-            AuditError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::NotFound,
-            AuditError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Exit::Permission,
+            AuditError::Io { source, .. } => Exit::of_io(source.kind()),
             AuditError::Held(_) => Exit::State,
             _ => Exit::Other,
         };

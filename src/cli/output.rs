@@ -1,15 +1,20 @@
 //! Standard output: tables for people, one JSON object per command for programs.
 
+mod escape;
+mod layout;
+mod sink;
+
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
-use super::error::CliError;
+use super::error::{CliError, Exit};
+pub(super) use escape::printable;
+pub(super) use sink::{Lost, Stdout, lost, plain};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
@@ -17,7 +22,8 @@ pub(super) enum Format {
     Json,
 }
 
-/// Where results go. A closed pipe ends the output, not the program.
+/// Where results go. A closed pipe ends the output, not the command; whatever else keeps a result from being written makes the command fail
+/// at its end ([`end`]).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
     format: Format,
@@ -30,10 +36,11 @@ impl Output {
 
     /// A result: `value` for programs, what `people` writes for people.
     pub(super) fn result(self, value: &Value, people: impl FnOnce() -> String) {
-        match self.format {
-            Format::Json => line(&value.to_string()),
-            Format::Table => line(people().trim_end()),
-        }
+        // The sink remembers what could not be written, and `end` tells it.
+        let _ = match self.format {
+            Format::Json => line(&escape::json(&value.to_string())),
+            Format::Table => line(&for_people(people().trim_end())),
+        };
     }
 
     pub(super) fn is_json(self) -> bool {
@@ -42,18 +49,41 @@ impl Output {
 
     /// A failure: for people on standard error, for programs as the last line of standard output.
     pub(super) fn fail(self, error: &CliError) -> ExitCode {
-        if self.is_json() {
-            line(&error_object(error).to_string());
-        } else {
+        if error.exit == Exit::Done {
+            return error.exit.into();
+        }
+        // A program that cannot be told on standard output is told on standard error, as people are.
+        let is_told = self.is_json() && !matches!(line(&escape::json(&error_object(error).to_string())), Err(Lost::Failed(_)));
+        if !is_told {
             let reason = error.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
             let mut text = format!("error: {}{reason}\n", error.message);
             if let Some(hint) = &error.hint {
                 text += &format!("hint: {hint}\n");
             }
-            let _ = io::stderr().write_all(text.as_bytes());
+            let _ = io::stderr().write_all(printable(&text).as_bytes());
         }
         error.exit.into()
     }
+}
+
+/// A command's exit code, once its output has arrived. One that did its work and could not tell it fails; one that has another exit code
+/// than 0 to give keeps it.
+pub(super) fn end(exit: Exit) -> ExitCode {
+    let Some(Lost::Failed(said)) = lost() else { return exit.into() };
+    let text = format!(
+        "error: cannot write to standard output: {said}\nhint: the command was carried out, and its answer is lost; what is safe to repeat \
+         answers the same again\n"
+    );
+    let _ = io::stderr().write_all(text.as_bytes());
+    if exit == Exit::Done { Exit::Other } else { exit }.into()
+}
+
+/// What clap prints by itself: help and version.
+pub(super) fn help(text: &clap::Error) -> ExitCode {
+    if let Err(error) = text.print().and_then(|()| io::stdout().flush()) {
+        sink::note(&error);
+    }
+    end(Exit::Done)
 }
 
 fn error_object(error: &CliError) -> Value {
@@ -78,40 +108,33 @@ fn code_name(code: tonic::Code) -> String {
     name
 }
 
-fn line(text: &str) {
-    let _ = writeln!(io::stdout().lock(), "{text}");
+fn line(text: &str) -> Result<(), Lost> {
+    sink::write(format!("{text}\n").as_bytes())
 }
 
 /// Bytes to standard output, as they are.
-pub(super) fn raw(bytes: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()
+pub(super) fn raw(bytes: &[u8]) -> Result<(), Lost> {
+    sink::write(bytes)
 }
 
-/// A table with a header, without lines: it can be cut and searched with the usual tools.
+/// One line of a stream of records: JSON for programs.
+pub(super) fn record(json: &str) -> Result<(), Lost> {
+    line(&escape::json(json))
+}
+
+/// One line of a stream of records for people.
+pub(super) fn record_for_people(text: &str) -> Result<(), Lost> {
+    line(&printable(text))
+}
+
+/// A table with a header, without lines, that fits the terminal. Where there is none, its lines are as long as they are.
 pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header.to_vec());
-    for row in rows {
-        table.add_row(row);
-    }
-    table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n").collect()
+    layout::table(header, rows, terminal_width())
 }
 
-/// Names and values, one per line.
+/// Names and values, one per line; what has no value is left out.
 pub(super) fn fields(fields: &[(&str, String)]) -> String {
-    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    fields
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| format!("{name:<width$}  {}\n", printable(value)))
-        .collect()
-}
-
-/// Foreign text without the characters that move a terminal's cursor.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter }).collect()
+    layout::fields(fields, terminal_width())
 }
 
 /// "yes" or "no".
@@ -119,10 +142,56 @@ pub(super) fn yes(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
 }
 
+/// A number of things: "1 file", "2 files".
+pub(super) fn count(number: u64, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
+}
+
+/// Columns of the terminal that standard output is; nothing limits a file or a pipe.
+fn terminal_width() -> Option<usize> {
+    /// Narrower than this nothing could be laid out.
+    const LEAST: usize = 40;
+    const USUAL: usize = 80;
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let asked = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+    Some(if asked == 0 { USUAL } else { asked.max(LEAST) })
+}
+
+/// A result for people as it is shown: nothing of it moves the cursor, warnings are wrapped, and what is wrong stands out on a terminal.
+fn for_people(text: &str) -> String {
+    let text = printable(text);
+    let Some(width) = terminal_width() else { return text };
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let colour = !is_set("NO_COLOR") && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+    let shown = |line: &str| {
+        let line = if line.starts_with("warning: ") || line.starts_with("note: ") {
+            layout::wrap(line, width - 2).join("\n  ")
+        } else {
+            line.to_owned()
+        };
+        if colour { coloured(&line) } else { line }
+    };
+    text.split('\n').map(shown).collect::<Vec<_>>().join("\n")
+}
+
+/// A line with what is wrong in red: a rule's outcome, a verdict, a warning.
+fn coloured(line: &str) -> String {
+    const RED: &str = "\x1b[31m";
+    const PLAIN: &str = "\x1b[0m";
+    if let Some(rest) = line.strip_prefix("warning:") {
+        return format!("{RED}warning:{PLAIN}{rest}");
+    }
+    if line.starts_with("Verdict") && ["NOT", "not hold", "wrong with"].iter().any(|bad| line.contains(bad)) {
+        return format!("{RED}{line}{PLAIN}");
+    }
+    line.replacen("  broken", &format!("  {RED}broken{PLAIN}"), 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::error::Exit;
 
     #[test]
     fn codes_are_written_as_the_specification_does() {
@@ -138,7 +207,10 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_of_foreign_text_do_not_reach_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+    fn what_is_wrong_is_red_and_nothing_else() {
+        assert_eq!(coloured("plain-names  broken   a note"), "plain-names  \x1b[31mbroken\x1b[0m   a note");
+        assert_eq!(coloured("plain-names  checked"), "plain-names  checked");
+        assert!(coloured("Verdict  does not hold: x").starts_with('\x1b'));
+        assert!(!coloured("Verdict  holds: no rule is broken").contains("\x1b[31mV"));
     }
 }

@@ -11,16 +11,18 @@ pub(super) mod view;
 use super::{error::CliError, output::Output};
 
 const EXAMPLES: &str = "\
-A station opens each stop of a train session once: who offers a train again that is finished here gets TRAIN_REPLAYED. These
-commands show what ran, and are an officer's way past that. They work on the state directory itself, as a user who may write
-there; the service may be running.
+A station opens each stop of a train session once: who offers a train again that
+is finished here gets TRAIN_REPLAYED. These commands show what ran, and are an
+officer's way past that. They work on the state directory itself, as a user who
+may write there; the service may be running.
 
 Examples:
   export STATIONMASTER_CONFIG=/etc/stationmaster/stationmaster.toml
   stationmaster run list --open
   stationmaster run show 0193a1c2-…
   stationmaster run abandon 0193a1c2-… --reason \"container lost with its host\"
-  stationmaster run allow-again 0193a1c2-… --reason \"results lost at the next stop, ticket 4711\"
+  stationmaster run allow-again 0193a1c2-… \\
+      --reason \"results lost at the next stop, ticket 4711\"
   stationmaster run prune --older-than 365 --reason \"yearly\"";
 
 #[derive(Debug, clap::Subcommand)]

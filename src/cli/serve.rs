@@ -14,16 +14,20 @@ Examples:
   stationmaster serve --config /etc/stationmaster/stationmaster.toml
   stationmaster serve --dev --station station-1 --state /tmp/station-1
 
-A development station makes its own software token, keys and certificates in DIR, listens on DIR/api.sock and a loopback
-port, believes the keys in trains (unless --trust names a file), and leaves DIR/env while it serves:
+A development station makes its own software token, keys and certificates in
+DIR, listens on DIR/api.sock and a loopback port, believes the keys in trains
+(unless --trust names a file), and leaves DIR/env while it serves:
   . /tmp/station-1/env && stationmaster key list
 
-SIGTERM and SIGINT drain, a second one cancels running calls; SIGHUP reads the TLS certificates again. Whatever hangs, the
-process ends 25 seconds after [limits] drain_s. As a systemd service of Type=notify it is ready when it listens and has looked
-at everything once; `systemctl status` shows what is missing, `health --wait` waits until it serves.
+SIGTERM and SIGINT drain, a second one cancels running calls; SIGHUP reads the
+TLS certificates again. Whatever hangs, the process ends 25 seconds after
+[limits] drain_s. As a systemd service of Type=notify it is ready when it
+listens and has looked at everything once; `systemctl status` shows what is
+missing, `health --wait` waits until it serves.
 
-Only root can look into the process: no core image of it is written, other processes of its user cannot read its memory or
-attach a debugger, and nothing that it starts gains privileges.";
+Only root can look into the process: no core image of it is written, other
+processes of its user cannot read its memory or attach a debugger, and nothing
+that it starts gains privileges.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -104,7 +108,6 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
 fn end<E: Into<CliError>>(ended: Result<(), E>) -> Result<(), CliError> {
     ended.map_err(Into::into)?;
     log::finish();
-    let _ = std::io::Write::flush(&mut std::io::stdout());
     // SAFETY: ends the process.
     unsafe { libc::_exit(0) }
 }

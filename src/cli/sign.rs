@@ -22,8 +22,10 @@ const AFTER: &str = "\
 A file is hashed here; only its digest goes to the service.
 
 Examples:
-  stationmaster sign --key station-1-general --scheme rsa-pss-sha256 report.pdf -o report.sig --format raw
-  sha256sum report.pdf | cut -d' ' -f1 | xargs stationmaster sign --key station-1-general --scheme rsa-pss-sha256 --digest";
+  stationmaster sign --key station-1-general \\
+      --scheme rsa-pss-sha256 report.pdf -o report.sig --format raw
+  sha256sum report.pdf | cut -d' ' -f1 | xargs stationmaster sign \\
+      --key station-1-general --scheme rsa-pss-sha256 --digest";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -101,7 +103,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), CliError> {
     if let Some(file) = &args.out {
         fs::write(file, &bytes).map_err(|error| CliError::file("write", file, &error))?;
     } else if !output.is_json() {
-        return raw(&bytes).map_err(|error| CliError::other(format!("cannot write: {error}")));
+        return Ok(raw(&bytes)?);
     }
     if output.is_json() {
         let value = json!({

@@ -12,14 +12,16 @@ use crate::state::StateError;
 
 const EXAMPLES: &str = "\
 Examples:
-  stationmaster state backup --config /etc/stationmaster/stationmaster.toml /backup/station-$(date +%F)
-  stationmaster state restore --config /etc/stationmaster/stationmaster.toml /backup/station-2026-11-24
+  stationmaster state backup \\
+      --config /etc/stationmaster/stationmaster.toml /backup/station-$(date +%F)
+  stationmaster state restore \\
+      --config /etc/stationmaster/stationmaster.toml /backup/station-2026-11-24
 
 Run both as the service's user (`sudo -u stationmaster …`): what root restores
 belongs to the owner of the state directory, which is root where root made it.
 The audit is in the state directory, but in no backup (`state backup --help`).
-The configuration, the trust file beside it and the token lie elsewhere. Back all
-of these up on their own.";
+The configuration, the trust file beside it and the token lie elsewhere. Back
+all of these up on their own.";
 
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = EXAMPLES)]

@@ -18,23 +18,28 @@ use crate::{
 };
 
 const INIT: &str = "\
-Takes the first token of the module that is not initialised yet and gives it the label, the SO PIN and the user PIN. The SO PIN
-(the security officer's, CKU_SO) sets the user PIN anew when it is locked or lost: keep it apart from the service. PINs are read
-from files (the first line), systemd credentials, the environment (STATIONMASTER_SO_PIN, STATIONMASTER_PIN) or the terminal;
-never from the command line. Their lengths are checked before anything is written.
+Takes the first token of the module that is not initialised yet and gives it the
+label, the SO PIN and the user PIN. The SO PIN (the security officer's, CKU_SO)
+sets the user PIN anew when it is locked or lost: keep it apart from the
+service. PINs are read from files (the first line), systemd credentials, the
+environment (STATIONMASTER_SO_PIN, STATIONMASTER_PIN) or the terminal; never
+from the command line. Their lengths are checked before anything is written.
 
 Examples:
   stationmaster token init --config /etc/stationmaster/stationmaster.toml
-  stationmaster token init --module /usr/lib/softhsm/libsofthsm2.so --label pht --so-pin-file so.pin --pin-file user.pin";
+  stationmaster token init --module /usr/lib/softhsm/libsofthsm2.so \\
+      --label pht --so-pin-file so.pin --pin-file user.pin";
 
 const SET_PIN: &str = "\
-Logs in with the SO PIN and sets the user PIN: finishes a token that `token init`, or another tool, left without one. With --replace a
-token that has a user PIN gets another, in place of one that is locked or lost; a running service then needs the new PIN at its
-source before its next login. Keys stay as they are.
+Logs in with the SO PIN and sets the user PIN: finishes a token that `token
+init`, or another tool, left without one. With --replace a token that has a user
+PIN gets another, in place of one that is locked or lost; a running service then
+needs the new PIN at its source before its next login. Keys stay as they are.
 
 Examples:
   stationmaster token set-pin --config /etc/stationmaster/stationmaster.toml
-  stationmaster token set-pin --module /usr/lib/softhsm/libsofthsm2.so --label pht --so-pin-file so.pin --pin-file user.pin --replace";
+  stationmaster token set-pin --module /usr/lib/softhsm/libsofthsm2.so \\
+      --label pht --so-pin-file so.pin --pin-file user.pin --replace";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

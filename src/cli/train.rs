@@ -22,7 +22,8 @@ use super::{
 const EXAMPLES: &str = "\
 Examples:
   stationmaster train inspect harbor.example/train:latest
-  stationmaster train pre-run harbor.example/train:latest --output json | tail -1 | jq -r .run_id
+  stationmaster train pre-run harbor.example/train:latest --output json \\
+      | tail -1 | jq -r .run_id
   docker run harbor.example/train:latest ...
   stationmaster train post-run RUN_ID
   stationmaster train check-push harbor.example/train:latest

@@ -25,22 +25,27 @@ use crate::{
 };
 
 const AFTER: &str = "\
-A train states the keys it is to be checked with, so by itself it proves nothing about its maker. A station in the mode
-\"pinned\" (the default) opens trains only when creator and every station on the route are in its trust file. Compare a
-fingerprint with the key's owner over another channel than the one the key came by: a telephone will do.
+A train states the keys it is to be checked with, so by itself it proves nothing
+about its maker. A station in the mode \"pinned\" (the default) opens trains only
+when creator and every station on the route are in its trust file. Compare a
+fingerprint with the key's owner over another channel than the one the key came
+by: a telephone will do.
 
 Builders cannot be pinned: each build has a key of its own.
 
 Examples:
   export STATIONMASTER_CONFIG=/etc/stationmaster/stationmaster.toml
-  stationmaster trust add creator 5d9e4f0c-6d0a-4b57-9d52-5f6f3a0c7f10 --key creator.pem --comment \"fingerprint read by phone\"
+  stationmaster trust add creator 5d9e4f0c-6d0a-4b57-9d52-5f6f3a0c7f10 \\
+      --key creator.pem --comment \"fingerprint read by phone\"
   stationmaster trust add station clinic-east --key clinic-east.pem
-  stationmaster train inspect harbor.example/train:latest --output json | jq .config > train_config.json
+  stationmaster train inspect harbor.example/train:latest --output json \\
+      | jq .config > train_config.json
   stationmaster trust import train_config.json     # its creator and route, once you have compared the fingerprints
   stationmaster trust verify train_config.json     # which of its keys are trusted
   stationmaster trust list
 
-A station that changes its key has two entries for a while; `trust remove station ID --fingerprint …` ends that.";
+A station that changes its key has two entries for a while; `trust remove
+station ID --fingerprint …` ends that.";
 
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = AFTER)]
@@ -103,13 +108,13 @@ impl Place {
         Ok(self.path_and_audit()?.0)
     }
 
-    /// The file's path, and the directory of the audit that its changes belong to. `--file` goes before a configuration.
+    /// The file's path, and the directory of the audit that its changes belong to. `--file` takes precedence over a configuration.
     fn path_and_audit(&self) -> Result<(PathBuf, Option<PathBuf>), CliError> {
         if let Some(file) = &self.file {
             return Ok((file.clone(), None));
         }
         let Some(config) = &self.config else {
-            return Err(CliError::usage("which trust file? --config FILE or --file FILE")
+            return Err(CliError::usage("no trust file is named: give --config FILE or --file FILE")
                 .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands"));
         };
         let config = Config::load(config)?;
@@ -134,6 +139,16 @@ impl Place {
         Ok((path, outcome, entries))
     }
 
+    /// The file's path, where the file is there and `holds` of it.
+    fn holds(&self, holds: impl FnOnce(&TrustStore) -> bool) -> Result<Option<PathBuf>, CliError> {
+        let path = self.path()?;
+        match file::read(&path) {
+            Ok(store) => Ok(holds(&store).then_some(path)),
+            Err(TrustError::Missing(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn read(&self) -> Result<(PathBuf, TrustStore), CliError> {
         let path = self.path()?;
         let store = file::read(&path)?;
@@ -147,7 +162,7 @@ fn export(args: &Export, output: Output) -> Result<(), CliError> {
     if let Some(out) = &args.out {
         fs::write(out, &text).map_err(|error| CliError::file("write", out, &error))?;
     } else if !output.is_json() {
-        return raw(text.as_bytes()).map_err(|error| CliError::other(format!("cannot write: {error}")));
+        return Ok(raw(text.as_bytes())?);
     }
     if output.is_json() {
         output.result(&json!({ "file": path, "bundle": text }), String::new);
@@ -159,12 +174,7 @@ impl From<TrustError> for CliError {
     fn from(error: TrustError) -> Self {
         let exit = match &error {
             TrustError::Missing(_) => Exit::NotFound,
-            TrustError::Read { source, .. } | TrustError::Write { source, .. }
-                if source.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                Exit::Permission
-            }
-            TrustError::Read { .. } | TrustError::Write { .. } => Exit::Other,
+            TrustError::Read { source, .. } | TrustError::Write { source, .. } => Exit::of_io(source.kind()),
             _ => Exit::Usage,
         };
         let hint = error.hint();

@@ -19,10 +19,12 @@ use super::{
 use crate::pb;
 
 const AFTER: &str = "\
-The opened key goes to a file of mode 0600, or to a pipe; to a terminal only with --force.
+The opened key goes to a file of mode 0600, or to a pipe; to a terminal only
+with --force.
 
 Example:
-  stationmaster unwrap --key station-1-general --scheme rsa-oaep-sha256 wrapped.bin -o key.bin";
+  stationmaster unwrap --key station-1-general \\
+      --scheme rsa-oaep-sha256 wrapped.bin -o key.bin";
 
 /// No RSA key that is in use wraps into more.
 const LONGEST: u64 = 16 * 1024;
@@ -82,7 +84,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), CliError> {
     } else if output.is_json() {
         output.result(&json!({ "key": args.key, "unwrapped": const_hex::encode(&*key) }), String::new);
     } else {
-        raw(&key).map_err(|error| CliError::other(format!("cannot write: {error}")))?;
+        raw(&key)?;
     }
     Ok(())
 }

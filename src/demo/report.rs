@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     time::Instant,
 };
 
@@ -89,5 +89,5 @@ impl Report {
 }
 
 fn line(text: &str) {
-    let _ = writeln!(io::stdout().lock(), "{text}");
+    crate::cli::say(text);
 }

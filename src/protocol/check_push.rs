@@ -120,7 +120,12 @@ fn judge(verdict: &mut PushVerdict, facts: &ImageFacts, layers: Vec<LayerScan>, 
     let base_layers = verdict.base_layers;
     let of_base: u64 = layers[..base_layers].iter().map(|layer| layer.suspect_count).sum();
     let too_short: u64 = layers[base_layers..].iter().map(|layer| layer.too_short).sum();
-    let mut notes = vec![format!("{} layers looked at, {base_layers} more are the base's", layers.len() - base_layers)];
+    let own = layers.len() - base_layers;
+    let mut notes = vec![format!(
+        "{own} {} read; {base_layers} more {} the base's",
+        if own == 1 { "layer was" } else { "layers were" },
+        if base_layers == 1 { "is" } else { "are" }
+    )];
     if of_base > 0 {
         notes.push(format!("{of_base} entries of the base's do not look sealed, and were there when it came"));
     }

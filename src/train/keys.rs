@@ -44,7 +44,7 @@ pub enum KeyError {
     /// Not hex.
     #[error("public key: not hex")]
     NotHex,
-    /// Not exactly one PEM block of a public key (`PUBLIC KEY` or `RSA PUBLIC KEY`) and nothing else.
+    /// Not PEM whose one block is a public key (`PUBLIC KEY` or `RSA PUBLIC KEY`).
     #[error("public key: not one PEM block of a public key")]
     NotPem,
     /// Longer than [`MAX_PEM_BYTES`].
@@ -86,7 +86,7 @@ impl PublicKey {
         Self::from_pem(&text.decode().map_err(|_| KeyError::NotHex)?)
     }
 
-    /// Reads one PEM block, `PUBLIC KEY` (SubjectPublicKeyInfo) or `RSA PUBLIC KEY` (PKCS#1).
+    /// Reads one PEM block, `PUBLIC KEY` (SubjectPublicKeyInfo) or `RSA PUBLIC KEY` (PKCS#1); text around it is not looked at.
     pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
         match pem::read(text)? {
             (pem::Label::Spki, der) => Self::from_spki_der(&der),

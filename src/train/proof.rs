@@ -254,7 +254,9 @@ impl Prover<'_> {
         match stops[..signed].iter().filter(|stop| stop.encrypted_key.is_some()).count() {
             0 => self.checked(Rule::PastStopsExcluded, ""),
             count => {
-                let note = format!("{count} stations that the train has passed have been given its key");
+                let stations =
+                    if count == 1 { "station that the train has passed has" } else { "stations that the train has passed have" };
+                let note = format!("{count} {stations} been given its key");
                 self.report.note(Rule::PastStopsExcluded, Outcome::Relaxed, note);
             }
         }

@@ -73,7 +73,7 @@ pub enum EntryError {
     #[error("`added` must be a date, as 2026-11-24")]
     Date,
     /// The same entry is there.
-    #[error("it is there already")]
+    #[error("the trust file has this entry already")]
     Duplicate,
     /// The creator has another key.
     #[error("this creator has another key, {0}: a creator has one")]

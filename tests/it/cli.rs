@@ -1,9 +1,12 @@
 //! The command line as people and programs use it.
 
 mod config_check;
+mod files;
 mod flow;
+mod lost_output;
 mod own_token;
 mod refused;
+mod terminal;
 mod tls;
 
 use std::process::{Command, Output};

@@ -27,8 +27,7 @@ pub(in crate::cli) struct Allow {
     /// A key that it may see and use, by label; several times for several. Without it: all that the RPCs are for
     #[arg(long = "key", value_name = "LABEL")]
     keys: Vec<String>,
-    /// What keys it may use, where that is not what the RPCs are for: "train" lets Sign use the station's train key, if [keys]
-    /// raw_use names it, too
+    /// What keys it may use, where that is not what the RPCs are for: "train" lets Sign use the station's train key, if [keys] raw_use names it, too
     #[arg(long = "purpose", value_name = "PURPOSE", value_parser = ["train", "general"])]
     purposes: Vec<String>,
     /// A train by its id; without it all trains
@@ -115,7 +114,9 @@ pub(super) fn revoke(args: &Revoke, output: Output) -> Result<(), CliError> {
     let changed = file::update(&path, |grants| {
         let changed = grants.revoke(&principal, &rpcs);
         if changed == 0 {
-            return Err(CliError::new(Exit::NotFound, "nothing of that was granted").with_hint("`access list` shows all"));
+            return Err(
+                CliError::new(Exit::NotFound, format!("{principal} has no such grant")).with_hint("`access list` shows all")
+            );
         }
         let entry = officer::entry(Event::AccessChanged, "access revoke")
             .with("revoked", json!({ "principal": principal.to_string(), "rpcs": args.rpcs }));

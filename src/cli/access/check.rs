@@ -15,7 +15,8 @@ use crate::{
 const AFTER: &str = "\
 Exit code 0 when it would be allowed, 7 when it would be refused.
 
-A connection proves several principals at once (a user and its group, all names of a certificate); this looks at one.
+A connection proves several principals at once (a user and its group, all names
+of a certificate); this looks at one.
 
 Examples:
   stationmaster access check unix:uid=1000 PreRun

@@ -11,12 +11,15 @@ use crate::{
 };
 
 const AFTER: &str = "\
-The service may be running. What is left is checked and continued as before; with the archive before it, `audit verify` checks all.
-The service does the same by itself where its configuration names `[audit] archive`. The move is in the administrators' log.
+The service may be running. What is left is checked and continued as before;
+with the archive before it, `audit verify` checks all. The service does the same
+by itself where its configuration names `[audit] archive`. The move is in the
+administrators' log.
 
 Example:
   stationmaster audit archive --to /var/archive/stationmaster --keep 4
-  stationmaster audit verify /var/archive/stationmaster /var/lib/stationmaster/audit --key audit.pem";
+  stationmaster audit verify /var/archive/stationmaster /var/lib/stationmaster/audit \\
+      --key audit.pem";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]

@@ -12,13 +12,18 @@ use serde_json::{Value, json};
 use super::source::{Filter, Matching, Source};
 use crate::{
     audit::{Event, Record, read::Text},
-    cli::{error::CliError, output::Output},
+    cli::{
+        error::CliError,
+        output::{Output, Stdout, lost},
+    },
 };
 
 const AFTER: &str = "\
 Formats, one object a line:
-  json  the records as they are: with all segments, from the first, `audit verify` can check the copy
-  ocsf  Open Cybersecurity Schema Framework 1.3, class API Activity (6003); the record is under `unmapped`";
+  json  the records as they are: with all segments, from the first, `audit
+        verify` can check the copy
+  ocsf  Open Cybersecurity Schema Framework 1.3, class API Activity (6003); the
+        record is under `unmapped`";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -44,9 +49,13 @@ enum Form {
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let mut to: Box<dyn Write> = match &args.out {
         Some(file) => Box::new(BufWriter::new(File::create(file).map_err(|error| CliError::file("write", file, &error))?)),
-        None => Box::new(BufWriter::new(io::stdout().lock())),
+        None => Box::new(BufWriter::new(Stdout)),
     };
-    let gone = |error: io::Error| CliError::other(format!("cannot write: {error}"));
+    let gone = |error: io::Error| match (&args.out, lost()) {
+        (Some(file), _) => CliError::file("write", file, &error),
+        (None, Some(lost)) => lost.into(),
+        (None, None) => CliError::other(format!("cannot write: {error}")),
+    };
     let mut count = 0_u64;
     let mut matching = Matching::new(&args.filter);
     args.source.each(|file, line| {

@@ -12,7 +12,10 @@ use crate::{
         self, Event, Record,
         read::{self, Line},
     },
-    cli::error::{CliError, Exit},
+    cli::{
+        error::{CliError, Exit},
+        office,
+    },
     config::Config,
 };
 
@@ -58,10 +61,14 @@ impl Source {
     /// The log's directories: its archive where the configuration names one, and its own.
     fn directories(&self) -> Result<Vec<PathBuf>, CliError> {
         let log = self.log.directory();
-        if let Some(state) = &self.state {
+        let state = self.state.clone().or_else(|| self.config.is_none().then(office::state_variable).flatten());
+        if let Some(state) = state {
             return Ok(vec![state.join("audit").join(log)]);
         }
-        let config = self.config.as_ref().ok_or_else(|| CliError::usage("which log? --config FILE or --state DIR"))?;
+        let config = self.config.as_ref().ok_or_else(|| {
+            CliError::usage("no log is named: give --config FILE or --state DIR")
+                .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands")
+        })?;
         let config = Config::load(config)?;
         let archive = config.audit.archive.as_ref().map(|archive| archive.join(log)).filter(|archive| archive.is_dir());
         Ok(archive.into_iter().chain([config.audit_directory().join(log)]).collect())

@@ -14,31 +14,38 @@ use crate::{
     },
     cli::{
         error::{CliError, Exit},
-        output::{Output, fields, printable, table},
+        key_file,
+        output::{Output, count, fields, printable, table},
     },
-    train::keys::PublicKey,
 };
 
 /// Spans of unsigned records that are shown each.
 const SPANS_SHOWN: usize = 3;
 
 const AFTER: &str = "\
-Finds a changed byte, a removed, added or moved record, a checkpoint that the audit's key did not sign, and an older segment put
-back among later ones. A log that was cut off at its end, or put back as a whole, looks like an earlier state of itself: only
-whoever remembers where it was can tell. So keep the head that this prints (and the public key) on another machine, and give it
-with --expect-head next time. Records after the last checkpoint are held by the chain alone, and so were those that are said to
-have been unsigned when the service was not running.
+Finds a changed byte, a removed, added or moved record, a checkpoint that the
+audit's key did not sign, and an older segment put back among later ones. A log
+that was cut off at its end, or put back as a whole, looks like an earlier state
+of itself: only whoever remembers where it was can tell. So keep the head that
+this prints (and the public key) on another machine, and give it with
+--expect-head next time. Records after the last checkpoint are held by the chain
+alone, and so were those that are said to have been unsigned when the service
+was not running.
 
-Given the directory of both logs (STATE/audit), the log of the administrators' commands is checked, too: the service keeps in its
-own, signed log where that one was. Archived segments come first: audit verify ARCHIVE STATE/audit.
+Given the directory of both logs (STATE/audit), the log of the administrators'
+commands is checked, too: the service keeps in its own, signed log where that
+one was. Archived segments come first: audit verify ARCHIVE STATE/audit.
 
-Uses of keys are counted anew, by key and principal, and compared with the token's own count at every checkpoint.
+Uses of keys are counted anew, by key and principal, and compared with the
+token's own count at every checkpoint.
 
-Exit code 8 when something is wrong, and with --key when no checkpoint is signed.
+Exit code 8 when something is wrong, and with --key when no checkpoint is
+signed.
 
 Examples:
   stationmaster audit verify /var/lib/stationmaster/audit --key audit.pem
-  stationmaster audit verify 00000001.jsonl 00000002.jsonl --key audit.pem --expect-head 1234:9f3c…";
+  stationmaster audit verify 00000001.jsonl 00000002.jsonl --key audit.pem \\
+      --expect-head 1234:9f3c…";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -63,10 +70,7 @@ pub(in crate::cli) struct Args {
 pub(super) fn run(args: &Args, output: Output) -> Result<Exit, CliError> {
     let key = match &args.key {
         None => None,
-        Some(file) => {
-            let text = fs::read(file).map_err(|error| CliError::file("read", file, &error))?;
-            Some(PublicKey::from_pem(&text).map_err(CliError::usage)?.to_der())
-        }
+        Some(file) => Some(key_file::public_key(file)?.to_der()),
     };
     let expected = Expected { key: key.as_deref(), head: args.expect_head, allow_unsigned: args.allow_unsigned };
     let (segments, beside) = gather(&args.paths)?;
@@ -173,9 +177,9 @@ fn people(found: &Verification, others: Option<&Verification>, with_key: bool) -
         }
     };
     let verdict = match (found.holds(), with_key) {
-        (false, _) => format!("{} flaws", found.flaw_count),
+        (false, _) => format!("something is wrong with it: {}", count(found.flaw_count, "flaw", "flaws")),
         (true, true) => "nothing is wrong".to_owned(),
-        (true, false) => "the chain holds; signatures were not checked".to_owned(),
+        (true, false) => "the chain holds; signatures were not checked: no --key was given".to_owned(),
     };
     let head = found.head.map(|head| head.to_string()).unwrap_or_default();
     let mut rows = vec![
@@ -185,7 +189,6 @@ fn people(found: &Verification, others: Option<&Verification>, with_key: bool) -
         ("Checkpoints", covered),
     ];
     rows.extend(administrators.map(|administrators| ("Administrators", administrators)));
-    rows.push(("Verdict", verdict));
     let mut text = fields(&rows);
     if found.torn_bytes > 0 {
         text += &format!(
@@ -226,5 +229,6 @@ fn people(found: &Verification, others: Option<&Verification>, with_key: bool) -
     for flaw in &found.flaws {
         text += &format!("{}:{}: {}\n", flaw.file.display(), flaw.line, printable(&flaw.what));
     }
-    text
+    // Last, where it is seen.
+    text + &fields(&[("Verdict", verdict)])
 }

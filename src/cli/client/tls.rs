@@ -24,7 +24,10 @@ use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use super::{CONNECT, no_connection};
-use crate::cli::error::{CliError, Exit};
+use crate::cli::{
+    error::{CliError, Exit},
+    key_file::{self, Wanted},
+};
 
 /// How long a service may take for its first bytes. One that speaks only when it is spoken to is taken as it is after that.
 const FIRST_BYTES: Duration = Duration::from_secs(5);
@@ -70,8 +73,10 @@ fn config(files: &Files<'_>) -> Result<(ClientConfig, Vec<CertificateDer<'static
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
         match found {
             Ok(found) if !found.is_empty() => Ok(found),
-            _ => Err(CliError::usage(format!("TLS: {} holds no certificate (PEM)", path.display()))
-                .with_hint("a DER file: `openssl x509 -inform der -in FILE -out FILE.pem`")),
+            _ => Err(CliError::usage(format!("TLS: {} holds no certificate (PEM)", path.display())).with_hint(
+                key_file::hint(path, Wanted::Certificates)
+                    .unwrap_or_else(|| "a DER file: `openssl x509 -inform der -in FILE -out FILE.pem`".to_owned()),
+            )),
         }
     };
     let mut roots = RootCertStore::empty();
@@ -91,7 +96,10 @@ fn config(files: &Files<'_>) -> Result<(ClientConfig, Vec<CertificateDer<'static
     }
     let key = PrivateKeyDer::from_pem_slice(&read(files.key)?).map_err(|_| {
         CliError::usage(format!("TLS: {} holds no private key that can be read (PEM, not encrypted)", files.key.display()))
-            .with_hint("`openssl pkey -in FILE -out PLAIN` decrypts one; keep it at mode 0600")
+            .with_hint(
+                key_file::hint(files.key, Wanted::PlainPrivateKey)
+                    .unwrap_or_else(|| "`openssl pkey -in FILE -out PLAIN` decrypts one; keep it at mode 0600".to_owned()),
+            )
     })?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

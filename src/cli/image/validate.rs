@@ -20,18 +20,24 @@ use crate::{
 };
 
 const AFTER: &str = "\
-The master is one that the station's trust file allows (`trust add master`), never one that the train names. The layers that both have are settled by
-digest; what the layers above do is compared: type, content, link target, mode, owner, attributes. A train may have /opt/pht_train, /opt/pht_results,
-/opt/train_config.json and /opt/user_sym_key.key. The configuration must be the master's; a train may have its own command, in plain words, and labels.
-The exit code is 8 when a rule is broken.
+The master is one that the station's trust file allows (`trust add master`),
+never one that the train names. The layers that both have are settled by digest;
+what the layers above do is compared: type, content, link target, mode, owner,
+attributes. A train may have /opt/pht_train, /opt/pht_results,
+/opt/train_config.json and /opt/user_sym_key.key. The configuration must be the
+master's; a train may have its own command, in plain words, and labels. The exit
+code is 8 when a rule is broken.
 
-With --place no service and no engine is needed: an archive of `docker save` or an OCI archive, an OCI layout directory (DIR or DIR:TAG), or `-` for an
-archive from standard input; the master is then the one you name.
+With --place no service and no engine is needed: an archive of `docker save` or
+an OCI archive, an OCI layout directory (DIR or DIR:TAG), or `-` for an archive
+from standard input; the master is then the one you name.
 
 Examples:
   stationmaster image validate harbor.example/train:latest
-  stationmaster image validate harbor.example/train:latest --master harbor.example/master/python --as-train-lib
-  stationmaster image validate --place train.tar --master-place /srv/masters/python:1.0";
+  stationmaster image validate harbor.example/train:latest \\
+      --master harbor.example/master/python --as-train-lib
+  stationmaster image validate --place train.tar \\
+      --master-place /srv/masters/python:1.0";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -138,8 +144,6 @@ fn people(result: &pb::ValidateImageResult) -> String {
         ("Master", printable(&result.master)),
         ("Master id", printable(&result.master_id)),
         ("Layers", format!("{}, of which {} of the master's {}", result.layers, result.shared_layers, result.master_layers)),
-        ("Verdict", verdict),
-        ("train_lib", printable(&result.train_lib)),
     ]);
     text += "\n";
     text += &rules::people(&rows);
@@ -153,5 +157,5 @@ fn people(result: &pb::ValidateImageResult) -> String {
             text += &format!("and {more} more\n");
         }
     }
-    text
+    text + "\n" + &fields(&[("train_lib", printable(&result.train_lib)), ("Verdict", verdict)])
 }

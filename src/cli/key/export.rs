@@ -23,7 +23,8 @@ const AFTER: &str = "\
 Formats:
   pem      SubjectPublicKeyInfo in PEM
   der      the same in DER
-  hex-pem  lower-case hex of the PEM text: what trains' routes carry, and the registry wants
+  hex-pem  lower-case hex of the PEM text: what trains' routes carry, and the
+           registry wants
   jwk      JSON Web Key (RFC 7517)
 
 Examples:
@@ -76,7 +77,7 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
             _ => CliError::file("write", file, &error),
         })?;
     } else if !output.is_json() {
-        return raw(&bytes).map_err(|error| CliError::other(format!("cannot write: {error}")));
+        return Ok(raw(&bytes)?);
     }
     if output.is_json() {
         let value = match args.format {

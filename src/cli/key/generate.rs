@@ -18,11 +18,13 @@ use crate::{
 };
 
 const AFTER: &str = "\
-The private half is made in the token, sensitive and never extractable; it cannot be changed later. An existing key is never
-replaced. A running service does not see the new key until it is configured and started again.
+The private half is made in the token, sensitive and never extractable; it
+cannot be changed later. An existing key is never replaced. A running service
+does not see the new key until it is configured and started again.
 
 Examples:
-  stationmaster key generate station-1 --purpose train --bits 3072 --config /etc/stationmaster/stationmaster.toml
+  stationmaster key generate station-1 --purpose train --bits 3072 \\
+      --config /etc/stationmaster/stationmaster.toml
   stationmaster key generate signer --purpose general --state /tmp/station-1";
 
 #[derive(Debug, clap::Args)]

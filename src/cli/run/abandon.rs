@@ -20,9 +20,11 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(200);
 
 const AFTER: &str = "\
-Only a run that is prepared can be given up: one with a step under way ends by itself, or with the service's next start. What is
-done is what `train abort` does, but nobody has to call the service: it sees the decision within seconds, and where no service
-runs, its next start does. A container that still runs the train is not stopped; it is named, as it holds plaintext.";
+Only a run that is prepared can be given up: one with a step under way ends by
+itself, or with the service's next start. What is done is what `train abort`
+does, but nobody has to call the service: it sees the decision within seconds,
+and where no service runs, its next start does. A container that still runs the
+train is not stopped; it is named, as it holds plaintext.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]

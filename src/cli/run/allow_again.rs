@@ -8,12 +8,15 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Frees the stop of a completed run for exactly one more that completes; runs that fail or are aborted meanwhile do not use it up.
-The state of the train that came to this stop must be offered again (pull it once more): what this run sealed is no state that
-this station can open. Whoever looks at the results later may see the stop twice: that is why a reason is kept.
+Frees the stop of a completed run for exactly one more that completes; runs that
+fail or are aborted meanwhile do not use it up. The state of the train that came
+to this stop must be offered again (pull it once more): what this run sealed is
+no state that this station can open. Whoever looks at the results later may see
+the stop twice: that is why a reason is kept.
 
 Example:
-  stationmaster run allow-again 0193a1c2-… --reason \"results lost at the next stop, ticket 4711\"";
+  stationmaster run allow-again 0193a1c2-… \\
+      --reason \"results lost at the next stop, ticket 4711\"";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]

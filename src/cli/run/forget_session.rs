@@ -9,14 +9,15 @@ use crate::{
 };
 
 const AFTER: &str = "\
-A session belongs to the train id, the creator and the stop that it was first opened
-with here; a train that comes with the session and another of them is refused
-(TRAIN_REPLAYED, differs). Where the first one was the changed one, and all of its
-runs were aborted, failed or allowed again, this forgets what it was: the next train
-that proves right binds the session anew.
+A session belongs to the train id, the creator and the stop that it was first
+opened with here; a train that comes with the session and another of them is
+refused (TRAIN_REPLAYED, differs). Where the first one was the changed one, and
+all of its runs were aborted, failed or allowed again, this forgets what it was:
+the next train that proves right binds the session anew.
 
 Example:
-  stationmaster run forget-session 5f2c… --reason \"the first copy was changed, ticket 4711\"";
+  stationmaster run forget-session 5f2c… \\
+      --reason \"the first copy was changed, ticket 4711\"";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]

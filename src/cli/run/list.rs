@@ -57,9 +57,6 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
 }
 
 fn people(runs: &[Run], limit: u32) -> String {
-    if runs.is_empty() {
-        return "no such runs".into();
-    }
     let row = |run: &Run| {
         let mut session = const_hex::encode(&run.session_id);
         session.truncate(12);
@@ -76,7 +73,9 @@ fn people(runs: &[Run], limit: u32) -> String {
     };
     let header = ["RUN", "STATE", "STOP", "SESSION", "BEGUN", "TRAIN", "IMAGE", "NOTE"];
     let mut text = table(&header, runs.iter().map(row).collect());
-    if runs.len() as u64 == u64::from(limit) {
+    if runs.is_empty() {
+        text += "(no run fits)\n";
+    } else if runs.len() as u64 == u64::from(limit) {
         text += &format!("(the newest {limit}; --limit shows more)\n");
     }
     text

@@ -14,13 +14,15 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Of runs that ended before then, those that failed or were aborted are removed; of
-completed ones the digests of files, the answers and the warnings are dropped. What
-keeps a train from running twice stays: the run itself, and the session with its
-train, creator and stop. Runs of which something still holds plaintext stay whole.
+Of runs that ended before then, those that failed or were aborted are removed;
+of completed ones the digests of files, the answers and the warnings are
+dropped. What keeps a train from running twice stays: the run itself, and the
+session with its train, creator and stop. Runs of which something still holds
+plaintext stay whole.
 
-The configuration of a train is never kept longer than its run is open. The ledger's
-file does not get smaller: what is freed is used again. The service may be running.
+The configuration of a train is never kept longer than its run is open. The
+ledger's file does not get smaller: what is freed is used again. The service may
+be running.
 
 Example:
   stationmaster run prune --older-than 365 --reason \"retention: one year\"";

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::{
-    cli::output::{fields, printable, table},
+    cli::{
+        output::{fields, printable, table},
+        train::rules,
+    },
     ledger::{RuleNote, Run},
 };
 
@@ -108,16 +111,14 @@ pub(super) fn people(run: &Run) -> String {
         ("Left out after", post.map_or(String::new(), |record| record.dropped_files.join(", "))),
         ("Held by", held(run).join(", ")),
     ]);
-    for (step, rules, warnings) in [
-        ("pre-run", pre.map(|record| &record.rules), pre.map(|record| &record.warnings)),
-        ("post-run", post.map(|record| &record.rules), post.map(|record| &record.warnings)),
-    ] {
+    for (step, warnings) in [("pre-run", pre.map(|record| &record.warnings)), ("post-run", post.map(|record| &record.warnings))] {
         for warning in warnings.into_iter().flatten() {
             text += &format!("warning: {step}: {}\n", printable(warning));
         }
-        if let Some(rules) = rules.filter(|rules| !rules.is_empty()) {
-            text += &format!("\n{}", rule_table(step, rules));
-        }
+    }
+    let (before, after) = (pre.map_or(&[][..], |record| &record.rules), post.map_or(&[][..], |record| &record.rules));
+    if !before.is_empty() || !after.is_empty() {
+        text += &format!("\n{}", rule_table(before, after));
     }
     if !run.immutable_files.is_empty() {
         let row = |file: &crate::ledger::FileDigest| vec![printable(&file.path), file.sha256.clone()];
@@ -126,7 +127,17 @@ pub(super) fn people(run: &Run) -> String {
     text
 }
 
-fn rule_table(step: &str, rules: &[RuleNote]) -> String {
-    let row = |rule: &RuleNote| vec![printable(&rule.rule), printable(&rule.outcome), printable(&rule.note)];
-    table(&[&format!("RULE ({step})"), "OUTCOME", "NOTE"], rules.iter().map(row).collect())
+/// What became of each rule at both steps; a note that both have stands once.
+fn rule_table(before: &[RuleNote], after: &[RuleNote]) -> String {
+    let find = |notes: &'_ [RuleNote], rule: &str| notes.iter().position(|note| note.rule == rule);
+    let mut names: Vec<&str> = before.iter().map(|note| note.rule.as_str()).collect();
+    names.extend(after.iter().map(|note| note.rule.as_str()).filter(|rule| find(before, rule).is_none()));
+    let row = |rule: &&str| {
+        let notes = [find(before, rule).map(|at| &before[at]), find(after, rule).map(|at| &after[at])];
+        let outcome = |note: Option<&RuleNote>| note.map_or("-", |note| rules::word(&note.rule, &note.outcome)).to_owned();
+        let mut said: Vec<&str> = notes.iter().flatten().map(|note| note.note.as_str()).filter(|note| !note.is_empty()).collect();
+        said.dedup();
+        vec![printable(rule), printable(&outcome(notes[0])), printable(&outcome(notes[1])), printable(&said.join("; "))]
+    };
+    table(&["RULE", "PRE-RUN", "POST-RUN", "NOTE"], names.iter().map(row).collect())
 }

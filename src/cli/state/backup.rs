@@ -17,19 +17,26 @@ use crate::{
 
 const AFTER: &str = "\
 The directory is there whole or not at all. In it:
-  ledger.sqlite    every run and its state, as of one moment, however busy the service is
-  instance         the id that the service's containers and volumes in the engine carry
-  first-seen.toml  keys that a `first-use` station has seen (where there are any)
+  ledger.sqlite    every run and its state, as of one moment, however busy the
+                   service is
+  instance         the id that the service's containers and volumes in the
+                   engine carry
+  first-seen.toml  keys that a `first-use` station has seen (where there are
+                   any)
   backup.toml      when it was made, and the digest of each file
 Not in it, and why:
-  audit            is appended to and never changed: an older log put back is a cut
+  audit            is appended to and never changed: an older log put back is a
+                   cut
                    one. Copy it on its own: `audit export`, or its files
-  pin-latch        is about PINs that a token refused, and holds hashes of wrong ones, which are often close to the right one
+  pin-latch        is about PINs that a token refused, and holds hashes of wrong
+                   ones, which are often close to the right one
   lock, sockets    are a process's
   spools           are ciphertext without a name, of steps under way
   opened trains    are plaintext
-  a development station's token, PIN and certificates: a token has its own ways of backup
-Nothing in it is secret, but who may change it decides which trains a restored station opens: keep it as you keep the station.";
+  a development station's token, PIN and certificates: a token has its own ways
+    of backup
+Nothing in it is secret, but who may change it decides which trains a restored
+station opens: keep it as you keep the station.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]

@@ -22,15 +22,18 @@ use crate::{
 };
 
 const AFTER: &str = "\
-A BACKUP FORGETS: runs that were finished after it was made are not in it, and their trains would be opened here once more. Restore
-the newest backup there is, and ask central which trains have passed this station since.
+A BACKUP FORGETS: runs that were finished after it was made are not in it, and
+their trains would be opened here once more. Restore the newest backup there is,
+and ask central which trains have passed this station since.
 
-No service may hold the directory, and none of the files of a backup may be in it; a lock file and a PIN latch stay as they are,
-and so does everything else. Everything is copied and checked (digests, the ledger itself, its version) before the first file is
-put in place. A ledger of an older version is brought to this one.
+No service may hold the directory, and none of the files of a backup may be in
+it; a lock file and a PIN latch stay as they are, and so does everything else.
+Everything is copied and checked (digests, the ledger itself, its version)
+before the first file is put in place. A ledger of an older version is brought
+to this one.
 
-The instance's id comes back, too: never let two services with one id run on one engine, each would take away the other's
-containers.";
+The instance's id comes back, too: never let two services with one id run on one
+engine, each would take away the other's containers.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]

@@ -14,12 +14,14 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Every layer is looked through, not only what a container would see. What is sealed is told by its length and its looks, since no
-key is used: plaintext that is compressed, or encrypted otherwise, can pass. Layers of the train's base are the builder's. The
-exit code is 8 when the image may not be pushed.
+Every layer is looked through, not only what a container would see. What is
+sealed is told by its length and its looks, since no key is used: plaintext that
+is compressed, or encrypted otherwise, can pass. Layers of the train's base are
+the builder's. The exit code is 8 when the image may not be pushed.
 
 Example:
-  stationmaster train check-push harbor.example/train:latest && docker push harbor.example/train:latest";
+  stationmaster train check-push harbor.example/train:latest \\
+      && docker push harbor.example/train:latest";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -71,7 +73,6 @@ fn people(result: &pb::CheckPushResult) -> String {
         ("Image id", result.image_id.clone()),
         ("Layers", format!("{}, of which {} are the base's", result.layers, result.base_layers)),
         ("Run", result.run_id.clone()),
-        ("Verdict", verdict.to_owned()),
     ]);
     text += "\n";
     text += &rules::people(&rules::of_answer(&result.rules));
@@ -82,5 +83,5 @@ fn people(result: &pb::CheckPushResult) -> String {
         text += "\n";
         text += &table(&["LAYER", "PATH", "RULE", "WHY"], result.findings.iter().map(row).collect());
     }
-    text
+    text + "\n" + &fields(&[("Verdict", verdict.to_owned())])
 }

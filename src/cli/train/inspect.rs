@@ -17,11 +17,14 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Nothing is verified and no key is used: what is shown is what the image claims. With --place no service and no engine is needed: an
-archive of `docker save`, an OCI archive, or an OCI layout directory (DIR or DIR:TAG); layers may be compressed.
+Nothing is verified and no key is used: what is shown is what the image claims.
+With --place no service and no engine is needed: an archive of `docker save`, an
+OCI archive, or an OCI layout directory (DIR or DIR:TAG); layers may be
+compressed.
 
 Examples:
-  stationmaster train inspect harbor.example/train:latest --output json | jq .route
+  stationmaster train inspect harbor.example/train:latest --output json \\
+      | jq .route
   stationmaster train inspect --place train.tar";
 
 #[derive(Debug, clap::Args)]

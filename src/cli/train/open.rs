@@ -26,6 +26,7 @@ use crate::{
         error::{CliError, Exit},
         output::{Output, fields},
     },
+    config,
     image::{docker::Engine, place::layout_at, reference::ImageSource, spool::Spool},
     memory,
     protocol::{CameHome, StepError},
@@ -35,19 +36,28 @@ use crate::{
 };
 
 const AFTER: &str = "\
-For whoever made the train: with the private key whose public half the train names as its creator's, the key of the results is
-unwrapped and the results are decrypted. Before that everything is verified that `train verify` can, then that the results (and the
-code, where it came along) are what was signed; where anything does not hold, nothing is written. The stations' keys are
-compared with --trust; without it they are those that the train itself states.
+For whoever made the train: with the private key whose public half the train
+names as its creator's, the key of the results is unwrapped and the results are
+decrypted. Before that everything is verified that `train verify` can, then that
+the results (and the code, where it came along) are what was signed; where
+anything does not hold, nothing is written. The stations' keys are compared with
+--trust; without it they are those that the train itself states.
 
-The train is a file (`-` is standard input): an uncompressed tar of /opt as an engine gives it, of what the extractor delivers,
-or of `docker save`, or an OCI archive; an OCI layout directory (DIR or DIR:TAG); or the name of an image in the engine. The key is a PEM file, or a key in a token: the URI names token and
-object, and the module. PIN or passphrase come from --pin-file, STATIONMASTER_PIN or the terminal.
+The train is a file (`-` is standard input): an uncompressed tar of /opt as an
+engine gives it, of what the extractor delivers, or of `docker save`, or an OCI
+archive; an OCI layout directory (DIR or DIR:TAG); or the name of an image in
+the engine. The key is a PEM file, or a key in a token: the URI names token and
+object, and the module. PIN or passphrase come from --pin-file,
+STATIONMASTER_PIN or the terminal.
 
 Examples:
-  stationmaster train open --key creator.pem results.tar -o results --trust trust.toml
-  stationmaster train open --key 'pkcs11:token=me;object=creator?module-path=/usr/lib/softhsm/libsofthsm2.so' results.tar -o results
-  stationmaster train open --key creator.pem harbor.example/train:latest -o results --path 'tables/**'";
+  stationmaster train open --key creator.pem results.tar -o results \\
+      --trust trust.toml
+  stationmaster train open \\
+      --key 'pkcs11:token=me;object=creator?module-path=/usr/lib/hsm.so' \\
+      results.tar -o results
+  stationmaster train open --key creator.pem harbor.example/train:latest \\
+      -o results --path 'tables/**'";
 
 /// How long the engine may be silent.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -69,9 +79,9 @@ pub(in crate::cli) struct Args {
     /// The keys to believe, as `stationmaster trust` writes or exports them
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
-    /// The engine's socket, for an image
-    #[arg(long, value_name = "SOCKET", default_value = "/var/run/docker.sock")]
-    engine: String,
+    /// The engine's socket, for an image [default: that of DOCKER_HOST, or /var/run/docker.sock]
+    #[arg(long, value_name = "SOCKET")]
+    engine: Option<String>,
 }
 
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<Exit, CliError> {
@@ -83,7 +93,7 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<Exit, CliError>
     // Ciphertext, without a name, on the disk that must have room for the results anyway.
     let spool = Spool::create(&args.into.out, 0, RESERVE).map_err(|error| failed(error.into()))?;
     let which = args.which.as_deref();
-    let home = with_archive((&args.train, which), (&args.engine, &args.into.out), |archive| match &store {
+    let home = with_archive((&args.train, which), (args.engine.as_deref(), &args.into.out), |archive| match &store {
         Some(store) => CameHome::read((archive, which), spool, Some(&|kind, id, key| store.judge(kind, id, key)), &|| Ok(())),
         None => CameHome::read((archive, which), spool, None, &|| Ok(())),
     })?;
@@ -184,7 +194,7 @@ fn refused(train: &str, home: &CameHome, output: Output) -> Exit {
 /// Hands on the archive: of a file, of standard input, or of an image's `/opt`. `spool` has room for what lies compressed in a layout.
 fn with_archive<T>(
     (train, which): (&str, Option<&str>),
-    (engine, spool): (&str, &Path),
+    (engine, spool): (Option<&str>, &Path),
     read: impl FnOnce(Box<dyn Read>) -> Result<T, StepError>,
 ) -> Result<T, CliError> {
     let file = Path::new(train);
@@ -208,7 +218,12 @@ fn with_archive<T>(
         .build()
         .map_err(|error| CliError::other(format!("cannot start: {error}")))?;
     let reading = || {
-        let engine = Engine::new(engine, PATIENCE, &uuid::Uuid::new_v4().to_string(), runtime.handle().clone())?;
+        let usual = config::Engine::default();
+        if let Some(named) = usual.passed_over().filter(|_| engine.is_none()) {
+            eprintln!("warning: {named} is not used: the engine at {} is asked; --engine names another", usual.socket);
+        }
+        let engine =
+            Engine::new(engine.unwrap_or(&usual.socket), PATIENCE, &uuid::Uuid::new_v4().to_string(), runtime.handle().clone())?;
         runtime.block_on(engine.ping())?;
         let container = engine.container(&engine.resolve(&image)?)?;
         let archive = container.read("/opt", &CancellationToken::new())?;

@@ -10,11 +10,13 @@ use crate::{
         progress::{Event, follow},
     },
     pb::{self, post_run_response::Event as Message},
+    service::status::Reason,
 };
 
 const AFTER: &str = "\
-Without --image the results are taken from the reference that pre-run wrote. Without RUN_ID, --image must belong to the one
-run of this station that is open for its train. The config is that of pre-run, never the image's.
+Without --image the results are taken from the reference that pre-run wrote.
+Without RUN_ID, --image must belong to the one run of this station that is open
+for its train. The config is that of pre-run, never the image's.
 
 An image that the run never changed is refused: most often nobody committed the
 container. --no-results says that a run which left nothing is meant so.
@@ -51,9 +53,20 @@ pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliErr
         Some(Message::Outcome(outcome)) => Event::Done(outcome),
         None => Event::Nothing,
     })
-    .await?;
+    .await
+    .map_err(stays_open)?;
     output.result(&value(&outcome), || people(&outcome));
     Ok(())
+}
+
+/// What the run left can be mended: the run is open as before.
+fn stays_open(error: CliError) -> CliError {
+    if error.reason.as_deref() != Some(Reason::ImagePolicyViolation.name()) {
+        return error;
+    }
+    let hint = error.hint.as_deref().unwrap_or_default();
+    let hint = format!("{hint}. The run stays open: mend it, commit, and give post-run again");
+    error.with_hint(hint)
 }
 
 fn value(outcome: &pb::PostRunOutcome) -> Value {

@@ -16,11 +16,13 @@ use crate::{
 };
 
 const AFTER: &str = "\
-The image's reference then names the opened image; the sealed one is kept until the run ends. The train's base image must be
-in the engine. With --output json the last line is one object with run_id and the outcome; bytes are hex.
+The image's reference then names the opened image; the sealed one is kept until
+the run ends. The train's base image must be in the engine. With --output json
+the last line is one object with run_id and the outcome; bytes are hex.
 
 Example:
-  stationmaster train pre-run harbor.example/train:latest --query-out query.json --output json";
+  stationmaster train pre-run harbor.example/train:latest \\
+      --query-out query.json --output json";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]

@@ -24,20 +24,27 @@ use crate::{
 };
 
 const AFTER: &str = "\
-The train is an image of the service's; or a file or directory, whose /opt is sent to the service: an archive of `docker save`, an OCI archive,
-an OCI layout directory (DIR or DIR:TAG), or a tar of /opt as an engine gives it (`-` is standard input).
+The train is an image of the service's; or a file or directory, whose /opt is
+sent to the service: an archive of `docker save`, an OCI archive, an OCI layout
+directory (DIR or DIR:TAG), or a tar of /opt as an engine gives it (`-` is
+standard input).
 
-The service verifies the train as it does before a run, and gives nothing before all of it has proved right. The station must be on
-the train's route, at whatever stop the train is; who asks must be granted it for this train. Files are written for their owner
-only, into a new or empty directory, and are there when all of them have come.
+The service verifies the train as it does before a run, and gives nothing before
+all of it has proved right. The station must be on the train's route, at
+whatever stop the train is; who asks must be granted it for this train. Files
+are written for their owner only, into a new or empty directory, and are there
+when all of them have come.
 
-A --path is a file, or a directory with all below it; `*` and `?` stand for characters of a name, `**` for any directories.
+A --path is a file, or a directory with all below it; `*` and `?` stand for
+characters of a name, `**` for any directories.
 
 Examples:
-  stationmaster access allow unix:uid=$(id -u alice) --role reader --train TRAIN_ID
+  stationmaster access allow unix:uid=$(id -u alice) --role reader \\
+      --train TRAIN_ID
   stationmaster train results harbor.example/train:latest -o results
   stationmaster train results train.tar -o results
-  stationmaster train results harbor.example/train:latest -o tables --path 'tables/*.csv' --output json | jq .files";
+  stationmaster train results harbor.example/train:latest -o tables \\
+      --path 'tables/*.csv' --output json | jq .files";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::output::{printable, table},
     pb::{RuleOutcome, RuleReport},
-    train::rule::{Outcome, Report},
+    train::rule::{Outcome, Report, Rule, Standing},
 };
 
 /// One rule, from wherever it was looked at.
@@ -52,13 +52,20 @@ pub(in crate::cli) fn line(rows: &[Row]) -> String {
         return String::new();
     }
     let of = |outcome: Outcome| rows.iter().filter(move |row| row.outcome == outcome.name());
-    let relaxed: Vec<String> = of(Outcome::Relaxed).map(|row| printable(&row.rule)).collect();
+    let relaxed: Vec<String> =
+        of(Outcome::Relaxed).filter(|row| word(&row.rule, row.outcome) == row.outcome).map(|row| printable(&row.rule)).collect();
     let named = if relaxed.is_empty() { String::new() } else { format!(" ({})", relaxed.join(", ")) };
     let (checked, not_checkable) = (of(Outcome::Checked).count(), of(Outcome::NotCheckable).count());
     format!("{checked} checked, {} relaxed{named}, {not_checkable} not checkable", relaxed.len())
 }
 
+/// The word for people: a rule that is off until a station demands it was not relaxed by anything.
+pub(in crate::cli) fn word<'a>(rule: &str, outcome: &'a str) -> &'a str {
+    let is_optional = Rule::from_name(rule).is_some_and(|rule| rule.standing() == Standing::Optional);
+    if is_optional && outcome == Outcome::Relaxed.name() { "not demanded" } else { outcome }
+}
+
 pub(in crate::cli) fn people(rows: &[Row]) -> String {
-    let row = |row: &Row| vec![printable(&row.rule), row.outcome.to_owned(), printable(&row.note)];
+    let row = |row: &Row| vec![printable(&row.rule), word(&row.rule, row.outcome).to_owned(), printable(&row.note)];
     table(&["RULE", "OUTCOME", "NOTE"], rows.iter().map(row).collect())
 }

@@ -19,14 +19,19 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Rule by rule: what was checked and holds, what was not checkable and why, what is broken. No private key is needed, and nothing is
-changed. An archive needs no service and no engine: an uncompressed tar of /opt as an engine gives it, of what the extractor
-delivers, of `docker save`, an OCI archive, or an OCI layout directory (DIR or DIR:TAG); `-` is standard input. The service knows whose keys it believes; for an archive, say it with --trust. The exit code is 8 when a rule is broken.
+Rule by rule: what was checked and holds, what was not checkable and why, what
+is broken. No private key is needed, and nothing is changed. An archive needs no
+service and no engine: an uncompressed tar of /opt as an engine gives it, of
+what the extractor delivers, of `docker save`, an OCI archive, or an OCI layout
+directory (DIR or DIR:TAG); `-` is standard input. The service knows whose keys
+it believes; for an archive, say it with --trust. The exit code is 8 when a rule
+is broken.
 
 Examples:
   stationmaster train verify harbor.example/train:latest
   stationmaster train verify --archive results.tar --trust trust.toml
-  docker save harbor.example/train:latest | stationmaster train verify --archive - --output json | jq .holds";
+  docker save harbor.example/train:latest | stationmaster train verify \\
+      --archive - --output json | jq .holds";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -87,9 +92,10 @@ fn people(found: &Found) -> String {
         ("Train", found.train_id.clone()),
         ("Session", const_hex::encode(&found.session_id)),
         ("Stops signed", format!("{} of {}", found.stops_signed, found.stops)),
-        ("Verdict", verdict),
     ]) + "\n"
         + &rules::people(&found.rules)
+        + "\n"
+        + &fields(&[("Verdict", verdict)])
 }
 
 async fn online(client: ClientArgs, image: String) -> Result<Found, CliError> {

@@ -22,10 +22,13 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Of a train_config.json the creator and every station of the route are taken; of another trust file (`trust export`) all of it.
-What is trusted already is left out. A creator that is known with another key stops the import: nothing is taken then.
+Of a train_config.json the creator and every station of the route are taken; of
+another trust file (`trust export`) all of it. What is trusted already is left
+out. A creator that is known with another key stops the import: nothing is taken
+then.
 
-A train may have been made by anybody. Take its keys only after you have compared every fingerprint with its owner.
+A train may have been made by anybody. Take its keys only after you have
+compared every fingerprint with its owner.
 
 Examples:
   stationmaster trust import train_config.json
@@ -70,7 +73,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         *store = after;
         Ok(((), "added", new))
     })?;
-    output.result(&new.value("added", &path), || format!("Trusted from now on, by {}\n{}", path.display(), new.table()));
+    output.result(&new.value("added", &path), || format!("Trusted from now on, in {}\n{}", path.display(), new.table()));
     Ok(())
 }
 
@@ -125,9 +128,9 @@ fn merged(before: &TrustStore, offered: &TrustStore) -> Result<(Entries, TrustSt
 }
 
 fn confirm(new: &Entries, output: Output) -> Result<(), CliError> {
-    let refused = CliError::usage("nobody has said that these keys are right");
+    let refused = CliError::usage("these keys have not been confirmed");
     if output.is_json() || !io::stdin().is_terminal() {
-        return Err(refused.with_hint("compare every fingerprint with its owner, then say --yes"));
+        return Err(refused.with_hint("compare every fingerprint with its owner, then give --yes"));
     }
     let mut err = io::stderr();
     let _ = write!(err, "{}\nHave you compared every fingerprint with its owner? Type yes: ", new.table());

@@ -10,7 +10,8 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-Trains under way with such a key are refused from then on, also at post-run: their runs stay open, and nothing is lost.
+Trains under way with such a key are refused from then on, also at post-run:
+their runs stay open, and nothing is lost.
 
 Examples:
   stationmaster trust remove creator 5d9e4f0c-6d0a-4b57-9d52-5f6f3a0c7f10
@@ -20,11 +21,11 @@ Examples:
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) enum Command {
-    /// Trust a creator no longer
+    /// Stop trusting a creator
     Creator(Key),
-    /// Trust a station, or one of its keys, no longer
+    /// Stop trusting a station, or one of its keys
     Station(Key),
-    /// Allow a master image no longer
+    /// Stop allowing a master image
     Master(MasterArgs),
 }
 
@@ -51,7 +52,7 @@ pub(in crate::cli) struct MasterArgs {
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
-    let absent = || CliError::new(Exit::NotFound, "there is no such entry").with_hint("`trust list` shows all");
+    let absent = || CliError::new(Exit::NotFound, "the trust file has no such entry").with_hint("`trust list` shows all");
     let place = match &command {
         Command::Creator(args) | Command::Station(args) => &args.place,
         Command::Master(args) => &args.place,
@@ -73,7 +74,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         let keys = store.keys_of(kind, &args.id).count();
         if keys > 1 && args.fingerprint.is_none() && !args.all {
             return Err(
-                CliError::usage(format!("this id has {keys} keys")).with_hint("name one with --fingerprint, or say --all")
+                CliError::usage(format!("this id has {keys} keys")).with_hint("name one with --fingerprint, or give --all")
             );
         }
         let removed = store.remove(kind, &args.id, args.fingerprint.as_deref());
@@ -83,6 +84,8 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         removed.iter().for_each(|pin| entries.pin(kind, pin));
         Ok(((), "removed", entries))
     })?;
-    output.result(&entries.value("removed", &path), || format!("Trusted no longer, by {}\n{}", path.display(), entries.table()));
+    output.result(&entries.value("removed", &path), || {
+        format!("No longer trusted: removed from {}\n{}", path.display(), entries.table())
+    });
     Ok(())
 }

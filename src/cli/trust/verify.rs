@@ -14,13 +14,16 @@ use crate::{
 };
 
 const AFTER: &str = "\
-With a train_config.json the exit code is 4 unless every key in it is trusted, or
-is this station's own (`own`): its entry need not be in the file, since pre-run
-compares it with the token. --config tells which station this is, or --station.
+With a train_config.json the exit code is 4 unless every key in it is trusted,
+or is this station's own (`own`): its entry need not be in the file, since
+pre-run compares it with the token. --config tells which station this is, or
+--station.
 
 Examples:
   stationmaster trust verify
-  stationmaster train inspect IMAGE --output json | jq .config > train_config.json && stationmaster trust verify train_config.json";
+  stationmaster train inspect IMAGE --output json \\
+      | jq .config > train_config.json \\
+      && stationmaster trust verify train_config.json";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]

@@ -1,5 +1,6 @@
-//! PEM, read strictly: one block, nothing around it. OpenSSL's own reader skips what it does not know and may ask the
-//! terminal for a password.
+//! PEM, read strictly: one block, with text around it as train_lib and OpenSSL both take it (a byte order mark, "Bag Attributes", a note). Where
+//! the two could take different keys, none is taken. OpenSSL's own reader skips blocks that it does not know, and may ask the terminal for a
+//! password.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,26 +14,38 @@ pub(super) enum Label {
     Pkcs1,
 }
 
-const LABELS: [(Label, &str, &str); 2] = [
-    (Label::Spki, "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"),
-    (Label::Pkcs1, "-----BEGIN RSA PUBLIC KEY-----", "-----END RSA PUBLIC KEY-----"),
-];
+const LABELS: [(Label, &str); 2] = [(Label::Spki, "PUBLIC KEY-----"), (Label::Pkcs1, "RSA PUBLIC KEY-----")];
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
 
-/// The DER in the one block of `text`; white space may surround the block and stand inside it.
+/// The DER in the one block of `text`; white space may stand inside it, and text around it.
 pub(super) fn read(text: &[u8]) -> Result<(Label, Vec<u8>), KeyError> {
     if text.len() > MAX_PEM_BYTES {
         return Err(KeyError::TooLong);
     }
-    let text = std::str::from_utf8(text).map_err(|_| KeyError::NotPem)?.trim_ascii();
-    for (label, begin, end) in LABELS {
-        let Some(body) = text.strip_prefix(begin).and_then(|rest| rest.strip_suffix(end)) else {
-            continue;
-        };
-        // a second block would show here as characters outside base64
-        let base64: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let start = find(text, BEGIN).ok_or(KeyError::NotPem)?;
+    // Within a line, one of the two would see a block here, and the other would look for the next.
+    let line = text[..start].rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    if !line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line).trim_ascii().is_empty() {
+        return Err(KeyError::NotPem);
+    }
+    let block = &text[start + BEGIN.len()..];
+    for (label, name) in LABELS {
+        let Some(rest) = block.strip_prefix(name.as_bytes()) else { continue };
+        let end = find(rest, END).ok_or(KeyError::NotPem)?;
+        let after = rest[end + END.len()..].strip_prefix(name.as_bytes()).ok_or(KeyError::NotPem)?;
+        if find(after, BEGIN).is_some() {
+            return Err(KeyError::NotPem);
+        }
+        // Headers of old PEM would show here as characters outside base64.
+        let base64: Vec<u8> = rest[..end].iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
         return Ok((label, STANDARD.decode(base64).map_err(|_| KeyError::NotPem)?));
     }
     Err(KeyError::NotPem)
+}
+
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    text.windows(what.len()).position(|window| window == what)
 }
 
 pub(super) fn write_spki(der: &[u8]) -> String {

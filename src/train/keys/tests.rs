@@ -148,19 +148,29 @@ fn only_one_public_key_in_pem_is_read() {
         (String::new(), KeyError::NotPem),
         ("text".to_owned(), KeyError::NotPem),
         (format!("{pem}{pem}"), KeyError::NotPem),
-        (format!("text\n{pem}"), KeyError::NotPem),
-        (format!("{pem}text"), KeyError::NotPem),
+        (format!("{private}{pem}"), KeyError::NotPem),
+        (format!("{pem}{private}"), KeyError::NotPem),
+        // train_lib sees the block, OpenSSL does not.
+        (format!("text {pem}"), KeyError::NotPem),
+        (format!("-----BEGIN X-----\n{pem}"), KeyError::NotPem),
         (pem.replace("-----END PUBLIC KEY-----", ""), KeyError::NotPem),
         (labelled("CERTIFICATE"), KeyError::NotPem),
         (labelled("RSA PUBLIC KEY"), KeyError::NotRsa),
-        (private, KeyError::NotPem),
+        (private.clone(), KeyError::NotPem),
         (header, KeyError::NotPem),
         (ec, KeyError::NotRsa),
         (format!("{pem}{}", "\n".repeat(MAX_PEM_BYTES)), KeyError::TooLong),
     ] {
         assert_eq!(PublicKey::from_pem(text.as_bytes()), Err(error), "{text}");
     }
-    assert_eq!(PublicKey::from_pem(format!("\r\n {}\n\n", pem.replace('\n', "\r\n")).as_bytes()), Ok(key));
+    for around in [
+        format!("\r\n {}\n\n", pem.replace('\n', "\r\n")).into_bytes(),
+        format!("\u{feff}{pem}").into_bytes(),
+        format!("Bag Attributes\n    friendlyName: station\nKey Attributes: <No Attributes>\n{pem}text\n").into_bytes(),
+        [b"f\xfcr die Station\n", pem.as_bytes()].concat(),
+    ] {
+        assert_eq!(PublicKey::from_pem(&around).as_ref(), Ok(&key), "{}", String::from_utf8_lossy(&around));
+    }
 }
 
 #[test]

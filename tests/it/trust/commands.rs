@@ -52,7 +52,19 @@ fn keys_and_masters_are_added_listed_shared_and_removed() {
     office.json(&["add", "station", "b", "--key", &first]);
     office.json(&["add", "station", "b", "--key", &second]);
     office.json(&["add", "master", "harbor.example/master/python"]);
-    office.fails(&["add", "creator", "7", "--key", &pem], 5, "trust list");
+    // The same again changes nothing, and is no failure: whoever sets up a station does so more than once.
+    let before = fs::read(office.at("trust.toml")).unwrap();
+    for (again, field) in [
+        (&["add", "creator", "7", "--key", &pem][..], "fingerprint"),
+        (&["add", "station", "b", "--key", &second], "fingerprint"),
+        (&["add", "master", "harbor.example/master/python"], "repository"),
+    ] {
+        let told = office.json(again);
+        assert_eq!(told["added"], Value::Array(Vec::new()), "{told}");
+        assert!(told["present"][0][field].is_string(), "{told}");
+        assert!(output(&mut office.command(again)).starts_with("Already in "));
+    }
+    assert_eq!(fs::read(office.at("trust.toml")).unwrap(), before);
     office.fails(&["add", "creator", "7", "--key", &second], 5, "trust remove");
     office.fails(&["add", "station", "c", "--key", &office.at("absent.pem")], 3, "absent.pem");
     office.fails(&["add", "station", "c", "--key", &"00".repeat(300)], 2, "2048");

@@ -52,7 +52,6 @@ fn verify_answers_the_same_with_and_without_a_service() {
     let rule = |name: &str| online["rules"].as_array().unwrap().iter().find(|rule| rule["rule"] == name).unwrap().clone();
     assert_eq!(rule("creator-signature")["outcome"], "checked");
     assert_eq!(rule("immutable-digest")["outcome"], "not-checkable");
-
     let saved_file = scene.train.directory().join("saved.tar");
     fs::write(&saved_file, saved(image)).unwrap();
     let piped = alone(&["train", "verify", "--archive", "-", "--output", "json"])
@@ -60,6 +59,13 @@ fn verify_answers_the_same_with_and_without_a_service() {
         .output()
         .unwrap();
     assert_eq!(last_line(&String::from_utf8(piped.stdout).unwrap())["rules"], online["rules"]);
+
+    // Pre-run has the same word for what no stop has signed yet.
+    let opened = crate::cli::json(&scene.station, &["train", "pre-run", image]);
+    for name in ["chain-signatures", "newest-link", "signatures-apart", "results-signature"] {
+        let ours = opened["rules"].as_array().unwrap().iter().find(|rule| rule["rule"] == name).unwrap();
+        assert_eq!((&rule(name)["outcome"], &ours["outcome"]), (&"not-checkable".into(), &"not-checkable".into()), "{name}");
+    }
 }
 
 #[test]

@@ -1,17 +1,15 @@
 //! The creator's private key: in a PEM file, or in a token.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
-use zeroize::Zeroizing;
 
 use super::uri::TokenUri;
 use crate::{
-    cli::error::{CliError, Exit},
+    cli::{
+        error::{CliError, Exit},
+        key_file::{self, Wanted},
+    },
     keystore::{
         KeyConfig, Keystore, KeystoreConfig, KeystoreError, OaepScheme, Purpose, TokenSelector, pin, softhsm, software::FileKey,
     },
@@ -20,8 +18,6 @@ use crate::{
 
 /// Where a PIN or passphrase may come from besides a file and the terminal.
 const PIN_VARIABLE: &str = "STATIONMASTER_PIN";
-/// Longest PEM that is read, in bytes.
-const PEM_LIMIT: u64 = 64 * 1024;
 
 /// Which key.
 #[derive(Debug, Clone, clap::Args)]
@@ -89,10 +85,7 @@ impl Drop for CreatorKey {
 }
 
 fn in_file(path: &Path, pin_file: Option<&Path>) -> Result<FileKey, CliError> {
-    let trouble = |error: std::io::Error| CliError::file("read", path, &error);
-    // Room for all of it beforehand: a growing buffer leaves copies behind.
-    let mut pem = Zeroizing::new(Vec::with_capacity(PEM_LIMIT as usize + 1));
-    File::open(path).map_err(trouble)?.take(PEM_LIMIT).read_to_end(&mut pem).map_err(trouble)?;
+    let pem = key_file::pem(path, Wanted::PrivateKey)?;
     let passphrase = FileKey::is_encrypted(&pem).then(|| passphrase(pin_file)).transpose()?;
     FileKey::from_pem(&pem, passphrase.as_ref())
         .map_err(|error| CliError::new(Exit::Permission, format!("{}: {error}", path.display())))

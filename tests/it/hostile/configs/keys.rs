@@ -105,7 +105,7 @@ pub fn rows(honest: &Value, ours: &Seat, general: &str) -> Vec<Row> {
         (34, "a certificate's label", armoured("CERTIFICATE", &spki)),
         (34, "a private key", good.private_key_to_pem_pkcs8().expect("PEM")),
         (35, "two PEMs", twice),
-        (35, "text before", [b"text\n".to_vec(), pem(&good)].concat()),
+        (35, "text before on its line", [b"text ".to_vec(), pem(&good)].concat()),
         (36, "a byte behind the DER", armoured("PUBLIC KEY", &trailing(spki))),
         (36, "a byte behind the DER, PKCS#1", armoured("RSA PUBLIC KEY", &trailing(rsa.public_key_to_der_pkcs1().expect("DER")))),
         (37, "PSS's object identifier", pss_spki(&good)),
@@ -129,6 +129,7 @@ pub fn rows(honest: &Value, ours: &Seat, general: &str) -> Vec<Row> {
     next(29, "e = 3", numbers(n, &number(3)), "it is a valid key; OAEP and strict PKCS#1 are safe with it");
     next(30, "a prime modulus", numbers(&prime, e), "whose factors a sender knows cannot be seen: only the trust store helps");
     next(33, "PKCS#1", armoured("RSA PUBLIC KEY", &rsa.public_key_to_der_pkcs1().expect("DER")), "real creators use it");
+    next(35, "text before", [b"Bag Attributes\n".to_vec(), pem(&good)].concat(), "train_lib and OpenSSL read it");
     let spelled = PKey::public_key_from_pem(&const_hex::decode(&ours.hex_pem).expect("hex")).expect("our key");
     let pkcs1 = armoured("RSA PUBLIC KEY", &spelled.rsa().expect("RSA").public_key_to_der_pkcs1().expect("DER"));
     let own = changed(honest, |config| stop(config, 0)["rsa_public_key"] = const_hex::encode(&pkcs1).into());

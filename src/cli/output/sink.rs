@@ -1,0 +1,78 @@
+//! Standard output is written here and nowhere else. What cannot be written is remembered, as C programs do that close their standard output
+//! before they end: a command that did its work and could not tell it must not end well.
+
+use std::{
+    io::{self, Write},
+    sync::{Mutex, PoisonError},
+};
+
+use crate::cli::error::{CliError, Exit};
+
+/// Why output did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) enum Lost {
+    /// The reader has closed the pipe: it has seen what it wanted.
+    Closed,
+    /// Anything else: a full disk, an error of the device.
+    Failed(String),
+}
+
+/// The first failure of this process's standard output.
+static LOST: Mutex<Option<Lost>> = Mutex::new(None);
+
+/// The first failure so far, if there was one.
+pub(in crate::cli) fn lost() -> Option<Lost> {
+    LOST.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Writes bytes as they are, and has them out. After a failure nothing more is written.
+pub(in crate::cli) fn write(bytes: &[u8]) -> Result<(), Lost> {
+    if let Some(lost) = lost() {
+        return Err(lost);
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| note(&error))
+}
+
+/// Remembers a failure of standard output.
+pub(in crate::cli) fn note(error: &io::Error) -> Lost {
+    let lost = if error.kind() == io::ErrorKind::BrokenPipe { Lost::Closed } else { Lost::Failed(plain(error)) };
+    LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(lost).clone()
+}
+
+/// What the system says, without its number.
+pub(in crate::cli) fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((said, _)) => said.to_owned(),
+        None => text,
+    }
+}
+
+/// Standard output for what is written piece by piece.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cli) struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write(bytes).map(|()| bytes.len()).map_err(|lost| match lost {
+            Lost::Closed => io::ErrorKind::BrokenPipe.into(),
+            Lost::Failed(said) => io::Error::other(said),
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A command that writes until its reader has enough ends with this: well, where the pipe was closed.
+impl From<Lost> for CliError {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Closed => Self::new(Exit::Done, "the reader has closed the pipe"),
+            Lost::Failed(said) => Self::other(format!("cannot write to standard output: {said}"))
+                .with_hint("free some space, or send the output elsewhere; then give the command again"),
+        }
+    }
+}

@@ -16,6 +16,9 @@ use crate::support::{
     wait_for,
 };
 
+/// KiB of a disk on which a service still serves: health wants 16 MiB to be free below the directories that it writes to.
+const SERVES: u64 = 32 << 10;
+
 /// A station whose spool is on a disk of 1 MiB.
 fn small_disk(spool: &Path) -> Station {
     Station::with("a").start_configured(|config| {
@@ -68,13 +71,14 @@ fn a_train_larger_than_the_spools_disk_is_refused() {
 #[test]
 fn a_train_larger_than_the_shared_directorys_disk_is_refused_and_wiped() {
     let directory = tempfile::tempdir().unwrap();
-    let disk = Disk::mount(directory.path(), 1 << 10);
+    let disk = Disk::mount(directory.path(), SERVES);
     let station = Station::with("a").start_configured(|config| {
         share_directory(config, &directory.path().join("runs"));
         config.insert("limits".into(), toml::toml! { spool_min_free_mib = 0 }.into());
     });
     let mut scene = Scene::with(station);
     let small = std::mem::replace(&mut scene.train, Train::of(&[scene.station.seat()]).file("large.bin", 3 << 20).make());
+    fill(directory.path(), 1 << 10);
     let before = Before::of(&scene.engine, &scene.train);
     let full = refused("3 MiB on 1 MiB", scene.station.open_into(&scene.train.image, OpenInto::Directory), "DISK_FULL");
     assert_eq!(full.metadata["resource"], "directory");
@@ -104,7 +108,7 @@ fn runs_full<T: Send>(proxied: &Proxied, disk: &Path, call: impl FnOnce() -> Res
 fn a_full_ledger_disk_refuses_and_works_again_when_there_is_space() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
-    let disk = Disk::mount(at, 1 << 10);
+    let disk = Disk::mount(at, SERVES);
     let proxied = Proxied::configured(|config| {
         let state = config["state"].as_table_mut().unwrap();
         let before = Path::new(state["directory"].as_str().unwrap()).to_owned();
@@ -150,9 +154,11 @@ fn a_full_ledger_disk_refuses_and_works_again_when_there_is_space() {
 fn on_a_full_audit_disk_nothing_is_done_and_all_works_again_when_there_is_space() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
-    let disk = Disk::mount(at, 1 << 10);
-    let station =
-        Station::with("a").start_configured(|config| set(config, "audit", "directory", at.join("audit").to_str().unwrap()));
+    let disk = Disk::mount(at, SERVES);
+    let station = Station::with("a").start_configured(|config| {
+        set(config, "audit", "directory", at.join("audit").to_str().unwrap());
+        set(config, "audit", "reserve_mib", 0);
+    });
     let scene = Scene::with(station);
     let before = Before::of(&scene.engine, &scene.train);
     fill(at, 0);

@@ -84,6 +84,10 @@ pub fn update<T, E: From<FileError>>(
     };
     let (outcome, text) = change(before, &file)?;
     if let Some(text) = text {
+        // What is written can be read: a service adds keys that it saw first, of which trains decide how many there are.
+        if text.len() as u64 > LIMIT {
+            return Err(trouble(io::Error::other("it would be longer than what is read of it, 16 MiB")).into());
+        }
         // Its mode as before, but for what the service would refuse.
         let mode = directory.stat_of(&name).map_err(trouble)?.map_or(0o644, |facts| facts.st_mode & 0o755);
         directory.replace(&name, mode, text.as_bytes()).map_err(trouble)?;
@@ -288,5 +292,23 @@ impl Seen {
     fn has_settled(&self) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         now > Duration::from_secs(u64::try_from(self.changed.0).unwrap_or(0)) + GRAIN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_too_long_to_be_read_is_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("first-seen.toml");
+        let write = |length: u64| {
+            let text = "#".repeat(usize::try_from(length).unwrap());
+            update(&file, |_, _| Ok::<_, FileError>(((), Some(text))))
+        };
+        write(LIMIT).unwrap();
+        assert!(matches!(write(LIMIT + 1), Err(FileError::Write { .. })));
+        assert_eq!(fs::metadata(&file).unwrap().len(), LIMIT, "what was there is there, and can be read");
     }
 }

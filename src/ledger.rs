@@ -36,7 +36,7 @@ pub use error::LedgerError;
 pub use find::RunFilter;
 pub use officer::{Why, WhyError};
 pub use prune::Pruned;
-pub use record::{FileDigest, PostRunRecord, PreRunRecord, RuleNote};
+pub use record::{FileDigest, Names, PostRunRecord, PreRunRecord, RuleNote};
 pub use run::{NewRun, OpenInto, Release, Run, RunState};
 pub use schema::UPGRADED;
 pub use session::{Session, SessionCreator};

@@ -57,7 +57,14 @@ impl Administrators {
                 Some(known) => Look::Broken(format!("log {} with {} records is gone", known.log, known.size), None),
             });
         };
-        let is = fs::metadata(last).map_err(|source| AuditError::io(format!("read {}", last.display()), source))?;
+        let flaw = |path: &Path, source| AuditError::io(format!("read {}", path.display()), source);
+        // Nothing is opened that could keep the one who reads it waiting.
+        for path in &files {
+            if !fs::metadata(path).map_err(|source| flaw(path, source))?.is_file() {
+                return Err(flaw(path, std::io::Error::other("it is no file")));
+            }
+        }
+        let is = fs::metadata(last).map_err(|source| flaw(last, source))?;
         let seen = Some((last.clone(), is.ino(), is.len(), is.mtime(), is.mtime_nsec()));
         if seen == self.seen {
             return Ok(Look::Same);

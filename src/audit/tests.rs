@@ -226,6 +226,20 @@ fn a_log_has_one_writer() {
 }
 
 #[test]
+fn what_root_writes_for_a_station_is_the_stations_to_read() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let directory = tempfile::tempdir().unwrap();
+    // Another user's cannot be made without root; one's own are one's own.
+    let uid = if rustix::process::geteuid().is_root() { 65_534 } else { rustix::process::geteuid().as_raw() };
+    chown(directory.path(), Some(uid), None).unwrap();
+    let logs = directory.path().join("audit");
+    record_officers(&logs, entry(1)).unwrap();
+    for path in ["", "officer", "officer/lock", "officer/00000001.jsonl"] {
+        assert_eq!(fs::metadata(logs.join(path)).unwrap().uid(), uid, "{path}");
+    }
+}
+
+#[test]
 fn many_writers_make_one_chain_and_each_is_answered() {
     let directory = tempfile::tempdir().unwrap();
     let audit = Arc::new(open(directory.path(), 64 * 1024));

@@ -4,6 +4,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::train::rule::{Outcome, Report};
 
+/// Names that a row and an answer hold: as many as fit, and how many more there were. A train's author chooses them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Names(Vec<String>);
+
+impl Names {
+    /// Bytes of names that are kept: an answer with as many reaches its caller.
+    const BYTES: usize = 64 * 1024;
+
+    /// The names.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<String> {
+        self.0
+    }
+}
+
+impl From<Vec<String>> for Names {
+    fn from(mut names: Vec<String>) -> Self {
+        let mut room = Self::BYTES;
+        let fitting = names.iter().take_while(|name| {
+            let fits = name.len() < room;
+            room = room.saturating_sub(name.len() + 1);
+            fits
+        });
+        let kept = fitting.count();
+        let more = names.len() - kept;
+        names.truncate(kept);
+        if more > 0 {
+            names.push(format!("… and {more} more"));
+        }
+        Self(names)
+    }
+}
+
+impl std::ops::Deref for Names {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        &self.0
+    }
+}
+
 /// An immutable file as pre-run saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileDigest {
@@ -21,7 +63,7 @@ pub struct PreRunRecord {
     /// Whether the train has a query. Its bytes are with the opened content only.
     pub has_query: bool,
     /// Immutable files dropped because `file_list` does not name them.
-    pub dropped_files: Vec<String>,
+    pub dropped_files: Names,
     /// Verified digest of the immutable files, hex.
     pub immutable_digest: String,
     /// Verified digest of the results found, hex; `None` at the first stop.
@@ -79,7 +121,7 @@ pub struct PostRunRecord {
     /// Result files sealed.
     pub result_files: u64,
     /// Files that were not taken along.
-    pub dropped_files: Vec<String>,
+    pub dropped_files: Names,
     /// What still holds a plaintext image.
     pub plaintext_held_by: Vec<String>,
     /// What a person should know.
@@ -100,6 +142,17 @@ mod tests {
         assert_eq!(serde_json::from_str::<PreRunRecord>(pre_run).unwrap().rules, []);
         let post_run = r#"{"image":"i","image_id":"i","results_digest":"00","result_files":0,"dropped_files":[],"plaintext_held_by":[],"warnings":[]}"#;
         assert_eq!(serde_json::from_str::<PostRunRecord>(post_run).unwrap().rules, []);
+    }
+
+    #[test]
+    fn a_row_holds_as_many_names_as_an_answer_can_and_counts_the_rest() {
+        let few = vec!["a".to_owned(), "b".to_owned()];
+        assert_eq!(Names::from(few.clone()).into_vec(), few);
+        let many: Vec<String> = (0..100_000).map(|number| format!("{number:0>200}")).collect();
+        let names = Names::from(many);
+        assert!(names.len() > 300 && serde_json::to_string(&names).unwrap().len() < 80 * 1024);
+        let told: u64 = names.last().unwrap().split(' ').nth(2).unwrap().parse().unwrap();
+        assert_eq!(told + names.len() as u64 - 1, 100_000);
     }
 
     #[test]

@@ -4,6 +4,9 @@ use sha2::{Digest, Sha256};
 
 use super::{FileDigest, Ledger, LedgerError, NewRun, PostRunRecord, PreRunRecord, Query, Run, RunState, json, now};
 
+/// Longest reason of a failure that is kept, in characters: it may name what a train's author chose.
+const REASON_CHARACTERS: usize = 4096;
+
 impl Ledger {
     /// Writes the intent to open a train. Answers the run that holds the stop already, if there is one.
     pub fn begin(&self, run: &NewRun) -> Result<Result<Run, Run>, LedgerError> {
@@ -102,7 +105,8 @@ impl Ledger {
         let query = sqlx::query(
             "UPDATE runs SET state = 'failed', config = x'', reason = ?, held = ?, updated_at = ? WHERE id = ? AND state = 'opening'",
         );
-        self.update(query.bind(reason.to_owned()).bind(json(&held)?).bind(now()).bind(id), "opening")
+        let reason: String = reason.chars().take(REASON_CHARACTERS).collect();
+        self.update(query.bind(reason).bind(json(&held)?).bind(now()).bind(id), "opening")
     }
 
     /// Ends a run that was being aborted, with what still holds plaintext of it.

@@ -372,7 +372,7 @@ fn pruning_keeps_what_keeps_a_train_from_running_twice_and_what_still_holds_plai
         image_id: "sealed".into(),
         results_digest: "00".into(),
         result_files: 1,
-        dropped_files: Vec::new(),
+        dropped_files: Default::default(),
         plaintext_held_by: held.iter().map(|&held| held.to_owned()).collect(),
         warnings: vec!["a long text".repeat(100)],
         rules: Vec::new(),

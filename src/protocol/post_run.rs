@@ -323,7 +323,7 @@ fn record_of(sealed: SealedRun, image: &ImageName, image_id: String, report: &Re
         image_id,
         results_digest: const_hex::encode(sealed.results_digest.as_bytes()),
         result_files: sealed.contents.results.files.len() as u64,
-        dropped_files: sealed.dropped,
+        dropped_files: sealed.dropped.into(),
         plaintext_held_by: Vec::new(),
         warnings,
         rules: RuleNote::of(report),

@@ -275,7 +275,7 @@ fn record_of(
     PreRunRecord {
         image_id,
         has_query: train.query.is_some(),
-        dropped_files,
+        dropped_files: dropped_files.into(),
         immutable_digest: const_hex::encode(train.immutable_digest.as_bytes()),
         results_digest: train.results_digest.as_ref().map(|digest| const_hex::encode(digest.as_bytes())),
         result_files: Some(if own.is_first() { 0 } else { train.contents.results.files.len() as u64 }),

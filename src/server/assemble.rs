@@ -125,6 +125,7 @@ async fn run_station(
         directory: config.audit_directory().join(audit::SERVICE),
         archive: config.audit.archive.as_ref().map(|archive| (archive.join(audit::SERVICE), config.audit.keep_segments)),
         administrators: Arc::new(Mutex::new(Administrators::new(&config.audit_directory(), administrators))),
+        blind: Default::default(),
         keys: keys.clone(),
         label: config.audit.key.clone(),
         door: Arc::clone(&door),

@@ -3,7 +3,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LAST_LOOK: Duration = Duration::from_secs(2);
 /// A checkpoint that failed is tried again after this: each attempt leaves records, and a token may be away for days.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// The archive is tried again after this: each attempt leaves a record.
+const ARCHIVE_AGAIN: Duration = Duration::from_secs(600);
 /// Records of a checkpoint's own: alone they are no reason for another.
 const OWN: u64 = 2;
 
@@ -36,6 +41,8 @@ pub(super) struct Checkpoints {
     pub door: Arc<Doorkeeper>,
     pub ledger: Ledger,
     pub administrators: Arc<Mutex<Administrators>>,
+    /// Whether it was said that theirs cannot be read.
+    pub blind: AtomicBool,
     /// The log's directory; and where its old segments go, and how many stay.
     pub directory: PathBuf,
     pub archive: Option<(PathBuf, u64)>,
@@ -53,6 +60,7 @@ impl Checkpoints {
     /// Signs checkpoints until told to stop.
     pub async fn keep(self: Arc<Self>, first: Option<u64>, stop: CancellationToken) {
         let (mut covered, mut since, mut summed) = (first.unwrap_or_default(), Instant::now(), Instant::now());
+        let mut archive_after = since;
         let mut failed = first.is_none().then_some(since);
         loop {
             tokio::select! {
@@ -61,7 +69,9 @@ impl Checkpoints {
             }
             if summed.elapsed() >= SUM_UP_EVERY {
                 self.door.record_counted().await;
-                self.archive_old().await;
+                if archive_after <= Instant::now() && !self.archive_old().await {
+                    archive_after = Instant::now() + ARCHIVE_AGAIN;
+                }
                 summed = Instant::now();
             }
             let has_command = self.look_at_administrators().await;
@@ -102,6 +112,9 @@ impl Checkpoints {
         let administrators = Arc::clone(&self.administrators);
         let look =
             tokio::task::spawn_blocking(move || administrators.lock().unwrap_or_else(PoisonError::into_inner).look()).await;
+        if let Ok(Ok(_)) = &look {
+            self.blind.store(false, Ordering::Relaxed);
+        }
         let (place, outcome, detail) = match look {
             Ok(Ok(Look::Same)) => return false,
             Ok(Ok(Look::Further(place))) => (Some(place), "ok", None),
@@ -110,7 +123,10 @@ impl Checkpoints {
                 (place, "broken", Some(why))
             }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the log of the administrators' commands cannot be read");
+                if !self.blind.swap(true, Ordering::Relaxed) {
+                    let hint = "it is not held by the service's log until it can be: give it to the service's user";
+                    tracing::warn!(%error, hint, "the log of the administrators' commands cannot be read");
+                }
                 return false;
             }
             Err(_) => return false,
@@ -131,21 +147,26 @@ impl Checkpoints {
         true
     }
 
-    /// Moves old segments to the archive, once that is recorded.
-    async fn archive_old(&self) {
-        let Some((to, keep)) = self.archive.clone() else { return };
+    /// Moves old segments to the archive, once that is recorded. Answers whether all went well.
+    async fn archive_old(&self) -> bool {
+        let Some((to, keep)) = self.archive.clone() else { return true };
         let old = match archive::movable(&self.directory, keep) {
             Ok(old) => old,
-            Err(error) => return tracing::warn!(%error, "the audit's segments cannot be listed"),
+            Err(error) => {
+                tracing::warn!(%error, "the audit's segments cannot be listed");
+                return false;
+            }
         };
-        let (Some((first, _)), Some((last, _))) = (old.first(), old.last()) else { return };
+        let (Some((first, _)), Some((last, _))) = (old.first(), old.last()) else { return true };
         let entry = Entry::of(Event::SegmentsArchived).with("first", *first).with("last", *last);
         if self.keys.audit().record_async(entry.with("to", to.to_string_lossy())).await.is_err() {
-            return;
+            return false;
         }
         let moved = tokio::task::spawn_blocking(move || old.iter().try_for_each(|(_, path)| archive::move_segment(path, &to)));
-        if let Ok(Err(error)) = moved.await {
+        let moved = moved.await;
+        if let Ok(Err(error)) = &moved {
             tracing::warn!(%error, "a segment of the audit could not be archived");
         }
+        matches!(moved, Ok(Ok(())))
     }
 }

@@ -54,7 +54,7 @@ fn in_the_way(path: &Path) -> Option<String> {
         format!("run as uid {owner}, or chown {uid} {}", what.display())
     };
     Some(format!(
-        "permission denied: {kind}{} belongs to uid {owner} (gid {group}, mode {mode:04o}), and this process is uid {uid} (gid {gid}): {remedy}",
+        "Permission denied: {kind}{} belongs to uid {owner} (gid {group}, mode {mode:04o}), and this process is uid {uid} (gid {gid}): {remedy}",
         what.display()
     ))
 }

@@ -399,9 +399,25 @@ impl Station {
             }
         }
         change(&mut config);
+        if let Some(directory) = config.get("audit").and_then(|audit| audit.get("directory")?.as_str()) {
+            self.move_audit_to(Path::new(directory));
+        }
         let file = self.state().join("test.toml");
         fs::write(&file, config.to_string()).expect("a configuration file");
         self.launch.config = Some(file);
+    }
+
+    /// Gives the service's log to another directory, as who configures one does: a service does not begin a new log unasked.
+    fn move_audit_to(&self, directory: &Path) {
+        let (from, to) = (self.state().join("audit/service"), directory.join("service"));
+        if to.exists() || !from.exists() {
+            return;
+        }
+        fs::create_dir_all(&to).expect("a directory");
+        for entry in fs::read_dir(from).expect("a log") {
+            let entry = entry.expect("an entry");
+            fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+        }
     }
 
     // --- its client ---

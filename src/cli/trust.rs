@@ -40,8 +40,10 @@ Examples:
   stationmaster trust add station clinic-east --key clinic-east.pem
   stationmaster train inspect harbor.example/train:latest --output json \\
       | jq .config > train_config.json
-  stationmaster trust import train_config.json     # its creator and route, once you have compared the fingerprints
-  stationmaster trust verify train_config.json     # which of its keys are trusted
+  # its creator and route, once you have compared the fingerprints:
+  stationmaster trust import train_config.json
+  # which of its keys are trusted:
+  stationmaster trust verify train_config.json
   stationmaster trust list
 
 A station that changes its key has two entries for a while; `trust remove

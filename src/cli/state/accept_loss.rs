@@ -16,16 +16,19 @@ use crate::{
 };
 
 const AFTER: &str = "\
-A service does not start when a part of its state is missing, empty or of another
-station while its neighbours show that it was there. Put it back where you can
-(`state restore`, a copy of the disk). This is for what is lost for good:
+A service does not start when a part of its state is missing, empty or of
+another station while its neighbours show that it was there. Put it back where
+you can (`state restore`, a copy of the disk). This is for what is lost for
+good:
   ledger      trains that were finished here are opened once more
-  instance    what the engine holds of this service is no longer found; the ledger's
+  instance    what the engine holds of this service is no longer found; the
+              ledger's
               own id is written back where it has one
   audit       a new log begins; its first record names the one before
   first-seen  everybody is new again, and believed at first sight
   station     the directory belongs to the station that starts next
-The reason is in the audit (the officer's log). No service may hold the directory.
+The reason is in the audit (the officer's log). No service may hold the
+directory.
 
 Example:
   stationmaster state accept-loss audit --reason \"disk lost, ticket 4711\"";

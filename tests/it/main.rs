@@ -28,6 +28,7 @@ mod places;
 mod readme;
 mod refusals;
 mod results;
+mod reviews;
 mod runs;
 mod service;
 mod tarfile;

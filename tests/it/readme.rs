@@ -159,7 +159,7 @@ fn the_shipped_unit_is_closed_as_far_as_it_can_be() {
     let settings: Vec<_> = unit.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
     for setting in [
         "Type=notify",
-        "RestartPreventExitStatus=2 7",
+        "RestartPreventExitStatus=2 3 7",
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
         "PrivateDevices=yes",

@@ -3,13 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
 use crate::{
     refusals::Proxied,
     support::{
-        Refusal, Station,
+        PROGRAM, Refusal, Station,
         tamper::{Before, Rootfs, Scene, run_script},
     },
 };
@@ -129,6 +130,7 @@ impl Stage {
         let proxied = Proxied::start();
         let run = proxied.scene.pre_run().expect("the true train is opened");
         proxied.scene.station.abort(&run.run_id).expect("it is aborted");
+        forget_session(&proxied.scene);
         let (train, engine) = (&proxied.scene.train, &proxied.scene.engine);
         let layered = format!("{}:layered", train.repository);
         engine.tag(&engine.find(&train.base).expect("the base"), &train.repository, "layered");
@@ -166,6 +168,7 @@ impl Stage {
             (Ok(outcome), Expected::Taken(_)) => {
                 left_behind(self.scene(), class, case, &outcome);
                 self.scene().station.abort(&outcome.run_id).expect("it is aborted");
+                forget_session(self.scene());
                 Some(outcome)
             }
             (Ok(_), _) => panic!("{class} {case}: it was not refused, but must be: {expected:?}"),
@@ -211,6 +214,18 @@ impl Stage {
         scene.still_works();
         self.tally.close(what, classes, least);
     }
+}
+
+/// Lets the next input be the first of the train's session that the service sees: what binds a session has tests of its own, and would
+/// refuse an input before the check that its row is about.
+#[track_caller]
+fn forget_session(scene: &Scene) {
+    let session = const_hex::encode(scene.train.session_id());
+    let mut command = Command::new(PROGRAM);
+    command.args(["run", "forget-session", &session, "--reason", "the next input", "--state"]).arg(scene.station.state());
+    let done = command.output().expect("the program");
+    // 3: the input was of another session.
+    assert!([Some(0), Some(3)].contains(&done.status.code()), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// Nothing of set-id bits, attributes or links is in what was opened into an image, whatever came.

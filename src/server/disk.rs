@@ -15,7 +15,10 @@ impl Disks {
         let little = |path| (path, LITTLE_MIB);
         let mut all = vec![(config.state.spool_directory(), config.limits.spool_min_free_mib)];
         all.push(little(config.state.directory.clone()));
-        all.push(little(config.audit_directory()));
+        // With a reserve the audit can be written when its disk is full for all else, and the component `audit` says when it cannot.
+        if config.audit.reserve_mib == 0 {
+            all.push(little(config.audit_directory()));
+        }
         all.extend(config.layouts.directory.iter().cloned().map(little));
         all.extend(config.runs.directory.iter().cloned().map(little));
         Self(all)

@@ -155,6 +155,7 @@ fn files_and_keys(honest: &Value, ours: &str, other: &str) -> Vec<Row> {
         let config = changed(honest, |config| config["source"]["address"] = address.into());
         (61, format!("address {:.40?}", address), config, Taken("nothing is ever fetched from it"))
     };
+    let too_long = |what: &str, config: Vec<u8>| (60, what.to_owned(), config, MALFORMED);
     let session = |what: &str, id: String| {
         let expected = Either("TRAIN_AUTHENTICATION_FAILED", "IMAGE_POLICY_VIOLATION");
         (62, what.to_owned(), changed(honest, |config| config["session_id"] = id.clone().into()), expected)
@@ -180,11 +181,14 @@ fn files_and_keys(honest: &Value, ours: &str, other: &str) -> Vec<Row> {
         wrapped(60, "c = 1", format!("{}01", "00".repeat(255))),
         wrapped(60, "a byte short", "00".repeat(255)),
         wrapped(60, "a byte long", "00".repeat(257)),
-        wrapped(60, "a megabyte", "00".repeat(1 << 20)),
+        too_long(
+            "a wrapped key of a megabyte",
+            changed(honest, |config| stop(config, 0)["encrypted_key"] = "00".repeat(1 << 20).into()),
+        ),
         address("file:///etc/passwd"),
         address("http://169.254.169.254/latest/meta-data"),
         address("$(touch /stationmaster-hostile-canary)"),
-        address(&"a".repeat(1 << 20)),
+        too_long("an address of a megabyte", changed(honest, |config| config["source"]["address"] = "a".repeat(1 << 20).into())),
         session("another session", "00".repeat(64)),
         session("a longer session", format!("{}00", honest["session_id"].as_str().expect("hex"))),
         session("a shorter session", honest["session_id"].as_str().expect("hex")[2..].to_owned()),

@@ -64,7 +64,7 @@ fn a_step_is_in_the_ledger_before_the_token_is_used_for_it() {
 
     scene.station.start_again();
     let run = scene.pre_run().unwrap();
-    let close = |scene: &Scene| scene.station.post_run(&run.run_id);
+    let close = |scene: &Scene| scene.station.post_run_without_results(&run.run_id);
     let (used, state) = dies_at(&mut scene, &log, "post-run/intent", close);
     assert_eq!((used, state), (uses((0, 0), (0, 0)), RunState::Closing));
     let (used, state) = dies_at(&mut scene, &log, "post-run/results-signed", close);

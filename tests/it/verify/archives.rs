@@ -109,7 +109,8 @@ fn messages_in_a_wrong_order_are_refused() {
 #[test]
 fn uploads_that_are_given_up_hold_no_place() {
     let station = Station::with("a").start_configured(|config| {
-        config.insert("limits".into(), toml::Table::from_iter([("runs".to_owned(), 1.into())]).into());
+        let one = ["runs", "uploads"].map(|limit| (limit.to_owned(), 1.into()));
+        config.insert("limits".into(), toml::Table::from_iter(one).into());
     });
     let scene = Scene::with(station);
     let whole = fetched(&Engine::connect(), &scene.train.image, "/opt");
@@ -124,15 +125,16 @@ fn uploads_that_are_given_up_hold_no_place() {
     };
     for _ in 0..3 {
         let mut upload = begin();
-        wait_for("the upload to take the place", || {
+        wait_for("the upload to take the place of uploads", || {
             if upload.is_finished() {
-                // Whoever asked below had it.
+                // The archive that was sent below had it.
                 upload = begin();
             }
-            let answer = scene.station.verify(&scene.train.image);
+            let answer = scene.station.verify_archive(&whole);
             (answer.is_err_and(|refusal| refusal.reason == "OVERLOADED") && !upload.is_finished()).then_some(())
         });
+        scene.station.verify(&scene.train.image).expect("the only place for a step is free");
         upload.abort();
-        wait_for("the place to be free", || scene.station.verify(&scene.train.image).ok());
+        wait_for("the place to be free", || scene.station.verify_archive(&whole).ok());
     }
 }

@@ -108,12 +108,15 @@ fn boundary_of_the_session_id() {
         }
     }
     let ours = Scene::pinned();
-    for (what, attack) in moves(&ours.train) {
-        let mut arrived = ours.rootfs();
-        attack(&mut arrived);
-        let refusal = ours.refuses(what, &arrived, "IMAGE_POLICY_VIOLATION");
-        assert_eq!(refusal.metadata["rule"], "session-id-length", "{what}");
-    }
+    let [(query, with_query), (file, with_file)] = moves(&ours.train);
+    let mut arrived = ours.rootfs();
+    with_query(&mut arrived);
+    let refusal = ours.refuses(query, &arrived, "IMAGE_POLICY_VIOLATION");
+    assert_eq!(refusal.metadata["rule"], "session-id-length");
+    // A whole file is longer than any session id, whatever the rules are.
+    let mut arrived = ours.rootfs();
+    with_file(&mut arrived);
+    ours.refuses(file, &arrived, "CONFIG_MALFORMED");
     ours.still_works();
     // It is this rule that refuses it: nothing else does.
     let relaxed = Station::with("a").start_pinned_and(|config| {

@@ -102,6 +102,11 @@ impl Second {
         for suffix in ["", "-wal", "-shm"] {
             let _ = fs::remove_file(self.station.state().join(format!("ledger.sqlite{suffix}")));
         }
+        // A service does not begin a ledger anew unasked.
+        let mut accepted = Command::new(PROGRAM);
+        accepted.args(["state", "accept-loss", "ledger", "--reason", "a measurement begins anew", "--state"]);
+        let done = accepted.arg(self.station.state()).output().expect("the program");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         self.station.start_again();
         self.idle_kib = self.station.memory_kib("VmRSS");
     }

@@ -41,7 +41,7 @@ fn many_files(payload: Payload, options: &Options, first: &Station, second: &mut
             second.forget(&sealed);
             let (cost, run) = second.ours(&pre_run(mode, &sealed));
             case.add(&ours(mode), PRE, cost);
-            case.add(&ours(mode), POST, second.ours(&["train", "post-run", id(&run)]).0);
+            case.add(&ours(mode), POST, second.ours(&["train", "post-run", "--no-results", id(&run)]).0);
         }
     }
     case
@@ -59,7 +59,7 @@ fn four_trains(payload: Payload, options: &Options, first: &Station, second: &mu
             begin(&trains, second);
             let runs: Vec<(Cost, Value)> = trains.iter().map(|train| second.ours(&pre_run(mode, train))).collect();
             case.add(&who(IN_TURN), PRE, together(runs.iter().map(|(cost, _)| *cost)));
-            let posts = runs.iter().map(|(_, run)| second.ours(&["train", "post-run", id(run)]).0);
+            let posts = runs.iter().map(|(_, run)| second.ours(&["train", "post-run", "--no-results", id(run)]).0);
             let posts: Vec<Cost> = posts.collect();
             case.add(&who(IN_TURN), POST, together(posts));
 
@@ -67,7 +67,7 @@ fn four_trains(payload: Payload, options: &Options, first: &Station, second: &mu
             let commands: Vec<Vec<&str>> = trains.iter().map(|train| pre_run(mode, train)).collect();
             let (cost, runs) = second.ours_at_once(&commands);
             case.add(&who(AT_ONCE), PRE, cost);
-            let commands: Vec<Vec<&str>> = runs.iter().map(|run| vec!["train", "post-run", id(run)]).collect();
+            let commands: Vec<Vec<&str>> = runs.iter().map(|run| vec!["train", "post-run", "--no-results", id(run)]).collect();
             case.add(&who(AT_ONCE), POST, second.ours_at_once(&commands).0);
         }
     }

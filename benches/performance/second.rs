@@ -75,6 +75,9 @@ impl Second {
                 config.remove("trust");
             }
             config.insert("runs".into(), toml::Table::from_iter([("directory".to_owned(), runs)]).into());
+            // Four at once of one principal, which has three quarters of the places.
+            let limits = config.entry("limits").or_insert_with(|| toml::Table::new().into());
+            limits.as_table_mut().expect("a section").insert("runs".into(), 6.into());
             let keys = config["keys"].as_table_mut().expect("a section");
             keys.insert("train".into(), vec![toml::Value::from(KEY)].into());
         });

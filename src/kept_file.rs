@@ -156,7 +156,7 @@ pub struct Followed<T, E> {
     broken: fn(&E),
 }
 
-impl<T: Send + Sync + 'static, E: From<FileError> + Send + 'static> Followed<T, E> {
+impl<T: Send + Sync + 'static, E: From<FileError> + std::fmt::Display + Send + 'static> Followed<T, E> {
     /// Nothing is read yet. `parse` reads the file's text; `broken` is told why, once, when one that cannot be used leaves the one
     /// before.
     #[must_use]
@@ -213,6 +213,8 @@ struct Watched<T> {
     value: Option<Arc<T>>,
     /// Digest of what nobody has acknowledged yet.
     new: Option<[u8; 32]>,
+    /// See [`Look::flaw`].
+    flaw: Option<Arc<str>>,
 }
 
 /// What tells one state of a file from another, and when it was looked at.
@@ -231,15 +233,18 @@ pub struct Look<T> {
     pub value: Arc<T>,
     /// SHA-256 of its bytes, until they have been acknowledged.
     pub new: Option<[u8; 32]>,
+    /// Why the file as it is now cannot be used, where what it said before stays in force: for health, since a change that an
+    /// administrator believes in force is not.
+    pub flaw: Option<Arc<str>>,
 }
 
 impl<T> Watched<T> {
     fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), seen: None, bytes: Vec::new(), value: None, new: None }
+        Self { path: path.to_owned(), seen: None, bytes: Vec::new(), value: None, new: None, flaw: None }
     }
 
     /// See [`Followed::look`].
-    fn look<E: From<FileError>>(
+    fn look<E: From<FileError> + std::fmt::Display>(
         &mut self,
         parse: impl FnOnce(&[u8], &Path) -> Result<T, E>,
         broken: impl FnOnce(&E),
@@ -248,12 +253,12 @@ impl<T> Watched<T> {
         if let (Some(value), Some(seen)) = (&self.value, self.seen)
             && now == Some(seen)
         {
-            return Ok(Look { value: Arc::clone(value), new: self.new });
+            return Ok(Look { value: Arc::clone(value), new: self.new, flaw: self.flaw.clone() });
         }
         let bytes = match read(&self.path, For::Service) {
             Ok(bytes) => bytes,
             Err(error) => {
-                (self.value, self.bytes, self.seen) = (None, Vec::new(), None);
+                (self.value, self.bytes, self.seen, self.flaw) = (None, Vec::new(), None, None);
                 return Err(error.into());
             }
         };
@@ -262,18 +267,18 @@ impl<T> Watched<T> {
         if let Some(value) = &self.value
             && bytes == self.bytes
         {
-            return Ok(Look { value: Arc::clone(value), new: self.new });
+            return Ok(Look { value: Arc::clone(value), new: self.new, flaw: self.flaw.clone() });
         }
-        let (value, new) = match (parse(&bytes, &self.path), &self.value) {
-            (Ok(value), _) => (Arc::new(value), Some(openssl::sha::sha256(&bytes))),
+        let (value, new, flaw) = match (parse(&bytes, &self.path), &self.value) {
+            (Ok(value), _) => (Arc::new(value), Some(openssl::sha::sha256(&bytes)), None),
             (Err(error), Some(before)) => {
                 broken(&error);
-                (Arc::clone(before), self.new)
+                (Arc::clone(before), self.new, Some(format!("{error}; what it said before stays in force").into()))
             }
             (Err(error), None) => return Err(error),
         };
-        (self.value, self.bytes, self.new) = (Some(Arc::clone(&value)), bytes, new);
-        Ok(Look { value, new })
+        (self.value, self.bytes, self.new, self.flaw) = (Some(Arc::clone(&value)), bytes, new, flaw);
+        Ok(Look { value, new, flaw: self.flaw.clone() })
     }
 
     fn acknowledge(&mut self, digest: [u8; 32]) {

@@ -107,9 +107,9 @@ fn trust(config: &Config) -> Trust {
 /// # Errors
 /// When the trust file is not there or cannot be used; the text is for the log.
 pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
-    let looked = tokio::task::spawn_blocking(move || station.believed().map(drop)).await;
+    let looked = tokio::task::spawn_blocking(move || station.believed()).await;
     match looked {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(believed)) => believed.flaw().map_or(Ok(()), |flaw| Err(flaw.to_owned())),
         Ok(Err(StepError::TrustNotReady(error))) => Err(format!("{error} ({})", error.hint())),
         Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(error.to_string()),

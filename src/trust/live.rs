@@ -56,7 +56,7 @@ fn followed(file: &Path) -> Kept {
 /// What a missing file counts as where there need not be one.
 fn or_empty(look: Result<Look<TrustStore>, TrustError>) -> Result<Look<TrustStore>, TrustError> {
     match look {
-        Err(TrustError::Missing(_)) => Ok(Look { value: Arc::default(), new: None }),
+        Err(TrustError::Missing(_)) => Ok(Look { value: Arc::default(), new: None, flaw: None }),
         other => other,
     }
 }
@@ -98,11 +98,12 @@ impl Trust {
     /// # Errors
     /// When a file that must be there is not, or one cannot be used and was never read before.
     pub fn current(&self) -> Result<Believed, TrustError> {
-        let mut believed = Believed { mode: self.mode, officers: Arc::default(), first_seen: Arc::default(), new: None };
+        let mut believed =
+            Believed { mode: self.mode, officers: Arc::default(), first_seen: Arc::default(), new: None, flaw: None };
         if let Some(file) = &self.file {
             let look = file.look_blocking();
             let look = if self.mode == TrustMode::Pinned { look? } else { or_empty(look)? };
-            (believed.officers, believed.new) = (look.value, look.new);
+            (believed.officers, believed.new, believed.flaw) = (look.value, look.new, look.flaw);
         }
         if let Some(first_seen) = &self.first_seen {
             believed.first_seen = or_empty(first_seen.look_blocking())?.value;
@@ -143,9 +144,16 @@ pub struct Believed {
     officers: Arc<TrustStore>,
     first_seen: Arc<TrustStore>,
     new: Option<[u8; 32]>,
+    flaw: Option<Arc<str>>,
 }
 
 impl Believed {
+    /// Why the trust file as it is now cannot be used, where what it said before stays in force.
+    #[must_use]
+    pub fn flaw(&self) -> Option<&str> {
+        self.flaw.as_deref()
+    }
+
     /// SHA-256 of the officer's file, until what it says now has been acknowledged.
     #[must_use]
     pub fn new_file(&self) -> Option<[u8; 32]> {

@@ -60,6 +60,26 @@ fn a_fifo_in_the_place_of_a_file_holds_up_neither_calls_nor_health_nor_the_end()
 }
 
 #[test]
+fn a_file_that_cannot_be_used_any_more_is_named_by_health_while_what_it_said_stays() {
+    let station = Station::with("a").start_pinned();
+    for (component, name) in [("access", "access.toml"), ("trust", "trust.toml")] {
+        let file = station.state().join(name);
+        let good = fs::read(&file).unwrap();
+        for broken in ["", "version = 2\n", "[[grant"] {
+            fs::write(&file, broken).unwrap();
+            let told = wait_for("health to tell", || {
+                let said = said(&station.client_command(&["health"]).output().unwrap());
+                said.contains(&format!("{component}: unusable")).then_some(said)
+            });
+            assert!(told.contains(name) && told.contains("what it said before stays in force"), "{told}");
+            station.keys().expect("what was granted stays granted");
+        }
+        fs::write(&file, &good).unwrap();
+        wait_for("health to be well", || (health(&station) == "SERVING").then_some(()));
+    }
+}
+
+#[test]
 fn a_file_that_others_could_have_changed_admits_nobody_and_health_says_so() {
     let outside = tempfile::tempdir().unwrap();
     chmod(outside.path(), 0o755);

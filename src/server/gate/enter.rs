@@ -58,7 +58,9 @@ impl Doorkeeper {
     /// # Errors
     /// Why not; the text is for the log.
     pub async fn check(&self) -> Result<(), String> {
-        self.grants().await?.1.map_err(|error| error.to_string())
+        self.grants().await?.1.map_err(|error| error.to_string())?;
+        let flaw = self.access.current().await.map_err(|error| error.to_string())?.flaw;
+        flaw.map_or(Ok(()), |flaw| Err(flaw.to_string()))
     }
 
     /// Records what changes who may come in, before it counts.

@@ -68,7 +68,7 @@ fn a_file_that_cannot_be_used_any_more_is_named_by_health_while_what_it_said_sta
         for broken in ["", "version = 2\n", "[[grant"] {
             fs::write(&file, broken).unwrap();
             let told = wait_for("health to tell", || {
-                let said = said(&station.client_command(&["health"]).output().unwrap());
+                let said = said(&station.socket_command(&["health"]).output().unwrap());
                 said.contains(&format!("{component}: unusable")).then_some(said)
             });
             assert!(told.contains(name) && told.contains("what it said before stays in force"), "{told}");

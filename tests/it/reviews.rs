@@ -37,7 +37,9 @@ fn sources() -> Vec<(PathBuf, String)> {
             if path.is_dir() {
                 walk(&path, found);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push((path.clone(), fs::read_to_string(&path).expect("text")));
+                let text = fs::read_to_string(&path).expect("text");
+                // Below the root: where the checkout lies is no module.
+                found.push((path.strip_prefix(ROOT).expect("below the root").to_owned(), text));
             }
         }
     }

@@ -25,20 +25,16 @@ use crate::{
 /// [`Station::admit`] makes one. A step that forgets the check does not compile:
 ///
 /// ```compile_fail,E0451
-/// fn forged(key: stationmaster::keystore::KeyInfo) -> stationmaster::protocol::AdmittedTrain {
-///     stationmaster::protocol::AdmittedTrain { key, ..todo!() }
+/// use stationmaster::{keystore::KeyInfo, protocol::AdmittedTrain};
+///
+/// fn with_another_key(key: KeyInfo, admitted: AdmittedTrain) -> AdmittedTrain {
+///     AdmittedTrain { key, ..admitted }
 /// }
 /// ```
 ///
 /// ```compile_fail,E0624
-/// fn forged(
-///     station: &stationmaster::protocol::Station,
-///     arriving: stationmaster::protocol::Arriving<'_>,
-///     step: &stationmaster::protocol::Step<'_>,
-/// ) {
-///     // The check itself belongs to the steps: nothing outside them admits a train.
-///     let _ = station.admit(arriving, todo!(), todo!(), step);
-/// }
+/// // The check itself belongs to the steps: nothing outside them admits a train.
+/// let _ = stationmaster::protocol::Station::admit;
 /// ```
 pub struct AdmittedTrain {
     key: KeyInfo,

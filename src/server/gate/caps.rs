@@ -12,7 +12,8 @@ use crate::{
     },
 };
 
-/// Questions to health and reflection that one principal may ask in a second. Not zero, as the compiler sees.
+/// Questions to health and reflection that one principal may ask in a second. The value is a constant above zero, so `unwrap` is
+/// evaluated, and cannot fail, at compile time.
 const QUESTIONS: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
 /// The caps of all. Health and reflection have caps of their own: health must answer when all else is busy.

@@ -1,4 +1,4 @@
-# Demo and tests are built with one cargo profile, so that they share their compiled dependencies.
+# Demo and tests use one cargo profile, so that they share their compiled dependencies.
 CARGO_TARGET_DIR ?= target
 STATIONMASTER := $(CARGO_TARGET_DIR)/quick/stationmaster
 WITH_ENGINE := scripts/engine.sh with --
@@ -9,10 +9,10 @@ export STATIONMASTER_PEER_206 := $(CURDIR)/target/peer/2.0.6a0/bin/python
 .PHONY: help demo test soak readme fuzz bench build lint venv peer clean
 .DEFAULT_GOAL := help
 
-help: ## this list
+help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-demo: ## install what is missing, build, and take a real train past three stations
+demo: ## install what is missing, build, and take a real train through three stations
 	scripts/setup.sh demo
 	cargo build --profile quick --locked
 	$(WITH_ENGINE) $(STATIONMASTER) demo
@@ -21,16 +21,16 @@ test: ## install what is missing, build, and run every test
 	scripts/setup.sh test
 	$(WITH_ENGINE) scripts/test.sh
 
-soak: ## the tests that take minutes to hours: memory at the full size, kills at every point (STATIONMASTER_SOAK_ROUNDS=5)
+soak: ## run the tests that take minutes to hours: memory with full-size trains, kills at every point (STATIONMASTER_SOAK_ROUNDS=5)
 	scripts/setup.sh test
 	$(WITH_ENGINE) cargo test --profile quick --locked --features crash-points --test it -- --ignored --nocapture --test-threads=1 --skip readme::
 
-readme: ## README's steps, typed in a fresh Debian 12 with systemd in a container: the shipped unit, a train run through
+readme: ## type README's steps in a fresh Debian 12 with systemd, in a container, and run a train there
 	scripts/setup.sh readme
 	$(WITH_ENGINE) scripts/fresh-debian.sh
 	$(WITH_ENGINE) cargo test --profile quick --locked --features crash-points --test it -- --ignored --nocapture readme::
 
-fuzz: ## every parser of foreign bytes, SECONDS_EACH=60 (ARGS="opt tree", JOBS=2), and 200,000 archives against the readers of Python and Go
+fuzz: ## fuzz every parser of foreign data (SECONDS_EACH=60, ARGS="opt tree", JOBS=2); compare 200,000 archives with Python and Go
 	scripts/setup.sh test
 	JOBS=2 scripts/fuzz.sh short
 	scripts/fuzz.sh long $(ARGS)
@@ -40,20 +40,20 @@ bench: ## measure, and write docs/performance.md (ARGS="--only keys --rounds 5",
 	scripts/setup.sh test
 	$(WITH_ENGINE) scripts/bench.sh $(ARGS)
 
-build: ## install what is missing to build, and make the optimised binary
+build: ## install what is missing to build, and build the optimised binary
 	scripts/setup.sh build
 	cargo build --release --locked
 
-lint: ## formatting and clippy
+lint: ## check formatting and run clippy
 	cargo fmt --all --check
 	cargo clippy --profile quick --locked --workspace --all-targets --all-features -- -D warnings
 
-venv: ## Python environments with train_lib, for the tests
+venv: ## create the Python environments with train_lib for the tests
 	scripts/venv.sh
 
-peer: venv ## the test peer on its own: a route of train_lib stations only
+peer: venv ## test the test peer on its own: a route of train_lib stations only
 	$(WITH_ENGINE) tests/peer/selftest.sh
 
-clean: ## remove everything that was built
+clean: ## remove all build output
 	cargo clean
 	rm -rf target/peer target/engine target/next-engine

@@ -156,7 +156,10 @@ impl Config {
         let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax {
             file: file.into(),
             line: error.span().map_or(1, |span| line_at(text, span.start)),
-            message: error.message().to_owned(),
+            message: match error.span().and_then(|span| key_at(text, span.start)) {
+                Some(key) => format!("{key}: {}", error.message()),
+                None => error.message().to_owned(),
+            },
         })?;
         if config.keys.train.is_empty() {
             config.keys.train = vec![config.station.clone()];
@@ -181,6 +184,18 @@ impl Config {
 
 fn line_at(text: &str, offset: usize) -> usize {
     text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count() + 1
+}
+
+/// The key, with its section, whose value stands at an offset.
+fn key_at(text: &str, offset: usize) -> Option<String> {
+    let line = line_at(text, offset) - 1;
+    let begin = text[..offset].rfind('\n').map_or(0, |end| end + 1);
+    let (key, _) = text[begin..offset].split_once('=')?;
+    let section = |line: &str| Some(line.trim().strip_prefix('[')?.split(']').next()?.trim().to_owned());
+    match text.lines().take(line).filter_map(section).last() {
+        Some(section) => Some(format!("{section}.{}", key.trim())),
+        None => Some(key.trim().to_owned()),
+    }
 }
 
 /// The line where `section.key` stands, else the section's, else the first: a pointer for people, found by reading lines.

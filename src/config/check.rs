@@ -35,10 +35,17 @@ pub(super) fn station_id(id: &str) -> Result<(), Flaw> {
         return Err(flaw(
             "station",
             format!("{id:?} is a number: train_lib turns it into one in every route, and no route can name this station then"),
-            format!("give the station an id that is no number, such as `station-{}`, here and at the registry", id.trim()),
+            format!("give the station an id that is no number{}, here and at the registry", example(id)),
         ));
     }
     Ok(())
+}
+
+/// An id in place of a number, where one can be made of its digits.
+fn example(number: &str) -> String {
+    let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+    let example = format!("station-{digits}");
+    if digits.is_empty() || station_id(&example).is_err() { String::new() } else { format!(", such as `{example}`") }
 }
 
 fn names(config: &Config) -> Result<(), Flaw> {

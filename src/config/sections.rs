@@ -226,6 +226,7 @@ impl Listen {
 #[serde(deny_unknown_fields)]
 pub struct Tcp {
     /// Address and port.
+    #[serde(deserialize_with = "address")]
     pub address: SocketAddr,
     /// The server's certificate chain, PEM.
     pub cert: PathBuf,
@@ -235,6 +236,16 @@ pub struct Tcp {
     pub client_ca: PathBuf,
     /// Which of its certificates are not believed any more: revocation lists, PEM or DER.
     pub client_crl: Option<PathBuf>,
+}
+
+/// Reads an address with its port; the library's own message does not say what is wanted.
+fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        serde::de::Error::custom(format!(
+            "{text:?} is no IP address with a port, such as 127.0.0.1:7443, 0.0.0.0:7443 or [::1]:7443; a host name is not looked up"
+        ))
+    })
 }
 
 /// `[access]`: who may call.

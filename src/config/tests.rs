@@ -92,12 +92,45 @@ fn an_unknown_key_is_named_with_its_line() {
 }
 
 #[test]
+fn a_value_that_cannot_be_read_is_refused_with_its_key_and_the_form_that_is_expected() {
+    let of_tcp =
+        |address: &str| format!("[listen.tcp]\naddress = \"{address}\"\ncert = \"/c\"\nkey = \"/k\"\nclient_ca = \"/a\"\n");
+    for address in ["127.0.0.1", "localhost:7443", "127.0.0.1:port", "0.0.0.0:70000", "::1:7443", ""] {
+        let text = format!("{EXAMPLE}\n{}", of_tcp(address));
+        let ConfigError::Syntax { line, message, .. } = Config::parse(&text, Path::new("s.toml")).unwrap_err() else {
+            panic!("{address}")
+        };
+        assert_eq!(text.lines().nth(line - 1), Some(format!("address = \"{address}\"").as_str()));
+        for part in ["listen.tcp.address", "127.0.0.1:7443", address] {
+            assert!(message.contains(part), "{address}: {message}");
+        }
+    }
+    Config::parse(&format!("{EXAMPLE}\n{}", of_tcp("[::1]:7443")), Path::new("s.toml")).unwrap();
+    for (section, line, key) in
+        [("\n[limits]\n", "runs = \"four\"", "limits.runs"), ("\n[limits]\n", "uploads = -1", "limits.uploads")]
+    {
+        let error = replaced(section, &format!("{section}{line}\n")).unwrap_err();
+        let ConfigError::Syntax { message, .. } = error else { panic!("{error}") };
+        assert!(message.starts_with(&format!("{key}: ")), "{message}");
+    }
+}
+
+#[test]
 fn a_station_id_that_train_lib_reads_as_a_number_is_refused_with_the_reason() {
     for id in ["1", "7", "0123", "1_000", " 7 ", "+7", "-7", "٣", "\u{2003}12"] {
         let error = replaced("station = \"station-1\"", &format!("station = '{id}'")).unwrap_err();
         let ConfigError::Value { key, message, hint, .. } = &error else { panic!("{error}") };
         assert_eq!(key, "station", "{id:?}");
-        assert!(message.contains("train_lib") && hint.contains("station-"), "{message}: {hint}");
+        assert!(message.contains("train_lib"), "{message}: {hint}");
+        // What is suggested is an id.
+        match hint.split('`').nth(1) {
+            Some(suggested) => {
+                Config::check_station_id(suggested).unwrap_or_else(|flaw| panic!("{id:?}: {suggested:?}: {flaw:?}"))
+            }
+            None => assert!(!id.contains(|one: char| one.is_ascii_digit()), "{id:?}: {hint}"),
+        }
+        let plain = |one: char| one.is_ascii_alphanumeric() || one == '-';
+        assert!(hint.split('`').nth(1).is_none_or(|suggested| suggested.chars().all(plain)), "{hint}");
     }
     for id in ["a", "station-1", "1a", "1.0", "1__0", "0x1", "true", "nan", "②"] {
         replaced("station = \"station-1\"", &format!("station = '{id}'")).unwrap();

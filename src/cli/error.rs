@@ -240,7 +240,7 @@ impl From<ServerError> for CliError {
 impl From<LedgerError> for CliError {
     fn from(error: LedgerError) -> Self {
         let exit = match &error {
-            LedgerError::Absent(_) | LedgerError::NoSuchRun => Exit::NotFound,
+            LedgerError::Absent(_) | LedgerError::NoSuchRun(_) | LedgerError::NoSuchSession(_) => Exit::NotFound,
             LedgerError::Closed { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Exit::Permission,
             LedgerError::Newer { .. }
             | LedgerError::Older { .. }

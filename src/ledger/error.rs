@@ -56,9 +56,12 @@ pub enum LedgerError {
     /// The run's state changed meanwhile. A retry helps.
     #[error("the run is no longer in the state {0}")]
     StateChanged(&'static str),
-    /// There is no such run.
-    #[error("there is no such run")]
-    NoSuchRun,
+    /// There is no run of that id.
+    #[error("the ledger has no run {0:?}")]
+    NoSuchRun(String),
+    /// There is no train session of that id.
+    #[error("the ledger has no train session {0}")]
+    NoSuchSession(String),
     /// The run is in a state that does not allow what an officer asks for.
     #[error("the run is {}", .0.as_str())]
     InState(RunState),
@@ -82,7 +85,7 @@ impl LedgerError {
                 "keep the file, look at the disk, then restore a backup (`state restore`); without its ledger a station opens any \
                  train that it has finished once more",
             ),
-            Self::NoSuchRun => Some("`run list` shows all"),
+            Self::NoSuchRun(_) => Some("`run list` shows all"),
             Self::DiskFull => Some("make room on the state directory's disk"),
             _ => None,
         }

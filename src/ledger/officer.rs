@@ -85,6 +85,6 @@ impl Ledger {
     }
 
     fn known(&self, id: &str) -> Result<Run, LedgerError> {
-        self.run(id)?.ok_or(LedgerError::NoSuchRun)
+        self.run(id)?.ok_or_else(|| LedgerError::NoSuchRun(id.to_owned()))
     }
 }

@@ -53,7 +53,7 @@ impl Ledger {
         }
         let query = sqlx::query("DELETE FROM sessions WHERE session_id = ?").bind(session_id);
         match self.block(query.execute(&self.pool))?.rows_affected() {
-            0 => Err(LedgerError::NoSuchRun),
+            0 => Err(LedgerError::NoSuchSession(const_hex::encode(session_id))),
             _ => Ok(()),
         }
     }

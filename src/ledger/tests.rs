@@ -248,7 +248,7 @@ fn a_finished_stop_shuts_the_stops_before_it_and_no_later_one() {
 fn only_completed_runs_are_released_and_each_once() {
     let desk = Desk::new();
     let ledger = desk.open().unwrap();
-    assert!(matches!(ledger.release("one", "uid:0", &why()), Err(LedgerError::NoSuchRun)));
+    assert!(matches!(ledger.release("one", "uid:0", &why()), Err(LedgerError::NoSuchRun(_))));
     prepared(&ledger, "one", 1, 0);
     assert!(matches!(ledger.release("one", "uid:0", &why()), Err(LedgerError::InState(RunState::Prepared))));
     completed(&ledger, "two", 2, 0);
@@ -261,7 +261,7 @@ fn only_completed_runs_are_released_and_each_once() {
 fn only_prepared_runs_are_given_up_and_the_reason_stays() {
     let desk = Desk::new();
     let (ledger, office) = (desk.open().unwrap(), desk.attach().unwrap());
-    assert!(matches!(office.abandon("one", "uid:0", &why()), Err(LedgerError::NoSuchRun)));
+    assert!(matches!(office.abandon("one", "uid:0", &why()), Err(LedgerError::NoSuchRun(_))));
     ledger.begin(&new_run("one", 1, 0)).unwrap().unwrap();
     assert!(matches!(office.abandon("one", "uid:0", &why()), Err(LedgerError::InState(RunState::Opening))));
     ledger.advance("one", RunState::Opening, RunState::Prepared).unwrap();

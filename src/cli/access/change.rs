@@ -114,9 +114,8 @@ pub(super) fn revoke(args: &Revoke, output: Output) -> Result<(), CliError> {
     let changed = file::update(&path, |grants| {
         let changed = grants.revoke(&principal, &rpcs);
         if changed == 0 {
-            return Err(
-                CliError::new(Exit::NotFound, format!("{principal} has no such grant")).with_hint("`access list` shows all")
-            );
+            return Err(CliError::new(Exit::NotFound, format!("{principal} has no such grant in {}", path.display()))
+                .with_hint("`access list` shows all"));
         }
         let entry = officer::entry(Event::AccessChanged, "access revoke")
             .with("revoked", json!({ "principal": principal.to_string(), "rpcs": args.rpcs }));

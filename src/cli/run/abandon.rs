@@ -71,7 +71,7 @@ fn refused(error: LedgerError) -> CliError {
 fn ended(ledger: &Ledger, id: &str, patience: Duration) -> Result<Run, CliError> {
     let begun = Instant::now();
     loop {
-        let run = ledger.run(id)?.ok_or(LedgerError::NoSuchRun)?;
+        let run = ledger.run(id)?.ok_or_else(|| LedgerError::NoSuchRun(id.to_owned()))?;
         if run.state != RunState::Aborting || begun.elapsed() >= patience {
             return Ok(run);
         }

@@ -57,7 +57,7 @@ fn refused(error: LedgerError) -> CliError {
         LedgerError::InState(_) => {
             "a run holds the session: `run list --session HEX` shows it; close it, give it up, or `run allow-again`"
         }
-        LedgerError::NoSuchRun => "no train of that session was opened here: give the whole id",
+        LedgerError::NoSuchSession(_) => "no train of that session was opened here: give the whole id",
         _ => return error.into(),
     };
     CliError::from(error).with_hint(hint)

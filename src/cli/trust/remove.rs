@@ -52,7 +52,13 @@ pub(in crate::cli) struct MasterArgs {
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
-    let absent = || CliError::new(Exit::NotFound, "the trust file has no such entry").with_hint("`trust list` shows all");
+    let subject = match &command {
+        Command::Creator(args) => format!("creator {:?}", args.id),
+        Command::Station(args) => format!("station {:?}", args.id),
+        Command::Master(args) => format!("master {:?}", args.reference),
+    };
+    let absent =
+        || CliError::new(Exit::NotFound, format!("the trust file has no such {subject}")).with_hint("`trust list` shows all");
     let place = match &command {
         Command::Creator(args) | Command::Station(args) => &args.place,
         Command::Master(args) => &args.place,

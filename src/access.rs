@@ -48,15 +48,16 @@ pub enum AccessError {
     },
 }
 
+/// What to do where nothing is granted.
+pub const TO_GRANT: &str = "no caller is admitted: `stationmaster access allow PRINCIPAL --role station --config FILE` makes the file \
+                            and grants; `access --help` shows more";
+
 impl AccessError {
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::File(FileError::Missing(_)) => {
-                "nobody may call the service yet: `stationmaster access allow PRINCIPAL --role station --config FILE` makes the \
-                 file; `access --help` shows more"
-            }
+            Self::File(FileError::Missing(_)) => TO_GRANT,
             Self::File(FileError::Unprotected(_)) => "who writes this file decides who may use the station's keys",
             Self::File(FileError::Write { .. }) => "its directory must be writable: the file is written aside and renamed",
             Self::File(_) => "the service's user must be able to read it: mode 0644 is right, it holds nothing secret",

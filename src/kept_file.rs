@@ -132,6 +132,12 @@ where
     .map_err(|Refused(error, _)| error)
 }
 
+/// Whether there is nothing in a file but blank lines and comments.
+pub fn is_blank(bytes: &[u8]) -> bool {
+    let is_blank = |line: &[u8]| line.trim_ascii_start().first().is_none_or(|first| *first == b'#');
+    bytes.split(|byte| *byte == b'\n').all(is_blank)
+}
+
 /// Reads a text as strict TOML.
 ///
 /// # Errors

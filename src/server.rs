@@ -44,6 +44,7 @@ use tower::layer::util::{Identity, Stack};
 use crate::{
     config::{Limits, Listen},
     pb,
+    service::standing::Board,
 };
 pub use error::ServerError;
 pub use gate::Doorkeeper;
@@ -104,6 +105,7 @@ pub struct Outside {
 pub async fn run(outside: Outside, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
     let Outside { services, probes, manager, listen, limits, door, shutdown } = outside;
     let (health, reporter) = health::service().await;
+    let board = probes.board();
     let services = services.add_service(health);
     let services = if listen.reflection { with_reflection(services)? } else { services };
 
@@ -113,7 +115,7 @@ pub async fn run(outside: Outside, ready: impl FnOnce(&Addresses) + Send + 'stat
             .await?;
     drop(incoming);
 
-    let router = router(services, &limits, door, &shutdown);
+    let router = router(services, (&limits, board), door, &shutdown);
     let draining = shutdown.draining.clone();
     // In a task of its own: work in main's block_on costs several times the processor time.
     let mut serving =
@@ -184,7 +186,7 @@ fn with_reflection(services: Routes) -> Result<Routes, ServerError> {
 
 type Layers = Stack<gate::GateLayer, Stack<arrival::ArrivalLayer, Identity>>;
 
-fn router(services: Routes, limits: &Limits, door: Arc<Doorkeeper>, shutdown: &Shutdown) -> Router<Layers> {
+fn router(services: Routes, (limits, board): (&Limits, Board), door: Arc<Doorkeeper>, shutdown: &Shutdown) -> Router<Layers> {
     transport::Server::builder()
         .max_concurrent_streams(limits.streams)
         .http2_max_pending_accept_reset_streams(Some(20))
@@ -194,7 +196,7 @@ fn router(services: Routes, limits: &Limits, door: Arc<Doorkeeper>, shutdown: &S
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .max_connection_age(Duration::from_secs(3600))
         .layer(arrival::ArrivalLayer)
-        .layer(gate::GateLayer::new(limits, door, shutdown.clone()))
+        .layer(gate::GateLayer::new(limits, door, board, shutdown.clone()))
         .add_routes(services)
 }
 

@@ -16,7 +16,7 @@ const HEADER: &str = "\
 #
 #   principal  unix:uid=1000, unix:gid=100, dns:airflow.hospital.example, spiffe://hospital.example/airflow
 #   rpcs       names of RPCs
-#   keys       labels, or \"*\"; for RPCs that use or show keys
+#   keys       labels, or \"*\"; for RPCs that use or show keys, or work on runs
 #   purposes   \"general\", \"train\"; without it Sign and UnwrapKey are for general keys only
 #   trains     ids of trains; without it all trains
 
@@ -56,8 +56,13 @@ pub fn read(file: &Path) -> Result<Grants, AccessError> {
 /// Reads a text; `file` is named in errors.
 ///
 /// # Errors
-/// When it cannot be used.
+/// When it cannot be used. A text without anything but comments grants nothing.
 pub fn parse(bytes: &[u8], file: &Path) -> Result<Grants, AccessError> {
+    // An empty file revokes every grant: an administrator empties it to shut all callers out, and no file that still grants something
+    // reads as empty.
+    if kept_file::is_blank(bytes) {
+        return Ok(Grants::default());
+    }
     let syntax = |line: usize, message: String| AccessError::Syntax { file: file.to_owned(), line, message };
     let document: Document = kept_file::toml(bytes).map_err(|(line, message)| syntax(line, message))?;
     if document.version != VERSION {
@@ -126,7 +131,7 @@ mod tests {
     fn what_is_no_access_file_is_refused_with_its_place() {
         let at = Path::new("a.toml");
         for (text, line) in
-            [("", 1), ("version = 2", 1), ("version = 1\nnobody = 1\n", 2), ("version = 1\n[[grant]]\nrpcs = 1\n", 3)]
+            [("\0", 1), ("version = 2", 1), ("version = 1\nnobody = 1\n", 2), ("version = 1\n[[grant]]\nrpcs = 1\n", 3)]
         {
             let Err(AccessError::Syntax { line: found, .. }) = parse(text.as_bytes(), at) else { panic!("{text:?}") };
             assert!(found <= line, "{text:?}");

@@ -26,6 +26,12 @@ impl Access {
         self.file.look().await
     }
 
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Takes note that the grants of a file with this digest have been recorded.
     pub fn acknowledge(&self, digest: [u8; 32]) {
         self.file.acknowledge(digest);
@@ -64,6 +70,14 @@ mod tests {
         }
         fs::write(&path, "no TOML").unwrap();
         assert!(may(&access, Rpc::PreRun));
+        for empty in ["", "\n", "# nothing\n\n", "version = 1\n"] {
+            fs::write(&path, empty).unwrap();
+            assert!(!may(&access, Rpc::PreRun), "{empty:?}");
+            fs::write(&path, "no TOML").unwrap();
+            assert!(!may(&access, Rpc::PreRun), "what was taken back stays so after {empty:?}");
+            fs::write(&path, granting("PreRun")).unwrap();
+            assert!(may(&access, Rpc::PreRun));
+        }
         fs::remove_file(&path).unwrap();
         assert!(!may(&access, Rpc::PreRun));
     }

@@ -53,7 +53,7 @@ pub enum KeyOf {
     Shown,
     /// The one that its request names.
     Named,
-    /// The station's own on the train's route.
+    /// The station's own on the train's route: it is used, or what it has opened is touched.
     Train,
 }
 
@@ -105,7 +105,7 @@ rpcs! {
     InspectTrain: "TrainService" / "InspectTrain", Nobody, true, [Station, Reader, Auditor, Officer];
     PreRun: "TrainService" / "PreRun", Train, true, [Station, Officer];
     PostRun: "TrainService" / "PostRun", Train, true, [Station, Officer];
-    AbortRun: "TrainService" / "AbortRun", Nobody, true, [Station, Officer];
+    AbortRun: "TrainService" / "AbortRun", Train, true, [Station, Officer];
     VerifyTrain: "TrainService" / "VerifyTrain", Nobody, true, [Station, Reader, Auditor, Officer];
     OpenResults: "TrainService" / "OpenResults", Train, true, [Reader, Officer];
     CheckPush: "TrainService" / "CheckPush", Nobody, true, [Station, Auditor, Officer];

@@ -75,6 +75,16 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
     if let Some(why) = meta("engine") {
         return Some(engine(why).to_owned());
     }
+    if let (Reason::Overloaded, Some(limit)) = (reason, meta("limit")) {
+        let wait = failure.retry_after.map_or_else(|| "in a moment".to_owned(), |wait| format!("in {} s", wait.as_secs_f64()));
+        return Some(format!("try again {wait}; the limit is {limit} in the service's configuration"));
+    }
+    if let (Reason::NotReady, Some(component)) = (reason, meta("component")) {
+        return Some(match component {
+            "trust" => "`trust --help` shows how a trust file is made; the service's log says where it is looked for".to_owned(),
+            other => format!("`health` says what is wrong with {other}"),
+        });
+    }
     if let (Reason::LimitExceeded, Some(limit)) = (reason, meta("limit")) {
         return Some(format!("the limit is {limit}; [limits] in the service's configuration"));
     }
@@ -240,9 +250,7 @@ fn text(reason: Reason) -> &'static str {
         R::DirectoryNotShared => {
             "set [runs] directory in the service's configuration, or open the train into a volume (--into volume)"
         }
-        R::NotReady => {
-            "`health` tells when it is; without a trust file it never is: `trust --help`, and the service's log says where"
-        }
+        R::NotReady => "`health` says which component cannot be used, and why",
         R::TrainBusy => "wait for the other step of this train, then try again",
         R::ImageChanged => "the tag was moved meanwhile; try again",
         R::Overloaded | R::HsmSessionsExhausted | R::ShuttingDown => "try again in a moment",

@@ -139,7 +139,8 @@ fn flaw(text: &str) -> &'static str {
 }
 
 /// Whether a name looks like the beginning of an image's id, as `docker images` prints it.
-pub(super) fn looks_like_short_id(name: &ImageName) -> bool {
+pub fn looks_like_short_id(image: &ImageSource) -> bool {
+    let ImageSource::Name(name) = image else { return false };
     let text = name.repository();
     name.tag() == "latest"
         && (6..64).contains(&text.len())
@@ -188,7 +189,7 @@ mod tests {
         let hex = "0123456789abcdef".repeat(4);
         assert_eq!(hex.parse::<ImageSource>().unwrap(), ImageSource::Id(format!("sha256:{hex}")), "as `docker images` prints it");
         assert!(looks_like_short_id(&hex[..12].parse().unwrap()));
-        assert!(!looks_like_short_id(&"decade".parse::<ImageName>().unwrap().with_tag("x")));
+        assert!(!looks_like_short_id(&"decade:x".parse().unwrap()));
     }
 
     #[test]

@@ -24,11 +24,11 @@ pub fn abort_run(station: &Station, run_id: &str, step: &Step<'_>) -> Result<Abo
     let run = named_run(station, run_id, step)?;
     step.on_run(&run)?;
     let _claim = station.claim(&run.session_id)?;
-    let mut run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
+    let mut run = station.run(run_id)?;
     if matches!(run.state, RunState::Opening | RunState::Closing) {
         // We hold the claim, so nobody works on it: it was cut off.
         recover::recover_run(station, &run)?;
-        run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
+        run = station.run(run_id)?;
     }
     match run.state {
         RunState::Prepared => station.ledger.advance(run_id, RunState::Prepared, RunState::Aborting)?,

@@ -50,7 +50,7 @@ pub struct PushVerdict {
 
 /// Looks through every layer of an image.
 pub fn check_push(station: &Station, image: &ImageSource, step: &Step<'_>) -> Result<PushVerdict, StepError> {
-    let image_id = station.images.resolve(image)?;
+    let image_id = station.image_id(image)?;
     if step.caller.may_have_any_train().is_err() {
         // Which train it is decides whether anything may be said of it.
         read_train_config(&station.images.files(&image_id)?, step)?;

@@ -5,7 +5,10 @@ use thiserror::Error;
 use super::{KeyUseError, strangers::Stranger};
 use crate::{
     audit::AuditError,
-    image::ImageError,
+    image::{
+        ImageError,
+        reference::{ImageName, ImageSource},
+    },
     keystore::KeystoreError,
     ledger::{LedgerError, RunState},
     train::{config::ConfigError, route::RouteError},
@@ -25,6 +28,9 @@ pub enum StepError {
     /// The token.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
+    /// The image that the call names is not here. A retry helps after a pull.
+    #[error("there is no image {0} here")]
+    ImageNotFound(ImageSource),
     /// The image holds no train config.
     #[error("the image holds no /opt/train_config.json")]
     NotATrain,
@@ -74,11 +80,19 @@ pub enum StepError {
     #[error("there is no image {0} here")]
     BaseMissing(String),
     /// No master that this station allows can be found. An officer's to allow, or a retry helps after a pull.
-    #[error("{0}")]
-    MasterUnknown(&'static str),
-    /// There is no such run.
-    #[error("there is no such run")]
-    RunNotFound,
+    #[error("{what}{}", wanted.as_ref().map(|name| format!(": {name:?}")).unwrap_or_default())]
+    MasterUnknown {
+        /// What there is not.
+        what: &'static str,
+        /// The one that the call names.
+        wanted: Option<String>,
+    },
+    /// There is no run of that id.
+    #[error("there is no run {0:?}")]
+    RunNotFound(String),
+    /// There is no run of the train in that image.
+    #[error("there is no run of the train in {0}")]
+    NoRunOfImage(ImageName),
     /// The run is in a state that does not allow this.
     #[error("run {id} is {}", state.as_str())]
     RunState {
@@ -138,21 +152,16 @@ impl StepError {
         match self {
             Self::Image(error) => !matches!(
                 error,
-                ImageError::Reference(_)
-                    | ImageError::DiskFull { .. }
-                    | ImageError::Spool(_)
-                    | ImageError::Directory(_)
-                    | ImageError::NoEngine
-                    | ImageError::EngineUnavailable(_)
-                    | ImageError::BrokeOff(_)
-                    | ImageError::Cancelled
+                ImageError::Reference(_) | ImageError::NoEngine | ImageError::EngineUnavailable(_) | ImageError::Cancelled
             ),
             Self::NotATrain
             | Self::Config(_)
             | Self::Route(_)
             | Self::ForeignRouteKey
             | Self::BaseMissing(_)
-            | Self::RunNotFound
+            | Self::ImageNotFound(_)
+            | Self::RunNotFound(_)
+            | Self::NoRunOfImage(_)
             | Self::RunState { .. }
             | Self::Replayed { .. }
             | Self::SessionDiffers { .. }

@@ -67,7 +67,7 @@ pub enum TrainAbsent {
 /// if it is this station's turn, the train is admitted (who made it and who was on its way are believed, as for reading its
 /// results), and everything a pre-run checks proves right: otherwise this would be an oracle.
 pub fn hash_image(station: &Station, image: &ImageSource, train_only: bool, step: &Step<'_>) -> Result<ImageDigests, StepError> {
-    let image_id = station.images.resolve(image)?;
+    let image_id = station.image_id(image)?;
     step.say(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
     let files = station.images.files(&image_id)?;
     let train = match read_train_config(&files, step) {

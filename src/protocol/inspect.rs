@@ -59,7 +59,7 @@ pub struct Inspection {
 
 /// Reads a train's config and lists its files.
 pub fn inspect_train(station: &Station, image: &ImageSource, step: &Step<'_>) -> Result<Inspection, StepError> {
-    let image_id = station.images.resolve(image)?;
+    let image_id = station.image_id(image)?;
     step.say(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
     let mut inspection = inspect(&station.images.files(&image_id)?, image_id, step)?;
     let route = &inspection.config.route;

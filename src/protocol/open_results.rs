@@ -102,7 +102,7 @@ pub fn open_results(
     let believed = station.believed()?;
     let (image_id, files) = match train {
         ResultsOf::Image(image) => {
-            let id = station.images.resolve(&image)?;
+            let id = station.image_id(&image)?;
             step.say(|entry| {
                 entry.images = Some(Images { name: Some(image.to_string()), input: Some(id.clone()), output: None });
             });
@@ -149,9 +149,22 @@ pub fn open_results(
         results_digest: train.results_digest,
         result_files: results.len() as u64,
         given,
-        warnings: report::warnings(station, &report),
+        warnings: what_is_not_there(signed, results.len(), chosen.len())
+            .into_iter()
+            .chain(report::warnings(station, &report))
+            .collect(),
         report,
     })
+}
+
+/// The reason why no file is given.
+fn what_is_not_there(signed: usize, results: usize, chosen: usize) -> Option<String> {
+    match (signed, results, chosen) {
+        (0, ..) => Some("no stop of the train's route has run yet: there are no results".to_owned()),
+        (_, 0, _) => Some("the train has no result files: the stops that ran left none".to_owned()),
+        (_, _, 0) => Some(format!("none of the train's {results} result files has a name that was asked for")),
+        _ => None,
+    }
 }
 
 /// Reads the sealed train into a spool, and checks all of it.

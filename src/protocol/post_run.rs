@@ -60,13 +60,12 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Res
     station.believed()?;
     let mut run = find_run(station, order, step)?;
     step.on_run(&run)?;
-    step.caller.may_use_train_key(&run.key_label, &run.train_id)?;
     let _claim = station.claim(&run.session_id)?;
-    run = station.ledger.run(&run.id)?.ok_or(StepError::RunNotFound)?;
+    run = station.run(&run.id)?;
     if run.state == RunState::Closing {
         // We hold the claim, so nobody works on it: it was cut off, and its rollback too.
         recover::recover_run(station, &run)?;
-        run = station.ledger.run(&run.id)?.ok_or(StepError::RunNotFound)?;
+        run = station.run(&run.id)?;
     }
     let image: ImageName = match &order.image {
         Some(image) => image.clone(),
@@ -86,7 +85,7 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Res
         _ => return Err(run_state(run)),
     }
     station.images.may_be_named(&run.image.parse()?, &image)?;
-    let image_id = station.images.resolve(&ImageSource::Name(image.clone()))?;
+    let image_id = station.image_id(&ImageSource::Name(image.clone()))?;
     step.say(|entry| {
         entry.images = Some(Images { name: Some(image.to_string()), input: Some(image_id.clone()), output: None });
     });
@@ -133,10 +132,10 @@ fn find_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Result<
     match (&order.run_id, &order.image) {
         (Some(id), _) => named_run(station, id, step),
         (None, Some(image)) => {
-            let id = station.images.resolve(&ImageSource::Name(image.clone()))?;
+            let id = station.image_id(&ImageSource::Name(image.clone()))?;
             // Only the session is taken from the image after the run: it names the run, and proves nothing.
             let arrived = read_train_config(&station.images.files(&id)?, step)?;
-            station.ledger.of_session(&station.id, &arrived.session_id)?.ok_or(StepError::RunNotFound)
+            station.ledger.of_session(&station.id, &arrived.session_id)?.ok_or_else(|| StepError::NoRunOfImage(image.clone()))
         }
         (None, None) => Err(StepError::Request("name a run_id or an image")),
     }
@@ -144,11 +143,10 @@ fn find_run(station: &Station, order: &PostRunOrder, step: &Step<'_>) -> Result<
 
 /// The run of that id. Whoever may have certain trains only is not told which runs there are.
 pub(super) fn named_run(station: &Station, id: &str, step: &Step<'_>) -> Result<Run, StepError> {
-    let Some(run) = station.ledger.run(id)? else {
+    station.run(id).or_else(|error| {
         step.caller.may_have_any_train()?;
-        return Err(StepError::RunNotFound);
-    };
-    Ok(run)
+        Err(error)
+    })
 }
 
 /// Everything between the intent and the clean-up. On an error the caller rolls back.
@@ -218,7 +216,7 @@ fn close(
     record.warnings.extend(warning.map(str::to_owned));
     ledger.record_post_run(&run.id, &record)?;
     crash::point("post-run/recorded");
-    if images.resolve(&ImageSource::Name(image.clone()))? != image_id {
+    if station.image_id(&ImageSource::Name(image.clone()))? != image_id {
         return Err(StepError::ImageChanged);
     }
     step.check()?;

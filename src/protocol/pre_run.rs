@@ -63,7 +63,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         _ => {}
     }
     let believed = station.believed()?;
-    let source_id = station.images.resolve(&ImageSource::Name(order.image.clone()))?;
+    let source_id = station.image_id(&ImageSource::Name(order.image.clone()))?;
     step.say(|entry| {
         entry.images = Some(Images { name: Some(order.image.to_string()), input: Some(source_id.clone()), output: None });
     });
@@ -84,13 +84,13 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         Err(error) => {
             // A train that was here: the run says more than the route.
             let run = station.ledger.of_session(&station.id, &arrived.session_id)?;
-            return Err(run.map_or(error.into(), stands_in_the_way));
+            return Err(run.map_or(error.into(), |run| stands_in_the_way(run, step)));
         }
         other => other?,
     };
     let stop_index = u32::try_from(own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))?;
     if let Some(run) = station.ledger.finished(&station.id, &arrived.session_id, stop_index)? {
-        return Err(stands_in_the_way(run));
+        return Err(stands_in_the_way(run, step));
     }
     let arriving = Arriving { config: &arrived.config, session_id: &arrived.session_id, own: &own };
     let admitted = station.admit(arriving, &believed, When::BeforeRun, step)?;
@@ -122,7 +122,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &Step<'_>) -> Resul
         Err(holder) if holder.state == RunState::Opening => {
             // We hold the claim, so nobody works on it: it was cut off, and its rollback too.
             recover::recover_run(station, &holder)?;
-            station.ledger.begin(&new)?.map_err(stands_in_the_way)?
+            station.ledger.begin(&new)?.map_err(|holder| stands_in_the_way(holder, step))?
         }
         Err(holder) => return answer_again(station, order, holder, &source_id, &believed, step),
     };
@@ -230,7 +230,7 @@ fn open(
     let record = record_of(&train, own, opened.clone(), warnings, &report);
     ledger.record_pre_run(&run.id, &record, &train.files)?;
     crash::point("pre-run/recorded");
-    if images.resolve(&ImageSource::Name(order.image.clone()))? != run.source_image {
+    if station.image_id(&ImageSource::Name(order.image.clone()))? != run.source_image {
         return Err(StepError::ImageChanged);
     }
     step.check()?;
@@ -294,7 +294,6 @@ fn answer_again(
     step: &Step<'_>,
 ) -> Result<PreRunAnswer, StepError> {
     step.on_run(&run)?;
-    step.caller.may_use_train_key(&run.key_label, &run.train_id)?;
     // A run of an older version is nobody's: its key is whoever's that names it.
     let is_own = run.principal.as_deref().is_none_or(|principal| principal == step.caller.principal());
     let is_same_key = is_own && order.idempotency_key.as_ref() == Some(&run.idempotency_key);
@@ -307,7 +306,7 @@ fn answer_again(
         || run.image != order.image.to_string()
         || run.opened_into != order.into
     {
-        return Err(stands_in_the_way(run));
+        return Err(stands_in_the_way(run, step));
     }
     // What is answered is plaintext: it is given to whom a first call would give it, and of a train that is still believed.
     let config = TrainConfig::parse(&run.config)?;
@@ -324,8 +323,11 @@ fn answer_again(
     Ok(PreRunAnswer { run, record, query, mounts, repeated: true })
 }
 
-/// Why a run keeps a train from being opened.
-fn stands_in_the_way(run: Run) -> StepError {
+/// Why a run keeps a train from being opened: told to a caller that is granted the run.
+fn stands_in_the_way(run: Run, step: &Step<'_>) -> StepError {
+    if let Err(refused) = step.on_run(&run) {
+        return refused;
+    }
     match run.state {
         RunState::Completed => StepError::Replayed { run: run.id, stop: run.stop_index },
         _ => run_state(run),

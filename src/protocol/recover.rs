@@ -114,7 +114,7 @@ fn is_named(station: &Station, run: &Run) -> Result<bool, StepError> {
 
 /// Undoes a pre-run: the name back on the sealed image, the opened image gone, the stop free.
 pub(super) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -> Result<(), StepError> {
-    let run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
+    let run = station.run(run_id)?;
     let mut held = Vec::new();
     if let Some(opened) = &run.opened_image {
         let name: ImageName = run.image.parse()?;
@@ -156,7 +156,7 @@ fn remove_announced(station: &Station, id: &str) -> Result<Vec<String>, StepErro
 
 /// Undoes a post-run: the sealed image gone, the run prepared as before.
 pub(super) fn roll_back_closing(station: &Station, run_id: &str) -> Result<(), StepError> {
-    let run = station.ledger.run(run_id)?.ok_or(StepError::RunNotFound)?;
+    let run = station.run(run_id)?;
     if let (Some(sealed), Some(record), Some(before)) = (&run.sealed_image, &run.post_run, &run.closing_image)
         && names(station, &record.image)?.as_ref() == Some(sealed)
     {

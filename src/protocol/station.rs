@@ -24,7 +24,7 @@ use crate::{
     audit::{Entry, Event, TrainRef},
     image::{
         ImageError,
-        reference::ImageName,
+        reference::{ImageName, ImageSource},
         store::{Kept, Store},
     },
     keystore::KeystoreError,
@@ -70,6 +70,8 @@ pub struct Station {
     pub unmended: AtomicBool,
     /// Whether [`super::recover::recover`] has mended what an earlier process left; no step may run before.
     pub mended: AtomicBool,
+    /// Whether the last check of the images' place failed.
+    pub images_away: AtomicBool,
 }
 
 impl Station {
@@ -95,6 +97,19 @@ impl Station {
             self.trust.acknowledge(digest);
         }
         Ok(believed)
+    }
+
+    /// The id of the image that a call names.
+    pub(super) fn image_id(&self, image: &ImageSource) -> Result<String, StepError> {
+        self.images.resolve(image).map_err(|error| match error {
+            ImageError::NotFound => StepError::ImageNotFound(image.clone()),
+            other => other.into(),
+        })
+    }
+
+    /// The run of that id.
+    pub(super) fn run(&self, id: &str) -> Result<Run, StepError> {
+        self.ledger.run(id)?.ok_or_else(|| StepError::RunNotFound(id.to_owned()))
     }
 
     /// Claims a train session for one call: it has one stop here, whatever its route says.
@@ -244,10 +259,18 @@ impl Step<'_> {
         if tells || !error.tells_of_what_is_there() { error } else { StepError::Hidden(Box::new(error)) }
     }
 
-    /// Notes which run the step is about; refuses one of a train that no grant covers.
+    /// Whether an outcome must not show, not even by its time, what exists.
+    #[must_use]
+    pub fn hides(&self, outcome: &StepError) -> bool {
+        matches!(outcome, StepError::TrainNotGranted | StepError::Hidden(_))
+    }
+
+    /// Notes which run the step is about; refuses one whose train or key no grant covers. Every step calls this before it changes a run
+    /// or returns anything of one.
     pub(super) fn on_run(&self, run: &Run) -> Result<(), StepError> {
         self.say(|entry| entry.run = Some(run.id.clone()));
-        self.on_train(&run.train_id, &run.session_id, Some(run.stop_index))
+        self.on_train(&run.train_id, &run.session_id, Some(run.stop_index))?;
+        self.caller.may_use_train_key(&run.key_label, &run.train_id)
     }
 
     /// A record of the step: who asked, and all that has been noted.

@@ -63,7 +63,7 @@ pub fn validate_image(
     as_train_lib: bool,
     step: &Step<'_>,
 ) -> Result<ImageVerdict, StepError> {
-    let image_id = station.images.resolve(image)?;
+    let image_id = station.image_id(image)?;
     if step.caller.may_have_any_train().is_err() {
         // Which train it is decides whether anything may be said of it.
         read_train_config(&station.images.files(&image_id)?, step)?;
@@ -135,11 +135,12 @@ fn judge(
 /// An allowed master that is here: of several the one that the image shares most layers with, whole masters before parts.
 fn resolve(station: &Station, wanted: Option<&str>, image: &ImageFacts) -> Result<(String, ImageFacts), StepError> {
     let believed = station.believed()?;
-    let wanted = |reference: &str, repository: &str| wanted.is_none_or(|wanted| wanted == reference || wanted == repository);
+    let named = |reference: &str, repository: &str| wanted.is_none_or(|wanted| wanted == reference || wanted == repository);
+    let unknown = |what| StepError::MasterUnknown { what, wanted: wanted.map(str::to_owned) };
     let allowed: Vec<_> =
-        believed.officers().masters().iter().filter(|master| wanted(&master.reference(), &master.repository)).collect();
+        believed.officers().masters().iter().filter(|master| named(&master.reference(), &master.repository)).collect();
     if allowed.is_empty() {
-        return Err(StepError::MasterUnknown("no such master is in this station's trust file"));
+        return Err(unknown("this station's trust file allows no such master"));
     }
     let mut best: Option<((bool, usize), String, ImageFacts)> = None;
     for master in allowed {
@@ -160,7 +161,7 @@ fn resolve(station: &Station, wanted: Option<&str>, image: &ImageFacts) -> Resul
             }
         }
     }
-    best.map(|(_, name, facts)| (name, facts)).ok_or(StepError::MasterUnknown("no image of an allowed master is here"))
+    best.map(|(_, name, facts)| (name, facts)).ok_or_else(|| unknown("no image of an allowed master is here"))
 }
 
 /// How many layers two images have in common, from the lowest.

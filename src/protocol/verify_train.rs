@@ -39,7 +39,7 @@ pub type Judge<'a> = &'a dyn Fn(Kind, &str, &PublicKey) -> Verdict;
 
 /// Verifies a train of the station's images: `/opt` is read once.
 pub fn verify_image(station: &Station, image: &ImageSource, step: &Step<'_>) -> Result<Verification, StepError> {
-    let image_id = station.images.resolve(image)?;
+    let image_id = station.image_id(image)?;
     let files = station.images.files(&image_id)?;
     let verification = match verify_read(station, files.read("/opt", &step.cancel)?, step) {
         Err(StepError::NotATrain) => {

@@ -13,7 +13,7 @@ use super::{
     checkpoints::Checkpoints,
     disk, fitness,
     gate::bounds,
-    health,
+    health::{self, Look},
     lock::Lock,
     manager::Manager,
     run, signals,
@@ -114,11 +114,11 @@ async fn run_station(
     let ends = (shutdown.draining.clone(), shutdown.cancel.clone());
     let steps = Steps::new(Arc::clone(&station), Arc::clone(&refusals), bounds(&config.limits), ends);
     let probes = probes(config, &keys, &door, &station);
-    let components = probes.components();
+    let board = probes.board();
     let key_service = KeyServiceServer::new(Keys::new(keys.clone(), refusals)).max_decoding_message_size(message_limit);
     let images = ImageServiceServer::new(Images::new(steps.clone())).max_decoding_message_size(message_limit);
     let trains = TrainServiceServer::new(Trains::new(steps.clone())).max_decoding_message_size(message_limit);
-    let status = StatusServiceServer::new(Standing::new(&config.station, components)).max_decoding_message_size(message_limit);
+    let status = StatusServiceServer::new(Standing::new(&config.station, board)).max_decoding_message_size(message_limit);
     let services = Routes::new(key_service).add_service(images).add_service(trains).add_service(status);
 
     let checkpoints = Arc::new(Checkpoints {
@@ -169,26 +169,27 @@ fn probes(config: &Config, keys: &AuditedKeys, door: &Arc<Doorkeeper>, station: 
     let (token, fit, audit) = (keys.clone(), keys.clone(), keys.audit().clone());
     let (door, images, trust) = (Arc::clone(door), Arc::clone(station), Arc::clone(station));
     let (labels, disks) = (config.clone(), disk::Disks::of(config));
+    let of_images = if images.images.engine().is_ok() { Look::Regularly } else { Look::AtTheCall };
     Probes::default()
-        .with("token", health::ALL, move || {
+        .with("token", health::ALL, Look::Regularly, move || {
             let token = token.clone();
             async move { token.check(Some(Instant::now() + PATIENCE)).await }
         })
-        .with("keys", health::OF_TRAINS, move || {
+        .with("keys", health::OF_TRAINS, Look::AtTheCall, move || {
             let outcome = fitness::of_trains(&fit.keys(), &labels);
             async move { outcome }
         })
-        .with(station.images.kind(), health::OF_IMAGES, move || check_images(Arc::clone(&images)))
-        .with("trust", health::OF_TRAINS, move || check_trust(Arc::clone(&trust)))
-        .with("access", health::ALL, move || {
+        .with(station.images.kind(), health::OF_IMAGES, of_images, move || check_images(Arc::clone(&images)))
+        .with("trust", health::OF_TRAINS, Look::AtTheCall, move || check_trust(Arc::clone(&trust)))
+        .with("access", health::ALL, Look::AtTheCall, move || {
             let door = Arc::clone(&door);
             async move { door.check().await }
         })
-        .with("audit", health::ALL, move || {
+        .with("audit", health::ALL, Look::AtTheCall, move || {
             let audit = audit.clone();
             async move { audit.check().await.map_err(|error| format!("{error} ({})", error.hint())) }
         })
-        .with("disk", health::OF_TRAINS, move || disks.check())
+        .with("disk", health::OF_TRAINS, Look::AtTheCall, move || disks.check())
 }
 
 /// Opens the service's log and records the start. Answers also where the administrators' log is held to be: in a log that was begun anew,

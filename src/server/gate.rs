@@ -33,22 +33,27 @@ use crate::{
     service::{
         Deadline, Peer,
         deadline::client_timeout,
+        standing::Board,
         status::{Reason, Refusal, in_contract, refused},
         steps::Bounds,
     },
 };
 
+/// The RPC before which the components that are files are checked.
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
+
 /// The layer.
 #[derive(Clone)]
 pub(super) struct GateLayer {
     door: Arc<Doorkeeper>,
+    board: Board,
     patience: Duration,
     shutdown: Shutdown,
 }
 
 impl GateLayer {
-    pub(super) fn new(limits: &Limits, door: Arc<Doorkeeper>, shutdown: Shutdown) -> Self {
-        Self { door, patience: Duration::from_secs(limits.unary_timeout_s), shutdown }
+    pub(super) fn new(limits: &Limits, door: Arc<Doorkeeper>, board: Board, shutdown: Shutdown) -> Self {
+        Self { door, board, patience: Duration::from_secs(limits.unary_timeout_s), shutdown }
     }
 
     /// When an answer that is not complete must end all the same, and with what.
@@ -129,6 +134,9 @@ impl Service<Request<Body>> for Gate {
             }
             let Entered { caller, held } = entered;
             let is_question = caller.is_none();
+            if request.uri().path() == HEALTH {
+                layer.board.look().await;
+            }
             let mut ending = layer.ending(caller, asked);
             let answer = Service::<Request<Body>>::call(&mut routes, request);
             // Unary answers come within this; streams begin within it, and are held to the rest by their body.

@@ -1,14 +1,18 @@
-//! Health: every component that services depend on is asked every two seconds. What follows goes to `grpc.health.v1`, the
-//! `StatusService`, the log and the service manager.
+//! Health: checks every component that services depend on every two seconds, and those that are files also when a call asks for health.
+//! The states go to `grpc.health.v1`, the `StatusService`, the log and the service manager.
 
 use std::{
     fmt::Display,
     pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
 use futures_util::future::join_all;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use tonic_health::{
     ServingStatus,
@@ -22,11 +26,15 @@ use crate::{
         image_service_server::SERVICE_NAME as IMAGES, key_service_server::SERVICE_NAME as KEYS,
         status_service_server::SERVICE_NAME as STATUS, train_service_server::SERVICE_NAME as TRAINS,
     },
-    service::standing::{Component, State, serves},
+    service::standing::{Board, Component, State, serves},
 };
 
 const EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The least time between two checks that calls ask for: it bounds what callers can cost.
+const GAP: Duration = Duration::from_millis(50);
+/// Most calls that wait for the next check.
+const ASKING: usize = 256;
 
 /// Every service of ours.
 const NAMES: &[&str] = &[KEYS, IMAGES, TRAINS, STATUS];
@@ -42,6 +50,8 @@ type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// Something that services depend on.
 struct Probe {
+    /// Its place on the board.
+    place: usize,
     ask: Box<dyn Fn() -> Answer + Send + Sync>,
     /// A question that is not answered yet, and since when. No second one is asked beside it: what hangs takes one thread, not one
     /// every two seconds.
@@ -62,16 +72,32 @@ impl Probe {
     }
 }
 
+/// A call that waits until the files have been checked.
+type Asking = oneshot::Sender<()>;
+
 /// What is asked, and the board on which the answers are kept.
 pub struct Probes {
-    all: Vec<Probe>,
+    /// Files, directories and values in memory: cheap enough to be checked for a call.
+    files: Vec<Probe>,
+    /// What is reached through a socket or a driver.
+    others: Vec<Probe>,
     board: watch::Sender<Vec<Component>>,
+    asking: (mpsc::Sender<Asking>, mpsc::Receiver<Asking>),
 }
 
 impl Default for Probes {
     fn default() -> Self {
-        Self { all: Vec::new(), board: watch::Sender::new(Vec::new()) }
+        Self { files: Vec::new(), others: Vec::new(), board: watch::Sender::new(Vec::new()), asking: mpsc::channel(ASKING) }
     }
+}
+
+/// When a component is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Every two seconds.
+    Regularly,
+    /// Every two seconds, and for each call that asks for health: it is a file, or in memory.
+    AtTheCall,
 }
 
 impl Probes {
@@ -81,6 +107,7 @@ impl Probes {
         mut self,
         name: &'static str,
         services: &'static [&'static str],
+        look: Look,
         ask: impl Fn() -> F + Send + Sync + 'static,
     ) -> Self
     where
@@ -91,7 +118,9 @@ impl Probes {
             let answer = ask();
             Box::pin(async move { answer.await.map_err(|error| error.to_string()) })
         });
-        self.all.push(Probe { ask, open: None });
+        let place = self.files.len() + self.others.len();
+        let group = if look == Look::AtTheCall { &mut self.files } else { &mut self.others };
+        group.push(Probe { place, ask, open: None });
         self.board.send_modify(|components| {
             components.push(Component { name, services, state: State::Starting, since: SystemTime::now() });
         });
@@ -99,8 +128,9 @@ impl Probes {
     }
 
     /// A reader of the board.
-    pub fn components(&self) -> watch::Receiver<Vec<Component>> {
-        self.board.subscribe()
+    #[must_use]
+    pub fn board(&self) -> Board {
+        Board::new(self.board.subscribe(), self.asking.0.clone())
     }
 }
 
@@ -127,41 +157,83 @@ pub(super) async fn watch(
     stop: CancellationToken,
     ready: impl FnOnce() + Send,
 ) {
-    let Probes { mut all, board } = probes;
-    let (mut ready, mut first) = (Some(ready), true);
-    loop {
-        let answers = join_all(all.iter_mut().map(Probe::answer)).await;
+    let Probes { files, others, board, asking: (_, asking) } = probes;
+    let teller = Teller { board, reporter, manager, stop, starting: AtomicUsize::new(2), ready: Mutex::new(Some(ready)) };
+    // Separately: a token or an engine that does not respond delays no check of a file.
+    tokio::join!(teller.follow(files, Some(asking)), teller.follow(others, None));
+}
+
+/// Publishes the states of components.
+struct Teller<R> {
+    board: watch::Sender<Vec<Component>>,
+    reporter: HealthReporter,
+    manager: Manager,
+    stop: CancellationToken,
+    /// Groups that have not been checked yet.
+    starting: AtomicUsize,
+    /// Held while a state is published, so that the last one published is the last one known.
+    ready: Mutex<Option<R>>,
+}
+
+impl<R: FnOnce() + Send> Teller<R> {
+    /// Checks a group of components until the service ends: regularly, and when a call asks.
+    async fn follow(&self, mut group: Vec<Probe>, mut asking: Option<mpsc::Receiver<Asking>>) {
+        let mut waiting: Vec<Asking> = Vec::new();
+        let mut first = true;
+        loop {
+            let begun = Instant::now();
+            join_all(group.iter_mut().map(async |probe| {
+                let answer = probe.answer().await;
+                self.note(probe.place, answer).await;
+            }))
+            .await;
+            for asked in waiting.drain(..) {
+                let _ = asked.send(());
+            }
+            if std::mem::take(&mut first) && self.starting.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.manager.ready();
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(EVERY) => {}
+                asked = next(&mut asking) => {
+                    waiting.push(asked);
+                    tokio::time::sleep_until((begun + GAP).into()).await;
+                    waiting.extend(std::iter::from_fn(|| asking.as_mut()?.try_recv().ok()));
+                }
+            }
+        }
+    }
+
+    async fn note(&self, place: usize, answer: Result<(), String>) {
+        let mut ready = self.ready.lock().await;
         // The drain's NOT_SERVING must be the last word.
-        if stop.is_cancelled() {
+        if self.stop.is_cancelled() || !self.board.send_if_modified(|components| note(&mut components[place], answer)) {
             return;
         }
-        let changed = board.send_if_modified(|components| {
-            let mut changed = false;
-            for (component, answer) in components.iter_mut().zip(answers) {
-                changed |= note(component, answer);
-            }
-            changed
-        });
-        if changed {
-            let now = board.borrow().clone();
-            for name in [&[""], NAMES].concat() {
-                let status = if serves(&now, name) { ServingStatus::Serving } else { ServingStatus::NotServing };
-                reporter.set_service_status(name, status).await;
-            }
-            manager.status(summary(&now));
-            if serves(&now, "")
-                && let Some(ready) = ready.take()
-            {
-                ready();
-            }
+        let now = self.board.borrow().clone();
+        for name in [&[""], NAMES].concat() {
+            let status = if serves(&now, name) { ServingStatus::Serving } else { ServingStatus::NotServing };
+            self.reporter.set_service_status(name, status).await;
         }
-        if std::mem::take(&mut first) {
-            manager.ready();
+        self.manager.status(summary(&now));
+        if serves(&now, "")
+            && let Some(ready) = ready.take()
+        {
+            ready();
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
-        }
+    }
+}
+
+/// The next call that asks; never, where none can.
+async fn next(asking: &mut Option<mpsc::Receiver<Asking>>) -> Asking {
+    let asked = match asking {
+        Some(asking) => asking.recv().await,
+        None => None,
+    };
+    match asked {
+        Some(asked) => asked,
+        None => std::future::pending().await,
     }
 }
 

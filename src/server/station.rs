@@ -15,7 +15,7 @@ use crate::{
         ImageError, budget,
         docker::Engine,
         layouts::Layouts,
-        store::{Store, look_in},
+        store::{Store, look_in, whereabouts},
     },
     ledger::Ledger,
     protocol::{AuditedKeys, Compat, EMBEDDED, Policy, Station, StepError, recover},
@@ -62,6 +62,7 @@ pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc
         busy: Default::default(),
         unmended: Default::default(),
         mended: Default::default(),
+        images_away: Default::default(),
     }))
 }
 
@@ -120,9 +121,22 @@ pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
 /// again what failed while the engine was away, and ends runs that an officer has given up.
 ///
 /// # Errors
-/// When the engine does not answer, or something cannot be mended yet.
-pub async fn check_images(station: Arc<Station>) -> Result<(), StepError> {
-    station.images.check().await?;
+/// When the engine does not answer, or something cannot be mended yet; the text names the place.
+pub async fn check_images(station: Arc<Station>) -> Result<(), String> {
+    let kind = station.images.kind();
+    look_at_images(station).await.map_err(|error| {
+        let remedy = match kind {
+            "engine" => "check it, and [engine] socket",
+            _ => "[layouts] directory must be there, and the service's user must be able to write to it",
+        };
+        format!("{}: {error} ({remedy})", whereabouts().unwrap_or(kind))
+    })
+}
+
+async fn look_at_images(station: Arc<Station>) -> Result<(), StepError> {
+    let looked = station.images.check().await;
+    station.images_away.store(looked.is_err(), Ordering::Release);
+    looked?;
     if station.mended.load(Ordering::Acquire) {
         // What cannot be mended yet does not stop the service: the run's next call tries again, too.
         let _ = tokio::task::spawn_blocking(move || recover::mend(&station)).await;

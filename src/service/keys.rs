@@ -12,7 +12,7 @@ use super::{
     Deadline,
     callers::{self, Recorder},
     refusals::Refusals,
-    status::{Answer, Reason, Refusal, unrecorded},
+    status::{Answer, Reason, Refusal, named, unrecorded},
 };
 use crate::{
     access::Permit,
@@ -43,13 +43,13 @@ impl Keys {
         if label.is_empty() {
             return Err(Reason::MalformedRequest.status("key_label is empty").with_field("key_label", "must not be empty"));
         }
-        Ok(self.keys.raw_key(caller, label, deadline).await?)
+        self.keys.raw_key(caller, label, deadline).await.map_err(|error| about(label, error))
     }
 
     /// A key that may be shown.
     async fn shown_key(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, Refusal> {
         let permit = covering(caller, label)?;
-        let key = self.keys.find(caller, label, deadline).await?;
+        let key = self.keys.find(caller, label, deadline).await.map_err(|error| about(label, error))?;
         if permit.covers_key(label, key.purpose) { Ok(key) } else { Err(not_granted()) }
     }
 
@@ -66,7 +66,8 @@ impl Keys {
             let text = format!("must be {length} bytes for this scheme");
             return Err(Reason::MalformedRequest.status(format!("digest {text}")).with_field("digest", text));
         }
-        let signature = self.keys.sign_raw(&key, &caller, scheme, &request.digest, deadline).await?;
+        let signature = self.keys.sign_raw(&key, &caller, scheme, &request.digest, deadline).await;
+        let signature = signature.map_err(|error| about(&request.key_label, error))?;
         Ok(pb::SignResponse { signature, fingerprint: spki_fingerprint(&key.info().spki_der) })
     }
 
@@ -83,7 +84,8 @@ impl Keys {
             let text = format!("must be {length} bytes, as long as the modulus");
             return Err(Reason::MalformedRequest.status(format!("wrapped_key {text}")).with_field("wrapped_key", text));
         }
-        let opened = self.keys.unwrap_raw(&key, &caller, scheme, &request.wrapped_key, deadline).await?;
+        let opened = self.keys.unwrap_raw(&key, &caller, scheme, &request.wrapped_key, deadline).await;
+        let opened = opened.map_err(|error| about(&request.key_label, error))?;
         Ok(pb::UnwrapKeyResponse { key: opened.to_vec() })
     }
 
@@ -108,6 +110,18 @@ impl Keys {
 /// The caller's permit, where it covers some key of that label.
 fn covering<'a>(caller: &'a Caller, label: &str) -> Result<&'a Permit, Refusal> {
     caller.permit().filter(|permit| permit.may_name(label)).ok_or_else(not_granted)
+}
+
+/// A failure with a key that the caller named and may name: that it is not there is said with its label. Where a train's key is missing,
+/// its label is the station's own, and is not said.
+fn about(label: &str, error: impl Into<Refusal>) -> Refusal {
+    let refusal = error.into();
+    match refusal.reason() {
+        Reason::KeyNotFound => {
+            Reason::KeyNotFound.status(format!("the station has no key \"{}\"", named(label))).with_meta("key", named(label))
+        }
+        _ => refusal,
+    }
 }
 
 fn not_granted() -> Refusal {

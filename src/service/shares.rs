@@ -16,10 +16,20 @@ pub fn share_of(pool: usize) -> usize {
     (pool * 3 / 4).min(pool.saturating_sub(1)).max(1)
 }
 
+/// Why there is no place for a principal, with the number of places that are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// It holds as many as one principal may.
+    Own(usize),
+    /// All callers together hold all.
+    All(usize),
+}
+
 /// A pool of places. Cheap to clone.
 #[derive(Clone)]
 pub struct Shares {
     all: Arc<Semaphore>,
+    pool: usize,
     each: usize,
     of: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
 }
@@ -41,12 +51,14 @@ impl Shares {
     #[must_use]
     pub fn with_share(pool: usize, each: usize) -> Self {
         let each = each.min(pool.saturating_sub(1)).max(1);
-        Self { all: Arc::new(Semaphore::new(pool)), each, of: Arc::default() }
+        Self { all: Arc::new(Semaphore::new(pool)), pool, each, of: Arc::default() }
     }
 
-    /// A place for a principal, if there is one.
-    #[must_use]
-    pub fn take(&self, principal: &str) -> Option<Place> {
+    /// A place for a principal.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn take(&self, principal: &str) -> Result<Place, Full> {
         let of = {
             let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
             if of.len() >= REMEMBERED {
@@ -55,8 +67,9 @@ impl Shares {
             }
             Arc::clone(of.entry(principal.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.each))))
         };
-        let own = of.try_acquire_owned().ok()?;
-        Some(Place { _own: own, _all: Arc::clone(&self.all).try_acquire_owned().ok()? })
+        let own = of.try_acquire_owned().map_err(|_| Full::Own(self.each))?;
+        let all = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Full::All(self.pool))?;
+        Ok(Place { _own: own, _all: all })
     }
 }
 
@@ -68,11 +81,14 @@ mod tests {
     fn no_principal_has_the_last_place() {
         for pool in [2, 3, 4, 8, 128] {
             for shares in [Shares::new(pool), Shares::with_share(pool, pool)] {
-                let held: Vec<_> = std::iter::from_fn(|| shares.take("one")).collect();
+                let held: Vec<_> = std::iter::from_fn(|| shares.take("one").ok()).collect();
                 assert!(held.len() < pool && !held.is_empty(), "{} of {pool}", held.len());
-                shares.take("other").expect("a place for another");
+                assert_eq!(shares.take("one").err(), Some(Full::Own(held.len())));
+                let others: Vec<_> = (0..pool).map_while(|at| shares.take(&at.to_string()).ok()).collect();
+                assert_eq!(held.len() + others.len(), pool, "a place for another");
+                assert_eq!(shares.take("last").err(), Some(Full::All(pool)));
                 drop(held);
-                assert!(shares.take("one").is_some(), "places come back");
+                assert!(shares.take("one").is_ok(), "places come back");
             }
         }
         assert_eq!((share_of(0), share_of(1), share_of(4)), (1, 1, 3));

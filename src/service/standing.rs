@@ -1,8 +1,8 @@
-//! `StatusService`: what the station depends on, as the server's health saw it last.
+//! `StatusService`: what the station depends on. Files are checked for the call; the rest is as the server's health last found it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Request, Response};
 
 use super::{callers, status::Answer};
@@ -53,18 +53,48 @@ pub fn serves(components: &[Component], service: &str) -> bool {
         .all(|component| component.state == State::Ready)
 }
 
+/// How long a call waits for a check: a file system that does not respond delays no response about health.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The states of the components, and the way to have the files among them checked. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Board {
+    components: watch::Receiver<Vec<Component>>,
+    looks: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+impl Board {
+    /// The server's health, which checks the components, keeps the other ends.
+    #[must_use]
+    pub fn new(components: watch::Receiver<Vec<Component>>, looks: mpsc::Sender<oneshot::Sender<()>>) -> Self {
+        Self { components, looks }
+    }
+
+    /// Has the files checked after this was called; concurrent calls share a check. Waits for at most a second.
+    pub async fn look(&self) {
+        let (looked, answer) = oneshot::channel();
+        let look = async {
+            if self.looks.send(looked).await.is_ok() {
+                // It is dropped when the service ends.
+                let _ = answer.await;
+            }
+        };
+        let _ = tokio::time::timeout(PATIENCE, look).await;
+    }
+}
+
 /// The service.
 #[derive(Clone)]
 pub struct Standing {
     station: String,
-    components: watch::Receiver<Vec<Component>>,
+    board: Board,
 }
 
 impl Standing {
-    /// Answers the components of a station, as `components` last had them.
+    /// Answers the components of a station.
     #[must_use]
-    pub fn new(station: &str, components: watch::Receiver<Vec<Component>>) -> Self {
-        Self { station: station.to_owned(), components }
+    pub fn new(station: &str, board: Board) -> Self {
+        Self { station: station.to_owned(), board }
     }
 }
 
@@ -72,7 +102,8 @@ impl Standing {
 impl pb::status_service_server::StatusService for Standing {
     async fn get_status(&self, request: Request<pb::GetStatusRequest>) -> Answer<pb::GetStatusResponse> {
         callers::of(request.extensions())?;
-        let components = self.components.borrow().clone();
+        self.board.look().await;
+        let components = self.board.components.borrow().clone();
         Ok(Response::new(pb::GetStatusResponse {
             serving: serves(&components, ""),
             station: self.station.clone(),

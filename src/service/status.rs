@@ -2,6 +2,7 @@
 //! wire's status type; services answer [`Answer`] and refuse with [`Refusal`].
 
 mod keystore;
+mod overload;
 mod read;
 mod reason;
 mod step;
@@ -58,8 +59,28 @@ fn bounded(mut text: String) -> String {
     text
 }
 
+/// Longest name of a caller's that an answer repeats, in characters.
+const LONGEST_NAME: usize = 128;
+
+/// A name that a caller gave, as an answer repeats it: short, and without characters that act on a terminal or a log.
+#[must_use]
+pub fn named(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars().take(LONGEST_NAME) {
+        match character {
+            '"' | '\'' | '\\' => shown.push(character),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
+    if text.chars().nth(LONGEST_NAME).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 impl Reason {
-    /// A refusal with a message for the caller. No path, PIN, token text or bytes of the caller's may be in it.
+    /// A refusal with a message for the caller. No path, PIN or token text may be in it, and of the caller's own bytes only what
+    /// [`named`] makes of a name.
     #[must_use]
     pub fn status(self, message: impl Into<String>) -> Refusal {
         Refusal {

@@ -25,11 +25,18 @@ use super::{
 };
 use crate::{
     audit::{Entry, Event},
-    image::{ImageError, budget, reference::ImageSource},
+    image::{
+        ImageError, budget,
+        reference::ImageSource,
+        store::{Store, whereabouts},
+    },
     pb,
     protocol::{Caller, KnownSessions, Station, Step, StepError},
 };
 
+/// A refusal that must not show whether an image or run exists is returned at a multiple of this after its call: reading an image takes
+/// tens of milliseconds, and hundreds where the engine is busy.
+const HIDDEN_EVERY: Duration = Duration::from_secs(1);
 /// Progress is sent at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Messages that may wait for a slow caller; progress beyond them is dropped.
@@ -123,7 +130,10 @@ impl Steps {
             },
         );
         let _cancel_when_dropped = self.checked(&caller, started).await?.drop_guard();
-        Ok(receiver.await.unwrap_or_else(|_| Err(Reason::Invariant.into()))?)
+        match receiver.await {
+            Ok(answered) => Ok(answered.in_time().await?),
+            Err(_) => Err(Refusal::from(Reason::Invariant).into()),
+        }
     }
 
     /// Runs a step that streams progress and ends with one outcome.
@@ -158,30 +168,27 @@ impl Steps {
         progress: impl Fn(pb::Progress) -> T + Send + Sync + 'static,
         step: impl FnOnce(&Station, &Step<'_>, &Parts<T>) -> Result<T, StepError> + Send + 'static,
     ) -> Answer<AnswerStream<T>> {
-        let (sender, receiver) = mpsc::channel::<Result<T, RpcError>>(WAITING);
+        let (sender, receiver) = mpsc::channel::<Answered<T>>(WAITING);
         let reporter = Reporter::new();
         let to_caller = sender.clone();
         let report = move |name: &'static str, done, total| {
             if reporter.is_due() {
                 // A caller that does not read loses progress, never the outcome.
-                let _ = to_caller.try_send(Ok(progress(pb::Progress {
-                    step: name.to_owned(),
-                    bytes_done: done,
-                    bytes_total: total,
-                })));
+                let message = progress(pb::Progress { step: name.to_owned(), bytes_done: done, bytes_total: total });
+                let _ = to_caller.try_send(Answered::now(message));
             }
         };
         let parts = Parts(sender.clone());
         let step = move |station: &Station, step_of_call: &Step<'_>| step(station, step_of_call, &parts);
         let started = self.start(caller.clone(), Deadline::of(extensions), report, step, move |answer| {
-            let _ = sender.blocking_send(answer.map_err(RpcError::from));
+            let _ = sender.blocking_send(answer);
         });
         let cancel = self.checked(&caller, started).await?;
         // The guard goes with the stream: a caller that hangs up drops both.
         let guard = cancel.drop_guard();
-        let stream = ReceiverStream::new(receiver).map(move |item| {
+        let stream = ReceiverStream::new(receiver).then(Answered::in_time).map(move |item| {
             let _guard = &guard;
-            item
+            item.map_err(RpcError::from)
         });
         Ok(Response::new(Box::pin(stream)))
     }
@@ -192,12 +199,14 @@ impl Steps {
         deadline: Option<Instant>,
         report: impl Fn(&'static str, u64, u64) + Send + Sync + 'static,
         step: impl FnOnce(&Station, &Step<'_>) -> Result<T, StepError> + Send + 'static,
-        answer: impl FnOnce(Result<T, Refusal>) + Send + 'static,
+        answer: impl FnOnce(Answered<T>) + Send + 'static,
     ) -> Result<CancellationToken, Refusal> {
+        let begun = Instant::now();
         if !self.station.mended.load(Ordering::Acquire) {
-            return Err(Reason::NotReady.status("the service has not yet mended what an earlier process left among the images"));
+            return Err(not_ready(&self.station));
         }
-        let place = self.places.take(caller.principal()).ok_or_else(|| Refusal::from(Reason::Overloaded))?;
+        let place = self.places.take(caller.principal());
+        let place = place.map_err(|full| Refusal::full(caller.principal(), full, "limits.runs", "limits.runs"))?;
         caller.account();
         let cancel = self.cancel.child_token();
         if let Some(deadline) = deadline {
@@ -224,6 +233,7 @@ impl Steps {
                 phases: Default::default(),
             };
             let outcome = step(&station, &circumstances).map_err(|error| circumstances.told(error));
+            let hides = outcome.as_ref().is_err_and(|error| circumstances.hides(error));
             of_call.cancel();
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let withdrawn = circumstances.caller.is_withdrawn();
@@ -233,15 +243,53 @@ impl Steps {
                 error if error.is_cancelled() && all.is_cancelled() => Reason::ShuttingDown.into(),
                 error => Refusal::from(error),
             });
-            answer(recorded((&station, &refusals), &circumstances, outcome));
+            let outcome = recorded((&station, &refusals), &circumstances, outcome);
+            answer(Answered { outcome, not_before: hides.then(|| next_multiple(begun)) });
             budget::give_back();
         });
         Ok(cancel)
     }
 }
 
+/// An outcome, and the earliest time at which it is returned.
+struct Answered<T> {
+    outcome: Result<T, Refusal>,
+    not_before: Option<Instant>,
+}
+
+impl<T> Answered<T> {
+    fn now(message: T) -> Self {
+        Self { outcome: Ok(message), not_before: None }
+    }
+
+    /// Returns the outcome at its time. Only the call itself waits: the step has already released its place.
+    async fn in_time(self) -> Result<T, Refusal> {
+        if let Some(moment) = self.not_before {
+            tokio::time::sleep_until(moment.into()).await;
+        }
+        self.outcome
+    }
+}
+
+/// The next time at which a refusal may be returned that hides what exists.
+fn next_multiple(begun: Instant) -> Instant {
+    let steps = begun.elapsed().as_millis() / HIDDEN_EVERY.as_millis() + 1;
+    begun + HIDDEN_EVERY * u32::try_from(steps).unwrap_or(u32::MAX)
+}
+
+/// Why no step may run yet.
+fn not_ready(station: &Station) -> Refusal {
+    let place = whereabouts().unwrap_or("the place of the images");
+    let text = match (station.images_away.load(Ordering::Acquire), &station.images) {
+        (true, Store::Engine(_)) => return Reason::EngineUnavailable.status(format!("{place} does not answer")),
+        (true, Store::Layouts(_)) => format!("{place} cannot be used"),
+        (false, _) => format!("what an earlier process left in {place} is not yet recovered"),
+    };
+    Reason::NotReady.status(text).with_meta("component", station.images.kind())
+}
+
 /// Where a step sends what is not yet its outcome.
-pub struct Parts<T>(mpsc::Sender<Result<T, RpcError>>);
+pub struct Parts<T>(mpsc::Sender<Answered<T>>);
 
 impl<T> Parts<T> {
     /// Sends a message, once the caller has room for it.
@@ -254,7 +302,7 @@ impl<T> Parts<T> {
             tokio::select! {
                 biased;
                 () = step.cancel.cancelled() => false,
-                sent = self.0.send(Ok(part)) => sent.is_ok(),
+                sent = self.0.send(Answered::now(part)) => sent.is_ok(),
             }
         });
         if sent { Ok(()) } else { Err(ImageError::Cancelled.into()) }

@@ -65,7 +65,7 @@ fn a_file_that_cannot_be_used_any_more_is_named_by_health_while_what_it_said_sta
     for (component, name) in [("access", "access.toml"), ("trust", "trust.toml")] {
         let file = station.state().join(name);
         let good = fs::read(&file).unwrap();
-        for broken in ["", "version = 2\n", "[[grant"] {
+        for broken in ["version = 2\n", "[[grant"] {
             fs::write(&file, broken).unwrap();
             let told = wait_for("health to tell", || {
                 let said = said(&station.socket_command(&["health"]).output().unwrap());
@@ -77,6 +77,38 @@ fn a_file_that_cannot_be_used_any_more_is_named_by_health_while_what_it_said_sta
         fs::write(&file, &good).unwrap();
         wait_for("health to be well", || (health(&station) == "SERVING").then_some(()));
     }
+}
+
+#[test]
+fn an_access_file_that_is_emptied_revokes_everything_at_once_and_health_says_so() {
+    let mut station = Station::with("a").start_configured(|_| {});
+    let file = station.state().join("access.toml");
+    let good = fs::read(&file).unwrap();
+    let refused = |what: &str| assert_eq!(station.keys().map(drop).unwrap_err().reason, "RPC_NOT_ALLOWED", "{what}");
+    for empty in ["", "# closed\n\n", "version = 1\n"] {
+        fs::write(&file, empty).unwrap();
+        refused(empty);
+        assert_eq!(health(&station), "NOT_SERVING", "{empty:?}");
+        assert!(station.log().contains("access.toml grants nothing"), "the log does not say it");
+        // What cannot be read leaves what was granted before it: nothing.
+        fs::write(&file, "[[grant").unwrap();
+        refused("garbled after it was emptied");
+        fs::write(&file, &good).unwrap();
+        station.keys().unwrap();
+        assert_eq!(health(&station), "SERVING");
+        // And what was granted before it is garbled stays granted, until it cannot be read at all, or the service starts anew.
+        fs::write(&file, "[[grant").unwrap();
+        station.keys().unwrap();
+        fs::remove_file(&file).unwrap();
+        refused("removed");
+        fs::write(&file, &good).unwrap();
+    }
+    station.stop();
+    fs::write(&file, "[[grant").unwrap();
+    station.spawn();
+    wait_for("the socket", || station.socket().exists().then_some(()));
+    let refusal = wait_for("an answer", || station.keys().err().filter(|refusal| !refusal.reason.is_empty()));
+    assert_eq!(refusal.reason, "RPC_NOT_ALLOWED", "a file that could never be read admits a caller");
 }
 
 #[test]

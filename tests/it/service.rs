@@ -7,5 +7,8 @@ mod hash;
 mod keys;
 mod log;
 mod manager;
+mod named;
+mod now;
+mod overload;
 mod tls;
 mod way_in;

@@ -64,7 +64,7 @@ fn a_grant_that_could_be_misread_is_refused() {
     assert_eq!(grant(&["Sign"], Some(&["a"]), Some(&[]), None), Err(GrantError::Empty("purposes")));
     assert!(matches!(grant(&["Sign"], Some(&["a"]), Some(&["all"]), None), Err(GrantError::UnknownPurpose(_))));
     assert_eq!(grant(&["Sign"], Some(&["a"]), None, Some(&["t"])), Err(GrantError::Useless("trains")));
-    assert_eq!(grant(&["AbortRun"], Some(&["a"]), None, None), Err(GrantError::Useless("keys")));
+    assert_eq!(grant(&["CheckPush"], Some(&["a"]), None, None), Err(GrantError::Useless("keys")));
     assert_eq!(grant(&["PreRun"], None, None, Some(&[])), Err(GrantError::Empty("trains")));
     assert_eq!(grant(&["PreRun"], None, None, Some(&["\u{1b}"])), Err(GrantError::Text("trains")));
 }

@@ -198,7 +198,7 @@ pub(super) fn value(files: &[Delivered]) -> Value {
 /// The files as people get them.
 pub(super) fn people(files: &[Delivered]) -> String {
     if files.is_empty() {
-        return "no result file was asked for, or there is none\n".to_owned();
+        return "No file was written.\n".to_owned();
     }
     let row = |file: &Delivered| vec![printable(file.path.as_str()), file.size.to_string(), const_hex::encode(file.sha256)];
     table(&["PATH", "SIZE", "SHA256"], files.iter().map(row).collect())

@@ -9,21 +9,13 @@ use super::{Engine, fault};
 use crate::image::{
     ImageError,
     history::{HistoryEntry, ImageFacts},
-    reference::{ImageName, ImageSource, looks_like_short_id},
+    reference::{ImageName, ImageSource},
 };
-
-const SHORT_ID: ImageError = ImageError::Reference(
-    "there is no image of that name; of an id give all of it: sha256: and 64 hex digits (`docker images --no-trunc`)",
-);
 
 impl Engine {
     /// The id a name or id stands for now.
     pub fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
-        let found = self.block(self.docker.inspect_image(&source.to_string())).map_err(|e| fault("inspect image", e));
-        let image = match (found, source) {
-            (Err(ImageError::NotFound), ImageSource::Name(name)) if looks_like_short_id(name) => return Err(SHORT_ID),
-            (found, _) => found?,
-        };
+        let image = self.block(self.docker.inspect_image(&source.to_string())).map_err(|e| fault("inspect image", e))?;
         image.id.ok_or_else(|| missing("inspect image", "Id"))
     }
 

@@ -8,7 +8,7 @@ use crate::{
     config::Limits,
     service::{
         shares::{Place, Shares},
-        status::{Reason, Refusal},
+        status::Refusal,
     },
 };
 
@@ -25,33 +25,41 @@ pub(super) struct Caps {
 struct Cap {
     places: Shares,
     rate: DefaultKeyedRateLimiter<String>,
+    /// The limit on the rate: its name, and calls in a second.
+    limit: (&'static str, u32),
 }
 
 impl Cap {
-    fn new(limits: &Limits, rate: NonZeroU32) -> Self {
+    fn new(limits: &Limits, name: &'static str, rate: NonZeroU32) -> Self {
         Self {
             places: Shares::with_share(limits.requests, limits.principal_requests),
             rate: RateLimiter::keyed(Quota::per_second(rate)),
+            limit: (name, rate.get()),
         }
     }
 
-    fn is_in_time(&self, principal: &str) -> bool {
-        self.rate.check_key(&principal.to_owned()).is_ok()
+    fn in_time(&self, principal: &str) -> Result<(), Refusal> {
+        let (name, limit) = self.limit;
+        self.rate.check_key(&principal.to_owned()).map_err(|_| Refusal::too_often(principal, name, limit))
     }
 
     fn place(&self, principal: &str) -> Result<Place, Refusal> {
-        self.places.take(principal).ok_or_else(|| Reason::Overloaded.into())
+        let taken = self.places.take(principal);
+        taken.map_err(|full| Refusal::full(principal, full, "limits.principal_requests", "limits.requests"))
     }
 }
 
 impl Caps {
     pub fn new(limits: &Limits) -> Self {
-        Self { calls: Cap::new(limits, limits.principal_calls_per_s), questions: Cap::new(limits, QUESTIONS) }
+        Self {
+            calls: Cap::new(limits, "limits.principal_calls_per_s", limits.principal_calls_per_s),
+            questions: Cap::new(limits, "questions_per_s", QUESTIONS),
+        }
     }
 
-    /// Whether a principal may make one more call now.
-    pub fn is_in_time(&self, principal: &str) -> bool {
-        self.calls.is_in_time(principal)
+    /// Refuses a principal that has made too many calls in the last second.
+    pub fn in_time(&self, principal: &str) -> Result<(), Refusal> {
+        self.calls.in_time(principal)
     }
 
     /// A place for one call.
@@ -61,7 +69,8 @@ impl Caps {
 
     /// A place for one question to health or reflection.
     pub fn question(&self, principal: &str) -> Result<Place, Refusal> {
-        if self.questions.is_in_time(principal) { self.questions.place(principal) } else { Err(Reason::Overloaded.into()) }
+        self.questions.in_time(principal)?;
+        self.questions.place(principal)
     }
 
     /// Forgets principals that have not called for a while.

@@ -6,7 +6,7 @@ use tonic::{body::Body, codegen::http::Request};
 
 use super::caps::Caps;
 use crate::{
-    access::{Access, Grants, NOBODY, Permit, Rpc},
+    access::{Access, Grants, NOBODY, Permit, Rpc, TO_GRANT},
     audit::{Audit, AuditError, Entry, Event},
     config::Limits,
     protocol::Caller,
@@ -59,8 +59,12 @@ impl Doorkeeper {
     /// Why not; the text is for the log.
     pub async fn check(&self) -> Result<(), String> {
         self.grants().await?.1.map_err(|error| error.to_string())?;
-        let flaw = self.access.current().await.map_err(|error| error.to_string())?.flaw;
-        flaw.map_or(Ok(()), |flaw| Err(flaw.to_string()))
+        let look = self.access.current().await.map_err(|error| error.to_string())?;
+        match look.flaw {
+            Some(flaw) => Err(flaw.to_string()),
+            None if look.value.all().is_empty() => Err(format!("{} grants nothing: {}", self.access.path().display(), TO_GRANT)),
+            None => Ok(()),
+        }
     }
 
     /// Records what changes who may come in, before it counts.
@@ -88,17 +92,14 @@ impl Doorkeeper {
         // Health and reflection answer from memory and tell nothing of the station's: they are for every peer, within caps of their own.
         if request.uri().path().starts_with("/grpc.") {
             let name = peer.as_ref().map_or_else(|| "nobody".to_owned(), Peer::name);
-            let place = self.caps.question(&name).map_err(|refusal| self.counted(line, &name, "question", refusal.reason()))?;
+            let place = self.caps.question(&name).map_err(|refusal| self.counted(line, &name, "question", refusal))?;
             return Ok(Entered { caller: None, held: (place, None) });
         }
         let peer = peer.ok_or(Reason::PeerUnknown)?;
         let name = peer.name();
         let rpc = Rpc::from_path(request.uri().path());
         let called = rpc.map_or("unknown", Rpc::name);
-        if !self.caps.is_in_time(&name) {
-            self.counted(line, &name, called, Reason::Overloaded);
-            return Err(Reason::Overloaded.status("too many calls in a short time"));
-        }
+        self.caps.in_time(&name).map_err(|refusal| self.counted(line, &name, called, refusal))?;
         if peer.principals().is_none() {
             return Err(self.refuse(line, (&name, called), Reason::PeerUnknown).await);
         }
@@ -108,9 +109,9 @@ impl Doorkeeper {
         // What is wrong is told also by a station that does nothing any more.
         let tells = rpc == Some(Rpc::GetStatus);
         let refused = if !recorded || !(tells || self.audit.is_writable()) {
-            Reason::AuditUnavailable
+            Reason::AuditUnavailable.into()
         } else if draining && !tells {
-            Reason::ShuttingDown
+            Reason::ShuttingDown.into()
         } else {
             match self.caps.place(&name) {
                 Ok(place) => {
@@ -120,7 +121,7 @@ impl Doorkeeper {
                     let in_use = request.extensions().get::<Arc<Attention>>().map(Attention::use_it);
                     return Ok(Entered { caller: Some((caller, peer)), held: (place, in_use) });
                 }
-                Err(refusal) => refusal.reason(),
+                Err(refusal) => refusal,
             }
         };
         Err(self.counted(line, &name, called, refused))
@@ -156,10 +157,10 @@ impl Doorkeeper {
         refusal
     }
 
-    fn counted(&self, line: &mut Line, name: &str, called: &'static str, reason: Reason) -> Refusal {
-        self.refusals.count(name, called, reason);
+    fn counted(&self, line: &mut Line, name: &str, called: &'static str, refusal: Refusal) -> Refusal {
+        self.refusals.count(name, called, refusal.reason());
         line.is_said(false);
-        reason.into()
+        refusal
     }
 
     /// Counts somebody who did not get through a TLS handshake. Such have no record each: they may come as fast as they like.

@@ -29,7 +29,11 @@ impl From<KeystoreError> for Refusal {
             Error::MechanismUnsupported { .. } => Reason::MechanismUnsupported,
             // One reason for every way in which an opening can fail: anything finer is a padding oracle.
             Error::UnwrapFailed => return Self::unwrapping(&error),
-            Error::Overloaded => Reason::Overloaded,
+            Error::Overloaded => {
+                return Reason::Overloaded
+                    .status("as many calls wait for the token as [token] queue allows, or as one principal may have of it")
+                    .with_meta("limit", "token.queue");
+            }
             Error::SessionsExhausted => Reason::HsmSessionsExhausted,
             Error::DeadlineExceeded => Reason::DeadlineExceeded,
             Error::TokenExists { .. }

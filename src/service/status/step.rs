@@ -1,9 +1,13 @@
 //! What a step's failures are called on the wire.
 
-use super::{Reason, Refusal};
+use super::{Reason, Refusal, named};
 use crate::{
     audit::AuditError,
-    image::{EngineSays, ImageError, store::whereabouts},
+    image::{
+        EngineSays, ImageError,
+        reference::{ImageSource, looks_like_short_id},
+        store::whereabouts,
+    },
     ledger::LedgerError,
     protocol::{StepError, Stranger, Who},
     train::config::ConfigError,
@@ -25,6 +29,7 @@ impl From<StepError> for Refusal {
             StepError::SessionDiffers { differs, run } => session_differs(differs, run),
             StepError::KeyNotGranted => Reason::KeyNotAllowed.status("the train's key is not granted for this call"),
             StepError::Audit(error) => unrecorded(&error),
+            StepError::ImageNotFound(image) => image_not_found(&image),
             StepError::NotATrain => Reason::ConfigMalformed.status("the image holds no train config: it is not a train"),
             StepError::Route(error) => Reason::RouteRejected.status(error.to_string()),
             StepError::ForeignRouteKey => Reason::RouteRejected.status(error.to_string()),
@@ -36,13 +41,23 @@ impl From<StepError> for Refusal {
                         "this station has no trust file that can be used: an officer makes one with `stationmaster trust add` \
                          (the service's log says where it is looked for)",
                     )
+                    .with_meta("component", "trust")
                     .with_fault(&detail)
             }
             StepError::BaseMissing(base) => {
-                Reason::BaseMissing.status(format!("the station does not have the train's base image, {base}{}", looked_in()))
+                let text = format!("the station does not have the train's base image, {base}{}", looked_in());
+                Reason::BaseMissing.status(text).with_meta("image", base)
             }
-            StepError::MasterUnknown(which) => Reason::MasterUnknown.status(which),
-            StepError::RunNotFound => Reason::RunNotFound.into(),
+            StepError::MasterUnknown { what, wanted: None } => Reason::MasterUnknown.status(what),
+            StepError::MasterUnknown { what, wanted: Some(name) } => {
+                Reason::MasterUnknown.status(format!("{what}: \"{}\"", named(&name))).with_meta("master", named(&name))
+            }
+            StepError::RunNotFound(id) => {
+                Reason::RunNotFound.status(format!("the station has no run \"{}\"", named(&id))).with_meta("run_id", named(&id))
+            }
+            StepError::NoRunOfImage(image) => Reason::RunNotFound
+                .status(format!("the station has no run of the train in {image}"))
+                .with_meta("image", image.to_string()),
             StepError::RunState { id, state } => Reason::RunState
                 .status(format!("the run is {}", state.as_str()))
                 .with_meta("state", state.as_str())
@@ -149,7 +164,7 @@ impl From<ImageError> for Refusal {
     fn from(error: ImageError) -> Self {
         match &error {
             ImageError::Reference(message) => Reason::ImageRefInvalid.status(*message).with_field("image", *message),
-            ImageError::NotFound => not_found(),
+            ImageError::NotFound => Reason::ImageNotFound.status(format!("{}{}", Reason::ImageNotFound.text(), looked_in())),
             ImageError::PathMissing => Reason::ArchiveMalformed.status("the image has no /opt"),
             ImageError::Malformed(what) => Reason::ArchiveMalformed.status(format!("the image's archive is malformed: {what}")),
             ImageError::MalformedAt { what, place } => {
@@ -163,7 +178,11 @@ impl From<ImageError> for Refusal {
                 let reason = if *is_named { Reason::ImageNotFound } else { Reason::ArchiveMalformed };
                 reason.status(error.to_string()).with_meta("images", names)
             }
-            ImageError::MemoryTaken => Reason::Overloaded.status(error.to_string()).with_meta("resource", "image-memory"),
+            ImageError::MemoryTaken => Reason::Overloaded
+                .status(error.to_string())
+                .with_meta("resource", "image-memory")
+                .with_meta("limit", "limits.image_memory_mib")
+                .with_meta("of", "service"),
             ImageError::Policy { rule, detail } => {
                 let refusal_id = uuid::Uuid::now_v7().to_string();
                 Reason::ImagePolicyViolation
@@ -179,7 +198,11 @@ impl From<ImageError> for Refusal {
             ImageError::Layout(source) if is_full(source) => disk_full("layouts", &error),
             ImageError::Cancelled => Reason::Cancelled.into(),
             ImageError::NoEngine => Reason::NoEngine.into(),
-            ImageError::EngineUnavailable(_) => Self::from(Reason::EngineUnavailable).with_fault(&error),
+            ImageError::EngineUnavailable(_) => match whereabouts() {
+                Some(place) => Reason::EngineUnavailable.status(format!("{place} does not answer")),
+                None => Reason::EngineUnavailable.into(),
+            }
+            .with_fault(&error),
             ImageError::Engine { call, detail } => {
                 Reason::EngineUnavailable.status(format!("the container engine failed ({call}): {detail}")).with_fault(&error)
             }
@@ -201,8 +224,14 @@ fn looked_in() -> String {
     whereabouts().map_or_else(String::new, |place| format!(" (it looks in {place})"))
 }
 
-fn not_found() -> Refusal {
-    Reason::ImageNotFound.status(format!("{}{}", Reason::ImageNotFound.text(), looked_in()))
+/// A reference is ASCII and of bounded length, so it is repeated as it was given.
+fn image_not_found(image: &ImageSource) -> Refusal {
+    let short_id = match looks_like_short_id(image) {
+        true => "; of an id give all of it: sha256: and 64 hex digits (`docker images --no-trunc`)",
+        false => "",
+    };
+    let text = format!("the station has no image {image}{}{short_id}", looked_in());
+    Reason::ImageNotFound.status(text).with_meta("image", image.to_string())
 }
 
 /// An engine that says no gives its own words: they are all that helps.

@@ -56,7 +56,7 @@ impl Uploads {
         (mut parts, first): (Streaming<M>, Vec<u8>),
     ) -> Result<Archive, Refusal> {
         let place = self.places.take(caller.principal());
-        let place = place.ok_or_else(|| Reason::Overloaded.status("too many archives are being received"))?;
+        let place = place.map_err(|full| Refusal::full(caller.principal(), full, "limits.uploads", "limits.uploads"))?;
         let share = Share { of: Arc::clone(&self.held), principal: caller.principal().to_owned(), bytes: 0 };
         let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
         let mut archive = Archive { spool, read: 0, share, _place: place };

@@ -101,6 +101,29 @@ fn a_train_key_that_is_not_granted_opens_no_train() {
 }
 
 #[test]
+fn a_run_is_touched_only_with_a_grant_for_its_key() {
+    let scene = Scene::set();
+    let rpcs = &["PreRun", "PostRun", "AbortRun"];
+    let granted = |keys| grant(&scene.station, &[(&me(), rpcs, keys)]);
+    let other = Some(&["another-key"][..]);
+    granted(None);
+    let run = scene.pre_run().unwrap();
+    granted(other);
+    refused("abort", scene.station.abort(&run.run_id), "KEY_NOT_ALLOWED");
+    refused("post-run", scene.station.post_run(&run.run_id), "KEY_NOT_ALLOWED");
+    refused("the same call again", scene.pre_run(), "KEY_NOT_ALLOWED");
+    granted(Some(&["a"]));
+    scene.station.abort(&run.run_id).unwrap();
+    let run = scene.pre_run().unwrap();
+    run_script(&scene.engine, &scene.train.image, RESULTS);
+    scene.station.post_run(&run.run_id).unwrap();
+    granted(other);
+    let refusal = refused("a train that was finished here", scene.pre_run(), "KEY_NOT_ALLOWED");
+    assert!(!refusal.metadata.contains_key("run_id"), "{refusal:?}");
+    refused("abort of a finished run", scene.station.abort(&run.run_id), "KEY_NOT_ALLOWED");
+}
+
+#[test]
 fn calls_that_come_too_fast_are_refused_with_a_time_to_wait_and_counted() {
     let station = Station::with("a").start_configured(|config| set(config, "limits", "principal_calls_per_s", 5));
     let outcomes: Vec<_> = (0..40).map(|_| station.keys()).collect();

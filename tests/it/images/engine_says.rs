@@ -70,6 +70,6 @@ fn what_is_missing_is_what_the_message_names() {
     let hex = train.strip_prefix("sha256:").unwrap();
     let told = scene.station.hash(hex, true).expect("64 hex digits are an id");
     assert_eq!(told.image_id, train);
-    let refusal = refused("a short id", scene.station.hash("0123456789ab", true), "IMAGE_REF_INVALID");
+    let refusal = refused("a short id", scene.station.hash("0123456789ab", true), "IMAGE_NOT_FOUND");
     assert!(refusal.message.contains("64 hex digits"), "{refusal:?}");
 }

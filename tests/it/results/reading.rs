@@ -27,6 +27,15 @@ fn nothing_is_given_before_the_first_stop_nor_of_a_train_that_is_not_believed() 
     scene.station.believe(&scene.train);
     let (files, outcome) = scene.station.open_results(image, &[]).unwrap();
     assert_eq!((files.len(), outcome.stops_signed, outcome.results_digest.len()), (0, 0, 0));
+    let out = tempfile::tempdir().unwrap();
+    let command = |arguments: &[&str]| {
+        let into = ["-o", out.path().to_str().unwrap()];
+        let done = scene.station.socket_command(&[&["train", "results", image], &into[..], arguments].concat()).output().unwrap();
+        assert_eq!(done.status.code(), Some(0), "{}", crate::cli::said(&done));
+        crate::cli::said(&done)
+    };
+    let told = command(&[]);
+    assert!(told.contains("no stop of the train's route has run yet"), "{told}");
     for path in ["../x", "/x", "a//b", ""] {
         refused(path, scene.station.open_results(image, &[path]), "MALFORMED_REQUEST");
     }
@@ -40,6 +49,8 @@ fn nothing_is_given_before_the_first_stop_nor_of_a_train_that_is_not_believed() 
         let (files, outcome) = scene.station.open_results(image, &["large"]).unwrap();
         assert_eq!((files["large"].len(), outcome.bytes, outcome.files), (LARGE, LARGE as u64, 1));
     }
+    let told = command(&["--path", "small"]);
+    assert!(told.contains("none of the train's 1 result files"), "{told}");
     refused("run again", scene.pre_run(), "TRAIN_REPLAYED");
 
     // Whoever stops reading gets no more, and it is in the audit how much they got.

@@ -191,6 +191,7 @@ impl<R: FnOnce() + Send> Teller<R> {
                 let _ = asked.send(());
             }
             if std::mem::take(&mut first) && self.starting.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.manager.status(summary(&self.board.borrow()));
                 self.manager.ready();
             }
             tokio::select! {
@@ -216,7 +217,10 @@ impl<R: FnOnce() + Send> Teller<R> {
             let status = if serves(&now, name) { ServingStatus::Serving } else { ServingStatus::NotServing };
             self.reporter.set_service_status(name, status).await;
         }
-        self.manager.status(summary(&now));
+        // What has not been checked yet is no news.
+        if self.starting.load(Ordering::Acquire) == 0 {
+            self.manager.status(summary(&now));
+        }
         if serves(&now, "")
             && let Some(ready) = ready.take()
         {

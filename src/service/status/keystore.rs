@@ -34,7 +34,13 @@ impl From<KeystoreError> for Refusal {
                     .status("as many calls wait for the token as [token] queue allows, or as one principal may have of it")
                     .with_meta("limit", "token.queue");
             }
-            Error::SessionsExhausted => Reason::HsmSessionsExhausted,
+            Error::SessionsExhausted => {
+                return Reason::HsmSessionsExhausted
+                    .status(
+                        "the token has no session left: [token] sessions asks for more than it has, or other processes hold some",
+                    )
+                    .with_meta("limit", "token.sessions");
+            }
             Error::DeadlineExceeded => Reason::DeadlineExceeded,
             Error::TokenExists { .. }
             | Error::TokenHalfMade { .. }

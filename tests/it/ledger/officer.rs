@@ -54,7 +54,7 @@ fn runs_are_listed_and_shown_with_all_that_the_ledger_knows_and_no_secret() {
         }
         assert!(!text.contains(&scene.station.pin()) && !text.contains("encrypted_key") && !text.contains("rsa_public_key"));
     }
-    fails(&scene.station, &["run", "show", "nobody's"], 3, "no such run");
+    fails(&scene.station, &["run", "show", "nobody's"], 3, "no run \"nobody's\"");
 }
 
 #[test]

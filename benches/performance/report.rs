@@ -18,31 +18,36 @@ use crate::{options::Part, record::Record};
 const START: &str = "\
 # Performance
 
-Made by `make bench`; `make bench ARGS=\"--only keys\"` measures a part again, `ARGS=--report` writes this page from what was
-measured before. Everything is the real thing: the service and its command line as built, SoftHSM, a Docker engine,
-train_lib 2.0.5 from PyPI. Who is compared takes turns in each round, on the same images and the same engine, so compare the
-ratios, not the seconds. Figures are medians, with least and greatest in parentheses; ratios are taken within each round. MB and
-GB are decimal.
+`make bench` creates this page. `make bench ARGS=\"--only keys\"` repeats one part, `ARGS=--report` writes the page from stored
+measurements.
+
+* Nothing is simulated: the measurements use the service and its command line as built, SoftHSM, a Docker engine, and train_lib
+  2.0.5 from PyPI.
+* The compared programs alternate in each round, on the same images and the same engine, so compare the ratios, not the seconds.
+* Figures are medians, with minimum and maximum in parentheses. Ratios are computed within each round. MB and GB are decimal.
 ";
 
 const TRAINS: &str = "\
 ## Trains
 
-A train at the second of three stops, so that pre-run verifies and opens what the first stop sealed. The same sealed image for
-everybody; the station's key is in a PEM file for train_lib and in the token for us. Each step is a fresh process, its start
-included: train_lib's protocol in Python (its log turned off, which is its faster way), our command line against a service that
-runs. *engine* is the floor of the same round: two containers made, the engine's archive of `/opt` piped from one into the
-other, a commit, both removed. Between pre-run and post-run a station keeps what the run left: *commit* is a commit of its
-container, *carry* is what stations do with train_lib (three paths carried onto the train's base, and that committed); both are
-done in the same way for everybody, and without running anything: a train that changes its results costs a commit more than this
-one, which changes none. Writes are flushed (`sync`) before each.
+A train at the second of three stops, so that pre-run verifies and opens what the first stop sealed.
+
+* All programs use the same sealed image. The station's key is in a PEM file for train_lib and in the token for stationmaster.
+* Each step is a new process, including its start: train_lib's protocol in Python (without its log, which is faster), and
+  stationmaster's command line with a running service.
+* *engine* is the floor of the same round: two containers created, the engine's archive of `/opt` piped from one into the other,
+  a commit, both removed.
+* Between pre-run and post-run a station keeps the run's results. *commit* is a commit of the run's container. *carry* is what
+  stations do with train_lib: three paths copied onto the train's base, and a commit. Both are the same for all programs, and no
+  train is run: a train that changes its results costs one commit more than this one, which changes none.
+* Writes are flushed (`sync`) before each step.
 ";
 
 /// All of it, for people.
 pub fn text(record: &Record) -> String {
     let mut text = START.to_owned();
     text += &circumstances(record);
-    text += &section("## Against what was wanted\n", &targets::table(record));
+    text += &section("## Targets\n", &targets::table(record));
     if record.cases.contains_key(&Part::Trains) {
         text += &section(TRAINS, &trains::tables(record));
         text += &section(account::ABOUT, &account::table(record));

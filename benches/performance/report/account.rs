@@ -11,14 +11,17 @@ use crate::{
 
 /// What the table means.
 pub const ABOUT: &str = "\
-### Where our time goes
+### Breakdown of stationmaster's time
 
-In milliseconds, medians. *Wall* is what the client waits, *client* the part outside the call (its start, its connection).
-*Service* is the processor time of the service during the call, and the five columns after it add up to it: hash, cipher and
-token are reckoned from what each does in the same run on this machine (bytes by SHA-512, SHA-256 and AES-CBC in the passes that
-a step makes, operations by the bare token); *kernel* is what the kernel did for it (sockets, the spool, memory); *other* is the
-rest. *Waiting* is the call's time less the service's processor time: the engine (and, where the service works on two cores at
-once, less than that). *Engine* is the processor time of the engine's daemon.
+In milliseconds, medians.
+
+* *Wall* is the time that the client waits; *client* is the part outside the call (its start, its connection).
+* *Service* is the processor time of the service during the call. The five columns after it add up to it. Hash, cipher and token
+  are calculated from the speed of each in the same run on this machine (bytes by SHA-512, SHA-256 and AES-CBC in the passes of a
+  step, operations by the bare token). *Kernel* is the kernel's time for the service (sockets, the spool, memory), *other* the
+  rest.
+* *Waiting* is the call's time minus the service's processor time: the engine (less if the service uses two cores at once).
+* *Engine* is the processor time of the engine's daemon.
 ";
 
 /// The account of every size and way.

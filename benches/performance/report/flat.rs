@@ -5,10 +5,10 @@ use crate::{options::Part, record::Record, statistics::median};
 
 /// What the table means.
 pub const ABOUT: &str = "\
-## It stays flat
+## Scaling
 
-Many small files; and four trains, whose pre-runs and then post-runs come one after the other or all at once (nothing is run in
-between). Memory is the most that the service had above its idle level.
+Many small files; and four trains, whose pre-runs and then post-runs are sequential or concurrent (nothing is run in between).
+Memory is the service's maximum above its idle level.
 ";
 
 /// As a table.

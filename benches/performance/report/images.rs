@@ -7,8 +7,8 @@ use crate::{images::OURS, modes::FLOOR, options::Part, record::Record, statistic
 pub const ABOUT: &str = "\
 ## Images
 
-`stationmaster hash IMAGE`, which reads all layers and hashes the final file tree, against the engine's own export of the same
-sealed image (`docker save >/dev/null`).
+`stationmaster hash IMAGE`, which reads all layers and hashes the final file tree, compared with the engine's own export of the
+same sealed image (`docker save >/dev/null`).
 ";
 
 /// As a table.

@@ -14,11 +14,14 @@ use crate::{
 pub const ABOUT: &str = "\
 ## A large image
 
-A large master, of 20 files of 60 MB and very many of 27 kB, which do not compress, and an image with a train of one file on it.
-*engine* is the export of that image (`docker save >/dev/null`), the floor of all that read it. `hash` and `image validate` are the
-service's; both read every layer once. `hash --place` reads the saved archive from a file that is still in the page cache, without
-engine and service. train_lib 2.0.6a0 holds the same image against the same master, saves both, and says the same of it. Memory is
-the most that the service had above its idle level; of the last two, the most that the process had.
+A large master, with 20 files of 60 MB and very many of 27 kB, which do not compress, and an image with a train of one file on
+it.
+
+* *engine* is the export of that image (`docker save >/dev/null`), the floor for every program that reads it.
+* `hash` and `image validate` use the service, and read every layer once.
+* `hash --place` reads the saved archive from a file in the page cache, without engine and service.
+* train_lib 2.0.6a0 validates the same image against the same master, saves both, and reaches the same verdict.
+* Memory is the service's maximum above its idle level; for the last two, the maximum of the process.
 ";
 
 /// As a table.

@@ -12,7 +12,7 @@ use crate::record::{Pure, Record};
 
 /// What the table means.
 pub const ABOUT: &str = "\
-## The pure parts
+## Computation only
 
 Without engine, token or disk (`cargo bench --bench pure`): Criterion's medians.
 ";

@@ -1,4 +1,4 @@
-//! What was wanted, and whether it is so.
+//! The targets, and whether each is met.
 
 use super::{
     keys,
@@ -55,7 +55,7 @@ pub fn table(record: &Record) -> String {
         .chain(flatness(record))
         .chain(large(record))
         .chain(signatures(record));
-    table::table(&["what", "wanted", "measured", ""], &targets.map(|target| target.row()).collect::<Vec<_>>())
+    table::table(&["what", "target", "measured", ""], &targets.map(|target| target.row()).collect::<Vec<_>>())
 }
 
 fn case<'a>(record: &'a Record, part: Part, name: &str) -> Option<&'a Case> {
@@ -77,7 +77,11 @@ fn drop_in(record: &Record) -> Vec<Target> {
             let walls = |who: &str, step: &str| walls(case, who, &[step]);
             if is_bulk {
                 let of_floor = ratios(&walls(&own, step), &walls(FLOOR, WHOLE));
-                targets.push(Target::new(format!("image, {name}: {step} of the engine's floor"), Bound::AtMost(1.2), of_floor));
+                targets.push(Target::new(
+                    format!("image, {name}: {step} relative to the engine's floor"),
+                    Bound::AtMost(1.2),
+                    of_floor,
+                ));
             }
             let times = ratios(&walls(TRAIN_LIB, step), &walls(&own, step));
             targets.push(Target::new(format!("image, {name}: {step}, times as fast as train_lib"), Bound::AtLeast(least), times));
@@ -97,7 +101,7 @@ fn other_ways(record: &Record) -> Vec<Target> {
         targets.push(Target::new(format!("{way}, 1 GB: pre-run, times as fast as train_lib"), Bound::AtLeast(least), pre));
         if way == "directory" {
             let all = times(&[PRE, CARRIED, POST]);
-            let what = format!("{way}, 1 GB: pre-run, keeping and post-run, times as fast as train_lib's");
+            let what = format!("{way}, 1 GB: pre-run, keep and post-run, times as fast as train_lib's");
             targets.push(Target::new(what, Bound::AtLeast(3.0), all));
         }
     }
@@ -113,7 +117,7 @@ fn flatness(record: &Record) -> Vec<Target> {
             for step in [PRE, POST] {
                 let costs = case.iter().flat_map(|case| case.costs(&ours(mode), step));
                 let peaks: Vec<f64> = costs.filter_map(|cost| cost.peak_mib).collect();
-                let what = format!("{}, {name}: {step}, most memory above idle, MiB", mode.name);
+                let what = format!("{}, {name}: {step}, maximum memory above idle, MiB", mode.name);
                 targets.push(Target::new(what, Bound::AtMost(64.0), peaks));
             }
         }
@@ -121,7 +125,7 @@ fn flatness(record: &Record) -> Vec<Target> {
     let four = record.cases.get(&Part::Flat).and_then(|cases| cases.iter().find(|case| case.name.starts_with("4 trains")));
     for mode in MODES {
         let walls = |how: &str| walls(four, &format!("{}, {how}", ours(mode)), &[PRE, POST]);
-        let what = format!("{}, four trains: at once of one after the other", mode.name);
+        let what = format!("{}, four trains: concurrent relative to sequential", mode.name);
         targets.push(Target::new(what, Bound::AtMost(1.0), ratios(&walls(AT_ONCE), &walls(IN_TURN))));
     }
     targets
@@ -134,10 +138,10 @@ fn large(record: &Record) -> Vec<Target> {
     let mut targets = Vec::new();
     for who in [HASH, VALIDATE] {
         let of_export = ratios(&walls(case, who, &[WHOLE]), &walls(case, FLOOR, &[WHOLE]));
-        targets.push(Target::new(format!("{name}: {who}, of the engine's export"), Bound::AtMost(1.2), of_export));
+        targets.push(Target::new(format!("{name}: {who}, relative to the engine's export"), Bound::AtMost(1.2), of_export));
         let costs = case.iter().flat_map(|case| case.costs(who, WHOLE));
         let peaks: Vec<f64> = costs.filter_map(|cost| cost.peak_mib).collect();
-        targets.push(Target::new(format!("{name}: {who}, most memory above idle, MiB"), Bound::AtMost(64.0), peaks));
+        targets.push(Target::new(format!("{name}: {who}, maximum memory above idle, MiB"), Bound::AtMost(64.0), peaks));
     }
     targets
 }
@@ -154,8 +158,16 @@ fn signatures(record: &Record) -> Vec<Target> {
     let (late, bare_late) = pair(1, &|rate| rate.p99_ms);
     let later = late.iter().zip(&bare_late).map(|(late, bare)| late - bare).collect();
     vec![
-        Target::new("sign, mTLS, 64 callers: CPU per request, of the bare operation", Bound::AtMost(1.3), ratios(&cpu, &bare)),
-        Target::new("sign, mTLS, 64 callers: requests per server CPU, of bare", Bound::AtLeast(0.77), ratios(&bare, &cpu)),
+        Target::new(
+            "sign, mTLS, 64 callers: CPU per request, relative to the bare operation",
+            Bound::AtMost(1.3),
+            ratios(&cpu, &bare),
+        ),
+        Target::new(
+            "sign, mTLS, 64 callers: requests per server CPU, relative to bare",
+            Bound::AtLeast(0.77),
+            ratios(&bare, &cpu),
+        ),
         Target::new("sign, mTLS, 1 caller: p99 above the bare operation's, ms", Bound::AtMost(2.0), later),
     ]
 }

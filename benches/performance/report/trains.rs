@@ -23,7 +23,7 @@ const ROWS: [(&str, &[&str]); 6] = [
 pub fn tables(record: &Record) -> String {
     let cases = &record.cases[&Part::Trains];
     let mut text: String = cases.iter().map(times).collect();
-    text += "\n### Memory and processor\n\nMemory: the most that train_lib's process had; of our service, the most above its idle level.\nProcessor seconds: of train_lib's process, of our service and client; beside them those of the engine's daemon.\n\n";
+    text += "\n### Memory and processor\n\nMemory: the maximum of train_lib's process; for stationmaster, the service's maximum above its idle level.\nProcessor seconds: of train_lib's process, or of stationmaster's service and client; separately those of the engine's daemon.\n\n";
     text += &table(
         &["results", "step", "who", "memory, MiB", "processor, s", "engine's, s"],
         &cases.iter().flat_map(costs).collect::<Vec<_>>(),

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 pub mod admin;
 mod config;
 mod error;
+pub mod label;
 mod latch;
 pub mod pin;
 mod pkcs11;

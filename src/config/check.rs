@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Config;
-use crate::train::config::Id;
+use crate::{keystore::label, train::config::Id};
 
 /// A value that cannot be used.
 pub(super) struct Flaw {
@@ -50,8 +50,8 @@ fn example(number: &str) -> String {
 
 fn names(config: &Config) -> Result<(), Flaw> {
     station_id(&config.station)?;
-    if config.token.label.is_empty() || config.token.label.len() > 32 {
-        return Err(flaw("token.label", "must be 1 to 32 bytes", "`token init --label` takes the same label"));
+    if let Err(error) = label::check_token(&config.token.label) {
+        return Err(flaw("token.label", error.to_string(), "`token init --label` takes the same label"));
     }
     let keys = &config.keys;
     if let Some(label) = keys.general.iter().find(|label| keys.train.contains(label)) {

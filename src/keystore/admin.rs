@@ -60,7 +60,7 @@ pub struct TokenContents {
 ///
 /// # Errors
 /// [`KeystoreError::TokenExists`] when a token carries the label, [`KeystoreError::NoFreeSlot`],
-/// [`KeystoreError::LabelLength`], [`KeystoreError::PinLength`]; [`KeystoreError::TokenHalfMade`] when the token was initialised
+/// [`KeystoreError::Label`], [`KeystoreError::PinLength`]; [`KeystoreError::TokenHalfMade`] when the token was initialised
 /// and its user PIN could not be set, or one of that label is left so from before: [`set_user_pin`] finishes it.
 pub fn init_token(module: &Path, label: &str, so_pin: &SecretString, user_pin: &SecretString) -> Result<String, KeystoreError> {
     pkcs11::init_token(module, label, so_pin, user_pin)
@@ -86,7 +86,7 @@ pub fn set_user_pin(
 /// decrypt, restricted to its purpose's mechanisms where the token can. Takes seconds for 4096 bits.
 ///
 /// # Errors
-/// [`KeystoreError::LabelExists`], [`KeystoreError::KeySize`], [`KeystoreError::LabelLength`], and those of the login.
+/// [`KeystoreError::LabelExists`], [`KeystoreError::KeySize`], [`KeystoreError::Label`], and those of the login.
 pub fn generate_key(access: &TokenAccess, label: &str, purpose: Purpose, bits: u32) -> Result<GeneratedKey, KeystoreError> {
     pkcs11::generate_key(access, label, purpose, bits)
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::softhsm;
+use super::{label::LabelFault, softhsm};
 
 /// Why the keystore refused. No message holds a PIN, a ciphertext or a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -167,11 +167,13 @@ pub enum KeystoreError {
         /// The size asked for.
         bits: u32,
     },
-    /// A label is empty or too long. The caller's; no retry.
-    #[error("a label must have between 1 and {max} bytes")]
-    LabelLength {
-        /// The longest that is taken.
-        max: usize,
+    /// A text is no label for a token or key. The caller's; no retry.
+    #[error("the label {label:?} cannot be used: {fault}")]
+    Label {
+        /// The text.
+        label: String,
+        /// What is wrong with it.
+        fault: LabelFault,
     },
     /// The digest is not as long as the scheme's hash. The caller's; no retry.
     #[error("the digest has {got} bytes, the scheme needs {expected}")]
@@ -281,6 +283,7 @@ impl KeystoreError {
             KeystoreError::KeyNotFound { .. } => "`key list` shows what the token holds; `key generate` makes a key".to_owned(),
             KeystoreError::KeyOfOtherType { .. } => "`key generate` makes an RSA key, under another label".to_owned(),
             KeystoreError::KeyAmbiguous { .. } => "give each key its own label (pkcs11-tool can rename)".to_owned(),
+            KeystoreError::Label { .. } => "choose a label of letters, digits, `-`, `_` and `.`".to_owned(),
             KeystoreError::LabelExists { .. } => "choose another label; an existing key is never replaced".to_owned(),
             KeystoreError::MechanismUnsupported { .. } => {
                 "`key show` lists what was tried; without native OAEP the configuration must allow raw unwrapping".to_owned()

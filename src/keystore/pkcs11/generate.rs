@@ -17,12 +17,8 @@ use super::module::ModuleUse;
 use super::objects;
 use super::token::{Token, locate, tokens};
 use crate::keystore::admin::GeneratedKey;
+use crate::keystore::label::{check_key, check_token};
 use crate::keystore::{KeystoreError, Purpose, TokenAccess, TokenSelector};
-
-/// `CK_TOKEN_INFO.label`.
-const TOKEN_LABEL_MAX: usize = 32;
-/// Ours; the standard sets none.
-const KEY_LABEL_MAX: usize = 255;
 
 pub(in crate::keystore) fn init_token(
     module: &Path,
@@ -30,7 +26,7 @@ pub(in crate::keystore) fn init_token(
     so_pin: &SecretString,
     user_pin: &SecretString,
 ) -> Result<String, KeystoreError> {
-    within(label, TOKEN_LABEL_MAX)?;
+    check_token(label)?;
     let module = ModuleUse::acquire(module)?;
     let context = module.context();
     let before = tokens(context)?;
@@ -113,7 +109,7 @@ pub(in crate::keystore) fn generate_key(
     purpose: Purpose,
     bits: u32,
 ) -> Result<GeneratedKey, KeystoreError> {
-    within(label, KEY_LABEL_MAX)?;
+    check_key(label)?;
     if ![2048, 3072, 4096].contains(&bits) {
         return Err(KeystoreError::KeySize { bits });
     }
@@ -199,10 +195,6 @@ fn mechanisms(purpose: Purpose) -> Vec<MechanismType> {
         allowed.extend([MechanismType::RSA_PKCS, MechanismType::SHA256_RSA_PKCS_PSS, MechanismType::SHA384_RSA_PKCS_PSS]);
     }
     allowed
-}
-
-fn within(label: &str, max: usize) -> Result<(), KeystoreError> {
-    if label.is_empty() || label.len() > max { Err(KeystoreError::LabelLength { max }) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::support::*;
 use crate::keystore::admin::*;
+use crate::keystore::label::LabelFault;
 use crate::keystore::*;
 
 #[test]
@@ -38,9 +39,24 @@ fn sizes_and_labels_out_of_range_are_refused() {
         let refused = generate_key(&access, "key", Purpose::General, bits);
         assert_eq!(refused.err(), Some(KeystoreError::KeySize { bits }));
     }
-    let long = "x".repeat(33);
-    let refused = init_token(&station.module, &long, &secret(SO_PIN), &secret(PIN));
-    assert_eq!(refused.err(), Some(KeystoreError::LabelLength { max: 32 }));
+    let (long, longest) = ("x".repeat(33), "x".repeat(256));
+    let faults = [
+        ("", LabelFault::Length { max: 32 }, true),
+        (&long, LabelFault::Length { max: 32 }, false),
+        ("pht ", LabelFault::Blank, true),
+        (" pht", LabelFault::Blank, true),
+        ("*", LabelFault::Wildcard, true),
+        ("p\u{1b}[31mht", LabelFault::Control, true),
+        ("pht\n", LabelFault::Control, true),
+    ];
+    for (label, fault, of_keys_too) in faults {
+        let of = |fault| Some(KeystoreError::Label { label: label.to_owned(), fault });
+        assert_eq!(init_token(&station.module, label, &secret(SO_PIN), &secret(PIN)).err(), of(fault), "{label:?}");
+        let fault = if label.is_empty() { LabelFault::Length { max: 255 } } else { fault };
+        assert!(!of_keys_too || generate_key(&access, label, Purpose::General, 2048).err() == of(fault), "{label:?}");
+    }
+    let refused = generate_key(&access, &longest, Purpose::General, 2048);
+    assert_eq!(refused.err(), Some(KeystoreError::Label { label: longest, fault: LabelFault::Length { max: 255 } }));
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl From<KeystoreError> for Refusal {
             | Error::SoPinAtRisk { .. } => Reason::HsmPinLatched,
             Error::KeyNotFound { .. } => Reason::KeyNotFound,
             Error::LabelExists { .. } => Reason::KeyLabelExists,
-            Error::KeySize { .. } | Error::LabelLength { .. } | Error::DigestLength { .. } | Error::PinLength { .. } => {
+            Error::KeySize { .. } | Error::Label { .. } | Error::DigestLength { .. } | Error::PinLength { .. } => {
                 Reason::MalformedRequest
             }
             Error::MechanismUnsupported { .. } => Reason::MechanismUnsupported,

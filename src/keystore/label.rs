@@ -1,0 +1,57 @@
+//! Labels that tokens and keys are given.
+
+use super::KeystoreError;
+
+/// The longest label of a token, in bytes: `CK_TOKEN_INFO.label`.
+pub const LONGEST_OF_TOKEN: usize = 32;
+/// The longest label of a key, in bytes. Ours; the standard sets none.
+pub(super) const LONGEST_OF_KEY: usize = 255;
+
+/// Why a text is no label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LabelFault {
+    /// It is empty or too long.
+    #[error("it must have 1 to {max} bytes")]
+    Length {
+        /// The longest that is taken.
+        max: usize,
+    },
+    /// It begins or ends with a blank.
+    #[error("it begins or ends with a blank, and PKCS#11 pads labels with blanks: no selection by this label would find it")]
+    Blank,
+    /// It holds what a terminal does not show.
+    #[error("it holds a control character")]
+    Control,
+    /// It holds the wildcard of grants.
+    #[error("it holds `*`, by which a grant means all labels")]
+    Wildcard,
+}
+
+/// Checks a token's label.
+///
+/// # Errors
+/// [`KeystoreError::Label`].
+pub fn check_token(label: &str) -> Result<(), KeystoreError> {
+    check(label, LONGEST_OF_TOKEN)
+}
+
+/// Checks the label of a new key.
+pub(super) fn check_key(label: &str) -> Result<(), KeystoreError> {
+    check(label, LONGEST_OF_KEY)
+}
+
+fn check(label: &str, max: usize) -> Result<(), KeystoreError> {
+    let fault = if label.is_empty() || label.len() > max {
+        LabelFault::Length { max }
+    } else if label.chars().any(char::is_control) {
+        LabelFault::Control
+    } else if label.trim() != label {
+        LabelFault::Blank
+    } else if label.contains('*') {
+        LabelFault::Wildcard
+    } else {
+        return Ok(());
+    };
+    Err(KeystoreError::Label { label: label.to_owned(), fault })
+}

@@ -15,6 +15,7 @@ mod key;
 mod key_file;
 mod office;
 mod officer;
+mod out_file;
 mod output;
 mod progress;
 mod run;

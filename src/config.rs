@@ -8,17 +8,22 @@ mod sections;
 mod tests;
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
+
+use crate::files::input;
 
 pub use audit::{Audit, Second};
 pub use rules::{Rules, Trust, Unlisted};
 pub use sections::{
     Access, Compat, Engine, Keys, Layouts, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, State, Tcp, Token,
 };
+
+/// The longest configuration that is read, in bytes.
+const LONGEST: u64 = 1 << 20;
 
 /// What `stationmaster serve --config FILE` reads.
 #[derive(Debug, Clone, Deserialize)]
@@ -110,6 +115,9 @@ impl ConfigError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
+            Self::Read { source, .. } if source.get_ref().is_some_and(|unfit| unfit.is::<input::Unfit>()) => {
+                "name a configuration with --config; deploy/stationmaster.toml is an example".into()
+            }
             Self::Read { .. } => "name a readable file with --config; deploy/stationmaster.toml is an example".into(),
             Self::Syntax { .. } => "deploy/stationmaster.toml shows every key with its meaning".into(),
             Self::Value { hint, .. } => hint.clone(),
@@ -144,7 +152,7 @@ impl Config {
     /// # Errors
     /// When it cannot be read or used.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.into(), source })?;
+        let text = input::read_text(file, LONGEST).map_err(|source| ConfigError::Read { file: file.into(), source })?;
         Self::parse(&text, file)
     }
 

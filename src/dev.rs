@@ -14,7 +14,7 @@ mod token;
 use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddr},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -141,7 +141,7 @@ impl Station {
     }
 }
 
-/// The directory, absolute, made when missing, for its owner only. One that another user has made beforehand, below `/tmp` say, is not
+/// The directory, absolute, made when missing, for its owner only; [`assemble::lock_state`] closes one that was there. One that another user has made beforehand, below `/tmp` say, is not
 /// taken: a PIN and keys go there.
 fn state_directory(path: &Path) -> Result<PathBuf, DevError> {
     make_directory(path).map_err(trouble("make", path))?;
@@ -150,7 +150,6 @@ fn state_directory(path: &Path) -> Result<PathBuf, DevError> {
         let source = io::Error::new(io::ErrorKind::PermissionDenied, format!("it belongs to uid {}", facts.uid()));
         return Err(trouble("use", path)(source));
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(trouble("close to others", path))?;
     path.canonicalize().map_err(trouble("find", path))
 }
 

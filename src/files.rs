@@ -3,16 +3,22 @@
 //!
 //! [`Directory`] is a directory by its descriptor: all that is written below it gets an unpredictable name first, and keeps to the
 //! directory that was opened. [`guarded`] reads the files that decide who is believed or admitted, and has the rule for them.
-//! [`Aside`] is a thread for files that may hang. [`explained`] says why a file is out of reach.
+//! [`input`] opens what a command is given, and [`OutputFile`] is what a command writes. [`Aside`] is a thread for files that may hang.
+//! [`explained`] says why a file is out of reach, in the system's [`words`].
 
 mod aside;
 mod denied;
 mod directory;
 pub mod guarded;
+pub mod input;
+mod new_file;
+mod output;
 
 pub use aside::{Aside, Stuck};
-pub use denied::explained;
-pub use directory::{Directory, NewFile, make_directory, make_private, write_new};
+pub use denied::{explained, words};
+pub use directory::{Directory, make_directory, make_private};
+pub use new_file::NewFile;
+pub use output::{Existing, OutputFile, Readers};
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use std::{
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{AuditError, read};
+use crate::files::input;
 
 /// Segments that always stay: the one that is written to, and the one before, with which a log goes on whose newest was cut off at its
 /// first record.
@@ -55,7 +56,7 @@ fn copy(segment: &Path, archive: &Path, target: &Path) -> io::Result<()> {
     let aside = archive.join(format!(".{}", uuid::Uuid::new_v4()));
     let copied = (|| {
         let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-        io::copy(&mut File::open(segment)?, &mut to)?;
+        io::copy(&mut input::open_regular(segment)?, &mut to)?;
         to.sync_all()?;
         renameat_with(CWD, &aside, CWD, target, RenameFlags::NOREPLACE)?;
         File::open(archive)?.sync_all()
@@ -68,7 +69,7 @@ fn copy(segment: &Path, archive: &Path, target: &Path) -> io::Result<()> {
 }
 
 fn same(one: &Path, other: &Path) -> io::Result<bool> {
-    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    let (mut one, mut other) = (input::open_regular(one)?, input::open_regular(other)?);
     if one.metadata()?.len() != other.metadata()?.len() {
         return Ok(false);
     }

@@ -12,6 +12,7 @@ use super::{
     AuditError, Event, Record,
     tree::{Frontier, Hash, LeafHasher, leaf_hash},
 };
+use crate::files::{explained, input};
 
 /// The longest line that is read whole, in bytes. Of a longer one, which older versions could write, the beginning is read and all
 /// of it is hashed.
@@ -28,7 +29,7 @@ pub fn segment_name(number: u64) -> String {
 /// # Errors
 /// When the directory cannot be read.
 pub fn segments(directory: &Path) -> Result<Vec<(u64, PathBuf)>, AuditError> {
-    let flaw = |source| AuditError::io(format!("read {}", directory.display()), source);
+    let flaw = |source| AuditError::io(format!("read {}", directory.display()), explained(directory, source));
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).map_err(flaw)? {
         let path = entry.map_err(flaw)?.path();
@@ -113,7 +114,7 @@ impl Segment {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let file = File::open(path).map_err(|source| AuditError::io(format!("read {}", path.display()), source))?;
+        let file = input::open(path).map_err(|source| AuditError::io(format!("read {}", path.display()), source))?;
         Ok(Self { reader: BufReader::with_capacity(256 * 1024, file), begun_at: 0, line: 0, whole: 0, torn: 0 })
     }
 

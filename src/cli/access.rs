@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::{CliError, Exit},
+    hints,
     output::{Output, printable, table},
 };
 use crate::{
@@ -141,7 +142,11 @@ impl From<AccessError> for CliError {
             AccessError::File(FileError::Read { source, .. } | FileError::Write { source, .. }) => Exit::of_io(source.kind()),
             _ => Exit::Usage,
         };
-        let hint = error.hint();
+        let hint = match &error {
+            AccessError::File(FileError::Write { file, source }) => hints::of_replaced(file, source),
+            _ => None,
+        };
+        let hint = hint.unwrap_or_else(|| error.hint().to_owned());
         Self::new(exit, error).with_hint(hint)
     }
 }

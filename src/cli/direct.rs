@@ -73,7 +73,12 @@ impl DirectArgs {
         let Some(state) = &self.state else {
             return Ok(None);
         };
-        let directory = state.canonicalize().map_err(|error| CliError::file("find", state, &error))?;
+        let directory = state.canonicalize().map_err(|error| CliError {
+            // It is not to be made by hand.
+            hint: (error.kind() == std::io::ErrorKind::NotFound)
+                .then(|| "`serve --dev --station ID --state DIR` makes one; is this its directory?".to_owned()),
+            ..CliError::file("find", state, &error)
+        })?;
         if !DevToken::is_in(&directory) {
             return Err(CliError::new(Exit::NotFound, format!("no development station in {}", state.display()))
                 .with_hint("`serve --dev --station ID --state DIR` makes one"));

@@ -47,6 +47,8 @@ impl Exit {
             io::ErrorKind::PermissionDenied => Self::Permission,
             io::ErrorKind::AlreadyExists => Self::State,
             io::ErrorKind::ConnectionRefused | io::ErrorKind::TimedOut => Self::Unavailable,
+            // What was named is of another kind than it must be: a directory, a FIFO, a file that is too long.
+            io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => Self::Usage,
             _ => Self::Other,
         }
     }
@@ -131,15 +133,21 @@ impl CliError {
     pub(super) fn file(what: &str, path: &Path, error: &io::Error) -> Self {
         let exit = Exit::of_io(error.kind());
         if error.kind() == io::ErrorKind::PermissionDenied {
+            if error.raw_os_error().is_none() {
+                return Self::new(exit, format!("cannot {what} {}: {error}", path.display()));
+            }
             // With whose it is, which mode it has, who asks, and what to do.
             let raw = error.raw_os_error().map_or(io::ErrorKind::PermissionDenied.into(), io::Error::from_raw_os_error);
             return Self::new(exit, format!("cannot {what} {}: {}", path.display(), output::plain(&explained(path, raw))));
         }
-        let failed = Self::new(exit, format!("cannot {what} {}: {}", path.display(), output::plain(error)));
-        match hints::of_file(path, error) {
-            Some(hint) => failed.with_hint(hint),
-            None => failed,
-        }
+        let hint = hints::of_file(path, error);
+        Self { hint, ..Self::new(exit, format!("cannot {what} {}: {}", path.display(), output::plain(error))) }
+    }
+
+    /// The system refused something with a directory that is to be made or written into.
+    pub(super) fn directory(what: &str, path: &Path, error: &io::Error) -> Self {
+        let hint = hints::of_directory(path, error);
+        Self { hint, ..Self::file(what, path, error) }
     }
 
     pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -230,7 +238,11 @@ impl From<ServerError> for CliError {
                 failure
             }
             ServerError::Tls(_) => Self::usage(error).with_hint("check cert, key and client_ca in [listen.tcp]"),
-            ServerError::Io { ref source, .. } => Self::new(Exit::of_io(source.kind()), error),
+            ServerError::Io { ref source, .. } => {
+                let hint = (source.kind() == io::ErrorKind::NotADirectory)
+                    .then(|| "a file has this name, or a name above it: move it away, or name another directory".to_owned());
+                Self { hint, ..Self::new(Exit::of_io(source.kind()), error) }
+            }
             ServerError::Audit(error) => error.into(),
             error => Self::other(error),
         }
@@ -241,7 +253,7 @@ impl From<LedgerError> for CliError {
     fn from(error: LedgerError) -> Self {
         let exit = match &error {
             LedgerError::Absent(_) | LedgerError::NoSuchRun(_) | LedgerError::NoSuchSession(_) => Exit::NotFound,
-            LedgerError::Closed { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Exit::Permission,
+            LedgerError::Closed { source, .. } => Exit::of_io(source.kind()),
             LedgerError::Newer { .. }
             | LedgerError::Older { .. }
             | LedgerError::StateChanged(_)

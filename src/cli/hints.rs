@@ -3,6 +3,8 @@
 use std::{io, path::Path};
 
 use crate::{
+    access::NOBODY,
+    files::input::Unfit,
     service::status::{Failure, Reason},
     train::rule::Rule,
 };
@@ -25,16 +27,18 @@ pub(super) fn hint(failure: &Failure) -> Option<String> {
     if let Some(id) = meta("refusal_id") {
         return Some(format!("an administrator finds the cause under its refusal_id: `audit show --refusal {id}`"));
     }
+    if let (Reason::RpcNotAllowed, Some(NOBODY)) = (reason, meta("principal")) {
+        return Some(
+            "have the certificate signed with a subjectAltName that is a DNS name or a URI (docs/tls.md), then an administrator grants that \
+             name: `access allow dns:NAME --role ROLE`"
+                .to_owned(),
+        );
+    }
     if let (Reason::RpcNotAllowed, Some(principal)) = (reason, meta("principal")) {
         let rpc = meta("rpc").map_or_else(|| "--role ROLE".to_owned(), |rpc| format!("--rpc {rpc}"));
         return Some(format!(
             "the service knows you as {principal}; an administrator grants it: `access allow {principal} {rpc}`; \
              `access check {principal} RPC` explains what is decided"
-        ));
-    }
-    if let (Reason::RpcNotAllowed, Some(principal)) = (reason, meta("principal")) {
-        return Some(format!(
-            "an administrator grants it: `access allow {principal} --rpc NAME`; `access check {principal} NAME` explains what is decided"
         ));
     }
     if let (Reason::RunState, Some(state)) = (reason, meta("state")) {
@@ -111,15 +115,62 @@ fn engine(why: &str) -> &'static str {
 
 /// For a file that the system refuses; whose it is, where it may not be used, the message has.
 pub(super) fn of_file(path: &Path, error: &io::Error) -> Option<String> {
+    if let Some(unfit) = error.get_ref().and_then(|unfit| unfit.downcast_ref::<Unfit>()) {
+        return Some(match unfit {
+            Unfit::Kind(_) => {
+                "name a regular file; what another program writes is given as `<(COMMAND)`, or as /dev/stdin".to_owned()
+            }
+            Unfit::TooLong(_) => "is it the right file?".to_owned(),
+        });
+    }
     match error.kind() {
         io::ErrorKind::NotFound => {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists())?;
             Some(format!("its directory is not there: `mkdir -p {}`, or name another", parent.display()))
         }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Some(format!("{}, or name a file on another one", full(parent)))
+        }
         io::ErrorKind::AlreadyExists => Some("name another, or move it away first".to_owned()),
-        io::ErrorKind::StorageFull => Some("the disk is full: free some space, or name a file on another disk".to_owned()),
         io::ErrorKind::ReadOnlyFilesystem => Some("the file system is mounted read-only: name a file on another one".to_owned()),
         io::ErrorKind::IsADirectory => Some("this is a directory: name a file in it".to_owned()),
+        _ => None,
+    }
+}
+
+/// For a disk that is full, by a directory on it.
+pub(super) fn full(directory: &Path) -> String {
+    let directory = directory.display();
+    format!("the disk is full: make room on the file system of {directory} (`df {directory}`)")
+}
+
+/// For a file that is written aside and renamed; nothing where the one before is as it was and nothing more is to say.
+pub(super) fn of_replaced(file: &Path, error: &io::Error) -> Option<String> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            Some(format!("its directory is not there: `mkdir -p {}`, or name another", directory.display()))
+        }
+        _ if is_full(error) => Some(format!("{}, then repeat the command; the file is unchanged", full(directory))),
+        _ => None,
+    }
+}
+
+/// Whether a disk is full.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// For a directory that is to be made, or written into, and that the system refuses.
+pub(super) fn of_directory(directory: &Path, error: &io::Error) -> Option<String> {
+    match error.kind() {
+        io::ErrorKind::NotFound => Some(format!("`mkdir -p {}`, or name another", directory.display())),
+        io::ErrorKind::NotADirectory => Some("a file has this name: move it away, or name another directory".to_owned()),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            Some("the file system is mounted read-only: name a directory on another one".to_owned())
+        }
+        _ if is_full(error) => Some(format!("{}, or name a directory on another one", full(directory))),
         _ => None,
     }
 }

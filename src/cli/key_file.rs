@@ -1,7 +1,7 @@
 //! What a file with a key or certificate is, whatever it was given as: one recogniser for every option that takes one. Where it is of another
 //! kind than is wanted, the message says which, and with which command it becomes what is wanted.
 
-use std::{fs::File, io::Read, path::Path};
+use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use openssl::{
@@ -12,9 +12,12 @@ use openssl::{
 use zeroize::Zeroizing;
 
 use super::error::CliError;
-use crate::train::{
-    config::HexText,
-    keys::{KeyError, PublicKey},
+use crate::{
+    files::input,
+    train::{
+        config::HexText,
+        keys::{KeyError, PublicKey},
+    },
 };
 
 /// Longest file that is read, in bytes: chains of certificates fit.
@@ -67,7 +70,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let trouble = |error: std::io::Error| CliError::file("read", path, &error);
     // Room for all of it beforehand: a growing buffer leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
-    File::open(path).map_err(trouble)?.take(LONGEST).read_to_end(&mut bytes).map_err(trouble)?;
+    input::read_into(path, LONGEST, &mut bytes).map_err(trouble)?;
     Ok(bytes)
 }
 

@@ -1,7 +1,6 @@
 //! `sign`: a signature over a file or a digest, with a general key.
 
 use std::{
-    fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -14,9 +13,13 @@ use serde_json::json;
 use super::{
     client::ClientArgs,
     error::CliError,
+    out_file::Out,
     output::{Output, raw},
 };
-use crate::pb;
+use crate::{
+    files::{Readers, input},
+    pb,
+};
 
 const AFTER: &str = "\
 A file is hashed here; only its digest goes to the service.
@@ -45,9 +48,8 @@ pub(super) struct Args {
     /// The signature's form
     #[arg(long, value_enum, default_value = "hex")]
     format: Form,
-    /// Write the signature to a file instead of standard output
-    #[arg(short = 'o', long = "out", value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    out: Out,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -93,6 +95,8 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), CliError> {
         (None, Some(file)) => digest_of(file, hash)?,
         (None, None) => return Err(CliError::usage("a file, or --digest")),
     };
+    // Before the key is used: no signature is made that has no place to go.
+    let file = args.out.begin(Readers::All)?;
     let request = pb::SignRequest { key_label: args.key.clone(), scheme: scheme.into(), digest: digest.clone() };
     let answer = args.client.keys().await?.sign(args.client.request(request)).await?.into_inner();
     let bytes = match args.format {
@@ -100,8 +104,8 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), CliError> {
         Form::Hex => (const_hex::encode(&answer.signature) + "\n").into_bytes(),
         Form::Base64 => (STANDARD.encode(&answer.signature) + "\n").into_bytes(),
     };
-    if let Some(file) = &args.out {
-        fs::write(file, &bytes).map_err(|error| CliError::file("write", file, &error))?;
+    if let Some(file) = file {
+        file.write(&bytes)?;
     } else if !output.is_json() {
         return Ok(raw(&bytes)?);
     }
@@ -121,7 +125,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), CliError> {
 fn digest_of(file: &Path, hash: MessageDigest) -> Result<Vec<u8>, CliError> {
     let trouble = |error: io::Error| CliError::file("read", file, &error);
     let mut input: Box<dyn Read> =
-        if file == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(file).map_err(trouble)?) };
+        if file == Path::new("-") { Box::new(io::stdin()) } else { Box::new(input::open(file).map_err(trouble)?) };
     let mut hasher = Hasher::new(hash).map_err(|error| CliError::other(format!("cannot hash: {error}")))?;
     let mut buffer = vec![0; 1 << 20];
     loop {

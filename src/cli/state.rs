@@ -47,6 +47,9 @@ impl From<StateError> for CliError {
         let hint = error.hint();
         match error {
             StateError::Ledger(error) => error.into(),
+            StateError::Io { what, path, source } if path.is_dir() || what.ends_with(" in") => {
+                Self::directory(what, &path, &source)
+            }
             StateError::Io { what, path, source } => Self::file(what, &path, &source),
             error => {
                 let exit = match &error {

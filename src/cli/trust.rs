@@ -8,19 +8,21 @@ mod list;
 mod remove;
 mod verify;
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 
 use self::change::Entries;
 use super::{
     error::{CliError, Exit},
-    officer,
+    hints, officer,
+    out_file::Out,
     output::{Output, raw},
 };
 use crate::{
     audit::Event,
     config::Config,
+    files::Readers,
     trust::{EntryError, TrustError, TrustStore, file},
 };
 
@@ -81,9 +83,8 @@ pub(super) struct Place {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Export {
-    /// Write to a file instead of standard output
-    #[arg(short = 'o', long = "out", value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    out: Out,
     #[command(flatten)]
     place: Place,
 }
@@ -161,8 +162,8 @@ impl Place {
 fn export(args: &Export, output: Output) -> Result<(), CliError> {
     let (path, store) = args.place.read()?;
     let text = file::bundle(&store);
-    if let Some(out) = &args.out {
-        fs::write(out, &text).map_err(|error| CliError::file("write", out, &error))?;
+    if let Some(file) = args.out.begin(Readers::All)? {
+        file.write(text.as_bytes())?;
     } else if !output.is_json() {
         return Ok(raw(text.as_bytes())?);
     }
@@ -179,7 +180,11 @@ impl From<TrustError> for CliError {
             TrustError::Read { source, .. } | TrustError::Write { source, .. } => Exit::of_io(source.kind()),
             _ => Exit::Usage,
         };
-        let hint = error.hint();
+        let hint = match &error {
+            TrustError::Write { file, source } => hints::of_replaced(file, source),
+            _ => None,
+        };
+        let hint = hint.unwrap_or_else(|| error.hint().to_owned());
         Self::new(exit, error).with_hint(hint)
     }
 }

@@ -1,4 +1,4 @@
-//! Why a file is out of reach: whose it is, and who asks.
+//! Why a file is out of reach: what the system says, whose it is, and who asks.
 
 use std::{
     fs::{self, Metadata},
@@ -7,7 +7,29 @@ use std::{
     path::Path,
 };
 
-use rustix::process::{getegid, geteuid};
+use rustix::{
+    io::Errno,
+    process::{getegid, geteuid},
+};
+
+/// What the system says, in its own words and without its number.
+#[must_use]
+pub fn words(error: &io::Error) -> String {
+    let raw = match (error.raw_os_error(), error.get_ref(), error.kind()) {
+        // Made from a kind alone, whose own words are not the system's: "entity not found".
+        (None, None, io::ErrorKind::NotFound) => io::Error::from(Errno::NOENT),
+        (None, None, io::ErrorKind::PermissionDenied) => io::Error::from(Errno::ACCESS),
+        (None, None, io::ErrorKind::AlreadyExists) => io::Error::from(Errno::EXIST),
+        (None, None, io::ErrorKind::NotADirectory) => io::Error::from(Errno::NOTDIR),
+        (None, None, io::ErrorKind::StorageFull) => io::Error::from(Errno::NOSPC),
+        _ => return without_number(&error.to_string()),
+    };
+    without_number(&raw.to_string())
+}
+
+fn without_number(text: &str) -> String {
+    text.split_once(" (os error").map_or(text, |(said, _)| said).to_owned()
+}
 
 /// The same error; one for want of permission names what stands in the way, its owner and mode, the user that asks, and a remedy.
 #[must_use]

@@ -7,22 +7,24 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File, Permissions},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::{
             ffi::OsStrExt,
-            fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+            fs::{MetadataExt, PermissionsExt, fchown},
         },
     },
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, linkat, mkdirat, open, openat, renameat, statat, unlinkat},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, linkat, mkdirat, open, openat, statat, unlinkat},
     io::Errno,
     process::geteuid,
 };
+
+use super::{input::Unfit, new_file::NewFile};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const NO_LINK: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
@@ -51,6 +53,11 @@ impl Directory {
     pub fn of_file(file: &Path) -> io::Result<(Self, OsString)> {
         let name = file.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no file's path"))?;
         Ok((Self::open(file.parent().unwrap_or(Path::new("")))?, name.to_owned()))
+    }
+
+    /// The same directory by another descriptor.
+    pub(super) fn again(&self) -> io::Result<Self> {
+        Ok(Self { descriptor: self.descriptor.try_clone()?, path: self.path.clone() })
     }
 
     /// Its path when it was opened, for messages.
@@ -158,27 +165,12 @@ impl Directory {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn begin(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<NewFile<'_>> {
-        let name = plain(name.as_ref())?.to_owned();
-        let (file, aside) = match self.unnamed(0o600) {
-            Ok(file) => (file, None),
-            // NFS and some FUSE file systems know no files without a name.
-            Err(error)
-                if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL, Errno::NOENT]
-                    .map(io::Error::from)
-                    .iter()
-                    .any(|known| known.raw_os_error() == error.raw_os_error()) =>
-            {
-                let aside = unguessable(&name);
-                (self.create_new(&aside, 0o600)?, Some(aside))
-            }
-            Err(error) => return Err(error),
-        };
-        let new = NewFile { directory: self, name, file, aside };
-        let before = self.stat_of(&new.name)?.filter(|facts| FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile);
-        self.give_to_owner(&new.file, before.as_ref())?;
+    pub fn begin(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<NewFile> {
+        let new = NewFile::begin(self, name.as_ref(), 0o600)?;
+        let before = self.stat_of(name)?.filter(|facts| FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile);
+        self.give_to_owner(new.file(), before.as_ref())?;
         // After the owner: giving a file away takes bits of its mode.
-        new.file.set_permissions(Permissions::from_mode(mode))?;
+        new.file().set_permissions(Permissions::from_mode(mode))?;
         Ok(new)
     }
 
@@ -290,67 +282,8 @@ impl AsFd for Directory {
     }
 }
 
-/// A file that is being written and has not its name yet. Dropped before that, nothing of it stays.
-#[derive(Debug)]
-pub struct NewFile<'d> {
-    directory: &'d Directory,
-    name: OsString,
-    file: File,
-    /// Its name meanwhile, on a file system that knows no files without.
-    aside: Option<OsString>,
-}
-
-impl<'d> NewFile<'d> {
-    /// Has all of it on the disk.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn settle(self) -> io::Result<Self> {
-        self.file.sync_all()?;
-        Ok(self)
-    }
-
-    /// Gives it its name.
-    ///
-    /// # Errors
-    /// When it cannot have it.
-    pub fn put(mut self) -> io::Result<()> {
-        let aside = match self.aside.take() {
-            Some(aside) => aside,
-            None => {
-                let aside = unguessable(&self.name);
-                self.directory.link(&self.file, &aside)?;
-                aside
-            }
-        };
-        if let Err(error) = renameat(&self.directory.descriptor, &aside, &self.directory.descriptor, &self.name) {
-            self.aside = Some(aside);
-            return Err(error.into());
-        }
-        self.directory.sync()
-    }
-}
-
-impl Write for NewFile<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Drop for NewFile<'_> {
-    fn drop(&mut self) {
-        if let Some(aside) = &self.aside {
-            let _ = unlinkat(&self.directory.descriptor, aside, AtFlags::empty());
-        }
-    }
-}
-
 /// A name by which a file may be asked for: one part of a path, and none that leads elsewhere.
-fn plain(name: &OsStr) -> io::Result<&OsStr> {
+pub(super) fn plain(name: &OsStr) -> io::Result<&OsStr> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes.contains(&b'/') || [&b"."[..], b".."].contains(&bytes) {
         return Err(io::ErrorKind::InvalidFilename.into());
@@ -365,7 +298,7 @@ fn prefix(name: &OsStr) -> OsString {
     prefix
 }
 
-fn unguessable(name: &OsStr) -> OsString {
+pub(super) fn unguessable(name: &OsStr) -> OsString {
     let mut aside = prefix(name);
     aside.push(uuid::Uuid::new_v4().simple().to_string());
     aside
@@ -413,7 +346,7 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
         }
     }
     let found = fs::metadata(path)?;
-    if found.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
+    if found.is_dir() { Ok(()) } else { Err(Errno::NOTDIR.into()) }
 }
 
 /// Makes a state file, empty and for its owner only, where there is none, and closes one that is there to others: what opens it next
@@ -432,37 +365,11 @@ pub fn make_private(file: &Path) -> io::Result<()> {
     let named = openat(&directory.descriptor, &name, OFlags::PATH | NO_LINK, Mode::empty())?;
     let facts = rustix::fs::fstat(&named)?;
     if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        let what = if FileType::from_raw_mode(facts.st_mode) == FileType::Symlink { "a symbolic link" } else { "something else" };
+        return Err(Unfit::Kind(what).into());
     }
     if facts.st_mode & 0o7177 != 0 {
         fs::set_permissions(format!("/proc/self/fd/{}", named.as_raw_fd()), Permissions::from_mode(0o600))?;
     }
     Ok(())
-}
-
-/// Writes a file that a person named for a command's answer, for its owner only: a new one in the place of a regular file, and into
-/// anything else (a terminal, a pipe) as it is.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(facts) if !facts.is_file() => File::options()
-            .write(true)
-            .truncate(true)
-            .custom_flags(OFlags::NOCTTY.bits().cast_signed())
-            .open(path)?
-            .write_all(bytes),
-        _ => {
-            let (directory, name) = Directory::of_file(path)?;
-            directory.replace(name, 0o600, bytes)
-        }
-    }
-}
-
-/// At most `limit` bytes of a file; one that has more is refused.
-pub(super) fn bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit { Err(io::Error::other("it is too large")) } else { Ok(bytes) }
 }

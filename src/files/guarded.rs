@@ -20,7 +20,7 @@ use rustix::{
     process::geteuid,
 };
 
-use super::{denied::explained, directory::bounded};
+use super::{denied::explained, input::bounded};
 
 /// Links on the way to a file, at most; the kernel's own limit.
 const LINKS: usize = 40;

@@ -137,7 +137,7 @@ fn modes_are_what_is_meant_whatever_the_umask() {
     chmod(&path("c"), 0o644);
     at.open_own("c").unwrap();
     super::make_private(&path("d")).unwrap();
-    super::write_new(&path("e"), b"x").unwrap();
+    super::OutputFile::begin(&path("e"), super::Existing::IsReplaced, super::Readers::Owner).unwrap().finish().unwrap();
     super::make_directory(&path("f/g")).unwrap();
     let modes = ["a", "b", "c", "d", "e", "f", "f/g"].map(|name| mode(&path(name)));
     assert_eq!(modes, [0o666, 0o604, 0o600, 0o600, 0o600, 0o700, 0o700]);

@@ -34,11 +34,28 @@ use super::{
     reference::{ImageName, ImageSource},
     saved::layout::{Layout, Which},
 };
-use crate::{crash, files::Directory};
+use crate::{
+    crash,
+    files::{Directory, explained},
+};
 
 /// What is said where an image would have to go to another layout.
 pub(super) const OTHER_LAYOUT: ImageError =
     ImageError::Reference("an image stays in its layout: give a name of the same repository");
+
+/// Opens the directory of layouts. The software that delivers images makes it; the service does not serve without it.
+///
+/// # Errors
+/// When it is not there, or is none.
+pub fn directory_at(path: &Path) -> io::Result<Directory> {
+    Directory::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => io::Error::new(
+            error.kind(),
+            format!("{} does not exist: the software that delivers images makes it, writable for the service", path.display()),
+        ),
+        _ => explained(path, error),
+    })
+}
 
 /// The layouts below one directory. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -58,7 +75,7 @@ impl Layouts {
 
     /// Whether it can be written to.
     pub(super) fn check(&self) -> Result<(), ImageError> {
-        let directory = Directory::open(&self.directory).map_err(ImageError::Layout)?;
+        let directory = directory_at(&self.directory).map_err(ImageError::Layout)?;
         NewBlob::create(&directory, 0, self.reserve, Readers::OfDirectory).map(drop)
     }
 

@@ -1,12 +1,13 @@
 //! Where an image can be besides the engine: an archive, or an OCI layout directory.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{io::Read, path::Path};
 
 use super::saved::{
     LayerSink, SavedImage,
     layout::{Layout, Which},
     read_saved,
 };
+use crate::files::input;
 
 /// An image to be read once.
 pub enum Place<'a> {
@@ -34,7 +35,7 @@ impl Place<'_> {
         }
         match layout_at(text)? {
             Some(layout) => Ok(Place::Layout(layout)),
-            None => Ok(Place::archive(File::open(text)?)),
+            None => Ok(Place::archive(input::open(Path::new(text))?)),
         }
     }
 

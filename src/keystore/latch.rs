@@ -30,7 +30,7 @@ use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use super::KeystoreError;
-use crate::files::Directory;
+use crate::files::{Directory, input, words};
 use crate::memory::Guarded;
 
 const HEADER: &str = "# stationmaster: PINs that the token refused (salted hashes); delete this file to allow them again";
@@ -39,14 +39,6 @@ const SALT: usize = 16;
 
 /// PINs rejected in this process: (serial, mark). In memory a plain set of marks is enough.
 static REJECTED: Mutex<BTreeSet<(String, [u8; 32])>> = Mutex::new(BTreeSet::new());
-
-/// What the system says of a file, in words for a person.
-fn words(error: &std::io::Error) -> String {
-    match error.kind() {
-        ErrorKind::NotFound => "there is no such file or directory".to_owned(),
-        kind => kind.to_string(),
-    }
-}
 
 /// What the token's flags say about wrong PINs given so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -126,7 +118,7 @@ impl Attempt<'_> {
             && let Err(error) = fs::remove_file(file)
             && error.kind() != ErrorKind::NotFound
         {
-            tracing::warn!(error = %error.kind(), "the PIN latch file could not be removed after a good login");
+            tracing::warn!(error = words(&error), "the PIN latch file could not be removed after a good login");
         }
     }
 
@@ -146,7 +138,10 @@ impl Attempt<'_> {
             Ok(())
         });
         if let Err(error) = written {
-            tracing::error!(error = %error.kind(), "the rejected PIN could not be remembered: do not restart before it is corrected");
+            tracing::error!(
+                error = words(&error),
+                "the rejected PIN could not be remembered: do not restart before it is corrected"
+            );
         }
     }
 }
@@ -179,7 +174,7 @@ pub(super) fn forget_this_process(serial: &str) {
 }
 
 fn read(file: &Path) -> Result<String, KeystoreError> {
-    match fs::read_to_string(file) {
+    match input::read_text(file, 1 << 20) {
         // One is written whole, and its first line is always there: an empty one was cut off. Which PINs were in it is not known.
         Ok(text) if text.trim().is_empty() => Err(KeystoreError::LatchUnusable {
             path: file.to_owned(),

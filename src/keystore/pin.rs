@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::files::{
     explained,
     guarded::{self, For, Holds, Refused},
+    words,
 };
 use crate::memory::{Guarded, take_variable};
 
@@ -75,13 +76,13 @@ pub enum PinError {
     #[error("there is no terminal to ask for the PIN ({reason})")]
     Prompt {
         /// What happened.
-        reason: std::io::ErrorKind,
+        reason: String,
     },
     /// There is no memory to keep it in.
     #[error("there is no memory to keep the PIN in: {reason}")]
     NoMemory {
         /// What happened.
-        reason: std::io::ErrorKind,
+        reason: String,
     },
 }
 
@@ -96,6 +97,11 @@ impl PinError {
             Self::NoCredential { name, .. } => format!(
                 "give it to the command as the unit does: `systemd-run --pipe --wait -p LoadCredentialEncrypted={name}:/etc/stationmaster/{name}.cred \
                  stationmaster …`, or name a file with the PIN: --pin-file FILE"
+            ),
+            Self::Unreadable { path, .. } if matches!(path.try_exists(), Ok(false)) => format!(
+                "write the PIN into it, as its first line (`install -m 600 /dev/null {}`, then an editor), or name the file that has it: \
+                 pin_file in [token], --pin-file, --so-pin-file",
+                path.display()
             ),
             Self::NoVariable { .. } => "set it for this command, or name a file with the PIN: --pin-file FILE".to_owned(),
             _ => return None,
@@ -130,7 +136,7 @@ impl PinSource {
     /// # Errors
     /// [`PinError::NoMemory`].
     pub fn keep(pin: &SecretString) -> Result<PinSource, PinError> {
-        let kept = Guarded::new(pin.expose_secret().as_bytes()).map_err(|error| PinError::NoMemory { reason: error.kind() })?;
+        let kept = Guarded::new(pin.expose_secret().as_bytes()).map_err(|error| PinError::NoMemory { reason: words(&error) })?;
         Ok(PinSource(Source::Kept(Arc::new(kept))))
     }
 
@@ -187,7 +193,7 @@ pub fn resolve(
         return PinSource::keep(&pin(value, "the environment")?);
     }
     if prompt {
-        let typed = rpassword::prompt_password("User PIN: ").map_err(|error| PinError::Prompt { reason: error.kind() })?;
+        let typed = rpassword::prompt_password("User PIN: ").map_err(|error| PinError::Prompt { reason: words(&error) })?;
         return PinSource::keep(&pin(&Zeroizing::new(typed), "the terminal")?);
     }
     Err(match (credential_name, env_var) {
@@ -199,7 +205,7 @@ pub fn resolve(
 
 fn read(path: &Path, closed_to_others: bool, from: &'static str) -> Result<SecretString, PinError> {
     let unreadable =
-        |error: std::io::Error| PinError::Unreadable { path: path.to_owned(), reason: explained(path, error).to_string() };
+        |error: std::io::Error| PinError::Unreadable { path: path.to_owned(), reason: words(&explained(path, error)) };
     // A credential's owner and mode are systemd's affair; a FIFO is not waited for in either.
     let file = if closed_to_others {
         guarded::open_guarded(path, For::Command, Holds::Secret).map_err(|refused| match refused {

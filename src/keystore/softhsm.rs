@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::files::Directory;
+use crate::files::{Directory, input};
 
 /// The environment variable that names SoftHSM's configuration file.
 pub const CONF_VARIABLE: &str = "SOFTHSM2_CONF";
@@ -81,7 +81,7 @@ fn examine() -> Option<String> {
     let Some(conf) = named.or_else(usual) else {
         return Some("SoftHSM has no configuration: name one in SOFTHSM2_CONF".to_owned());
     };
-    let text = match fs::read_to_string(&conf) {
+    let text = match input::read_text(&conf, 1 << 20) {
         Ok(text) => text,
         Err(error) => {
             return Some(format!("SoftHSM's configuration {}{by} cannot be read: {}", conf.display(), refusal(&conf, &error)));

@@ -75,6 +75,12 @@ impl LedgerError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Closed { source, .. } if source.kind() == std::io::ErrorKind::InvalidInput => Some(
+                "the service follows no link to its ledger: put the file itself there, or name the directory that it is in as [state] directory",
+            ),
+            Self::Closed { source, .. } if source.kind() == std::io::ErrorKind::NotADirectory => {
+                Some("a file has the state directory's name: check the path")
+            }
             Self::Closed { .. } => {
                 Some("run the command as the service's user, or as root: `sudo -u stationmaster stationmaster …`")
             }

@@ -311,10 +311,37 @@ pub fn token_access(config: &Config) -> Result<TokenAccess, ServerError> {
     })
 }
 
+/// That a directory which is open to others is a station's, or empty: another one's mode is not for a station to change.
+///
+/// # Errors
+/// That it is neither, with the remedy; or when it cannot be read.
+pub fn not_foreign(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    // `lost+found` is the file system's own.
+    const OF_A_STATION: [&str; 7] =
+        [state::LOCK, state::LEDGER, state::INSTANCE, state::FIRST_SEEN, "audit", "pin-latch", "softhsm"];
+    let mode = std::fs::metadata(directory)?.mode() & 0o7777;
+    if mode & 0o077 == 0 || OF_A_STATION.iter().any(|name| directory.join(name).symlink_metadata().is_ok()) {
+        return Ok(());
+    }
+    let names = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>()?;
+    match names.iter().find(|name| *name != "lost+found") {
+        None => Ok(()),
+        Some(name) => Err(std::io::Error::new(
+            std::io::ErrorKind::AlreadyExists,
+            format!(
+                "it holds {name:?} and no state of a station, and is open to others (mode {mode:04o}): name a new or an empty directory, or \
+                 close this one (chmod 700 {}) if it is the right one",
+                directory.display()
+            ),
+        )),
+    }
+}
+
 /// Makes the state directory where there is none, closes it to others where it is open to them, and takes its lock.
 ///
 /// # Errors
-/// When another service holds it, it is another user's, or it cannot be made.
+/// When another service holds it, it is another user's or [foreign](not_foreign), or it cannot be made.
 pub fn lock_state(directory: &Path) -> Result<Lock, ServerError> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let trouble = |what: &str, error| {
@@ -331,6 +358,7 @@ pub fn lock_state(directory: &Path) -> Result<Lock, ServerError> {
         return Err(trouble("use the state directory", std::io::Error::new(std::io::ErrorKind::PermissionDenied, text)));
     }
     if mode & 0o077 != 0 {
+        not_foreign(directory).map_err(|error| trouble("use the state directory", error))?;
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
             .map_err(|error| trouble("close to others", error))?;
         tracing::warn!(directory = %directory.display(), before = format!("{mode:04o}"), "the state directory was open to others: it is 0700 now");

@@ -17,6 +17,7 @@ use rustix::{
 use tokio::net::UnixListener;
 
 use super::{ServerError, lock::Lock};
+use crate::files::explained;
 
 /// The kernel's limit for a socket's path, less the ending of the other name.
 const LONGEST: usize = 107 - ".new".len();
@@ -37,7 +38,7 @@ impl UnixSocket {
     pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> Result<(Self, UnixListener), ServerError> {
         let shown = path.display();
         let trouble = |error| ServerError::io(format!("cannot listen on {shown}"), error);
-        fits(path).map_err(trouble)?;
+        can_be_at(path).map_err(trouble)?;
         let gid = group.map(group_id).transpose().map_err(trouble)?;
         let lock = Lock::take(&with_ending(path, ".lock"), &format!("the socket {shown}"))?;
         remove_stale(path)?;
@@ -63,16 +64,25 @@ impl Drop for UnixSocket {
     }
 }
 
-/// Whether a path is short enough for a socket.
+/// Whether a socket can be at a path: it is short enough, and nothing but a socket has the name.
 ///
 /// # Errors
-/// That it is not.
-pub fn fits(path: &Path) -> io::Result<()> {
+/// That it cannot, with the reason.
+pub fn can_be_at(path: &Path) -> io::Result<()> {
     if path.as_os_str().len() > LONGEST {
         let text = format!("a socket's path has at most {LONGEST} bytes: choose a shorter directory");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    Ok(())
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => Ok(()),
+        Ok(found) => {
+            let what = if found.is_dir() { "a directory" } else { "something else" };
+            let text = format!("it is {what}, not a socket: choose another path, or move it away");
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, text))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(explained(path, error)),
+    }
 }
 
 /// Gives the socket mode and group, by its descriptor: a link that was put in its place would be followed by its name.
@@ -90,13 +100,10 @@ fn open_to(socket: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
 
 fn remove_stale(path: &Path) -> Result<(), ServerError> {
     let trouble = |error| ServerError::io(format!("cannot replace {}", path.display()), error);
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(trouble(error)),
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(trouble(io::Error::new(io::ErrorKind::AlreadyExists, "it is not a socket")));
-        }
-        Ok(_) => {}
+    // Again: the lock was waited for since.
+    can_be_at(path).map_err(trouble)?;
+    if !path.exists() {
+        return Ok(());
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => Err(ServerError::Held { what: format!("the socket {}", path.display()), holder: None }),

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::{ServerError, socket};
 use crate::{
     config::{Config, PartialLoad, Unlisted},
-    files::{Directory, explained, make_directory},
+    files::{Directory, explained, input, make_directory},
     image::{
         ImageError, budget,
         docker::Engine,
@@ -150,7 +150,7 @@ async fn look_at_images(station: Arc<Station>) -> Result<(), StepError> {
 fn instance_id(directory: &Path) -> Result<String, ServerError> {
     let file = directory.join(state::INSTANCE);
     let flaw = |error| ServerError::io(format!("cannot use {}", file.display()), explained(&file, error));
-    match std::fs::read_to_string(&file) {
+    match input::read_text(&file, 4096) {
         Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(flaw(error)),
         _ => {}

@@ -11,7 +11,10 @@ use super::{
     FIRST_SEEN, INSTANCE, LEDGER, StateError,
     manifest::{FILE, FileEntry, Manifest},
 };
-use crate::ledger::Ledger;
+use crate::{
+    files::input,
+    ledger::{Ledger, LedgerError},
+};
 
 /// Copies what a state directory keeps to a directory that is not there yet; a service may be running. `ledger` is the one in it.
 ///
@@ -32,23 +35,33 @@ pub fn backup(state: &Path, ledger: &Ledger, station: Option<&str>, target: &Pat
         .map_err(StateError::io("make a directory in", &parent))?;
     let aside = making.path();
 
-    ledger.copy_to(&aside.join(LEDGER))?;
+    // The copy's disk, not the ledger's.
+    ledger.copy_to(&aside.join(LEDGER)).map_err(|error| match error {
+        LedgerError::DiskFull => StateError::io("copy the ledger into", &parent)(io::ErrorKind::StorageFull.into()),
+        error => error.into(),
+    })?;
     // After the ledger: whatever a run in it has pinned is in the file then.
     let mut names = vec![LEDGER];
     for (name, is_optional) in [(INSTANCE, false), (FIRST_SEEN, true)] {
         let from = state.join(name);
-        match fs::copy(&from, aside.join(name)) {
-            Ok(_) => names.push(name),
+        match copy(&from, &aside.join(name)) {
+            Ok(()) => names.push(name),
             Err(error) if is_optional && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if is_full(&error) => return Err(StateError::io("write into", &parent)(error)),
             Err(error) => return Err(StateError::io("copy", &from)(error)),
         }
     }
     let files = names.iter().map(|name| FileEntry::of(aside, name)).collect::<Result<Vec<_>, _>>()?;
     let manifest = Manifest::new(station, Ledger::schema(), ledger.count()?, files);
     let text = aside.join(FILE);
-    fs::write(&text, manifest.text()?).map_err(StateError::io("write", &text))?;
+    // What cannot be written is wanting of room in the directory that was named, whatever the files are called meanwhile.
+    let in_parent = |error: StateError| match error {
+        StateError::Io { source, .. } if is_full(&source) => StateError::io("write into", &parent)(source),
+        error => error,
+    };
+    fs::write(&text, manifest.text()?).map_err(StateError::io("write", &text)).map_err(in_parent)?;
     for name in names.iter().chain([&FILE]) {
-        close_and_sync(&aside.join(name))?;
+        close_and_sync(&aside.join(name)).map_err(in_parent)?;
     }
     sync(aside)?;
     // Made by now: from here on it is the target, not to be removed.
@@ -59,6 +72,15 @@ pub fn backup(state: &Path, ledger: &Ledger, station: Option<&str>, target: &Pat
     })?;
     sync(&parent)?;
     Ok(manifest)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut from = input::open_regular(from)?;
+    io::copy(&mut from, &mut File::create_new(to)?).map(drop)
 }
 
 /// For its owner only, and on the disk.

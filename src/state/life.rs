@@ -19,7 +19,10 @@ use std::{
 };
 
 use super::{FIRST_SEEN, INSTANCE, LEDGER, StateError};
-use crate::ledger::{Ledger, LogOf, UPGRADED};
+use crate::{
+    files::input,
+    ledger::{Ledger, LogOf, UPGRADED},
+};
 
 /// What a part that was given up is called in the ledger until it is there again.
 const LOST: &str = "lost";
@@ -267,6 +270,6 @@ fn is_filled(file: &Path) -> bool {
 }
 
 fn read_id(file: &Path) -> Option<String> {
-    let id = fs::read_to_string(file).ok()?.trim().to_owned();
+    let id = input::read_text(file, 4096).ok()?.trim().to_owned();
     (!id.is_empty()).then_some(id)
 }

@@ -1,11 +1,12 @@
 //! What a backup says of itself: when it was made, and the digest of each file.
 
-use std::{fs, io::Read, path::Path};
+use std::{io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{INSTANCE, KEPT, LEDGER, StateError};
+use crate::files::input;
 
 /// The manifest's file.
 pub(super) const FILE: &str = "backup.toml";
@@ -67,9 +68,7 @@ impl Manifest {
     /// Reads a backup's manifest.
     pub(super) fn read(backup: &Path) -> Result<Self, StateError> {
         let path = backup.join(FILE);
-        let mut text = String::new();
-        let file = fs::File::open(&path).map_err(StateError::io("read", &path))?;
-        file.take(LIMIT).read_to_string(&mut text).map_err(StateError::io("read", &path))?;
+        let text = input::read_text(&path, LIMIT).map_err(StateError::io("read", &path))?;
         let flaw = |reason: String| StateError::unsound(&path, reason);
         let manifest: Self = toml::from_str(&text).map_err(|error| flaw(error.message().to_owned()))?;
         if manifest.version != VERSION {
@@ -88,7 +87,7 @@ impl FileEntry {
     /// What a file is now.
     pub(super) fn of(directory: &Path, name: &str) -> Result<Self, StateError> {
         let path = directory.join(name);
-        let mut file = fs::File::open(&path).map_err(StateError::io("read", &path))?;
+        let mut file = input::open_regular(&path).map_err(StateError::io("read", &path))?;
         let mut hasher = Sha256::new();
         let (mut bytes, mut buffer) = (0, vec![0; 1 << 16]);
         loop {

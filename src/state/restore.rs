@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::Path,
 };
@@ -15,7 +15,10 @@ use super::{
     life::after_restore,
     manifest::{FileEntry, Manifest},
 };
-use crate::ledger::{Ledger, Run};
+use crate::{
+    files::input,
+    ledger::{Ledger, Run},
+};
 
 /// What becomes of runs that were open when the backup was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +58,7 @@ pub fn restore(backup: &Path, state: &Path, open_runs: Option<OpenRuns>, handle:
         .map_err(StateError::io("make a directory in", state))?;
     for entry in &manifest.file {
         let from = backup.join(&entry.name);
-        fs::copy(&from, aside.path().join(&entry.name)).map_err(StateError::io("copy", &from))?;
+        copy(&from, &aside.path().join(&entry.name), entry.bytes).map_err(StateError::io("copy", &from))?;
         // The copy is what is used, so the copy is what is looked at.
         if FileEntry::of(aside.path(), &entry.name)? != *entry {
             return Err(StateError::unsound(&from, "it is not the file that the backup was made with"));
@@ -82,6 +85,12 @@ pub fn restore(backup: &Path, state: &Path, open_runs: Option<OpenRuns>, handle:
     }
     sync(state)?;
     Ok(Restored { manifest, open })
+}
+
+/// A file of a backup, and no more of it than the manifest says.
+fn copy(from: &Path, to: &Path, bytes: u64) -> io::Result<()> {
+    let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    io::copy(&mut input::open_regular(from)?.take(bytes.saturating_add(1)), &mut to).map(drop)
 }
 
 fn settle(ledger: &Ledger, manifest: &Manifest, open_runs: Option<OpenRuns>) -> Result<Vec<Run>, StateError> {

@@ -3,11 +3,14 @@
 mod config_check;
 mod files;
 mod flow;
+mod given_files;
 mod lost_output;
+mod messages;
 mod own_token;
 mod refused;
 mod terminal;
 mod tls;
+mod written_files;
 
 use std::process::{Command, Output};
 

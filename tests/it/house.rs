@@ -28,7 +28,7 @@ const LAW: [(&str, &[&str]); 21] = [
     ("state", &["files", "ledger"]),
     ("protocol", &["access", "audit", "crash", "keystore", "image", "ledger", "trust", "train"]),
     ("service", &["access", "audit", "protocol", "keystore", "image", "ledger", "trust", "train", "pb"]),
-    ("config", &["audit", "keystore", "trust", "train"]),
+    ("config", &["audit", "files", "keystore", "trust", "train"]),
     (
         "server",
         &[

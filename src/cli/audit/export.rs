@@ -1,9 +1,8 @@
 //! `audit export`: records for other programs.
 
 use std::{
-    fs::File,
     io::{self, BufWriter, Read, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use clap::ValueEnum;
@@ -14,8 +13,10 @@ use crate::{
     audit::{Event, Record, read::Text},
     cli::{
         error::CliError,
+        out_file::Out,
         output::{Output, Stdout, lost},
     },
+    files::{Readers, input},
 };
 
 const AFTER: &str = "\
@@ -31,9 +32,8 @@ pub(in crate::cli) struct Args {
     /// The form
     #[arg(long, value_enum, default_value = "json")]
     format: Form,
-    /// Write to a file instead of standard output
-    #[arg(short = 'o', long = "out", value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    out: Out,
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
@@ -47,15 +47,27 @@ enum Form {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let mut to: Box<dyn Write> = match &args.out {
-        Some(file) => Box::new(BufWriter::new(File::create(file).map_err(|error| CliError::file("write", file, &error))?)),
-        None => Box::new(BufWriter::new(Stdout)),
+    // Principals, trains and addresses are for the administrators, as the log is.
+    let Some(file) = args.out.begin(Readers::Owner)? else {
+        let mut to = BufWriter::new(Stdout);
+        let gone = |error: io::Error| match lost() {
+            Some(lost) => lost.into(),
+            None => CliError::other(format!("cannot write: {error}")),
+        };
+        write(args, &mut to, &gone)?;
+        return to.flush().map_err(|error| gone(error));
     };
-    let gone = |error: io::Error| match (&args.out, lost()) {
-        (Some(file), _) => CliError::file("write", file, &error),
-        (None, Some(lost)) => lost.into(),
-        (None, None) => CliError::other(format!("cannot write: {error}")),
-    };
+    let path = file.path().to_owned();
+    let gone = |error: io::Error| CliError::file("write", &path, &error);
+    let mut to = BufWriter::new(file);
+    let count = write(args, &mut to, &gone)?;
+    to.into_inner().map_err(|error| gone(error.into_error()))?.finish()?;
+    output.result(&json!({ "file": path, "records": count }), || format!("Wrote {count} records to {}\n", path.display()));
+    Ok(())
+}
+
+/// Writes every record that is asked for, and counts them.
+fn write(args: &Args, to: &mut impl Write, gone: &dyn Fn(io::Error) -> CliError) -> Result<u64, CliError> {
     let mut count = 0_u64;
     let mut matching = Matching::new(&args.filter);
     args.source.each(|file, line| {
@@ -65,23 +77,18 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         count += 1;
         match (args.format, line.text) {
             (Form::Json, Text::Whole(text)) => to.write_all(&text),
-            (Form::Json, Text::TooLong { offset, bytes }) => copy(file, offset, bytes, &mut to),
-            (Form::Ocsf, _) => serde_json::to_writer(&mut to, &ocsf(&line.record)).map_err(io::Error::from),
+            (Form::Json, Text::TooLong { offset, bytes }) => copy(file, offset, bytes, to),
+            (Form::Ocsf, _) => serde_json::to_writer(&mut *to, &ocsf(&line.record)).map_err(io::Error::from),
         }
         .and_then(|()| to.write_all(b"\n"))
         .map_err(gone)
     })?;
-    to.flush().map_err(gone)?;
-    drop(to);
-    if let Some(file) = &args.out {
-        output.result(&json!({ "file": file, "records": count }), || format!("Wrote {count} records to {}\n", file.display()));
-    }
-    Ok(())
+    Ok(count)
 }
 
 /// A part of a file, as it is.
 fn copy(file: &Path, offset: u64, bytes: u64, to: &mut impl Write) -> io::Result<()> {
-    let mut file = File::open(file)?;
+    let mut file = input::open_regular(file)?;
     file.seek(SeekFrom::Start(offset))?;
     io::copy(&mut file.take(bytes), to).map(drop)
 }

@@ -68,9 +68,8 @@ pub(super) async fn connect(address: &str, host: &str, port: u16, files: &Files<
 }
 
 fn config(files: &Files<'_>) -> Result<(ClientConfig, Vec<CertificateDer<'static>>), CliError> {
-    let read = |path: &Path| std::fs::read(path).map_err(|error| CliError::file("read", path, &error));
     let certificates = |path: &Path| {
-        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&key_file::read(path)?).collect();
         match found {
             Ok(found) if !found.is_empty() => Ok(found),
             _ => Err(CliError::usage(format!("TLS: {} holds no certificate (PEM)", path.display())).with_hint(
@@ -94,7 +93,7 @@ fn config(files: &Files<'_>) -> Result<(ClientConfig, Vec<CertificateDer<'static
         ))
         .with_hint("sign it again with extensions: `openssl x509 -req … -extfile FILE` (docs/tls.md)"));
     }
-    let key = PrivateKeyDer::from_pem_slice(&read(files.key)?).map_err(|_| {
+    let key = PrivateKeyDer::from_pem_slice(&key_file::read(files.key)?).map_err(|_| {
         CliError::usage(format!("TLS: {} holds no private key that can be read (PEM, not encrypted)", files.key.display()))
             .with_hint(
                 key_file::hint(files.key, Wanted::PlainPrivateKey)

@@ -1,7 +1,7 @@
 //! What can be seen of what a configuration names, without using any of it.
 
 use std::{
-    fs::{self, File, Metadata},
+    fs::{self, Metadata},
     io::{self, Read},
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::Path,
@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use crate::{
     access,
     config::{Config, PinSetting, Second},
-    server::{socket, tls},
+    files::input,
+    image::layouts,
+    server::{assemble, socket, tls},
     trust::{self, TrustError, TrustMode},
 };
 
@@ -75,13 +77,18 @@ fn user(uid: u32) -> String {
 /// Everything that can be seen.
 pub(super) fn all(config: &Config) -> Vec<Finding> {
     let mut all = vec![module(config), pin(config)];
-    all.push(directory("State", &config.state.directory));
+    all.push(match assemble::not_foreign(&config.state.directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Finding::new("State", State::Wrong, format!("{}: {error}", config.state.directory.display()))
+        }
+        _ => directory("State", &config.state.directory),
+    });
     if let Some(spool) = &config.state.spool {
         all.push(directory("Spool", spool));
     }
     all.extend(config.runs.directory.iter().map(|path| directory("Runs", path)));
     all.push(match &config.layouts.directory {
-        Some(path) => directory("Layouts", path),
+        Some(path) => layouts(path),
         None => engine(config),
     });
     all.push(access_file(config));
@@ -100,11 +107,7 @@ fn module(config: &Config) -> Finding {
     let wrong = |note: String| Finding::new("Module", State::Wrong, note);
     let begins = || -> io::Result<[u8; 4]> {
         let mut begins = [0; 4];
-        // Opening a FIFO would wait.
-        if !fs::metadata(path)?.is_file() {
-            return Ok(begins);
-        }
-        File::open(path)?.read_exact(&mut begins)?;
+        input::open_regular(path)?.take(4).read(&mut begins)?;
         Ok(begins)
     };
     match begins() {
@@ -132,7 +135,7 @@ fn pin(config: &Config) -> Finding {
                 let shown = path.display();
                 seen(State::Wrong, format!("{shown} is open to others (mode {:04o}): chmod 600 {shown}", found.mode() & 0o7777))
             }
-            Ok(found) => match File::open(&path) {
+            Ok(found) => match input::open_regular(&path) {
                 Err(error) => seen(State::Wrong, failed(&path, &error)),
                 Ok(_) => seen(State::Well, format!("{}, which belongs to {}", path.display(), user(found.uid()))),
             },
@@ -168,6 +171,17 @@ fn directory(what: &'static str, path: &Path) -> Finding {
             )
         }
         Ok(found) => Finding::new(what, State::Well, format!("{}, which belongs to {}", path.display(), user(found.uid()))),
+    }
+}
+
+/// The service makes every directory but this one.
+fn layouts(path: &Path) -> Finding {
+    match layouts::directory_at(path) {
+        Ok(_) => directory("Layouts", path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Finding::new("Layouts", State::NotYet, format!("{error}; NOT_SERVING until it exists"))
+        }
+        Err(error) => Finding::new("Layouts", State::Wrong, failed(path, &error)),
     }
 }
 
@@ -243,7 +257,7 @@ fn second(second: &Second) -> Finding {
 
 fn unix(path: &Path, group: Option<&str>) -> Finding {
     let what = "Unix socket";
-    if let Err(error) = socket::fits(path) {
+    if let Err(error) = socket::can_be_at(path) {
         return Finding::new(what, State::Wrong, format!("{}: {error}", path.display()));
     }
     if let Some(Err(error)) = group.map(socket::group_id) {

@@ -1,11 +1,5 @@
 //! `key export`: a public key in the form that somebody wants.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::PathBuf,
-};
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::ValueEnum;
 use serde_json::json;
@@ -13,9 +7,11 @@ use serde_json::json;
 use super::Source;
 use crate::{
     cli::{
-        error::{CliError, Exit},
+        error::CliError,
+        out_file::Out,
         output::{Output, raw},
     },
+    files::Readers,
     train::keys::{PublicKey, spki_pem},
 };
 
@@ -39,12 +35,8 @@ pub(in crate::cli) struct Args {
     /// The form
     #[arg(long, value_enum, default_value = "pem")]
     format: Form,
-    /// Write to a file instead of standard output
-    #[arg(short = 'o', long = "out", value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// With -o: replace the file if it is there
-    #[arg(long, requires = "out")]
-    force: bool,
+    #[command(flatten)]
+    out: Out,
     #[command(flatten)]
     source: Source,
 }
@@ -68,14 +60,8 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
             (public.to_jwk_json() + "\n").into_bytes()
         }
     };
-    if let Some(file) = &args.out {
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(!args.force).create(args.force).truncate(args.force);
-        options.open(file).and_then(|mut file| file.write_all(&bytes)).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => CliError::new(Exit::State, format!("{} is there already", file.display()))
-                .with_hint("name another file, or replace it with --force"),
-            _ => CliError::file("write", file, &error),
-        })?;
+    if let Some(file) = args.out.begin(Readers::All)? {
+        file.write(&bytes)?;
     } else if !output.is_json() {
         return Ok(raw(&bytes)?);
     }

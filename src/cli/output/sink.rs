@@ -42,11 +42,7 @@ pub(in crate::cli) fn note(error: &io::Error) -> Lost {
 
 /// What the system says, without its number.
 pub(in crate::cli) fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((said, _)) => said.to_owned(),
-        None => text,
-    }
+    crate::files::words(error)
 }
 
 /// Standard output for what is written piece by piece.

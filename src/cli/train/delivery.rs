@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     cli::{
         error::{CliError, Exit},
+        hints,
         output::{printable, table},
     },
     train::names::FilePath,
@@ -41,6 +42,8 @@ pub(super) struct Delivered {
 
 /// Writing into a directory.
 pub(super) struct Delivery {
+    /// As it was named, for messages.
+    directory: PathBuf,
     target: OwnedFd,
     /// Where files are until all have come, in `target`.
     staging: OwnedFd,
@@ -63,7 +66,7 @@ struct Open {
 impl Delivery {
     /// Makes the directory, or takes one that is empty; with `force` any, in which files of the same names are replaced.
     pub fn into(directory: &Path, force: bool) -> Result<Self, CliError> {
-        let trouble = |what: &str, error: io::Error| CliError::file(what, directory, &error);
+        let trouble = |what: &str, error: io::Error| CliError::directory(what, directory, &error);
         let made = match fs::DirBuilder::new().mode(0o700).create(directory) {
             Ok(()) => Some(directory.to_owned()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
@@ -88,7 +91,16 @@ impl Delivery {
         };
         let (target, staging) = open().map_err(|error| undo(trouble("write into", error.into())))?;
         let staging_path = directory.join(name);
-        Ok(Self { target, staging, staging_path, made, replace: force, open: None, delivered: Vec::new() })
+        Ok(Self {
+            directory: directory.to_owned(),
+            target,
+            staging,
+            staging_path,
+            made,
+            replace: force,
+            open: None,
+            delivered: Vec::new(),
+        })
     }
 
     /// A file of `size` bytes begins.
@@ -98,7 +110,7 @@ impl Delivery {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             rustix::fs::openat(&parent, name, flags, PRIVATE_FILE)
         };
-        let file = File::from(create().map_err(|error| not_written(&path, error.into()))?);
+        let file = File::from(create().map_err(|error| not_written(&self.directory, &path, error.into()))?);
         self.open = Some(Open { path, file, hasher: Sha256::new(), expected: size, written: 0 });
         Ok(())
     }
@@ -111,7 +123,7 @@ impl Delivery {
             return Err(out_of_order());
         }
         open.hasher.update(bytes);
-        open.file.write_all(bytes).map_err(|error| not_written(&open.path, error))
+        open.file.write_all(bytes).map_err(|error| not_written(&self.directory, &open.path, error))
     }
 
     /// It ends; `stated` is its digest as its sender has it.
@@ -122,7 +134,7 @@ impl Delivery {
             return Err(CliError::other(format!("{} did not come as it was sent", printable(path.as_str()))));
         }
         // A name must not stand for less after the power went.
-        file.sync_data().map_err(|error| not_written(&path, error))?;
+        file.sync_data().map_err(|error| not_written(&self.directory, &path, error))?;
         self.delivered.push(Delivered { path, size: written, sha256 });
         Ok(())
     }
@@ -148,7 +160,7 @@ impl Delivery {
                     other => other,
                 }
             };
-            place().map_err(|error| not_written(path, error.into()))?;
+            place().map_err(|error| not_written(&self.directory, path, error.into()))?;
         }
         self.made = None;
         Ok(std::mem::take(&mut self.delivered))
@@ -179,8 +191,14 @@ fn enter<'p>(root: BorrowedFd<'_>, path: &'p FilePath) -> Result<(OwnedFd, &'p s
     Ok((at, name))
 }
 
-fn not_written(path: &FilePath, error: io::Error) -> CliError {
-    CliError::file("write", Path::new(&printable(path.as_str())), &error)
+/// A file in the directory that was named cannot be written; that directory's disk is the one that may be full.
+fn not_written(directory: &Path, path: &FilePath, error: io::Error) -> CliError {
+    let shown = directory.join(printable(path.as_str()));
+    let failed = CliError::file("write", &shown, &error);
+    match hints::of_directory(directory, &error) {
+        Some(hint) => failed.with_hint(hint),
+        None => failed,
+    }
 }
 
 /// Whoever sends the files broke the promise of their order.

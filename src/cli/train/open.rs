@@ -4,7 +4,6 @@ mod key;
 mod uri;
 
 use std::{
-    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
@@ -24,9 +23,11 @@ use super::{
 use crate::{
     cli::{
         error::{CliError, Exit},
+        hints,
         output::{Output, fields},
     },
     config,
+    files::input,
     image::{docker::Engine, place::layout_at, reference::ImageSource, spool::Spool},
     memory,
     protocol::{CameHome, StepError},
@@ -85,6 +86,18 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<Exit, CliError> {
+    open(args, output).map_err(|error| match error.reason.as_deref() == Some(Reason::DiskFull.name()) {
+        // No service's disk: what is kept meanwhile is where the results go.
+        true => {
+            let out = &args.into.out;
+            let hint = format!("{}, or name a directory on another one", hints::full(out));
+            CliError { message: format!("the disk under {} is full; nothing was opened", out.display()), ..error }.with_hint(hint)
+        }
+        false => error,
+    })
+}
+
+fn open(args: &Args, output: Output) -> Result<Exit, CliError> {
     // Before a secret is read.
     memory::close().map_err(|error| CliError::other(format!("the process cannot be closed to others: {error}")))?;
     let paths = Selection::new(&args.into.paths).map_err(CliError::usage)?;
@@ -207,7 +220,7 @@ fn with_archive<T>(
         return read(Box::new(archive)).map_err(failed);
     }
     if file.exists() {
-        return read(Box::new(File::open(file).map_err(|error| CliError::file("open", file, &error))?)).map_err(failed);
+        return read(Box::new(input::open(file).map_err(|error| CliError::file("open", file, &error))?)).map_err(failed);
     }
     let image: ImageSource = train
         .parse()

@@ -8,10 +8,11 @@ use crate::{
     cli::{
         client::ClientArgs,
         error::CliError,
+        out_file::OutFile,
         output::{Output, fields, yes},
         progress::{Event, follow},
     },
-    files::write_new,
+    files::Readers,
     pb::{self, pre_run_response::Event as Message},
 };
 
@@ -32,7 +33,7 @@ pub(in crate::cli) struct Args {
     /// The same key with the same image gets the same answer; derived when absent
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
-    /// Write the train's query to a file
+    /// Write the train's query to a file, for its owner only; one that is there is replaced
     #[arg(long, value_name = "FILE")]
     query_out: Option<PathBuf>,
     /// Where the opened content goes
@@ -78,7 +79,7 @@ pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliErr
     // The outcome first: the run is open, and its id must not be lost to a file that cannot be written.
     output.result(&value(&outcome), || people(&outcome));
     match &args.query_out {
-        Some(file) if outcome.has_query => write_new(file, &outcome.query).map_err(|error| CliError::file("write", file, &error)),
+        Some(file) if outcome.has_query => OutFile::begin(file, true, Readers::Owner)?.write(&outcome.query),
         _ => Ok(()),
     }
 }

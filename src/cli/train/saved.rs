@@ -1,7 +1,6 @@
 //! A train in a file or in a layout directory, as commands name it.
 
 use std::{
-    fs::File,
     io::{self, Read},
     path::Path,
 };
@@ -9,7 +8,8 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::error::CliError,
+    cli::{error::CliError, hints},
+    files::input,
     image::{
         ImageError,
         opt_files::{Home, OptFiles},
@@ -30,11 +30,13 @@ pub(super) fn opt_at(train: &str, which: Option<&str>, spool: &Path) -> Result<O
     let path = Path::new(train);
     let trouble = |error: io::Error| CliError::file("open", path, &error);
     let files = if train == "-" {
-        let mut file = tempfile::tempfile_in(spool).map_err(|error| CliError::file("write into", spool, &error))?;
-        io::copy(&mut io::stdin().lock(), &mut file)
-            .map_err(|error| CliError::file("read", Path::new("standard input"), &error))?;
+        let mut file = tempfile::tempfile_in(spool).map_err(|error| CliError::directory("write into", spool, &error))?;
+        io::copy(&mut io::stdin().lock(), &mut file).map_err(|error| match hints::is_full(&error) {
+            true => CliError::directory("write into", spool, &error),
+            false => CliError::file("read", Path::new("standard input"), &error),
+        })?;
         OptFiles::new(Home::archive(file, which), spool.to_owned(), RESERVE)
-    } else if path.is_file() || layout_at(train).map_err(trouble)?.is_some() {
+    } else if is_given(path) || layout_at(train).map_err(trouble)?.is_some() {
         saved_at(train, which, spool)?
     } else {
         return Ok(None);
@@ -48,9 +50,14 @@ pub(super) fn saved_at(place: &str, which: Option<&str>, spool: &Path) -> Result
     let trouble = |error: io::Error| CliError::file("open", path, &error);
     let home = match layout_at(place).map_err(trouble)? {
         Some(layout) => Home::layout(layout, which),
-        None => Home::archive(File::open(path).map_err(trouble)?, which),
+        None => Home::archive(input::open_regular(path).map_err(trouble)?, which),
     };
     Ok(OptFiles::new(home, spool.to_owned(), RESERVE))
+}
+
+/// Whether a path names something to be read, which is no directory; whether it can be read is told when it is opened.
+fn is_given(path: &Path) -> bool {
+    path.metadata().is_ok_and(|facts| !facts.is_dir())
 }
 
 /// Its refusals are those of the service.

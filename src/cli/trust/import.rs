@@ -1,7 +1,6 @@
 //! `trust import`: what a train, or another trust file, states, once a person has compared the fingerprints.
 
 use std::{
-    fs,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
 };
@@ -14,12 +13,16 @@ use crate::{
         error::{CliError, Exit},
         output::Output,
     },
+    files::input,
     train::{
         config::{HexText, TrainConfig},
         keys::PublicKey,
     },
     trust::{EntryError, Kind, Pin, TrustStore, Verdict, file},
 };
+
+/// The longest file that is read, in bytes: a trust file's, which is more than a train's config may have.
+pub(super) const LONGEST: u64 = 16 << 20;
 
 const AFTER: &str = "\
 Of a train_config.json the creator and every station of the route are taken; of
@@ -79,7 +82,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
 
 /// What a file states.
 fn offered(from: &Path, comment: Option<&str>) -> Result<TrustStore, CliError> {
-    let bytes = fs::read(from).map_err(|error| CliError::file("read", from, &error))?;
+    let bytes = input::read(from, LONGEST).map_err(|error| CliError::file("read", from, &error))?;
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Ok(file::parse(&bytes, from)?);
     }

@@ -1,15 +1,19 @@
 //! `trust verify`: whether the file can be used, and which keys of a train it knows.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Place, import::stated};
+use super::{
+    Place,
+    import::{LONGEST, stated},
+};
 use crate::{
     cli::{
         error::{CliError, Exit},
         output::{Output, fields, printable, table},
     },
+    files::input,
     trust::{Kind, Verdict},
 };
 
@@ -52,7 +56,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         });
         return Ok(());
     };
-    let bytes = fs::read(train).map_err(|error| CliError::file("read", train, &error))?;
+    let bytes = input::read(train, LONGEST).map_err(|error| CliError::file("read", train, &error))?;
     let own = args.station.clone().or_else(|| args.place.station());
     let mut all = true;
     let (mut rows, mut values) = (Vec::new(), Vec::<Value>::new());

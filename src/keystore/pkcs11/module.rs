@@ -11,6 +11,7 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 
 use super::fault::{translate, wrapper_error};
+use crate::files::{explained, input, words};
 use crate::keystore::KeystoreError;
 
 static MODULES: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
@@ -51,7 +52,9 @@ impl ModuleUse {
     pub(super) fn acquire(path: &Path) -> Result<ModuleUse, KeystoreError> {
         let unusable = |reason: String| KeystoreError::ModuleUnusable { module: path.to_owned(), reason };
         // Two names of one library would initialise it twice.
-        let place = path.canonicalize().map_err(|error| unusable(error.kind().to_string()))?;
+        let place = path.canonicalize().map_err(|error| unusable(words(&explained(path, error))))?;
+        // The loader would wait for a FIFO.
+        input::open_regular(&place).map_err(|error| unusable(words(&error)))?;
         let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
         let module = match modules.get(&place) {
             Some(module) => Arc::clone(module),

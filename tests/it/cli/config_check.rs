@@ -71,6 +71,10 @@ fn what_is_named_and_cannot_be_used_is_said_and_what_was_not_looked_at_too() {
         ("PIN", "token", "pin_file", at("open-pin").into()),
         ("State", "state", "directory", at("pin").into()),
         ("Unix socket", "listen", "unix", format!("/run/{}", "long/".repeat(30)).into()),
+        // The start could not bind either.
+        ("Unix socket", "listen", "unix", at("state").into()),
+        ("Unix socket", "listen", "unix", at("pin").into()),
+        ("Layouts", "layouts", "directory", at("pin").into()),
         ("Unix socket", "listen", "unix_group", "no-such-group-here".into()),
         ("Second sink", "audit", "second", toml::Table::from_iter([("syslog".to_owned(), "/nowhere/log".into())]).into()),
         (
@@ -91,6 +95,13 @@ fn what_is_named_and_cannot_be_used_is_said_and_what_was_not_looked_at_too() {
         assert!(named.is_string(), "{section}.{key}: {answer}");
         assert!(answer["error"]["message"].as_str().unwrap().contains(named.as_str().unwrap()), "{answer}");
     }
+
+    // The one directory that the service does not make.
+    let (code, answer, text) = check(&|config| set(config, "layouts", "directory", at("no-layouts")));
+    assert_eq!(code, Some(0), "{text}");
+    let looked = answer["looked_at"].as_array().unwrap().iter().find(|one| one["what"] == "Layouts").unwrap();
+    assert!(looked["state"] == "not yet" && looked["note"].as_str().unwrap().contains("NOT_SERVING until it exists"), "{looked}");
+    assert!(!looked["note"].as_str().unwrap().contains("made when the service starts"), "{looked}");
 
     // The one library of which it is known beforehand.
     if let Some(softhsm) = stationmaster::keystore::softhsm::find_module() {

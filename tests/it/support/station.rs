@@ -91,7 +91,10 @@ impl Launch {
     /// Starts it and waits until it serves.
     #[track_caller]
     pub fn start(self) -> Station {
-        let mut station = Station { state: tempfile::tempdir().expect("a directory"), launch: self, child: None, stderr: None };
+        // Closed to others: the log in it is there before the service's first start, which takes no directory of another kind that is open.
+        let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        let state = tempfile::Builder::new().permissions(closed).tempdir().expect("a directory");
+        let mut station = Station { state, launch: self, child: None, stderr: None };
         station.start_again();
         station
     }

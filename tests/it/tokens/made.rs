@@ -197,10 +197,7 @@ fn what_is_odd_about_a_pin_its_source_or_a_key_is_said() {
     // Before there is a state directory.
     fs::remove_dir_all(bench.path("state")).unwrap();
     let early = bench.fails(&[&["key", "list"], &direct[..]].concat());
-    assert!(
-        says(&early, "message", "there is no such file or directory") && says(&early, "hint", &bench.path("state")),
-        "{early}"
-    );
+    assert!(says(&early, "message", "No such file or directory") && says(&early, "hint", &bench.path("state")), "{early}");
 }
 
 #[test]

@@ -1,0 +1,151 @@
+//! A file that is written aside and has its name only when it is whole.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{File, Permissions},
+    io::{self, Write},
+    os::{fd::AsFd, unix::fs::PermissionsExt},
+};
+
+use rustix::{
+    fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, unlinkat},
+    io::Errno,
+};
+
+use super::{
+    Directory,
+    directory::{plain, unguessable},
+};
+
+/// A file that is being written and has not its name yet. Dropped before that, nothing of it stays.
+#[derive(Debug)]
+pub struct NewFile {
+    directory: Directory,
+    name: OsString,
+    file: File,
+    /// Its name meanwhile, on a file system that knows no files without.
+    aside: Option<OsString>,
+}
+
+impl NewFile {
+    /// Begins one that belongs to this process's user and has exactly this mode.
+    pub(super) fn begin(directory: &Directory, name: &OsStr, mode: u32) -> io::Result<Self> {
+        let (name, directory) = (plain(name)?.to_owned(), directory.again()?);
+        let (file, aside) = match directory.unnamed(0o600) {
+            Ok(file) => (file, None),
+            // NFS and some FUSE file systems know no files without a name.
+            Err(error)
+                if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL, Errno::NOENT]
+                    .map(io::Error::from)
+                    .iter()
+                    .any(|known| known.raw_os_error() == error.raw_os_error()) =>
+            {
+                let aside = unguessable(&name);
+                (directory.create_new(&aside, 0o600)?, Some(aside))
+            }
+            Err(error) => return Err(error),
+        };
+        let new = Self { directory, name, file, aside };
+        new.file.set_permissions(Permissions::from_mode(mode))?;
+        Ok(new)
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Has all of it on the disk.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn settle(self) -> io::Result<Self> {
+        self.file.sync_all()?;
+        Ok(self)
+    }
+
+    /// Gives it its name, in the place of what has it.
+    ///
+    /// # Errors
+    /// When it cannot have it.
+    pub fn put(mut self) -> io::Result<()> {
+        let aside = match self.aside.take() {
+            Some(aside) => aside,
+            None => {
+                let aside = unguessable(&self.name);
+                self.directory.link(&self.file, &aside)?;
+                aside
+            }
+        };
+        if let Err(error) = renameat(&self.directory, &aside, &self.directory, &self.name) {
+            self.aside = Some(aside);
+            return Err(error.into());
+        }
+        self.directory.sync()
+    }
+
+    /// Gives it its name, which nothing may have.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, or what stands in the way.
+    pub fn put_new(mut self) -> io::Result<()> {
+        let Some(aside) = self.aside.take() else {
+            self.directory.link(&self.file, &self.name)?;
+            return self.directory.sync();
+        };
+        let at = self.directory.as_fd();
+        let moved = match renameat_with(at, &aside, at, &self.name, RenameFlags::NOREPLACE) {
+            // A file system that knows no flags, as NFS: the second name is refused where there is one.
+            Err(Errno::INVAL | Errno::NOSYS) => linkat(at, &aside, at, &self.name, AtFlags::empty()).map(|()| {
+                let _ = unlinkat(at, &aside, AtFlags::empty());
+            }),
+            other => other,
+        };
+        if let Err(error) = moved {
+            self.aside = Some(aside);
+            return Err(error.into());
+        }
+        self.directory.sync()
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if let Some(aside) = &self.aside {
+            let _ = unlinkat(&self.directory, aside, AtFlags::empty());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_unnamed_files_keeps_an_existing_file_too() {
+        let room = tempfile::tempdir().unwrap();
+        let directory = Directory::open(room.path()).unwrap();
+        let begun = |content: &[u8]| {
+            let aside = unguessable(OsStr::new("f"));
+            let mut file = directory.create_new(&aside, 0o600).unwrap();
+            file.write_all(content).unwrap();
+            NewFile { directory: directory.again().unwrap(), name: "f".into(), file, aside: Some(aside) }
+        };
+        begun(b"first").put_new().unwrap();
+        assert_eq!(begun(b"second").put_new().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(room.path().join("f")).unwrap(), b"first");
+        begun(b"third").put().unwrap();
+        drop(begun(b"fourth"));
+        assert_eq!(std::fs::read(room.path().join("f")).unwrap(), b"third");
+        assert_eq!(std::fs::read_dir(room.path()).unwrap().count(), 1);
+    }
+}

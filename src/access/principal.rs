@@ -7,6 +7,10 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 /// Longest name, in bytes.
 const LONGEST: usize = 1024;
 
+/// Names of a certificate that are shown to its owner, at most, and the characters of each.
+const OTHERS: usize = 8;
+const LONGEST_SHOWN: usize = 64;
+
 /// The name of a client whose certificate has no name that a grant could have.
 pub const NOBODY: &str = "nobody";
 
@@ -72,13 +76,17 @@ impl fmt::Display for Principal {
 
 /// All that one connection proved: a grant to any of them counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Principals(Vec<Principal>);
+pub struct Principals {
+    named: Vec<Principal>,
+    /// What else a certificate has among its subject alternative names, for a message to its owner.
+    others: Vec<String>,
+}
 
 impl Principals {
     /// The user and the group at the other end of a Unix socket.
     #[must_use]
     pub fn of_socket(uid: u32, gid: u32) -> Self {
-        Self(vec![Principal::UnixUser(uid), Principal::UnixGroup(gid)])
+        Self { named: vec![Principal::UnixUser(uid), Principal::UnixGroup(gid)], others: Vec::new() }
     }
 
     /// The URIs and DNS names of a client's certificate (DER), and the moment of its end, in seconds since 1970. The subject's
@@ -90,38 +98,81 @@ impl Principals {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| PrincipalError)?;
         let until = certificate.validity().not_after.timestamp();
         let names = certificate.subject_alternative_name().map_err(|_| PrincipalError)?;
-        let mut found = Vec::new();
+        let (mut named, mut others) = (Vec::new(), Vec::new());
         for name in names.iter().flat_map(|names| &names.value.general_names) {
             let text = match name {
                 GeneralName::URI(uri) => (*uri).to_owned(),
                 GeneralName::DNSName(name) => format!("dns:{name}"),
-                _ => continue,
+                _ => String::new(),
             };
-            // One that no grant could name is nobody.
-            found.extend(text.parse::<Principal>().ok().filter(|principal| is_of(name, principal)));
+            match text.parse::<Principal>().ok().filter(|principal| is_of(name, principal)) {
+                Some(principal) => named.push(principal),
+                // One that no grant could name.
+                None if others.len() < OTHERS => others.push(described(name)),
+                None => {}
+            }
         }
         // A URI goes first: it is what a SPIFFE certificate has for its name.
-        found.sort();
-        Ok((Self(found), until))
+        named.sort();
+        Ok((Self { named, others }, until))
     }
 
     /// Somebody, for a decision that is asked for and not for a connection.
     #[must_use]
     pub fn one(principal: Principal) -> Self {
-        Self(vec![principal])
+        Self { named: vec![principal], others: Vec::new() }
     }
 
     /// Whether it is one of them.
     #[must_use]
     pub fn contains(&self, principal: &Principal) -> bool {
-        self.0.contains(principal)
+        self.named.contains(principal)
+    }
+
+    /// Why a certificate has no name that a grant could have; nothing where it has one.
+    #[must_use]
+    pub fn namelessness(&self) -> Option<String> {
+        if !self.named.is_empty() {
+            return None;
+        }
+        let has = match &self.others[..] {
+            [] => "has no subjectAltName".to_owned(),
+            others => format!("has the subjectAltName {} and no other", others.join(", ")),
+        };
+        Some(format!(
+            "the client certificate {has}: a caller is known by a DNS name (without wildcard) or a URI there, and a common name counts for \
+             nothing"
+        ))
     }
 
     /// The name that records and limits go by: the first URI, else the first DNS name, else the user.
     #[must_use]
     pub fn name(&self) -> String {
-        self.0.first().map_or_else(|| NOBODY.to_owned(), ToString::to_string)
+        self.named.first().map_or_else(|| NOBODY.to_owned(), ToString::to_string)
     }
+}
+
+/// A name of a certificate, as OpenSSL shows it.
+fn described(name: &GeneralName<'_>) -> String {
+    let (kind, value) = match name {
+        GeneralName::DNSName(name) => ("DNS", (*name).to_owned()),
+        GeneralName::URI(uri) => ("URI", (*uri).to_owned()),
+        GeneralName::RFC822Name(name) => ("email", (*name).to_owned()),
+        GeneralName::IPAddress(bytes) => ("IP", address(bytes)),
+        GeneralName::DirectoryName(name) => ("DirName", name.to_string()),
+        GeneralName::RegisteredID(id) => ("Registered ID", id.to_string()),
+        GeneralName::OtherName(id, _) => ("otherName", id.to_string()),
+        _ => ("another type", String::new()),
+    };
+    let value: String = value.chars().filter(|character| !character.is_control()).take(LONGEST_SHOWN).collect();
+    if value.is_empty() { kind.to_owned() } else { format!("{kind}:{value}") }
+}
+
+fn address(bytes: &[u8]) -> String {
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return std::net::Ipv4Addr::from(four).to_string();
+    }
+    <[u8; 16]>::try_from(bytes).map_or_else(|_| String::new(), |bytes| std::net::Ipv6Addr::from(bytes).to_string())
 }
 
 /// A certificate's URI must not pass for a user of this machine, nor for a DNS name.
@@ -173,5 +224,27 @@ mod tests {
         }
         assert!(until > 0);
         assert!(Principals::of_certificate(b"not a certificate").is_err());
+        assert_eq!(principals.namelessness(), None);
+    }
+
+    #[test]
+    fn of_a_certificate_without_a_name_that_counts_it_is_said_what_it_has_and_what_counts() {
+        let said = |names: &[rcgen::SanType]| {
+            let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+            params.subject_alt_names = names.to_vec();
+            let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+            let (principals, _) = Principals::of_certificate(certificate.der()).unwrap();
+            assert_eq!(principals.name(), NOBODY);
+            principals.namelessness().unwrap()
+        };
+        assert!(said(&[]).contains("has no subjectAltName"), "{}", said(&[]));
+        let other = said(&[
+            rcgen::SanType::Rfc822Name("a@b.example".try_into().unwrap()),
+            rcgen::SanType::IpAddress([127, 0, 0, 1].into()),
+            rcgen::SanType::DnsName("*.example".try_into().unwrap()),
+            rcgen::SanType::URI("unix:uid=0".try_into().unwrap()),
+        ]);
+        assert!(other.contains("email:a@b.example, IP:127.0.0.1, DNS:*.example, URI:unix:uid=0"), "{other}");
+        assert!(other.contains("DNS name (without wildcard) or a URI"), "{other}");
     }
 }

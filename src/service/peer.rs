@@ -40,6 +40,14 @@ impl Peer {
         }
     }
 
+    /// Why its certificate has no name that a grant could have; nothing where it has one.
+    #[must_use]
+    pub fn namelessness(&self) -> Option<String> {
+        match self {
+            Self::Unix(principals) | Self::Tls { principals, .. } => principals.namelessness(),
+        }
+    }
+
     /// Who it is now; nobody, when its certificate has ended meanwhile.
     #[must_use]
     pub fn principals(&self) -> Option<&Principals> {

@@ -6,7 +6,7 @@ use tonic::{body::Body, codegen::http::Request};
 
 use super::caps::Caps;
 use crate::{
-    access::{Access, Grants, NOBODY, Permit, Rpc, TO_GRANT},
+    access::{Access, Grants, Permit, Rpc, TO_GRANT},
     audit::{Audit, AuditError, Entry, Event},
     config::Limits,
     protocol::Caller,
@@ -101,10 +101,10 @@ impl Doorkeeper {
         let called = rpc.map_or("unknown", Rpc::name);
         self.caps.in_time(&name).map_err(|refusal| self.counted(line, &name, called, refusal))?;
         if peer.principals().is_none() {
-            return Err(self.refuse(line, (&name, called), Reason::PeerUnknown).await);
+            return Err(self.refuse(line, (&peer, called), Reason::PeerUnknown).await);
         }
         let Some((permit, recorded)) = self.permit(&peer, rpc).await else {
-            return Err(self.refuse(line, (&name, called), Reason::RpcNotAllowed).await);
+            return Err(self.refuse(line, (&peer, called), Reason::RpcNotAllowed).await);
         };
         // What is wrong is told also by a station that does nothing any more.
         let tells = rpc == Some(Rpc::GetStatus);
@@ -144,16 +144,15 @@ impl Doorkeeper {
         }
     }
 
-    async fn refuse(&self, line: &mut Line, (name, called): (&str, &'static str), reason: Reason) -> Refusal {
-        let refusal = match reason {
+    async fn refuse(&self, line: &mut Line, (peer, called): (&Peer, &'static str), reason: Reason) -> Refusal {
+        let name = peer.name();
+        let refusal = match (reason, peer.namelessness()) {
             // Its own certificate is no secret to a client.
-            Reason::RpcNotAllowed if name == NOBODY => reason.status(
-                "the client certificate has no DNS name or URI among its subjectAltNames: its common name counts for nothing",
-            ),
-            reason => reason.into(),
+            (Reason::RpcNotAllowed, Some(why)) => reason.status(why),
+            (reason, _) => reason.into(),
         };
-        let refusal = refusal.told_to(name);
-        line.is_said(self.refusals.refuse_at_the_door((name, called, line.call()), &refusal).await);
+        let refusal = refusal.told_to(&name);
+        line.is_said(self.refusals.refuse_at_the_door((&name, called, line.call()), &refusal).await);
         refusal
     }
 

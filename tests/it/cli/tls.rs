@@ -121,19 +121,28 @@ fn a_certificate_that_names_its_client_only_in_its_common_name_is_told_so() {
         let state = PathBuf::from(config["state"]["directory"].as_str().unwrap());
         address = listen(&state, &authority, config);
     });
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(rcgen::DnType::CommonName, NAME);
-    params.extended_key_usages = vec![Usage::ClientAuth];
-    let key = KeyPair::generate().unwrap();
-    let cert = authority.certify(params, &key);
     let client = Client { directory: directory.path(), address: &address };
-    let done = client.ask(&address, &authority.pem(), &cert, &key.serialize_pem());
-    assert_eq!(done.status.code(), Some(7), "{}", said(&done));
-    assert!(
-        said(&done).contains("no DNS name or URI among its subjectAltNames: its common name counts for nothing"),
-        "{}",
-        said(&done)
-    );
+    let email = rcgen::SanType::Rfc822Name("airflow@hospital.example".try_into().unwrap());
+    for (names, words) in [
+        (vec![], "the client certificate has no subjectAltName: a caller is known by a DNS name"),
+        (
+            vec![email, rcgen::SanType::IpAddress([127, 0, 0, 1].into())],
+            "has the subjectAltName email:airflow@hospital.example, IP:127.0.0.1 and no other",
+        ),
+    ] {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
+        params.distinguished_name.push(rcgen::DnType::CommonName, NAME);
+        params.extended_key_usages = vec![Usage::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let cert = authority.certify(params, &key);
+        let done = client.ask(&address, &authority.pem(), &cert, &key.serialize_pem());
+        assert_eq!(done.status.code(), Some(7), "{}", said(&done));
+        for words in [words, "common name counts for nothing", "a DNS name or a URI (docs/tls.md)"] {
+            assert!(said(&done).contains(words), "{words}: {}", said(&done));
+        }
+        assert!(!said(&done).contains("access allow nobody"), "{}", said(&done));
+    }
     drop(station);
 }
 

@@ -14,7 +14,7 @@ use super::said;
 use crate::support::{
     Disk, PROGRAM, Station,
     disk::{empty, fill},
-    set,
+    privileged, set,
     tamper::Scene,
 };
 
@@ -124,6 +124,8 @@ fn a_full_disk_is_told_with_the_directory_on_it() {
     let room = tempfile::tempdir().unwrap();
     let place = room.path().join("disk");
     let _disk = Disk::mount(&place, 256);
+    // As /tmp is: the trust file's rule takes it.
+    assert!(privileged("chmod").arg("1777").arg(&place).status().unwrap().success());
     let at = |name: &str| place.join(name).to_str().unwrap().to_owned();
     let full = format!("make room on the file system of {}", place.display());
     let station = &scene.station;

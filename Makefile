@@ -6,7 +6,7 @@ WITH_ENGINE := scripts/engine.sh with --
 export STATIONMASTER_PEER_205 := $(CURDIR)/target/peer/2.0.5/bin/python
 export STATIONMASTER_PEER_206 := $(CURDIR)/target/peer/2.0.6a0/bin/python
 
-.PHONY: help demo test soak readme fuzz bench build lint venv peer clean
+.PHONY: help demo test soak readme fuzz bench build lint proto venv peer clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -47,6 +47,9 @@ build: ## install what is missing to build, and build the optimised binary
 lint: ## check formatting and run clippy
 	cargo fmt --all --check
 	cargo clippy --profile quick --locked --workspace --all-targets --all-features -- -D warnings
+
+proto: ## generate src/pb/generated from proto/
+	cargo run --profile quick --package stationmaster-proto
 
 venv: ## create the Python environments with train_lib for the tests
 	scripts/venv.sh

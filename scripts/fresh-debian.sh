@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 image=stationmaster-test/fresh-debian:12
 release=bookworm
-packages=systemd,systemd-sysv,dbus,docker.io,softhsm2,libssl3,ca-certificates,procps,passwd
+packages=systemd,systemd-sysv,dbus,docker.io,softhsm2,libssl3,libsqlite3-0,libzstd1,ca-certificates,procps,passwd
 
 say() { echo "fresh-debian: $*" >&2; }
 

@@ -67,7 +67,7 @@ check_rust() {
 }
 
 check_rust
-need gcc libc6-dev pkg-config libssl-dev
+need gcc libc6-dev pkg-config libssl-dev libsqlite3-dev libzstd-dev
 if [ "$mode" != build ]; then
     need softhsm2 busybox-static
     need_engine

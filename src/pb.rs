@@ -4,9 +4,9 @@
 
 mod opened_key;
 
-tonic::include_proto!("stationmaster.v1");
+include!("pb/generated/stationmaster.v1.rs");
 
 pub use opened_key::UnwrapKeyResponse;
 
 /// The compiled descriptors of all services, for reflection and for tests that walk them.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const DESCRIPTORS: &[u8] = include_bytes!("pb/generated/descriptors.bin");

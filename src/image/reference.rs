@@ -1,13 +1,24 @@
 //! Image references: the strict form of `repository:tag`.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::LazyLock};
 
-use oci_spec::distribution::Reference;
+use regex_lite::Regex;
 
 use super::ImageError;
 
-/// Longest repository, in bytes: a host name (253) with a port, a slash, and a path (255).
-const LONGEST: usize = 253 + 6 + 1 + 255;
+/// Longest path of a repository, in bytes, as engines count it (Docker Hub's `library/` included).
+const LONGEST_PATH: usize = 255;
+/// Longest repository, in bytes: a host name (253) with a port, a slash, and a path.
+const LONGEST: usize = 253 + 6 + 1 + LONGEST_PATH;
+
+/// Repository and tag of a reference, as engines take them: the pattern of `github.com/distribution/reference`, without digests.
+static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {
+    let label = "(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])";
+    let host = format!(r"{label}(?:\.{label})*(?::[0-9]+)?");
+    let component = "[a-z0-9]+(?:(?:[._]|__|-*)[a-z0-9]+)*";
+    let pattern = format!(r"^((?:{host}/)?{component}(?:/{component})*)(?::([a-zA-Z0-9_][a-zA-Z0-9_.-]{{0,127}}))?$");
+    Regex::new(&pattern).expect("a constant pattern")
+});
 
 /// A `repository:tag`, as the caller wrote it (an omitted tag is `latest`).
 ///
@@ -58,18 +69,27 @@ impl FromStr for ImageName {
         if text == "sha256" || text.starts_with("sha256:") || is_hex_id(text) {
             return Err(ImageError::Reference("an image id cannot be written to; give repository:tag"));
         }
-        // The library's pattern takes letters of every script for a tag; no engine does.
         if !text.is_ascii() {
             return Err(ImageError::Reference("give repository:tag, in ASCII"));
         }
-        let reference = Reference::from_str(text).map_err(|_| ImageError::Reference(flaw(text)))?;
-        let tag = reference.tag().unwrap_or("latest").to_owned();
-        let repository = text.strip_suffix(&format!(":{tag}")).unwrap_or(text).to_owned();
-        // The library bounds the path and the tag, but not the host.
-        if repository.len() > LONGEST {
-            return Err(ImageError::Reference("the repository is longer than 515 bytes: give repository:tag"));
+        if text.len() > LONGEST + 1 + LONGEST_TAG {
+            return Err(ImageError::Reference(flaw(text)));
         }
-        Ok(Self { repository, tag })
+        let parts = REFERENCE.captures(text).ok_or_else(|| ImageError::Reference(flaw(text)))?;
+        let (repository, tag) = (&parts[1], parts.get(2).map_or("latest", |tag| tag.as_str()));
+        if path_length(repository) > LONGEST_PATH || repository.len() > LONGEST {
+            return Err(ImageError::Reference(TOO_LONG));
+        }
+        Ok(Self { repository: repository.to_owned(), tag: tag.to_owned() })
+    }
+}
+
+/// The length of what follows the registry's host. What has no host is at Docker Hub.
+fn path_length(repository: &str) -> usize {
+    match repository.split_once('/') {
+        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => path.len(),
+        Some(_) => repository.len(),
+        None => "library/".len() + repository.len(),
     }
 }
 
@@ -118,6 +138,8 @@ impl FromStr for ImageSource {
 /// Longest tag, in characters (OCI distribution-spec, "Pulling manifests").
 const LONGEST_TAG: usize = 128;
 
+const TOO_LONG: &str = "the repository is longer than 515 bytes, or its path than 255: give repository:tag";
+
 /// What is wrong with what is no reference.
 fn flaw(text: &str) -> &'static str {
     let last = text.rsplit('/').next().unwrap_or(text);
@@ -134,6 +156,7 @@ fn flaw(text: &str) -> &'static str {
         _ if repository.contains(|letter: char| letter.is_ascii_uppercase()) => {
             "the repository has capital letters: give it in lower case"
         }
+        _ if repository.len() > LONGEST => TOO_LONG,
         _ => "give repository:tag, of letters, digits and single `.`, `_`, `-` between them",
     }
 }
@@ -168,6 +191,37 @@ mod tests {
         assert_eq!(name("train:x").1, "x");
     }
 
+    /// From the tests of `github.com/distribution/reference`.
+    #[test]
+    fn a_reference_is_what_engines_take() {
+        for (text, repository, tag) in [
+            ("test.com:5000", "test.com", "5000"),
+            ("test:5000/repo:tag", "test:5000/repo", "tag"),
+            ("lowercase:Uppercase", "lowercase", "Uppercase"),
+            ("sub-dom1.foo.com/bar/baz/quux:some-long-tag", "sub-dom1.foo.com/bar/baz/quux", "some-long-tag"),
+            ("xn--n3h.com/myimage:xn--n3h.com", "xn--n3h.com/myimage", "xn--n3h.com"),
+            ("foo/foo_bar.com:8080", "foo/foo_bar.com", "8080"),
+            ("Harbor.example/a__b/c--d.e:_x", "Harbor.example/a__b/c--d.e", "_x"),
+            ("a-/b", "", ""),
+            ("-a.example/b", "", ""),
+            ("a.example//b", "", ""),
+            ("a.example/b/", "", ""),
+            ("a.example/b_", "", ""),
+            ("a.example/b___c", "", ""),
+            ("a.example/b..c", "", ""),
+            ("a.example:/b", "", ""),
+            ("a/b:.x", "", ""),
+            ("a/B:x", "", ""),
+            ("train:x\n", "", ""),
+            ("\ntrain:x", "", ""),
+        ] {
+            match text.parse::<ImageName>() {
+                Ok(name) => assert_eq!((name.repository.as_str(), name.tag.as_str()), (repository, tag), "{text:?}"),
+                Err(_) => assert_eq!(repository, "", "{text:?}"),
+            }
+        }
+    }
+
     #[test]
     fn what_is_wrong_with_a_reference_is_said() {
         let tag = format!("train:{}", "t".repeat(LONGEST_TAG + 1));
@@ -200,6 +254,12 @@ mod tests {
         }
         let host = format!("{}.example/train:x", "h".repeat(LONGEST));
         assert!(host.parse::<ImageName>().is_err(), "a host without end was accepted");
+        for (before, longest) in
+            [("harbor.example/", 255), ("harbor:5000/", 255), ("localhost/", 255), ("library/", 247), ("", 247)]
+        {
+            let long = |length: usize| format!("{before}{}", "t".repeat(length)).parse::<ImageName>();
+            assert!(long(longest).is_ok() && long(longest + 1).is_err(), "{before}");
+        }
         assert_eq!(id.parse::<ImageSource>().unwrap(), ImageSource::Id(id.clone()));
         let of_layout = format!("pht/train@{id}");
         assert_eq!(of_layout.parse::<ImageSource>().unwrap(), ImageSource::Id(of_layout));

@@ -1,10 +1,10 @@
 //! Opening the ledger's file: as a service, which makes it and brings it to this version, or as a guest beside one.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::LazyLock, time::Duration};
 
 use sqlx::{
-    SqlitePool,
-    migrate::Migrator,
+    SqlSafeStr, SqlitePool,
+    migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::runtime::Handle;
@@ -12,7 +12,24 @@ use tokio::runtime::Handle;
 use super::{Ledger, LedgerError, catch_up::catch_up};
 use crate::files::{explained, make_private};
 
-pub(super) static MIGRATOR: Migrator = sqlx::migrate!("src/ledger/migrations");
+/// The files in `migrations/`: number, description, statements. `sqlx::migrate!` would read them itself, but compiles sqlx and SQLite a
+/// second time, for the macro.
+const MIGRATIONS: [(i64, &str, &str); 6] = [
+    (1, "runs", include_str!("migrations/0001_runs.sql")),
+    (2, "opened into", include_str!("migrations/0002_opened_into.sql")),
+    (3, "officer", include_str!("migrations/0003_officer.sql")),
+    (4, "audit heads", include_str!("migrations/0004_audit_heads.sql")),
+    (5, "sessions", include_str!("migrations/0005_sessions.sql")),
+    (10, "audit writers", include_str!("migrations/0010_audit_writers.sql")),
+];
+
+pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let migration = |(version, description, statements): (i64, &'static str, &'static str)| {
+        let no_transaction = statements.starts_with("-- no-transaction");
+        Migration::new(version, description.into(), MigrationType::Simple, statements.into_sql_str(), no_transaction)
+    };
+    Migrator::with_migrations(MIGRATIONS.map(migration).into())
+});
 
 /// The first schema that keeps facts of what is beside the ledger.
 const WITH_FACTS: i64 = 5;

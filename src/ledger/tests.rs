@@ -101,6 +101,17 @@ fn every_commit_is_synced() {
 }
 
 #[test]
+fn every_migration_of_the_directory_is_in_the_program() {
+    let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/ledger/migrations"));
+    let read = Desk::new().runtime.block_on(sqlx::migrate::Migrator::new(directory)).unwrap();
+    let of = |migrator: &sqlx::migrate::Migrator| {
+        let all = migrator.iter().map(|one| (one.version, one.description.clone(), one.checksum.clone(), one.no_tx));
+        all.collect::<Vec<_>>()
+    };
+    assert_eq!(of(&MIGRATOR), of(&read));
+}
+
+#[test]
 fn a_ledger_of_the_first_version_opens_with_its_runs() {
     let desk = Desk::new();
     desk.runtime.block_on(async {

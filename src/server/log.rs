@@ -14,7 +14,11 @@ use std::{
     time::Duration,
 };
 
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use self::{captured::Captured, lines::Lines};
 use super::ServerError;
@@ -32,7 +36,7 @@ static STARTED: Mutex<Option<(Captured, Lines)>> = Mutex::new(None);
 /// When the filter cannot be read, there is a log already, or standard error cannot be had.
 pub fn start(log: &Log) -> Result<(), ServerError> {
     let flaw = |error: &dyn std::fmt::Display| ServerError::Setup(format!("log: {error}"));
-    let filter = EnvFilter::try_new(&log.filter).map_err(|error| flaw(&error))?;
+    let filter = targets(&log.filter).map_err(|error| flaw(&error))?;
     let terminal = io::stderr().is_terminal();
     let json = match log.format {
         LogFormat::Json => true,
@@ -62,4 +66,57 @@ pub fn finish() {
     let Some((captured, lines)) = STARTED.lock().ok().and_then(|mut started| started.take()) else { return };
     captured.close();
     lines.flush(LAST_LINES);
+}
+
+/// Parses a list of levels and `target=level` pairs, as in `warn,stationmaster::audit=debug`. A target is a prefix of module paths, and the
+/// longest that matches applies. The level without a target is that of all other modules; without one, they log nothing.
+fn targets(filter: &str) -> Result<Targets, String> {
+    let level = |name: &str| match name.parse::<LevelFilter>() {
+        Ok(level) if !name.is_empty() => Ok(level),
+        _ => Err(format!(
+            "the filter names `{name}`, which is no level: give off, error, warn, info, debug or trace, or target=level"
+        )),
+    };
+    if filter.trim().is_empty() {
+        return Ok(Targets::new().with_default(LevelFilter::ERROR));
+    }
+    filter.split(',').map(str::trim).filter(|part| !part.is_empty()).try_fold(Targets::new(), |targets, part| {
+        Ok(match part.split_once('=') {
+            None => targets.with_default(level(part)?),
+            Some((target, of_target)) => targets.with_target(target.trim(), level(of_target.trim())?),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_is_a_level_and_levels_of_targets() {
+        let of = |filter: &str| {
+            let targets = targets(filter).unwrap();
+            ["h2", "stationmaster::server", "stationmaster::audit::log"].map(|target| {
+                let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+                levels.iter().filter(|level| targets.would_enable(target, level)).count()
+            })
+        };
+        assert_eq!(of("info"), [3, 3, 3]);
+        assert_eq!(of(""), [1, 1, 1]);
+        assert_eq!(of("off"), [0, 0, 0]);
+        assert_eq!(of("stationmaster=debug"), [0, 4, 4]);
+        assert_eq!(of("warn, stationmaster = debug, stationmaster::audit=trace"), [2, 4, 5]);
+    }
+
+    #[test]
+    fn a_filter_without_a_valid_level_is_refused() {
+        for (filter, named) in
+            [("inof", "`inof`"), ("stationmaster=loud", "`loud`"), ("info,h2=", "``"), ("h2[{stream}]", "`h2[{stream}]`")]
+        {
+            let error = targets(filter).unwrap_err();
+            assert!(error.contains(named), "{filter}: {error}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ mod crash;
 mod files;
 mod foreign_bytes;
 mod foreign_client;
+mod generated;
 mod hostile;
 mod house;
 mod images;

@@ -1,0 +1,16 @@
+[
+    "/stationmaster.v1.ImageService/HashImage",
+    "/stationmaster.v1.ImageService/ValidateImage",
+    "/stationmaster.v1.KeyService/ListKeys",
+    "/stationmaster.v1.KeyService/GetKey",
+    "/stationmaster.v1.KeyService/Sign",
+    "/stationmaster.v1.KeyService/UnwrapKey",
+    "/stationmaster.v1.StatusService/GetStatus",
+    "/stationmaster.v1.TrainService/InspectTrain",
+    "/stationmaster.v1.TrainService/PreRun",
+    "/stationmaster.v1.TrainService/PostRun",
+    "/stationmaster.v1.TrainService/AbortRun",
+    "/stationmaster.v1.TrainService/VerifyTrain",
+    "/stationmaster.v1.TrainService/OpenResults",
+    "/stationmaster.v1.TrainService/CheckPush",
+]

@@ -15,8 +15,10 @@
 mod administrators;
 pub mod archive;
 mod bound;
+mod chain;
 pub mod checkpoint;
 mod error;
+mod found;
 mod log;
 pub mod read;
 mod record;
@@ -47,6 +49,7 @@ pub use administrators::{Administrators, Look};
 pub use bound::RECORD_BYTES;
 pub use checkpoint::Covered;
 pub use error::AuditError;
+pub use found::{Unremembered, end_of, log_in, since};
 pub use log::Opened;
 pub use record::{Digests, Entry, Event, Images, KeyRef, Record, RuleRef, TrainRef};
 pub use second::{SecondSink, SinkKind};

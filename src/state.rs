@@ -12,6 +12,7 @@
 //! | a development station's token, PIN, keys, certificates | no: a token has its own ways of backup |
 
 mod backup;
+mod behind;
 mod error;
 mod life;
 mod manifest;
@@ -20,6 +21,7 @@ mod restore;
 mod tests;
 
 pub use backup::backup;
+pub use behind::remembered;
 pub use error::StateError;
 pub use life::{Life, Part, accept_loss};
 pub use manifest::{FileEntry, Manifest};

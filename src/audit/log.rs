@@ -10,25 +10,21 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 
 use super::{
-    AuditError, Covered, Entry, Event, Position, Record, Remembered, bound,
-    read::{self, Segment, Text},
+    AuditError, Covered, Entry, Event, Position, Remembered,
+    chain::{Chain, NOTHING, covered_in, unsigned},
+    found::{self, Found, Unremembered},
+    read,
     reserve::Reserve,
     second::End,
-    tree::{Frontier, Hash, leaf_hash},
+    tree::Hash,
 };
 use crate::files::{Directory, explained, make_directory};
 
-/// What precedes the first record.
-const NOTHING: Hash = [0; 32];
-/// Records of a checkpoint's own, behind what it covers.
-const OWN: u64 = 2;
-/// What the frame of a record takes: number, time, the hash before it, the names of these.
-const FRAME_BYTES: usize = 256;
 /// A clock that is behind by less is not worth a record.
 const CLOCK_GRAIN_US: i64 = 1_000_000;
 
 /// What was found when a log was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
     /// Records that were there.
     pub size: u64,
@@ -38,9 +34,9 @@ pub struct Opened {
     pub torn_bytes: u64,
     /// Records that no checkpoint covers, its own two left out: who holds no key could have rewritten these.
     pub unsigned: u64,
-    /// Records past the remembered place: no caller was told of them.
-    pub unremembered: u64,
-    /// Lines of the last segment that are longer than any that is written: an older version wrote them.
+    /// What the log says past the remembered place.
+    pub unremembered: Unremembered,
+    /// Lines of what was read that are longer than any that is written: an older version wrote them.
     pub long_lines: u64,
 }
 
@@ -61,17 +57,6 @@ pub(super) struct Log {
     _lock: File,
 }
 
-/// Where the chain stands.
-#[derive(Clone, Debug)]
-struct Chain {
-    head: Hash,
-    frontier: Frontier,
-    /// Microseconds since 1970 of the last record.
-    time: i64,
-    /// Records that a checkpoint covers.
-    covered: u64,
-}
-
 impl Log {
     /// Opens the log in a directory, making both when there are none.
     pub fn open(directory: &Path, segment_limit: u64, remembered: Option<&Remembered>) -> Result<(Self, Opened), AuditError> {
@@ -83,15 +68,19 @@ impl Log {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(AuditError::Held(directory.to_owned())),
             Err(error) => return Err(flaw(error.into())),
         }
-        match read::segments(directory)?.last() {
+        let found = found::find(directory, remembered)?;
+        // A segment without a first record was begun by a rotation of which no caller was told.
+        for path in found.unbegun {
+            fs::remove_file(&path).map_err(|source| AuditError::io(format!("remove {}", path.display()), source))?;
+        }
+        match found.log {
             None => Self::begin(directory, segment_limit, lock),
-            Some((number, path)) => Self::resume(directory, segment_limit, lock, (*number, path), remembered),
+            Some(found) => Self::resume(directory, segment_limit, lock, found),
         }
     }
 
     fn begin(directory: &Path, segment_limit: u64, lock: File) -> Result<(Self, Opened), AuditError> {
         let id = uuid::Uuid::new_v4().to_string();
-        let chain = Chain { head: NOTHING, frontier: Frontier::default(), time: 0, covered: 0 };
         let (file, path) = new_segment(directory, 1)?;
         let mut log = Self {
             directory: directory.to_owned(),
@@ -103,88 +92,28 @@ impl Log {
             written: 0,
             doubtful: false,
             reserve: Reserve::new(0),
-            chain,
+            chain: Chain::empty(),
             _lock: lock,
         };
         log.write(&[log.header()])?;
-        Ok((log, Opened { size: 0, head: NOTHING, torn_bytes: 0, unsigned: 0, unremembered: 0, long_lines: 0 }))
+        let unremembered = Unremembered::default();
+        Ok((log, Opened { size: 0, head: NOTHING, torn_bytes: 0, unsigned: 0, unremembered, long_lines: 0 }))
     }
 
-    fn resume(
-        directory: &Path,
-        segment_limit: u64,
-        lock: File,
-        (number, path): (u64, &Path),
-        remembered: Option<&Remembered>,
-    ) -> Result<(Self, Opened), AuditError> {
-        let broken = |what: String| AuditError::Broken { file: path.to_owned(), what };
-        let mut segment = Segment::open(path)?;
-        let mut chain: Option<(String, Chain)> = None;
-        let mut long_lines = 0;
-        let remembered_in = |id: &str| remembered.filter(|remembered| remembered.log == id);
-        let is_remembered = |id: &str, chain: &Chain| {
-            let other = remembered_in(id).filter(|known| known.size == chain.frontier.size() && known.head != chain.head);
-            other.map_or(Ok(()), |known| Err(broken(format!("record {} is not the one that was remembered", known.size - 1))))
-        };
-        while let Some(line) = segment.next_record().map_err(|flaw| broken(flaw.to_string()))? {
-            let record = &line.record;
-            let (id, chain) = match &mut chain {
-                Some(known) => known,
-                None => {
-                    let header = record.header().ok_or_else(|| broken("it does not begin as a segment does".to_owned()))?;
-                    let covered = match header.covered {
-                        Some(covered) => covered,
-                        None => covered_before(directory, number)?,
-                    };
-                    let start = Chain { head: header.prev, frontier: header.frontier, time: 0, covered };
-                    if start.frontier.size() > 0 {
-                        is_remembered(&header.log, &start)?;
-                    }
-                    chain.insert((header.log, start))
-                }
-            };
-            if record.seq != chain.frontier.size() || record.prev != const_hex::encode(chain.head) {
-                return Err(broken(format!("record {} does not follow from the one before", record.seq)));
-            }
-            long_lines += u64::from(matches!(line.text, Text::TooLong { .. }));
-            chain.push(line.hash, record.time());
-            chain.covered = covered_by(record).unwrap_or(chain.covered);
-            is_remembered(id, chain)?;
-        }
-        let torn_bytes = segment.torn();
-        // A segment whose first line was cut off was begun by a rotation that nobody was told of; the file before goes on.
-        let Some((id, chain)) = chain else {
-            let before = number.checked_sub(1).filter(|before| *before > 0);
-            let path_before = before.map(|before| directory.join(read::segment_name(before)));
-            fs::remove_file(path).map_err(|source| AuditError::io(format!("remove {}", path.display()), source))?;
-            return match (before, path_before) {
-                (Some(before), Some(path)) => Self::resume(directory, segment_limit, lock, (before, &path), remembered),
-                _ => Self::begin(directory, segment_limit, lock),
-            };
-        };
-        let size = chain.frontier.size();
-        let known = remembered_in(&id).map(|remembered| remembered.size);
-        if let Some(known) = known.filter(|known| *known > size) {
-            return Err(broken(format!("it has fewer records ({size}) than it is remembered to have had ({known})")));
-        }
-        let flaw = |source| AuditError::io(format!("use {}", path.display()), source);
-        let file = open_owned(directory, path).map_err(flaw)?;
-        let opened = Opened {
-            size,
-            head: chain.head,
-            torn_bytes,
-            unsigned: unsigned(size, chain.covered),
-            unremembered: known.map_or(0, |known| size - known),
-            long_lines,
-        };
+    fn resume(directory: &Path, segment_limit: u64, lock: File, found: Found) -> Result<(Self, Opened), AuditError> {
+        let Found { log: id, number, path, chain, whole, torn: torn_bytes, long_lines, unremembered } = found;
+        let file = open_owned(directory, &path).map_err(|source| AuditError::io(format!("use {}", path.display()), source))?;
+        let size = chain.size();
+        let opened =
+            Opened { size, head: chain.head, torn_bytes, unsigned: unsigned(size, chain.covered), unremembered, long_lines };
         let mut log = Self {
             directory: directory.to_owned(),
             id,
             segment_limit,
             file,
-            path: path.to_owned(),
+            path,
             number,
-            written: segment.whole(),
+            written: whole,
             doubtful: torn_bytes > 0,
             reserve: Reserve::new(0),
             chain,
@@ -203,7 +132,7 @@ impl Log {
 
     /// Records in it.
     pub fn size(&self) -> u64 {
-        self.chain.frontier.size()
+        self.chain.size()
     }
 
     /// Hash of the last of them.
@@ -328,75 +257,6 @@ impl Log {
             .with("covered", self.chain.covered)
             .with("frontier", roots)
     }
-}
-
-/// [`super::Record`], on its way out.
-#[derive(serde::Serialize)]
-struct Line<'a> {
-    seq: u64,
-    time: String,
-    prev: String,
-    #[serde(flatten)]
-    entry: &'a Entry,
-}
-
-impl Chain {
-    fn add(&mut self, entry: &Entry, now: jiff::Timestamp, bytes: &mut Vec<u8>) -> Result<Position, AuditError> {
-        let seq = self.frontier.size();
-        let start = bytes.len();
-        let write = |entry: &Entry, bytes: &mut Vec<u8>| {
-            bytes.truncate(start);
-            let record = Line { seq, time: format!("{now:.6}"), prev: const_hex::encode(self.head), entry };
-            serde_json::to_writer(bytes, &record).map_err(|error| AuditError::io("write a record", error.into()))
-        };
-        write(entry, bytes)?;
-        // Whatever is written can be read back: the reader's bound is the writer's, too.
-        if bytes.len() - start > bound::RECORD_BYTES {
-            write(&bound::shortened(entry, bound::RECORD_BYTES - FRAME_BYTES), bytes)?;
-        }
-        let hash = self.push(leaf_hash(&bytes[start..]), now.as_microsecond());
-        bytes.push(b'\n');
-        Ok(Position { seq, hash })
-    }
-
-    fn push(&mut self, hash: Hash, time: i64) -> Hash {
-        self.frontier.push(hash);
-        self.head = hash;
-        self.time = time;
-        hash
-    }
-}
-
-/// Records that no checkpoint covers, when the last covers so many.
-pub(super) fn unsigned(size: u64, covered: u64) -> u64 {
-    if covered == 0 { size } else { size.saturating_sub(covered.saturating_add(OWN)) }
-}
-
-/// What a checkpoint says that it covers.
-fn covered_in(entry: &Entry) -> Option<u64> {
-    if entry.event != Event::Checkpoint {
-        return None;
-    }
-    entry.about.get("size")?.as_u64()
-}
-
-pub(super) fn covered_by(record: &Record) -> Option<u64> {
-    covered_in(&record.entry).filter(|covered| *covered <= record.seq)
-}
-
-/// Records that checkpoints in earlier segments cover: a segment of an older version does not say so itself.
-fn covered_before(directory: &Path, number: u64) -> Result<u64, AuditError> {
-    for (_, path) in read::segments(directory)?.into_iter().rev().filter(|(before, _)| *before < number) {
-        let mut segment = Segment::open(&path)?;
-        let mut last = None;
-        while let Ok(Some(line)) = segment.next_record() {
-            last = covered_by(&line.record).or(last);
-        }
-        if let Some(covered) = last {
-            return Ok(covered);
-        }
-    }
-    Ok(0)
 }
 
 fn new_segment(directory: &Path, number: u64) -> Result<(File, PathBuf), AuditError> {

@@ -1,4 +1,5 @@
 mod archive;
+mod found;
 mod hostile;
 mod second;
 mod written;

@@ -13,8 +13,9 @@ pub use super::uses::{KeyName, Uses};
 pub use head::Head;
 
 use super::{
-    AuditError, Covered, Entry, Event, Record, checkpoint,
-    log::{covered_by, unsigned},
+    AuditError, Covered, Entry, Event, Record,
+    chain::{covered_by, unsigned},
+    checkpoint,
     read::{self, Line, LineError, Segment, Text},
     tree::{Frontier, Hash},
     uses::Counter,

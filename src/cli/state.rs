@@ -47,6 +47,7 @@ impl From<StateError> for CliError {
         let hint = error.hint();
         match error {
             StateError::Ledger(error) => error.into(),
+            StateError::Audit(error) => error.into(),
             StateError::Io { what, path, source } if path.is_dir() || what.ends_with(" in") => {
                 Self::directory(what, &path, &source)
             }
@@ -57,6 +58,7 @@ impl From<StateError> for CliError {
                     | StateError::OpenRuns(_)
                     | StateError::Missing { .. }
                     | StateError::OtherLife { .. }
+                    | StateError::Behind { .. }
                     | StateError::NotLost(_) => Exit::State,
                     _ => Exit::Other,
                 };

@@ -40,6 +40,13 @@ impl Ledger {
         self.block(self.remember_audit(of, log, size, head))
     }
 
+    /// Forgets the places in other logs than this: once it is gone on with, an earlier one is not taken for it when the clock was set back.
+    pub async fn forget_other_audits(&self, of: LogOf, log: &str) -> Result<(), LedgerError> {
+        let query = sqlx::query("DELETE FROM audit_heads WHERE writer = ? AND log != ?").bind(of.name()).bind(log);
+        query.execute(&self.pool).await?;
+        Ok(())
+    }
+
     /// The log of the audit that was written to last: its id, its size, and the hash of its last record.
     pub async fn remembered_audit(&self, of: LogOf) -> Result<Option<(String, u64, Vec<u8>)>, LedgerError> {
         let sql = "SELECT log, size, head FROM audit_heads WHERE writer = ? ORDER BY updated_at DESC, rowid DESC LIMIT 1";

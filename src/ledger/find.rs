@@ -26,6 +26,13 @@ impl Ledger {
         self.first("id = ?", |query| query.bind(id))
     }
 
+    /// The state of a run, for async code.
+    pub async fn state_of(&self, id: &str) -> Result<Option<RunState>, LedgerError> {
+        let query = sqlx::query_scalar("SELECT state FROM runs WHERE id = ?").bind(id);
+        let state: Option<String> = query.fetch_optional(&self.pool).await?;
+        state.map(|state| RunState::from_name(&state).ok_or(LedgerError::Corrupt(state))).transpose()
+    }
+
     /// The newest runs, newest first.
     pub fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, LedgerError> {
         let sql = format!(

@@ -61,6 +61,7 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
 /// The parts of the state directory that must be of one life.
 fn life(config: &Config) -> state::Life {
     state::Life::of(&config.state.directory, &config.audit_directory(), Some(&config.station))
+        .with_archive(config.audit.archive.as_deref())
 }
 
 /// What a station needs before it can listen.
@@ -80,8 +81,8 @@ async fn open(config: &Config) -> Result<Opened, ServerError> {
     let ledger = open_ledger(config).await?;
     life.check(&ledger).await?;
     // Before the token: opening it tries every key.
-    let administrators = remembered(&ledger, LogOf::Administrators).await?;
-    let (audit, administrators) = open_audit(config, &ledger, administrators).await?;
+    let administrators = state::remembered(&ledger, LogOf::Administrators).await?;
+    let (audit, administrators) = open_audit(config, (&life, &ledger), administrators).await?;
     let opened = match open_keystore(config).await {
         Ok(keystore) => fitness::at_start(&keystore.keys(), config).map(|()| keystore),
         Err(error) => Err(error),
@@ -160,11 +161,6 @@ async fn run_station(
     ended
 }
 
-async fn remembered(ledger: &Ledger, of: LogOf) -> Result<Option<Remembered>, ServerError> {
-    let remembered = ledger.remembered_audit(of).await?;
-    Ok(remembered.and_then(|(log, size, head)| Some(Remembered { log, size, head: head.try_into().ok()? })))
-}
-
 fn probes(config: &Config, keys: &AuditedKeys, door: &Arc<Doorkeeper>, station: &Arc<Station>) -> Probes {
     let (token, fit, audit) = (keys.clone(), keys.clone(), keys.audit().clone());
     let (door, images, trust) = (Arc::clone(door), Arc::clone(station), Arc::clone(station));
@@ -196,10 +192,10 @@ fn probes(config: &Config, keys: &AuditedKeys, door: &Arc<Doorkeeper>, station: 
 /// as after a move to another machine, that is said once and holds no more.
 async fn open_audit(
     config: &Config,
-    ledger: &Ledger,
+    (life, ledger): (&state::Life, &Ledger),
     administrators: Option<Remembered>,
 ) -> Result<(Audit, Option<Remembered>), ServerError> {
-    let remembered = remembered(ledger, LogOf::Service).await?;
+    let remembered = life.remembered(ledger).await?;
     let keeper = ledger.clone();
     let remember = move |place: &Remembered| {
         let kept = keeper.remember_audit_blocking(LogOf::Service, &place.log, place.size, &place.head);
@@ -218,6 +214,8 @@ async fn open_audit(
     let (audit, opened) = tokio::task::spawn_blocking(move || Audit::open(settings))
         .await
         .map_err(|error| ServerError::Setup(format!("opening the audit: {error}")))??;
+    // Before anything is recorded.
+    life.check_ledger(ledger, &opened.unremembered).await?;
     if opened.torn_bytes > 0 {
         tracing::warn!(
             bytes = opened.torn_bytes,
@@ -237,7 +235,7 @@ async fn open_audit(
         .with("raw_use", config.keys.raw_use.clone())
         .with("trust", config.trust.mode.name());
     // Who could write to the file meanwhile, and holds no key, could have changed these and no others.
-    let doubtful = [("unsigned_before", opened.unsigned), ("unremembered_before", opened.unremembered)];
+    let doubtful = [("unsigned_before", opened.unsigned), ("unremembered_before", opened.unremembered.records)];
     let started = doubtful.iter().filter(|(_, records)| *records > 0).fold(started, |started, (name, records)| {
         tracing::warn!(records, "{name}: records that nothing but the chain held while the service was not running");
         started.with(name, *records)

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Part;
-use crate::ledger::LedgerError;
+use crate::{audit::AuditError, ledger::LedgerError};
 
 /// Why a state directory cannot be used, backed up or restored. The operator's to mend; nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,17 @@ pub enum StateError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The audit.
+    #[error("the audit: {0}")]
+    Audit(#[from] AuditError),
+    /// The ledger is older than the audit beside it.
+    #[error("the ledger is older than the audit beside it ({}): {what}", audit.display())]
+    Behind {
+        /// The service's log.
+        audit: PathBuf,
+        /// What shows it.
+        what: String,
+    },
     /// Where the backup shall go, there is something.
     #[error("{} is there already", .0.display())]
     InTheWay(PathBuf),
@@ -78,6 +89,13 @@ impl StateError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Ledger(error) => return error.hint().map(str::to_owned),
+            Self::Audit(error) => error.hint().to_owned(),
+            Self::Behind { .. } => format!(
+                "put the newest ledger back, with the ledger.sqlite-wal that belongs to it; or the newest backup (move the ledger, the \
+                 instance's id and the keys seen first aside, then `state restore BACKUP`). If what came after it is lost for good: \
+                 `state accept-loss ledger --reason TEXT`; then {}",
+                Part::Ledger.loss()
+            ),
             Self::Missing { part, .. } => {
                 let put_back = match part {
                     Part::Ledger | Part::Instance => {
@@ -95,6 +113,11 @@ impl StateError {
                  then {}",
                 Part::Station.loss()
             ),
+            Self::OtherLife { part: Part::Audit, .. } => {
+                "put the log's directory back from where it was moved, or from a copy of the disk; is [audit] directory right? If it is \
+                 lost for good: `state accept-loss audit --reason TEXT`; then the service goes on in the log that is there, and what the \
+                 other one records is not held against it".to_owned()
+            }
             Self::OtherLife { part, .. } => format!(
                 "parts of two stations, or of two times, lie together: put the part back that belongs here (`state restore` brings all of \
                  them), or `state accept-loss {part} --reason TEXT`; then {}",

@@ -6,7 +6,7 @@
 //!
 //! | part | shown by | lost with it |
 //! |---|---|---|
-//! | `ledger.sqlite` | the instance's id, the service's audit, the keys seen first | which trains ran: they would run once more |
+//! | `ledger.sqlite` | the instance's id, the service's audit and its archive, the keys seen first; an older one: the runs that the audit names (`behind.rs`) | which trains ran: they would run once more |
 //! | `instance` | the ledger, which has the same id | what the engine holds of this service is no longer found |
 //! | the service's audit | the ledger | the record of what was done |
 //! | `first-seen.toml` | the ledger | whom the station believes: everybody would be new |
@@ -18,14 +18,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{FIRST_SEEN, INSTANCE, LEDGER, StateError};
+use super::{FIRST_SEEN, INSTANCE, LEDGER, StateError, behind::take_audit_as_it_is};
 use crate::{
+    audit::{SERVICE, log_in},
     files::input,
     ledger::{Ledger, LogOf, UPGRADED},
 };
 
 /// What a part that was given up is called in the ledger until it is there again.
-const LOST: &str = "lost";
+pub(super) const LOST: &str = "lost";
 /// The fact that this life begins: nothing is missed before all parts are there.
 const BEGINNING: &str = "beginning";
 
@@ -64,7 +65,9 @@ impl Part {
     #[must_use]
     pub fn loss(self) -> &'static str {
         match self {
-            Self::Ledger => "trains that were finished here are opened once more, and open runs are forgotten",
+            Self::Ledger => {
+                "trains that were finished here, and are not in the ledger, are opened once more, and open runs are forgotten"
+            }
             Self::Instance => "containers and volumes in the engine that carry the old id are no longer found",
             Self::Audit => "the record of what was done until now is gone, and a new log begins",
             Self::FirstSeen => "every creator and station is new again, and believed at first sight",
@@ -83,7 +86,8 @@ impl fmt::Display for Part {
 #[derive(Clone, Debug)]
 pub struct Life {
     directory: PathBuf,
-    audit: PathBuf,
+    pub(super) audit: PathBuf,
+    archive: Option<PathBuf>,
     station: Option<String>,
 }
 
@@ -91,7 +95,13 @@ impl Life {
     /// Of a state directory, the directory of its audit's logs, and the station, where it is known.
     #[must_use]
     pub fn of(directory: &Path, audit: &Path, station: Option<&str>) -> Self {
-        Self { directory: directory.to_owned(), audit: audit.join("service"), station: station.map(str::to_owned) }
+        Self { directory: directory.to_owned(), audit: audit.join(SERVICE), archive: None, station: station.map(str::to_owned) }
+    }
+
+    /// With the directory that old segments of the audit's logs are moved to.
+    #[must_use]
+    pub fn with_archive(self, archive: Option<&Path>) -> Self {
+        Self { archive: archive.map(|archive| archive.join(SERVICE)), ..self }
     }
 
     /// Before the ledger is opened, which would make one: whether there was one.
@@ -143,6 +153,9 @@ impl Life {
         }
         if self.audit_is_begun() {
             ledger.keep_fact(Part::Audit.name(), "begun").await?;
+            if let Some(log) = log_in(&self.audit)? {
+                ledger.forget_other_audits(LogOf::Service, &log).await?;
+            }
         }
         if is_filled(&self.directory.join(FIRST_SEEN)) {
             ledger.keep_fact(Part::FirstSeen.name(), "there").await?;
@@ -187,8 +200,11 @@ impl Life {
     fn no_neighbour_of_the_ledger(&self, ledger: &Path) -> Result<(), StateError> {
         let shown_by = if is_filled(&self.directory.join(INSTANCE)) {
             "the instance's id"
-        } else if self.audit_is_begun() {
+        } else if self.audit.exists() {
+            // The service makes the directory once it has a ledger: it tells of one even when its segments are gone.
             "the service's audit"
+        } else if self.archive.as_deref().is_some_and(has_segments) {
+            "the archive of the service's audit"
         } else if is_filled(&self.directory.join(FIRST_SEEN)) {
             "the keys that were seen first"
         } else {
@@ -198,23 +214,20 @@ impl Life {
     }
 
     fn audit_is_begun(&self) -> bool {
-        let Ok(entries) = fs::read_dir(&self.audit) else { return false };
-        entries.flatten().any(|entry| {
-            let name = entry.file_name();
-            Path::new(&name).extension().is_some_and(|end| end == "jsonl") && entry.metadata().is_ok_and(|file| file.len() > 0)
-        })
+        has_segments(&self.audit)
     }
 }
 
 /// Goes on without a part that is lost. The caller holds the directory's lock, and has recorded it. For [`Part::Ledger`] a new ledger is
-/// made; an instance's id that the ledger still knows is written back.
+/// made where there is none, and one that is older than the audit is taken as it is; an instance's id that the ledger still knows is written
+/// back.
 ///
 /// # Errors
 /// When the part is not lost, or the ledger cannot be written.
 pub async fn accept_loss(life: &Life, part: Part) -> Result<(), StateError> {
     if part == Part::Ledger {
         let ledger = Ledger::open(&life.directory.join(LEDGER)).await?;
-        let begun = begin_anew(&ledger).await;
+        let begun = accept_ledger(life, &ledger).await;
         ledger.close().await;
         return begun;
     }
@@ -224,18 +237,20 @@ pub async fn accept_loss(life: &Life, part: Part) -> Result<(), StateError> {
     accepted
 }
 
-async fn begin_anew(ledger: &Ledger) -> Result<(), StateError> {
-    if !ledger.facts().await?.is_empty() {
+async fn accept_ledger(life: &Life, ledger: &Ledger) -> Result<(), StateError> {
+    if ledger.facts().await?.is_empty() {
+        ledger.keep_fact(BEGINNING, "after its loss").await?;
+    } else if !life.is_behind(ledger).await? {
         return Err(StateError::NotLost(Part::Ledger));
     }
-    Ok(ledger.keep_fact(BEGINNING, "after its loss").await?)
+    take_audit_as_it_is(ledger, &life.audit).await
 }
 
 async fn accept_in(life: &Life, part: Part, ledger: &Ledger) -> Result<(), StateError> {
     let facts = ledger.facts().await?;
     let is_there = match part {
         Part::Instance => life.check_instance(&facts, true).is_ok(),
-        Part::Audit => life.audit_is_begun(),
+        Part::Audit => life.audit_is_begun() && !matches!(life.remembered(ledger).await, Err(StateError::OtherLife { .. })),
         Part::FirstSeen => is_filled(&life.directory.join(FIRST_SEEN)) || !facts.contains_key(part.name()),
         Part::Ledger | Part::Station => false,
     };
@@ -252,17 +267,20 @@ async fn accept_in(life: &Life, part: Part, ledger: &Ledger) -> Result<(), State
     Ok(())
 }
 
-/// What a restored ledger does not expect: a backup has no audit, and what comes back with it is what is there.
-pub(super) async fn after_restore(ledger: &Ledger) -> Result<(), StateError> {
-    Ok(ledger.keep_fact(Part::Audit.name(), LOST).await?)
-}
-
-fn missing(part: Part, path: &Path, shown_by: &str) -> StateError {
+pub(super) fn missing(part: Part, path: &Path, shown_by: &str) -> StateError {
     StateError::Missing { part, path: path.to_owned(), shown_by: shown_by.to_owned() }
 }
 
-fn is_lost(facts: &BTreeMap<String, String>, part: Part) -> bool {
+pub(super) fn is_lost(facts: &BTreeMap<String, String>, part: Part) -> bool {
     facts.get(part.name()).is_some_and(|value| value == LOST)
+}
+
+fn has_segments(log: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(log) else { return false };
+    entries.flatten().any(|entry| {
+        let name = entry.file_name();
+        Path::new(&name).extension().is_some_and(|end| end == "jsonl") && entry.metadata().is_ok_and(|file| file.len() > 0)
+    })
 }
 
 fn is_filled(file: &Path) -> bool {

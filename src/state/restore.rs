@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use super::{
     KEPT, LEDGER, LOCK, StateError,
     backup::{close_and_sync, sync},
-    life::after_restore,
+    behind::take_audit_as_it_is,
     manifest::{FileEntry, Manifest},
 };
 use crate::{
@@ -38,12 +38,18 @@ pub struct Restored {
     pub open: Vec<Run>,
 }
 
-/// Puts a backup into a state directory that has no state yet. The caller holds the directory's lock.
+/// Puts a backup into a state directory that has no state yet. The caller holds the directory's lock. A backup has no audit: the service's log
+/// below `audit` is taken as it is, however much it says past the backup.
 ///
 /// # Errors
 /// When there is state in the directory, the backup is not as it was made, its ledger is damaged or of a newer version, or it has
 /// open runs and `open_runs` does not say what becomes of them. Nothing is in place then.
-pub fn restore(backup: &Path, state: &Path, open_runs: Option<OpenRuns>, handle: &Handle) -> Result<Restored, StateError> {
+pub fn restore(
+    backup: &Path,
+    (state, audit): (&Path, &Path),
+    open_runs: Option<OpenRuns>,
+    handle: &Handle,
+) -> Result<Restored, StateError> {
     for name in KEPT.iter().map(|name| (*name).to_owned()).chain(["-wal", "-shm"].map(|end| format!("{LEDGER}{end}"))) {
         let path = state.join(name);
         if path.symlink_metadata().is_ok() {
@@ -65,7 +71,9 @@ pub fn restore(backup: &Path, state: &Path, open_runs: Option<OpenRuns>, handle:
         }
     }
     let ledger = handle.block_on(Ledger::open(&aside.path().join(LEDGER)))?;
-    let settled = settle(&ledger, &manifest, open_runs).and_then(|open| handle.block_on(after_restore(&ledger)).map(|()| open));
+    let log = audit.join(crate::audit::SERVICE);
+    let settled =
+        settle(&ledger, &manifest, open_runs).and_then(|open| handle.block_on(take_audit_as_it_is(&ledger, &log)).map(|()| open));
     handle.block_on(ledger.close());
     let open = settled?;
 

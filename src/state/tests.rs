@@ -6,7 +6,10 @@ use std::{
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::ledger::{Ledger, NewRun, OpenInto, RunState};
+use crate::{
+    audit::{Audit, Entry, Event, Remember, Settings},
+    ledger::{Ledger, LogOf, NewRun, OpenInto, RunState},
+};
 
 /// A state directory with a ledger that is open, and room for others.
 struct Office {
@@ -60,7 +63,8 @@ impl Office {
 
     fn restore(&self, backup: &str, into: &str, open: Option<OpenRuns>) -> Result<Restored, StateError> {
         fs::create_dir_all(self.at(into)).unwrap();
-        restore(&self.at(backup), &self.at(into), open, self.runtime.handle())
+        let into = self.at(into);
+        restore(&self.at(backup), (&into, &into.join("audit")), open, self.runtime.handle())
     }
 
     fn ledger_in(&self, name: &str) -> Ledger {
@@ -191,14 +195,37 @@ impl Lived {
         let office = Office::new();
         let state = office.at("state");
         fs::write(state.join(FIRST_SEEN), "version = 1\n").unwrap();
-        fs::create_dir_all(state.join("audit/service")).unwrap();
         let life = Life::of(&state, &state.join("audit"), Some("a"));
         let lived = Self { office, life };
         // The first start: the ledger is made before anything else.
         lived.wait(lived.office.ledger.keep_fact("beginning", "yes"));
-        fs::write(state.join("audit/service/00000001.jsonl"), "{}\n").unwrap();
+        lived.records(&[Entry::of(Event::ServiceStarted)], true);
         lived.wait(lived.life.keep(&lived.office.ledger));
         lived
+    }
+
+    /// Writes to the service's log, and has the ledger know of it or not.
+    fn records(&self, entries: &[Entry], is_remembered: bool) {
+        let ledger = self.office.ledger.clone();
+        let remember = Remember::new(move |place| {
+            let kept = ledger.remember_audit_blocking(LogOf::Service, &place.log, place.size, &place.head);
+            kept.map_err(|error| error.to_string())
+        });
+        let settings = Settings {
+            directory: self.path("audit"),
+            log: "service",
+            segment_bytes: 2048,
+            reserve_bytes: 0,
+            archive: None,
+            second: None,
+            remembered: None,
+            remember: is_remembered.then_some(remember),
+        };
+        let (audit, _) = Audit::open(settings).unwrap();
+        for entry in entries {
+            audit.record(entry.clone()).unwrap();
+        }
+        audit.close();
     }
 
     fn wait<T, E: std::fmt::Debug>(&self, future: impl Future<Output = Result<T, E>>) -> T {
@@ -214,7 +241,15 @@ impl Lived {
         life.check_files()?;
         self.office.runtime.block_on(async {
             let ledger = Ledger::open(&self.path(LEDGER)).await?;
-            let checked = life.check(&ledger).await;
+            let checked = async {
+                life.check(&ledger).await?;
+                let place = life.remembered(&ledger).await?;
+                match place.map(|place| crate::audit::since(&life.audit, &place)).transpose()?.flatten() {
+                    Some(since) => life.check_ledger(&ledger, &since).await,
+                    None => Ok(()),
+                }
+            }
+            .await;
             ledger.close().await;
             checked
         })
@@ -309,6 +344,89 @@ fn a_backup_put_back_where_nothing_is_starts_without_the_audit() {
     other.check_files().unwrap();
     let ledger = lived.wait(Ledger::open(&lived.office.at("other").join(LEDGER)));
     lived.wait(other.check(&ledger));
+}
+
+/// A record of a step that ended well.
+fn step(rpc: &str, run: &str) -> Entry {
+    Entry { rpc: Some(rpc.to_owned()), run: Some(run.to_owned()), outcome: Some("ok".to_owned()), ..Entry::of(Event::Step) }
+}
+
+#[test]
+fn a_ledger_is_older_than_the_audit_when_it_lacks_a_run_and_not_when_it_only_knows_less_of_the_log() {
+    use RunState::{Closing, Completed, Prepared};
+    let uses: Vec<_> = (0..50).map(|_| Entry::of(Event::KeyUse)).collect();
+    let cases: [(&str, &[RunState], Vec<Entry>, bool); 7] = [
+        ("records that name no run, as after a loss of power", &[], uses, false),
+        ("a checkpoint and a start", &[], vec![Entry::of(Event::Checkpoint), Entry::of(Event::ServiceStarted)], false),
+        ("a run that is there", &[Prepared], vec![step("PreRun", "one")], false),
+        ("a run that is completed", &[Prepared, Closing, Completed], vec![step("PreRun", "one"), step("PostRun", "one")], false),
+        ("a post-run that did not end well", &[Prepared], vec![Entry { outcome: None, ..step("PostRun", "one") }], false),
+        ("a run that is not there", &[], vec![Entry { run: Some("one".into()), ..Entry::of(Event::KeyUse) }], true),
+        ("a run that is not completed", &[Prepared], vec![step("PostRun", "one")], true),
+    ];
+    for (what, states, entries, is_old) in cases {
+        let lived = Lived::new();
+        if !states.is_empty() {
+            lived.office.run("one", 1, states);
+        }
+        lived.records(&entries, false);
+        match lived.start(&lived.life) {
+            Ok(()) => assert!(!is_old, "{what}: it starts"),
+            Err(StateError::Behind { .. }) => assert!(is_old, "{what}: it does not start"),
+            Err(error) => panic!("{what}: {error}"),
+        }
+        let accepted = lived.office.runtime.block_on(accept_loss(&lived.life, Part::Ledger));
+        assert_eq!(accepted.is_ok(), is_old, "{what}: {accepted:?}");
+        lived.start(&lived.life).unwrap_or_else(|error| panic!("{what}: {error}"));
+        // What was accepted is what was there then, and no more.
+        lived.records(&[step("PreRun", "two")], false);
+        assert!(matches!(lived.start(&lived.life), Err(StateError::Behind { .. })), "{what}");
+    }
+}
+
+#[test]
+fn a_ledger_whose_place_in_the_log_was_moved_away_is_old() {
+    let lived = Lived::new();
+    let uses: Vec<_> = (0..50).map(|_| Entry::of(Event::KeyUse)).collect();
+    lived.records(&uses, false);
+    lived.start(&lived.life).unwrap();
+    fs::remove_file(lived.path("audit/service/00000001.jsonl")).unwrap();
+    let error = lived.start(&lived.life).unwrap_err();
+    assert!(matches!(error, StateError::Behind { .. }) && error.to_string().contains("moved away"), "{error}");
+}
+
+#[test]
+fn another_log_in_place_of_the_services_is_refused_until_it_is_accepted() {
+    let lived = Lived::new();
+    fs::rename(lived.path("audit"), lived.office.at("moved")).unwrap();
+    lived.records(&[Entry::of(Event::ServiceStarted)], false);
+    let error = lived.start(&lived.life).unwrap_err();
+    assert!(matches!(error, StateError::OtherLife { part: Part::Audit, .. }), "{error}");
+    lived.wait(accept_loss(&lived.life, Part::Audit));
+    lived.start(&lived.life).unwrap();
+}
+
+#[test]
+fn ledger_instance_and_audit_that_are_gone_together_are_missed_where_something_shows_that_they_were_there() {
+    let loses_all = |lived: &Lived| {
+        lived.loses_its_ledger();
+        for name in [INSTANCE, FIRST_SEEN, "audit/service/00000001.jsonl"] {
+            fs::remove_file(lived.path(name)).unwrap();
+        }
+    };
+    let lived = Lived::new();
+    loses_all(&lived);
+    let error = lived.start(&lived.life).unwrap_err();
+    assert!(matches!(error, StateError::Missing { part: Part::Ledger, .. }), "the log's directory is there: {error}");
+    // The whole directory is gone; the archive is elsewhere.
+    let archive = lived.office.at("archive");
+    fs::create_dir_all(archive.join("service")).unwrap();
+    fs::remove_dir_all(lived.path("audit")).unwrap();
+    let life = lived.life.clone().with_archive(Some(&archive));
+    life.check_files().unwrap();
+    fs::write(archive.join("service/00000001.jsonl"), "{}\n").unwrap();
+    let error = life.check_files().unwrap_err();
+    assert!(error.to_string().contains("archive"), "{error}");
 }
 
 #[cfg(unix)]

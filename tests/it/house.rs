@@ -25,7 +25,7 @@ const LAW: [(&str, &[&str]); 21] = [
     ("kept_file", &["files"]),
     ("access", &["files", "keystore", "kept_file"]),
     ("audit", &["files", "train"]),
-    ("state", &["files", "ledger"]),
+    ("state", &["audit", "files", "ledger"]),
     ("protocol", &["access", "audit", "crash", "keystore", "image", "ledger", "trust", "train"]),
     ("service", &["access", "audit", "protocol", "keystore", "image", "ledger", "trust", "train", "pb"]),
     ("config", &["audit", "files", "keystore", "trust", "train"]),

@@ -1,6 +1,7 @@
 //! The ledger as an officer and a replayed train meet it: the real service, the real commands.
 
 mod backup;
+mod behind;
 mod life;
 mod officer;
 mod replay;

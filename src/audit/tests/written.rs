@@ -172,7 +172,7 @@ fn what_was_unsigned_or_unremembered_when_a_process_ended_is_known_at_the_next_s
     let remembered = Some(Remembered { log, size: known.seq + 1, head: known.hash });
     let (audit, opened) = Audit::open(Settings { remembered, ..settings(directory.path(), 1024) }).unwrap();
     let unsigned = opened.unsigned;
-    assert_eq!(opened.unremembered, last.seq - known.seq);
+    assert_eq!(opened.unremembered.records, last.seq - known.seq);
     audit.record(Entry::of(Event::ServiceStarted)).unwrap();
     signer.sign(&audit);
     audit.close();

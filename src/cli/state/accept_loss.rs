@@ -20,7 +20,8 @@ A service does not start when a part of its state is missing, empty or of
 another station while its neighbours show that it was there. Put it back where
 you can (`state restore`, a copy of the disk). This is for what is lost for
 good:
-  ledger      trains that were finished here are opened once more
+  ledger      trains that were finished here are opened once more; a ledger
+              that is older than the audit keeps the runs that it has
   instance    what the engine holds of this service is no longer found; the
               ledger's
               own id is written back where it has one

@@ -65,8 +65,9 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     });
     let backup = args.backup.display().to_string();
     let entry = officer::entry(Event::StateRestored, "state restore").with("backup", backup);
-    let restored =
-        officer::carry_out(&office.audit, entry, || state::restore(&args.backup, &office.directory, open_runs, office.handle()))?;
+    let restored = officer::carry_out(&office.audit, entry, || {
+        state::restore(&args.backup, (&office.directory, &office.audit), open_runs, office.handle())
+    })?;
     let made = &restored.manifest.made;
     let warning = format!(
         "RUNS THAT WERE FINISHED AFTER {made} ARE FORGOTTEN: their trains would be opened here once more. Ask central which trains \

@@ -98,6 +98,44 @@ fn old_segments_go_to_an_archive_and_both_are_one_log() {
     assert_eq!((records.len(), records[1]["outcome"].as_str()), (2, Some("ok")), "{shown}");
 }
 
+#[test]
+fn a_running_service_moves_old_segments_to_its_archive_and_both_are_one_log_that_goes_on() {
+    let archive = tempfile::tempdir().unwrap();
+    let mut station = Station::with("a").start_configured(|config| {
+        set(config, "audit", "segment_mib", 1);
+        set(config, "audit", "keep_segments", 2);
+        set(config, "audit", "archive", archive.path().to_str().unwrap());
+    });
+    let key = audit_key(&station);
+    let live = station.state().join("audit");
+    let count = |directory: &Path| fs::read_dir(directory.join("service")).map_or(0, |files| files.filter(is_segment).count());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while count(&live) + count(archive.path()) < 4 {
+                    station.sign("a-general", SignatureScheme::RsaPssSha256, &[7; 32]).unwrap();
+                }
+            });
+        }
+    });
+    wait_for("the archive", || (count(&live) == 2 && count(archive.path()) >= 2).then_some(()));
+    station.sign("a-general", SignatureScheme::RsaPssSha256, &[7; 32]).unwrap();
+    let (code, report) = verify(&[archive.path(), &live], None, &[]);
+    assert_eq!((code, report["first"].as_u64()), (Some(0), Some(0)), "while it runs: {report}");
+
+    station.stop();
+    station.start_again();
+    station.stop();
+    let (code, report) = verify(&[archive.path(), &live], Some(&key), &[]);
+    assert_eq!((code, report["first"].as_u64()), (Some(0), Some(0)), "{report}");
+    let config = station.state().join("test.toml");
+    let mut show = Command::new(PROGRAM);
+    show.args(["--output", "json", "audit", "show", "--event", "segments-archived", "--config"]).arg(config);
+    let shown = String::from_utf8(show.output().unwrap().stdout).unwrap();
+    let shown: Value = serde_json::from_str(shown.lines().last().unwrap()).unwrap();
+    assert_eq!(shown["records"][0]["about"]["first"], 1, "{shown}");
+}
+
 fn is_segment(entry: &std::io::Result<fs::DirEntry>) -> bool {
     entry.as_ref().is_ok_and(|entry| entry.path().extension().is_some_and(|extension| extension == "jsonl"))
 }

@@ -15,7 +15,7 @@ use crate::{
 
 /// The service does not start, and says this.
 #[track_caller]
-fn does_not_start(station: &mut Station, said: &[&str]) {
+pub fn does_not_start(station: &mut Station, said: &[&str]) {
     station.spawn();
     assert_eq!(station.wait().code(), Some(5), "{}", station.log());
     let log = station.log();

@@ -16,8 +16,9 @@ jobs=${JOBS:-1}
 runs=${RUNS:-100000}
 work=$PWD/target/fuzz
 
-# The profile that tests are built with: of all dependencies, only libFuzzer is new.
-RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/sancov-rustc.sh cargo build --profile quick --locked --package stationmaster-fuzz
+# The profile that tests are built with: of all dependencies, only libFuzzer is new. The library is optimised, unlike for tests.
+RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/sancov-rustc.sh cargo build --config profile.quick.package.stationmaster.opt-level=1 \
+    --profile quick --locked --package stationmaster-fuzz
 fuzzer=${CARGO_TARGET_DIR:-target}/quick/stationmaster-fuzz
 fuzzer=$(realpath "$fuzzer")
 

@@ -445,7 +445,7 @@ pub mod image_service_client {
         /// The tree digest exists for every image. The train digests exist only for trains: of plain content as it is; of sealed content only if this station
         /// is on the route, it holds the key, and every check of PreRun passes. Otherwise the RPC would be an oracle for foreign ciphertext.
         ///
-        /// Grant: HashImage, for the train if the grant names trains; it uses the station's train key. Role: station.
+        /// Grant: HashImage, for the train if the grant names trains; it uses the station's train key, which the grant must cover if it names keys. Role: station.
         /// Errors: INVALID_ARGUMENT (IMAGE_REF_INVALID, CONFIG_MALFORMED, ARCHIVE_MALFORMED), PERMISSION_DENIED (KEY_NOT_ALLOWED), NOT_FOUND (IMAGE_NOT_FOUND),
         /// FAILED_PRECONDITION (TRAIN_AUTHENTICATION_FAILED, KEY_UNTRUSTED, TRAIN_REPLAYED, IMAGE_POLICY_VIOLATION, NOT_READY, ENGINE_REFUSED),
         /// RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, OVERLOADED, DISK_FULL), UNAVAILABLE (ENGINE_UNAVAILABLE, HSM_UNAVAILABLE).
@@ -534,7 +534,7 @@ pub mod image_service_server {
         /// The tree digest exists for every image. The train digests exist only for trains: of plain content as it is; of sealed content only if this station
         /// is on the route, it holds the key, and every check of PreRun passes. Otherwise the RPC would be an oracle for foreign ciphertext.
         ///
-        /// Grant: HashImage, for the train if the grant names trains; it uses the station's train key. Role: station.
+        /// Grant: HashImage, for the train if the grant names trains; it uses the station's train key, which the grant must cover if it names keys. Role: station.
         /// Errors: INVALID_ARGUMENT (IMAGE_REF_INVALID, CONFIG_MALFORMED, ARCHIVE_MALFORMED), PERMISSION_DENIED (KEY_NOT_ALLOWED), NOT_FOUND (IMAGE_NOT_FOUND),
         /// FAILED_PRECONDITION (TRAIN_AUTHENTICATION_FAILED, KEY_UNTRUSTED, TRAIN_REPLAYED, IMAGE_POLICY_VIOLATION, NOT_READY, ENGINE_REFUSED),
         /// RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, OVERLOADED, DISK_FULL), UNAVAILABLE (ENGINE_UNAVAILABLE, HSM_UNAVAILABLE).
@@ -2510,7 +2510,7 @@ pub mod train_service_client {
         /// Preconditions: the train's `base` image is in the engine; no other run of this train session and stop is open, and none has completed, unless an
         /// administrator has permitted one more run. May be retried: the same call, or a call with PreRun's own output, returns the same run.
         ///
-        /// Grant: PreRun, for the train if the grant names trains; it uses the station's train key. Role: station.
+        /// Grant: PreRun, for the train if the grant names trains; it uses the station's train key, which the grant must cover if it names keys. Role: station.
         /// Errors: those of InspectTrain, PERMISSION_DENIED (KEY_NOT_ALLOWED), NOT_FOUND (BASE_MISSING, MASTER_UNKNOWN), ALREADY_EXISTS (IDEMPOTENCY_MISMATCH),
         /// FAILED_PRECONDITION (TRAIN_AUTHENTICATION_FAILED, ROUTE_REJECTED, KEY_UNTRUSTED, IMAGE_POLICY_VIOLATION, TRAIN_REPLAYED, RUN_STATE, NOT_READY,
         /// DIRECTORY_NOT_SHARED, NO_ENGINE), ABORTED (TRAIN_BUSY, IMAGE_CHANGED), RESOURCE_EXHAUSTED (DISK_FULL), UNAVAILABLE (HSM_UNAVAILABLE),
@@ -2545,7 +2545,7 @@ pub mod train_service_client {
         /// container was not committed, and likewise volumes or a directory with the results that PreRun opened. The run then stays prepared. May be retried:
         /// for a completed run, it returns the same outcome.
         ///
-        /// Grant: PostRun, for the train if the grant names trains; it uses the station's train key. Role: station.
+        /// Grant: PostRun, for the train if the grant names trains; it uses the station's train key, which the grant must cover if it names keys. Role: station.
         /// Errors: those of PreRun, NOT_FOUND (RUN_NOT_FOUND), FAILED_PRECONDITION (RUN_UNCHANGED).
         pub async fn post_run(
             &mut self,
@@ -2575,7 +2575,8 @@ pub mod train_service_client {
         /// be retried. Uses no key.
         ///
         /// Grant: AbortRun, for the train if the grant names trains, and for the key that the run was opened with if the grant names keys. Role: station.
-        /// Errors: PERMISSION_DENIED (KEY_NOT_ALLOWED), NOT_FOUND (RUN_NOT_FOUND), FAILED_PRECONDITION (RUN_STATE, ENGINE_REFUSED), ABORTED (TRAIN_BUSY), UNAVAILABLE (ENGINE_UNAVAILABLE).
+        /// Errors: PERMISSION_DENIED (KEY_NOT_ALLOWED), NOT_FOUND (RUN_NOT_FOUND), FAILED_PRECONDITION (RUN_STATE, ENGINE_REFUSED), ABORTED (TRAIN_BUSY),
+        /// UNAVAILABLE (ENGINE_UNAVAILABLE).
         pub async fn abort_run(
             &mut self,
             request: impl tonic::IntoRequest<super::AbortRunRequest>,
@@ -2645,7 +2646,7 @@ pub mod train_service_client {
         /// as uploaded, in an unlinked file until the call ends, and the step begins when it is complete. A train without a grant is refused as soon as
         /// its config has arrived. May be retried.
         ///
-        /// Grant: OpenResults, for the train if the grant names trains; it uses the station's train key. Role: reader.
+        /// Grant: OpenResults, for the train if the grant names trains; it uses the station's train key, which the grant must cover if it names keys. Role: reader.
         /// Errors: those of InspectTrain, INVALID_ARGUMENT (MALFORMED_REQUEST), PERMISSION_DENIED (KEY_NOT_ALLOWED),
         /// FAILED_PRECONDITION (TRAIN_AUTHENTICATION_FAILED, ROUTE_REJECTED, KEY_UNTRUSTED, IMAGE_POLICY_VIOLATION, TRAIN_REPLAYED, NOT_READY),
         /// RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, OVERLOADED, DISK_FULL), UNAVAILABLE (HSM_UNAVAILABLE, AUDIT_UNAVAILABLE), INTERNAL (HSM_FAULT).
@@ -2750,7 +2751,7 @@ pub mod train_service_server {
         /// Preconditions: the train's `base` image is in the engine; no other run of this train session and stop is open, and none has completed, unless an
         /// administrator has permitted one more run. May be retried: the same call, or a call with PreRun's own output, returns the same run.
         ///
-        /// Grant: PreRun, for the train if the grant names trains; it uses the station's train key. Role: station.
+        /// Grant: PreRun, for the train if the grant names trains; it uses the station's train key, which the grant must cover if it names keys. Role: station.
         /// Errors: those of InspectTrain, PERMISSION_DENIED (KEY_NOT_ALLOWED), NOT_FOUND (BASE_MISSING, MASTER_UNKNOWN), ALREADY_EXISTS (IDEMPOTENCY_MISMATCH),
         /// FAILED_PRECONDITION (TRAIN_AUTHENTICATION_FAILED, ROUTE_REJECTED, KEY_UNTRUSTED, IMAGE_POLICY_VIOLATION, TRAIN_REPLAYED, RUN_STATE, NOT_READY,
         /// DIRECTORY_NOT_SHARED, NO_ENGINE), ABORTED (TRAIN_BUSY, IMAGE_CHANGED), RESOURCE_EXHAUSTED (DISK_FULL), UNAVAILABLE (HSM_UNAVAILABLE),
@@ -2771,7 +2772,7 @@ pub mod train_service_server {
         /// container was not committed, and likewise volumes or a directory with the results that PreRun opened. The run then stays prepared. May be retried:
         /// for a completed run, it returns the same outcome.
         ///
-        /// Grant: PostRun, for the train if the grant names trains; it uses the station's train key. Role: station.
+        /// Grant: PostRun, for the train if the grant names trains; it uses the station's train key, which the grant must cover if it names keys. Role: station.
         /// Errors: those of PreRun, NOT_FOUND (RUN_NOT_FOUND), FAILED_PRECONDITION (RUN_UNCHANGED).
         async fn post_run(
             &self,
@@ -2781,7 +2782,8 @@ pub mod train_service_server {
         /// be retried. Uses no key.
         ///
         /// Grant: AbortRun, for the train if the grant names trains, and for the key that the run was opened with if the grant names keys. Role: station.
-        /// Errors: PERMISSION_DENIED (KEY_NOT_ALLOWED), NOT_FOUND (RUN_NOT_FOUND), FAILED_PRECONDITION (RUN_STATE, ENGINE_REFUSED), ABORTED (TRAIN_BUSY), UNAVAILABLE (ENGINE_UNAVAILABLE).
+        /// Errors: PERMISSION_DENIED (KEY_NOT_ALLOWED), NOT_FOUND (RUN_NOT_FOUND), FAILED_PRECONDITION (RUN_STATE, ENGINE_REFUSED), ABORTED (TRAIN_BUSY),
+        /// UNAVAILABLE (ENGINE_UNAVAILABLE).
         async fn abort_run(
             &self,
             request: tonic::Request<super::AbortRunRequest>,
@@ -2821,7 +2823,7 @@ pub mod train_service_server {
         /// as uploaded, in an unlinked file until the call ends, and the step begins when it is complete. A train without a grant is refused as soon as
         /// its config has arrived. May be retried.
         ///
-        /// Grant: OpenResults, for the train if the grant names trains; it uses the station's train key. Role: reader.
+        /// Grant: OpenResults, for the train if the grant names trains; it uses the station's train key, which the grant must cover if it names keys. Role: reader.
         /// Errors: those of InspectTrain, INVALID_ARGUMENT (MALFORMED_REQUEST), PERMISSION_DENIED (KEY_NOT_ALLOWED),
         /// FAILED_PRECONDITION (TRAIN_AUTHENTICATION_FAILED, ROUTE_REJECTED, KEY_UNTRUSTED, IMAGE_POLICY_VIOLATION, TRAIN_REPLAYED, NOT_READY),
         /// RESOURCE_EXHAUSTED (LIMIT_EXCEEDED, OVERLOADED, DISK_FULL), UNAVAILABLE (HSM_UNAVAILABLE, AUDIT_UNAVAILABLE), INTERNAL (HSM_FAULT).

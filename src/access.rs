@@ -10,7 +10,7 @@ mod live;
 mod principal;
 mod rpc;
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 pub use grant::{Grant, GrantError, Grants, Permit, Stated};
 pub use live::Access;
@@ -53,11 +53,21 @@ pub const TO_GRANT: &str = "no caller is admitted: `stationmaster access allow P
                             and grants; `access --help` shows more";
 
 impl AccessError {
+    /// The kind of error that the system has for it; of what is wrong in the file, [`io::ErrorKind::InvalidData`].
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::File(error) => error.kind(),
+            Self::Syntax { .. } | Self::Grant { .. } => io::ErrorKind::InvalidData,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
             Self::File(FileError::Missing(_)) => TO_GRANT,
+            Self::File(FileError::NotAFile(_)) => "name the access file: --file FILE, or `file` in [access] of the configuration",
             Self::File(FileError::Unprotected(_)) => "who writes this file decides who may use the station's keys",
             Self::File(FileError::Write { .. }) => "its directory must be writable: the file is written aside and renamed",
             Self::File(_) => "the service's user must be able to read it: mode 0644 is right, it holds nothing secret",

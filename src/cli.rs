@@ -59,17 +59,19 @@ Exit codes:
      refuses                        image validate; audit verify)
                                130  interrupted
 
-With --output json the last line on standard output is one JSON object; a
-failure is {\"error\":{\"code\",\"reason\",\"message\",\"metadata\",\"hint\"}}.
-
-Options:
+{before-help}Options:
 {options}
 
 Commands:
 {subcommands}";
 
+/// Not in the template: there braces are clap's.
+const JSON: &str = "\
+With --output json the last line on standard output is one JSON object; a
+failure is {\"error\":{\"code\",\"reason\",\"message\",\"metadata\",\"hint\"}}.";
+
 #[derive(Parser)]
-#[command(name = "stationmaster", version, about = ABOUT, help_template = TEMPLATE, max_term_width = 80)]
+#[command(name = "stationmaster", version, about = ABOUT, before_help = JSON, help_template = TEMPLATE, max_term_width = 80)]
 struct Cli {
     /// Tables for people, or one JSON object as the last line
     #[arg(long, global = true, value_enum, default_value = "table", env = "STATIONMASTER_OUTPUT", hide_env_values = true)]

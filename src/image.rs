@@ -9,6 +9,7 @@ pub mod directory;
 pub mod docker;
 mod entries;
 mod foreign;
+mod foreign_directory;
 pub mod history;
 pub mod layer;
 pub mod layouts;

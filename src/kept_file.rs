@@ -39,6 +39,9 @@ pub enum FileError {
     /// Others than root and the service could have changed the file, or it is none: see [`guarded`]. Names path and remedy.
     #[error("{0}")]
     Unprotected(String),
+    /// It is something else than a regular file. Names what is where.
+    #[error("{0}")]
+    NotAFile(String),
     /// The file cannot be written.
     #[error("cannot write {}: {source}", file.display())]
     Write {
@@ -49,6 +52,19 @@ pub enum FileError {
     },
 }
 
+impl FileError {
+    /// The kind of error that the system has for it.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Missing(_) => io::ErrorKind::NotFound,
+            Self::Unprotected(_) => io::ErrorKind::PermissionDenied,
+            Self::NotAFile(_) => io::ErrorKind::IsADirectory,
+            Self::Read { source, .. } | Self::Write { source, .. } => source.kind(),
+        }
+    }
+}
+
 /// Reads a file's bytes, where the rule for such files is kept ([`guarded`]).
 ///
 /// # Errors
@@ -57,6 +73,7 @@ pub fn read(file: &Path, by: For) -> Result<Vec<u8>, FileError> {
     guarded::read(file, by, Holds::Plain, LIMIT).map_err(|refused| match refused {
         Refused::Missing => FileError::Missing(file.to_owned()),
         Refused::Rule(why) => FileError::Unprotected(why),
+        Refused::NotAFile(why) => FileError::NotAFile(why),
         Refused::Io(source) => FileError::Read { file: file.to_owned(), source },
     })
 }

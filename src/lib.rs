@@ -20,6 +20,7 @@ pub mod dev;
 pub mod files;
 pub mod image;
 pub mod kept_file;
+mod key_file;
 pub mod keystore;
 pub mod ledger;
 pub mod memory;

@@ -46,7 +46,7 @@ use crate::{
     pb,
     service::standing::Board,
 };
-pub use error::ServerError;
+pub use error::{ServerError, TlsFault};
 pub use gate::Doorkeeper;
 pub use health::Probes;
 pub use manager::Manager;

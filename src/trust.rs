@@ -62,6 +62,9 @@ pub enum TrustError {
     /// Others than root and the service could have changed the file, and so decide whom the station believes. Names path and remedy.
     #[error("{0}")]
     Unprotected(String),
+    /// It is something else than a regular file. Names what is where.
+    #[error("{0}")]
+    NotAFile(String),
     /// The file is not a trust file.
     #[error("{}:{line}: {message}", file.display())]
     Syntax {
@@ -100,12 +103,25 @@ impl From<FileError> for TrustError {
             FileError::Missing(file) => Self::Missing(file),
             FileError::Read { file, source } => Self::Read { file, source },
             FileError::Unprotected(why) => Self::Unprotected(why),
+            FileError::NotAFile(why) => Self::NotAFile(why),
             FileError::Write { file, source } => Self::Write { file, source },
         }
     }
 }
 
 impl TrustError {
+    /// The kind of error that the system has for it; of what is wrong in the file, [`io::ErrorKind::InvalidData`].
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Missing(_) => io::ErrorKind::NotFound,
+            Self::Unprotected(_) => io::ErrorKind::PermissionDenied,
+            Self::NotAFile(_) => io::ErrorKind::IsADirectory,
+            Self::Read { source, .. } | Self::Write { source, .. } => source.kind(),
+            Self::Syntax { .. } | Self::Entry { .. } => io::ErrorKind::InvalidData,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
@@ -116,6 +132,7 @@ impl TrustError {
             }
             Self::Read { .. } => "the service's user must be able to read it: mode 0644 is right, it holds nothing secret",
             Self::Unprotected(_) => "who writes this file decides whom the station believes",
+            Self::NotAFile(_) => "name the trust file: --file FILE, or `file` in [trust] of the configuration",
             Self::Syntax { .. } | Self::Entry { .. } => "`stationmaster trust verify --file FILE` says whether it can be used",
             Self::Write { .. } => "its directory must be writable: the file is written aside and renamed",
         }

@@ -39,6 +39,9 @@ impl AuditError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotADirectory => {
+                "a log is a directory: name the state directory with --state, or the configuration with --config"
+            }
             Self::Io { .. } => "nothing is done unrecorded: check the disk and the permissions of the audit's directory",
             Self::Held(_) => "wait for the other command, or stop the other service",
             Self::Broken { .. } => {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
@@ -229,4 +229,18 @@ pub struct Record {
     /// What it says.
     #[serde(flatten)]
     pub entry: Entry,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn an_event_has_one_name_in_the_log_and_on_the_command_line() {
+        for event in Event::value_variants() {
+            assert_eq!(event.to_possible_value().map(|name| name.get_name().to_owned()), Some(event.name()));
+        }
+    }
 }

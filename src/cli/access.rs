@@ -137,17 +137,12 @@ fn may(grant: &Grant) -> String {
 
 impl From<AccessError> for CliError {
     fn from(error: AccessError) -> Self {
-        let exit = match &error {
-            AccessError::File(FileError::Missing(_)) => Exit::NotFound,
-            AccessError::File(FileError::Read { source, .. } | FileError::Write { source, .. }) => Exit::of_io(source.kind()),
-            _ => Exit::Usage,
-        };
         let hint = match &error {
             AccessError::File(FileError::Write { file, source }) => hints::of_replaced(file, source),
             _ => None,
         };
         let hint = hint.unwrap_or_else(|| error.hint().to_owned());
-        Self::new(exit, error).with_hint(hint)
+        Self::new(Exit::of_io(error.kind()), error).with_hint(hint)
     }
 }
 

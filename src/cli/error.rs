@@ -11,7 +11,7 @@ use crate::{
     files::explained,
     keystore::{KeystoreError, pin::PinError},
     ledger::LedgerError,
-    server::ServerError,
+    server::{ServerError, TlsFault},
     service::status::{Failure, Reason, Refusal, RpcError},
 };
 
@@ -42,13 +42,16 @@ impl From<Exit> for ExitCode {
 impl Exit {
     /// The exit code of what the system refused: a file that is not there has the same everywhere, whatever it was for.
     pub(super) fn of_io(kind: io::ErrorKind) -> Self {
+        use io::ErrorKind as K;
         match kind {
-            io::ErrorKind::NotFound => Self::NotFound,
-            io::ErrorKind::PermissionDenied => Self::Permission,
-            io::ErrorKind::AlreadyExists => Self::State,
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::TimedOut => Self::Unavailable,
-            // What was named is of another kind than it must be: a directory, a FIFO, a file that is too long.
-            io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => Self::Usage,
+            // What was named is of another kind than what is wanted, holds something else, or cannot be anywhere.
+            K::IsADirectory | K::NotADirectory | K::InvalidFilename | K::InvalidData | K::InvalidInput | K::AddrNotAvailable => {
+                Self::Usage
+            }
+            K::NotFound => Self::NotFound,
+            K::AlreadyExists | K::DirectoryNotEmpty | K::AddrInUse | K::ResourceBusy => Self::State,
+            K::ConnectionRefused | K::TimedOut | K::StorageFull | K::QuotaExceeded => Self::Unavailable,
+            K::PermissionDenied | K::ReadOnlyFilesystem => Self::Permission,
             _ => Self::Other,
         }
     }
@@ -199,12 +202,7 @@ impl From<KeystoreError> for CliError {
 
 impl From<PinError> for CliError {
     fn from(error: PinError) -> Self {
-        let exit = match &error {
-            PinError::Unreadable { path, .. } if matches!(path.try_exists(), Ok(false)) => Exit::NotFound,
-            _ => Exit::Permission,
-        };
-        let hint = error.hint();
-        Self { hint, ..Self::new(exit, error) }
+        Self { hint: error.hint(), ..Self::new(Exit::of_io(error.kind()), error) }
     }
 }
 
@@ -212,7 +210,7 @@ impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         let hint = error.hint();
         let exit = match &error {
-            ConfigError::Read { source, .. } if source.kind() != io::ErrorKind::InvalidData => Exit::of_io(source.kind()),
+            ConfigError::Read { source, .. } => Exit::of_io(source.kind()),
             _ => Exit::Usage,
         };
         Self::new(exit, error).with_hint(hint)
@@ -237,11 +235,19 @@ impl From<ServerError> for CliError {
                 failure.exit = Exit::Usage;
                 failure
             }
-            ServerError::Tls(_) => Self::usage(error).with_hint("check cert, key and client_ca in [listen.tcp]"),
+            ServerError::Tls(TlsFault { kind, ref hint, .. }) => {
+                let hint = hint.clone().unwrap_or_else(|| "check cert, key, client_ca and client_crl in [listen.tcp]".to_owned());
+                Self::new(Exit::of_io(kind), error).with_hint(hint)
+            }
             ServerError::Io { ref source, .. } => {
-                let hint = (source.kind() == io::ErrorKind::NotADirectory)
-                    .then(|| "a file has this name, or a name above it: move it away, or name another directory".to_owned());
-                Self { hint, ..Self::new(Exit::of_io(source.kind()), error) }
+                let hint = match source.kind() {
+                    io::ErrorKind::NotADirectory => {
+                        Some("a file has this name, or a name above it: move it away, or name another directory")
+                    }
+                    kind => hints::of_listening(kind),
+                };
+                let exit = Exit::of_io(source.kind());
+                Self { hint: hint.map(str::to_owned), ..Self::new(exit, error) }
             }
             ServerError::Audit(error) => error.into(),
             error => Self::other(error),
@@ -254,6 +260,7 @@ impl From<LedgerError> for CliError {
         let exit = match &error {
             LedgerError::Absent(_) | LedgerError::NoSuchRun(_) | LedgerError::NoSuchSession(_) => Exit::NotFound,
             LedgerError::Closed { source, .. } => Exit::of_io(source.kind()),
+            LedgerError::DiskFull => Exit::of_io(io::ErrorKind::StorageFull),
             LedgerError::Newer { .. }
             | LedgerError::Older { .. }
             | LedgerError::StateChanged(_)
@@ -286,76 +293,4 @@ impl From<DevError> for CliError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The reasons of each row of the table of exit codes.
-    fn documented() -> BTreeMap<String, u8> {
-        let page = include_str!("../../docs/cli.md");
-        let (_, table) = page.split_once("| Code | Meaning | Reasons |").expect("the table of exit codes");
-        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-        let mut codes = BTreeMap::new();
-        for row in rows {
-            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-            let code = cells[1].parse().expect("a code");
-            for reason in cells[3].split([',', ' ']).filter(|word| Reason::from_name(word).is_some()) {
-                assert_eq!(codes.insert(reason.to_owned(), code), None, "{reason} has two exit codes");
-            }
-        }
-        codes
-    }
-
-    #[test]
-    fn every_reason_has_the_exit_code_that_the_page_gives_it() {
-        let documented = documented();
-        for &reason in Reason::ALL {
-            let error = CliError::from(RpcError::from(Refusal::from(reason)));
-            assert_eq!(documented.get(reason.name()), Some(&(error.exit as u8)), "{}", reason.name());
-            assert_eq!(error.reason.as_deref(), Some(reason.name()));
-        }
-    }
-
-    #[test]
-    fn what_the_system_refuses_has_one_exit_code_whatever_it_was_for() {
-        for (kind, exit) in [(io::ErrorKind::NotFound, Exit::NotFound), (io::ErrorKind::PermissionDenied, Exit::Permission)] {
-            let (path, source) = (std::path::PathBuf::from("/no/such/file"), || io::Error::from(kind));
-            let errors: [CliError; 10] = [
-                CliError::file("read", &path, &source()),
-                ConfigError::Read { file: path.clone(), source: source() }.into(),
-                ServerError::io("cannot lock it", source()).into(),
-                ServerError::Audit(crate::audit::AuditError::Io { what: "read it".into(), source: source() }).into(),
-                DevError::Io { what: "cannot read it".into(), source: source() }.into(),
-                crate::audit::AuditError::Io { what: "read it".into(), source: source() }.into(),
-                crate::trust::TrustError::Read { file: path.clone(), source: source() }.into(),
-                crate::trust::TrustError::Write { file: path.clone(), source: source() }.into(),
-                crate::access::AccessError::File(crate::kept_file::FileError::Read { file: path.clone(), source: source() })
-                    .into(),
-                crate::state::StateError::Io { what: "read", path: path.clone(), source: source() }.into(),
-            ];
-            for error in errors {
-                assert_eq!(error.exit, exit, "{}", error.message);
-            }
-        }
-        let absent = PinError::Unreadable { path: "/no/such/file".into(), reason: "it is not there".into() };
-        assert_eq!(CliError::from(absent).exit, Exit::NotFound);
-        let absent = KeystoreError::ModuleUnusable { module: "/no/such/module.so".into(), reason: "it is not there".into() };
-        assert_eq!(CliError::from(absent).exit, Exit::NotFound);
-        assert_eq!(CliError::from(LedgerError::Absent("/no/such/ledger".into())).exit, Exit::NotFound);
-        assert_eq!(CliError::from(crate::trust::TrustError::Missing("/no/such/file".into())).exit, Exit::NotFound);
-    }
-
-    #[test]
-    fn a_reason_decides_also_where_the_token_itself_was_asked() {
-        let absent = CliError::from(KeystoreError::TokenNotFound { label: "a".into(), seen: Vec::new() });
-        assert_eq!((absent.exit, absent.reason.as_deref()), (Exit::Unavailable, Some("HSM_UNAVAILABLE")));
-        let there = CliError::from(KeystoreError::TokenExists { label: "a".into() });
-        assert_eq!((there.exit, there.reason), (Exit::State, None));
-    }
-
-    #[test]
-    fn a_code_without_a_reason_still_has_an_exit_code() {
-        assert_eq!(CliError::from(RpcError::unavailable("gone")).exit, Exit::Unavailable);
-        assert_eq!(CliError::from(RpcError::permission_denied("no")).exit, Exit::Permission);
-        assert_eq!(CliError::from(RpcError::unknown("?")).exit, Exit::Other);
-    }
-}
+mod tests;

@@ -175,6 +175,19 @@ pub(super) fn of_directory(directory: &Path, error: &io::Error) -> Option<String
     }
 }
 
+/// For an address that cannot be listened on.
+pub(super) fn of_listening(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::AddrInUse => Some(
+            "another process listens there: `ss -ltnp` shows which; end it, or choose another port in `address` of [listen.tcp]",
+        ),
+        io::ErrorKind::AddrNotAvailable => Some(
+            "no interface of this machine has that address: `ip address` shows those it has; `address` in [listen.tcp] names one",
+        ),
+        _ => None,
+    }
+}
+
 /// What to do about a broken rule. Whoever knows the rule's name only in part (another version's) gets what is always true.
 fn of_rule_named(name: &str) -> &'static str {
     match (Rule::from_name(name), name) {
@@ -322,77 +335,4 @@ fn text(reason: Reason) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_reason_has_a_hint() {
-        for &reason in Reason::ALL {
-            assert!(!text(reason).is_empty(), "{}", reason.name());
-        }
-    }
-
-    fn failure(reason: Reason, metadata: &[(&str, &str)]) -> Failure {
-        let metadata = metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Failure {
-            code: reason.code(),
-            reason: Some(reason),
-            reason_name: Some(reason.name().to_owned()),
-            message: String::new(),
-            metadata,
-            retry_after: None,
-        }
-    }
-
-    #[test]
-    fn a_broken_rule_has_a_hint_of_its_own_and_its_refusal_is_named() {
-        let hint_of = |rule: &str| {
-            let hint = hint(&failure(Reason::ImagePolicyViolation, &[("rule", rule), ("refusal_id", "0196-x")])).unwrap();
-            assert!(hint.ends_with("`audit show --refusal 0196-x`"), "{hint}");
-            hint
-        };
-        let mut told = std::collections::BTreeMap::<String, Vec<&str>>::new();
-        for rule in ["plain-names", "no-links-or-special-files", "both-directories-present", "immutable-files-unchanged"] {
-            told.entry(hint_of(rule)).or_default().push(rule);
-        }
-        for rule in ["no-volumes-over-the-train", "image-of-this-run", "at-rest-while-read", "of-a-later-version"] {
-            told.entry(hint_of(rule)).or_default().push(rule);
-        }
-        assert_eq!(told.len(), 8, "two rules share a hint: {told:?}");
-    }
-
-    #[test]
-    fn the_page_of_errors_names_every_rule_and_every_reason() {
-        let page = include_str!("../../docs/errors.md");
-        let absent = |name: &str| !page.contains(&format!("`{name}`")) && !page.contains(&format!("| {name} |"));
-        let missing: Vec<_> = Rule::ALL
-            .iter()
-            .map(|rule| rule.name())
-            .chain(Reason::ALL.iter().map(|reason| reason.name()))
-            .filter(|name| absent(name))
-            .collect();
-        assert!(missing.is_empty(), "docs/errors.md lacks {missing:?}");
-        // And it names no rule that there is not.
-        let (_, table) = page.split_once("| rule | what it says | when |").expect("the table of rules");
-        for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
-            let name = row.split('`').nth(1).expect("a rule");
-            assert!(
-                Rule::from_name(name).is_some() || name == "at-rest-while-read",
-                "docs/errors.md names {name:?}, which is no rule"
-            );
-        }
-    }
-
-    #[test]
-    fn who_was_refused_is_told() {
-        let hint = hint(&failure(Reason::RpcNotAllowed, &[("principal", "unix:uid=1000"), ("rpc", "PreRun")])).unwrap();
-        assert!(hint.contains("access allow unix:uid=1000 --rpc PreRun"), "{hint}");
-    }
-
-    #[test]
-    fn a_file_in_a_directory_that_is_not_there_names_the_directory() {
-        let directory = tempfile::tempdir().unwrap();
-        let hint = of_file(&directory.path().join("absent/file"), &io::ErrorKind::NotFound.into()).unwrap();
-        assert!(hint.contains("mkdir -p") && hint.contains("absent"), "{hint}");
-    }
-}
+mod tests;

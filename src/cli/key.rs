@@ -147,6 +147,17 @@ fn notes(keys: &[KeyView], others: &[OtherKey]) -> String {
         notes +=
             "\nPURPOSE -: no configuration names the key, so the service does not use it ([keys] train, general; [audit] key).\n";
     }
+    for (at, key) in keys.iter().enumerate() {
+        let labels: Vec<_> = keys.iter().filter(|other| other.fingerprint == key.fingerprint).map(|other| &other.label).collect();
+        if labels.len() > 1 && keys.iter().position(|other| other.fingerprint == key.fingerprint) == Some(at) {
+            let labels: Vec<_> = labels.into_iter().map(|label| format!("{:?}", super::output::printable(label))).collect();
+            notes += &format!(
+                "\nwarning: one key has {} labels, {}: what one may be used for, the other does too.\n",
+                labels.len(),
+                labels.join(", ")
+            );
+        }
+    }
     if !others.is_empty() {
         let named: Vec<_> =
             others.iter().map(|key| format!("{:?} ({})", super::output::printable(&key.label), key.kind)).collect();

@@ -2,8 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::error::CliError;
-use crate::{config::Config, ledger::Ledger, state};
+use super::{error::CliError, officer};
+use crate::{
+    audit::Entry,
+    config::Config,
+    ledger::Ledger,
+    server::{assemble, lock::Lock},
+    state,
+};
 
 /// Which state directory.
 #[derive(Debug, Clone, clap::Args)]
@@ -55,6 +61,13 @@ impl Place {
         Ok(Office { directory, station, audit, runtime })
     }
 
+    /// For commands that no service may run beside: its state directory, held until the lock is dropped.
+    pub(super) fn held(&self) -> Result<(Office, Lock), CliError> {
+        let office = self.open()?;
+        let lock = assemble::lock_state(&office.directory)?;
+        Ok((office, lock))
+    }
+
     /// The ledger alone.
     pub(super) fn ledger(&self) -> Result<(Office, Ledger), CliError> {
         let office = self.open()?;
@@ -64,6 +77,15 @@ impl Place {
 }
 
 impl Office {
+    /// Does something once that it will be done is in the administrators' log; and puts there how it ended.
+    pub(super) fn carry_out<T, E: Into<CliError>>(
+        &self,
+        entry: Entry,
+        action: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, CliError> {
+        officer::carry_out(&self.audit, entry, action)
+    }
+
     pub(super) fn ledger(&self) -> Result<Ledger, CliError> {
         Ok(self.runtime.block_on(Ledger::attach(&self.directory.join(state::LEDGER)))?)
     }

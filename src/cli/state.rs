@@ -60,6 +60,8 @@ impl From<StateError> for CliError {
                     | StateError::OtherLife { .. }
                     | StateError::Behind { .. }
                     | StateError::NotLost(_) => Exit::State,
+                    // The content of the backup that was given.
+                    StateError::Unsound { .. } => Exit::Usage,
                     _ => Exit::Other,
                 };
                 Self { hint, ..Self::new(exit, error) }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     direct::config_of_environment,
-    error::{CliError, Exit},
+    error::CliError,
     officer,
     output::{Output, fields},
 };
@@ -164,7 +164,29 @@ impl Which {
             None => ask_twice("SO PIN", "--so-pin-file")?,
         };
         let user_pin = self.user_pin(config.as_ref())?;
+        if so_pin.expose_secret() == user_pin.expose_secret() {
+            return Err(CliError::usage(
+                "the SO PIN and the user PIN are the same: the service has the user PIN, and could then set PINs, too",
+            )
+            .with_hint(self.two_pins(config.as_ref())));
+        }
         Ok(Named { config, module, token, so_pin, user_pin })
+    }
+
+    /// What to do where both PINs are one.
+    fn two_pins(&self, config: Option<&Config>) -> String {
+        let configured = config.and_then(|config| match config.token.pin() {
+            PinSetting::File(file) => Some(file),
+            _ => None,
+        });
+        let user = self.pin_file.clone().or(configured);
+        let real = |file: &PathBuf| file.canonicalize().ok();
+        match (&self.so_pin_file, &user) {
+            (Some(so), Some(user)) if so == user || (real(so).is_some() && real(so) == real(user)) => {
+                format!("{} is given as both: put the SO PIN into a file of its own, which the service cannot read", so.display())
+            }
+            _ => "choose another SO PIN, and keep it where the service cannot read it".to_owned(),
+        }
     }
 
     fn user_pin(&self, config: Option<&Config>) -> Result<SecretString, CliError> {
@@ -187,7 +209,7 @@ impl Which {
 fn ask_twice(what: &str, option: &str) -> Result<SecretString, CliError> {
     let ask = |prompt: String| {
         rpassword::prompt_password(prompt).map(SecretString::from).map_err(|_| {
-            CliError::new(Exit::Usage, format!("no {what} is named, and there is no terminal to ask for it"))
+            CliError::usage(format!("no {what} is named, and there is no terminal to ask for it"))
                 .with_hint(format!("name a file whose first line is the {what}: {option} FILE"))
         })
     };

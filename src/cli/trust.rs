@@ -6,6 +6,7 @@ mod import;
 mod key;
 mod list;
 mod remove;
+mod shared;
 mod verify;
 
 use std::path::PathBuf;
@@ -175,17 +176,12 @@ fn export(args: &Export, output: Output) -> Result<(), CliError> {
 
 impl From<TrustError> for CliError {
     fn from(error: TrustError) -> Self {
-        let exit = match &error {
-            TrustError::Missing(_) => Exit::NotFound,
-            TrustError::Read { source, .. } | TrustError::Write { source, .. } => Exit::of_io(source.kind()),
-            _ => Exit::Usage,
-        };
         let hint = match &error {
             TrustError::Write { file, source } => hints::of_replaced(file, source),
             _ => None,
         };
         let hint = hint.unwrap_or_else(|| error.hint().to_owned());
-        Self::new(exit, error).with_hint(hint)
+        Self::new(Exit::of_io(error.kind()), error).with_hint(hint)
     }
 }
 

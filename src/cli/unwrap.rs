@@ -64,13 +64,15 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), CliError> {
     if named.is_none() && !args.force && io::stdout().is_terminal() {
         return Err(CliError::usage("key bytes are not written to a terminal").with_hint("-o FILE, a pipe, or --force"));
     }
+    // Before the output is made, and before --force removes what has its name.
+    let wrapped_key = read(&args.file)?;
     // Before the key is opened: a secret without a place to go is not asked for.
     let file = named.map(|path| OutFile::begin(path, args.force, Readers::Owner)).transpose()?;
     let scheme = match args.scheme {
         Scheme::RsaOaepSha256 => pb::WrappingScheme::RsaOaepSha256,
         Scheme::RsaOaepSha512 => pb::WrappingScheme::RsaOaepSha512,
     };
-    let request = pb::UnwrapKeyRequest { key_label: args.key.clone(), scheme: scheme.into(), wrapped_key: read(&args.file)? };
+    let request = pb::UnwrapKeyRequest { key_label: args.key.clone(), scheme: scheme.into(), wrapped_key };
     let key = open(&args, request).await?;
     if let Some(file) = file {
         let path = file.path().to_owned();

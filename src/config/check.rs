@@ -51,7 +51,7 @@ fn example(number: &str) -> String {
 fn names(config: &Config) -> Result<(), Flaw> {
     station_id(&config.station)?;
     if let Err(error) = label::check_token(&config.token.label) {
-        return Err(flaw("token.label", error.to_string(), "`token init --label` takes the same label"));
+        return Err(flaw("token.label", error.to_string(), "`token init --config FILE` makes a token of this label"));
     }
     let keys = &config.keys;
     if let Some(label) = keys.general.iter().find(|label| keys.train.contains(label)) {

@@ -54,9 +54,25 @@ pub enum Refused {
     /// It breaks the rule: what is wrong with which path, and the remedy.
     #[error("{0}")]
     Rule(String),
+    /// It is something else than a regular file: what is where.
+    #[error("{0}")]
+    NotAFile(String),
     /// It cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl Refused {
+    /// The kind of error that the system has for it.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Missing => io::ErrorKind::NotFound,
+            Self::Rule(_) => io::ErrorKind::PermissionDenied,
+            Self::NotAFile(_) => io::ErrorKind::IsADirectory,
+            Self::Io(error) => error.kind(),
+        }
+    }
 }
 
 /// Reads a file of at most `limit` bytes that keeps the rule.
@@ -105,7 +121,7 @@ pub fn open_guarded(file: &Path, by: For, holds: Holds) -> Result<File, Refused>
                         to.iter().rev().for_each(|part| left.push_front(part.to_owned()));
                     }
                     FileType::Directory if left.is_empty() => {
-                        return Err(Refused::Rule(format!("{} is a directory: name the file in it", here.display())));
+                        return Err(Refused::NotAFile(format!("{} is a directory: name the file in it", here.display())));
                     }
                     FileType::Directory => {
                         let next = openat(at, &part, DIRECTORY, Mode::empty()).map_err(trouble)?;
@@ -119,13 +135,17 @@ pub fn open_guarded(file: &Path, by: For, holds: Holds) -> Result<File, Refused>
                         judge.file(&facts, &here, holds)?;
                         return Ok(File::from(open));
                     }
-                    FileType::RegularFile => return Err(Refused::Missing),
-                    other => return Err(Refused::Rule(format!("{} is {}, not a regular file", here.display(), named(other)))),
+                    FileType::RegularFile => {
+                        return Err(Refused::NotAFile(format!("{} is a file and no directory", here.display())));
+                    }
+                    other => {
+                        return Err(Refused::NotAFile(format!("{} is {}, not a regular file", here.display(), named(other))));
+                    }
                 }
             }
         }
     }
-    Err(Refused::Rule(format!("{} is a directory: name the file in it", file.display())))
+    Err(Refused::NotAFile(format!("{} is a directory: name the file in it", file.display())))
 }
 
 fn named(kind: FileType) -> &'static str {
@@ -166,7 +186,7 @@ impl Judge {
 
     fn file(&mut self, facts: &Stat, path: &Path, holds: Holds) -> Result<(), Refused> {
         if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
-            return Err(Refused::Rule(format!("{} is not a regular file", path.display())));
+            return Err(Refused::NotAFile(format!("{} is not a regular file", path.display())));
         }
         self.owner(facts, path)?;
         self.writers(facts, path)?;

@@ -24,7 +24,7 @@ fn service(path: &Path, holds: Holds) -> Result<Vec<u8>, Refused> {
 #[track_caller]
 fn breaks(path: &Path, holds: Holds, said: &str) {
     match service(path, holds) {
-        Err(Refused::Rule(why)) => assert!(why.contains(said), "{why}"),
+        Err(Refused::Rule(why) | Refused::NotAFile(why)) => assert!(why.contains(said), "{why}"),
         other => panic!("{said}: {other:?}"),
     }
 }

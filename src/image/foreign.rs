@@ -71,6 +71,42 @@ pub(super) fn archive(start: &[u8], error: ImageError) -> ImageError {
     ImageError::Foreign { what: "no tar archive: the file", kind, convert }
 }
 
+/// Top directories of a Linux file system that no archive of an image has, and no `/opt`.
+pub(super) const ROOTS: [&str; 17] = [
+    ".dockerenv",
+    "bin",
+    "boot",
+    "dev",
+    "etc",
+    "home",
+    "lib",
+    "lib64",
+    "mnt",
+    "proc",
+    "root",
+    "run",
+    "sbin",
+    "srv",
+    "sys",
+    "usr",
+    "var",
+];
+
+/// Whether a path in an archive is one of a whole file system.
+pub(super) fn is_of_file_system(path: &[u8]) -> bool {
+    let root = path.split(|byte| *byte == b'/').next().unwrap_or_default();
+    ROOTS.iter().any(|name| name.as_bytes() == root)
+}
+
+/// What an archive of a whole file system is.
+pub(super) fn file_system() -> ImageError {
+    ImageError::Foreign {
+        what: "no image archive: the file",
+        kind: "a container's file system, as `docker export` writes it, without layers and configuration",
+        convert: "docker commit CONTAINER IMAGE && docker save IMAGE -o FILE",
+    }
+}
+
 /// What a layer's file is compressed with that is not read; `None` when it does not look compressed.
 pub(super) fn layer(start: &[u8]) -> Option<ImageError> {
     let kind = found(start, &COMPRESSED)?.name;

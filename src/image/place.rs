@@ -2,10 +2,13 @@
 
 use std::{io::Read, path::Path};
 
-use super::saved::{
-    LayerSink, SavedImage,
-    layout::{Layout, Which},
-    read_saved,
+use super::{
+    foreign_directory,
+    saved::{
+        LayerSink, SavedImage,
+        layout::{Layout, Which},
+        read_saved,
+    },
 };
 use crate::files::input;
 
@@ -64,6 +67,15 @@ impl Place<'_> {
     }
 }
 
+/// The directory of what a person names: with a tag, or without.
+fn tagged_directory(text: &str) -> &Path {
+    let whole = Path::new(text);
+    match text.rsplit_once(':') {
+        Some((directory, _)) if !whole.is_dir() => Path::new(directory),
+        _ => whole,
+    }
+}
+
 /// The layout that a person names: a directory, with `:TAG` one of its images.
 ///
 /// # Errors
@@ -73,7 +85,10 @@ pub fn layout_at(text: &str) -> std::io::Result<Option<Layout>> {
     let tagged = || text.rsplit_once(':').and_then(|(directory, tag)| layout(directory, Which::Named(tag.to_owned())));
     match layout(text, Which::Only).or_else(tagged).transpose()? {
         Some(layout) if layout.is_one() => Ok(Some(layout)),
-        Some(_) => Err(std::io::Error::other("the directory holds no `oci-layout`: it is no OCI layout")),
+        Some(_) => {
+            let directory = tagged_directory(text);
+            Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, foreign_directory::told(directory)))
+        }
         None => Ok(None),
     }
 }

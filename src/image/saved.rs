@@ -28,7 +28,7 @@ use self::{
     layer::{Blob, Content},
 };
 pub use super::entries::Entry;
-use super::{ImageError, budget::Share, entries::Entries, tape::Tape};
+use super::{ImageError, budget::Share, entries::Entries, foreign, tape::Tape};
 
 pub(super) use meaning::ways;
 pub(super) use overlay::{ByLayer, Change, Node, OfOpt, Overlay, add_change, in_order, plain_path};
@@ -90,6 +90,8 @@ pub(super) struct SavedReader {
     share: Share,
     /// Entries of the archive.
     entries: usize,
+    /// Whether a name is one of a whole file system.
+    is_file_system: bool,
 }
 
 /// Reads a whole archive, as [`SavedReader::finish`] says of `image` and `expected`. `progress` is told the bytes read so far.
@@ -120,16 +122,18 @@ impl SavedReader {
         }
         // Engines unpack the archive: whatever leads to a name there is that name.
         let Some(path) = plain_path(&entry.path)? else { return Ok(()) };
+        self.is_file_system |= foreign::is_of_file_system(&path);
         let name = String::from_utf8(path).map_err(|_| ImageError::Malformed("a name that is not UTF-8"))?;
         match entry.kind {
             EntryType::Directory => {}
             EntryType::Regular => self.take_file(&name, (entry.size, entry.position), content, sink)?,
             EntryType::Symlink => {
-                let target = layer_linked(&name, &entry.link).ok_or_else(|| ImageError::of_file(NO_LAYER, &name))?;
+                let target =
+                    layer_linked(&name, &entry.link).ok_or_else(|| self.no_image(ImageError::of_file(NO_LAYER, &name)))?;
                 self.name(&name)?;
                 self.links.insert(name, target);
             }
-            _ => return Err(ImageError::of_file("what is neither a file nor a directory", &name).into()),
+            _ => return Err(self.no_image(ImageError::of_file("what is neither a file nor a directory", &name)).into()),
         }
         Ok(())
     }
@@ -162,6 +166,11 @@ impl SavedReader {
         Ok(())
     }
 
+    /// What it is, where it is no archive of an image for this reason.
+    fn no_image(&self, error: ImageError) -> ImageError {
+        if self.is_file_system { foreign::file_system() } else { error }
+    }
+
     fn name(&mut self, name: &str) -> Result<(), ImageError> {
         // It is kept as a layer's or a document's name, too.
         self.share.entry::<(String, Blob)>(3 * name.len())?;
@@ -174,7 +183,7 @@ impl SavedReader {
     /// Ends the archive. `image` names one where there are several. Layers must be what the names and the configuration say they are, and, with `expected`, those: digests of
     /// their uncompressed archives (`sha256:…`), lowest first.
     pub fn finish(mut self, image: Option<&str>, expected: Option<&[String]>) -> Result<SavedImage, ImageError> {
-        let described = self.documents.describe(&self.names, image)?;
+        let described = self.documents.describe(&self.names, image).map_err(|error| self.no_image(error))?;
         if let Some(error) = described.layers.iter().find_map(|name| self.foreign.remove(name)) {
             return Err(error);
         }

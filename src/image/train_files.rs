@@ -15,6 +15,7 @@ use super::{
     ImageError,
     budget::Share,
     entries::{Entries, Entry},
+    foreign,
     layer::Meta,
     opt::{Area, CONFIG_LIMIT, OptEntry, OptReader, OptSink, broken},
     place::Place,
@@ -121,6 +122,7 @@ impl Reader {
             area if [Area::Train, Area::Results].iter().any(|known| known.name() == area) => Self::Delivered(OptReader::new("")),
             file if is_saved(file) => Self::Saved(Box::new((SavedReader::default(), OptLayers::default()))),
             note if note.starts_with("._") => return Ok(None),
+            _ if foreign::is_of_file_system(&path) => return Err(foreign::file_system()),
             _ => return Err(ImageError::Malformed("neither /opt, nor what the extractor delivers, nor of docker save")),
         }))
     }

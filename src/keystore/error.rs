@@ -259,12 +259,20 @@ impl KeystoreError {
             }
             KeystoreError::TokenAmbiguous { .. } => "add the serial number to the configuration".to_owned(),
             KeystoreError::TokenExists { .. } => "choose another label, or use the token that is there".to_owned(),
-            KeystoreError::TokenHalfMade { label, serial, .. } => {
-                let serial = if serial.is_empty() { String::new() } else { format!(" --serial {serial}") };
-                format!("`stationmaster token set-pin --label '{label}'{serial}` finishes it, with the SO PIN that it was made with")
+            KeystoreError::TokenHalfMade { serial, .. } => {
+                let serial = if serial.is_empty() { String::new() } else { format!(" and --serial {serial}") };
+                format!(
+                    "`stationmaster token set-pin` finishes it, with the SO PIN that it was made with: name the token as before (--config, or --label \
+                     and --module){serial}"
+                )
             }
             KeystoreError::UserPinSet { .. } => "`token set-pin --replace` sets another one".to_owned(),
             KeystoreError::PinLength { .. } => "choose a PIN of such a length, and give the command again".to_owned(),
+            KeystoreError::PinRefused { whose: "SO", code } if code.to_ascii_uppercase().contains("INCORRECT") => {
+                "it is another than `token init` was given, or another token's; correct it before the next try: a token counts wrong SO PINs, and \
+                 some lock for good"
+                    .to_owned()
+            }
             KeystoreError::PinRefused { .. } => "the token's own rules for PINs decide: see its manual".to_owned(),
             KeystoreError::SoPinAtRisk { .. } => "see the token's manual: with the SO PIN lost it can only be initialised anew".to_owned(),
             KeystoreError::PinNotSet => "`stationmaster token set-pin` sets it, with the SO PIN".to_owned(),

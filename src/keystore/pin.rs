@@ -28,7 +28,7 @@ const MAX_PIN: u64 = 4096;
 #[non_exhaustive]
 pub enum PinError {
     /// No source was named, or none of them holds a PIN.
-    #[error("no PIN: name a file, a credential or an environment variable, or run from a terminal")]
+    #[error("no PIN is named, and there is no terminal to ask for it")]
     NoSource,
     /// A systemd credential is named, and this process was not given it.
     #[error("the PIN is the systemd credential {name:?}, and {}", match directory {
@@ -52,12 +52,17 @@ pub enum PinError {
     Unreadable {
         /// The file.
         path: PathBuf,
+        /// What the system said.
+        kind: std::io::ErrorKind,
         /// What happened; for want of permission also whose the file is, and what to do.
         reason: String,
     },
     /// Others could have changed the file, or it is none. Names path and remedy.
     #[error("the PIN file: {0}")]
     Unprotected(String),
+    /// It is something else than a regular file. Names what is where.
+    #[error("the PIN file: {0}")]
+    NotAFile(String),
     /// Others than the owner may read or write the file.
     #[error("the PIN file {} is open to others (mode {mode:04o}); hint: chmod 600 {}", path.display(), path.display())]
     TooOpen {
@@ -83,10 +88,26 @@ pub enum PinError {
     NoMemory {
         /// What happened.
         reason: String,
+        /// Its kind.
+        kind: std::io::ErrorKind,
     },
 }
 
 impl PinError {
+    /// The kind of error that the system has for it; of a source that is named wrongly or holds no PIN, [`std::io::ErrorKind::InvalidInput`].
+    #[must_use]
+    pub fn kind(&self) -> std::io::ErrorKind {
+        use std::io::ErrorKind;
+        match self {
+            Self::Unreadable { kind, .. } | Self::NoMemory { kind, .. } => *kind,
+            Self::NoCredential { .. } => ErrorKind::NotFound,
+            Self::Unprotected(_) | Self::TooOpen { .. } => ErrorKind::PermissionDenied,
+            Self::NotAFile(_) => ErrorKind::IsADirectory,
+            Self::Malformed { .. } => ErrorKind::InvalidData,
+            Self::NoSource | Self::NoVariable { .. } | Self::Prompt { .. } => ErrorKind::InvalidInput,
+        }
+    }
+
     /// What can be done about it, for a person at a terminal.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -103,6 +124,7 @@ impl PinError {
                  pin_file in [token], --pin-file, --so-pin-file",
                 path.display()
             ),
+            Self::Malformed { .. } => "the PIN is the first line, alone, in UTF-8 and of at most 4096 bytes".to_owned(),
             Self::NoVariable { .. } => "set it for this command, or name a file with the PIN: --pin-file FILE".to_owned(),
             _ => return None,
         })
@@ -136,7 +158,8 @@ impl PinSource {
     /// # Errors
     /// [`PinError::NoMemory`].
     pub fn keep(pin: &SecretString) -> Result<PinSource, PinError> {
-        let kept = Guarded::new(pin.expose_secret().as_bytes()).map_err(|error| PinError::NoMemory { reason: words(&error) })?;
+        let kept = Guarded::new(pin.expose_secret().as_bytes())
+            .map_err(|error| PinError::NoMemory { kind: error.kind(), reason: words(&error) })?;
         Ok(PinSource(Source::Kept(Arc::new(kept))))
     }
 
@@ -204,12 +227,15 @@ pub fn resolve(
 }
 
 fn read(path: &Path, closed_to_others: bool, from: &'static str) -> Result<SecretString, PinError> {
-    let unreadable =
-        |error: std::io::Error| PinError::Unreadable { path: path.to_owned(), reason: words(&explained(path, error)) };
+    let unreadable = |error: std::io::Error| {
+        let (path, kind) = (path.to_owned(), error.kind());
+        PinError::Unreadable { kind, reason: words(&explained(&path, error)), path }
+    };
     // A credential's owner and mode are systemd's affair; a FIFO is not waited for in either.
     let file = if closed_to_others {
         guarded::open_guarded(path, For::Command, Holds::Secret).map_err(|refused| match refused {
             Refused::Rule(why) => PinError::Unprotected(why),
+            Refused::NotAFile(why) => PinError::NotAFile(why),
             Refused::Missing => unreadable(std::io::ErrorKind::NotFound.into()),
             Refused::Io(error) => unreadable(error),
         })?

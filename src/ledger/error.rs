@@ -79,7 +79,7 @@ impl LedgerError {
                 "the service follows no link to its ledger: put the file itself there, or name the directory that it is in as [state] directory",
             ),
             Self::Closed { source, .. } if source.kind() == std::io::ErrorKind::NotADirectory => {
-                Some("a file has the state directory's name: check the path")
+                Some("the state directory is a directory: name it with --state, or `directory` in [state] of the configuration")
             }
             Self::Closed { .. } => {
                 Some("run the command as the service's user, or as root: `sudo -u stationmaster stationmaster …`")

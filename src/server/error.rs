@@ -33,7 +33,7 @@ pub enum ServerError {
     },
     /// Certificates or keys cannot be used. The operator's to mend.
     #[error("TLS: {0}")]
-    Tls(String),
+    Tls(TlsFault),
     /// The token cannot be used.
     #[error("token: {0}")]
     Keystore(#[from] KeystoreError),
@@ -58,6 +58,26 @@ pub enum ServerError {
     /// The transport failed.
     #[error("transport: {0}")]
     Transport(#[from] transport::Error),
+}
+
+/// Why a TLS file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct TlsFault {
+    /// The file, and what is wrong with it.
+    pub what: String,
+    /// The kind of error that the system has for it; of what is wrong in the file, [`io::ErrorKind::InvalidData`].
+    pub kind: io::ErrorKind,
+    /// What to do about it, where the file tells.
+    pub hint: Option<String>,
+}
+
+impl TlsFault {
+    /// On one line, with what to do about it.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        self.hint.as_ref().map_or_else(|| self.what.clone(), |hint| format!("{}: {hint}", self.what))
+    }
 }
 
 impl ServerError {

@@ -17,8 +17,11 @@ use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio_util::sync::CancellationToken;
 
 use self::{material::Material, standing::Standing};
-use super::{Doorkeeper, ServerError, signals};
-use crate::{config::Tcp, files::Aside};
+use super::{Doorkeeper, ServerError, TlsFault, signals};
+use crate::{
+    config::Tcp,
+    files::{Aside, Stuck},
+};
 
 pub(super) use standing::Admitted;
 
@@ -44,8 +47,11 @@ impl Identity {
     pub fn load(files: &Tcp) -> Result<Self, ServerError> {
         let aside = Aside::new("tls-files");
         let read = files.clone();
-        let material =
-            aside.run_blocking(move || Material::read(&read)).map_err(|stuck| ServerError::Tls(stuck.to_string()))??;
+        let stuck = |stuck: Stuck| {
+            let kind = std::io::ErrorKind::TimedOut;
+            ServerError::Tls(TlsFault { what: stuck.to_string(), kind, hint: None })
+        };
+        let material = aside.run_blocking(move || Material::read(&read)).map_err(stuck)?.map_err(ServerError::Tls)?;
         material.say_warnings();
         material.warn();
         if let Some(ended) = material.ended_list() {
@@ -111,7 +117,7 @@ impl Identity {
     async fn look(&self, door: &Doorkeeper, asked: bool) -> Result<(), String> {
         let files = self.files.clone();
         let read = self.aside.run(move || Material::read(&files)).await.map_err(|stuck| stuck.to_string())?;
-        let new = read.map_err(|error| error.to_string())?;
+        let new = read.map_err(|fault| fault.in_full())?;
         let before = self.in_force();
         if new.is_as(&before) {
             if asked {

@@ -1,6 +1,7 @@
 //! The command line as people and programs use it.
 
 mod config_check;
+mod exit_codes;
 mod files;
 mod flow;
 mod given_files;

@@ -55,7 +55,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
             None => CliError::other(format!("cannot write: {error}")),
         };
         write(args, &mut to, &gone)?;
-        return to.flush().map_err(|error| gone(error));
+        return to.flush().map_err(gone);
     };
     let path = file.path().to_owned();
     let gone = |error: io::Error| CliError::file("write", &path, &error);

@@ -125,8 +125,8 @@ pub(in crate::cli) struct Filter {
     #[arg(long, value_name = "ID", help_heading = "Which records")]
     call: Option<String>,
     /// Of an event: key-use, step, refusal, trust-changed, …
-    #[arg(long, value_name = "NAME", help_heading = "Which records")]
-    event: Option<String>,
+    #[arg(long, value_name = "NAME", value_enum, hide_possible_values = true, help_heading = "Which records")]
+    event: Option<Event>,
     /// From a moment on (RFC 3339)
     #[arg(long, value_name = "TIME", help_heading = "Which records")]
     since: Option<jiff::Timestamp>,
@@ -146,7 +146,7 @@ impl Filter {
             && is(&self.principal, entry.principal.as_ref())
             && is(&self.refusal, entry.refusal_id.as_ref())
             && is(&self.call, entry.call.as_ref())
-            && is(&self.event, Some(&entry.event.name()))
+            && self.event.is_none_or(|event| event == entry.event)
             && either(&self.train, entry.train.as_ref().map(|train| [&train.id, &train.session]))
             && either(&self.key, entry.key.as_ref().map(|key| [&key.label, &key.fingerprint]))
             && self.since.is_none_or(|since| record.time() >= since.as_microsecond())

@@ -69,13 +69,10 @@ pub(super) async fn connect(address: &str, host: &str, port: u16, files: &Files<
 
 fn config(files: &Files<'_>) -> Result<(ClientConfig, Vec<CertificateDer<'static>>), CliError> {
     let certificates = |path: &Path| {
-        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&key_file::read(path)?).collect();
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&key_file::pem(path, Wanted::Certificates)?).collect();
         match found {
             Ok(found) if !found.is_empty() => Ok(found),
-            _ => Err(CliError::usage(format!("TLS: {} holds no certificate (PEM)", path.display())).with_hint(
-                key_file::hint(path, Wanted::Certificates)
-                    .unwrap_or_else(|| "a DER file: `openssl x509 -inform der -in FILE -out FILE.pem`".to_owned()),
-            )),
+            _ => Err(CliError::usage(format!("TLS: {} holds no certificate (PEM)", path.display()))),
         }
     };
     let mut roots = RootCertStore::empty();
@@ -93,12 +90,9 @@ fn config(files: &Files<'_>) -> Result<(ClientConfig, Vec<CertificateDer<'static
         ))
         .with_hint("sign it again with extensions: `openssl x509 -req … -extfile FILE` (docs/tls.md)"));
     }
-    let key = PrivateKeyDer::from_pem_slice(&key_file::read(files.key)?).map_err(|_| {
-        CliError::usage(format!("TLS: {} holds no private key that can be read (PEM, not encrypted)", files.key.display()))
-            .with_hint(
-                key_file::hint(files.key, Wanted::PlainPrivateKey)
-                    .unwrap_or_else(|| "`openssl pkey -in FILE -out PLAIN` decrypts one; keep it at mode 0600".to_owned()),
-            )
+    let pem = key_file::pem(files.key, Wanted::PlainPrivateKey)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+        CliError::usage(format!("TLS: {} holds no private key that can be read: {error}", files.key.display()))
     })?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

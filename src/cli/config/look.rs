@@ -15,7 +15,7 @@ use crate::{
     config::{Config, PinSetting, Second},
     files::input,
     image::layouts,
-    server::{assemble, socket, tls},
+    server::{ServerError, assemble, socket, tls},
     trust::{self, TrustError, TrustMode},
 };
 
@@ -97,6 +97,7 @@ pub(super) fn all(config: &Config) -> Vec<Finding> {
     all.extend(config.listen.unix.as_deref().map(|path| unix(path, config.listen.unix_group.as_deref())));
     all.extend(config.listen.tcp.as_ref().map(|tcp| match tls::Identity::load(tcp) {
         Ok(_) => Finding::new("TLS", State::Well, format!("{}, {}", tcp.cert.display(), tcp.client_ca.display())),
+        Err(ServerError::Tls(fault)) => Finding::new("TLS", State::Wrong, fault.in_full()),
         Err(error) => Finding::new("TLS", State::Wrong, error.to_string()),
     }));
     all
@@ -105,14 +106,14 @@ pub(super) fn all(config: &Config) -> Vec<Finding> {
 fn module(config: &Config) -> Finding {
     let path = &config.token.module;
     let wrong = |note: String| Finding::new("Module", State::Wrong, note);
-    let begins = || -> io::Result<[u8; 4]> {
-        let mut begins = [0; 4];
-        input::open_regular(path)?.take(4).read(&mut begins)?;
+    let begins = || -> io::Result<Vec<u8>> {
+        let mut begins = Vec::new();
+        input::open_regular(path)?.take(4).read_to_end(&mut begins)?;
         Ok(begins)
     };
     match begins() {
         Err(error) => wrong(failed(path, &error)),
-        Ok(begins) if begins != *b"\x7fELF" => wrong(format!("{} is not a shared library", path.display())),
+        Ok(begins) if begins != b"\x7fELF" => wrong(format!("{} is not a shared library", path.display())),
         // A fact about this one library: the trial at the service's start would tell the same.
         Ok(_)
             if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libsofthsm2"))

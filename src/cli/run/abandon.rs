@@ -48,9 +48,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     if !is_under_way {
         let entry = Entry { run: Some(args.run_id.clone()), ..officer::entry(Event::RunAbandoned, "run abandon") };
         let entry = entry.with("reason", args.reason.as_str());
-        officer::carry_out(&office.audit, entry, || {
-            ledger.abandon(&args.run_id, &officer::name(), &args.reason).map_err(refused)
-        })?;
+        office.carry_out(entry, || ledger.abandon(&args.run_id, &officer::name(), &args.reason).map_err(refused))?;
     }
     let run = ended(&ledger, &args.run_id, Duration::from_secs(args.wait))?;
     output.result(&value(&run), || people(&run));

@@ -35,9 +35,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (office, ledger) = args.place.ledger()?;
     let entry = Entry { run: Some(args.run_id.clone()), ..officer::entry(Event::RunAllowedAgain, "run allow-again") };
     let entry = entry.with("reason", args.reason.as_str());
-    let run = officer::carry_out(&office.audit, entry, || {
-        ledger.release(&args.run_id, &officer::name(), &args.reason).map_err(refused)
-    })?;
+    let run = office.carry_out(entry, || ledger.release(&args.run_id, &officer::name(), &args.reason).map_err(refused))?;
     output.result(&view::summary(&run), || {
         format!("Stop {} of train {} may be run once more here\n", run.stop_index, crate::cli::output::printable(&run.train_id))
     });

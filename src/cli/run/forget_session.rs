@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let session = const_hex::encode(&args.session.0);
     let entry = officer::entry(Event::SessionForgotten, "run forget-session");
     let entry = entry.with("session", session.as_str()).with("reason", args.reason.as_str());
-    officer::carry_out(&office.audit, entry, || ledger.forget_session(&args.session.0).map_err(refused))?;
+    office.carry_out(entry, || ledger.forget_session(&args.session.0).map_err(refused))?;
     output.result(&json!({ "session_id": session }), || {
         "The session is bound anew by the next train that proves right\n".to_owned()
     });

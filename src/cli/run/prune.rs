@@ -55,7 +55,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
             .with("removed", found.removed)
             .with("shortened", found.shortened)
             .with("reason", args.reason.as_str());
-        officer::carry_out(&office.audit, entry, || ledger.prune(before))?
+        office.carry_out(entry, || ledger.prune(before))?
     };
     let value = json!({ "removed": pruned.removed, "shortened": pruned.shortened, "dry_run": args.dry_run });
     output.result(&value, || {

@@ -11,7 +11,6 @@ use crate::{
         output::{Output, fields},
     },
     ledger::Why,
-    server::assemble,
     state::{self, Life, Part},
 };
 
@@ -53,12 +52,11 @@ fn part(name: &str) -> Result<Part, String> {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let office = args.place.open()?;
-    let _lock = assemble::lock_state(&office.directory)?;
+    let (office, _lock) = args.place.held()?;
     let entry = officer::entry(Event::StateLossAccepted, "state accept-loss");
     let entry = entry.with("part", args.part.name()).with("reason", args.reason.as_str());
     let life = Life::of(&office.directory, &office.audit, office.station.as_deref());
-    officer::carry_out(&office.audit, entry, || office.handle().block_on(state::accept_loss(&life, args.part)))?;
+    office.carry_out(entry, || office.handle().block_on(state::accept_loss(&life, args.part)))?;
     let value = json!({ "state": office.directory, "part": args.part.name(), "loss": args.part.loss() });
     output.result(&value, || {
         let [state, part] = [office.directory.display().to_string(), args.part.to_string()];

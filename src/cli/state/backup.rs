@@ -52,9 +52,8 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (office, ledger) = args.place.ledger()?;
     let target = args.target.display().to_string();
     let entry = officer::entry(Event::StateBackedUp, "state backup").with("target", target);
-    let manifest = officer::carry_out(&office.audit, entry, || {
-        state::backup(&office.directory, &ledger, office.station.as_deref(), &args.target)
-    })?;
+    let manifest =
+        office.carry_out(entry, || state::backup(&office.directory, &ledger, office.station.as_deref(), &args.target))?;
     let names: Vec<&str> = manifest.file.iter().map(|file| file.name.as_str()).collect();
     let value = json!({ "backup": args.target, "made": manifest.made, "runs": manifest.runs, "files": names });
     output.result(&value, || {

@@ -17,7 +17,6 @@ use crate::{
         output::{Output, fields},
         run::view,
     },
-    server::assemble,
     state::{self, OpenRuns},
 };
 
@@ -57,17 +56,15 @@ enum Open {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let office = args.place.open()?;
-    let _lock = assemble::lock_state(&office.directory)?;
+    let (office, _lock) = args.place.held()?;
     let open_runs = args.open_runs.map(|open| match open {
         Open::Keep => OpenRuns::Keep,
         Open::Forget => OpenRuns::Forget,
     });
     let backup = args.backup.display().to_string();
     let entry = officer::entry(Event::StateRestored, "state restore").with("backup", backup);
-    let restored = officer::carry_out(&office.audit, entry, || {
-        state::restore(&args.backup, (&office.directory, &office.audit), open_runs, office.handle())
-    })?;
+    let restored = office
+        .carry_out(entry, || state::restore(&args.backup, (&office.directory, &office.audit), open_runs, office.handle()))?;
     let made = &restored.manifest.made;
     let warning = format!(
         "RUNS THAT WERE FINISHED AFTER {made} ARE FORGOTTEN: their trains would be opened here once more. Ask central which trains \

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Place, change::Entries, key};
+use super::{Place, change::Entries, key, shared};
 use crate::{
     cli::{error::CliError, output::Output},
     trust::{EntryError, Kind, Master, Pin, TrustStore},
@@ -70,20 +70,22 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     if let Some(path) = args.place.holds(is_there)? {
         return there_already(&entries, &path, output);
     }
-    let (path, keys, entries) = args.place.change("trust add", |store| {
+    let (path, (keys, warnings), entries) = args.place.change("trust add", |store| {
         store.add(kind, pin.clone())?;
-        Ok((store.keys_of(kind, &pin.id).count(), "added", entries))
+        let warnings = shared::warnings_of(store, &[pin.key.fingerprint()]);
+        Ok(((store.keys_of(kind, &pin.id).count(), warnings), "added", entries))
     })?;
-    output.result(&entries.value("added", &path), || {
+    output.result(&entries.value_and("added", &path, &warnings), || {
         let several = if keys > 1 {
             format!("note: this station has {keys} keys now; remove the old one when no train under way names it any more\n")
         } else {
             String::new()
         };
         format!(
-            "Trusted from now on, in {}\n{}{several}Compare the fingerprint with the key's owner.\n",
+            "Trusted from now on, in {}\n{}{several}{}Compare the fingerprint with the key's owner.\n",
             path.display(),
-            entries.table()
+            entries.table(),
+            shared::told(&warnings)
         )
     });
     Ok(())

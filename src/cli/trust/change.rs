@@ -54,6 +54,11 @@ impl Entries {
         });
     }
 
+    /// The fingerprints of its keys.
+    pub(super) fn fingerprints(&self) -> Vec<String> {
+        self.0.iter().filter(|entry| entry.kind != "master").map(|entry| entry.fingerprint.clone()).collect()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -92,6 +97,11 @@ impl Entries {
     /// What a command did to a file.
     pub(super) fn value(&self, what: &str, file: &Path) -> Value {
         json!({ "file": file, what: self.json() })
+    }
+
+    /// The same, with what is to be looked at.
+    pub(super) fn value_and(&self, what: &str, file: &Path, warnings: &[String]) -> Value {
+        json!({ "file": file, what: self.json(), "warnings": warnings })
     }
 }
 

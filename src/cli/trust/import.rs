@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{Place, change::Entries};
+use super::{Place, change::Entries, shared};
 use crate::{
     cli::{
         error::{CliError, Exit},
@@ -65,8 +65,9 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         return Ok(());
     }
     if !args.yes {
-        confirm(&new, output)?;
+        confirm(&new, &shared::warnings_of(&after, &new.fingerprints()), output)?;
     }
+    let warnings = shared::warnings_of(&after, &new.fingerprints());
     let (path, (), new) = args.place.change("trust import", |store| {
         if *store != before {
             return Err(
@@ -76,7 +77,9 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         *store = after;
         Ok(((), "added", new))
     })?;
-    output.result(&new.value("added", &path), || format!("Trusted from now on, in {}\n{}", path.display(), new.table()));
+    output.result(&new.value_and("added", &path, &warnings), || {
+        format!("Trusted from now on, in {}\n{}{}", path.display(), new.table(), shared::told(&warnings))
+    });
     Ok(())
 }
 
@@ -130,13 +133,14 @@ fn merged(before: &TrustStore, offered: &TrustStore) -> Result<(Entries, TrustSt
     Ok((new, after))
 }
 
-fn confirm(new: &Entries, output: Output) -> Result<(), CliError> {
+fn confirm(new: &Entries, warnings: &[String], output: Output) -> Result<(), CliError> {
     let refused = CliError::usage("these keys have not been confirmed");
     if output.is_json() || !io::stdin().is_terminal() {
         return Err(refused.with_hint("compare every fingerprint with its owner, then give --yes"));
     }
     let mut err = io::stderr();
-    let _ = write!(err, "{}\nHave you compared every fingerprint with its owner? Type yes: ", new.table());
+    let _ =
+        write!(err, "{}{}\nHave you compared every fingerprint with its owner? Type yes: ", new.table(), shared::told(warnings));
     let _ = err.flush();
     let mut answer = String::new();
     match io::stdin().read_line(&mut answer) {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Place,
     import::{LONGEST, stated},
+    shared,
 };
 use crate::{
     cli::{
@@ -46,13 +47,15 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let counts = [store.pins(Kind::Creator).len(), store.pins(Kind::Station).len(), store.masters().len()];
     let Some(train) = &args.train else {
         let [creators, stations, masters] = counts;
-        output.result(&json!({ "file": path, "creators": creators, "stations": stations, "masters": masters }), || {
+        let warnings = shared::warnings(&store);
+        let value = json!({ "file": path, "creators": creators, "stations": stations, "masters": masters, "warnings": warnings });
+        output.result(&value, || {
             fields(&[
                 ("Trust file", format!("{} can be used", path.display())),
                 ("Creators", creators.to_string()),
                 ("Keys of stations", stations.to_string()),
                 ("Masters", masters.to_string()),
-            ])
+            ]) + &shared::told(&warnings)
         });
         return Ok(());
     };

@@ -100,7 +100,7 @@ fn what_is_no_archive_of_a_train_is_refused() {
     let results: Item<'_> = ("opt/pht_results/a", FILE, SEALED);
     let other: [&[Item<'_>]; 6] = [
         &[],
-        &[("etc/passwd", FILE, b"")],
+        &[("other/passwd", FILE, b"")],
         &[results, ("etc/passwd", FILE, b"")],
         &[("train_config.json", FILE, b"{}"), ("more", FILE, b"")],
         &[("train_config.json", FILE, b"{}"), results],
@@ -109,6 +109,8 @@ fn what_is_no_archive_of_a_train_is_refused() {
     for entries in other {
         assert!(matches!(read(&tar_of(entries)), Err(ImageError::Malformed(_))), "{entries:?}");
     }
+    // What `docker export` writes is another kind of file.
+    assert!(matches!(read(&tar_of(&[("etc/passwd", FILE, b"")])), Err(ImageError::Foreign { .. })));
     let whole = tar_of(&[results]);
     for cut in 0..whole.len() - 1 {
         assert!(read(&whole[..cut]).is_err(), "cut at {cut}");

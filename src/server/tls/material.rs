@@ -22,8 +22,8 @@ use super::own::{self, flaw};
 use crate::{
     audit::{Entry, Event},
     config::Tcp,
-    files::guarded::{self, For, Holds},
-    server::ServerError,
+    files::guarded::{self, For, Holds, Refused},
+    server::TlsFault,
 };
 
 /// The largest file that is read, in bytes: a revocation list of a million certificates.
@@ -59,11 +59,15 @@ struct File {
 }
 
 impl File {
-    fn read(path: &Path, holds: Holds) -> Result<Self, ServerError> {
-        let bytes = guarded::read(path, For::Service, holds, LIMIT).map_err(|refused| match refused {
-            // It names the path itself.
-            guarded::Refused::Rule(why) => ServerError::Tls(why),
-            other => flaw(path, other),
+    fn read(path: &Path, holds: Holds) -> Result<Self, TlsFault> {
+        let bytes = guarded::read(path, For::Service, holds, LIMIT).map_err(|refused| {
+            let kind = refused.kind();
+            let what = match refused {
+                // They name the path themselves.
+                Refused::Rule(why) | Refused::NotAFile(why) => why,
+                other => format!("{}: {other}", path.display()),
+            };
+            TlsFault { what, kind, hint: None }
         })?;
         Ok(Self { path: path.to_owned(), bytes: Zeroizing::new(bytes) })
     }
@@ -75,7 +79,7 @@ impl File {
 
 impl Material {
     /// Reads the files. Blocks.
-    pub fn read(files: &Tcp) -> Result<Self, ServerError> {
+    pub fn read(files: &Tcp) -> Result<Self, TlsFault> {
         let cert = File::read(&files.cert, Holds::Plain)?;
         let key = File::read(&files.key, Holds::Secret)?;
         let ca = File::read(&files.client_ca, Holds::Plain)?;
@@ -115,7 +119,7 @@ impl Material {
 
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| ServerError::Tls(error.to_string()))?
+            .map_err(|error| flaw(&cert.path, error))?
             .with_client_cert_verifier(verifier.clone())
             .with_single_cert(chain, own::private_key(&key.path, &key.bytes)?)
             .map_err(|error| own::not_taken(&cert.path, &key.path, &error))?;
@@ -221,7 +225,7 @@ fn lists_term(
     file: &Path,
     lists: &[impl AsRef<[u8]>],
     authorities: &[CertificateDer<'_>],
-) -> Result<(Term, Vec<String>), ServerError> {
+) -> Result<(Term, Vec<String>), TlsFault> {
     let (mut from, mut until) = (i64::MIN, i64::MAX);
     let mut issuers = Vec::new();
     for list in lists {

@@ -1,6 +1,6 @@
 //! What is wrong with the service's own files, in words that name the file and the remedy.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use rustls::{
     Error, InconsistentKeys,
@@ -8,56 +8,52 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
-use crate::server::ServerError;
+use crate::{
+    key_file::{self, Wanted, Wrong},
+    server::TlsFault,
+};
 
-pub(super) fn flaw(file: &Path, error: impl std::fmt::Display) -> ServerError {
-    ServerError::Tls(format!("{}: {error}", file.display()))
+pub(super) fn flaw(file: &Path, error: impl std::fmt::Display) -> TlsFault {
+    TlsFault { what: format!("{}: {error}", file.display()), kind: io::ErrorKind::InvalidData, hint: None }
+}
+
+/// Refuses a file of another kind than is wanted, with the command that converts it.
+fn recognised(file: &Path, bytes: &[u8], wanted: Wanted) -> Result<(), TlsFault> {
+    match key_file::wrong(file, bytes, wanted) {
+        None => Ok(()),
+        Some(Wrong { message, hint }) => Err(TlsFault { what: message, kind: io::ErrorKind::InvalidData, hint: Some(hint) }),
+    }
 }
 
 /// The certificates of a PEM file, at least one.
-pub(super) fn certificates(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, ServerError> {
+pub(super) fn certificates(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
+    recognised(file, bytes, Wanted::Certificates)?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(bytes)
         .collect::<Result<_, _>>()
-        .map_err(|error| flaw(file, format!("no PEM file: {error}")))?;
-    if !found.is_empty() {
-        return Ok(found);
-    }
-    let what = if bytes.starts_with(&[0x30, 0x82]) {
-        "it is DER; PEM is read: openssl x509 -inform der -in FILE -out FILE.pem"
-    } else if holds(bytes, "PRIVATE KEY-----") {
-        "it holds a private key and no certificate"
-    } else {
-        "it holds no certificate (PEM)"
-    };
-    Err(flaw(file, what))
+        .map_err(|error| flaw(file, format!("its PEM cannot be read: {error}")))?;
+    if found.is_empty() { Err(flaw(file, "it holds no certificate (PEM)")) } else { Ok(found) }
 }
 
 /// The private key of a PEM file.
-pub(super) fn private_key(file: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, ServerError> {
-    PrivateKeyDer::from_pem_slice(bytes).map_err(|error| {
-        if holds(bytes, "ENCRYPTED") {
-            flaw(file, "the key is encrypted, and the service has no passphrase: openssl pkey -in FILE -out PLAIN, mode 0600")
-        } else if holds(bytes, "BEGIN CERTIFICATE") {
-            flaw(file, "it holds a certificate and no private key")
-        } else {
-            flaw(file, format!("it holds no private key (PEM): {error}"))
-        }
-    })
+pub(super) fn private_key(file: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, TlsFault> {
+    recognised(file, bytes, Wanted::PlainPrivateKey)?;
+    PrivateKeyDer::from_pem_slice(bytes).map_err(|error| flaw(file, format!("it holds no private key (PEM): {error}")))
 }
 
 /// The revocation lists of a file: PEM, or one in DER.
-pub(super) fn revocation_lists(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, ServerError> {
+pub(super) fn revocation_lists(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsFault> {
+    recognised(file, bytes, Wanted::RevocationLists)?;
     if bytes.first() == Some(&0x30) {
         return Ok(vec![CertificateRevocationListDer::from(bytes.to_vec())]);
     }
     let found: Vec<_> = CertificateRevocationListDer::pem_slice_iter(bytes)
         .collect::<Result<_, _>>()
-        .map_err(|error| flaw(file, format!("no PEM file: {error}")))?;
+        .map_err(|error| flaw(file, format!("its PEM cannot be read: {error}")))?;
     if found.is_empty() { Err(flaw(file, "it holds no revocation list (BEGIN X509 CRL, or DER)")) } else { Ok(found) }
 }
 
 /// A certificate of the service's that TLS 1.3 cannot take is refused here; the library would call it a peer's.
-pub(super) fn check(file: &Path, certificate: &CertificateDer<'_>) -> Result<(), ServerError> {
+pub(super) fn check(file: &Path, certificate: &CertificateDer<'_>) -> Result<(), TlsFault> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| flaw(file, format!("no certificate: {error}")))?;
     if parsed.version() != X509Version::V3 {
         let version = parsed.version().0 + 1;
@@ -73,7 +69,7 @@ pub(super) fn check(file: &Path, certificate: &CertificateDer<'_>) -> Result<(),
 }
 
 /// What the library says of certificate and key.
-pub(super) fn not_taken(certificate: &Path, key: &Path, error: &Error) -> ServerError {
+pub(super) fn not_taken(certificate: &Path, key: &Path, error: &Error) -> TlsFault {
     match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             flaw(key, format!("it is not the private key of the certificate in {}", certificate.display()))
@@ -96,8 +92,4 @@ pub(super) fn weaknesses(certificate: &X509Certificate<'_>) -> Vec<&'static str>
         found.push("its extendedKeyUsage lacks serverAuth: clients refuse it");
     }
     found
-}
-
-fn holds(bytes: &[u8], text: &str) -> bool {
-    bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }

@@ -97,16 +97,16 @@ fn what_is_wrong_with_the_services_own_files_is_said_with_file_and_remedy() {
     let cipher = openssl::symm::Cipher::aes_256_cbc();
     let encrypted = passphrase.private_key_to_pem_pkcs8_passphrase(cipher, b"x").unwrap();
     for (text, words) in [
-        (String::from_utf8(encrypted).unwrap(), "the key is encrypted"),
-        (good_cert.clone(), "it holds a certificate and no private key"),
-        ("x".to_owned(), "it holds no private key"),
+        (String::from_utf8(encrypted).unwrap(), "is an encrypted PRIVATE key, and a private key in PEM must be given here"),
+        (good_cert.clone(), "is a certificate, and a private key in PEM must be given here"),
+        ("x".to_owned(), "is no key or certificate, and a private key in PEM must be given here"),
     ] {
         pki.put("server.key", &text, 0o600);
         pki.refused("server.key", words);
     }
     pki.put("server.key", &good_key, 0o600);
     pki.put("server.pem", &good_key, 0o644);
-    pki.refused("server.pem", "it holds a private key and no certificate");
+    pki.refused("server.pem", "is a PRIVATE key, and certificates in PEM must be given here");
     pki.put("server.pem", &good_cert, 0o644);
 
     // The rule for files that decide who is admitted, for each of them.
@@ -154,9 +154,9 @@ fn revocation_lists_are_read_in_pem_and_der_and_what_is_no_list_is_refused() {
     let ended = Material::read(&pki.files()).unwrap().ended_list().expect("it has ended");
     assert!(ended.contains("crl.pem ended on "), "{ended}");
     put(b"no list");
-    pki.refused("crl.pem", "it holds no revocation list");
+    pki.refused("crl.pem", "is no key or certificate, and a revocation list in PEM or DER must be given here");
     put(&[0x30, 0x03, 1, 1, 1]);
-    pki.refused("crl.pem", "no revocation list");
+    pki.refused("crl.pem", "a revocation list in PEM or DER must be given here");
 }
 
 #[test]
@@ -172,4 +172,77 @@ fn what_clients_will_refuse_of_the_services_certificate_is_known_beforehand() {
     assert_eq!(weak(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]), "");
     assert!(weak(|params| params.subject_alt_names.clear()).contains("names no host"));
     assert!(weak(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]).contains("lacks serverAuth"));
+}
+
+#[test]
+fn a_file_of_another_kind_is_named_with_the_command_that_converts_it() {
+    let pki = Pki::new();
+    let sh = |script: &str| {
+        let done = std::process::Command::new("sh").args(["-euc", script]).current_dir(pki.directory.path()).output().unwrap();
+        assert!(done.status.success(), "{script}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    let good = ["server.pem", "server.key", "ca.pem"].map(|name| (name, fs::read(pki.path(name)).unwrap()));
+    sh("openssl x509 -in server.pem -outform DER -out cert.der; openssl pkey -in server.key -outform DER -out key.der");
+    sh("openssl pkcs12 -export -inkey server.key -in server.pem -passout pass: -out both.p12; gzip -c server.pem > cert.gz");
+    sh("openssl crl2pkcs7 -nocrl -certfile server.pem -out chain.p7; openssl x509 -in server.pem -trustout -out trusted.pem");
+    sh("openssl pkey -in server.key -aes256 -passout pass:a -out locked.key; iconv -f UTF-8 -t UTF-16 server.pem > utf16.pem");
+    sh("openssl pkcs8 -topk8 -in server.key -passout pass:a -outform DER -out locked.der; gzip -c server.key > key.gz");
+    sh("openssl crl2pkcs7 -nocrl -certfile server.pem -outform DER -out chain.p7b; cat server.key server.key > two.key");
+    for (given, instead_of, words) in [
+        ("server.key", "server.pem", "is a PRIVATE key"),
+        ("cert.der", "server.pem", "is a certificate in DER"),
+        ("both.p12", "server.pem", "is a PKCS#12 file"),
+        ("chain.p7", "server.pem", "is a PKCS#7 file"),
+        ("chain.p7b", "server.pem", "is a PKCS#7 file in DER"),
+        ("trusted.pem", "server.pem", "is a certificate under an old label"),
+        ("cert.gz", "server.pem", "is a packed file"),
+        ("utf16.pem", "server.pem", "is text in UTF-16"),
+        ("server.key", "ca.pem", "is a PRIVATE key"),
+        ("cert.der", "ca.pem", "is a certificate in DER"),
+        ("server.pem", "server.key", "is a certificate"),
+        ("key.der", "server.key", "is a PRIVATE key in DER"),
+        ("both.p12", "server.key", "is a PKCS#12 file"),
+        ("locked.key", "server.key", "is an encrypted PRIVATE key"),
+        ("locked.der", "server.key", "is an encrypted PRIVATE key in DER"),
+        ("key.gz", "server.key", "is a packed file"),
+        ("two.key", "server.key", "holds 2 PRIVATE keys"),
+        ("server.pem", "crl.pem", "is a certificate, and a revocation list"),
+        ("server.key", "crl.pem", "is a PRIVATE key, and a revocation list"),
+    ] {
+        let content = fs::read(pki.path(given)).unwrap();
+        fs::write(pki.path(instead_of), content).unwrap();
+        fs::set_permissions(pki.path(instead_of), fs::Permissions::from_mode(0o600)).unwrap();
+        let fault = Material::read(&pki.files()).err().unwrap_or_else(|| panic!("{given} as {instead_of} was taken"));
+        assert!(fault.what.contains(words) && fault.what.contains(instead_of), "{given} as {instead_of}: {fault}");
+        assert_eq!(fault.kind, std::io::ErrorKind::InvalidData, "{given}");
+        let hint = fault.hint.expect("a hint");
+        let is_converted = !matches!((given, instead_of), ("server.key" | "server.pem", _));
+        // What the hint says is done: the station has the file that it needs then.
+        if is_converted {
+            let command = hint.split('`').nth(1).unwrap_or_else(|| panic!("no command in {hint:?}"));
+            let command = command
+                .replace("openssl pkcs12", "openssl pkcs12 -passin pass:")
+                .replace("openssl pkey", "openssl pkey -passin pass:a");
+            sh("rm -f cert.pem key.pem");
+            sh(&command);
+            let made = pki.path(if pki.path("cert.pem").exists() { "cert.pem" } else { "key.pem" });
+            fs::rename(made, pki.path(instead_of)).unwrap();
+            let is_chain_of_others = instead_of == "ca.pem";
+            let read = Material::read(&pki.files());
+            assert!(read.is_ok() || is_chain_of_others, "{given} as {instead_of}, {command}: {:?}", read.err());
+        }
+        let _ = fs::remove_file(pki.path("crl.pem"));
+        for (name, bytes) in &good {
+            fs::write(pki.path(name), bytes).unwrap();
+        }
+        fs::set_permissions(pki.path("server.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    Identity::load(&pki.files()).unwrap();
+    let mut files = pki.files();
+    files.cert = pki.path("absent.pem");
+    assert_eq!(Material::read(&files).err().map(|fault| fault.kind), Some(std::io::ErrorKind::NotFound));
+    files.cert = pki.directory.path().to_owned();
+    assert_eq!(Material::read(&files).err().map(|fault| fault.kind), Some(std::io::ErrorKind::IsADirectory));
+    pki.put("server.key", &String::from_utf8(good[1].1.clone()).unwrap(), 0o644);
+    assert_eq!(Material::read(&pki.files()).err().map(|fault| fault.kind), Some(std::io::ErrorKind::PermissionDenied));
 }

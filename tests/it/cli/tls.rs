@@ -93,8 +93,8 @@ fn a_client_is_told_why_its_certificate_was_refused_and_that_nothing_was_done() 
     // Ours to mend before anything is sent.
     for (cert, key, exit, words) in [
         (&good.0, &other.sign(dns(), Usage::ClientAuth, -1..1).1, 2, "is not the private key of the certificate in"),
-        (&good.1, &good.1, 2, "client.pem holds no certificate (PEM)"),
-        (&good.0, &good.0, 2, "client.key holds no private key"),
+        (&good.1, &good.1, 2, "client.pem is a PRIVATE key, and certificates in PEM must be given here"),
+        (&good.0, &good.0, 2, "client.key is a certificate, and a private key in PEM must be given here"),
     ] {
         let done = client.ask(&address, &ca, cert, key);
         assert_eq!(done.status.code(), Some(exit), "{}", said(&done));

@@ -11,7 +11,10 @@ use crate::{
         key_file::{self, Wanted},
     },
     keystore::{
-        KeyConfig, Keystore, KeystoreConfig, KeystoreError, OaepScheme, Purpose, TokenSelector, pin, softhsm, software::FileKey,
+        KeyConfig, Keystore, KeystoreConfig, KeystoreError, OaepScheme, Purpose, TokenSelector,
+        pin::{self, PinError},
+        softhsm,
+        software::{FileKey, FileKeyError},
     },
     train::{config::HexText, envelope::EnvelopeKey, keys::PublicKey},
 };
@@ -87,8 +90,16 @@ impl Drop for CreatorKey {
 fn in_file(path: &Path, pin_file: Option<&Path>) -> Result<FileKey, CliError> {
     let pem = key_file::pem(path, Wanted::PrivateKey)?;
     let passphrase = FileKey::is_encrypted(&pem).then(|| passphrase(pin_file)).transpose()?;
-    FileKey::from_pem(&pem, passphrase.as_ref())
-        .map_err(|error| CliError::new(Exit::Permission, format!("{}: {error}", path.display())))
+    FileKey::from_pem(&pem, passphrase.as_ref()).map_err(|error| {
+        let told = format!("{}: {error}", path.display());
+        match error {
+            // As a token's PIN that is not right.
+            FileKeyError::WrongPassphrase => CliError::new(Exit::Permission, told),
+            FileKeyError::NoPassphrase => CliError::usage(told).with_hint("name a file with it: --pin-file"),
+            _ => CliError::usage(told)
+                .with_hint("a train's creator has an RSA key; the train names its public half: `train inspect`"),
+        }
+    })
 }
 
 fn passphrase(pin_file: Option<&Path>) -> Result<SecretString, CliError> {
@@ -96,8 +107,9 @@ fn passphrase(pin_file: Option<&Path>) -> Result<SecretString, CliError> {
         return Ok(pin::resolve(pin_file, Some(PIN_VARIABLE), None, false)?.read()?);
     }
     rpassword::prompt_password("Passphrase: ").map(SecretString::from).map_err(|error| {
-        CliError::new(Exit::Permission, format!("the terminal could not be asked for the passphrase: {error}"))
-            .with_hint("name a file: --pin-file")
+        let kind = PinError::Prompt { reason: error.to_string() }.kind();
+        CliError::new(Exit::of_io(kind), "the key is encrypted, and there is no terminal to ask for the passphrase")
+            .with_hint("name a file with it: --pin-file")
     })
 }
 

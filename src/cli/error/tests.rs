@@ -1,0 +1,84 @@
+use super::*;
+
+/// The reasons of each row of the table of exit codes.
+fn documented() -> BTreeMap<String, u8> {
+    let page = include_str!("../../../docs/cli.md");
+    let (_, table) = page.split_once("| Code | Meaning | Reasons |").expect("the table of exit codes");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let mut codes = BTreeMap::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let code = cells[1].parse().expect("a code");
+        for reason in cells[3].split([',', ' ']).filter(|word| Reason::from_name(word).is_some()) {
+            assert_eq!(codes.insert(reason.to_owned(), code), None, "{reason} has two exit codes");
+        }
+    }
+    codes
+}
+
+#[test]
+fn every_reason_has_the_exit_code_that_the_page_gives_it() {
+    let documented = documented();
+    for &reason in Reason::ALL {
+        let error = CliError::from(RpcError::from(Refusal::from(reason)));
+        assert_eq!(documented.get(reason.name()), Some(&(error.exit as u8)), "{}", reason.name());
+        assert_eq!(error.reason.as_deref(), Some(reason.name()));
+    }
+}
+
+#[test]
+fn what_the_system_refuses_has_one_exit_code_whatever_it_was_for() {
+    for (kind, exit) in [
+        (io::ErrorKind::NotFound, Exit::NotFound),
+        (io::ErrorKind::PermissionDenied, Exit::Permission),
+        (io::ErrorKind::ReadOnlyFilesystem, Exit::Permission),
+        (io::ErrorKind::IsADirectory, Exit::Usage),
+        (io::ErrorKind::NotADirectory, Exit::Usage),
+        (io::ErrorKind::AddrInUse, Exit::State),
+        (io::ErrorKind::StorageFull, Exit::Unavailable),
+    ] {
+        let (path, source) = (std::path::PathBuf::from("/no/such/file"), || io::Error::from(kind));
+        let tls = TlsFault { what: "server.pem".into(), kind, hint: None };
+        let unreadable = PinError::Unreadable { path: path.clone(), kind, reason: "it cannot be read".into() };
+        let errors: [CliError; 13] = [
+            ServerError::Tls(tls).into(),
+            unreadable.into(),
+            LedgerError::Closed { file: path.clone(), source: source() }.into(),
+            CliError::file("read", &path, &source()),
+            ConfigError::Read { file: path.clone(), source: source() }.into(),
+            ServerError::io("cannot lock it", source()).into(),
+            ServerError::Audit(crate::audit::AuditError::Io { what: "read it".into(), source: source() }).into(),
+            DevError::Io { what: "cannot read it".into(), source: source() }.into(),
+            crate::audit::AuditError::Io { what: "read it".into(), source: source() }.into(),
+            crate::trust::TrustError::Read { file: path.clone(), source: source() }.into(),
+            crate::trust::TrustError::Write { file: path.clone(), source: source() }.into(),
+            crate::access::AccessError::File(crate::kept_file::FileError::Read { file: path.clone(), source: source() }).into(),
+            crate::state::StateError::Io { what: "read", path: path.clone(), source: source() }.into(),
+        ];
+        for error in errors {
+            assert_eq!(error.exit, exit, "{}", error.message);
+        }
+    }
+    let absent =
+        PinError::Unreadable { path: "/no/such/file".into(), kind: io::ErrorKind::NotFound, reason: "it is not there".into() };
+    assert_eq!(CliError::from(absent).exit, Exit::NotFound);
+    let absent = KeystoreError::ModuleUnusable { module: "/no/such/module.so".into(), reason: "it is not there".into() };
+    assert_eq!(CliError::from(absent).exit, Exit::NotFound);
+    assert_eq!(CliError::from(LedgerError::Absent("/no/such/ledger".into())).exit, Exit::NotFound);
+    assert_eq!(CliError::from(crate::trust::TrustError::Missing("/no/such/file".into())).exit, Exit::NotFound);
+}
+
+#[test]
+fn a_reason_decides_also_where_the_token_itself_was_asked() {
+    let absent = CliError::from(KeystoreError::TokenNotFound { label: "a".into(), seen: Vec::new() });
+    assert_eq!((absent.exit, absent.reason.as_deref()), (Exit::Unavailable, Some("HSM_UNAVAILABLE")));
+    let there = CliError::from(KeystoreError::TokenExists { label: "a".into() });
+    assert_eq!((there.exit, there.reason), (Exit::State, None));
+}
+
+#[test]
+fn a_code_without_a_reason_still_has_an_exit_code() {
+    assert_eq!(CliError::from(RpcError::unavailable("gone")).exit, Exit::Unavailable);
+    assert_eq!(CliError::from(RpcError::permission_denied("no")).exit, Exit::Permission);
+    assert_eq!(CliError::from(RpcError::unknown("?")).exit, Exit::Other);
+}

@@ -1,0 +1,86 @@
+//! What a file with a key, certificate or revocation list is, whatever it was given as: one recogniser for every option and setting that names one.
+//! Where it is of another kind than is wanted, the message says which, and with which command it becomes what is wanted.
+
+mod advice;
+mod kind;
+
+use std::path::Path;
+
+pub(crate) use kind::Kind;
+
+/// What an option or setting wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// An RSA public key, by itself.
+    PublicKey,
+    /// A private key in PEM; it may be encrypted.
+    PrivateKey,
+    /// A private key in PEM that can be used without a passphrase.
+    PlainPrivateKey,
+    /// One or several certificates in PEM.
+    Certificates,
+    /// One or several revocation lists in PEM, or one in DER.
+    RevocationLists,
+}
+
+/// What an option for public keys takes.
+pub(crate) const PUBLIC: &str = "an RSA public key of 2048 to 8192 bits is wanted: as PEM, DER, hex of either, or a JSON Web Key";
+
+/// A file that is not what is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    /// What it is, and what is wanted.
+    pub message: String,
+    /// How it becomes that.
+    pub hint: String,
+}
+
+/// Why a file is not what is wanted, where it is recognised as something else or holds too much of it.
+pub(crate) fn wrong(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<Wrong> {
+    let kind = Kind::of(bytes);
+    // Certificates and their key may be in one file.
+    if kind.is(wanted) || (wanted == Wanted::Certificates && find(bytes, b"-----BEGIN CERTIFICATE-----")) {
+        return several(path, bytes, wanted);
+    }
+    let what = kind.name();
+    let needed = match wanted {
+        Wanted::PublicKey => "an RSA public key",
+        Wanted::PrivateKey | Wanted::PlainPrivateKey => "a private key in PEM",
+        Wanted::Certificates => "certificates in PEM",
+        Wanted::RevocationLists => "a revocation list in PEM or DER",
+    };
+    let hint = kind.advice(wanted, &quoted(path)).unwrap_or_else(|| match wanted {
+        Wanted::PublicKey => PUBLIC.to_owned(),
+        _ => format!("name a file that holds {needed}"),
+    });
+    Some(Wrong { message: format!("{} is {what}, and {needed} must be given here", path.display()), hint })
+}
+
+/// Of several keys in one file the reader takes one, and not all readers the same.
+pub(crate) fn several(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<Wrong> {
+    let (what, ending, alone) = match wanted {
+        Wanted::PublicKey => ("public", "PUBLIC KEY-----", "openssl pkey -pubin"),
+        Wanted::PrivateKey | Wanted::PlainPrivateKey => ("PRIVATE", "PRIVATE KEY-----", "openssl pkey"),
+        Wanted::Certificates | Wanted::RevocationLists => return None,
+    };
+    let is_one = |line: &&[u8]| {
+        let line = line.trim_ascii();
+        line.starts_with(b"-----BEGIN ") && line.ends_with(ending.as_bytes())
+    };
+    let blocks = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).filter(is_one).count();
+    (blocks > 1).then(|| Wrong {
+        message: format!("{} holds {blocks} {what} keys, and one alone must be given here; none of them is used", path.display()),
+        hint: format!("`{alone} -in {} -out key.pem` writes the first by itself", quoted(path)),
+    })
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+,:@%".contains(letter);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|window| window == what)
+}

@@ -20,10 +20,10 @@ pub mod checkpoint;
 mod error;
 mod found;
 mod log;
+pub mod mirror;
 pub mod read;
 mod record;
 mod reserve;
-mod second;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -42,20 +42,19 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::Sender;
-use tokio::sync::oneshot;
-
 pub use administrators::{Administrators, Look};
 pub use bound::RECORD_BYTES;
 pub use checkpoint::Covered;
+use crossbeam_channel::Sender;
 pub use error::AuditError;
 pub use found::{Unremembered, end_of, log_in, since};
 pub use log::Opened;
 pub use record::{Digests, Entry, Event, Images, KeyRef, Record, RuleRef, TrainRef};
-pub use second::{SecondSink, SinkKind};
+use tokio::sync::oneshot;
 pub use tree::{Hash, leaf_hash};
-
 use writer::{Health, Message};
+
+pub use self::mirror::{Mirror, SinkKind};
 
 /// Records that may wait for the disk; the next one waits for a place.
 const QUEUE: usize = 4096;
@@ -74,7 +73,7 @@ pub struct Settings {
     /// The directory of all logs' archives, where old segments are moved to.
     pub archive: Option<PathBuf>,
     /// Where records go besides.
-    pub second: Option<SecondSink>,
+    pub second: Option<Mirror>,
     /// Where the log is remembered to have been: it must have come past that, if it is the same log.
     pub remembered: Option<Remembered>,
     /// Remembers where the log is, after each write and before anything of it is answered.
@@ -147,8 +146,8 @@ impl Audit {
         let (mut log, opened) = log::Log::open(&directory, settings.segment_bytes, settings.remembered.as_ref())?;
         log.reserve(settings.reserve_bytes);
         let directories = settings.archive.map(|archive| archive.join(settings.log)).into_iter().chain([directory]).collect();
-        let copied = second::Copied { directories, log: log.origin().to_owned() };
-        let second = settings.second.map(|sink| second::Second::start(sink, copied, log.end())).transpose()?;
+        let copied = mirror::Copied { directories, log: log.origin().to_owned() };
+        let second = settings.second.map(|sink| mirror::Second::start(sink, copied, log.end())).transpose()?;
         let health = Arc::new(Health::default());
         let (sender, receiver) = crossbeam_channel::bounded(QUEUE);
         let origin = log.origin().to_owned();

@@ -1,11 +1,11 @@
 //! The command line: one file per command, tables for people, `--output json` for programs.
 
 mod access;
+pub mod admin_audit;
 mod audit;
 mod client;
 mod config;
 mod demo;
-mod direct;
 mod error;
 mod hash;
 mod health;
@@ -13,8 +13,6 @@ mod hints;
 mod image;
 mod key;
 mod key_file;
-mod office;
-mod officer;
 mod out_file;
 mod output;
 mod progress;
@@ -22,7 +20,9 @@ mod run;
 mod serve;
 mod sign;
 mod state;
+pub mod state_dir;
 mod token;
+pub mod token_access;
 mod train;
 mod trust;
 mod unwrap;
@@ -30,7 +30,6 @@ mod unwrap;
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand, error::ErrorKind};
-
 use error::{CliError, Exit};
 use output::{Format, Output};
 

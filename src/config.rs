@@ -12,15 +12,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
-
-use crate::files::input;
-
 pub use audit::{Audit, Second};
 pub use rules::{Rules, Trust, Unlisted};
 pub use sections::{
     Access, Compat, Engine, Keys, Layouts, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, State, Tcp, Token,
 };
+use serde::Deserialize;
+
+use crate::files::input;
 
 /// The longest configuration that is read, in bytes.
 const LONGEST: u64 = 1 << 20;

@@ -8,25 +8,28 @@ mod algorithm;
 mod attacks;
 mod builder;
 mod creator;
+pub mod creator_opens;
 mod engine;
 mod error;
 mod evidence;
 mod journey;
-mod needs;
-mod opening;
-mod place;
+pub mod prerequisites;
 mod records;
 mod report;
 mod scan;
 mod signals;
 mod software_key;
 mod stations;
-mod trusted;
+pub mod trust_files;
+pub mod workspace;
 
 use std::path::PathBuf;
 
 pub use self::error::DemoError;
-use self::{engine::Workbench, journey::Cast, needs::Needs, place::Place, report::Report, signals::Signals, stations::Stations};
+use self::{
+    engine::DockerClient, journey::Actors, prerequisites::Needs, report::DemoReport, signals::Signals, stations::Stations,
+    workspace::Workspace,
+};
 
 /// How the demonstration is run.
 #[derive(Clone, Debug, Default)]
@@ -43,25 +46,25 @@ pub struct Options {
 /// When something is missing on this machine, a step fails, or something that was to be proven does not hold.
 pub fn run(options: &Options) -> Result<(), DemoError> {
     let needs = Needs::find()?;
-    let place = Place::make(options)?;
+    let place = Workspace::make(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DemoError::io("start the runtime"))?;
     runtime.block_on(perform(&needs, &place, options.keep))
 }
 
-async fn perform(needs: &Needs, place: &Place, keep: bool) -> Result<(), DemoError> {
+async fn perform(needs: &Needs, place: &Workspace, keep: bool) -> Result<(), DemoError> {
     let mut signals = Signals::catch()?;
-    let mut report = Report::new();
+    let mut report = DemoReport::new();
     let id = algorithm::mark(4)?;
-    let engine = Workbench::connect(&needs.engine, &id).await?;
+    let engine = DockerClient::connect(&needs.engine, &id).await?;
     report.title(&id);
     report.step("engine", format!("Docker {} at {}", engine.version(), needs.engine));
 
-    trusted::nobody(place.root())?;
+    trust_files::nobody(place.root())?;
     let mut stations = Stations::new(place.root(), &needs.engine)?;
     let outcome = tokio::select! {
         biased;
         () = signals.next() => Err(DemoError::Interrupted),
-        outcome = journey::travel(Cast { needs, engine: &engine, place }, &mut stations, &mut report) => outcome,
+        outcome = journey::travel(Actors { needs, engine: &engine, place }, &mut stations, &mut report) => outcome,
     };
     stations.end().await;
     let swept = if keep { Ok(()) } else { engine.sweep().await };

@@ -18,16 +18,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use env_file::EnvFile;
+pub use token::{DevToken, GENERAL_BITS};
+
 use crate::{
     config::{Access, Audit, Compat, Config, Engine, Keys, Layouts, Limits, Listen, Log, Rules, Runs, State, Tcp, Token, Trust},
     files::make_directory,
     keystore::{KeystoreError, pin::PinError},
-    server::{Addresses, ServerError, assemble, lock::Lock},
+    server::{Addresses, ServerError, bootstrap, lock::Lock},
     trust::TrustMode,
 };
-
-pub use env_file::EnvFile;
-pub use token::{DevToken, GENERAL_BITS};
 
 /// What `serve --dev` was asked for.
 #[derive(Debug, Clone)]
@@ -92,13 +92,13 @@ fn trouble(what: &str, path: &Path) -> impl FnOnce(io::Error) -> DevError {
 
 /// A prepared development station.
 #[derive(Debug)]
-pub struct Station {
+pub struct DevStation {
     config: Config,
     directory: PathBuf,
     lock: Lock,
 }
 
-impl Station {
+impl DevStation {
     /// Makes what is missing in the directory and points the process at its private token.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ impl Station {
     pub unsafe fn prepare(options: Options) -> Result<Self, DevError> {
         Config::check_station_id(&options.station).map_err(|(message, hint)| DevError::StationId { message, hint })?;
         let directory = state_directory(&options.state)?;
-        let lock = assemble::lock_state(&directory)?;
+        let lock = bootstrap::lock_state(&directory)?;
         // SAFETY: the caller's promise is ours.
         let token = unsafe { DevToken::open(&directory) }?;
         token.ensure(&options.station, options.bits)?;
@@ -135,7 +135,7 @@ impl Station {
                 Err(error) => tracing::error!(%error, "cannot write the env file"),
             }
         };
-        let ended = assemble::serve(config, lock, ready).await;
+        let ended = bootstrap::serve(config, lock, ready).await;
         env.remove();
         Ok(ended?)
     }

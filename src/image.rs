@@ -3,33 +3,17 @@
 //! What comes out of an image is untrusted and passes [`opt`], the one strict reader; what goes into one is built by
 //! [`layer`] alone. Only [`docker`] names the engine's client; [`store`] is that, or [`layouts`] where there is no engine.
 
-pub mod budget;
-pub mod build;
-pub mod directory;
-pub mod docker;
-mod entries;
-mod foreign;
-mod foreign_directory;
-pub mod history;
-pub mod layer;
-pub mod layouts;
-#[cfg(test)]
-mod made;
+pub mod archive;
+pub mod checks;
+pub mod disk;
+pub mod filesystem;
+pub mod foreign_directory;
+pub mod oci;
 pub mod opt;
-pub mod opt_files;
-pub mod place;
-pub mod push_scan;
-pub mod reference;
-pub mod saved;
-pub mod sent_opt;
-mod space;
-pub mod spool;
 pub mod store;
-mod tape;
-pub mod train_files;
-pub mod tree;
-pub mod validate;
-mod whole;
+pub mod tar;
+#[cfg(test)]
+mod test_archives;
 
 use thiserror::Error;
 
@@ -37,7 +21,7 @@ use thiserror::Error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub fn pass_on_for_fuzzing(saved: &[u8], layers: usize, out: &mut Vec<u8>) -> Option<Vec<String>> {
-    let parent = history::ImageFacts {
+    let parent = image_config::ImageMetadata {
         id: format!("sha256:{}", "0".repeat(64)),
         layers: vec![String::new(); layers],
         config: serde_json::Map::new(),
@@ -45,7 +29,7 @@ pub fn pass_on_for_fuzzing(saved: &[u8], layers: usize, out: &mut Vec<u8>) -> Op
         size: 0,
         history: Vec::new(),
     };
-    whole::pass_on(saved, &parent, "ours", out).ok().map(|passed| passed.layers)
+    full_load::copy_archive(saved, &parent, "ours", out).ok().map(|passed| passed.layers)
 }
 
 /// Why an image could not be read or written.

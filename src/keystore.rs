@@ -8,9 +8,7 @@
 //!
 //! Only `keystore/pkcs11` names the PKCS#11 library; raw RSA output never leaves it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Instant;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use zeroize::Zeroizing;
 
@@ -18,8 +16,8 @@ pub mod admin;
 mod config;
 mod error;
 pub mod label;
-mod latch;
 pub mod pin;
+pub mod pin_latch;
 mod pkcs11;
 mod scheme;
 pub mod softhsm;

@@ -11,35 +11,37 @@
 //! what to finish or to roll back. The service writes steps; an officer's command may give a prepared run up or release a
 //! completed one while the service runs. Only this room names sqlx.
 
+pub mod admin;
 mod audit;
+pub mod backup;
 mod catch_up;
-mod copy;
 mod error;
 mod facts;
-mod find;
-mod officer;
 mod prune;
+pub mod queries;
 mod record;
 mod row;
 mod run;
 mod schema;
 mod session;
-mod steps;
 #[cfg(test)]
 mod tests;
-
-use sqlx::SqlitePool;
-use tokio::runtime::Handle;
+pub mod transitions;
 
 pub use audit::LogOf;
 pub use error::LedgerError;
-pub use find::RunFilter;
-pub use officer::{Why, WhyError};
 pub use prune::Pruned;
 pub use record::{FileDigest, Names, PostRunRecord, PreRunRecord, RuleNote};
-pub use run::{NewRun, OpenInto, Release, Run, RunState};
+pub use run::{NewRun, OpenInto, RerunPermission, Run, RunState};
 pub use schema::UPGRADED;
 pub use session::{Session, SessionCreator};
+use sqlx::SqlitePool;
+use tokio::runtime::Handle;
+
+pub use self::{
+    admin::{Reason, WhyError},
+    queries::RunFilter,
+};
 
 /// The ledger. Cheap to clone. Its blocking functions must not be called from async code.
 #[derive(Clone, Debug)]

@@ -10,16 +10,15 @@
 //!
 //! `config` is read by `cli`, `dev` and `server`; what lies below gets plain values. `state` is `server`'s and `cli`'s, and knows `ledger`.
 
-pub mod access;
 pub mod audit;
+pub mod authz;
 pub mod cli;
 pub mod config;
-mod crash;
 pub mod demo;
 pub mod dev;
+pub mod failpoint;
 pub mod files;
 pub mod image;
-pub mod kept_file;
 mod key_file;
 pub mod keystore;
 pub mod ledger;
@@ -31,3 +30,4 @@ pub mod service;
 pub mod state;
 pub mod train;
 pub mod trust;
+pub mod watched_file;

@@ -3,27 +3,27 @@
 //! [`run`] is its life: bind, serve, turn healthy, wait for the end to be asked for, drain, end.
 
 mod accept;
-mod arrival;
-pub mod assemble;
-mod attention;
+pub mod access_log;
 mod authority;
+pub mod bootstrap;
 mod checkpoints;
 mod connection;
 mod connections;
 mod disk;
 mod error;
 mod fitness;
-mod gate;
 mod handshakes;
 pub mod health;
+pub mod idle_timeout;
 pub mod lock;
 pub mod log;
+pub mod log_throttle;
 mod manager;
-mod observe;
-mod seldom;
+pub mod open_station;
+pub mod peer_layer;
+pub mod request_layer;
 mod signals;
 pub mod socket;
-pub mod station;
 pub mod tls;
 
 use std::{
@@ -33,6 +33,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use error::{ServerError, TlsFault};
+pub use health::Probes;
+pub use manager::Manager;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{
@@ -41,15 +44,12 @@ use tonic::{
 };
 use tower::layer::util::{Identity, Stack};
 
+pub use self::request_layer::Authorizer;
 use crate::{
     config::{Limits, Listen},
     pb,
     service::standing::Board,
 };
-pub use error::{ServerError, TlsFault};
-pub use gate::Doorkeeper;
-pub use health::Probes;
-pub use manager::Manager;
 
 /// The moments of an ending, for what works in the background.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +81,7 @@ impl Addresses {
 }
 
 /// What [`run`] serves.
-pub struct Outside {
+pub struct ServerParts {
     /// The services of `stationmaster.v1`, from [`assemble`].
     pub services: Routes,
     /// What health asks.
@@ -93,7 +93,7 @@ pub struct Outside {
     /// What to take.
     pub limits: Limits,
     /// Who may come in.
-    pub door: Arc<Doorkeeper>,
+    pub door: Arc<Authorizer>,
     /// The ending, shared with the services.
     pub shutdown: Shutdown,
 }
@@ -102,17 +102,18 @@ pub struct Outside {
 ///
 /// # Errors
 /// When a listener cannot be had, or the transport fails.
-pub async fn run(outside: Outside, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
-    let Outside { services, probes, manager, listen, limits, door, shutdown } = outside;
+pub async fn run(outside: ServerParts, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
+    let ServerParts { services, probes, manager, listen, limits, door, shutdown } = outside;
     let (health, reporter) = health::service().await;
     let board = probes.board();
     let services = services.add_service(health);
     let services = if listen.reflection { with_reflection(services)? } else { services };
 
     let (incoming, connections) = mpsc::channel(64);
-    let (addresses, _socket) =
-        listen_on(&listen, &limits, &door, || accept::Gate::new(incoming.clone(), &limits, Arc::clone(&door), shutdown.clone()))
-            .await?;
+    let (addresses, _socket) = listen_on(&listen, &limits, &door, || {
+        accept::Acceptor::new(incoming.clone(), &limits, Arc::clone(&door), shutdown.clone())
+    })
+    .await?;
     drop(incoming);
 
     let router = router(services, (&limits, board), door, &shutdown);
@@ -144,8 +145,8 @@ pub async fn run(outside: Outside, ready: impl FnOnce(&Addresses) + Send + 'stat
 async fn listen_on(
     listen: &Listen,
     limits: &Limits,
-    door: &Arc<Doorkeeper>,
-    gate: impl Fn() -> accept::Gate,
+    door: &Arc<Authorizer>,
+    gate: impl Fn() -> accept::Acceptor,
 ) -> Result<(Addresses, Option<socket::UnixSocket>), ServerError> {
     let mut addresses = Addresses::default();
     let mut held = None;
@@ -184,9 +185,9 @@ fn with_reflection(services: Routes) -> Result<Routes, ServerError> {
     Ok(services.add_service(builder().build_v1().map_err(flaw)?).add_service(builder().build_v1alpha().map_err(flaw)?))
 }
 
-type Layers = Stack<gate::GateLayer, Stack<arrival::ArrivalLayer, Identity>>;
+type Layers = Stack<request_layer::GateLayer, Stack<peer_layer::PeerLayer, Identity>>;
 
-fn router(services: Routes, (limits, board): (&Limits, Board), door: Arc<Doorkeeper>, shutdown: &Shutdown) -> Router<Layers> {
+fn router(services: Routes, (limits, board): (&Limits, Board), door: Arc<Authorizer>, shutdown: &Shutdown) -> Router<Layers> {
     transport::Server::builder()
         .max_concurrent_streams(limits.streams)
         .http2_max_pending_accept_reset_streams(Some(20))
@@ -195,8 +196,8 @@ fn router(services: Routes, (limits, board): (&Limits, Board), door: Arc<Doorkee
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .max_connection_age(Duration::from_secs(3600))
-        .layer(arrival::ArrivalLayer)
-        .layer(gate::GateLayer::new(limits, door, board, shutdown.clone()))
+        .layer(peer_layer::PeerLayer)
+        .layer(request_layer::GateLayer::new(limits, door, board, shutdown.clone()))
         .add_routes(services)
 }
 

@@ -1,7 +1,7 @@
 //! One file per gRPC service: convert the request, call one step, convert the answer. Nothing deeper sees protobuf, and only
 //! [`status`] names the status type of the wire.
 
-pub mod callers;
+pub mod call_record;
 pub mod deadline;
 pub mod images;
 pub mod keys;

@@ -4,20 +4,19 @@
 //! written here does. [`TrustStore`] is the entries, [`file`] is how they lie on disk, [`Trust`] is what a service holds:
 //! the mode, and files that are read again when they change.
 
+pub mod current;
 pub mod file;
-mod live;
 mod master;
 mod store;
 
 use std::{io, path::PathBuf};
 
-use thiserror::Error;
-
-use crate::kept_file::FileError;
-
-pub use live::{Believed, NewPin, NotPinned, Trust};
 pub use master::{Master, MasterError};
 pub use store::{EntryError, Kind, Pin, TrustStore, Verdict, canonical_id};
+use thiserror::Error;
+
+pub use self::current::{Believed, NewPin, NotPinned, Trust};
+use crate::watched_file::FileError;
 
 /// How a station comes to believe a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]

@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command};
 
 use stationmaster::{
-    image::layer::{LayerPlan, Meta},
+    image::tar::layer_writer::{FileAttrs, LayerPlan},
     trust::Master,
 };
 
@@ -55,13 +55,13 @@ impl Filling {
 
     fn plan(&self) -> LayerPlan<'static, ()> {
         let mut plan = LayerPlan::default();
-        plan.directory("srv", Meta::directory(1), false);
+        plan.directory("srv", FileAttrs::directory(1), false);
         let mut file = |number: u64, size: u64| {
             let directory = format!("srv/d{:04}", number / PER_DIRECTORY);
             if number.is_multiple_of(PER_DIRECTORY) {
-                plan.directory(directory.clone(), Meta::directory(1), false);
+                plan.directory(directory.clone(), FileAttrs::directory(1), false);
             }
-            plan.file(format!("{directory}/f{number:06}"), Meta::immutable_file(1), size, ());
+            plan.file(format!("{directory}/f{number:06}"), FileAttrs::immutable_file(1), size, ());
         };
         (0..self.big).for_each(|number| file(number, self.big_bytes));
         (self.big..self.files()).for_each(|number| file(number, self.small_bytes));

@@ -3,7 +3,7 @@
 use std::{fmt, io, iter, str::FromStr};
 
 use bytes::Bytes;
-use stationmaster::image::layer::{LayerEntry, LayerPlan, LayerWriter, Meta};
+use stationmaster::image::tar::layer_writer::{FileAttrs, LayerEntry, LayerPlan, LayerWriter};
 
 /// Bytes of content made at a time.
 const PIECE: u64 = 256 * 1024;
@@ -28,16 +28,16 @@ impl Payload {
     /// An archive with `pht_results` in it, for the engine to unpack in `/opt`.
     pub fn archive(self) -> impl Iterator<Item = io::Result<Bytes>> + Send + 'static {
         let mut plan = LayerPlan::default();
-        plan.directory("pht_results", Meta::directory(1), false);
+        plan.directory("pht_results", FileAttrs::directory(1), false);
         for file in 0..self.files {
             if self.files > 1 && file % PER_DIRECTORY == 0 {
-                plan.directory(format!("pht_results/d{:04}", file / PER_DIRECTORY), Meta::directory(1), false);
+                plan.directory(format!("pht_results/d{:04}", file / PER_DIRECTORY), FileAttrs::directory(1), false);
             }
             let name = match self.files {
                 1 => "pht_results/bulk.bin".to_owned(),
                 _ => format!("pht_results/d{:04}/f{file:06}.bin", file / PER_DIRECTORY),
             };
-            plan.file(name, Meta::immutable_file(1), self.each, ());
+            plan.file(name, FileAttrs::immutable_file(1), self.each, ());
         }
         random_archive(&plan)
     }

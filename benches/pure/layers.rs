@@ -6,9 +6,9 @@ use criterion::{Criterion, Throughput};
 use stationmaster::{
     image::{
         ImageError,
-        layer::{HashingWriter, LayerPlan, Meta, write_archive},
-        opt::{Area, OptSink, read_opt},
-        tree::tree_digest,
+        filesystem::tree_digest::tree_digest,
+        opt::reader::{TrainDir, TrainTreeSink, read_opt},
+        tar::layer_writer::{FileAttrs, HashingWriter, LayerPlan, write_archive},
     },
     train::names::FilePath,
 };
@@ -18,11 +18,11 @@ const SHAPES: [(&str, u32, usize); 2] = [("1 file of 4 MiB", 1, 4 << 20), ("1,00
 
 fn plan(files: u32, bytes: usize) -> LayerPlan<'static, ()> {
     let mut plan = LayerPlan::default();
-    for area in [Area::Results, Area::Train] {
-        plan.directory(area.path(), Meta::directory(1), false);
-        if area == Area::Results {
+    for area in [TrainDir::Results, TrainDir::Train] {
+        plan.directory(area.path(), FileAttrs::directory(1), false);
+        if area == TrainDir::Results {
             (0..files)
-                .for_each(|file| plan.file(format!("{}/{file:06}", area.path()), Meta::immutable_file(1), bytes as u64, ()));
+                .for_each(|file| plan.file(format!("{}/{file:06}", area.path()), FileAttrs::immutable_file(1), bytes as u64, ()));
         }
     }
     plan
@@ -39,14 +39,14 @@ fn write(plan: &LayerPlan<'_, ()>, content: &[u8], out: &mut impl Write) -> [u8;
 #[derive(Default)]
 struct Counting(u64);
 
-impl OptSink for Counting {
+impl TrainTreeSink for Counting {
     type Error = ImageError;
 
-    fn directory(&mut self, _: Area, _: Option<FilePath>, _: Meta) -> Result<(), ImageError> {
+    fn directory(&mut self, _: TrainDir, _: Option<FilePath>, _: FileAttrs) -> Result<(), ImageError> {
         Ok(())
     }
 
-    fn begin(&mut self, _: Area, _: FilePath, _: Meta, _: u64) -> Result<(), ImageError> {
+    fn begin(&mut self, _: TrainDir, _: FilePath, _: FileAttrs, _: u64) -> Result<(), ImageError> {
         Ok(())
     }
 
@@ -68,8 +68,8 @@ impl OptSink for Counting {
 fn saved(layer: &[u8]) -> Vec<u8> {
     let manifest = br#"[{"Config":"c.json","RepoTags":null,"Layers":["0/layer.tar"]}]"#;
     let mut plan = LayerPlan::default();
-    plan.file("0/layer.tar", Meta::immutable_file(1), layer.len() as u64, layer);
-    plan.file("manifest.json", Meta::immutable_file(1), manifest.len() as u64, &manifest[..]);
+    plan.file("0/layer.tar", FileAttrs::immutable_file(1), layer.len() as u64, layer);
+    plan.file("manifest.json", FileAttrs::immutable_file(1), manifest.len() as u64, &manifest[..]);
     let mut out = Vec::new();
     let given = |content: &&[u8], each: &mut dyn FnMut(&[u8]) -> Result<(), ImageError>| each(content);
     write_archive(&mut out, &plan, given).expect("room");

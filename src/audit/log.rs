@@ -13,9 +13,9 @@ use super::{
     AuditError, Covered, Entry, Event, Position, Remembered,
     chain::{Chain, NOTHING, covered_in, unsigned},
     found::{self, Found, Unremembered},
+    mirror::End,
     read,
     reserve::Reserve,
-    second::End,
     tree::Hash,
 };
 use crate::files::{Directory, explained, make_directory};
@@ -173,7 +173,7 @@ impl Log {
 
     /// Whatever must be in the log before the next record.
     fn prepare(&mut self) -> Result<(), AuditError> {
-        self.mend()?;
+        self.truncate_torn_tail()?;
         let has_space = self.reserve.fill(&self.file, self.written);
         // A new segment would have no reserve: the current one grows on.
         if self.written > self.segment_limit && has_space {
@@ -187,7 +187,7 @@ impl Log {
     }
 
     /// Whether records can be appended: the file is the one that was written to, and nothing else has written to it.
-    pub fn mend(&mut self) -> Result<(), AuditError> {
+    pub fn truncate_torn_tail(&mut self) -> Result<(), AuditError> {
         let flaw = |path: &Path, source| AuditError::io(format!("use {}", path.display()), source);
         let there = fs::symlink_metadata(&self.path).map_err(|source| flaw(&self.path, source))?;
         let ours = self.file.metadata().map_err(|source| flaw(&self.path, source))?;

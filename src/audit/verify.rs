@@ -9,9 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use super::uses::{KeyName, Uses};
+use administrators::Noted;
 pub use head::Head;
 
+pub use super::uses::{KeyName, Uses};
 use super::{
     AuditError, Covered, Entry, Event, Record,
     chain::{covered_by, unsigned},
@@ -20,7 +21,6 @@ use super::{
     tree::{Frontier, Hash},
     uses::Counter,
 };
-use administrators::Noted;
 
 /// More flaws than this are only counted.
 const FLAWS_SHOWN: usize = 100;

@@ -11,7 +11,7 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::oneshot;
 
-use super::{AuditError, Covered, Entry, Event, Position, Remember, Remembered, log::Log, second::Second};
+use super::{AuditError, Covered, Entry, Event, Position, Remember, Remembered, log::Log, mirror::Second};
 
 /// Records that are written at once.
 const BATCH: usize = 256;
@@ -152,13 +152,13 @@ impl Writer {
             }
             Message::Checkpoint(entry, answer) => {
                 let covered = self.log.append_after_all(*entry);
-                let _ = answer.send(self.noted(covered));
+                let _ = answer.send(self.record_outcome(covered));
             }
             Message::Check(answer) => {
                 // Only a record shows that there is space again.
                 let outcome = if self.health.is_well() {
-                    let mended = self.log.mend();
-                    self.noted(mended)
+                    let mended = self.log.truncate_torn_tail();
+                    self.record_outcome(mended)
                 } else {
                     self.append(&[Entry::of(Event::WritableAgain)]).map(drop)
                 };
@@ -169,10 +169,10 @@ impl Writer {
 
     fn append(&mut self, entries: &[Entry]) -> Result<Vec<Position>, AuditError> {
         let outcome = self.log.append(entries);
-        self.noted(outcome)
+        self.record_outcome(outcome)
     }
 
-    fn noted<T>(&mut self, outcome: Result<T, AuditError>) -> Result<T, AuditError> {
+    fn record_outcome<T>(&mut self, outcome: Result<T, AuditError>) -> Result<T, AuditError> {
         self.health.set(outcome.as_ref().map(|_| ()), self.log.size(), self.log.is_low());
         if outcome.is_ok() {
             self.remember();

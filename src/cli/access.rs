@@ -13,9 +13,9 @@ use super::{
     output::{Output, printable, table},
 };
 use crate::{
-    access::{AccessError, Grant, GrantError, Grants, PrincipalError, Role, Rpc, file},
+    authz::{AccessError, Grant, GrantError, Grants, PrincipalError, Role, Rpc, file},
     config::Config,
-    kept_file::FileError,
+    watched_file::FileError,
 };
 
 const AFTER: &str = "\
@@ -48,14 +48,14 @@ pub(super) enum Command {
     /// Take RPCs, or everything, away from a principal
     Revoke(change::Revoke),
     /// List what is granted
-    List(Place),
+    List(AccessFileArgs),
     /// Explain what would be decided of a call
     Check(check::Args),
 }
 
 /// Which access file.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct Place {
+pub(super) struct AccessFileArgs {
     /// The access file
     #[arg(long, value_name = "FILE", help_heading = "Access file")]
     file: Option<PathBuf>,
@@ -64,7 +64,7 @@ pub(super) struct Place {
     config: Option<PathBuf>,
 }
 
-impl Place {
+impl AccessFileArgs {
     /// The file's path, and the directory of the audit that its changes belong to. `--file` takes precedence over a configuration.
     fn path(&self) -> Result<(PathBuf, Option<PathBuf>), CliError> {
         if let Some(file) = &self.file {

@@ -11,13 +11,13 @@ use std::{
 };
 
 use serde_json::json;
+use source::{Filter, Matching, Source};
 
 use super::{
     error::CliError,
     output::{self, Output, printable, table},
 };
 use crate::audit::Record;
-use source::{Filter, Matching, Source};
 
 const AFTER: &str = "\
 The service's records are in STATE/audit/service, those of the administrators'
@@ -38,7 +38,7 @@ Examples:
 #[command(after_help = AFTER)]
 pub(super) enum Command {
     /// The last records
-    Tail(Tail),
+    Tail(TailArgs),
     /// Records of a run, a train, a principal, a key, a refusal
     Show(Show),
     /// Records for other programs: JSON lines as they are, or OCSF API Activity
@@ -50,7 +50,7 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Tail {
+pub(super) struct TailArgs {
     /// How many
     #[arg(short = 'n', long = "lines", value_name = "NUMBER", default_value_t = 20)]
     lines: usize,
@@ -94,7 +94,7 @@ fn show(args: &Show, output: Output) -> Result<(), CliError> {
     Ok(())
 }
 
-fn tail(args: &Tail, output: Output) -> Result<(), CliError> {
+fn tail(args: &TailArgs, output: Output) -> Result<(), CliError> {
     let mut last = VecDeque::new();
     let mut matching = Matching::new(&args.filter);
     let mut place = args.source.each(|_, line| {

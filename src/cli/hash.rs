@@ -9,7 +9,7 @@ use super::{
     progress::{Event, follow},
 };
 use crate::{
-    image::{ImageError, place::Place, tree::digest_of},
+    image::{ImageError, archive::source::ImageInput, filesystem::tree_digest::digest_of},
     pb::{self, hash_image_response::Event as Message},
     service::status::{Refusal, RpcError},
 };
@@ -64,7 +64,7 @@ pub(super) fn run(args: Args, output: Output) -> Result<(), CliError> {
 
 /// Without any service: the tree only.
 fn offline(place: &str, which: Option<&str>) -> Result<pb::HashImageResult, CliError> {
-    let place = Place::of(place).map_err(|error| CliError::file("open", place.as_ref(), &error))?;
+    let place = ImageInput::of(place).map_err(|error| CliError::file("open", place.as_ref(), &error))?;
     let (tree, image) = digest_of(place.choose(which), None, |_| {}).map_err(|error| RpcError::from(Refusal::from(error)))?;
     let image_id =
         image.id().ok_or_else(|| RpcError::from(Refusal::from(ImageError::Malformed("no configuration of the image"))))?;

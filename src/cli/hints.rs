@@ -3,7 +3,7 @@
 use std::{io, path::Path};
 
 use crate::{
-    access::NOBODY,
+    authz::NOBODY,
     files::input::Unfit,
     service::status::{Failure, Reason},
     train::rule::Rule,

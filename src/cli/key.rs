@@ -5,12 +5,13 @@ mod generate;
 mod view;
 
 use serde_json::json;
+use view::KeyView;
 
 use super::{
     client::{self, ClientArgs},
-    direct::{DirectArgs, PinArgs},
     error::{CliError, Exit},
     output::{Output, table, yes},
+    token_access::{DirectArgs, PinArgs},
 };
 use crate::{
     keystore::{
@@ -19,7 +20,6 @@ use crate::{
     },
     pb,
 };
-use view::KeyView;
 
 const SOURCE: &str = "\
 Asks the running service; with --config FILE or --state DIR the token itself

@@ -10,11 +10,11 @@ use std::{
 };
 
 use clap::ValueEnum;
+pub(super) use escape::printable;
 use serde_json::{Value, json};
+pub(super) use sink::{Lost, Stdout, lost, plain};
 
 use super::error::{CliError, Exit};
-pub(super) use escape::printable;
-pub(super) use sink::{Lost, Stdout, lost, plain};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {

@@ -2,11 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{direct::config_of_environment, error::CliError};
+use super::{error::CliError, token_access::config_of_environment};
 use crate::{
     config::{Config, Log, LogFormat},
     dev, memory,
-    server::{assemble, log},
+    server::{bootstrap, log},
 };
 
 const AFTER: &str = "\
@@ -78,8 +78,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         };
         let config = Config::load(&file)?;
         log::start(&config.log)?;
-        let lock = assemble::lock_state(&config.state.directory)?;
-        return end(block_on(assemble::serve(config, lock, |_| {}))?);
+        let lock = bootstrap::lock_state(&config.state.directory)?;
+        return end(block_on(bootstrap::serve(config, lock, |_| {}))?);
     }
     // clap has made sure of both.
     let (Some(station), Some(state)) = (args.station, args.state) else {
@@ -99,7 +99,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let bits = args.bits.parse().map_err(|_| CliError::usage("--bits is not a number"))?;
     let options = dev::Options { station, state, bits, engine: args.engine, layouts, trust, log: settings };
     // SAFETY: the runtime, and with it the first thread besides this one, is made below.
-    let station = unsafe { dev::Station::prepare(options) }?;
+    let station = unsafe { dev::DevStation::prepare(options) }?;
     end(block_on(station.serve())?)
 }
 

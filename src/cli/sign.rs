@@ -47,7 +47,7 @@ pub(super) struct Args {
     file: Option<PathBuf>,
     /// The signature's form
     #[arg(long, value_enum, default_value = "hex")]
-    format: Form,
+    format: SignatureFormat,
     #[command(flatten)]
     out: Out,
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Form {
+enum SignatureFormat {
     Raw,
     Hex,
     Base64,
@@ -100,9 +100,9 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), CliError> {
     let request = pb::SignRequest { key_label: args.key.clone(), scheme: scheme.into(), digest: digest.clone() };
     let answer = args.client.keys().await?.sign(args.client.request(request)).await?.into_inner();
     let bytes = match args.format {
-        Form::Raw => answer.signature.clone(),
-        Form::Hex => (const_hex::encode(&answer.signature) + "\n").into_bytes(),
-        Form::Base64 => (STANDARD.encode(&answer.signature) + "\n").into_bytes(),
+        SignatureFormat::Raw => answer.signature.clone(),
+        SignatureFormat::Hex => (const_hex::encode(&answer.signature) + "\n").into_bytes(),
+        SignatureFormat::Base64 => (STANDARD.encode(&answer.signature) + "\n").into_bytes(),
     };
     if let Some(file) = file {
         file.write(&bytes)?;

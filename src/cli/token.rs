@@ -6,10 +6,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use super::{
-    direct::config_of_environment,
+    admin_audit,
     error::CliError,
-    officer,
     output::{Output, fields},
+    token_access::config_of_environment,
 };
 use crate::{
     audit::Event,
@@ -124,7 +124,7 @@ fn recorded(
     match config {
         None => Ok(action()?),
         Some(config) => {
-            officer::carry_out(&config.audit_directory(), officer::entry(event, command).with("label", label), action)
+            admin_audit::carry_out(&config.audit_directory(), admin_audit::entry(event, command).with("label", label), action)
         }
     }
 }

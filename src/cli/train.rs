@@ -2,15 +2,15 @@
 
 mod abort;
 mod check_push;
-mod delivery;
+pub mod extract;
+pub mod input;
 mod inspect;
 mod open;
 mod post_run;
 mod pre_run;
 mod results;
 pub(super) mod rules;
-mod saved;
-mod sending;
+pub mod upload;
 mod verify;
 
 use super::{

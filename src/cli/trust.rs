@@ -15,8 +15,9 @@ use serde_json::json;
 
 use self::change::Entries;
 use super::{
+    admin_audit,
     error::{CliError, Exit},
-    hints, officer,
+    hints,
     out_file::Out,
     output::{Output, raw},
 };
@@ -59,7 +60,7 @@ pub(super) enum Command {
     #[command(subcommand)]
     Add(add::Command),
     /// List whom the station believes
-    List(Place),
+    List(TrustFileArgs),
     /// Trust no longer
     #[command(subcommand)]
     Remove(remove::Command),
@@ -73,7 +74,7 @@ pub(super) enum Command {
 
 /// Which trust file.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct Place {
+pub(super) struct TrustFileArgs {
     /// The trust file
     #[arg(long, value_name = "FILE", help_heading = "Trust file")]
     file: Option<PathBuf>,
@@ -87,7 +88,7 @@ pub(super) struct Export {
     #[command(flatten)]
     out: Out,
     #[command(flatten)]
-    place: Place,
+    place: TrustFileArgs,
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
@@ -101,7 +102,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     }
 }
 
-impl Place {
+impl TrustFileArgs {
     /// The station that the configuration is of.
     fn station(&self) -> Option<String> {
         Some(Config::load(self.config.as_ref()?).ok()?.station)
@@ -136,8 +137,8 @@ impl Place {
         let (path, audit) = self.path_and_audit()?;
         let (outcome, entries) = file::update(&path, |store| {
             let (outcome, what, entries) = change(store)?;
-            let entry = officer::entry(Event::TrustChanged, command).with(what, entries.json());
-            officer::record_change(audit.as_deref(), entry)?;
+            let entry = admin_audit::entry(Event::TrustChanged, command).with(what, entries.json());
+            admin_audit::record_change(audit.as_deref(), entry)?;
             Ok::<_, CliError>((outcome, entries))
         })?;
         Ok((path, outcome, entries))

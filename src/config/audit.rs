@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use crate::audit::{SecondSink, SinkKind};
+use crate::audit::{Mirror, SinkKind};
 
 /// `[audit]`: what is kept of what happened.
 #[derive(Debug, Clone, Deserialize)]
@@ -63,13 +63,13 @@ pub struct Second {
 impl Second {
     /// The sink; `None` when no one is named.
     #[must_use]
-    pub fn sink(&self) -> Option<SecondSink> {
+    pub fn sink(&self) -> Option<Mirror> {
         let kind = match (&self.file, &self.syslog, &self.directory) {
             (Some(file), _, _) => SinkKind::File(file.clone()),
             (_, Some(socket), _) => SinkKind::Syslog(socket.clone()),
             (_, _, Some(directory)) => SinkKind::Directory(directory.clone()),
             (None, None, None) => return None,
         };
-        Some(SecondSink { kind, timeout: Duration::from_secs(self.timeout_s.unwrap_or(5)) })
+        Some(Mirror { kind, timeout: Duration::from_secs(self.timeout_s.unwrap_or(5)) })
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::check::{Flaw, flaw};
 use crate::{
-    train::rule::{Rule, RuleSet, Standing},
+    train::rule::{Enforcement, Rule, RuleSet},
     trust::TrustMode,
 };
 
@@ -55,7 +55,7 @@ impl Rules {
 
     pub(super) fn check(&self) -> Result<(), Flaw> {
         for (key, names, standing) in
-            [("rules.relax", &self.relax, Standing::Strict), ("rules.demand", &self.demand, Standing::Optional)]
+            [("rules.relax", &self.relax, Enforcement::Strict), ("rules.demand", &self.demand, Enforcement::Optional)]
         {
             for name in names {
                 if Rule::from_name(name).is_none_or(|rule| rule.standing() != standing) {

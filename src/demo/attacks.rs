@@ -1,6 +1,9 @@
 //! What must be refused: a forged train, and the train key used for anything but trains.
 
-use super::{DemoError, builder::BuiltTrain, engine::Workbench, error::require, needs::Needs, report::Report, stations::Station};
+use super::{
+    DemoError, builder::BuiltTrain, engine::DockerClient, error::require, prerequisites::Needs, report::DemoReport,
+    stations::DemoStation,
+};
 use crate::{
     service::status::{Failure, Reason, RpcError},
     train::digest::Digest,
@@ -9,10 +12,10 @@ use crate::{
 /// A copy of the train with one byte of its sealed code flipped comes to its first stop.
 pub(super) async fn forged_train(
     needs: &Needs,
-    engine: &Workbench,
-    report: &mut Report,
+    engine: &DockerClient,
+    report: &mut DemoReport,
     train: &BuiltTrain,
-    station: &Station,
+    station: &DemoStation,
 ) -> Result<(), DemoError> {
     let (forged, path) = train.forged();
     report.part(format!("Attack: one byte of the sealed {path} is flipped"));
@@ -36,7 +39,11 @@ pub(super) async fn forged_train(
 }
 
 /// Somebody who may talk to the station asks it to use the train key by hand.
-pub(super) async fn train_key_by_hand(report: &mut Report, train: &BuiltTrain, station: &Station) -> Result<(), DemoError> {
+pub(super) async fn train_key_by_hand(
+    report: &mut DemoReport,
+    train: &BuiltTrain,
+    station: &DemoStation,
+) -> Result<(), DemoError> {
     report.part("Attack: the train key is used by hand");
     let reason = Reason::KeyNotAllowed;
     refused_as(reason, station.sign(Digest::of(b"anything").as_bytes()).await.map(drop))?;

@@ -4,9 +4,9 @@ use std::{collections::BTreeSet, fs, io};
 
 use tar::{EntryType, Header};
 
-use super::{DemoError, creator::Proposal, needs::Needs, software_key::SoftwareKey, stations::Station};
+use super::{DemoError, creator::Proposal, prerequisites::Needs, software_key::SoftwareKey, stations::DemoStation};
 use crate::train::{
-    config::{Build, EcoSystem, HexText, Id, RouteStop, Source, SourceKind, TrainConfig},
+    config::{Build, Ecosystem, HexText, Id, RouteStop, Source, SourceKind, TrainConfig},
     envelope::{EnvelopeKey, Sealer},
     json::Json,
     names::FilePath,
@@ -27,7 +27,7 @@ pub(super) struct BuiltTrain {
 
 impl BuiltTrain {
     /// Seals a proposal for a route, with the keys its stations showed.
-    pub fn seal(proposal: &Proposal, route: &[Station], repository: &str) -> Result<Self, DemoError> {
+    pub fn seal(proposal: &Proposal, route: &[DemoStation], repository: &str) -> Result<Self, DemoError> {
         let builder = SoftwareKey::generate()?;
         let key = EnvelopeKey::random().map_err(DemoError::crypto)?;
         let mut sealed = Vec::new();
@@ -106,10 +106,10 @@ impl BuiltTrain {
     }
 }
 
-fn stop(index: i64, station: &Station) -> RouteStop {
+fn stop(index: i64, station: &DemoStation) -> RouteStop {
     RouteStop {
         station: Id::from_text(station.id.clone()),
-        eco_system: EcoSystem::Tue,
+        eco_system: Ecosystem::Tue,
         rsa_public_key: HexText::new(station.key.public_key_hex_pem.clone()),
         index,
         signature: None,

@@ -1,6 +1,6 @@
 //! The engine as builder and station software use it.
 //!
-//! Apart from [`crate::image::docker`], which serves the protocol and never starts a container: here images are imported,
+//! Apart from [`crate::image::store::docker`], which serves the protocol and never starts a container: here images are imported,
 //! containers run, their outcome is carried onto the train's base and committed. No part of the service uses this. Everything
 //! made here, or by a station from it, carries this demonstration's label: an image hands its labels on.
 
@@ -20,7 +20,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use tokio_util::task::TaskTracker;
 
 use super::{DemoError, algorithm::COMMAND, scan::Scan};
-use crate::image::{docker, reference::ImageName};
+use crate::image::{oci::reference::ImageName, store::docker};
 
 const LABEL: &str = "org.stationmaster.demo";
 const TIMEOUT: Duration = Duration::from_mins(2);
@@ -32,7 +32,7 @@ const SWEEPS: usize = 20;
 const CARRIED: [&str; 3] = ["/opt/pht_train", "/opt/pht_results", "/opt/train_config.json"];
 
 /// The engine, and the label of what this demonstration makes in it.
-pub(super) struct Workbench {
+pub(super) struct DockerClient {
     docker: Docker,
     id: String,
     version: String,
@@ -51,7 +51,7 @@ pub(super) struct TrainRun<'a> {
     pub station: &'a str,
 }
 
-impl Workbench {
+impl DockerClient {
     pub async fn connect(host: &str, id: &str) -> Result<Self, DemoError> {
         let path = host.strip_prefix("unix://").unwrap_or(host);
         let nobody = |error: BollardError| DemoError::NoEngine { host: host.to_owned(), detail: error.to_string() };

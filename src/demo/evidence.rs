@@ -1,10 +1,10 @@
 //! What the stations' audits prove, once they have ended: with nothing but their files and a public key each.
 
-use super::{DemoError, report::Report, stations::AuditLog};
+use super::{DemoError, report::DemoReport, stations::AuditLog};
 use crate::audit::verify::{Expected, files, verify};
 
 /// Checks every station's audit, and what it says of the train key's use.
-pub(super) fn look_at(logs: &[AuditLog], report: &mut Report) -> Result<(), DemoError> {
+pub(super) fn look_at(logs: &[AuditLog], report: &mut DemoReport) -> Result<(), DemoError> {
     report.part("Afterwards, with nothing but the stations' logs and a public key each");
     let (mut records, mut uses) = (0, 0);
     for AuditLog { station, directory, key } in logs {

@@ -8,19 +8,19 @@ use super::{
     attacks,
     builder::{Archive, BuiltTrain},
     creator::{Creator, Proposal},
-    engine::{TrainRun, Workbench},
+    creator_opens::{Arrived, Files},
+    engine::{DockerClient, TrainRun},
     error::require,
-    needs::Needs,
-    opening::{Arrived, Files},
-    place::Place,
+    prerequisites::Needs,
     records::Records,
-    report::Report,
+    report::DemoReport,
     scan::Scan,
-    stations::{Station, Stations},
-    trusted,
+    stations::{DemoStation, Stations},
+    trust_files,
+    workspace::Workspace,
 };
 use crate::{
-    image::reference::ImageName,
+    image::oci::reference::ImageName,
     pb,
     train::{digest::Digest, names::FilePath},
 };
@@ -30,30 +30,30 @@ const ROUTE: [(&str, u32); 3] = [("clinic-north", 2048), ("clinic-east", 3072), 
 
 /// What all acts share.
 #[derive(Clone, Copy)]
-pub(super) struct Cast<'a> {
+pub(super) struct Actors<'a> {
     /// What this machine has.
     pub needs: &'a Needs,
     /// The engine.
-    pub engine: &'a Workbench,
+    pub engine: &'a DockerClient,
     /// Where files are.
-    pub place: &'a Place,
+    pub place: &'a Workspace,
 }
 
 /// A train under way.
 struct Journey<'a> {
-    cast: Cast<'a>,
+    cast: Actors<'a>,
     image: ImageName,
     sent: Proposal,
-    route: Vec<Station>,
+    route: Vec<DemoStation>,
     records: Vec<Records>,
     digests: Vec<Digest>,
     scanned: u64,
 }
 
 /// All of it.
-pub(super) async fn travel(cast: Cast<'_>, stations: &mut Stations, report: &mut Report) -> Result<(), DemoError> {
+pub(super) async fn travel(cast: Actors<'_>, stations: &mut Stations, report: &mut DemoReport) -> Result<(), DemoError> {
     let route = open_stations(stations, report).await?;
-    trusted::stations(cast.place.root(), &route, report)?;
+    trust_files::stations(cast.place.root(), &route, report)?;
 
     report.part("A train is made");
     let creator = Creator::new()?;
@@ -67,7 +67,7 @@ pub(super) async fn travel(cast: Cast<'_>, stations: &mut Stations, report: &mut
     let image = cast.engine.import(&cast.engine.repository("train"), train.root_file_system(cast.needs)?).await?;
     report.step("builder", format!("sealed {} files for {} alone; image {image}", train.sealed_files(), route[0].id));
 
-    trusted::creator(cast.place.root(), &sent, &image, &route[0], cast.engine, report).await?;
+    trust_files::creator(cast.place.root(), &sent, &image, &route[0], cast.engine, report).await?;
     attacks::forged_train(cast.needs, cast.engine, report, &train, &route[0]).await?;
     attacks::train_key_by_hand(report, &train, &route[0]).await?;
 
@@ -80,14 +80,14 @@ pub(super) async fn travel(cast: Cast<'_>, stations: &mut Stations, report: &mut
     journey.home(&creator, report).await
 }
 
-async fn open_stations(stations: &mut Stations, report: &mut Report) -> Result<Vec<Station>, DemoError> {
+async fn open_stations(stations: &mut Stations, report: &mut DemoReport) -> Result<Vec<DemoStation>, DemoError> {
     report.part("Three stations open");
     for (id, bits) in ROUTE {
         stations.start(id, bits)?;
     }
     let route = stations.serving().await?;
     report.step("stations", "serve, each a process with its own SoftHSM token");
-    for Station { id, key, .. } in &route {
+    for DemoStation { id, key, .. } in &route {
         let kept = key.sensitive && key.never_extractable && key.generated_in_token && !key.extractable;
         require(kept, format!("the key of {id} was made in its token and cannot leave it"))?;
         report.step(id, format!("RSA-{} {}", key.bits, key.fingerprint));
@@ -99,14 +99,14 @@ async fn open_stations(stations: &mut Stations, report: &mut Report) -> Result<V
     Ok(route)
 }
 
-fn records(route: &[Station]) -> Result<Vec<Records>, DemoError> {
+fn records(route: &[DemoStation]) -> Result<Vec<Records>, DemoError> {
     let mark = mark(16)?;
     Ok((0..).zip(route).map(|(index, _)| Records::of_stop(index, &mark)).collect())
 }
 
 impl Journey<'_> {
     /// Pre-run, run, post-run.
-    async fn stop(&mut self, index: usize, report: &mut Report) -> Result<(), DemoError> {
+    async fn stop(&mut self, index: usize, report: &mut DemoReport) -> Result<(), DemoError> {
         let station = &self.route[index];
         let records = &self.records[index];
         report.part(format!("Stop {} of {}: {}", index + 1, self.route.len(), station.id));
@@ -145,7 +145,7 @@ impl Journey<'_> {
     }
 
     /// Whether anything that must not leave a station is in what leaves it.
-    async fn look_for_plaintext(&mut self, index: usize, report: &mut Report) -> Result<(), DemoError> {
+    async fn look_for_plaintext(&mut self, index: usize, report: &mut DemoReport) -> Result<(), DemoError> {
         let [code, query, result] = self.sent.algorithm.needles();
         let record = self.records[index].needle().to_owned();
         // Stands in the config for all to read: a scan that does not find it proves nothing.
@@ -163,7 +163,7 @@ impl Journey<'_> {
     }
 
     /// What is left in the engine after the last stop.
-    async fn left_clean(&self, report: &mut Report) -> Result<(), DemoError> {
+    async fn left_clean(&self, report: &mut DemoReport) -> Result<(), DemoError> {
         let engine = self.cast.engine;
         require(engine.containers().await?.is_empty(), "no container is left")?;
         let mut names: Vec<String> = engine.images().await?.into_iter().flat_map(|(_, names)| names).collect();
@@ -185,7 +185,7 @@ impl Journey<'_> {
     }
 
     /// The creator reads the results.
-    async fn home(&self, creator: &Creator, report: &mut Report) -> Result<(), DemoError> {
+    async fn home(&self, creator: &Creator, report: &mut DemoReport) -> Result<(), DemoError> {
         report.part("Home again");
         let arrived = Arrived::read(&self.cast.engine.read_opt(&self.image).await?)?;
         let results = arrived.open(creator, &self.sent, &self.route, &self.digests)?;
@@ -234,7 +234,7 @@ impl Journey<'_> {
 }
 
 /// What station software does with the query: has it answered, and puts the answer where the algorithm finds it.
-fn data_for(station: &Station, opened: &pb::PreRunOutcome, records: &Records) -> Result<(Vec<u8>, Vec<String>), DemoError> {
+fn data_for(station: &DemoStation, opened: &pb::PreRunOutcome, records: &Records) -> Result<(Vec<u8>, Vec<String>), DemoError> {
     let query: serde_json::Value = serde_json::from_slice(&opened.query).map_err(DemoError::crypto)?;
     let file = query["data"]["filename"].as_str().unwrap_or_default();
     require(FilePath::new(file).is_ok_and(|path| path.components().count() == 1), "the query names a file")?;
@@ -249,7 +249,7 @@ fn data_for(station: &Station, opened: &pb::PreRunOutcome, records: &Records) ->
 }
 
 /// With `--keep`, the creator's private key stays beside the train, so that others can open it.
-fn keep_private(place: &Place, creator: &Creator) -> Result<(), DemoError> {
+fn keep_private(place: &Workspace, creator: &Creator) -> Result<(), DemoError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let path = place.root().join("creator.pem");
     let failed = DemoError::io(format!("write {}", path.display()));

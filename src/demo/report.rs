@@ -14,14 +14,14 @@ const DIM: &str = "2";
 const GREEN: &str = "32";
 
 /// The report. A closed pipe ends the output, not the demonstration.
-pub(super) struct Report {
+pub(super) struct DemoReport {
     began: Instant,
     last: Instant,
     colour: bool,
     proven: Vec<String>,
 }
 
-impl Report {
+impl DemoReport {
     pub fn new() -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");

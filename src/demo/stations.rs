@@ -16,7 +16,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{DemoError, trusted};
+use super::{DemoError, trust_files};
 use crate::{
     pb::{self, key_service_client::KeyServiceClient, train_service_client::TrainServiceClient},
     service::status::RpcError,
@@ -54,7 +54,7 @@ struct Process {
 }
 
 /// A station that serves, as its software knows it.
-pub(super) struct Station {
+pub(super) struct DemoStation {
     /// Its id, also its train key's label.
     pub id: String,
     /// What it says of its train key.
@@ -81,7 +81,7 @@ impl Stations {
         let mut command = Command::new(&self.binary);
         let options =
             ["serve", "--dev", "--station", id, "--bits", &bits.to_string(), "--engine", &self.engine].map(OsString::from);
-        command.args(options).arg("--trust").arg(trusted::file_in(&self.root));
+        command.args(options).arg("--trust").arg(trust_files::file_in(&self.root));
         command.args(["--log", "info", "--log-format", "pretty", "--state"]).arg(&directory);
         // Its output is never the caller's; Ctrl-C is ours, so that a station is ended after its calls and not among them.
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0).kill_on_drop(true);
@@ -93,7 +93,7 @@ impl Stations {
     }
 
     /// Waits until all of them serve.
-    pub async fn serving(&mut self) -> Result<Vec<Station>, DemoError> {
+    pub async fn serving(&mut self) -> Result<Vec<DemoStation>, DemoError> {
         let mut stations = Vec::new();
         for process in &mut self.running {
             let station = process.serving().await?;
@@ -124,7 +124,7 @@ impl Stations {
 }
 
 impl Process {
-    async fn serving(&mut self) -> Result<Station, DemoError> {
+    async fn serving(&mut self) -> Result<DemoStation, DemoError> {
         let env = self.directory.join("env");
         let began = Instant::now();
         let text = loop {
@@ -148,10 +148,10 @@ impl Process {
         let answer = KeyServiceClient::new(channel.clone()).get_key(pb::GetKeyRequest { label: self.id.clone() }).await;
         let key = answer.map_err(failed)?.into_inner().key.unwrap_or_default();
         let public_key = PublicKey::from_pem(key.public_key_pem.as_bytes()).map_err(DemoError::crypto)?;
-        Ok(Station { id: self.id.clone(), key, public_key, log: self.log.clone(), channel })
+        Ok(DemoStation { id: self.id.clone(), key, public_key, log: self.log.clone(), channel })
     }
 
-    async fn audit(&self, station: &Station) -> Result<AuditLog, DemoError> {
+    async fn audit(&self, station: &DemoStation) -> Result<AuditLog, DemoError> {
         let request = pb::GetKeyRequest { label: "audit".to_owned() };
         let answer = KeyServiceClient::new(station.channel.clone()).get_key(request).await;
         let key = answer.map_err(DemoError::call(&self.id, "GetKey"))?.into_inner().key.unwrap_or_default().public_key_der;
@@ -174,7 +174,7 @@ impl Process {
     }
 }
 
-impl Station {
+impl DemoStation {
     pub async fn pre_run(&self, image: &str) -> Result<pb::PreRunOutcome, RpcError> {
         use pb::pre_run_response::Event;
         let request = pb::PreRunRequest { image: image.to_owned(), ..Default::default() };

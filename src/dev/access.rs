@@ -20,7 +20,7 @@ pub(super) fn ensure(file: &Path) -> io::Result<()> {
 }
 
 fn text(principals: &[&str]) -> String {
-    use crate::access::{Role, Rpc};
+    use crate::authz::{Role, Rpc};
     let rpcs: Vec<_> = Role::Officer.rpcs().map(Rpc::name).collect();
     let grant = |principal: &&str| {
         format!(
@@ -40,6 +40,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join(FILE);
         ensure(&file).unwrap();
-        assert_eq!(crate::access::file::read(&file).unwrap().all().len(), 2);
+        assert_eq!(crate::authz::file::read(&file).unwrap().all().len(), 2);
     }
 }

@@ -20,10 +20,10 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use super::pki;
 use crate::{
-    access::Access,
     audit,
+    authz::Access,
     config::{Limits, Listen, Tcp},
-    server::{Addresses, Doorkeeper, Manager, Outside, Probes, ServerError, Shutdown, health, run},
+    server::{Addresses, Authorizer, Manager, Probes, ServerError, ServerParts, Shutdown, health, run},
     service::refusals::Refusals,
 };
 
@@ -70,9 +70,9 @@ async fn start(limits: Limits) -> Running {
     };
     let (audit, _) = audit::Audit::open(audit).unwrap();
     let refusals = Arc::new(Refusals::new(audit.clone(), limits.principal_refusals_per_min));
-    let door = Doorkeeper::new(Access::new(&directory.path().join("access.toml")), audit, refusals, &limits);
+    let door = Authorizer::new(Access::new(&directory.path().join("access.toml")), audit, refusals, &limits);
     let (services, manager, door) = (Routes::default(), Manager::default(), Arc::new(door));
-    let outside = Outside { services, probes, manager, listen, limits, door, shutdown: shutdown.clone() };
+    let outside = ServerParts { services, probes, manager, listen, limits, door, shutdown: shutdown.clone() };
     let (tell, told) = oneshot::channel();
     let ended = tokio::spawn(run(outside, move |addresses: &Addresses| drop(tell.send(addresses.clone()))));
     let tcp = told.await.unwrap().tcp.unwrap();

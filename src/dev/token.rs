@@ -9,8 +9,10 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::{DevError, trouble};
-use crate::files::{Directory, make_directory};
-use crate::keystore::{Purpose, TokenAccess, TokenSelector, admin, pin, softhsm};
+use crate::{
+    files::{Directory, make_directory},
+    keystore::{Purpose, TokenAccess, TokenSelector, admin, pin, softhsm},
+};
 
 /// The token's label.
 pub(super) const LABEL: &str = "stationmaster-dev";

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::foreign::ROOTS;
+use super::archive::file_kind::ROOTS;
 
 /// What it is, and what to do.
 pub(super) fn told(directory: &Path) -> String {

@@ -1,5 +1,8 @@
 //! Where a station's images are: in an engine, or in OCI layout directories where there is none.
 
+pub mod docker;
+pub mod layouts;
+
 use std::{
     io::{self, Read},
     sync::OnceLock,
@@ -8,25 +11,34 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    docker::{
+        Container, Engine, EngineReader, PendingRemoval,
+        load::{self, BuiltImage, ImageSpec},
+    },
+    layouts::LayoutStore,
+};
 use super::{
     ImageError,
-    build::{self, Built, Recipe},
-    docker::{Container, Engine, EngineReader, Leaving},
-    history::ImageFacts,
-    layouts::{self, Layouts},
-    opt_files::{OptFiles, TarStream},
-    place::Place,
-    reference::{ImageName, ImageSource},
-    sent_opt::{SentOpt, SentReader},
+    archive::source::ImageInput,
+    oci::{
+        image_config::ImageMetadata,
+        reference::{ImageName, ImageSource},
+    },
+    opt::{
+        layered::LayeredTrainTree,
+        tar_stream::TarStream,
+        uploaded::{SentReader, UploadedTrain},
+    },
 };
 
 /// The images of a station. Cheap to clone. Its blocking functions must not be called from async code.
 #[derive(Clone)]
-pub enum Store {
+pub enum ImageStore {
     /// In an engine.
     Engine(Engine),
     /// In OCI layout directories.
-    Layouts(Layouts),
+    Layouts(LayoutStore),
 }
 
 /// Where this process looks for images, in words for those who look for one in vain.
@@ -44,14 +56,14 @@ pub fn look_in(place: String) {
 
 /// A name of the service's own, which keeps an image while a run needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum PinnedImage {
     /// The image that arrived.
     Sealed,
     /// The train's base.
     Base,
 }
 
-impl Store {
+impl ImageStore {
     /// The engine.
     ///
     /// # Errors
@@ -108,7 +120,7 @@ impl Store {
     }
 
     /// What is known of an image without reading its layers.
-    pub fn facts(&self, id: &str) -> Result<ImageFacts, ImageError> {
+    pub fn facts(&self, id: &str) -> Result<ImageMetadata, ImageError> {
         match self {
             Self::Engine(engine) => engine.facts(id),
             Self::Layouts(layouts) => layouts.facts(id),
@@ -124,23 +136,23 @@ impl Store {
     }
 
     /// The whole image, layer by layer.
-    pub fn place(&self, id: &str, cancel: &CancellationToken) -> Result<Place<'static>, ImageError> {
+    pub fn place(&self, id: &str, cancel: &CancellationToken) -> Result<ImageInput<'static>, ImageError> {
         Ok(match self {
-            Self::Engine(engine) => Place::archive(engine.save(id, cancel)?),
-            Self::Layouts(layouts) => Place::Layout(layouts.of_id(id)?),
+            Self::Engine(engine) => ImageInput::archive(engine.save(id, cancel)?),
+            Self::Layouts(layouts) => ImageInput::Layout(layouts.of_id(id)?),
         })
     }
 
     /// Writes an image, as [`build::build`].
     pub fn build<T, E: From<ImageError>>(
         &self,
-        recipe: &Recipe<'_, T>,
+        recipe: &ImageSpec<'_, T>,
         cancel: &CancellationToken,
         content: impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
         announce: impl Fn(&str) -> Result<(), E>,
-    ) -> Result<Built, E> {
+    ) -> Result<BuiltImage, E> {
         match self {
-            Self::Engine(engine) => build::build(engine, recipe, cancel, content, announce),
+            Self::Engine(engine) => load::build(engine, recipe, cancel, content, announce),
             Self::Layouts(layouts) => layouts::build(layouts, recipe, content, announce),
         }
     }
@@ -170,7 +182,7 @@ impl Store {
     }
 
     /// What holds an image: ids of containers, and its names (as `name:…`).
-    pub fn holders(&self, id: &str) -> Result<Vec<String>, ImageError> {
+    pub fn images_using(&self, id: &str) -> Result<Vec<String>, ImageError> {
         match self {
             Self::Engine(engine) => engine.holders(id),
             Self::Layouts(layouts) => layouts.holders(id),
@@ -180,10 +192,10 @@ impl Store {
     /// The private name that keeps an image for a run of `image`.
     ///
     /// In a layout it is a tag beside the train's own: a layout's images share one directory.
-    pub fn private_name(&self, kept: Kept, image: &ImageName, run: &str) -> ImageName {
+    pub fn pin_tag(&self, kept: PinnedImage, image: &ImageName, run: &str) -> ImageName {
         let what = match kept {
-            Kept::Sealed => "stationmaster-sealed",
-            Kept::Base => "stationmaster-base",
+            PinnedImage::Sealed => "stationmaster-sealed",
+            PinnedImage::Base => "stationmaster-base",
         };
         // A run id is a UUID: a valid tag by construction, and a short one.
         match self {
@@ -193,7 +205,7 @@ impl Store {
     }
 
     /// Refuses to let an image go to a name where it cannot be: an image stays in its layout.
-    pub fn may_be_named(&self, now: &ImageName, then: &ImageName) -> Result<(), ImageError> {
+    pub fn check_retag(&self, now: &ImageName, then: &ImageName) -> Result<(), ImageError> {
         match self {
             Self::Layouts(_) if now.repository() != then.repository() => Err(layouts::OTHER_LAYOUT),
             _ => Ok(()),
@@ -201,7 +213,7 @@ impl Store {
     }
 
     /// How long an image may still come that was announced and is not there: an engine may be at work on what it was sent.
-    pub fn settles(&self) -> Duration {
+    pub fn load_grace_period(&self) -> Duration {
         match self {
             Self::Engine(_) => Duration::from_secs(2),
             Self::Layouts(_) => Duration::ZERO,
@@ -209,7 +221,7 @@ impl Store {
     }
 
     /// Removes what a crash left, as far as it can be known without the ledger. Answers how many containers.
-    pub fn sweep(&self) -> Result<usize, ImageError> {
+    pub fn remove_stale(&self) -> Result<usize, ImageError> {
         match self {
             Self::Engine(engine) => engine.sweep(),
             // What is not whole there has no name.
@@ -218,7 +230,7 @@ impl Store {
     }
 
     /// Tries once more to remove the containers that were left because the engine was away.
-    pub fn remove_left(&self) {
+    pub fn retry_pending_removals(&self) {
         if let Self::Engine(engine) = self {
             engine.remove_left();
         }
@@ -230,9 +242,9 @@ pub enum ImageFiles {
     /// As the engine gives them, of a container that is never started.
     Engine(Container),
     /// As they lie in a saved image's layers.
-    Saved(OptFiles),
+    Saved(LayeredTrainTree),
     /// As somebody sent them.
-    Sent(SentOpt),
+    Sent(UploadedTrain),
 }
 
 impl ImageFiles {
@@ -246,7 +258,7 @@ impl ImageFiles {
     }
 
     /// Lets go of it while the caller goes on.
-    pub fn leave(self) -> Option<Leaving> {
+    pub fn remove_in_background(self) -> Option<PendingRemoval> {
         match self {
             Self::Engine(container) => Some(container.leave()),
             Self::Saved(_) | Self::Sent(_) => None,

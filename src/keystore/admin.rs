@@ -4,8 +4,7 @@ use std::path::Path;
 
 use secrecy::SecretString;
 
-use super::pkcs11;
-use super::{KeyInfo, KeystoreError, Purpose, TokenAccess, TokenSelector};
+use super::{KeyInfo, KeystoreError, Purpose, TokenAccess, TokenSelector, pkcs11};
 
 /// A key that has just been generated.
 #[derive(Debug, Clone, PartialEq, Eq)]

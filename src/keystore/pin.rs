@@ -4,21 +4,25 @@
 //! A service logs in again when its token was away. Until then the PIN is not in its memory: it is read from its file again,
 //! and what came from the environment or a person waits in pages that no core image holds.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    fs::File,
+    io::Read,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use crate::files::{
-    explained,
-    guarded::{self, For, Holds, Refused},
-    words,
+use crate::{
+    files::{
+        explained,
+        guarded::{self, For, Holds, Refused},
+        words,
+    },
+    memory::{Guarded, take_variable},
 };
-use crate::memory::{Guarded, take_variable};
 
 /// A PIN longer than this is not a PIN.
 const MAX_PIN: u64 = 4096;

@@ -5,9 +5,8 @@
 //! `worker` use sessions from several threads, `keeper` gets a lost token back, `generate` and `listing` serve the administration.
 
 mod counters;
-mod fault;
 mod generate;
-mod keeper;
+pub mod keyring;
 mod keys;
 mod listing;
 mod mechanisms;
@@ -16,7 +15,8 @@ mod oaep;
 mod objects;
 mod pool;
 mod probe;
-mod ring;
+pub mod recovery;
+pub mod rv;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -4,10 +4,11 @@
 //! `std::env::set_var` is unsafe: `main` must set it before any thread starts, and before the first
 //! [`Keystore::open`](super::Keystore::open) or call to [`admin`](super::admin).
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
 
 use crate::files::{Directory, input};
 
@@ -138,8 +139,9 @@ fn refusal(path: &Path, error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
 
     #[test]
     fn the_conf_names_a_private_token_directory() {

@@ -1,12 +1,14 @@
 //! Our own signatures are checked before anyone sees them: a token that miscomputes (a glitch, a wrong key behind the handle)
 //! must not leak a faulty signature, from which an RSA key can be factored.
 
-use openssl::error::ErrorStack;
-use openssl::md::{Md, MdRef};
-use openssl::pkey::{PKey, Public};
-use openssl::pkey_ctx::PkeyCtx;
-use openssl::rsa::Padding;
-use openssl::sign::RsaPssSaltlen;
+use openssl::{
+    error::ErrorStack,
+    md::{Md, MdRef},
+    pkey::{PKey, Public},
+    pkey_ctx::PkeyCtx,
+    rsa::Padding,
+    sign::RsaPssSaltlen,
+};
 
 use super::scheme::{Hash, OaepScheme, SignScheme};
 

@@ -2,7 +2,7 @@
 
 use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{LedgerError, OpenInto, Release, Run, RunState};
+use super::{LedgerError, OpenInto, RerunPermission, Run, RunState};
 
 /// All columns, in the order of [`read`].
 pub(super) const COLUMNS: &str = "id, state, station, train_id, session_id, stop_index, principal, idempotency_key, opened_into, image, \
@@ -47,8 +47,8 @@ pub(super) fn read(row: &SqliteRow) -> Result<Run, LedgerError> {
     })
 }
 
-fn release(row: &SqliteRow) -> Result<Option<Release>, LedgerError> {
+fn release(row: &SqliteRow) -> Result<Option<RerunPermission>, LedgerError> {
     let Some(at) = row.try_get("released_at")? else { return Ok(None) };
     let text = |name| Ok::<_, LedgerError>(row.try_get::<Option<String>, _>(name)?.unwrap_or_default());
-    Ok(Some(Release { at, by: text("released_by")?, reason: text("released_reason")? }))
+    Ok(Some(RerunPermission { at, by: text("released_by")?, reason: text("released_reason")? }))
 }

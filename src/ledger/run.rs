@@ -167,7 +167,7 @@ pub struct Run {
     /// What still held plaintext when it was aborted.
     pub held: Vec<String>,
     /// The officer's word that its stop may run once more.
-    pub released: Option<Release>,
+    pub released: Option<RerunPermission>,
 }
 
 impl Run {
@@ -180,7 +180,7 @@ impl Run {
 
 /// An officer's word that a completed run's stop may run once more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Release {
+pub struct RerunPermission {
     /// When, in seconds since 1970.
     pub at: i64,
     /// Who.

@@ -11,40 +11,40 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Doorkeeper, Shutdown,
-    arrival::Arrival,
-    attention::{Attention, Patience},
-    connection::{Connection, Way},
+    Authorizer, Shutdown,
+    connection::{Connection, Transport},
     connections::Connections,
     handshakes::Handshakes,
-    seldom::Seldom,
+    idle_timeout::{ConnectionActivity, IdleTimeouts},
+    log_throttle::LogThrottle,
+    peer_layer::PeerService,
     tls::{Admitted, Identity},
 };
-use crate::{access::Principals, config::Limits, service::Peer};
+use crate::{authz::Principals, config::Limits, service::Peer};
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// What an accept loop needs.
 #[derive(Clone)]
-pub(super) struct Gate {
+pub(super) struct Acceptor {
     incoming: mpsc::Sender<io::Result<Connection>>,
     connections: Arc<Connections>,
-    door: Arc<Doorkeeper>,
-    patience: Patience,
+    door: Arc<Authorizer>,
+    patience: IdleTimeouts,
     shutdown: Shutdown,
-    full: Arc<Seldom>,
+    full: Arc<LogThrottle>,
 }
 
-impl Gate {
+impl Acceptor {
     /// The gate of one listener.
     pub(super) fn new(
         incoming: mpsc::Sender<io::Result<Connection>>,
         limits: &Limits,
-        door: Arc<Doorkeeper>,
+        door: Arc<Authorizer>,
         shutdown: Shutdown,
     ) -> Self {
         let connections = Connections::at_most(limits.connections);
-        Self { incoming, connections, door, patience: Patience::new(limits), shutdown, full: Arc::default() }
+        Self { incoming, connections, door, patience: IdleTimeouts::new(limits), shutdown, full: Arc::default() }
     }
 
     /// Cancelled when no new work is taken.
@@ -57,22 +57,22 @@ impl Gate {
     }
 
     /// Hands a connection on, if it has a place; false when nobody takes any more.
-    async fn let_in(&self, way: Way, peer: Peer, over_tls: Option<(IpAddr, Admitted)>) -> bool {
+    async fn let_in(&self, way: Transport, peer: Peer, over_tls: Option<(IpAddr, Admitted)>) -> bool {
         let kind = peer.kind();
         let (address, admitted) = over_tls.unzip();
-        let attention = Arc::<Attention>::default();
+        let attention = Arc::<ConnectionActivity>::default();
         let cancel = admitted.as_ref().map_or_else(|| self.shutdown.cancel.child_token(), Admitted::end);
         let Some(slot) = self.connections.admit(&peer.name(), address, (&attention, &cancel)) else {
             self.is_full(kind);
             return true;
         };
-        let connection = Connection::new(way, Arrival { peer, attention }, self.patience, (cancel, slot), admitted);
+        let connection = Connection::new(way, PeerService { peer, attention }, self.patience, (cancel, slot), admitted);
         self.incoming.send(Ok(connection)).await.is_ok()
     }
 }
 
 /// Accepts from the Unix socket until the service drains.
-pub(super) async fn unix(listener: UnixListener, gate: Gate) {
+pub(super) async fn unix(listener: UnixListener, gate: Acceptor) {
     loop {
         let accepted = tokio::select! {
             () = gate.shutdown.draining.cancelled() => return,
@@ -83,7 +83,7 @@ pub(super) async fn unix(listener: UnixListener, gate: Gate) {
                 let Some(peer) = unix_peer(&stream) else {
                     continue;
                 };
-                if !gate.let_in(Way::Unix(stream), peer, None).await {
+                if !gate.let_in(Transport::Unix(stream), peer, None).await {
                     return;
                 }
             }
@@ -98,9 +98,9 @@ fn unix_peer(stream: &UnixStream) -> Option<Peer> {
 }
 
 /// Accepts from the TCP socket until the service drains.
-pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: usize, gate: Gate) {
+pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: usize, gate: Acceptor) {
     let mut handshakes = Handshakes::at_most(handshakes);
-    let (refused, given_up) = (Arc::<Seldom>::default(), Seldom::default());
+    let (refused, given_up) = (Arc::<LogThrottle>::default(), LogThrottle::default());
     loop {
         let accepted = tokio::select! {
             () = gate.shutdown.draining.cancelled() => return,
@@ -138,7 +138,11 @@ pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: u
     }
 }
 
-async fn handshake(stream: TcpStream, identity: &Identity, cancel: &CancellationToken) -> io::Result<(Way, Peer, Admitted)> {
+async fn handshake(
+    stream: TcpStream,
+    identity: &Identity,
+    cancel: &CancellationToken,
+) -> io::Result<(Transport, Peer, Admitted)> {
     stream.set_nodelay(true)?;
     let in_force = identity.in_force();
     let stream = tokio_rustls::TlsAcceptor::from(in_force.config()).accept(stream).await?;
@@ -148,7 +152,7 @@ async fn handshake(stream: TcpStream, identity: &Identity, cancel: &Cancellation
     let certificate = chain.first().ok_or(io::ErrorKind::PermissionDenied)?;
     let admitted = identity.admit(chain, &in_force, cancel).ok_or(io::ErrorKind::PermissionDenied)?;
     let (principals, until) = Principals::of_certificate(certificate).map_err(|_| io::ErrorKind::PermissionDenied)?;
-    Ok((Way::Tls(Box::new(stream)), Peer::Tls { principals: Arc::new(principals), until }, admitted))
+    Ok((Transport::Tls(Box::new(stream)), Peer::Tls { principals: Arc::new(principals), until }, admitted))
 }
 
 /// Out of file descriptors, mostly: waiting lets some connection end.

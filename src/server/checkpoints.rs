@@ -12,7 +12,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::Doorkeeper;
+use super::Authorizer;
 use crate::{
     audit::{Administrators, Entry, Event, Look, Remembered, archive},
     ledger::{Ledger, LogOf},
@@ -38,7 +38,7 @@ const OWN: u64 = 2;
 pub(super) struct Checkpoints {
     pub keys: AuditedKeys,
     pub label: String,
-    pub door: Arc<Doorkeeper>,
+    pub door: Arc<Authorizer>,
     pub ledger: Ledger,
     pub administrators: Arc<Mutex<Administrators>>,
     /// Whether it was said that theirs cannot be read.

@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use super::{
-    arrival::Arrival,
-    attention::{Patience, Watch},
     authority::Authority,
     connections::Slot,
+    idle_timeout::{IdleTimeouts, IdleWatch},
+    peer_layer::PeerService,
     tls::Admitted,
 };
 /// The bytes' way.
-pub(super) enum Way {
+pub(super) enum Transport {
     Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -32,9 +32,9 @@ pub(super) enum Way {
 /// A connection that holds its slot of the connection cap while it lives, and breaks when work must stop or its other end keeps
 /// us waiting.
 pub(super) struct Connection {
-    way: Way,
-    arrival: Arrival,
-    watch: Watch,
+    way: Transport,
+    arrival: PeerService,
+    watch: IdleWatch,
     authority: Authority,
     _slot: Slot,
     _admitted: Option<Admitted>,
@@ -42,20 +42,20 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(
-        way: Way,
-        arrival: Arrival,
-        patience: Patience,
+        way: Transport,
+        arrival: PeerService,
+        patience: IdleTimeouts,
         (cancel, slot): (CancellationToken, Slot),
         admitted: Option<Admitted>,
     ) -> Self {
-        let watch = Watch::new(Arc::clone(&arrival.attention), patience, cancel);
+        let watch = IdleWatch::new(Arc::clone(&arrival.attention), patience, cancel);
         Self { way, arrival, watch, authority: Authority::default(), _slot: slot, _admitted: admitted }
     }
 
     /// Whether the connection may go on.
     fn go_on(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let watched = self.watch.poll(context);
-        if let (Err(error), Way::Tls(stream)) = (&watched, &self.way)
+        if let (Err(error), Transport::Tls(stream)) = (&watched, &self.way)
             && error.kind() == io::ErrorKind::TimedOut
         {
             // The kernel would keep what nobody reads, and the connection with it, for minutes after we have closed it.
@@ -72,17 +72,17 @@ impl Connection {
     ) -> Poll<io::Result<T>> {
         self.go_on(context)?;
         let outcome = match &mut self.way {
-            Way::Unix(stream) => write(Pin::new(stream), context),
-            Way::Tls(stream) => write(Pin::new(stream), context),
+            Transport::Unix(stream) => write(Pin::new(stream), context),
+            Transport::Tls(stream) => write(Pin::new(stream), context),
         };
         self.watch.wrote(outcome)
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Arrival;
+    type ConnectInfo = PeerService;
 
-    fn connect_info(&self) -> Arrival {
+    fn connect_info(&self) -> PeerService {
         self.arrival.clone()
     }
 }
@@ -92,13 +92,13 @@ impl AsyncRead for Connection {
         self.go_on(context)?;
         let this = &mut *self;
         match &mut this.way {
-            Way::Unix(stream) => {
+            Transport::Unix(stream) => {
                 let before = buffer.filled().len();
                 let outcome = Pin::new(stream).poll_read(context, buffer);
                 this.authority.sanitise(&mut buffer.filled_mut()[before..]);
                 outcome
             }
-            Way::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
@@ -119,8 +119,8 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         match &self.way {
-            Way::Unix(stream) => stream.is_write_vectored(),
-            Way::Tls(stream) => stream.is_write_vectored(),
+            Transport::Unix(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
         }
     }
 

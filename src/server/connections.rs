@@ -9,7 +9,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::attention::Attention;
+use super::idle_timeout::ConnectionActivity;
 use crate::service::shares::share_of;
 
 /// The open connections of a listener.
@@ -28,7 +28,7 @@ struct Open {
 struct Entry {
     principal: String,
     address: Option<IpAddr>,
-    attention: Arc<Attention>,
+    attention: Arc<ConnectionActivity>,
     close: CancellationToken,
 }
 
@@ -62,7 +62,7 @@ impl Connections {
         self: &Arc<Self>,
         principal: &str,
         address: Option<IpAddr>,
-        (attention, close): (&Arc<Attention>, &CancellationToken),
+        (attention, close): (&Arc<ConnectionActivity>, &CancellationToken),
     ) -> Option<Slot> {
         let mut open = self.open();
         let is_own = |entry: &Entry| entry.principal == principal;
@@ -116,13 +116,13 @@ mod tests {
     use super::*;
 
     struct Held {
-        attention: Arc<Attention>,
+        attention: Arc<ConnectionActivity>,
         close: CancellationToken,
         _slot: Slot,
     }
 
     fn come(connections: &Arc<Connections>, principal: &str, address: Option<IpAddr>) -> Option<Held> {
-        let (attention, close) = (Arc::<Attention>::default(), CancellationToken::new());
+        let (attention, close) = (Arc::<ConnectionActivity>::default(), CancellationToken::new());
         let slot = connections.admit(principal, address, (&attention, &close))?;
         Some(Held { attention, close, _slot: slot })
     }
@@ -146,7 +146,7 @@ mod tests {
         let [working, useful, asked_health, silent] = ["a", "b", "c", "d"].map(|name| come(&connections, name, None).unwrap());
         let _working = working.attention.use_it();
         drop(useful.attention.use_it());
-        asked_health.attention.asked();
+        asked_health.attention.request_started();
         let mut later = Vec::new();
         for expected in [&asked_health, &silent] {
             later.push(come(&connections, "e", None).unwrap());

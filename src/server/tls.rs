@@ -14,16 +14,15 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rustls::{ServerConfig, pki_types::CertificateDer};
+pub(super) use standing::Admitted;
 use tokio_util::sync::CancellationToken;
 
 use self::{material::Material, standing::Standing};
-use super::{Doorkeeper, ServerError, TlsFault, signals};
+use super::{Authorizer, ServerError, TlsFault, signals};
 use crate::{
     config::Tcp,
     files::{Aside, Stuck},
 };
-
-pub(super) use standing::Admitted;
 
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often standing connections are looked at when nothing has changed but the time: a revocation list ends.
@@ -64,7 +63,7 @@ impl Identity {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub(super) async fn record(&self, door: &Doorkeeper) -> Result<(), ServerError> {
+    pub(super) async fn record(&self, door: &Authorizer) -> Result<(), ServerError> {
         Ok(door.record(self.current.load().entry()).await?)
     }
 
@@ -87,7 +86,7 @@ impl Identity {
     }
 
     /// Reads the files again every few seconds and on SIGHUP. What cannot be used, read or recorded is logged, and the old stays.
-    pub(super) async fn keep_fresh(self, door: Arc<Doorkeeper>, stop: CancellationToken) {
+    pub(super) async fn keep_fresh(self, door: Arc<Authorizer>, stop: CancellationToken) {
         let mut hangup = signals::hangup();
         let (mut trouble, mut swept) = (None, Instant::now());
         loop {
@@ -114,7 +113,7 @@ impl Identity {
         }
     }
 
-    async fn look(&self, door: &Doorkeeper, asked: bool) -> Result<(), String> {
+    async fn look(&self, door: &Authorizer, asked: bool) -> Result<(), String> {
         let files = self.files.clone();
         let read = self.aside.run(move || Material::read(&files)).await.map_err(|stuck| stuck.to_string())?;
         let new = read.map_err(|fault| fault.in_full())?;

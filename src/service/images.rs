@@ -8,7 +8,7 @@ use super::{
     steps::Steps,
 };
 use crate::{
-    image::validate::Difference,
+    image::checks::master::Difference,
     pb::{self, hash_image_response::Event, validate_image_response},
     protocol::{self, ImageDigests, ImageVerdict, TrainAbsent},
 };
@@ -59,7 +59,7 @@ impl pb::image_service_server::ImageService for Images {
 /// The answer of a validation.
 #[must_use]
 pub fn verdict_message(verdict: ImageVerdict) -> pb::ValidateImageResult {
-    let rule = |(rule, became, note): &(crate::image::validate::ImageRule, _, String)| pb::RuleReport {
+    let rule = |(rule, became, note): &(crate::image::checks::master::ImageRule, _, String)| pb::RuleReport {
         rule: rule.name().to_owned(),
         outcome: outcome(*became).into(),
         note: note.clone(),

@@ -6,23 +6,22 @@ mod tests;
 
 use std::{sync::Arc, time::Instant};
 
+pub use convert::key_message;
 use tonic::{Request, Response};
 
 use super::{
     Deadline,
-    callers::{self, Recorder},
+    call_record::{self, Recorder},
     refusals::Refusals,
     status::{Answer, Reason, Refusal, named, unrecorded},
 };
 use crate::{
-    access::Permit,
+    authz::Permit,
     keystore::KeyInfo,
     pb,
     protocol::{AuditedKeys, Caller, KeyUseError, RawKey, RawKeyError},
     train::keys::spki_fingerprint,
 };
-
-pub use convert::key_message;
 
 /// The service.
 #[derive(Clone)]
@@ -150,14 +149,14 @@ impl From<KeyUseError> for Refusal {
 #[tonic::async_trait]
 impl pb::key_service_server::KeyService for Keys {
     async fn list_keys(&self, request: Request<pb::ListKeysRequest>) -> Answer<pb::ListKeysResponse> {
-        let caller = callers::of(request.extensions())?;
+        let caller = call_record::of(request.extensions())?;
         let shown = |key: &KeyInfo| caller.permit().is_some_and(|permit| permit.covers_key(&key.label, key.purpose));
         let keys = self.keys.keys().iter().filter(|key| shown(key)).map(key_message).collect();
         Ok(Response::new(pb::ListKeysResponse { keys }))
     }
 
     async fn get_key(&self, request: Request<pb::GetKeyRequest>) -> Answer<pb::GetKeyResponse> {
-        let caller = callers::of(request.extensions())?;
+        let caller = call_record::of(request.extensions())?;
         let deadline = Deadline::of(request.extensions());
         match self.shown_key(&caller, &request.get_ref().label, deadline).await {
             Ok(key) => Ok(Response::new(pb::GetKeyResponse { key: Some(key_message(&key)) })),
@@ -166,14 +165,14 @@ impl pb::key_service_server::KeyService for Keys {
     }
 
     async fn sign(&self, request: Request<pb::SignRequest>) -> Answer<pb::SignResponse> {
-        let caller = callers::of(request.extensions())?;
+        let caller = call_record::of(request.extensions())?;
         let deadline = Deadline::of(request.extensions());
         let using = self.clone().sign_digest(caller.clone(), request.into_inner(), deadline);
         self.to_its_end(caller, using).await
     }
 
     async fn unwrap_key(&self, request: Request<pb::UnwrapKeyRequest>) -> Answer<pb::UnwrapKeyResponse> {
-        let caller = callers::of(request.extensions())?;
+        let caller = call_record::of(request.extensions())?;
         let deadline = Deadline::of(request.extensions());
         let using = self.clone().open_key(caller.clone(), request.into_inner(), deadline);
         self.to_its_end(caller, using).await

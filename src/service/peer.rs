@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::access::Principals;
+use crate::authz::Principals;
 
 /// The other end of a connection, as the listener saw it. The server puts it into every request's extensions.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Request, Response};
 
-use super::{callers, status::Answer};
+use super::{call_record, status::Answer};
 use crate::pb;
 
 /// Whether a component can be used.
@@ -101,7 +101,7 @@ impl Standing {
 #[tonic::async_trait]
 impl pb::status_service_server::StatusService for Standing {
     async fn get_status(&self, request: Request<pb::GetStatusRequest>) -> Answer<pb::GetStatusResponse> {
-        callers::of(request.extensions())?;
+        call_record::of(request.extensions())?;
         self.board.look().await;
         let components = self.board.components.borrow().clone();
         Ok(Response::new(pb::GetStatusResponse {

@@ -1,9 +1,9 @@
 //! How a refusal travels: canonical code, one `ErrorInfo`, a `RetryInfo` where waiting helps. The only file that names the
 //! wire's status type; services answer [`Answer`] and refuse with [`Refusal`].
 
+pub mod client_error;
 mod keystore;
 mod overload;
-mod read;
 mod reason;
 mod step;
 #[cfg(test)]
@@ -11,17 +11,16 @@ mod tests;
 
 use std::{collections::BTreeMap, pin::Pin};
 
+pub use reason::Reason;
+pub use step::unrecorded;
 use tonic::codegen::http;
 use tonic_types::{ErrorDetails, StatusExt};
 
+pub use self::client_error::Failure;
 use crate::{
     audit::{Entry, Event},
     protocol::Caller,
 };
-
-pub use read::Failure;
-pub use reason::Reason;
-pub use step::unrecorded;
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "stationmaster.v1";

@@ -17,7 +17,7 @@ use tonic::{Extensions, Response};
 
 use super::{
     Deadline,
-    callers::{self, Recorder},
+    call_record::{self, Recorder},
     refusals::Refusals,
     shares::Shares,
     status::{Answer, AnswerStream, Reason, Refusal, RpcError, unrecorded},
@@ -26,12 +26,13 @@ use super::{
 use crate::{
     audit::{Entry, Event},
     image::{
-        ImageError, budget,
-        reference::ImageSource,
-        store::{Store, whereabouts},
+        ImageError,
+        archive::memory_budget,
+        oci::reference::ImageSource,
+        store::{ImageStore, whereabouts},
     },
     pb,
-    protocol::{Caller, KnownSessions, Station, Step, StepError},
+    protocol::{CallContext, Caller, KnownSessions, Station, StepError},
 };
 
 /// A refusal that must not show whether an image or run exists is returned at a multiple of this after its call: reading an image takes
@@ -92,7 +93,7 @@ impl Steps {
     /// # Errors
     /// When nobody has said who it is.
     pub fn caller(&self, extensions: &Extensions) -> Result<Caller, RpcError> {
-        Ok(callers::of(extensions)?)
+        Ok(call_record::of(extensions)?)
     }
 
     /// Records a refusal before it is answered.
@@ -117,7 +118,7 @@ impl Steps {
         &self,
         caller: Caller,
         extensions: &Extensions,
-        step: impl FnOnce(&Station, &Step<'_>) -> Result<T, StepError> + Send + 'static,
+        step: impl FnOnce(&Station, &CallContext<'_>) -> Result<T, StepError> + Send + 'static,
     ) -> Result<T, RpcError> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let started = self.start(
@@ -142,7 +143,7 @@ impl Steps {
         caller: Caller,
         extensions: &Extensions,
         progress: impl Fn(pb::Progress) -> T + Send + Sync + 'static,
-        step: impl FnOnce(&Station, &Step<'_>) -> Result<T, StepError> + Send + 'static,
+        step: impl FnOnce(&Station, &CallContext<'_>) -> Result<T, StepError> + Send + 'static,
     ) -> Answer<AnswerStream<T>> {
         self.stream_parts(caller, extensions, progress, |station, step_of_call, _| step(station, step_of_call)).await
     }
@@ -153,7 +154,7 @@ impl Steps {
         extensions: &Extensions,
         image: &str,
         progress: impl Fn(pb::Progress) -> T + Send + Sync + 'static,
-        step: impl FnOnce(&Station, &ImageSource, &Step<'_>) -> Result<T, StepError> + Send + 'static,
+        step: impl FnOnce(&Station, &ImageSource, &CallContext<'_>) -> Result<T, StepError> + Send + 'static,
     ) -> Answer<AnswerStream<T>> {
         let caller = self.caller(extensions)?;
         let image: ImageSource = self.checked(&caller, image.parse().map_err(Refusal::from)).await?;
@@ -166,7 +167,7 @@ impl Steps {
         caller: Caller,
         extensions: &Extensions,
         progress: impl Fn(pb::Progress) -> T + Send + Sync + 'static,
-        step: impl FnOnce(&Station, &Step<'_>, &Parts<T>) -> Result<T, StepError> + Send + 'static,
+        step: impl FnOnce(&Station, &CallContext<'_>, &Parts<T>) -> Result<T, StepError> + Send + 'static,
     ) -> Answer<AnswerStream<T>> {
         let (sender, receiver) = mpsc::channel::<Answered<T>>(WAITING);
         let reporter = Reporter::new();
@@ -179,7 +180,7 @@ impl Steps {
             }
         };
         let parts = Parts(sender.clone());
-        let step = move |station: &Station, step_of_call: &Step<'_>| step(station, step_of_call, &parts);
+        let step = move |station: &Station, step_of_call: &CallContext<'_>| step(station, step_of_call, &parts);
         let started = self.start(caller.clone(), Deadline::of(extensions), report, step, move |answer| {
             let _ = sender.blocking_send(answer);
         });
@@ -198,11 +199,11 @@ impl Steps {
         caller: Caller,
         deadline: Option<Instant>,
         report: impl Fn(&'static str, u64, u64) + Send + Sync + 'static,
-        step: impl FnOnce(&Station, &Step<'_>) -> Result<T, StepError> + Send + 'static,
+        step: impl FnOnce(&Station, &CallContext<'_>) -> Result<T, StepError> + Send + 'static,
         answer: impl FnOnce(Answered<T>) + Send + 'static,
     ) -> Result<CancellationToken, Refusal> {
         let begun = Instant::now();
-        if !self.station.mended.load(Ordering::Acquire) {
+        if !self.station.recovered.load(Ordering::Acquire) {
             return Err(not_ready(&self.station));
         }
         let place = self.places.take(caller.principal());
@@ -222,7 +223,7 @@ impl Steps {
         let of_call = cancel.clone();
         self.running.spawn_blocking(move || {
             let _place = place;
-            let circumstances = Step {
+            let circumstances = CallContext {
                 caller,
                 facts: Default::default(),
                 sessions: Some(KnownSessions::of(&station)),
@@ -245,7 +246,7 @@ impl Steps {
             });
             let outcome = recorded((&station, &refusals), &circumstances, outcome);
             answer(Answered { outcome, not_before: hides.then(|| next_multiple(begun)) });
-            budget::give_back();
+            memory_budget::give_back();
         });
         Ok(cancel)
     }
@@ -281,8 +282,8 @@ fn next_multiple(begun: Instant) -> Instant {
 fn not_ready(station: &Station) -> Refusal {
     let place = whereabouts().unwrap_or("the place of the images");
     let text = match (station.images_away.load(Ordering::Acquire), &station.images) {
-        (true, Store::Engine(_)) => return Reason::EngineUnavailable.status(format!("{place} does not answer")),
-        (true, Store::Layouts(_)) => format!("{place} cannot be used"),
+        (true, ImageStore::Engine(_)) => return Reason::EngineUnavailable.status(format!("{place} does not answer")),
+        (true, ImageStore::Layouts(_)) => format!("{place} cannot be used"),
         (false, _) => format!("what an earlier process left in {place} is not yet recovered"),
     };
     Reason::NotReady.status(text).with_meta("component", station.images.kind())
@@ -296,8 +297,8 @@ impl<T> Parts<T> {
     ///
     /// # Errors
     /// That the call was cancelled: the caller went away or took too long, or the service ends.
-    pub fn send(&self, station: &Station, step: &Step<'_>, part: T) -> Result<(), StepError> {
-        step.check()?;
+    pub fn send(&self, station: &Station, step: &CallContext<'_>, part: T) -> Result<(), StepError> {
+        step.check_cancelled()?;
         let sent = station.handle.block_on(async {
             tokio::select! {
                 biased;
@@ -310,14 +311,18 @@ impl<T> Parts<T> {
 }
 
 /// An outcome, once it is on the disk, or counted.
-fn recorded<T>((station, refusals): (&Station, &Refusals), step: &Step<'_>, outcome: Result<T, Refusal>) -> Result<T, Refusal> {
+fn recorded<T>(
+    (station, refusals): (&Station, &Refusals),
+    step: &CallContext<'_>,
+    outcome: Result<T, Refusal>,
+) -> Result<T, Refusal> {
     match outcome {
         Ok(value) => {
-            let entry = Entry { outcome: Some("ok".to_owned()), ..step.record(Event::Step) };
+            let entry = Entry { outcome: Some("ok".to_owned()), ..step.audit_entry(Event::Step) };
             station.keys.audit().record(entry).map_err(|error| unrecorded(&error))?;
             Ok(value)
         }
-        Err(refusal) => Err(refusals.refuse_blocking(&step.caller, refusal, step.record(Event::Refusal))),
+        Err(refusal) => Err(refusals.refuse_blocking(&step.caller, refusal, step.audit_entry(Event::Refusal))),
     }
 }
 

@@ -4,22 +4,22 @@ mod convert;
 mod early;
 mod upload;
 
-pub use self::convert::inspection;
-pub(super) use self::upload::Uploads;
 use futures_util::StreamExt;
 use tonic::{Extensions, Request, Response, Streaming};
 
+pub use self::convert::inspection;
+pub(super) use self::upload::Uploads;
 use super::{
     status::{Answer, AnswerStream, Reason, Refusal, RpcError},
     steps::Steps,
 };
 use crate::{
-    image::reference::{ImageName, ImageSource},
+    image::oci::reference::{ImageName, ImageSource},
     pb::{
         self, check_push_response, open_results_request::Part as Results, open_results_response, post_run_response,
         pre_run_response, verify_train_request::Part,
     },
-    protocol::{self, Caller, PostRunOrder, PreRunOrder, ResultsOf, Station, Step},
+    protocol::{self, CallContext, Caller, PostRunOrder, PreRunOrder, ResultsOf, Station},
     train::selection::Selection,
 };
 
@@ -82,7 +82,7 @@ impl pb::train_service_server::TrainService for Trains {
         let (_, extensions, request) = request.into_parts();
         let caller = self.steps.caller(&extensions)?;
         let image: ImageSource = self.steps.checked(&caller, request.image.parse().map_err(Refusal::from)).await?;
-        let inspect = move |station: &Station, step: &Step<'_>| protocol::inspect_train(station, &image, step);
+        let inspect = move |station: &Station, step: &CallContext<'_>| protocol::inspect_train(station, &image, step);
         let inspection = self.steps.unary(caller.clone(), &extensions, inspect).await?;
         Ok(Response::new(self.steps.checked(&caller, convert::inspection(inspection)).await?))
     }
@@ -122,7 +122,7 @@ impl pb::train_service_server::TrainService for Trains {
     async fn abort_run(&self, request: Request<pb::AbortRunRequest>) -> Answer<pb::AbortRunResponse> {
         let (_, extensions, request) = request.into_parts();
         let caller = self.steps.caller(&extensions)?;
-        let abort = move |station: &Station, step: &Step<'_>| protocol::abort_run(station, &request.run_id, step);
+        let abort = move |station: &Station, step: &CallContext<'_>| protocol::abort_run(station, &request.run_id, step);
         let answer = self.steps.unary(caller, &extensions, abort).await?;
         Ok(Response::new(pb::AbortRunResponse {
             run_id: answer.run_id,
@@ -145,13 +145,13 @@ impl pb::train_service_server::TrainService for Trains {
                     let refusal = Reason::MalformedRequest.status("nothing follows the name of an image");
                     return Err(self.steps.refuse(&caller, refusal).await);
                 }
-                let verify = move |station: &Station, step: &Step<'_>| protocol::verify_image(station, &image, step);
+                let verify = move |station: &Station, step: &CallContext<'_>| protocol::verify_image(station, &image, step);
                 self.steps.unary(caller, &extensions, verify).await?
             }
             Some(Part::Archive(first)) => {
                 let received = self.steps.uploads.receive(&self.steps.station, &caller, (parts, first)).await;
                 let archive = self.steps.checked(&caller, received).await?;
-                let verify = move |station: &Station, step: &Step<'_>| {
+                let verify = move |station: &Station, step: &CallContext<'_>| {
                     protocol::verify_for_station(station, archive.until(step.cancel.clone()), step)
                 };
                 self.steps.unary(caller, &extensions, verify).await?

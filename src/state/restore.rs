@@ -72,8 +72,8 @@ pub fn restore(
     }
     let ledger = handle.block_on(Ledger::open(&aside.path().join(LEDGER)))?;
     let log = audit.join(crate::audit::SERVICE);
-    let settled =
-        settle(&ledger, &manifest, open_runs).and_then(|open| handle.block_on(take_audit_as_it_is(&ledger, &log)).map(|()| open));
+    let settled = swap_in(&ledger, &manifest, open_runs)
+        .and_then(|open| handle.block_on(take_audit_as_it_is(&ledger, &log)).map(|()| open));
     handle.block_on(ledger.close());
     let open = settled?;
 
@@ -101,7 +101,7 @@ fn copy(from: &Path, to: &Path, bytes: u64) -> io::Result<()> {
     io::copy(&mut input::open_regular(from)?.take(bytes.saturating_add(1)), &mut to).map(drop)
 }
 
-fn settle(ledger: &Ledger, manifest: &Manifest, open_runs: Option<OpenRuns>) -> Result<Vec<Run>, StateError> {
+fn swap_in(ledger: &Ledger, manifest: &Manifest, open_runs: Option<OpenRuns>) -> Result<Vec<Run>, StateError> {
     let open = ledger.open_runs()?;
     match open_runs {
         None if !open.is_empty() => {

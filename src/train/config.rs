@@ -111,7 +111,7 @@ pub struct RouteStop {
     /// The station's id.
     pub station: Id,
     /// Which federation the station belongs to.
-    pub eco_system: EcoSystem,
+    pub eco_system: Ecosystem,
     /// Hex of PEM.
     pub rsa_public_key: HexText,
     /// Place on the route, from 0.
@@ -133,14 +133,14 @@ pub struct StopSignature {
 
 /// The federation of a station.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EcoSystem {
+pub enum Ecosystem {
     /// `tue`
     Tue,
     /// `padme`
     Padme,
 }
 
-impl EcoSystem {
+impl Ecosystem {
     /// The name as configs spell it.
     pub fn name(self) -> &'static str {
         match self {

@@ -8,13 +8,14 @@ mod shape;
 
 use std::fmt;
 
-use openssl::rand::{rand_bytes, rand_priv_bytes};
-use openssl::symm::{Cipher, Crypter, Mode};
-use zeroize::Zeroizing;
-
 use length::content_of;
 pub use length::{opened_len, sealed_len};
+use openssl::{
+    rand::{rand_bytes, rand_priv_bytes},
+    symm::{Cipher, Crypter, Mode},
+};
 pub use shape::{Shape, Verdict, has_sealed_len};
+use zeroize::Zeroizing;
 
 /// Length of the IV and of a cipher block, in bytes.
 pub const BLOCK: usize = 16;

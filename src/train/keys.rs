@@ -5,20 +5,22 @@ mod pem;
 
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use openssl::bn::{BigNum, BigNumRef};
-use openssl::error::ErrorStack;
-use openssl::md::Md;
-use openssl::pkey::{PKey, Public};
-use openssl::pkey_ctx::PkeyCtx;
-use openssl::rsa::{Padding, Rsa};
-use openssl::sha::sha256;
-
-use super::config::HexText;
-use super::envelope::EnvelopeKey;
-
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
 pub use check::{BadSignature, HashAlgorithm};
+use openssl::{
+    bn::{BigNum, BigNumRef},
+    error::ErrorStack,
+    md::Md,
+    pkey::{PKey, Public},
+    pkey_ctx::PkeyCtx,
+    rsa::{Padding, Rsa},
+    sha::sha256,
+};
+
+use super::{config::HexText, envelope::EnvelopeKey};
 
 /// The smallest modulus we use, in bits.
 pub const MIN_BITS: u32 = 2048;

@@ -1,9 +1,7 @@
 //! File names inside `pht_train` and `pht_results`, and the order in which immutable files are hashed
 //! (`docs/wire-format.md §4`, `§5`).
 
-use std::cmp::Ordering;
-use std::collections::HashSet;
-use std::fmt;
+use std::{cmp::Ordering, collections::HashSet, fmt};
 
 /// The query's place below `pht_train`. Only this exact path is special.
 const QUERY: &str = "query.json";

@@ -5,6 +5,8 @@
 
 mod found;
 
+pub use found::{Found, FoundDirectory, Names};
+
 use super::{
     config::{Id, TrainConfig},
     keys::PublicKey,
@@ -14,8 +16,6 @@ use super::{
     seal::user_key_bytes,
     verify::{self, Distrust},
 };
-
-pub use found::{Found, FoundDirectory, Names};
 
 /// Length of a session id, in bytes.
 const SESSION_ID: usize = 64;
@@ -168,7 +168,7 @@ impl Prover<'_> {
         if missing.is_empty() {
             self.checked(Rule::ListedFilesPresent, "");
         } else {
-            self.broken(Rule::ListedFilesPresent, missing.told("missing file", "missing files"));
+            self.broken(Rule::ListedFilesPresent, missing.reported("missing file", "missing files"));
         }
         let mut unlisted = Names::default();
         for name in code.files().filter(|name| !name.is_query() && !listing.contains(name)) {
@@ -177,7 +177,7 @@ impl Prover<'_> {
         if unlisted.is_empty() {
             self.checked(Rule::UnlistedFiles, "");
         } else {
-            self.broken(Rule::UnlistedFiles, unlisted.told("file that nobody signed", "files that nobody signed"));
+            self.broken(Rule::UnlistedFiles, unlisted.reported("file that nobody signed", "files that nobody signed"));
         }
     }
 
@@ -196,14 +196,14 @@ impl Prover<'_> {
             (Rule::NoLinks, "link or special file", "links or special files", ""),
         ] {
             match found.broken_by(rule) {
-                Some(names) => self.broken(rule, names.told(one, many)),
+                Some(names) => self.broken(rule, names.reported(one, many)),
                 None => self.checked(rule, note),
             }
         }
         if found.others.is_empty() {
             self.checked(Rule::OptAllowList, "");
         } else {
-            let others = found.others.told("other entry of /opt", "other entries of /opt");
+            let others = found.others.reported("other entry of /opt", "other entries of /opt");
             let note = format!("{others}; whether its base holds them too was not looked at");
             self.unknown(Rule::OptAllowList, note);
         }
@@ -214,7 +214,7 @@ impl Prover<'_> {
         } else {
             self.broken(
                 Rule::SealedLengths,
-                found.wrong_length().told("file that cannot be sealed", "files that cannot be sealed"),
+                found.wrong_length().reported("file that cannot be sealed", "files that cannot be sealed"),
             );
         }
         if found.plain().is_empty() {
@@ -226,7 +226,7 @@ impl Prover<'_> {
         } else {
             self.broken(
                 Rule::NoPlaintextLayers,
-                found.plain().told("file that does not look sealed", "files that do not look sealed"),
+                found.plain().reported("file that does not look sealed", "files that do not look sealed"),
             );
         }
     }

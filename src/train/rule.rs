@@ -3,7 +3,7 @@
 
 /// How firmly a rule stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Enforcement {
     /// Always on: without it the steps could not do their work.
     Always,
     /// On, unless a station's configuration relaxes it by name.
@@ -39,14 +39,14 @@ macro_rules! rules {
 
             /// How firmly it stands.
             #[must_use]
-            pub fn standing(self) -> Standing {
+            pub fn standing(self) -> Enforcement {
                 match self { $(Self::$variant => $standing,)* }
             }
         }
     };
 }
 
-use Standing::{Always, NotCheckable, Optional, Strict};
+use Enforcement::{Always, NotCheckable, Optional, Strict};
 
 rules! {
     /// The train config is one JSON document of the known shape, without duplicate keys.

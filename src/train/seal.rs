@@ -1,11 +1,13 @@
 //! Closing a train after a run: the keys wrapped for the next stops, and the config they will read
 //! (`docs/wire-format.md §8`).
 
-use super::config::{HexError, HexText, RouteStop, StopSignature, TrainConfig};
-use super::digest::Digest;
-use super::envelope::EnvelopeKey;
-use super::keys::{KeyError, PublicKey};
-use super::route::OwnStop;
+use super::{
+    config::{HexError, HexText, RouteStop, StopSignature, TrainConfig},
+    digest::Digest,
+    envelope::EnvelopeKey,
+    keys::{KeyError, PublicKey},
+    route::OwnStop,
+};
 
 /// One envelope key, wrapped for everybody who may open the train next.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
-use super::config::TrainConfig;
-use super::digest::{Digest, ImmutableHasher, ResultHasher};
-use super::names::Listing;
-use super::route::{OwnStop, own_stop};
-use super::verify;
+use super::{
+    config::TrainConfig,
+    digest::{Digest, ImmutableHasher, ResultHasher},
+    names::Listing,
+    route::{OwnStop, own_stop},
+    verify,
+};
 
 macro_rules! vector {
     ($name:literal) => {

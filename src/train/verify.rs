@@ -3,10 +3,12 @@
 
 use std::collections::HashSet;
 
-use super::config::{HexText, RouteStop, TrainConfig};
-use super::digest::{Digest, chain_digest};
-use super::keys::{KeyError, PublicKey};
-use super::route::{self, OwnStop};
+use super::{
+    config::{HexText, RouteStop, TrainConfig},
+    digest::{Digest, chain_digest},
+    keys::{KeyError, PublicKey},
+    route::{self, OwnStop},
+};
 
 /// Why a train is not believed: for the protected log only. Callers learn no more than that the train was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{EntryError, Kind, Master, Pin, TrustError, TrustStore, store::plain};
-use crate::{files::guarded::For, kept_file, train::keys::PublicKey};
+use crate::{files::guarded::For, train::keys::PublicKey, watched_file};
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -55,7 +55,7 @@ struct MasterEntry {
 /// # Errors
 /// When it cannot be read or used.
 pub fn read(file: &Path) -> Result<TrustStore, TrustError> {
-    parse(&kept_file::read(file, For::Command)?, file)
+    parse(&watched_file::read(file, For::Command)?, file)
 }
 
 /// Reads a text; `file` is named in errors.
@@ -64,7 +64,7 @@ pub fn read(file: &Path) -> Result<TrustStore, TrustError> {
 /// When it cannot be used.
 pub fn parse(bytes: &[u8], file: &Path) -> Result<TrustStore, TrustError> {
     let syntax = |line: usize, message: String| TrustError::Syntax { file: file.to_owned(), line, message };
-    let document: Document = kept_file::toml(bytes).map_err(|(line, message)| syntax(line, message))?;
+    let document: Document = watched_file::toml(bytes).map_err(|(line, message)| syntax(line, message))?;
     if document.version != VERSION {
         return Err(syntax(1, format!("version {} is not {VERSION}", document.version)));
     }
@@ -137,7 +137,7 @@ fn text_of(store: &TrustStore, bare: bool) -> String {
 /// # Errors
 /// `change`'s own, or when the file cannot be read, used or written.
 pub fn update<T, E: From<TrustError>>(file: &Path, change: impl FnOnce(&mut TrustStore) -> Result<T, E>) -> Result<T, E> {
-    kept_file::update_parsed(file, parse, text, change)
+    watched_file::update_parsed(file, parse, text, change)
 }
 
 #[cfg(test)]

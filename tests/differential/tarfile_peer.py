@@ -1,4 +1,4 @@
-"""The other reader, and an honest writer, of the comparison in tests/it/tarfile.rs: Python's own tarfile.
+"""The other reader, and an honest writer, of the comparison in tests/it/images/tarfile.rs: Python's own tarfile.
 
 make SEED COUNT   writes COUNT archives of /opt to stdout, each behind its length (8 bytes, big endian)
 read              reads such archives from stdin and answers each with a line of JSON: {"entries": […]} or {"error": "…"}

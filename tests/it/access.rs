@@ -3,4 +3,4 @@
 mod granted;
 mod hidden;
 mod matrix;
-pub mod people;
+pub mod principals;

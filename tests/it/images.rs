@@ -9,10 +9,14 @@ mod attacks;
 mod dress;
 mod engine_says;
 mod engines;
+pub mod foreign_bytes;
+pub mod full_load;
+pub mod inputs;
 mod layers;
+pub mod layouts;
 mod masters;
 mod memory;
-mod places;
+pub mod tarfile;
 mod validate;
 mod volumes;
 

@@ -5,14 +5,14 @@ mod file;
 mod first_use;
 mod rotation;
 mod rules;
-mod strangers;
-
-pub use strangers::{append, hex_pem, key, replace_creator};
+pub mod untrusted_keys;
 
 use stationmaster::{
     pb::{RuleOutcome, RuleReport},
     train::{config::HexText, keys::PublicKey},
 };
+
+pub use self::untrusted_keys::{append, hex_pem, key, replace_creator};
 
 /// The fingerprint of a key as routes carry it.
 pub fn fingerprint(hex_pem: &str) -> String {

@@ -3,14 +3,16 @@
 use stationmaster::{
     image::{
         ImageError,
-        layer::Meta,
-        opt::{Area, CONFIG_LIMIT, OptSink, read_config, read_opt},
-        opt_files::{Home, OptFiles},
-        place::Place,
-        saved::SavedImage,
-        train_files::read_train,
-        tree::tree_digest,
-        validate::compare_trees,
+        archive::{reader::SavedImage, source::ImageInput},
+        checks::master::compare_trees,
+        filesystem::tree_digest::tree_digest,
+        opt::{
+            backing::LayerBacking,
+            layered::LayeredTrainTree,
+            reader::{CONFIG_LIMIT, TrainDir, TrainTreeSink, read_config, read_opt},
+            train_archive::read_train,
+        },
+        tar::layer_writer::FileAttrs,
     },
     train::{names::FilePath, proof::FoundDirectory, rule::Rule},
 };
@@ -25,7 +27,7 @@ struct Checking {
 }
 
 impl Checking {
-    fn check(&mut self, area: Area, path: Option<&FilePath>, meta: Meta) {
+    fn check(&mut self, area: TrainDir, path: Option<&FilePath>, meta: FileAttrs) {
         assert!(self.open.is_none(), "one entry at a time");
         assert!(meta.mode <= 0o1777 && meta.uid <= u64::from(u32::MAX) && meta.gid <= u64::from(u32::MAX));
         if let Some(path) = path {
@@ -39,15 +41,15 @@ impl Checking {
     }
 }
 
-impl OptSink for Checking {
+impl TrainTreeSink for Checking {
     type Error = ImageError;
 
-    fn directory(&mut self, area: Area, path: Option<FilePath>, meta: Meta) -> Result<(), ImageError> {
+    fn directory(&mut self, area: TrainDir, path: Option<FilePath>, meta: FileAttrs) -> Result<(), ImageError> {
         self.check(area, path.as_ref(), meta);
         Ok(())
     }
 
-    fn begin(&mut self, area: Area, path: FilePath, meta: Meta, size: u64) -> Result<(), ImageError> {
+    fn begin(&mut self, area: TrainDir, path: FilePath, meta: FileAttrs, size: u64) -> Result<(), ImageError> {
         self.check(area, Some(&path), meta);
         self.open = Some(size);
         Ok(())
@@ -120,7 +122,7 @@ pub fn tree(archive: &[u8]) {
 pub fn validate(archive: &[u8]) {
     let compared = |shared: usize| {
         let shared = |image: &SavedImage| shared.min(image.layers.len());
-        compare_trees(Place::archive(archive), None, shared, None, |_| {})
+        compare_trees(ImageInput::archive(archive), None, shared, None, |_| {})
     };
     let whole = compared(usize::MAX);
     assert_eq!(whole.is_ok(), tree_digest(archive, None, |_| {}).is_ok());
@@ -135,16 +137,16 @@ pub fn validate(archive: &[u8]) {
 
 /// Keeps the files that are let through.
 #[derive(Default)]
-struct Files(Vec<(Area, FilePath)>);
+struct Files(Vec<(TrainDir, FilePath)>);
 
-impl OptSink for Files {
+impl TrainTreeSink for Files {
     type Error = ImageError;
 
-    fn directory(&mut self, _: Area, _: Option<FilePath>, _: Meta) -> Result<(), ImageError> {
+    fn directory(&mut self, _: TrainDir, _: Option<FilePath>, _: FileAttrs) -> Result<(), ImageError> {
         Ok(())
     }
 
-    fn begin(&mut self, area: Area, path: FilePath, _: Meta, _: u64) -> Result<(), ImageError> {
+    fn begin(&mut self, area: TrainDir, path: FilePath, _: FileAttrs, _: u64) -> Result<(), ImageError> {
         self.0.push((area, path));
         Ok(())
     }
@@ -168,7 +170,7 @@ pub fn opt_files(archive: &[u8]) {
     let directory = std::env::temp_dir();
     let mut file = tempfile::tempfile().expect("a file without a name");
     std::io::Write::write_all(&mut file, archive).expect("a disk");
-    let files = OptFiles::new(Home::archive(file, None), directory, 0);
+    let files = LayeredTrainTree::new(LayerBacking::archive(file, None), directory, 0);
     let mut by_position = Files::default();
     let opt = files.read("/opt", &Default::default()).and_then(|opt| read_opt(opt, &mut by_position));
     if opt.is_err() {
@@ -178,7 +180,7 @@ pub fn opt_files(archive: &[u8]) {
     let Ok(train) = read_train(archive, &|| Ok(())) else { return };
     let found = &train.found;
     let of = |area, directory: &FoundDirectory| directory.files().map(|path| (area, path.clone())).collect::<Vec<_>>();
-    let mut in_one_pass = [of(Area::Results, &found.results), of(Area::Train, &found.code)].concat();
+    let mut in_one_pass = [of(TrainDir::Results, &found.results), of(TrainDir::Train, &found.code)].concat();
     in_one_pass.sort_by(|one, other| (one.0 as u8, &one.1).cmp(&(other.0 as u8, &other.1)));
     by_position.0.sort_by(|one, other| (one.0 as u8, &one.1).cmp(&(other.0 as u8, &other.1)));
     assert_eq!(in_one_pass, by_position.0);

@@ -1,5 +1,5 @@
 //! Everything in stationmaster that reads foreign bytes, each as a function from bytes to nothing: it returns, or it panics because a
-//! promise was broken. The fuzzer runs them, and so do plain tests (`tests/it/foreign_bytes.rs`), over the same seeds.
+//! promise was broken. The fuzzer runs them, and so do plain tests (`tests/it/images/foreign_bytes.rs`), over the same seeds.
 
 mod archives;
 mod audit;

@@ -1,7 +1,7 @@
 //! Names of files and of images.
 
 use stationmaster::{
-    image::reference::{ImageName, ImageSource},
+    image::oci::reference::{ImageName, ImageSource},
     train::names::{FilePath, Listing},
 };
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use prost::Message;
 use stationmaster::{
-    image::reference::ImageSource,
+    image::oci::reference::ImageSource,
     pb,
     train::{names::FilePath, selection::Selection},
 };

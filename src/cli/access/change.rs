@@ -3,13 +3,13 @@
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::{Place, json_of, table_of};
+use super::{AccessFileArgs, json_of, table_of};
 use crate::{
-    access::{Grant, Principal, Role, Rpc, Stated, file},
     audit::Event,
+    authz::{Grant, Principal, Role, Rpc, Stated, file},
     cli::{
+        admin_audit,
         error::{CliError, Exit},
-        officer,
         output::Output,
     },
 };
@@ -37,7 +37,7 @@ pub(in crate::cli) struct Allow {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
-    place: Place,
+    place: AccessFileArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -74,7 +74,7 @@ pub(in crate::cli) struct Revoke {
     #[arg(long = "rpc", value_name = "NAME")]
     rpcs: Vec<String>,
     #[command(flatten)]
-    place: Place,
+    place: AccessFileArgs,
 }
 
 pub(super) fn allow(args: &Allow, output: Output) -> Result<(), CliError> {
@@ -82,7 +82,7 @@ pub(super) fn allow(args: &Allow, output: Output) -> Result<(), CliError> {
     let mut rpcs = args.rpcs.clone();
     rpcs.extend(args.role.iter().flat_map(|role| role.role().rpcs()).map(|rpc| rpc.name().to_owned()));
     let all = ["*".to_owned()];
-    let uses_keys = rpcs.iter().filter_map(|name| Rpc::from_name(name)).any(|rpc| rpc.keys() != crate::access::KeyOf::Nobody);
+    let uses_keys = rpcs.iter().filter_map(|name| Rpc::from_name(name)).any(|rpc| rpc.keys() != crate::authz::KeyOf::Nobody);
     let keys = if args.keys.is_empty() && uses_keys { &all[..] } else { &args.keys };
     let grant = Grant::new(&Stated {
         principal: &args.principal,
@@ -93,8 +93,8 @@ pub(super) fn allow(args: &Allow, output: Output) -> Result<(), CliError> {
         comment: args.comment.as_deref(),
     })?;
     file::update(&path, |grants| {
-        let entry = officer::entry(Event::AccessChanged, "access allow").with("allowed", json_of(&grant));
-        officer::record_change(audit.as_deref(), entry)?;
+        let entry = admin_audit::entry(Event::AccessChanged, "access allow").with("allowed", json_of(&grant));
+        admin_audit::record_change(audit.as_deref(), entry)?;
         grants.add(grant.clone());
         Ok::<_, CliError>(())
     })?;
@@ -117,9 +117,9 @@ pub(super) fn revoke(args: &Revoke, output: Output) -> Result<(), CliError> {
             return Err(CliError::new(Exit::NotFound, format!("{principal} has no such grant in {}", path.display()))
                 .with_hint("`access list` shows all"));
         }
-        let entry = officer::entry(Event::AccessChanged, "access revoke")
+        let entry = admin_audit::entry(Event::AccessChanged, "access revoke")
             .with("revoked", json!({ "principal": principal.to_string(), "rpcs": args.rpcs }));
-        officer::record_change(audit.as_deref(), entry)?;
+        admin_audit::record_change(audit.as_deref(), entry)?;
         Ok(changed)
     })?;
     output.result(&json!({ "file": path, "principal": principal.to_string(), "changed": changed }), || {

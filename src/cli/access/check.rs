@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{Place, json_of, table_of};
+use super::{AccessFileArgs, json_of, table_of};
 use crate::{
-    access::{Grant, KeyOf, Permit, Principal, Principals, Rpc},
+    authz::{Grant, KeyOf, Permit, Principal, Principals, Rpc},
     cli::{
         error::{CliError, Exit},
         output::Output,
@@ -38,7 +38,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "ID")]
     train: Option<String>,
     #[command(flatten)]
-    place: Place,
+    place: AccessFileArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {

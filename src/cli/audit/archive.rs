@@ -7,7 +7,7 @@ use serde_json::json;
 use super::source::Which;
 use crate::{
     audit::{Event, archive},
-    cli::{error::CliError, office, officer, output::Output},
+    cli::{admin_audit, error::CliError, output::Output, state_dir},
 };
 
 const AFTER: &str = "\
@@ -34,7 +34,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_enum, default_value = "service")]
     log: Which,
     #[command(flatten)]
-    place: office::Place,
+    place: state_dir::StateDirArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
@@ -43,9 +43,9 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let old = archive::movable(&office.audit.join(log), args.keep)?;
     let to = args.to.join(log);
     if let (Some((first, _)), Some((last, _))) = (old.first(), old.last()) {
-        let entry = officer::entry(Event::SegmentsArchived, "audit archive").with("log", log).with("first", *first);
+        let entry = admin_audit::entry(Event::SegmentsArchived, "audit archive").with("log", log).with("first", *first);
         let entry = entry.with("last", *last).with("to", to.to_string_lossy());
-        officer::carry_out(&office.audit, entry, || old.iter().try_for_each(|(_, path)| archive::move_segment(path, &to)))?;
+        admin_audit::carry_out(&office.audit, entry, || old.iter().try_for_each(|(_, path)| archive::move_segment(path, &to)))?;
     }
     let moved: Vec<_> = old.iter().map(|(number, _)| number).collect();
     output.result(&json!({ "to": to, "segments": moved }), || match moved.len() {

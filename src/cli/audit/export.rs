@@ -31,7 +31,7 @@ Formats, one object a line:
 pub(in crate::cli) struct Args {
     /// The form
     #[arg(long, value_enum, default_value = "json")]
-    format: Form,
+    format: ExportFormat,
     #[command(flatten)]
     out: Out,
     #[command(flatten)]
@@ -41,7 +41,7 @@ pub(in crate::cli) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum ExportFormat {
     Json,
     Ocsf,
 }
@@ -76,9 +76,9 @@ fn write(args: &Args, to: &mut impl Write, gone: &dyn Fn(io::Error) -> CliError)
         }
         count += 1;
         match (args.format, line.text) {
-            (Form::Json, Text::Whole(text)) => to.write_all(&text),
-            (Form::Json, Text::TooLong { offset, bytes }) => copy(file, offset, bytes, to),
-            (Form::Ocsf, _) => serde_json::to_writer(&mut *to, &ocsf(&line.record)).map_err(io::Error::from),
+            (ExportFormat::Json, Text::Whole(text)) => to.write_all(&text),
+            (ExportFormat::Json, Text::TooLong { offset, bytes }) => copy(file, offset, bytes, to),
+            (ExportFormat::Ocsf, _) => serde_json::to_writer(&mut *to, &ocsf(&line.record)).map_err(io::Error::from),
         }
         .and_then(|()| to.write_all(b"\n"))
         .map_err(gone)

@@ -14,7 +14,7 @@ use crate::{
     },
     cli::{
         error::{CliError, Exit},
-        office,
+        state_dir,
     },
     config::Config,
 };
@@ -52,7 +52,7 @@ impl Which {
 
 /// How far a log was read.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct LogArgs {
     segment: u64,
     bytes: u64,
 }
@@ -61,7 +61,7 @@ impl Source {
     /// The log's directories: its archive where the configuration names one, and its own.
     fn directories(&self) -> Result<Vec<PathBuf>, CliError> {
         let log = self.log.directory();
-        let state = self.state.clone().or_else(|| self.config.is_none().then(office::state_variable).flatten());
+        let state = self.state.clone().or_else(|| self.config.is_none().then(state_dir::state_variable).flatten());
         if let Some(state) = state {
             return Ok(vec![state.join("audit").join(log)]);
         }
@@ -75,16 +75,16 @@ impl Source {
     }
 
     /// Hands over every record with the file that it is in, from the first that is there.
-    pub(super) fn each(&self, take: impl FnMut(&Path, Line) -> Result<(), CliError>) -> Result<Place, CliError> {
-        self.after(Place::default(), take)
+    pub(super) fn each(&self, take: impl FnMut(&Path, Line) -> Result<(), CliError>) -> Result<LogArgs, CliError> {
+        self.after(LogArgs::default(), take)
     }
 
     /// The same, from a place on.
     pub(super) fn after(
         &self,
-        mut place: Place,
+        mut place: LogArgs,
         mut take: impl FnMut(&Path, Line) -> Result<(), CliError>,
-    ) -> Result<Place, CliError> {
+    ) -> Result<LogArgs, CliError> {
         for (number, path) in read::segments_of(&self.directories()?)? {
             if number < place.segment {
                 continue;
@@ -97,7 +97,7 @@ impl Source {
             while let Some(line) = segment.next_record().map_err(flaw)? {
                 take(&path, line)?;
             }
-            place = Place { segment: number, bytes: from + segment.whole() };
+            place = LogArgs { segment: number, bytes: from + segment.whole() };
         }
         Ok(place)
     }

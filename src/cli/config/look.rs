@@ -11,11 +11,10 @@ use nix::unistd::{Uid, User};
 use serde_json::{Value, json};
 
 use crate::{
-    access,
+    authz::file,
     config::{Config, PinSetting, Second},
     files::input,
-    image::layouts,
-    server::{ServerError, assemble, socket, tls},
+    server::{ServerError, bootstrap, socket, tls},
     trust::{self, TrustError, TrustMode},
 };
 
@@ -77,7 +76,7 @@ fn user(uid: u32) -> String {
 /// Everything that can be seen.
 pub(super) fn all(config: &Config) -> Vec<Finding> {
     let mut all = vec![module(config), pin(config)];
-    all.push(match assemble::not_foreign(&config.state.directory) {
+    all.push(match bootstrap::not_foreign(&config.state.directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Finding::new("State", State::Wrong, format!("{}: {error}", config.state.directory.display()))
         }
@@ -177,7 +176,7 @@ fn directory(what: &'static str, path: &Path) -> Finding {
 
 /// The service makes every directory but this one.
 fn layouts(path: &Path) -> Finding {
-    match layouts::directory_at(path) {
+    match crate::image::store::layouts::directory_at(path) {
         Ok(_) => directory("Layouts", path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Finding::new("Layouts", State::NotYet, format!("{error}; NOT_SERVING until it exists"))
@@ -211,7 +210,7 @@ fn group_of(found: &Metadata) -> String {
 
 fn access_file(config: &Config) -> Finding {
     let path = config.access_file();
-    match access::file::read(&path) {
+    match file::read(&path) {
         Ok(_) => Finding::new("Access", State::Well, path.display().to_string()),
         Err(error) if !path.exists() => Finding::new("Access", State::NotYet, format!("{error} ({})", error.hint())),
         Err(error) => Finding::new("Access", State::Wrong, format!("{error} ({})", error.hint())),

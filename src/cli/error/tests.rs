@@ -52,7 +52,7 @@ fn what_the_system_refuses_has_one_exit_code_whatever_it_was_for() {
             crate::audit::AuditError::Io { what: "read it".into(), source: source() }.into(),
             crate::trust::TrustError::Read { file: path.clone(), source: source() }.into(),
             crate::trust::TrustError::Write { file: path.clone(), source: source() }.into(),
-            crate::access::AccessError::File(crate::kept_file::FileError::Read { file: path.clone(), source: source() }).into(),
+            crate::authz::AccessError::File(crate::watched_file::FileError::Read { file: path.clone(), source: source() }).into(),
             crate::state::StateError::Io { what: "read", path: path.clone(), source: source() }.into(),
         ];
         for error in errors {

@@ -10,7 +10,7 @@ use crate::{
         progress::{Event, follow},
         train::rules,
     },
-    image::place::Place,
+    image::archive::source::ImageInput,
     pb::{self, validate_image_response::Event as Message},
     protocol,
     service::{
@@ -103,13 +103,13 @@ fn offline(
     (place, image): (&str, Option<&str>),
     (master, of_master): (&str, Option<&str>),
 ) -> Result<pb::ValidateImageResult, CliError> {
-    let open = |place: &str| Place::of(place).map_err(|error| CliError::file("open", place.as_ref(), &error));
+    let open = |place: &str| ImageInput::of(place).map_err(|error| CliError::file("open", place.as_ref(), &error));
     let verdict = protocol::validate_places(open(place)?.choose(image), open(master)?.choose(of_master), master);
     let verdict = verdict.map_err(|(side, error)| {
         let error = CliError::from(RpcError::from(Refusal::from(error)));
         match side {
-            protocol::Side::Image => error,
-            protocol::Side::Master => CliError { message: format!("the master: {}", error.message), ..error },
+            protocol::Operand::Image => error,
+            protocol::Operand::Master => CliError { message: format!("the master: {}", error.message), ..error },
         }
     });
     Ok(verdict_message(verdict?))

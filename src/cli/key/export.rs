@@ -34,7 +34,7 @@ pub(in crate::cli) struct Args {
     label: String,
     /// The form
     #[arg(long, value_enum, default_value = "pem")]
-    format: Form,
+    format: KeyFormat,
     #[command(flatten)]
     out: Out,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(in crate::cli) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Form {
+enum KeyFormat {
     Pem,
     Der,
     HexPem,
@@ -52,10 +52,10 @@ enum Form {
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let key = args.source.one(&args.label)?;
     let bytes = match args.format {
-        Form::Der => key.der.clone(),
-        Form::Pem => spki_pem(&key.der).into_bytes(),
-        Form::HexPem => (const_hex::encode(spki_pem(&key.der)) + "\n").into_bytes(),
-        Form::Jwk => {
+        KeyFormat::Der => key.der.clone(),
+        KeyFormat::Pem => spki_pem(&key.der).into_bytes(),
+        KeyFormat::HexPem => (const_hex::encode(spki_pem(&key.der)) + "\n").into_bytes(),
+        KeyFormat::Jwk => {
             let public = PublicKey::from_spki_der(&key.der).map_err(|error| CliError::other(error.to_string()))?;
             (public.to_jwk_json() + "\n").into_bytes()
         }
@@ -67,7 +67,7 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     }
     if output.is_json() {
         let value = match args.format {
-            Form::Der => STANDARD.encode(&bytes),
+            KeyFormat::Der => STANDARD.encode(&bytes),
             _ => String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned(),
         };
         let format = args.format.to_possible_value().map(|value| value.get_name().to_owned());

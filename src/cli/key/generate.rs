@@ -7,10 +7,10 @@ use super::view::KeyView;
 use crate::{
     audit::{Entry, Event},
     cli::{
-        direct::{DirectArgs, PinArgs},
+        admin_audit,
         error::CliError,
-        officer,
         output::Output,
+        token_access::{DirectArgs, PinArgs},
     },
     config::Config,
     keystore::{Purpose, admin},
@@ -34,7 +34,7 @@ pub(in crate::cli) struct Args {
     label: String,
     /// What the key is for
     #[arg(long, value_enum)]
-    purpose: For,
+    purpose: KeyFor,
     /// Size of the modulus
     #[arg(long, default_value = "3072", value_parser = ["2048", "3072", "4096"])]
     bits: String,
@@ -45,7 +45,7 @@ pub(in crate::cli) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum For {
+enum KeyFor {
     /// The station's key on trains' routes
     Train,
     /// Sign and unwrap
@@ -57,18 +57,21 @@ enum For {
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let direct = args.direct.required(&args.pin)?;
     let (purpose, name) = match args.purpose {
-        For::Train => (Purpose::Train, "train"),
-        For::General => (Purpose::General, "general"),
-        For::Audit => (Purpose::Audit, "audit"),
+        KeyFor::Train => (Purpose::Train, "train"),
+        KeyFor::General => (Purpose::General, "general"),
+        KeyFor::Audit => (Purpose::Audit, "audit"),
     };
     let bits: u32 = args.bits.parse().map_err(|_| CliError::usage("--bits is not a number"))?;
-    let entry = officer::entry(Event::KeyGenerated, "key generate");
+    let entry = admin_audit::entry(Event::KeyGenerated, "key generate");
     let about = |entry: Entry| entry.with("label", args.label.as_str()).with("purpose", name).with("bits", bits);
-    let made = officer::carry_out(&direct.audit, about(entry.clone()), || {
+    let made = admin_audit::carry_out(&direct.audit, about(entry.clone()), || {
         admin::generate_key(&direct.access, &args.label, purpose, bits)
     })?;
     let fingerprint = spki_fingerprint(&made.info.spki_der);
-    officer::record(&direct.audit, Entry { outcome: Some("ok".to_owned()), ..about(entry).with("fingerprint", fingerprint) })?;
+    admin_audit::record(
+        &direct.audit,
+        Entry { outcome: Some("ok".to_owned()), ..about(entry).with("fingerprint", fingerprint) },
+    )?;
     let restricted = made.mechanisms_restricted;
     let key = KeyView::from_info(made.info, name);
     let mut notes = Vec::new();

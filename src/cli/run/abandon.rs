@@ -8,12 +8,12 @@ use super::view;
 use crate::{
     audit::{Entry, Event},
     cli::{
+        admin_audit,
         error::CliError,
-        office::Place,
-        officer,
         output::{Output, fields},
+        state_dir::StateDirArgs,
     },
-    ledger::{Ledger, LedgerError, Run, RunState, Why},
+    ledger::{Ledger, LedgerError, Reason, Run, RunState},
 };
 
 /// How often the ledger is asked what became of it.
@@ -34,21 +34,21 @@ pub(in crate::cli) struct Args {
     run_id: String,
     /// Why; it is kept with the run
     #[arg(long, value_name = "TEXT")]
-    reason: Why,
+    reason: Reason,
     /// How long to wait for the service to finish it
     #[arg(long, value_name = "SECONDS", default_value_t = 15)]
     wait: u64,
     #[command(flatten)]
-    place: Place,
+    place: StateDirArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (office, ledger) = args.place.ledger()?;
     let is_under_way = ledger.run(&args.run_id)?.is_some_and(|run| run.state == RunState::Aborting);
     if !is_under_way {
-        let entry = Entry { run: Some(args.run_id.clone()), ..officer::entry(Event::RunAbandoned, "run abandon") };
+        let entry = Entry { run: Some(args.run_id.clone()), ..admin_audit::entry(Event::RunAbandoned, "run abandon") };
         let entry = entry.with("reason", args.reason.as_str());
-        office.carry_out(entry, || ledger.abandon(&args.run_id, &officer::name(), &args.reason).map_err(refused))?;
+        office.carry_out(entry, || ledger.abandon(&args.run_id, &admin_audit::name(), &args.reason).map_err(refused))?;
     }
     let run = ended(&ledger, &args.run_id, Duration::from_secs(args.wait))?;
     output.result(&value(&run), || people(&run));

@@ -3,8 +3,8 @@
 use super::view;
 use crate::{
     audit::{Entry, Event},
-    cli::{error::CliError, office::Place, officer, output::Output},
-    ledger::{LedgerError, RunState, Why},
+    cli::{admin_audit, error::CliError, output::Output, state_dir::StateDirArgs},
+    ledger::{LedgerError, Reason, RunState},
 };
 
 const AFTER: &str = "\
@@ -26,16 +26,16 @@ pub(in crate::cli) struct Args {
     run_id: String,
     /// Why; it is kept with the run
     #[arg(long, value_name = "TEXT")]
-    reason: Why,
+    reason: Reason,
     #[command(flatten)]
-    place: Place,
+    place: StateDirArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (office, ledger) = args.place.ledger()?;
-    let entry = Entry { run: Some(args.run_id.clone()), ..officer::entry(Event::RunAllowedAgain, "run allow-again") };
+    let entry = Entry { run: Some(args.run_id.clone()), ..admin_audit::entry(Event::RunAllowedAgain, "run allow-again") };
     let entry = entry.with("reason", args.reason.as_str());
-    let run = office.carry_out(entry, || ledger.release(&args.run_id, &officer::name(), &args.reason).map_err(refused))?;
+    let run = office.carry_out(entry, || ledger.release(&args.run_id, &admin_audit::name(), &args.reason).map_err(refused))?;
     output.result(&view::summary(&run), || {
         format!("Stop {} of train {} may be run once more here\n", run.stop_index, crate::cli::output::printable(&run.train_id))
     });

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use crate::{
     audit::Event,
-    cli::{error::CliError, office::Place, officer, output::Output},
-    ledger::{LedgerError, Why},
+    cli::{admin_audit, error::CliError, output::Output, state_dir::StateDirArgs},
+    ledger::{LedgerError, Reason},
 };
 
 const AFTER: &str = "\
@@ -27,9 +27,9 @@ pub(in crate::cli) struct Args {
     session: Session,
     /// Why; it is kept in the audit
     #[arg(long, value_name = "TEXT")]
-    reason: Why,
+    reason: Reason,
     #[command(flatten)]
-    place: Place,
+    place: StateDirArgs,
 }
 
 /// A session id, raw.
@@ -43,7 +43,7 @@ fn session(text: &str) -> Result<Session, String> {
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (office, ledger) = args.place.ledger()?;
     let session = const_hex::encode(&args.session.0);
-    let entry = officer::entry(Event::SessionForgotten, "run forget-session");
+    let entry = admin_audit::entry(Event::SessionForgotten, "run forget-session");
     let entry = entry.with("session", session.as_str()).with("reason", args.reason.as_str());
     office.carry_out(entry, || ledger.forget_session(&args.session.0).map_err(refused))?;
     output.result(&json!({ "session_id": session }), || {

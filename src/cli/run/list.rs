@@ -6,8 +6,8 @@ use super::view;
 use crate::{
     cli::{
         error::CliError,
-        office::Place,
         output::{Output, printable, table},
+        state_dir::StateDirArgs,
     },
     ledger::{Run, RunFilter, RunState},
 };
@@ -30,7 +30,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "NUMBER", default_value_t = 50)]
     limit: u32,
     #[command(flatten)]
-    place: Place,
+    place: StateDirArgs,
 }
 
 fn state(name: &str) -> Result<RunState, String> {

@@ -5,12 +5,12 @@ use serde_json::json;
 use crate::{
     audit::Event,
     cli::{
+        admin_audit,
         error::CliError,
-        office::Place,
-        officer,
         output::{Output, fields},
+        state_dir::StateDirArgs,
     },
-    ledger::{Pruned, Why},
+    ledger::{Pruned, Reason},
 };
 
 const AFTER: &str = "\
@@ -35,12 +35,12 @@ pub(in crate::cli) struct Args {
     older_than: u32,
     /// Why; it is kept in the audit
     #[arg(long, value_name = "TEXT")]
-    reason: Why,
+    reason: Reason,
     /// Only say how much there is
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    place: Place,
+    place: StateDirArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let pruned = if args.dry_run || found == Pruned::default() {
         found
     } else {
-        let entry = officer::entry(Event::RunsPruned, "run prune")
+        let entry = admin_audit::entry(Event::RunsPruned, "run prune")
             .with("older_than_days", args.older_than)
             .with("removed", found.removed)
             .with("shortened", found.shortened)

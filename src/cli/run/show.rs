@@ -1,7 +1,7 @@
 //! `run show`.
 
 use super::view;
-use crate::cli::{error::CliError, office::Place, output::Output};
+use crate::cli::{error::CliError, output::Output, state_dir::StateDirArgs};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -9,7 +9,7 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = "RUN")]
     run_id: String,
     #[command(flatten)]
-    place: Place,
+    place: StateDirArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {

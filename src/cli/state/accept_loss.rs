@@ -5,12 +5,12 @@ use serde_json::json;
 use crate::{
     audit::Event,
     cli::{
+        admin_audit,
         error::CliError,
-        office::Place,
-        officer,
         output::{Output, fields},
+        state_dir::StateDirArgs,
     },
-    ledger::Why,
+    ledger::Reason,
     state::{self, Life, Part},
 };
 
@@ -41,9 +41,9 @@ pub(in crate::cli) struct Args {
     part: Part,
     /// Why; it is kept in the audit
     #[arg(long, value_name = "TEXT")]
-    reason: Why,
+    reason: Reason,
     #[command(flatten)]
-    place: Place,
+    place: StateDirArgs,
 }
 
 fn part(name: &str) -> Result<Part, String> {
@@ -53,7 +53,7 @@ fn part(name: &str) -> Result<Part, String> {
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (office, _lock) = args.place.held()?;
-    let entry = officer::entry(Event::StateLossAccepted, "state accept-loss");
+    let entry = admin_audit::entry(Event::StateLossAccepted, "state accept-loss");
     let entry = entry.with("part", args.part.name()).with("reason", args.reason.as_str());
     let life = Life::of(&office.directory, &office.audit, office.station.as_deref());
     office.carry_out(entry, || office.handle().block_on(state::accept_loss(&life, args.part)))?;

@@ -7,10 +7,10 @@ use serde_json::json;
 use crate::{
     audit::Event,
     cli::{
+        admin_audit,
         error::CliError,
-        office::Place,
-        officer,
         output::{Output, fields},
+        state_dir::StateDirArgs,
     },
     state,
 };
@@ -45,13 +45,13 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = "DIR")]
     target: PathBuf,
     #[command(flatten)]
-    place: Place,
+    place: StateDirArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (office, ledger) = args.place.ledger()?;
     let target = args.target.display().to_string();
-    let entry = officer::entry(Event::StateBackedUp, "state backup").with("target", target);
+    let entry = admin_audit::entry(Event::StateBackedUp, "state backup").with("target", target);
     let manifest =
         office.carry_out(entry, || state::backup(&office.directory, &ledger, office.station.as_deref(), &args.target))?;
     let names: Vec<&str> = manifest.file.iter().map(|file| file.name.as_str()).collect();

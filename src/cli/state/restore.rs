@@ -11,11 +11,11 @@ use serde_json::json;
 use crate::{
     audit::Event,
     cli::{
+        admin_audit,
         error::CliError,
-        office::Place,
-        officer,
         output::{Output, fields},
         run::view,
+        state_dir::StateDirArgs,
     },
     state::{self, OpenRuns},
 };
@@ -44,7 +44,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_enum)]
     open_runs: Option<Open>,
     #[command(flatten)]
-    place: Place,
+    place: StateDirArgs,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         Open::Forget => OpenRuns::Forget,
     });
     let backup = args.backup.display().to_string();
-    let entry = officer::entry(Event::StateRestored, "state restore").with("backup", backup);
+    let entry = admin_audit::entry(Event::StateRestored, "state restore").with("backup", backup);
     let restored = office
         .carry_out(entry, || state::restore(&args.backup, (&office.directory, &office.audit), open_runs, office.handle()))?;
     let made = &restored.manifest.made;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::saved::saved_at;
+use super::input::saved_at;
 use crate::{
     cli::{
         client::{self, ClientArgs},

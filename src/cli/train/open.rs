@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::key::{CreatorKey, KeyArgs};
 use super::{
-    delivery::{self, Delivery},
+    extract::{self, Delivery},
+    input::saved_at,
     notes,
     results::Wanted,
     rules,
-    saved::saved_at,
 };
 use crate::{
     cli::{
@@ -28,9 +28,9 @@ use crate::{
     },
     config,
     files::input,
-    image::{docker::Engine, place::layout_at, reference::ImageSource, spool::Spool},
+    image::{archive::source::layout_at, disk::spool::Spool, oci::reference::ImageSource, store::docker::Engine},
     memory,
-    protocol::{CameHome, StepError},
+    protocol::{ReturnedTrain, StepError},
     service::status::{Reason, Refusal, RpcError},
     train::selection::Selection,
     trust,
@@ -107,8 +107,10 @@ fn open(args: &Args, output: Output) -> Result<Exit, CliError> {
     let spool = Spool::create(&args.into.out, 0, RESERVE).map_err(|error| failed(error.into()))?;
     let which = args.which.as_deref();
     let home = with_archive((&args.train, which), (args.engine.as_deref(), &args.into.out), |archive| match &store {
-        Some(store) => CameHome::read((archive, which), spool, Some(&|kind, id, key| store.judge(kind, id, key)), &|| Ok(())),
-        None => CameHome::read((archive, which), spool, None, &|| Ok(())),
+        Some(store) => {
+            ReturnedTrain::read((archive, which), spool, Some(&|kind, id, key| store.judge(kind, id, key)), &|| Ok(()))
+        }
+        None => ReturnedTrain::read((archive, which), spool, None, &|| Ok(())),
     })?;
     let proof = home.verification.proof.clone();
     if !proof.report.holds() {
@@ -162,7 +164,7 @@ fn open(args: &Args, output: Output) -> Result<Exit, CliError> {
         "stops": proof.stops,
         "results_digest": results.digest.to_hex().as_str(),
         "code_verified": results.code_verified,
-        "files": delivery::value(&files),
+        "files": extract::value(&files),
         "bytes": bytes,
         "warnings": warnings,
         "rules": rules::value(&rules),
@@ -174,7 +176,7 @@ fn open(args: &Args, output: Output) -> Result<Exit, CliError> {
             ("Results digest", results.digest.to_hex().as_str().to_owned()),
             ("Directory", args.into.out.display().to_string()),
         ]) + "\n"
-            + &delivery::people(&files)
+            + &extract::people(&files)
             + &notes(&warnings, &[])
     });
     Ok(Exit::Done)
@@ -195,7 +197,7 @@ fn warnings(is_trusted: bool, code_verified: bool, signed: usize, stops: usize) 
 }
 
 /// A broken rule: told as `train verify` tells it, and nothing is opened.
-fn refused(train: &str, home: &CameHome, output: Output) -> Exit {
+fn refused(train: &str, home: &ReturnedTrain, output: Output) -> Exit {
     let rows = rules::of_report(&home.verification.proof.report);
     let value = json!({ "train": train, "train_id": home.verification.train_id, "holds": false, "rules": rules::value(&rows) });
     output.result(&value, || {

@@ -37,14 +37,14 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE")]
     query_out: Option<PathBuf>,
     /// Where the opened content goes
-    #[arg(long, value_enum, default_value_t = Into::Image)]
-    into: Into,
+    #[arg(long, value_enum, default_value_t = OpenInto::Image)]
+    into: OpenInto,
     #[command(flatten)]
     client: ClientArgs,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Into {
+enum OpenInto {
     /// An image under the train's own name, to be run as it is
     Image,
     /// Two volumes of the engine's, to be mounted; no image of plaintext is made
@@ -53,12 +53,12 @@ enum Into {
     Directory,
 }
 
-impl From<Into> for pb::OpenInto {
-    fn from(into: Into) -> Self {
+impl From<OpenInto> for pb::OpenInto {
+    fn from(into: OpenInto) -> Self {
         match into {
-            Into::Image => Self::Image,
-            Into::Volume => Self::Volume,
-            Into::Directory => Self::Directory,
+            OpenInto::Image => Self::Image,
+            OpenInto::Volume => Self::Volume,
+            OpenInto::Directory => Self::Directory,
         }
     }
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::{
-    delivery::{self, Delivery},
+    extract::{self, Delivery},
+    input::opt_at,
     notes, rules,
-    saved::opt_at,
-    sending::{self, Trouble},
+    upload::{self, Trouble},
 };
 use crate::{
     cli::{
@@ -17,7 +17,7 @@ use crate::{
         output::{Output, fields},
         progress::Bar,
     },
-    image::{ImageError, reference::ImageSource},
+    image::{ImageError, oci::reference::ImageSource},
     pb::{self, open_results_request::Part, open_results_response::Event},
     service::status::{Refusal, RpcError},
     train::names::FilePath,
@@ -82,7 +82,7 @@ pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliErr
     let mut service = args.client.trains().await?;
     let (stream, trouble) = match opt_at(&args.image, args.which.as_deref(), &args.into.out)? {
         Some(opt) => {
-            let (pieces, trouble) = sending::pieces(opt, paths);
+            let (pieces, trouble) = upload::pieces(opt, paths);
             (service.open_results(args.client.request(pieces)).await, trouble)
         }
         None => {
@@ -130,7 +130,7 @@ pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliErr
         "stops": outcome.stops,
         "results_digest": const_hex::encode(&outcome.results_digest),
         "result_files": outcome.result_files,
-        "files": delivery::value(&files),
+        "files": extract::value(&files),
         "bytes": outcome.bytes,
         "warnings": outcome.warnings,
         "rules": rules::value(&rules),
@@ -142,7 +142,7 @@ pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliErr
             ("Results digest", const_hex::encode(&outcome.results_digest)),
             ("Directory", args.into.out.display().to_string()),
         ]) + "\n"
-            + &delivery::people(&files)
+            + &extract::people(&files)
             + &notes(&outcome.warnings, &[])
     });
     Ok(())

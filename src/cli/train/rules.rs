@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::output::{printable, table},
     pb::{RuleOutcome, RuleReport},
-    train::rule::{Outcome, Report, Rule, Standing},
+    train::rule::{Enforcement, Outcome, Report, Rule},
 };
 
 /// One rule, from wherever it was looked at.
@@ -61,7 +61,7 @@ pub(in crate::cli) fn line(rows: &[Row]) -> String {
 
 /// The word for people: a rule that is off until a station demands it was not relaxed by anything.
 pub(in crate::cli) fn word<'a>(rule: &str, outcome: &'a str) -> &'a str {
-    let is_optional = Rule::from_name(rule).is_some_and(|rule| rule.standing() == Standing::Optional);
+    let is_optional = Rule::from_name(rule).is_some_and(|rule| rule.standing() == Enforcement::Optional);
     if is_optional && outcome == Outcome::Relaxed.name() { "not demanded" } else { outcome }
 }
 

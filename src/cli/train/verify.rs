@@ -11,7 +11,7 @@ use crate::{
         error::{CliError, Exit},
         output::{Output, fields},
     },
-    image::place::Place,
+    image::archive::source::ImageInput,
     pb::{self, verify_train_request::Part},
     protocol,
     service::status::{Refusal, RpcError},
@@ -116,7 +116,7 @@ async fn online(client: ClientArgs, image: String) -> Result<Found, CliError> {
 /// Without any service: the same check, here. Its refusals are those of the service.
 fn offline(file: &Path, which: Option<&str>, trust: Option<&Path>) -> Result<Found, CliError> {
     let store = trust.map(trust::file::read).transpose()?;
-    let place = Place::of(&file.to_string_lossy()).map_err(|error| CliError::file("open", file, &error))?.choose(which);
+    let place = ImageInput::of(&file.to_string_lossy()).map_err(|error| CliError::file("open", file, &error))?.choose(which);
     let verified = match &store {
         Some(store) => protocol::verify_place(place, Some(&|kind, id, key| store.judge(kind, id, key)), &|| Ok(())),
         None => protocol::verify_place(place, None, &|| Ok(())),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Place, change::Entries, key, shared};
+use super::{TrustFileArgs, change::Entries, key, shared};
 use crate::{
     cli::{error::CliError, output::Output},
     trust::{EntryError, Kind, Master, Pin, TrustStore},
@@ -43,7 +43,7 @@ pub(in crate::cli) struct Key {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
-    place: Place,
+    place: TrustFileArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -54,7 +54,7 @@ pub(in crate::cli) struct MasterArgs {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
-    place: Place,
+    place: TrustFileArgs,
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {

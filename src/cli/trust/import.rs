@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{Place, change::Entries, shared};
+use super::{TrustFileArgs, change::Entries, shared};
 use crate::{
     cli::{
         error::{CliError, Exit},
@@ -49,7 +49,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
-    place: Place,
+    place: TrustFileArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {

@@ -1,9 +1,9 @@
 //! `trust list`.
 
-use super::{Place, change::Entries, shared};
+use super::{TrustFileArgs, change::Entries, shared};
 use crate::cli::{error::CliError, output::Output};
 
-pub(super) fn run(place: &Place, output: Output) -> Result<(), CliError> {
+pub(super) fn run(place: &TrustFileArgs, output: Output) -> Result<(), CliError> {
     let (path, store) = place.read()?;
     let entries = Entries::of(&store);
     let warnings = shared::warnings(&store);

@@ -1,6 +1,6 @@
 //! `trust remove creator|station|master`.
 
-use super::{Place, change::Entries};
+use super::{TrustFileArgs, change::Entries};
 use crate::{
     cli::{
         error::{CliError, Exit},
@@ -40,7 +40,7 @@ pub(in crate::cli) struct Key {
     #[arg(long, conflicts_with = "fingerprint")]
     all: bool,
     #[command(flatten)]
-    place: Place,
+    place: TrustFileArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,7 @@ pub(in crate::cli) struct MasterArgs {
     /// The reference, as it is listed
     reference: String,
     #[command(flatten)]
-    place: Place,
+    place: TrustFileArgs,
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::{
-    Place,
+    TrustFileArgs,
     import::{LONGEST, stated},
     shared,
 };
@@ -39,7 +39,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "ID", requires = "train")]
     station: Option<String>,
     #[command(flatten)]
-    place: Place,
+    place: TrustFileArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {

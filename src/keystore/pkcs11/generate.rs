@@ -1,24 +1,29 @@
 //! Making tokens and key pairs.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
-use cryptoki::context::Pkcs11;
-use cryptoki::error::Error;
-use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, ObjectHandle};
-use cryptoki::session::{Session, UserType};
-use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::{
+    context::Pkcs11,
+    error::Error,
+    mechanism::{Mechanism, MechanismType},
+    object::{Attribute, ObjectHandle},
+    session::{Session, UserType},
+    slot::{Slot, TokenInfo},
+};
 use openssl::rand::rand_bytes;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::fault::{Fault, classify, code, translate};
-use super::module::ModuleUse;
-use super::objects;
-use super::token::{Token, locate, tokens};
-use crate::keystore::admin::GeneratedKey;
-use crate::keystore::label::{check_key, check_token};
-use crate::keystore::{KeystoreError, Purpose, TokenAccess, TokenSelector};
+use super::{
+    module::ModuleUse,
+    objects,
+    rv::{RvClass, classify, code, translate},
+    token::{Token, locate, tokens},
+};
+use crate::keystore::{
+    KeystoreError, Purpose, TokenAccess, TokenSelector,
+    admin::GeneratedKey,
+    label::{check_key, check_token},
+};
 
 pub(in crate::keystore) fn init_token(
     module: &Path,
@@ -90,7 +95,7 @@ fn set_pin(context: &Pkcs11, slot: Slot, so_pin: &SecretString, user_pin: &Secre
 /// An error of a call that was given a PIN, of whose PIN it speaks.
 fn about_pin(error: &Error, whose: &'static str) -> KeystoreError {
     match (classify(error), error) {
-        (Fault::Pin, Error::Pkcs11(value, _)) => KeystoreError::PinRefused { whose, code: code(value) },
+        (RvClass::Pin, Error::Pkcs11(value, _)) => KeystoreError::PinRefused { whose, code: code(value) },
         _ => translate(error),
     }
 }
@@ -125,7 +130,7 @@ pub(in crate::keystore) fn generate_key(
     let (handle, mechanisms_restricted) = match generate(&session, label, &id, bits, (purpose, true)) {
         Ok(handle) => (handle, true),
         // A token that does not know the attribute says so in one of many ways; a real fault shows again without it.
-        Err(error) if matches!(classify(&error), Fault::Other | Fault::Refused) => {
+        Err(error) if matches!(classify(&error), RvClass::Other | RvClass::Refused) => {
             // The session may be in the middle of the failed call: go on in another (this one still holds the login).
             let fresh = token.writable_session().map_err(|error| translate(&error))?;
             let handle = generate(&fresh, label, &id, bits, (purpose, false)).map_err(|error| translate(&error))?;

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use cryptoki::object::ObjectHandle;
-use cryptoki::session::Session;
+use cryptoki::{object::ObjectHandle, session::Session};
 use openssl::bn::BigNum;
 
-use super::objects::{self, PrivateKey};
-use super::probe::{Findings, Way};
+use super::{
+    objects::{self, PrivateKey},
+    probe::{KeyCapabilities, UnwrapMethod},
+};
 use crate::keystore::{Capability, KeyInfo, KeystoreError, OaepScheme, Purpose, SignScheme};
 
 /// A key as it was found and tried.
 pub(super) struct Key {
     pub(super) private: PrivateKey,
     pub(super) purpose: Purpose,
-    pub(super) findings: Findings,
+    pub(super) findings: KeyCapabilities,
 }
 
 impl Key {
@@ -82,8 +83,8 @@ impl Key {
     pub(super) fn report(&self) {
         let ways = OaepScheme::ALL.map(|scheme| (scheme.name(), self.findings.way(scheme).capability()));
         tracing::info!(key = self.label(), bits = self.bits(), signs = self.findings.signs.len(), unwraps = ?ways, "key tried");
-        let cannot =
-            !self.findings.signs.contains(&SignScheme::PssSha512MaxSalt) || self.findings.way(OaepScheme::Sha512) == Way::No;
+        let cannot = !self.findings.signs.contains(&SignScheme::PssSha512MaxSalt)
+            || self.findings.way(OaepScheme::Sha512) == UnwrapMethod::No;
         if self.purpose == Purpose::Train && cannot {
             tracing::warn!(key = self.label(), "the token cannot do with this train key what trains need");
         }

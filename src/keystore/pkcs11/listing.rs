@@ -1,10 +1,10 @@
 //! What keys a token holds.
 
-use super::fault::translate;
-use super::objects;
-use super::token::Token;
-use crate::keystore::admin::{OtherKey, TokenContents, TokenKey};
-use crate::keystore::{KeystoreError, TokenAccess};
+use super::{objects, rv::translate, token::Token};
+use crate::keystore::{
+    KeystoreError, TokenAccess,
+    admin::{OtherKey, TokenContents, TokenKey},
+};
 
 pub(in crate::keystore) fn contents(access: &TokenAccess) -> Result<TokenContents, KeystoreError> {
     let token = Token::find(access)?;

@@ -1,11 +1,15 @@
 //! One operation on the token with one key: `C_SignInit` + `C_Sign`, or `C_DecryptInit` + `C_Decrypt`. (The wrapper calls
 //! `C_Sign` and `C_Decrypt` twice, the first time with no buffer to ask for the length, which uses no key.)
 
-use cryptoki::error::Error;
-use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource, PkcsPssParams};
-use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::ObjectHandle;
-use cryptoki::session::Session;
+use cryptoki::{
+    error::Error,
+    mechanism::{
+        Mechanism, MechanismType,
+        rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource, PkcsPssParams},
+    },
+    object::ObjectHandle,
+    session::Session,
+};
 use zeroize::Zeroizing;
 
 use crate::keystore::{Hash, OaepScheme, SignScheme};

@@ -3,16 +3,22 @@
 //! Keystores and administration in one process share the module. It is finalised when its last user is gone; the library
 //! itself is never unloaded, since libraries that it shares with us (libcrypto) may keep pointers into it.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::error::{Error, RvError};
+use cryptoki::{
+    context::{CInitializeArgs, CInitializeFlags, Pkcs11},
+    error::{Error, RvError},
+};
 
-use super::fault::{translate, wrapper_error};
-use crate::files::{explained, input, words};
-use crate::keystore::KeystoreError;
+use super::rv::{translate, wrapper_error};
+use crate::{
+    files::{explained, input, words},
+    keystore::KeystoreError,
+};
 
 static MODULES: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
 

@@ -1,13 +1,17 @@
 //! Key objects: finding them and reading what they are.
 
-use cryptoki::context::Function;
-use cryptoki::error::{Error, RvError};
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
-use cryptoki::session::Session;
-use openssl::bn::BigNum;
-use openssl::error::ErrorStack;
-use openssl::pkey::{PKey, Public};
-use openssl::rsa::Rsa;
+use cryptoki::{
+    context::Function,
+    error::{Error, RvError},
+    object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle},
+    session::Session,
+};
+use openssl::{
+    bn::BigNum,
+    error::ErrorStack,
+    pkey::{PKey, Public},
+    rsa::Rsa,
+};
 
 use super::token::is_logged_in;
 
@@ -120,7 +124,7 @@ pub(super) fn describe(session: &Session, handle: ObjectHandle) -> Result<Option
         AttributeType::Local,
     ];
     for attribute in session.get_attributes(handle, &wanted)? {
-        key.take(attribute);
+        key.read_attribute(attribute);
     }
     if (key.modulus.is_empty() || key.exponent.is_empty()) && !key.id.is_empty() {
         let template = [
@@ -131,7 +135,7 @@ pub(super) fn describe(session: &Session, handle: ObjectHandle) -> Result<Option
         ];
         if let [public] = session.find_objects(&template)?[..] {
             for attribute in session.get_attributes(public, &[AttributeType::Modulus, AttributeType::PublicExponent])? {
-                key.take(attribute);
+                key.read_attribute(attribute);
             }
         }
     }
@@ -151,7 +155,7 @@ struct PrivateKeyParts {
 }
 
 impl PrivateKeyParts {
-    fn take(&mut self, attribute: Attribute) {
+    fn read_attribute(&mut self, attribute: Attribute) {
         match attribute {
             Attribute::Label(label) => self.label = String::from_utf8_lossy(&label).into_owned(),
             Attribute::Id(id) => self.id = id,

@@ -1,26 +1,33 @@
 //! The pool: a bounded queue before the worker threads, and the callers' side of it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, TryLockError};
-use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{Builder, JoinHandle},
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::counters::Counters;
-use super::keeper::Shared;
-use super::keys::{Key, not_found};
-use super::module::lock;
-use super::probe::Way;
-use super::ring::KeyRing;
-use super::token::Token;
-use super::turns::{NotTaken, Turns};
-use super::worker::{self, Answer, Job, Task};
-use crate::keystore::verify::signature_holds;
-use crate::keystore::{Health, KeyInfo, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, Purpose, SignScheme, TrialLog};
+use super::{
+    counters::Counters,
+    keyring::KeyRing,
+    keys::{Key, not_found},
+    module::lock,
+    probe::UnwrapMethod,
+    recovery::SharedState,
+    token::Token,
+    turns::{NotTaken, Turns},
+    worker::{self, Answer, Job, Task},
+};
+use crate::keystore::{
+    Health, KeyInfo, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, Purpose, SignScheme, TrialLog, verify::signature_holds,
+};
 
 /// How long calls that run in the module may go on when the keystore is closed.
 const LAST_CALL: Duration = Duration::from_secs(5);
@@ -36,7 +43,7 @@ pub(in crate::keystore) struct Pool {
     given_up: CancellationToken,
     /// Whether a call still hung in the module when the keystore was closed.
     stuck: AtomicBool,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SharedState>,
 }
 
 impl Pool {
@@ -45,7 +52,7 @@ impl Pool {
         let sessions = config.sessions.max(1);
         let keys = KeyRing::new(config.keys, config.allow_raw_unwrap)?;
         let (wake, woken) = bounded(1);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedState {
             seats: (0..sessions).map(|_| Mutex::new(None)).collect(),
             anchor: Mutex::new(None),
             keys,
@@ -59,7 +66,7 @@ impl Pool {
         shared.log_in(&mut lock(&shared.anchor))?;
         let labels: Vec<String> = shared.keys.labels().map(str::to_owned).collect();
         for label in labels {
-            shared.keys.learn(&label, &shared.token, &shared.counters, None)?.key.report();
+            shared.keys.load_and_probe(&label, &shared.token, &shared.counters, None)?.key.report();
         }
 
         let queue = Arc::new(Turns::new(config.queue));
@@ -78,7 +85,7 @@ impl Pool {
             let (shared, jobs) = (Arc::clone(&shared), Arc::clone(&queue));
             pool.start(format!("hsm-{seat}"), move || worker::run(&shared, seat, &jobs))?;
         }
-        pool.start("hsm-keeper".to_owned(), move || shared.keep(&woken, &end))?;
+        pool.start("hsm-keeper".to_owned(), move || shared.supervise(&woken, &end))?;
         Ok(pool)
     }
 
@@ -155,7 +162,7 @@ impl Pool {
         deadline: Option<Instant>,
     ) -> Result<Zeroizing<Vec<u8>>, KeystoreError> {
         let key = self.find(who, label, deadline).await?;
-        if key.findings.way(scheme) == Way::No {
+        if key.findings.way(scheme) == UnwrapMethod::No {
             return Err(key.unsupported(scheme.name()));
         }
         // Both are public facts about the ciphertext; tokens disagree about what to call them.
@@ -213,7 +220,7 @@ impl Pool {
 
     pub(in crate::keystore) async fn check(&self, deadline: Option<Instant>) -> Result<(), KeystoreError> {
         let shared = Arc::clone(&self.shared);
-        let look = tokio::task::spawn_blocking(move || shared.look());
+        let look = tokio::task::spawn_blocking(move || shared.health_check());
         let seen = match deadline {
             Some(deadline) => {
                 tokio::time::timeout_at(deadline.into(), look).await.map_err(|_| KeystoreError::DeadlineExceeded)?

@@ -3,19 +3,24 @@
 //! Every signature of the trial is over one fixed digest and is verified with OpenSSL; every decryption opens what OpenSSL
 //! wrapped. A trial that the token refuses costs its session: some tokens leave it unusable.
 
-use cryptoki::error::{Error, RvError};
-use cryptoki::object::ObjectHandle;
-use cryptoki::session::Session;
+use cryptoki::{
+    error::{Error, RvError},
+    object::ObjectHandle,
+    session::Session,
+};
 use openssl::sha::{sha256, sha384, sha512};
 
-use super::counters::Counters;
-use super::fault::{Fault, classify, translate};
-use super::mechanisms;
-use super::oaep;
-use super::objects::{self, PrivateKey};
-use super::token::Token;
-use crate::keystore::verify::{signature_holds, wrap};
-use crate::keystore::{Capability, Hash, KeyUses, KeystoreError, OaepScheme, Purpose, SignScheme};
+use super::{
+    counters::Counters,
+    mechanisms, oaep,
+    objects::{self, PrivateKey},
+    rv::{RvClass, classify, translate},
+    token::Token,
+};
+use crate::keystore::{
+    Capability, Hash, KeyUses, KeystoreError, OaepScheme, Purpose, SignScheme,
+    verify::{signature_holds, wrap},
+};
 
 /// Signed at every start with every key, and when a key is tried later: a text that no protocol of ours signs.
 const TRIAL: &[u8] = b"stationmaster: a trial signature, which says nothing";
@@ -23,7 +28,7 @@ const TRIAL_SECRET: &[u8] = b"stationmaster: a trial secret...";
 
 /// How a wrapped key is opened with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum UnwrapMethod {
     /// By the token. `refusal` is what this token answers when the padding is wrong, learnt by trial: tokens differ, and some
     /// use a value that elsewhere means a fault.
     Native {
@@ -34,26 +39,26 @@ pub(super) enum Way {
     No,
 }
 
-impl Way {
+impl UnwrapMethod {
     pub(super) fn capability(self) -> Capability {
         match self {
-            Way::Native { .. } => Capability::Native,
-            Way::Raw => Capability::Raw,
-            Way::No => Capability::No,
+            UnwrapMethod::Native { .. } => Capability::Native,
+            UnwrapMethod::Raw => Capability::Raw,
+            UnwrapMethod::No => Capability::No,
         }
     }
 }
 
 /// What works with one key.
 #[derive(Debug, Clone)]
-pub(super) struct Findings {
+pub(super) struct KeyCapabilities {
     pub(super) signs: Vec<SignScheme>,
-    oaep_sha256: Way,
-    oaep_sha512: Way,
+    oaep_sha256: UnwrapMethod,
+    oaep_sha512: UnwrapMethod,
 }
 
-impl Findings {
-    pub(super) fn way(&self, scheme: OaepScheme) -> Way {
+impl KeyCapabilities {
+    pub(super) fn way(&self, scheme: OaepScheme) -> UnwrapMethod {
         match scheme {
             OaepScheme::Sha256 => self.oaep_sha256,
             OaepScheme::Sha512 => self.oaep_sha512,
@@ -79,25 +84,25 @@ pub(super) fn try_out(
     purpose: Purpose,
     allow_raw: bool,
     counters: &Counters,
-) -> Result<Findings, KeystoreError> {
-    let trial = Trial { token, key, counters };
-    let way = |scheme| if opens(purpose) { trial.way(scheme, allow_raw) } else { Ok(Way::No) };
+) -> Result<KeyCapabilities, KeystoreError> {
+    let trial = ProbeRun { token, key, counters };
+    let way = |scheme| if opens(purpose) { trial.way(scheme, allow_raw) } else { Ok(UnwrapMethod::No) };
     let mut signs = Vec::new();
     for scheme in SignScheme::ALL {
         if trial.signs(scheme)? {
             signs.push(scheme);
         }
     }
-    Ok(Findings { signs, oaep_sha256: way(OaepScheme::Sha256)?, oaep_sha512: way(OaepScheme::Sha512)? })
+    Ok(KeyCapabilities { signs, oaep_sha256: way(OaepScheme::Sha256)?, oaep_sha512: way(OaepScheme::Sha512)? })
 }
 
-struct Trial<'a> {
+struct ProbeRun<'a> {
     token: &'a Token,
     key: &'a PrivateKey,
     counters: &'a Counters,
 }
 
-impl Trial<'_> {
+impl ProbeRun<'_> {
     fn signs(&self, scheme: SignScheme) -> Result<bool, KeystoreError> {
         let digest = digest(scheme.hash());
         let (session, handle) = self.start()?;
@@ -105,28 +110,28 @@ impl Trial<'_> {
         let Some(outcome) = mechanisms::sign(&session, handle, self.key.public.bits(), scheme, &digest) else {
             return Ok(false);
         };
-        Ok(answer(outcome)?.is_ok_and(|signature| signature_holds(&self.key.public, scheme, &digest, &signature)))
+        Ok(trial_outcome(outcome)?.is_ok_and(|signature| signature_holds(&self.key.public, scheme, &digest, &signature)))
     }
 
-    fn way(&self, scheme: OaepScheme, allow_raw: bool) -> Result<Way, KeystoreError> {
+    fn way(&self, scheme: OaepScheme, allow_raw: bool) -> Result<UnwrapMethod, KeystoreError> {
         // Too small a key for the scheme, and nothing to open.
         let Ok(wrapped) = wrap(&self.key.public, scheme, TRIAL_SECRET) else {
-            return Ok(Way::No);
+            return Ok(UnwrapMethod::No);
         };
         let (session, handle) = self.start()?;
         self.counters.decryption();
-        let native = answer(mechanisms::decrypt_oaep(&session, handle, scheme, &wrapped))?;
+        let native = trial_outcome(mechanisms::decrypt_oaep(&session, handle, scheme, &wrapped))?;
         if native.is_ok_and(|secret| secret[..] == *TRIAL_SECRET) {
-            return self.refusal(scheme).map(|refusal| Way::Native { refusal });
+            return self.refusal(scheme).map(|refusal| UnwrapMethod::Native { refusal });
         }
         if !allow_raw {
-            return Ok(Way::No);
+            return Ok(UnwrapMethod::No);
         }
         let (session, handle) = self.start()?;
         self.counters.decryption();
-        let raw = answer(mechanisms::decrypt_raw(&session, handle, &wrapped))?;
+        let raw = trial_outcome(mechanisms::decrypt_raw(&session, handle, &wrapped))?;
         let opened = raw.ok().and_then(|block| oaep::unpad(block, scheme).ok());
-        Ok(if opened.is_some_and(|secret| secret[..] == *TRIAL_SECRET) { Way::Raw } else { Way::No })
+        Ok(if opened.is_some_and(|secret| secret[..] == *TRIAL_SECRET) { UnwrapMethod::Raw } else { UnwrapMethod::No })
     }
 
     /// What the token answers to a wrapped key whose padding is wrong.
@@ -160,15 +165,15 @@ impl Trial<'_> {
 }
 
 /// Tells "the token does not do this" from "the token is in trouble", which must not be taken for a finding.
-fn answer<T>(outcome: Result<T, Error>) -> Result<Result<T, ()>, KeystoreError> {
+fn trial_outcome<T>(outcome: Result<T, Error>) -> Result<Result<T, ()>, KeystoreError> {
     match outcome {
         Ok(value) => Ok(Ok(value)),
         Err(error) => match classify(&error) {
-            Fault::Refused | Fault::Padding | Fault::Other => Ok(Err(())),
-            Fault::Session | Fault::Handle | Fault::Login => {
+            RvClass::Refused | RvClass::Padding | RvClass::Other => Ok(Err(())),
+            RvClass::Session | RvClass::Handle | RvClass::Login => {
                 Err(KeystoreError::Unavailable { reason: "the session was lost while a key was tried" })
             }
-            Fault::Device | Fault::Exhausted | Fault::Pin => Err(translate(&error)),
+            RvClass::Device | RvClass::Exhausted | RvClass::Pin => Err(translate(&error)),
         },
     }
 }

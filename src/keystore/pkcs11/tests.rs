@@ -3,24 +3,29 @@
 mod native;
 mod spy;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 
-use super::Pool;
-use super::module::lock;
-use super::worker::{Seat, Task};
-use crate::keystore::tests::support::*;
-use crate::keystore::*;
+use super::{
+    Pool,
+    module::lock,
+    worker::{SessionSlot, Task},
+};
+use crate::keystore::{tests::support::*, *};
 
 /// While it lives, the first worker cannot work.
-pub(in crate::keystore) struct HeldSeat<'a>(#[expect(dead_code)] MutexGuard<'a, Option<Seat>>);
+pub(in crate::keystore) struct HeldSlot<'a>(#[expect(dead_code)] MutexGuard<'a, Option<SessionSlot>>);
 
 impl Pool {
-    pub(in crate::keystore) fn hold_first_seat(&self) -> HeldSeat<'_> {
-        HeldSeat(lock(&self.shared.seats[0]))
+    pub(in crate::keystore) fn hold_first_seat(&self) -> HeldSlot<'_> {
+        HeldSlot(lock(&self.shared.seats[0]))
     }
 }
 
@@ -36,7 +41,7 @@ async fn recovered(keystore: &Keystore) {
 
 #[tokio::test]
 async fn a_lost_login_is_renewed_once_for_all() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let keystore = station.open();
     sign_and_verify(&keystore, "train", MAX_SALT).await;
     lock(&keystore.pool.shared.anchor).as_ref().unwrap().logout().unwrap();
@@ -50,7 +55,7 @@ async fn a_lost_login_is_renewed_once_for_all() {
 
 #[tokio::test]
 async fn sessions_lost_underneath_are_opened_again() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let config = KeystoreConfig { sessions: 1, ..station.config(&["train", "general"]) };
     let keystore = Keystore::open(config).unwrap();
     sign_and_verify(&keystore, "train", MAX_SALT).await;
@@ -65,7 +70,7 @@ async fn sessions_lost_underneath_are_opened_again() {
 
 #[tokio::test]
 async fn a_finalised_module_is_set_up_again() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let keystore = station.open();
     sign_and_verify(&keystore, "train", MAX_SALT).await;
     Pkcs11::new(&station.module).unwrap().finalize().unwrap();
@@ -77,7 +82,7 @@ async fn a_finalised_module_is_set_up_again() {
 
 #[tokio::test]
 async fn a_deleted_key_is_missed_and_its_successor_found() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let keystore = station.open();
     let first = keystore.key("general").unwrap();
     sign_and_verify(&keystore, "general", MAX_SALT).await;
@@ -98,7 +103,7 @@ async fn a_deleted_key_is_missed_and_its_successor_found() {
 
 #[tokio::test]
 async fn a_vanished_token_is_noticed_and_so_is_its_return() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let keystore = station.open();
     let (tokens, away) = (station.dir.path().join("tokens"), station.dir.path().join("away"));
     std::fs::rename(&tokens, &away).unwrap();
@@ -139,7 +144,7 @@ impl TrialLog for Told {
 
 #[tokio::test]
 async fn a_key_that_comes_back_as_it_was_is_not_tried_again_and_another_one_is_announced_first() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let keystore = station.open();
     let told = Arc::new(Told::default());
     keystore.announce_trials_to(told.clone());
@@ -194,7 +199,7 @@ async fn a_key_that_comes_back_as_it_was_is_not_tried_again_and_another_one_is_a
 
 #[tokio::test]
 async fn a_keystore_closes_while_its_token_is_away() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     for way in ["emptied", "initialised anew"] {
         let keystore = station.open();
         let (tokens, away) = (station.dir.path().join("tokens"), station.dir.path().join("away"));
@@ -223,7 +228,7 @@ async fn a_keystore_closes_while_its_token_is_away() {
 
 #[tokio::test]
 async fn a_call_that_hangs_in_the_module_holds_up_neither_callers_nor_the_end() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let keystore = Keystore::open(KeystoreConfig { sessions: 1, ..station.config(&["train"]) }).unwrap();
     // As a call in a module that never comes back.
     let (begun, begins) = crossbeam_channel::bounded(1);
@@ -244,7 +249,7 @@ async fn a_call_that_hangs_in_the_module_holds_up_neither_callers_nor_the_end() 
 
 #[tokio::test]
 async fn a_panic_in_a_worker_leaves_nobody_waiting() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let keystore = Keystore::open(KeystoreConfig { sessions: 1, ..station.config(&["train"]) }).unwrap();
     for _ in 0..3 {
         let answer = keystore.pool.call(&keystore.who, Task::Panic, None).await;

@@ -2,15 +2,22 @@
 
 use std::sync::Mutex;
 
-use cryptoki::context::Pkcs11;
-use cryptoki::error::{Error, RvError};
-use cryptoki::session::{Session, SessionState, UserType};
-use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::{
+    context::Pkcs11,
+    error::{Error, RvError},
+    session::{Session, SessionState, UserType},
+    slot::{Slot, TokenInfo},
+};
 
-use super::fault::{Fault, classify, translate};
-use super::module::{ModuleUse, lock};
-use crate::keystore::latch::{PinLatch, PinRisk, mark};
-use crate::keystore::{KeystoreError, TokenAccess, TokenSelector, pin::PinSource};
+use super::{
+    module::{ModuleUse, lock},
+    rv::{RvClass, classify, translate},
+};
+use crate::keystore::{
+    KeystoreError, TokenAccess, TokenSelector,
+    pin::PinSource,
+    pin_latch::{PinLatch, PinRisk, mark},
+};
 
 pub(super) struct Token {
     selector: TokenSelector,
@@ -100,7 +107,7 @@ impl Token {
                 Err(KeystoreError::LoggedInElsewhere)
             }
             Err(Error::Pkcs11(RvError::UserPinNotInitialized, _)) => Err(KeystoreError::PinNotSet),
-            Err(error) if classify(&error) == Fault::Pin => {
+            Err(error) if classify(&error) == RvClass::Pin => {
                 attempt.rejected();
                 Err(KeystoreError::PinRejected { pin: self.pin.to_string(), latch: self.latch.file() })
             }

@@ -1,7 +1,9 @@
 //! The bounded queue before the worker threads. Callers take turns: whose jobs are many waits for its own, not others for it.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+};
 
 /// Why a job was not taken.
 #[derive(Debug, PartialEq, Eq)]

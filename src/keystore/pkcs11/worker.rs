@@ -1,23 +1,29 @@
 //! One thread, one session: takes calls from the queue and does each on the token, once.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::time::Instant;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
 
-use cryptoki::error::{Error, RvError};
-use cryptoki::object::ObjectHandle;
-use cryptoki::session::Session;
+use cryptoki::{
+    error::{Error, RvError},
+    object::ObjectHandle,
+    session::Session,
+};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::fault::{Fault, classify, code, handle_is_stale, translate};
-use super::keeper::Shared;
-use super::keys::{Key, not_found};
-use super::mechanisms;
-use super::module::lock;
-use super::oaep;
-use super::probe::Way;
-use super::turns::Turns;
+use super::{
+    keys::{Key, not_found},
+    mechanisms,
+    module::lock,
+    oaep,
+    probe::UnwrapMethod,
+    recovery::SharedState,
+    rv::{RvClass, classify, code, handle_is_stale, translate},
+    turns::Turns,
+};
 use crate::keystore::{KeystoreError, OaepScheme, SignScheme};
 
 pub(super) type Answer = Result<Zeroizing<Vec<u8>>, KeystoreError>;
@@ -57,27 +63,27 @@ pub(super) struct Job {
 }
 
 /// A worker's place at the token. Handles live and die with the session that found them.
-pub(super) struct Seat {
+pub(super) struct SessionSlot {
     session: Session,
     handles: Vec<(Arc<Key>, ObjectHandle)>,
 }
 
 /// Why an attempt ended without a result.
-enum Trouble {
+enum AttemptError {
     /// The token answered properly, the session is fine.
     Decided(KeystoreError),
     /// The session must go.
     Token(Error),
 }
 
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Trouble {
-        Trouble::Token(error)
+impl From<Error> for AttemptError {
+    fn from(error: Error) -> AttemptError {
+        AttemptError::Token(error)
     }
 }
 
 /// The life of a worker thread: ends when the queue is closed.
-pub(super) fn run(shared: &Shared, seat: usize, jobs: &Turns<Job>) {
+pub(super) fn run(shared: &SharedState, seat: usize, jobs: &Turns<Job>) {
     while let Some(Job { task, deadline, answer }) = jobs.pop() {
         // Nobody waits any more: the token is spared.
         if answer.is_closed() {
@@ -96,7 +102,7 @@ pub(super) fn run(shared: &Shared, seat: usize, jobs: &Turns<Job>) {
     }
 }
 
-impl Shared {
+impl SharedState {
     fn serve(&self, seat: usize, task: &Task) -> Answer {
         let mut seat = lock(&self.seats[seat]);
         // Looked at with the seat held: the keeper takes all seats before it touches the module.
@@ -108,8 +114,8 @@ impl Shared {
                     self.counters.succeeded();
                     return Ok(value);
                 }
-                Err(Trouble::Decided(error)) => return Err(error),
-                Err(Trouble::Token(error)) => error,
+                Err(AttemptError::Decided(error)) => return Err(error),
+                Err(AttemptError::Token(error)) => error,
             };
             // After any error of unknown effect the session is not used again.
             if let Some(left) = seat.take()
@@ -118,20 +124,20 @@ impl Shared {
                 std::mem::forget(left.session);
             }
             match classify(&error) {
-                Fault::Session | Fault::Handle if !session_retried => session_retried = true,
-                Fault::Login if !login_retried => {
+                RvClass::Session | RvClass::Handle if !session_retried => session_retried = true,
+                RvClass::Login if !login_retried => {
                     login_retried = true;
                     self.log_in_again()?;
                 }
-                Fault::Device => {
-                    self.lost("the token does not answer");
+                RvClass::Device => {
+                    self.mark_down("the token does not answer");
                     return Err(translate(&error));
                 }
-                Fault::Exhausted => return Err(translate(&error)),
-                Fault::Pin | Fault::Refused | Fault::Padding => return Err(fault(&error)),
-                Fault::Session | Fault::Handle | Fault::Login | Fault::Other => {
+                RvClass::Exhausted => return Err(translate(&error)),
+                RvClass::Pin | RvClass::Refused | RvClass::Padding => return Err(fault(&error)),
+                RvClass::Session | RvClass::Handle | RvClass::Login | RvClass::Other => {
                     if self.counters.failed_repeatedly() {
-                        self.lost("the token failed repeatedly");
+                        self.mark_down("the token failed repeatedly");
                     }
                     return Err(fault(&error));
                 }
@@ -139,44 +145,44 @@ impl Shared {
         }
     }
 
-    fn attempt(&self, place: &mut Option<Seat>, task: &Task) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+    fn attempt(&self, place: &mut Option<SessionSlot>, task: &Task) -> Result<Zeroizing<Vec<u8>>, AttemptError> {
         let seat = match place {
             Some(seat) => seat,
-            None => place.insert(Seat { session: self.token.session()?, handles: Vec::new() }),
+            None => place.insert(SessionSlot { session: self.token.session()?, handles: Vec::new() }),
         };
         match task {
             Task::Sign { key, scheme, digest } => {
                 let handle = self.handle(seat, key)?;
                 self.counters.signature();
                 let signature = mechanisms::sign(&seat.session, handle, key.bits(), *scheme, digest)
-                    .ok_or_else(|| Trouble::Decided(key.unsupported(scheme.name())))??;
+                    .ok_or_else(|| AttemptError::Decided(key.unsupported(scheme.name())))??;
                 Ok(Zeroizing::new(signature))
             }
             Task::Unwrap { key, scheme, wrapped } => {
                 let handle = self.handle(seat, key)?;
                 match key.findings.way(*scheme) {
-                    Way::Native { refusal } => {
+                    UnwrapMethod::Native { refusal } => {
                         self.counters.decryption();
                         match mechanisms::decrypt_oaep(&seat.session, handle, *scheme, wrapped) {
                             Ok(secret) => Ok(secret),
                             Err(error) if is_refusal(&error, refusal) => {
                                 // Some tokens leave the operation active after a refusal.
                                 place.take();
-                                Err(Trouble::Decided(KeystoreError::UnwrapFailed))
+                                Err(AttemptError::Decided(KeystoreError::UnwrapFailed))
                             }
                             Err(error) => Err(error.into()),
                         }
                     }
-                    Way::Raw => {
+                    UnwrapMethod::Raw => {
                         self.counters.decryption();
                         let block = mechanisms::decrypt_raw(&seat.session, handle, wrapped)?;
-                        oaep::unpad(block, *scheme).map_err(|_| Trouble::Decided(KeystoreError::UnwrapFailed))
+                        oaep::unpad(block, *scheme).map_err(|_| AttemptError::Decided(KeystoreError::UnwrapFailed))
                     }
-                    Way::No => Err(Trouble::Decided(key.unsupported(scheme.name()))),
+                    UnwrapMethod::No => Err(AttemptError::Decided(key.unsupported(scheme.name()))),
                 }
             }
             Task::Learn { label } => {
-                self.learn_and_tell(label).map_err(Trouble::Decided)?;
+                self.learn_and_tell(label).map_err(AttemptError::Decided)?;
                 Ok(Zeroizing::default())
             }
             #[cfg(test)]
@@ -189,13 +195,13 @@ impl Shared {
         }
     }
 
-    fn handle(&self, seat: &mut Seat, key: &Arc<Key>) -> Result<ObjectHandle, Trouble> {
+    fn handle(&self, seat: &mut SessionSlot, key: &Arc<Key>) -> Result<ObjectHandle, AttemptError> {
         if let Some((_, handle)) = seat.handles.iter().find(|(known, _)| Arc::ptr_eq(known, key)) {
             return Ok(*handle);
         }
         let Some(handle) = key.find(&seat.session)? else {
             self.keys.forget(key);
-            return Err(Trouble::Decided(not_found(key.label())));
+            return Err(AttemptError::Decided(not_found(key.label())));
         };
         seat.handles.push((Arc::clone(key), handle));
         Ok(handle)
@@ -203,7 +209,7 @@ impl Shared {
 }
 
 fn is_refusal(error: &Error, learnt: Option<RvError>) -> bool {
-    classify(error) == Fault::Padding || matches!(error, Error::Pkcs11(value, _) if learnt == Some(*value))
+    classify(error) == RvClass::Padding || matches!(error, Error::Pkcs11(value, _) if learnt == Some(*value))
 }
 
 /// What is left after the retries is the token's fault, whatever its name.

@@ -1,13 +1,11 @@
 //! Tokens and keys: making, listing, and what is said when they are missing.
 
 use super::support::*;
-use crate::keystore::admin::*;
-use crate::keystore::label::LabelFault;
-use crate::keystore::*;
+use crate::keystore::{admin::*, label::LabelFault, *};
 
 #[test]
 fn a_generated_key_was_made_in_the_token_and_cannot_leave_it() {
-    let station = Station::new();
+    let station = TestToken::new();
     for (label, purpose) in [("train", Purpose::Train), ("general", Purpose::General)] {
         let made = station.generate(label, purpose);
         assert!(made.mechanisms_restricted, "SoftHSM takes CKA_ALLOWED_MECHANISMS");
@@ -22,7 +20,7 @@ fn a_generated_key_was_made_in_the_token_and_cannot_leave_it() {
 
 #[test]
 fn nothing_that_exists_is_replaced() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let access = station.config(&[]).access();
     let again = generate_key(&access, "train", Purpose::General, 2048);
     assert_eq!(again.err(), Some(KeystoreError::LabelExists { label: "train".to_owned() }));
@@ -33,7 +31,7 @@ fn nothing_that_exists_is_replaced() {
 
 #[test]
 fn sizes_and_labels_out_of_range_are_refused() {
-    let station = Station::new();
+    let station = TestToken::new();
     let access = station.config(&[]).access();
     for bits in [0, 1024, 2047, 8192] {
         let refused = generate_key(&access, "key", Purpose::General, bits);
@@ -61,7 +59,7 @@ fn sizes_and_labels_out_of_range_are_refused() {
 
 #[test]
 fn what_is_missing_is_named_with_a_hint() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let open = |config| Keystore::open(config).unwrap_err();
     let no_key = open(station.config(&["train", "trian"]));
     assert_eq!(no_key, KeystoreError::KeyNotFound { label: "trian".to_owned() });
@@ -82,7 +80,7 @@ fn what_is_missing_is_named_with_a_hint() {
 
 #[test]
 fn two_keys_with_one_label_are_ambiguous() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let made = std::process::Command::new("pkcs11-tool")
         .args(["--module", station.module.to_str().unwrap(), "--token-label", TOKEN, "--login", "--pin", PIN])
         .args(["--keypairgen", "--key-type", "rsa:2048", "--label", "train", "--id", "77"])
@@ -96,7 +94,7 @@ fn two_keys_with_one_label_are_ambiguous() {
 
 #[test]
 fn a_key_that_is_no_rsa_key_is_said_to_be_none_and_is_listed() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     station.tool(&["--keypairgen", "--key-type", "EC:prime256v1", "--label", "curve", "--id", "77"]);
     let error = Keystore::open(station.config(&["curve"])).unwrap_err();
     assert_eq!(error, KeystoreError::KeyOfOtherType { label: "curve".to_owned(), kind: "EC".to_owned() });
@@ -108,7 +106,7 @@ fn a_key_that_is_no_rsa_key_is_said_to_be_none_and_is_listed() {
 
 #[test]
 fn a_key_of_the_audit_cannot_decrypt_says_the_token() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     station.generate("audit", Purpose::Audit);
     let shown = station.tool(&["--list-objects", "--type", "privkey"]);
     let usage = |label: &str| {
@@ -122,7 +120,7 @@ fn a_key_of_the_audit_cannot_decrypt_says_the_token() {
 
 #[test]
 fn a_pin_of_a_length_that_the_token_does_not_take_changes_nothing() {
-    let station = Station::new();
+    let station = TestToken::new();
     let long = "9".repeat(256);
     for (so, user, whose) in [("12", PIN, "SO"), (SO_PIN, "12", "user"), (SO_PIN, &long, "user")] {
         let refused = init_token(&station.module, "second", &secret(so), &secret(user)).unwrap_err();
@@ -136,7 +134,7 @@ fn a_pin_of_a_length_that_the_token_does_not_take_changes_nothing() {
 
 #[test]
 fn a_token_that_is_half_made_is_said_to_be_and_is_finished() {
-    let station = Station::new();
+    let station = TestToken::new();
     // As a token is that was initialised and whose user PIN was not set.
     let made = std::process::Command::new("pkcs11-tool")
         .args(["--module", station.module.to_str().unwrap(), "--init-token", "--slot-index", "1", "--label", "half"])
@@ -170,7 +168,7 @@ fn a_token_that_is_half_made_is_said_to_be_and_is_finished() {
 
 #[test]
 fn what_keeps_softhsm_from_working_is_found_in_its_files() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let hint = || {
         let error = Keystore::open(station.config(&["train"])).unwrap_err();
         (error.to_string(), error.hint().unwrap())

@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::support::*;
-use crate::keystore::verify::wrap;
-use crate::keystore::*;
+use crate::keystore::{verify::wrap, *};
 
 #[tokio::test]
 async fn every_scheme_of_a_general_key_works_and_counts_one_use() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let keystore = station.open();
     for scheme in SignScheme::ALL {
         let before = keystore.key_uses();
@@ -28,7 +27,7 @@ async fn every_scheme_of_a_general_key_works_and_counts_one_use() {
 
 #[tokio::test]
 async fn a_train_key_does_what_trains_need_and_not_v1_5() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let keystore = station.open();
     sign_and_verify(&keystore, "train", SignScheme::PssSha512MaxSalt).await;
     wrap_and_unwrap(&keystore, "train", OaepScheme::Sha512).await;
@@ -41,7 +40,7 @@ async fn a_train_key_does_what_trains_need_and_not_v1_5() {
 
 #[tokio::test]
 async fn sixty_mixed_calls_at_once_all_succeed() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let keystore = station.open();
     let mut calls = tokio::task::JoinSet::new();
     for number in 0..60 {
@@ -60,7 +59,7 @@ async fn sixty_mixed_calls_at_once_all_succeed() {
 
 #[tokio::test]
 async fn everything_wrong_with_a_wrapped_key_looks_the_same() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let keystore = station.open();
     let wrapped = wrap(&public(&keystore, "general"), OaepScheme::Sha512, &[7; 32]).unwrap();
     let flipped: Vec<u8> = wrapped.iter().enumerate().map(|(i, byte)| if i == 100 { byte ^ 1 } else { *byte }).collect();
@@ -77,7 +76,7 @@ async fn everything_wrong_with_a_wrapped_key_looks_the_same() {
 
 #[tokio::test]
 async fn without_raw_unwrapping_the_scheme_is_refused_not_weakened() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let config = KeystoreConfig { allow_raw_unwrap: false, ..station.config(&["train"]) };
     let keystore = Keystore::open(config).unwrap();
     assert_eq!(keystore.key("train").unwrap().capabilities["RSA_OAEP_SHA512"], Capability::No);
@@ -90,7 +89,7 @@ async fn without_raw_unwrapping_the_scheme_is_refused_not_weakened() {
 
 #[tokio::test]
 async fn a_call_whose_deadline_passes_in_the_queue_is_not_carried_out() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let config = KeystoreConfig { sessions: 1, ..station.config(&["general"]) };
     let keystore = Keystore::open(config).unwrap();
     // The one worker is kept from working: it cannot have its seat.
@@ -111,7 +110,7 @@ async fn a_call_whose_deadline_passes_in_the_queue_is_not_carried_out() {
 
 #[tokio::test]
 async fn a_full_queue_turns_callers_away() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let config = KeystoreConfig { sessions: 1, queue: 2, ..station.config(&["general"]) };
     let keystore = Keystore::open(config).unwrap();
     let seat = keystore.pool.hold_first_seat();
@@ -130,7 +129,7 @@ async fn a_full_queue_turns_callers_away() {
 
 #[tokio::test]
 async fn wrong_calls_are_told_what_is_wrong() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let keystore = station.open();
     let short = keystore.sign("general", SignScheme::Pss(Hash::Sha512), &[0; 32], None).await;
     assert_eq!(short, Err(KeystoreError::DigestLength { expected: 64, got: 32 }));

@@ -1,7 +1,7 @@
 //! A wrong PIN is tried once, in this process and the next.
 
 use super::support::*;
-use crate::keystore::*;
+use crate::keystore::{pin_latch, *};
 
 fn rejected(latch: Option<&std::path::Path>) -> Option<KeystoreError> {
     Some(KeystoreError::PinRejected { pin: KEPT.to_owned(), latch: latch.map(Into::into) })
@@ -20,13 +20,13 @@ fn refusal(config: &KeystoreConfig) -> Option<KeystoreError> {
 
 #[test]
 fn a_wrong_pin_is_tried_once_and_a_corrected_one_clears_it() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let latch = station.dir.path().join("latch");
     let good = KeystoreConfig { pin_latch: Some(latch.clone()), ..station.config(&["train"]) };
     let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..good.clone() };
     assert_eq!(refusal(&wrong), rejected(Some(&latch)));
     assert_eq!(refusal(&wrong), latched(Some(&latch)));
-    latch::forget_this_process(&station.serial);
+    pin_latch::forget_this_process(&station.serial);
     assert_eq!(refusal(&wrong), latched(Some(&latch)), "the file outlives the process");
     assert!(latch.exists());
     let hint = refusal(&wrong).unwrap().hint().unwrap();
@@ -37,7 +37,7 @@ fn a_wrong_pin_is_tried_once_and_a_corrected_one_clears_it() {
 
 #[test]
 fn without_a_latch_file_a_low_count_stops_the_login() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let good = station.config(&["train"]);
     let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..good.clone() };
     assert_eq!(refusal(&wrong), rejected(None));
@@ -49,7 +49,7 @@ fn without_a_latch_file_a_low_count_stops_the_login() {
 
 #[test]
 fn a_login_of_ours_does_not_vouch_for_another_pin() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let keystore = station.open();
     let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..station.config(&["train"]) };
     assert_eq!(refusal(&wrong), Some(KeystoreError::LoggedInElsewhere));
@@ -59,7 +59,7 @@ fn a_login_of_ours_does_not_vouch_for_another_pin() {
 
 #[test]
 fn a_pin_is_in_no_message() {
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..station.config(&["train"]) };
     let error = refusal(&wrong).unwrap();
     assert!(!format!("{error} {error:?} {wrong:?}").contains("wrong-pin"));

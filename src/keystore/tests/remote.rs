@@ -1,9 +1,11 @@
 //! The same token in another process, through `p11-kit server`: what a network HSM looks like, and how it goes away.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use super::support::*;
 use crate::keystore::*;
@@ -13,7 +15,7 @@ const CLIENTS: [&str; 2] = ["/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so"
 struct Server(Child);
 
 impl Server {
-    fn start(station: &Station) -> Server {
+    fn start(station: &TestToken) -> Server {
         let socket = station.dir.path().join("p11.sock");
         let _ = std::fs::remove_file(&socket);
         let mut child = Command::new("p11-kit")
@@ -53,7 +55,7 @@ async fn a_token_in_another_process_works_goes_and_comes_back() {
     let Some(client) = CLIENTS.into_iter().find(|client| Path::new(client).is_file()) else {
         panic!("apt install p11-kit-modules");
     };
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let server = Server::start(&station);
     let config = KeystoreConfig { module: client.into(), ..station.config(&["train", "general"]) };
     let keystore = Keystore::open(config).unwrap();

@@ -1,15 +1,19 @@
 //! A station with a token of its own. SoftHSM's configuration is the process's, so stations in one process take turns.
 
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    path::PathBuf,
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use openssl::pkey::{PKey, Public};
 use secrecy::SecretString;
 
-use crate::keystore::admin::{GeneratedKey, generate_key, init_token};
-use crate::keystore::verify::{signature_holds, wrap};
-use crate::keystore::*;
+use crate::keystore::{
+    admin::{GeneratedKey, generate_key, init_token},
+    verify::{signature_holds, wrap},
+    *,
+};
 
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -17,7 +21,7 @@ pub(crate) const PIN: &str = "station-pin-42";
 pub(crate) const SO_PIN: &str = "officer-pin-42";
 pub(crate) const TOKEN: &str = "station";
 
-pub(crate) struct Station {
+pub(crate) struct TestToken {
     pub(crate) module: PathBuf,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) serial: String,
@@ -25,8 +29,8 @@ pub(crate) struct Station {
     _turn: MutexGuard<'static, ()>,
 }
 
-impl Station {
-    pub(crate) fn new() -> Station {
+impl TestToken {
+    pub(crate) fn new() -> TestToken {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().unwrap();
         let conf = softhsm::write_conf(dir.path()).unwrap();
@@ -35,12 +39,12 @@ impl Station {
         unsafe { std::env::set_var(softhsm::CONF_VARIABLE, conf) };
         let module = softhsm::find_module().expect("apt install softhsm2");
         let serial = init_token(&module, TOKEN, &secret(SO_PIN), &secret(PIN)).unwrap();
-        Station { module, dir, serial, _turn: turn }
+        TestToken { module, dir, serial, _turn: turn }
     }
 
     /// A station with the train key `train` and the general key `general`, of 2048 bits.
-    pub(crate) fn with_keys() -> Station {
-        let station = Station::new();
+    pub(crate) fn with_keys() -> TestToken {
+        let station = TestToken::new();
         station.generate("train", Purpose::Train);
         station.generate("general", Purpose::General);
         station

@@ -5,11 +5,11 @@ use crate::{
     audit::AuditError,
     image::{
         EngineSays, ImageError,
-        reference::{ImageSource, looks_like_short_id},
+        oci::reference::{ImageSource, looks_like_short_id},
         store::whereabouts,
     },
     ledger::LedgerError,
-    protocol::{StepError, Stranger, Who},
+    protocol::{KeyOwner, StepError, UntrustedKey},
     train::config::ConfigError,
     trust::TrustError,
 };
@@ -141,11 +141,11 @@ fn is_full(error: &std::io::Error) -> bool {
 }
 
 /// The key's fingerprint is public; the id that it is stated for is the train's own text, and goes to the log only.
-fn key_untrusted(stranger: &Stranger) -> Refusal {
-    let Stranger { who, id, fingerprint, changed, rule } = stranger;
+fn key_untrusted(stranger: &UntrustedKey) -> Refusal {
+    let UntrustedKey { who, id, fingerprint, changed, rule } = stranger;
     let (whose, command) = match who {
-        Who::Creator => ("the creator's key".to_owned(), "creator"),
-        Who::Stop(index) => (format!("the key of stop {index}"), "station"),
+        KeyOwner::Creator => ("the creator's key".to_owned(), "creator"),
+        KeyOwner::Stop(index) => (format!("the key of stop {index}"), "station"),
     };
     let known = if *changed {
         "another key is believed for this id; ask its owner before you trust the new one"

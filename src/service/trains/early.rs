@@ -105,7 +105,7 @@ fn after(header: &[u8]) -> State {
 mod tests {
     use super::*;
     use crate::{
-        access::{Grant, Grants, Principals, Rpc, Stated},
+        authz::{Grant, Grants, Principals, Rpc, Stated},
         protocol::new_call,
         service::status::Reason,
     };

@@ -13,7 +13,7 @@ use tonic::Streaming;
 
 use super::early::Early;
 use crate::{
-    image::{ImageError, spool::Spool},
+    image::{ImageError, disk::spool::Spool},
     pb::{self, open_results_request, verify_train_request::Part},
     protocol::{Caller, Station},
     service::{

@@ -5,12 +5,14 @@ mod fields;
 use fields::{At, Fields};
 
 use super::{
-    Build, ConfigError, Creator, EcoSystem, HexText, Id, MAX_CONFIG_BYTES, MAX_FILE_LIST, MAX_ROUTE_STOPS, RouteStop, Source,
+    Build, ConfigError, Creator, Ecosystem, HexText, Id, MAX_CONFIG_BYTES, MAX_FILE_LIST, MAX_ROUTE_STOPS, RouteStop, Source,
     SourceKind, StopSignature, TrainConfig, longest,
 };
-use crate::train::Integer;
-use crate::train::json::{Json, JsonError};
-use crate::train::python::float_repr;
+use crate::train::{
+    Integer,
+    json::{Json, JsonError},
+    python::float_repr,
+};
 
 pub(super) fn parse(bytes: &[u8]) -> Result<TrainConfig, ConfigError> {
     if bytes.len() > MAX_CONFIG_BYTES {
@@ -77,8 +79,8 @@ fn stop(at: At, json: Json) -> Result<RouteStop, ConfigError> {
     Ok(RouteStop {
         station: fields.required("station", within(longest::ID, id))?,
         eco_system: fields.required("eco_system", |at, json| match &json {
-            Json::Text(name) if name == "tue" => Ok(EcoSystem::Tue),
-            Json::Text(name) if name == "padme" => Ok(EcoSystem::Padme),
+            Json::Text(name) if name == "tue" => Ok(Ecosystem::Tue),
+            Json::Text(name) if name == "padme" => Ok(Ecosystem::Padme),
             _ => Err(at.is_not("tue or padme")),
         })?,
         rsa_public_key: fields.required("rsa_public_key", within(longest::KEY, hex))?,

@@ -1,6 +1,8 @@
 use super::*;
-use crate::train::names::{FilePath, Listing};
-use crate::train::vectors::{bytes, items, text, vector};
+use crate::train::{
+    names::{FilePath, Listing},
+    vectors::{bytes, items, text, vector},
+};
 
 #[test]
 fn only_64_bytes_are_a_digest() {

@@ -1,12 +1,14 @@
 //! Checking signatures (`docs/wire-format.md §3`, `§6`).
 
-use openssl::error::ErrorStack;
-use openssl::md::{Md, MdRef};
-use openssl::pkey::Public;
-use openssl::pkey_ctx::PkeyCtx;
-use openssl::rsa::Padding;
-use openssl::sha::sha512;
-use openssl::sign::RsaPssSaltlen;
+use openssl::{
+    error::ErrorStack,
+    md::{Md, MdRef},
+    pkey::Public,
+    pkey_ctx::PkeyCtx,
+    rsa::Padding,
+    sha::sha512,
+    sign::RsaPssSaltlen,
+};
 
 use super::PublicKey;
 use crate::train::digest::Digest;

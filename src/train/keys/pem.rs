@@ -2,8 +2,7 @@
 //! the two could take different keys, none is taken. OpenSSL's own reader skips blocks that it does not know, and may ask the terminal for a
 //! password.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{KeyError, MAX_PEM_BYTES};
 

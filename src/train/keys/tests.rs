@@ -1,13 +1,17 @@
-use openssl::ec::{EcGroup, EcKey};
-use openssl::encrypt::Decrypter;
-use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::Private;
-use openssl::sign::{RsaPssSaltlen, Signer};
+use openssl::{
+    ec::{EcGroup, EcKey},
+    encrypt::Decrypter,
+    hash::MessageDigest,
+    nid::Nid,
+    pkey::Private,
+    sign::{RsaPssSaltlen, Signer},
+};
 
 use super::*;
-use crate::train::digest::Digest;
-use crate::train::vectors::{bytes, items, number, text, vector};
+use crate::train::{
+    digest::Digest,
+    vectors::{bytes, items, number, text, vector},
+};
 
 fn private_key(bits: u32) -> PKey<Private> {
     PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap()

@@ -43,7 +43,7 @@ impl Names {
 
     /// `3 files: a, b, c`, in the words for one of them or for many.
     #[must_use]
-    pub fn told(&self, one: &str, many: &str) -> String {
+    pub fn reported(&self, one: &str, many: &str) -> String {
         let what = if self.count == 1 { one } else { many };
         let more = if self.count > self.examples.len() as u64 { ", ..." } else { "" };
         format!("{} {what}: {}{more}", self.count, self.examples.join(", "))

@@ -215,7 +215,7 @@ fn names_in_notes_are_few_short_and_harmless() {
     for name in [&b"a\x1b[2J\n"[..], &[0xff; 300], b"c", b"d", b"e"] {
         names.add(name);
     }
-    let told = names.told("file", "files");
+    let told = names.reported("file", "files");
     assert!(told.starts_with("5 files: a\\u{1b}[2J\\n, "), "{told}");
     assert!(told.is_ascii() && told.len() < 250 && told.ends_with(", c, ..."), "{told}");
 }

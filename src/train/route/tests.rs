@@ -1,6 +1,8 @@
 use super::*;
-use crate::train::config::{HexText, Id, StopSignature};
-use crate::train::vectors::steps;
+use crate::train::{
+    config::{HexText, Id, StopSignature},
+    vectors::steps,
+};
 
 /// The config as it arrives at stop 1 of 3.
 fn at_second_stop() -> TrainConfig {

@@ -1,9 +1,13 @@
-use openssl::pkey::{PKey, Private};
-use openssl::rsa::{Padding, Rsa};
+use openssl::{
+    pkey::{PKey, Private},
+    rsa::{Padding, Rsa},
+};
 
 use super::*;
-use crate::train::vectors::{Step, steps};
-use crate::train::verify::own_chain_digest;
+use crate::train::{
+    vectors::{Step, steps},
+    verify::own_chain_digest,
+};
 
 #[test]
 fn the_next_config_is_what_train_lib_writes_to_the_byte() {

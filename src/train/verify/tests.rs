@@ -1,6 +1,8 @@
 use super::*;
-use crate::train::config::StopSignature;
-use crate::train::vectors::{Step, steps};
+use crate::train::{
+    config::StopSignature,
+    vectors::{Step, steps},
+};
 
 fn step(index: usize) -> Step {
     steps().remove(index)

@@ -2,7 +2,7 @@
 
 use stationmaster::pb::{SignatureScheme, WrappingScheme};
 
-use super::people::{grant, me};
+use super::principals::{grant, me};
 use crate::{
     audit::evidence::records,
     support::{

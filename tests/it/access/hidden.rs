@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use stationmaster::pb;
 
-use super::people::{call, me};
+use super::principals::{call, me};
 use crate::support::{
     Refusal,
     tamper::{Before, Rootfs, Scene, refused},

@@ -9,15 +9,15 @@ use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use stationmaster::pb;
 use tonic::{Code, transport::Channel};
 
-use super::people::{Authority, Granted, call, grant, listen, me, over_tls};
+use super::principals::{Authority, Granted, call, grant, listen, me, over_tls};
 use crate::{
     audit::evidence::records,
+    keystore::TokenServer,
     support::{
         Refusal, Station,
         proxy::{Do, EngineProxy, Way},
         set, wait_for,
     },
-    tokens::TokenServer,
 };
 
 /// An image whose name the engine is asked for until the test lets it answer.

@@ -15,8 +15,8 @@ use stationmaster::{
 };
 
 use crate::{
+    keystore::SpyLog,
     support::{Station, set},
-    tokens::SpyLog,
 };
 
 /// Callers at once.

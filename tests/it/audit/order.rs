@@ -5,8 +5,8 @@ use std::{fs, path::Path, process::Child};
 use stationmaster::pb::SignatureScheme;
 
 use crate::{
+    keystore::SpyLog,
     support::{Station, privileged, wait_for},
-    tokens::SpyLog,
 };
 
 /// A tracer of a process; it lets go when it ends.

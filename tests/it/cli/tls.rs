@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose as Usag
 
 use super::said;
 use crate::{
-    access::people::{Authority, grant, listen},
+    access::principals::{Authority, grant, listen},
     support::{PROGRAM, Station, set, wait_for},
 };
 

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::places::{Files, archive_of, files_of, hash, new_layout};
+use super::inputs::{Files, archive_of, files_of, hash, new_layout};
 use crate::support::tamper::{Scene, commit_with, saved};
 
 const LIST: &str = "application/vnd.oci.image.index.v1+json";

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{offline, places::hash};
+use super::{inputs::hash, offline};
 use crate::support::{PROGRAM, tamper::Scene};
 
 fn said(done: &Output) -> String {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    refusals::Proxied,
+    steps::refusals::Proxied,
     support::{
         Station,
         proxy::{Body, LOAD},

@@ -1,8 +1,8 @@
 //! The same on the engine of Debian's next release, which saves images in another layout, and on one that lays no layers over each other.
 
-use super::{layers, places, validate};
+use super::{inputs, layers, validate};
 use crate::{
-    interop,
+    steps::interop,
     support::{Engine, PrivateEngine},
 };
 
@@ -23,8 +23,8 @@ fn on_an_engine_from_25_on_an_image_is_the_same_wherever_it_lies_and_trains_trav
     let test = "images::engines::on_an_engine_from_25_on_an_image_is_the_same_wherever_it_lies_and_trains_travel";
     PrivateEngine::with_next(test, |_| {
         assert!(Engine::connect().major() >= 25);
-        places::the_tree_digest_is_one_value_wherever_the_image_lies();
-        places::a_train_is_verified_and_inspected_wherever_it_lies();
+        inputs::the_tree_digest_is_one_value_wherever_the_image_lies();
+        inputs::a_train_is_verified_and_inspected_wherever_it_lies();
         interop::mixed_route();
     });
 }
@@ -37,8 +37,8 @@ fn with_containerds_image_store_images_are_judged_alike_and_trains_travel() {
             assert!(!Engine::connect().takes_partial_archives(), "it is that store");
             validate::every_image_that_is_more_than_its_master_and_a_train_is_told_with_train_libs_verdict_beside();
             layers::what_an_engine_makes_of_a_layer_is_never_more_than_what_was_compared();
-            places::the_tree_digest_is_one_value_wherever_the_image_lies();
-            places::a_train_is_verified_and_inspected_wherever_it_lies();
+            inputs::the_tree_digest_is_one_value_wherever_the_image_lies();
+            inputs::a_train_is_verified_and_inspected_wherever_it_lies();
             interop::mixed_route();
         },
     );

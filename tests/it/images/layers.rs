@@ -9,9 +9,9 @@ use tar::EntryType::{Directory, Regular};
 
 use super::{
     attacks::{MASTER, attacks, file, layer},
+    inputs::{archive_of, files_of},
     masters::Masters,
     offline,
-    places::{archive_of, files_of},
 };
 use crate::support::{
     Engine,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, slice::from_ref, thread};
 
-use crate::support::{Seat, Station, Train, set, tamper::refused, wait_for, yard::Yard};
+use crate::support::{Seat, Station, Train, set, skopeo_layouts::Yard, tamper::refused, wait_for};
 
 /// More than may lie in `/opt`.
 const TOO_MANY: usize = 250_001;

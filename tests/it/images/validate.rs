@@ -7,9 +7,9 @@ use stationmaster::{
 };
 
 use super::{
+    inputs::new_layout,
     masters::{At, Bad, Masters},
     offline,
-    places::new_layout,
 };
 use crate::support::{
     Peer, Refusal, Station, block_on, outcome, set,

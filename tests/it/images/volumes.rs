@@ -3,7 +3,7 @@
 use bollard::query_parameters::InspectContainerOptions;
 
 use crate::{
-    refusals::Proxied,
+    steps::refusals::Proxied,
     support::{
         block_on,
         proxy::{Do, READ, Way},

@@ -16,16 +16,16 @@
 pub mod core_image;
 pub mod disk;
 mod engine;
+pub mod mounts;
 mod peer;
-pub mod place;
 mod private_engine;
 pub mod proxy;
 mod refusal;
+pub mod skopeo_layouts;
 mod station;
 pub mod tamper;
 mod train;
 mod trust;
-pub mod yard;
 
 use std::{
     future::Future,

@@ -10,6 +10,8 @@ use std::{
     },
 };
 
+pub use reply::Body;
+use reply::Reply;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -18,9 +20,6 @@ use tokio::{
 };
 
 use super::{Engine, spawn, wait_for};
-
-pub use reply::Body;
-use reply::Reply;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -568,7 +568,7 @@ impl Drop for Station {
             let _ = child.wait();
         }
         if self.state().join("instance").exists() {
-            super::place::Beside::remove_volumes(self);
+            crate::support::mounts::Beside::remove_volumes(self);
         }
         if std::thread::panicking() {
             eprintln!("--- log of station {} ---\n{}", self.launch.id, self.log());

@@ -13,7 +13,7 @@ use tar::EntryType;
 
 use super::{
     Engine, Refusal, Snapshot, Station, Train, block_on,
-    place::{BESIDE, Beside},
+    mounts::{BESIDE, Beside},
 };
 
 /// Where a train says what it is.

@@ -1,10 +1,12 @@
 //! Our unpadding against OpenSSL's, over blocks that are good and blocks that are wrong in every way they can be.
 
-use openssl::encrypt::Decrypter;
-use openssl::hash::MessageDigest;
-use openssl::pkey::{PKey, Private};
-use openssl::rand::rand_bytes;
-use openssl::rsa::{Padding, Rsa};
+use openssl::{
+    encrypt::Decrypter,
+    hash::MessageDigest,
+    pkey::{PKey, Private},
+    rand::rand_bytes,
+    rsa::{Padding, Rsa},
+};
 
 use super::*;
 

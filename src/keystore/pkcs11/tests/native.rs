@@ -1,15 +1,14 @@
 //! A token that does OAEP with SHA-512 itself (NSS softokn): SoftHSM cannot show that the native way works.
 
-use std::ffi::CString;
-use std::ptr::NonNull;
+use std::{ffi::CString, ptr::NonNull};
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::object::{Attribute, AttributeType, ObjectClass};
-use cryptoki::session::UserType;
+use cryptoki::{
+    context::{CInitializeArgs, CInitializeFlags, Pkcs11},
+    object::{Attribute, AttributeType, ObjectClass},
+    session::UserType,
+};
 
-use crate::keystore::tests::support::*;
-use crate::keystore::verify::wrap;
-use crate::keystore::*;
+use crate::keystore::{tests::support::*, verify::wrap, *};
 
 const SOFTOKN: &str = "/usr/lib/x86_64-linux-gnu/libsoftokn3.so";
 const TOKEN: &str = "NSS Certificate DB";

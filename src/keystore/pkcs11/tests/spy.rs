@@ -1,14 +1,13 @@
 //! What really goes to the token, as `pkcs11-spy` writes it down.
 
-use crate::keystore::tests::support::*;
-use crate::keystore::*;
+use crate::keystore::{tests::support::*, *};
 
 const SPIES: [&str; 2] = ["/usr/lib/x86_64-linux-gnu/pkcs11-spy.so", "/usr/lib64/pkcs11/pkcs11-spy.so"];
 
 #[tokio::test]
 async fn one_signature_and_one_decryption_per_call_and_one_login() {
     let spy = SPIES.into_iter().find(|spy| std::path::Path::new(spy).is_file()).expect("apt install opensc-pkcs11");
-    let station = Station::with_keys();
+    let station = TestToken::with_keys();
     let log = station.dir.path().join("spy.log");
     // SAFETY: see `Station::new`.
     unsafe {

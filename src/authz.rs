@@ -1,0 +1,78 @@
+//! Who may call what. Nobody may anything, unless an officer has granted it.
+//!
+//! A [`Principal`] is what a connection proved: names in a client certificate, or user and group at the other end of the Unix
+//! socket. A [`Grant`] names RPCs, keys, purposes and trains for one principal. [`Access`] follows the officer's file and decides;
+//! what it decides is a [`Permit`], without which nothing in the service is looked at.
+
+pub mod current;
+pub mod file;
+mod grant;
+mod principal;
+mod rpc;
+
+use std::{io, path::PathBuf};
+
+pub use self::{
+    current::Access,
+    grant::{Grant, GrantError, Grants, Permit, Stated},
+    principal::{NOBODY, Principal, PrincipalError, Principals},
+    rpc::{KeyOf, Role, Rpc},
+};
+use crate::watched_file::FileError;
+
+/// Why an access file cannot be used. An officer's to mend. Names paths: for the log and the command line, not for callers.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// The file cannot be had.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is not an access file.
+    #[error("{}:{line}: {message}", file.display())]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// A grant cannot be used.
+    #[error("{}: [[grant]] number {number}: {cause}", file.display())]
+    Grant {
+        /// The file.
+        file: PathBuf,
+        /// Which, from 1.
+        number: usize,
+        /// What is wrong with it.
+        cause: GrantError,
+    },
+}
+
+/// What to do where nothing is granted.
+pub const TO_GRANT: &str = "no caller is admitted: `stationmaster access allow PRINCIPAL --role station --config FILE` makes the file \
+                            and grants; `access --help` shows more";
+
+impl AccessError {
+    /// The kind of error that the system has for it; of what is wrong in the file, [`io::ErrorKind::InvalidData`].
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::File(error) => error.kind(),
+            Self::Syntax { .. } | Self::Grant { .. } => io::ErrorKind::InvalidData,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::File(FileError::Missing(_)) => TO_GRANT,
+            Self::File(FileError::NotAFile(_)) => "name the access file: --file FILE, or `file` in [access] of the configuration",
+            Self::File(FileError::Unprotected(_)) => "who writes this file decides who may use the station's keys",
+            Self::File(FileError::Write { .. }) => "its directory must be writable: the file is written aside and renamed",
+            Self::File(_) => "the service's user must be able to read it: mode 0644 is right, it holds nothing secret",
+            Self::Syntax { .. } | Self::Grant { .. } => "`stationmaster access list --file FILE` says whether it can be used",
+        }
+    }
+}

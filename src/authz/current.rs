@@ -1,0 +1,83 @@
+//! What a running service grants: a file that is looked at for every call.
+
+use std::path::Path;
+
+use super::{AccessError, Grants, file};
+use crate::watched_file::{Followed, Snapshot};
+
+/// The grants in force. An officer's change counts from the next call on.
+#[derive(Debug)]
+pub struct Access {
+    file: Followed<Grants, AccessError>,
+}
+
+impl Access {
+    /// Follows a file. Nothing is read yet.
+    #[must_use]
+    pub fn new(file: &Path) -> Self {
+        Self { file: Followed::new(file, file::parse, broken) }
+    }
+
+    /// The grants now, and whether they are new: until that has been acknowledged.
+    ///
+    /// # Errors
+    /// When there is no file, or it cannot be used and never could: then nobody may anything.
+    pub async fn current(&self) -> Result<Snapshot<Grants>, AccessError> {
+        self.file.look().await
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Takes note that the grants of a file with this digest have been recorded.
+    pub fn acknowledge(&self, digest: [u8; 32]) {
+        self.file.acknowledge(digest);
+    }
+}
+
+fn broken(error: &AccessError) {
+    tracing::error!(%error, hint = error.hint(), "the access file cannot be read again: what it said before stays");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::authz::{Principals, Rpc, current::*};
+
+    fn may(access: &Access, rpc: Rpc) -> bool {
+        access.file.look_blocking().is_ok_and(|look| look.value.decide(&Principals::of_socket(7, 7), rpc).is_some())
+    }
+
+    #[test]
+    fn an_officers_change_counts_at_once_and_a_broken_file_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("access.toml");
+        let access = Access::new(&path);
+        assert!(!may(&access, Rpc::PreRun), "nobody may anything without a file");
+        let granting = |rpc: &str| format!("version = 1\n[[grant]]\nprincipal = \"unix:uid=7\"\nrpcs = [\"{rpc}\"]\n");
+        for (rpc, other) in [(Rpc::PreRun, Rpc::PostRun), (Rpc::PostRun, Rpc::PreRun), (Rpc::PreRun, Rpc::PostRun)] {
+            fs::write(&path, granting(rpc.name())).unwrap();
+            let new = access.file.look_blocking().unwrap().new;
+            assert_eq!(access.file.look_blocking().unwrap().new, new);
+            access.acknowledge(new.expect("it is new"));
+            assert!(access.file.look_blocking().unwrap().new.is_none());
+            assert!(may(&access, rpc) && !may(&access, other));
+        }
+        fs::write(&path, "no TOML").unwrap();
+        assert!(may(&access, Rpc::PreRun));
+        for empty in ["", "\n", "# nothing\n\n", "version = 1\n"] {
+            fs::write(&path, empty).unwrap();
+            assert!(!may(&access, Rpc::PreRun), "{empty:?}");
+            fs::write(&path, "no TOML").unwrap();
+            assert!(!may(&access, Rpc::PreRun), "what was taken back stays so after {empty:?}");
+            fs::write(&path, granting("PreRun")).unwrap();
+            assert!(may(&access, Rpc::PreRun));
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(!may(&access, Rpc::PreRun));
+    }
+}

@@ -1,0 +1,283 @@
+//! What is granted, and what follows from it for one call.
+
+use std::collections::BTreeSet;
+
+use super::{KeyOf, Principal, Principals, Rpc};
+use crate::keystore::Purpose;
+
+/// The longest comment, label or train id, in characters.
+const LONGEST: usize = 256;
+
+/// Which keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// Every one of the purposes.
+    All,
+    /// Those with these labels.
+    Labels(BTreeSet<String>),
+}
+
+/// What one principal may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    principal: Principal,
+    rpcs: BTreeSet<Rpc>,
+    keys: Option<Keys>,
+    purposes: Option<BTreeSet<Purpose>>,
+    trains: Option<BTreeSet<String>>,
+    comment: Option<String>,
+}
+
+/// Why something is not a grant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GrantError {
+    /// No RPC is named.
+    #[error("it grants no RPC")]
+    NoRpc,
+    /// An RPC that nobody knows.
+    #[error("no RPC is called {0:?}")]
+    UnknownRpc(String),
+    /// A purpose that nobody knows.
+    #[error("no purpose is called {0:?}: train, general")]
+    UnknownPurpose(String),
+    /// The principal cannot be read.
+    #[error(transparent)]
+    Principal(#[from] crate::authz::PrincipalError),
+    /// RPCs that name keys are granted, and no keys.
+    #[error("{0} names a key: say which, keys = [\"label\"], or keys = [\"*\"] for all")]
+    NoKeys(&'static str),
+    /// Keys or trains are named, and no RPC that is granted has any.
+    #[error("{0} are named, but no RPC here has any")]
+    Useless(&'static str),
+    /// An empty list, which could be taken for all or for none.
+    #[error("{0} must name something, or be left out")]
+    Empty(&'static str),
+    /// A text that is too long, or holds control characters.
+    #[error("{0} must be 1 to {LONGEST} printable characters")]
+    Text(&'static str),
+}
+
+/// A grant as it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stated<'a> {
+    /// [`Principal`].
+    pub principal: &'a str,
+    /// Names of RPCs.
+    pub rpcs: &'a [String],
+    /// Labels of keys; `*` is all.
+    pub keys: Option<&'a [String]>,
+    /// `train`, `general`.
+    pub purposes: Option<&'a [String]>,
+    /// Ids of trains (`@id`).
+    pub trains: Option<&'a [String]>,
+    /// A note for people.
+    pub comment: Option<&'a str>,
+}
+
+impl Grant {
+    /// Reads a grant.
+    ///
+    /// # Errors
+    /// [`GrantError`].
+    pub fn new(stated: &Stated<'_>) -> Result<Self, GrantError> {
+        let rpc = |name: &String| Rpc::from_name(name).ok_or_else(|| GrantError::UnknownRpc(name.clone()));
+        let rpcs = stated.rpcs.iter().map(rpc).collect::<Result<BTreeSet<_>, _>>()?;
+        if rpcs.is_empty() {
+            return Err(GrantError::NoRpc);
+        }
+        let keys = stated.keys.map(|labels| names("keys", labels)).transpose()?;
+        let keys = keys.map(|labels| if labels.contains("*") { Keys::All } else { Keys::Labels(labels) });
+        let needs_keys = rpcs.iter().find(|rpc| matches!(rpc.keys(), KeyOf::Named | KeyOf::Shown));
+        if let (None, Some(rpc)) = (&keys, needs_keys) {
+            return Err(GrantError::NoKeys(rpc.name()));
+        }
+        let purpose = |name: &String| match name.as_str() {
+            "train" => Ok(Purpose::Train),
+            "general" => Ok(Purpose::General),
+            _ => Err(GrantError::UnknownPurpose(name.clone())),
+        };
+        let purposes = stated.purposes.map(|names| names.iter().map(purpose).collect::<Result<BTreeSet<_>, _>>()).transpose()?;
+        if purposes.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Err(GrantError::Empty("purposes"));
+        }
+        if (keys.is_some() || purposes.is_some()) && rpcs.iter().all(|rpc| rpc.keys() == KeyOf::Nobody) {
+            return Err(GrantError::Useless("keys"));
+        }
+        let trains = stated.trains.map(|ids| names("trains", ids)).transpose()?;
+        if trains.is_some() && !rpcs.iter().any(|rpc| rpc.is_of_trains()) {
+            return Err(GrantError::Useless("trains"));
+        }
+        let comment = stated.comment.map(|comment| text("comment", comment)).transpose()?;
+        Ok(Self { principal: stated.principal.parse()?, rpcs, keys, purposes, trains, comment })
+    }
+
+    /// To whom.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The RPCs.
+    pub fn rpcs(&self) -> impl Iterator<Item = Rpc> {
+        self.rpcs.iter().copied()
+    }
+
+    /// Labels of keys; `*` is all of the purposes. `None` where no key is named.
+    #[must_use]
+    pub fn keys(&self) -> Option<Vec<String>> {
+        self.keys.as_ref().map(|keys| match keys {
+            Keys::All => vec!["*".to_owned()],
+            Keys::Labels(labels) => labels.iter().cloned().collect(),
+        })
+    }
+
+    /// The purposes, where they are named.
+    #[must_use]
+    pub fn purposes(&self) -> Option<Vec<String>> {
+        self.purposes.as_ref().map(|purposes| purposes.iter().map(|purpose| purpose.name().to_owned()).collect())
+    }
+
+    /// The trains, where they are named.
+    #[must_use]
+    pub fn trains(&self) -> Option<Vec<String>> {
+        self.trains.as_ref().map(|trains| trains.iter().cloned().collect())
+    }
+
+    /// A note for people.
+    #[must_use]
+    pub fn comment(&self) -> Option<&str> {
+        self.comment.as_deref()
+    }
+
+    /// Takes RPCs away; `None` when nothing is left.
+    fn without(mut self, rpcs: &[Rpc]) -> Option<Self> {
+        self.rpcs.retain(|rpc| !rpcs.contains(rpc));
+        (!self.rpcs.is_empty()).then_some(self)
+    }
+}
+
+fn text(what: &'static str, text: &str) -> Result<String, GrantError> {
+    let plain = !text.is_empty() && text.chars().count() <= LONGEST && !text.chars().any(char::is_control);
+    if plain { Ok(text.to_owned()) } else { Err(GrantError::Text(what)) }
+}
+
+fn names(what: &'static str, all: &[String]) -> Result<BTreeSet<String>, GrantError> {
+    if all.is_empty() {
+        return Err(GrantError::Empty(what));
+    }
+    all.iter().map(|name| text(what, name)).collect()
+}
+
+/// Everything that is granted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants(Vec<Grant>);
+
+impl Grants {
+    /// All of them, in the file's order.
+    #[must_use]
+    pub fn all(&self) -> &[Grant] {
+        &self.0
+    }
+
+    /// Grants something more.
+    pub fn add(&mut self, grant: Grant) {
+        if !self.0.contains(&grant) {
+            self.0.push(grant);
+        }
+    }
+
+    /// Takes RPCs (all, when none is named) away from a principal; answers how many grants that changed.
+    pub fn revoke(&mut self, principal: &Principal, rpcs: &[Rpc]) -> usize {
+        let mut changed = 0;
+        let before = std::mem::take(&mut self.0);
+        for grant in before {
+            if grant.principal != *principal {
+                self.0.push(grant);
+                continue;
+            }
+            let left = if rpcs.is_empty() { None } else { grant.clone().without(rpcs) };
+            changed += usize::from(left.as_ref() != Some(&grant));
+            self.0.extend(left);
+        }
+        changed
+    }
+
+    /// Whether whoever proved these names may call an RPC, and with what.
+    #[must_use]
+    pub fn decide(&self, principals: &Principals, rpc: Rpc) -> Option<Permit> {
+        let scopes: Vec<Scope> = self
+            .0
+            .iter()
+            .filter(|grant| grant.rpcs.contains(&rpc) && principals.contains(&grant.principal))
+            .map(|grant| Scope { keys: grant.keys.clone(), purposes: grant.purposes.clone(), trains: grant.trains.clone() })
+            .collect();
+        (!scopes.is_empty()).then_some(Permit { rpc, scopes })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Scope {
+    keys: Option<Keys>,
+    purposes: Option<BTreeSet<Purpose>>,
+    trains: Option<BTreeSet<String>>,
+}
+
+/// What one call may touch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    rpc: Rpc,
+    scopes: Vec<Scope>,
+}
+
+impl Permit {
+    /// The RPC that it is for.
+    #[must_use]
+    pub fn rpc(&self) -> Rpc {
+        self.rpc
+    }
+
+    /// Whether it covers a key. Purposes are about use: where a grant names none, raw use is for general keys and trains are for
+    /// train keys.
+    #[must_use]
+    pub fn covers_key(&self, label: &str, purpose: Purpose) -> bool {
+        self.scopes.iter().any(|scope| {
+            let of_purpose = match (self.rpc.keys(), &scope.purposes) {
+                (KeyOf::Nobody, _) => false,
+                // Public halves are shown whatever the private ones may be used for.
+                (KeyOf::Shown, _) => true,
+                (_, Some(purposes)) => purposes.contains(&purpose),
+                (KeyOf::Named, None) => purpose == Purpose::General,
+                (KeyOf::Train, None) => purpose == Purpose::Train,
+            };
+            let named = match &scope.keys {
+                None | Some(Keys::All) => true,
+                Some(Keys::Labels(labels)) => labels.contains(label),
+            };
+            of_purpose && named
+        })
+    }
+
+    /// Whether any key of that label can be covered at all: what may be said before it is known whether there is one.
+    #[must_use]
+    pub fn may_name(&self, label: &str) -> bool {
+        [Purpose::Train, Purpose::General, Purpose::Audit].into_iter().any(|purpose| self.covers_key(label, purpose))
+    }
+
+    /// What is left of it for one train; nothing, when it does not cover that train.
+    #[must_use]
+    pub fn for_train(&self, id: &str) -> Option<Self> {
+        let covers = |scope: &&Scope| scope.trains.as_ref().is_none_or(|trains| trains.contains(id));
+        let scopes: Vec<_> = self.scopes.iter().filter(covers).cloned().collect();
+        (!scopes.is_empty()).then_some(Self { rpc: self.rpc, scopes })
+    }
+
+    /// Whether it covers only trains that are named.
+    #[must_use]
+    pub fn is_for_named_trains(&self) -> bool {
+        self.scopes.iter().all(|scope| scope.trains.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Files that come from elsewhere, written into one directory and nowhere else, whole or not at all.
+//!
+//! Names are checked, and every directory is entered by its descriptor without following links: whoever names the files, or
+//! changes the directory meanwhile, gets nothing written outside it. Until the last file has come all of them are in a
+//! directory of another name, which goes when it stays unfinished.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::DirBuilderExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Mode, OFlags, RenameFlags},
+    io::Errno,
+};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    cli::{
+        error::{CliError, Exit},
+        hints,
+        output::{printable, table},
+    },
+    train::names::FilePath,
+};
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// Mode of what is made: its owner's only.
+const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
+
+/// A file that was written.
+pub(super) struct Delivered {
+    pub path: FilePath,
+    pub size: u64,
+    pub sha256: [u8; 32],
+}
+
+/// Writing into a directory.
+pub(super) struct Delivery {
+    /// As it was named, for messages.
+    directory: PathBuf,
+    target: OwnedFd,
+    /// Where files are until all have come, in `target`.
+    staging: OwnedFd,
+    staging_path: PathBuf,
+    /// The directory, where it was not there before.
+    made: Option<PathBuf>,
+    replace: bool,
+    open: Option<Open>,
+    delivered: Vec<Delivered>,
+}
+
+struct Open {
+    path: FilePath,
+    file: File,
+    hasher: Sha256,
+    expected: u64,
+    written: u64,
+}
+
+impl Delivery {
+    /// Makes the directory, or takes one that is empty; with `force` any, in which files of the same names are replaced.
+    pub fn into(directory: &Path, force: bool) -> Result<Self, CliError> {
+        let trouble = |what: &str, error: io::Error| CliError::directory(what, directory, &error);
+        let made = match fs::DirBuilder::new().mode(0o700).create(directory) {
+            Ok(()) => Some(directory.to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
+            Err(error) => return Err(trouble("make", error)),
+        };
+        let undo = |error| {
+            made.as_ref().map(fs::remove_dir);
+            error
+        };
+        let mut entries = fs::read_dir(directory).map_err(|error| undo(trouble("read", error)))?;
+        if !force && entries.next().is_some() {
+            return Err(CliError::new(Exit::State, format!("{} is not empty", directory.display()))
+                .with_hint("name a new directory; --force writes into this one and replaces files of the same names"));
+        }
+        let name = format!(".stationmaster-partial-{}", uuid::Uuid::new_v4().simple());
+        // The directory itself may be named by a link: that is its owner's choice.
+        let open = || {
+            let target = rustix::fs::open(directory, DIRECTORY.difference(OFlags::NOFOLLOW), Mode::empty())?;
+            rustix::fs::mkdirat(&target, &name, PRIVATE_DIRECTORY)?;
+            let staging = rustix::fs::openat(&target, &name, DIRECTORY, Mode::empty())?;
+            Ok::<_, Errno>((target, staging))
+        };
+        let (target, staging) = open().map_err(|error| undo(trouble("write into", error.into())))?;
+        let staging_path = directory.join(name);
+        Ok(Self {
+            directory: directory.to_owned(),
+            target,
+            staging,
+            staging_path,
+            made,
+            replace: force,
+            open: None,
+            delivered: Vec::new(),
+        })
+    }
+
+    /// A file of `size` bytes begins.
+    pub fn begin(&mut self, path: FilePath, size: u64) -> Result<(), CliError> {
+        let create = || {
+            let (parent, name) = enter(self.staging.as_fd(), &path)?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(&parent, name, flags, PRIVATE_FILE)
+        };
+        let file = File::from(create().map_err(|error| not_written(&self.directory, &path, error.into()))?);
+        self.open = Some(Open { path, file, hasher: Sha256::new(), expected: size, written: 0 });
+        Ok(())
+    }
+
+    /// The next piece of it.
+    pub fn piece(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        let open = self.open.as_mut().ok_or_else(out_of_order)?;
+        open.written += bytes.len() as u64;
+        if open.written > open.expected {
+            return Err(out_of_order());
+        }
+        open.hasher.update(bytes);
+        open.file.write_all(bytes).map_err(|error| not_written(&self.directory, &open.path, error))
+    }
+
+    /// It ends; `stated` is its digest as its sender has it.
+    pub fn end(&mut self, stated: Option<&[u8]>) -> Result<(), CliError> {
+        let Open { path, file, hasher, expected, written } = self.open.take().ok_or_else(out_of_order)?;
+        let sha256: [u8; 32] = hasher.finalize().into();
+        if written != expected || stated.is_some_and(|stated| stated != sha256) {
+            return Err(CliError::other(format!("{} did not come as it was sent", printable(path.as_str()))));
+        }
+        // A name must not stand for less after the power went.
+        file.sync_data().map_err(|error| not_written(&self.directory, &path, error))?;
+        self.delivered.push(Delivered { path, size: written, sha256 });
+        Ok(())
+    }
+
+    /// Whole files so far.
+    pub fn count(&self) -> u64 {
+        self.delivered.len() as u64
+    }
+
+    /// All files have come: puts each where it belongs.
+    pub fn finish(mut self) -> Result<Vec<Delivered>, CliError> {
+        if self.open.is_some() {
+            return Err(out_of_order());
+        }
+        let flags = if self.replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        for Delivered { path, .. } in &self.delivered {
+            let place = || {
+                let (from, name) = enter(self.staging.as_fd(), path)?;
+                let (to, _) = enter(self.target.as_fd(), path)?;
+                match rustix::fs::renameat_with(&from, name, &to, name, flags) {
+                    // A file system that knows no flags; the directory was empty when we came.
+                    Err(Errno::INVAL) => rustix::fs::renameat(&from, name, &to, name),
+                    other => other,
+                }
+            };
+            place().map_err(|error| not_written(&self.directory, path, error.into()))?;
+        }
+        self.made = None;
+        Ok(std::mem::take(&mut self.delivered))
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.staging_path);
+        if let Some(made) = &self.made {
+            let _ = fs::remove_dir(made);
+        }
+    }
+}
+
+/// The directory that a path is in, made where it is not there, and the path's last name. No link is followed.
+fn enter<'p>(root: BorrowedFd<'_>, path: &'p FilePath) -> Result<(OwnedFd, &'p str), Errno> {
+    let mut components: Vec<&str> = path.as_str().split('/').collect();
+    let name = components.pop().unwrap_or_default();
+    let mut at = rustix::fs::openat(root, ".", DIRECTORY, Mode::empty())?;
+    for component in components {
+        match rustix::fs::mkdirat(&at, component, PRIVATE_DIRECTORY) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+        at = rustix::fs::openat(&at, component, DIRECTORY, Mode::empty())?;
+    }
+    Ok((at, name))
+}
+
+/// A file in the directory that was named cannot be written; that directory's disk is the one that may be full.
+fn not_written(directory: &Path, path: &FilePath, error: io::Error) -> CliError {
+    let shown = directory.join(printable(path.as_str()));
+    let failed = CliError::file("write", &shown, &error);
+    match hints::of_directory(directory, &error) {
+        Some(hint) => failed.with_hint(hint),
+        None => failed,
+    }
+}
+
+/// Whoever sends the files broke the promise of their order.
+fn out_of_order() -> CliError {
+    CliError::other("the files did not come as they were announced")
+}
+
+/// The files as programs get them.
+pub(super) fn value(files: &[Delivered]) -> Value {
+    let one =
+        |file: &Delivered| json!({ "path": file.path.as_str(), "size": file.size, "sha256": const_hex::encode(file.sha256) });
+    files.iter().map(one).collect()
+}
+
+/// The files as people get them.
+pub(super) fn people(files: &[Delivered]) -> String {
+    if files.is_empty() {
+        return "No file was written.\n".to_owned();
+    }
+    let row = |file: &Delivered| vec![printable(file.path.as_str()), file.size.to_string(), const_hex::encode(file.sha256)];
+    table(&["PATH", "SIZE", "SHA256"], files.iter().map(row).collect())
+}
+
+#[cfg(test)]
+mod tests;

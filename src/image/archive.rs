@@ -1,0 +1,13 @@
+//! Image archives and OCI layout directories: one reader for `docker save`, OCI archives and layouts.
+
+pub mod blob;
+pub mod buffer_pool;
+pub mod decompress;
+pub mod decompress_thread;
+pub mod file_kind;
+pub mod hash_thread;
+pub mod layout_dir;
+pub mod memory_budget;
+pub mod reader;
+pub mod selection;
+pub mod source;

@@ -1,0 +1,4 @@
+//! Disk space, and the spool of sealed files.
+
+pub mod space;
+pub mod spool;

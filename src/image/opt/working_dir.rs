@@ -1,0 +1,83 @@
+//! An opened train as two directories on a disk that service and engine share.
+//!
+//! What is written here is plaintext, by order; it is there from the first byte that is opened and goes with
+//! [`OpenedDirectory::remove`]. What is read here was left by a run: links, special files and moving targets are refused as
+//! in an image.
+
+pub mod read;
+pub mod write;
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+pub use self::write::DirectoryWriter;
+use super::reader::{CONFIG_LIMIT, TrainDir, policy};
+use crate::{files::Directory, image::ImageError, train::names::FilePath};
+
+/// What a full disk is said to be under.
+const PLACE: &str = "directory";
+
+/// The directory of one run: `pht_train` and `pht_results` below it.
+#[derive(Clone, Debug)]
+pub struct WorkingDir {
+    path: PathBuf,
+}
+
+impl WorkingDir {
+    /// The place of a run below the shared directory; nothing is made.
+    pub fn of(shared: &Path, run_id: &str) -> Self {
+        Self { path: shared.join(run_id) }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where an area's content is.
+    pub fn area(&self, area: TrainDir) -> PathBuf {
+        self.path.join(area.name())
+    }
+
+    /// Makes it, empty, for its owner only. `expected` bytes and `reserve` more must be free on its disk.
+    pub fn create(&self, expected: u64, reserve: u64) -> Result<DirectoryWriter, ImageError> {
+        let made = Directory::of_file(&self.path).and_then(|(shared, name)| shared.make(name)).map_err(full_or_broken)?;
+        let mut writer = DirectoryWriter::new(made, reserve);
+        writer.check_space(expected)?;
+        Ok(writer)
+    }
+
+    /// Reads a small file, at most [`CONFIG_LIMIT`] bytes of it.
+    pub fn read_small(&self, area: TrainDir, path: &FilePath) -> Result<Vec<u8>, ImageError> {
+        let file = Directory::open(&self.area(area)).and_then(|area| area.open_file(path.as_str()));
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => policy("no-links-or-special-files", path.as_str().as_bytes()),
+            _ => ImageError::Directory(error),
+        })?;
+        let mut content = Vec::new();
+        file.take(CONFIG_LIMIT + 1).read_to_end(&mut content).map_err(ImageError::Directory)?;
+        if content.len() as u64 > CONFIG_LIMIT { Err(ImageError::Limit("bytes of a small file")) } else { Ok(content) }
+    }
+
+    /// Removes it with all that is in it. Nothing happens when it is gone.
+    pub fn remove(&self) -> Result<(), ImageError> {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ImageError::Directory(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn full_or_broken(error: io::Error) -> ImageError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ImageError::DiskFull { place: PLACE, needed: 1, free: 0 },
+        io::ErrorKind::InvalidFilename => ImageError::Limit("length of a path"),
+        _ => ImageError::Directory(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,8 @@
+//! Tar archives: the strict reader, which refuses what two readers could read in two ways, and the writer of one layer.
+
+pub mod end_check;
+pub mod header;
+pub mod header_writer;
+pub mod layer_writer;
+pub mod pax;
+pub mod reader;

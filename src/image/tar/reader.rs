@@ -1,0 +1,271 @@
+//! The entries of a tar archive that comes from outside, read so that no two readers can see two things in it: of `/opt`, of a saved image, of
+//! its layers.
+//!
+//! Tar has several dialects, and readers differ in what they make of their mixtures: which of two names counts, whether a
+//! directory has content, where a record ends. Here only what every reader understands alike is let through: POSIX and GNU headers,
+//! GNU's long names, PAX records for the next entry. The rest is refused, as is everything that would have to be kept in memory
+//! beyond [`EXTENSION_LIMIT`]. `tests/it/images/tarfile.rs` holds this against Python's reader.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+};
+
+use tar::{EntryType, Header};
+
+use super::{header::HeaderFields, layer_writer::FileAttrs, pax::Pax};
+use crate::image::{ImageError, archive::file_kind, opt::reader::broken, tar::pax};
+
+/// Tar works in blocks of this many bytes.
+pub(in crate::image) const BLOCK: u64 = 512;
+/// Longest extended header (names, PAX records with extended attributes) that is read, in bytes.
+pub(in crate::image) const EXTENSION_LIMIT: u64 = 1024 * 1024;
+/// From this size on a file's size does not fit its header's octal field; PAX then has it alone.
+const BEYOND_OCTAL: u64 = 1 << 33;
+
+/// An entry.
+#[derive(Debug)]
+pub struct TarEntry {
+    /// Its name as the archive spells it: not empty, no NUL; a directory's may end in a slash.
+    pub path: Vec<u8>,
+    /// One of the seven POSIX types.
+    pub kind: EntryType,
+    /// Bytes of content; only regular files have any.
+    pub size: u64,
+    /// Owner, mode and time; the mode with all bits the header has.
+    pub meta: FileAttrs,
+    /// What a link leads to; of other kinds it means nothing. No NUL.
+    pub link: Vec<u8>,
+    /// A device's major and minor number; of other kinds they mean nothing.
+    pub device: (u32, u32),
+    /// Extended attributes, by name (PAX `SCHILY.xattr.` without that prefix).
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Where in the archive its content begins, in bytes.
+    pub position: u64,
+}
+
+impl TarEntry {
+    /// Whether it has a content.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        is_file(self.kind)
+    }
+}
+
+fn is_file(kind: EntryType) -> bool {
+    matches!(kind, EntryType::Regular | EntryType::Continuous)
+}
+
+/// Reads an archive, entry by entry.
+pub(in crate::image) struct TarReader<R> {
+    archive: R,
+    /// Bytes that were read.
+    position: u64,
+    /// Whether it is a layer: it may end where a header would begin, and has no global header.
+    is_layer: bool,
+    /// Bytes of the open entry that nobody has read yet.
+    content: u64,
+    /// Bytes between its content and the next header.
+    padding: u64,
+}
+
+/// What extended headers say about the entry that follows.
+#[derive(Default)]
+struct Pending {
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    pax: Option<Pax>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.name.is_none() && self.link.is_none() && self.pax.is_none()
+    }
+}
+
+impl<R: Read> TarReader<R> {
+    /// Reads from `archive`, a little at a time.
+    pub fn new(archive: R) -> Self {
+        Self { archive, position: 0, is_layer: false, content: 0, padding: 0 }
+    }
+
+    /// The same of a layer, which some builders leave without its end: whether it is whole shows by its digest.
+    pub fn of_layer(archive: R) -> Self {
+        Self { is_layer: true, ..Self::new(archive) }
+    }
+
+    /// The next entry; what was not read of the last one's content is skipped. `None` at the archive's end.
+    pub fn next(&mut self) -> Result<Option<TarEntry>, ImageError> {
+        self.skip()?;
+        let (mut pending, mut global) = (Pending::default(), false);
+        loop {
+            let Some(header) = self.header()? else {
+                return if pending.is_empty() && !global {
+                    Ok(None)
+                } else {
+                    Err(ImageError::Malformed("an extended header of nothing"))
+                };
+            };
+            let fields = HeaderFields::read(&header).map_err(|error| self.not_a_header(&header, error))?;
+            match header.entry_type() {
+                EntryType::GNULongName => set(&mut pending.name, self.long_name(fields.size)?)?,
+                EntryType::GNULongLink => set(&mut pending.link, self.long_name(fields.size)?)?,
+                EntryType::XHeader => set(&mut pending.pax, Pax::read(&self.extension(fields.size)?)?)?,
+                EntryType::XGlobalHeader if self.is_layer => {
+                    return Err(ImageError::Malformed("a global header in a layer: engines act on its name"));
+                }
+                EntryType::XGlobalHeader if pending.is_empty() => {
+                    pax::check_global(&fields.path, &self.extension(fields.size)?)?;
+                    global = true;
+                }
+                kind => {
+                    let entry = entry(kind, fields, pending, self.position)?;
+                    self.content = entry.size;
+                    self.padding = entry.size.checked_next_multiple_of(BLOCK).ok_or(TOO_LARGE)? - entry.size;
+                    return Ok(Some(entry));
+                }
+            }
+        }
+    }
+
+    fn skip(&mut self) -> Result<(), ImageError> {
+        self.content = self.content.checked_add(self.padding).ok_or(TOO_LARGE)?;
+        self.padding = 0;
+        let mut buffer = [0; 16 * 1024];
+        while self.read(&mut buffer).map_err(broken)? > 0 {}
+        Ok(())
+    }
+
+    fn header(&mut self) -> Result<Option<Header>, ImageError> {
+        let mut header = Header::new_old();
+        let block = header.as_mut_bytes();
+        let mut filled = 0;
+        while filled < block.len() {
+            match self.archive.read(&mut block[filled..]).map_err(broken)? {
+                0 if filled == 0 && self.is_layer => return Ok(None),
+                0 if self.position == 0 && !self.is_layer => return Err(file_kind::archive(&block[..filled], ENDS_EARLY)),
+                // Without its mark at the end, an archive that was cut between two entries would pass for a whole one.
+                0 => return Err(ENDS_EARLY),
+                count => filled += count,
+            }
+        }
+        self.position += BLOCK;
+        Ok(if block.iter().all(|byte| *byte == 0) { None } else { Some(header) })
+    }
+
+    /// What begins with no header is another kind of file.
+    fn not_a_header(&self, block: &Header, error: ImageError) -> ImageError {
+        let block = block.as_bytes();
+        let is_first = self.position == BLOCK && !self.is_layer;
+        if is_first && &block[257..262] != b"ustar" { file_kind::archive(block, error) } else { error }
+    }
+
+    /// The whole content of an extended header.
+    fn extension(&mut self, size: u64) -> Result<Vec<u8>, ImageError> {
+        if size > EXTENSION_LIMIT {
+            return Err(ImageError::Limit("bytes of an extended header"));
+        }
+        self.content = size;
+        let mut content = Vec::new();
+        let mut buffer = [0; 4 * 1024];
+        loop {
+            match self.read(&mut buffer).map_err(broken)? {
+                0 => break,
+                count => content.extend_from_slice(&buffer[..count]),
+            }
+        }
+        self.padding = size.next_multiple_of(BLOCK) - size;
+        self.skip()?;
+        Ok(content)
+    }
+
+    fn long_name(&mut self, size: u64) -> Result<Vec<u8>, ImageError> {
+        let mut name = self.extension(size)?;
+        if name.last() == Some(&0) {
+            name.pop();
+        }
+        Ok(name)
+    }
+}
+
+/// Reads the open entry's content. An archive that ends before it is malformed; errors carry an [`ImageError`] inside.
+impl<R: Read> Read for TarReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.content).map_or(buffer.len(), |left| left.min(buffer.len()));
+        if most == 0 {
+            return Ok(0);
+        }
+        let count = self.archive.read(&mut buffer[..most])?;
+        if count == 0 {
+            return Err(io::Error::other(ENDS_EARLY));
+        }
+        self.content -= count as u64;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+/// What is said of an archive that ends where it should not.
+pub(in crate::image) const CUT_OFF: &str = "it ends too early";
+/// What is said of a header of a dialect that is not read.
+pub(in crate::image) const OTHER_DIALECT: &str = "a header that is neither POSIX's nor GNU's";
+const ENDS_EARLY: ImageError = ImageError::Malformed(CUT_OFF);
+const TOO_LARGE: ImageError = ImageError::Malformed("a size beyond 64 bits");
+
+fn set<T>(place: &mut Option<T>, value: T) -> Result<(), ImageError> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(ImageError::Malformed("two extended headers of one kind for one entry")),
+    }
+}
+
+fn entry(kind: EntryType, fields: HeaderFields, pending: Pending, position: u64) -> Result<TarEntry, ImageError> {
+    use EntryType::{Block, Char, Continuous, Directory, Fifo, Link, Regular, Symlink};
+    let known = matches!(kind, Regular | Continuous | Directory | Symlink | Link | Char | Block | Fifo);
+    // The old dialect's type 0 is a directory to some when its name ends in a slash: in its header, or wherever its name is from (see below).
+    if !known || fields.old_type && fields.path.ends_with(b"/") {
+        return Err(ImageError::Malformed("an entry of unknown type"));
+    }
+    let pax = pending.pax.unwrap_or_default();
+    if (pending.name.is_some() && pax.path.is_some()) || (pending.link.is_some() && pax.link.is_some()) {
+        return Err(ImageError::Malformed("two long names for one entry"));
+    }
+    let path = pending.name.or(pax.path).unwrap_or(fields.path);
+    if path.is_empty() || path.contains(&0) {
+        return Err(ImageError::Malformed("a name that is empty or holds a NUL"));
+    }
+    let link = pending.link.or(pax.link).unwrap_or(fields.link);
+    if link.contains(&0) {
+        return Err(ImageError::Malformed("a link's target that holds a NUL"));
+    }
+    let size = match pax.size {
+        Some(size) if size != fields.size && (fields.size != 0 || size < BEYOND_OCTAL) => {
+            return Err(ImageError::Malformed("two sizes for one entry"));
+        }
+        Some(size) => size,
+        None => fields.size,
+    };
+    let is_file = is_file(kind);
+    // Some readers skip such content, others read it as headers.
+    if !is_file && size != 0 {
+        return Err(ImageError::Malformed("content of what is no file"));
+    }
+    if is_file && path.ends_with(b"/") {
+        return Err(ImageError::Malformed("a file whose name ends in a slash"));
+    }
+    // The last one means "as it is" to those who set it.
+    let owner = |id: u64| match id < u64::from(u32::MAX) {
+        true => Ok(id),
+        false => Err(ImageError::Malformed("an owner beyond 32 bits")),
+    };
+    let meta = FileAttrs {
+        mode: u32::try_from(fields.mode).map_err(|_| ImageError::Malformed("a mode beyond 32 bits"))?,
+        uid: owner(pax.uid.unwrap_or(fields.uid))?,
+        gid: owner(pax.gid.unwrap_or(fields.gid))?,
+        mtime: fields.mtime,
+    };
+    Ok(TarEntry { path, kind, size, meta, link, device: fields.device, xattrs: pax.xattrs, position })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! What an officer changes past the service, each with a reason: giving up a run that nobody will close, and releasing the stop of
+//! one that is completed.
+
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use super::{Ledger, LedgerError, Run, RunState, now};
+
+/// Longest reason, in characters.
+const LIMIT: usize = 500;
+
+/// An officer's reason: never empty, of bounded length, one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(String);
+
+/// Why a text is no reason.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum WhyError {
+    /// There is nothing in it.
+    #[error("a reason is needed")]
+    Empty,
+    /// It is too long.
+    #[error("a reason has at most {LIMIT} characters")]
+    Long,
+    /// It holds line ends or other control characters.
+    #[error("a reason holds no control characters")]
+    Control,
+}
+
+impl Reason {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Reason {
+    type Err = WhyError;
+
+    fn from_str(text: &str) -> Result<Self, WhyError> {
+        if text.chars().any(char::is_control) {
+            return Err(WhyError::Control);
+        }
+        match text.trim() {
+            "" => Err(WhyError::Empty),
+            text if text.chars().count() > LIMIT => Err(WhyError::Long),
+            text => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl Ledger {
+    /// Gives a prepared run up: it is being aborted from then on, and the service, or its next start, finishes that.
+    ///
+    /// # Errors
+    /// When there is no such run, or it is not prepared.
+    pub fn abandon(&self, id: &str, by: &str, why: &Reason) -> Result<Run, LedgerError> {
+        let query = sqlx::query(
+            "UPDATE runs SET state = 'aborting', reason = ?, abandoned_by = ?, updated_at = ? WHERE id = ? AND state = 'prepared'",
+        );
+        match self.update(query.bind(why.as_str()).bind(by).bind(now()).bind(id), "prepared") {
+            Err(LedgerError::StateChanged(_)) => Err(LedgerError::InState(self.known(id)?.state)),
+            other => other.and_then(|()| self.known(id)),
+        }
+    }
+
+    /// Releases the stop of a completed run: one further run of it can be begun, and completed.
+    ///
+    /// # Errors
+    /// When there is no such run, it is not completed, or was released before.
+    pub fn release(&self, id: &str, by: &str, why: &Reason) -> Result<Run, LedgerError> {
+        let query = sqlx::query(
+            "UPDATE runs SET released_at = ?, released_by = ?, released_reason = ? \
+             WHERE id = ? AND state = 'completed' AND released_at IS NULL",
+        );
+        match self.update(query.bind(now()).bind(by).bind(why.as_str()).bind(id), "completed") {
+            Err(LedgerError::StateChanged(_)) => match self.known(id)? {
+                run if run.state == RunState::Completed => Err(LedgerError::ReleasedBefore),
+                run => Err(LedgerError::InState(run.state)),
+            },
+            other => other.and_then(|()| self.known(id)),
+        }
+    }
+
+    fn known(&self, id: &str) -> Result<Run, LedgerError> {
+        self.run(id)?.ok_or_else(|| LedgerError::NoSuchRun(id.to_owned()))
+    }
+}

@@ -1,0 +1,132 @@
+//! Trains for which this station's key may be used. There is one way to the token for a train, and it begins here.
+
+use super::trust_check::{self, NewPins, TrustPhase};
+use crate::{
+    keystore::{KeyInfo, KeystoreError, Purpose},
+    protocol::{
+        StepError,
+        checks::rules::broken,
+        context::station::{CallContext, Station},
+    },
+    train::{
+        config::{HexText, SESSION_BYTES, TrainConfig},
+        keys::PublicKey,
+        route::OwnStop,
+        rule::Rule,
+    },
+    trust::Believed,
+};
+
+/// A train that has passed the complete admission check: the route names one of this station's train keys, the caller is granted
+/// that key for that train, its session is what it was when it was first opened here, the session id has its length, and every key
+/// that the train states is believed.
+///
+/// [`AuditedKeys`](super::AuditedKeys) uses a train key for nothing else than such a value, and only
+/// [`Station::admit`] makes one. A step that forgets the check does not compile:
+///
+/// ```compile_fail,E0451
+/// use stationmaster::{keystore::KeyInfo, protocol::AdmittedTrain};
+///
+/// fn with_another_key(key: KeyInfo, admitted: AdmittedTrain) -> AdmittedTrain {
+///     AdmittedTrain { key, ..admitted }
+/// }
+/// ```
+///
+/// ```compile_fail,E0624
+/// // The check itself belongs to the steps: nothing outside them admits a train.
+/// let _ = stationmaster::protocol::Station::admit;
+/// ```
+pub struct AdmittedTrain {
+    key: KeyInfo,
+    wrapped: Option<HexText>,
+    first_seen: NewPins,
+}
+
+/// What is known of a train before it is admitted.
+#[derive(Clone, Copy)]
+pub struct Arriving<'a> {
+    /// Its config.
+    pub config: &'a TrainConfig,
+    /// The train session, raw.
+    pub session_id: &'a [u8],
+    /// This station's stop.
+    pub own: &'a OwnStop,
+}
+
+impl AdmittedTrain {
+    /// The station's key on the train's route.
+    pub(in crate::protocol) fn key(&self) -> &KeyInfo {
+        &self.key
+    }
+
+    /// The envelope key as it is wrapped for this station, where it is.
+    pub(in crate::protocol) fn wrapped_key(&self) -> Option<&HexText> {
+        self.wrapped.as_ref()
+    }
+
+    /// Keys that are believed at first sight, to be pinned once the train has proved right.
+    pub(in crate::protocol) fn first_seen(&self) -> &NewPins {
+        &self.first_seen
+    }
+}
+
+impl Station {
+    /// The complete admission check. Uses no key.
+    pub(in crate::protocol) fn admit(
+        &self,
+        arriving: Arriving<'_>,
+        believed: &Believed,
+        when: TrustPhase,
+        step: &CallContext<'_>,
+    ) -> Result<AdmittedTrain, StepError> {
+        let Arriving { config, session_id, own } = arriving;
+        let key = self.own_key(config, own, step)?;
+        self.check_session(config, session_id, own.index())?;
+        if when == TrustPhase::BeforeRun {
+            check_wrapping_keys(config)?;
+        }
+        if self.enforces(Rule::SessionIdLength) && session_id.len() != SESSION_BYTES {
+            return Err(broken(Rule::SessionIdLength, format!("{} bytes", session_id.len())).into());
+        }
+        let first_seen = trust_check::check_keys(self, config, own, believed, when)?;
+        Ok(AdmittedTrain { key, wrapped: config.route[own.position()].encrypted_key.clone(), first_seen })
+    }
+
+    /// The train key that a route's entry names, where the caller may have it used.
+    fn own_key(&self, config: &TrainConfig, own: &OwnStop, step: &CallContext<'_>) -> Result<KeyInfo, StepError> {
+        let named =
+            PublicKey::from_hex_pem(&config.route[own.position()].rsa_public_key).map_err(|_| StepError::ForeignRouteKey)?;
+        let is_named = |key: &KeyInfo| PublicKey::from_spki_der(&key.spki_der).is_ok_and(|ours| ours == named);
+        let known = self.keys.keys().into_iter().filter(|key| key.purpose == Purpose::Train).find(is_named);
+        let key = match known {
+            Some(key) => key,
+            None => self.missed_key(is_named, step)?.ok_or(StepError::ForeignRouteKey)?,
+        };
+        step.caller.may_use_train_key(&key.label, &config.id)?;
+        Ok(key)
+    }
+
+    /// The key among those that the token did not show when it was last looked at. While one of them stays away it cannot be said
+    /// that the train is for another key.
+    fn missed_key(&self, is_named: impl Fn(&KeyInfo) -> bool, step: &CallContext<'_>) -> Result<Option<KeyInfo>, StepError> {
+        let mut away = None;
+        for label in self.keys.missing(Purpose::Train) {
+            match self.handle.block_on(self.keys.find(&step.caller, &label, step.deadline)) {
+                Ok(key) if is_named(&key) => return Ok(Some(key)),
+                Ok(_) => {}
+                Err(error @ KeystoreError::KeyNotFound { .. }) => away = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        away.map_or(Ok(None), |error| Err(error.into()))
+    }
+}
+
+/// The keys that post-run will wrap for must be usable: found out now, not after the run.
+fn check_wrapping_keys(config: &TrainConfig) -> Result<(), StepError> {
+    let keys = config.route.iter().map(|stop| &stop.rsa_public_key).chain([&config.creator.rsa_public_key]);
+    for key in keys {
+        PublicKey::from_hex_pem(key).map_err(|error| broken(Rule::RouteKeysUsable, error.to_string()))?;
+    }
+    Ok(())
+}

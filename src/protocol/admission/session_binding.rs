@@ -1,0 +1,93 @@
+//! Train sessions: what a train states without a signature is held to what it was when its session was first opened here.
+//!
+//! Format 1 signs the session, and neither `@id` (which grants name) nor the route's indices (which the ledger keeps runs by). Who
+//! writes the registry can change both. So a session is bound once its train has proved right, and a train with the same session and
+//! another `@id`, creator or stop is refused.
+
+use crate::{
+    ledger::{Ledger, Session, SessionCreator},
+    protocol::{
+        StepError,
+        context::station::{CallContext, Station},
+    },
+    train::{config::TrainConfig, keys::PublicKey},
+};
+
+/// Where a step asks what its station knows of sessions.
+#[derive(Clone, Copy)]
+pub struct KnownSessions<'a> {
+    ledger: &'a Ledger,
+    station: &'a str,
+}
+
+impl<'a> KnownSessions<'a> {
+    /// What a station knows.
+    #[must_use]
+    pub fn of(station: &'a Station) -> Self {
+        Self { ledger: &station.ledger, station: &station.id }
+    }
+}
+
+impl CallContext<'_> {
+    /// Refuses a session that was opened here as a train's which no grant of the caller covers, whatever its `@id` says now.
+    pub(in crate::protocol) fn may_have_session(&self, session_id: &[u8]) -> Result<(), StepError> {
+        let Some(known) = &self.sessions else { return Ok(()) };
+        match known.ledger.session(known.station, session_id)? {
+            Some(session) => self.caller.may_have_train(&session.train_id),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Station {
+    /// Refuses a train whose session was opened here as another train's, another creator's, or at another stop.
+    pub(in crate::protocol) fn check_session(
+        &self,
+        config: &TrainConfig,
+        session_id: &[u8],
+        stop: usize,
+    ) -> Result<(), StepError> {
+        match self.ledger.session(&self.id, session_id)? {
+            Some(known) => self.compare(&known, &stated(config, stop)?, session_id),
+            None => Ok(()),
+        }
+    }
+
+    /// Binds the session of a train that has proved right; refuses one that is bound otherwise.
+    pub(in crate::protocol) fn bind_session(
+        &self,
+        config: &TrainConfig,
+        session_id: &[u8],
+        stop: usize,
+    ) -> Result<(), StepError> {
+        let stated = stated(config, stop)?;
+        let known = self.ledger.bind_session(&self.id, session_id, &stated)?;
+        self.compare(&known, &stated, session_id)
+    }
+
+    fn compare(&self, known: &Session, stated: &Session, session_id: &[u8]) -> Result<(), StepError> {
+        // A creator is not known of what an older version opened and could not be read again.
+        let differs = if known.train_id != stated.train_id {
+            "train-id"
+        } else if known.creator.is_some() && known.creator != stated.creator {
+            "creator"
+        } else if known.stop_index != stated.stop_index {
+            "stop"
+        } else {
+            return Ok(());
+        };
+        let run = self.ledger.of_session(&self.id, session_id)?.map(|run| run.id);
+        Err(StepError::SessionDiffers { differs, run })
+    }
+}
+
+/// What a train states of itself.
+fn stated(config: &TrainConfig, stop: usize) -> Result<Session, StepError> {
+    let creator = &config.creator;
+    let key = PublicKey::from_hex_pem(&creator.rsa_public_key).ok();
+    Ok(Session {
+        train_id: config.id.clone(),
+        creator: key.map(|key| SessionCreator { id: creator.id.to_string(), fingerprint: key.fingerprint() }),
+        stop_index: u32::try_from(stop).map_err(|_| StepError::Invariant("a stop index beyond u32"))?,
+    })
+}

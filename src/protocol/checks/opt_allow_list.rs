@@ -1,0 +1,80 @@
+//! What stands directly below `/opt` beside the train: an opened train would bring it to the run, signed by nobody.
+
+use std::collections::BTreeSet;
+
+use super::rules::broken;
+use crate::{
+    image::{
+        ImageError,
+        opt::reader::{TrainDir, TrainTreeSink, read_opt},
+        tar::layer_writer::FileAttrs,
+    },
+    protocol::{
+        StepError,
+        content::sealed_contents::Contents,
+        context::station::{CallContext, Station},
+    },
+    train::{names::FilePath, rule::Rule},
+};
+
+/// Refuses a train with entries that are neither the protocol's, nor in its base, nor allowed by the configuration. The base is
+/// only looked at when there are any.
+pub(in crate::protocol) fn check(
+    station: &Station,
+    base_image: &str,
+    contents: &Contents,
+    step: &CallContext<'_>,
+) -> Result<(), StepError> {
+    if !station.enforces(Rule::OptAllowList) {
+        return Ok(());
+    }
+    let is_allowed = |name: &&String| station.policy.opt_allow.contains(name.as_str());
+    let mut strange: BTreeSet<&String> = contents.other_names.iter().filter(|name| !is_allowed(name)).collect();
+    if strange.is_empty() {
+        return Ok(());
+    }
+    let files = station.images.files(base_image)?;
+    let mut of_base = Names { step, names: BTreeSet::new() };
+    match files.read("/opt", &step.cancel).map_err(StepError::from).and_then(|archive| read_opt(archive, &mut of_base)) {
+        Ok(_) | Err(StepError::Image(ImageError::PathMissing)) => {}
+        Err(error) => return Err(error),
+    }
+    // A name that is not UTF-8 was replaced in both: what looks the same need not be the same.
+    strange.retain(|name| name.contains('\u{fffd}') || !of_base.names.contains(*name));
+    match strange.first() {
+        Some(name) => Err(broken(Rule::OptAllowList, name.as_str()).into()),
+        None => Ok(()),
+    }
+}
+
+/// The names directly below an image's `/opt`, besides the train's two directories.
+struct Names<'a> {
+    step: &'a CallContext<'a>,
+    names: BTreeSet<String>,
+}
+
+impl TrainTreeSink for Names<'_> {
+    type Error = StepError;
+
+    fn directory(&mut self, _: TrainDir, _: Option<FilePath>, _: FileAttrs) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    fn begin(&mut self, _: TrainDir, _: FilePath, _: FileAttrs, _: u64) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    fn chunk(&mut self, _: &[u8]) -> Result<(), StepError> {
+        Ok(self.step.check_cancelled()?)
+    }
+
+    fn end(&mut self) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    fn other(&mut self, path: &str) -> Result<(), StepError> {
+        self.step.check_cancelled()?;
+        self.names.insert(path.split('/').next().unwrap_or(path).to_owned());
+        Ok(())
+    }
+}

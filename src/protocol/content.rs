@@ -1,0 +1,8 @@
+//! A train's content: sealed files in the spool, the working copy of a run, and sealing it again.
+
+pub mod hash_thread;
+pub mod read_sealed;
+pub mod seal;
+pub mod sealed_contents;
+pub mod working_copy;
+pub mod write_plaintext;

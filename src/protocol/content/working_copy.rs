@@ -1,0 +1,168 @@
+//! Where a run's opened content is when it is not in an image: the places pre-run writes, post-run reads, and both wipe.
+
+use std::path::PathBuf;
+
+use crate::{
+    failpoint,
+    image::{
+        ImageError,
+        opt::{
+            reader::{TrainDir, TrainTreeSink, read_file, read_opt},
+            working_dir::WorkingDir,
+        },
+        store::{
+            ImageFiles,
+            docker::{PendingRemoval, VolumeMount},
+        },
+    },
+    ledger::{OpenInto, Run},
+    protocol::{
+        StepError,
+        context::station::{CallContext, Station},
+    },
+    train::{digest::FileHasher, names::FilePath},
+};
+
+/// What the container of a run gets at one of the train's two directories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Where the content is.
+    pub source: MountSource,
+    /// Absolute path in the container.
+    pub target: String,
+    /// Whether the run has no business writing there: the code must come back as it was.
+    pub read_only: bool,
+}
+
+/// Where mounted content is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountSource {
+    /// A volume of the engine's, by name.
+    Volume(String),
+    /// A directory of this host.
+    Directory(PathBuf),
+}
+
+/// The two directories, results first.
+const AREAS: [TrainDir; 2] = [TrainDir::Results, TrainDir::Train];
+
+/// What the container of a run is to be started with; nothing where the content is in an image.
+pub(in crate::protocol) fn mounts(station: &Station, run: &Run) -> Result<Vec<Mount>, StepError> {
+    let mount =
+        |area: TrainDir, source| Mount { source, target: format!("/{}", area.path()), read_only: area == TrainDir::Train };
+    Ok(match run.opened_into {
+        OpenInto::Image => Vec::new(),
+        OpenInto::Volume => AREAS.map(|area| mount(area, MountSource::Volume(volume_name(area, &run.id)))).into(),
+        OpenInto::Directory => {
+            let directory = directory(station, &run.id)?;
+            AREAS.map(|area| mount(area, MountSource::Directory(directory.area(area)))).into()
+        }
+    })
+}
+
+/// The volumes of a run.
+pub(in crate::protocol) fn volumes(run_id: &str) -> [VolumeMount; 2] {
+    AREAS.map(|area| VolumeMount { volume: volume_name(area, run_id), target: format!("/{}", area.path()) })
+}
+
+fn volume_name(area: TrainDir, run_id: &str) -> String {
+    format!("stationmaster-{run_id}-{}", area.name())
+}
+
+/// The directory of a run.
+pub(in crate::protocol) fn directory(station: &Station, run_id: &str) -> Result<WorkingDir, StepError> {
+    let shared = station.shared_directory.as_deref().ok_or(StepError::NoSharedDirectory)?;
+    Ok(WorkingDir::of(shared, run_id))
+}
+
+/// What a run left, wherever it is.
+pub(in crate::protocol) enum RunOutput {
+    /// In an image: the one after the run, or the base with the run's volumes in it.
+    Image(ImageFiles),
+    /// In the run's directory.
+    Directory(WorkingDir),
+}
+
+impl RunOutput {
+    /// Finds what a run left; `image_id` is the image after the run, where the content is in one.
+    pub fn of(station: &Station, run: &Run, image_id: &str) -> Result<Self, StepError> {
+        Ok(match run.opened_into {
+            OpenInto::Image => Self::Image(station.images.files(image_id)?),
+            OpenInto::Volume => {
+                let engine = station.images.engine()?;
+                Self::Image(ImageFiles::Engine(engine.container_with(&run.base_image, &volumes(&run.id))?))
+            }
+            OpenInto::Directory => Self::Directory(directory(station, &run.id)?),
+        })
+    }
+
+    /// Lets go of it while the caller goes on.
+    pub fn leave(self) -> Option<PendingRemoval> {
+        match self {
+            Self::Image(files) => files.remove_in_background(),
+            Self::Directory(_) => None,
+        }
+    }
+
+    /// Reads all of it, once.
+    pub fn read(&self, sink: &mut dyn TrainTreeSink<Error = StepError>, step: &CallContext<'_>) -> Result<(), StepError> {
+        match self {
+            Self::Image(files) => read_opt(files.read("/opt", &step.cancel)?, sink)?,
+            Self::Directory(directory) => directory.read(sink)?,
+        };
+        Ok(())
+    }
+}
+
+/// Reads the query of an opened train again; it must still be the one that was verified.
+pub(in crate::protocol) fn read_query(station: &Station, run: &Run, step: &CallContext<'_>) -> Result<Vec<u8>, StepError> {
+    let query = FilePath::query();
+    let opened = run.opened_image.as_deref().unwrap_or_default();
+    let bytes = match RunOutput::of(station, run, opened)? {
+        RunOutput::Image(files) => {
+            let path = format!("/{}/{query}", TrainDir::Train.path());
+            read_file(files.read(&path, &step.cancel)?, query.as_str().as_bytes())?
+        }
+        RunOutput::Directory(directory) => directory.read_small(TrainDir::Train, &query)?,
+    };
+    let mut hasher = FileHasher::new();
+    hasher.update(&bytes);
+    let now = const_hex::encode(hasher.finish());
+    if run.immutable_files.iter().any(|file| file.path == query.as_str() && file.sha256 == now) {
+        Ok(bytes)
+    } else {
+        Err(ImageError::Policy { rule: "immutable-files-unchanged", detail: query.to_string() }.into())
+    }
+}
+
+/// Wipes volumes or directory of a run; what is gone already is no error. Answers what still holds plaintext.
+pub(in crate::protocol) fn wipe(station: &Station, run: &Run) -> Result<Vec<String>, StepError> {
+    let mut held = Vec::new();
+    match run.opened_into {
+        OpenInto::Image => {}
+        OpenInto::Volume => {
+            let engine = station.images.engine()?;
+            for VolumeMount { volume, .. } in volumes(&run.id) {
+                match engine.remove_volume(&volume) {
+                    Err(ImageError::InUse) => {
+                        held.extend(engine.volume_holders(&volume)?);
+                        held.push(format!("volume:{volume}"));
+                    }
+                    other => other?,
+                }
+                failpoint::point("wipe/volume");
+            }
+        }
+        OpenInto::Directory => {
+            let directory = directory(station, &run.id)?;
+            failpoint::point("wipe/directory");
+            if let Err(error) = directory.remove() {
+                tracing::error!(run = %run.id, %error, "the directory of a run could not be wiped");
+                held.push(format!("directory:{}", directory.path().display()));
+            }
+        }
+    }
+    held.sort();
+    held.dedup();
+    Ok(held)
+}

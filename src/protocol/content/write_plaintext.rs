@@ -1,0 +1,145 @@
+//! Writing a verified train to where it is opened: an image, volumes, or a directory.
+
+use super::{
+    read_sealed::TrainDocument,
+    sealed_contents::{Content, StoredFile, plan_tree},
+    working_copy,
+};
+use crate::{
+    failpoint,
+    image::{
+        ImageError,
+        oci::image_config::ImageMetadata,
+        opt::{reader::TrainDir, working_dir::DirectoryWriter},
+        store::docker::load::{BuiltImage, ImageSpec},
+        tar::layer_writer::{FileAttrs, LayerEntry, LayerPlan, WriteError, write_archive},
+    },
+    ledger::Run,
+    protocol::{
+        StepError,
+        admission::verify::{OpenableTrain, Verified},
+        context::station::{CallContext, Station},
+    },
+    train::{route::OwnStop, seal::user_key_bytes},
+};
+
+/// The history entry of an opened image: no sealed image may have it below.
+pub(in crate::protocol) const INSTRUCTION: &str = "stationmaster pre-run";
+
+/// Takes a file's bytes, piece by piece.
+type Each<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), StepError>;
+
+/// The train on its way to where it is opened.
+pub(in crate::protocol) struct PlaintextWriter<'a> {
+    pub station: &'a Station,
+    pub run: &'a Run,
+    pub arrived: &'a TrainDocument,
+    pub own: &'a OwnStop,
+    pub train: &'a Verified<OpenableTrain>,
+    pub step: &'a CallContext<'a>,
+}
+
+impl PlaintextWriter<'_> {
+    /// An image on the one that arrived: plain results and code, each directory replaced. Answers its id.
+    pub fn image(&self, parent: &ImageMetadata, warnings: &mut Vec<String>) -> Result<String, StepError> {
+        let created = jiff::Timestamp::now().as_second();
+        let mut plan = self.plan(created, true)?;
+        if let Some(bytes) = user_key_bytes(&self.arrived.config) {
+            let bytes = bytes.map_err(|_| StepError::untrusted("the creator's wrapped key is not hex"))?;
+            let meta = FileAttrs::immutable_file(created.unsigned_abs());
+            plan.file("opt/user_sym_key.key", meta, bytes.len() as u64, Content::Bytes(bytes));
+        }
+        let recipe = ImageSpec { parent, plan: &plan, instruction: INSTRUCTION, created, is_plaintext: true };
+        let announce = |id: &str| {
+            self.station.ledger.announce_opened(&self.run.id, id)?;
+            failpoint::point("pre-run/announced");
+            Ok(())
+        };
+        let BuiltImage { id, warning } =
+            self.station.images.build(&recipe, &self.step.cancel, self.content(plan.content_len()), announce)?;
+        warnings.extend(warning.map(str::to_owned));
+        Ok(id)
+    }
+
+    /// Volumes of the engine's. Answers the id of the image to run with them: the sealed one.
+    pub fn volumes(&self) -> Result<String, StepError> {
+        let (engine, volumes) = (self.station.images.engine()?, working_copy::volumes(&self.run.id));
+        for volume in &volumes {
+            engine.make_volume(&volume.volume)?;
+            failpoint::point("pre-run/volume");
+        }
+        failpoint::point("pre-run/volumes");
+        let plan = self.plan(jiff::Timestamp::now().as_second(), false)?;
+        let container = engine.container_with(&self.run.base_image, &volumes)?;
+        failpoint::point("pre-run/filling");
+        let mut writer = container.write(&self.step.cancel)?;
+        match write_archive(&mut writer, &plan, self.content(plan.content_len())) {
+            Ok(()) => writer.finish()?,
+            Err(WriteError::Out(error)) => return Err(writer.explain(error).into()),
+            Err(WriteError::Content(error)) => return Err(error),
+        }
+        // Engines have been seen to say yes and write nothing. The archive's last file is there only if all of it was taken.
+        if let Some(LayerEntry::File { path, size, .. }) = plan.entries().iter().rfind(|e| matches!(e, LayerEntry::File { .. })) {
+            match container.file_size(&format!("/{path}")) {
+                Ok(there) if there == *size => {}
+                Ok(_) | Err(ImageError::PathMissing) => {
+                    let detail = "what was written is not there afterwards".into();
+                    return Err(ImageError::Engine { call: "write archive", detail }.into());
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok(self.run.source_image.clone())
+    }
+
+    /// The directory that the results are in already. Answers the id of the image to run with it: the sealed one.
+    pub fn directory(&self, mut landing: DirectoryWriter, warnings: &mut Vec<String>) -> Result<String, StepError> {
+        let code = &self.train.contents.train;
+        let root = code.root.ok_or(StepError::Invariant("a tree without its directory"))?;
+        landing.directory(TrainDir::Train, None, root)?;
+        for (path, meta) in &code.directories {
+            landing.directory(TrainDir::Train, Some(path), *meta)?;
+        }
+        for file in self.train.opened_files() {
+            landing.begin(TrainDir::Train, &file.path, FileAttrs::immutable_file(0), file.extent.len)?;
+            self.train.contents.open_file(&self.train.key, file.extent, |plain| {
+                self.step.check_cancelled()?;
+                Ok(landing.chunk(plain)?)
+            })?;
+            landing.end()?;
+        }
+        if !landing.finish()? {
+            warnings.push("the service may not give files away: what the train's files were owned by was not kept".into());
+        }
+        Ok(self.run.source_image.clone())
+    }
+
+    /// Plain results and code.
+    fn plan(&self, created: i64, opaque: bool) -> Result<LayerPlan<'_, Content>, StepError> {
+        let mtime = created.unsigned_abs();
+        let (train, contents) = (self.train, &self.train.contents);
+        let opened = |file: &StoredFile| Ok((contents.opened_len(&train.key, file.extent)?, Content::Opened(file.extent)));
+        let mut plan = LayerPlan::default();
+        // What lies in the results before the first stop has no signature over it: it is not taken along.
+        let results = if self.own.is_first() { &[][..] } else { &contents.results.files[..] };
+        let meta = |file: &StoredFile| FileAttrs { mtime, ..file.meta };
+        plan_tree(&mut plan, TrainDir::Results, opaque, &contents.results, results.iter(), meta, opened)?;
+        let code = train.opened_files();
+        plan_tree(&mut plan, TrainDir::Train, opaque, &contents.train, code, |_| FileAttrs::immutable_file(mtime), opened)?;
+        Ok(plan)
+    }
+
+    /// Hands a file's plaintext on and tells how far the whole is.
+    fn content(&self, total: u64) -> impl FnMut(&Content, Each<'_>) -> Result<(), StepError> {
+        let mut done = 0;
+        move |content, each| {
+            content.write(&self.train.contents, &self.train.key, &mut |bytes| {
+                self.step.check_cancelled()?;
+                done += bytes.len() as u64;
+                // More than all of it is sent when the engine has to be sent it again.
+                (self.step.progress)("write", done.min(total), total);
+                each(bytes)
+            })
+        }
+    }
+}

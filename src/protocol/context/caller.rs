@@ -1,0 +1,232 @@
+//! Who asked for a step, and what may be done for them.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use crate::{
+    audit::{Entry, Event},
+    authz::Permit,
+    keystore::Purpose,
+    protocol::StepError,
+};
+
+/// Who made one call.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    call: String,
+    principal: String,
+    rpc: String,
+    permit: Option<Permit>,
+    running: Arc<Running>,
+}
+
+/// What all clones of a call's [`Caller`] know of it while it runs.
+#[derive(Debug, Default)]
+struct Running {
+    /// Whether a record of the call's outcome exists, or will.
+    is_accounted: AtomicBool,
+    /// Whether it is counted among others, without a record or a line in the log.
+    is_counted: AtomicBool,
+    /// Whether what the call does is permitted no longer.
+    is_withdrawn: AtomicBool,
+    permitted: Mutex<Permitted>,
+}
+
+#[derive(Debug, Default)]
+struct Permitted {
+    /// What grants permit now, where that has changed since the call began.
+    now: Option<Permit>,
+    /// What the call was permitted so far.
+    uses: Vec<Used>,
+}
+
+/// Something that a permit was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Used {
+    Train(String),
+    AnyTrain,
+    TrainKey { label: String, train: String },
+    Key { label: String, purpose: Purpose },
+}
+
+impl Used {
+    fn is_covered_by(&self, permit: &Permit) -> bool {
+        match self {
+            Self::Train(id) => permit.for_train(id).is_some(),
+            Self::AnyTrain => !permit.is_for_named_trains(),
+            Self::TrainKey { label, train } => {
+                permit.for_train(train).is_some_and(|permit| permit.covers_key(label, Purpose::Train))
+            }
+            Self::Key { label, purpose } => permit.covers_key(label, *purpose),
+        }
+    }
+}
+
+impl Caller {
+    /// A principal's call, as far as it is permitted. `call` is its id in records and in the log.
+    #[must_use]
+    pub fn new(call: String, principal: String, permit: Permit) -> Self {
+        let rpc = permit.rpc().name().to_owned();
+        Self { call, principal, rpc, permit: Some(permit), running: Arc::default() }
+    }
+
+    /// The service itself, mending what was cut off. It uses no key.
+    #[must_use]
+    pub fn service(task: &str) -> Self {
+        let call = new_call();
+        Self { call, principal: "service".to_owned(), rpc: task.to_owned(), permit: None, running: Arc::default() }
+    }
+
+    /// The call's id.
+    #[must_use]
+    pub fn call(&self) -> &str {
+        &self.call
+    }
+
+    /// The principal's name, by which limits and shares go.
+    #[must_use]
+    pub fn principal(&self) -> &str {
+        &self.principal
+    }
+
+    /// The RPC's name, or the service's own task.
+    #[must_use]
+    pub fn rpc(&self) -> &str {
+        &self.rpc
+    }
+
+    /// Notes that the call's outcome has a record, is counted, or will be.
+    pub fn account(&self) {
+        self.running.is_accounted.store(true, Ordering::Release);
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn is_accounted(&self) -> bool {
+        self.running.is_accounted.load(Ordering::Acquire)
+    }
+
+    /// Notes that the call's refusal is counted among others.
+    pub fn count(&self) {
+        self.running.is_counted.store(true, Ordering::Release);
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.running.is_counted.load(Ordering::Acquire)
+    }
+
+    /// Whether what the call does has stopped being permitted.
+    #[must_use]
+    pub fn is_withdrawn(&self) -> bool {
+        self.running.is_withdrawn.load(Ordering::Acquire)
+    }
+
+    /// Holds the call to what grants permit `now`. Answers whether that still covers all that it was permitted so far; from then on it
+    /// counts for what the call does next.
+    pub fn look_again(&self, now: Option<Permit>) -> bool {
+        let mut permitted = self.permitted();
+        let covered = now.as_ref().is_some_and(|now| permitted.uses.iter().all(|used| used.is_covered_by(now)));
+        if covered {
+            permitted.now = now.filter(|now| Some(now) != self.permit.as_ref());
+        } else {
+            self.running.is_withdrawn.store(true, Ordering::Release);
+        }
+        covered
+    }
+
+    /// Whether the call may use this key by its name.
+    #[must_use]
+    pub fn may_use_key(&self, label: &str, purpose: Purpose) -> bool {
+        self.permit.is_some() && self.is_permitted(Used::Key { label: label.to_owned(), purpose })
+    }
+
+    /// Asks the permit that the call began with, and the one that grants give now, where that is another.
+    fn is_permitted(&self, used: Used) -> bool {
+        let Some(permit) = &self.permit else { return true };
+        let mut permitted = self.permitted();
+        let now = permitted.now.as_ref().unwrap_or(permit);
+        let is_covered = used.is_covered_by(permit) && used.is_covered_by(now);
+        if is_covered && !permitted.uses.contains(&used) {
+            permitted.uses.push(used);
+        }
+        is_covered
+    }
+
+    fn permitted(&self) -> MutexGuard<'_, Permitted> {
+        self.running.permitted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A record that says who asked.
+    #[must_use]
+    pub fn entry(&self, event: Event) -> Entry {
+        Entry {
+            call: Some(self.call.clone()),
+            principal: Some(self.principal.clone()),
+            rpc: Some(self.rpc.clone()),
+            ..Entry::of(event)
+        }
+    }
+
+    /// What is permitted; nothing to the service itself.
+    #[must_use]
+    pub fn permit(&self) -> Option<&Permit> {
+        self.permit.as_ref()
+    }
+
+    /// Refuses a train that no grant covers.
+    pub(in crate::protocol) fn may_have_train(&self, id: &str) -> Result<(), StepError> {
+        if self.is_permitted(Used::Train(id.to_owned())) { Ok(()) } else { Err(StepError::TrainNotGranted) }
+    }
+
+    /// Refuses what is not known to be a train that a grant names, where grants name trains.
+    pub(in crate::protocol) fn may_have_any_train(&self) -> Result<(), StepError> {
+        if self.is_permitted(Used::AnyTrain) { Ok(()) } else { Err(StepError::TrainNotGranted) }
+    }
+
+    /// Refuses a train key that no grant covers for this train. The service itself uses none.
+    pub(in crate::protocol) fn may_use_train_key(&self, label: &str, train: &str) -> Result<(), StepError> {
+        let used = Used::TrainKey { label: label.to_owned(), train: train.to_owned() };
+        if self.permit.is_some() && self.is_permitted(used) { Ok(()) } else { Err(StepError::KeyNotGranted) }
+    }
+}
+
+/// An id for a call: UUID, version 7.
+#[must_use]
+pub fn new_call() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        authz::{Grant, Grants, Principals, Rpc, Stated},
+        protocol::context::caller::*,
+    };
+
+    fn permit(trains: Option<&[&str]>) -> Option<Permit> {
+        let trains: Option<Vec<String>> = trains.map(|ids| ids.iter().map(|&id| id.to_owned()).collect());
+        let stated =
+            Stated { principal: "unix:uid=7", rpcs: &["PreRun".into()], trains: trains.as_deref(), ..Default::default() };
+        let mut grants = Grants::default();
+        grants.add(Grant::new(&stated).unwrap());
+        grants.decide(&Principals::of_socket(7, 7), Rpc::PreRun)
+    }
+
+    #[test]
+    fn a_call_goes_on_while_grants_cover_what_it_did_and_does_nothing_that_they_no_longer_do() {
+        let caller = Caller::new(new_call(), "unix:uid=7".into(), permit(None).unwrap());
+        caller.may_have_train("a").unwrap();
+        caller.may_use_train_key("key", "a").unwrap();
+        assert!(caller.look_again(permit(Some(&["a", "b"]))) && !caller.is_withdrawn());
+        caller.may_have_train("b").unwrap();
+        caller.may_have_train("c").unwrap_err();
+        assert!(!caller.look_again(permit(Some(&["a"]))), "b was permitted meanwhile");
+        assert!(caller.is_withdrawn());
+        let other = Caller::new(new_call(), "unix:uid=7".into(), permit(None).unwrap());
+        assert!(!other.look_again(None) && other.is_withdrawn());
+    }
+}

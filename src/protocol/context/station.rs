@@ -1,0 +1,312 @@
+//! The station: what every step needs, and what one step is.
+
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::{
+    audit::{Entry, Event, TrainRef},
+    image::{
+        ImageError,
+        oci::reference::{ImageName, ImageSource},
+        store::{ImageStore, PinnedImage},
+    },
+    keystore::KeystoreError,
+    ledger::{Ledger, Run},
+    protocol::{
+        AdmittedTrain, AuditedKeys, Caller, KeyUseError, StepError,
+        admission::{implicit_rejection::ProvisionalKey, session_binding::KnownSessions},
+        checks::rules::{OF_TRUST, Policy},
+    },
+    train::{envelope::EnvelopeKey, rule::Rule},
+    trust::{Believed, Trust, TrustMode},
+};
+
+/// Habits of train_lib that can be asked for by name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Compat {
+    /// Post-run also moves `latest`, whatever tag was given.
+    pub move_latest: bool,
+}
+
+/// This station: its keys, its engine, its ledger.
+pub struct Station {
+    /// The station id as routes name it.
+    pub id: String,
+    /// Its private keys, and the log of their use.
+    pub keys: AuditedKeys,
+    /// Its images.
+    pub images: ImageStore,
+    /// What ran.
+    pub ledger: Ledger,
+    /// Directory of the spools.
+    pub spool_directory: PathBuf,
+    /// Bytes that a spool leaves free on its disk.
+    pub spool_reserve: u64,
+    /// The directory that service and engine share, where trains are opened on request.
+    pub shared_directory: Option<PathBuf>,
+    /// Whom it believes.
+    pub trust: Trust,
+    /// What it holds trains to.
+    pub policy: Policy,
+    /// Habits of train_lib.
+    pub compat: Compat,
+    /// For calls to the token.
+    pub handle: Handle,
+    /// Train sessions that a call is working on.
+    pub active_stops: Mutex<HashSet<Vec<u8>>>,
+    /// Whether a roll-back has failed since the start (the engine was away): [`super::recover::mend`] tries again.
+    pub recovery_pending: AtomicBool,
+    /// Whether [`super::recover::recover`] has mended what an earlier process left; no step may run before.
+    pub recovered: AtomicBool,
+    /// Whether the last check of the images' place failed.
+    pub images_away: AtomicBool,
+}
+
+impl Station {
+    /// Whether the keys in the train itself are believed.
+    pub(in crate::protocol) fn is_embedded(&self) -> bool {
+        self.trust.mode() == TrustMode::Embedded
+    }
+
+    /// Whether a rule is held against trains. Where the keys in the train are believed, the rules about them have no meaning.
+    pub(in crate::protocol) fn enforces(&self, rule: Rule) -> bool {
+        self.policy.rules.holds(rule) && !(self.is_embedded() && OF_TRUST.contains(&rule))
+    }
+
+    /// Whom this station believes now. A trust file that was changed counts from here on, and is in the audit before that.
+    ///
+    /// # Errors
+    /// When it is not known whom to believe, or that cannot be recorded.
+    pub fn trusted_keys(&self) -> Result<Believed, StepError> {
+        let believed = self.trust.current().map_err(StepError::TrustNotReady)?;
+        if let Some(digest) = believed.new_file() {
+            let entry = Entry::of(Event::TrustChanged).with("read_by", "service").with("sha256", const_hex::encode(digest));
+            self.keys.audit().record(entry)?;
+            self.trust.acknowledge(digest);
+        }
+        Ok(believed)
+    }
+
+    /// The id of the image that a call names.
+    pub(in crate::protocol) fn image_id(&self, image: &ImageSource) -> Result<String, StepError> {
+        self.images.resolve(image).map_err(|error| match error {
+            ImageError::NotFound => StepError::ImageNotFound(image.clone()),
+            other => other.into(),
+        })
+    }
+
+    /// The run of that id.
+    pub(in crate::protocol) fn run(&self, id: &str) -> Result<Run, StepError> {
+        self.ledger.run(id)?.ok_or_else(|| StepError::RunNotFound(id.to_owned()))
+    }
+
+    /// Claims a train session for one call: it has one stop here, whatever its route says.
+    pub(in crate::protocol) fn claim(&self, session_id: &[u8]) -> Result<Claim<'_>, StepError> {
+        let key = session_id.to_vec();
+        let mut busy = self.active_stops.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !busy.insert(key.clone()) {
+            return Err(StepError::Busy);
+        }
+        Ok(Claim { station: self, key })
+    }
+
+    /// Unwraps a train's envelope key: one decryption in the token. A key that cannot be unwrapped is no error here: with
+    /// another in its place the step goes on to its end.
+    pub(in crate::protocol) fn unwrap_envelope_key(
+        &self,
+        train: &AdmittedTrain,
+        step: &CallContext<'_>,
+    ) -> Result<ProvisionalKey, StepError> {
+        let wrapped = train.wrapped_key().ok_or(StepError::Invariant("own stop without a key"))?;
+        // Made whether it will be needed or not: its time tells nothing.
+        let substitute = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
+        let key = match wrapped.decode() {
+            Err(error) => Err(format!("the wrapped key: {error}")),
+            Ok(wrapped) => {
+                let asked = (&step.caller, step.annotations());
+                let unwrapped = self.handle.block_on(self.keys.unwrap_for_train(train, asked, &wrapped, step.deadline));
+                match unwrapped {
+                    Err(KeyUseError::Keystore(KeystoreError::UnwrapFailed)) => {
+                        Err("the wrapped key cannot be unwrapped".to_owned())
+                    }
+                    other => {
+                        let bytes: Zeroizing<Vec<u8>> = other?;
+                        EnvelopeKey::from_unwrapped(&bytes).map_err(|_| "the unwrapped key has no cipher's length".to_owned())
+                    }
+                }
+            }
+        };
+        Ok(ProvisionalKey::new(key, substitute))
+    }
+
+    /// Signs a digest as trains are signed: one signature in the token.
+    pub(in crate::protocol) fn sign(
+        &self,
+        train: &AdmittedTrain,
+        digest: &[u8],
+        step: &CallContext<'_>,
+    ) -> Result<Vec<u8>, StepError> {
+        let asked = (&step.caller, step.annotations());
+        Ok(self.handle.block_on(self.keys.sign_for_train(train, asked, digest, step.deadline))?)
+    }
+}
+
+/// The private name that keeps an image for a run.
+pub(in crate::protocol) fn private_name(station: &Station, kept: PinnedImage, run: &Run) -> Result<ImageName, ImageError> {
+    Ok(station.images.pin_tag(kept, &run.image.parse()?, &run.id))
+}
+
+/// A train session while a call works on it.
+pub(in crate::protocol) struct Claim<'a> {
+    station: &'a Station,
+    key: Vec<u8>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.station.active_stops.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&self.key);
+    }
+}
+
+/// The phases of a step and the time that each took.
+#[derive(Debug)]
+pub struct Phases(Mutex<PhaseTimings>);
+
+#[derive(Debug)]
+struct PhaseTimings {
+    since: Instant,
+    done: Vec<(&'static str, Duration)>,
+}
+
+impl Default for Phases {
+    fn default() -> Self {
+        Self(Mutex::new(PhaseTimings { since: Instant::now(), done: Vec::new() }))
+    }
+}
+
+/// One call's circumstances.
+pub struct CallContext<'a> {
+    /// Who asked for it.
+    pub caller: Caller,
+    /// What is known by now, for the records of it.
+    pub facts: Mutex<Entry>,
+    /// Set when the caller goes away.
+    pub cancel: CancellationToken,
+    /// What the station knows of train sessions; nothing where no service runs.
+    pub sessions: Option<KnownSessions<'a>>,
+    /// Whether it is known by now that the caller may be told of what the step looks at.
+    pub may_tell: AtomicBool,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+    /// Told how far the step is: its name, bytes done, bytes expected (0: unknown).
+    pub progress: &'a (dyn Fn(&'static str, u64, u64) + Sync),
+    /// Where its time goes.
+    pub phases: Phases,
+}
+
+impl CallContext<'static> {
+    /// A step that nobody waits for: part of another, or of a command that no service runs.
+    pub(in crate::protocol) fn background(why: &str) -> Self {
+        Self {
+            caller: Caller::service(why),
+            facts: Default::default(),
+            cancel: Default::default(),
+            sessions: None,
+            may_tell: AtomicBool::new(true),
+            deadline: None,
+            progress: &|_, _, _| {},
+            phases: Default::default(),
+        }
+    }
+}
+
+impl CallContext<'_> {
+    /// Notes something for the records of the step.
+    pub fn annotate(&self, note: impl FnOnce(&mut Entry)) {
+        note(&mut self.facts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+    }
+
+    /// What has been noted so far.
+    pub fn annotations(&self) -> Entry {
+        self.facts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Notes which train the step is about; refuses one that no grant covers.
+    pub(in crate::protocol) fn authorize_train(&self, id: &str, session_id: &[u8], stop: Option<u32>) -> Result<(), StepError> {
+        self.annotate(|entry| {
+            let stop = stop.unwrap_or_default();
+            entry.train = Some(TrainRef { id: id.to_owned(), session: const_hex::encode(session_id), stop });
+        });
+        self.caller.may_have_train(id)?;
+        self.may_have_session(session_id)?;
+        self.may_tell();
+        Ok(())
+    }
+
+    /// Notes that the caller may be told of what the step looks at: a train that a grant covers, or what the caller has sent.
+    pub(in crate::protocol) fn may_tell(&self) {
+        self.may_tell.store(true, Ordering::Release);
+    }
+
+    /// What a caller is told of an outcome. A caller for certain trains only is not told what else there is: until it is known that
+    /// the step is about one of those, an image that is missing, one that is no train, and one of another train are refused alike.
+    #[must_use]
+    pub fn told(&self, error: StepError) -> StepError {
+        let tells = self.may_tell.load(Ordering::Acquire) || self.caller.may_have_any_train().is_ok();
+        if tells || !error.tells_of_what_is_there() { error } else { StepError::Hidden(Box::new(error)) }
+    }
+
+    /// Whether an outcome must not show, not even by its time, what exists.
+    #[must_use]
+    pub fn hides(&self, outcome: &StepError) -> bool {
+        matches!(outcome, StepError::TrainNotGranted | StepError::Hidden(_))
+    }
+
+    /// Notes which run the step is about; refuses one whose train or key no grant covers. Every step calls this before it changes a run
+    /// or returns anything of one.
+    pub(in crate::protocol) fn authorize_run(&self, run: &Run) -> Result<(), StepError> {
+        self.annotate(|entry| entry.run = Some(run.id.clone()));
+        self.authorize_train(&run.train_id, &run.session_id, Some(run.stop_index))?;
+        self.caller.may_use_train_key(&run.key_label, &run.train_id)
+    }
+
+    /// A record of the step: who asked, and all that has been noted.
+    pub fn audit_entry(&self, event: Event) -> Entry {
+        let Entry { call, principal, rpc, .. } = self.caller.entry(event);
+        Entry { event, call, principal, rpc, ..self.annotations() }
+    }
+
+    /// What was done since the last phase was this.
+    pub(in crate::protocol) fn end_phase(&self, name: &'static str) {
+        let mut phases = self.phases.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let now = Instant::now();
+        let spent = now - std::mem::replace(&mut phases.since, now);
+        phases.done.push((name, spent));
+    }
+
+    /// Says in the log where a step's time went, and how it ended.
+    pub(in crate::protocol) fn log_phases(&self, step: &'static str, run: &str, ended: &'static str) {
+        let phases = self.phases.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let spent: Vec<String> = phases.done.iter().map(|(name, spent)| format!("{name} {}", spent.as_millis())).collect();
+        let total: Duration = phases.done.iter().map(|(_, spent)| *spent).sum();
+        let ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(target: "stationmaster::step", step, run, ms, phases = spent.join(", "), "{ended}");
+    }
+
+    /// Refuses to go on when nobody waits any more.
+    pub fn check_cancelled(&self) -> Result<(), ImageError> {
+        let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if late || self.cancel.is_cancelled() { Err(ImageError::Cancelled) } else { Ok(()) }
+    }
+}

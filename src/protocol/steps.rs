@@ -1,0 +1,12 @@
+//! The steps: one file for each.
+
+pub mod abort;
+pub mod check_push;
+pub mod hash_image;
+pub mod inspect;
+pub mod open_results;
+pub mod post_run;
+pub mod pre_run;
+pub mod recover;
+pub mod validate_image;
+pub mod verify_train;

@@ -1,0 +1,170 @@
+//! Inspect: what a train says of itself. No key is used, nothing is verified.
+
+use crate::{
+    image::{
+        archive::memory_budget::Share,
+        oci::reference::ImageSource,
+        opt::{
+            layered::LayeredTrainTree,
+            reader::{TrainDir, TrainTreeSink, read_opt},
+        },
+        store::ImageFiles,
+        tar::layer_writer::FileAttrs,
+    },
+    protocol::{
+        StepError,
+        content::read_sealed::read_train_config,
+        context::station::{CallContext, Station},
+    },
+    train::{
+        config::TrainConfig,
+        names::{FilePath, Listing},
+        route::position_of,
+    },
+};
+
+/// A file of a train.
+pub struct ListedFile {
+    /// Path below its directory.
+    pub path: String,
+    /// Bytes as it lies in the image.
+    pub size: u64,
+}
+
+/// What a train says of itself.
+pub struct Inspection {
+    /// The image's id.
+    pub image_id: String,
+    /// `train_config.json` as it lies there.
+    pub config_bytes: Vec<u8>,
+    /// The same, parsed.
+    pub config: TrainConfig,
+    /// The train session, raw.
+    pub session_id: Vec<u8>,
+    /// This station's index, if the route names it.
+    pub own_index: Option<u32>,
+    /// Files that `file_list` names, in its order.
+    pub listed: Vec<ListedFile>,
+    /// Files that it does not name.
+    pub unlisted: Vec<ListedFile>,
+    /// Names in `file_list` without a file.
+    pub missing: Vec<String>,
+    /// The query.
+    pub query: Option<ListedFile>,
+    /// Number of result files.
+    pub result_files: u64,
+    /// Their bytes.
+    pub result_bytes: u64,
+    /// Image id of the train's `base`, if it is there.
+    pub base_image_id: Option<String>,
+}
+
+/// Reads a train's config and lists its files.
+pub fn inspect_train(station: &Station, image: &ImageSource, step: &CallContext<'_>) -> Result<Inspection, StepError> {
+    let image_id = station.image_id(image)?;
+    step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
+    let mut inspection = inspect(&station.images.files(&image_id)?, image_id, step)?;
+    let route = &inspection.config.route;
+    inspection.own_index = position_of(&inspection.config, &station.id).ok().and_then(|at| u32::try_from(route[at].index).ok());
+    inspection.base_image_id = match image {
+        ImageSource::Name(name) => station.images.find(&ImageSource::Name(name.with_tag("base")))?,
+        ImageSource::Id(_) => None,
+    };
+    Ok(inspection)
+}
+
+/// As [`inspect_train`], of a saved image, without any station.
+///
+/// # Errors
+/// When it cannot be read, or holds no train.
+pub fn inspect_saved(files: LayeredTrainTree) -> Result<Inspection, StepError> {
+    let step = CallContext::background("train inspect");
+    let image_id = files.image_id(&step.cancel)?;
+    inspect(&ImageFiles::Saved(files), image_id, &step)
+}
+
+fn inspect(files: &ImageFiles, image_id: String, step: &CallContext<'_>) -> Result<Inspection, StepError> {
+    let arrived = read_train_config(files, step)?;
+    let mut names = Names { step, code: Vec::new(), share: Share::default(), result_files: 0, result_bytes: 0 };
+    read_opt(files.read("/opt", &step.cancel)?, &mut names)?;
+    let config = arrived.config;
+    // A list with names that cannot be is shown as all missing: inspecting must not hide what is wrong.
+    let listing = Listing::new(&config.file_list).ok();
+    let mut inspection = Inspection {
+        own_index: None,
+        image_id,
+        config_bytes: arrived.bytes,
+        session_id: arrived.session_id,
+        listed: Vec::new(),
+        unlisted: Vec::new(),
+        missing: Vec::new(),
+        query: None,
+        result_files: names.result_files,
+        result_bytes: names.result_bytes,
+        base_image_id: None,
+        config,
+    };
+    match &listing {
+        Some(listing) => {
+            for path in listing.names() {
+                match names.code.binary_search_by(|(name, _)| name.cmp(path)) {
+                    Ok(i) => inspection.listed.push(ListedFile { path: path.as_str().to_owned(), size: names.code[i].1 }),
+                    Err(_) => inspection.missing.push(path.as_str().to_owned()),
+                }
+            }
+        }
+        None => inspection.missing.clone_from(&inspection.config.file_list),
+    }
+    for (path, size) in names.code {
+        let file = ListedFile { path: path.as_str().to_owned(), size };
+        if path.is_query() {
+            inspection.query = Some(file);
+        } else if !listing.as_ref().is_some_and(|listing| listing.contains(&path)) {
+            inspection.unlisted.push(file);
+        }
+    }
+    Ok(inspection)
+}
+
+struct Names<'a> {
+    step: &'a CallContext<'a>,
+    code: Vec<(FilePath, u64)>,
+    share: Share,
+    result_files: u64,
+    result_bytes: u64,
+}
+
+impl TrainTreeSink for Names<'_> {
+    type Error = StepError;
+
+    fn directory(&mut self, _: TrainDir, _: Option<FilePath>, _: FileAttrs) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    fn begin(&mut self, area: TrainDir, path: FilePath, _: FileAttrs, size: u64) -> Result<(), StepError> {
+        match area {
+            TrainDir::Train => {
+                // It is listed once more, and once more in the answer.
+                self.share.entry::<(FilePath, [ListedFile; 2])>(3 * path.as_str().len())?;
+                self.code.push((path, size));
+            }
+            TrainDir::Results => {
+                self.result_files += 1;
+                self.result_bytes += size;
+            }
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, _: &[u8]) -> Result<(), StepError> {
+        Ok(self.step.check_cancelled()?)
+    }
+
+    fn end(&mut self) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    fn other(&mut self, _: &str) -> Result<(), StepError> {
+        Ok(())
+    }
+}

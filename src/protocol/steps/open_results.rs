@@ -1,0 +1,231 @@
+//! Open results: what a train brought is given, as plaintext, to somebody who is granted it. Nothing is run and nothing is changed.
+//!
+//! What is sealed waits in the spool until everything that a pre-run verifies has proved right; only then is it opened, from
+//! there, piece by piece. The ledger has no part in it: to read a train again is no replay.
+
+use std::io::Read;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    audit::{Event, Images},
+    image::{disk::spool::Spool, oci::reference::ImageSource, opt::uploaded::UploadedTrain, store::ImageFiles},
+    ledger::RuleNote,
+    protocol::{
+        AdmittedTrain, Arriving, StepError,
+        admission::{
+            trust_check::TrustPhase,
+            verify::{OpenableTrain, Verified, verify_state},
+        },
+        checks::{rule_report, rules::broken},
+        content::{
+            read_sealed::{TrainDocument, read_sealed, read_train_config},
+            sealed_contents::StoredFile,
+        },
+        context::station::{CallContext, Station},
+    },
+    train::{
+        digest::Digest,
+        names::FilePath,
+        route::stop_to_read,
+        rule::{Report, Rule},
+        selection::Selection,
+    },
+};
+
+/// Longest piece that is given at once, in bytes.
+const PIECE: usize = 64 * 1024;
+
+/// The train whose results are asked for.
+pub enum ResultsOf<R> {
+    /// An image of this station's.
+    Image(ImageSource),
+    /// What the caller sends: an archive of `/opt`.
+    Archive(R),
+}
+
+/// What is given, in this order for each file.
+pub enum ResultsPart<'a> {
+    /// A file begins.
+    File {
+        /// Its path below `pht_results`.
+        path: &'a FilePath,
+        /// Bytes of its plaintext.
+        size: u64,
+    },
+    /// Its next piece, at most 64 KiB.
+    Piece(&'a [u8]),
+    /// It ends; SHA-256 of its plaintext.
+    End([u8; 32]),
+}
+
+/// What was given.
+pub struct ResultsAnswer {
+    /// The image's id; empty of an archive.
+    pub image_id: String,
+    /// `@id`.
+    pub train_id: String,
+    /// The train session, raw.
+    pub session_id: Vec<u8>,
+    /// This station's position in the route.
+    pub stop_index: u32,
+    /// Stops that have signed.
+    pub stops_signed: usize,
+    /// Stops of the route.
+    pub stops: usize,
+    /// Digest of all results; `None` before the first stop.
+    pub results_digest: Option<Digest>,
+    /// Result files of the train.
+    pub result_files: u64,
+    /// Files that were given, and their bytes.
+    pub given: Sent,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// What became of each rule.
+    pub report: Report,
+}
+
+/// How much was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Whole files.
+    pub files: u64,
+    /// Bytes of plaintext, of a file that was broken off too.
+    pub bytes: u64,
+}
+
+/// Verifies a train as a pre-run does, and gives its results to `give`; see the proto's `OpenResults` for the promise.
+pub fn open_results(
+    station: &Station,
+    (train, paths): (ResultsOf<impl Read>, &Selection),
+    step: &CallContext<'_>,
+    give: &mut dyn FnMut(ResultsPart<'_>) -> Result<(), StepError>,
+) -> Result<ResultsAnswer, StepError> {
+    step.annotate(|entry| drop(entry.about.insert("paths".into(), paths.patterns().into())));
+    let believed = station.trusted_keys()?;
+    let (image_id, files) = match train {
+        ResultsOf::Image(image) => {
+            let id = station.image_id(&image)?;
+            step.annotate(|entry| {
+                entry.images = Some(Images { name: Some(image.to_string()), input: Some(id.clone()), output: None });
+            });
+            let files = station.images.files(&id)?;
+            (id, files)
+        }
+        ResultsOf::Archive(archive) => {
+            // It is the caller's own.
+            step.may_tell();
+            let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
+            let sent = UploadedTrain::receive(archive, spool, &|| step.check_cancelled())?;
+            step.annotate(|entry| drop(entry.about.insert("archive_sha256".into(), sent.sha256().into())));
+            (String::new(), ImageFiles::Sent(sent))
+        }
+    };
+    let arrived = read_train_config(&files, step)?;
+    // Before anything is said of what is inside.
+    step.authorize_train(&arrived.config.id, &arrived.session_id, None)?;
+    let (own, signed) = stop_to_read(&arrived.config, &station.id)?;
+    let stop_index = u32::try_from(own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))?;
+    step.authorize_train(&arrived.config.id, &arrived.session_id, Some(stop_index))?;
+    let arriving = Arriving { config: &arrived.config, session_id: &arrived.session_id, own: &own };
+    let admitted = station.admit(arriving, &believed, TrustPhase::ToRead, step)?;
+    let train = verified(station, files, (&arrived, signed), &admitted, step)?;
+
+    let report = rule_report::of_reading(station, signed);
+    step.annotate(|entry| {
+        let digests = entry.digests.get_or_insert_default();
+        digests.immutable = Some(train.immutable_digest.to_hex().as_str().to_owned());
+        digests.results_in = train.results_digest.as_ref().map(|digest| digest.to_hex().as_str().to_owned());
+        entry.rules = rule_report::recorded(&RuleNote::of(&report));
+    });
+    // Files that lie there before the first stop are nobody's results.
+    let results = if signed == 0 { &[][..] } else { train.contents.results.files.as_slice() };
+    let chosen: Vec<&StoredFile> = results.iter().filter(|file| paths.contains(&file.path)).collect();
+    let given = give_recorded(station, &train, &chosen, step, give)?;
+    Ok(ResultsAnswer {
+        image_id,
+        train_id: arrived.config.id.clone(),
+        session_id: arrived.session_id.clone(),
+        stop_index,
+        stops_signed: signed,
+        stops: arrived.config.route.len(),
+        results_digest: train.results_digest,
+        result_files: results.len() as u64,
+        given,
+        warnings: what_is_not_there(signed, results.len(), chosen.len())
+            .into_iter()
+            .chain(rule_report::warnings(station, &report))
+            .collect(),
+        report,
+    })
+}
+
+/// The reason why no file is given.
+fn what_is_not_there(signed: usize, results: usize, chosen: usize) -> Option<String> {
+    match (signed, results, chosen) {
+        (0, ..) => Some("no stop of the train's route has run yet: there are no results".to_owned()),
+        (_, 0, _) => Some("the train has no result files: the stops that ran left none".to_owned()),
+        (_, _, 0) => Some(format!("none of the train's {results} result files has a name that was asked for")),
+        _ => None,
+    }
+}
+
+/// Reads the sealed train into a spool, and checks all of it.
+fn verified(
+    station: &Station,
+    files: ImageFiles,
+    (arrived, signed): (&TrainDocument, usize),
+    admitted: &AdmittedTrain,
+    step: &CallContext<'_>,
+) -> Result<Verified<OpenableTrain>, StepError> {
+    let key = station.unwrap_envelope_key(admitted, step)?;
+    let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
+    let results = (signed > 0).then_some((&key, arrived.session_id.as_slice()));
+    let (contents, digest) = read_sealed(&files, spool, results, None, 0, step)?;
+    // Removed beside the work that is left.
+    let _leaving = files.remove_in_background();
+    let train = verify_state(&station.policy, (arrived, signed), contents, key, digest, step)?;
+    match train.unlisted_files().first() {
+        Some(path) if station.policy.refuse_unlisted => Err(broken(Rule::UnlistedFiles, path.as_str()).into()),
+        _ => Ok(train),
+    }
+}
+
+/// Gives the files, once what will be given is in the audit. What was given by then is noted on every way out.
+fn give_recorded(
+    station: &Station,
+    train: &Verified<OpenableTrain>,
+    chosen: &[&StoredFile],
+    step: &CallContext<'_>,
+    give: &mut dyn FnMut(ResultsPart<'_>) -> Result<(), StepError>,
+) -> Result<Sent, StepError> {
+    let mut sizes = Vec::with_capacity(chosen.len());
+    for file in chosen {
+        sizes.push(train.contents.opened_len(&train.key, file.extent)?);
+    }
+    let all = Sent { files: chosen.len() as u64, bytes: sizes.iter().sum() };
+    let announced = step.audit_entry(Event::ResultsGiven).with("files", all.files).with("bytes", all.bytes);
+    station.keys.audit().record(announced)?;
+    let mut given = Sent::default();
+    let outcome = chosen.iter().zip(sizes).try_for_each(|(file, size)| {
+        give(ResultsPart::File { path: &file.path, size })?;
+        let mut hasher = Sha256::new();
+        train.contents.open_file(&train.key, file.extent, |plain| {
+            step.check_cancelled()?;
+            hasher.update(plain);
+            for piece in plain.chunks(PIECE) {
+                give(ResultsPart::Piece(piece))?;
+                given.bytes += piece.len() as u64;
+            }
+            Ok(())
+        })?;
+        give(ResultsPart::End(hasher.finalize().into()))?;
+        given.files += 1;
+        Ok(())
+    });
+    step.annotate(|entry| {
+        entry.about.insert("files".into(), given.files.into());
+        entry.about.insert("bytes".into(), given.bytes.into());
+    });
+    outcome.map(|()| given)
+}

@@ -1,0 +1,333 @@
+//! Post-run: seal and sign what a run left, and write the image for the next stop on the train's base.
+
+use super::{pre_run::run_state, recover};
+use crate::{
+    audit::Images,
+    failpoint,
+    image::{
+        disk::spool::Spool,
+        oci::{
+            image_config::ImageMetadata,
+            reference::{ImageName, ImageSource},
+        },
+        opt::reader::TrainDir,
+        store::docker::load::{BuiltImage, ImageSpec},
+        tar::layer_writer::{FileAttrs, LayerPlan},
+    },
+    ledger::{OpenInto, PostRunRecord, RuleNote, Run, RunState},
+    protocol::{
+        AdmittedTrain, Arriving, StepError,
+        admission::trust_check::{TrustPhase, receives_key},
+        checks::{rule_report, rules::broken},
+        content::{
+            read_sealed::read_train_config,
+            seal::{SealedRun, seal_run},
+            sealed_contents::{Content, plan_tree},
+            working_copy::RunOutput,
+        },
+        context::station::{CallContext, Station},
+    },
+    train::{
+        config::TrainConfig,
+        digest::Digest,
+        envelope::EnvelopeKey,
+        route::{OwnStop, own_stop},
+        rule::{Report, Rule},
+        seal::{Closing, next_config, user_key_bytes, wrap_for},
+        verify::own_chain_digest,
+    },
+};
+
+/// What to close.
+pub struct PostRunOrder {
+    /// The run; found by the image when there is none.
+    pub run_id: Option<String>,
+    /// The image that holds the results, and the name that is written; the one pre-run wrote when there is none.
+    pub image: Option<ImageName>,
+    /// Whether it is meant that the run left nothing.
+    pub no_results: bool,
+}
+
+/// A closed train.
+pub struct PostRunAnswer {
+    /// The run.
+    pub run_id: String,
+    /// Its outcome.
+    pub record: PostRunRecord,
+    /// Whether the run was closed before this call.
+    pub repeated: bool,
+}
+
+/// Seals and signs a prepared run; see the proto's `PostRun` for the promise.
+pub fn post_run(station: &Station, order: &PostRunOrder, step: &CallContext<'_>) -> Result<PostRunAnswer, StepError> {
+    station.trusted_keys()?;
+    let mut run = find_run(station, order, step)?;
+    step.authorize_run(&run)?;
+    let _claim = station.claim(&run.session_id)?;
+    run = station.run(&run.id)?;
+    if run.state == RunState::Closing {
+        // We hold the claim, so nobody works on it: it was cut off, and its rollback too.
+        recover::recover_run(station, &run)?;
+        run = station.run(&run.id)?;
+    }
+    let image: ImageName = match &order.image {
+        Some(image) => image.clone(),
+        None => run.image.parse()?,
+    };
+    match (run.state, run.post_run.clone()) {
+        (RunState::Completed, Some(mut record)) if order.image.is_none() || record.image == image.to_string() => {
+            if !record.plaintext_held_by.is_empty() {
+                // Who held it may have let go.
+                recover::clean_up_completed(station, &run, run.closing_image.as_deref().unwrap_or_default(), &mut record);
+                station.ledger.record_post_run(&run.id, &record)?;
+            }
+            annotate_outcome(&record, step);
+            return Ok(PostRunAnswer { run_id: run.id, record, repeated: true });
+        }
+        (RunState::Prepared, _) => {}
+        _ => return Err(run_state(run)),
+    }
+    station.images.check_retag(&run.image.parse()?, &image)?;
+    let image_id = station.image_id(&ImageSource::Name(image.clone()))?;
+    step.annotate(|entry| {
+        entry.images = Some(Images { name: Some(image.to_string()), input: Some(image_id.clone()), output: None });
+    });
+    if !order.no_results && run.opened_image.as_deref() == Some(&image_id) {
+        // Whatever ran, its container was not committed under this name.
+        return Err(StepError::Unchanged { id: run.id, image: image.to_string() });
+    }
+    station.ledger.begin_closing(&run.id, &image_id)?;
+    failpoint::point("post-run/intent");
+    step.end_phase("intent");
+    match close(station, &run, &image, &image_id, order.no_results, step) {
+        Ok(mut record) => {
+            if let Err(error) = recover::complete(station, &run, &image_id, &mut record) {
+                // The name has moved, so this is finished and not undone.
+                recover::note_recovery_failure(station, &run.id, &error);
+                return Err(error);
+            }
+            failpoint::point("post-run/completed");
+            step.end_phase("clean");
+            step.log_phases("post-run", &run.id, "done");
+            annotate_outcome(&record, step);
+            Ok(PostRunAnswer { run_id: run.id, record, repeated: false })
+        }
+        Err(error) => {
+            if let Err(second) = recover::roll_back_closing(station, &run.id) {
+                recover::note_recovery_failure(station, &run.id, &second);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// What the record of the step says of its outcome.
+fn annotate_outcome(record: &PostRunRecord, step: &CallContext<'_>) {
+    step.annotate(|entry| {
+        entry.images.get_or_insert_default().output = Some(record.image_id.clone());
+        entry.digests.get_or_insert_default().results_out = Some(record.results_digest.clone());
+        entry.rules = rule_report::recorded(&record.rules);
+    });
+}
+
+/// The run that a call means.
+fn find_run(station: &Station, order: &PostRunOrder, step: &CallContext<'_>) -> Result<Run, StepError> {
+    match (&order.run_id, &order.image) {
+        (Some(id), _) => named_run(station, id, step),
+        (None, Some(image)) => {
+            let id = station.image_id(&ImageSource::Name(image.clone()))?;
+            // Only the session is taken from the image after the run: it names the run, and proves nothing.
+            let arrived = read_train_config(&station.images.files(&id)?, step)?;
+            station.ledger.of_session(&station.id, &arrived.session_id)?.ok_or_else(|| StepError::NoRunOfImage(image.clone()))
+        }
+        (None, None) => Err(StepError::Request("name a run_id or an image")),
+    }
+}
+
+/// The run of that id. Whoever may have certain trains only is not told which runs there are.
+pub(in crate::protocol) fn named_run(station: &Station, id: &str, step: &CallContext<'_>) -> Result<Run, StepError> {
+    station.run(id).or_else(|error| {
+        step.caller.may_have_any_train()?;
+        Err(error)
+    })
+}
+
+/// Everything between the intent and the clean-up. On an error the caller rolls back.
+fn close(
+    station: &Station,
+    run: &Run,
+    image: &ImageName,
+    image_id: &str,
+    no_results: bool,
+    step: &CallContext<'_>,
+) -> Result<PostRunRecord, StepError> {
+    let (images, ledger) = (&station.images, &station.ledger);
+    let base = images.facts(&run.base_image)?;
+    let expected = size_of_left(station, run, image_id, &base)?;
+    // The config of pre-run, never the one the run may have changed.
+    let config = TrainConfig::parse(&run.config)?;
+    let own = own_stop(&config, &station.id)?;
+    let believed = station.trusted_keys()?;
+    let arriving = Arriving { config: &config, session_id: &run.session_id, own: &own };
+    let admitted = station.admit(arriving, &believed, TrustPhase::BeforeWrapping, step)?;
+    let key = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
+    let spool = Spool::create(&station.spool_directory, expected, station.spool_reserve)?;
+    let left = RunOutput::of(station, run, image_id)?;
+    failpoint::point("post-run/container");
+    step.end_phase("container");
+    let sealed = seal_run(|sink| left.read(sink, step), spool, &key, &run.session_id, Some(&run.immutable_files), step)?;
+    step.end_phase("read");
+    let leaving = left.leave();
+    failpoint::point("post-run/sealed");
+    let unchanged = left_nothing(run, &sealed);
+    // An image that was committed shows that there was a run. Beside an image nothing but the results does.
+    if unchanged && !no_results && run.opened_into != OpenInto::Image {
+        return Err(StepError::Unchanged { id: run.id.clone(), image: String::new() });
+    }
+
+    let next = signed_config(station, &admitted, (&config, &own), &sealed, &key, step)?;
+    failpoint::point("post-run/signed");
+    step.end_phase("token");
+    let created = jiff::Timestamp::now().as_second();
+    let plan = sealed_layer(&sealed, &next, created)?;
+    let recipe = ImageSpec { parent: &base, plan: &plan, instruction: "stationmaster post-run", created, is_plaintext: false };
+    let (total, mut done) = (plan.content_len(), 0);
+    let content = |content: &Content, each: &mut dyn FnMut(&[u8]) -> Result<(), StepError>| {
+        content.write(&sealed.contents, &key, &mut |bytes| {
+            step.check_cancelled()?;
+            done += bytes.len() as u64;
+            // More than all of it is sent when the engine has to be sent it again.
+            (step.progress)("write", done.min(total), total);
+            each(bytes)
+        })
+    };
+    let announce = |id: &str| {
+        ledger.announce_sealed(&run.id, id)?;
+        failpoint::point("post-run/announced");
+        Ok(())
+    };
+    let BuiltImage { id: sealed_id, warning } = images.build(&recipe, &step.cancel, content, announce)?;
+    failpoint::point("post-run/loaded");
+    step.end_phase("write");
+    drop(plan);
+    let report = rule_report::of_post_run(station);
+    let mut record = record_of(sealed, image, sealed_id.clone(), &report);
+    if unchanged {
+        record.warnings.push("the run left no new results: what was sealed is what pre-run opened".to_owned());
+    }
+    record.warnings.extend(rule_report::warnings(station, &report));
+    record.warnings.extend(warning.map(str::to_owned));
+    ledger.record_post_run(&run.id, &record)?;
+    failpoint::point("post-run/recorded");
+    if station.image_id(&ImageSource::Name(image.clone()))? != image_id {
+        return Err(StepError::ImageChanged);
+    }
+    step.check_cancelled()?;
+    images.tag(&sealed_id, image)?;
+    failpoint::point("post-run/named");
+    if station.compat.move_latest {
+        images.tag(&sealed_id, &image.with_tag("latest"))?;
+    }
+    failpoint::point("post-run/tagged");
+    // It holds what is wiped next.
+    drop(leaving);
+    step.end_phase("name");
+    Ok(record)
+}
+
+/// Whether the results are those that pre-run opened: none, at the first stop.
+fn left_nothing(run: &Run, sealed: &SealedRun) -> bool {
+    let Some(opened) = &run.pre_run else { return false };
+    let before = opened.results_digest.clone().unwrap_or_else(|| Digest::of(&run.session_id).to_hex().as_str().to_owned());
+    let files = sealed.contents.results.files.len() as u64;
+    // The digest is of contents alone: an empty file shows in the number only.
+    before == sealed.results_digest.to_hex().as_str() && opened.result_files.is_none_or(|before| before == files)
+}
+
+/// Refuses an image that is not of this run. Answers about how many bytes will be read (0: unknown).
+fn size_of_left(station: &Station, run: &Run, image_id: &str, base: &ImageMetadata) -> Result<u64, StepError> {
+    let foreign = || StepError::from(broken(Rule::ImageOfThisRun, image_id));
+    if run.opened_into != OpenInto::Image {
+        // The name still stands for the sealed image: the run's outcome is beside it.
+        return if image_id == run.source_image { Ok(0) } else { Err(foreign()) };
+    }
+    let opened = run.opened_image.as_deref().ok_or(StepError::Invariant("a prepared run without its image"))?;
+    let after = station.images.facts(image_id)?;
+    let of_this_run = after.descends_from(&base.layers) || after.descends_from(&station.images.facts(opened)?.layers);
+    if image_id == run.source_image || !of_this_run { Err(foreign()) } else { Ok(after.size.saturating_sub(base.size)) }
+}
+
+/// Signs the results and the chain (two signatures in the token) and wraps the new key for everyone on the route.
+fn signed_config(
+    station: &Station,
+    admitted: &AdmittedTrain,
+    (config, own): (&TrainConfig, &OwnStop),
+    sealed: &SealedRun,
+    key: &EnvelopeKey,
+    step: &CallContext<'_>,
+) -> Result<TrainConfig, StepError> {
+    let results_signature = station.sign(admitted, sealed.results_digest.as_bytes(), step)?;
+    failpoint::point("post-run/results-signed");
+    let chain = own_chain_digest(config, own, &sealed.results_digest).map_err(StepError::untrusted)?;
+    let chain_signature = station.sign(admitted, chain.as_bytes(), step)?;
+    let keys = wrap_for(config, key, |stop| receives_key(station, own, stop))
+        .map_err(|error| broken(Rule::RouteKeysUsable, error.to_string()))?;
+    let closing = Closing {
+        results: &sealed.results_digest,
+        result_signature: &results_signature,
+        chain: &chain,
+        chain_signature: &chain_signature,
+        keys,
+    };
+    Ok(next_config(config, own, closing))
+}
+
+/// The layer of a sealed train: config, wrapped key, sealed results and code, each directory replaced.
+fn sealed_layer<'a>(sealed: &'a SealedRun, next: &TrainConfig, created: i64) -> Result<LayerPlan<'a, Content>, StepError> {
+    let mtime = created.unsigned_abs();
+    let contents = &sealed.contents;
+    let as_stored =
+        |file: &crate::protocol::content::sealed_contents::StoredFile| Ok((file.extent.len, Content::Sealed(file.extent)));
+    let mut plan = LayerPlan::default();
+    plan_tree(
+        &mut plan,
+        TrainDir::Results,
+        true,
+        &contents.results,
+        contents.results.files.iter(),
+        |file| FileAttrs { mtime, ..file.meta },
+        as_stored,
+    )?;
+    plan_tree(
+        &mut plan,
+        TrainDir::Train,
+        true,
+        &contents.train,
+        contents.train.files.iter(),
+        |_| FileAttrs::immutable_file(mtime),
+        as_stored,
+    )?;
+    let user_key = user_key_bytes(next).ok_or(StepError::Invariant("no key for the creator"))?;
+    let user_key = user_key.map_err(|_| StepError::Invariant("our own hex cannot be read"))?;
+    for (path, bytes) in [("opt/train_config.json", next.to_bytes()), ("opt/user_sym_key.key", user_key)] {
+        plan.file(path, FileAttrs::immutable_file(mtime), bytes.len() as u64, Content::Bytes(bytes));
+    }
+    Ok(plan)
+}
+
+fn record_of(sealed: SealedRun, image: &ImageName, image_id: String, report: &Report) -> PostRunRecord {
+    let mut warnings = Vec::new();
+    if !sealed.dropped.is_empty() {
+        warnings.push(format!("{} entries of /opt do not belong to the train and were not taken along", sealed.dropped.len()));
+    }
+    PostRunRecord {
+        image: image.to_string(),
+        image_id,
+        results_digest: const_hex::encode(sealed.results_digest.as_bytes()),
+        result_files: sealed.contents.results.files.len() as u64,
+        dropped_files: sealed.dropped.into(),
+        plaintext_held_by: Vec::new(),
+        warnings,
+        rules: RuleNote::of(report),
+    }
+}

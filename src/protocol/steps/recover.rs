@@ -1,0 +1,286 @@
+//! Undoing and finishing: what a failure, a cancel or a crash left half-way.
+//!
+//! Each function may be repeated. Names end up old or new, never half; an image that was announced and not named is removed.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    failpoint,
+    image::{
+        ImageError,
+        oci::reference::{ImageName, ImageSource},
+        store::PinnedImage,
+    },
+    ledger::{OpenInto, PostRunRecord, Run, RunState},
+    protocol::{
+        StepError,
+        content::{read_sealed::read_train_config, working_copy},
+        context::station::{CallContext, Station, private_name},
+    },
+};
+
+/// Finishes or rolls back every run that was cut off, and removes containers of ours that were left. For the start.
+pub fn recover(station: &Station) -> Result<(), StepError> {
+    let swept = station.images.remove_stale()?;
+    if swept > 0 {
+        tracing::warn!(containers = swept, "removed containers that an earlier process left");
+    }
+    for run in station.ledger.cut_off()? {
+        recover_run(station, &run)?;
+    }
+    station.recovered.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Tries again what failed while the engine was away (containers that were left, roll-backs of runs that nobody works on), and ends
+/// runs that an officer has given up: those are known from the ledger alone.
+pub fn retry_recovery(station: &Station) -> Result<(), StepError> {
+    station.images.retry_pending_removals();
+    let unmended = station.recovery_pending.swap(false, Ordering::AcqRel);
+    let mended = if unmended { station.ledger.cut_off() } else { station.ledger.aborting() };
+    let mended = mended.map_err(StepError::from).and_then(|runs| {
+        for run in runs {
+            // A run that is claimed is under way, not cut off; one that was may have gone on before we claimed it.
+            let Ok(_claim) = station.claim(&run.session_id) else { continue };
+            if let Some(run) = station.ledger.run(&run.id)? {
+                recover_run(station, &run)?;
+            }
+        }
+        Ok(())
+    });
+    if unmended && mended.is_err() {
+        station.recovery_pending.store(true, Ordering::Release);
+    }
+    mended
+}
+
+/// A roll-back failed: the next sign of life of the engine, call or start will try again.
+pub(in crate::protocol) fn note_recovery_failure(station: &Station, run_id: &str, error: &StepError) {
+    station.recovery_pending.store(true, Ordering::Release);
+    tracing::error!(run = %run_id, %error, "a step that failed could not be rolled back yet");
+}
+
+/// Finishes or rolls back one run that was cut off.
+pub(in crate::protocol) fn recover_run(station: &Station, run: &Run) -> Result<(), StepError> {
+    let outcome = match run.state {
+        RunState::Opening if run.pre_run.is_some() && is_named(station, run)? => {
+            station.ledger.advance(&run.id, RunState::Opening, RunState::Prepared)?;
+            "completed"
+        }
+        RunState::Opening => {
+            roll_back_opening(station, &run.id, "cut off")?;
+            "rolled back"
+        }
+        RunState::Closing => match &run.post_run {
+            Some(record) if image_tagged(station, &record.image)? == run.sealed_image => {
+                let mut record = record.clone();
+                if station.compat.move_latest {
+                    station.images.tag(&record.image_id, &record.image.parse::<ImageName>()?.with_tag("latest"))?;
+                }
+                complete(station, run, run.closing_image.as_deref().unwrap_or_default(), &mut record)?;
+                "completed"
+            }
+            _ => {
+                roll_back_closing(station, &run.id)?;
+                "rolled back"
+            }
+        },
+        RunState::Aborting => {
+            let held = finish_abort(station, run)?;
+            if !held.is_empty() {
+                tracing::error!(run = %run.id, held = ?held, "what still holds plaintext of an aborted run");
+            }
+            "completed"
+        }
+        _ => return Ok(()),
+    };
+    tracing::warn!(run = %run.id, state = run.state.as_str(), outcome, "a step that was cut off");
+    Ok(())
+}
+
+/// The image a name stands for now.
+fn image_tagged(station: &Station, name: &str) -> Result<Option<String>, StepError> {
+    Ok(station.images.find(&ImageSource::Name(name.parse()?))?)
+}
+
+/// Whether what was opened is under its name; what is not in an image needs none.
+fn is_named(station: &Station, run: &Run) -> Result<bool, StepError> {
+    Ok(run.opened_into != OpenInto::Image || image_tagged(station, &run.image)? == run.opened_image)
+}
+
+/// Undoes a pre-run: the name back on the sealed image, the opened image gone, the stop free.
+pub(in crate::protocol) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -> Result<(), StepError> {
+    let run = station.run(run_id)?;
+    let mut held = Vec::new();
+    if let Some(opened) = &run.opened_image {
+        let name: ImageName = run.image.parse()?;
+        if image_tagged(station, &run.image)?.as_ref() == Some(opened) {
+            restore_sealed_image(station, &run, &name)?;
+        }
+        held = remove_announced(station, opened)?;
+    }
+    held.extend(working_copy::wipe(station, &run)?);
+    if !held.is_empty() {
+        tracing::error!(run = %run_id, held = ?held, "a run that failed left plaintext");
+    }
+    release(station, &run)?;
+    station.ledger.fail_opening(run_id, reason, &held)?;
+    failpoint::point("pre-run/failed");
+    Ok(())
+}
+
+/// Removes an image that was announced and not named. An engine whose client is gone may still be at work on what it was sent, and
+/// make the image after it was looked for: one that is not there is looked for again, for a moment.
+///
+/// Answers what keeps the image where it cannot go: it may have been found and used without a name, and one that was opened within
+/// the same second before is the same image. No roll-back waits for that.
+fn remove_announced(station: &Station, id: &str) -> Result<Vec<String>, StepError> {
+    const EVERY: Duration = Duration::from_millis(50);
+    let (source, begun) = (id.parse::<ImageSource>()?, Instant::now());
+    while station.images.find(&source)?.is_none() && begun.elapsed() < station.images.load_grace_period() {
+        std::thread::sleep(EVERY);
+    }
+    match station.images.remove_image(id) {
+        Err(ImageError::InUse) => {
+            let mut held = station.images.images_using(id)?;
+            held.push(format!("image:{id}"));
+            Ok(held)
+        }
+        other => Ok(other.map(|()| Vec::new())?),
+    }
+}
+
+/// Undoes a post-run: the sealed image gone, the run prepared as before.
+pub(in crate::protocol) fn roll_back_closing(station: &Station, run_id: &str) -> Result<(), StepError> {
+    let run = station.run(run_id)?;
+    if let (Some(sealed), Some(record), Some(before)) = (&run.sealed_image, &run.post_run, &run.closing_image)
+        && image_tagged(station, &record.image)?.as_ref() == Some(sealed)
+    {
+        station.images.tag(before, &record.image.parse()?)?;
+    }
+    if let Some(sealed) = &run.sealed_image {
+        let held = remove_announced(station, sealed)?;
+        if !held.is_empty() {
+            tracing::warn!(run = %run_id, held = ?held, "a sealed image that was not finished is left");
+        }
+    }
+    Ok(station.ledger.advance(run_id, RunState::Closing, RunState::Prepared)?)
+}
+
+/// Puts the sealed image back under its name, deletes the plaintext, frees the stop. Answers what still holds plaintext.
+pub(in crate::protocol) fn finish_abort(station: &Station, run: &Run) -> Result<Vec<String>, StepError> {
+    let held = match run.opened_into {
+        OpenInto::Image => restore_tag(station, run)?,
+        OpenInto::Volume | OpenInto::Directory => working_copy::wipe(station, run)?,
+    };
+    release(station, run)?;
+    station.ledger.end_abort(&run.id, &held)?;
+    Ok(held)
+}
+
+/// Gives the sealed image its name again and deletes the opened one. Answers what still holds plaintext.
+fn restore_tag(station: &Station, run: &Run) -> Result<Vec<String>, StepError> {
+    let name: ImageName = run.image.parse()?;
+    let mut plaintext: Vec<String> = run.opened_image.iter().cloned().collect();
+    match image_tagged(station, &run.image)? {
+        Some(now) if now == run.source_image => {}
+        // Another train may have taken the name meanwhile: it stays.
+        Some(now) if Some(&now) != run.opened_image.as_ref() && !is_of_session(station, &now, &run.session_id)? => {
+            tracing::warn!(run = %run.id, image = %run.image, "the name stands for another train now and is left alone");
+        }
+        now => {
+            restore_sealed_image(station, run, &name)?;
+            failpoint::point("abort/named");
+            plaintext.splice(0..0, now.filter(|now| Some(now) != run.opened_image.as_ref()));
+        }
+    }
+    Ok(remove_plaintext(station, &plaintext))
+}
+
+/// Lets a run's name stand for the sealed image again. One that somebody has removed is not waited for: every start would.
+fn restore_sealed_image(station: &Station, run: &Run, name: &ImageName) -> Result<(), ImageError> {
+    match station.images.tag(&run.source_image, name) {
+        Err(ImageError::NotFound) => {
+            tracing::error!(run = %run.id, image = %name, "the sealed image is gone: pull it again");
+            // The name must not go on standing for plaintext; where a container holds that, it is named later on.
+            match station.images.untag(name) {
+                Err(ImageError::InUse) => Ok(()),
+                other => other,
+            }
+        }
+        other => other,
+    }
+}
+
+/// Cleans up after a run whose sealed image has its name. Only then is it completed: of a run that is, a start wipes nothing.
+pub(in crate::protocol) fn complete(
+    station: &Station,
+    run: &Run,
+    read_from: &str,
+    record: &mut PostRunRecord,
+) -> Result<(), StepError> {
+    clean_up_completed(station, run, read_from, record);
+    station.ledger.record_post_run(&run.id, record)?;
+    failpoint::point("post-run/cleaned");
+    Ok(station.ledger.advance(&run.id, RunState::Closing, RunState::Completed)?)
+}
+
+/// Deletes what a completed run needs no more, and notes what still holds plaintext.
+pub(in crate::protocol) fn clean_up_completed(station: &Station, run: &Run, read_from: &str, record: &mut PostRunRecord) {
+    record.plaintext_held_by = match run.opened_into {
+        OpenInto::Image => {
+            let mut plaintext = vec![read_from.to_owned()];
+            plaintext.extend(run.opened_image.iter().filter(|opened| *opened != read_from).cloned());
+            remove_plaintext(station, &plaintext)
+        }
+        OpenInto::Volume | OpenInto::Directory => {
+            working_copy::wipe(station, run).unwrap_or_else(|error| vec![format!("unknown: {error}")])
+        }
+    };
+    if let Err(error) = release(station, run) {
+        tracing::warn!(run = %run.id, %error, "a private name of a completed run is left");
+    }
+}
+
+/// Deletes plaintext images, newest first; answers what holds those that stay.
+fn remove_plaintext(station: &Station, images: &[String]) -> Vec<String> {
+    let mut held = Vec::new();
+    for image in images {
+        let holders = match station.images.images_using(image) {
+            Err(ImageError::NotFound) => continue,
+            Err(error) => vec![format!("unknown: {error}")],
+            Ok(holders) => holders,
+        };
+        // An image that somebody gave another name is theirs: removing it by id would take the name away.
+        if holders.is_empty() {
+            match station.images.remove_image(image) {
+                Ok(()) => {
+                    failpoint::point("wipe/image");
+                    continue;
+                }
+                Err(error) => tracing::warn!(image, %error, "a plaintext image could not be removed"),
+            }
+            held.push(format!("image:{image}"));
+        }
+        held.extend(holders);
+    }
+    held.sort();
+    held.dedup();
+    held
+}
+
+/// Takes the private names of a run away.
+fn release(station: &Station, run: &Run) -> Result<(), ImageError> {
+    failpoint::point("release/begun");
+    station.images.untag(&private_name(station, PinnedImage::Sealed, run)?)?;
+    failpoint::point("release/half");
+    station.images.untag(&private_name(station, PinnedImage::Base, run)?)
+}
+
+fn is_of_session(station: &Station, image_id: &str, session_id: &[u8]) -> Result<bool, StepError> {
+    let files = station.images.files(image_id)?;
+    Ok(read_train_config(&files, &CallContext::background("mend")).is_ok_and(|arrived| arrived.session_id == session_id))
+}

@@ -1,0 +1,251 @@
+//! Validate: whether an image is a master that this station allows, with nothing but a train in it. No key is used and nothing is changed.
+//!
+//! Which masters there may be is the station's own decision, in its trust file; the train is never asked. One is resolved to an image id once, and
+//! from then on only digests count.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    image::{
+        ImageError,
+        archive::{reader::SavedImage, source::ImageInput},
+        checks::master::{
+            Differences, ImageRule, Seen, TrainLibVerdict, compare_configs, compare_platforms, compare_trees, describe, seen,
+        },
+        oci::{image_config::ImageMetadata, reference::ImageSource},
+    },
+    protocol::{
+        StepError,
+        checks::rules::broken,
+        content::read_sealed::read_train_config,
+        context::station::{CallContext, Station},
+    },
+    train::rule::{Outcome, Rule},
+};
+
+/// What was found of an image.
+pub struct ImageVerdict {
+    /// The image's id.
+    pub image_id: String,
+    /// The master, as the trust file has it; a place, where it came from one.
+    pub master: String,
+    /// The master's image id.
+    pub master_id: String,
+    /// Layers of the image.
+    pub layers: usize,
+    /// Of these, the master's.
+    pub shared: usize,
+    /// Layers of the master.
+    pub master_layers: usize,
+    /// What became of each rule, and a note.
+    pub rules: Vec<(ImageRule, Outcome, String)>,
+    /// What differs.
+    pub differences: Differences,
+    /// What train_lib would say, where it was asked for.
+    pub train_lib: Option<TrainLibVerdict>,
+}
+
+impl ImageVerdict {
+    /// Whether no rule is broken.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.rules.iter().all(|(_, outcome, _)| *outcome != Outcome::Broken)
+    }
+}
+
+/// Holds an image of the engine's against an allowed master: the one named, or the one that it shares most layers with.
+pub fn validate_image(
+    station: &Station,
+    image: &ImageSource,
+    master: Option<&str>,
+    as_train_lib: bool,
+    step: &CallContext<'_>,
+) -> Result<ImageVerdict, StepError> {
+    let image_id = station.image_id(image)?;
+    if step.caller.may_have_any_train().is_err() {
+        // Which train it is decides whether anything may be said of it.
+        read_train_config(&station.images.files(&image_id)?, step)?;
+    }
+    step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
+    compare_with_master(station, &image_id, master, as_train_lib, step)
+}
+
+/// Refuses a train whose image no allowed master stands for, where the configuration demands it.
+pub(in crate::protocol) fn enforce_master_image(
+    station: &Station,
+    image_id: &str,
+    step: &CallContext<'_>,
+) -> Result<(), StepError> {
+    if !station.enforces(Rule::MasterImage) {
+        return Ok(());
+    }
+    let verdict = compare_with_master(station, image_id, None, false, step)?;
+    let Some((rule, _, note)) = verdict.rules.iter().find(|(_, outcome, _)| *outcome == Outcome::Broken) else { return Ok(()) };
+    let first =
+        verdict.differences.kept.first().map_or(String::new(), |one| format!(" ({} {})", one.what, one.place.escape_ascii()));
+    Err(broken(Rule::MasterImage, format!("{}: {note}{first}", rule.name())).into())
+}
+
+fn compare_with_master(
+    station: &Station,
+    image_id: &str,
+    master: Option<&str>,
+    as_train_lib: bool,
+    step: &CallContext<'_>,
+) -> Result<ImageVerdict, StepError> {
+    let image = station.images.facts(image_id)?;
+    let (name, master) = resolve(station, master, &image)?;
+    let shared = shared(&master.layers, &image.layers);
+    let save = |facts: &ImageMetadata| station.images.place(&facts.id, &step.cancel);
+    let on_master = shared == master.layers.len();
+    // First: there are few fields, and of very many differences only some are kept.
+    let mut differences = Differences::default();
+    compare_configs(&master.config, &image.config, &mut differences);
+    compare_platforms(&master.platform, &image.platform, &mut differences);
+    let mut sees = Seen::default();
+    if on_master || as_train_lib {
+        let progress = |read| (step.progress)("validate", read, image.size);
+        let found = compare_trees(save(&image)?, Some(&image.layers), |_| shared, as_train_lib.then_some(&mut sees), progress)?;
+        if on_master {
+            differences.append(found.0);
+        }
+    }
+    let train_lib = match as_train_lib {
+        false => None,
+        true => {
+            let masters = seen(save(&master)?, Some(&master.layers))?;
+            Some(Seen::verdict((&master.history, &masters), (&image.history, &sees)))
+        }
+    };
+    let newer = match (master.history.last(), image.history.last()) {
+        (Some(master), Some(image)) if master.created > image.created => "; the master is newer than the image",
+        _ => "",
+    };
+    Ok(ImageVerdict {
+        image_id: image.id,
+        master: name,
+        master_id: master.id,
+        layers: image.layers.len(),
+        shared,
+        master_layers: master.layers.len(),
+        rules: rules(on_master, shared, master.layers.len(), newer, &differences),
+        differences,
+        train_lib,
+    })
+}
+
+/// An allowed master that is here: of several the one that the image shares most layers with, whole masters before parts.
+fn resolve(station: &Station, wanted: Option<&str>, image: &ImageMetadata) -> Result<(String, ImageMetadata), StepError> {
+    let believed = station.trusted_keys()?;
+    let named = |reference: &str, repository: &str| wanted.is_none_or(|wanted| wanted == reference || wanted == repository);
+    let unknown = |what| StepError::MasterUnknown { what, wanted: wanted.map(str::to_owned) };
+    let allowed: Vec<_> =
+        believed.officers().masters().iter().filter(|master| named(&master.reference(), &master.repository)).collect();
+    if allowed.is_empty() {
+        return Err(unknown("this station's trust file allows no such master"));
+    }
+    let mut best: Option<((bool, usize), String, ImageMetadata)> = None;
+    for master in allowed {
+        for (id, digests) in station.images.images_of(&master.repository)? {
+            let reference = master.reference();
+            let is_it = master.digest.as_ref().is_none_or(|digest| *digest == id || digests.contains(&reference));
+            if !is_it {
+                continue;
+            }
+            let facts = match station.images.facts(&id) {
+                Err(ImageError::NotFound) => continue,
+                other => other?,
+            };
+            let count = shared(&facts.layers, &image.layers);
+            let rank = (count == facts.layers.len(), count);
+            if best.as_ref().is_none_or(|(known, ..)| rank > *known) {
+                best = Some((rank, reference, facts));
+            }
+        }
+    }
+    best.map(|(_, name, facts)| (name, facts)).ok_or_else(|| unknown("no image of an allowed master is here"))
+}
+
+/// How many layers two images have in common, from the lowest.
+fn shared(master: &[String], image: &[String]) -> usize {
+    master.iter().zip(image).take_while(|(one, other)| one == other).count()
+}
+
+fn rules(on_master: bool, shared: usize, of: usize, newer: &str, differences: &Differences) -> Vec<(ImageRule, Outcome, String)> {
+    let judged = |rule: ImageRule| match (rule, on_master, differences.breaking(rule)) {
+        (ImageRule::LayersOfMaster, true, _) => (rule, Outcome::Checked, format!("all {of} of the master's layers, by digest")),
+        (ImageRule::LayersOfMaster, false, _) => {
+            (rule, Outcome::Broken, format!("only {shared} of the master's {of} layers are below{newer}"))
+        }
+        (ImageRule::FileTree, false, _) => {
+            (rule, Outcome::NotCheckable, "the image was not made on this master: there is nothing to compare with".to_owned())
+        }
+        (_, _, 0) => (rule, Outcome::Checked, String::new()),
+        (_, _, count) => (rule, Outcome::Broken, format!("{count} differences")),
+    };
+    ImageRule::ALL.map(judged).into()
+}
+
+/// Which of the two images cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// The one that is held against a master.
+    Image,
+    /// The master.
+    Master,
+}
+
+/// As [`validate_image`], without engine and policy: an image against a master that the caller brings.
+///
+/// # Errors
+/// When either cannot be read.
+pub fn validate_places(image: ImageInput<'_>, master: ImageInput<'_>, name: &str) -> Result<ImageVerdict, (Operand, ImageError)> {
+    let of_image = |error| (Operand::Image, error);
+    let master = describe(master).and_then(|master| described(&master)).map_err(|error| (Operand::Master, error))?;
+    let mut found = 0;
+    let (of_tree, image) = compare_trees(
+        image,
+        None,
+        |image| {
+            found = shared(&master.layers, &image.diff_ids);
+            found
+        },
+        None,
+        |_| {},
+    )
+    .map_err(of_image)?;
+    let image = described(&image).map_err(of_image)?;
+    let on_master = found == master.layers.len();
+    let mut differences = Differences::default();
+    compare_configs(&master.config, &image.config, &mut differences);
+    compare_platforms(&master.platform, &image.platform, &mut differences);
+    if on_master {
+        differences.append(of_tree);
+    }
+    Ok(ImageVerdict {
+        image_id: image.id,
+        master: name.to_owned(),
+        master_id: master.id,
+        layers: image.layers.len(),
+        shared: found,
+        master_layers: master.layers.len(),
+        rules: rules(on_master, found, master.layers.len(), "", &differences),
+        differences,
+        train_lib: None,
+    })
+}
+
+struct Described {
+    id: String,
+    layers: Vec<String>,
+    config: Map<String, Value>,
+    /// The whole file, which says it among other things.
+    platform: Map<String, Value>,
+}
+
+fn described(image: &SavedImage) -> Result<Described, ImageError> {
+    let bytes = image.config.as_ref().ok_or(ImageError::Malformed("the image's configuration is not there"))?;
+    let platform: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| ImageError::Malformed("its configuration"))?;
+    let config = platform.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
+    Ok(Described { id: image.id().unwrap_or_default(), layers: image.diff_ids.clone(), config, platform })
+}

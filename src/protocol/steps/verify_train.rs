@@ -1,0 +1,124 @@
+//! Verify: what a train proves of itself, to anybody. No key is used and nothing is changed.
+//!
+//! What does not hold is told, not refused. Only what cannot be read at all is an error.
+
+use std::io::Read;
+
+use crate::{
+    image::{
+        ImageError,
+        archive::source::ImageInput,
+        oci::reference::ImageSource,
+        opt::train_archive::{TrainFiles, read_train_at},
+    },
+    protocol::{
+        StepError,
+        content::read_sealed::TrainDocument,
+        context::station::{CallContext, Station},
+    },
+    train::{
+        config::{ConfigError, TrainConfig},
+        keys::PublicKey,
+        proof::{Proof, Who, prove},
+    },
+    trust::{Kind, TrustMode, Verdict},
+};
+
+/// What a train proved.
+pub struct Verification {
+    /// `@id`.
+    pub train_id: String,
+    /// The train session, raw.
+    pub session_id: Vec<u8>,
+    /// What became of each rule.
+    pub proof: Proof,
+}
+
+/// Says of an id and a key what a trust store knows.
+pub type Judge<'a> = &'a dyn Fn(Kind, &str, &PublicKey) -> Verdict;
+
+/// Verifies a train of the station's images: `/opt` is read once.
+pub fn verify_image(station: &Station, image: &ImageSource, step: &CallContext<'_>) -> Result<Verification, StepError> {
+    let image_id = station.image_id(image)?;
+    let files = station.images.files(&image_id)?;
+    let verification = match verify_read(station, files.read("/opt", &step.cancel)?, step) {
+        Err(StepError::NotATrain) => {
+            step.caller.may_have_any_train()?;
+            return Err(StepError::NotATrain);
+        }
+        other => other?,
+    };
+    step.authorize_train(&verification.train_id, &verification.session_id, None)?;
+    Ok(verification)
+}
+
+/// Verifies a train in an archive, as [`verify_archive`], with the keys that this station believes.
+pub fn verify_for_station(station: &Station, archive: impl Read, step: &CallContext<'_>) -> Result<Verification, StepError> {
+    // It is the caller's own.
+    step.may_tell();
+    verify_read(station, archive, step)
+}
+
+fn verify_read(station: &Station, archive: impl Read, step: &CallContext<'_>) -> Result<Verification, StepError> {
+    // Without a trust file, or in embedded mode, there is nobody whose key is known: that is reported, as of any other caller.
+    let believed = station.trust.current().ok().filter(|believed| believed.mode() != TrustMode::Embedded);
+    match &believed {
+        Some(believed) => {
+            verify_archive(archive, Some(&|kind, id, key| believed.judge(kind, id, key)), &|| step.check_cancelled())
+        }
+        None => verify_archive(archive, None, &|| step.check_cancelled()),
+    }
+}
+
+/// Verifies a train in an archive: of `/opt` as an engine gives it, of what the extractor delivers, or of `docker save`. `check` is
+/// asked now and then whether to go on. Memory is constant but for names. Without `trust` nobody's key is known.
+pub fn verify_archive(
+    archive: impl Read,
+    trust: Option<Judge<'_>>,
+    check: &dyn Fn() -> Result<(), ImageError>,
+) -> Result<Verification, StepError> {
+    verify_place(ImageInput::archive(archive), trust, check)
+}
+
+/// As [`verify_archive`], of a train anywhere: also in an OCI layout directory.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn verify_place(
+    place: ImageInput<'_>,
+    trust: Option<Judge<'_>>,
+    check: &dyn Fn() -> Result<(), ImageError>,
+) -> Result<Verification, StepError> {
+    let files = match read_train_at(place, check) {
+        Err(ImageError::PathMissing) => return Err(StepError::NotATrain),
+        other => other?,
+    };
+    Ok(verify_files(files, trust)?.0)
+}
+
+/// What the files of a train prove, and its config.
+pub(in crate::protocol) fn verify_files(
+    files: TrainFiles,
+    trust: Option<Judge<'_>>,
+) -> Result<(Verification, TrainDocument), StepError> {
+    let TrainFiles { config, found, share: _share } = files;
+    let bytes = config.ok_or(StepError::NotATrain)?;
+    let config = TrainConfig::parse(&bytes)?;
+    let session_id =
+        config.session_id.decode().map_err(|_| ConfigError::WrongType { field: "session_id".into(), expected: "hex" })?;
+    let proof = match trust {
+        None => prove(&config, found, None),
+        Some(judge) => {
+            let is_pinned = |who: Who<'_>, key: &PublicKey| {
+                let (kind, id) = match who {
+                    Who::Creator(id) => (Kind::Creator, id),
+                    Who::Station(id) => (Kind::Station, id),
+                };
+                judge(kind, &id.to_string(), key) == Verdict::Trusted
+            };
+            prove(&config, found, Some(&is_pinned))
+        }
+    };
+    let verification = Verification { train_id: config.id.clone(), session_id: session_id.clone(), proof };
+    Ok((verification, TrainDocument { bytes, config, session_id }))
+}

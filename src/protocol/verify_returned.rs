@@ -1,0 +1,144 @@
+//! The creator's side: what came home is verified as far as anybody can, then with the creator's key, and only then opened.
+//! No station is here, and none of its keys.
+
+use super::{
+    CallContext, Judge, Policy, StepError, Verification,
+    admission::{implicit_rejection::ProvisionalKey, verify::verify_state},
+    content::{
+        hash_thread::ThreadedHasher,
+        read_sealed::TrainDocument,
+        sealed_contents::{Contents, StoredFile},
+    },
+    steps::verify_train::verify_files,
+};
+use crate::{
+    image::{
+        ImageError,
+        disk::spool::Spool,
+        opt::{
+            sealed_files::{SealedFile, SealedFiles},
+            train_archive::read_sealed_train,
+        },
+        tar::layer_writer::FileAttrs,
+    },
+    train::{
+        config::HexText,
+        digest::Digest,
+        envelope::EnvelopeKey,
+        keys::{KeyError, PublicKey},
+        names::FilePath,
+        verify,
+    },
+};
+
+/// A train in an archive, with what it proves without a key. Its content is ciphertext in a spool.
+pub struct ReturnedTrain {
+    /// What it proves without a key. Nothing is opened where a rule is broken.
+    pub verification: Verification,
+    arrived: TrainDocument,
+    sealed: SealedFiles,
+}
+
+impl ReturnedTrain {
+    /// Reads and verifies an archive, as [`super::verify_archive`]; where it holds several images, the one of that name.
+    ///
+    /// # Errors
+    /// What cannot be read at all.
+    pub fn read(
+        archive: (impl std::io::Read, Option<&str>),
+        spool: Spool,
+        trust: Option<Judge<'_>>,
+        check: &dyn Fn() -> Result<(), ImageError>,
+    ) -> Result<Self, StepError> {
+        let (files, sealed) = match read_sealed_train(archive, spool, check) {
+            Err(ImageError::PathMissing) => return Err(StepError::NotATrain),
+            other => other?,
+        };
+        let (verification, arrived) = verify_files(files, trust)?;
+        Ok(Self { verification, arrived, sealed })
+    }
+
+    /// The key of the creator, as the train states it.
+    ///
+    /// # Errors
+    /// That it is no key.
+    pub fn creator_key(&self) -> Result<PublicKey, KeyError> {
+        PublicKey::from_hex_pem(&self.arrived.config.creator.rsa_public_key)
+    }
+
+    /// The envelope key, wrapped for the creator; `None` before the first stop has signed.
+    #[must_use]
+    pub fn wrapped_key(&self) -> Option<&HexText> {
+        self.arrived.config.creator.encrypted_key.as_ref()
+    }
+
+    /// Verifies what only the key shows: the results' digest, and that of the code where it came along.
+    ///
+    /// # Errors
+    /// [`StepError::Untrusted`] when anything of it does not hold; a train of which a rule is broken is not looked at.
+    pub fn open(self, key: Result<EnvelopeKey, String>) -> Result<Results, StepError> {
+        let Self { verification, arrived, sealed } = self;
+        let proof = &verification.proof;
+        if !proof.report.holds() || proof.stops_signed == 0 {
+            return Err(StepError::untrusted("a rule is broken, or no stop has signed"));
+        }
+        let substitute = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
+        let key = ProvisionalKey::new(key, substitute);
+        let contents = contents(sealed)?;
+        let digest = results_digest(&contents, &key, &arrived.session_id)?;
+        let (signed, has_code) = (proof.stops_signed, !contents.train.files.is_empty());
+        let (contents, key) = if has_code {
+            let step = CallContext::background("train open");
+            verify_state(&Policy::default(), (&arrived, signed), contents, key, Some(digest), &step)?.into_parts()
+        } else {
+            key.defer(verify::verify_chain(&arrived.config, signed).map_err(StepError::untrusted))?;
+            key.defer(verify::verify_results(&arrived.config, signed, &digest).map_err(StepError::untrusted))?;
+            (contents, key.verdict()?)
+        };
+        Ok(Results { digest, code_verified: has_code, contents, key })
+    }
+}
+
+/// Results that have proved right.
+pub struct Results {
+    /// Their digest, as the last stop signed it.
+    pub digest: Digest,
+    /// Whether the code came along, and is what the creator signed.
+    pub code_verified: bool,
+    contents: Contents,
+    key: EnvelopeKey,
+}
+
+impl Results {
+    /// The files, in the order in which they were hashed, and the bytes of their plaintext.
+    pub fn files(&self) -> impl Iterator<Item = Result<(&FilePath, u64), StepError>> {
+        self.contents.results.files.iter().map(|file| Ok((&file.path, self.contents.opened_len(&self.key, file.extent)?)))
+    }
+
+    /// Hands a file's plaintext on, piece by piece.
+    ///
+    /// # Errors
+    /// Those of `each`, and of the spool.
+    pub fn open(&self, path: &FilePath, each: impl FnMut(&[u8]) -> Result<(), StepError>) -> Result<(), StepError> {
+        let file = self.contents.results.file(path).ok_or(StepError::Invariant("a result that is not there"))?;
+        self.contents.open_file(&self.key, file.extent, each)
+    }
+}
+
+fn contents(sealed: SealedFiles) -> Result<Contents, StepError> {
+    let mut contents = Contents::new(sealed.spool);
+    for SealedFile { area, path, extent } in sealed.files {
+        // What it was to its container is of no interest any more.
+        contents.file(area, StoredFile { path, meta: FileAttrs::immutable_file(0), extent })?;
+    }
+    Ok(contents)
+}
+
+fn results_digest(contents: &Contents, key: &ProvisionalKey, session_id: &[u8]) -> Result<Digest, StepError> {
+    let mut hasher = ThreadedHasher::new();
+    for file in &contents.results.files {
+        let opened = contents.open_file(key.key(), file.extent, |plain| hasher.update(plain));
+        key.defer(opened)?;
+    }
+    hasher.finish(session_id)
+}

@@ -1,0 +1,365 @@
+//! From a configuration to a running station: opens the token, makes the services, runs the outside around them.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tonic::service::Routes;
+
+use super::{
+    Addresses, Authorizer, Probes, ServerError, ServerParts, Shutdown,
+    checkpoints::Checkpoints,
+    disk, fitness,
+    health::{self, Look},
+    lock::Lock,
+    manager::Manager,
+    open_station::{check_images, check_trust, open_ledger, station},
+    request_layer::bounds,
+    run, signals,
+};
+use crate::{
+    audit::{self, Administrators, Audit, Entry, Event, Remember, Remembered},
+    authz::Access,
+    config::{self, Config, PinSetting},
+    files::make_directory,
+    keystore::{KeyConfig, Keystore, KeystoreConfig, Purpose, TokenAccess, TokenSelector, pin},
+    ledger::{Ledger, LogOf},
+    pb::{
+        image_service_server::ImageServiceServer, key_service_server::KeyServiceServer,
+        status_service_server::StatusServiceServer, train_service_server::TrainServiceServer,
+    },
+    protocol::{AuditedKeys, Station, keys_found},
+    service::{images::Images, keys::Keys, refusals::Refusals, standing::Standing, steps::Steps, trains::Trains},
+    state,
+};
+
+/// How long the token may take to answer health.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How long steps that were cancelled may go on before the token is not waited for any more.
+const FOR_TOKEN: Duration = Duration::from_secs(5);
+
+/// Runs one station until it is told to end. It holds its state directory's lock until then.
+///
+/// # Errors
+/// When any part of it cannot be had.
+pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
+    let (shutdown, manager) = (Shutdown::default(), Manager::of_environment());
+    // First: a signal may come while the token or the disk hangs.
+    signals::obey(&shutdown, Duration::from_secs(config.limits.drain_s), &manager)?;
+    manager.status("starting: opening ledger, audit and token");
+    match signals::unless_asked(&shutdown.asked, open(&config)).await {
+        Some(opened) => run_station(&config, opened?, shutdown, manager, ready).await,
+        None => {
+            tracing::info!("asked to end before anything was served");
+            Ok(())
+        }
+    }
+}
+
+/// The parts of the state directory that must be of one life.
+fn life(config: &Config) -> state::Life {
+    state::Life::of(&config.state.directory, &config.audit_directory(), Some(&config.station))
+        .with_archive(config.audit.archive.as_deref())
+}
+
+/// What a station needs before it can listen.
+struct Opened {
+    ledger: Ledger,
+    audit: Audit,
+    keys: AuditedKeys,
+    /// Where the administrators' log is held to be.
+    administrators: Option<Remembered>,
+}
+
+/// Opens what a station needs before it can listen.
+async fn open(config: &Config) -> Result<Opened, ServerError> {
+    let life = life(config);
+    // Before the ledger: opening it makes one.
+    life.check_files()?;
+    let ledger = open_ledger(config).await?;
+    life.check(&ledger).await?;
+    // Before the token: opening it tries every key.
+    let administrators = state::remembered(&ledger, LogOf::Administrators).await?;
+    let (audit, administrators) = open_audit(config, (&life, &ledger), administrators).await?;
+    let opened = match open_keystore(config).await {
+        Ok(keystore) => fitness::at_start(&keystore.keys(), config).map(|()| keystore),
+        Err(error) => Err(error),
+    };
+    let keys = match opened {
+        Ok(keystore) => AuditedKeys::new(keystore, audit.clone(), config.keys.raw_use.iter().cloned().collect()),
+        Err(error) => {
+            let entry = Entry { detail: Some(error.to_string()), ..Entry::of(Event::ServiceStopped) };
+            let _ = audit.record_async(entry).await;
+            return Err(error);
+        }
+    };
+    audit.record_async(keys_found(&keys.keys(), keys.key_uses())).await?;
+    Ok(Opened { ledger, audit, keys, administrators })
+}
+
+async fn run_station(
+    config: &Config,
+    Opened { ledger, audit, keys, administrators }: Opened,
+    shutdown: Shutdown,
+    manager: Manager,
+    ready: impl FnOnce(&Addresses) + Send + 'static,
+) -> Result<(), ServerError> {
+    let refusals = Arc::new(Refusals::new(audit.clone(), config.limits.principal_refusals_per_min));
+    let access = Access::new(&config.access_file());
+    let door = Arc::new(Authorizer::new(access, audit.clone(), Arc::clone(&refusals), &config.limits));
+    let message_limit = config.limits.request_bytes;
+    let station = station(config, keys.clone(), ledger.clone())?;
+    life(config).keep(&ledger).await?;
+    let ends = (shutdown.draining.clone(), shutdown.cancel.clone());
+    let steps = Steps::new(Arc::clone(&station), Arc::clone(&refusals), bounds(&config.limits), ends);
+    let probes = probes(config, &keys, &door, &station);
+    let board = probes.board();
+    let key_service = KeyServiceServer::new(Keys::new(keys.clone(), refusals)).max_decoding_message_size(message_limit);
+    let images = ImageServiceServer::new(Images::new(steps.clone())).max_decoding_message_size(message_limit);
+    let trains = TrainServiceServer::new(Trains::new(steps.clone())).max_decoding_message_size(message_limit);
+    let status = StatusServiceServer::new(Standing::new(&config.station, board)).max_decoding_message_size(message_limit);
+    let services = Routes::new(key_service).add_service(images).add_service(trains).add_service(status);
+
+    let checkpoints = Arc::new(Checkpoints {
+        directory: config.audit_directory().join(audit::SERVICE),
+        archive: config.audit.archive.as_ref().map(|archive| (archive.join(audit::SERVICE), config.audit.keep_segments)),
+        administrators: Arc::new(Mutex::new(Administrators::new(&config.audit_directory(), administrators))),
+        blind: Default::default(),
+        keys: keys.clone(),
+        label: config.audit.key.clone(),
+        door: Arc::clone(&door),
+        ledger: ledger.clone(),
+        every_records: config.audit.checkpoint_records,
+        every: Duration::from_secs(config.audit.checkpoint_s),
+    });
+    // What was unsigned when an earlier process ended is signed now, and nothing is served by a log that is not.
+    let covered = checkpoints.first().await;
+    tokio::spawn(Arc::clone(&checkpoints).keep(covered, shutdown.draining.clone()));
+    let outside =
+        ServerParts { services, probes, manager, listen: config.listen.clone(), limits: config.limits.clone(), door, shutdown };
+    let ended = run(outside, ready).await;
+    // A step that was cancelled still undoes what it did; its connections to engine and token must outlive that.
+    if tokio::time::timeout(FOR_TOKEN, steps.ended()).await.is_err() {
+        // A token that does not answer must not hold up the end: what waits for it undoes what it did.
+        keys.give_up();
+        steps.ended().await;
+    }
+    let _ = audit.record_async(Entry::of(Event::ServiceStopped)).await;
+    checkpoints.last().await;
+    // Joins the workers before the library is finalised: a token's library crashes when it is closed under a running call.
+    let _ = tokio::task::spawn_blocking(move || {
+        if !keys.close() {
+            tracing::error!("a call to the token does not come back");
+        }
+        audit.close();
+    })
+    .await;
+    // What is committed is in one file then: who copies it by hand misses nothing. After the audit, whose head it keeps.
+    ledger.close().await;
+    ended
+}
+
+fn probes(config: &Config, keys: &AuditedKeys, door: &Arc<Authorizer>, station: &Arc<Station>) -> Probes {
+    let (token, fit, audit) = (keys.clone(), keys.clone(), keys.audit().clone());
+    let (door, images, trust) = (Arc::clone(door), Arc::clone(station), Arc::clone(station));
+    let (labels, disks) = (config.clone(), disk::Disks::of(config));
+    let of_images = if images.images.engine().is_ok() { Look::Regularly } else { Look::AtTheCall };
+    Probes::default()
+        .with("token", health::ALL, Look::Regularly, move || {
+            let token = token.clone();
+            async move { token.check(Some(Instant::now() + PATIENCE)).await }
+        })
+        .with("keys", health::OF_TRAINS, Look::AtTheCall, move || {
+            let outcome = fitness::of_trains(&fit.keys(), &labels);
+            async move { outcome }
+        })
+        .with(station.images.kind(), health::OF_IMAGES, of_images, move || check_images(Arc::clone(&images)))
+        .with("trust", health::OF_TRAINS, Look::AtTheCall, move || check_trust(Arc::clone(&trust)))
+        .with("access", health::ALL, Look::AtTheCall, move || {
+            let door = Arc::clone(&door);
+            async move { door.check().await }
+        })
+        .with("audit", health::ALL, Look::AtTheCall, move || {
+            let audit = audit.clone();
+            async move { audit.check().await.map_err(|error| format!("{error} ({})", error.hint())) }
+        })
+        .with("disk", health::OF_TRAINS, Look::AtTheCall, move || disks.check())
+}
+
+/// Opens the service's log and records the start. Answers also where the administrators' log is held to be: in a log that was begun anew,
+/// as after a move to another machine, that is said once and holds no more.
+async fn open_audit(
+    config: &Config,
+    (life, ledger): (&state::Life, &Ledger),
+    administrators: Option<Remembered>,
+) -> Result<(Audit, Option<Remembered>), ServerError> {
+    let remembered = life.remembered(ledger).await?;
+    let keeper = ledger.clone();
+    let remember = move |place: &Remembered| {
+        let kept = keeper.remember_audit_blocking(LogOf::Service, &place.log, place.size, &place.head);
+        kept.map_err(|error| error.to_string())
+    };
+    let settings = audit::Settings {
+        directory: config.audit_directory(),
+        log: audit::SERVICE,
+        segment_bytes: config.audit.segment_mib << 20,
+        reserve_bytes: config.audit.reserve_mib << 20,
+        archive: config.audit.archive.clone(),
+        second: config.audit.second.as_ref().and_then(config::Second::sink),
+        remembered: remembered.clone(),
+        remember: Some(Remember::new(remember)),
+    };
+    let (audit, opened) = tokio::task::spawn_blocking(move || Audit::open(settings))
+        .await
+        .map_err(|error| ServerError::Setup(format!("opening the audit: {error}")))??;
+    // Before anything is recorded.
+    life.check_ledger(ledger, &opened.unremembered).await?;
+    if opened.torn_bytes > 0 {
+        tracing::warn!(
+            bytes = opened.torn_bytes,
+            "the audit ended in the middle of a record, of which nobody was told: it was cut off"
+        );
+    }
+    if opened.long_lines > 0 {
+        tracing::warn!(
+            lines = opened.long_lines,
+            "the audit holds lines that are longer than any that is written now: they are part of its chain"
+        );
+    }
+    let started = Entry::of(Event::ServiceStarted)
+        .with("station", config.station.as_str())
+        .with("version", env!("CARGO_PKG_VERSION"))
+        .with("keys", [&config.keys.train[..], &config.keys.general[..], std::slice::from_ref(&config.audit.key)].concat())
+        .with("raw_use", config.keys.raw_use.clone())
+        .with("trust", config.trust.mode.name());
+    // Who could write to the file meanwhile, and holds no key, could have changed these and no others.
+    let doubtful = [("unsigned_before", opened.unsigned), ("unremembered_before", opened.unremembered.records)];
+    let started = doubtful.iter().filter(|(_, records)| *records > 0).fold(started, |started, (name, records)| {
+        tracing::warn!(records, "{name}: records that nothing but the chain held while the service was not running");
+        started.with(name, *records)
+    });
+    // A log that was moved away leaves a trace in the next, and so does that of the administrators.
+    let place = |place: &Remembered| format!("{} {}:{}", place.log, place.size, const_hex::encode(place.head));
+    let before = remembered.filter(|remembered| remembered.log != audit.origin());
+    let (started, administrators) = match &before {
+        None => (started, administrators),
+        Some(before) => {
+            let started = started.with("log_before", place(before));
+            match &administrators {
+                Some(known) => (started.with("administrators_before", place(known)), None),
+                None => (started, None),
+            }
+        }
+    };
+    audit.record_async(started).await?;
+    Ok((audit, administrators))
+}
+
+/// Opens the configured token: login, key search, self-test.
+///
+/// # Errors
+/// When the token cannot be used as configured.
+pub async fn open_keystore(config: &Config) -> Result<Keystore, ServerError> {
+    let config = config.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let settings = keystore_config(&config)?;
+        Keystore::open(settings).map_err(ServerError::from)
+    });
+    opened.await.map_err(|error| ServerError::Setup(format!("opening the token: {error}")))?
+}
+
+fn keystore_config(config: &Config) -> Result<KeystoreConfig, ServerError> {
+    let audit = vec![config.audit.key.clone()];
+    let purposes = [(Purpose::Train, &config.keys.train), (Purpose::General, &config.keys.general), (Purpose::Audit, &audit)];
+    let TokenAccess { module, token, pin, pin_latch } = token_access(config)?;
+    Ok(KeystoreConfig {
+        module,
+        token,
+        pin,
+        pin_latch,
+        keys: purposes
+            .into_iter()
+            .flat_map(|(purpose, labels)| labels.iter().map(move |label| KeyConfig { label: label.clone(), purpose }))
+            .collect(),
+        allow_raw_unwrap: config.token.allow_raw_unwrap,
+        sessions: config.token.session_count(),
+        queue: config.token.queue,
+    })
+}
+
+/// The configured token and the right to log in to it.
+///
+/// # Errors
+/// When there is no PIN.
+pub fn token_access(config: &Config) -> Result<TokenAccess, ServerError> {
+    let (mut file, mut credential, mut env, mut prompt) = (None, None, None, false);
+    match config.token.pin() {
+        PinSetting::File(path) => file = Some(path),
+        PinSetting::Credential(name) => credential = Some(name),
+        PinSetting::Env(name) => env = Some(name),
+        PinSetting::Prompt => prompt = true,
+    }
+    Ok(TokenAccess {
+        module: config.token.module.clone(),
+        token: TokenSelector { label: config.token.label.clone(), serial: config.token.serial.clone() },
+        pin: pin::resolve(file.as_deref(), env.as_deref(), credential.as_deref(), prompt)?,
+        pin_latch: Some(config.state.directory.join("pin-latch")),
+    })
+}
+
+/// That a directory which is open to others is a station's, or empty: another one's mode is not for a station to change.
+///
+/// # Errors
+/// That it is neither, with the remedy; or when it cannot be read.
+pub fn not_foreign(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    // `lost+found` is the file system's own.
+    const OF_A_STATION: [&str; 7] =
+        [state::LOCK, state::LEDGER, state::INSTANCE, state::FIRST_SEEN, "audit", "pin-latch", "softhsm"];
+    let mode = std::fs::metadata(directory)?.mode() & 0o7777;
+    if mode & 0o077 == 0 || OF_A_STATION.iter().any(|name| directory.join(name).symlink_metadata().is_ok()) {
+        return Ok(());
+    }
+    let names = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>()?;
+    match names.iter().find(|name| *name != "lost+found") {
+        None => Ok(()),
+        Some(name) => Err(std::io::Error::new(
+            std::io::ErrorKind::AlreadyExists,
+            format!(
+                "it holds {name:?} and no state of a station, and is open to others (mode {mode:04o}): name a new or an empty directory, or \
+                 close this one (chmod 700 {}) if it is the right one",
+                directory.display()
+            ),
+        )),
+    }
+}
+
+/// Makes the state directory where there is none, closes it to others where it is open to them, and takes its lock.
+///
+/// # Errors
+/// When another service holds it, it is another user's or [foreign](not_foreign), or it cannot be made.
+pub fn lock_state(directory: &Path) -> Result<Lock, ServerError> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let trouble = |what: &str, error| {
+        ServerError::io(format!("cannot {what} {}", directory.display()), crate::files::explained(directory, error))
+    };
+    make_directory(directory).map_err(|error| trouble("make", error))?;
+    let facts = std::fs::metadata(directory).map_err(|error| trouble("look at", error))?;
+    let (owner, own, mode) = (facts.uid(), rustix::process::geteuid().as_raw(), facts.mode() & 0o7777);
+    // Root puts a backup into the directory of a service's user; every other user has its own.
+    if owner != own && own != 0 {
+        let shown = directory.display();
+        let text =
+            format!("it belongs to uid {owner}, and this process is uid {own}: chown -R {own} {shown}, or run as uid {owner}");
+        return Err(trouble("use the state directory", std::io::Error::new(std::io::ErrorKind::PermissionDenied, text)));
+    }
+    if mode & 0o077 != 0 {
+        not_foreign(directory).map_err(|error| trouble("use the state directory", error))?;
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
+            .map_err(|error| trouble("close to others", error))?;
+        tracing::warn!(directory = %directory.display(), before = format!("{mode:04o}"), "the state directory was open to others: it is 0700 now");
+    }
+    Lock::take(&directory.join(state::LOCK), &format!("the state directory {}", directory.display()))
+}

@@ -1,0 +1,161 @@
+//! The station behind the services: its id, ledger and engine, and what must be mended before it serves.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
+
+use tokio::runtime::Handle;
+
+use super::{ServerError, socket};
+use crate::{
+    config::{Config, PartialLoad, Unlisted},
+    files::{Directory, explained, input, make_directory},
+    image::{
+        ImageError,
+        archive::memory_budget,
+        store::{ImageStore, docker::Engine, layouts::LayoutStore, look_in, whereabouts},
+    },
+    ledger::Ledger,
+    protocol::{AuditedKeys, Compat, EMBEDDED, Policy, Station, StepError, steps::recover},
+    state,
+    trust::{Trust, TrustMode},
+};
+
+/// Opens the ledger in the state directory.
+///
+/// # Errors
+/// When it cannot be used.
+pub async fn open_ledger(config: &Config) -> Result<Ledger, ServerError> {
+    Ok(Ledger::open(&config.state.directory.join(state::LEDGER)).await?)
+}
+
+/// Makes the station that a configuration describes. The engine is not asked for anything yet.
+///
+/// # Errors
+/// When the state directory cannot be used.
+pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc<Station>, ServerError> {
+    let instance = instance_id(&config.state.directory)?;
+    let spool_directory = config.state.spool_directory();
+    for directory in [Some(&spool_directory), config.runs.directory.as_ref()].into_iter().flatten() {
+        make_directory(directory)
+            .map_err(|error| ServerError::io(format!("cannot make {}", directory.display()), explained(directory, error)))?;
+    }
+    let spool_reserve = config.limits.spool_min_free_mib * 1024 * 1024;
+    Ok(Arc::new(Station {
+        id: config.station.clone(),
+        keys,
+        images: images(config, &instance, spool_reserve).map_err(|error| ServerError::Setup(error.to_string()))?,
+        ledger,
+        spool_directory,
+        spool_reserve,
+        shared_directory: config.runs.directory.clone(),
+        trust: trust(config),
+        policy: Policy {
+            rules: config.rules.set(),
+            refuse_unlisted: config.rules.unlisted == Unlisted::Refuse,
+            opt_allow: config.rules.opt_allow.iter().cloned().collect(),
+        },
+        compat: Compat { move_latest: config.compat.move_latest },
+        handle: Handle::current(),
+        active_stops: Default::default(),
+        recovery_pending: Default::default(),
+        recovered: Default::default(),
+        images_away: Default::default(),
+    }))
+}
+
+/// Where the configuration says that images are.
+fn images(config: &Config, instance: &str, reserve: u64) -> Result<ImageStore, ImageError> {
+    if let (None, Some(other)) = (&config.layouts.directory, config.engine.passed_over()) {
+        let used = &config.engine.socket;
+        tracing::warn!(%other, used, "the engine that `docker` uses here is not one that the service talks to: [engine] socket names another");
+    }
+    look_in(match &config.layouts.directory {
+        Some(directory) => format!("the layouts below {}", directory.display()),
+        None => format!("the engine at {}", config.engine.socket),
+    });
+    memory_budget::set_limit(config.limits.image_memory_mib << 20);
+    Ok(match &config.layouts.directory {
+        Some(directory) => {
+            let group = config.layouts.group.as_deref().map(socket::group_id).transpose().map_err(ImageError::Layout)?;
+            ImageStore::Layouts(LayoutStore::new(directory, reserve, group))
+        }
+        None => ImageStore::Engine(
+            Engine::new(&config.engine.socket, config.engine.timeout(), instance, Handle::current())?
+                .with_partial_load(config.engine.partial_load == PartialLoad::Auto),
+        ),
+    })
+}
+
+/// Whom the configuration says to believe.
+fn trust(config: &Config) -> Trust {
+    match (config.trust.mode, &config.trust.file) {
+        (TrustMode::Pinned, Some(file)) => Trust::pinned(file),
+        (TrustMode::FirstUse, Some(file)) => Trust::first_use(file, &config.state.directory.join(state::FIRST_SEEN)),
+        (TrustMode::Embedded, _) => {
+            tracing::warn!("{EMBEDDED}");
+            Trust::embedded()
+        }
+        // A configuration that was read from a file always has one; nobody is believed without.
+        (TrustMode::Pinned | TrustMode::FirstUse, None) => Trust::pinned(&config.state.directory.join("trust.toml")),
+    }
+}
+
+/// Whether anybody says whom to believe.
+///
+/// # Errors
+/// When the trust file is not there or cannot be used; the text is for the log.
+pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
+    let looked = tokio::task::spawn_blocking(move || station.trusted_keys()).await;
+    match looked {
+        Ok(Ok(believed)) => believed.flaw().map_or(Ok(()), |flaw| Err(flaw.to_owned())),
+        Ok(Err(StepError::TrustNotReady(error))) => Err(format!("{error} ({})", error.hint())),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Asks whether the images can be reached; the first time that they can, finishes or rolls back what an earlier process left there. Later, tries
+/// again what failed while the engine was away, and ends runs that an officer has given up.
+///
+/// # Errors
+/// When the engine does not answer, or something cannot be mended yet; the text names the place.
+pub async fn check_images(station: Arc<Station>) -> Result<(), String> {
+    let kind = station.images.kind();
+    look_at_images(station).await.map_err(|error| {
+        let remedy = match kind {
+            "engine" => "check it, and [engine] socket",
+            _ => "[layouts] directory must be there, and the service's user must be able to write to it",
+        };
+        format!("{}: {error} ({remedy})", whereabouts().unwrap_or(kind))
+    })
+}
+
+async fn look_at_images(station: Arc<Station>) -> Result<(), StepError> {
+    let looked = station.images.check().await;
+    station.images_away.store(looked.is_err(), Ordering::Release);
+    looked?;
+    if station.recovered.load(Ordering::Acquire) {
+        // What cannot be mended yet does not stop the service: the run's next call tries again, too.
+        let _ = tokio::task::spawn_blocking(move || recover::retry_recovery(&station)).await;
+        return Ok(());
+    }
+    let mended = tokio::task::spawn_blocking(move || recover::recover(&station)).await;
+    mended.unwrap_or(Err(StepError::Invariant("mending broke off")))
+}
+
+/// This instance's id, made at the first start. The caller holds the state directory's lock.
+fn instance_id(directory: &Path) -> Result<String, ServerError> {
+    let file = directory.join(state::INSTANCE);
+    let flaw = |error| ServerError::io(format!("cannot use {}", file.display()), explained(&file, error));
+    match input::read_text(&file, 4096) {
+        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(flaw(error)),
+        _ => {}
+    }
+    let id = uuid::Uuid::new_v4().to_string();
+    // Whole or not at all: half an id would orphan what carries the whole one.
+    Directory::open(directory).and_then(|state| state.replace(state::INSTANCE, 0o600, id.as_bytes())).map_err(flaw)?;
+    Ok(id)
+}

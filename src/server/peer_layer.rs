@@ -1,0 +1,133 @@
+//! What every request of a connection passes first: it is told who asks, and the connection is told that somebody asked, whether
+//! the rest of the request comes, and whether the answer is taken.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http_body::Frame;
+use tonic::{
+    body::Body,
+    codegen::{
+        BoxFuture, Bytes, Service,
+        http::{Request, Response},
+    },
+};
+use tower::Layer;
+
+use super::idle_timeout::ConnectionActivity;
+use crate::service::{Peer, status::RpcError};
+
+/// What a connection gives to each of its requests.
+#[derive(Clone)]
+pub(super) struct PeerService {
+    pub peer: Peer,
+    pub attention: Arc<ConnectionActivity>,
+}
+
+/// The layer.
+#[derive(Clone, Copy)]
+pub(super) struct PeerLayer;
+
+impl<S> Layer<S> for PeerLayer {
+    type Service = Arrivals<S>;
+
+    fn layer(&self, inner: S) -> Arrivals<S> {
+        Arrivals { inner }
+    }
+}
+
+/// The service it makes.
+#[derive(Clone)]
+pub(super) struct Arrivals<S> {
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Arrivals<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let Some(PeerService { peer, attention }) = request.extensions_mut().remove::<PeerService>() else {
+            return Box::pin(self.inner.call(request));
+        };
+        attention.request_started();
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(Arc::clone(&attention));
+        // A stream of questions to reflection may stay open: it holds no slot.
+        if !request.uri().path().starts_with("/grpc.") {
+            let attention = Arc::clone(&attention);
+            request = request.map(|body| Body::new(TrackedBody::new(body, attention, Direction::Request)));
+        }
+        let answer = self.inner.call(request);
+        Box::pin(async move { Ok(answer.await?.map(|body| Body::new(TrackedBody::new(body, attention, Direction::Answer)))) })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Request,
+    Answer,
+}
+
+/// A body, and the connection told when it waits for the other end: a request's, when the next piece is not there; an answer's,
+/// from when a piece is made until the next is asked for, since HTTP/2 asks only when the other end has room for one.
+struct TrackedBody {
+    inner: Body,
+    attention: Arc<ConnectionActivity>,
+    number: u64,
+    half: Direction,
+}
+
+impl TrackedBody {
+    fn new(inner: Body, attention: Arc<ConnectionActivity>, half: Direction) -> Self {
+        let number = attention.number();
+        if half == Direction::Answer {
+            attention.waits(number);
+        }
+        Self { inner, attention, number, half }
+    }
+}
+
+impl Drop for TrackedBody {
+    fn drop(&mut self) {
+        self.attention.moved(self.number);
+    }
+}
+
+impl http_body::Body for TrackedBody {
+    type Data = Bytes;
+    type Error = RpcError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RpcError>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        // Asked for the next piece of an answer, the other end has taken the last.
+        if self.half == Direction::Answer || polled.is_ready() {
+            self.attention.moved(self.number);
+        }
+        if self.half == if polled.is_ready() { Direction::Answer } else { Direction::Request } {
+            self.attention.waits(self.number);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.inner.size_hint()
+    }
+}

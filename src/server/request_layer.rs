@@ -1,0 +1,178 @@
+//! What every request passes: who calls and whether they may, the caps on requests, its deadline, its line in the log.
+
+pub mod authorize;
+pub mod rate_limit;
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use tonic::{
+    body::Body,
+    codegen::{
+        BoxFuture, Service,
+        http::{Request, Response},
+    },
+    service::Routes,
+};
+use tower::Layer;
+
+pub use self::authorize::Authorizer;
+pub(super) use self::authorize::Entered;
+use super::{
+    Shutdown,
+    access_log::{Ending, Line, LoggedBody},
+};
+use crate::{
+    config::Limits,
+    protocol::Caller,
+    service::{
+        Deadline, Peer,
+        deadline::client_timeout,
+        standing::Board,
+        status::{Reason, Refusal, in_contract, refused},
+        steps::Bounds,
+    },
+};
+
+/// The RPC before which the components that are files are checked.
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
+
+/// The layer.
+#[derive(Clone)]
+pub(super) struct GateLayer {
+    door: Arc<Authorizer>,
+    board: Board,
+    patience: Duration,
+    shutdown: Shutdown,
+}
+
+impl GateLayer {
+    pub(super) fn new(limits: &Limits, door: Arc<Authorizer>, board: Board, shutdown: Shutdown) -> Self {
+        Self { door, board, patience: Duration::from_secs(limits.unary_timeout_s), shutdown }
+    }
+
+    /// When an answer that is not complete must end all the same, and with what.
+    fn ending(&self, caller: Option<(Caller, Peer)>, deadline: Option<Instant>) -> Ending {
+        let (door, draining) = (Arc::clone(&self.door), self.shutdown.draining.clone());
+        Box::pin(async move {
+            let late = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let over = async {
+                match &caller {
+                    Some((caller, peer)) => door.withdrawn(caller, peer).await,
+                    // A stream of health may be open for good, and would hold up the service's end.
+                    None => {
+                        draining.cancelled().await;
+                        Reason::ShuttingDown.into()
+                    }
+                }
+            };
+            tokio::select! {
+                () = late => Reason::DeadlineExceeded.into(),
+                refusal = over => refusal,
+            }
+        })
+    }
+}
+
+/// What the limits are for steps and what is sent to them.
+pub(super) fn bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        runs: limits.runs,
+        uploads: limits.uploads,
+        upload_bytes: limits.upload_mib << 20,
+        upload_rate: limits.upload_min_kib_s << 10,
+        upload_time: Duration::from_secs(limits.upload_s),
+    }
+}
+
+impl Layer<Routes> for GateLayer {
+    type Service = RequestLayer;
+
+    fn layer(&self, routes: Routes) -> RequestLayer {
+        RequestLayer { layer: self.clone(), routes }
+    }
+}
+
+/// The service it makes.
+#[derive(Clone)]
+pub(super) struct RequestLayer {
+    layer: GateLayer,
+    routes: Routes,
+}
+
+impl Service<Request<Body>> for RequestLayer {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<Body>>::poll_ready(&mut self.routes, context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let (layer, mut routes) = (self.layer.clone(), self.routes.clone());
+        let mut line = Line::begin(&request, Arc::clone(layer.door.refusals()));
+        Box::pin(async move {
+            let entered = match layer.door.admit(&mut request, &mut line, layer.shutdown.draining.is_cancelled()).await {
+                Ok(entered) => entered,
+                Err(refused) => return Ok(refusal(line, refused)),
+            };
+            let now = Instant::now();
+            let asked = client_timeout(request.headers()).and_then(|timeout| now.checked_add(timeout));
+            if let Some(deadline) = asked {
+                request.extensions_mut().insert(Deadline(deadline));
+            }
+            let Entered { caller, held } = entered;
+            let is_question = caller.is_none();
+            if request.uri().path() == HEALTH {
+                layer.board.look().await;
+            }
+            let mut ending = layer.ending(caller, asked);
+            let answer = Service::<Request<Body>>::call(&mut routes, request);
+            // Unary answers come within this; streams begin within it, and are held to the rest by their body.
+            let answer = tokio::select! {
+                biased;
+                answer = answer => Ok(answer),
+                () = tokio::time::sleep_until((now + layer.patience).into()) => Err(Reason::DeadlineExceeded.into()),
+                // Health answers until the end.
+                refusal = &mut ending, if !is_question => Err(refusal),
+            };
+            let answer = match answer {
+                Ok(Ok(answer)) => answer,
+                Err(refused) => return Ok(refusal_of_call(line, refused).await),
+            };
+            if let Some(better) = in_contract(answer.headers()) {
+                return Ok(refusal_of_call(line, better).await);
+            }
+            // What no handler has seen, or what it has not recorded, is recorded here.
+            if line.is_unaccounted()
+                && let Some(refused) = refused(answer.headers())
+            {
+                line.account(refused).await;
+            }
+            line.read(answer.headers());
+            Ok(answer.map(|body| Body::new(LoggedBody::new(body, line, Some(held), Some(ending)))))
+        })
+    }
+}
+
+async fn refusal_of_call(line: Line, refused: Refusal) -> Response<Body> {
+    let refused = if line.is_unaccounted() { line.account(refused).await } else { refused };
+    refusal(line, refused)
+}
+
+fn refusal(mut line: Line, refusal: Refusal) -> Response<Body> {
+    let answer: Response<Body> = refusal.into_http();
+    // An answer without a body carries its status in the headers.
+    line.read(answer.headers());
+    answer.map(|body| Body::new(LoggedBody::new(body, line, None, None)))
+}

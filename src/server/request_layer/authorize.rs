@@ -1,0 +1,175 @@
+//! Who comes in. Nothing of a request is looked at before this has let it pass, so a refusal tells nothing of what exists.
+
+use std::{sync::Arc, time::Duration};
+
+use tonic::{body::Body, codegen::http::Request};
+
+use super::rate_limit::Caps;
+use crate::{
+    audit::{Audit, AuditError, Entry, Event},
+    authz::{Access, Grants, Permit, Rpc, TO_GRANT},
+    config::Limits,
+    protocol::Caller,
+    server::{
+        access_log::Line,
+        idle_timeout::{ConnectionActivity, InUse},
+    },
+    service::{
+        Peer,
+        refusals::Refusals,
+        shares::Place,
+        status::{Reason, Refusal},
+    },
+};
+
+/// How often a call that runs is held against the grants and its caller's certificate.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Decides over every request.
+pub struct Authorizer {
+    access: Access,
+    audit: Audit,
+    refusals: Arc<Refusals>,
+    caps: Caps,
+}
+
+/// What a request that was let in holds while it lives.
+pub(in crate::server) struct Entered {
+    /// Who calls; nobody asks health and reflection.
+    pub caller: Option<(Caller, Peer)>,
+    /// Its place in the caps, and its use of the connection.
+    pub held: (Place, Option<InUse>),
+}
+
+impl Authorizer {
+    /// Lets in whom `access` grants something, as far as `limits` allow, while `audit` can be written.
+    #[must_use]
+    pub fn new(access: Access, audit: Audit, refusals: Arc<Refusals>, limits: &Limits) -> Self {
+        Self { access, audit, refusals, caps: Caps::new(limits) }
+    }
+
+    /// Where refused calls are accounted for.
+    pub(in crate::server) fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
+    }
+
+    /// Whether anybody has been granted anything.
+    ///
+    /// # Errors
+    /// Why not; the text is for the log.
+    pub async fn check(&self) -> Result<(), String> {
+        self.grants().await?.1.map_err(|error| error.to_string())?;
+        let look = self.access.current().await.map_err(|error| error.to_string())?;
+        match look.flaw {
+            Some(flaw) => Err(flaw.to_string()),
+            None if look.value.all().is_empty() => Err(format!("{} grants nothing: {}", self.access.path().display(), TO_GRANT)),
+            None => Ok(()),
+        }
+    }
+
+    /// Records what changes who may come in, before it counts.
+    pub(in crate::server) async fn record(&self, entry: Entry) -> Result<(), AuditError> {
+        self.audit.record_async(entry).await.map(drop)
+    }
+
+    /// What is granted now, and whether that is in the audit: before a changed access file is, nothing is done by it.
+    async fn grants(&self) -> Result<(Arc<Grants>, Result<(), AuditError>), String> {
+        let look = self.access.current().await.map_err(|error| format!("{error} ({})", error.hint()))?;
+        let mut recorded = Ok(());
+        if let Some(digest) = look.new {
+            let entry = Entry::of(Event::AccessChanged)
+                .with("read_by", "service")
+                .with("sha256", const_hex::encode(digest))
+                .with("grants", look.value.all().len());
+            recorded = self.audit.record_async(entry).await.map(|_| self.access.acknowledge(digest));
+        }
+        Ok((look.value, recorded))
+    }
+
+    /// Lets a request in, with a place of the caps and the caller in its extensions; or refuses it.
+    pub(super) async fn admit(&self, request: &mut Request<Body>, line: &mut Line, draining: bool) -> Result<Entered, Refusal> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        // Health and reflection answer from memory and tell nothing of the station's: they are for every peer, within caps of their own.
+        if request.uri().path().starts_with("/grpc.") {
+            let name = peer.as_ref().map_or_else(|| "nobody".to_owned(), Peer::name);
+            let place = self.caps.question(&name).map_err(|refusal| self.counted(line, &name, "question", refusal))?;
+            return Ok(Entered { caller: None, held: (place, None) });
+        }
+        let peer = peer.ok_or(Reason::PeerUnknown)?;
+        let name = peer.name();
+        let rpc = Rpc::from_path(request.uri().path());
+        let called = rpc.map_or("unknown", Rpc::name);
+        self.caps.in_time(&name).map_err(|refusal| self.counted(line, &name, called, refusal))?;
+        if peer.principals().is_none() {
+            return Err(self.refuse(line, (&peer, called), Reason::PeerUnknown).await);
+        }
+        let Some((permit, recorded)) = self.permit(&peer, rpc).await else {
+            return Err(self.refuse(line, (&peer, called), Reason::RpcNotAllowed).await);
+        };
+        // What is wrong is told also by a station that does nothing any more.
+        let tells = rpc == Some(Rpc::GetStatus);
+        let refused = if !recorded || !(tells || self.audit.is_writable()) {
+            Reason::AuditUnavailable.into()
+        } else if draining && !tells {
+            Reason::ShuttingDown.into()
+        } else {
+            match self.caps.place(&name) {
+                Ok(place) => {
+                    let caller = Caller::new(line.call().to_owned(), name, permit);
+                    line.is_of(&caller);
+                    request.extensions_mut().insert(caller.clone());
+                    let in_use = request.extensions().get::<Arc<ConnectionActivity>>().map(ConnectionActivity::use_it);
+                    return Ok(Entered { caller: Some((caller, peer)), held: (place, in_use) });
+                }
+                Err(refusal) => refusal,
+            }
+        };
+        Err(self.counted(line, &name, called, refused))
+    }
+
+    async fn permit(&self, peer: &Peer, rpc: Option<Rpc>) -> Option<(Permit, bool)> {
+        let (grants, recorded) = self.grants().await.ok()?;
+        Some((grants.decide(peer.principals()?, rpc?)?, recorded.is_ok()))
+    }
+
+    /// Ends when a call that was let in may go on no longer: its grants were taken back, or its caller's certificate has ended.
+    pub(super) async fn withdrawn(&self, caller: &Caller, peer: &Peer) -> Refusal {
+        let rpc = caller.permit().map(Permit::rpc);
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let permit = self.permit(peer, rpc).await.map(|(permit, _)| permit);
+            if !caller.look_again(permit) {
+                return Refusal::withdrawn().told_to(caller.principal());
+            }
+        }
+    }
+
+    async fn refuse(&self, line: &mut Line, (peer, called): (&Peer, &'static str), reason: Reason) -> Refusal {
+        let name = peer.name();
+        let refusal = match (reason, peer.namelessness()) {
+            // Its own certificate is no secret to a client.
+            (Reason::RpcNotAllowed, Some(why)) => reason.status(why),
+            (reason, _) => reason.into(),
+        };
+        let refusal = refusal.told_to(&name);
+        line.is_said(self.refusals.refuse_at_the_door((&name, called, line.call()), &refusal).await);
+        refusal
+    }
+
+    fn counted(&self, line: &mut Line, name: &str, called: &'static str, refusal: Refusal) -> Refusal {
+        self.refusals.count(name, called, refusal.reason());
+        line.is_said(false);
+        refusal
+    }
+
+    /// Counts somebody who did not get through a TLS handshake. Such have no record each: they may come as fast as they like.
+    pub(in crate::server) fn turned_away(&self) {
+        self.refusals.count("nobody", "handshake", Reason::PeerUnknown);
+    }
+
+    /// Records how many refusals had no record of their own.
+    pub async fn record_counted(&self) {
+        self.caps.forget();
+        self.refusals.sum_up().await;
+    }
+}

@@ -1,0 +1,256 @@
+//! What a running service believes: its mode, and files that are looked at for every use.
+
+use std::{path::Path, sync::Arc};
+
+use super::{EntryError, Kind, Pin, TrustError, TrustMode, TrustStore, Verdict, file};
+use crate::{
+    train::keys::PublicKey,
+    watched_file::{Followed, Snapshot},
+};
+
+/// Whom a service believes. The files are read again whenever they have changed since the last look, so that an officer's word
+/// counts from the next call on.
+#[derive(Debug)]
+pub struct Trust {
+    mode: TrustMode,
+    /// The officer's file.
+    file: Option<Kept>,
+    /// Keys pinned at first sight: a file of the service's own, so that the officer's may be read-only to it, and so that
+    /// what an officer decided stays apart from what was believed on sight.
+    first_seen: Option<Kept>,
+}
+
+/// A key to pin at first sight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPin {
+    /// Whose.
+    pub kind: Kind,
+    /// Its id.
+    pub id: String,
+    /// The key.
+    pub key: PublicKey,
+}
+
+/// Why keys were not pinned.
+#[derive(Debug, thiserror::Error)]
+pub enum NotPinned {
+    /// Another key was pinned for one of them meanwhile: the place of that one in what was given.
+    #[error("another key was pinned for this id meanwhile")]
+    OtherKey(usize),
+    /// One of them cannot be an entry: its place, and why.
+    #[error("number {0} of them cannot be an entry: {1}")]
+    Entry(usize, EntryError),
+    /// The file cannot be had.
+    #[error(transparent)]
+    File(#[from] TrustError),
+}
+
+type Kept = Followed<TrustStore, TrustError>;
+
+fn followed(file: &Path) -> Kept {
+    Followed::new(file, file::parse, |error: &TrustError| {
+        tracing::error!(%error, hint = error.hint(), "the trust file cannot be read again: what it said before stays");
+    })
+}
+
+/// What a missing file counts as where there need not be one.
+fn or_empty(look: Result<Snapshot<TrustStore>, TrustError>) -> Result<Snapshot<TrustStore>, TrustError> {
+    match look {
+        Err(TrustError::Missing(_)) => Ok(Snapshot { value: Arc::default(), new: None, flaw: None }),
+        other => other,
+    }
+}
+
+impl Trust {
+    /// Believes what an officer has written into a file. Nothing is read yet.
+    #[must_use]
+    pub fn pinned(file: &Path) -> Self {
+        Self { mode: TrustMode::Pinned, file: Some(followed(file)), first_seen: None }
+    }
+
+    /// Believes that, where there is such a file, and keys that are seen first; those are kept in `first_seen`.
+    #[must_use]
+    pub fn first_use(file: &Path, first_seen: &Path) -> Self {
+        Self { mode: TrustMode::FirstUse, file: Some(followed(file)), first_seen: Some(followed(first_seen)) }
+    }
+
+    /// Believes whatever a train states.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Self { mode: TrustMode::Embedded, file: None, first_seen: None }
+    }
+
+    /// How it comes to believe a key.
+    #[must_use]
+    pub fn mode(&self) -> TrustMode {
+        self.mode
+    }
+
+    /// Takes note that the officer's file with this digest has been recorded: see [`Believed::new_file`].
+    pub fn acknowledge(&self, digest: [u8; 32]) {
+        if let Some(file) = &self.file {
+            file.acknowledge(digest);
+        }
+    }
+
+    /// Whom it believes now. Reads files.
+    ///
+    /// # Errors
+    /// When a file that must be there is not, or one cannot be used and was never read before.
+    pub fn current(&self) -> Result<Believed, TrustError> {
+        let mut believed =
+            Believed { mode: self.mode, officers: Arc::default(), first_seen: Arc::default(), new: None, flaw: None };
+        if let Some(file) = &self.file {
+            let look = file.look_blocking();
+            let look = if self.mode == TrustMode::Pinned { look? } else { or_empty(look)? };
+            (believed.officers, believed.new, believed.flaw) = (look.value, look.new, look.flaw);
+        }
+        if let Some(first_seen) = &self.first_seen {
+            believed.first_seen = or_empty(first_seen.look_blocking())?.value;
+        }
+        Ok(believed)
+    }
+
+    /// Pins keys that were seen first. They are on the disk when this answers. Those that are believed already are left out;
+    /// all are pinned or none.
+    ///
+    /// # Errors
+    /// When another key was pinned for one of the ids meanwhile, or the file cannot be written.
+    pub fn pin(&self, new: &[NewPin]) -> Result<(), NotPinned> {
+        let Some(first_seen) = &self.first_seen else { return Ok(()) };
+        let officers = self.current()?.officers;
+        let path = first_seen.path().to_owned();
+        file::update(&path, |store| {
+            for (place, NewPin { kind, id, key }) in new.iter().enumerate() {
+                match believed_by(&officers, store, *kind, id, key) {
+                    Verdict::Trusted => {}
+                    Verdict::OtherKey => return Err(NotPinned::OtherKey(place)),
+                    Verdict::Unknown => {
+                        let pin = Pin::new(id, key.clone(), Some("seen first".into()));
+                        pin.and_then(|pin| store.add(*kind, pin)).map_err(|error| NotPinned::Entry(place, error))?;
+                        tracing::warn!(kind = kind.name(), id = ?id, fingerprint = key.fingerprint(), "pinned at first sight");
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whom a service believes at one moment.
+#[derive(Clone, Debug)]
+pub struct Believed {
+    mode: TrustMode,
+    officers: Arc<TrustStore>,
+    first_seen: Arc<TrustStore>,
+    new: Option<[u8; 32]>,
+    flaw: Option<Arc<str>>,
+}
+
+impl Believed {
+    /// Why the trust file as it is now cannot be used, where what it said before stays in force.
+    #[must_use]
+    pub fn flaw(&self) -> Option<&str> {
+        self.flaw.as_deref()
+    }
+
+    /// SHA-256 of the officer's file, until what it says now has been acknowledged.
+    #[must_use]
+    pub fn new_file(&self) -> Option<[u8; 32]> {
+        self.new
+    }
+
+    /// How a key comes to be believed.
+    #[must_use]
+    pub fn mode(&self) -> TrustMode {
+        self.mode
+    }
+
+    /// What is said of an id and a key. Where an officer has said anything of an id, that alone counts.
+    #[must_use]
+    pub fn judge(&self, kind: Kind, id: &str, key: &PublicKey) -> Verdict {
+        match self.mode {
+            TrustMode::Embedded => Verdict::Trusted,
+            TrustMode::Pinned | TrustMode::FirstUse => believed_by(&self.officers, &self.first_seen, kind, id, key),
+        }
+    }
+
+    /// The officer's entries: the allowed masters are among them.
+    #[must_use]
+    pub fn officers(&self) -> &TrustStore {
+        &self.officers
+    }
+}
+
+fn believed_by(officers: &TrustStore, first_seen: &TrustStore, kind: Kind, id: &str, key: &PublicKey) -> Verdict {
+    match officers.judge(kind, id, key) {
+        Verdict::Unknown => first_seen.judge(kind, id, key),
+        said => said,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::trust::{
+        current::*,
+        store::tests::{key, pin},
+    };
+
+    fn put(path: &Path, id: &str, key: &PublicKey) {
+        let mut store = TrustStore::default();
+        store.add(Kind::Creator, pin(id, key)).unwrap();
+        fs::write(path, file::text(&store)).unwrap();
+    }
+
+    #[test]
+    fn an_officers_change_counts_at_once_and_a_broken_file_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("trust.toml");
+        let (first, second) = (key(), key());
+        let trust = Trust::pinned(&path);
+        assert!(matches!(trust.current(), Err(TrustError::Missing(_))));
+        put(&path, "c", &first);
+        assert_eq!(trust.current().unwrap().judge(Kind::Creator, "c", &first), Verdict::Trusted);
+        put(&path, "c", &second);
+        assert_eq!(trust.current().unwrap().judge(Kind::Creator, "c", &first), Verdict::OtherKey);
+        for broken in ["", "version = 1\n[[creator]]\n"] {
+            fs::write(&path, broken).unwrap();
+            assert_eq!(trust.current().unwrap().judge(Kind::Creator, "c", &second), Verdict::Trusted, "{broken:?}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(trust.current(), Err(TrustError::Missing(_))));
+        fs::write(&path, "no TOML").unwrap();
+        assert!(matches!(trust.current(), Err(TrustError::Syntax { .. })), "a file that never could be used is believed");
+    }
+
+    #[test]
+    fn what_is_seen_first_stays_and_an_officers_word_goes_before_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, seen) = (directory.path().join("trust.toml"), directory.path().join("first-seen.toml"));
+        let (first, second) = (key(), key());
+        let trust = Trust::first_use(&path, &seen);
+        let new = |key: &PublicKey| [NewPin { kind: Kind::Creator, id: "c".into(), key: key.clone() }];
+        assert_eq!(trust.current().unwrap().judge(Kind::Creator, "c", &first), Verdict::Unknown);
+        trust.pin(&new(&first)).unwrap();
+        trust.pin(&new(&first)).unwrap();
+        assert!(matches!(trust.pin(&new(&second)), Err(NotPinned::OtherKey(0))));
+        let again = Trust::first_use(&path, &seen);
+        assert_eq!(again.current().unwrap().judge(Kind::Creator, "c", &second), Verdict::OtherKey);
+        put(&path, "c", &second);
+        let believed = again.current().unwrap();
+        assert_eq!(believed.judge(Kind::Creator, "c", &first), Verdict::OtherKey);
+        assert_eq!(believed.judge(Kind::Creator, "c", &second), Verdict::Trusted);
+    }
+
+    #[test]
+    fn keys_are_pinned_together_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, seen) = (directory.path().join("trust.toml"), directory.path().join("first-seen.toml"));
+        let trust = Trust::first_use(&path, &seen);
+        let new = ["a", "b", "a"].map(|id| NewPin { kind: Kind::Station, id: id.into(), key: key() });
+        assert!(matches!(trust.pin(&new), Err(NotPinned::OtherKey(2))), "two keys for one id were pinned at once");
+        assert_eq!(trust.current().unwrap().judge(Kind::Station, "b", &new[1].key), Verdict::Unknown);
+    }
+}

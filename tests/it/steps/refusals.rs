@@ -1,0 +1,13 @@
+//! What bad input gets: one clear refusal, names as they were, nothing left behind, and the next call works.
+
+mod after_run;
+mod disks;
+mod faults;
+mod forged;
+mod misshapen;
+mod untold;
+
+pub use self::{
+    faults::{Proxied, begin_pre_run, put_behind_proxy, when_free},
+    forged::{second_stop, wrap, wrap_oddly},
+};

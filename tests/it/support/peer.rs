@@ -19,7 +19,6 @@ pub struct Peer {
 
 /// A step that a peer refused or failed, as its last line says.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "a test that fails shows them")]
 pub struct PeerError {
     /// The exception's class.
     pub error: String,

@@ -49,10 +49,12 @@ fn a_file_that_would_be_waited_for_or_has_no_end_is_refused_at_once_by_every_com
     // Long, and of no end that matters.
     let sparse = fs::File::create(at("sparse")).unwrap();
     sparse.set_len(1 << 40).unwrap();
-    let (trust, access, pin) = (at("trust.toml"), at("access.toml"), at("pin"));
+    let (trust, access, pin, so_pin) = (at("trust.toml"), at("access.toml"), at("pin"), at("so-pin"));
     let (out, state) = (at("out"), at("state"));
-    fs::write(&pin, "123456\n").unwrap();
-    fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
+    for (file, text) in [(&pin, "123456\n"), (&so_pin, "654321\n")] {
+        fs::write(file, text).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
     let https = ["--address", "https://localhost:1"];
     let mut wrong = Vec::new();
     for (kind, bad) in [("fifo", at("fifo")), ("zero", "/dev/zero".to_owned()), ("sparse", at("sparse"))] {
@@ -81,7 +83,7 @@ fn a_file_that_would_be_waited_for_or_has_no_end_is_refused_at_once_by_every_com
         // Streams of any length, which a sparse file is, too.
         if kind != "sparse" {
             all.push(vec!["token", "init", "--label", "x", "--so-pin-file", bad, "--module", &access]);
-            all.push(vec!["token", "init", "--label", "x", "--so-pin-file", &pin, "--pin-file", &pin, "--module", bad]);
+            all.push(vec!["token", "init", "--label", "x", "--so-pin-file", &so_pin, "--pin-file", &pin, "--module", bad]);
             all.push(vec!["train", "open", "--key", &access, bad, "-o", &out]);
             all.push(vec!["audit", "verify", bad]);
             all.push(vec!["audit", "verify", &log]);

@@ -26,6 +26,17 @@ fn alone(arguments: &[&str]) -> Output {
     command.args(arguments).output().unwrap()
 }
 
+/// Files with a user PIN and with an SO PIN.
+fn pins(directory: &Path) -> (String, String) {
+    let file = |name: &str, text: &str| {
+        let path = directory.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    (file("pin", "123456\n"), file("so-pin", "654321\n"))
+}
+
 #[track_caller]
 fn says(done: &Output, exit: i32, words: &[&str]) {
     assert_eq!(done.status.code(), Some(exit), "{}", said(done));
@@ -39,22 +50,19 @@ fn says(done: &Output, exit: i32, words: &[&str]) {
 fn a_missing_pin_file_and_module_are_named_in_the_systems_words_with_a_remedy() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    fs::write(at("pin"), "123456\n").unwrap();
-    fs::set_permissions(at("pin"), fs::Permissions::from_mode(0o600)).unwrap();
-    let (pin, absent) = (at("pin"), at("absent"));
+    let (pin, so_pin) = pins(directory.path());
+    let absent = at("absent");
     let init = ["token", "init", "--label", "x", "--pin-file"];
     let done = alone(&[&init[..], &[&pin, "--so-pin-file", &absent]].concat());
     says(&done, 3, &[&absent, "No such file or directory", "hint: write the PIN into it", "--so-pin-file"]);
-    let done = alone(&[&init[..], &[&pin, "--so-pin-file", &pin, "--module", &absent]].concat());
+    let done = alone(&[&init[..], &[&pin, "--so-pin-file", &so_pin, "--module", &absent]].concat());
     says(&done, 3, &[&absent, "No such file or directory", "hint: check the module's path"]);
 }
 
 #[test]
 fn a_label_that_would_not_be_found_or_seen_again_is_refused_with_the_reason() {
     let directory = tempfile::tempdir().unwrap();
-    let pin = directory.path().join("pin").to_str().unwrap().to_owned();
-    fs::write(&pin, "123456\n").unwrap();
-    fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
+    let (pin, so_pin) = pins(directory.path());
     for (label, why) in [
         ("pht ", "begins or ends with a blank"),
         ("st1 ", "begins or ends with a blank"),
@@ -62,7 +70,7 @@ fn a_label_that_would_not_be_found_or_seen_again_is_refused_with_the_reason() {
         ("p\tht", "control character"),
         ("123456789012345678901234567890123", "1 to 32 bytes"),
     ] {
-        let done = alone(&["token", "init", "--label", label, "--so-pin-file", &pin, "--pin-file", &pin]);
+        let done = alone(&["token", "init", "--label", label, "--so-pin-file", &so_pin, "--pin-file", &pin]);
         says(&done, 2, &[why, "hint: choose a label"]);
     }
 }
@@ -87,7 +95,7 @@ fn a_ledger_that_is_a_link_and_a_directory_that_is_a_file_are_told_with_the_reme
     fs::write(at("runs"), "").unwrap();
     let mut command = Command::new(PROGRAM);
     command.args(["serve", "--config"]).arg(at("test.toml")).env("SOFTHSM2_CONF", station.softhsm_conf());
-    says(&command.output().unwrap(), 1, &["runs", "Not a directory", "hint: a file has this name"]);
+    says(&command.output().unwrap(), 2, &["runs", "Not a directory", "hint: a file has this name"]);
 }
 
 #[test]
@@ -136,15 +144,15 @@ fn a_full_disk_is_told_with_the_directory_on_it() {
     assert!(station.client_command(&["key", "export", "a", "-o", &key]).output().unwrap().status.success());
     fill(&place, 0);
     let done = alone(&["trust", "add", "station", "x", "--key", &key, "--file", &at("trust.toml")]);
-    says(&done, 1, &["trust.toml", &full]);
+    says(&done, 6, &["trust.toml", &full]);
     let done = alone(&["access", "allow", "unix:uid=7", "--role", "auditor", "--file", &at("access.toml")]);
-    says(&done, 1, &["access.toml", &full]);
+    says(&done, 6, &["access.toml", &full]);
     let done = alone(&["state", "backup", &at("backup"), "--state", station.state().to_str().unwrap()]);
-    says(&done, 1, &[place.to_str().unwrap(), &full]);
+    says(&done, 6, &[place.to_str().unwrap(), &full]);
     empty(&place);
     fill(&place, 40);
     let done = alone(&["state", "backup", &at("backup"), "--state", station.state().to_str().unwrap()]);
-    says(&done, 1, &[place.to_str().unwrap(), &full]);
+    says(&done, 6, &[place.to_str().unwrap(), &full]);
     assert_eq!(fs::read_dir(&place).unwrap().count(), 3, "something is left");
     // What a train is opened into: its own reserve, which no small disk has.
     let saved = station.state().join("train.tar").to_str().unwrap().to_owned();

@@ -90,7 +90,7 @@ fn a_full_disk_leaves_nothing_of_a_file_and_the_repeat_works() {
         fill(&place, 0);
         let file = place.join("f");
         let done = write(&station, &command, &file, &[]);
-        assert_eq!(done.status.code(), Some(1), "{command:?}: {}", said(&done));
+        assert_eq!(done.status.code(), Some(6), "{command:?}: {}", said(&done));
         assert!(said(&done).contains("the disk is full") && said(&done).contains(file.to_str().unwrap()), "{}", said(&done));
         assert_eq!(fs::read_dir(&place).unwrap().count(), 1, "{command:?} leaves something");
         empty(&place);

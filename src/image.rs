@@ -1,7 +1,7 @@
-//! Where trains live: images in the engine or in layout directories, read and written as streams.
+//! Reads and writes container images as streams: from the Docker engine, OCI layout directories, and image archives.
 //!
-//! What comes out of an image is untrusted and passes [`opt`], the one strict reader; what goes into one is built by
-//! [`layer`] alone. Only [`docker`] names the engine's client; [`store`] is that, or [`layouts`] where there is no engine.
+//! Content from an image is untrusted and passes the strict reader in [`opt`]. Only the writer in [`tar`](self::tar) builds new
+//! layers. [`store`] holds a station's images, in the engine or, on stations without one, in layout directories.
 
 pub mod archive;
 pub mod checks;
@@ -17,7 +17,7 @@ mod test_archives;
 
 use thiserror::Error;
 
-/// What `docker save` gave is passed on under a folder `ours`, for a parent of so many layers; answers the layers' places. For fuzz/.
+/// Copies a `docker save` archive into a folder `ours`, for a parent of `layers` layers; returns the layers' paths. For fuzz/.
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub fn pass_on_for_fuzzing(saved: &[u8], layers: usize, out: &mut Vec<u8>) -> Option<Vec<String>> {
@@ -32,63 +32,63 @@ pub fn pass_on_for_fuzzing(saved: &[u8], layers: usize, out: &mut Vec<u8>) -> Op
     full_load::copy_archive(saved, &parent, "ours", out).ok().map(|passed| passed.layers)
 }
 
-/// Why an image could not be read or written.
+/// Error of reading or writing an image.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ImageError {
     /// The caller's reference is malformed. The caller's fault; a retry does not help.
     #[error("not an image reference: {0}")]
     Reference(&'static str),
-    /// There is no such image. A retry helps after a pull.
+    /// The image does not exist. A retry helps after a pull.
     #[error("there is no image of that name")]
     NotFound,
-    /// The image lacks a path that was asked for.
+    /// The image lacks the requested path.
     #[error("the image has no such path")]
     PathMissing,
-    /// An archive is not what its format says. The image's fault.
+    /// An archive violates its format. The image's fault.
     #[error("the image's archive is malformed: {0}")]
     Malformed(&'static str),
-    /// The same, of one of the image's files.
+    /// As [`ImageError::Malformed`], for one of the image's files.
     #[error("the image's archive is malformed: {what}: {place}")]
     MalformedAt {
-        /// What is wrong.
+        /// The defect.
         what: &'static str,
-        /// The file: a name that says nothing but a digest, or one that every image has.
+        /// The file: a name that contains only a digest, or one that every image has.
         place: String,
     },
-    /// It is of another kind than what is read. The caller's fault; `convert` is the command that makes of it what is read.
+    /// The input is a file of another kind. The caller's fault; `convert` is the command that converts it.
     #[error("{what} is {kind}")]
     Foreign {
-        /// What it was taken for.
+        /// The expected kind.
         what: &'static str,
-        /// What it is.
+        /// The actual kind.
         kind: &'static str,
-        /// How to get what is read.
+        /// How to get the expected kind.
         convert: &'static str,
     },
-    /// Several images lie there, or none of the name that was asked for. The caller's to choose.
+    /// The input has several images, or none of the requested name. The caller must choose.
     #[error("{}: {names}", if *.is_named { "no image of that name is in it, but these are" } else { "it holds several images, of which one must be named" })]
     NotOne {
-        /// Whether one was asked for by name.
+        /// Whether an image was requested by name.
         is_named: bool,
-        /// Those that are there.
+        /// Names of the existing images.
         names: String,
     },
-    /// The image holds something that a train may not hold. The image's fault; `rule` is stable.
+    /// The image contains an entry that a train must not contain. The image's fault; `rule` is stable.
     #[error("the image breaks the rule {rule}")]
     Policy {
         /// The rule's name.
         rule: &'static str,
-        /// What broke it, for the protected log only: it may hold the image's own bytes.
+        /// The cause, for the protected log only: it may contain the image's own bytes.
         detail: String,
     },
-    /// A bound of this service was passed.
+    /// A limit of this service is exceeded.
     #[error("the image passes the limit {0}")]
     Limit(&'static str),
-    /// Other calls keep as much of images as the service has memory for. A retry helps.
+    /// Other calls use all memory that the service has for image metadata. A retry helps.
     #[error("the memory for what is kept of images is taken by other calls")]
     MemoryTaken,
-    /// The disk under the spool or the shared directory is too full. The operator's fault; a retry helps after freeing space.
+    /// The disk of the spool or the shared directory has too little space. The operator's fault; a retry helps after freeing space.
     #[error("the disk under the {place} is full: {needed} bytes needed, {free} free")]
     DiskFull {
         /// `spool` or `directory`.
@@ -107,58 +107,58 @@ pub enum ImageError {
     /// Reading or writing a layout failed.
     #[error("the layout failed: {0}")]
     Layout(#[source] std::io::Error),
-    /// Only an engine can do this, and the station's images are in layouts.
+    /// The operation needs an engine, and the station's images are in layouts.
     #[error("the station's images are in layouts: there is no engine")]
     NoEngine,
-    /// The engine cannot be reached or broke off. A retry helps when it is back.
+    /// The engine cannot be reached or closed the connection. A retry helps when it is available again.
     #[error("the engine is not available: {0}")]
     EngineUnavailable(String),
-    /// The engine refused a call, and will refuse it until a person has changed something. A retry does not help.
+    /// The engine refused a call, and will refuse it until an administrator changes something. A retry does not help.
     #[error("the engine refused {call}: {detail}")]
     EngineRefused {
-        /// Which call.
+        /// The refused call.
         call: &'static str,
-        /// The engine's own words, as plain text.
+        /// The engine's own message, as plain text.
         detail: String,
-        /// What is behind it, as far as its words tell.
+        /// The reason, as far as the message shows it.
         why: EngineSays,
     },
     /// The engine failed in a call that should work. Not the caller's fault; a retry may help.
     #[error("the engine failed in {call}: {detail}")]
     Engine {
-        /// Which call.
+        /// The failed call.
         call: &'static str,
-        /// The engine's own words, for the log.
+        /// The engine's own message, for the log.
         detail: String,
     },
     /// The image is still used, by the containers or tags named.
     #[error("the image is still in use")]
     InUse,
-    /// A thread of ours could not be started, or ended where it should not have. Not the caller's fault.
+    /// A thread of this process could not be started, or ended unexpectedly. Not the caller's fault.
     #[error("{0} broke off")]
     BrokeOff(&'static str),
-    /// The caller went away or the deadline passed.
+    /// The caller closed the call or the deadline passed.
     #[error("cancelled")]
     Cancelled,
 }
 
-/// What is behind an engine's refusal.
+/// Reason of an engine's refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineSays {
-    /// Its disk is full.
+    /// The engine's disk is full.
     DiskFull,
-    /// Its file system takes no writes.
+    /// The engine's file system is read-only.
     ReadOnly,
-    /// It has a rule, or a plugin, that forbids the call.
+    /// A policy or plugin of the engine forbids the call.
     Denied,
-    /// The image has more layers than it takes.
+    /// The image has more layers than the engine supports.
     TooManyLayers,
-    /// Something else.
+    /// Another reason.
     Other,
 }
 
 impl EngineSays {
-    /// Its name in answers.
+    /// Returns the name used in responses.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -172,7 +172,8 @@ impl EngineSays {
 }
 
 impl ImageError {
-    /// What is wrong with a file of an image. Its name is told where it cannot say more than a digest: it may be foreign text.
+    /// Returns the error for a file of an image. The file's name is included only if it cannot be more than a digest: it may be
+    /// untrusted text.
     fn of_file(what: &'static str, name: &str) -> Self {
         let is_blob = name
             .strip_prefix("blobs/sha256/")

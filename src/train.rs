@@ -1,8 +1,11 @@
-//! The train's formats and rules. Pure: no I/O handles of ours, no async, no PKCS#11, no protobuf.
+//! Formats and rules of the Personal Health Train's security protocol: config, route, digests, signatures, envelopes.
 //!
-//! From bytes to trust: [`json`] reads untrusted text, [`config`] gives it the shape of a `train_config.json`, [`route`]
-//! finds this station's stop, [`names`] orders the files, [`digest`] hashes them, [`verify`] decides whether to believe,
-//! [`proof`] tells anybody what can be told without a key.
+//! The module is pure: no I/O handles, no async, no PKCS#11, no protobuf.
+//!
+//! From bytes to trust: [`json`] parses untrusted text, [`config`] reads it as a `train_config.json`, [`route`] finds this
+//! station's stop, [`names`] orders the files, [`digest`] hashes them, [`verify`] verifies digests and signatures, and
+//! [`proof`] reports what can be verified without a private key.
+//!
 //! From a run to the next stop: [`envelope`] seals files, [`keys`] wraps the envelope key, [`seal`] writes the next config.
 
 pub mod config;

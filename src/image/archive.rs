@@ -1,4 +1,4 @@
-//! Image archives and OCI layout directories: one reader for `docker save`, OCI archives and layouts.
+//! Reader of image archives and OCI layout directories: one reader for `docker save`, OCI archives and layouts.
 
 pub mod blob;
 pub mod buffer_pool;

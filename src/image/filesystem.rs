@@ -1,4 +1,4 @@
-//! File systems that layers make: changesets, their overlay, entries that engines apply in different ways, and the tree digest.
+//! File trees made by image layers: changesets, their overlay, ambiguous entries, and the tree digest.
 
 pub mod ambiguity;
 pub mod canonical;

@@ -1,10 +1,10 @@
-//! What a directory is that was given as an OCI layout and is none, with the command that makes of it what is read.
+//! Describes a directory that was given as an OCI layout and is not one, with the command that converts it.
 
 use std::{fs, path::Path};
 
 use super::archive::file_kind::ROOTS;
 
-/// What it is, and what to do.
+/// Returns the kind of the directory and the remedy.
 pub(super) fn told(directory: &Path) -> String {
     let has = |name: &str| directory.join(name).exists();
     let shown = directory.display();

@@ -1,4 +1,4 @@
-//! A train's files below `/opt`: the strict reader, its sources, and directories that a run works in.
+//! A train's files below `/opt`: the strict reader, its sources, and the working directories of runs.
 
 pub mod backing;
 pub mod layered;

@@ -1,4 +1,4 @@
-//! Where a station's images are: in an engine, or in OCI layout directories where there is none.
+//! Image store of a station: a Docker engine, or OCI layout directories on stations without one.
 
 pub mod docker;
 pub mod layouts;
@@ -41,20 +41,20 @@ pub enum ImageStore {
     Layouts(LayoutStore),
 }
 
-/// Where this process looks for images, in words for those who look for one in vain.
+/// Description of the image store of this process, for errors about a missing image.
 static PLACE: OnceLock<String> = OnceLock::new();
 
-/// Where this process looks for images, once that is known.
+/// Returns the description of this process's image store, once it is set.
 pub fn whereabouts() -> Option<&'static str> {
     PLACE.get().map(String::as_str)
 }
 
-/// Says where this process looks for images. Only the first says it: a process has one store.
+/// Sets the description of this process's image store. Only the first call has an effect: a process has one store.
 pub fn look_in(place: String) {
     let _ = PLACE.set(place);
 }
 
-/// A name of the service's own, which keeps an image while a run needs it.
+/// Kind of the service's private name that keeps an image while a run needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PinnedImage {
     /// The image that arrived.
@@ -64,10 +64,10 @@ pub enum PinnedImage {
 }
 
 impl ImageStore {
-    /// The engine.
+    /// Returns the engine.
     ///
     /// # Errors
-    /// [`ImageError::NoEngine`] when the images are not in one.
+    /// [`ImageError::NoEngine`] when the images are not in an engine.
     pub fn engine(&self) -> Result<&Engine, ImageError> {
         match self {
             Self::Engine(engine) => Ok(engine),
@@ -75,7 +75,7 @@ impl ImageStore {
         }
     }
 
-    /// What it is called in the log.
+    /// Returns the store's name in the log.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Engine(_) => "engine",
@@ -83,10 +83,10 @@ impl ImageStore {
         }
     }
 
-    /// Whether it can be used now.
+    /// Checks that the store can be used now.
     ///
     /// # Errors
-    /// When the engine does not answer, or the directory cannot be written to.
+    /// When the engine does not respond, or the directory is not writable.
     pub async fn check(&self) -> Result<(), ImageError> {
         match self {
             Self::Engine(engine) => engine.ping().await,
@@ -94,7 +94,7 @@ impl ImageStore {
         }
     }
 
-    /// The id that a name or id stands for now.
+    /// Returns the current id of an image's name or id.
     pub fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
         match self {
             Self::Engine(engine) => engine.resolve(source),
@@ -102,7 +102,7 @@ impl ImageStore {
         }
     }
 
-    /// As [`Store::resolve`], with `None` for an image that is not there.
+    /// As [`ImageStore::resolve`], with `None` for an image that does not exist.
     pub fn find(&self, source: &ImageSource) -> Result<Option<String>, ImageError> {
         match self.resolve(source) {
             Ok(id) => Ok(Some(id)),
@@ -111,7 +111,7 @@ impl ImageStore {
         }
     }
 
-    /// The images of a repository that are here, with or without a tag: their ids and their `repository@sha256:…`.
+    /// Returns the images of a repository in the store, with or without a tag: their ids and their `repository@sha256:…`.
     pub fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
         match self {
             Self::Engine(engine) => engine.images_of(repository),
@@ -119,7 +119,7 @@ impl ImageStore {
         }
     }
 
-    /// What is known of an image without reading its layers.
+    /// Returns an image's metadata without reading its layers.
     pub fn facts(&self, id: &str) -> Result<ImageMetadata, ImageError> {
         match self {
             Self::Engine(engine) => engine.facts(id),
@@ -127,7 +127,7 @@ impl ImageStore {
         }
     }
 
-    /// The files of an image, to read.
+    /// Opens the files of an image for reading.
     pub fn files(&self, id: &str) -> Result<ImageFiles, ImageError> {
         Ok(match self {
             Self::Engine(engine) => ImageFiles::Engine(engine.container(id)?),
@@ -135,7 +135,7 @@ impl ImageStore {
         })
     }
 
-    /// The whole image, layer by layer.
+    /// Opens the whole image as an input, to be read layer by layer.
     pub fn place(&self, id: &str, cancel: &CancellationToken) -> Result<ImageInput<'static>, ImageError> {
         Ok(match self {
             Self::Engine(engine) => ImageInput::archive(engine.save(id, cancel)?),
@@ -143,7 +143,7 @@ impl ImageStore {
         })
     }
 
-    /// Writes an image, as [`build::build`].
+    /// Writes an image, as [`load::build`].
     pub fn build<T, E: From<ImageError>>(
         &self,
         recipe: &ImageSpec<'_, T>,
@@ -157,7 +157,7 @@ impl ImageStore {
         }
     }
 
-    /// Lets a name stand for an image.
+    /// Adds a name to an image.
     pub fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {
         match self {
             Self::Engine(engine) => engine.tag(id, name),
@@ -165,7 +165,7 @@ impl ImageStore {
         }
     }
 
-    /// Takes a name away; the image goes too when that was its last. Nothing happens when the name stands for nothing.
+    /// Removes a name; the image is removed too if it was its last. A missing name is not an error.
     pub fn untag(&self, name: &ImageName) -> Result<(), ImageError> {
         match self {
             Self::Engine(engine) => engine.untag(name),
@@ -173,7 +173,7 @@ impl ImageStore {
         }
     }
 
-    /// Removes an image by id. Nothing happens when it is gone; [`ImageError::InUse`] when something holds it.
+    /// Removes an image by id. A missing image is not an error; [`ImageError::InUse`] if the image is in use.
     pub fn remove_image(&self, id: &str) -> Result<(), ImageError> {
         match self {
             Self::Engine(engine) => engine.remove_image(id),
@@ -181,7 +181,7 @@ impl ImageStore {
         }
     }
 
-    /// What holds an image: ids of containers, and its names (as `name:…`).
+    /// Returns the users of an image: ids of containers, and its names (as `name:…`).
     pub fn images_using(&self, id: &str) -> Result<Vec<String>, ImageError> {
         match self {
             Self::Engine(engine) => engine.holders(id),
@@ -189,9 +189,9 @@ impl ImageStore {
         }
     }
 
-    /// The private name that keeps an image for a run of `image`.
+    /// Returns the private name that keeps an image for a run of `image`.
     ///
-    /// In a layout it is a tag beside the train's own: a layout's images share one directory.
+    /// In a layout it is a tag next to the train's own, because a layout's images share one directory.
     pub fn pin_tag(&self, kept: PinnedImage, image: &ImageName, run: &str) -> ImageName {
         let what = match kept {
             PinnedImage::Sealed => "stationmaster-sealed",
@@ -204,7 +204,7 @@ impl ImageStore {
         }
     }
 
-    /// Refuses to let an image go to a name where it cannot be: an image stays in its layout.
+    /// Fails if an image would have to move to another layout to get the new name: an image stays in its layout.
     pub fn check_retag(&self, now: &ImageName, then: &ImageName) -> Result<(), ImageError> {
         match self {
             Self::Layouts(_) if now.repository() != then.repository() => Err(layouts::OTHER_LAYOUT),
@@ -212,7 +212,7 @@ impl ImageStore {
         }
     }
 
-    /// How long an image may still come that was announced and is not there: an engine may be at work on what it was sent.
+    /// Returns how long an announced image that does not exist may still appear: an engine may still process what it received.
     pub fn load_grace_period(&self) -> Duration {
         match self {
             Self::Engine(_) => Duration::from_secs(2),
@@ -220,16 +220,16 @@ impl ImageStore {
         }
     }
 
-    /// Removes what a crash left, as far as it can be known without the ledger. Answers how many containers.
+    /// Removes leftovers of a crash, as far as they are known without the ledger. Returns the number of containers.
     pub fn remove_stale(&self) -> Result<usize, ImageError> {
         match self {
             Self::Engine(engine) => engine.sweep(),
-            // What is not whole there has no name.
+            // Incomplete files in a layout have no name.
             Self::Layouts(_) => Ok(0),
         }
     }
 
-    /// Tries once more to remove the containers that were left because the engine was away.
+    /// Retries the removal of containers that were left because the engine was unavailable.
     pub fn retry_pending_removals(&self) {
         if let Self::Engine(engine) = self {
             engine.remove_left();
@@ -239,16 +239,16 @@ impl ImageStore {
 
 /// The files of an image.
 pub enum ImageFiles {
-    /// As the engine gives them, of a container that is never started.
+    /// Files of a container in the engine that is never started.
     Engine(Container),
-    /// As they lie in a saved image's layers.
+    /// Files in a saved image's layers.
     Saved(LayeredTrainTree),
-    /// As somebody sent them.
+    /// Files of an uploaded archive.
     Sent(UploadedTrain),
 }
 
 impl ImageFiles {
-    /// Reads a path as a tar archive; in a saved image it is `/opt` or below.
+    /// Reads a path as a tar archive; in a saved image it must be `/opt` or below.
     pub fn read(&self, path: &str, cancel: &CancellationToken) -> Result<FilesReader, ImageError> {
         Ok(match self {
             Self::Engine(container) => FilesReader::Engine(container.read(path, cancel)?),
@@ -257,7 +257,7 @@ impl ImageFiles {
         })
     }
 
-    /// Lets go of it while the caller goes on.
+    /// Releases the files in the background.
     pub fn remove_in_background(self) -> Option<PendingRemoval> {
         match self {
             Self::Engine(container) => Some(container.leave()),
@@ -266,13 +266,13 @@ impl ImageFiles {
     }
 }
 
-/// An archive on its way. Its errors carry an [`ImageError`] inside.
+/// Reader of a tar archive. Its errors contain an [`ImageError`].
 pub enum FilesReader {
     /// From an engine.
     Engine(EngineReader),
     /// From a saved image.
     Saved(TarStream),
-    /// From what was sent.
+    /// From an upload.
     Sent(SentReader),
 }
 

@@ -1,4 +1,4 @@
-//! Tar archives: the strict reader, which refuses what two readers could read in two ways, and the writer of one layer.
+//! Tar archives: the strict reader, which rejects ambiguous archives, and the writer of one layer.
 
 pub mod end_check;
 pub mod header;

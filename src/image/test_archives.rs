@@ -1,4 +1,4 @@
-//! Archives, made for unit tests.
+//! Builds tar archives for unit tests.
 
 use tar::EntryType;
 
@@ -10,7 +10,7 @@ pub(super) const DIR: EntryType = EntryType::Directory;
 /// An entry: path, kind, content.
 pub(super) type Item<'a> = (&'a str, EntryType, &'a [u8]);
 
-/// An archive of these entries, with its end.
+/// Returns an archive of these entries, with its end.
 pub(super) fn tar_of(entries: &[Item<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     for (path, kind, content) in entries {
@@ -23,7 +23,7 @@ pub(super) fn tar_of(entries: &[Item<'_>]) -> Vec<u8> {
     out
 }
 
-/// An extended header for the next entry, of these records.
+/// Returns an extended header with these records, for the next entry.
 pub(super) fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
     let mut content = Vec::new();
     for (keyword, value) in records {
@@ -42,8 +42,8 @@ pub(super) fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// A `docker save` archive of these layers, lowest first, in the layout of old engines or (`blobs`) of new ones. They stand in the
-/// archive the other way round: only the manifest tells their order.
+/// Returns a `docker save` archive of these layers, lowest first, in the layout of old engines or (`blobs`) of new ones. Its files
+/// are in reverse order, so that only the manifest shows the layers' order.
 pub(super) fn saved(layers: &[Vec<u8>], blobs: bool) -> Vec<u8> {
     let name = |at: usize| match blobs {
         true => format!("blobs/sha256/{}", const_hex::encode(openssl::sha::sha256(&layers[at]))),

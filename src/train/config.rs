@@ -1,5 +1,5 @@
-//! `train_config.json`: what a train says about itself (`docs/wire-format.md §2`). Everything in it is a claim until
-//! [`super::verify`] has looked at it.
+//! Data model of `train_config.json`, the config that a train carries (`docs/wire-format.md §2`). Everything in it is a claim
+//! until [`super::verify`] has verified it.
 
 mod read;
 mod values;
@@ -9,21 +9,21 @@ pub use values::{HexError, HexText, Id};
 
 use super::json::{Json, JsonError};
 
-/// The largest config that is read, in bytes.
+/// Maximum size of a config, in bytes.
 pub const MAX_CONFIG_BYTES: usize = 8 * 1024 * 1024;
-/// The most stops a route may have.
+/// Maximum number of stops on a route.
 pub const MAX_ROUTE_STOPS: usize = 10_000;
 /// Length of a session id as builders make it, in bytes.
 pub const SESSION_BYTES: usize = 64;
-/// The most names `file_list` may have.
+/// Maximum number of names in `file_list`.
 pub const MAX_FILE_LIST: usize = 100_000;
 
-/// The longest that each kind of field may be, in characters. What train_lib writes is far below; what is longer would be carried into
-/// records, rows and answers.
+/// Maximum length of each kind of field, in characters. What train_lib writes is far below these limits; longer values would
+/// be carried into records, rows and responses.
 pub mod longest {
     /// An id: of a train, a station, a creator, a proposal.
     pub const ID: usize = 256;
-    /// An id that is a number: what Python makes of the largest float, with its sign.
+    /// An id that is a number: the length of Python's text for the largest float, with its sign.
     pub const NUMBER: usize = 310;
     /// The session id, in hex: 128 characters as builders make it.
     pub const SESSION: usize = 512;
@@ -42,9 +42,9 @@ pub mod longest {
 /// A train's config. Field order is the order on the wire.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainConfig {
-    /// Where the train's code came from.
+    /// Source of the train's code.
     pub source: Source,
-    /// Who made the train and will read its final results.
+    /// The train's creator, who can open its final results.
     pub creator: Creator,
     /// The proposal this train belongs to.
     pub proposal_id: Id,
@@ -52,9 +52,9 @@ pub struct TrainConfig {
     pub id: String,
     /// `@context` on the wire: [`Json::Null`] or [`Json::Object`], never interpreted.
     pub context: Json,
-    /// Random bytes that make every digest of this train its own; 64 in practice. Only [`longest::SESSION`] is held here.
+    /// Random bytes that make every digest of this train unique; 64 in practice. Only [`longest::SESSION`] is enforced here.
     pub session_id: HexText,
-    /// The stops, in the order of the file, which need not be that of their indices.
+    /// The stops, in the order of the file, which may differ from the order of their indices.
     pub route: Vec<RouteStop>,
     /// The immutable files in the order in which they are hashed, without the query.
     pub file_list: Vec<String>,
@@ -70,7 +70,7 @@ pub struct TrainConfig {
     pub result_signature: Option<HexText>,
 }
 
-/// Where a train's code came from.
+/// Source of a train's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// `type` on the wire.
@@ -92,10 +92,10 @@ pub enum SourceKind {
     GitRepository,
 }
 
-/// Who made the train.
+/// The train's creator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Creator {
-    /// The user's id; its spelling is the first thing in the immutable digest.
+    /// The user's id. Its spelling is the first input of the immutable digest.
     pub id: Id,
     /// Hex of PEM.
     pub rsa_public_key: HexText,
@@ -110,13 +110,13 @@ pub struct Creator {
 pub struct RouteStop {
     /// The station's id.
     pub station: Id,
-    /// Which federation the station belongs to.
+    /// The federation that the station belongs to.
     pub eco_system: Ecosystem,
     /// Hex of PEM.
     pub rsa_public_key: HexText,
     /// Place on the route, from 0.
     pub index: i64,
-    /// The station's link of the chain; `None` until it has closed the train.
+    /// The station's link of the chain; `None` until it has signed.
     pub signature: Option<StopSignature>,
     /// The envelope key wrapped for this station.
     pub encrypted_key: Option<HexText>,
@@ -125,9 +125,9 @@ pub struct RouteStop {
 /// A stop's link of the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StopSignature {
-    /// The chain digest (64 bytes) the station stated.
+    /// The chain digest (64 bytes) stated by the station.
     pub digest: HexText,
-    /// Its PSS signature of that digest.
+    /// The station's PSS signature of that digest.
     pub signature: HexText,
 }
 
@@ -141,7 +141,7 @@ pub enum Ecosystem {
 }
 
 impl Ecosystem {
-    /// The name as configs spell it.
+    /// Returns the name as configs spell it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tue => "tue",
@@ -150,35 +150,35 @@ impl Ecosystem {
     }
 }
 
-/// The builder's word on the train.
+/// The builder's signature of the train.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Build {
     /// PKCS#1 v1.5 signature of `hash` and the creator's signature, concatenated.
     pub signature: HexText,
-    /// Hex of PEM; made afresh for every build.
+    /// Hex of PEM; a new key for every build.
     pub rsa_public_key: HexText,
 }
 
-/// Why bytes are not a train's config. The sender's fault; sending them again does not help. Messages name the field, never
-/// what was in it.
+/// Error of reading a train's config. The sender's fault; a retry with the same bytes does not help. Messages name the field
+/// and never its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Not JSON as we accept it.
+    /// The text is not JSON that this parser accepts.
     #[error("train config: {0}")]
     Json(#[from] JsonError),
-    /// Larger than we read: `config_bytes`, `json_depth`, `json_values`, `route_stops` or `file_list_entries`.
+    /// A limit is exceeded: `config_bytes`, `json_depth`, `json_values`, `route_stops` or `file_list_entries`.
     #[error("train config: over the limit of {limit}")]
     LimitExceeded {
         /// The limit's name.
         limit: &'static str,
     },
-    /// A field is longer than its kind may be: see [`longest`].
+    /// A field is longer than the limit of its kind; see [`longest`].
     #[error("train config: {field} is longer than {most} characters")]
     TooLong {
         /// Path of the field.
         field: String,
-        /// What it may have.
+        /// Maximum length, in characters.
         most: usize,
     },
     /// A required field is missing or null.
@@ -187,25 +187,26 @@ pub enum ConfigError {
         /// Path of the field, e.g. `route[2].station`.
         field: String,
     },
-    /// A field holds something else than it must.
+    /// A field's value has the wrong type or form.
     #[error("train config: {field} is not {expected}")]
     WrongType {
         /// Path of the field.
         field: String,
-        /// What it must be.
+        /// The expected type or form.
         expected: &'static str,
     },
 }
 
 impl TrainConfig {
-    /// Reads an untrusted `train_config.json` as train_lib's model does: numbers for ids, text for numbers and the like are
-    /// converted, unknown keys dropped. Stricter in what [`super::json`] refuses, and in that objects must be objects (the
-    /// model also takes lists of pairs).
+    /// Reads an untrusted `train_config.json` with the conversions of train_lib's model: numbers for ids, text for numbers and
+    /// the like are converted, unknown keys are dropped.
+    ///
+    /// It is stricter in what [`super::json`] rejects, and in that objects must be objects (the model also takes lists of pairs).
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
         read::parse(bytes)
     }
 
-    /// The bytes train_lib would write for this config: the route stays in the order it has here.
+    /// Returns the bytes that train_lib would write for this config. The route keeps the order it has here.
     pub fn to_bytes(&self) -> Vec<u8> {
         write::to_json(self).to_python_text().into_bytes()
     }

@@ -1,4 +1,4 @@
-//! Digests of a train's content (`docs/wire-format.md §5`, `§6`). Names, lengths and counts are not part of them.
+//! SHA-512 digests of a train's content (`docs/wire-format.md §5`, `§6`). They do not cover names, lengths and counts.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use subtle::ConstantTimeEq;
 
 use super::config::{HexText, Id};
 
-/// A SHA-512 digest. Comparing two takes the same time whatever they hold.
+/// A SHA-512 digest. Comparison takes constant time.
 #[derive(Clone, Copy)]
 pub struct Digest([u8; Self::LEN]);
 
-/// Hex or bytes that are not 64 bytes long.
+/// Error: hex or bytes that are not 64 bytes long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a SHA-512 digest")]
 pub struct NotADigest;
@@ -20,27 +20,27 @@ impl Digest {
     /// Length in bytes.
     pub const LEN: usize = 64;
 
-    /// SHA-512 of `bytes`.
+    /// Returns the SHA-512 of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha512(bytes))
     }
 
-    /// Takes 64 bytes as a digest somebody stated.
+    /// Converts 64 bytes, a digest stated elsewhere.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, NotADigest> {
         bytes.try_into().map(Self).map_err(|_| NotADigest)
     }
 
-    /// Takes a digest as a config states it.
+    /// Decodes a digest as a config states it.
     pub fn from_hex(text: &HexText) -> Result<Self, NotADigest> {
         Self::from_bytes(&text.decode().map_err(|_| NotADigest)?)
     }
 
-    /// The 64 bytes.
+    /// Returns the 64 bytes.
     pub fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }
 
-    /// Lower-case hex, as a config states it.
+    /// Returns lower-case hex, as a config states it.
     pub fn to_hex(&self) -> HexText {
         HexText::from_bytes(&self.0)
     }
@@ -66,7 +66,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Hashes the immutable files: creator id, contents in `file_list` order, session id, query.
+/// Hasher of the immutable files: creator id, contents in `file_list` order, session id, query.
 pub struct ImmutableHasher(Sha512);
 
 impl ImmutableHasher {
@@ -82,7 +82,7 @@ impl ImmutableHasher {
         self.0.update(plaintext);
     }
 
-    /// Ends with the session id and, after it, the query if there is one.
+    /// Hashes the session id and then the query, if present, and returns the digest.
     pub fn finish(mut self, session_id: &[u8], query: Option<&[u8]>) -> Digest {
         self.0.update(session_id);
         self.0.update(query.unwrap_or_default());
@@ -90,12 +90,12 @@ impl ImmutableHasher {
     }
 }
 
-/// Hashes the results: contents of all regular files in component-wise name order, session id.
+/// Hasher of the results: contents of all regular files in component-wise name order, session id.
 #[derive(Default)]
 pub struct ResultHasher(Sha512);
 
 impl ResultHasher {
-    /// Starts empty.
+    /// Creates an empty hasher.
     pub fn new() -> Self {
         Self::default()
     }
@@ -105,15 +105,15 @@ impl ResultHasher {
         self.0.update(plaintext);
     }
 
-    /// Ends with the session id.
+    /// Hashes the session id and returns the digest.
     pub fn finish(mut self, session_id: &[u8]) -> Digest {
         self.0.update(session_id);
         Digest(self.0.finish())
     }
 }
 
-/// The chain digest a stop signs. The first stop (`earlier` empty) hashes session id and results digest; any other the
-/// digests of all earlier stops, by ascending index, and the results digest, but not the session id.
+/// Returns the chain digest that a stop signs. The first stop (`earlier` empty) hashes the session id and the results digest.
+/// Any other stop hashes the digests of all earlier stops, by ascending index, and the results digest, but not the session id.
 pub fn chain_digest(session_id: &[u8], earlier: &[Digest], results: &Digest) -> Digest {
     let mut sha = Sha512::new();
     if earlier.is_empty() {
@@ -126,7 +126,7 @@ pub fn chain_digest(session_id: &[u8], earlier: &[Digest], results: &Digest) -> 
     Digest(sha.finish())
 }
 
-/// A SHA-256 digest of one file's content, 32 bytes. Ours, not on the wire.
+/// SHA-256 digest of one file's content, 32 bytes. Internal; it is not on the wire.
 pub type FileDigest = [u8; 32];
 
 /// Hashes one file's content with SHA-256.
@@ -134,7 +134,7 @@ pub type FileDigest = [u8; 32];
 pub struct FileHasher(Sha256);
 
 impl FileHasher {
-    /// Starts empty.
+    /// Creates an empty hasher.
     pub fn new() -> Self {
         Self::default()
     }
@@ -144,7 +144,7 @@ impl FileHasher {
         self.0.update(content);
     }
 
-    /// The digest.
+    /// Returns the digest.
     pub fn finish(self) -> FileDigest {
         self.0.finish()
     }

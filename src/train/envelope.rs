@@ -1,7 +1,8 @@
-//! The envelope of a file: `IV(16) || AES-CBC(PKCS#7)`, no header, no authentication (`docs/wire-format.md §3`).
+//! Seals and opens files with the train's envelope: `IV(16) || AES-CBC(PKCS#7)`, no header, no authentication
+//! (`docs/wire-format.md §3`).
 //!
-//! Because nothing authenticates a sealed file, plaintext from an [`Opener`] is worth nothing until a signed digest over all
-//! of it has been compared.
+//! Because a sealed file is not authenticated, plaintext from an [`Opener`] is untrusted until a signed digest over all of it
+//! has been compared.
 
 mod length;
 mod shape;
@@ -19,33 +20,33 @@ use zeroize::Zeroizing;
 
 /// Length of the IV and of a cipher block, in bytes.
 pub const BLOCK: usize = 16;
-/// Length of the envelope keys we make, in bytes.
+/// Length of new envelope keys, in bytes.
 const NEW_KEY: usize = 32;
 
-/// Why sealing or opening failed.
+/// Error of sealing or opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvelopeError {
-    /// Not sealed with this key. One word for every way to be wrong: which one it was would help an attacker.
+    /// The file was not sealed with this key. One error covers every cause, because the exact cause would help an attacker.
     #[error("broken envelope")]
     Broken,
-    /// OpenSSL itself failed (out of memory or randomness); trying again may help.
+    /// OpenSSL itself failed (out of memory or randomness); a retry may help.
     #[error("the cryptographic library failed")]
     Unavailable,
 }
 
-/// The symmetric key of one train between two stops. Wiped when dropped, never shown.
+/// The symmetric key of one train between two stops. Wiped when dropped, and never printed.
 pub struct EnvelopeKey(Zeroizing<Vec<u8>>);
 
 impl EnvelopeKey {
-    /// A new random key of 32 bytes.
+    /// Returns a new random key of 32 bytes.
     pub fn random() -> Result<Self, EnvelopeError> {
         let mut bytes = Zeroizing::new(vec![0; NEW_KEY]);
         rand_priv_bytes(&mut bytes).map_err(|_| EnvelopeError::Unavailable)?;
         Ok(Self(bytes))
     }
 
-    /// An unwrapped key: 16, 24 or 32 bytes, whatever the sender chose.
+    /// Converts an unwrapped key of 16, 24 or 32 bytes; the sender chooses the length.
     pub fn from_unwrapped(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         match bytes.len() {
             16 | 24 | 32 => Ok(Self(Zeroizing::new(bytes.to_vec()))),
@@ -91,13 +92,13 @@ impl Sealer {
         Ok(Self { crypter: key.crypter(Mode::Encrypt, &iv)?, iv: Some(iv) })
     }
 
-    /// Seals the next chunk; appends what is ready to `out`, which the caller clears and reuses.
+    /// Seals the next chunk and appends complete blocks to `out`, which the caller clears and reuses.
     pub fn update(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
         self.begin(out);
         append(&mut self.crypter, plaintext, out).map_err(|()| EnvelopeError::Unavailable)
     }
 
-    /// Ends the file; appends the last block to `out`.
+    /// Ends the file and appends the last block to `out`.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
         self.begin(out);
         append_last(&mut self.crypter, out).map_err(|()| EnvelopeError::Unavailable)
@@ -110,8 +111,8 @@ impl Sealer {
     }
 }
 
-/// Opens one sealed file, chunk by chunk. What it appends to `out` is plaintext: the caller wipes it (`Zeroizing<Vec<u8>>`
-/// derefs to what is wanted here) and believes it only after [`Opener::finish`] and a compared digest.
+/// Opens one sealed file, chunk by chunk. It appends plaintext to `out`: the caller wipes it (`Zeroizing<Vec<u8>>`
+/// derefs to the required type) and trusts it only after [`Opener::finish`] and a compared digest.
 pub struct Opener<'k> {
     key: &'k EnvelopeKey,
     state: State,
@@ -122,9 +123,9 @@ enum State {
     ReadingIv { iv: [u8; BLOCK], filled: usize },
     Open {
         crypter: Crypter,
-        /// The newest block of plaintext: the padding, if it is the last one.
+        /// The newest block of plaintext, which contains the padding if it is the last one.
         held: Zeroizing<[u8; BLOCK]>,
-        /// Whether there is one.
+        /// Whether `held` contains a block.
         any: bool,
     },
 }
@@ -135,7 +136,7 @@ impl<'k> Opener<'k> {
         Self { key, state: State::ReadingIv { iv: [0; BLOCK], filled: 0 } }
     }
 
-    /// Opens the next chunk; appends what is ready to `out`. At least one block is held back until [`Opener::finish`].
+    /// Opens the next chunk and appends plaintext to `out`. At least one block is held back until [`Opener::finish`].
     pub fn update(&mut self, mut sealed: &[u8], out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
         if let State::ReadingIv { iv, filled } = &mut self.state {
             let (head, rest) = sealed.split_at(sealed.len().min(BLOCK - *filled));
@@ -144,7 +145,7 @@ impl<'k> Opener<'k> {
             sealed = rest;
             if *filled == BLOCK {
                 let mut crypter = self.key.crypter(Mode::Decrypt, &*iv)?;
-                // Broken padding would take OpenSSL another time than whole padding: we look at it ourselves.
+                // OpenSSL takes a different time for broken padding than for valid padding, so the padding is checked here.
                 crypter.pad(false);
                 self.state = State::Open { crypter, held: Zeroizing::new([0; BLOCK]), any: false };
             }
@@ -155,7 +156,7 @@ impl<'k> Opener<'k> {
             out.extend_from_slice(&held[..]);
         }
         append(crypter, sealed, out).map_err(|()| EnvelopeError::Broken)?;
-        // Without padding OpenSSL hands out whole blocks only.
+        // Without padding OpenSSL returns whole blocks only.
         if let Some(newest) = out[start..].last_chunk() {
             **held = *newest;
             *any = true;
@@ -164,7 +165,7 @@ impl<'k> Opener<'k> {
         Ok(())
     }
 
-    /// Ends the file: checks length and padding, appends the rest to `out`.
+    /// Ends the file: checks length and padding, and appends the rest to `out`.
     pub fn finish(self, out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
         let State::Open { mut crypter, held, any: true } = self.state else { return Err(EnvelopeError::Broken) };
         // Fails when the file ends within a block.

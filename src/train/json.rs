@@ -1,16 +1,16 @@
-//! JSON as it comes from outside and as Python writes it (`docs/wire-format.md §2.2`, `§2.3`).
+//! Strict JSON parser for untrusted text, and a writer that matches Python's output (`docs/wire-format.md §2.2`, `§2.3`).
 //!
-//! Reading is stricter than Python: a duplicate key, `NaN`, `Infinity`, a number too large for a float and a lone surrogate
-//! are refused, because two readers could see two different trains in them.
+//! Parsing is stricter than Python: a duplicate key, `NaN`, `Infinity`, a number too large for a float and a lone surrogate
+//! are rejected, because two readers could see two different trains in them.
 
 mod parse;
 mod write;
 
 use super::Integer;
 
-/// How deep arrays and objects may nest.
+/// Maximum nesting depth of arrays and objects.
 pub const MAX_DEPTH: usize = 64;
-/// How many values (of any kind, at any level) one text may hold; bounds memory, not meaning.
+/// Maximum number of values (of any kind, at any level) in one text. It limits memory.
 pub const MAX_VALUES: usize = 120_000;
 
 /// A JSON value. Objects keep the order of their keys, which are unique; integers are exact; floats are finite.
@@ -24,7 +24,7 @@ pub enum Json {
     Int(Integer),
     /// A number with fraction or exponent.
     Float(f64),
-    /// Text, unescaped.
+    /// A string, unescaped.
     Text(String),
     /// `[…]`
     Array(Vec<Json>),
@@ -32,8 +32,8 @@ pub enum Json {
     Object(Vec<(String, Json)>),
 }
 
-/// Why a text is not JSON as we accept it. The sender's fault; sending it again does not help. Offsets are bytes from the
-/// start, near the fault. No message holds any of the text itself.
+/// Error of parsing JSON. The sender's fault; a retry with the same text does not help. Offsets are bytes from the start, near
+/// the fault. No message contains any of the text itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonError {
@@ -46,13 +46,13 @@ pub enum JsonError {
         /// Bytes from the start.
         offset: usize,
     },
-    /// One object names a key twice.
+    /// An object has a duplicate key.
     #[error("an object that ends near byte {offset} names a key twice")]
     DuplicateKey {
         /// Bytes from the start.
         offset: usize,
     },
-    /// `NaN`, `Infinity`, or a number no 64-bit float can hold.
+    /// `NaN`, `Infinity`, or a number that a 64-bit float cannot represent.
     #[error("a number that is not finite near byte {offset}")]
     NotFinite {
         /// Bytes from the start.
@@ -67,12 +67,12 @@ pub enum JsonError {
 }
 
 impl Json {
-    /// Reads one JSON text from untrusted bytes.
+    /// Parses one JSON text from untrusted bytes.
     pub fn parse(text: &[u8]) -> Result<Self, JsonError> {
         parse::parse(text)
     }
 
-    /// Writes exactly what Python's `json.dumps(value, indent=2)` writes: two spaces, `": "`, all but printable ASCII as
+    /// Returns exactly what Python's `json.dumps(value, indent=2)` writes: two spaces, `": "`, all but printable ASCII as
     /// lower-case `\uXXXX`, no trailing newline.
     pub fn to_python_text(&self) -> String {
         write::write(self)

@@ -1,4 +1,4 @@
-//! RSA public keys: of creators, builders and stations. Private keys live in the token; none is ever here.
+//! RSA public keys of creators, builders and stations. Private keys stay in the token and are never handled here.
 
 mod check;
 mod pem;
@@ -22,16 +22,16 @@ use openssl::{
 
 use super::{config::HexText, envelope::EnvelopeKey};
 
-/// The smallest modulus we use, in bits.
+/// Minimum size of a modulus, in bits.
 pub const MIN_BITS: u32 = 2048;
-/// The largest modulus we use, in bits; a larger one only costs us time.
+/// Maximum size of a modulus, in bits; larger ones only cost time.
 pub const MAX_BITS: u32 = 8192;
-/// The longest PEM text we read, in bytes.
+/// Maximum length of a PEM text, in bytes.
 pub const MAX_PEM_BYTES: usize = 16 * 1024;
-/// The largest public exponent we use, in bits.
+/// Maximum size of a public exponent, in bits.
 const MAX_EXPONENT_BITS: i32 = 64;
 
-/// An RSA public key of [`MIN_BITS`] to [`MAX_BITS`]. Two are equal if modulus and exponent are, however they were spelled.
+/// An RSA public key of [`MIN_BITS`] to [`MAX_BITS`]. Two keys are equal if modulus and exponent are, in any encoding.
 #[derive(Clone)]
 pub struct PublicKey {
     rsa: Rsa<Public>,
@@ -39,42 +39,42 @@ pub struct PublicKey {
     spki: Vec<u8>,
 }
 
-/// Why something is not a public key we use. The sender's fault, except [`KeyError::Unavailable`].
+/// Error: not an accepted public key. The sender's fault, except [`KeyError::Unavailable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// Not hex.
     #[error("public key: not hex")]
     NotHex,
-    /// Not PEM whose one block is a public key (`PUBLIC KEY` or `RSA PUBLIC KEY`).
+    /// Not PEM with exactly one public key block (`PUBLIC KEY` or `RSA PUBLIC KEY`).
     #[error("public key: not one PEM block of a public key")]
     NotPem,
     /// Longer than [`MAX_PEM_BYTES`].
     #[error("public key: longer than {MAX_PEM_BYTES} bytes")]
     TooLong,
-    /// The DER inside is not an RSA public key in its one canonical encoding.
+    /// The DER is not an RSA public key in its one canonical encoding.
     #[error("public key: not an RSA key in DER")]
     NotRsa,
     /// The modulus is smaller than [`MIN_BITS`] or larger than [`MAX_BITS`].
     #[error("public key: {bits} bits, not {MIN_BITS} to {MAX_BITS}")]
     Size {
-        /// Size of the modulus.
+        /// Size of the modulus, in bits.
         bits: u32,
     },
     /// An even modulus, or an exponent that is even, 1, or over 64 bits.
     #[error("public key: its numbers cannot be an RSA key's")]
     BadNumbers,
-    /// OpenSSL itself failed (out of memory or randomness); trying again may help.
+    /// OpenSSL itself failed (out of memory or randomness); a retry may help.
     #[error("public key: the cryptographic library failed")]
     Unavailable,
 }
 
-/// PEM of a SubjectPublicKeyInfo, taken as it is: for showing a key, also one that no train could use.
+/// Returns the PEM of an unchecked SubjectPublicKeyInfo. It is used to show a key, also one that no train could use.
 pub fn spki_pem(der: &[u8]) -> String {
     pem::write_spki(der)
 }
 
-/// `SHA256:` and the unpadded base64 of the SHA-256 of a SubjectPublicKeyInfo in DER, taken as it is.
+/// Returns `SHA256:` and the unpadded base64 of the SHA-256 of an unchecked SubjectPublicKeyInfo in DER.
 pub fn spki_fingerprint(der: &[u8]) -> String {
     format!("SHA256:{}", STANDARD_NO_PAD.encode(sha256(der)))
 }
@@ -88,7 +88,7 @@ impl PublicKey {
         Self::from_pem(&text.decode().map_err(|_| KeyError::NotHex)?)
     }
 
-    /// Reads one PEM block, `PUBLIC KEY` (SubjectPublicKeyInfo) or `RSA PUBLIC KEY` (PKCS#1); text around it is not looked at.
+    /// Reads one PEM block, `PUBLIC KEY` (SubjectPublicKeyInfo) or `RSA PUBLIC KEY` (PKCS#1). Text around it is ignored.
     pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
         match pem::read(text)? {
             (pem::Label::Spki, der) => Self::from_spki_der(&der),
@@ -105,14 +105,14 @@ impl PublicKey {
         Self::checked(Rsa::public_key_from_der(der).map_err(|_| KeyError::NotRsa)?, |rsa| Ok(rsa.public_key_to_der()? == der))
     }
 
-    /// Builds a key from its modulus and exponent, big-endian, as a token gives them.
+    /// Creates a key from its modulus and exponent, big-endian, as a token returns them.
     pub fn from_components(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyError> {
         let number = |bytes| BigNum::from_slice(bytes).map_err(|_| KeyError::Unavailable);
         let rsa = Rsa::from_public_components(number(modulus)?, number(exponent)?);
         Self::checked(rsa.map_err(|_| KeyError::BadNumbers)?, |_| Ok(true))
     }
 
-    /// `canonical` says whether the key encodes to what it was read from: nothing trails it, and it has one spelling.
+    /// Checks a key. `canonical` returns whether the key encodes to its input: no trailing bytes and only one encoding.
     fn checked(rsa: Rsa<Public>, canonical: impl FnOnce(&Rsa<Public>) -> Result<bool, ErrorStack>) -> Result<Self, KeyError> {
         let (n, e) = (rsa.n(), rsa.e());
         if n.is_negative() || e.is_negative() {
@@ -133,47 +133,47 @@ impl PublicKey {
         Ok(Self { rsa, pkey, spki })
     }
 
-    /// Size of the modulus in bits.
+    /// Returns the size of the modulus, in bits.
     pub fn bits(&self) -> u32 {
         self.rsa.n().num_bits().unsigned_abs()
     }
 
-    /// Size of the modulus, of a signature and of a wrapped key, in bytes.
+    /// Returns the size of the modulus, of a signature and of a wrapped key, in bytes.
     pub fn size(&self) -> usize {
         self.rsa.size() as usize
     }
 
-    /// The modulus, big-endian without leading zeros.
+    /// Returns the modulus, big-endian without leading zeros.
     pub fn modulus(&self) -> Vec<u8> {
         self.rsa.n().to_vec()
     }
 
-    /// The public exponent, big-endian without leading zeros.
+    /// Returns the public exponent, big-endian without leading zeros.
     pub fn exponent(&self) -> Vec<u8> {
         self.rsa.e().to_vec()
     }
 
-    /// PEM of the SubjectPublicKeyInfo, 64 columns, with a newline at its end.
+    /// Returns the PEM of the SubjectPublicKeyInfo: 64 columns, with a newline at its end.
     pub fn to_pem(&self) -> String {
         spki_pem(&self.spki)
     }
 
-    /// DER of the SubjectPublicKeyInfo.
+    /// Returns the DER of the SubjectPublicKeyInfo.
     pub fn to_der(&self) -> Vec<u8> {
         self.spki.clone()
     }
 
-    /// What the registry and a config want: hex of [`PublicKey::to_pem`].
+    /// Returns the form that the registry and a config use: hex of [`PublicKey::to_pem`].
     pub fn to_hex_pem(&self) -> HexText {
         HexText::from_bytes(self.to_pem().as_bytes())
     }
 
-    /// `SHA256:` and the unpadded base64 of the SHA-256 of [`PublicKey::to_der`].
+    /// Returns `SHA256:` and the unpadded base64 of the SHA-256 of [`PublicKey::to_der`].
     pub fn fingerprint(&self) -> String {
         spki_fingerprint(&self.spki)
     }
 
-    /// The key as a JSON Web Key on one line; `kid` is its thumbprint (RFC 7638).
+    /// Returns the key as a JSON Web Key on one line; `kid` is its thumbprint (RFC 7638).
     pub fn to_jwk_json(&self) -> String {
         let number = |n: &BigNumRef| URL_SAFE_NO_PAD.encode(n.to_vec());
         let (n, e) = (number(self.rsa.n()), number(self.rsa.e()));
@@ -182,7 +182,7 @@ impl PublicKey {
         format!(r#"{{"kty":"RSA","kid":"{kid}","n":"{n}","e":"{e}"}}"#)
     }
 
-    /// Wraps an envelope key: RSA-OAEP, SHA-512 and MGF1-SHA-512, empty label (`docs/wire-format.md §3`).
+    /// Wraps an envelope key with RSA-OAEP, SHA-512 and MGF1-SHA-512, empty label (`docs/wire-format.md §3`).
     pub fn wrap(&self, key: &EnvelopeKey) -> Result<Vec<u8>, KeyError> {
         let wrap = || {
             let mut context = PkeyCtx::new(&self.pkey)?;

@@ -3,27 +3,27 @@
 
 use std::{cmp::Ordering, collections::HashSet, fmt};
 
-/// The query's place below `pht_train`. Only this exact path is special.
+/// Path of the query below `pht_train`. Only this exact path is special.
 const QUERY: &str = "query.json";
-/// Image layers give names that start so a meaning of their own: "this file is deleted".
+/// Prefix of whiteouts in image layers: "this file is deleted".
 const WHITEOUT: &str = ".wh.";
 const MAX_COMPONENT_BYTES: usize = 255;
 const MAX_PATH_BYTES: usize = 4096;
-/// Deeper than any tree that people make, and shallow enough for whoever walks it by recursion.
+/// Maximum number of components: deeper than any usual tree, and safe for code that walks it by recursion.
 const MAX_COMPONENTS: usize = 128;
 
 /// A relative path that stays below its directory: UTF-8, no empty, `.` or `..` component, no control characters, no character
-/// that changes the direction of the text around it, no layer whiteout, at most 128 components of at most 255 and a whole of at most
-/// 4096 bytes.
+/// that changes the direction of the text around it, no layer whiteout, at most 128 components of at most 255 bytes each and
+/// 4096 bytes in total.
 ///
-/// Names that differ in case or in Unicode's normal form alone are different names, as they are to the engine's file systems.
+/// Names that differ only in case or in Unicode's normal form are different names, as on the engine's file systems.
 ///
-/// Ordered as the engine walks a directory tree: component by component in byte order, so `a/x` comes before `a!` and
-/// `a.txt`.
+/// The order is that in which the engine walks a directory tree: component by component in byte order, so `a/x` comes before
+/// `a!` and `a.txt`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FilePath(String);
 
-/// Why a name is not a [`FilePath`]. The train's fault.
+/// Error: the name is not a [`FilePath`]. The train's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
@@ -34,17 +34,17 @@ pub enum NameError {
     /// components where results may be unpacked later.
     #[error("not a plain relative path")]
     NotRelative,
-    /// A NUL or another control character, a line or paragraph separator, or a character that makes people read another name than
-    /// the one that is there (bidirectional embedding, override or isolate).
+    /// A NUL or another control character, a line or paragraph separator, or a character that displays a name other than the
+    /// actual one (bidirectional embedding, override or isolate).
     #[error("holds a control character")]
     ControlCharacter,
     /// A component starts with `.wh.`.
     #[error("means something to image layers")]
     Whiteout,
-    /// A component over 255 bytes, a whole over 4096, or more than 128 components.
+    /// A component over 255 bytes, a path over 4096 bytes, or more than 128 components.
     #[error("too long")]
     TooLong,
-    /// `query.json`, where it must not stand: it is hashed after the session id, never as a listed file.
+    /// `query.json` in a file list: it is hashed after the session id, never as a listed file.
     #[error("is the query, which is never listed")]
     Query,
 }
@@ -73,43 +73,43 @@ impl FilePath {
         Ok(Self(path.to_owned()))
     }
 
-    /// Checks a path as an archive spells it.
+    /// Checks a path in an archive's spelling.
     pub fn from_bytes(path: &[u8]) -> Result<Self, NameError> {
         Self::new(std::str::from_utf8(path).map_err(|_| NameError::NotUtf8)?)
     }
 
-    /// Checks a name as `file_list` spells it: exactly one leading `./` is no part of it.
+    /// Checks a name in `file_list`'s spelling: exactly one leading `./` is removed.
     pub fn listed(name: &str) -> Result<Self, NameError> {
         Self::new(name.strip_prefix("./").unwrap_or(name))
     }
 
-    /// `query.json`, the query's path below `pht_train`.
+    /// Returns `query.json`, the query's path below `pht_train`.
     pub fn query() -> Self {
         Self(QUERY.to_owned())
     }
 
-    /// Whether this is the query (below `pht_train`; a result may bear the name freely).
+    /// Whether this is the query (below `pht_train`; a result may have this name).
     pub fn is_query(&self) -> bool {
         self.0 == QUERY
     }
 
-    /// The path, with `/` between components.
+    /// Returns the path, with `/` between components.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The directory it is in, unless it is the outermost.
+    /// Returns the parent directory, or `None` for a path of one component.
     pub fn parent(&self) -> Option<&str> {
         self.0.rsplit_once('/').map(|(parent, _)| parent)
     }
 
-    /// The components, outermost first; at least one.
+    /// Returns the components, outermost first; at least one.
     pub fn components(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')
     }
 }
 
-/// Whether a character makes a name look like another, or like two lines.
+/// Whether a character makes a name look like another name or like two lines.
 fn misleads(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -139,7 +139,7 @@ pub struct Listing {
     known: HashSet<FilePath>,
 }
 
-/// One entry of `file_list` cannot be a file of a train. The train's fault.
+/// Error: an entry of `file_list` cannot be a file of a train. The train's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("file_list[{position}] {cause}")]
 pub struct ListingError {
@@ -150,7 +150,7 @@ pub struct ListingError {
 }
 
 impl Listing {
-    /// Reads a config's `file_list`. A repeated name contributes nothing the second time; the query is refused.
+    /// Reads a config's `file_list`. A repeated name is ignored; the query is rejected.
     pub fn new(file_list: &[String]) -> Result<Self, ListingError> {
         let mut listing = Self { ordered: Vec::with_capacity(file_list.len()), known: HashSet::with_capacity(file_list.len()) };
         for (position, name) in file_list.iter().enumerate() {
@@ -165,7 +165,7 @@ impl Listing {
         Ok(listing)
     }
 
-    /// The files in the order in which they are hashed.
+    /// Returns the files in the order in which they are hashed.
     pub fn names(&self) -> &[FilePath] {
         &self.ordered
     }

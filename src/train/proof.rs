@@ -1,7 +1,7 @@
-//! What a train proves of itself without any private key: at any stop, at the end of its route, to anybody.
+//! Verifies everything about a train that needs no private key: at any stop, at the end of its route, by any party.
 //!
-//! Every rule that concerns a train at rest gets an outcome. Contents are sealed, so what is signed over them cannot be compared
-//! with them here; that is said, not passed over.
+//! Every rule that concerns a train at rest gets an outcome. Contents are sealed, so the digests signed over them cannot be
+//! compared here; the report states this for each such rule.
 
 mod found;
 
@@ -20,7 +20,7 @@ use super::{
 /// Length of a session id, in bytes.
 const SESSION_ID: usize = 64;
 
-/// Somebody whose key a config states.
+/// Owner of a key that a config states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who<'c> {
     /// The train's creator, by id.
@@ -29,21 +29,21 @@ pub enum Who<'c> {
     Station(&'c Id),
 }
 
-/// Tells whether a key is known to be somebody's: where a trust store is plugged in.
+/// Returns whether a key is pinned for its owner. A trust store is plugged in here.
 pub type IsPinned<'a> = &'a dyn Fn(Who<'_>, &PublicKey) -> bool;
 
-/// What a train proves.
+/// Result of the verification.
 #[derive(Clone, Debug)]
 pub struct Proof {
-    /// What became of each rule.
+    /// The outcome of each rule.
     pub report: Report,
-    /// Stops that have signed, from the first on.
+    /// Number of stops that have signed, counted from the first on.
     pub stops_signed: usize,
-    /// Stops of the route.
+    /// Number of stops on the route.
     pub stops: usize,
 }
 
-/// Looks at a train's config and at what lies beside it. Without `trust` nobody's key is known.
+/// Verifies a train's config and the entries found with it. Without `trust` no key is pinned.
 #[must_use]
 pub fn prove(config: &TrainConfig, mut found: Found, trust: Option<IsPinned<'_>>) -> Proof {
     found.complete();
@@ -121,7 +121,8 @@ impl Prover<'_> {
         let config = self.config;
         self.verified(Rule::CreatorSignature, verify::verify_creator(config), "over the stated digest");
         self.verified(Rule::BuilderSignature, verify::verify_build(config), "over the stated digest");
-        // Where only the results digest was stripped, each rule says so itself; else there is no row of signed stops to look at.
+        // If only the results digest was stripped, each rule reports it itself.
+        // Otherwise there is no sequence of signed stops to check.
         if !matches!(route::stops_signed(config), Ok(_) | Err(RouteError::ResultStripped)) {
             for rule in [Rule::ChainSignatures, Rule::NewestLink, Rule::SignaturesApart, Rule::ResultsSignature] {
                 self.unknown(rule, "the route's shape does not tell which stops have signed");
@@ -129,7 +130,7 @@ impl Prover<'_> {
             return;
         }
         if signed == 0 && config.result_signature.is_none() && route::stops_signed(config).is_ok() {
-            // As pre-run says it: there is nothing that could have been checked.
+            // Same outcome as in pre-run: there is nothing to check.
             for rule in [Rule::ChainSignatures, Rule::NewestLink, Rule::SignaturesApart, Rule::ResultsSignature] {
                 self.unknown(rule, "no stop has signed anything yet");
             }

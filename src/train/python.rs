@@ -1,9 +1,9 @@
-//! Python's number spellings. Every other station reads and writes the train's config with Python, and what Python makes
-//! of a number is what gets hashed and written back (`docs/wire-format.md §2.2`, `§2.3`).
+//! Python's number spellings. Every other station reads and writes the train's config with Python, and Python's spelling of a
+//! number is hashed and written back (`docs/wire-format.md §2.2`, `§2.3`).
 
 use std::fmt;
 
-/// Python's default bound on decimal digits in `int(str)` and in JSON (`sys.int_info.default_max_str_digits`).
+/// Python's default limit of decimal digits in `int(str)` and in JSON (`sys.int_info.default_max_str_digits`).
 const MAX_DIGITS: usize = 4300;
 
 /// The zeros of all Unicode decimal digit runs outside ASCII (Unicode 14, Python 3.11): `int("٣")` is 3 there.
@@ -20,17 +20,17 @@ const UNICODE_ZEROS: [u32; 65] = [
 pub struct Integer(String);
 
 impl Integer {
-    /// The canonical decimal text, e.g. `-12`.
+    /// Returns the canonical decimal text, e.g. `-12`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The value, if it fits 64 bits.
+    /// Returns the value, if it fits 64 bits.
     pub fn to_i64(&self) -> Option<i64> {
         self.0.parse().ok()
     }
 
-    /// What Python's `int(text)` gives, or `None` where Python raises: surrounding white space, one sign, single
+    /// Returns what Python's `int(text)` returns, or `None` where Python raises: surrounding white space, one sign, single
     /// underscores between digits and the decimal digits of any script are accepted.
     pub fn from_python_text(text: &str) -> Option<Self> {
         let text = text.trim_matches(is_python_space);
@@ -48,14 +48,14 @@ impl Integer {
             decimal.push(decimal_digit(c)?);
             underscore_allowed = true;
         }
-        // an empty text or a trailing underscore
+        // An empty text or a trailing underscore.
         if !underscore_allowed || decimal.len() > MAX_DIGITS {
             return None;
         }
         Some(Self::canonical(negative, &decimal))
     }
 
-    /// What Python's `int(float)` gives: the value cut towards zero, exactly. `None` unless finite.
+    /// Returns what Python's `int(float)` returns: the value truncated towards zero, exactly. `None` unless finite.
     pub fn from_float(value: f64) -> Option<Self> {
         if !value.is_finite() {
             return None;
@@ -64,7 +64,7 @@ impl Integer {
         Some(Self::canonical(value < 0.0, &text))
     }
 
-    /// From an ASCII decimal JSON number without fraction or exponent.
+    /// Converts an ASCII decimal JSON number without fraction or exponent.
     pub(super) fn from_json_digits(text: &str) -> Self {
         match text.strip_prefix('-') {
             Some(digits) => Self::canonical(true, digits),
@@ -94,10 +94,10 @@ impl fmt::Display for Integer {
     }
 }
 
-/// The shortest spelling that reads back as `value`, as Python's `repr` writes it (`1e+20`, `1e-07`, `-0.0`, `12.0`).
+/// Returns the shortest spelling that reads back as `value`, as Python's `repr` writes it (`1e+20`, `1e-07`, `-0.0`, `12.0`).
 /// `value` must be finite.
 pub(super) fn float_repr(value: f64) -> String {
-    // Rust's `{:e}` is the same shortest digit string; only where Python puts the point differs
+    // Rust's `{:e}` has the same shortest digits; only the position of Python's point differs.
     let scientific = format!("{value:e}");
     let Some((mantissa, exponent)) = scientific.split_once('e') else {
         return scientific;
@@ -127,7 +127,7 @@ pub(super) fn float_repr(value: f64) -> String {
     }
 }
 
-/// `int()` strips these. Of ASCII not the separators 0x1c to 0x1f, which `str.isspace` would count.
+/// Whether `int()` strips this character. ASCII separators 0x1c to 0x1f are not stripped, although `str.isspace` counts them.
 fn is_python_space(c: char) -> bool {
     if c.is_ascii() { matches!(c, ' ' | '\t'..='\r') } else { c.is_whitespace() }
 }

@@ -1,9 +1,9 @@
-//! The route: which stop is ours, and whether the train is in the state in which that stop may take it
+//! Finds this station's stop on the route, and checks that the train's state allows the stop to take it
 //! (`docs/wire-format.md §7`, `§8`).
 
 use super::config::{RouteStop, TrainConfig};
 
-/// This station's stop in one config. Only [`own_stop`] and [`stop_to_read`] make one.
+/// This station's stop in one config. Only [`own_stop`] and [`stop_to_read`] create one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnStop {
     index: usize,
@@ -11,25 +11,25 @@ pub struct OwnStop {
 }
 
 impl OwnStop {
-    /// Place on the route, from 0.
+    /// Returns the place on the route, from 0.
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// Place in [`TrainConfig::route`] as it was parsed.
+    /// Returns the place in [`TrainConfig::route`] as it was parsed.
     pub fn position(&self) -> usize {
         self.position
     }
 
-    /// Whether nobody ran the train before us. Decided by the index alone: a train that says "no results yet" to a later
-    /// stop would otherwise switch off all checks there.
+    /// Whether this is the first stop. Only the index decides: otherwise a train that states "no results yet" to a later stop
+    /// would disable all checks there.
     pub fn is_first(&self) -> bool {
         self.index == 0
     }
 }
 
-/// Why this station cannot take the train now. Nothing here is secret. The sender's fault, or the train is at the wrong
-/// station; trying again with the same train does not help.
+/// Reason why this station cannot take the train now. Nothing here is secret. The sender's fault, or the train is at the wrong
+/// station; a retry with the same train does not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RouteError {
@@ -42,10 +42,10 @@ pub enum RouteError {
     /// Indices are not 0 to n-1, each once.
     #[error("the route's indices are not 0 to n-1, each once")]
     BadIndices,
-    /// We are the first stop, yet the train carries a results digest.
+    /// This station is the first stop, yet the train carries a results digest.
     #[error("the train carries results, but this is its first stop")]
     ResultAtFirstStop,
-    /// We are not the first stop, yet the train carries no results digest.
+    /// This station is not the first stop, yet the train carries no results digest.
     #[error("the train carries no results digest, but this is not its first stop")]
     ResultMissing,
     /// An earlier stop has not signed.
@@ -77,9 +77,9 @@ pub enum RouteError {
     NoWrappedKey,
 }
 
-/// Finds this station's stop and checks everything about the route that needs no key: our id is there once (as text), the
-/// indices are 0 to n-1, results are there exactly if we are not first, all earlier stops have signed and no other, and a
-/// key is wrapped for us.
+/// Finds this station's stop and checks everything about the route that needs no key: the station's id occurs once (as text),
+/// the indices are 0 to n-1, results exist exactly if this is not the first stop, all earlier stops have signed and no other
+/// has, and a key is wrapped for this station.
 pub fn own_stop(config: &TrainConfig, station_id: &str) -> Result<OwnStop, RouteError> {
     let position = position_of(config, station_id)?;
     let stop = &config.route[position]; // `position_of` found it there
@@ -103,9 +103,9 @@ pub fn own_stop(config: &TrainConfig, station_id: &str) -> Result<OwnStop, Route
     Ok(OwnStop { index, position })
 }
 
-/// Finds this station's stop in a train that is to be read and not run: it may be on its way to us, here, past us, or at the end
-/// of its route. The route must have the shape that any stop leaves, and a key be wrapped for us. Answers also how many stops
-/// have signed.
+/// Finds this station's stop in a train that is to be read and not run: before, at or after this stop, or at the end of its
+/// route. The route must have the shape that any stop leaves, and a key must be wrapped for this station. Also returns the
+/// number of stops that have signed.
 pub fn stop_to_read(config: &TrainConfig, station_id: &str) -> Result<(OwnStop, usize), RouteError> {
     let position = position_of(config, station_id)?;
     let stop = &config.route[position]; // `position_of` found it there
@@ -117,8 +117,9 @@ pub fn stop_to_read(config: &TrainConfig, station_id: &str) -> Result<(OwnStop, 
     Ok((OwnStop { index, position }, signed))
 }
 
-/// How many stops have signed, where the route has the shape that any stop leaves: indices are 0 to n-1, those that have
-/// signed are the first ones, and results are stated exactly if there is one. For looking at a train from nowhere on its route.
+/// Returns the number of stops that have signed. The route must have the shape that any stop leaves: indices are 0 to n-1,
+/// those that have signed are the first ones, and results are stated exactly if a stop has signed. Used to inspect a train without
+/// being on its route.
 pub fn stops_signed(config: &TrainConfig) -> Result<usize, RouteError> {
     let stops = in_order(config)?;
     let signed = first_signed(config);
@@ -132,15 +133,14 @@ pub fn stops_signed(config: &TrainConfig) -> Result<usize, RouteError> {
     }
 }
 
-/// How many stops in a row have signed, from the lowest index on, whatever shape the route has.
+/// Returns how many consecutive stops have signed, from the lowest index on, for a route of any shape.
 pub fn first_signed(config: &TrainConfig) -> usize {
     let mut stops: Vec<&RouteStop> = config.route.iter().collect();
     stops.sort_by_key(|stop| stop.index);
     stops.iter().take_while(|stop| stop.signature.is_some()).count()
 }
 
-/// Where in [`TrainConfig::route`] this station stands, whatever state the train is in: for showing a train, not for
-/// taking it.
+/// Returns this station's place in [`TrainConfig::route`], for a train in any state: for showing a train, not for taking it.
 pub fn position_of(config: &TrainConfig, station_id: &str) -> Result<usize, RouteError> {
     let is_ours = |stop: &RouteStop| stop.station.as_text() == Some(station_id);
     let mut ours = config.route.iter().enumerate().filter(|(_, stop)| is_ours(stop)).map(|(at, _)| at);
@@ -148,7 +148,7 @@ pub fn position_of(config: &TrainConfig, station_id: &str) -> Result<usize, Rout
     if ours.next().is_some() { Err(RouteError::StationTwice) } else { Ok(position) }
 }
 
-/// The stops by ascending index, or [`RouteError::BadIndices`] unless the indices are 0 to n-1, each once.
+/// Returns the stops by ascending index, or [`RouteError::BadIndices`] unless the indices are 0 to n-1, each once.
 pub fn in_order(config: &TrainConfig) -> Result<Vec<&RouteStop>, RouteError> {
     let mut stops: Vec<&RouteStop> = config.route.iter().collect();
     stops.sort_by_key(|stop| stop.index);

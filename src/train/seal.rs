@@ -1,4 +1,4 @@
-//! Closing a train after a run: the keys wrapped for the next stops, and the config they will read
+//! Seals a train after a run: wraps the new envelope key for its recipients and writes the next config
 //! (`docs/wire-format.md §8`).
 
 use super::{
@@ -9,16 +9,16 @@ use super::{
     route::OwnStop,
 };
 
-/// One envelope key, wrapped for everybody who may open the train next.
+/// One envelope key, wrapped for every recipient that may open the train next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrappedKeys {
-    /// For the stop at the same place of [`TrainConfig::route`]; `None` writes null.
+    /// For the stop at the same place of [`TrainConfig::route`]; `None` is written as null.
     pub route: Vec<Option<HexText>>,
     /// For the creator.
     pub creator: HexText,
 }
 
-/// For whom a key could not be wrapped.
+/// Error: the recipient for which a key could not be wrapped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WrapError {
@@ -35,8 +35,8 @@ pub enum WrapError {
     Creator(KeyError),
 }
 
-/// Wraps `key` with the keys the config states: for the creator and for every stop that `given` names, past ones too where it
-/// says so, as train_lib does.
+/// Wraps `key` with the keys that the config states: for the creator, and for every stop for which `given` returns true,
+/// including past ones, as train_lib does.
 pub fn wrap_for(config: &TrainConfig, key: &EnvelopeKey, given: impl Fn(&RouteStop) -> bool) -> Result<WrappedKeys, WrapError> {
     let wrap = |public_key: &HexText| {
         let wrapped = PublicKey::from_hex_pem(public_key)?.wrap(key)?;
@@ -53,23 +53,23 @@ pub fn wrap_for(config: &TrainConfig, key: &EnvelopeKey, given: impl Fn(&RouteSt
     })
 }
 
-/// What a closing stop has made.
+/// Outputs of the stop that seals the train.
 #[derive(Debug)]
 pub struct Closing<'a> {
     /// Digest of the results.
     pub results: &'a Digest,
-    /// Our PSS signature of `results`.
+    /// This station's PSS signature of `results`.
     pub result_signature: &'a [u8],
-    /// Our link of the chain ([`super::verify::own_chain_digest`]).
+    /// This station's link of the chain ([`super::verify::own_chain_digest`]).
     pub chain: &'a Digest,
-    /// Our PSS signature of `chain`.
+    /// This station's PSS signature of `chain`.
     pub chain_signature: &'a [u8],
-    /// The new envelope key for everybody.
+    /// The new envelope key, wrapped for every recipient.
     pub keys: WrappedKeys,
 }
 
-/// The config the next stop will read: results digest and signature, our link, the wrapped keys, and the route sorted by
-/// index. Everything else stays as it was seen before the run. `own` and `closing.keys` must come from the same `config`.
+/// Returns the config for the next stop: results digest and signature, this stop's link, the wrapped keys, and the route sorted
+/// by index. Everything else stays as it was before the run. `own` and `closing.keys` must come from the same `config`.
 pub fn next_config(config: &TrainConfig, own: &OwnStop, closing: Closing) -> TrainConfig {
     let mut next = config.clone();
     next.result_hash = Some(closing.results.to_hex());
@@ -86,7 +86,7 @@ pub fn next_config(config: &TrainConfig, own: &OwnStop, closing: Closing) -> Tra
     next
 }
 
-/// The content of `/opt/user_sym_key.key`: the raw bytes of the key wrapped for the creator; `None` before the first
+/// Returns the content of `/opt/user_sym_key.key`: the raw bytes of the key wrapped for the creator; `None` before the first
 /// post-run.
 pub fn user_key_bytes(config: &TrainConfig) -> Option<Result<Vec<u8>, HexError>> {
     config.creator.encrypted_key.as_ref().map(HexText::decode)

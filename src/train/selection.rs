@@ -1,28 +1,28 @@
-//! Which of a train's files are meant: paths, or patterns of paths.
+//! Selects files of a train by paths or glob patterns.
 
 use std::fmt;
 
 use super::names::FilePath;
 
-/// Most patterns.
+/// Maximum number of patterns.
 const MAX_PATTERNS: usize = 64;
-/// Most bytes of all patterns together.
+/// Maximum length of all patterns together, in bytes.
 const MAX_BYTES: usize = 8192;
-/// A component that stands for any number of components.
+/// Component that matches any number of components.
 const ANY_DEPTH: &str = "**";
 
-/// Files by path: all of them, or those that one of the patterns names.
+/// A selection of files by path: all files, or those that match one of the patterns.
 ///
-/// A pattern is a path of components. `*` in a component stands for any characters, `?` for one, a component `**` for any number
-/// of components. One that names a directory names all below it.
+/// A pattern is a path of components. `*` in a component matches any characters, `?` matches one, and a component `**` matches
+/// any number of components. A pattern that matches a directory selects everything below it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection(Vec<String>);
 
-/// Why a pattern cannot be used. The caller's fault.
+/// Error: a pattern cannot be used. The caller's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectionError {
-    /// No file could have such a name: it is empty, absolute or climbs, or holds control characters.
+    /// No file can have such a name: it is empty, absolute or climbs, or contains control characters.
     #[error("a pattern is a plain path below the results, such as `tables/*.csv`")]
     NotPlain,
     /// More than 64 patterns, or more than 8192 bytes of them.
@@ -31,7 +31,7 @@ pub enum SelectionError {
 }
 
 impl Selection {
-    /// Reads patterns; none of them selects everything. A slash at the end of one is not looked at.
+    /// Reads patterns. An empty list selects everything. A trailing slash is ignored.
     ///
     /// # Errors
     /// [`SelectionError`].
@@ -46,13 +46,13 @@ impl Selection {
         patterns.iter().map(plain).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The patterns; none stands for everything.
+    /// Returns the patterns; an empty list selects everything.
     #[must_use]
     pub fn patterns(&self) -> &[String] {
         &self.0
     }
 
-    /// Whether a file is meant.
+    /// Whether a file is selected.
     #[must_use]
     pub fn contains(&self, path: &FilePath) -> bool {
         let components: Vec<&str> = path.as_str().split('/').collect();
@@ -66,19 +66,19 @@ impl fmt::Display for Selection {
     }
 }
 
-/// Whether the pattern names the path, or a directory that it is in.
+/// Whether the pattern matches the path, or one of its parent directories.
 fn is_named(pattern: &str, path: &[&str]) -> bool {
     let pattern: Vec<&str> = pattern.split('/').collect();
     let is_component = |pattern: &&str, component: &&str| {
         let (pattern, component): (Vec<char>, Vec<char>) = (pattern.chars().collect(), component.chars().collect());
         matches(&pattern, &component, |one| *one == '*', |one, other| *one == '?' || one == other).contains(&component.len())
     };
-    // Any beginning of the path will do: the rest is below.
+    // Any prefix of the path is enough: the rest is below it.
     !matches(&pattern, path, |one| *one == ANY_DEPTH, is_component).is_empty()
 }
 
-/// How long the beginnings of `items` (none of them empty) are that the pattern stands for. Each pair is looked at once, so the
-/// time is bounded by the product of both lengths.
+/// Returns the lengths of the prefixes of `items` (none of them empty) that the pattern matches. Each pair is compared once, so
+/// the time is bounded by the product of both lengths.
 fn matches<T>(pattern: &[T], items: &[T], is_any: impl Fn(&T) -> bool, is_one: impl Fn(&T, &T) -> bool) -> Vec<usize> {
     let mut reached = vec![false; items.len() + 1];
     reached[0] = true;

@@ -1,4 +1,4 @@
-//! The vectors the real train_lib made, for the unit tests (`tests/vectors/README.md`).
+//! Test vectors made by the real train_lib, for the unit tests (`tests/vectors/README.md`).
 
 use serde_json::Value;
 
@@ -49,7 +49,7 @@ pub(super) struct Step {
     pub arriving: Digest,
     /// Digest of the results after the run.
     pub results: Digest,
-    /// The bytes train_lib wrote afterwards.
+    /// The bytes that train_lib wrote afterwards.
     pub next: Vec<u8>,
 }
 

@@ -1,5 +1,5 @@
-//! Whether to believe a train: digests compared, signatures verified (`docs/wire-format.md §6`, `§7`). The keys are those
-//! the config states; whether those are the right ones is decided elsewhere.
+//! Verifies a train's digests and signatures (`docs/wire-format.md §6`, `§7`) with the keys that the config states. Whether
+//! these keys are the right ones is decided elsewhere.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::{
     route::{self, OwnStop},
 };
 
-/// Why a train is not believed: for the protected log only. Callers learn no more than that the train was refused.
+/// Reason why a train is not trusted, for the protected log only. Callers learn only that the train was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Distrust {
@@ -49,7 +49,7 @@ pub enum Distrust {
         /// What is wrong with the key.
         cause: KeyError,
     },
-    /// An earlier stop's stated digest is not one.
+    /// The digest that an earlier stop states is not a digest.
     #[error("stop {index}: its chain digest cannot be read")]
     ChainDigest {
         /// The stop's index.
@@ -67,7 +67,7 @@ pub enum Distrust {
         /// The previous stop's index.
         index: usize,
     },
-    /// A stop's link, or its signature, stands in another place too.
+    /// A stop's link, or its signature, also occurs in another place.
     #[error("stop {index}: its chain entry is another stop's, or the results signature")]
     ChainPlace {
         /// The stop's index.
@@ -79,19 +79,19 @@ pub enum Distrust {
     /// The previous stop did not sign these results.
     #[error("the results signature does not verify")]
     ResultSignature,
-    /// The stop is not one of this config.
+    /// The stop is not on this config's route.
     #[error("the route does not hold the stops before this one")]
     Route,
 }
 
-/// Verifies that the immutable files hash to what the config states, that the creator signed it, and that the builder
-/// signed it together with the creator's signature. `immutable` is the digest we computed.
+/// Verifies that the immutable files hash to the stated digest, that the creator signed it, and that the builder signed it
+/// together with the creator's signature. `immutable` is the computed digest.
 pub fn verify_creator_and_build(config: &TrainConfig, immutable: &Digest) -> Result<(), Distrust> {
     let digest = same_digest(&config.hash, "hash", immutable, Distrust::ImmutableDigest);
     all([digest, verify_creator(config), verify_build(config)])
 }
 
-/// The first thing that is wrong, found out after all were checked: the time does not tell which it was.
+/// Returns the first error, after all checks have run: the time does not reveal which check failed.
 fn all(checked: impl IntoIterator<Item = Result<(), Distrust>>) -> Result<(), Distrust> {
     checked.into_iter().fold(Ok(()), Result::and)
 }
@@ -115,7 +115,7 @@ pub fn verify_build(config: &TrainConfig) -> Result<(), Distrust> {
 }
 
 /// Verifies that each of the first `signed` stops signed the digest it states, and recomputes the newest link from the stated
-/// results digest. Older links cannot be recomputed: their results digests are gone.
+/// results digest. Older links cannot be recomputed: their results digests no longer exist.
 pub fn verify_chain(config: &TrainConfig, signed: usize) -> Result<(), Distrust> {
     all([verify_chain_signatures(config, signed), verify_newest_link(config, signed)])
 }
@@ -144,8 +144,8 @@ pub fn verify_newest_link(config: &TrainConfig, signed: usize) -> Result<(), Dis
     if follows { Ok(()) } else { Err(Distrust::ChainLink { index: before.len() }) }
 }
 
-/// Verifies that among the first `signed` stops no digest and no signature stands twice, nor is that of the results: one in
-/// the place of another is told so even where it cannot be recomputed.
+/// Verifies that no digest and no signature occurs twice among the first `signed` stops and the results. A link in the place of
+/// another is detected even where it cannot be recomputed.
 pub fn verify_signatures_apart(config: &TrainConfig, signed: usize) -> Result<(), Distrust> {
     let stops = first_stops(config, signed)?;
     let mut seen: HashSet<Vec<u8>> =
@@ -161,8 +161,8 @@ pub fn verify_signatures_apart(config: &TrainConfig, signed: usize) -> Result<()
     Ok(())
 }
 
-/// Verifies that the results hash to what the config states and that the last of the first `signed` stops signed it. `results`
-/// is the digest we computed. Nothing to verify before the first stop.
+/// Verifies that the results hash to the stated digest and that the last of the first `signed` stops signed it. `results`
+/// is the computed digest. Nothing to verify before the first stop.
 pub fn verify_results(config: &TrainConfig, signed: usize, results: &Digest) -> Result<(), Distrust> {
     if first_stops(config, signed)?.is_empty() {
         return Ok(());
@@ -184,13 +184,13 @@ pub fn verify_results_signature(config: &TrainConfig, signed: usize) -> Result<(
     station_key(previous, before.len())?.verify_pss_any_salt(&results, &signature).map_err(|_| Distrust::ResultSignature)
 }
 
-/// The chain digest our own stop signs over `results`.
+/// Returns the chain digest that this station's stop signs over `results`.
 pub fn own_chain_digest(config: &TrainConfig, own: &OwnStop, results: &Digest) -> Result<Digest, Distrust> {
     let digests = stated_links(&earlier_stops(config, own)?)?;
     Ok(chain_digest(&session_id(config)?, &digests, results))
 }
 
-/// The train session's id, decoded.
+/// Returns the train session's id, decoded.
 pub fn session_id(config: &TrainConfig) -> Result<Vec<u8>, Distrust> {
     decoded(&config.session_id, "session_id")
 }
@@ -202,7 +202,7 @@ fn earlier_stops<'c>(config: &'c TrainConfig, own: &OwnStop) -> Result<Vec<&'c R
     first_stops(config, own.index())
 }
 
-/// The first `count` stops by index; there must be so many.
+/// Returns the first `count` stops by index; the route must have that many.
 fn first_stops(config: &TrainConfig, count: usize) -> Result<Vec<&RouteStop>, Distrust> {
     let mut stops = route::in_order(config).map_err(|_| Distrust::Route)?;
     if count > stops.len() {

@@ -1,4 +1,4 @@
-//! One blob of an image: a layer, plain or compressed, read to its end and hashed; or a document.
+//! Reads one blob of an image: hashes a layer, plain or compressed, or keeps a document.
 
 use std::io::Read;
 
@@ -22,17 +22,17 @@ pub(in crate::image) struct Blob {
     pub diff_id: String,
 }
 
-/// What a blob is.
+/// Content of a blob.
 pub(in crate::image) enum Content {
     Layer(Blob),
     Document(Vec<u8>),
-    /// Compressed as no layer is that is read; the error is due where it is one.
+    /// Compressed in a format that layers are not read in. The error is returned if the blob is used as a layer.
     Foreign(ImageError),
-    /// None that an image is made of.
+    /// Content that is not part of an image.
     Other,
 }
 
-/// Reads a blob: of so many bytes, from there on in the archive.
+/// Reads a blob of `size` bytes that begins at `position` in the archive.
 pub(in crate::image) fn read<S: LayerSink>(
     name: &str,
     (size, position): (u64, u64),
@@ -41,7 +41,7 @@ pub(in crate::image) fn read<S: LayerSink>(
 ) -> Result<Content, S::Error> {
     let mut start = Vec::with_capacity(512);
     file.by_ref().take(512).read_to_end(&mut start).map_err(broken)?;
-    // Engines take nothing at all for a layer of nothing.
+    // Engines accept an empty file as an empty layer.
     let is_tar = start.is_empty() || start.len() == 512 && (&start[257..262] == b"ustar" || start.iter().all(|byte| *byte == 0));
     let compression = Compression::of(&start);
     let is_document = start.first() == Some(&b'{');
@@ -53,7 +53,7 @@ pub(in crate::image) fn read<S: LayerSink>(
     } else if let Some(compression) = compression {
         sink.layer(name, None)?;
         let mut file = HashingReader::new(file);
-        // What is no more than a piece is not worth a thread.
+        // A file of at most one buffer does not justify a thread.
         let diff_id = match size <= buffer_pool::SIZE as u64 {
             true => entries(name, compression.inflate(&mut file)?, sink)?,
             false => entries(name, DecompressThread::start(compression, &mut file)?, sink)?,
@@ -70,7 +70,7 @@ pub(in crate::image) fn read<S: LayerSink>(
     }
 }
 
-/// Hands a layer's entries out, and answers the digest of its archive.
+/// Passes a layer's entries to the sink, and returns the digest of the layer's archive.
 fn entries<S: LayerSink>(name: &str, file: impl Read, sink: &mut S) -> Result<String, S::Error> {
     let mut file = HashingReader::new(file);
     let mut tape = EndCheckedReader::new(&mut file);

@@ -1,4 +1,4 @@
-//! Pieces of a file on their way between threads: a few, and the same ones again and again, however long the file is.
+//! Fixed pool of reusable buffers between a producer and a consumer thread, for files of any length.
 
 use std::{
     io::{self, Read},
@@ -6,12 +6,12 @@ use std::{
     sync::Arc,
 };
 
-/// Bytes of a piece: what is handed over at once costs a wake-up, and a few of them should fit into a core's cache.
+/// Size of a buffer, in bytes. Each handover costs a wake-up, and a few buffers should fit into a core's cache.
 pub(in crate::image) const SIZE: usize = 256 * 1024;
-/// Pieces that may wait for a thread.
+/// Maximum number of buffers that wait for a thread.
 pub(in crate::image) const WAITING: usize = 4;
 
-/// A piece.
+/// A buffer.
 pub(in crate::image) struct Buffer {
     bytes: Box<[u8]>,
     len: usize,
@@ -25,7 +25,7 @@ impl Deref for Buffer {
     }
 }
 
-/// Fills pieces. Those that nobody holds any more are filled again, so that there are never more than threads hold and wait for.
+/// Fills buffers. A buffer without other references is reused, so there are never more than threads hold and wait for.
 #[derive(Default)]
 pub(in crate::image) struct BufferPool {
     all: Vec<Arc<Buffer>>,
@@ -33,7 +33,8 @@ pub(in crate::image) struct BufferPool {
 }
 
 impl BufferPool {
-    /// The next piece of a file: a whole one but for the last, and an empty one behind that. Bytes before an error come before it.
+    /// Returns the next part of a file: full buffers except the last, then an empty one. Bytes read before an error are returned
+    /// before the error.
     pub fn fill(&mut self, file: &mut impl Read) -> io::Result<Arc<Buffer>> {
         if let Some(error) = self.failed.take() {
             return Err(error);
@@ -62,7 +63,7 @@ impl BufferPool {
     }
 }
 
-/// A piece that is being read.
+/// Read position in a buffer.
 #[derive(Default)]
 pub(in crate::image) struct BufferReader {
     block: Option<Arc<Buffer>>,
@@ -70,10 +71,10 @@ pub(in crate::image) struct BufferReader {
 }
 
 impl BufferReader {
-    /// Reads on; asks for the next piece where this one is at its end. `None` is the end of all.
+    /// Reads on, and calls `next` for the next buffer at the end of this one. `None` is the end of the file.
     pub fn read(&mut self, buffer: &mut [u8], next: impl FnOnce() -> io::Result<Option<Arc<Buffer>>>) -> io::Result<usize> {
         if self.block.as_ref().is_none_or(|block| self.at == block.len()) {
-            // Given up first, so that it can be the next one.
+            // Released first, so that it can be reused as the next one.
             self.block = None;
             self.at = 0;
             self.block = next()?;
@@ -90,7 +91,7 @@ impl BufferReader {
 mod tests {
     use crate::image::archive::buffer_pool::*;
 
-    /// Reads a thousand bytes at a time, and breaks off at its end.
+    /// Reads a thousand bytes at a time, and fails at its end.
     struct Breaking(usize);
 
     impl Read for Breaking {

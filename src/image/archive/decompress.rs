@@ -1,4 +1,4 @@
-//! Compressed layers, within bounds: a bomb is told from a layer by what it grows to.
+//! Decompresses layers within limits: a decompression bomb is detected by its expansion ratio.
 
 use std::{
     cell::Cell,
@@ -10,14 +10,14 @@ use flate2::read::MultiGzDecoder;
 
 use crate::image::ImageError;
 
-/// Bytes that any layer may have, however small it came.
+/// Bytes that any layer may expand to, however small its compressed size.
 const FREE: u64 = 256 * 1024 * 1024;
-/// Bytes that may come of one: layers of programs and data come to some 10, of zeros to 1000 and more.
+/// Maximum expansion ratio: layers of programs and data reach some 10, of zeros 1000 and more.
 const RATIO: u64 = 100;
-/// Window of a zstd frame at most, as a power of two: 128 MiB of memory would be 27. What `zstd` and builders make has up to 2^23.
+/// Maximum window of a zstd frame, as a power of two: 27 would be 128 MiB of memory. `zstd` and builders use up to 2^23.
 const WINDOW_LOG: u32 = 23;
 
-/// How a layer is compressed.
+/// Compression format of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::image) enum Compression {
     Gzip,
@@ -25,7 +25,7 @@ pub(in crate::image) enum Compression {
 }
 
 impl Compression {
-    /// By the first bytes.
+    /// Detects the format from the first bytes.
     pub fn of(start: &[u8]) -> Option<Self> {
         if start.starts_with(&[0x1f, 0x8b]) {
             Some(Self::Gzip)
@@ -36,7 +36,7 @@ impl Compression {
         }
     }
 
-    /// What comes of it.
+    /// Returns a reader of the decompressed content.
     pub fn inflate<'a>(self, compressed: impl Read + 'a) -> Result<Decompressed<'a>, ImageError> {
         let taken = Rc::new(Cell::new(0));
         let counted = CountingReader { compressed, taken: Rc::clone(&taken) };
@@ -66,7 +66,7 @@ impl<R: Read> Read for CountingReader<R> {
     }
 }
 
-/// An uncompressed layer.
+/// Reader of a decompressed layer.
 pub(in crate::image) struct Decompressed<'a> {
     plain: Box<dyn Read + 'a>,
     taken: Rc<Cell<u64>>,

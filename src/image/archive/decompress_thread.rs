@@ -1,4 +1,4 @@
-//! Inflating a layer on a thread of its own, while its entries are read.
+//! Decompresses a layer on its own thread, while its entries are read.
 
 use std::{
     io::{self, Read},
@@ -16,15 +16,15 @@ use crate::image::ImageError;
 
 type Piece = io::Result<Arc<Buffer>>;
 
-/// An uncompressed layer: errors and bounds are those of [`Compression::inflate`].
+/// Reader of a decompressed layer, with the errors and limits of [`Compression::inflate`].
 ///
-/// The file is read by the caller's thread, where it may be borrowed, and whenever there is nothing uncompressed to be had.
+/// The caller's thread reads the file, which it may have borrowed, whenever no decompressed data is available.
 pub(in crate::image) struct DecompressThread<R> {
     file: R,
     blocks: BufferPool,
-    /// Read, and not handed over yet.
+    /// Compressed data that was read and not handed over yet.
     next: Option<Piece>,
-    /// `None` when all was handed over.
+    /// `None` when all data was handed over.
     compressed: Option<Sender<Piece>>,
     plain: Receiver<Piece>,
     reading: BufferReader,
@@ -59,7 +59,7 @@ impl<R: Read> Read for DecompressThread<R> {
                         *compressed = None;
                     }
                 }
-                // One of the two will be possible: the thread takes, gives, or has ended.
+                // One of the two becomes possible: the thread receives, sends, or has ended.
                 let mut select = Select::new();
                 let giving = compressed.as_ref().filter(|_| next.is_some()).map(|sender| (select.send(sender), sender));
                 select.recv(plain);
@@ -67,7 +67,7 @@ impl<R: Read> Read for DecompressThread<R> {
                 match giving {
                     Some((index, sender)) if index == ready.index() => {
                         let piece = next.take().unwrap_or_else(|| Err(io::Error::other(BROKE_OFF)));
-                        // Nothing comes behind an error, and nobody wants more where the thread has ended.
+                        // No data follows an error, and the data is not needed if the thread has ended.
                         let is_last = piece.is_err();
                         if ready.send(sender, piece).is_err() || is_last {
                             *compressed = None;
@@ -87,7 +87,7 @@ fn end(worker: &mut Option<JoinHandle<()>>) -> Result<(), ImageError> {
     worker.take().map_or(Ok(()), |worker| worker.join().map_err(|_| BROKE_OFF))
 }
 
-/// The thread: ends at the end, with an error, or when nobody takes what comes.
+/// Body of the thread. It ends at the end of the data, with an error, or when the receiver is dropped.
 fn inflate(compression: Compression, compressed: Receiver<Piece>, plain: &Sender<Piece>) {
     let mut blocks = BufferPool::default();
     let mut inflated = match compression.inflate(PipeReader { compressed, reading: BufferReader::default() }) {
@@ -107,7 +107,7 @@ fn inflate(compression: Compression, compressed: Receiver<Piece>, plain: &Sender
     }
 }
 
-/// The compressed file, as the thread gets it.
+/// Reader of the compressed file, on the thread's side.
 struct PipeReader {
     compressed: Receiver<Piece>,
     reading: BufferReader,
@@ -132,7 +132,7 @@ mod tests {
         (plain, ended)
     }
 
-    /// What does not compress, and so takes many pieces on both sides.
+    /// Returns incompressible data, which needs many buffers on both sides.
     fn noise() -> Vec<u8> {
         let mut bytes = vec![0; 11 * SIZE + 17];
         openssl::rand::rand_bytes(&mut bytes).unwrap();

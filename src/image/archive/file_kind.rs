@@ -1,13 +1,13 @@
-//! Files of another kind than what is read, known by how they begin, each with the command that makes of it what is read.
+//! Detects files of another kind by their first bytes, and names the command that converts each to a supported kind.
 
 use crate::image::{
     ImageError,
     tar::reader::{CUT_OFF, OTHER_DIALECT},
 };
 
-/// A kind of files.
+/// A kind of file.
 struct Kind {
-    /// How one begins.
+    /// First bytes of such a file.
     start: &'static [u8],
     name: &'static str,
     convert: &'static str,
@@ -33,7 +33,7 @@ const COMPRESSED: [Kind; 9] = [
     kind(b"\x1f\x9d", "compressed with compress", "gunzip -c FILE | stationmaster … -"),
 ];
 
-/// What else is taken for an image.
+/// Other files that are mistaken for an image.
 const OTHERS: [Kind; 18] = [
     kind(b"PK\x03\x04", "a zip archive", BY_LIBARCHIVE),
     kind(b"PK\x05\x06", "an empty zip archive", SAVE),
@@ -59,19 +59,19 @@ fn found(start: &[u8], kinds: &'static [Kind]) -> Option<&'static Kind> {
     kinds.iter().find(|kind| start.starts_with(kind.start))
 }
 
-/// What an archive is that begins so, where a reader of tar archives found this error in its first header.
+/// Returns the kind of an archive with these first bytes, given the tar reader's error in its first header.
 pub(in crate::image) fn archive(start: &[u8], error: ImageError) -> ImageError {
     let (kind, convert) = match (found(start, &COMPRESSED).or_else(|| found(start, &OTHERS)), &error) {
         (Some(kind), _) => (kind.name, kind.convert),
         (None, _) if start.is_empty() => ("empty", SAVE),
-        // It may be cut off, or of a dialect that is not read.
+        // It may be cut off, or use an unsupported dialect.
         (None, ImageError::Malformed(flaw)) if [CUT_OFF, OTHER_DIALECT].contains(flaw) => return error,
         (None, _) => ("of no kind that is known here", SAVE),
     };
     ImageError::Foreign { what: "no tar archive: the file", kind, convert }
 }
 
-/// Top directories of a Linux file system that no archive of an image has, and no `/opt`.
+/// Top directories of a Linux file system that no image archive has, without `/opt`.
 pub(in crate::image) const ROOTS: [&str; 17] = [
     ".dockerenv",
     "bin",
@@ -92,13 +92,13 @@ pub(in crate::image) const ROOTS: [&str; 17] = [
     "var",
 ];
 
-/// Whether a path in an archive is one of a whole file system.
+/// Whether a path in an archive is that of a whole file system.
 pub(in crate::image) fn is_of_file_system(path: &[u8]) -> bool {
     let root = path.split(|byte| *byte == b'/').next().unwrap_or_default();
     ROOTS.iter().any(|name| name.as_bytes() == root)
 }
 
-/// What an archive of a whole file system is.
+/// Returns the error for an archive of a whole file system.
 pub(in crate::image) fn file_system() -> ImageError {
     ImageError::Foreign {
         what: "no image archive: the file",
@@ -107,7 +107,7 @@ pub(in crate::image) fn file_system() -> ImageError {
     }
 }
 
-/// What a layer's file is compressed with that is not read; `None` when it does not look compressed.
+/// Returns the error for a layer in an unsupported compression format; `None` if it does not look compressed.
 pub(in crate::image) fn layer(start: &[u8]) -> Option<ImageError> {
     let kind = found(start, &COMPRESSED)?.name;
     let convert = "skopeo copy oci-archive:FILE docker-archive:PLAIN.tar (or oci:DIR in place of oci-archive:FILE)";

@@ -1,4 +1,5 @@
-//! Hashing what is read, on a thread of its own where it is more than a piece: the digest of a layer takes as long as those of all the files in it.
+//! Hashes data while it is read, on a separate thread if it is larger than one buffer: hashing a layer takes as long as hashing
+//! all files in it.
 
 use std::{
     io::{self, Read},
@@ -12,7 +13,7 @@ use std::{
 use super::buffer_pool::{Buffer, BufferPool, BufferReader, SIZE, WAITING};
 use crate::{image::ImageError, train::digest::FileHasher};
 
-/// Hashes what is read.
+/// Reader that hashes the data it reads.
 pub(in crate::image) struct HashingReader<R> {
     file: R,
     blocks: BufferPool,
@@ -35,7 +36,7 @@ impl<R: Read> HashingReader<R> {
         Self { file, blocks: BufferPool::default(), reading: BufferReader::default(), hasher: Hasher::Here(FileHasher::new()) }
     }
 
-    /// The digest of all that was read.
+    /// Returns the digest of all data read.
     pub fn digest(self) -> Result<String, ImageError> {
         let hasher = match self.hasher {
             Hasher::Here(hasher) => hasher,
@@ -62,7 +63,7 @@ impl<R: Read> Read for HashingReader<R> {
 impl Hasher {
     fn update(&mut self, block: &Arc<Buffer>) -> io::Result<()> {
         if let Self::Here(hasher) = self {
-            // What is no whole piece is the end: not worth a thread.
+            // A buffer that is not full is the last one, and does not justify a thread.
             if block.len() < SIZE {
                 hasher.update(block);
                 return Ok(());
@@ -77,7 +78,7 @@ impl Hasher {
 }
 
 impl Worker {
-    /// Its thread ends when no more pieces can come.
+    /// Starts the thread, which ends when no more buffers can arrive.
     fn start(mut hasher: FileHasher) -> Result<Self, ImageError> {
         let (blocks, waiting) = sync_channel::<Arc<Buffer>>(WAITING);
         let body = move || {

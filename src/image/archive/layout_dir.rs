@@ -1,4 +1,4 @@
-//! An OCI layout directory (OCI image-layout.md): only the files that its index leads to are read, each by its digest.
+//! Reader of an OCI layout directory (OCI image-layout.md). Only files referenced from its index are read, each by its digest.
 
 use std::{collections::HashSet, fs::File, io, path::Path, sync::Arc};
 
@@ -15,30 +15,30 @@ use crate::{
     },
 };
 
-/// An image in a layout directory, by that directory's descriptor: nothing in it is reached through a link.
+/// An image in a layout directory. The directory is held by descriptor, and no link in it is followed.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// The directory: it holds `oci-layout`, `index.json` and `blobs`.
+    /// The directory, which contains `oci-layout`, `index.json` and `blobs`.
     pub root: Arc<Directory>,
-    /// The image.
+    /// The selected image.
     pub which: Which,
 }
 
-/// Which image of a layout.
+/// Selects one image of a layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
     /// The only one.
     Only,
-    /// The one of this `org.opencontainers.image.ref.name`.
+    /// The image with this `org.opencontainers.image.ref.name`.
     Tag(String),
-    /// The one that a person names: by such a name, by the one that containerd notes, or by its digest.
+    /// The image with this user-supplied name: a ref name, the name annotated by containerd, or a digest.
     Named(String),
-    /// The one whose manifest has this digest; the index need not name it.
+    /// The image whose manifest has this digest; the index need not contain it.
     Digest(String),
 }
 
 impl Layout {
-    /// An image in the layout of that path.
+    /// Returns an image in the layout at `directory`.
     ///
     /// # Errors
     /// When the directory cannot be opened.
@@ -52,7 +52,7 @@ impl Layout {
         self.root.open_file("oci-layout").is_ok()
     }
 
-    /// A file of it, and its length.
+    /// Opens a file of the layout and returns its length.
     pub(in crate::image) fn open(&self, name: &str) -> Result<(u64, File), ImageError> {
         let opened = self.root.open_file(name).and_then(|file| Ok((file.metadata()?.len(), file)));
         opened.map_err(|error| match error.kind() {
@@ -67,14 +67,14 @@ impl Layout {
         documents::read(size, file)
     }
 
-    /// A document among the blobs; it must be what its digest says.
+    /// Reads a document among the blobs, and verifies its digest.
     pub(in crate::image) fn blob(&self, digest: &str) -> Result<Vec<u8>, ImageError> {
         let name = blob_name(digest)?;
         let bytes = self.document(&name)?;
         if sha256(&bytes) == digest { Ok(bytes) } else { Err(ImageError::of_file(documents::WRONG_DIGEST, &name)) }
     }
 
-    /// Whether there is a blob of that digest.
+    /// Whether a blob of that digest exists.
     pub(in crate::image) fn has(&self, digest: &str) -> Result<bool, ImageError> {
         let name = blob_name(digest)?;
         match self.root.has(&name) {
@@ -83,12 +83,12 @@ impl Layout {
         }
     }
 
-    /// Removes a blob. Nothing happens when it is gone.
+    /// Removes a blob. A missing blob is not an error.
     pub(in crate::image) fn remove(&self, digest: &str) -> Result<(), ImageError> {
         self.root.remove(blob_name(digest)?).map_err(ImageError::Layout)
     }
 
-    /// The manifest that the image is described by.
+    /// Returns the descriptor of the image's manifest.
     pub(in crate::image) fn wanted(&self) -> Result<Descriptor, ImageError> {
         let index = || self.document("index.json");
         match &self.which {
@@ -99,12 +99,12 @@ impl Layout {
         }
     }
 
-    /// Reads the image, as [`super::read_saved`] does an archive.
+    /// Reads the image, as [`super::reader::read_saved`] reads an archive.
     pub fn read<S: LayerSink>(&self, sink: &mut S, mut progress: impl FnMut(u64)) -> Result<SavedImage, S::Error> {
         self.document("oci-layout")?;
         let wanted = self.wanted()?;
         let mut reader = SavedReader::default();
-        // The others that the index names are none of this image's business.
+        // Other images of the index are irrelevant to this one.
         let index = serde_json::json!({ "manifests": [{ "mediaType": wanted.media_type, "digest": wanted.digest }] }).to_string();
         reader.take_file("index.json", (index.len() as u64, 0), index.as_bytes(), sink)?;
         let name = blob_name(&wanted.digest)?;

@@ -1,23 +1,23 @@
-//! Memory for what is kept of images while they are read: names, nodes of trees, plans. One budget for all calls of the process.
+//! Memory budget for image metadata kept while images are read: names, tree nodes, plans. All calls of the process share it.
 //!
-//! An archive of some megabytes can hold a million names, so what is kept is counted before it is kept. Each reader has a [`Share`]; a few
-//! megabytes of it are its own, so that an ordinary train is read however much the others have taken. What is beyond comes out of the
-//! budget, half of which no reader exceeds. A reader that finds the budget taken is refused at once: two that wait for each other
-//! would wait for ever.
+//! An archive of some megabytes can hold a million names, so metadata is counted before it is kept. Each reader has a
+//! [`Share`] with a few megabytes of its own, so that an ordinary train can be read however much other readers have taken.
+//! More comes out of the budget, of which no reader may take over half. A reader is refused at once when the budget is
+//! exhausted: two readers that wait for each other would wait forever.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::image::ImageError;
 
-/// Bytes of the budget unless [`set_limit`] says otherwise: two images of some 500,000 files each at a time.
+/// Default size of the budget in MiB, unless [`set_limit`] sets another: two images of some 500,000 files each at a time.
 pub const DEFAULT_MIB: u64 = 512;
 /// Bytes that any reader may keep: a few thousand files.
 const FREE: u64 = 4 << 20;
 /// Bytes that are taken out of the budget at a time.
 const PIECE: u64 = 1 << 20;
-/// Bytes that must have come back before the allocator is told to give back what it holds.
+/// Bytes that must have been returned before the allocator is asked to return memory to the system.
 const WORTH_IT: u64 = 4 << 20;
-/// What a kept entry costs besides its name and itself: the allocator's notes, the tree's spare room.
+/// Cost of an entry in addition to its name and itself: the allocator's metadata and the tree's spare capacity.
 const OVERHEAD: usize = 96;
 
 /// The process's budget.
@@ -27,7 +27,7 @@ static BUDGET: Budget =
 struct Budget {
     limit: AtomicU64,
     taken: AtomicU64,
-    /// Bytes that came back since the allocator was last told.
+    /// Bytes returned since the allocator was last asked to return memory.
     returned: AtomicU64,
 }
 
@@ -36,7 +36,7 @@ pub fn set_limit(bytes: u64) {
     BUDGET.limit.store(bytes, Ordering::Relaxed);
 }
 
-/// Has the allocator give the system what readers have freed. To be called where a step has ended.
+/// Asks the allocator to return memory freed by readers to the system. To be called at the end of a step.
 pub fn give_back() {
     if BUDGET.returned.load(Ordering::Relaxed) < WORTH_IT || BUDGET.returned.swap(0, Ordering::Relaxed) < WORTH_IT {
         return;
@@ -48,16 +48,16 @@ pub fn give_back() {
     }
 }
 
-/// What one reader keeps. The budget has it back when this is dropped.
+/// Memory kept by one reader. It returns to the budget on drop.
 #[derive(Debug, Default)]
 pub struct Share {
     kept: u64,
-    /// Out of the budget.
+    /// Bytes taken out of the budget.
     taken: u64,
 }
 
 impl Share {
-    /// Counts an entry of a tree or a list that is about to be kept: `T` itself, its name, and what the tree costs.
+    /// Counts an entry of a tree or a list before it is kept: `T` itself, its name, and the tree's cost.
     ///
     /// # Errors
     /// As [`Share::take`].
@@ -65,10 +65,10 @@ impl Share {
         self.take(2 * size_of::<T>() + name + OVERHEAD)
     }
 
-    /// Counts bytes that are about to be kept.
+    /// Counts bytes before they are kept.
     ///
     /// # Errors
-    /// [`ImageError::Limit`] when they are more than any one reader may keep; [`ImageError::MemoryTaken`] when other calls have what is needed.
+    /// [`ImageError::Limit`] if they exceed what a reader may keep; [`ImageError::MemoryTaken`] if other calls use the memory.
     pub fn take(&mut self, bytes: usize) -> Result<(), ImageError> {
         self.kept = self.kept.saturating_add(bytes as u64);
         let Some(missing) = self.kept.checked_sub(FREE + self.taken).filter(|missing| *missing > 0) else { return Ok(()) };
@@ -97,7 +97,7 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// The only test of the library that takes more than its own few megabytes: the budget is the process's.
+    /// The only test of the library that takes more than its own few megabytes: the budget is process-wide.
     #[test]
     fn one_budget_bounds_all_readers_and_each_keeps_its_own_few_megabytes() {
         let half = (DEFAULT_MIB as usize / 2) * MIB;

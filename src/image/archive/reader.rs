@@ -1,7 +1,8 @@
-//! The archive of an image, wherever it comes from: its layers entry by entry as they stream, and what they are at the end.
+//! Streaming reader of an image archive: passes on the layers' entries as they stream, and returns the image's description.
 //!
-//! It may be of `docker save`, in the layout of old engines or of new ones, or an OCI archive (OCI image-layout.md): all are files by name. Order means
-//! nothing, so which layer is which shows only at the end. [`layout`] reads the same files out of a directory.
+//! The archive may be of `docker save`, in the layout of old or new engines, or an OCI archive (OCI image-layout.md): all are
+//! sets of named files. Their order has no meaning, so the layers' order is known only at the end.
+//! `layout_dir` reads the same files from a directory.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -29,41 +30,41 @@ use crate::image::{
     },
 };
 
-/// A layer that nobody brought.
+/// Error text for a missing layer.
 const MISSING: &str = "a layer that its manifest names is missing";
-/// Most entries of the archive itself: an image has at most some hundred layers, each with a few files.
+/// Maximum entries of the archive itself: an image has at most some hundred layers, each with a few files.
 const ENTRY_LIMIT: usize = 10_000;
 const NO_LAYER: &str = "a link that is not a layer's to another layer";
 
-/// Takes the entries of layers, in the archive's order, which need not be the layers'.
+/// Receives the entries of layers in the archive's order, which may differ from the layers' order.
 pub trait LayerSink {
     /// The sink's error.
     type Error: From<ImageError>;
 
-    /// A layer begins: its name in the archive, and where in the archive its file does; `None` when it is compressed.
+    /// Begins a layer: its name and its file's position in the archive; `None` when it is compressed.
     fn layer(&mut self, _name: &str, _position: Option<u64>) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    /// An entry of the layer that has this name in the archive. Content that is not read is skipped.
+    /// Receives an entry of the layer with this name in the archive. Unread content is skipped.
     fn entry(&mut self, layer: &str, entry: &TarEntry, content: &mut dyn Read) -> Result<(), Self::Error>;
 }
 
-/// What an archive's files said of the image.
+/// Description of an image, read from its archive's files.
 #[derive(Debug)]
 pub struct SavedImage {
-    /// The layers' names in the archive, lowest first. The same name may stand twice.
+    /// The layers' names in the archive, lowest first. A name may occur twice.
     pub layers: Vec<String>,
     /// Digests of the layers' uncompressed archives (`sha256:…`), lowest first.
     pub diff_ids: Vec<String>,
-    /// The image's configuration (OCI config.md), where it is there.
+    /// The image's configuration (OCI config.md), if it exists.
     pub config: Option<Vec<u8>>,
-    /// Whether it is in the layout of engines before 25: `LAYER/layer.tar`.
+    /// Whether the archive has the layout of engines before 25: `LAYER/layer.tar`.
     pub is_old_layout: bool,
 }
 
 impl SavedImage {
-    /// The image's id as most engines have it: its configuration's digest.
+    /// Returns the image's id as most engines define it: its configuration's digest.
     #[must_use]
     pub fn id(&self) -> Option<String> {
         self.config.as_ref().map(|config| documents::sha256(config))
@@ -75,21 +76,22 @@ impl SavedImage {
 pub(in crate::image) struct SavedReader {
     /// Layers that were read.
     layers: HashMap<String, Blob>,
-    /// Old engines write a layer that occurs twice as a link to its first place.
+    /// Old engines write a repeated layer as a link to its first place.
     links: HashMap<String, String>,
     documents: Documents,
-    /// What no layer can be read from, though it looks like one.
+    /// Files that look like a layer but cannot be read as one.
     foreign: HashMap<String, ImageError>,
-    /// Of all files and links.
+    /// Names of all files and links.
     names: HashSet<String>,
     share: Share,
-    /// Entries of the archive.
+    /// Number of entries of the archive.
     entries: usize,
-    /// Whether a name is one of a whole file system.
+    /// Whether a name is that of a whole file system.
     is_file_system: bool,
 }
 
-/// Reads a whole archive, as [`SavedReader::finish`] says of `image` and `expected`. `progress` is told the bytes read so far.
+/// Reads a whole archive; `image` and `expected` are those of [`SavedReader::finish`]. `progress` receives the number of bytes
+/// read so far.
 pub fn read_saved<S: LayerSink>(
     archive: impl Read,
     (image, expected): (Option<&str>, Option<&[String]>),
@@ -115,7 +117,7 @@ impl SavedReader {
         if self.entries > ENTRY_LIMIT {
             return Err(ImageError::Limit("entries of an image archive").into());
         }
-        // Engines unpack the archive: whatever leads to a name there is that name.
+        // Engines unpack the archive, so every spelling of a path is the same name.
         let Some(path) = plain_path(&entry.path)? else { return Ok(()) };
         self.is_file_system |= file_kind::is_of_file_system(&path);
         let name = String::from_utf8(path).map_err(|_| ImageError::Malformed("a name that is not UTF-8"))?;
@@ -133,7 +135,7 @@ impl SavedReader {
         Ok(())
     }
 
-    /// Reads one file: of so many bytes, from there on in the archive.
+    /// Reads one file of `size` bytes that begins at `position` in the archive.
     pub fn take_file<S: LayerSink>(
         &mut self,
         name: &str,
@@ -142,7 +144,7 @@ impl SavedReader {
         sink: &mut S,
     ) -> Result<(), S::Error> {
         self.name(name)?;
-        // Docker before 25, OCI, and at the root what skopeo, Podman, and builders without an engine write.
+        // Docker before 25, OCI, and at the root the form of skopeo, Podman, and builders without an engine.
         let is_at_root = (name.ends_with(".tar") || name.ends_with(".tar.gz")) && !name.contains('/');
         let is_blob = name.ends_with("/layer.tar") || name.starts_with("blobs/") || is_at_root;
         if is_blob {
@@ -161,13 +163,13 @@ impl SavedReader {
         Ok(())
     }
 
-    /// What it is, where it is no archive of an image for this reason.
+    /// Returns the error for an input that is not an image archive.
     fn no_image(&self, error: ImageError) -> ImageError {
         if self.is_file_system { file_kind::file_system() } else { error }
     }
 
     fn name(&mut self, name: &str) -> Result<(), ImageError> {
-        // It is kept as a layer's or a document's name, too.
+        // The name is also kept as a layer's or a document's name.
         self.share.entry::<(String, Blob)>(3 * name.len())?;
         match self.names.insert(name.to_owned()) {
             true => Ok(()),
@@ -175,8 +177,9 @@ impl SavedReader {
         }
     }
 
-    /// Ends the archive. `image` names one where there are several. Layers must be what the names and the configuration say they are, and, with `expected`, those: digests of
-    /// their uncompressed archives (`sha256:…`), lowest first.
+    /// Ends the archive and returns the image's description. `image` selects one of several images by name. The layers must match
+    /// their names and the configuration and, if given, `expected`: digests of their uncompressed archives (`sha256:…`), lowest
+    /// first.
     pub fn finish(mut self, image: Option<&str>, expected: Option<&[String]>) -> Result<SavedImage, ImageError> {
         let described = self.documents.describe(&self.names, image).map_err(|error| self.no_image(error))?;
         if let Some(error) = described.layers.iter().find_map(|name| self.foreign.remove(name)) {
@@ -203,7 +206,8 @@ impl SavedReader {
     }
 }
 
-/// What a layer's link leads to: `DIRECTORY/layer.tar` to `../OTHER/layer.tar` or `../OTHER.tar`, as old engines and skopeo write it.
+/// Returns the target of a layer's link: `DIRECTORY/layer.tar` to `../OTHER/layer.tar` or `../OTHER.tar`, as old engines and
+/// skopeo write it.
 fn layer_linked(name: &str, target: &[u8]) -> Option<String> {
     let is_directory = |name: &str| !matches!(name, "" | "." | "..") && !name.contains('/');
     is_directory(name.strip_suffix("/layer.tar")?).then_some(())?;

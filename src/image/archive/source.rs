@@ -1,4 +1,4 @@
-//! Where an image can be besides the engine: an archive, or an OCI layout directory.
+//! Image inputs outside an engine: an archive, or an OCI layout directory.
 
 use std::{io::Read, path::Path};
 
@@ -8,26 +8,27 @@ use super::{
 };
 use crate::{files::input, image::foreign_directory};
 
-/// An image to be read once.
+/// An image that can be read once.
 pub enum ImageInput<'a> {
-    /// An archive of `docker save` (either layout), or an OCI archive; where it holds several images, the one of that name.
+    /// An archive of `docker save` (either layout) or an OCI archive, and the name that selects one of several images.
     Archive(Box<dyn Read + 'a>, Option<String>),
     /// An OCI layout directory.
     Layout(Layout),
 }
 
 impl<'a> ImageInput<'a> {
-    /// An archive.
+    /// Returns an archive as input.
     pub fn archive(archive: impl Read + 'a) -> Self {
         Self::Archive(Box::new(archive), None)
     }
 }
 
 impl ImageInput<'_> {
-    /// Finds what a person names: `-` is an archive from standard input, a file is an archive, a directory an OCI layout, with `:TAG` one of its images.
+    /// Opens a user-supplied input: `-` is an archive from standard input, a file is an archive, and a directory is an OCI layout,
+    /// with `:TAG` one of its images.
     ///
     /// # Errors
-    /// When nothing can be read there.
+    /// When the input cannot be opened.
     pub fn of(text: &str) -> std::io::Result<ImageInput<'static>> {
         if text == "-" {
             return Ok(ImageInput::archive(std::io::stdin().lock()));
@@ -38,7 +39,7 @@ impl ImageInput<'_> {
         }
     }
 
-    /// The image of this name, where several lie there.
+    /// Selects the image of this name, if there are several.
     #[must_use]
     pub fn choose(mut self, image: Option<&str>) -> Self {
         let Some(image) = image else { return self };
@@ -63,7 +64,7 @@ impl ImageInput<'_> {
     }
 }
 
-/// The directory of what a person names: with a tag, or without.
+/// Returns the directory of a user-supplied path, with or without a tag.
 fn tagged_directory(text: &str) -> &Path {
     let whole = Path::new(text);
     match text.rsplit_once(':') {
@@ -72,10 +73,10 @@ fn tagged_directory(text: &str) -> &Path {
     }
 }
 
-/// The layout that a person names: a directory, with `:TAG` one of its images.
+/// Opens a user-supplied layout: a directory, with `:TAG` one of its images.
 ///
 /// # Errors
-/// When it is a directory and no layout.
+/// When the path is a directory and not a layout.
 pub fn layout_at(text: &str) -> std::io::Result<Option<Layout>> {
     let layout = |directory: &str, which| Path::new(directory).is_dir().then(|| Layout::at(Path::new(directory), which));
     let tagged = || text.rsplit_once(':').and_then(|(directory, tag)| layout(directory, Which::Named(tag.to_owned())));

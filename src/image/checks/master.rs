@@ -1,8 +1,8 @@
-//! Whether an image is its master with nothing but a train in it.
+//! Validates an image against its master: it may add only a train.
 //!
-//! The layers that the two share are settled by their digests; what the layers above do is held against what stood there before: type, content,
-//! link target, mode, owner, extended attributes. So one pass over one image will do, and an entry that a layer writes again as it was is no
-//! difference. The configuration is compared field by field.
+//! The layers that both share are compared by digest. The changes of the layers above are compared with the previous entry at the
+//! same path: type, content, link target, mode, owner, extended attributes. So one pass over one image is enough, and an entry
+//! that a layer writes again unchanged is not a difference. The configuration is compared field by field.
 
 pub mod config;
 pub mod files;
@@ -24,27 +24,27 @@ use crate::image::{
     tar::reader::TarEntry,
 };
 
-/// Most differences that are kept; the rest is counted.
+/// Maximum number of differences that are kept; the rest is counted.
 const KEPT: usize = 1000;
 
-/// What an image is held to.
+/// Rules for an image derived from a master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageRule {
     /// Its layers begin with the master's.
     LayersOfMaster,
-    /// What the layers above change is the train's alone.
+    /// The layers above change only the train's files.
     FileTree,
-    /// Its configuration and the machine it runs on are the master's, but for the command and labels.
+    /// Its configuration and platform are the master's, except for the command and labels.
     ImageConfig,
     /// Its command is a program with plain arguments.
     CommandShape,
 }
 
 impl ImageRule {
-    /// Every one, in the order of reports.
+    /// All rules, in the order of reports.
     pub const ALL: [Self; 4] = [Self::LayersOfMaster, Self::FileTree, Self::ImageConfig, Self::CommandShape];
 
-    /// Its name in reports.
+    /// Returns the name used in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -63,11 +63,11 @@ pub struct Difference {
     pub rule: ImageRule,
     /// What differs: `added`, `removed`, `type`, `content`, `link-target`, `device`, `mode`, `owner`, `xattrs`, `config`.
     pub what: &'static str,
-    /// A path from the image's root, as untrusted as it comes, or a field of the configuration.
+    /// A path from the image's root, in its untrusted form, or a field of the configuration.
     pub place: Vec<u8>,
-    /// What the master has.
+    /// The master's value.
     pub expected: String,
-    /// What the image has.
+    /// The image's value.
     pub found: String,
 }
 
@@ -77,17 +77,17 @@ impl Difference {
     }
 }
 
-/// What was found.
+/// The differences found.
 #[derive(Debug, Default)]
 pub struct Differences {
-    /// At most 1000.
+    /// At most 1000 differences.
     pub kept: Vec<Difference>,
-    /// How many there are, by rule.
+    /// Number of differences by rule.
     counts: [u64; ImageRule::ALL.len()],
 }
 
 impl Differences {
-    /// Adds one.
+    /// Adds a difference.
     pub fn add(&mut self, difference: Difference) {
         self.counts[difference.rule as usize] += 1;
         if self.kept.len() < KEPT {
@@ -95,27 +95,27 @@ impl Differences {
         }
     }
 
-    /// Adds those of another look, as far as they can be kept.
+    /// Adds the differences of another check, up to the maximum.
     pub fn append(&mut self, others: Self) {
         self.counts.iter_mut().zip(others.counts).for_each(|(count, more)| *count += more);
         let room = KEPT - self.kept.len();
         self.kept.extend(others.kept.into_iter().take(room));
     }
 
-    /// How many there are.
+    /// Returns the number of differences.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// How many break a rule.
+    /// Returns the number of differences that break a rule.
     #[must_use]
     pub fn breaking(&self, rule: ImageRule) -> u64 {
         self.counts[rule as usize]
     }
 }
 
-/// Reads an image for what its files say of it. Its layers are read to prove their digests.
+/// Reads an image and returns its description. Its layers are read to verify their digests.
 pub fn describe(place: ImageInput<'_>) -> Result<SavedImage, ImageError> {
     struct NullSink;
     impl LayerSink for NullSink {
@@ -127,15 +127,15 @@ pub fn describe(place: ImageInput<'_>) -> Result<SavedImage, ImageError> {
     place.read(None, &mut NullSink, |_| {})
 }
 
-/// What train_lib sees of an image. Where the engine names the image's layers, they must be those.
+/// Returns train_lib's view of an image. If the engine names the image's layers, the image must have those.
 pub fn seen(place: ImageInput<'_>, layers: Option<&[String]>) -> Result<Seen, ImageError> {
     let mut read = Layers::default();
     let image = place.read(layers, &mut read, |_| {})?;
     Seen::of(&read, &image)
 }
 
-/// Reads an image, and holds what the layers above the lowest `shared` do against what is below. Where the engine names the image's layers, they
-/// must be those. `seen` gets what train_lib would see.
+/// Reads an image, and compares the changes of the layers above the lowest `shared` with the entries below. If the engine names
+/// the image's layers, the image must have those. `seen` receives train_lib's view.
 pub fn compare_trees(
     place: ImageInput<'_>,
     layers: Option<&[String]>,

@@ -1,6 +1,8 @@
-//! Looking through every layer of an image for what may not leave the station: what is not sealed, and what is not the train's.
+//! Scans every layer of an image before a push, for content that must not leave the station: unsealed files, and files that are
+//! not the train's.
 //!
-//! The archive is read once. Which layers are the base's shows only at its end, so what may be its business is kept till then.
+//! The archive is read once. Which layers are the base's is known only at its end, so entries that may belong to the base are
+//! kept until then.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,42 +27,42 @@ use crate::{
     },
 };
 
-/// Most suspects of one kind that are kept of a layer; the rest is counted.
+/// Maximum number of suspects of one kind that are kept for a layer; the rest is counted.
 const KEPT: usize = 1000;
-/// Most entries of a train's directories that are looked at, all layers together.
+/// Maximum number of entries of a train's directories that are checked, all layers together.
 const ENTRY_LIMIT: u64 = 2_000_000;
-/// Longest wrapped key, in bytes: an RSA key's of 16384 bits.
+/// Maximum length of a wrapped key, in bytes: that of a 16384-bit RSA key.
 const USER_KEY_LIMIT: u64 = 2048;
 
-/// An entry that may not leave the station.
+/// An entry that must not leave the station.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SuspectFile {
     /// The rule that it breaks.
     pub rule: Rule,
-    /// Path from the image's root, as untrusted as it comes.
+    /// Path from the image's root, in its untrusted form.
     pub path: Vec<u8>,
-    /// Why.
+    /// The reason.
     pub why: &'static str,
 }
 
-/// What was found in one layer.
+/// Findings in one layer.
 #[derive(Debug, Default)]
 pub struct LayerScan {
-    /// What may not be in any layer: at most 1000 of them.
+    /// Entries that must not be in any layer: at most 1000.
     pub suspects: Vec<SuspectFile>,
-    /// How many there are.
+    /// Number of such entries.
     pub suspect_count: u64,
-    /// Files of the train that are too short to be judged by more than their length.
+    /// Files of the train that are too short for checks other than that of their length.
     pub too_short: u64,
-    /// What lies outside `/opt`: at most 1000 of them.
+    /// Entries outside `/opt`: at most 1000.
     outside: Vec<Vec<u8>>,
     outside_count: u64,
     others: HashSet<Other>,
-    /// What the scan of the whole image takes of the budget: the first layer has it.
+    /// Memory of the whole scan, counted in the budget. The first layer holds it.
     share: Share,
 }
 
-/// An entry of `/opt` that is not the train's: it may be the base's, if that has the very same.
+/// An entry of `/opt` that is not the train's. It may be the base's, if the base has an identical one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Other {
     path: Vec<u8>,
@@ -69,7 +71,7 @@ struct Other {
 }
 
 impl LayerScan {
-    /// As [`LayerScan::suspect`], of what was not counted yet.
+    /// As [`LayerScan::suspect`], and counts the memory of the entry.
     fn find(&mut self, share: &mut Share, rule: Rule, path: &[u8], why: &'static str) -> Result<(), ImageError> {
         if self.suspects.len() < KEPT {
             share.entry::<SuspectFile>(path.len())?;
@@ -86,8 +88,8 @@ impl LayerScan {
     }
 }
 
-/// Looks through the archive of one image. Answers what was found, lowest layer first. With `expected`, its layers must be those:
-/// digests of their archives (`sha256:…`), lowest first. `progress` is told the bytes read so far.
+/// Scans the archive of one image and returns the findings, lowest layer first. If given, `expected` must match its layers:
+/// digests of their archives (`sha256:…`), lowest first. `progress` receives the number of bytes read so far.
 pub fn scan_layers(
     place: ImageInput<'_>,
     expected: Option<&[String]>,
@@ -96,7 +98,7 @@ pub fn scan_layers(
 ) -> Result<Vec<LayerScan>, ImageError> {
     let mut scanner = Scanner { layers: HashMap::new(), shape: Shape::default(), entries: 0, share: Share::default(), check };
     let order = place.read(expected, &mut scanner, progress)?;
-    // A layer that occurs twice is told of where it is first; what it holds is the same.
+    // A repeated layer is reported at its first place; its content is the same.
     let mut scans: Vec<_> = order.layers.iter().map(|name| scanner.layers.remove(name).unwrap_or_default()).collect();
     if let Some(first) = scans.first_mut() {
         first.share = scanner.share;
@@ -104,8 +106,8 @@ pub fn scan_layers(
     Ok(scans)
 }
 
-/// Adds what is suspect only because the base does not have it: above `base` layers, what lies outside `/opt`, and what in it is
-/// neither the train's nor in the base too.
+/// Adds entries that are suspect only because the base does not have them: in layers above `base`, those outside `/opt`, and
+/// those inside that are neither the train's nor also in the base.
 pub fn judge_by_base(layers: &mut [LayerScan], base: usize) {
     let (below, above) = layers.split_at_mut(base);
     let of_base: HashSet<Other> = below.iter_mut().flat_map(|layer| std::mem::take(&mut layer.others)).collect();
@@ -123,7 +125,7 @@ pub fn judge_by_base(layers: &mut [LayerScan], base: usize) {
     }
 }
 
-/// How many entries of `/opt` are not the train's.
+/// Returns the number of entries of `/opt` that are not the train's.
 pub fn others(layers: &[LayerScan]) -> usize {
     layers.iter().map(|layer| layer.others.len()).sum()
 }
@@ -190,7 +192,7 @@ impl LayerSink for Scanner<'_> {
                 let whole_blocks = entry.size.is_multiple_of(16);
                 let too_long = entry.size > USER_KEY_LIMIT;
                 let looks = looks(content, shape, check)?;
-                // Keys of unusual sizes have lengths that sealed files have not.
+                // Keys of unusual sizes have lengths that sealed files cannot have.
                 if too_long || whole_blocks && matches!(looks, Verdict::NotSealed(_)) {
                     scan.find(share, Rule::NoPlaintextLayers, &path, "it is no wrapped key")?;
                 }

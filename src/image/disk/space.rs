@@ -1,30 +1,30 @@
-//! Room on a disk: asked for before it is needed, and not for every small file.
+//! Checks free disk space before it is needed, with one query for many small files.
 
 use rustix::fs::StatVfs;
 
 use crate::image::ImageError;
 
-/// Bytes that may be written before the disk is asked again.
+/// Bytes that may be written before free space is queried again.
 const LEASE: u64 = 16 << 20;
 
-/// Room that was found on a disk.
+/// Free space reserved on a disk.
 #[derive(Debug)]
 pub(in crate::image) struct DiskSpace {
-    /// What a full disk is said to be under.
+    /// Name of the location in the disk-full error.
     place: &'static str,
     /// Bytes that must stay free.
     reserve: u64,
-    /// Bytes that were seen to be free and are not spoken for.
+    /// Bytes found free and not yet claimed.
     granted: u64,
 }
 
 impl DiskSpace {
-    /// Nothing is spoken for yet.
+    /// Creates a record without claims.
     pub fn new(place: &'static str, reserve: u64) -> Self {
         Self { place, reserve, granted: 0 }
     }
 
-    /// Refuses when fewer than `needed` bytes are free above the reserve.
+    /// Fails when fewer than `needed` bytes are free above the reserve.
     pub fn claim(&mut self, needed: u64, ask: impl FnOnce() -> rustix::io::Result<StatVfs>) -> Result<(), ImageError> {
         if let Some(left) = self.granted.checked_sub(needed) {
             self.granted = left;

@@ -1,32 +1,33 @@
-//! The spool: an unlinked file that gives random access to what came as a stream.
+//! The spool: an unlinked temporary file that gives random access to streamed data.
 //!
-//! It has no name, and its space comes back when it is dropped or the process dies. What it holds is for the caller to say: the steps write
-//! sealed content only. Besides there is what a caller sent, and what lies in the compressed layers of a layout, beside that layout.
+//! It has no name, and its space is freed when it is dropped or the process dies. The caller decides about its content: the steps
+//! write sealed content only. It is also used for uploads and, next to a layout, for the content of that layout's compressed
+//! layers.
 
 use std::{fs::File, io::Write, os::unix::fs::FileExt, path::Path, sync::Arc};
 
 use super::space::DiskSpace;
 use crate::image::ImageError;
 
-/// Bytes gathered before a write to the file.
+/// Bytes buffered before a write to the file.
 const BUFFER: usize = 256 * 1024;
 
-/// What a full disk is said to be under.
+/// Name of the location in the disk-full error.
 const PLACE: &str = "spool";
 
-/// A run of bytes in the spool.
+/// A range of bytes in the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Where it starts.
+    /// Start, in bytes.
     pub offset: u64,
-    /// How many bytes.
+    /// Length, in bytes.
     pub len: u64,
 }
 
-/// From this length on, the file is closed on a thread of its own: giving the space of a gigabyte back takes a fifth of a second.
+/// Minimum size in bytes for closing the file on a separate thread: freeing a gigabyte takes a fifth of a second.
 const LARGE: u64 = 64 << 20;
 
-/// An anonymous file that is written once, front to back, and then read anywhere.
+/// An anonymous file that is written once, front to back, and then read at any position.
 #[derive(Debug)]
 pub struct Spool {
     file: Arc<File>,
@@ -36,7 +37,7 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Makes a spool in `directory`. `expected` bytes and `reserve` more must be free on its disk.
+    /// Creates a spool in `directory`. Its disk must have `expected` bytes and `reserve` more free.
     pub fn create(directory: &Path, expected: u64, reserve: u64) -> Result<Self, ImageError> {
         let file = Arc::new(tempfile::tempfile_in(directory).map_err(ImageError::Spool)?);
         let mut spool = Self { file, pending: Vec::with_capacity(BUFFER), len: 0, space: DiskSpace::new(PLACE, reserve) };
@@ -44,12 +45,12 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Refuses when fewer than `needed` bytes are free above the reserve.
+    /// Fails when fewer than `needed` bytes are free above the reserve.
     pub fn check_space(&mut self, needed: u64) -> Result<(), ImageError> {
         self.space.claim(needed, || rustix::fs::fstatvfs(&self.file))
     }
 
-    /// Bytes written so far: where the next one goes.
+    /// Returns the number of bytes written so far, which is the position of the next one.
     pub fn len(&self) -> u64 {
         self.len
     }
@@ -73,7 +74,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Hands what is buffered to the file; needed before [`Spool::read`].
+    /// Writes the buffered bytes to the file; required before [`Spool::read`].
     pub fn flush(&mut self) -> Result<(), ImageError> {
         self.file.as_ref().write_all(&self.pending).map_err(full_or_broken)?;
         self.pending.clear();
@@ -85,7 +86,7 @@ impl Spool {
         self.file.read_exact_at(buffer, offset).map_err(ImageError::Spool)
     }
 
-    /// Hands an extent's bytes to `each`, piece by piece, through one buffer.
+    /// Passes an extent's bytes to `each`, chunk by chunk, through one buffer.
     pub fn stream<E: From<ImageError>>(
         &self,
         extent: Extent,
@@ -107,7 +108,7 @@ impl Drop for Spool {
     fn drop(&mut self) {
         if self.len >= LARGE {
             let file = Arc::clone(&self.file);
-            // Without a thread it is closed here, after this.
+            // If no thread can be started, the file is closed here.
             let _ = std::thread::Builder::new().name("spool".into()).spawn(move || drop(file));
         }
     }

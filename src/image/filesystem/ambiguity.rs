@@ -1,9 +1,10 @@
-//! Refuses layers that mean one thing to one engine and something else to another.
+//! Rejects layers that different engines apply in different ways.
 //!
-//! By OCI's layer.md whiteouts act on lower layers only, wherever they stand. Engines read a layer front to back: overlay2 into a directory of its
-//! own, where a whiteout is a device until something takes its place, and vfs into a copy of the tree below. So the two agree with each other and
-//! with us only as long as a layer does not bring what it removes, nor put anything below what is no directory. Builders do neither; a copy
-//! of a tree in which a link is used as a directory may, and is refused. What else engines disagree on: `docs/tree-digest.md`.
+//! By OCI's layer.md, whiteouts act on lower layers only, wherever they occur in their layer. Engines read a layer front to back:
+//! overlay2 into a separate directory, where a whiteout is a device until another entry replaces it, and vfs into a copy of the
+//! tree below. So the two agree with each other and with this crate only if a layer does not create what it removes, and puts
+//! nothing below a path that is not a directory. Builders do neither. A copy of a tree in which a link is used as a directory
+//! may, and is rejected. Other differences between engines: `docs/tree-digest.md`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -15,8 +16,8 @@ use tar::EntryType;
 use super::overlay::{Change, Node, OPAQUE, WHITEOUT, directory_of};
 use crate::image::{ImageError, tar::reader::TarEntry};
 
-/// What the names of attributes begin with in which overlay file systems keep notes of their own (Linux, filesystems/overlayfs; fuse-overlayfs):
-/// they hide and move what lies below.
+/// Prefixes of attributes in which overlay file systems store metadata (Linux, filesystems/overlayfs; fuse-overlayfs):
+/// these attributes hide and move lower content.
 const OVERLAY: [&[u8]; 7] = [
     b"trusted.overlay.",
     b"user.overlay.",
@@ -27,12 +28,12 @@ const OVERLAY: [&[u8]; 7] = [
     b"trusted.containers.override_stat",
 ];
 
-/// An attribute that a directory passes on to what is put into it.
+/// The attribute that a directory passes on to new entries in it.
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
-/// Greatest numbers of a device: engines and the system cut off what is above, each in its own way.
+/// Maximum major and minor number of a device: engines and the system truncate larger ones in different ways.
 const DEVICE: (u32, u32) = (0xfff, 0xf_ffff);
 
-/// Looks at an entry of a layer for what engines do beyond setting it.
+/// Checks an entry of a layer for effects beyond its own path.
 pub(in crate::image) fn check_entry(entry: &TarEntry) -> Result<(), ImageError> {
     let mut names = entry.path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").peekable();
     while let Some(name) = names.next() {
@@ -62,17 +63,17 @@ pub(in crate::image) fn check_entry(entry: &TarEntry) -> Result<(), ImageError> 
     Ok(())
 }
 
-/// What a layer has done so far, by path.
+/// Effects of a layer so far, by path.
 struct Applied<'a, N> {
     brings: HashMap<&'a [u8], &'a N>,
     removes: HashSet<&'a [u8]>,
-    /// Directories that something was put into.
+    /// Directories in which an entry was created.
     entered: HashSet<&'a [u8]>,
-    /// Those that have no entry of their own.
+    /// Such directories without an entry of their own.
     implied: BTreeSet<&'a [u8]>,
 }
 
-/// Looks at a layer before it is laid over a tree.
+/// Checks a layer before it is applied to a tree.
 pub(in crate::image) fn check<'a, N: Node + 'a>(
     tree: &BTreeMap<Vec<u8>, N>,
     changes: impl Iterator<Item = &'a Change<N>>,
@@ -81,14 +82,14 @@ pub(in crate::image) fn check<'a, N: Node + 'a>(
     let mut last = None;
     for change in changes {
         let directory = change.directory();
-        // Neighbours lie in one directory.
+        // Adjacent entries are usually in one directory.
         if last.replace(directory) != Some(directory) {
             ancestors(directory).try_for_each(|way| done.on_directory(tree, way))?;
         }
         match change {
             Change::Set(path, node) => done.set(tree, path, node)?,
             Change::HardLink(path, link) => {
-                // Engines that keep each layer in a directory of its own find nothing there to link to.
+                // Engines with a separate directory for each layer find no link target there.
                 if !done.brings.contains_key(link.0.as_slice()) {
                     return Err(ImageError::Malformed(
                         "a hard link to what its own layer has not brought by then: engines differ",
@@ -101,14 +102,14 @@ pub(in crate::image) fn check<'a, N: Node + 'a>(
             Change::Opaque(path) => done.on_whiteout(tree, path)?,
         }
     }
-    // What stands there in the end: to some engines that alone counts.
+    // The final state: some engines consider it alone.
     done.entered.iter().try_for_each(|way| done.allows(tree, way))
 }
 
 const REMOVES_WHAT_IT_BRINGS: ImageError = ImageError::Malformed("a layer that removes what it brings: engines differ");
 
 impl<'a, N: Node> Applied<'a, N> {
-    /// Something is put into a directory, or below it. Engines that read front to back follow a link that stands there at this moment.
+    /// Checks the directory of a new entry. Engines that read front to back follow a link that exists at this moment.
     fn on_directory(&mut self, tree: &BTreeMap<Vec<u8>, N>, way: &'a [u8]) -> Result<(), ImageError> {
         self.allows(tree, way)?;
         if self.entered.insert(way) && !self.brings.contains_key(way) {
@@ -132,10 +133,10 @@ impl<'a, N: Node> Applied<'a, N> {
         self.on_entry(path, node)
     }
 
-    /// A directory's lower content is hidden. Engines that copy the tree remove what they have seen no entry of in this layer, be it with what the layer
-    /// has put into it.
+    /// Checks a whiteout that hides a directory's lower content. Engines that copy the tree remove everything without an entry in
+    /// this layer so far, even if the layer has added content to it.
     fn on_whiteout(&self, tree: &BTreeMap<Vec<u8>, N>, path: &[u8]) -> Result<(), ImageError> {
-        // The file system of a container has a root that nothing hides.
+        // The root of a container's file system cannot be hidden.
         if path.is_empty() && !tree.is_empty() {
             return Err(ImageError::Malformed("a layer that hides the whole root: engines differ"));
         }
@@ -151,7 +152,7 @@ impl<'a, N: Node> Applied<'a, N> {
     }
 
     fn on_entry(&mut self, path: &'a [u8], node: &'a N) -> Result<(), ImageError> {
-        // A file in a whiteout's place hides what is lower all the same; a new directory shows it again to some.
+        // A file at a whiteout's path also hides lower content; a new directory makes it visible again to some engines.
         if node.is_directory() && self.removes.contains(path) {
             return Err(REMOVES_WHAT_IT_BRINGS);
         }
@@ -163,8 +164,8 @@ impl<'a, N: Node> Applied<'a, N> {
         }
     }
 
-    /// A directory that the layer has made already, by an entry of its own or by one below it, keeps the attributes it was made with: those of
-    /// the first entry, or, to containerd, of the directory below.
+    /// Rejects an entry for a directory that the layer has already created, by its own entry or by one below it, if it lacks one of
+    /// the directory's attributes. Engines keep those of the first entry or, for containerd, of the lower layers' directory.
     fn keeps_attributes(&self, tree: &BTreeMap<Vec<u8>, N>, path: &[u8], node: &N) -> Result<(), ImageError> {
         let lower = self.entered.contains(path).then(|| tree.get(path)).flatten();
         let mut made = self.brings.get(path).copied().into_iter().chain(lower).filter(|before| before.is_directory());
@@ -176,7 +177,7 @@ impl<'a, N: Node> Applied<'a, N> {
         }
     }
 
-    /// Whether something can be at or below `way`.
+    /// Checks that an entry can exist at or below `way`.
     fn allows(&self, tree: &BTreeMap<Vec<u8>, N>, way: &[u8]) -> Result<(), ImageError> {
         if self.removes.contains(way) {
             return Err(REMOVES_WHAT_IT_BRINGS);
@@ -189,7 +190,7 @@ impl<'a, N: Node> Applied<'a, N> {
     }
 }
 
-/// A path and all that it lies in, outermost first; nothing for the root.
+/// Returns a path and its parents, outermost first; nothing for the root.
 pub(in crate::image) fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
     slashes.chain((!path.is_empty()).then_some(path.len())).map(|end| &path[..end])

@@ -1,4 +1,4 @@
-//! The canonical form of a file tree.
+//! Canonical form of a file tree, the input of the tree digest.
 
 use std::collections::BTreeMap;
 
@@ -7,22 +7,22 @@ use crate::train::digest::FileHasher;
 /// First bytes of the canonical form.
 const MAGIC: &[u8] = b"stationmaster file tree v1\n";
 
-/// What a path of the tree is.
+/// Type of a node of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::image) enum Kind {
     Directory,
-    /// With the SHA-256 of its content and its length. A hard link is the file it names.
+    /// A regular file: the SHA-256 of its content and its length. A hard link is the file that it names.
     File([u8; 32], u64),
-    /// With its target.
+    /// A symbolic link: its target.
     Symlink(Vec<u8>),
-    /// With major and minor number.
+    /// A character device: major and minor number.
     Character(u32, u32),
-    /// With major and minor number.
+    /// A block device: major and minor number.
     Block(u32, u32),
     Fifo,
 }
 
-/// A path of the tree.
+/// A node of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::image) struct Node {
     pub kind: Kind,
@@ -46,7 +46,7 @@ pub struct TreeDigest {
     pub digest: [u8; 32],
     /// Number of entries.
     pub entries: u64,
-    /// Bytes in regular files (a hard-linked file counts once a name).
+    /// Bytes in regular files. A hard-linked file counts once per name.
     pub bytes: u64,
 }
 
@@ -80,7 +80,7 @@ pub(in crate::image) fn digest(tree: &Tree) -> TreeDigest {
     TreeDigest { digest: out.finish(), entries: tree.len() as u64, bytes }
 }
 
-/// Every field is preceded by its length: no two trees have one form.
+/// Writes a field after its length, so that no two trees have the same form.
 fn field(record: &mut Vec<u8>, bytes: &[u8]) {
     record.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
     record.extend_from_slice(bytes);

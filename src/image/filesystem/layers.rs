@@ -1,4 +1,4 @@
-//! Layers of an image, hashed as they stream and laid over each other at the end.
+//! Hashes an image's layers as they stream, and applies them in order to get the final tree.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, btree_map::Entry as BTreePlace},
@@ -23,14 +23,14 @@ use crate::{
     train::digest::FileHasher,
 };
 
-/// Most entries that are kept, all layers together.
+/// Maximum number of entries that are kept, all layers together.
 const ENTRY_LIMIT: usize = 1_000_000;
-/// What an extended attribute costs besides its name and value.
+/// Memory of an extended attribute in addition to its name and value, in bytes.
 const OF_ATTRIBUTE: usize = 64;
 const LINK: ImageError = ImageError::Malformed("a link without a target");
 /// The attribute that holds a file's capabilities.
 const CAPABILITIES: &[u8] = b"security.capability";
-/// Bytes of content handled at a time.
+/// Bytes of content processed at a time.
 const BUFFER: usize = 64 * 1024;
 
 impl overlay::Node for Node {
@@ -59,51 +59,51 @@ impl overlay::Node for Node {
     }
 
     fn takes_link(&self, link: &Self) -> bool {
-        // The system takes a file's capabilities away when an engine sets its owner once more.
+        // The system removes a file's capabilities when an engine sets its owner again.
         let attributes = |node: &Self| (node.mode, node.uid, node.gid, node.xattrs.get(CAPABILITIES).cloned());
         attributes(self) == attributes(link) && link.xattrs.iter().all(|(name, value)| self.xattrs.get(name) == Some(value))
     }
 }
 
-/// What engines make of a directory that a layer leaves out: root's, 0755.
+/// Returns the directory that engines create where a layer has no entry for it: root's, 0755.
 pub(in crate::image) fn implied_directory() -> Node {
     Node { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0, xattrs: BTreeMap::new() }
 }
 
-/// Keeps what layers do.
+/// Collects the changes of layers.
 #[derive(Default)]
 pub(in crate::image) struct Layers {
-    /// By the layer's name.
+    /// Changes by the layer's name.
     pub changes: ByLayer<Node>,
-    /// The root, of layers that have an entry for it: some engines take it over. It is no part of the tree.
+    /// Root entries of layers that have one: some engines apply them. The root is not part of the tree.
     roots: HashMap<String, Node>,
     kept: usize,
     share: Share,
-    /// What contents are read into, one after the other.
+    /// Buffer for contents.
     buffer: Vec<u8>,
 }
 
-/// Layers laid over each other.
+/// Result of applying the layers.
 pub(in crate::image) struct FinalTree {
-    /// What a container would see.
+    /// The tree that a container would have.
     pub tree: Tree,
-    /// What stood at the paths that the upper layers touch, before any of them.
+    /// Nodes at the paths changed by upper layers, before those layers.
     pub before: BTreeMap<Vec<u8>, Option<Node>>,
-    /// Directories that an upper layer does something in and leaves out itself: some engines make them anew, root's and 0755. Only those that
-    /// were something else.
+    /// Directories that an upper layer changes without an entry of its own: some engines recreate them as root's, 0755. Only those
+    /// that had other attributes.
     pub left_out: BTreeMap<Vec<u8>, Node>,
-    /// Attributes that directories had in between and lost: engines that copy the tree below (vfs, btrfs, zfs) leave them there.
+    /// Attributes that directories had in between and lost: engines that copy the tree below (vfs, btrfs, zfs) keep them.
     pub lost: BTreeMap<Vec<u8>, Attributes>,
-    /// The root before any of the upper layers, and after all.
+    /// The root before the upper layers, and after all layers.
     pub roots: (Node, Node),
-    /// Hard links of the upper layers, and what they lead to.
+    /// Hard links of the upper layers, and their targets.
     pub links: Vec<(Vec<u8>, Vec<u8>)>,
-    /// What all this takes of the budget.
+    /// Memory of this tree, counted in the budget.
     _share: Share,
 }
 
 impl Layers {
-    /// Lays the layers of these names over each other, lowest first; of those from the one numbered `above` on it is noted what they change.
+    /// Applies the layers of these names, lowest first. Changes by those numbered `above` and higher are recorded.
     pub fn overlay(self, names: &[String], above: usize) -> Result<FinalTree, ImageError> {
         let Self { changes, roots, mut share, .. } = self;
         let (mut laid, mut before) = (Overlay::default(), BTreeMap::new());
@@ -139,7 +139,7 @@ impl Layers {
     }
 }
 
-/// Notes the attributes that directories of `tree` lose when a layer brings them again.
+/// Records the attributes that directories of `tree` lose when a layer recreates them.
 fn drop_xattrs<'a>(tree: &Tree, changes: impl Iterator<Item = &'a Change<Node>>, lost: &mut BTreeMap<Vec<u8>, Attributes>) {
     for change in changes {
         let Change::Set(path, node) = change else { continue };
@@ -152,7 +152,7 @@ fn drop_xattrs<'a>(tree: &Tree, changes: impl Iterator<Item = &'a Change<Node>>,
     }
 }
 
-/// Notes the directories of `tree` that a layer leaves out, and forgets those that it has.
+/// Updates the set of directories of `tree` that a layer changes without an entry, and removes those that have one.
 fn note_implied_dirs<'a, C: Iterator<Item = &'a Change<Node>>>(
     tree: &Tree,
     changes: impl Fn() -> C,

@@ -1,56 +1,56 @@
-//! Layers laid over each other: the tree a container would see.
+//! Applies layers in order and returns the resulting tree, as a container would see it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::ambiguity::{self, ancestors};
 use crate::image::ImageError;
 
-/// The name that marks a removed path.
+/// Prefix of the entry name that removes a path.
 pub(in crate::image) const WHITEOUT: &[u8] = b".wh.";
-/// The name that marks a directory whose lower content is hidden.
+/// Name of the entry that hides its directory's lower content.
 pub(in crate::image) const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// What stands at a path.
+/// A node at a path of the tree.
 pub trait Node: Clone {
-    /// A directory that a layer leaves out though something is below it.
+    /// Returns the directory that is created if a layer has entries below it, but none for it.
     fn implied_directory() -> Self;
-    /// Whether it is like one.
+    /// Whether the node equals [`Node::implied_directory`].
     fn is_implied_directory(&self) -> bool;
-    /// Whether something can be below it.
+    /// Whether entries can be below the node.
     fn is_directory(&self) -> bool;
-    /// Whether it has every extended attribute that `other` has, with whatever value.
+    /// Whether it has every extended attribute that `other` has, with any value.
     fn has_attributes_of(&self, _other: &Self) -> bool {
         true
     }
-    /// Whether a directory that is made in it is not like others: the set-group-id bit is passed on.
+    /// Whether new directories in it get other attributes than usual: the set-group-id bit is inherited.
     fn passes_on(&self) -> bool {
         false
     }
-    /// Whether it is a device in the place of what is not that device.
+    /// Whether it is a device that replaces a node that is not the same device.
     fn is_device_over(&self, _other: &Self) -> bool {
         false
     }
-    /// Whether it stays as it is when a hard link to it has the attributes of `link`: engines give them to what it leads to.
+    /// Whether it stays unchanged when a hard link to it has the attributes of `link`: engines apply them to the link's target.
     fn takes_link(&self, _link: &Self) -> bool {
         false
     }
 }
 
-/// What a layer does to the tree below it. Paths have no slash at either end.
+/// A change that a layer makes to the tree below it. Paths have no slash at either end.
 #[derive(Clone)]
 pub enum Change<N> {
-    /// Something stands here.
+    /// Sets the node at this path.
     Set(Vec<u8>, N),
-    /// The path is another name of what stands at the one in the box; the entry has these attributes.
+    /// Makes the path another name of the boxed path's node; the entry has these attributes.
     HardLink(Vec<u8>, Box<(Vec<u8>, N)>),
-    /// What stood here is gone.
+    /// Removes the node at this path.
     Remove(Vec<u8>),
-    /// What stood below here is gone.
+    /// Removes everything below this path.
     Opaque(Vec<u8>),
 }
 
 impl<N> Change<N> {
-    /// The directory that it acts in; the root is empty.
+    /// Returns the directory of the changed path; the root is empty.
     pub fn directory(&self) -> &[u8] {
         match self {
             Self::Opaque(directory) => directory,
@@ -58,7 +58,7 @@ impl<N> Change<N> {
         }
     }
 
-    /// The path of a directory that it sets.
+    /// Returns the path if the change sets a directory.
     pub fn directory_set(&self) -> Option<&[u8]>
     where
         N: Node,
@@ -69,7 +69,7 @@ impl<N> Change<N> {
         }
     }
 
-    /// What the mere name of an entry does; `None` when it stands for itself.
+    /// Returns the change that an entry's name alone determines; `None` for an ordinary entry.
     pub fn by_name(path: &[u8]) -> Option<Self> {
         let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -84,10 +84,10 @@ impl<N> Change<N> {
     }
 }
 
-/// Changes of a piece of [`Changes`].
+/// Number of changes per piece of [`Changes`].
 const PIECE: usize = 1024;
 
-/// All that a layer does, in its order: in pieces, so that what was laid is freed while the rest is laid.
+/// All changes of a layer in their order, stored in pieces so that applied ones can be freed while the rest is applied.
 #[derive(Clone)]
 pub struct Changes<N>(Vec<Vec<Change<N>>>);
 
@@ -98,7 +98,7 @@ impl<N> Default for Changes<N> {
 }
 
 impl<N> Changes<N> {
-    /// Adds one.
+    /// Adds a change.
     pub fn push(&mut self, change: Change<N>) {
         match self.0.last_mut() {
             Some(piece) if piece.len() < PIECE => piece.push(change),
@@ -106,16 +106,16 @@ impl<N> Changes<N> {
         }
     }
 
-    /// One after the other.
+    /// Returns the changes in order.
     pub fn iter(&self) -> impl Iterator<Item = &Change<N>> {
         self.0.iter().flatten()
     }
 }
 
-/// The changes of layers, by the layer's name; one without entries has none.
+/// Changes by the layer's name. A layer without entries is absent.
 pub type ByLayer<N> = HashMap<String, Changes<N>>;
 
-/// Adds what a layer does.
+/// Adds a change of a layer.
 pub fn add_change<N>(layers: &mut ByLayer<N>, layer: &str, change: Change<N>) {
     match layers.get_mut(layer) {
         Some(changes) => changes.push(change),
@@ -123,7 +123,7 @@ pub fn add_change<N>(layers: &mut ByLayer<N>, layer: &str, change: Change<N>) {
     }
 }
 
-/// The changes of each layer of `names`, lowest first. A layer's are given up when it does not occur again.
+/// Returns the changes of each layer of `names`, lowest first. A layer's changes are freed after its last occurrence.
 pub fn in_order<N: Clone>(mut layers: ByLayer<N>, names: &[String]) -> impl Iterator<Item = Changes<N>> {
     names.iter().enumerate().map(move |(at, name)| {
         let changes = if names[at + 1..].contains(name) { layers.get(name).cloned() } else { layers.remove(name) };
@@ -131,18 +131,18 @@ pub fn in_order<N: Clone>(mut layers: ByLayer<N>, names: &[String]) -> impl Iter
     })
 }
 
-/// What an entry of a layer is to `/opt`, by its name.
+/// Effect of a layer's entry on `/opt`, by its name.
 pub enum OfOpt<N> {
-    /// It stands at or below `/opt`.
+    /// The entry is at or below `/opt`.
     Content,
-    /// It changes what stands there.
+    /// The entry changes `/opt`.
     Change(Change<N>),
-    /// Nothing.
+    /// The entry has no effect on `/opt`.
     Nothing,
 }
 
 impl<N> OfOpt<N> {
-    /// Of a plain path.
+    /// Returns the effect of an entry with a plain path.
     pub fn by_name(path: &[u8]) -> Self {
         match Change::by_name(path) {
             None if concerns_opt(path) => Self::Content,
@@ -163,7 +163,7 @@ fn concerns_opt(path: &[u8]) -> bool {
     path.strip_prefix(b"opt").is_some_and(|rest| rest.first().is_none_or(|next| *next == b'/'))
 }
 
-/// A path without `./` and slashes around it; `None` for the root. Climbing paths are refused.
+/// Returns a path without `./` and slashes around it; `None` for the root. Climbing paths are rejected.
 pub fn plain_path(path: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
     let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     if parts.contains(&&b".."[..]) {
@@ -172,12 +172,12 @@ pub fn plain_path(path: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
     Ok((!parts.is_empty()).then(|| parts.join(&b'/')))
 }
 
-/// Layers laid over each other.
+/// A tree to which layers are applied.
 pub struct Overlay<N> {
-    /// What a container would see so far. Paths have no slash at either end.
+    /// The tree that a container would see so far. Paths have no slash at either end.
     pub tree: BTreeMap<Vec<u8>, N>,
-    /// What lay below what is hidden or gone, or a directory has taken the place of; but no directories like those that are left out. Some engines
-    /// still look there for what a directory is like that a layer leaves out.
+    /// Paths that were below hidden or removed paths, or were replaced by a directory; without directories that equal implied ones.
+    /// Some engines still take the attributes of a directory without an entry from there.
     hidden: HashSet<Vec<u8>>,
 }
 
@@ -188,11 +188,11 @@ impl<N> Default for Overlay<N> {
 }
 
 impl<N: Node> Overlay<N> {
-    /// Lays a layer over what is there. `before` is told what stood at a path that is about to change; it may be told the same path again. A layer
-    /// that engines would take in different ways is refused ([`meaning`]).
+    /// Applies a layer to the tree. `before` receives the node at each path that is about to change, possibly more than once. A layer
+    /// that engines would apply in different ways is rejected ([`super::ambiguity`]).
     pub fn apply_layer(&mut self, changes: Changes<N>, before: &mut dyn FnMut(&[u8], Option<&N>)) -> Result<(), ImageError> {
         ambiguity::check(&self.tree, changes.iter())?;
-        // A whiteout is about lower layers, wherever it stands in its own.
+        // A whiteout affects lower layers, wherever it occurs in its own.
         for change in changes.iter() {
             match change {
                 Change::Remove(path) => {
@@ -233,7 +233,7 @@ impl<N: Node> Overlay<N> {
         Ok(())
     }
 
-    /// Directories that a layer leaves out exist all the same, as the engine makes them.
+    /// Adds directories without an entry in the layer, as the engine creates them.
     fn add_directories(&mut self, directory: &[u8], before: &mut dyn FnMut(&[u8], Option<&N>)) -> Result<(), ImageError> {
         for way in ancestors(directory) {
             if self.tree.contains_key(way) {

@@ -1,8 +1,8 @@
-//! The final file tree of an image, its digest, and what its upper layers changed.
+//! Computes an image's final file tree, its digest, and the changes of its upper layers.
 //!
-//! The tree is what a container would see: the layers laid over each other, whiteouts applied. Contents are hashed while they stream;
-//! only names and digests are kept. The canonical form is `docs/tree-digest.md`; whoever changes it here changes it for everyone who
-//! recomputes it.
+//! The tree is the one that a container would have: all layers applied, including whiteouts. Contents are hashed while they
+//! stream; only names and digests are kept. The canonical form is defined in `docs/tree-digest.md`. A change of the form here
+//! affects every implementation that recomputes the digest.
 
 use std::io::Read;
 
@@ -13,13 +13,13 @@ use crate::image::{
     filesystem::canonical,
 };
 
-/// Computes the digest of the tree in an image's archive. Where the engine names the image's layers, they must be
-/// those: `layers`, digests of their archives (`sha256:…`), lowest first. `progress` is told the bytes read so far.
+/// Computes the tree digest of the image in an archive. If the engine names the image's layers, the image must have those:
+/// `layers`, digests of their archives (`sha256:…`), lowest first. `progress` receives the number of bytes read so far.
 pub fn tree_digest(archive: impl Read, layers: Option<&[String]>, progress: impl FnMut(u64)) -> Result<TreeDigest, ImageError> {
     Ok(digest_of(ImageInput::archive(archive), layers, progress)?.0)
 }
 
-/// As [`tree_digest`], of an image anywhere; answers what its files say of it, too.
+/// As [`tree_digest`], for any image input; also returns the image's description.
 pub fn digest_of(
     place: ImageInput<'_>,
     layers: Option<&[String]>,

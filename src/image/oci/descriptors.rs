@@ -1,4 +1,4 @@
-//! How OCI names images: descriptors, indexes, manifests (OCI descriptor.md, image-index.md, manifest.md), and which one image an index leads to.
+//! OCI descriptors, indexes and manifests (OCI descriptor.md, image-index.md, manifest.md), and the selection of an index's image.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,18 +8,18 @@ use serde_json::Value;
 use super::strict_json::parse;
 use crate::image::{ImageError, archive::selection};
 
-/// What OCI calls a manifest.
+/// OCI's media type of a manifest.
 pub(in crate::image) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// The annotation by which an index names an image.
+/// The annotation in which an index names an image.
 pub(in crate::image) const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The annotation by which containerd names an image, with its repository.
+/// The annotation in which containerd names an image, with its repository.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
-/// Most lists that lie in each other, `index.json` not counted.
+/// Maximum depth of nested lists, without `index.json`.
 pub(in crate::image) const DEPTH: usize = 4;
-/// Media types that name other manifests instead of layers.
+/// Media types of lists of manifests.
 const LISTS: [&str; 2] = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 
-/// OCI descriptor.md.
+/// A descriptor (OCI descriptor.md).
 #[derive(Deserialize)]
 pub(in crate::image) struct Descriptor {
     #[serde(rename = "mediaType", default)]
@@ -33,7 +33,7 @@ pub(in crate::image) struct Descriptor {
     pub(in crate::image) platform: Platform,
 }
 
-/// What an image runs on, as a descriptor or a configuration says it.
+/// Platform of an image, as stated by a descriptor or a configuration.
 #[derive(Default, Deserialize)]
 pub(in crate::image) struct Platform {
     #[serde(default)]
@@ -45,7 +45,7 @@ pub(in crate::image) struct Platform {
 }
 
 impl Platform {
-    /// Whether no engine takes the one for the other. What says nothing may be any.
+    /// Whether every engine distinguishes the two platforms. An unset field matches any value.
     pub fn is_other(&self, image: &Self) -> bool {
         let differ = |one: &str, other: &str| !one.is_empty() && !other.is_empty() && one != other;
         differ(&self.architecture, &image.architecture) || differ(&self.os, &image.os) || differ(&self.variant, &image.variant)
@@ -53,7 +53,7 @@ impl Platform {
 }
 
 impl Descriptor {
-    /// Of a digest of which nothing more is known.
+    /// Returns a descriptor of a digest without further information.
     pub fn of(digest: &str) -> Self {
         Self {
             media_type: String::new(),
@@ -64,7 +64,7 @@ impl Descriptor {
         }
     }
 
-    /// The names that an index gives it: containerd's whole one first.
+    /// Returns the names that an index gives the image: containerd's full name first.
     pub(in crate::image) fn names(&self) -> impl Iterator<Item = &str> {
         [CONTAINERD_NAME, REF_NAME].into_iter().filter_map(|key| self.annotations.get(key)).map(String::as_str)
     }
@@ -73,20 +73,20 @@ impl Descriptor {
         LISTS.contains(&self.media_type.as_str())
     }
 
-    /// Whether it is what a builder notes beside an image, of a platform that no engine has, so that none takes it for an image.
+    /// Whether it is a builder's attestation for an image. Its platform matches no engine, so no engine selects it as an image.
     fn is_attestation(&self) -> bool {
         let is_marked = self.annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest");
         is_marked && self.platform.architecture == "unknown" && self.platform.os == "unknown"
     }
 }
 
-/// OCI image-index.md.
+/// An index (OCI image-index.md).
 #[derive(Deserialize)]
 pub(in crate::image) struct Index {
     pub manifests: Vec<Descriptor>,
 }
 
-/// OCI manifest.md; Docker's second schema is the same.
+/// A manifest (OCI manifest.md); Docker's schema 2 has the same form.
 #[derive(Deserialize)]
 pub(in crate::image) struct Manifest {
     #[serde(rename = "mediaType", default)]
@@ -96,12 +96,12 @@ pub(in crate::image) struct Manifest {
     pub layers: Vec<Descriptor>,
 }
 
-/// Engines of a few versions wrote `null` for a list of nothing.
+/// Reads a list. Some engine versions wrote `null` for an empty one.
 fn list<'de, D: Deserializer<'de>>(layers: D) -> Result<Vec<Descriptor>, D::Error> {
     Ok(Option::deserialize(layers)?.unwrap_or_default())
 }
 
-/// The images of an index, or lists of them.
+/// Returns the images of an index, or lists of them.
 pub(in crate::image) fn images_of(
     index: &[u8],
     what: &'static str,
@@ -110,14 +110,14 @@ pub(in crate::image) fn images_of(
     Ok(index.manifests.into_iter().filter(|one| !one.is_attestation()))
 }
 
-/// Which image of an index is wanted.
+/// Selects an image of an index.
 #[derive(Clone, Copy)]
 pub(in crate::image) enum Wanted<'a> {
     /// The only one.
     Only,
-    /// The one of this `org.opencontainers.image.ref.name`, to the letter.
+    /// The one with exactly this `org.opencontainers.image.ref.name`.
     Tag(&'a str),
-    /// The one that a person names.
+    /// The one with this user-supplied name.
     Named(&'a str),
 }
 
@@ -131,7 +131,7 @@ impl Wanted<'_> {
     }
 }
 
-/// The one image manifest that an index leads to. `blob` gets a list in it, by its digest.
+/// Returns the one image manifest that an index leads to. `blob` returns a nested list by its digest.
 pub(in crate::image) fn manifest_of(
     index: &[u8],
     wanted: Wanted<'_>,
@@ -169,7 +169,7 @@ pub(in crate::image) fn manifest_of(
     Err(ImageError::Malformed("manifest lists in each other"))
 }
 
-/// A manifest, of the media type by which it is named.
+/// Parses a manifest, which must have the media type of its descriptor.
 pub(in crate::image) fn manifest(named: &Descriptor, bytes: &[u8]) -> Result<Manifest, ImageError> {
     let manifest: Manifest = parse(bytes, "a manifest")?;
     let types = [&named.media_type, &manifest.media_type];
@@ -179,7 +179,7 @@ pub(in crate::image) fn manifest(named: &Descriptor, bytes: &[u8]) -> Result<Man
     }
 }
 
-/// The file of a layer.
+/// Returns the file name of a layer.
 pub(in crate::image) fn layer_of(layer: &Descriptor) -> Result<String, ImageError> {
     if layer.media_type.contains("encrypted") {
         return Err(ImageError::Malformed("an encrypted layer: only who has its key can read it"));
@@ -190,7 +190,7 @@ pub(in crate::image) fn layer_of(layer: &Descriptor) -> Result<String, ImageErro
     blob_name(&layer.digest)
 }
 
-/// The file of a digest. Never leads anywhere else.
+/// Returns the file name of a digest, which is always below `blobs`.
 pub(in crate::image) fn blob_name(digest: &str) -> Result<String, ImageError> {
     match digest.strip_prefix("sha256:") {
         Some(hex) if is_hex(hex) => Ok(format!("blobs/sha256/{hex}")),
@@ -198,7 +198,7 @@ pub(in crate::image) fn blob_name(digest: &str) -> Result<String, ImageError> {
     }
 }
 
-/// Whether it is a SHA-256 as names have it.
+/// Whether the text is a SHA-256 in the form used in names.
 pub(in crate::image) fn is_hex(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

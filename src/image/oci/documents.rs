@@ -1,4 +1,4 @@
-//! The small files of an image's archive, and what they say of it.
+//! Reads the documents of an image archive (manifests, indexes, configurations), and selects and describes its image.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,24 +16,24 @@ use crate::{
     train::digest::FileHasher,
 };
 
-/// Longest of them, in bytes.
+/// Maximum size of a document, in bytes.
 const LIMIT: u64 = 4 * 1024 * 1024;
-/// Most bytes that are kept of all.
+/// Maximum total size of all documents kept, in bytes.
 const KEPT: usize = 16 * 1024 * 1024;
-/// A blob that is not what its name says.
+/// Error text: a blob does not have the digest in its name.
 pub(in crate::image) const WRONG_DIGEST: &str = "a document's digest is not the one in its name";
 /// Names of files that are read as documents.
 pub(in crate::image) struct Document;
 
 impl Document {
-    /// Whether a file outside `blobs/` is one: those that say which image it is, and configurations: of old engines (`HEX.json`), and of builders
-    /// without an engine (`sha256:HEX`).
+    /// Whether a file outside `blobs/` is a document: an index of images, or a configuration of old engines (`HEX.json`) or of
+    /// builders without an engine (`sha256:HEX`).
     pub fn is_one(name: &str) -> bool {
         !name.contains('/') && (name.ends_with(".json") || name.starts_with("sha256:")) || name == "oci-layout"
     }
 }
 
-/// Reads one of so many bytes.
+/// Reads a document of `size` bytes.
 pub(in crate::image) fn read(size: u64, content: impl Read) -> Result<Vec<u8>, ImageError> {
     if size > LIMIT {
         return Err(ImageError::Limit("bytes of a manifest or configuration"));
@@ -43,19 +43,19 @@ pub(in crate::image) fn read(size: u64, content: impl Read) -> Result<Vec<u8>, I
     Ok(bytes)
 }
 
-/// The digest that a blob's name states.
+/// Returns the digest stated by a blob's name.
 pub(in crate::image) fn digest_of_name(name: &str) -> Option<String> {
     name.strip_prefix("blobs/sha256/").map(|hex| format!("sha256:{hex}"))
 }
 
-/// `sha256:…` of bytes.
+/// Returns the `sha256:…` digest of bytes.
 pub(in crate::image) fn sha256(bytes: &[u8]) -> String {
     let mut hasher = FileHasher::new();
     hasher.update(bytes);
     format!("sha256:{}", const_hex::encode(hasher.finish()))
 }
 
-/// What was kept.
+/// The documents kept.
 #[derive(Default)]
 pub(in crate::image) struct Documents {
     files: HashMap<String, Vec<u8>>,
@@ -67,7 +67,7 @@ pub(in crate::image) struct Described {
     /// Names of its layers' files, lowest first.
     pub layers: Vec<String>,
     pub config: Option<Vec<u8>>,
-    /// Of the configuration: digests of the layers' archives.
+    /// Digests of the layers' archives, from the configuration.
     pub diff_ids: Option<Vec<String>>,
 }
 
@@ -82,7 +82,7 @@ struct DockerImage {
 }
 
 impl DockerImage {
-    /// `sha256:…` of its configuration, as the file's name states it.
+    /// Returns the `sha256:…` of its configuration, as the file's name states it.
     fn id(&self) -> String {
         let hex = self.config.rsplit(['/', ':']).next().unwrap_or_default();
         format!("sha256:{}", hex.strip_suffix(".json").unwrap_or(hex))
@@ -114,8 +114,8 @@ impl Documents {
         Ok(())
     }
 
-    /// What the image is: Docker's `manifest.json` says it where there is one, otherwise `index.json`; engines read the one, OCI's tools and some
-    /// engines the other. `names` are all of its files, documents or not.
+    /// Describes the image, from Docker's `manifest.json` if it exists, otherwise from `index.json`: engines read the former, OCI's
+    /// tools and some engines the latter. `names` are those of all its files, including files that are not documents.
     pub fn describe(&self, names: &HashSet<String>, image: Option<&str>) -> Result<Described, ImageError> {
         let (config, layers) = match (self.files.get("manifest.json"), self.files.get("index.json")) {
             (Some(manifest), index) => {
@@ -125,7 +125,7 @@ impl Documents {
                 }
                 (config, layers)
             }
-            // Old engines then look for images in their first layout, where nothing states a digest.
+            // Old engines then search for images in their first layout, which states no digests.
             (None, Some(_)) if names.iter().any(|name| name == "repositories" || name.ends_with("/json")) => {
                 return Err(ImageError::Malformed("files of Docker's first layout beside an index.json, and no manifest.json"));
             }
@@ -146,9 +146,9 @@ impl Documents {
         Ok((blob_name(&manifest.config.digest)?, layers))
     }
 
-    /// Refuses an index that leads to any image but the one of this configuration, and `others` that `manifest.json` has beside it, or that gives the
-    /// name which it was chosen by to one of those. In lists, which are kept as they came, those of other platforms
-    /// need not be there; what is not there and could be for this one's is refused, for the engine may have it.
+    /// Rejects an index that leads to an image with another configuration, except `others` that `manifest.json` also contains, and an
+    /// index that gives one of those the requested name. In nested lists, which are kept unchanged, images of other platforms may be
+    /// missing. A missing image that could be of this image's platform is rejected, because the engine may have it.
     fn agrees(
         &self,
         index: &[u8],
@@ -209,13 +209,13 @@ impl Documents {
     }
 }
 
-/// The image that `manifest.json` describes, and the configurations of others that it describes besides; with `image` the one of that name.
+/// Returns the image that `manifest.json` describes (with `image`, the one of that name), and the configurations of the others.
 fn docker(manifest: &[u8], image: Option<&str>) -> Result<(String, Vec<String>, HashSet<String>), ImageError> {
     let images: Vec<DockerImage> = parse(manifest, "manifest.json")?;
     let is_wanted =
         |one: &&DockerImage| image.is_none_or(|name| one.id() == name || one.names().any(|one| selection::is(name, one)));
     let mut seen = HashSet::new();
-    // One image may stand there once for each of its names.
+    // One image may occur once for each of its names.
     let found: Vec<&DockerImage> =
         images.iter().filter(is_wanted).filter(|one| seen.insert((&one.config, &one.layers))).collect();
     let only = match &found[..] {

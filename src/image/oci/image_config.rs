@@ -1,9 +1,9 @@
-//! The configuration of an image that is its parent's with one layer more.
+//! Builds the configuration of a child image: its parent's configuration with one more layer.
 //!
-//! The engine shows a parent's configuration, layers and history, but not its configuration file, and its history does not say
-//! which entries made no layer (`empty_layer`, OCI image-spec config.md). Entries with a size made one; of those without,
-//! the instruction tells, as builders write it. The caller compares the engine's history of the new image with the parent's
-//! (a train_lib station compares them later) and asks for the next candidate when they differ.
+//! The engine shows a parent's configuration, layers and history, but not its configuration file, and its history does not show
+//! which entries made no layer (`empty_layer`, OCI image-spec config.md). Entries with a size made one. For those without,
+//! the instruction is used, as builders write it. The caller compares the engine's history of the new image with the parent's
+//! (a train_lib station compares them later) and asks for the next candidate if they differ.
 
 use serde_json::{Map, Value, json};
 
@@ -20,7 +20,7 @@ pub struct HistoryEntry {
     pub size: i64,
 }
 
-/// What the engine shows of an image, as far as a child needs it.
+/// Metadata of an image as the engine shows it, as far as a child needs it.
 #[derive(Clone, Debug)]
 pub struct ImageMetadata {
     /// `sha256:…`.
@@ -31,13 +31,13 @@ pub struct ImageMetadata {
     pub config: Map<String, Value>,
     /// `architecture`, `os`, `variant`, `os.version`, `author` where set.
     pub platform: Map<String, Value>,
-    /// Bytes of all layers' files, as the engine counts them.
+    /// Size of all layers' files in bytes, as the engine counts them.
     pub size: u64,
     /// The history, oldest first.
     pub history: Vec<HistoryEntry>,
 }
 
-/// Most candidates that are tried.
+/// Maximum number of candidates that are tried.
 const CANDIDATES: usize = 16;
 
 impl ImageMetadata {
@@ -46,7 +46,7 @@ impl ImageMetadata {
         self.layers.starts_with(parent_layers)
     }
 
-    /// Whether a volume that the image asks for would lie over one of a train's directories, in it, or over all of `/opt`.
+    /// Whether a volume of the image would cover one of a train's directories, a path in it, or all of `/opt`.
     pub fn hides_train(&self) -> bool {
         let asked = self.config.get("Volumes").and_then(Value::as_object).into_iter().flat_map(|volumes| volumes.keys());
         asked.into_iter().any(|volume| {
@@ -66,7 +66,7 @@ impl ImageMetadata {
         })
     }
 
-    /// The ways to say which history entries made no layer, most likely first; each as long as the history.
+    /// Returns the candidates for which history entries made no layer, most likely first; each as long as the history.
     pub fn empty_layer_candidates(&self) -> Vec<Vec<bool>> {
         let history = &self.history;
         let silent: Vec<usize> = (0..history.len()).filter(|&i| history[i].size == 0).collect();
@@ -75,7 +75,7 @@ impl ImageMetadata {
         if layers_of_silent > silent.len() {
             return Vec::new();
         }
-        // Start from what the instructions say, then mend the count from the newest end.
+        // Start from the instructions, then correct the count from the newest end.
         let mut guess: Vec<bool> = silent.iter().map(|&i| makes_no_layer(&history[i].created_by)).collect();
         let mut with_layer = guess.iter().filter(|empty| !**empty).count();
         for empty in guess.iter_mut().rev() {
@@ -85,7 +85,7 @@ impl ImageMetadata {
             }
         }
         let mut candidates = vec![guess.clone()];
-        // Neighbours of the guess: one entry with a layer swapped against one without.
+        // Variants of the guess: one entry with a layer swapped with one without.
         for with in 0..guess.len() {
             for without in 0..guess.len() {
                 if candidates.len() < CANDIDATES && !guess[with] && guess[without] {
@@ -105,7 +105,7 @@ impl ImageMetadata {
         candidates.into_iter().map(spread).collect()
     }
 
-    /// The configuration file of a child with one layer more. `created` is RFC 3339, `instruction` its history entry.
+    /// Returns the configuration file of a child with one more layer. `created` is RFC 3339, `instruction` its history entry.
     pub fn child_config(&self, layer: &str, empty: Option<&[bool]>, created: &str, instruction: &str) -> Vec<u8> {
         let mut file = self.platform.clone();
         file.insert("config".into(), Value::Object(self.config.clone()));
@@ -136,7 +136,7 @@ impl HistoryEntry {
     }
 }
 
-/// Seconds since 1970 as RFC 3339 text; the zero time where they are out of range.
+/// Returns seconds since 1970 as RFC 3339 text, or the zero time if they are out of range.
 pub fn rfc3339(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }

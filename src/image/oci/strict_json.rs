@@ -1,7 +1,7 @@
-//! JSON of images that everybody reads alike.
+//! Strict JSON of image documents, which all readers interpret alike.
 //!
-//! Engines take a field by its name in whatever case, and merge one that stands twice; others take the exact name, and the last. So neither may
-//! occur where a field has a meaning. Maps of free keys (labels, annotations) are left alone.
+//! Engines match a field's name in any case, and merge a duplicate field; other readers match the exact name and use the last
+//! one. So neither may occur where a field has a meaning. Maps of free keys (labels, annotations) are not checked.
 
 use serde::Deserialize;
 
@@ -23,10 +23,10 @@ const DOCUMENT: [&str; 12] = [
     "os.features",
 ];
 const DOCKER: [&str; 3] = ["Config", "Layers", "RepoTags"];
-/// Of `rootfs`, and of descriptors (OCI descriptor.md).
+/// Fields of `rootfs` and of descriptors (OCI descriptor.md).
 const INNER: [&str; 8] = ["diff_ids", "type", "digest", "mediaType", "size", "urls", "annotations", "platform"];
-/// Of a configuration's `config` (OCI config.md), and what Docker has there besides. One of no value counts as not set, so an engine that takes another
-/// spelling for it would take a value away unseen.
+/// Fields of a configuration's `config` (OCI config.md), with Docker's additional ones. A null field counts as not set, so an
+/// engine that accepts another spelling of the field would hide a value.
 const SETTINGS: [&str; 26] = [
     "User",
     "ExposedPorts",
@@ -55,16 +55,16 @@ const SETTINGS: [&str; 26] = [
     "OnBuild",
     "Shell",
 ];
-/// Of a descriptor's platform.
+/// Fields of a descriptor's platform.
 const PLATFORM: [&str; 2] = ["architecture", "os"];
 
-/// Reads a document, which is `what`.
+/// Parses a document; `what` names it in errors.
 pub(in crate::image) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &'static str) -> Result<T, ImageError> {
     check(bytes)?;
     serde_json::from_slice(bytes).map_err(|_| ImageError::Malformed(what))
 }
 
-/// Refuses a document that two readers could read differently.
+/// Rejects a document that two readers could interpret differently.
 fn check(bytes: &[u8]) -> Result<(), ImageError> {
     match Json::parse(bytes).map_err(|_| ImageError::Malformed("a document that is no JSON, or names a field twice"))? {
         Json::Array(images) => images.iter().try_for_each(|image| check_field_names(image, &DOCKER)),
@@ -101,7 +101,7 @@ fn check_field_names(object: &Json, names: &[&str]) -> Result<(), ImageError> {
     }
 }
 
-/// Go compares names so: letters that have one capital letter are the same.
+/// Folds case as Go compares names: letters with the same capital letter are equal.
 fn case_folded(name: &str) -> String {
     name.chars().flat_map(char::to_lowercase).flat_map(char::to_uppercase).collect()
 }

@@ -1,4 +1,4 @@
-//! Where the files are that a saved image is made of: in a layout directory, or in an archive that is a file.
+//! Storage of a saved image's layers: a layout directory, or an archive in a file.
 
 use std::{
     fs::File,
@@ -16,23 +16,23 @@ use crate::image::{
     tar::reader::TarReader,
 };
 
-/// Where a saved image's files are.
+/// Storage of a saved image.
 #[derive(Clone)]
 pub enum LayerBacking {
     /// In a layout directory.
     Layout(Layout),
-    /// In an archive; where it holds several images, those of the one of that name.
+    /// In an archive, and the name that selects one of several images.
     Archive(Arc<File>, Option<String>),
 }
 
 impl LayerBacking {
-    /// An archive in a file.
+    /// Returns the storage of an archive in a file.
     #[must_use]
     pub fn archive(file: File, image: Option<&str>) -> Self {
         Self::Archive(Arc::new(file), image.map(str::to_owned))
     }
 
-    /// A layout directory.
+    /// Returns the storage of a layout directory.
     #[must_use]
     pub fn layout(mut layout: Layout, image: Option<&str>) -> Self {
         if let Some(image) = image {
@@ -41,13 +41,13 @@ impl LayerBacking {
         Self::Layout(layout)
     }
 
-    /// The archive, where it is one of `/opt` and not of an image: it then begins so.
+    /// Returns the archive if it is one of `/opt` and not of an image, as its first entries show.
     pub(in crate::image) fn opt_archive(&self) -> Result<Option<&File>, ImageError> {
         let Self::Archive(file, _) = self else { return Ok(None) };
         let mut start = &**file;
         start.seek(SeekFrom::Start(0)).map_err(ImageError::Layout)?;
         let mut entries = TarReader::new(start);
-        // The archive's own root says nothing.
+        // The archive's own root does not show its kind.
         let is_opt = loop {
             match entries.next()? {
                 Some(entry) if without_root(&entry.path).is_empty() => {}
@@ -59,7 +59,7 @@ impl LayerBacking {
         Ok(is_opt.then_some(&**file))
     }
 
-    /// Reads the image, layer by layer; every digest is checked.
+    /// Reads the image, layer by layer; every digest is verified.
     pub(in crate::image) fn read<S: LayerSink>(&self, sink: &mut S) -> Result<SavedImage, S::Error> {
         match self {
             Self::Layout(layout) => layout.read(sink, |_| {}),
@@ -71,7 +71,7 @@ impl LayerBacking {
         }
     }
 
-    /// The file that holds the layer of that name.
+    /// Opens the file that contains the layer of that name.
     pub(in crate::image) fn open(&self, layer: &str) -> Result<Arc<File>, ImageError> {
         match self {
             Self::Layout(layout) => Ok(Arc::new(layout.open(layer)?.1)),

@@ -1,4 +1,5 @@
-//! `/opt` of a saved image (a layout, or an archive in a file) as an engine would give it: a train passes one reader, wherever it lies.
+//! Reads `/opt` of a saved image (a layout, or an archive in a file) as an engine would return it, so that every train passes the
+//! same strict reader.
 
 use std::{
     path::PathBuf,
@@ -10,22 +11,22 @@ use tokio_util::sync::CancellationToken;
 use super::{backing::LayerBacking, layered_tree::OptTree, tar_stream::TarStream};
 use crate::image::ImageError;
 
-/// A saved image, to read files of. Its layers are read, and their digests checked, once: when the first file is asked for.
+/// A saved image's file tree. Its layers are read, and their digests verified, once: when the first file is requested.
 pub struct LayeredTrainTree {
     home: LayerBacking,
-    /// Where what lies in compressed layers is kept, in a file without a name.
+    /// Directory for the unlinked file that holds the content of compressed layers.
     spool: PathBuf,
     reserve: u64,
     tree: OnceLock<Arc<OptTree>>,
 }
 
 impl LayeredTrainTree {
-    /// Of an image; `reserve` bytes stay free where `spool` is.
+    /// Returns the tree of an image; `reserve` bytes stay free on the disk of `spool`.
     pub fn new(home: LayerBacking, spool: PathBuf, reserve: u64) -> Self {
         Self { home, spool, reserve, tree: OnceLock::new() }
     }
 
-    /// Reads a path (`/opt` or below it) as a tar archive, named as an engine names: from the path's own last part on.
+    /// Reads a path (`/opt` or below) as a tar archive, with an engine's names: they begin with the path's last component.
     pub fn read(&self, path: &str, cancel: &CancellationToken) -> Result<TarStream, ImageError> {
         let tree = self.tree(cancel)?;
         let path = path.trim_matches('/').as_bytes();
@@ -37,7 +38,7 @@ impl LayeredTrainTree {
         Ok(TarStream::new(self.home.clone(), tree, found, parent, cancel.clone()))
     }
 
-    /// The image's id, as most engines have it: its configuration's digest. Empty where that is not there.
+    /// Returns the image's id as most engines define it: its configuration's digest. Empty if there is none.
     pub fn image_id(&self, cancel: &CancellationToken) -> Result<String, ImageError> {
         Ok(self.tree(cancel)?.image_id.clone())
     }

@@ -1,4 +1,4 @@
-//! `/opt` of an image as its layers leave it, and where in them each file lies.
+//! Index of `/opt` after all layers are applied, with each file's position in its layer.
 
 use std::{fs::File, io::Read, ops::Range, path::Path, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::image::{
     },
 };
 
-/// What stands at a path.
+/// A node at a path.
 #[derive(Clone, Debug)]
 pub(in crate::image) enum Node {
     Directory(FileAttrs),
@@ -34,12 +34,12 @@ pub(in crate::image) enum Node {
     Other(EntryType, FileAttrs),
 }
 
-/// Where a file's content lies.
+/// Location of a file's content.
 #[derive(Clone, Debug)]
 pub(in crate::image) enum Location {
-    /// In a layer that is not compressed, from this byte on of the file that holds the layer.
+    /// In an uncompressed layer: the layer's name, and the byte at which the content starts in its file.
     Layer(Arc<str>, u64),
-    /// In the spool: a compressed layer can be read from its start only.
+    /// In the spool, because a compressed layer can only be read from its start.
     Spool(Extent),
 }
 
@@ -59,13 +59,13 @@ impl crate::image::filesystem::overlay::Node for Node {
 
 /// `/opt` as a container would see it.
 pub(in crate::image) struct OptTree {
-    /// By path from the root, without slashes at either end, in the order in which an engine walks a tree.
+    /// Nodes by path from the root, without slashes at either end, in the order in which an engine walks a tree.
     pub nodes: Vec<(Vec<u8>, Node)>,
-    /// What lay in compressed layers.
+    /// Content of compressed layers.
     pub spool: Option<Spool>,
     /// The image's id: its configuration's digest.
     pub image_id: String,
-    /// What the nodes take of the budget.
+    /// Memory of the nodes, counted in the budget.
     _share: Share,
 }
 
@@ -98,7 +98,7 @@ impl OptTree {
         Ok(Self { nodes, spool, image_id: image.id().unwrap_or_default(), _share: share })
     }
 
-    /// Reads an archive of `/opt`, whatever order it is in. What stands there twice is told by the reader that it is shown to.
+    /// Reads an archive of `/opt`, in any order. Duplicates are reported by the strict reader later.
     fn of_archive(archive: &File, cancel: &CancellationToken) -> Result<Self, ImageError> {
         let (mut nodes, mut share) = (Vec::new(), Share::default());
         let mut tape = EndCheckedReader::new(archive);
@@ -126,11 +126,11 @@ impl OptTree {
         Ok(Self { nodes, spool: None, image_id: String::new(), _share: share })
     }
 
-    /// The places of a path and of all below it; empty where it is not there.
+    /// Returns the indices of a path and of everything below it; empty if the path does not exist.
     pub fn below(&self, path: &[u8]) -> Range<usize> {
         let start = self.nodes.partition_point(|(one, _)| walk_order(one, path).is_lt());
         let is_in = |one: &[u8]| one.strip_prefix(path).is_some_and(|rest| rest.first().is_none_or(|next| *next == b'/'));
-        // A walk comes to all of a directory before it goes on.
+        // A walk visits all of a directory before it goes on.
         let count = self.nodes[start..].iter().take_while(|(one, _)| is_in(one)).count();
         match self.nodes.get(start) {
             Some((one, _)) if one == path => start..start + count,
@@ -139,16 +139,16 @@ impl OptTree {
     }
 }
 
-/// Keeps what layers do to `/opt`, and where the files lie in them.
+/// Collects the changes of layers to `/opt`, and the files' positions in them.
 struct LayeredFiles<'a> {
-    /// Where the spool would be, and what stays free there.
+    /// Directory of the spool, and the bytes that stay free there.
     place: (&'a Path, u64),
     cancel: &'a CancellationToken,
     changes: ByLayer<Node>,
-    /// The layer that is being read, and where it begins; `None` for one that is compressed.
+    /// The layer being read, and where it begins; `None` for a compressed one.
     open: Option<(Arc<str>, u64)>,
     spool: Option<Spool>,
-    /// Changes so far, all layers together.
+    /// Number of changes so far, all layers together.
     entries: u64,
     share: Share,
 }
@@ -218,7 +218,7 @@ impl LayerSink for LayeredFiles<'_> {
     }
 }
 
-/// Orders paths as an engine walks a tree: component by component.
+/// Compares paths in the order in which an engine walks a tree: component by component.
 pub(in crate::image) fn walk_order(one: &[u8], other: &[u8]) -> std::cmp::Ordering {
     one.split(|byte| *byte == b'/').cmp(other.split(|byte| *byte == b'/'))
 }

@@ -1,8 +1,9 @@
-//! The one strict reader of `/opt`: the engine's archive of it, entry by entry, under our rules.
+//! Strict reader of a train's `/opt`: checks the engine's archive of it, entry by entry.
 //!
-//! Inside `pht_train` and `pht_results` only directories and regular files with plain names are let through, in the engine's own
-//! order (component-wise, strictly rising, below a directory that was there: that also refuses duplicates, and files below files). Links, devices, whiteout names, absolute and climbing
-//! paths are refused. Other entries of `/opt` are named to the caller and skipped.
+//! Inside `pht_train` and `pht_results` only directories and regular files with plain names are accepted, in the engine's own
+//! order: component-wise, strictly rising, below a directory that occurred before. This order also excludes duplicates, and
+//! files below files. Links, devices, whiteout names, absolute and climbing paths are rejected. Other entries of `/opt` are
+//! reported to the caller and skipped.
 
 use std::io::Read;
 
@@ -20,13 +21,13 @@ use crate::{
     train::{names::FilePath, rule::Rule},
 };
 
-/// Where the config lies.
+/// Path of the config.
 pub const CONFIG_PATH: &str = "/opt/train_config.json";
-/// Longest config that is read, in bytes.
+/// Maximum size of a config that is read, in bytes.
 pub const CONFIG_LIMIT: u64 = 8 * 1024 * 1024;
-/// Most entries that are read from one `/opt`.
+/// Maximum number of entries that are read from one `/opt`.
 pub(in crate::image) const ENTRY_LIMIT: u64 = 250_000;
-/// Permission bits that are taken over; set-id bits are not.
+/// Permission bits that are kept; set-id bits are not.
 pub(in crate::image) const MODE_BITS: u32 = 0o1777;
 
 /// The two directories of a train that hold its content.
@@ -39,7 +40,7 @@ pub enum TrainDir {
 }
 
 impl TrainDir {
-    /// The directory's name.
+    /// Returns the directory's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "pht_train",
@@ -47,7 +48,7 @@ impl TrainDir {
         }
     }
 
-    /// The directory's path from the image's root.
+    /// Returns the directory's path from the image's root.
     pub fn path(self) -> &'static str {
         match self {
             Self::Train => "opt/pht_train",
@@ -56,33 +57,33 @@ impl TrainDir {
     }
 }
 
-/// Takes what the reader lets through, in the archive's order.
+/// Receives the entries that the reader accepts, in the archive's order.
 pub trait TrainTreeSink {
     /// The sink's error.
     type Error: From<ImageError>;
 
     /// A directory; `path` is `None` for the area's own directory.
     fn directory(&mut self, area: TrainDir, path: Option<FilePath>, meta: FileAttrs) -> Result<(), Self::Error>;
-    /// A regular file of `size` bytes begins.
+    /// Begins a regular file of `size` bytes.
     fn begin(&mut self, area: TrainDir, path: FilePath, meta: FileAttrs, size: u64) -> Result<(), Self::Error>;
-    /// A piece of the open file.
+    /// A chunk of the open file.
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
-    /// The open file ends.
+    /// Ends the open file.
     fn end(&mut self) -> Result<(), Self::Error>;
     /// Another entry of `/opt`, by its path below `/opt`; its content is skipped.
     fn other(&mut self, path: &str) -> Result<(), Self::Error>;
-    /// As [`OptSink::other`], for a regular file of `size` bytes, whose content may be read.
+    /// As [`TrainTreeSink::other`], for a regular file of `size` bytes, whose content may be read.
     fn other_file(&mut self, path: &str, _size: u64, _content: &mut dyn Read) -> Result<(), Self::Error> {
         self.other(path)
     }
-    /// An entry that breaks a rule: refused, unless the sink is there to tell. It is then left out; a name that is only out of
-    /// order is not.
+    /// An entry that breaks a rule. It is rejected, unless the sink only reports: then it is left out, except if only its order is
+    /// wrong.
     fn breach(&mut self, rule: Rule, name: &[u8]) -> Result<(), Self::Error> {
         Err(policy(rule.name(), name).into())
     }
 }
 
-/// Reads the archive of `/opt`. Answers which of the two areas exist, as (train, results).
+/// Reads the archive of `/opt`. Returns which of the two areas exist, as (train, results).
 pub fn read_opt<S: TrainTreeSink + ?Sized>(archive: impl Read, sink: &mut S) -> Result<(bool, bool), S::Error> {
     let mut tape = EndCheckedReader::new(archive);
     let mut archive = TarReader::new(&mut tape);
@@ -97,7 +98,7 @@ pub fn read_opt<S: TrainTreeSink + ?Sized>(archive: impl Read, sink: &mut S) -> 
 
 /// Reads the entries of `/opt`, one after the other.
 pub(in crate::image) struct TrainTreeReader {
-    /// What every name begins with: `opt/`, or nothing in an archive of what is in it.
+    /// Prefix of every name: `opt/`, or nothing in an archive of its content.
     root: &'static str,
     seen: (bool, bool),
     orders: [OrderCheck; 2],
@@ -105,16 +106,16 @@ pub(in crate::image) struct TrainTreeReader {
     buffer: Vec<u8>,
 }
 
-/// The order in which an engine walks a directory.
+/// Checks the order in which an engine walks a directory.
 #[derive(Default)]
 struct OrderCheck {
     last: Option<FilePath>,
-    /// The directories that the last entry is in, or is, outermost first.
+    /// The directories of the last entry, including the entry if it is one, outermost first.
     open: Vec<FilePath>,
 }
 
 impl OrderCheck {
-    /// Whether an entry may come now: behind the last one, in a directory that was there.
+    /// Whether an entry is allowed now: after the last one, in a directory that occurred before.
     fn takes(&mut self, path: &FilePath, is_directory: bool) -> bool {
         if self.last.as_ref().is_some_and(|last| last >= path) {
             return false;
@@ -134,28 +135,28 @@ impl OrderCheck {
     }
 }
 
-/// What an entry is.
+/// Classification of an entry.
 enum Classified<'a> {
     /// In an area, at this path below it; `None` for the area's own directory.
     In(TrainDir, Option<&'a [u8]>),
-    /// A link or special file where none may be.
+    /// A link or special file where none is allowed.
     Link,
-    /// A name that climbs or means something to layers.
+    /// A name that climbs or is special to layers.
     NotPlain,
     /// `/opt` itself.
     Root,
-    /// Something else in `/opt`, by its path below.
+    /// Another entry of `/opt`, by its path below.
     Other(&'a [u8]),
 }
 
-/// An entry of an archive, its content still to be read.
+/// An entry of an archive, whose content is still to be read.
 pub(in crate::image) struct TrainTreeEntry<'a> {
-    /// Its name as the archive spells it.
+    /// Its name in the archive's spelling.
     pub path: &'a [u8],
     pub kind: EntryType,
     /// Bytes of content.
     pub size: u64,
-    /// The mode with all bits the header has.
+    /// Owner, mode and time; the mode with all bits of the header.
     pub meta: FileAttrs,
     pub content: &'a mut dyn Read,
 }
@@ -211,7 +212,7 @@ impl TrainTreeReader {
         if kind == EntryType::Directory {
             return sink.directory(area, Some(path), meta);
         }
-        // `place` lets nothing else through.
+        // `place` accepts no other type.
         sink.begin(area, path, meta, size)?;
         loop {
             let n = content.read(&mut self.buffer).map_err(broken)?;
@@ -224,7 +225,7 @@ impl TrainTreeReader {
     }
 
     fn place<'a>(&self, name: &'a [u8], kind: EntryType) -> Result<Classified<'a>, ImageError> {
-        // A slash at its end is a directory's: behind a file's name it would be taken for one, or not.
+        // A trailing slash marks a directory: after a file's name, readers would interpret it in different ways.
         let trimmed = if kind == EntryType::Directory { name.strip_suffix(b"/").unwrap_or(name) } else { name };
         if trimmed == b"opt" && self.root == "opt/" {
             return Ok(if kind == EntryType::Directory { Classified::Root } else { Classified::Link });
@@ -250,7 +251,7 @@ impl TrainTreeReader {
     }
 }
 
-/// A name without `./` before it: nothing for the root itself.
+/// Returns a name without leading `./`; empty for the root itself.
 pub(in crate::image) fn without_root(mut name: &[u8]) -> &[u8] {
     while let Some(rest) = name.strip_prefix(b"./") {
         name = rest;
@@ -263,7 +264,7 @@ pub fn read_config(archive: impl Read) -> Result<Vec<u8>, ImageError> {
     read_file(archive, b"train_config.json")
 }
 
-/// Reads the archive of one small file, at most [`CONFIG_LIMIT`] bytes of it.
+/// Reads the archive of one small file, with a limit of [`CONFIG_LIMIT`] bytes.
 pub fn read_file(archive: impl Read, name: &[u8]) -> Result<Vec<u8>, ImageError> {
     let mut archive = TarReader::new(archive);
     let entry = archive.next()?.ok_or(ImageError::Malformed("an empty archive"))?;
@@ -273,7 +274,7 @@ pub fn read_file(archive: impl Read, name: &[u8]) -> Result<Vec<u8>, ImageError>
     if entry.size > CONFIG_LIMIT {
         return Err(ImageError::Limit("bytes of train_config.json"));
     }
-    // At most the limit, and once: a vector that grows holds its content twice.
+    // Allocated once and within the limit: a growing vector holds its content twice.
     let mut content = Vec::with_capacity(entry.size as usize);
     archive.by_ref().take(CONFIG_LIMIT).read_to_end(&mut content).map_err(broken)?;
     match archive.next()? {
@@ -286,7 +287,7 @@ pub(in crate::image) fn policy(rule: &'static str, name: &[u8]) -> ImageError {
     ImageError::Policy { rule, detail: String::from_utf8_lossy(name).into_owned() }
 }
 
-/// An error while reading: our own stream's errors come back as themselves, the tar reader's as a malformed archive.
+/// Converts a read error: an error of this crate's own stream is returned unchanged, the tar reader's as a malformed archive.
 pub(in crate::image) fn broken(error: std::io::Error) -> ImageError {
     match error.downcast::<ImageError>() {
         Ok(ours) => ours,

@@ -1,4 +1,4 @@
-//! The sealed content of a train, kept while its archive is read once.
+//! Sealed files of a train, kept in the spool while its archive is read once.
 
 use super::reader::TrainDir;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 
 /// A sealed file in the spool.
 pub struct SealedFile {
-    /// Which of the two directories it is in.
+    /// The directory that contains it.
     pub area: TrainDir,
     /// Its path there.
     pub path: FilePath,
@@ -21,15 +21,15 @@ pub struct SealedFile {
 
 /// The sealed files of a train.
 pub struct SealedFiles {
-    /// Their bytes.
+    /// The spool with their content.
     pub spool: Spool,
-    /// In the engine's order within each directory, once the archive has been read.
+    /// The files, in the engine's order within each directory once the archive has been read.
     pub files: Vec<SealedFile>,
     begun: u64,
 }
 
 impl SealedFiles {
-    /// None yet.
+    /// Creates an empty set.
     pub fn new(spool: Spool) -> Self {
         Self { spool, files: Vec::new(), begun: 0 }
     }
@@ -39,7 +39,7 @@ impl SealedFiles {
         self.spool.check_space(size)
     }
 
-    /// What was written since it began.
+    /// Returns the extent written since the file began.
     pub(in crate::image) fn extent(&self) -> Extent {
         Extent { offset: self.begun, len: self.spool.len() - self.begun }
     }
@@ -50,7 +50,7 @@ impl SealedFiles {
 
     pub(in crate::image) fn finish(mut self) -> Result<Self, ImageError> {
         self.spool.flush()?;
-        // An archive that was made anew may have another order.
+        // A repacked archive may have another order.
         self.files.sort_by(|one, other| (one.area as u8, &one.path).cmp(&(other.area as u8, &other.path)));
         Ok(self)
     }

@@ -1,4 +1,4 @@
-//! Files of an image's layers as one tar archive, made while it is read.
+//! Generates a tar archive of files in an image's layers, while it is read.
 
 use std::{
     collections::HashMap,
@@ -24,29 +24,29 @@ use crate::{
 
 const BLOCK: u64 = 512;
 
-/// An archive of files that lie in layers. Its errors carry an [`ImageError`] inside.
+/// A tar archive of files in layers. Its errors contain an [`ImageError`].
 pub struct TarStream {
     home: LayerBacking,
     tree: Arc<OptTree>,
-    /// Places in the tree that are still to come.
+    /// Indices of the tree's remaining nodes.
     entries: Range<usize>,
-    /// Bytes of the paths that come before the names in the archive.
+    /// Length in bytes of the path prefix that is not part of names in the archive.
     parent: usize,
-    /// The layers' files that were opened.
+    /// The layers' open files.
     layers: HashMap<Arc<str>, Arc<File>>,
-    /// Headers and fill that wait to be read, and how much of it was.
+    /// Headers and padding still to be read, and how much of them was read.
     pending: (Vec<u8>, usize),
     content: Content,
     ended: bool,
     cancel: CancellationToken,
 }
 
-/// What is left of an entry's content.
+/// Remaining content of an entry.
 struct Content {
     of: Option<Source>,
     offset: u64,
     left: u64,
-    /// Bytes after it.
+    /// Padding after it, in bytes.
     fill: usize,
 }
 
@@ -87,7 +87,7 @@ impl TarStream {
             self.pending = (vec![0; end], 0);
             return Ok(!std::mem::replace(&mut self.ended, true));
         };
-        // The writer of headers takes text; the reader would refuse such a name all the same.
+        // The header writer takes text. The reader would reject such a name as well.
         let name = std::str::from_utf8(&path[self.parent..]).map_err(|_| policy(Rule::PlainNames.name(), path))?;
         let header = match node {
             Node::Directory(meta) => header_blocks(&format!("{name}/"), EntryType::Directory, *meta, 0),
@@ -129,7 +129,7 @@ impl Content {
             _ => 0,
         };
         if count == 0 {
-            // It was whole when its digest was looked at.
+            // The layer was complete when its digest was verified.
             return Err(io::Error::other(ImageError::Malformed("a layer was cut off while it was read")));
         }
         self.offset += count as u64;
@@ -165,7 +165,7 @@ impl Read for TarStream {
     }
 }
 
-/// What is no file is shown as what no reader takes for one.
+/// Returns a header type that no reader accepts as a file for entries that are not files.
 fn render_header(kind: EntryType) -> EntryType {
     match kind {
         EntryType::Link | EntryType::Char | EntryType::Block | EntryType::Fifo => kind,

@@ -1,7 +1,7 @@
-//! What lies in a train, read once, front to back, without a key: from an engine, or from an archive that somebody sends.
+//! Reads a train's archive once, front to back, without a key: from an engine, or from an uploaded archive.
 //!
-//! An archive is one of three kinds, and its first entry says which: `/opt` as an engine gives it (`opt/…`); what the extractor
-//! delivers, the same without `opt/` and without the code; or `docker save`. Names and lengths are kept, and the two small files.
+//! An archive is one of three kinds, which its first entry shows: `/opt` as an engine returns it (`opt/…`); the extractor's
+//! output, the same without `opt/` and without the code; or `docker save`. Names, lengths and the two small files are kept.
 
 use std::io::Read;
 
@@ -27,32 +27,32 @@ use crate::{
     train::{envelope::Shape, names::FilePath, proof::Found, rule::Rule},
 };
 
-/// The config, below `/opt`.
+/// Path of the config, below `/opt`.
 const CONFIG: &str = "train_config.json";
-/// The wrapped key, below `/opt`.
+/// Path of the wrapped key, below `/opt`.
 const USER_KEY: &str = "user_sym_key.key";
-/// Longest wrapped key that is read, in bytes: an RSA key's of 16384 bits.
+/// Maximum length of a wrapped key that is read, in bytes: that of a 16384-bit RSA key.
 const USER_KEY_LIMIT: u64 = 2048;
-/// How the files of a `docker save` archive begin, whichever is first.
+/// First components of names in a `docker save` archive, in any order.
 const SAVED: [&str; 5] = ["blobs", "index.json", "manifest.json", "oci-layout", "repositories"];
 
-/// What lies in a train.
+/// Contents of a train.
 #[derive(Debug, Default)]
 pub struct TrainFiles {
-    /// `train_config.json`, where it is a file.
+    /// `train_config.json`, if it is a file.
     pub config: Option<Vec<u8>>,
-    /// All the rest.
+    /// All other entries.
     pub found: Found,
-    /// What the names take of the budget.
+    /// Memory of the names, counted in the budget.
     pub share: Share,
 }
 
-/// Reads an archive of any of the three kinds. `check` is asked now and then whether to go on.
+/// Reads an archive of any of the three kinds. `check` is called regularly; an error of it ends the reading.
 pub fn read_train(archive: impl Read, check: &dyn Fn() -> Result<(), ImageError>) -> Result<TrainFiles, ImageError> {
     Ok(read(archive, None, Collector::new(check))?.files)
 }
 
-/// As [`read_train`], and keeps what is sealed in the spool.
+/// As [`read_train`], and keeps the sealed files in the spool.
 pub fn read_sealed_train(
     (archive, image): (impl Read, Option<&str>),
     spool: Spool,
@@ -82,7 +82,7 @@ fn read<'a>(archive: impl Read, image: Option<&str>, mut taken: Collector<'a>) -
     Ok(taken)
 }
 
-/// As [`read_train`], of a train anywhere.
+/// As [`read_train`], for any image input.
 pub fn read_train_at(place: ImageInput<'_>, check: &dyn Fn() -> Result<(), ImageError>) -> Result<TrainFiles, ImageError> {
     match place {
         ImageInput::Archive(archive, image) => Ok(read(archive, image.as_deref(), Collector::new(check))?.files),
@@ -102,7 +102,8 @@ enum Reader {
 }
 
 impl Reader {
-    /// Of an archive that begins so; `None` where an entry says nothing of it: the archive's own root, or what macOS notes beside a file.
+    /// Returns the kind of an archive by an entry; `None` if the entry does not show it: the archive's own root, or macOS metadata of
+    /// a file.
     fn for_archive(first: &TarEntry) -> Result<Option<Self>, ImageError> {
         let Some(path) = plain_path(&first.path)? else {
             return match first.kind {
@@ -165,12 +166,12 @@ impl Reader {
     }
 }
 
-/// The old layout of `docker save` names layers and configuration so.
+/// Whether a name is that of a layer or configuration in the old layout of `docker save`.
 fn is_id(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Keeps what is read.
+/// Collects the entries.
 pub(in crate::image) struct Collector<'a> {
     pub(in crate::image) files: TrainFiles,
     pub(in crate::image) file: Option<(TrainDir, FilePath, u64)>,
@@ -185,12 +186,12 @@ impl<'a> Collector<'a> {
     }
 
     pub(in crate::image) fn keep(&mut self, path: &FilePath) -> Result<(), ImageError> {
-        // Where what is sealed is kept, it is kept under its name.
+        // If sealed files are kept, each is also kept under its name.
         let names = if self.sealed.is_some() { 2 } else { 1 };
         self.files.share.entry::<(FilePath, SealedFile)>(names * path.as_str().len())
     }
 
-    /// One of the two small files, by its path below `/opt`.
+    /// Adds one of the two small files, by its path below `/opt`.
     pub(in crate::image) fn small_file(&mut self, path: &str, content: Vec<u8>) {
         let place = if path == CONFIG { &mut self.files.config } else { &mut self.files.found.user_key };
         if place.is_some() {
@@ -201,7 +202,7 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// How much is read of one of the two small files.
+/// Returns the maximum number of bytes to read of one of the two small files.
 pub(in crate::image) fn small_limit(path: &str) -> Option<u64> {
     match path {
         CONFIG => Some(CONFIG_LIMIT),
@@ -210,7 +211,7 @@ pub(in crate::image) fn small_limit(path: &str) -> Option<u64> {
     }
 }
 
-/// Reads one of the two small files. A wrapped key that is too long is no key: what is read of it equals none.
+/// Reads one of the two small files. A wrapped key that is too long is invalid: the part that is read equals no key.
 pub(in crate::image) fn read_small(path: &str, size: u64, limit: u64, content: &mut dyn Read) -> Result<Vec<u8>, ImageError> {
     if size > limit && path == CONFIG {
         return Err(ImageError::Limit("bytes of train_config.json"));
@@ -282,7 +283,7 @@ impl TrainTreeSink for Collector<'_> {
 
     fn breach(&mut self, rule: Rule, name: &[u8]) -> Result<(), ImageError> {
         if rule == Rule::UniqueNames {
-            // Whether it is there twice shows when all names are known.
+            // Duplicates are detected when all names are known.
             self.files.found.out_of_order = true;
         } else {
             self.files.found.breach(rule, name);

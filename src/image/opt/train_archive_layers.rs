@@ -1,4 +1,4 @@
-//! `/opt` of a `docker save` archive: what every layer does to it, laid over each other when all are read.
+//! Reads `/opt` from a `docker save` archive: collects every layer's changes to it, and applies them when all are read.
 
 use std::{collections::HashSet, io::Read, sync::Arc};
 
@@ -24,19 +24,19 @@ use crate::{
     },
 };
 
-/// Most bytes of small files that are kept, all layers together.
+/// Maximum total size of small files that are kept, all layers together, in bytes.
 const SMALL_LIMIT: usize = 64 << 20;
 
-/// What stands at a path below `/opt`.
+/// A node at a path below `/opt`.
 #[derive(Clone)]
 enum FileLocation {
     Directory,
     File {
         size: u64,
         looks: Verdict,
-        /// Where it is kept, where what is sealed is.
+        /// Its location in the spool, if sealed files are kept.
         extent: Option<Extent>,
-        /// Of the two small files.
+        /// Content of one of the two small files.
         content: Option<Arc<[u8]>>,
     },
     /// A link of either kind, a device, a pipe.
@@ -57,16 +57,16 @@ impl Node for FileLocation {
     }
 }
 
-/// Keeps what layers do to `/opt`.
+/// Collects the changes of layers to `/opt`.
 #[derive(Default)]
 pub(in crate::image) struct TrainLayers {
     changes: ByLayer<FileLocation>,
-    /// Changes so far, all layers together.
+    /// Number of changes so far, all layers together.
     entries: u64,
     share: Share,
     small: usize,
     shape: Shape,
-    /// Where what is sealed is kept.
+    /// The sealed files that are kept.
     pub sealed: Option<SealedFiles>,
 }
 
@@ -130,7 +130,7 @@ impl TrainLayers {
         }
     }
 
-    /// Tells what the layers leave, in this order.
+    /// Passes the resulting entries to `taken`, after the layers are applied in this order.
     pub fn emit(self, order: &[String], taken: &mut Collector<'_>) -> Result<(), ImageError> {
         let mut laid = Overlay::default();
         for changes in in_order(self.changes, order) {
@@ -154,7 +154,7 @@ impl TrainLayers {
 
 fn emit_one(path: &[u8], found: FileLocation, taken: &mut Collector<'_>) -> Result<(), ImageError> {
     let Some(below) = path.strip_prefix(b"opt/") else {
-        // `/opt` itself; what is below a link is not in the tree a container sees, nor then is the config.
+        // `/opt` itself. Entries below a link are not in the tree a container sees, and neither is the config then.
         return if found.is_directory() { Ok(()) } else { taken.breach(Rule::NoLinks, path) };
     };
     for area in [TrainDir::Train, TrainDir::Results] {

@@ -1,4 +1,4 @@
-//! An archive of `/opt` that somebody sent, to be read more than once.
+//! An uploaded archive of `/opt`, which can be read more than once.
 
 use std::{
     io::{self, Cursor, Read},
@@ -21,14 +21,14 @@ use crate::{
 /// Bytes received at a time.
 const BUFFER: usize = 256 * 1024;
 
-/// An archive of `/opt`, as it came, in a file without a name.
+/// An uploaded archive of `/opt`, unchanged, in a file without a name.
 pub struct UploadedTrain {
     spool: Arc<Spool>,
     sha256: String,
 }
 
 impl UploadedTrain {
-    /// Takes the whole archive. `check` is asked whether to go on. What it is shows when it is read.
+    /// Receives the whole archive. An error of `check` ends it. The content is checked when it is read.
     pub fn receive(
         mut archive: impl Read,
         mut spool: Spool,
@@ -49,12 +49,12 @@ impl UploadedTrain {
         Ok(Self { spool: Arc::new(spool), sha256: const_hex::encode(hasher.finish()) })
     }
 
-    /// SHA-256 of the archive, in hex.
+    /// Returns the SHA-256 of the archive, in hex.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// Reads `/opt`, or one small file in it, as a tar archive, named as an engine names: from the path's own last part on.
+    /// Reads `/opt`, or one small file in it, as a tar archive, with an engine's names: they begin with the path's last component.
     pub fn read(&self, path: &str, cancel: &CancellationToken) -> Result<SentReader, ImageError> {
         let whole = CompleteUpload { spool: Arc::clone(&self.spool), at: 0, cancel: cancel.clone() };
         let wanted = path.trim_matches('/');
@@ -80,7 +80,7 @@ impl UploadedTrain {
     }
 }
 
-/// What was asked for of an archive. Its errors carry an [`ImageError`] inside.
+/// Reader of a part of the archive. Its errors contain an [`ImageError`].
 pub struct SentReader(Inner);
 
 enum Inner {
@@ -97,7 +97,7 @@ impl Read for SentReader {
     }
 }
 
-/// The archive from its start.
+/// Reader of the archive from its start.
 struct CompleteUpload {
     spool: Arc<Spool>,
     at: u64,

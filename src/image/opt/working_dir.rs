@@ -1,8 +1,8 @@
-//! An opened train as two directories on a disk that service and engine share.
+//! Working directory of a run: an opened train as two directories on a disk that service and engine share.
 //!
-//! What is written here is plaintext, by order; it is there from the first byte that is opened and goes with
-//! [`OpenedDirectory::remove`]. What is read here was left by a run: links, special files and moving targets are refused as
-//! in an image.
+//! The content written here is plaintext, as configured. It exists from the first opened byte until
+//! [`WorkingDir::remove`]. The content read here was left by a run: links, special files and files that change while they
+//! are read are rejected as in an image.
 
 pub mod read;
 pub mod write;
@@ -17,32 +17,32 @@ pub use self::write::DirectoryWriter;
 use super::reader::{CONFIG_LIMIT, TrainDir, policy};
 use crate::{files::Directory, image::ImageError, train::names::FilePath};
 
-/// What a full disk is said to be under.
+/// Name of the location in the disk-full error.
 const PLACE: &str = "directory";
 
-/// The directory of one run: `pht_train` and `pht_results` below it.
+/// The directory of one run, with `pht_train` and `pht_results` below it.
 #[derive(Clone, Debug)]
 pub struct WorkingDir {
     path: PathBuf,
 }
 
 impl WorkingDir {
-    /// The place of a run below the shared directory; nothing is made.
+    /// Returns the place of a run below the shared directory; nothing is created.
     pub fn of(shared: &Path, run_id: &str) -> Self {
         Self { path: shared.join(run_id) }
     }
 
-    /// The directory itself.
+    /// Returns the directory's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where an area's content is.
+    /// Returns the directory of an area's content.
     pub fn area(&self, area: TrainDir) -> PathBuf {
         self.path.join(area.name())
     }
 
-    /// Makes it, empty, for its owner only. `expected` bytes and `reserve` more must be free on its disk.
+    /// Creates it, empty, for its owner only. `expected` bytes and `reserve` more must be free on its disk.
     pub fn create(&self, expected: u64, reserve: u64) -> Result<DirectoryWriter, ImageError> {
         let made = Directory::of_file(&self.path).and_then(|(shared, name)| shared.make(name)).map_err(full_or_broken)?;
         let mut writer = DirectoryWriter::new(made, reserve);
@@ -50,7 +50,7 @@ impl WorkingDir {
         Ok(writer)
     }
 
-    /// Reads a small file, at most [`CONFIG_LIMIT`] bytes of it.
+    /// Reads a small file, with a limit of [`CONFIG_LIMIT`] bytes.
     pub fn read_small(&self, area: TrainDir, path: &FilePath) -> Result<Vec<u8>, ImageError> {
         let file = Directory::open(&self.area(area)).and_then(|area| area.open_file(path.as_str()));
         let file = file.map_err(|error| match error.kind() {
@@ -62,7 +62,7 @@ impl WorkingDir {
         if content.len() as u64 > CONFIG_LIMIT { Err(ImageError::Limit("bytes of a small file")) } else { Ok(content) }
     }
 
-    /// Removes it with all that is in it. Nothing happens when it is gone.
+    /// Removes it with its content. A missing directory is not an error.
     pub fn remove(&self) -> Result<(), ImageError> {
         match fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ImageError::Directory(error)),

@@ -1,6 +1,6 @@
-//! The Docker engine: every call that a step makes of it, as plain blocking functions.
+//! Client of the Docker engine: every call that a step needs, as plain blocking functions.
 //!
-//! Containers are only created, never started, to read an image through the archive call; each carries a label with this
+//! Containers are only created, never started, to read an image through the archive call. Each has a label with this
 //! service's instance id and is removed when its guard is dropped. Images are written as one archive (`load`).
 
 pub mod body_reader;
@@ -51,32 +51,32 @@ pub struct Engine {
     docker: Docker,
     handle: Handle,
     instance: Arc<str>,
-    /// Containers that could not be removed when they should have been, by id or name.
+    /// Containers whose removal failed, by id or name.
     left: Arc<Mutex<Vec<String>>>,
     /// Whether archives with only the new layer may be sent.
     partial_load: bool,
-    /// Whether it has refused one.
+    /// Whether the engine has refused such an archive.
     partial_refused: Arc<AtomicBool>,
 }
 
 /// Whether an archive with only the new layer is sent, or the whole image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartialLoad {
-    /// It is sent, and the whole image when it is refused.
+    /// It is sent, and the whole image if it is refused.
     Try,
     /// This engine refused it before.
     Refused,
-    /// The configuration says no.
+    /// The configuration forbids it.
     Never,
 }
 
 impl Engine {
-    /// Names the engine's Unix socket; nothing is asked of it before [`Engine::ping`], it need not even be there.
+    /// Creates a client for the engine's Unix socket. No request is sent before [`Engine::ping`], and the socket need not exist yet.
     ///
-    /// `instance` is this service's id, for the label; `timeout` bounds one call's silence.
+    /// `instance` is this service's id, for the label; `timeout` bounds the silence within one call.
     ///
     /// # Errors
-    /// When no client can be made of that.
+    /// When the client cannot be created.
     pub fn new(socket: &str, timeout: Duration, instance: &str, handle: Handle) -> Result<Self, ImageError> {
         Ok(Self {
             docker: client(socket.strip_prefix("unix://").unwrap_or(socket), timeout).map_err(|error| fault("connect", error))?,
@@ -88,13 +88,13 @@ impl Engine {
         })
     }
 
-    /// Says whether archives with only the new layer may be sent; they may unless this says otherwise.
+    /// Sets whether archives with only the new layer may be sent; the default is true.
     #[must_use]
     pub fn with_partial_load(self, allowed: bool) -> Self {
         Self { partial_load: allowed, ..self }
     }
 
-    /// Whether an archive with only the new layer is to be sent.
+    /// Returns whether an archive with only the new layer is to be sent.
     pub fn partial_load(&self) -> PartialLoad {
         match (self.partial_load, self.partial_refused.load(Ordering::Acquire)) {
             (false, _) => PartialLoad::Never,
@@ -103,13 +103,13 @@ impl Engine {
         }
     }
 
-    /// Remembers that this engine takes whole images only: for this connection and all its clones.
+    /// Records that this engine accepts whole images only: for this connection and all its clones.
     pub(in crate::image) fn partial_load_refused(&self) {
         self.partial_refused.store(true, Ordering::Release);
     }
 
-    /// Asks the engine for a sign of life and agrees on the API's version with it: for this connection and all its clones,
-    /// and anew after the engine was exchanged for an older one.
+    /// Checks that the engine responds and negotiates the API's version with it: for this connection and all its clones,
+    /// and again after the engine was replaced by an older one.
     pub async fn ping(&self) -> Result<(), ImageError> {
         self.docker.clone().negotiate_version().await.map(drop).map_err(|e| fault("version", e))
     }
@@ -118,12 +118,12 @@ impl Engine {
         self.handle.block_on(call)
     }
 
-    /// Makes a container of an image, to read from. It is never started.
+    /// Creates a container of an image, for reading. It is never started.
     pub fn container(&self, image_id: &str) -> Result<Container, ImageError> {
         self.container_with(image_id, &[])
     }
 
-    /// Makes a container of an image with volumes in it, to read from and write to. It is never started.
+    /// Creates a container of an image with volumes in it, for reading and writing. It is never started.
     pub fn container_with(&self, image_id: &str, volumes: &[VolumeMount]) -> Result<Container, ImageError> {
         let mut mounts: Vec<Mount> = volumes.iter().map(VolumeMount::mount).collect();
         let image = self.block(self.docker.inspect_image(image_id)).map_err(|e| fault("inspect image", e))?;
@@ -132,7 +132,7 @@ impl Engine {
         let body = ContainerCreateBody {
             image: Some(image_id.to_owned()),
             labels: Some(HashMap::from([(INSTANCE_LABEL.to_owned(), self.instance.to_string())])),
-            // An image without a command cannot be made a container of; it is never run.
+            // The engine creates no container of an image without a command. The command is never run.
             cmd: Some(vec!["/never-started".to_owned()]),
             entrypoint: Some(vec![]),
             network_disabled: Some(true),
@@ -146,7 +146,7 @@ impl Engine {
             Ok(made) => Ok(Container { engine: self.clone(), id: made.id }),
             Err(error) => {
                 if matches!(error, ImageError::EngineUnavailable(_)) {
-                    // The answer was lost; the container may be there all the same.
+                    // The response was lost; the container may exist nevertheless.
                     self.left().push(name);
                 }
                 Err(error)
@@ -154,7 +154,7 @@ impl Engine {
         }
     }
 
-    /// Removes every container that carries this instance's label: what a crash left. Answers how many.
+    /// Removes every container with this instance's label, left by a crash. Returns their number.
     pub fn sweep(&self) -> Result<usize, ImageError> {
         let filters = HashMap::from([("label".to_owned(), vec![format!("{INSTANCE_LABEL}={}", self.instance)])]);
         let left = self.containers(filters)?;
@@ -164,7 +164,7 @@ impl Engine {
         Ok(left.len())
     }
 
-    /// Tries once more to remove the containers that were left because the engine was away.
+    /// Retries the removal of containers that were left because the engine was unavailable.
     pub fn remove_left(&self) {
         let left = std::mem::take(&mut *self.left());
         for id in left {
@@ -175,13 +175,13 @@ impl Engine {
         }
     }
 
-    /// Whether there is anything for [`Engine::remove_left`] to do.
+    /// Whether [`Engine::remove_left`] has containers to remove.
     pub fn has_left(&self) -> bool {
         !self.left().is_empty()
     }
 
-    /// Remembers a container that is still there: when the engine is back it is tried again; after a crash the next start's
-    /// sweep finds it by its label.
+    /// Records a container that still exists: its removal is retried when the engine is available again. After a crash the next
+    /// start's sweep finds it by its label.
     fn not_removed(&self, id: &mut String, outcome: Result<(), ImageError>) {
         if let Err(error) = outcome {
             tracing::warn!(container = %id, %error, "a container could not be removed");
@@ -203,14 +203,14 @@ impl Engine {
         self.block(container::removed(self.docker.clone(), id.to_owned()))
     }
 
-    /// Reads a whole image as `docker save` gives it.
+    /// Reads a whole image as `docker save` returns it.
     pub fn save(&self, id: &str, cancel: &CancellationToken) -> Result<EngineReader, ImageError> {
         let (docker, id) = (self.docker.clone(), id.to_owned());
         EngineReader::start(move || docker.export_image(&id), cancel)
     }
 
-    /// Begins to write an image: what goes into the writer is the archive that the engine loads. Once it is finished, the other
-    /// holds the ids that the engine says it made.
+    /// Begins to write an image: the archive written to the writer is loaded by the engine. Once it is finished, the second value
+    /// contains the ids that the engine reported.
     pub fn load(&self, cancel: &CancellationToken) -> Result<(EngineWriter, Loaded), ImageError> {
         let (docker, loaded) = (self.docker.clone(), Loaded::default());
         let made = loaded.clone();

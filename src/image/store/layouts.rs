@@ -1,11 +1,12 @@
-//! Images in OCI layout directories (OCI image-layout.md), for stations without an engine: `repository:tag` is the image tagged `tag` in the
-//! directory `repository` below the station's own.
+//! Image store in OCI layout directories (OCI image-layout.md), for stations without an engine: `repository:tag` is the image
+//! tagged `tag` in the directory `repository` below the station's own.
 //!
-//! An image's id is `repository@sha256:…`, its manifest's digest. What is written has no name until it is whole, so a crash leaves nothing of
-//! it; `index.json` is replaced, under a lock that all processes of ours keep. A layout is never made here: trains come with theirs.
+//! An image's id is `repository@sha256:…`, its manifest's digest. New files have no name until they are complete, so a crash
+//! leaves nothing of them. `index.json` is replaced under a lock that all processes of this service use. Layouts are never
+//! created here: trains bring their own.
 //!
-//! A layout may belong to the user who delivers trains, and be changed at any moment: below the configured directory everything is
-//! opened by descriptor, and a link is no way to anything.
+//! A layout may belong to the user who delivers trains, and change at any moment: below the configured directory everything is
+//! opened by descriptor, and no link is followed.
 
 pub mod blob;
 pub mod build;
@@ -41,14 +42,14 @@ use crate::{
     },
 };
 
-/// What is said where an image would have to go to another layout.
+/// The error if an image would have to move to another layout.
 pub(in crate::image) const OTHER_LAYOUT: ImageError =
     ImageError::Reference("an image stays in its layout: give a name of the same repository");
 
-/// Opens the directory of layouts. The software that delivers images makes it; the service does not serve without it.
+/// Opens the directory of layouts. The software that delivers images creates it; the service does not serve without it.
 ///
 /// # Errors
-/// When it is not there, or is none.
+/// When it does not exist, or is not a directory.
 pub fn directory_at(path: &Path) -> io::Result<Directory> {
     Directory::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => io::Error::new(
@@ -70,20 +71,21 @@ pub struct LayoutStore {
 }
 
 impl LayoutStore {
-    /// The layouts below `directory`; `reserve` bytes are left free on its disk. Opened trains are for the service's user, and for `group`.
+    /// Returns the layouts below `directory`; `reserve` bytes stay free on its disk. Opened trains are readable for the service's
+    /// user and `group`.
     pub fn new(directory: &Path, reserve: u64, group: Option<u32>) -> Self {
         Self { directory: directory.to_owned(), reserve, group }
     }
 
-    /// Whether it can be written to.
+    /// Checks that the directory is writable.
     pub(in crate::image) fn check(&self) -> Result<(), ImageError> {
         let directory = directory_at(&self.directory).map_err(ImageError::Layout)?;
         NewBlob::create(&directory, 0, self.reserve, Readers::OfDirectory).map(drop)
     }
 
-    /// The layout of a repository; it need not be there.
+    /// Returns the layout of a repository; it need not exist.
     fn layout(&self, repository: &str, which: Which) -> Result<Layout, ImageError> {
-        // A repository's grammar has no such part; a path that climbs would be the worst that could come of a gap in it.
+        // A repository's grammar excludes such parts. This check guards against a climbing path if the grammar has a gap.
         if !repository.split('/').all(|part| !matches!(part, "" | "." | "..")) {
             return Err(ImageError::Reference("give repository:tag"));
         }
@@ -96,7 +98,7 @@ impl LayoutStore {
         if layout.is_one() { Ok(layout) } else { Err(ImageError::NotFound) }
     }
 
-    /// The layout that an id names the image in.
+    /// Returns the layout that contains the image of an id.
     pub(in crate::image) fn of_id(&self, id: &str) -> Result<Layout, ImageError> {
         let (repository, digest) = split(id)?;
         self.layout(repository, Which::Digest(digest.to_owned()))
@@ -140,7 +142,7 @@ impl LayoutStore {
         if !layout.has(digest)? {
             return Err(ImageError::NotFound);
         }
-        // Beside the layout: nothing gets to another disk.
+        // Next to the layout, so that no content gets to another disk.
         let spool = layout.root.by_descriptor();
         Ok(LayeredTrainTree::new(LayerBacking::Layout(layout), spool, self.reserve))
     }
@@ -196,8 +198,8 @@ impl LayoutStore {
     }
 }
 
-/// Removes an image without a name, and what no other image of the layout needs. Its manifest goes last: from that alone all of it can be
-/// done again.
+/// Removes an image without a name, and blobs that no other image of the layout needs. Its manifest is removed last: the removal
+/// can be repeated from the manifest alone.
 fn remove(layout: &Layout, mut index: Index, digest: &str) -> Result<(), ImageError> {
     if index.remove(digest) {
         index.write(&layout.root)?;
@@ -215,9 +217,9 @@ fn remove(layout: &Layout, mut index: Index, digest: &str) -> Result<(), ImageEr
     layout.remove(digest)
 }
 
-/// Held while a layout's index is read and written. What a crash left of an index goes.
+/// Locks a layout while its index is read and written. Leftovers of an index from a crash are removed.
 fn lock(layout: &Layout) -> Result<Directory, ImageError> {
-    // A descriptor of its own: the lock goes with it.
+    // A separate descriptor: the lock ends with it.
     let locked = layout.root.enter("").map_err(ImageError::Layout)?;
     flock(&locked, FlockOperation::LockExclusive).map_err(|error| ImageError::Layout(error.into()))?;
     Index::clear(&locked)?;
@@ -232,7 +234,7 @@ fn split(id: &str) -> Result<(&str, &str), ImageError> {
     id.split_once('@').ok_or(ImageError::Reference("an image's id in a layout is repository@sha256:…"))
 }
 
-/// An error of a layout's disk.
+/// Converts an error of a layout's disk.
 fn failed(error: io::Error) -> ImageError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

@@ -1,15 +1,15 @@
-//! The end of an archive: the tar reader takes a missing end for an end, and looks at nothing behind it.
+//! Checks the end of a tar archive: the tar reader accepts a missing end, and ignores content after it.
 
 use std::io::{self, Read};
 
 use crate::image::{ImageError, opt::reader::broken};
 
-/// Tar works in blocks of this many bytes; two of zeros end an archive.
+/// Tar's block size in bytes; two blocks of zeros end an archive.
 pub(in crate::image) const BLOCK: usize = 512;
-/// Most zeros that may follow the end: writers fill up a record of theirs.
+/// Maximum number of zeros after the end: writers fill up their record.
 const FILL_LIMIT: u64 = 1 << 20;
 
-/// Reads an archive and knows whether it broke off.
+/// Reader of an archive that detects a premature end.
 pub(in crate::image) struct EndCheckedReader<R> {
     archive: R,
     broke_off: bool,
@@ -20,13 +20,13 @@ impl<R: Read> EndCheckedReader<R> {
         Self { archive, broke_off: false }
     }
 
-    /// To be called when the tar reader has found the end: it has then read one block of zeros, or nothing more was there.
+    /// Checks the end. To be called when the tar reader has found it: one block of zeros was read then, or no data was left.
     pub fn check_end(mut self) -> Result<(), ImageError> {
         let filled = self.nothing_follows()?;
         if self.broke_off || filled < BLOCK as u64 { Err(ImageError::Malformed("it breaks off")) } else { Ok(()) }
     }
 
-    /// As [`Tape::check_end`], where a missing end is forgiven. Answers how many zeros followed.
+    /// As [`EndCheckedReader::check_end`], but accepts a missing end. Returns how many zeros followed.
     pub fn nothing_follows(&mut self) -> Result<u64, ImageError> {
         let mut block = [0; BLOCK];
         let mut filled = 0;

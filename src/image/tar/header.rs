@@ -1,4 +1,4 @@
-//! The fields of a header, read strictly.
+//! Strict parser of tar headers.
 
 use tar::Header;
 
@@ -9,7 +9,7 @@ const NUMBER: ImageError = ImageError::Malformed("a number in a header");
 
 /// A header's fields.
 pub(in crate::image) struct HeaderFields {
-    /// With POSIX's prefix before it; up to the first NUL.
+    /// The path with POSIX's prefix, up to the first NUL.
     pub path: Vec<u8>,
     pub mode: u64,
     pub uid: u64,
@@ -20,12 +20,12 @@ pub(in crate::image) struct HeaderFields {
     pub link: Vec<u8>,
     /// A device's major and minor number.
     pub device: (u32, u32),
-    /// Whether the type is the old dialect's NUL.
+    /// Whether the type is the old format's NUL.
     pub old_type: bool,
 }
 
 impl HeaderFields {
-    /// Reads a header of POSIX or GNU whose checksum is right.
+    /// Parses a POSIX or GNU header with a correct checksum.
     pub fn read(header: &Header) -> Result<Self, ImageError> {
         let block = header.as_bytes();
         let (before, after) = (&block[..148], &block[156..]);
@@ -34,9 +34,9 @@ impl HeaderFields {
         if number(&block[148..156])? != sum {
             return Err(ImageError::Malformed("a checksum"));
         }
-        // Of what is no device, too: a reader that stops at a broken number would see a shorter archive.
+        // Also for other types: a reader that stops at an invalid number would see a shorter archive.
         let device = |field| number(field).and_then(|number| u32::try_from(number).map_err(|_| NUMBER));
-        // The dialect of `star` is told by what stands here, and has a shorter prefix.
+        // These bytes mark the `star` format, which has a shorter prefix.
         if block[500..].iter().any(|byte| *byte != 0) {
             return Err(ImageError::Malformed(OTHER_DIALECT));
         }
@@ -62,7 +62,7 @@ fn path(block: &[u8; 512]) -> Result<Vec<u8>, ImageError> {
             b"" => name.to_vec(),
             prefix => [prefix, b"/", name].concat(),
         }),
-        // GNU has other fields where POSIX has the prefix. Few writers set them, and some readers take them for it.
+        // GNU has other fields at the position of POSIX's prefix. Few writers set them, and some readers take them for the prefix.
         b"ustar  \0" if rest.iter().all(|byte| *byte == 0) => Ok(name.to_vec()),
         b"ustar  \0" => Err(ImageError::Malformed("fields of GNU's that have another meaning to others")),
         _ => Err(ImageError::Malformed(OTHER_DIALECT)),
@@ -73,19 +73,20 @@ fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// A time in seconds. Those before 1970 (base 256 behind a byte of 0xff, below zero) are taken for its first second.
+/// Parses a time in seconds. Times before 1970 (base 256 after a byte of 0xff, below zero) become 0.
 fn time(field: &[u8]) -> Result<u64, ImageError> {
     if field[0] == 0xff { Ok(0) } else { number(field) }
 }
 
-/// A number: octal digits with spaces around them, ended by a NUL, none being 0; or base 256 behind a byte of 0x80, up to 63 bits.
+/// Parses a number: octal digits with spaces around them, ended by a NUL, no digits being 0; or base 256 after a byte of 0x80, up
+/// to 63 bits.
 fn number(field: &[u8]) -> Result<u64, ImageError> {
     if let [0x80, digits @ ..] = field {
         let value = digits.iter().try_fold(0u64, |value, byte| Some(value.checked_mul(256)? | u64::from(*byte)));
         return value.filter(|value| i64::try_from(*value).is_ok()).ok_or(NUMBER);
     }
     let (text, rest) = field.split_at(field.iter().position(|byte| *byte == 0).unwrap_or(field.len()));
-    // Some readers begin behind NULs, others end there.
+    // Some readers begin after NULs, others end there.
     if rest.iter().any(|byte| !matches!(byte, 0 | b' ')) {
         return Err(NUMBER);
     }

@@ -1,13 +1,13 @@
-//! The header blocks of entries.
+//! Writes the header blocks of tar entries.
 
 use tar::{EntryType, Header};
 
 use super::layer_writer::{BLOCK, FileAttrs};
 
-/// Longest name that fits the header's own field.
+/// Maximum length of a name in the header's own field, in bytes.
 const SHORT_NAME: usize = 100;
 
-/// The header of an entry, with GNU's long-name entry before it where the name needs one.
+/// Returns the header of an entry, after GNU's long-name entry if the name needs one.
 pub(in crate::image) fn header_blocks(path: &str, kind: EntryType, meta: FileAttrs, size: u64) -> Vec<u8> {
     let mut blocks = Vec::with_capacity(BLOCK as usize);
     if path.len() > SHORT_NAME {
@@ -42,7 +42,7 @@ pub(in crate::image) fn header_len(name: usize) -> u64 {
     if name > SHORT_NAME { 2 * BLOCK + (name as u64 + 1).next_multiple_of(BLOCK) } else { BLOCK }
 }
 
-/// The header of a link of either kind; its target is at most 100 bytes long.
+/// Returns the header of a link of either kind; its target has at most 100 bytes.
 pub(in crate::image) fn link_blocks(name: &str, kind: EntryType, meta: FileAttrs, target: &[u8]) -> Vec<u8> {
     let mut blocks = header_blocks(name, kind, meta, 0);
     let at = blocks.len() - BLOCK as usize;

@@ -1,9 +1,9 @@
-//! Building the one new layer of an image, and the archive that carries it into the engine.
+//! Writes the one new layer of an image as a tar archive.
 //!
-//! The layer is written by us, entry by entry, so nothing of a container gets into it. Its length is known before its first
-//! byte (the outer archive's header needs it), hence [`LayerPlan`] first and [`LayerWriter`] after. A directory is made opaque
-//! with the layer format's own entry (OCI image-spec, layer.md "Opaque Whiteout"), so that nothing of lower layers shines
-//! through.
+//! The layer is generated entry by entry, so nothing of a container gets into it. Its length is needed before its first byte
+//! (for the outer archive's header), so [`LayerPlan`] comes first and [`LayerWriter`] after it. A directory is made opaque
+//! with the layer format's own entry (OCI image-spec, layer.md "Opaque Whiteout"), so that no content of lower layers is visible
+//! in it.
 
 use std::{
     borrow::Cow,
@@ -16,7 +16,7 @@ use tar::EntryType;
 use super::header_writer::{header_blocks, header_len};
 use crate::{image::ImageError, train::digest::FileHasher};
 
-/// Tar works in blocks of this many bytes.
+/// Tar's block size, in bytes.
 pub(in crate::image) const BLOCK: u64 = 512;
 /// Two zero blocks end an archive.
 const END: u64 = 2 * BLOCK;
@@ -37,18 +37,18 @@ pub struct FileAttrs {
 }
 
 impl FileAttrs {
-    /// What train_lib gives immutable files: root's, 0644.
+    /// Returns train_lib's attributes of immutable files: root's, 0644.
     pub fn immutable_file(mtime: u64) -> Self {
         Self { mode: 0o644, uid: 0, gid: 0, mtime }
     }
 
-    /// A directory of root's, 0755.
+    /// Returns the attributes of a directory of root's, 0755.
     pub fn directory(mtime: u64) -> Self {
         Self { mode: 0o755, uid: 0, gid: 0, mtime }
     }
 }
 
-/// A path from the image's root, without a leading slash. Its parts are borrowed where they can be: a layer may hold very many.
+/// A path from the image's root, without a leading slash. Its parts are borrowed if possible: a layer may have very many paths.
 #[derive(Clone, Debug)]
 pub struct EntryPath<'a> {
     directory: &'a str,
@@ -56,7 +56,7 @@ pub struct EntryPath<'a> {
 }
 
 impl<'a> EntryPath<'a> {
-    /// What lies at `below` in `directory`.
+    /// Returns the path `below` in `directory`.
     pub fn new(directory: &'a str, below: &'a str) -> Self {
         Self { directory, below: Cow::Borrowed(below) }
     }
@@ -86,12 +86,12 @@ impl fmt::Display for EntryPath<'_> {
     }
 }
 
-/// One entry of the layer to be.
+/// One entry of the planned layer.
 #[derive(Clone, Debug)]
 pub enum LayerEntry<'a, T> {
-    /// A directory; `opaque` hides everything lower layers hold in it.
+    /// A directory; `opaque` hides all content of lower layers in it.
     Directory {
-        /// Where.
+        /// Path from the image's root.
         path: EntryPath<'a>,
         /// Its owner, mode and time.
         meta: FileAttrs,
@@ -100,18 +100,18 @@ pub enum LayerEntry<'a, T> {
     },
     /// A regular file.
     File {
-        /// Where.
+        /// Path from the image's root.
         path: EntryPath<'a>,
         /// Its owner, mode and time.
         meta: FileAttrs,
         /// Its length in bytes.
         size: u64,
-        /// Where the caller finds its content.
+        /// The caller's reference to its content.
         content: T,
     },
 }
 
-/// The entries of a layer in the order they are written, and the length that results.
+/// The entries of a layer in the order they are written, and the resulting length.
 #[derive(Debug)]
 pub struct LayerPlan<'a, T> {
     entries: Vec<LayerEntry<'a, T>>,
@@ -126,7 +126,7 @@ impl<T> Default for LayerPlan<'_, T> {
 }
 
 impl<'a, T> LayerPlan<'a, T> {
-    /// Makes room for so many more entries.
+    /// Reserves capacity for more entries.
     pub fn reserve(&mut self, entries: usize) {
         self.entries.reserve_exact(entries);
     }
@@ -149,7 +149,7 @@ impl<'a, T> LayerPlan<'a, T> {
         self.entries.push(LayerEntry::File { path, meta, size, content });
     }
 
-    /// Length of the layer's archive in bytes.
+    /// Returns the length of the layer's archive, in bytes.
     pub fn len(&self) -> u64 {
         self.bytes
     }
@@ -159,23 +159,23 @@ impl<'a, T> LayerPlan<'a, T> {
         self.entries.is_empty()
     }
 
-    /// Bytes of file content in the layer.
+    /// Returns the bytes of file content in the layer.
     pub fn content_len(&self) -> u64 {
         self.content
     }
 
-    /// The entries, in order.
+    /// Returns the entries, in order.
     pub fn entries(&self) -> &[LayerEntry<'a, T>] {
         &self.entries
     }
 }
 
-/// Why an archive could not be written.
+/// Error of writing an archive.
 #[derive(Debug)]
 pub enum WriteError<E> {
-    /// What it is written to failed.
+    /// Writing the output failed.
     Out(io::Error),
-    /// A file's content could not be had.
+    /// Reading a file's content failed.
     Content(E),
 }
 
@@ -185,7 +185,7 @@ impl<E> From<io::Error> for WriteError<E> {
     }
 }
 
-/// Writes the whole archive. `content` hands a file's bytes to its second argument.
+/// Writes the whole archive. `content` passes a file's bytes to its second argument.
 pub fn write_archive<T, E: From<ImageError>>(
     out: &mut impl Write,
     plan: &LayerPlan<'_, T>,
@@ -211,7 +211,7 @@ pub fn write_archive<T, E: From<ImageError>>(
     Ok(archive.finish().map(drop)?)
 }
 
-/// Hashes what passes to `out`.
+/// Writer that hashes the bytes passed to `out`.
 pub struct HashingWriter<'a, W: Write> {
     out: &'a mut W,
     hasher: FileHasher,
@@ -223,7 +223,7 @@ impl<'a, W: Write> HashingWriter<'a, W> {
         Self { out, hasher: FileHasher::new() }
     }
 
-    /// SHA-256 of all that has passed.
+    /// Returns the SHA-256 of all bytes written.
     pub fn finish(self) -> [u8; 32] {
         self.hasher.finish()
     }
@@ -273,13 +273,13 @@ impl<'a, W: Write> LayerWriter<'a, W> {
         }
     }
 
-    /// Writes a piece of the open file's content.
+    /// Writes a chunk of the open file's content.
     pub fn content(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.open = self.open.checked_sub(bytes.len() as u64).ok_or_else(|| io::Error::other("a file is longer than planned"))?;
         self.put(bytes)
     }
 
-    /// Ends the archive; answers its length.
+    /// Ends the archive and returns its length.
     pub fn finish(mut self) -> io::Result<u64> {
         self.close_file()?;
         self.put(&[0; END as usize])?;

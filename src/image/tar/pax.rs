@@ -1,15 +1,15 @@
-//! PAX records (POSIX.1-2008, pax, "Extended Header"): `length keyword=value\n`, by their length and not by their newlines, because
-//! the value of an extended attribute may hold anything.
+//! Parses PAX records (POSIX.1-2008, pax, "Extended Header"): `length keyword=value\n`, by their length and not by their
+//! newlines, because the value of an extended attribute may contain any byte.
 
 use std::collections::{BTreeMap, HashSet};
 
 use crate::image::ImageError;
 
-/// What the records of extended attributes begin with.
+/// Keyword prefix of extended attributes.
 const XATTR: &[u8] = b"SCHILY.xattr.";
 const BROKEN: ImageError = ImageError::Malformed("a PAX record");
 
-/// What the records of one extended header say, as far as it matters here.
+/// Supported records of one extended header.
 #[derive(Debug, Default)]
 pub(in crate::image) struct Pax {
     pub path: Option<Vec<u8>>,
@@ -21,7 +21,8 @@ pub(in crate::image) struct Pax {
 }
 
 impl Pax {
-    /// Reads all records. A keyword twice, an empty value where one is needed, and what changes how content is read are refused.
+    /// Parses all records. A duplicate keyword, an empty value where one is needed, and records that change how content is read are
+    /// rejected.
     pub fn read(mut records: &[u8]) -> Result<Self, ImageError> {
         let mut pax = Self::default();
         let mut seen = HashSet::new();
@@ -33,13 +34,13 @@ impl Pax {
             }
             match keyword {
                 b"path" => pax.path = Some(value.to_vec()),
-                // Some readers take an empty value for none, others for nothing said.
+                // Some readers take an empty value for an empty target, others for an absent record.
                 b"linkpath" if value.is_empty() => return Err(BROKEN),
                 b"linkpath" => pax.link = Some(value.to_vec()),
                 b"size" => pax.size = Some(decimal(value).ok_or(BROKEN)?),
                 b"uid" => pax.uid = Some(decimal(value).ok_or(BROKEN)?),
                 b"gid" => pax.gid = Some(decimal(value).ok_or(BROKEN)?),
-                // What is neither stays as it is.
+                // Bytes that are not UTF-8 stay unchanged.
                 b"hdrcharset" if value == b"BINARY" => {}
                 b"hdrcharset" => return Err(ImageError::Malformed("names in another encoding")),
                 sparse if sparse.starts_with(b"GNU.") => return Err(ImageError::Malformed("a sparse file")),
@@ -60,8 +61,8 @@ impl Pax {
 /// The name of git's global header.
 const GLOBAL: &[u8] = b"pax_global_header";
 
-/// Looks at a global header: some readers apply its records to all entries, others to none, and engines act on its name. So it may be what git
-/// writes: under that name, and with nothing but a comment.
+/// Checks a global header: some readers apply its records to all entries, others to none, and engines act on its name. So only
+/// git's is accepted: with its name, and only a comment.
 pub(in crate::image) fn check_global(name: &[u8], mut records: &[u8]) -> Result<(), ImageError> {
     if name != GLOBAL {
         return Err(ImageError::Malformed("a global header"));
@@ -76,7 +77,7 @@ pub(in crate::image) fn check_global(name: &[u8], mut records: &[u8]) -> Result<
     Ok(())
 }
 
-/// The first record's keyword and value, and what follows it.
+/// Returns the first record's keyword and value, and the remaining bytes.
 fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let space = records.iter().position(|byte| *byte == b' ')?;
     let length = usize::try_from(decimal(&records[..space])?).ok()?;

@@ -1,10 +1,10 @@
-//! The entries of a tar archive that comes from outside, read so that no two readers can see two things in it: of `/opt`, of a saved image, of
-//! its layers.
+//! Strict reader of untrusted tar archives: of `/opt`, of a saved image, of its layers. No two readers can interpret an accepted
+//! archive in different ways.
 //!
-//! Tar has several dialects, and readers differ in what they make of their mixtures: which of two names counts, whether a
-//! directory has content, where a record ends. Here only what every reader understands alike is let through: POSIX and GNU headers,
-//! GNU's long names, PAX records for the next entry. The rest is refused, as is everything that would have to be kept in memory
-//! beyond [`EXTENSION_LIMIT`]. `tests/it/images/tarfile.rs` holds this against Python's reader.
+//! Tar has several dialects, and readers differ in how they interpret mixtures: which of two names counts, whether a
+//! directory has content, where a record ends. Only what every reader understands alike is accepted: POSIX and GNU headers,
+//! GNU's long names, PAX records for the next entry. The rest is rejected, as is everything that would need more memory than
+//! [`EXTENSION_LIMIT`]. `tests/it/images/tarfile.rs` compares this reader with Python's.
 
 use std::{
     collections::BTreeMap,
@@ -16,36 +16,36 @@ use tar::{EntryType, Header};
 use super::{header::HeaderFields, layer_writer::FileAttrs, pax::Pax};
 use crate::image::{ImageError, archive::file_kind, opt::reader::broken, tar::pax};
 
-/// Tar works in blocks of this many bytes.
+/// Tar's block size, in bytes.
 pub(in crate::image) const BLOCK: u64 = 512;
-/// Longest extended header (names, PAX records with extended attributes) that is read, in bytes.
+/// Maximum size of an extended header (names, PAX records with extended attributes), in bytes.
 pub(in crate::image) const EXTENSION_LIMIT: u64 = 1024 * 1024;
-/// From this size on a file's size does not fit its header's octal field; PAX then has it alone.
+/// From this size on, in bytes, a file's size does not fit its header's octal field; only PAX states it then.
 const BEYOND_OCTAL: u64 = 1 << 33;
 
-/// An entry.
+/// An entry of the archive.
 #[derive(Debug)]
 pub struct TarEntry {
-    /// Its name as the archive spells it: not empty, no NUL; a directory's may end in a slash.
+    /// Its name in the archive's spelling: not empty, no NUL; a directory's may end in a slash.
     pub path: Vec<u8>,
     /// One of the seven POSIX types.
     pub kind: EntryType,
     /// Bytes of content; only regular files have any.
     pub size: u64,
-    /// Owner, mode and time; the mode with all bits the header has.
+    /// Owner, mode and time; the mode with all bits of the header.
     pub meta: FileAttrs,
-    /// What a link leads to; of other kinds it means nothing. No NUL.
+    /// A link's target, without NUL; meaningless for other types.
     pub link: Vec<u8>,
-    /// A device's major and minor number; of other kinds they mean nothing.
+    /// A device's major and minor number; meaningless for other types.
     pub device: (u32, u32),
     /// Extended attributes, by name (PAX `SCHILY.xattr.` without that prefix).
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Where in the archive its content begins, in bytes.
+    /// Position of its content in the archive, in bytes.
     pub position: u64,
 }
 
 impl TarEntry {
-    /// Whether it has a content.
+    /// Whether it has content.
     #[must_use]
     pub fn is_file(&self) -> bool {
         is_file(self.kind)
@@ -59,17 +59,17 @@ fn is_file(kind: EntryType) -> bool {
 /// Reads an archive, entry by entry.
 pub(in crate::image) struct TarReader<R> {
     archive: R,
-    /// Bytes that were read.
+    /// Number of bytes read.
     position: u64,
-    /// Whether it is a layer: it may end where a header would begin, and has no global header.
+    /// Whether it is a layer, which may end where a header would begin, and has no global header.
     is_layer: bool,
-    /// Bytes of the open entry that nobody has read yet.
+    /// Unread bytes of the open entry's content.
     content: u64,
     /// Bytes between its content and the next header.
     padding: u64,
 }
 
-/// What extended headers say about the entry that follows.
+/// Values of extended headers for the next entry.
 #[derive(Default)]
 struct Pending {
     name: Option<Vec<u8>>,
@@ -84,17 +84,17 @@ impl Pending {
 }
 
 impl<R: Read> TarReader<R> {
-    /// Reads from `archive`, a little at a time.
+    /// Creates a reader of `archive`, which is read in small pieces.
     pub fn new(archive: R) -> Self {
         Self { archive, position: 0, is_layer: false, content: 0, padding: 0 }
     }
 
-    /// The same of a layer, which some builders leave without its end: whether it is whole shows by its digest.
+    /// As [`TarReader::new`], for a layer. Some builders omit its end; its digest shows whether it is complete.
     pub fn of_layer(archive: R) -> Self {
         Self { is_layer: true, ..Self::new(archive) }
     }
 
-    /// The next entry; what was not read of the last one's content is skipped. `None` at the archive's end.
+    /// Returns the next entry, and skips unread content of the last one. `None` at the archive's end.
     pub fn next(&mut self) -> Result<Option<TarEntry>, ImageError> {
         self.skip()?;
         let (mut pending, mut global) = (Pending::default(), false);
@@ -144,7 +144,7 @@ impl<R: Read> TarReader<R> {
             match self.archive.read(&mut block[filled..]).map_err(broken)? {
                 0 if filled == 0 && self.is_layer => return Ok(None),
                 0 if self.position == 0 && !self.is_layer => return Err(file_kind::archive(&block[..filled], ENDS_EARLY)),
-                // Without its mark at the end, an archive that was cut between two entries would pass for a whole one.
+                // Without its end mark, an archive cut between two entries would pass for a complete one.
                 0 => return Err(ENDS_EARLY),
                 count => filled += count,
             }
@@ -153,14 +153,14 @@ impl<R: Read> TarReader<R> {
         Ok(if block.iter().all(|byte| *byte == 0) { None } else { Some(header) })
     }
 
-    /// What begins with no header is another kind of file.
+    /// Returns the error for an input that begins without a header: it is another kind of file.
     fn not_a_header(&self, block: &Header, error: ImageError) -> ImageError {
         let block = block.as_bytes();
         let is_first = self.position == BLOCK && !self.is_layer;
         if is_first && &block[257..262] != b"ustar" { file_kind::archive(block, error) } else { error }
     }
 
-    /// The whole content of an extended header.
+    /// Reads the whole content of an extended header.
     fn extension(&mut self, size: u64) -> Result<Vec<u8>, ImageError> {
         if size > EXTENSION_LIMIT {
             return Err(ImageError::Limit("bytes of an extended header"));
@@ -188,7 +188,7 @@ impl<R: Read> TarReader<R> {
     }
 }
 
-/// Reads the open entry's content. An archive that ends before it is malformed; errors carry an [`ImageError`] inside.
+/// Reads the open entry's content. An archive that ends before it is malformed; errors contain an [`ImageError`].
 impl<R: Read> Read for TarReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.content).map_or(buffer.len(), |left| left.min(buffer.len()));
@@ -205,9 +205,9 @@ impl<R: Read> Read for TarReader<R> {
     }
 }
 
-/// What is said of an archive that ends where it should not.
+/// Error text for an archive with a premature end.
 pub(in crate::image) const CUT_OFF: &str = "it ends too early";
-/// What is said of a header of a dialect that is not read.
+/// Error text for a header of an unsupported dialect.
 pub(in crate::image) const OTHER_DIALECT: &str = "a header that is neither POSIX's nor GNU's";
 const ENDS_EARLY: ImageError = ImageError::Malformed(CUT_OFF);
 const TOO_LARGE: ImageError = ImageError::Malformed("a size beyond 64 bits");
@@ -222,7 +222,7 @@ fn set<T>(place: &mut Option<T>, value: T) -> Result<(), ImageError> {
 fn entry(kind: EntryType, fields: HeaderFields, pending: Pending, position: u64) -> Result<TarEntry, ImageError> {
     use EntryType::{Block, Char, Continuous, Directory, Fifo, Link, Regular, Symlink};
     let known = matches!(kind, Regular | Continuous | Directory | Symlink | Link | Char | Block | Fifo);
-    // The old dialect's type 0 is a directory to some when its name ends in a slash: in its header, or wherever its name is from (see below).
+    // Some readers take the old format's type 0 for a directory if its name ends in a slash, wherever the name is from (see below).
     if !known || fields.old_type && fields.path.ends_with(b"/") {
         return Err(ImageError::Malformed("an entry of unknown type"));
     }
@@ -253,7 +253,7 @@ fn entry(kind: EntryType, fields: HeaderFields, pending: Pending, position: u64)
     if is_file && path.ends_with(b"/") {
         return Err(ImageError::Malformed("a file whose name ends in a slash"));
     }
-    // The last one means "as it is" to those who set it.
+    // The last one means "unchanged" to chown.
     let owner = |id: u64| match id < u64::from(u32::MAX) {
         true => Ok(id),
         false => Err(ImageError::Malformed("an owner beyond 32 bits")),

@@ -1,4 +1,4 @@
-//! From JSON to a config, with the conversions train_lib's model makes (`docs/wire-format.md §2.2`).
+//! Converts parsed JSON to a config, with the conversions of train_lib's model (`docs/wire-format.md §2.2`).
 
 mod fields;
 
@@ -62,7 +62,7 @@ fn source(at: At, json: Json) -> Result<Source, ConfigError> {
 fn creator(at: At, json: Json) -> Result<Creator, ConfigError> {
     let mut fields = Fields::new(at, json)?;
     let paillier = |at: At, json| match json {
-        // hex comes first in this union, so numeric text stays text
+        // Hex comes first in this union, so numeric text stays text.
         Json::Text(text) => Ok(Id::Text(text)),
         other => id(at, other),
     };
@@ -104,7 +104,7 @@ fn build(at: At, json: Json) -> Result<Build, ConfigError> {
     })
 }
 
-/// Reads a value and refuses one that is longer, in characters: no field is read without a bound of its own.
+/// Reads a value and rejects it if it is longer than `most` characters, so that no field is read without a limit of its own.
 fn within<T: Length>(
     most: usize,
     read: impl Fn(At, Json) -> Result<T, ConfigError>,
@@ -115,14 +115,14 @@ fn within<T: Length>(
     }
 }
 
-/// What has a length in the config.
+/// Length of a config value, in characters.
 trait Length {
     fn is_within(&self, most: usize) -> bool;
 }
 
 impl Length for str {
     fn is_within(&self, most: usize) -> bool {
-        // No text has more characters than bytes.
+        // Text has at most as many characters as bytes.
         self.len() <= most || self.chars().count() <= most
     }
 }
@@ -154,7 +154,7 @@ impl Length for Json {
     }
 }
 
-/// Any dict; what Python's `dict()` makes an empty dict of is one too.
+/// Reads any dict, and any value that Python's `dict()` converts to an empty dict.
 fn context(at: At, json: Json) -> Result<Json, ConfigError> {
     match json {
         Json::Object(_) => Ok(json),
@@ -171,7 +171,7 @@ fn hex(at: At, json: Json) -> Result<HexText, ConfigError> {
     }
 }
 
-/// Text, or what Python's `str()` makes of a number or boolean.
+/// Reads text, or the text that Python's `str()` makes of a number or boolean.
 fn text(at: At, json: Json) -> Result<String, ConfigError> {
     match json {
         Json::Text(text) => Ok(text),
@@ -194,7 +194,7 @@ fn index(at: At, json: Json) -> Result<i64, ConfigError> {
     integer(&json).and_then(|number| number.to_i64()).ok_or_else(|| at.is_not("a whole number of 64 bits"))
 }
 
-/// What Python's `int()` makes of a scalar.
+/// Returns what Python's `int()` makes of a scalar.
 fn integer(json: &Json) -> Option<Integer> {
     match json {
         Json::Int(number) => Some(number.clone()),

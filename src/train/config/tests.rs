@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::train::vectors::{items, number, text, vector};
 
-/// Our output as text, or `None` if we refuse.
+/// Returns this crate's output as text, or `None` if the input is rejected.
 fn we_write(input: &str) -> Option<String> {
     let config = TrainConfig::parse(input.as_bytes()).ok()?;
     Some(String::from_utf8(config.to_bytes()).unwrap())
@@ -90,7 +90,7 @@ fn every_field_has_a_longest_value_and_that_is_read_back() {
         .replace(r#""proposal_id":1"#, r#""proposal_id":"x""#)
         .replace(r#""address":"a""#, r#""address":"a","tag":"","branch":"""#);
     let whole: serde_json::Value = serde_json::from_str(&whole).unwrap();
-    // Every text of it in turn, `type` and `eco_system` excepted: those are words of a list.
+    // Every text field in turn, except `type` and `eco_system`, which are enumerations.
     let fields = [
         ("/proposal_id", longest::ID),
         ("/@id", longest::ID),

@@ -1,11 +1,11 @@
-//! The two scalar types of the config that are neither plain text nor plain number.
+//! Scalar types of the config: ids (number or text) and hex text.
 
 use std::fmt;
 
 use crate::train::Integer;
 
-/// An id that is a number or text. Text that Python's `int()` accepts has become a number when it was read, and that
-/// spelling is hashed and written back (`docs/wire-format.md §2.2`).
+/// An id that is a number or text. Text that Python's `int()` accepts is converted to a number when it is read, and the
+/// number's spelling is hashed and written back (`docs/wire-format.md §2.2`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Id {
     /// A number of any size.
@@ -15,7 +15,7 @@ pub enum Id {
 }
 
 impl Id {
-    /// The id text becomes on the wire: `"0123"` is the number 123.
+    /// Returns the id that `text` becomes on the wire: `"0123"` is the number 123.
     pub fn from_text(text: String) -> Self {
         match Integer::from_python_text(&text) {
             Some(number) => Self::Int(number),
@@ -23,7 +23,7 @@ impl Id {
         }
     }
 
-    /// The text, if it is text. A numeric id never equals one: train_lib compares without conversion.
+    /// Returns the text of a text id. A numeric id never equals one: train_lib compares without conversion.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Int(_) => None,
@@ -32,7 +32,7 @@ impl Id {
     }
 }
 
-/// Python's `str(id)`: what goes into the immutable digest.
+/// Formats as Python's `str(id)`, the input of the immutable digest.
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -42,7 +42,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// Text that should be hex. Kept verbatim, since it is written back as it came; only [`HexText::decode`] judges it.
+/// Text that should be hex. It is kept verbatim, since it is written back as it was read; only [`HexText::decode`] checks it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct HexText(String);
 
@@ -52,22 +52,22 @@ pub struct HexText(String);
 pub struct HexError;
 
 impl HexText {
-    /// Wraps text without looking at it.
+    /// Wraps text without checking it.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Lower-case hex of `bytes`, as train_lib writes it.
+    /// Returns the lower-case hex of `bytes`, as train_lib writes it.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         Self(const_hex::encode(bytes))
     }
 
-    /// The text as it came.
+    /// Returns the text verbatim.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The bytes, as Python's `bytes.fromhex` reads them: either case, ASCII white space between (not within) bytes.
+    /// Decodes the bytes as Python's `bytes.fromhex` does: either case, ASCII white space between (not within) bytes.
     pub fn decode(&self) -> Result<Vec<u8>, HexError> {
         let mut bytes = Vec::with_capacity(self.0.len() / 2);
         let mut text = self.0.as_bytes().iter();

@@ -1,4 +1,4 @@
-//! From a config to JSON, in the field order of the wire (`docs/wire-format.md §2.1`). Absent is written as `null`.
+//! Converts a config to JSON in the field order of the wire (`docs/wire-format.md §2.1`). Absent values are written as `null`.
 
 use super::{Build, Creator, HexText, Id, RouteStop, Source, SourceKind, StopSignature, TrainConfig};
 use crate::train::json::Json;

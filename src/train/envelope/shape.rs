@@ -1,20 +1,22 @@
-//! Whether a file looks sealed, to somebody without its key. A sealed file is an IV and whole blocks that look random; what has
-//! another length, is text, begins as a known format does, or has bytes that are far from equally frequent, is not sealed.
+//! Detects whether a file looks sealed, without its key.
 //!
-//! What this says of plaintext is an estimate: content that is compressed or encrypted otherwise, without a beginning that is
-//! known here and of a length that happens to fit, passes. What it says of sealed files holds: of a sealed file of any length the
-//! chance to be called plain is below 2^-25, and nearly all of that is that its IV happens to begin as gzip does.
+//! A sealed file is an IV and whole blocks that look random. A file is not sealed if its length does not fit, if it is text, if
+//! it begins as a known format does, or if its byte frequencies are far from equal.
+//!
+//! Plaintext detection is an estimate: content that is compressed or encrypted otherwise passes if it has no known beginning
+//! and its length happens to fit. For sealed files the result is reliable: a sealed file of any length is classified as plain
+//! with a probability below 2^-25, nearly all of it because the IV happens to begin as gzip does.
 
 use super::BLOCK;
 
-/// The shortest sealed file, in bytes: IV and one block.
+/// Minimum size of a sealed file, in bytes: IV and one block.
 const SHORTEST: u64 = 2 * BLOCK as u64;
-/// From this many bytes on, frequencies are looked at: in fewer, random bytes and text can be too much alike.
+/// Minimum size for the frequency test, in bytes: with fewer, random bytes and text can be too similar.
 const TELLING: u64 = 64;
-/// Chi-square of byte frequencies against equal ones, 255 degrees of freedom: random bytes have 255 with a deviation of 23, English
-/// text some 15 times its length.
+/// Chi-square limit of byte frequencies against equal ones, 255 degrees of freedom: random bytes have 255 with a deviation
+/// of 23, English text some 15 times its length.
 const UNEQUAL: f64 = 600.0;
-/// How files of formats begin that look random enough to pass otherwise.
+/// First bytes of file formats that look random enough to pass otherwise.
 const BEGINNINGS: [&[u8]; 7] = [
     b"PK\x03\x04",
     b"\x89PNG\r\n\x1a\n",
@@ -25,18 +27,18 @@ const BEGINNINGS: [&[u8]; 7] = [
     b"\x89HDF\r\n\x1a\n",
 ];
 
-/// What a file looks like.
+/// Result of the shape check of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Sealed.
     Sealed,
-    /// Of a sealed file's length, and too short to tell more.
+    /// The length fits a sealed file, but is too short for further tests.
     TooShortToTell,
-    /// Not sealed: plaintext or broken. The text says why; it holds nothing of the file.
+    /// Not sealed: plaintext or broken. The text states the reason and contains nothing of the file.
     NotSealed(&'static str),
 }
 
-/// Looks at one file, chunk by chunk.
+/// Checks the shape of one file, chunk by chunk.
 #[derive(Clone, Debug)]
 pub struct Shape {
     len: u64,
@@ -51,7 +53,7 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// Looks at the next chunk.
+    /// Processes the next chunk.
     pub fn update(&mut self, content: &[u8]) {
         if self.len < 8 {
             let at = self.len as usize; // below 8
@@ -65,7 +67,7 @@ impl Shape {
         self.len += content.len() as u64;
     }
 
-    /// Ends the file: says what it looks like, and is ready for the next.
+    /// Ends the file, returns the verdict, and resets the state for the next file.
     pub fn verdict(&mut self) -> Verdict {
         let verdict = self.judge();
         self.len = 0;
@@ -93,20 +95,20 @@ impl Shape {
         }
     }
 
-    /// Printable ASCII and white space alone: of 32 random bytes, once in 10^13 files.
+    /// Whether the content is only printable ASCII and white space: true of 32 random bytes once in 10^13 files.
     fn is_text(&self) -> bool {
         let printable = |byte: &usize| matches!(byte, 0x20..=0x7e | 0x09..=0x0d);
         (0..256).filter(printable).map(|byte| self.counts[byte]).sum::<u64>() == self.len
     }
 
     fn chi_square(&self) -> f64 {
-        // Exact enough: a file of 2^53 bytes does not exist.
+        // Exact enough: no file has 2^53 bytes.
         let expected = self.len as f64 / 256.0;
         self.counts.iter().map(|count| (*count as f64 - expected).powi(2) / expected).sum()
     }
 }
 
-/// Whether a file of this many bytes can be a sealed one: at least 32, in whole blocks of 16.
+/// Whether a sealed file can have this size in bytes: at least 32, in whole blocks of 16.
 pub fn has_sealed_len(len: u64) -> bool {
     len >= SHORTEST && len.is_multiple_of(BLOCK as u64)
 }

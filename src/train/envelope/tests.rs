@@ -78,7 +78,7 @@ fn a_size_no_sealed_file_can_have_is_refused() {
 fn the_whole_padding_is_checked_as_train_lib_checks_it() {
     let key = key();
     let mut sealed = seal(&key, b"");
-    // an empty file is one block of sixteen 16s; flipping an IV bit flips that plaintext bit
+    // An empty file is one block of sixteen 16s; flipping an IV bit flips that plaintext bit.
     for position in 0..16 {
         for bit in 0..8 {
             sealed[position] ^= 1 << bit;
@@ -128,7 +128,7 @@ proptest! {
     #[test]
     fn the_size_is_told_exactly_where_the_file_opens(mut blocks in any::<[u8; 32]>(), padding in 0u8..20) {
         let key = key();
-        // half of the cases: a last block that ends in `padding` bytes of that value, so that many open
+        // Half of the cases: a last block that ends in `padding` bytes of that value, so that many open.
         let probe = open_block(&key, &blocks);
         for position in (16 - usize::from(padding).min(16))..16 {
             blocks[position] ^= probe[position] ^ padding;

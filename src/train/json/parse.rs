@@ -1,4 +1,4 @@
-//! Reading. jiter finds the tokens; the limits, the refusal of duplicates and the exact integers are ours.
+//! JSON parser. jiter tokenizes; the limits, the rejection of duplicate keys and the exact integers are implemented here.
 
 use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
 
@@ -6,7 +6,7 @@ use super::{Json, JsonError, MAX_DEPTH, MAX_VALUES};
 use crate::train::Integer;
 
 pub(super) fn parse(text: &[u8]) -> Result<Json, JsonError> {
-    // jiter checks strings only
+    // jiter checks UTF-8 in strings only.
     std::str::from_utf8(text).map_err(|_| JsonError::NotUtf8)?;
     let mut reader = Reader { jiter: Jiter::new(text), values_left: MAX_VALUES };
     let peek = reader.jiter.peek().map_err(refuse)?;
@@ -77,11 +77,11 @@ impl Reader<'_> {
     }
 }
 
-/// jiter's own message may quote the text; ours never does.
+/// Converts jiter's error. Its message may quote the text, so it is not used.
 fn refuse(error: JiterError) -> JsonError {
     let offset = error.index;
     match error.error_type {
-        // `-Infinity` starts like a number
+        // `-Infinity` starts like a number.
         JiterErrorType::JsonError(JsonErrorType::NumberOutOfRange) => JsonError::NotFinite { offset },
         _ => JsonError::Syntax { offset },
     }
@@ -162,7 +162,7 @@ mod tests {
         let Json::Int(value) = parse(digits.as_bytes()).unwrap() else { panic!("not an integer") };
         assert_eq!(value.as_str(), digits);
         assert_eq!(parse(b"-0").unwrap(), Json::Int(0.into()));
-        // Python's own limit: its reader raises here too
+        // Python's own limit: its reader raises here too.
         refused(&"9".repeat(4301));
     }
 

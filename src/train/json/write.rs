@@ -1,4 +1,4 @@
-//! Writing, to the byte as Python's `json.dumps(value, indent=2)` does.
+//! JSON writer, byte for byte equal to Python's `json.dumps(value, indent=2)`.
 
 use super::Json;
 use crate::train::python::float_repr;
@@ -26,7 +26,7 @@ fn write_value(out: &mut String, value: &Json, level: usize) {
     }
 }
 
-/// One item per line; nothing between the brackets of an empty block.
+/// Writes one item per line, and nothing between the brackets of an empty block.
 fn write_block<T>(out: &mut String, (open, close): (char, char), items: &[T], level: usize, one: impl Fn(&mut String, &T)) {
     out.push(open);
     for (position, item) in items.iter().enumerate() {

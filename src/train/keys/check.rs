@@ -1,4 +1,4 @@
-//! Checking signatures (`docs/wire-format.md §3`, `§6`).
+//! Verifies RSA signatures, PKCS#1 v1.5 and PSS (`docs/wire-format.md §3`, `§6`).
 
 use openssl::{
     error::ErrorStack,
@@ -13,12 +13,12 @@ use openssl::{
 use super::PublicKey;
 use crate::train::digest::Digest;
 
-/// The signature does not fit key, scheme and digest. Says no more on purpose.
+/// The signature does not match key, scheme and digest. It contains no further detail on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signature does not verify")]
 pub struct BadSignature;
 
-/// The hash a signed digest was made with; also that of MGF1 in PSS.
+/// Hash algorithm of a signed digest, and of MGF1 in PSS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HashAlgorithm {
     /// SHA-256
@@ -30,7 +30,7 @@ pub enum HashAlgorithm {
 }
 
 impl HashAlgorithm {
-    /// Length of a digest in bytes.
+    /// Returns the length of a digest, in bytes.
     pub const fn digest_len(self) -> usize {
         match self {
             Self::Sha256 => 32,
@@ -49,15 +49,15 @@ impl HashAlgorithm {
 }
 
 impl PublicKey {
-    /// The longest PSS salt this key has room for, in bytes: what train_lib signs with, and what its older versions insist
-    /// on (190, 318, 446 for SHA-512 and 2048, 3072, 4096 bits).
+    /// Returns the longest PSS salt that fits this key, in bytes. train_lib signs with it, and its older versions require it
+    /// (190, 318, 446 for SHA-512 and 2048, 3072, 4096 bits).
     pub fn max_pss_salt(&self, hash: HashAlgorithm) -> usize {
-        // the encoded message is one bit shorter than the modulus; keys of 2048 bits and more always have this room
+        // The encoded message is one bit shorter than the modulus; keys of 2048 bits and more always have this space.
         (self.bits() as usize - 1).div_ceil(8) - hash.digest_len() - 2
     }
 
-    /// Verifies PKCS#1 v1.5 over SHA-512 of `message`. Creators and builders sign digests this way, so what they signed is
-    /// hashed twice.
+    /// Verifies PKCS#1 v1.5 over SHA-512 of `message`. Creators and builders sign digests this way, so the signed data is hashed
+    /// twice.
     pub fn verify_pkcs1_sha512_of(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         self.verify_pkcs1_prehashed(HashAlgorithm::Sha512, &sha512(message), signature)
     }
@@ -67,13 +67,13 @@ impl PublicKey {
         self.verify(hash, digest, signature, |context| context.set_rsa_padding(Padding::PKCS1))
     }
 
-    /// Verifies a station's signature: PSS over a ready SHA-512 digest. Any salt length is accepted, as by current peers.
+    /// Verifies a station's signature: PSS over a SHA-512 digest. Any salt length is accepted, as current peers do.
     pub fn verify_pss_any_salt(&self, digest: &Digest, signature: &[u8]) -> Result<(), BadSignature> {
-        // for a verifier OpenSSL reads its "maximum" (-2) as "whatever the signature says"
+        // For a verifier OpenSSL treats its "maximum" (-2) as "any length, as the signature states".
         self.verify_pss(HashAlgorithm::Sha512, digest.as_bytes(), RsaPssSaltlen::MAXIMUM_LENGTH, signature)
     }
 
-    /// Verifies PSS over a ready digest, with a salt of exactly `salt_len` bytes: how we check what our own token signed.
+    /// Verifies PSS over a digest, with a salt of exactly `salt_len` bytes. Used to check signatures of this station's own token.
     pub fn verify_pss_exact(
         &self,
         hash: HashAlgorithm,
@@ -112,7 +112,7 @@ impl PublicKey {
         };
         match verify() {
             Ok(true) => Ok(()),
-            // OpenSSL reports some wrong signatures as errors; the caller must not tell them apart
+            // OpenSSL reports some wrong signatures as errors; the caller must not distinguish them.
             Ok(false) | Err(_) => Err(BadSignature),
         }
     }

@@ -1,6 +1,6 @@
-//! PEM, read strictly: one block, with text around it as train_lib and OpenSSL both take it (a byte order mark, "Bag Attributes", a note). Where
-//! the two could take different keys, none is taken. OpenSSL's own reader skips blocks that it does not know, and may ask the terminal for a
-//! password.
+//! Strict PEM reader: one block, with surrounding text as train_lib and OpenSSL both accept it (a byte order mark, "Bag
+//! Attributes", a note). A text from which the two could read different keys is rejected. OpenSSL's own reader is not used: it
+//! skips blocks that it does not know, and may ask the terminal for a password.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -17,13 +17,13 @@ const LABELS: [(Label, &str); 2] = [(Label::Spki, "PUBLIC KEY-----"), (Label::Pk
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 
-/// The DER in the one block of `text`; white space may stand inside it, and text around it.
+/// Returns the DER of the only block of `text`. White space may occur inside it, and text around it.
 pub(super) fn read(text: &[u8]) -> Result<(Label, Vec<u8>), KeyError> {
     if text.len() > MAX_PEM_BYTES {
         return Err(KeyError::TooLong);
     }
     let start = find(text, BEGIN).ok_or(KeyError::NotPem)?;
-    // Within a line, one of the two would see a block here, and the other would look for the next.
+    // If a block begins within a line, one of the two reads it and the other searches for the next.
     let line = text[..start].rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     if !line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line).trim_ascii().is_empty() {
         return Err(KeyError::NotPem);
@@ -36,7 +36,7 @@ pub(super) fn read(text: &[u8]) -> Result<(Label, Vec<u8>), KeyError> {
         if find(after, BEGIN).is_some() {
             return Err(KeyError::NotPem);
         }
-        // Headers of old PEM would show here as characters outside base64.
+        // Headers of old PEM would appear here as characters outside base64.
         let base64: Vec<u8> = rest[..end].iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
         return Ok((label, STANDARD.decode(base64).map_err(|_| KeyError::NotPem)?));
     }

@@ -154,7 +154,7 @@ fn only_one_public_key_in_pem_is_read() {
         (format!("{pem}{pem}"), KeyError::NotPem),
         (format!("{private}{pem}"), KeyError::NotPem),
         (format!("{pem}{private}"), KeyError::NotPem),
-        // train_lib sees the block, OpenSSL does not.
+        // train_lib reads the block, OpenSSL does not.
         (format!("text {pem}"), KeyError::NotPem),
         (format!("-----BEGIN X-----\n{pem}"), KeyError::NotPem),
         (pem.replace("-----END PUBLIC KEY-----", ""), KeyError::NotPem),

@@ -1,4 +1,4 @@
-//! What lies in a train: names, lengths and what does not belong there.
+//! Inventory of a train's files: names, lengths, and entries that do not belong there.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use crate::train::{
     rule::Rule,
 };
 
-/// Names that a note gives as examples.
+/// Number of names listed as examples.
 const EXAMPLES: usize = 3;
-/// Longest example, in characters.
+/// Maximum length of an example, in characters.
 const EXAMPLE_LENGTH: usize = 100;
 
-/// Names that something holds for: some as examples, all counted.
+/// A counted set of names, with some of them as examples.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     examples: Vec<String>,
@@ -21,13 +21,13 @@ pub struct Names {
 }
 
 impl Names {
-    /// Adds a name, as untrusted as it comes.
+    /// Adds a name in its untrusted form.
     pub fn add(&mut self, name: &[u8]) {
         self.count += 1;
         if self.examples.len() < EXAMPLES {
             let mut example: String = String::from_utf8_lossy(name).chars().flat_map(char::escape_default).collect();
             if example.len() > EXAMPLE_LENGTH {
-                // What `escape_default` makes is ASCII.
+                // The output of `escape_default` is ASCII.
                 example.truncate(EXAMPLE_LENGTH);
                 example.push_str("...");
             }
@@ -35,13 +35,13 @@ impl Names {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no names.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// `3 files: a, b, c`, in the words for one of them or for many.
+    /// Returns `3 files: a, b, c`, with the singular or plural noun.
     #[must_use]
     pub fn reported(&self, one: &str, many: &str) -> String {
         let what = if self.count == 1 { one } else { many };
@@ -50,47 +50,47 @@ impl Names {
     }
 }
 
-/// One of a train's two directories, as it lies there.
+/// One of a train's two directories, as found.
 #[derive(Clone, Debug, Default)]
 pub struct FoundDirectory {
-    /// Whether the directory itself is there.
+    /// Whether the directory itself exists.
     pub is_there: bool,
-    /// Everything below it, and whether it is a regular file.
+    /// Everything below it, each with whether it is a regular file.
     entries: Vec<(FilePath, bool)>,
 }
 
 impl FoundDirectory {
-    /// A directory below.
+    /// Adds a subdirectory.
     pub fn directory(&mut self, path: FilePath) {
         self.entries.push((path, false));
     }
 
-    /// The regular files.
+    /// Returns the regular files.
     pub fn files(&self) -> impl Iterator<Item = &FilePath> {
         self.entries.iter().filter(|(_, is_file)| *is_file).map(|(path, _)| path)
     }
 
-    /// Whether a regular file of this name is there. Needs [`Found::complete`].
+    /// Whether a regular file of this name exists. Requires [`Found::complete`].
     pub(super) fn has_file(&self, path: &FilePath) -> bool {
         let at = self.entries.partition_point(|(known, _)| known < path);
         self.entries[at..].iter().take_while(|(known, _)| known == path).any(|(_, is_file)| *is_file)
     }
 }
 
-/// What lies in a train, as far as it shows without a key.
+/// Contents of a train, as far as they are visible without a key.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// `pht_train`.
     pub code: FoundDirectory,
     /// `pht_results`.
     pub results: FoundDirectory,
-    /// Whether this is only what the extractor delivers, which leaves the code behind.
+    /// Whether this is only the extractor's output, which omits the code.
     pub without_code: bool,
-    /// The content of `user_sym_key.key`, where it is there.
+    /// The content of `user_sym_key.key`, if it exists.
     pub user_key: Option<Vec<u8>>,
     /// Other entries.
     pub others: Names,
-    /// Whether names came in another order than an engine gives them.
+    /// Whether names came in another order than an engine's.
     pub out_of_order: bool,
     breaches: BTreeMap<Rule, Names>,
     wrong_length: Names,
@@ -99,18 +99,18 @@ pub struct Found {
 }
 
 impl Found {
-    /// Something that breaks a rule by being there.
+    /// Adds an entry whose existence breaks a rule.
     pub fn breach(&mut self, rule: Rule, name: &[u8]) {
         self.breaches.entry(rule).or_default().add(name);
     }
 
-    /// What broke a rule by being there.
+    /// Returns the entries whose existence breaks a rule.
     #[must_use]
     pub fn broken_by(&self, rule: Rule) -> Option<&Names> {
         self.breaches.get(&rule)
     }
 
-    /// A regular file of `pht_train` (`code`) or `pht_results`, of `size` bytes, and what it looks like.
+    /// Adds a regular file of `pht_train` (`code`) or `pht_results`, of `size` bytes, with its shape.
     pub fn file(&mut self, code: bool, path: FilePath, size: u64, looks: Verdict) {
         let (directory, area) = if code { (&mut self.code, "pht_train") } else { (&mut self.results, "pht_results") };
         let name = || format!("{area}/{path}").into_bytes();
@@ -123,25 +123,25 @@ impl Found {
         directory.entries.push((path, true));
     }
 
-    /// Files that do not have the length of sealed ones.
+    /// Returns the files that do not have the length of sealed ones.
     #[must_use]
     pub fn wrong_length(&self) -> &Names {
         &self.wrong_length
     }
 
-    /// Files that have it, and whose content does not look sealed.
+    /// Returns the files that have the length of sealed ones, but whose content does not look sealed.
     #[must_use]
     pub fn plain(&self) -> &Names {
         &self.plain
     }
 
-    /// How many files are too short for more than their length to be looked at.
+    /// Returns the number of files that are too short for checks other than that of their length.
     #[must_use]
     pub fn too_short(&self) -> u64 {
         self.too_short
     }
 
-    /// Sorts what was found, and finds what is there twice.
+    /// Sorts the entries and detects duplicates.
     pub(super) fn complete(&mut self) {
         for (area, directory) in [("pht_train", &mut self.code), ("pht_results", &mut self.results)] {
             directory.entries.sort();

@@ -6,7 +6,7 @@ use crate::train::{
     vectors::steps,
 };
 
-/// Every state of the train that train_lib carried over three stops: before each, and at the end.
+/// Every state of the train that train_lib carried over three stops: before each stop, and at the end.
 fn states() -> Vec<TrainConfig> {
     let steps = steps();
     let last = TrainConfig::parse(&steps.last().unwrap().next).unwrap();
@@ -17,7 +17,7 @@ fn at_the_end() -> TrainConfig {
     states().pop().unwrap()
 }
 
-/// What lies beside an honest config.
+/// The entries found with an honest config.
 fn beside(config: &TrainConfig) -> Found {
     let mut found = Found::default();
     (found.code.is_there, found.results.is_there) = (true, true);
@@ -43,7 +43,7 @@ fn broken_by(change: impl FnOnce(&mut TrainConfig)) -> Vec<&'static str> {
     broken(&prove(&config, found, None))
 }
 
-/// The rules that a change of what lies beside the config breaks.
+/// The rules that a change of the entries found with the config breaks.
 fn broken_beside(change: impl FnOnce(&mut Found)) -> Vec<&'static str> {
     let config = at_the_end();
     let mut found = beside(&config);
@@ -71,7 +71,7 @@ fn a_train_holds_before_every_stop_and_at_the_end() {
         let found = beside(&config);
         let proof = prove(&config, found, None);
         assert_eq!((broken(&proof), proof.stops_signed, proof.stops), (vec![], signed, 3), "{:?}", proof.report);
-        // Before the first stop nothing is said to have been checked that is not there; pre-run uses the same word.
+        // Before the first stop no rule is reported as checked without anything to check; pre-run uses the same outcome.
         for rule in [Rule::ChainSignatures, Rule::NewestLink, Rule::SignaturesApart, Rule::ResultsSignature] {
             let said = proof.report.findings().into_iter().find(|finding| finding.rule == rule).map(|finding| finding.outcome);
             assert_eq!(said, Some(if signed == 0 { Outcome::NotCheckable } else { Outcome::Checked }), "{}", rule.name());

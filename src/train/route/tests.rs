@@ -113,7 +113,7 @@ fn a_train_can_be_read_at_every_stop_that_has_its_key_wherever_it_is() {
     for (signed, step) in steps().iter().enumerate() {
         let next = TrainConfig::parse(&step.next).unwrap();
         for (index, station) in ["s-2048", "s-3072", "s-4096"].into_iter().enumerate() {
-            // train_lib wraps the next key for all stops, past ones too.
+            // train_lib wraps the next key for all stops, including past ones.
             let (own, count) = stop_to_read(&next, station).unwrap();
             assert_eq!((own.index(), count), (index, signed + 1));
             assert_eq!(next.route[own.position()].index, index as i64);

@@ -12,7 +12,7 @@ use crate::train::{
 #[test]
 fn the_next_config_is_what_train_lib_writes_to_the_byte() {
     for Step { config, own, results, next, .. } in steps() {
-        // signatures and wrapped keys are random: take train_lib's, give them back in the order of our config
+        // Signatures and wrapped keys are random: take train_lib's, in the order of this config.
         let theirs = TrainConfig::parse(&next).unwrap();
         let their_stop = |index: i64| theirs.route.iter().find(|stop| stop.index == index).unwrap();
         let link = their_stop(own.index() as i64).signature.clone().unwrap();

@@ -12,7 +12,7 @@ fn stop_at(config: &mut TrainConfig, index: i64) -> &mut RouteStop {
     config.route.iter_mut().find(|stop| stop.index == index).unwrap()
 }
 
-/// The text with its first hex digit changed.
+/// Returns the text with its first hex digit changed.
 fn changed(text: &HexText) -> HexText {
     let (first, rest) = text.as_str().split_at(1);
     HexText::new(format!("{}{rest}", if first == "0" { "1" } else { "0" }))
@@ -94,7 +94,7 @@ fn a_changed_link_is_refused() {
 
 #[test]
 fn a_results_signature_is_no_link() {
-    // both are PSS over a digest by the same key; train_lib takes one for the other
+    // Both are PSS over a digest by the same key; train_lib accepts one for the other.
     let Step { mut config, own, .. } = step(2);
     let digest = config.result_hash.clone().unwrap();
     let signature = config.result_signature.clone().unwrap();

@@ -11,14 +11,14 @@ fn hex(bytes: &[u8]) -> String {
     const_hex::encode(openssl::sha::sha256(bytes))
 }
 
-/// The files of an image, and how `manifest.json` and an index name it.
+/// The files of an image, and its entries in `manifest.json` and an index.
 struct Made {
     files: Vec<(String, Vec<u8>)>,
     docker: Value,
     oci: Value,
 }
 
-/// An image of these layers, whose files are `as_stored`; `names` are what it is called.
+/// Returns an image of these layers with the files `as_stored` and the names `names`.
 fn made(layers: &[Vec<u8>], as_stored: &[Vec<u8>], names: &[&str]) -> Made {
     let diff_ids: Vec<String> = layers.iter().map(|layer| format!("sha256:{}", hex(layer))).collect();
     let config = json!({ "config": {}, "rootfs": { "type": "layers", "diff_ids": diff_ids } }).to_string().into_bytes();
@@ -39,7 +39,7 @@ fn made(layers: &[Vec<u8>], as_stored: &[Vec<u8>], names: &[&str]) -> Made {
     Made { files, docker, oci }
 }
 
-/// An archive of images: as Docker reads it, as OCI's tools do, or both.
+/// Returns an archive of images in Docker's format, OCI's, or both.
 fn archive(images: &[&Made], docker: bool, oci: bool) -> Vec<u8> {
     let mut files: Vec<(String, Vec<u8>)> = images.iter().flat_map(|image| image.files.clone()).collect();
     if docker {
@@ -116,11 +116,11 @@ fn of_several_images_each_is_listed_and_can_be_chosen() {
             assert_eq!(read(&both, Some(&id(&two))).unwrap(), alone(&two), "by its digest");
         }
     }
-    // Docker and OCI's tools would take different images for this name.
+    // Docker and OCI's tools would select different images for this name.
     let mut swapped = made(&[layer("b")], &[layer("b")], &["two:latest"]);
     swapped.oci["annotations"]["io.containerd.image.name"] = json!("docker.io/library/one:1");
     assert!(matches!(read(&archive(&[&one, &swapped], true, true), Some("one:1")), Err(ImageError::Malformed(_))));
-    // One image under two entries is one.
+    // One image under two entries is one image.
     let mut twice = made(&[layer("a")], &[layer("a")], &["other:name"]);
     twice.files.clear();
     assert_eq!(read(&archive(&[&one, &twice], true, false), None).unwrap(), alone(&one));

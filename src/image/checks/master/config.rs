@@ -1,4 +1,4 @@
-//! The configurations of an image and of its master (OCI config.md), field by field.
+//! Compares the configurations of an image and of its master (OCI config.md), field by field.
 
 use std::collections::BTreeSet;
 
@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 
 use super::{Difference, Differences, ImageRule};
 
-/// Fields that an image may have of its own: what is run is looked at by its shape, labels are never run, and the rest is what engines note of the
-/// container that they made the image from and give no container made of it.
+/// Fields that may differ from the master's: the command is checked by its shape, labels are never run, and the rest describes
+/// the container that the image was made from and has no effect on containers made from the image.
 const FREE: [&str; 12] = [
     "Cmd",
-    // Said on Windows alone, and noted by some builders.
+    // Used on Windows only, and written by some builders.
     "ArgsEscaped",
     "Labels",
     "Hostname",
@@ -23,19 +23,19 @@ const FREE: [&str; 12] = [
     "OpenStdin",
     "StdinOnce",
 ];
-/// Fields that say on what machine an image runs (OCI config.md); they stand beside `config`.
+/// Fields of the platform that an image runs on (OCI config.md); they are outside of `config`.
 const PLATFORM: [&str; 5] = ["architecture", "os", "variant", "os.version", "os.features"];
-/// Most arguments of a command.
+/// Maximum number of arguments of a command.
 const ARGUMENTS: usize = 64;
-/// Shells: what they run is a text, and could be anything.
+/// Shells, which run any text as a program.
 const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "busybox", "env"];
 
-/// Compares `config` objects, and looks at the command's shape.
+/// Compares `config` objects, and checks the command's shape.
 pub fn compare(master: &Map<String, Value>, image: &Map<String, Value>, found: &mut Differences) {
     let names: BTreeSet<&String> = master.keys().chain(image.keys()).filter(|name| !FREE.contains(&name.as_str())).collect();
     for name in names {
         let (expected, is) = (setting(master, name), setting(image, name));
-        // What a master has of those is for its children, and is not theirs.
+        // A master's `OnBuild` applies to its child images, which do not inherit it.
         if !(name == "OnBuild" && is.is_none()) {
             compare_field(name, expected, is, found);
         }
@@ -54,11 +54,11 @@ pub fn compare(master: &Map<String, Value>, image: &Map<String, Value>, found: &
     }
 }
 
-/// Compares what two images say of the machine they run on: a host that emulates others would run the train with an interpreter of its own.
+/// Compares the platforms of two images: a host that emulates others would run the train with another interpreter.
 pub fn compare_platforms(master: &Map<String, Value>, image: &Map<String, Value>, found: &mut Differences) {
     let field = |platform: &Map<String, Value>, name: &str| {
         let architecture = platform.get("architecture").and_then(Value::as_str);
-        // Writers leave out a variant that goes without saying.
+        // Writers omit the default variant.
         let goes_without_saying = |value: &Value| {
             let variant = (architecture, value.as_str());
             name == "variant"
@@ -84,11 +84,11 @@ fn compare_field(name: &str, expected: Option<&Value>, is: Option<&Value>, found
 }
 
 fn setting<'a>(config: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    // Programs start in the root where nothing is set.
+    // Programs start in the root if no directory is set.
     field_value(config.get(name)).filter(|value| !(name == "WorkingDir" && *value == "/"))
 }
 
-/// What is not set is written in many ways.
+/// Returns a field's value; there are many spellings of an unset one.
 fn field_value(value: Option<&Value>) -> Option<&Value> {
     value.filter(|value| match value {
         Value::Null | Value::Bool(false) => false,
@@ -103,7 +103,8 @@ fn display(value: Option<&Value>) -> String {
     value.map_or_else(|| "nothing".to_owned(), Value::to_string)
 }
 
-/// A train's command: a list, whose first word is a program of the master's and no shell, and whose paths lead to the train's code.
+/// Checks the shape of a train's command: a list whose first word is a program of the master and not a shell, and whose paths
+/// lead to the train's code.
 fn shape(command: Option<&Value>) -> Result<(), &'static str> {
     const LIST: &str = "a list of 1 to 64 words";
     let words: Option<Vec<&str>> = command.and_then(Value::as_array).and_then(|list| list.iter().map(Value::as_str).collect());
@@ -112,7 +113,7 @@ fn shape(command: Option<&Value>) -> Result<(), &'static str> {
     match program[..] {
         [] => return Err("a program"),
         [.., name] if SHELLS.contains(&name) => return Err("a program that is no shell"),
-        // By its name, or by its whole path: what is relative depends on where it is run.
+        // By name or absolute path: a relative path depends on the working directory.
         [_, _, ..] if !words[0].starts_with('/') || is_of_train(&program) || program.contains(&"..") => {
             return Err("a program of the master's");
         }
@@ -128,7 +129,7 @@ fn shape(command: Option<&Value>) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A path's components, as the system reads them.
+/// Returns a path's components, as the system reads them.
 fn parts(path: &str) -> Vec<&str> {
     path.split('/').filter(|part| !part.is_empty() && *part != ".").collect()
 }

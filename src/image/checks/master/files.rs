@@ -1,4 +1,4 @@
-//! What the layers above a master's make of its files.
+//! Compares the files changed by the layers above a master's with the master's files.
 
 use super::{Difference, Differences};
 use crate::image::filesystem::{
@@ -6,18 +6,18 @@ use crate::image::filesystem::{
     layers::{FinalTree, implied_directory},
 };
 
-/// What a train may have of its own.
+/// Kinds of entries that a train may add.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Own {
-    /// A directory with anything below it.
+    /// A directory with any content.
     Directory,
-    /// What lies in one of them.
+    /// An entry inside such a directory.
     Inside,
     /// A regular file.
     File,
 }
 
-/// Paths end at a slash: `opt/pht_train_evil` is none of the train's.
+/// Returns the kind of a train's path. Paths end at a slash: `opt/pht_train_evil` is not a train's.
 fn train_entry(path: &[u8]) -> Option<Own> {
     match path.strip_prefix(b"opt/")? {
         b"pht_train" | b"pht_results" => Some(Own::Directory),
@@ -27,14 +27,14 @@ fn train_entry(path: &[u8]) -> Option<Own> {
     }
 }
 
-/// Holds what upper layers do against what stood there before.
+/// Compares the changes of upper layers with the previous entries.
 pub(super) fn compare(overlaid: &FinalTree) -> Differences {
     let mut found = Differences::default();
     for (path, before) in &overlaid.before {
         judge(path, before.as_ref(), overlaid.tree.get(path), &mut found);
     }
     compare_nodes(b"/", &overlaid.roots.0, &overlaid.roots.1, &mut found);
-    // Layers of stations leave out `/opt`, too: nobody but root gets more rights in it by that.
+    // Layers of stations omit `/opt` too; this gives rights in it to root only.
     let is_trains = |path: &[u8]| train_entry(path).is_some() || path == b"opt";
     for (path, node) in overlaid.left_out.iter().filter(|(path, _)| !is_trains(path)) {
         compare_nodes(path, node, &implied_directory(), &mut found);
@@ -67,7 +67,7 @@ fn judge(path: &[u8], before: Option<&Node>, after: Option<&Node>, found: &mut D
             }
             return;
         }
-        // A master need not have the directory that trains lie in.
+        // A master need not have the directory that contains trains.
         None if path == b"opt" && before.is_none() && after.is_some_and(is_plain_directory) => return,
         None => {}
     }
@@ -101,7 +101,7 @@ fn compare_nodes(path: &[u8], before: &Node, after: &Node, found: &mut Differenc
     }
 }
 
-/// What may stand at a path of the train's, where something else does.
+/// Returns the reason why a node is not allowed at a train's path.
 fn unexpected(place: Own, node: &Node) -> Option<&'static str> {
     const SET_ID: u32 = 0o6000;
     let is_plain = node.mode & SET_ID == 0 && node.xattrs.is_empty();

@@ -81,7 +81,7 @@ fn a_train_in_its_own_places_is_no_difference() {
         ("opt/user_sym_key.key", FILE, b"k"),
     ];
     assert_eq!(differences(master(), tar_of(&train)), []);
-    // Written again as it was.
+    // Written again unchanged.
     assert_eq!(differences(master(), tar_of(&[("etc/passwd", FILE, b"root")])), []);
 }
 
@@ -93,7 +93,7 @@ fn whatever_else_the_layers_above_do_is_a_difference() {
         (tar_of(&[("etc/.wh.passwd", FILE, b"")]), ("removed", "etc/passwd")),
         (tar_of(&[("etc/.wh..wh..opq", FILE, b"")]), ("removed", "etc/passwd")),
         (tar_of(&[("bin/sh/", DIR, b"")]), ("type", "bin/sh")),
-        // Engines make the directory that a whiteout or a mark stands in.
+        // Engines create the directory of a whiteout or an opaque mark.
         (tar_of(&[("etc/new/.wh.x", FILE, b"")]), ("added", "etc/new")),
         (tar_of(&[("etc/new/.wh..wh..opq", FILE, b"")]), ("added", "etc/new")),
         (tar_of(&[("opt/pht_train_evil", FILE, b"")]), ("added", "opt/pht_train_evil")),
@@ -134,7 +134,7 @@ fn a_directory_that_a_layer_leaves_out_is_what_engines_make_of_it() {
     assert_eq!(differences(master(), ended(&[key.clone(), private(0o700)])), []);
     let shared = header_blocks("opt/", DIR, FileAttrs { mode: 0o775, ..FileAttrs::directory(1) }, 0);
     assert_eq!(differences(ended(&[shared]), tar_of(&[("opt/pht_train/", DIR, b"")])), [], "as stations leave it out");
-    // A later layer that has it mends it.
+    // A later layer that has the directory corrects this.
     assert_eq!(compared(&[master(), ended(&[key]), ended(&[private(0o700)])]).unwrap(), []);
 }
 
@@ -203,7 +203,7 @@ fn a_layer_that_engines_take_in_different_ways_is_refused() {
     let attributed_master = ended(&[attributed("etc/", "user.a"), open(&[passwd])]);
     let behind = tar_of(&[passwd, ("etc/", DIR, b"")]);
     assert!(compared(&[attributed_master, behind]).is_err(), "containerd copies an attribute for what is below");
-    // A file in a whiteout's place is there for everybody, and so are those beside the mark of their directory.
+    // A file at a whiteout's path is visible to all engines, and so are files next to their directory's opaque mark.
     let again = tar_of(&[("etc/", DIR, b""), ("etc/.wh.passwd", FILE, b""), passwd]);
     let opaque = tar_of(&[("etc/", DIR, b""), passwd, ("etc/.wh..wh..opq", FILE, b"")]);
     for layer in [again, opaque] {
@@ -223,12 +223,12 @@ fn a_directory_is_not_left_out_where_a_lower_layers_is_hidden() {
         &[tar_of(&[("opt/.wh.pht_train", FILE, b"")]), tar_of(&[below])],
     ] {
         assert!(trees(0o2755, hidden).is_err());
-        // It is as engines would make it.
+        // As engines would create it.
         assert_eq!(trees(0o755, hidden).unwrap(), []);
     }
     let told = tar_of(&[mark, ("opt/pht_train/d/", DIR, b""), below]);
     assert_eq!(trees(0o2755, &[told]).unwrap(), []);
-    // Engines follow a link that a lower layer has there.
+    // Engines follow a link of a lower layer.
     let link = link("opt/pht_train", b"/etc");
     let instead = [link, tar_of(&[("opt/pht_train/", DIR, b"")]), tar_of(&[below])];
     assert!(compared(&[&[master()], &instead[..]].concat()).is_err());

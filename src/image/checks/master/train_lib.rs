@@ -1,7 +1,7 @@
-//! What train_lib's `validate_train_image` would say (wire-format §10): for stations that want to see where the two differ.
+//! Predicts the result of train_lib's `validate_train_image` (wire-format §10), for stations that want to compare it.
 //!
-//! It reads only files named `…/layer.tar`, which engines from version 25 on do not write, and compares, for every path of any layer, the list of
-//! its contents' digests. Types, link targets, modes, owners and the configuration are not looked at.
+//! train_lib reads only files named `…/layer.tar`, which engines from version 25 on do not write, and compares the list of content
+//! digests for every path of any layer. It does not check types, link targets, modes, owners and the configuration.
 
 use std::collections::BTreeMap;
 
@@ -16,39 +16,39 @@ use crate::image::{
     oci::image_config::HistoryEntry,
 };
 
-/// Names that begin so are not compared, whatever follows.
+/// Prefixes of names that are not compared.
 const EXEMPT: [&[u8]; 5] = [b"opt/pht_results", b"opt/pht_train", b"opt/train_config.json", b"opt/user_sym_key.key", b"opt/.wh."];
-/// SHA-256 of nothing, which whiteouts hold.
+/// SHA-256 of empty content, which whiteouts have.
 const EMPTY: [u8; 32] = [
     0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41, 0xe4, 0x64,
     0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 ];
 
-/// A path's contents in all layers, sorted.
+/// A path's content digests in all layers, sorted.
 type Entries = BTreeMap<Vec<u8>, Vec<[u8; 32]>>;
 
-/// What it sees of an image.
+/// train_lib's view of an image.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// In all layers.
+    /// Entries in all layers.
     entries: Entries,
-    /// What they take of the budget.
+    /// Memory of the entries, counted in the budget.
     _share: Share,
 }
 
-/// What it says.
+/// train_lib's verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The image is accepted.
     Accepted,
-    /// The master's history is not in the image's.
+    /// The image's history does not contain the master's.
     History,
     /// The files differ.
     Files,
 }
 
 impl Verdict {
-    /// Its name in answers.
+    /// Returns the name used in responses.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -63,7 +63,7 @@ impl Seen {
     pub(super) fn of(layers: &Layers, image: &SavedImage) -> Result<Self, ImageError> {
         let (mut entries, mut share) = (Entries::new(), Share::default());
         if image.is_old_layout {
-            // Each file once: a layer that occurs twice is a link in the archive, which is read again.
+            // Each file once: a repeated layer is a link in the archive, which is read again.
             for name in &image.layers {
                 for change in layers.changes.get(name).into_iter().flat_map(|changes| changes.iter()) {
                     let (path, content) = entry(change);
@@ -94,7 +94,7 @@ impl Seen {
     }
 }
 
-/// An entry of a layer as it lies in the archive, with its content where it is a regular file.
+/// Returns a layer's entry as stored in the archive, with its content if it is a regular file.
 fn entry(change: &Change<Node>) -> (Vec<u8>, Option<[u8; 32]>) {
     let mark = |path: &[u8]| {
         let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);

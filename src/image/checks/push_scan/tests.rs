@@ -6,7 +6,7 @@ use crate::{
     train::envelope::{EnvelopeKey, Sealer},
 };
 
-/// Rule and path of each suspect, by layer.
+/// Returns rule and path of each suspect, by layer.
 fn scanned(layers: &[&[Item<'_>]], base: usize) -> Vec<Vec<String>> {
     let layers: Vec<Vec<u8>> = layers.iter().map(|entries| tar_of(entries)).collect();
     let mut scans = scan_layers(ImageInput::archive(&saved(&layers, true)[..]), None, |_| {}, &|| Ok(())).unwrap();

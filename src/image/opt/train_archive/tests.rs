@@ -8,7 +8,7 @@ use crate::{
     train::proof::FoundDirectory,
 };
 
-/// A `docker save` archive of layers with these entries.
+/// Returns a `docker save` archive of layers with these entries.
 fn saved_of(layers: &[&[Item<'_>]], blobs: bool) -> Vec<u8> {
     saved(&layers.iter().map(|entries| tar_of(entries)).collect::<Vec<_>>(), blobs)
 }
@@ -17,7 +17,7 @@ fn read(archive: &[u8]) -> Result<TrainFiles, ImageError> {
     read_train(archive, &|| Ok(()))
 }
 
-/// What was found, as text that can be compared.
+/// Returns the findings as comparable text.
 fn told(archive: &[u8]) -> String {
     let TrainFiles { config, found, .. } = read(archive).unwrap();
     let names = |directory: &FoundDirectory| directory.files().map(FilePath::as_str).collect::<Vec<_>>().join(",");
@@ -62,13 +62,13 @@ fn the_three_kinds_of_archives_tell_the_same_of_one_train() {
     for blobs in [false, true] {
         assert_eq!(told(&saved_of(&[&lower, &upper], blobs)), whole, "blobs: {blobs}");
     }
-    // Packed anew by hand: every name below the archive's own root, in whatever order, with what macOS notes beside a file.
+    // Repacked by hand: every name below the archive's own root, in any order, with macOS metadata of a file.
     for archive in [tar_of(&opt), tar_of(&bare), saved_of(&[&lower, &upper], false), saved_of(&[&lower, &upper], true)] {
         assert_eq!(told(&packed_anew(&archive)), whole);
     }
 }
 
-/// The entries of an archive the other way round, as `tar -cf - .` names them.
+/// Returns the archive with its entries in reverse order, named as `tar -cf - .` does.
 fn packed_anew(archive: &[u8]) -> Vec<u8> {
     let mut entries: Vec<(String, EntryType, Vec<u8>)> = Vec::new();
     let mut read = TarReader::new(archive);
@@ -111,7 +111,7 @@ fn what_is_no_archive_of_a_train_is_refused() {
     for entries in other {
         assert!(matches!(read(&tar_of(entries)), Err(ImageError::Malformed(_))), "{entries:?}");
     }
-    // What `docker export` writes is another kind of file.
+    // The output of `docker export` is another kind of file.
     assert!(matches!(read(&tar_of(&[("etc/passwd", FILE, b"")])), Err(ImageError::Foreign { .. })));
     let whole = tar_of(&[results]);
     for cut in 0..whole.len() - 1 {

@@ -1,7 +1,7 @@
-//! Reading what a run left in its directory, under the rules of the strict reader.
+//! Reads the files that a run left in its directory, under the rules of the strict reader.
 //!
-//! A container may still be running and change names under the reader: every step is taken from an open directory, never
-//! through a link, and a file must be as long at its end as at its beginning.
+//! A container may still be running and change names during the read: every step starts from an open directory, never
+//! follows a link, and a file must have the same length at its end as at its beginning.
 
 use std::{
     fs::File,
@@ -31,7 +31,7 @@ use crate::{
 const BUFFER: usize = 256 * 1024;
 
 impl WorkingDir {
-    /// Hands everything in the two areas to the sink, in the order of an engine's archive. Answers which areas exist, as
+    /// Passes everything in the two areas to the sink, in the order of an engine's archive. Returns which areas exist, as
     /// (train, results).
     pub fn read<S: TrainTreeSink + ?Sized>(&self, sink: &mut S) -> Result<(bool, bool), S::Error> {
         let mut walk = Walk { sink, buffer: vec![0; BUFFER], entries: 0 };
@@ -61,8 +61,8 @@ impl<S: TrainTreeSink + ?Sized> Walk<'_, S> {
         Ok(true)
     }
 
-    /// Everything in a directory; `path` is its path below the area, with a slash at its end unless it is empty. A name too deep is
-    /// no name, so the recursion ends.
+    /// Reads a directory; `path` is its path below the area, with a slash at its end unless it is empty. A name that is too deep is
+    /// rejected, so the recursion ends.
     fn below(&mut self, directory: &OwnedFd, area: TrainDir, path: &mut Vec<u8>) -> Result<(), S::Error> {
         let above = path.len();
         for name in self.names(directory)? {
@@ -81,7 +81,7 @@ impl<S: TrainTreeSink + ?Sized> Walk<'_, S> {
                     self.below(&inner, area, path)?;
                 }
                 FileType::RegularFile => {
-                    // Not blocking: whoever puts a pipe in the file's place does not hold us.
+                    // Non-blocking: a pipe in the file's place must not block this thread.
                     let inner = self.open(directory, &name, OFlags::NONBLOCK, path)?;
                     self.file(inner, area, file, path)?;
                 }
@@ -92,7 +92,7 @@ impl<S: TrainTreeSink + ?Sized> Walk<'_, S> {
         Ok(())
     }
 
-    /// The names in a directory, in byte order.
+    /// Returns the names in a directory, in byte order.
     fn names(&mut self, directory: &OwnedFd) -> Result<Vec<Vec<u8>>, S::Error> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(directory.as_fd()).map_err(broken)? {
@@ -113,7 +113,7 @@ impl<S: TrainTreeSink + ?Sized> Walk<'_, S> {
     fn open(&self, directory: &OwnedFd, name: &[u8], kind: OFlags, path: &[u8]) -> Result<OwnedFd, ImageError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | kind;
         match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-            // It was something else a moment ago.
+            // It was another kind of file before.
             Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO) => Err(moved(path)),
             other => other.map_err(broken),
         }
@@ -143,7 +143,7 @@ impl<S: TrainTreeSink + ?Sized> Walk<'_, S> {
     }
 }
 
-/// The rule that links and special files break.
+/// Name of the rule that links and special files break.
 const LINKS: &str = "no-links-or-special-files";
 
 fn moved(path: &[u8]) -> ImageError {

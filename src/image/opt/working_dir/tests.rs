@@ -120,7 +120,7 @@ fn names_that_mean_something_to_layers_are_refused() {
 
 #[test]
 fn a_file_that_grows_while_it_is_read_is_refused() {
-    /// Appends to the file whenever a piece of it has been read, as a container that still runs might.
+    /// Appends to the file whenever a part of it has been read, as a running container might.
     struct Grower(PathBuf);
     impl TrainTreeSink for Grower {
         type Error = ImageError;

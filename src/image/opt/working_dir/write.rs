@@ -1,4 +1,4 @@
-//! Writing an opened train into its directory.
+//! Writes an opened train into its working directory.
 
 use std::{
     fs::{File, Permissions},
@@ -17,18 +17,18 @@ use crate::{
     train::names::FilePath,
 };
 
-/// Bytes gathered before a write to a file.
+/// Bytes buffered before a write to a file.
 const BUFFER: usize = 256 * 1024;
 
-/// Writes directories and files, parents first, by descriptor: the shared directory may be another user's, who could put a link into any
-/// place. Owners are kept where the process may give files away.
+/// Writes directories and files, parents first, by descriptor: the shared directory may belong to another user, who could create
+/// a link at any path. Owners are kept if the process may change them.
 #[derive(Debug)]
 pub struct DirectoryWriter {
     root: Directory,
     space: DiskSpace,
     file: Option<File>,
     pending: Vec<u8>,
-    /// Their modes are set last: a directory may be closed to its own owner.
+    /// The directories, whose modes are set last: a directory's mode may deny access to its own owner.
     directories: Vec<(PathBuf, FileAttrs)>,
     owners_kept: bool,
 }
@@ -45,12 +45,12 @@ impl DirectoryWriter {
         }
     }
 
-    /// Refuses when fewer than `needed` bytes are free above the reserve.
+    /// Fails when fewer than `needed` bytes are free above the reserve.
     pub fn check_space(&mut self, needed: u64) -> Result<(), ImageError> {
         self.space.claim(needed, || rustix::fs::fstatvfs(self.root.as_fd()))
     }
 
-    /// Makes a directory; `path` is `None` for the area's own.
+    /// Creates a directory; `path` is `None` for the area's own.
     pub fn directory(&mut self, area: TrainDir, path: Option<&FilePath>, meta: FileAttrs) -> Result<(), ImageError> {
         let path = place(area, path);
         self.parent(&path)?.make(name(&path)).map_err(full_or_broken)?;
@@ -64,13 +64,13 @@ impl DirectoryWriter {
         let path = place(area, Some(path));
         let file = self.parent(&path)?.create_new(name(&path), 0o600).map_err(full_or_broken)?;
         self.give(&file, meta)?;
-        // After the owner: giving a file away takes bits of its mode.
+        // After the owner: a change of owner clears bits of the mode.
         file.set_permissions(Permissions::from_mode(meta.mode)).map_err(full_or_broken)?;
         self.file = Some(file);
         Ok(())
     }
 
-    /// Writes a piece of the open file.
+    /// Writes a chunk of the open file.
     pub fn chunk(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
         if self.pending.len() + bytes.len() > BUFFER {
             self.flush()?;
@@ -90,7 +90,7 @@ impl DirectoryWriter {
         Ok(())
     }
 
-    /// Gives the directories their owners and modes. Answers whether all owners could be kept.
+    /// Sets the directories' owners and modes. Returns whether all owners could be kept.
     pub fn finish(mut self) -> Result<bool, ImageError> {
         for (path, meta) in std::mem::take(&mut self.directories).into_iter().rev() {
             let directory = self.root.enter(&path).map_err(full_or_broken)?;
@@ -126,7 +126,7 @@ impl DirectoryWriter {
     }
 }
 
-/// Where something goes, below the run's directory.
+/// Returns a path below the run's directory.
 fn place(area: TrainDir, path: Option<&FilePath>) -> PathBuf {
     let root = PathBuf::from(area.name());
     path.map_or(root.clone(), |path| root.join(path.as_str()))

@@ -1,4 +1,4 @@
-//! A stream of the engine's as a plain reader.
+//! Reads a streamed response of the engine through `std::io::Read`.
 
 use std::{
     io::{self, Read},
@@ -13,15 +13,15 @@ use tokio_util::sync::CancellationToken;
 use super::engine_error::fault;
 use crate::image::ImageError;
 
-/// Bytes that are handed over at once, where so many are there: waking the reader for each piece (of some 30 KB) costs more than
-/// what is in it.
+/// Bytes that are handed over at once, if available: waking the reader for each piece (of some 30 KB) costs more than
+/// processing it.
 const HANDFUL: usize = 256 * 1024;
-/// Handfuls that may wait between the engine's connection and the reader.
+/// Maximum number of batches that wait between the engine's connection and the reader.
 const WAITING: usize = 4;
 
 type Piece = Result<Bytes, BollardError>;
 
-/// Reads what the engine sends. Dropping it closes the connection. Its errors carry an [`ImageError`] inside.
+/// Reader of an engine's response. Dropping it closes the connection. Its errors contain an [`ImageError`].
 pub struct EngineReader {
     handfuls: Receiver<Vec<Piece>>,
     pieces: std::vec::IntoIter<Piece>,
@@ -30,8 +30,8 @@ pub struct EngineReader {
 }
 
 impl EngineReader {
-    /// Consumes what `open` begins on a thread and a connection of its own: between the threads of a runtime each piece would
-    /// be handed over twice, which costs as much processor time as all the rest.
+    /// Consumes the stream of `open` on a thread and a connection of its own: between the threads of a runtime each piece would
+    /// be handed over twice, which costs as much processor time as everything else.
     pub(super) fn start<S: Stream<Item = Piece>>(
         open: impl FnOnce() -> S + Send + 'static,
         cancel: &CancellationToken,
@@ -49,7 +49,7 @@ impl EngineReader {
     }
 }
 
-/// Hands the stream's pieces over until it ends, nobody takes them any more, or the step is cancelled.
+/// Hands the stream's pieces over until it ends, the receiver is dropped, or the step is cancelled.
 async fn pump(stream: impl Stream<Item = Piece>, sender: &SyncSender<Vec<Piece>>, stop: &CancellationToken) {
     let mut stream = std::pin::pin!(stream);
     loop {
@@ -74,7 +74,7 @@ async fn pump(stream: impl Stream<Item = Piece>, sender: &SyncSender<Vec<Piece>>
 }
 
 impl EngineReader {
-    /// Takes the next piece that is not empty; waits for it only if told to. `false` when there is none.
+    /// Takes the next piece that is not empty, and waits for it only if `wait`. `false` if there is none.
     fn take(&mut self, wait: bool) -> io::Result<bool> {
         while self.piece.is_empty() {
             let Some(piece) = self.pieces.next() else {
@@ -96,7 +96,7 @@ impl EngineReader {
 }
 
 impl Read for EngineReader {
-    /// Fills the buffer with all that is there; waits only for the first of it.
+    /// Fills the buffer with all available bytes; waits only for the first of them.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {

@@ -1,4 +1,4 @@
-//! An archive that the engine takes, produced while it is sent.
+//! Streams an archive to the engine while it is generated.
 
 use std::{
     io::{self, Write},
@@ -12,25 +12,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::image::ImageError;
 
-/// Bytes gathered before they are sent.
+/// Bytes buffered before they are sent.
 const PIECE: usize = 256 * 1024;
-/// Pieces that may wait for the engine.
+/// Maximum number of pieces that wait for the engine.
 const WAITING: usize = 4;
 
-/// The archive's pieces on their way into a call's body.
+/// Stream of the archive's pieces, used as a call's body.
 pub(super) type Pieces = ReceiverStream<io::Result<Bytes>>;
 
-/// The ids that the engine says it has given to what it loaded. Not to be believed, but to be cleared away.
+/// Ids of loaded images as the engine reports them. They are not trusted, but used for cleanup.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded(Arc<Mutex<Vec<String>>>);
 
 impl Loaded {
-    /// The ids so far.
+    /// Returns the ids reported so far.
     pub fn ids(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes what a line of the engine's answer says: `Loaded image ID: sha256:…`.
+    /// Records the id in a line of the engine's response: `Loaded image ID: sha256:…`.
     pub(super) fn note(&self, said: &str) {
         let id = said.find("sha256:").map(|at| said[at..].trim_end());
         if let Some(id) = id.filter(|id| id.len() == 71 && id[7..].bytes().all(|byte| byte.is_ascii_hexdigit())) {
@@ -39,8 +39,8 @@ impl Loaded {
     }
 }
 
-/// Sends an archive to the engine. Dropped before [`EngineWriter::finish`] it breaks the connection, and the engine throws away
-/// what it has.
+/// Sends an archive to the engine. If it is dropped before [`EngineWriter::finish`], it breaks the connection, and the engine
+/// discards the received data.
 pub struct EngineWriter {
     handle: Handle,
     sender: Option<mpsc::Sender<io::Result<Bytes>>>,
@@ -50,7 +50,7 @@ pub struct EngineWriter {
 }
 
 impl EngineWriter {
-    /// `call` takes the pieces as its body and ends with the engine's answer.
+    /// Starts `call`, which takes the pieces as its body and ends with the engine's response.
     pub(super) fn start<F>(handle: Handle, cancel: &CancellationToken, call: impl FnOnce(Pieces) -> F) -> Self
     where
         F: Future<Output = Result<(), ImageError>> + Send + 'static,
@@ -70,13 +70,13 @@ impl EngineWriter {
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => Err(io::Error::other(ImageError::Cancelled)),
-                // The receiver is gone only when the engine has answered already: its answer says why.
+                // The receiver is dropped only when the engine has responded already: its response contains the reason.
                 sent = sender.send(Ok(piece.into())) => sent.map_err(|_| io::ErrorKind::BrokenPipe.into()),
             }
         })
     }
 
-    /// Ends the archive and waits for the engine's answer.
+    /// Ends the archive and waits for the engine's response.
     pub fn finish(mut self) -> Result<(), ImageError> {
         if !self.piece.is_empty() {
             self.send().map_err(|error| self.explain(error))?;
@@ -85,7 +85,7 @@ impl EngineWriter {
         self.answer()
     }
 
-    /// What an error while writing means: the engine's own answer where it gave one.
+    /// Returns the cause of a write error: the engine's own response if it sent one.
     pub fn explain(&mut self, error: io::Error) -> ImageError {
         match error.downcast::<ImageError>() {
             Ok(ours) => ours,
@@ -127,7 +127,7 @@ impl Write for EngineWriter {
 
 impl Drop for EngineWriter {
     fn drop(&mut self) {
-        // Given up in the middle: the call is dropped while its body is open, which breaks the connection. The engine must not
+        // Dropped before the end: the call is dropped while its body is open, which breaks the connection. The engine must not
         // take a short archive for a whole one, so the body is not ended first.
         if let (Some(sender), Some(call)) = (self.sender.take(), self.call.take()) {
             call.abort();

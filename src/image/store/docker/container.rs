@@ -1,4 +1,4 @@
-//! A container of ours: read from and written to, never started, removed on every way out.
+//! Temporary containers for reading from and writing to images: never started, removed on every exit path.
 
 use bollard::{Docker, body_try_stream, query_parameters as q};
 use tokio::task::JoinHandle;
@@ -21,7 +21,7 @@ impl Container {
         EngineReader::start(move || docker.download_from_container(&id, Some(options)), cancel)
     }
 
-    /// The size of a file of the container, as its engine knows it; [`ImageError::PathMissing`] when it is not there.
+    /// Returns the size of a file of the container, as the engine knows it; [`ImageError::PathMissing`] if it does not exist.
     pub fn file_size(&self, path: &str) -> Result<u64, ImageError> {
         let options = q::ContainerArchiveInfoOptionsBuilder::new().path(path).build();
         let asked = self.engine.block(self.engine.docker.get_container_archive_info(&self.id, Some(options)));
@@ -32,7 +32,7 @@ impl Container {
         }
     }
 
-    /// Begins to write into the container: what goes into the writer is an archive of paths below its root.
+    /// Begins to write into the container: the writer takes an archive of paths below its root.
     pub fn write(&self, cancel: &CancellationToken) -> Result<EngineWriter, ImageError> {
         let (docker, id) = (self.engine.docker.clone(), self.id.clone());
         Ok(EngineWriter::start(self.engine.handle.clone(), cancel, |pieces| async move {
@@ -43,7 +43,7 @@ impl Container {
 }
 
 impl Container {
-    /// Removes it while the caller goes on.
+    /// Removes the container in the background.
     pub fn leave(mut self) -> PendingRemoval {
         let id = std::mem::take(&mut self.id);
         let task = self.engine.handle.spawn(removed(self.engine.docker.clone(), id.clone()));
@@ -60,7 +60,7 @@ impl Drop for Container {
     }
 }
 
-/// A container that is being removed; it is gone when this has been dropped.
+/// A container that is being removed. Dropping this waits for the removal.
 pub struct PendingRemoval {
     engine: Engine,
     id: String,

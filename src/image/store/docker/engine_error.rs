@@ -1,13 +1,13 @@
-//! What an engine's errors mean: that it is not there, that it failed, or that it says no and will go on saying so.
+//! Classifies an engine's errors: unavailable, failed, or refused permanently.
 
 use bollard::errors::Error as BollardError;
 
 use crate::image::{EngineSays, ImageError};
 
-/// Longest words of an engine's that are passed on, in characters.
+/// Maximum length of an engine's message that is passed on, in characters.
 const LONGEST: usize = 400;
 
-/// Tells an engine that says no from one that failed, and from one that is not there.
+/// Converts a client error, and distinguishes an engine that refuses from one that failed and one that is unavailable.
 pub(super) fn fault(call: &'static str, error: BollardError) -> ImageError {
     match error {
         BollardError::DockerResponseServerError { status_code: 404, .. } => ImageError::NotFound,
@@ -18,7 +18,7 @@ pub(super) fn fault(call: &'static str, error: BollardError) -> ImageError {
     }
 }
 
-/// What an engine's words mean, with the status that they came under; without one where they came in the middle of an answer.
+/// Classifies an engine's message by its HTTP status; `status` is `None` if the message came within a response.
 pub(super) fn said(call: &'static str, status: Option<u16>, words: &str) -> ImageError {
     let (detail, lower) = (plain(words), words.to_ascii_lowercase());
     let says = |any: &[&str]| any.iter().any(|one| lower.contains(one));
@@ -39,7 +39,7 @@ pub(super) fn said(call: &'static str, status: Option<u16>, words: &str) -> Imag
     ImageError::EngineRefused { call, detail, why }
 }
 
-/// What passes by itself, in the words of engines and of what they are built on.
+/// Texts of temporary failures, from engines and the software that they are built on.
 const PASSING: [&str; 17] = [
     "context canceled",
     "context deadline exceeded",
@@ -60,7 +60,7 @@ const PASSING: [&str; 17] = [
     "is locked",
 ];
 
-/// Words as one line of plain text.
+/// Converts a message to one line of plain text.
 fn plain(words: &str) -> String {
     let shown = |character: char| if character == ' ' || character.is_ascii_graphic() { character } else { '?' };
     let mut plain: String = words.trim().replace(['\r', '\n', '\t'], " ").chars().take(LONGEST).map(shown).collect();

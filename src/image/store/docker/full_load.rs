@@ -1,7 +1,7 @@
-//! The slower way to write an image: its parent's layers travel through us, out of the engine and in again.
+//! Writes an image with all its layers, for engines that do not accept an archive with only the new layer.
 //!
-//! For engines that do not take an archive with only the new layer. What `docker save` gives is passed on entry by entry,
-//! under headers of our own making, so nothing but the content of files is taken over unread.
+//! This is slower: the parent's layers are read from the engine and sent back. The entries of `docker save` are copied one by
+//! one, under headers generated here, so only the content of files is copied unread.
 
 use std::{
     collections::HashMap,
@@ -26,50 +26,50 @@ use crate::{
     train::digest::FileHasher,
 };
 
-/// What we write ourselves, about the new image.
+/// Files that are generated here, about the new image.
 const REPLACED: [&str; 4] = ["manifest.json", "repositories", "index.json", "oci-layout"];
-/// Longest manifest that is read, in bytes.
+/// Maximum size of a manifest that is read, in bytes.
 const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
-/// Most entries that are passed on: an image has at most some hundred layers, each with a few files.
+/// Maximum number of entries that are copied: an image has at most some hundred layers, each with a few files.
 const ENTRY_LIMIT: usize = 10_000;
-/// Longest name that is passed on.
+/// Maximum length of a name that is copied, in bytes.
 const NAME_LIMIT: usize = 255;
-/// Longest target of a link: what its header's field holds.
+/// Maximum length of a link's target, in bytes: the size of its header's field.
 const LINK_LIMIT: usize = 100;
 /// Bytes copied at a time.
 const BUFFER: usize = 256 * 1024;
-/// Where OCI's layout has its files, by digest.
+/// Directory of files in OCI's layout, named by digest.
 const BLOBS: &str = "blobs/sha256/";
 
-/// Why a parent could not be passed on.
+/// Error of copying a parent.
 #[derive(Debug)]
 pub(in crate::image) enum CopyError {
-    /// It cannot be read, or is not what the engine should give.
+    /// The parent cannot be read, or the engine returned unexpected content.
     Read(ImageError),
-    /// The archive that is written failed.
+    /// Writing the archive failed.
     Write(io::Error),
 }
 
 impl From<ImageError> for CopyError {
     fn from(error: ImageError) -> Self {
         Self::Read(match error {
-            // The reader knows paths of containers only.
+            // The reader uses this error for paths of containers only.
             ImageError::PathMissing => ImageError::NotFound,
             other => other,
         })
     }
 }
 
-/// A parent that was passed on.
+/// A parent that was copied.
 #[derive(Debug)]
 pub(in crate::image) struct Copied {
-    /// Its layers' places in the archive, lowest first.
+    /// Paths of its layers in the archive, lowest first.
     pub layers: Vec<String>,
-    /// Its layers as OCI describes them, for an engine that calls an image by its manifest and not by its configuration.
+    /// Its layers' OCI descriptors, for an engine that identifies an image by its manifest and not by its configuration.
     descriptors: Option<Vec<Value>>,
 }
 
-/// What makes an image known by its manifest.
+/// Files that identify an image by its manifest.
 pub(in crate::image) struct OciFiles {
     /// The image's id: the manifest's digest.
     pub id: String,
@@ -95,7 +95,7 @@ struct File {
     start: [u8; 4],
 }
 
-/// Passes a saved image on to `out`, into a folder, less what says which image it is.
+/// Copies a saved image to `out`, into a folder, without the files that state which image it is.
 pub(in crate::image) fn copy_archive(
     saved: impl Read,
     parent: &ImageMetadata,
@@ -132,7 +132,7 @@ pub(in crate::image) fn copy_archive(
 }
 
 impl Copied {
-    /// The files that make an image known by its manifest; `None` where the configuration's digest is the id.
+    /// Returns the files that identify an image by its manifest; `None` if the configuration's digest is the id.
     /// `config` and `layer` are digest and length.
     pub fn oci(&self, config: (&str, u64), layer: (&str, u64)) -> Option<OciFiles> {
         let mut layers = self.descriptors.clone()?;
@@ -181,7 +181,7 @@ fn copy_entry(
             out.write_all(&header_blocks(&place, kind, meta, file.len)).map_err(CopyError::Write)?;
             file.start = pass_content(content, file.len, out)?;
         }
-        // Old engines write a layer that occurs twice as a link to its first place.
+        // Old engines write a repeated layer as a link to its first place.
         EntryType::Symlink => {
             if !stays_inside(name, &entry.link) {
                 return Err(ImageError::Malformed("a link that leads out of the archive").into());
@@ -193,7 +193,7 @@ fn copy_entry(
     Ok(file)
 }
 
-/// Answers the content's first bytes.
+/// Copies the content and returns its first bytes.
 fn pass_content(content: &mut impl Read, len: u64, out: &mut impl Write) -> Result<[u8; 4], CopyError> {
     let mut start = [0; 4];
     let mut buffer = vec![0; BUFFER.min(len as usize)];
@@ -227,7 +227,7 @@ fn read_manifest(entry: &TarEntry, content: &mut impl Read) -> Result<SavedManif
     }
 }
 
-/// A name without a slash at its end. What is absolute, climbs or is not plain text is refused.
+/// Returns a name without a trailing slash. Names that are absolute, climb or are not plain text are rejected.
 fn plain_name(name: &[u8]) -> Result<String, ImageError> {
     let name = std::str::from_utf8(name).map_err(|_| ImageError::Malformed("a name that is not UTF-8"))?;
     let name = name.strip_prefix("./").unwrap_or(name);
@@ -261,7 +261,7 @@ fn descriptor(place: &str, file: &File) -> Result<Value, ImageError> {
     Ok(json!({ "mediaType": media_type(file.start), "digest": format!("sha256:{hex}"), "size": file.len }))
 }
 
-/// What a layer's first bytes say it is. Pulled layers lie in the containerd image store as they came.
+/// Returns a layer's media type by its first bytes. The containerd image store keeps pulled layers unchanged.
 fn media_type(start: [u8; 4]) -> &'static str {
     match start {
         [0x1f, 0x8b, ..] => "application/vnd.oci.image.layer.v1.tar+gzip",

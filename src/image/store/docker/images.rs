@@ -1,4 +1,4 @@
-//! The engine's images: what it shows of them, and their names.
+//! Images in the engine: metadata, names, users, and removal.
 
 use std::collections::HashMap;
 
@@ -15,13 +15,13 @@ use crate::image::{
 };
 
 impl Engine {
-    /// The id a name or id stands for now.
+    /// Returns the current id of an image's name or id.
     pub fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
         let image = self.block(self.docker.inspect_image(&source.to_string())).map_err(|e| fault("inspect image", e))?;
         image.id.ok_or_else(|| missing("inspect image", "Id"))
     }
 
-    /// The images of a repository that the engine has, with or without a tag: their ids and their `repository@sha256:…`.
+    /// Returns the images of a repository in the engine, with or without a tag: their ids and their `repository@sha256:…`.
     pub fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
         let filters = HashMap::from([("reference".to_owned(), vec![repository.to_owned()])]);
         let options = q::ListImagesOptionsBuilder::new().filters(&filters).build();
@@ -29,7 +29,7 @@ impl Engine {
         Ok(list.into_iter().map(|image| (image.id, image.repo_digests)).collect())
     }
 
-    /// What the engine shows of an image.
+    /// Returns an image's metadata as the engine shows it.
     pub fn facts(&self, id: &str) -> Result<ImageMetadata, ImageError> {
         let image = self.block(self.docker.inspect_image(id)).map_err(|e| fault("inspect image", e))?;
         let history = self.block(self.docker.image_history(id)).map_err(|e| fault("image history", e))?;
@@ -62,18 +62,18 @@ impl Engine {
         })
     }
 
-    /// Lets a name stand for an image.
+    /// Adds a name to an image.
     pub fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {
         let options = q::TagImageOptionsBuilder::new().repo(name.repository()).tag(name.tag()).build();
         self.block(self.docker.tag_image(id, Some(options))).map_err(|e| fault("tag image", e))
     }
 
-    /// Takes a name away; the image goes too when that was its last. Nothing happens when the name stands for nothing.
+    /// Removes a name; the image is removed too if it was its last. A missing name is not an error.
     pub fn untag(&self, name: &ImageName) -> Result<(), ImageError> {
         self.remove(&name.to_string())
     }
 
-    /// Removes an image by id. Nothing happens when it is gone; [`ImageError::InUse`] when something holds it.
+    /// Removes an image by id. A missing image is not an error; [`ImageError::InUse`] if the image is in use.
     pub fn remove_image(&self, id: &str) -> Result<(), ImageError> {
         self.remove(id)
     }
@@ -88,7 +88,7 @@ impl Engine {
         }
     }
 
-    /// What holds an image: ids of containers made from it or from a child of it, and its names (as `name:…`).
+    /// Returns the users of an image: ids of containers made from it or from a child of it, and its names (as `name:…`).
     pub fn holders(&self, id: &str) -> Result<Vec<String>, ImageError> {
         let filters = HashMap::from([("ancestor".to_owned(), vec![id.to_owned()])]);
         let mut holders = self.containers(filters)?;
@@ -100,7 +100,7 @@ impl Engine {
     }
 }
 
-/// The `config` part of a configuration file from what the API shows: the same fields, sets written as objects.
+/// Converts the API's configuration to the `config` part of a configuration file: the same fields, with sets as objects.
 fn config_file(config: bollard::models::ImageConfig) -> Map<String, Value> {
     let set = |names: Vec<String>| Value::Object(names.into_iter().map(|name| (name, json!({}))).collect());
     let mut file = Map::new();

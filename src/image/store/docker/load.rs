@@ -1,8 +1,8 @@
-//! Making an image: its parent's configuration and layers, and one layer more.
+//! Builds an image in the engine: its parent's configuration and layers, and one more layer.
 //!
-//! The engine is sent an archive that holds the new configuration and only the new layer (it has the others). An engine that
-//! does not take that is sent the whole image ([`super::whole`]). The new image has no name; its id is known, and told to the
-//! caller, before the engine can make it. It is read back before it is believed.
+//! The engine receives an archive with the new configuration and only the new layer (it has the others). An engine that
+//! does not accept it receives the whole image ([`super::full_load`]). The new image has no name. Its id is known, and announced
+//! to the caller, before the engine can create it. It is read back and verified before it is used.
 
 use std::io::Write;
 
@@ -26,12 +26,12 @@ use crate::{
     train::digest::FileHasher,
 };
 
-/// What the caller is told of an engine that takes the slower way only.
+/// Warning to the caller if the engine accepts whole images only.
 const SLOWER: &str = "the engine takes no partial archives: the whole image was sent";
 
-/// What a new image is made from.
+/// Inputs of a new image.
 pub struct ImageSpec<'a, T> {
-    /// The image below.
+    /// The parent image.
     pub parent: &'a ImageMetadata,
     /// The new layer.
     pub plan: &'a LayerPlan<'a, T>,
@@ -48,20 +48,20 @@ pub struct ImageSpec<'a, T> {
 pub struct BuiltImage {
     /// Its id.
     pub id: String,
-    /// What was not as it should be, for whoever asked for the image.
+    /// A warning for the caller.
     pub warning: Option<&'static str>,
 }
 
-/// Why an image was not written.
+/// Error of writing an image.
 enum Failure<E> {
-    /// The engine took the archive and said no, or made of it what was not meant.
+    /// The engine refused the archive, or created another image than intended.
     Refused(ImageError),
-    /// Anything else: another archive would not help.
+    /// Any other error: another archive would not help.
     Other(E),
 }
 
 impl<E: From<ImageError>> Failure<E> {
-    /// Of a call that gave the engine an archive, or read back what came of it.
+    /// Classifies the error of a call that sent the engine an archive, or read back the resulting image.
     fn of(error: ImageError) -> Self {
         match error {
             ImageError::Engine { .. } | ImageError::EngineRefused { .. } | ImageError::NotFound => Self::Refused(error),
@@ -85,9 +85,9 @@ impl<E: From<ImageError>> From<ImageError> for Failure<E> {
 
 /// Writes an image.
 ///
-/// `content` hands a file's bytes to its second argument; it is asked again for the same files when the engine takes no partial
-/// archives. `announce` is told the id before the engine is given what makes the image: after it returns, and only then, an
-/// image of that id may exist. The last id it was told is the one that counts.
+/// `content` passes a file's bytes to its second argument. It is called again for the same files if the engine refuses partial
+/// archives. `announce` receives the id before the engine gets the files that make the image: an image of that id may exist
+/// only after it returns. The last announced id is the valid one.
 pub fn build<T, E: From<ImageError>>(
     engine: &Engine,
     recipe: &ImageSpec<'_, T>,
@@ -112,7 +112,7 @@ pub fn build<T, E: From<ImageError>>(
                 engine.partial_load_refused();
                 tracing::warn!(%words, "the engine takes no partial archives: whole images are sent from now on, which is slower");
             }
-            // The whole archive's error is the answer; it alone would not say how it came to that.
+            // The whole archive's error is returned. It alone does not show that a partial archive was refused first.
             Err(_) => tracing::warn!(%words, "an archive with only the new layer was refused, and then the whole image"),
         }
     }
@@ -120,7 +120,7 @@ pub fn build<T, E: From<ImageError>>(
     Ok(BuiltImage { id, warning: (partial != PartialLoad::Never).then_some(SLOWER) })
 }
 
-/// Writes the image in one of the two ways; answers its id.
+/// Writes the image in one of the two ways and returns its id.
 fn write<T, E: From<ImageError>>(
     engine: &Engine,
     recipe: &ImageSpec<'_, T>,
@@ -129,7 +129,7 @@ fn write<T, E: From<ImageError>>(
     content: &mut impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
     announce: &impl Fn(&str) -> Result<(), E>,
 ) -> Result<String, Failure<E>> {
-    // An image with another history stays until the right one is there: it alone holds the new layer.
+    // An image with a wrong history is kept until the right one exists, because it alone holds the new layer.
     let mut wrong: Vec<String> = Vec::new();
     let mut layer = None;
     let candidates = recipe.parent.empty_layer_candidates();
@@ -144,7 +144,7 @@ fn write<T, E: From<ImageError>>(
             }
             Ok((id, false)) => wrong.push(id),
             Err(failure) => {
-                // Announced once, but not last: the caller does not know of them any more.
+                // Announced before, but not last: the caller no longer knows them.
                 for id in wrong {
                     if let Err(error) = engine.remove_image(&id) {
                         tracing::warn!(image = %id, %error, "an image that was given up could not be removed");
@@ -163,8 +163,8 @@ fn write<T, E: From<ImageError>>(
     Ok(chosen)
 }
 
-/// Writes the image with one guess at its history; answers its id, and whether the guess was right. `layer` is the new layer's
-/// digest once the engine has it.
+/// Writes the image with one guess at its history. Returns its id, and whether the guess was right. `layer` is the new layer's
+/// digest once the engine has the layer.
 #[expect(clippy::too_many_arguments, reason = "what `build` has, and the state of its loop")]
 fn try_load<T, E: From<ImageError>>(
     engine: &Engine,
@@ -177,8 +177,8 @@ fn try_load<T, E: From<ImageError>>(
     announce: &impl Fn(&str) -> Result<(), E>,
 ) -> Result<(String, bool), Failure<E>> {
     let (mut writer, loaded) = engine.load(cancel)?;
-    // The first entry's name is ours: engines guess a compression from it. No two archives have a name in common: containerd goes
-    // on with what an archive that was broken off has left under that name, and refuses two at once.
+    // The first entry's name is generated here, because engines guess a compression from it. Names are unique to an archive:
+    // containerd reuses leftovers of an interrupted archive with the same name, and refuses two at once.
     let folder = &format!("stationmaster-{}", uuid::Uuid::new_v4().simple());
     let first = header_blocks(&format!("{folder}/"), EntryType::Directory, FileAttrs::directory(0), 0);
     writer.write_all(&first).map_err(|e| Failure::of(writer.explain(e)))?;
@@ -205,8 +205,8 @@ fn try_load<T, E: From<ImageError>>(
         Err(failure) => failure,
     };
     if matches!(failure, Failure::Refused(_)) {
-        // What was made is not what was meant, and may be plaintext under an id that nobody was told. The next way may make the
-        // announced one anew.
+        // The engine created unintended images, which may be plaintext under an unannounced id. The next way may recreate the
+        // announced one.
         let made = loaded.ids().into_iter().filter(|made| *made != id && *made != recipe.parent.id);
         for made in made.chain([id.clone()]) {
             if let Err(error) = engine.remove_image(&made) {
@@ -224,7 +224,7 @@ fn configuration<T>(recipe: &ImageSpec<'_, T>, layer: &str, empty: Option<&[bool
     (format!("sha256:{}", const_hex::encode(hasher.finish())), config)
 }
 
-/// Sends the layer; answers its digest, `sha256:…`.
+/// Sends the layer and returns its digest, `sha256:…`.
 fn write_layer<T, E: From<ImageError>>(
     writer: &mut EngineWriter,
     folder: &str,
@@ -234,7 +234,7 @@ fn write_layer<T, E: From<ImageError>>(
     let start = header_blocks(&format!("{folder}/layer.tar"), EntryType::Regular, FileAttrs::immutable_file(0), plan.len());
     writer.write_all(&start).map_err(|e| Failure::of(writer.explain(e)))?;
     let mut layer = HashingWriter::new(writer);
-    // A layer is a whole number of blocks: nothing to pad.
+    // A layer is a whole number of blocks, so it needs no padding.
     let written = write_archive(&mut layer, plan, content);
     let digest = layer.finish();
     match written {
@@ -244,7 +244,7 @@ fn write_layer<T, E: From<ImageError>>(
     }
 }
 
-/// The files that make the image, and its id.
+/// Returns the files that make the image, and its id.
 fn write_documents<T>(
     recipe: &ImageSpec<'_, T>,
     folder: &str,
@@ -256,7 +256,7 @@ fn write_documents<T>(
     let name = format!("{folder}/{}.json", config_id.trim_start_matches("sha256:"));
     let mut layers = match below {
         Some(below) => below.layers.clone(),
-        // The engine looks for these only if it lacks the layer, which it does not.
+        // The engine searches for these files only if it lacks the layers, which it does not.
         None => (0..recipe.parent.layers.len()).map(|i| format!("{folder}/present-{i}.tar")).collect(),
     };
     layers.push(format!("{folder}/layer.tar"));
@@ -285,10 +285,10 @@ fn write_end(writer: &mut EngineWriter, files: &[(String, Vec<u8>)]) -> std::io:
     writer.write_all(&[0; 1024])
 }
 
-/// Whether the new image is what was meant: the layers are checked by digest (an error when they differ), the history by value.
+/// Whether the new image is as intended: the layers are compared by digest (an error if they differ), the history by value.
 fn verify_loaded(engine: &Engine, parent: &ImageMetadata, id: &str, layer: &str) -> Result<bool, ImageError> {
     let image = engine.facts(id).map_err(|error| match error {
-        // It said that it took it.
+        // The engine reported success.
         ImageError::NotFound => ImageError::Engine { call: "load image", detail: "the image is not there afterwards".into() },
         other => other,
     })?;

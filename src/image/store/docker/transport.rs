@@ -1,8 +1,9 @@
-//! The way to the engine: a connection for each request, driven by whoever waits for its answer.
+//! HTTP transport to the engine: one connection per request, driven by the task that waits for the response.
 //!
-//! A client with a pool drives connections in tasks of their own. There a request can be handed over in the very moment in which its
-//! connection ends; then neither side has it any more, and its caller waits until the timeout (hyper 1.12 on tokio 1.54: 5 of 3.5 million
-//! requests to a socket that hangs up, which is what an engine does that is killed). Here one task has both: there is no such moment.
+//! A client with a pool drives connections in separate tasks. A request can then be handed over at the very moment in which
+//! its connection ends. Neither side has the request any more, and its caller waits until the timeout (hyper 1.12 on tokio 1.54:
+//! 5 of 3.5 million requests to a socket that closes connections, as an engine does that is killed). Here one task has both, so
+//! this moment does not exist.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -16,17 +17,18 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-/// A client of the engine at a Unix socket, which need not be there yet. `timeout` bounds the wait for an answer to begin.
+/// Returns a client of the engine at a Unix socket, which need not exist yet. `timeout` bounds the wait for the start of a
+/// response.
 ///
 /// # Errors
-/// When bollard makes none of that.
+/// When bollard cannot create the client.
 pub fn client(socket: &str, timeout: Duration) -> Result<Docker, Error> {
     let socket: Arc<str> = socket.into();
     let exchange = move |request| exchange(Arc::clone(&socket), request);
     Docker::connect_with_custom_transport(exchange, Some("http://engine"), timeout.as_secs(), bollard::API_DEFAULT_VERSION)
 }
 
-/// Sends a request; answers once the engine does. What it says then comes through a task. Dropped before, it breaks the connection.
+/// Sends a request and returns when the response begins. A task receives the body. If it is dropped before, the connection breaks.
 async fn exchange(socket: Arc<str>, mut request: BollardRequest) -> Result<Response<Incoming>, Error> {
     *request.uri_mut() = origin(request.uri())?;
     request.headers_mut().insert(HOST, HeaderValue::from_static("engine"));
@@ -42,7 +44,7 @@ async fn exchange(socket: Arc<str>, mut request: BollardRequest) -> Result<Respo
             Ok(answer)
         }
         ended = &mut connection => {
-            // It gives back what it has not sent, and the answer is an error then.
+            // The connection returns the unsent request, and the result is then an error.
             drop(connection);
             ended?;
             Ok(answer.await?)
@@ -50,7 +52,7 @@ async fn exchange(socket: Arc<str>, mut request: BollardRequest) -> Result<Respo
     }
 }
 
-/// Path and query alone, as HTTP/1.1 wants them (RFC 9112, 3.2.1).
+/// Returns path and query alone, as HTTP/1.1 requires (RFC 9112, 3.2.1).
 fn origin(uri: &Uri) -> Result<Uri, hyper::http::Error> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     Uri::builder().path_and_query(path).build()
@@ -68,7 +70,7 @@ mod tests {
 
     use crate::image::store::docker::transport::*;
 
-    /// An engine that does this with each connection, and a client of it.
+    /// Returns an engine that runs `each` for every connection, and a client of it.
     fn engine(each: impl Fn(UnixStream) + Send + 'static) -> (tempfile::TempDir, Docker) {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("engine.sock");
@@ -78,7 +80,7 @@ mod tests {
         (directory, docker)
     }
 
-    /// What a client sends, to the end of the header.
+    /// Reads a client's request up to the end of the header.
     fn header(stream: &mut UnixStream) -> String {
         let mut header = Vec::new();
         while !header.ends_with(b"\r\n\r\n") {

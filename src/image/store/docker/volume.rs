@@ -1,4 +1,4 @@
-//! Volumes of the engine's that hold an opened train.
+//! Volumes of the engine that hold an opened train.
 
 use std::collections::HashMap;
 
@@ -26,18 +26,18 @@ impl VolumeMount {
             typ: Some(MountType::VOLUME),
             source: Some(self.volume.clone()),
             target: Some(self.target.clone()),
-            // Else the engine fills an empty volume with what the image has at the target.
+            // Otherwise the engine fills an empty volume with the image's content at the target.
             volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..Default::default() }),
             ..Default::default()
         }
     }
 }
 
-/// What keeps an engine from making volumes of an image's own, as `VOLUME` asks for, and copying into them what the image has there: something
-/// else is mounted in their places. In a container that is never started there is nothing of it to see.
+/// Returns mounts that prevent the engine from creating an image's own volumes, as `VOLUME` asks for, and from copying the
+/// image's content into them: each path gets another mount. In a container that is never started these are not visible.
 ///
 /// # Errors
-/// That an image asks for one at no absolute path: engines make and fill it, and take nothing else in its place.
+/// When the image has a volume at a path that is not absolute: engines create and fill it, and accept no other mount there.
 pub(super) fn shadows(of_image: Vec<String>, ours: &[VolumeMount]) -> Result<impl Iterator<Item = Mount>, ImageError> {
     if of_image.iter().any(|target| !target.starts_with('/')) {
         return Err(ImageError::Malformed(
@@ -51,7 +51,7 @@ pub(super) fn shadows(of_image: Vec<String>, ours: &[VolumeMount]) -> Result<imp
     Ok(targets.into_iter().map(|target| Mount { typ: Some(MountType::TMPFS), target: Some(target), ..Default::default() }))
 }
 
-/// A place as engines know it; `None` for one that they take for none.
+/// Returns a path in the engine's normal form; `None` if engines reject it.
 fn cleaned(target: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in target.strip_prefix('/')?.split('/') {
@@ -65,14 +65,14 @@ fn cleaned(target: &str) -> Option<String> {
 }
 
 impl Engine {
-    /// Makes an empty volume. Nothing happens when it is there.
+    /// Creates an empty volume. An existing one is not an error.
     pub fn make_volume(&self, name: &str) -> Result<(), ImageError> {
         let labels = HashMap::from([(INSTANCE_LABEL.to_owned(), self.instance.to_string())]);
         let request = VolumeCreateRequest { name: Some(name.to_owned()), labels: Some(labels), ..Default::default() };
         self.block(self.docker.create_volume(request)).map(drop).map_err(|e| fault("create volume", e))
     }
 
-    /// Removes a volume with what is in it. Nothing happens when it is gone; [`ImageError::InUse`] when a container has it.
+    /// Removes a volume with its content. A missing one is not an error; [`ImageError::InUse`] if a container uses it.
     pub fn remove_volume(&self, name: &str) -> Result<(), ImageError> {
         match self.block(self.docker.remove_volume(name, None::<q::RemoveVolumeOptions>)) {
             Ok(()) | Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
@@ -81,7 +81,7 @@ impl Engine {
         }
     }
 
-    /// Ids of the containers that have a volume.
+    /// Returns the ids of the containers that use a volume.
     pub fn volume_holders(&self, name: &str) -> Result<Vec<String>, ImageError> {
         self.containers(HashMap::from([("volume".to_owned(), vec![name.to_owned()])]))
     }

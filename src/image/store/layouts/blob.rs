@@ -1,4 +1,4 @@
-//! A blob that is being written: a file without a name until it is whole.
+//! Writes a blob of a layout: a file without a name until it is complete.
 
 use std::{
     fs::{File, Permissions},
@@ -12,27 +12,27 @@ use crate::{
     image::{ImageError, disk::space::DiskSpace},
 };
 
-/// What a full disk is said to be under.
+/// Name of the location in the disk-full error.
 pub(super) const PLACE: &str = "layouts";
-/// Bytes gathered before a write.
+/// Bytes buffered before a write.
 const BUFFER: usize = 256 * 1024;
 
-/// For whom to read a blob is.
+/// The readers of a blob.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Readers {
-    /// Those who can read its directory: it holds ciphertext, and is carried on.
+    /// All readers of its directory: it contains ciphertext, and is transported further.
     OfDirectory,
-    /// The service's user, and this group: it holds an opened train.
+    /// The service's user, and this group: it contains an opened train.
     Group(Option<u32>),
 }
 
-/// A file that has no name yet (`O_TMPFILE`): whatever happens, nothing of it stays until [`NewBlob::keep`].
+/// A file that has no name yet (`O_TMPFILE`). Nothing of it stays after a failure before [`FinishedBlob::publish`].
 pub(super) struct NewBlob {
     file: BufWriter<File>,
 }
 
 impl NewBlob {
-    /// Begins a file in a directory; `expected` bytes and `reserve` more must be free on its disk.
+    /// Creates a file in a directory; `expected` bytes and `reserve` more must be free on its disk.
     pub fn create(directory: &Directory, expected: u64, reserve: u64, readers: Readers) -> Result<Self, ImageError> {
         let file = directory.unnamed(0o600).map_err(failed)?;
         let open_to = |mode| file.set_permissions(Permissions::from_mode(mode));
@@ -46,7 +46,7 @@ impl NewBlob {
         Ok(Self { file: BufWriter::with_capacity(BUFFER, file) })
     }
 
-    /// Writes all that was given to the disk; only then may it get its name.
+    /// Writes all data to the disk. The file may get its name only afterwards.
     pub fn finish(self) -> Result<FinishedBlob, ImageError> {
         let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
         file.sync_data().map_err(failed)?;
@@ -64,11 +64,11 @@ impl Write for NewBlob {
     }
 }
 
-/// A whole blob, on the disk, without a name.
+/// A complete blob on the disk, without a name.
 pub(super) struct FinishedBlob(File);
 
 impl FinishedBlob {
-    /// Names it by its digest. One that is there already is the same.
+    /// Names the blob by its digest. An existing blob of that name is the same.
     pub fn publish(self, blobs: &Directory, digest: &str) -> Result<(), ImageError> {
         match blobs.link(&self.0, digest.trim_start_matches("sha256:")) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),

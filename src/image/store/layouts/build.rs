@@ -1,4 +1,4 @@
-//! Making an image in a layout: its parent's configuration and layers, and one layer more.
+//! Builds an image in a layout: its parent's configuration and layers, and one more layer.
 
 use std::io::Write;
 
@@ -24,7 +24,7 @@ use crate::{
 
 /// Writes an image into its parent's layout; the arguments are those of [`crate::image::store::docker::load::build`].
 ///
-/// The layer is on the disk, without a name, before `announce` is told the id; the files get their names after it returns.
+/// The layer is on the disk, without a name, before `announce` receives the id; the files get their names after it returns.
 pub fn build<T, E: From<ImageError>>(
     layouts: &LayoutStore,
     recipe: &ImageSpec<'_, T>,
@@ -52,7 +52,7 @@ pub fn build<T, E: From<ImageError>>(
         blob.write_all(bytes).map_err(failed)?;
         blob.finish()
     };
-    // In this order they get their names: from the manifest on, the image can be found and removed.
+    // The files get their names in this order: from the manifest on, the image can be found and removed.
     let files = [(digest.clone(), document(&manifest)?), (sha256(&config), document(&config)?), (layer_digest, layer.finish()?)];
     let id = id(repository, &digest);
     announce(&id)?;
@@ -70,7 +70,7 @@ pub fn build<T, E: From<ImageError>>(
     Ok(BuiltImage { id, warning: None })
 }
 
-/// The new image's manifest. `config` and `layer` are digest and length.
+/// Returns the new image's manifest. `config` and `layer` are digest and length.
 fn manifest(parent: &ImageDocuments, config: (&str, usize), layer: (&str, u64)) -> Result<Vec<u8>, ImageError> {
     let media_type = parent.manifest.get("mediaType").and_then(Value::as_str).unwrap_or(OCI_MANIFEST);
     let of_layer = match media_type {

@@ -1,4 +1,4 @@
-//! What an image's manifest and configuration say of it (OCI manifest.md, config.md).
+//! Reads an image's manifest and configuration from a layout (OCI manifest.md, config.md).
 
 use std::collections::HashSet;
 
@@ -14,10 +14,10 @@ use crate::image::{
     },
 };
 
-/// Parts of a configuration that are carried over to a child, besides `config` and `history`.
+/// Parts of a configuration that a child inherits, in addition to `config` and `history`.
 const PLATFORM: [&str; 6] = ["architecture", "os", "variant", "os.version", "os.features", "author"];
 
-/// An image's manifest and configuration, each what its digest says.
+/// An image's manifest and configuration, both with verified digests.
 pub(super) struct ImageDocuments {
     pub digest: String,
     size: u64,
@@ -26,7 +26,7 @@ pub(super) struct ImageDocuments {
 }
 
 impl ImageDocuments {
-    /// [`ImageError::NotFound`] when the manifest is not there.
+    /// [`ImageError::NotFound`] when the manifest does not exist.
     pub fn read(layout: &Layout, digest: &str) -> Result<Self, ImageError> {
         let mut image = Self::read_manifest(layout, digest)?;
         let config = image.config_digest()?;
@@ -34,7 +34,7 @@ impl ImageDocuments {
         Ok(image)
     }
 
-    /// The same without the configuration: of an image that is half written or half removed, it need not be there.
+    /// As [`Self::read`], without the configuration: that of a partly written or partly removed image need not exist.
     pub fn read_manifest(layout: &Layout, digest: &str) -> Result<Self, ImageError> {
         if !layout.has(digest)? {
             return Err(ImageError::NotFound);
@@ -44,7 +44,7 @@ impl ImageDocuments {
         Ok(Self { digest: digest.to_owned(), size: bytes.len() as u64, manifest, config: Map::new() })
     }
 
-    /// How an index names it.
+    /// Returns the image's descriptor for an index.
     pub fn descriptor(&self) -> Map<String, Value> {
         let media_type = self.manifest.get("mediaType").and_then(Value::as_str).unwrap_or(OCI_MANIFEST);
         let descriptor = json!({ "mediaType": media_type, "digest": self.digest, "size": self.size });
@@ -53,21 +53,21 @@ impl ImageDocuments {
 
     pub fn config_digest(&self) -> Result<String, ImageError> {
         let digest = self.manifest.get("config").and_then(|config| config.get("digest")).and_then(Value::as_str);
-        // A manifest list has none.
+        // A manifest list has no configuration.
         digest.map(str::to_owned).ok_or(ImageError::Malformed("a manifest without a configuration"))
     }
 
-    /// The descriptors of its layers, lowest first.
+    /// Returns the descriptors of its layers, lowest first.
     pub fn layers(&self) -> &[Value] {
         self.manifest.get("layers").and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    /// Digests of its configuration and its layers.
+    /// Returns the digests of its configuration and its layers.
     pub fn blobs(&self) -> impl Iterator<Item = String> {
         digests_of(&self.manifest)
     }
 
-    /// What an engine would show of it. `id` is its id.
+    /// Returns the metadata that an engine would show. `id` is its id.
     pub fn facts(&self, id: &str) -> Result<ImageMetadata, ImageError> {
         let diff_ids = self.config.get("rootfs").and_then(|rootfs| rootfs.get("diff_ids")).and_then(Value::as_array);
         let diff_ids: Vec<String> = diff_ids.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
@@ -89,7 +89,7 @@ impl ImageDocuments {
         })
     }
 
-    /// The configuration of a child with one layer more: digest of its archive, time as RFC 3339, its history entry.
+    /// Returns the configuration of a child with one more layer: digest of its archive, time as RFC 3339, its history entry.
     pub fn child_config(&self, layer: &str, created: &str, instruction: &str) -> Result<Vec<u8>, ImageError> {
         let facts = self.facts("")?;
         let mut child = facts.platform;
@@ -100,7 +100,7 @@ impl ImageDocuments {
         let layers: Vec<&str> = facts.layers.iter().map(String::as_str).chain([layer]).collect();
         child.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": layers }));
         let mut history = self.config.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
-        // One without any would seem to be of the new layer alone.
+        // Without any entries, the history would seem to be of the new layer alone.
         if !history.is_empty() || facts.layers.is_empty() {
             history.push(json!({ "created": created, "created_by": instruction }));
             child.insert("history".into(), Value::Array(history));
@@ -125,21 +125,21 @@ fn object(bytes: &[u8], what: &'static str) -> Result<Map<String, Value>, ImageE
     parse(bytes, what)
 }
 
-/// Digests that a manifest, or a list of manifests, leads to.
+/// Returns the digests in a manifest, or in a list of manifests.
 fn digests_of(manifest: &Map<String, Value>) -> impl Iterator<Item = String> {
     let lists = ["layers", "manifests"].into_iter().filter_map(|list| manifest.get(list)?.as_array()).flatten();
     let described = manifest.get("config").into_iter().chain(lists);
     described.filter_map(|one| one.get("digest")?.as_str().map(str::to_owned))
 }
 
-/// All blobs that images of a layout need, their manifests included.
+/// Returns all blobs that images of a layout need, including their manifests.
 pub(super) fn needed<'a>(layout: &Layout, images: impl Iterator<Item = &'a str>) -> Result<HashSet<String>, ImageError> {
     let (mut needed, mut left) = (HashSet::new(), images.map(str::to_owned).collect::<Vec<_>>());
     while let Some(digest) = left.pop() {
         if !needed.insert(digest.clone()) || !layout.has(&digest)? {
             continue;
         }
-        // An image that nobody can read keeps no plaintext from being wiped.
+        // An unreadable image does not prevent the removal of plaintext.
         let Ok(manifest) = layout.blob(&digest).and_then(|bytes| object(&bytes, "a manifest")) else { continue };
         if manifest.contains_key("manifests") {
             left.extend(digests_of(&manifest));

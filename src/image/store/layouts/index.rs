@@ -1,4 +1,4 @@
-//! `index.json`: which images a layout has, and their names (OCI image-index.md). What is not understood in it is kept.
+//! Reads and writes `index.json`, a layout's images and their names (OCI image-index.md). Unknown fields are kept.
 
 use std::io::Write;
 
@@ -37,29 +37,29 @@ impl Index {
         Ok(Self { rest, manifests })
     }
 
-    /// Removes what was written of an index and never got its name.
+    /// Removes incomplete index files that never got their name.
     pub fn clear(root: &Directory) -> Result<(), ImageError> {
         root.clear(FILE).map_err(failed)
     }
 
-    /// Digests of the images.
+    /// Returns the digests of the images.
     pub fn digests(&self) -> impl Iterator<Item = &str> {
         self.manifests.iter().map(digest)
     }
 
-    /// The names of an image.
+    /// Returns the names of an image.
     pub fn names_of<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a str> {
         self.manifests.iter().filter(move |one| digest(one) == wanted).filter_map(name)
     }
 
-    /// Notes an image without a name, if it is not there yet.
+    /// Adds an image without a name, if it is not in the index.
     pub fn add(&mut self, descriptor: &Map<String, Value>) {
         if !self.manifests.iter().any(|one| digest(one) == digest(descriptor)) {
             self.manifests.push(descriptor.clone());
         }
     }
 
-    /// Lets a name stand for an image. The one that had it before stays, without a name if this was its last.
+    /// Names an image. The image that had the name before stays, without a name if this was its last.
     pub fn name(&mut self, descriptor: &Map<String, Value>, tag: &str) {
         let wanted = digest(descriptor).to_owned();
         self.unname(tag);
@@ -69,7 +69,7 @@ impl Index {
         self.manifests.push(named);
     }
 
-    /// Takes a name away; answers what it stood for. The image stays.
+    /// Removes a name and returns the digest of its image. The image stays.
     pub fn unname(&mut self, tag: &str) -> Option<String> {
         let at = self.manifests.iter().position(|one| name(one) == Some(tag))?;
         let mut one = self.manifests.remove(at);
@@ -83,19 +83,19 @@ impl Index {
         Some(was)
     }
 
-    /// Forgets an image; answers whether it was there.
+    /// Removes an image; returns whether it was in the index.
     pub fn remove(&mut self, wanted: &str) -> bool {
         let before = self.manifests.len();
         self.manifests.retain(|one| digest(one) != wanted);
         self.manifests.len() != before
     }
 
-    /// Replaces the layout's index: whoever reads it sees the one before or this one.
+    /// Replaces the layout's index atomically: readers get the previous one or this one.
     pub fn write(&self, root: &Directory) -> Result<(), ImageError> {
         let mut index = self.rest.clone();
         index.insert("manifests".into(), self.manifests.iter().cloned().map(Value::Object).collect());
         let write = || {
-            // For those to read who could read the one before.
+            // Readable for the same users as the previous one.
             let mode = root.stat_of(FILE)?.map_or(0o644, |before| before.st_mode & 0o664 | 0o600);
             let mut new = root.begin(FILE, mode)?;
             new.write_all(Value::Object(index).to_string().as_bytes())?;

@@ -6,7 +6,7 @@ use crate::image::{
 /// The name of git's global header.
 const GIT: &str = "pax_global_header";
 
-/// An entry whose header was changed before its checksum was set.
+/// Returns an entry whose header was changed before its checksum was set.
 fn raw(path: &str, kind: EntryType, content: &[u8], change: impl Fn(&mut [u8])) -> Vec<u8> {
     let mut out = header_blocks(path, kind, FileAttrs::immutable_file(1), content.len() as u64);
     let at = out.len() - 512;

@@ -1,11 +1,11 @@
-//! Walking an object's fields, knowing where we are.
+//! Reads the fields of a JSON object and tracks their path for error messages.
 
 use std::fmt;
 
 use super::super::ConfigError;
 use crate::train::json::Json;
 
-/// Where in the config we are; spelled out only when something is wrong there.
+/// Path of a value in the config. It is formatted only for an error.
 #[derive(Clone, Copy)]
 pub(super) enum At<'a> {
     Root,
@@ -38,7 +38,7 @@ impl fmt::Display for At<'_> {
     }
 }
 
-/// An object whose known fields are taken out one by one; what stays is dropped, as train_lib drops it.
+/// An object whose known fields are taken out one by one. The remaining fields are dropped, as train_lib does.
 pub(super) struct Fields<'a> {
     at: At<'a>,
     fields: Vec<(String, Json)>,
@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
         self.optional(name, read)?.ok_or_else(|| At::Field(&self.at, name).is_missing())
     }
 
-    /// Missing and null are the same.
+    /// Reads an optional field. Missing and null are equal.
     pub(super) fn optional<T>(
         &mut self,
         name: &'static str,

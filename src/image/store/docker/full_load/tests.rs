@@ -7,7 +7,7 @@ use crate::image::store::docker::full_load::*;
 const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
 
-/// What an engine might save; a link's content is its target.
+/// Returns an archive as an engine might save it; a link's content is its target.
 fn tar_of(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for (name, kind, content) in entries {
@@ -20,7 +20,7 @@ fn tar_of(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
         }
         let content = if is_link { &[][..] } else { content };
         header.set_size(content.len() as u64);
-        // As written, so that bad names can be tried; a long one as PAX has it.
+        // Written unchecked, so that bad names can be tested; a long one as a PAX record.
         if name.len() > 100 {
             archive.append_pax_extensions([("path", name.as_bytes())]).unwrap();
         }
@@ -53,7 +53,7 @@ fn pass(archive: &[u8], parent: &ImageMetadata) -> Result<(Copied, Vec<u8>), Cop
     copy_archive(archive, parent, "ours", &mut out).map(|passed| (passed, out))
 }
 
-/// Type, content or target, by name.
+/// Returns type and content or target, by name.
 fn read(archive: &[u8]) -> BTreeMap<String, (EntryType, Vec<u8>)> {
     let (mut entries, mut found) = (TarReader::of_layer(archive), BTreeMap::new());
     while let Some(entry) = entries.next().unwrap() {

@@ -1,10 +1,10 @@
-//! Named points at which a test build can be made to die, as by `kill -9`.
+//! Crash points for tests: named places at which a test build can be terminated, as by `kill -9`.
 
-/// Dies here when the environment's `STATIONMASTER_CRASH_AT` names this point.
+/// Terminates the process when the environment variable `STATIONMASTER_CRASH_AT` names this point.
 #[cfg(feature = "crash-points")]
 pub fn point(name: &str) {
     if std::env::var("STATIONMASTER_CRASH_AT").as_deref() == Ok(name) {
-        // A signal to ourselves that cannot be caught: no destructor runs, nothing is flushed.
+        // Sends itself a signal that cannot be caught: no destructor runs, nothing is flushed.
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
             std::thread::park();

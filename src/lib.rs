@@ -1,14 +1,16 @@
 //! stationmaster opens, checks, closes and signs Personal Health Train images with private keys that stay inside an HSM.
 //!
-//! The map of the house is `ARCHITECTURE.md`. Imports point down only:
+//! `ARCHITECTURE.md` describes the modules. Imports point down only:
 //!
 //! ```text
 //! cli, demo, main → dev → server → service → protocol → (access | audit | keystore | image | ledger | trust) → train → nothing of ours
 //! ```
 //!
-//! `memory` leans on nothing, too; `keystore`, `cli` and `main` lean on it. Nor does `files`, which most lean on, nor `crash`; `protocol` and `image` name its points.
+//! `memory`, `files` and `failpoint` depend on no other module. `keystore`, `cli` and `main` use `memory`; most modules use `files`;
+//! `protocol` and `image` name the points of `failpoint`.
 //!
-//! `config` is read by `cli`, `dev` and `server`; what lies below gets plain values. `state` is `server`'s and `cli`'s, and knows `ledger`.
+//! `config` is read by `cli`, `dev` and `server`; the modules below receive plain values. `state` is used by `server` and `cli`,
+//! and depends on `ledger`.
 
 pub mod audit;
 pub mod authz;

@@ -1,8 +1,8 @@
-//! The steps: what a station does with a train. Plain synchronous code on a blocking thread.
+//! Protocol steps: everything that a station does with a train, as plain synchronous code on a blocking thread.
 //!
-//! A step reads an image once into a spool of ciphertext, believes nothing before [`verify`] has made it [`verify::Verified`],
-//! writes a new image only from what was verified, and moves the name last. Every intent is in the ledger before the engine
-//! or the token is touched, so [`recover`] can finish or roll back what a crash cut off.
+//! A step reads an image once into a spool of ciphertext, trusts nothing before [`admission::verify`] has returned it as
+//! verified, writes a new image only from verified content, and moves the name last. Every intent is in the ledger before the
+//! engine or the token is used, so [`steps::recover`] can finish or roll back what a crash interrupted.
 
 pub mod admission;
 pub mod checks;

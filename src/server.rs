@@ -1,6 +1,6 @@
-//! The service's outside: listeners, TLS, limits, health, reload, drain.
+//! The gRPC server: listeners, TLS, limits, health, reload and graceful shutdown.
 //!
-//! [`run`] is its life: bind, serve, turn healthy, wait for the end to be asked for, drain, end.
+//! [`run`] is its life cycle: bind, serve, report healthy, wait for the shutdown request, drain, end.
 
 mod accept;
 pub mod access_log;
@@ -51,28 +51,28 @@ use crate::{
     service::standing::Board,
 };
 
-/// The moments of an ending, for what works in the background.
+/// Shutdown signal in phases, for background tasks.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
-    /// Cancelled when the end is asked for, by a signal.
+    /// Cancelled when a signal requests the shutdown.
     pub asked: CancellationToken,
-    /// Cancelled when no new work is taken.
+    /// Cancelled when no new work is accepted.
     pub draining: CancellationToken,
     /// Cancelled when running work must stop: steps unwind through their own clean-up.
     pub cancel: CancellationToken,
 }
 
-/// Where the service listens once it does.
+/// The addresses that the service listens on.
 #[derive(Debug, Clone, Default)]
 pub struct Addresses {
     /// The Unix socket.
     pub unix: Option<PathBuf>,
-    /// The TCP address with the port that was given.
+    /// The TCP address, with the actual port.
     pub tcp: Option<SocketAddr>,
 }
 
 impl Addresses {
-    /// As a client names them.
+    /// Returns the addresses as a client names them.
     #[must_use]
     pub fn shown(&self) -> Vec<String> {
         let unix = self.unix.iter().map(|path| format!("unix://{}", path.display()));
@@ -80,28 +80,28 @@ impl Addresses {
     }
 }
 
-/// What [`run`] serves.
+/// The parts that [`run`] serves.
 pub struct ServerParts {
     /// The services of `stationmaster.v1`, from [`assemble`].
     pub services: Routes,
-    /// What health asks.
+    /// The probes behind health.
     pub probes: Probes,
-    /// What the service manager is told through.
+    /// The connection to the service manager.
     pub manager: Manager,
-    /// Where to listen.
+    /// The addresses to listen on.
     pub listen: Listen,
-    /// What to take.
+    /// The limits on connections and requests.
     pub limits: Limits,
-    /// Who may come in.
+    /// The authorisation of calls.
     pub door: Arc<Authorizer>,
-    /// The ending, shared with the services.
+    /// The shutdown signal, shared with the services.
     pub shutdown: Shutdown,
 }
 
-/// Serves until the end is asked for, then drains. `ready` is called once, when health has turned SERVING for the first time.
+/// Serves until the shutdown is requested, then drains. `ready` is called once, when health reports SERVING for the first time.
 ///
 /// # Errors
-/// When a listener cannot be had, or the transport fails.
+/// When a listener cannot be opened, or the transport fails.
 pub async fn run(outside: ServerParts, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
     let ServerParts { services, probes, manager, listen, limits, door, shutdown } = outside;
     let (health, reporter) = health::service().await;
@@ -118,7 +118,7 @@ pub async fn run(outside: ServerParts, ready: impl FnOnce(&Addresses) + Send + '
 
     let router = router(services, (&limits, board), door, &shutdown);
     let draining = shutdown.draining.clone();
-    // In a task of its own: work in main's block_on costs several times the processor time.
+    // In a separate task: work in main's `block_on` costs several times the processor time.
     let mut serving =
         tokio::spawn(router.serve_with_incoming_shutdown(tokio_stream::wrappers::ReceiverStream::new(connections), async move {
             draining.cancelled().await
@@ -170,13 +170,13 @@ async fn listen_on(
     Ok((addresses, held))
 }
 
-/// Both versions of reflection, over our services, health and itself.
+/// Adds both versions of reflection, over this project's services, health and reflection itself.
 fn with_reflection(services: Routes) -> Result<Routes, ServerError> {
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // Each version adds its own descriptors only, and would not list the other.
+            // Each version registers its own descriptors only, and would not list the other.
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
             .include_reflection_service(false)
@@ -213,14 +213,14 @@ async fn drain(
     shutdown.draining.cancel();
     let in_time = tokio::select! {
         _ = &mut serving => true,
-        // Asked a second time to end.
+        // A second shutdown request.
         () = shutdown.cancel.cancelled() => false,
         () = tokio::time::sleep(grace) => false,
     };
     if !in_time {
         tracing::warn!("calls still run after the grace period: cancelling them");
         shutdown.cancel.cancel();
-        // Connections break on cancel, and with them what they carried; steps need a moment to clean up behind themselves.
+        // Connections break on cancel, together with their requests; steps need a moment to clean up.
         let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
     }
     shutdown.cancel.cancel();

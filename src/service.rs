@@ -1,5 +1,5 @@
-//! One file per gRPC service: convert the request, call one step, convert the answer. Nothing deeper sees protobuf, and only
-//! [`status`] names the status type of the wire.
+//! gRPC services, one file each: convert the request, call one step, convert the result. No deeper module uses protobuf, and
+//! only [`status`] names the status type of the wire.
 
 pub mod call_record;
 pub mod deadline;

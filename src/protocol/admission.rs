@@ -1,4 +1,5 @@
-//! Admission of trains: route, trust, session and grants, the envelope key, and verification. Only an admitted train reaches the token.
+//! Admission of trains: checks route, trust, session and grants, unwraps the envelope key and verifies the train. Only an
+//! admitted train reaches the token.
 
 pub mod admit;
 pub mod implicit_rejection;

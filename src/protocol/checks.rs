@@ -1,4 +1,4 @@
-//! Checks that a step makes beside admission, the station's rules, and the report of them.
+//! Checks of a step in addition to admission, the station's rules, and the report on them.
 
 pub mod base_check;
 pub mod opt_allow_list;

@@ -1,4 +1,4 @@
-//! A train's content: sealed files in the spool, the working copy of a run, and sealing it again.
+//! Content of a train: sealed files in the spool, the working copy of a run, and sealing that copy again.
 
 pub mod hash_thread;
 pub mod read_sealed;

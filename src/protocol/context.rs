@@ -1,4 +1,4 @@
-//! What every step has: the station, the call it answers, its keys, and its errors.
+//! Context of every step: the station, the caller, the audited keys, and the errors.
 
 pub mod audited_keys;
 pub mod caller;

@@ -1,4 +1,4 @@
-//! The steps: one file for each.
+//! Steps of the protocol, one file for each.
 
 pub mod abort;
 pub mod check_push;

@@ -1,5 +1,5 @@
-//! The creator's side: what came home is verified as far as anybody can, then with the creator's key, and only then opened.
-//! No station is here, and none of its keys.
+//! Verification by the creator: verifies a returned train without a key as far as possible, then with the creator's key, and
+//! only then opens its results. Uses no station and none of its keys.
 
 use super::{
     CallContext, Judge, Policy, StepError, Verification,
@@ -31,19 +31,19 @@ use crate::{
     },
 };
 
-/// A train in an archive, with what it proves without a key. Its content is ciphertext in a spool.
+/// A train in an archive and what it proves without a key. Its content is ciphertext in a spool.
 pub struct ReturnedTrain {
-    /// What it proves without a key. Nothing is opened where a rule is broken.
+    /// What the train proves without a key. Nothing is opened if a rule is broken.
     pub verification: Verification,
     arrived: TrainDocument,
     sealed: SealedFiles,
 }
 
 impl ReturnedTrain {
-    /// Reads and verifies an archive, as [`super::verify_archive`]; where it holds several images, the one of that name.
+    /// Reads and verifies an archive, as [`super::verify_archive`]; if it has several images, the one named.
     ///
     /// # Errors
-    /// What cannot be read at all.
+    /// When the archive cannot be read at all.
     pub fn read(
         archive: (impl std::io::Read, Option<&str>),
         spool: Spool,
@@ -58,24 +58,24 @@ impl ReturnedTrain {
         Ok(Self { verification, arrived, sealed })
     }
 
-    /// The key of the creator, as the train states it.
+    /// Returns the creator's key as the train states it.
     ///
     /// # Errors
-    /// That it is no key.
+    /// When it is not a valid key.
     pub fn creator_key(&self) -> Result<PublicKey, KeyError> {
         PublicKey::from_hex_pem(&self.arrived.config.creator.rsa_public_key)
     }
 
-    /// The envelope key, wrapped for the creator; `None` before the first stop has signed.
+    /// Returns the envelope key, wrapped for the creator; `None` before the first stop has signed.
     #[must_use]
     pub fn wrapped_key(&self) -> Option<&HexText> {
         self.arrived.config.creator.encrypted_key.as_ref()
     }
 
-    /// Verifies what only the key shows: the results' digest, and that of the code where it came along.
+    /// Verifies what requires the envelope key: the results' digest, and that of the code if the archive includes it.
     ///
     /// # Errors
-    /// [`StepError::Untrusted`] when anything of it does not hold; a train of which a rule is broken is not looked at.
+    /// [`StepError::Untrusted`] when any check fails; a train with a broken rule is not checked.
     pub fn open(self, key: Result<EnvelopeKey, String>) -> Result<Results, StepError> {
         let Self { verification, arrived, sealed } = self;
         let proof = &verification.proof;
@@ -99,23 +99,23 @@ impl ReturnedTrain {
     }
 }
 
-/// Results that have proved right.
+/// Verified results.
 pub struct Results {
     /// Their digest, as the last stop signed it.
     pub digest: Digest,
-    /// Whether the code came along, and is what the creator signed.
+    /// Whether the archive includes the code and the code is what the creator signed.
     pub code_verified: bool,
     contents: Contents,
     key: EnvelopeKey,
 }
 
 impl Results {
-    /// The files, in the order in which they were hashed, and the bytes of their plaintext.
+    /// Returns the files, in the order in which they were hashed, and the sizes of their plaintext in bytes.
     pub fn files(&self) -> impl Iterator<Item = Result<(&FilePath, u64), StepError>> {
         self.contents.results.files.iter().map(|file| Ok((&file.path, self.contents.opened_len(&self.key, file.extent)?)))
     }
 
-    /// Hands a file's plaintext on, piece by piece.
+    /// Passes a file's plaintext on in pieces.
     ///
     /// # Errors
     /// Those of `each`, and of the spool.
@@ -128,7 +128,7 @@ impl Results {
 fn contents(sealed: SealedFiles) -> Result<Contents, StepError> {
     let mut contents = Contents::new(sealed.spool);
     for SealedFile { area, path, extent } in sealed.files {
-        // What it was to its container is of no interest any more.
+        // The attributes from its container are no longer needed.
         contents.file(area, StoredFile { path, meta: FileAttrs::immutable_file(0), extent })?;
     }
     Ok(contents)

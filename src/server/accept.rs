@@ -1,6 +1,6 @@
-//! The accept loops. Both hand finished connections to one channel. Each has connections of its own, so that neither keeps the other's
-//! callers out, and what finds no place among them is closed at once; a TLS handshake runs in a task of its own, and takes a place only
-//! when it has ended well.
+//! Accept loops of the Unix and the TCP listener. Both pass accepted connections to one channel. Each listener has connection
+//! limits of its own, so that neither excludes the other's clients; a connection above the limit is closed at once. A TLS
+//! handshake runs in a separate task, and takes a place only after it has succeeded.
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{authz::Principals, config::Limits, service::Peer};
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// What an accept loop needs.
+/// The state of an accept loop.
 #[derive(Clone)]
 pub(super) struct Acceptor {
     incoming: mpsc::Sender<io::Result<Connection>>,
@@ -36,7 +36,7 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// The gate of one listener.
+    /// Makes the acceptor of one listener.
     pub(super) fn new(
         incoming: mpsc::Sender<io::Result<Connection>>,
         limits: &Limits,
@@ -47,7 +47,7 @@ impl Acceptor {
         Self { incoming, connections, door, patience: IdleTimeouts::new(limits), shutdown, full: Arc::default() }
     }
 
-    /// Cancelled when no new work is taken.
+    /// Cancelled when no new work is accepted.
     pub(super) fn draining(&self) -> CancellationToken {
         self.shutdown.draining.clone()
     }
@@ -56,7 +56,7 @@ impl Acceptor {
         self.full.say(|times| tracing::warn!(kind, times, "too many connections, and none that gives way: closed"));
     }
 
-    /// Hands a connection on, if it has a place; false when nobody takes any more.
+    /// Passes a connection on, if it has a place; returns false when the receiver is closed.
     async fn let_in(&self, way: Transport, peer: Peer, over_tls: Option<(IpAddr, Admitted)>) -> bool {
         let kind = peer.kind();
         let (address, admitted) = over_tls.unzip();
@@ -71,7 +71,7 @@ impl Acceptor {
     }
 }
 
-/// Accepts from the Unix socket until the service drains.
+/// Accepts connections from the Unix socket until the service drains.
 pub(super) async fn unix(listener: UnixListener, gate: Acceptor) {
     loop {
         let accepted = tokio::select! {
@@ -97,7 +97,7 @@ fn unix_peer(stream: &UnixStream) -> Option<Peer> {
     Some(Peer::Unix(Arc::new(Principals::of_socket(credentials.uid(), credentials.gid()))))
 }
 
-/// Accepts from the TCP socket until the service drains.
+/// Accepts connections from the TCP socket until the service drains.
 pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: usize, gate: Acceptor) {
     let mut handshakes = Handshakes::at_most(handshakes);
     let (refused, given_up) = (Arc::<LogThrottle>::default(), LogThrottle::default());
@@ -108,7 +108,7 @@ pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: u
         };
         match accepted {
             Ok((stream, address)) => {
-                // Nobody is given a handshake who could not come in after it.
+                // No handshake for a client that could not have a place after it.
                 if !gate.connections.may_have_place(Some(address.ip())) {
                     gate.is_full("mtls");
                     continue;
@@ -147,7 +147,7 @@ async fn handshake(
     let in_force = identity.in_force();
     let stream = tokio_rustls::TlsAcceptor::from(in_force.config()).accept(stream).await?;
     let session = stream.get_ref().1;
-    // The verifier requires a client's certificate; a session without one cannot exist, and must not be believed if it does.
+    // The verifier requires a client certificate. A session without one cannot exist, and must not be trusted if it does.
     let chain = session.peer_certificates().unwrap_or_default();
     let certificate = chain.first().ok_or(io::ErrorKind::PermissionDenied)?;
     let admitted = identity.admit(chain, &in_force, cancel).ok_or(io::ErrorKind::PermissionDenied)?;
@@ -155,7 +155,7 @@ async fn handshake(
     Ok((Transport::Tls(Box::new(stream)), Peer::Tls { principals: Arc::new(principals), until }, admitted))
 }
 
-/// Out of file descriptors, mostly: waiting lets some connection end.
+/// Usually the process is out of file descriptors: waiting allows connections to end.
 async fn pause(error: &io::Error) {
     tracing::warn!(%error, "accept failed");
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,5 +1,5 @@
-//! A response body that is held to the caller's deadline and to what it may, keeps the request's place until its last frame, and leaves one
-//! line in the log when it is gone.
+//! Access log: a response body that writes one log line when it is dropped. It also enforces the caller's deadline and
+//! permission, and keeps the request's place until its last frame.
 
 use std::{
     future::Future,
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// When an answer must end although it is not complete, and with what.
+/// Resolves when an incomplete response must end, to the refusal that ends it.
 pub(super) type Ending = Pin<Box<dyn Future<Output = Refusal> + Send>>;
 
 /// Paths of health and reflection, as the log names them.
@@ -43,8 +43,8 @@ const QUESTIONS: [&str; 5] = [
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
-/// The line: written when dropped, whichever way the request ended. Nothing in it is of the peer's choice before the peer is known, and of
-/// calls that fail there is no more than a principal's share of refusals.
+/// The log line, written when dropped, however the request ended. It contains nothing that the peer chose before the peer is
+/// known, and failed calls are logged only within the principal's share of refusals.
 pub(super) struct Line {
     method: &'static str,
     kind: &'static str,
@@ -53,7 +53,7 @@ pub(super) struct Line {
     begun: Instant,
     code: Option<i32>,
     caller: Option<Caller>,
-    /// Whether the refusal at the door has a record.
+    /// Whether an authorisation refusal has a record.
     said: Option<bool>,
     refusals: Arc<Refusals>,
 }
@@ -76,27 +76,27 @@ impl Line {
         }
     }
 
-    /// The call's id.
+    /// Returns the call's id.
     pub(super) fn call(&self) -> &str {
         &self.call
     }
 
-    /// Notes whose call it is.
+    /// Notes the call's caller.
     pub(super) fn is_of(&mut self, caller: &Caller) {
         self.caller = Some(caller.clone());
     }
 
-    /// Notes whether a refusal at the door has a record.
+    /// Notes whether an authorisation refusal has a record.
     pub(super) fn is_said(&mut self, said: bool) {
         self.said = Some(said);
     }
 
-    /// Whether it is of a call that was let in, of which there is no record yet.
+    /// Whether the call was admitted and has no record yet.
     pub(super) fn is_unaccounted(&self) -> bool {
         self.caller.as_ref().is_some_and(|caller| !caller.is_accounted())
     }
 
-    /// Has a refusal recorded that nothing else records; answers what the caller gets.
+    /// Records a refusal that nothing else records; returns the refusal for the caller.
     pub(super) async fn account(&self, refusal: Refusal) -> Refusal {
         match &self.caller {
             Some(caller) => self.refusals.refuse(caller, refusal, caller.entry(Event::Refusal)).await,
@@ -104,7 +104,7 @@ impl Line {
         }
     }
 
-    /// The same, where nothing can wait for it.
+    /// As [`Line::account`], where nothing can wait for the record.
     fn account_later(&self, refusal: Refusal) {
         if let Some(caller) = self.caller.clone().filter(|caller| !caller.is_accounted()) {
             let refusals = Arc::clone(&self.refusals);
@@ -112,14 +112,14 @@ impl Line {
         }
     }
 
-    /// Takes the status from headers or trailers, where there is one.
+    /// Reads the status from headers or trailers, if they have one.
     pub(super) fn read(&mut self, headers: &HeaderMap) {
         if let Some(code) = headers.get("grpc-status").and_then(|code| code.to_str().ok()) {
             self.code = code.parse().ok();
         }
     }
 
-    /// Whether it goes to the log: with the record of a refusal, or within the principal's share of lines.
+    /// Whether the line is logged: with the record of a refusal, or within the principal's share of lines.
     fn is_due(&self, code: tonic::Code) -> bool {
         let is_counted = self.said == Some(false) || self.caller.as_ref().is_some_and(Caller::is_counted);
         let is_recorded =
@@ -130,7 +130,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // No status was sent: the caller went away first.
+        // No status was sent: the caller disconnected first.
         let code = self.code.map_or(tonic::Code::Cancelled, tonic::Code::from_i32);
         if !self.is_due(code) {
             return;
@@ -145,10 +145,10 @@ impl Drop for Line {
     }
 }
 
-/// What a request holds while it lives: its place in the caps, and its use of the connection.
+/// Resources that a request holds while it lives: its place in the caps, and its use of the connection.
 type Held = (Place, Option<InUse>);
 
-/// The body.
+/// The response body.
 pub(super) struct LoggedBody {
     inner: Option<Body>,
     line: Line,
@@ -184,7 +184,7 @@ impl http_body::Body for LoggedBody {
             return Poll::Ready(frame);
         }
         if let Some(Poll::Ready(refusal)) = this.ending.as_mut().map(|ending| ending.as_mut().poll(context)) {
-            // Dropping the inner body cancels what feeds it.
+            // Dropping the inner body cancels its producer.
             (this.inner, this.ending) = (None, None);
             this.line.account_later(refusal.clone());
             let trailers = refusal.into_trailers();

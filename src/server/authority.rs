@@ -1,23 +1,24 @@
-//! The `:authority` of clients that name a Unix socket's path in it.
+//! Sanitises the `:authority` of clients that put the path of a Unix socket into it.
 //!
-//! gRPC's C core (Python, Ruby, PHP, C++) sends the path percent-encoded, as `%2Frun%2Fapi.sock`. RFC 3986 allows that in a host; the HTTP
-//! library does not, and resets the stream. On a Unix socket the authority says nothing, so each `%` in it is replaced by `-` before HTTP/2 is read:
-//! the length stays, and with it every frame and the header compression. What a client sends is read byte by byte, and changed nowhere else.
+//! gRPC's C core (Python, Ruby, PHP, C++) sends the path percent-encoded, as `%2Frun%2Fapi.sock`. RFC 3986 allows that in a
+//! host; the HTTP library does not, and resets the stream. On a Unix socket the authority has no meaning, so each `%` in it is
+//! replaced by `-` before HTTP/2 is parsed: the length is unchanged, and with it every frame and the header compression. The
+//! stream is parsed byte by byte, and nothing else in it is changed.
 
 const PREFACE: usize = 24;
 const FRAME_HEADER: usize = 9;
-/// The name as the C core writes it: a literal of ten bytes, never Huffman-coded.
+/// The name as the C core encodes it: a literal of ten bytes, never Huffman-coded.
 const NAME: &[u8] = b"\x0a:authority";
-/// HEADERS and CONTINUATION: what header blocks are in.
+/// HEADERS and CONTINUATION: the frame types that carry header blocks.
 const OF_HEADERS: [u8; 2] = [0x1, 0x9];
 
-/// Where in a client's stream of bytes the reader is.
+/// Position of the parser in a client's byte stream.
 #[derive(Debug)]
 pub(super) struct Authority {
     preface: usize,
     header: [u8; FRAME_HEADER],
     header_read: usize,
-    /// Bytes of the frame's payload that are still to come.
+    /// Bytes of the frame's payload that are still expected.
     payload: u32,
     looked_into: bool,
     within: Within,
@@ -25,13 +26,13 @@ pub(super) struct Authority {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Within {
-    /// This many bytes of the name have been seen.
+    /// Number of bytes of the name that have matched.
     Name(usize),
-    /// The value's length comes next.
+    /// The value's length is next.
     Length,
-    /// It is 127 and what the next byte says.
+    /// The length is 127 plus the value of the next byte.
     LongLength,
-    /// This many bytes of the value are to come.
+    /// Number of bytes of the value that are still expected.
     Value(u32),
 }
 
@@ -49,7 +50,7 @@ impl Default for Authority {
 }
 
 impl Authority {
-    /// Replaces what the HTTP library would refuse in the next bytes of the stream.
+    /// Replaces the characters that the HTTP library would refuse in the next bytes of the stream.
     pub(super) fn sanitise(&mut self, bytes: &mut [u8]) {
         let mut at = 0;
         while at < bytes.len() {
@@ -71,7 +72,7 @@ impl Authority {
                 if self.looked_into {
                     bytes[at..at + n].iter_mut().for_each(|byte| self.look_at(byte));
                 }
-                // No more than what is left of the payload.
+                // At most the rest of the payload.
                 self.payload -= n as u32;
                 at += n;
             }
@@ -88,9 +89,9 @@ impl Authority {
                 }
             }
             Within::Name(_) => Within::Name(usize::from(*byte == NAME[0])),
-            // RFC 7541, 5.1: 127 says that the length goes on.
+            // RFC 7541, 5.1: 127 means that the length continues.
             Within::Length if *byte == 0x7f => Within::LongLength,
-            // Huffman-coded, or nothing: left as it is. So is what is longer than a socket's path can be.
+            // Huffman-coded or empty values are left unchanged. So are values longer than a socket's path can be.
             Within::Length if *byte > 0x7f || *byte == 0 => Within::Name(0),
             Within::LongLength if *byte > 0x7f => Within::Name(0),
             Within::LongLength => Within::Value(0x7f + u32::from(*byte)),

@@ -1,4 +1,4 @@
-//! From a configuration to a running station: opens the token, makes the services, runs the outside around them.
+//! Startup and shutdown of a station: opens the token, assembles the services from the configuration and runs the server.
 
 use std::{
     path::Path,
@@ -35,18 +35,18 @@ use crate::{
     state,
 };
 
-/// How long the token may take to answer health.
+/// Timeout of the token's health check.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// How long steps that were cancelled may go on before the token is not waited for any more.
+/// Time that cancelled steps may take before the token is no longer waited for.
 const FOR_TOKEN: Duration = Duration::from_secs(5);
 
-/// Runs one station until it is told to end. It holds its state directory's lock until then.
+/// Runs one station until a shutdown is requested. Holds the lock of the state directory until then.
 ///
 /// # Errors
-/// When any part of it cannot be had.
+/// When any part of the station cannot be opened.
 pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
     let (shutdown, manager) = (Shutdown::default(), Manager::of_environment());
-    // First: a signal may come while the token or the disk hangs.
+    // First, because a signal may arrive while the token or the disk hangs.
     signals::obey(&shutdown, Duration::from_secs(config.limits.drain_s), &manager)?;
     manager.status("starting: opening ledger, audit and token");
     match signals::unless_asked(&shutdown.asked, open(&config)).await {
@@ -58,29 +58,29 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     }
 }
 
-/// The parts of the state directory that must be of one life.
+/// Returns the parts of the state directory that must belong to one history.
 fn life(config: &Config) -> state::Life {
     state::Life::of(&config.state.directory, &config.audit_directory(), Some(&config.station))
         .with_archive(config.audit.archive.as_deref())
 }
 
-/// What a station needs before it can listen.
+/// The parts that a station needs before it can listen.
 struct Opened {
     ledger: Ledger,
     audit: Audit,
     keys: AuditedKeys,
-    /// Where the administrators' log is held to be.
+    /// The remembered head of the administrators' log.
     administrators: Option<Remembered>,
 }
 
-/// Opens what a station needs before it can listen.
+/// Opens the parts that a station needs before it can listen.
 async fn open(config: &Config) -> Result<Opened, ServerError> {
     let life = life(config);
-    // Before the ledger: opening it makes one.
+    // Before the ledger, because opening it creates one.
     life.check_files()?;
     let ledger = open_ledger(config).await?;
     life.check(&ledger).await?;
-    // Before the token: opening it tries every key.
+    // Before the token, because opening it tests every key.
     let administrators = state::remembered(&ledger, LogOf::Administrators).await?;
     let (audit, administrators) = open_audit(config, (&life, &ledger), administrators).await?;
     let opened = match open_keystore(config).await {
@@ -134,21 +134,21 @@ async fn run_station(
         every_records: config.audit.checkpoint_records,
         every: Duration::from_secs(config.audit.checkpoint_s),
     });
-    // What was unsigned when an earlier process ended is signed now, and nothing is served by a log that is not.
+    // Records that were unsigned when an earlier process ended are signed now, and nothing is served with an unsigned log.
     let covered = checkpoints.first().await;
     tokio::spawn(Arc::clone(&checkpoints).keep(covered, shutdown.draining.clone()));
     let outside =
         ServerParts { services, probes, manager, listen: config.listen.clone(), limits: config.limits.clone(), door, shutdown };
     let ended = run(outside, ready).await;
-    // A step that was cancelled still undoes what it did; its connections to engine and token must outlive that.
+    // A cancelled step still undoes its effects; its connections to engine and token must outlive that.
     if tokio::time::timeout(FOR_TOKEN, steps.ended()).await.is_err() {
-        // A token that does not answer must not hold up the end: what waits for it undoes what it did.
+        // A token that does not respond must not delay the shutdown: steps that wait for it undo their effects.
         keys.give_up();
         steps.ended().await;
     }
     let _ = audit.record_async(Entry::of(Event::ServiceStopped)).await;
     checkpoints.last().await;
-    // Joins the workers before the library is finalised: a token's library crashes when it is closed under a running call.
+    // Joins the workers before the library is finalised: a token's library crashes when it is closed during a call.
     let _ = tokio::task::spawn_blocking(move || {
         if !keys.close() {
             tracing::error!("a call to the token does not come back");
@@ -156,7 +156,7 @@ async fn run_station(
         audit.close();
     })
     .await;
-    // What is committed is in one file then: who copies it by hand misses nothing. After the audit, whose head it keeps.
+    // Afterwards all committed data is in one file, so a manual copy is complete. After the audit, whose head it stores.
     ledger.close().await;
     ended
 }
@@ -188,8 +188,8 @@ fn probes(config: &Config, keys: &AuditedKeys, door: &Arc<Authorizer>, station: 
         .with("disk", health::OF_TRAINS, Look::AtTheCall, move || disks.check())
 }
 
-/// Opens the service's log and records the start. Answers also where the administrators' log is held to be: in a log that was begun anew,
-/// as after a move to another machine, that is said once and holds no more.
+/// Opens the service's log and records the start. Also returns the remembered head of the administrators' log: a log that was
+/// begun anew, as after a move to another machine, records the old head once and then forgets it.
 async fn open_audit(
     config: &Config,
     (life, ledger): (&state::Life, &Ledger),
@@ -234,13 +234,13 @@ async fn open_audit(
         .with("keys", [&config.keys.train[..], &config.keys.general[..], std::slice::from_ref(&config.audit.key)].concat())
         .with("raw_use", config.keys.raw_use.clone())
         .with("trust", config.trust.mode.name());
-    // Who could write to the file meanwhile, and holds no key, could have changed these and no others.
+    // A process with write access to the file, but without a key, could have changed these records and no others.
     let doubtful = [("unsigned_before", opened.unsigned), ("unremembered_before", opened.unremembered.records)];
     let started = doubtful.iter().filter(|(_, records)| *records > 0).fold(started, |started, (name, records)| {
         tracing::warn!(records, "{name}: records that nothing but the chain held while the service was not running");
         started.with(name, *records)
     });
-    // A log that was moved away leaves a trace in the next, and so does that of the administrators.
+    // A log that was moved away leaves a trace in the next one, and so does the administrators' log.
     let place = |place: &Remembered| format!("{} {}:{}", place.log, place.size, const_hex::encode(place.head));
     let before = remembered.filter(|remembered| remembered.log != audit.origin());
     let (started, administrators) = match &before {
@@ -289,10 +289,10 @@ fn keystore_config(config: &Config) -> Result<KeystoreConfig, ServerError> {
     })
 }
 
-/// The configured token and the right to log in to it.
+/// Returns the configured token and its login.
 ///
 /// # Errors
-/// When there is no PIN.
+/// When no PIN is available.
 pub fn token_access(config: &Config) -> Result<TokenAccess, ServerError> {
     let (mut file, mut credential, mut env, mut prompt) = (None, None, None, false);
     match config.token.pin() {
@@ -309,13 +309,14 @@ pub fn token_access(config: &Config) -> Result<TokenAccess, ServerError> {
     })
 }
 
-/// That a directory which is open to others is a station's, or empty: another one's mode is not for a station to change.
+/// Checks that a directory with open permissions is a station's, or empty: a station must not change the mode of any other
+/// directory.
 ///
 /// # Errors
-/// That it is neither, with the remedy; or when it cannot be read.
+/// When it is neither, with the remedy; or when it cannot be read.
 pub fn not_foreign(directory: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::MetadataExt;
-    // `lost+found` is the file system's own.
+    // `lost+found` belongs to the file system.
     const OF_A_STATION: [&str; 7] =
         [state::LOCK, state::LEDGER, state::INSTANCE, state::FIRST_SEEN, "audit", "pin-latch", "softhsm"];
     let mode = std::fs::metadata(directory)?.mode() & 0o7777;
@@ -336,10 +337,10 @@ pub fn not_foreign(directory: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Makes the state directory where there is none, closes it to others where it is open to them, and takes its lock.
+/// Creates the state directory if it does not exist, removes the permissions of other users, and takes its lock.
 ///
 /// # Errors
-/// When another service holds it, it is another user's or [foreign](not_foreign), or it cannot be made.
+/// When another service holds it, it belongs to another user or is [foreign](not_foreign), or it cannot be created.
 pub fn lock_state(directory: &Path) -> Result<Lock, ServerError> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let trouble = |what: &str, error| {
@@ -348,7 +349,7 @@ pub fn lock_state(directory: &Path) -> Result<Lock, ServerError> {
     make_directory(directory).map_err(|error| trouble("make", error))?;
     let facts = std::fs::metadata(directory).map_err(|error| trouble("look at", error))?;
     let (owner, own, mode) = (facts.uid(), rustix::process::geteuid().as_raw(), facts.mode() & 0o7777);
-    // Root puts a backup into the directory of a service's user; every other user has its own.
+    // Root restores a backup into the directory of a service's user; every other user has its own directory.
     if owner != own && own != 0 {
         let shown = directory.display();
         let text =

@@ -1,5 +1,5 @@
-//! Checkpoints of the audit, signed now and then; and what is recorded besides: refusals that came too fast for a record each, and where
-//! the log of the administrators' commands is.
+//! Signs audit checkpoints periodically. Also records counted refusals, which were too frequent for a record each, and the head
+//! of the administrators' log.
 
 use std::{
     path::PathBuf,
@@ -19,31 +19,31 @@ use crate::{
     protocol::AuditedKeys,
 };
 
-/// How often it is looked whether one is due.
+/// Interval of the check whether a checkpoint is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Refusals are summed up this often.
+/// Interval at which counted refusals are recorded.
 const SUM_UP_EVERY: Duration = Duration::from_secs(10);
-/// How long the token may take for a signature.
+/// Timeout of the token for a signature.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the token may take to show that it answers, before the last checkpoint.
+/// Timeout of the token's health check before the last checkpoint.
 const LAST_LOOK: Duration = Duration::from_secs(2);
-/// A checkpoint that failed is tried again after this: each attempt leaves records, and a token may be away for days.
+/// Delay before a failed checkpoint is retried: each attempt leaves records, and a token may be unavailable for days.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
-/// The archive is tried again after this: each attempt leaves a record.
+/// Delay before archiving is retried: each attempt leaves a record.
 const ARCHIVE_AGAIN: Duration = Duration::from_secs(600);
-/// Records of a checkpoint's own: alone they are no reason for another.
+/// Records that a checkpoint itself produces: they alone do not make another one due.
 const OWN: u64 = 2;
 
-/// When checkpoints are signed, and with what.
+/// Schedule of the checkpoints, and the key that signs them.
 pub(super) struct Checkpoints {
     pub keys: AuditedKeys,
     pub label: String,
     pub door: Arc<Authorizer>,
     pub ledger: Ledger,
     pub administrators: Arc<Mutex<Administrators>>,
-    /// Whether it was said that theirs cannot be read.
+    /// Whether the failure to read the administrators' log was already logged.
     pub blind: AtomicBool,
-    /// The log's directory; and where its old segments go, and how many stay.
+    /// The log's directory, the archive for old segments, and the number of segments that stay.
     pub directory: PathBuf,
     pub archive: Option<(PathBuf, u64)>,
     pub every_records: u64,
@@ -51,13 +51,13 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// The first checkpoint, before anything is served: what was unsigned is so no longer. Answers what it covers.
+    /// Signs the first checkpoint, before anything is served, so that no old record remains unsigned. Returns what it covers.
     pub async fn first(&self) -> Option<u64> {
         self.look_at_administrators().await;
         self.sign().await
     }
 
-    /// Signs checkpoints until told to stop.
+    /// Signs checkpoints until `stop` is cancelled.
     pub async fn keep(self: Arc<Self>, first: Option<u64>, stop: CancellationToken) {
         let (mut covered, mut since, mut summed) = (first.unwrap_or_default(), Instant::now(), Instant::now());
         let mut archive_after = since;
@@ -86,11 +86,11 @@ impl Checkpoints {
         }
     }
 
-    /// The last checkpoint: everything until now.
+    /// Signs the last checkpoint, which covers all records so far.
     pub async fn last(&self) {
         self.door.record_counted().await;
         self.look_at_administrators().await;
-        // A token that does not answer a look would hold up the end for longer.
+        // A token that fails the health check would delay the shutdown for longer.
         match self.keys.check(Some(Instant::now() + LAST_LOOK)).await {
             Ok(()) => drop(self.sign().await),
             Err(error) => tracing::warn!(%error, "no last checkpoint of the audit could be signed"),
@@ -107,7 +107,7 @@ impl Checkpoints {
         }
     }
 
-    /// Records where the administrators' log is, when that has changed. Answers whether it had.
+    /// Records the head of the administrators' log if it has changed. Returns whether it had.
     async fn look_at_administrators(&self) -> bool {
         let administrators = Arc::clone(&self.administrators);
         let look =
@@ -147,7 +147,7 @@ impl Checkpoints {
         true
     }
 
-    /// Moves old segments to the archive, once that is recorded. Answers whether all went well.
+    /// Moves old segments to the archive, after that has been recorded. Returns whether everything succeeded.
     async fn archive_old(&self) -> bool {
         let Some((to, keep)) = self.archive.clone() else { return true };
         let old = match archive::movable(&self.directory, keep) {

@@ -1,4 +1,4 @@
-//! One accepted connection, whatever it came through.
+//! An accepted connection over any transport.
 
 use std::{
     io,
@@ -23,14 +23,14 @@ use super::{
     peer_layer::PeerService,
     tls::Admitted,
 };
-/// The bytes' way.
+/// The transport of a connection.
 pub(super) enum Transport {
     Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A connection that holds its slot of the connection cap while it lives, and breaks when work must stop or its other end keeps
-/// us waiting.
+/// A connection that holds its place in the connection cap while it lives. It breaks when work must stop or its peer exceeds an
+/// idle timeout.
 pub(super) struct Connection {
     way: Transport,
     arrival: PeerService,
@@ -52,19 +52,19 @@ impl Connection {
         Self { way, arrival, watch, authority: Authority::default(), _slot: slot, _admitted: admitted }
     }
 
-    /// Whether the connection may go on.
+    /// Fails when the connection must break.
     fn go_on(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let watched = self.watch.poll(context);
         if let (Err(error), Transport::Tls(stream)) = (&watched, &self.way)
             && error.kind() == io::ErrorKind::TimedOut
         {
-            // The kernel would keep what nobody reads, and the connection with it, for minutes after we have closed it.
+            // Otherwise the kernel would keep unread data, and the connection with it, for minutes after the close.
             let _ = rustix::net::sockopt::set_socket_linger(stream.get_ref().0, Some(Duration::ZERO));
         }
         watched
     }
 
-    /// Writes through the way with `write`, unless the connection must break.
+    /// Writes to the transport with `write`, unless the connection must break.
     fn write<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -103,7 +103,7 @@ impl AsyncRead for Connection {
     }
 }
 
-// Each write looks at the watch, too: HTTP/2 does not read while it cannot write.
+// Each write also polls the idle watch: HTTP/2 does not read while it cannot write.
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.write(context, |way, context| way.poll_write(context, bytes))

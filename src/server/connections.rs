@@ -1,5 +1,5 @@
-//! The connections of a listener: how many there may be, how many of them one principal or one address may have, and which gives way
-//! when there is no place left.
+//! Connection limits of a listener: the total, the share of one principal or address, and which idle connection is evicted when
+//! no place is free.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,7 @@ struct Entry {
     close: CancellationToken,
 }
 
-/// A connection's place, given back when dropped.
+/// A connection's place, released when dropped.
 pub(super) struct Slot {
     connections: Arc<Connections>,
     number: u64,
@@ -49,15 +49,15 @@ impl Connections {
         Arc::new(Self { most, share: share_of(most), open: Mutex::default() })
     }
 
-    /// Whether a connection from an address could have a place, whoever it is: a handshake costs more than this.
+    /// Whether a connection from an address could have a place, whatever its principal: this check is cheaper than a handshake.
     pub(super) fn may_have_place(&self, address: Option<IpAddr>) -> bool {
         let open = self.open();
         let crowded = open.of.len() >= self.most || self.is_at_its_share(&open, |entry| is_from(entry, address));
         !crowded || open.least_useful(|entry| open.of.len() >= self.most || is_from(entry, address)).is_some()
     }
 
-    /// A place for a connection. Where there is none, the least recently useful of those that do nothing gives way: among the
-    /// principal's own or its address's, when these have their share, or else among all.
+    /// Assigns a place to a connection. If none is free, the least recently useful of the idle connections is evicted: among
+    /// those of the same principal or address if these have used their share, otherwise among all.
     pub(super) fn admit(
         self: &Arc<Self>,
         principal: &str,
@@ -97,7 +97,7 @@ fn is_from(entry: &Entry, address: Option<IpAddr>) -> bool {
 }
 
 impl Open {
-    /// The connection that does nothing, and was useful the longest time ago: first those that never were.
+    /// Returns the idle connection whose last use was the longest time ago; those that were never used come first.
     fn least_useful(&self, among: impl Fn(&Entry) -> bool) -> Option<u64> {
         let idle = self.of.iter().filter(|(_, entry)| among(entry) && entry.attention.is_idle());
         idle.min_by_key(|(number, entry)| (entry.attention.last_useful(), **number)).map(|(number, _)| *number)

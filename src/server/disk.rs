@@ -1,13 +1,13 @@
-//! Room on the disks that the station writes to.
+//! Checks the free space on the disks that the station writes to.
 
 use std::path::PathBuf;
 
 use crate::config::Config;
 
-/// MiB below which state and audit are close to what they cannot do without.
+/// Minimum of free space for state and audit, in MiB.
 const LITTLE_MIB: u64 = 16;
 
-/// Directories, and the MiB that must be free where they are.
+/// Directories, and the MiB that must be free on their disks.
 pub(super) struct Disks(Vec<(PathBuf, u64)>);
 
 impl Disks {
@@ -15,7 +15,8 @@ impl Disks {
         let little = |path| (path, LITTLE_MIB);
         let mut all = vec![(config.state.spool_directory(), config.limits.spool_min_free_mib)];
         all.push(little(config.state.directory.clone()));
-        // With a reserve the audit can be written when its disk is full for all else, and the component `audit` says when it cannot.
+        // With a reserve the audit can be written even if its disk is full for all else, and the component `audit` reports when
+        // it cannot.
         if config.audit.reserve_mib == 0 {
             all.push(little(config.audit_directory()));
         }
@@ -24,7 +25,7 @@ impl Disks {
         Self(all)
     }
 
-    /// Whether each has its room now.
+    /// Checks whether each directory has its free space now.
     pub fn check(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
         let all = self.0.clone();
         async move {
@@ -34,7 +35,7 @@ impl Disks {
     }
 }
 
-/// What is wrong with the disk under a directory. The free space is not named: it changes with every look.
+/// Returns the problem with the disk of a directory. The free space is omitted, because it changes with every check.
 fn lacking(path: &PathBuf, mib: u64) -> Option<String> {
     let shown = path.display();
     match rustix::fs::statvfs(path) {

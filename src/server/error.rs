@@ -1,4 +1,4 @@
-//! Why the service cannot start, or had to stop.
+//! Errors that prevent the service from starting, or stop it.
 
 use std::io;
 
@@ -11,45 +11,45 @@ use crate::{
     state::StateError,
 };
 
-/// Why the service cannot start, or had to stop.
+/// Reason why the service cannot start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// A socket or file cannot be had. The operator's to mend.
+    /// A socket or file is not available. The administrator's responsibility.
     #[error("{what}: {source}")]
     Io {
-        /// What was tried.
+        /// The attempted operation.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// Another service holds it.
+    /// Another service holds the lock.
     #[error("{what} is held by another service{}", holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     Held {
-        /// What it holds.
+        /// The locked resource.
         what: String,
-        /// Its process id, where it is known.
+        /// The holder's process id, if it is known.
         holder: Option<u32>,
     },
-    /// Certificates or keys cannot be used. The operator's to mend.
+    /// Certificates or keys cannot be used. The administrator's responsibility.
     #[error("TLS: {0}")]
     Tls(TlsFault),
     /// The token cannot be used.
     #[error("token: {0}")]
     Keystore(#[from] KeystoreError),
-    /// There is no PIN. The operator's to mend.
+    /// No PIN is available. The administrator's responsibility.
     #[error("{0}")]
     Pin(#[from] PinError),
-    /// The audit cannot be written, or is not what was written. An officer's to look at.
+    /// The audit cannot be written, or was modified. A security officer must investigate.
     #[error("audit: {0}")]
     Audit(#[from] AuditError),
-    /// The ledger cannot be used. The operator's to mend.
+    /// The ledger cannot be used. The administrator's responsibility.
     #[error("{0}")]
     Ledger(#[from] LedgerError),
-    /// A configured key cannot do what it is for. The operator's to mend.
+    /// A configured key cannot serve its purpose. The administrator's responsibility.
     #[error("{0}")]
     Unfit(String),
-    /// The state directory cannot be used as it is. The operator's to mend, or an officer's to decide.
+    /// The state directory cannot be used as it is. An administrator repairs it, or a security officer decides.
     #[error("{0}")]
     State(#[from] StateError),
     /// Another part of the station could not be set up.
@@ -60,20 +60,20 @@ pub enum ServerError {
     Transport(#[from] transport::Error),
 }
 
-/// Why a TLS file cannot be used.
+/// Reason why a TLS file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct TlsFault {
-    /// The file, and what is wrong with it.
+    /// The file and the defect.
     pub what: String,
-    /// The kind of error that the system has for it; of what is wrong in the file, [`io::ErrorKind::InvalidData`].
+    /// The system's error kind; [`io::ErrorKind::InvalidData`] for a defect in the content.
     pub kind: io::ErrorKind,
-    /// What to do about it, where the file tells.
+    /// The remedy, if it can be derived from the file.
     pub hint: Option<String>,
 }
 
 impl TlsFault {
-    /// On one line, with what to do about it.
+    /// Returns the error on one line, with the remedy.
     #[must_use]
     pub fn in_full(&self) -> String {
         self.hint.as_ref().map_or_else(|| self.what.clone(), |hint| format!("{}: {hint}", self.what))
@@ -81,7 +81,7 @@ impl TlsFault {
 }
 
 impl ServerError {
-    /// An I/O error with what was tried.
+    /// Returns an I/O error with the attempted operation.
     pub fn io(what: impl Into<String>, source: io::Error) -> Self {
         Self::Io { what: what.into(), source }
     }

@@ -1,4 +1,4 @@
-//! Whether the configured keys can do on this token what they are for. Found by the trial that opening the token makes.
+//! Checks that the configured keys can serve their purpose on this token, from the self-test made when the token is opened.
 
 use super::ServerError;
 use crate::{
@@ -6,22 +6,23 @@ use crate::{
     keystore::{Capability, Hash, KeyInfo, OaepScheme, Purpose, SignScheme},
 };
 
-/// Smaller RSA keys are refused in trains.
+/// Minimum size of RSA keys in bits; trains with smaller keys are refused.
 const LEAST_BITS: u32 = 2048;
 
-/// Refuses to start with a train key that cannot do what trains need. No time mends that, so nothing is served that looks well.
+/// Refuses to start with a train key that cannot do what trains need. Waiting does not repair that, so the service must not
+/// appear healthy.
 ///
 /// # Errors
-/// Which key, what it lacks, and what to do.
+/// Names the key, what it lacks, and the remedy.
 pub(super) fn at_start(keys: &[KeyInfo], config: &Config) -> Result<(), ServerError> {
     let train = keys.iter().filter(|key| key.purpose == Purpose::Train);
     train.map(|key| lacks(key, config)).find(Result::is_err).unwrap_or(Ok(())).map_err(ServerError::Unfit)
 }
 
-/// Whether every configured train and audit key is there and can do what it is for.
+/// Checks that every configured train and audit key exists and can serve its purpose.
 ///
 /// # Errors
-/// Which key cannot, and what to do.
+/// Names the key that cannot, and the remedy.
 pub(super) fn of_trains(keys: &[KeyInfo], config: &Config) -> Result<(), String> {
     for label in config.keys.train.iter().chain([&config.audit.key]) {
         let key = keys.iter().find(|key| key.label == *label);

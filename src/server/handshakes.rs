@@ -1,10 +1,10 @@
-//! TLS handshakes under way: bounded apart from connections, because anybody can begin one.
+//! TLS handshakes in progress: limited separately from connections, because any client can begin one.
 
 use std::{collections::VecDeque, future::Future};
 
 use tokio::task::AbortHandle;
 
-/// The handshakes of a listener, the oldest first.
+/// The handshakes of a listener, oldest first.
 pub(super) struct Handshakes {
     most: usize,
     running: VecDeque<AbortHandle>,
@@ -15,8 +15,8 @@ impl Handshakes {
         Self { most, running: VecDeque::new() }
     }
 
-    /// Runs a handshake in a task of its own. With too many under way the oldest is given up: an honest one takes
-    /// milliseconds, so those that get old are those of somebody who means to keep others out. Answers whether one was.
+    /// Runs a handshake in a separate task. Above the limit the oldest handshake is cancelled: an honest one takes milliseconds,
+    /// so old ones belong to a client that tries to exclude others. Returns whether one was cancelled.
     pub(super) fn begin(&mut self, handshake: impl Future<Output = ()> + Send + 'static) -> bool {
         self.running.retain(|running| !running.is_finished());
         let full = self.running.len() >= self.most;

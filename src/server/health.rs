@@ -1,5 +1,5 @@
-//! Health: checks every component that services depend on every two seconds, and those that are files also when a call asks for health.
-//! The states go to `grpc.health.v1`, the `StatusService`, the log and the service manager.
+//! Health checks: checks every component that services depend on every two seconds, and those that are files also when a call
+//! asks for health. The states are published through `grpc.health.v1`, the `StatusService`, the log and the service manager.
 
 use std::{
     fmt::Display,
@@ -31,30 +31,30 @@ use crate::{
 
 const EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The least time between two checks that calls ask for: it bounds what callers can cost.
+/// Minimum time between two checks that calls request: it limits the cost that callers can cause.
 const GAP: Duration = Duration::from_millis(50);
-/// Most calls that wait for the next check.
+/// Maximum number of calls that wait for the next check.
 const ASKING: usize = 256;
 
-/// Every service of ours.
+/// All services of this project.
 const NAMES: &[&str] = &[KEYS, IMAGES, TRAINS, STATUS];
-/// Those that use keys or images.
+/// The services that use keys or images.
 pub const ALL: &[&str] = &[KEYS, IMAGES, TRAINS];
-/// Those that work on images.
+/// The services that work on images.
 pub const OF_IMAGES: &[&str] = &[IMAGES, TRAINS];
-/// The one that opens trains.
+/// The services that open trains.
 pub const OF_TRAINS: &[&str] = &[TRAINS];
 
-/// An answer to "are you there?"; the text says what is wrong and what to do.
+/// Result of a probe; the text describes the problem and the remedy.
 type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
-/// Something that services depend on.
+/// A check of a component that services depend on.
 struct Probe {
-    /// Its place on the board.
+    /// Index of the component on the board.
     place: usize,
     ask: Box<dyn Fn() -> Answer + Send + Sync>,
-    /// A question that is not answered yet, and since when. No second one is asked beside it: what hangs takes one thread, not one
-    /// every two seconds.
+    /// A check in progress and its start. No second one is started meanwhile: a check that hangs occupies one thread, and not
+    /// another one every two seconds.
     open: Option<(JoinHandle<Result<(), String>>, Instant)>,
 }
 
@@ -75,11 +75,11 @@ impl Probe {
 /// A call that waits until the files have been checked.
 type Asking = oneshot::Sender<()>;
 
-/// What is asked, and the board on which the answers are kept.
+/// The probes, and the board that holds their results.
 pub struct Probes {
-    /// Files, directories and values in memory: cheap enough to be checked for a call.
+    /// Probes of files, directories and values in memory: cheap enough to run for a call.
     files: Vec<Probe>,
-    /// What is reached through a socket or a driver.
+    /// Probes that use a socket or a driver.
     others: Vec<Probe>,
     board: watch::Sender<Vec<Component>>,
     asking: (mpsc::Sender<Asking>, mpsc::Receiver<Asking>),
@@ -91,7 +91,7 @@ impl Default for Probes {
     }
 }
 
-/// When a component is checked.
+/// The times at which a component is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
     /// Every two seconds.
@@ -101,7 +101,7 @@ pub enum Look {
 }
 
 impl Probes {
-    /// Asks one more: `name` is its name for people and programs, `services` are those that depend on it.
+    /// Adds a probe: `name` identifies the component in messages and in the API, `services` are those that depend on it.
     #[must_use]
     pub fn with<F, E>(
         mut self,
@@ -127,29 +127,29 @@ impl Probes {
         self
     }
 
-    /// A reader of the board.
+    /// Returns a reader of the board.
     #[must_use]
     pub fn board(&self) -> Board {
         Board::new(self.board.subscribe(), self.asking.0.clone())
     }
 }
 
-/// The service and what sets it, everything NOT_SERVING yet.
+/// Returns the health service and its reporter, with every service NOT_SERVING.
 pub(super) async fn service() -> (HealthServer<impl Health>, HealthReporter) {
     let (reporter, service) = health_reporter();
     set_all(&reporter, ServingStatus::NotServing).await;
     (service, reporter)
 }
 
-/// Sets every service, and the whole.
+/// Sets the status of every service and of the whole server.
 pub(super) async fn set_all(reporter: &HealthReporter, status: ServingStatus) {
     for name in [&[""], NAMES].concat() {
         reporter.set_service_status(name, status).await;
     }
 }
 
-/// Asks every two seconds and sets what follows. The service manager hears that the service is ready after the first look; `ready` is
-/// called the first time that everything serves.
+/// Checks every two seconds and publishes the states. The service manager is notified of readiness after the first check;
+/// `ready` is called the first time that everything serves.
 pub(super) async fn watch(
     reporter: HealthReporter,
     probes: Probes,
@@ -169,14 +169,14 @@ struct Teller<R> {
     reporter: HealthReporter,
     manager: Manager,
     stop: CancellationToken,
-    /// Groups that have not been checked yet.
+    /// Number of groups that have not been checked yet.
     starting: AtomicUsize,
-    /// Held while a state is published, so that the last one published is the last one known.
+    /// Held while a state is published, so that the last published state is the last known one.
     ready: Mutex<Option<R>>,
 }
 
 impl<R: FnOnce() + Send> Teller<R> {
-    /// Checks a group of components until the service ends: regularly, and when a call asks.
+    /// Checks a group of components until the service ends: periodically, and when a call asks.
     async fn follow(&self, mut group: Vec<Probe>, mut asking: Option<mpsc::Receiver<Asking>>) {
         let mut waiting: Vec<Asking> = Vec::new();
         let mut first = true;
@@ -208,7 +208,7 @@ impl<R: FnOnce() + Send> Teller<R> {
 
     async fn note(&self, place: usize, answer: Result<(), String>) {
         let mut ready = self.ready.lock().await;
-        // The drain's NOT_SERVING must be the last word.
+        // The NOT_SERVING of the drain must be the last published state.
         if self.stop.is_cancelled() || !self.board.send_if_modified(|components| note(&mut components[place], answer)) {
             return;
         }
@@ -217,7 +217,7 @@ impl<R: FnOnce() + Send> Teller<R> {
             let status = if serves(&now, name) { ServingStatus::Serving } else { ServingStatus::NotServing };
             self.reporter.set_service_status(name, status).await;
         }
-        // What has not been checked yet is no news.
+        // A state without a check is not published.
         if self.starting.load(Ordering::Acquire) == 0 {
             self.manager.status(summary(&now));
         }
@@ -229,7 +229,7 @@ impl<R: FnOnce() + Send> Teller<R> {
     }
 }
 
-/// The next call that asks; never, where none can.
+/// Returns the next call that asks; pending forever if there is no channel.
 async fn next(asking: &mut Option<mpsc::Receiver<Asking>>) -> Asking {
     let asked = match asking {
         Some(asking) => asking.recv().await,
@@ -241,7 +241,7 @@ async fn next(asking: &mut Option<mpsc::Receiver<Asking>>) -> Asking {
     }
 }
 
-/// Takes a component's answer; says in the log when its state or its reason is another one.
+/// Stores a component's result; logs it if the state or the reason has changed.
 fn note(component: &mut Component, answer: Result<(), String>) -> bool {
     let state = answer.map_or_else(State::Unusable, |()| State::Ready);
     if component.state == state {
@@ -259,7 +259,7 @@ fn note(component: &mut Component, answer: Result<(), String>) -> bool {
     true
 }
 
-/// One line about everything.
+/// Returns one line that summarises all components.
 fn summary(components: &[Component]) -> String {
     if serves(components, "") {
         return "SERVING".to_owned();

@@ -1,6 +1,5 @@
-//! How long the other end of a connection may keep us waiting. One who never asks, or takes nothing of what it asked for, would
-//! otherwise hold its connection, the requests on it and their memory for as long as it likes: HTTP/2's own keepalive only
-//! finds out whether it is alive.
+//! Idle timeouts of a connection. A peer that never sends a request, or never reads the response, would otherwise hold its
+//! connection, the requests on it and their memory indefinitely: HTTP/2's own keepalive only detects whether the peer is alive.
 
 use std::{
     collections::BTreeMap,
@@ -21,12 +20,12 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::log_throttle::LogThrottle;
 use crate::config::Limits;
 
-/// How long is too long.
+/// The timeouts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct IdleTimeouts {
-    /// Until the first request has come whole.
+    /// Time until the first request must be complete.
     silence: Duration,
-    /// Until something of what waits for it is sent or taken.
+    /// Time until a waiting request or response must make progress.
     stall: Duration,
 }
 
@@ -35,38 +34,38 @@ impl IdleTimeouts {
         Self { silence: Duration::from_secs(limits.silence_s), stall: Duration::from_secs(limits.stall_s) }
     }
 
-    /// How often to look: the limits are kept to within a quarter.
+    /// Returns the interval of the checks: the limits are exceeded by a quarter at most.
     fn pause(&self) -> Duration {
         self.silence.min(self.stall) / 4
     }
 }
 
-/// What the requests of a connection know of its other end.
+/// Activity of a connection, as reported by its requests.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionActivity {
     use_of: Mutex<Use>,
-    /// Requests and answers that wait for the other end, and since when.
+    /// Requests and responses that wait for the peer, and since when.
     waiting: Mutex<BTreeMap<u64, Instant>>,
     numbers: AtomicU64,
 }
 
-/// What a connection is used for. A call that was let in is a use; health, reflection and what is refused at the door are none.
+/// The use of a connection. An admitted call is a use; health, reflection and refused requests are not.
 #[derive(Debug, Default)]
 struct Use {
-    /// Calls under way.
+    /// Number of calls in progress.
     calls: usize,
     last: Option<Instant>,
-    /// When something was asked that is no use: that it is alive is known, and nothing more.
+    /// Time of the last request that is no use: it shows that the peer is alive, and nothing more.
     asked: Option<Instant>,
 }
 
 impl ConnectionActivity {
-    /// A request has come that is no use of the connection by itself.
+    /// Notes a request that is no use of the connection by itself.
     pub(super) fn request_started(&self) {
         self.used().asked = Some(Instant::now());
     }
 
-    /// A call has been let in. It is under way until what this answers is dropped.
+    /// Notes an admitted call. It is in progress until the returned value is dropped.
     pub(super) fn use_it(self: &Arc<Self>) -> InUse {
         let mut used = self.used();
         used.calls += 1;
@@ -74,12 +73,12 @@ impl ConnectionActivity {
         InUse(Arc::clone(self))
     }
 
-    /// Whether no call is under way.
+    /// Whether no call is in progress.
     pub(super) fn is_idle(&self) -> bool {
         self.used().calls == 0
     }
 
-    /// When a call last began or ended, if one ever did.
+    /// Returns when a call last began or ended, if there was one.
     pub(super) fn last_useful(&self) -> Option<Instant> {
         self.used().last
     }
@@ -88,17 +87,17 @@ impl ConnectionActivity {
         self.use_of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A number for a request or an answer.
+    /// Returns a number for a request or a response.
     pub(super) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// It waits for the other end, from now on or already.
+    /// Notes that a request or response waits for the peer. The time counts from the first such note.
     pub(super) fn waits(&self, number: u64) {
         self.waiting().entry(number).or_insert_with(Instant::now);
     }
 
-    /// It does not wait for the other end.
+    /// Notes that a request or response no longer waits for the peer.
     pub(super) fn moved(&self, number: u64) {
         self.waiting().remove(&number);
     }
@@ -108,7 +107,7 @@ impl ConnectionActivity {
     }
 }
 
-/// A call under way on a connection.
+/// A call in progress on a connection.
 #[derive(Debug)]
 pub(super) struct InUse(Arc<ConnectionActivity>);
 
@@ -120,12 +119,12 @@ impl Drop for InUse {
     }
 }
 
-/// A connection's end, when its other end does not do its part or work must stop.
+/// Ends a connection when its peer exceeds a timeout or work must stop.
 pub(super) struct IdleWatch {
     attention: Arc<ConnectionActivity>,
     patience: IdleTimeouts,
     since: Instant,
-    /// Since when the socket takes no bytes.
+    /// Since when the socket accepts no bytes.
     blocked: Option<Instant>,
     look: Pin<Box<Sleep>>,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -143,7 +142,7 @@ impl IdleWatch {
         }
     }
 
-    /// Whether the connection must break now; wakes the task when that may have changed.
+    /// Fails if the connection must break now; wakes the task when that may have changed.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if self.cancelled.as_mut().poll(context).is_ready() {
             return Err(io::ErrorKind::ConnectionAborted.into());
@@ -155,7 +154,7 @@ impl IdleWatch {
         Ok(())
     }
 
-    /// Takes note of what the socket made of a write.
+    /// Notes the outcome of a write to the socket.
     pub(super) fn wrote<T>(&mut self, outcome: Poll<T>) -> Poll<T> {
         match outcome {
             Poll::Pending => self.blocked = self.blocked.or_else(|| Some(Instant::now())),
@@ -168,7 +167,7 @@ impl IdleWatch {
         let longer = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         {
             let used = self.attention.used();
-            // Each question to health buys as much time as a new connection has, and no more.
+            // Each health request extends the time by as much as a new connection has, and no more.
             if used.last.is_none() && longer(used.asked.unwrap_or(self.since), self.patience.silence) {
                 return refuse("it asked for nothing");
             }

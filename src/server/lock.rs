@@ -1,4 +1,4 @@
-//! A lock file: one service per directory or socket. The kernel drops it with the process, so a crash leaves none behind.
+//! Lock files: one service per directory or socket. The kernel releases the lock with the process, so a crash leaves none.
 
 use std::{
     fs::File,
@@ -11,17 +11,17 @@ use rustix::fs::{FlockOperation, flock};
 use super::ServerError;
 use crate::files::{Directory, explained};
 
-/// A held lock; it is let go when dropped. The file stays: removing it would let two holders hold two files of one name.
+/// A held lock, released when dropped. The file stays: removing it would allow two holders of two files with one name.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock, and writes our process id into it.
+    /// Takes the lock, and writes the process id into the file.
     ///
     /// # Errors
-    /// When another process holds it, or the file cannot be had.
+    /// When another process holds the lock, or the file cannot be opened.
     pub fn take(path: &Path, what: &str) -> Result<Self, ServerError> {
         let trouble = |error: io::Error| {
             let error = match (error.kind(), path.parent()) {
@@ -30,7 +30,7 @@ impl Lock {
             };
             ServerError::io(format!("cannot lock {}", path.display()), error)
         };
-        // Of this process's own making, and no link: what it leads to would be overwritten.
+        // The file must be created by this user and be no link: the link's target would be overwritten.
         let mut file = Directory::of_file(path).and_then(|(directory, name)| directory.open_own(name)).map_err(trouble)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}

@@ -1,8 +1,8 @@
-//! The log: standard error, lines for people or JSON. Never a payload, a key or a PIN.
+//! The log on standard error, as text lines or JSON. It never contains a payload, a key or a PIN.
 //!
-//! No write of the log waits for whatever reads it: lines pass through a bounded queue ([`lines`]), and what finds no room is dropped
-//! and counted. A file alone is written to at once. The same holds for everything else that this process writes to standard error, a token's library included
-//! ([`captured`]).
+//! No write to the log waits for its reader: lines pass through a bounded queue ([`lines`]), and lines that do not fit are
+//! dropped and counted. Only a regular file is written to directly. The same applies to everything else that this process writes
+//! to standard error, including a token's library ([`captured`]).
 
 mod captured;
 mod journal;
@@ -24,16 +24,16 @@ use self::{captured::Captured, lines::Lines};
 use super::ServerError;
 use crate::config::{Log, LogFormat};
 
-/// How long the end of the process waits for what standard error has not taken yet.
+/// Time that the process waits at its end for standard error to accept the remaining lines.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
-/// What [`finish`] ends.
+/// The parts that [`finish`] ends.
 static STARTED: Mutex<Option<(Captured, Lines)>> = Mutex::new(None);
 
 /// Starts the log, once per process.
 ///
 /// # Errors
-/// When the filter cannot be read, there is a log already, or standard error cannot be had.
+/// When the filter cannot be parsed, a log exists already, or standard error is not available.
 pub fn start(log: &Log) -> Result<(), ServerError> {
     let flaw = |error: &dyn std::fmt::Display| ServerError::Setup(format!("log: {error}"));
     let filter = targets(&log.filter).map_err(|error| flaw(&error))?;
@@ -61,15 +61,15 @@ pub fn start(log: &Log) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// Gives standard error a moment for what was written last. Nothing is written there afterwards.
+/// Waits a moment until standard error has accepted the last lines. Nothing is written there afterwards.
 pub fn finish() {
     let Some((captured, lines)) = STARTED.lock().ok().and_then(|mut started| started.take()) else { return };
     captured.close();
     lines.flush(LAST_LINES);
 }
 
-/// Parses a list of levels and `target=level` pairs, as in `warn,stationmaster::audit=debug`. A target is a prefix of module paths, and the
-/// longest that matches applies. The level without a target is that of all other modules; without one, they log nothing.
+/// Parses a list of levels and `target=level` pairs, as in `warn,stationmaster::audit=debug`. A target is a prefix of module
+/// paths, and the longest match applies. The level without a target applies to all other modules; without one, they log nothing.
 fn targets(filter: &str) -> Result<Targets, String> {
     let level = |name: &str| match name.parse::<LevelFilter>() {
         Ok(level) if !name.is_empty() => Ok(level),

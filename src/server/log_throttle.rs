@@ -1,11 +1,11 @@
-//! Lines of the log that a peer could cause as often as it likes.
+//! Rate limit for log lines that a peer could cause at will.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// Says a thing at most once a second, and how many times there was something to say: a flood must not fill the log's disk.
+/// Logs a message at most once a second, with the number of occurrences: a flood must not fill the log's disk.
 #[derive(Default)]
 pub(super) struct LogThrottle(Mutex<(u64, Option<Instant>)>);
 

@@ -1,14 +1,14 @@
-//! What the service manager (systemd, `Type=notify`) is told. Without one, nothing is.
+//! Notifications to the service manager (systemd, `Type=notify`). Without one, nothing is sent.
 
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use sd_notify::NotifyState;
 
-/// Messages that may wait. The manager's socket may be full; nothing of the service waits for it.
+/// Maximum number of queued messages. The manager's socket may be full; the service never waits for it.
 const WAITING: usize = 64;
 
-/// The way to the service manager; to none by default. Cheap to clone.
+/// The connection to the service manager; none by default. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Manager {
     queue: Option<Sender<Message>>,
@@ -24,7 +24,7 @@ enum Message {
 }
 
 impl Manager {
-    /// The manager that `$NOTIFY_SOCKET` names.
+    /// Connects to the manager that `$NOTIFY_SOCKET` names.
     pub(super) fn of_environment() -> Self {
         if std::env::var_os("NOTIFY_SOCKET").is_none_or(|socket| socket.is_empty()) {
             return Self { queue: None };
@@ -37,29 +37,29 @@ impl Manager {
         Self { queue: started.is_ok().then_some(queue) }
     }
 
-    /// The service listens, and everything that it needs has been looked at.
+    /// Notifies that the service listens, and that all its components have been checked.
     pub(super) fn ready(&self) {
         self.send(Message::Ready);
     }
 
-    /// A reload was asked for. It is over at once: what is read again is read beside the calls.
+    /// Notifies that a reload was requested. It is complete at once: files are read again in parallel with the calls.
     pub(super) fn reloaded(&self) {
         self.send(Message::Reloaded);
     }
 
-    /// The service ends.
+    /// Notifies that the service ends.
     pub(super) fn stopping(&self) {
         self.send(Message::Stopping);
     }
 
-    /// One line for `systemctl status`.
+    /// Sends one line for `systemctl status`.
     pub(super) fn status(&self, text: impl Into<String>) {
         let text: String = text.into();
-        // A line of its own would be a message of its own.
+        // A line break would begin another message.
         self.send(Message::Text(text.replace(char::is_control, " ")));
     }
 
-    /// Tells the watchdog that the runtime still runs, as often as the manager asks for.
+    /// Notifies the watchdog that the runtime is running, at the interval that the manager requests.
     pub(super) fn keep_alive(&self) {
         let Some(limit) = self.queue.as_ref().and_then(|_| sd_notify::watchdog_enabled()) else { return };
         let manager = self.clone();
@@ -73,7 +73,7 @@ impl Manager {
 
     fn send(&self, message: Message) {
         if let Some(queue) = &self.queue {
-            // A full queue means that the manager does not read; it hears later states.
+            // A full queue means that the manager does not read; it receives later states.
             let _ = queue.try_send(message);
         }
     }
@@ -87,7 +87,7 @@ fn tell(messages: &Receiver<Message>) {
                 ready = true;
                 sd_notify::notify(&[NotifyState::Ready])
             }
-            // Ready ends a reload; before the first there is nothing to read again.
+            // READY ends a reload; before the first READY there is nothing to reload.
             Message::Reloaded if !ready => Ok(()),
             Message::Reloaded => NotifyState::monotonic_usec_now()
                 .and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]))

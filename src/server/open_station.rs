@@ -1,4 +1,4 @@
-//! The station behind the services: its id, ledger and engine, and what must be mended before it serves.
+//! Opens the station behind the services: its id, ledger and engine, and the recovery that must succeed before it serves.
 
 use std::{
     path::Path,
@@ -25,12 +25,12 @@ use crate::{
 /// Opens the ledger in the state directory.
 ///
 /// # Errors
-/// When it cannot be used.
+/// When the ledger cannot be used.
 pub async fn open_ledger(config: &Config) -> Result<Ledger, ServerError> {
     Ok(Ledger::open(&config.state.directory.join(state::LEDGER)).await?)
 }
 
-/// Makes the station that a configuration describes. The engine is not asked for anything yet.
+/// Makes the station that a configuration describes. The engine is not contacted yet.
 ///
 /// # Errors
 /// When the state directory cannot be used.
@@ -65,7 +65,7 @@ pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc
     }))
 }
 
-/// Where the configuration says that images are.
+/// Returns the image store that the configuration describes.
 fn images(config: &Config, instance: &str, reserve: u64) -> Result<ImageStore, ImageError> {
     if let (None, Some(other)) = (&config.layouts.directory, config.engine.passed_over()) {
         let used = &config.engine.socket;
@@ -88,7 +88,7 @@ fn images(config: &Config, instance: &str, reserve: u64) -> Result<ImageStore, I
     })
 }
 
-/// Whom the configuration says to believe.
+/// Returns the trust store that the configuration describes.
 fn trust(config: &Config) -> Trust {
     match (config.trust.mode, &config.trust.file) {
         (TrustMode::Pinned, Some(file)) => Trust::pinned(file),
@@ -97,15 +97,15 @@ fn trust(config: &Config) -> Trust {
             tracing::warn!("{EMBEDDED}");
             Trust::embedded()
         }
-        // A configuration that was read from a file always has one; nobody is believed without.
+        // A configuration read from a file always has a trust file; without one no key is trusted.
         (TrustMode::Pinned | TrustMode::FirstUse, None) => Trust::pinned(&config.state.directory.join("trust.toml")),
     }
 }
 
-/// Whether anybody says whom to believe.
+/// Checks that a trust file is available.
 ///
 /// # Errors
-/// When the trust file is not there or cannot be used; the text is for the log.
+/// When the trust file does not exist or cannot be used; the text is for the log.
 pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
     let looked = tokio::task::spawn_blocking(move || station.trusted_keys()).await;
     match looked {
@@ -116,11 +116,11 @@ pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
     }
 }
 
-/// Asks whether the images can be reached; the first time that they can, finishes or rolls back what an earlier process left there. Later, tries
-/// again what failed while the engine was away, and ends runs that an officer has given up.
+/// Checks whether the image store can be reached. The first time that it can, finishes or rolls back the runs of an earlier
+/// process. Later, retries what failed while the engine was unavailable, and ends runs that an administrator has given up.
 ///
 /// # Errors
-/// When the engine does not answer, or something cannot be mended yet; the text names the place.
+/// When the engine does not respond, or something cannot be recovered yet; the text names the place.
 pub async fn check_images(station: Arc<Station>) -> Result<(), String> {
     let kind = station.images.kind();
     look_at_images(station).await.map_err(|error| {
@@ -137,7 +137,7 @@ async fn look_at_images(station: Arc<Station>) -> Result<(), StepError> {
     station.images_away.store(looked.is_err(), Ordering::Release);
     looked?;
     if station.recovered.load(Ordering::Acquire) {
-        // What cannot be mended yet does not stop the service: the run's next call tries again, too.
+        // A failed recovery does not stop the service: the run's next call tries again, too.
         let _ = tokio::task::spawn_blocking(move || recover::retry_recovery(&station)).await;
         return Ok(());
     }
@@ -145,7 +145,7 @@ async fn look_at_images(station: Arc<Station>) -> Result<(), StepError> {
     mended.unwrap_or(Err(StepError::Invariant("mending broke off")))
 }
 
-/// This instance's id, made at the first start. The caller holds the state directory's lock.
+/// Returns this instance's id, created at the first start. The caller holds the state directory's lock.
 fn instance_id(directory: &Path) -> Result<String, ServerError> {
     let file = directory.join(state::INSTANCE);
     let flaw = |error| ServerError::io(format!("cannot use {}", file.display()), explained(&file, error));
@@ -155,7 +155,7 @@ fn instance_id(directory: &Path) -> Result<String, ServerError> {
         _ => {}
     }
     let id = uuid::Uuid::new_v4().to_string();
-    // Whole or not at all: half an id would orphan what carries the whole one.
+    // Written atomically: a partial id would orphan the objects that carry the complete one.
     Directory::open(directory).and_then(|state| state.replace(state::INSTANCE, 0o600, id.as_bytes())).map_err(flaw)?;
     Ok(id)
 }

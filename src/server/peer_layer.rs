@@ -1,5 +1,5 @@
-//! What every request of a connection passes first: it is told who asks, and the connection is told that somebody asked, whether
-//! the rest of the request comes, and whether the answer is taken.
+//! Tower layer that attaches the peer to each request and reports the progress of request and response to the connection's idle
+//! watch.
 
 use std::{
     convert::Infallible,
@@ -21,7 +21,7 @@ use tower::Layer;
 use super::idle_timeout::ConnectionActivity;
 use crate::service::{Peer, status::RpcError};
 
-/// What a connection gives to each of its requests.
+/// Data that a connection attaches to each of its requests.
 #[derive(Clone)]
 pub(super) struct PeerService {
     pub peer: Peer,
@@ -40,7 +40,7 @@ impl<S> Layer<S> for PeerLayer {
     }
 }
 
-/// The service it makes.
+/// The service of the layer.
 #[derive(Clone)]
 pub(super) struct Arrivals<S> {
     inner: S,
@@ -66,7 +66,7 @@ where
         attention.request_started();
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(Arc::clone(&attention));
-        // A stream of questions to reflection may stay open: it holds no slot.
+        // A reflection stream may stay open: it does not count as a use of the connection.
         if !request.uri().path().starts_with("/grpc.") {
             let attention = Arc::clone(&attention);
             request = request.map(|body| Body::new(TrackedBody::new(body, attention, Direction::Request)));
@@ -82,8 +82,8 @@ enum Direction {
     Answer,
 }
 
-/// A body, and the connection told when it waits for the other end: a request's, when the next piece is not there; an answer's,
-/// from when a piece is made until the next is asked for, since HTTP/2 asks only when the other end has room for one.
+/// A body that notifies the connection when it waits for the peer: a request body, when the next piece has not arrived; a
+/// response body, from when a piece is made until the next is polled, since HTTP/2 polls only when the peer has room for one.
 struct TrackedBody {
     inner: Body,
     attention: Arc<ConnectionActivity>,
@@ -113,7 +113,7 @@ impl http_body::Body for TrackedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RpcError>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
-        // Asked for the next piece of an answer, the other end has taken the last.
+        // A poll for the next piece of a response means that the peer has accepted the last one.
         if self.half == Direction::Answer || polled.is_ready() {
             self.attention.moved(self.number);
         }

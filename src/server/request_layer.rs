@@ -1,4 +1,4 @@
-//! What every request passes: who calls and whether they may, the caps on requests, its deadline, its line in the log.
+//! Tower layer that every request passes: authorisation, the caps on requests, the deadline and the access log.
 
 pub mod authorize;
 pub mod rate_limit;
@@ -55,7 +55,7 @@ impl GateLayer {
         Self { door, board, patience: Duration::from_secs(limits.unary_timeout_s), shutdown }
     }
 
-    /// When an answer that is not complete must end all the same, and with what.
+    /// Returns a future that resolves when an incomplete response must end, to the refusal that ends it.
     fn ending(&self, caller: Option<(Caller, Peer)>, deadline: Option<Instant>) -> Ending {
         let (door, draining) = (Arc::clone(&self.door), self.shutdown.draining.clone());
         Box::pin(async move {
@@ -68,7 +68,7 @@ impl GateLayer {
             let over = async {
                 match &caller {
                     Some((caller, peer)) => door.withdrawn(caller, peer).await,
-                    // A stream of health may be open for good, and would hold up the service's end.
+                    // A health stream may stay open indefinitely, and would delay the shutdown.
                     None => {
                         draining.cancelled().await;
                         Reason::ShuttingDown.into()
@@ -83,7 +83,7 @@ impl GateLayer {
     }
 }
 
-/// What the limits are for steps and what is sent to them.
+/// Returns the limits on steps and uploads.
 pub(super) fn bounds(limits: &Limits) -> Bounds {
     Bounds {
         runs: limits.runs,
@@ -102,7 +102,7 @@ impl Layer<Routes> for GateLayer {
     }
 }
 
-/// The service it makes.
+/// The service of the layer.
 #[derive(Clone)]
 pub(super) struct RequestLayer {
     layer: GateLayer,
@@ -138,12 +138,12 @@ impl Service<Request<Body>> for RequestLayer {
             }
             let mut ending = layer.ending(caller, asked);
             let answer = Service::<Request<Body>>::call(&mut routes, request);
-            // Unary answers come within this; streams begin within it, and are held to the rest by their body.
+            // Unary responses arrive within this; streams begin within it, and their body enforces the rest.
             let answer = tokio::select! {
                 biased;
                 answer = answer => Ok(answer),
                 () = tokio::time::sleep_until((now + layer.patience).into()) => Err(Reason::DeadlineExceeded.into()),
-                // Health answers until the end.
+                // Health responds until the end.
                 refusal = &mut ending, if !is_question => Err(refusal),
             };
             let answer = match answer {
@@ -153,7 +153,7 @@ impl Service<Request<Body>> for RequestLayer {
             if let Some(better) = in_contract(answer.headers()) {
                 return Ok(refusal_of_call(line, better).await);
             }
-            // What no handler has seen, or what it has not recorded, is recorded here.
+            // Refusals that no handler has seen, or that none has recorded, are recorded here.
             if line.is_unaccounted()
                 && let Some(refused) = refused(answer.headers())
             {
@@ -172,7 +172,7 @@ async fn refusal_of_call(line: Line, refused: Refusal) -> Response<Body> {
 
 fn refusal(mut line: Line, refusal: Refusal) -> Response<Body> {
     let answer: Response<Body> = refusal.into_http();
-    // An answer without a body carries its status in the headers.
+    // A response without a body carries its status in the headers.
     line.read(answer.headers());
     answer.map(|body| Body::new(LoggedBody::new(body, line, None, None)))
 }

@@ -1,6 +1,6 @@
-//! The signals that the service obeys, from its start to its end.
+//! Signal handling of the service, from startup to shutdown.
 //!
-//! They have a thread of their own: a service whose other threads wait for a token, an engine or a disk still ends.
+//! Signals are handled on a separate thread: the service ends even if its other threads wait for a token, an engine or a disk.
 
 use std::{future, thread, time::Duration};
 
@@ -9,17 +9,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ServerError, Shutdown, log, manager::Manager};
 
-/// How long the orderly end may take beyond the drain. systemd's TimeoutStopSec has to be longer than both together.
+/// Time that the orderly shutdown may take after the drain. systemd's TimeoutStopSec must be longer than the sum of both.
 const BEYOND_DRAIN: Duration = Duration::from_secs(25);
 
-/// Obeys SIGTERM, SIGINT and SIGHUP from now on.
+/// Handles SIGTERM, SIGINT and SIGHUP from now on.
 ///
-/// The first SIGTERM or SIGINT asks for the end, a second one cancels what still runs. The process ends at the latest when the drain
-/// and [`BEYOND_DRAIN`] are over: what hangs then is left as a crash would leave it, and mended at the next start. SIGHUP never ends
-/// the process.
+/// The first SIGTERM or SIGINT requests the shutdown, a second one cancels running work. The process ends at the latest after
+/// the drain and [`BEYOND_DRAIN`]: work that hangs then is left as after a crash, and recovered at the next start. SIGHUP never
+/// ends the process.
 ///
 /// # Errors
-/// When a signal cannot be had.
+/// When a signal handler cannot be installed.
 pub(super) fn obey(shutdown: &Shutdown, drain: Duration, manager: &Manager) -> Result<(), ServerError> {
     let trouble = |error| ServerError::io("cannot listen for signals", error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(trouble)?;
@@ -80,12 +80,12 @@ fn give_up() -> ! {
     unsafe { libc::_exit(1) }
 }
 
-/// SIGHUP, for a part that reads something again.
+/// Returns a stream of SIGHUP, for a component that reloads files.
 pub(super) fn hangup() -> Option<Signal> {
     signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "cannot listen for a signal")).ok()
 }
 
-/// Waits for the next one.
+/// Waits for the next signal.
 pub(super) async fn next(signal: &mut Option<Signal>) {
     let came = match signal {
         Some(signal) => signal.recv().await.is_some(),
@@ -96,7 +96,7 @@ pub(super) async fn next(signal: &mut Option<Signal>) {
     }
 }
 
-/// Runs `work`, unless the end is asked for meanwhile.
+/// Runs `work`, unless the shutdown is requested meanwhile.
 pub(super) async fn unless_asked<T>(asked: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;

@@ -1,5 +1,5 @@
-//! The Unix socket as a file: made under another name, given its mode and group, then moved into place, so that nobody connects
-//! before its mode is right; a stale one is replaced only when nobody listens; removed at the end.
+//! Unix socket file: created under a temporary name, given its mode and group, then renamed, so that no client connects before
+//! the mode is set. A stale file is replaced only if no process listens on it. The file is removed at the end.
 
 use std::{
     fs, io,
@@ -19,10 +19,10 @@ use tokio::net::UnixListener;
 use super::{ServerError, lock::Lock};
 use crate::files::explained;
 
-/// The kernel's limit for a socket's path, less the ending of the other name.
+/// The kernel's limit for a socket's path, less the suffix of the temporary name.
 const LONGEST: usize = 107 - ".new".len();
 
-/// The socket file; removed when dropped.
+/// The socket file, removed when dropped.
 #[derive(Debug)]
 pub struct UnixSocket {
     path: PathBuf,
@@ -34,7 +34,7 @@ impl UnixSocket {
     /// Binds `path`. Must be called inside a runtime.
     ///
     /// # Errors
-    /// When somebody listens there, or the file cannot be made.
+    /// When a process listens there, or the file cannot be created.
     pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> Result<(Self, UnixListener), ServerError> {
         let shown = path.display();
         let trouble = |error| ServerError::io(format!("cannot listen on {shown}"), error);
@@ -57,17 +57,17 @@ impl UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        // Only our own: somebody may have put another in its place.
+        // Removes only this socket: another process may have replaced it.
         if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Whether a socket can be at a path: it is short enough, and nothing but a socket has the name.
+/// Checks whether a socket can be created at a path: the path is short enough, and the name is free or a socket's.
 ///
 /// # Errors
-/// That it cannot, with the reason.
+/// The reason why it cannot.
 pub fn can_be_at(path: &Path) -> io::Result<()> {
     if path.as_os_str().len() > LONGEST {
         let text = format!("a socket's path has at most {LONGEST} bytes: choose a shorter directory");
@@ -85,7 +85,7 @@ pub fn can_be_at(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives the socket mode and group, by its descriptor: a link that was put in its place would be followed by its name.
+/// Sets the socket's mode and group through its descriptor: by name, a link in its place would be followed.
 fn open_to(socket: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
     let socket = open(socket, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let facts = fstat(&socket)?;
@@ -100,7 +100,7 @@ fn open_to(socket: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
 
 fn remove_stale(path: &Path) -> Result<(), ServerError> {
     let trouble = |error| ServerError::io(format!("cannot replace {}", path.display()), error);
-    // Again: the lock was waited for since.
+    // Checked again, because taking the lock may have waited.
     can_be_at(path).map_err(trouble)?;
     if !path.exists() {
         return Ok(());
@@ -118,7 +118,7 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// A group's number: as it is, or by its name as the system's databases have it (NSS: files, LDAP, systemd).
+/// Returns a group's number: as given, or by its name from the system's databases (NSS: files, LDAP, systemd).
 ///
 /// # Errors
 /// When no group has the name.
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_group_is_found_by_name_and_number_as_the_system_has_it() {
-        // Through NSS, which knows root's group everywhere, whatever its databases are.
+        // Through NSS, which knows root's group on every system, whatever its databases are.
         assert_eq!(group_id("root").unwrap(), 0);
         assert_eq!(group_id("4711").unwrap(), 4711);
         let error = group_id("no-such-group-here").unwrap_err();

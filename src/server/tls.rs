@@ -1,5 +1,5 @@
-//! The server's TLS identity: TLS 1.3 only, a client certificate required, revocation lists where they are configured. The files are read
-//! again when they change; what is new is in the audit before it counts, and ends the connections that it does not admit.
+//! TLS identity of the server: TLS 1.3 only, a client certificate required, revocation lists if configured. The files are read
+//! again when they change; a change is in the audit before it takes effect, and closes the connections that it does not admit.
 
 mod material;
 mod own;
@@ -25,14 +25,14 @@ use crate::{
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(3);
-/// How often standing connections are looked at when nothing has changed but the time: a revocation list ends.
+/// Interval at which open connections are checked when nothing has changed but the time: a revocation list may expire.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// The identity in use; the next connection gets what is current then.
+/// The identity in use; each new connection receives the current one.
 #[derive(Clone)]
 pub struct Identity {
     files: Tcp,
-    /// Reads the files: their file system may hang.
+    /// Reads the files on a separate thread, because their file system may hang.
     aside: Aside,
     current: Arc<ArcSwap<Material>>,
     standing: Arc<Standing>,
@@ -42,7 +42,7 @@ impl Identity {
     /// Reads the files.
     ///
     /// # Errors
-    /// When they cannot be read or used, or others could have changed them.
+    /// When they cannot be read or used, or other users could have changed them.
     pub fn load(files: &Tcp) -> Result<Self, ServerError> {
         let aside = Aside::new("tls-files");
         let read = files.clone();
@@ -59,7 +59,7 @@ impl Identity {
         Ok(Self { files: files.clone(), aside, current: Arc::new(ArcSwap::from_pointee(material)), standing: Arc::default() })
     }
 
-    /// Records what is in force at the start, as it is when it changes.
+    /// Records the identity in use at startup, as after a change.
     ///
     /// # Errors
     /// When it cannot be recorded.
@@ -71,8 +71,8 @@ impl Identity {
         self.current.load_full()
     }
 
-    /// Notes a connection whose handshake was done with `by`. `None` when its certificate is not admitted any more: the files have
-    /// changed during the handshake.
+    /// Notes a connection whose handshake was done with `by`. Returns `None` when its certificate is no longer admitted: the
+    /// files have changed during the handshake.
     pub(super) fn admit(
         &self,
         chain: &[CertificateDer<'static>],
@@ -80,12 +80,13 @@ impl Identity {
         parent: &CancellationToken,
     ) -> Option<Admitted> {
         let admitted = self.standing.add(chain, parent.child_token());
-        // After it is among those that a change looks through: a change in between is seen here or there.
+        // Checked after the connection is registered, so that a concurrent change is detected either here or by the sweep.
         let now = self.in_force();
         (Arc::ptr_eq(&now, by) || now.admits(chain)).then_some(admitted)
     }
 
-    /// Reads the files again every few seconds and on SIGHUP. What cannot be used, read or recorded is logged, and the old stays.
+    /// Reads the files again every few seconds and on SIGHUP. When they cannot be used, read or recorded, the error is logged
+    /// and the old identity stays.
     pub(super) async fn keep_fresh(self, door: Arc<Authorizer>, stop: CancellationToken) {
         let mut hangup = signals::hangup();
         let (mut trouble, mut swept) = (None, Instant::now());
@@ -97,7 +98,7 @@ impl Identity {
             };
             match self.look(&door, asked).await {
                 Ok(()) => trouble = None,
-                // Said once, and again when somebody asks.
+                // Logged once, and again when a reload is requested.
                 Err(error) if asked || trouble.as_ref() != Some(&error) => {
                     tracing::error!(error, "TLS certificates could not be read again: the old ones stay");
                     trouble = Some(error);
@@ -136,7 +137,7 @@ impl Identity {
         Ok(())
     }
 
-    /// Ends the connections that are not admitted any more.
+    /// Closes the connections that are no longer admitted.
     fn sweep(&self, current: &Material) {
         let ended = self.standing.end_unless(|chain| current.admits(chain));
         if ended > 0 {

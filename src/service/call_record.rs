@@ -1,4 +1,4 @@
-//! Who makes a call, and the record of a call that is refused.
+//! The caller of a call, and the audit record of a refused one.
 
 use tonic::Extensions;
 
@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{audit::Event, protocol::Caller};
 
-/// The caller that the server has put into a request's extensions, once it may call at all.
+/// Returns the caller that the server has put into a request's extensions after admitting the call.
 ///
 /// # Errors
-/// When there is none: then nothing is done.
+/// When there is no caller: then the call has no effect.
 pub fn of(extensions: &Extensions) -> Result<Caller, Refusal> {
     extensions.get::<Caller>().cloned().ok_or_else(|| Reason::PeerUnknown.into())
 }
@@ -20,7 +20,7 @@ pub fn of(extensions: &Extensions) -> Result<Caller, Refusal> {
 pub struct Recorder<'a>(pub &'a Refusals);
 
 impl Recorder<'_> {
-    /// Records a refusal before it is answered.
+    /// Records a refusal before it is returned.
     ///
     /// # Errors
     /// The refusal, or that it cannot be recorded.
@@ -31,7 +31,7 @@ impl Recorder<'_> {
         }
     }
 
-    /// Records a refusal; answers what the caller gets.
+    /// Records a refusal; returns the error for the caller.
     pub async fn refuse(&self, caller: &Caller, refusal: Refusal) -> RpcError {
         self.0.refuse(caller, refusal, caller.entry(Event::Refusal)).await.into()
     }

@@ -1,23 +1,23 @@
-//! How long the caller is willing to wait.
+//! Deadline of a call: the time after which its caller no longer waits.
 
 use std::time::{Duration, Instant};
 
 use tonic::{Extensions, codegen::http::HeaderMap};
 
-/// The moment after which nobody waits for the answer. The server puts it into every request's extensions.
+/// The moment after which the caller no longer waits for the response. The server puts it into every request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(pub Instant);
 
 impl Deadline {
-    /// The deadline of a request, if it has one.
+    /// Returns the deadline of a request, if it has one.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<Instant> {
         extensions.get::<Self>().map(|deadline| deadline.0)
     }
 }
 
-/// The `grpc-timeout` header as a duration. A header that cannot be read counts as absent: it must not make a call fail that
-/// would have been answered without it.
+/// Parses the `grpc-timeout` header. A header that cannot be parsed counts as absent: it must not fail a call that would succeed
+/// without it.
 #[must_use]
 pub fn client_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;

@@ -13,14 +13,14 @@ use crate::{
     protocol::{self, ImageDigests, ImageVerdict, TrainAbsent},
 };
 
-/// The service.
+/// Implementation of `ImageService`.
 #[derive(Clone)]
 pub struct Images {
     steps: Steps,
 }
 
 impl Images {
-    /// Serves with these steps.
+    /// Makes the service from the station's steps.
     #[must_use]
     pub fn new(steps: Steps) -> Self {
         Self { steps }
@@ -56,7 +56,7 @@ impl pb::image_service_server::ImageService for Images {
     }
 }
 
-/// The answer of a validation.
+/// Converts the verdict of a validation.
 #[must_use]
 pub fn verdict_message(verdict: ImageVerdict) -> pb::ValidateImageResult {
     let rule = |(rule, became, note): &(crate::image::checks::master::ImageRule, _, String)| pb::RuleReport {
@@ -64,7 +64,7 @@ pub fn verdict_message(verdict: ImageVerdict) -> pb::ValidateImageResult {
         outcome: outcome(*became).into(),
         note: note.clone(),
     };
-    // An image has at most some hundred layers.
+    // An image has a few hundred layers at most.
     pb::ValidateImageResult {
         holds: verdict.holds(),
         rules: verdict.rules.iter().map(rule).collect(),

@@ -1,4 +1,4 @@
-//! `KeyService`: shows the station's keys and uses the general-purpose ones.
+//! `KeyService`: lists the station's keys and uses the general-purpose ones.
 
 mod convert;
 #[cfg(test)]
@@ -23,7 +23,7 @@ use crate::{
     train::keys::spki_fingerprint,
 };
 
-/// The service.
+/// Implementation of `KeyService`.
 #[derive(Clone)]
 pub struct Keys {
     keys: AuditedKeys,
@@ -31,13 +31,13 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Serves the station's keys as far as configuration and grants allow.
+    /// Makes the service for the station's keys, as far as configuration and grants allow.
     #[must_use]
     pub fn new(keys: AuditedKeys, refusals: Arc<Refusals>) -> Self {
         Self { keys, refusals }
     }
 
-    /// A key that may be used raw.
+    /// Returns a key that the caller may use raw.
     async fn raw_key(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<RawKey, Refusal> {
         if label.is_empty() {
             return Err(Reason::MalformedRequest.status("key_label is empty").with_field("key_label", "must not be empty"));
@@ -45,7 +45,7 @@ impl Keys {
         self.keys.raw_key(caller, label, deadline).await.map_err(|error| about(label, error))
     }
 
-    /// A key that may be shown.
+    /// Returns a key that the caller may see.
     async fn shown_key(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, Refusal> {
         let permit = covering(caller, label)?;
         let key = self.keys.find(caller, label, deadline).await.map_err(|error| about(label, error))?;
@@ -88,13 +88,13 @@ impl Keys {
         Ok(pb::UnwrapKeyResponse { key: opened.to_vec() })
     }
 
-    /// Runs a use of a key to its end, whether its caller waits or not: its outcome is recorded all the same.
+    /// Runs a use of a key to its end, even if its caller disconnects: its outcome is recorded in every case.
     async fn to_its_end<T: Send + 'static>(
         &self,
         caller: Caller,
         using: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Answer<T> {
-        // Its caller may hang up: what becomes of it is accounted for all the same.
+        // The caller may disconnect: the outcome is accounted for nevertheless.
         caller.account();
         let refusals = Arc::clone(&self.refusals);
         let task = tokio::spawn(async move { Recorder(&refusals).checked(&caller, using.await).await });
@@ -106,13 +106,13 @@ impl Keys {
     }
 }
 
-/// The caller's permit, where it covers some key of that label.
+/// Returns the caller's permit, if it covers some key with that label.
 fn covering<'a>(caller: &'a Caller, label: &str) -> Result<&'a Permit, Refusal> {
     caller.permit().filter(|permit| permit.may_name(label)).ok_or_else(not_granted)
 }
 
-/// A failure with a key that the caller named and may name: that it is not there is said with its label. Where a train's key is missing,
-/// its label is the station's own, and is not said.
+/// Returns the refusal for a failure with a key that the caller named and may name: that it does not exist is reported with its
+/// label. If a train's key is missing, its label is the station's own and is not reported.
 fn about(label: &str, error: impl Into<Refusal>) -> Refusal {
     let refusal = error.into();
     match refusal.reason() {

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection.
+//! The peer of a connection and its principals.
 
 use std::{
     sync::Arc,
@@ -7,23 +7,23 @@ use std::{
 
 use crate::authz::Principals;
 
-/// The other end of a connection, as the listener saw it. The server puts it into every request's extensions.
+/// The peer of a connection, as the listener saw it. The server puts it into every request's extensions.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Peer {
-    /// A process on this machine, through the Unix socket; user and group as the kernel gives them.
+    /// A process on this machine, connected through the Unix socket; user and group as the kernel reports them.
     Unix(Arc<Principals>),
-    /// A client that proved itself with a certificate of the configured authority.
+    /// A client that authenticated with a certificate of the configured authority.
     Tls {
         /// The names in its certificate.
         principals: Arc<Principals>,
-        /// When its certificate ends, in seconds since 1970. A connection may outlive it; its calls may not.
+        /// When its certificate expires, in seconds since 1970. A connection may outlive it; its calls may not.
         until: i64,
     },
 }
 
 impl Peer {
-    /// The kind of peer, for logs.
+    /// Returns the kind of peer, for logs.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl Peer {
         }
     }
 
-    /// The name that limits go by, whether its certificate has ended or not.
+    /// Returns the name that limits apply to, whether its certificate has expired or not.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -40,7 +40,7 @@ impl Peer {
         }
     }
 
-    /// Why its certificate has no name that a grant could have; nothing where it has one.
+    /// Returns why its certificate has no name that a grant could use; `None` if it has one.
     #[must_use]
     pub fn namelessness(&self) -> Option<String> {
         match self {
@@ -48,7 +48,7 @@ impl Peer {
         }
     }
 
-    /// Who it is now; nobody, when its certificate has ended meanwhile.
+    /// Returns the peer's principals; `None` if its certificate has expired meanwhile.
     #[must_use]
     pub fn principals(&self) -> Option<&Principals> {
         match self {

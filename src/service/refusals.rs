@@ -1,5 +1,5 @@
-//! Where every refused call is accounted for. A principal chooses how many of its calls are refused, and not what they cost: each has a
-//! record and a line in the log up to a rate; beyond it they are counted, by RPC and reason.
+//! Accounts for every refused call. A principal controls how many of its calls are refused, but not their cost: each has a
+//! record and a log line up to a rate; beyond it they are counted, by RPC and reason.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,24 +15,24 @@ use crate::{
     protocol::Caller,
 };
 
-/// Refusals without a record of their own: how many of each principal, by RPC and reason.
+/// Refusals without a record of their own: their number for each principal, by RPC and reason.
 type Counted = BTreeMap<String, BTreeMap<(String, &'static str), u64>>;
 
-/// RPCs and reasons that a sum names; what is beyond them is in its count only.
+/// Maximum number of RPCs and reasons that a summary names; the others are included in its total only.
 const NAMED: usize = 32;
 
-/// What refused calls leave behind.
+/// The account of refused calls.
 pub struct Refusals {
     audit: Audit,
     recorded: DefaultKeyedRateLimiter<String>,
     lines: DefaultKeyedRateLimiter<String>,
     counted: Mutex<Counted>,
-    /// Lines that were left out of the log, by principal.
+    /// Number of lines that were left out of the log, by principal.
     unsaid: Mutex<HashMap<String, u64>>,
 }
 
 impl Refusals {
-    /// Each principal has `per_minute` records in a minute, all of them at once if it likes.
+    /// Makes an account in which each principal has `per_minute` records in a minute; it may use all of them at once.
     #[must_use]
     pub fn new(audit: Audit, per_minute: NonZeroU32) -> Self {
         let quota = Quota::per_minute(per_minute);
@@ -45,7 +45,7 @@ impl Refusals {
         }
     }
 
-    /// Accounts for a refusal before it is answered; answers what the caller gets.
+    /// Accounts for a refusal before it is returned; returns the refusal for the caller.
     pub async fn refuse(&self, caller: &Caller, refusal: Refusal, entry: Entry) -> Refusal {
         match self.admit(caller, refusal) {
             Err(refusal) => refusal,
@@ -56,7 +56,7 @@ impl Refusals {
         }
     }
 
-    /// The same, for a blocking thread.
+    /// As [`Refusals::refuse`], for a blocking thread.
     pub fn refuse_blocking(&self, caller: &Caller, refusal: Refusal, entry: Entry) -> Refusal {
         match self.admit(caller, refusal) {
             Err(refusal) => refusal,
@@ -67,8 +67,8 @@ impl Refusals {
         }
     }
 
-    /// Accounts for a refusal at the door, where there is no [`Caller`] yet. It is refused, recorded or not. Answers whether it has a
-    /// record.
+    /// Accounts for a refusal during authorisation, before a [`Caller`] exists. The call is refused, recorded or not. Returns
+    /// whether the refusal has a record.
     pub async fn refuse_at_the_door(&self, (principal, rpc, call): (&str, &str, &str), refusal: &Refusal) -> bool {
         if self.recorded.check_key(&principal.to_owned()).is_err() {
             self.count(principal, rpc, refusal.reason());
@@ -84,7 +84,7 @@ impl Refusals {
         true
     }
 
-    /// Whether a refusal is to be recorded; says it in the log, or counts it.
+    /// Decides whether a refusal is recorded; logs it, or counts it.
     fn admit(&self, caller: &Caller, refusal: Refusal) -> Result<Refusal, Refusal> {
         let refusal = refusal.told_to(caller.principal());
         caller.account();
@@ -98,13 +98,13 @@ impl Refusals {
         }
     }
 
-    /// Counts a refusal that gets no record.
+    /// Counts a refusal without a record.
     pub fn count(&self, principal: &str, rpc: &str, reason: Reason) {
         let mut counted = held(&self.counted);
         *counted.entry(principal.to_owned()).or_default().entry((rpc.to_owned(), reason.name())).or_default() += 1;
     }
 
-    /// Whether one more line about a principal's failed calls goes to the log.
+    /// Whether another line about a principal's failed calls may be logged.
     pub fn may_say(&self, principal: &str) -> bool {
         let may = self.lines.check_key(&principal.to_owned()).is_ok();
         if !may {
@@ -113,7 +113,7 @@ impl Refusals {
         may
     }
 
-    /// Records how many refusals had no record of their own, and says how many lines are not in the log.
+    /// Records the number of refusals without a record, and logs the number of lines left out of the log.
     pub async fn sum_up(&self) {
         self.recorded.retain_recent();
         self.lines.retain_recent();
@@ -133,7 +133,7 @@ impl Refusals {
     }
 }
 
-/// One record of all that is counted of a principal: its size is not the principal's choice either.
+/// Returns one record of all counted refusals of a principal; the principal does not control its size either.
 fn sum(principal: String, counts: BTreeMap<(String, &'static str), u64>) -> Entry {
     let all: u64 = counts.values().sum();
     let mut sorted: Vec<_> = counts.into_iter().collect();
@@ -143,7 +143,7 @@ fn sum(principal: String, counts: BTreeMap<(String, &'static str), u64>) -> Entr
         let of_rpc = named.entry(rpc.clone()).or_insert_with(|| serde_json::json!({}));
         of_rpc[*reason] = (*count).into();
     }
-    // Where all were refused alike, the record says so as any other refusal does.
+    // If all were refused alike, the record states RPC and reason as for any other refusal.
     let (mut rpc, mut outcome) = (None, None);
     if let [((only_rpc, only_reason), _)] = &sorted[..] {
         (rpc, outcome) = (Some(only_rpc.clone()), Some((*only_reason).to_owned()));

@@ -1,8 +1,8 @@
-//! What became of a rule, on the wire.
+//! Converts the outcome of a rule to the wire format.
 
 use crate::{pb, train::rule::Outcome};
 
-/// As answers say it.
+/// Returns the outcome as responses express it.
 pub(super) fn outcome(outcome: Outcome) -> pb::RuleOutcome {
     match outcome {
         Outcome::Checked => pb::RuleOutcome::Checked,

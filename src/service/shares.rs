@@ -1,4 +1,4 @@
-//! Places of a pool, of which no principal has the last.
+//! Fair-share pools: no principal can hold all places of a pool.
 
 use std::{
     collections::HashMap,
@@ -7,21 +7,21 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Principals that are remembered before it is looked which of them hold no place.
+/// Number of principals that are remembered before those without a place are removed.
 const REMEMBERED: usize = 64;
 
-/// What one principal may have of a pool: three quarters, and never the last place of a pool that has more than one.
+/// Returns one principal's share of a pool: three quarters, and never the last place of a pool that has more than one.
 #[must_use]
 pub fn share_of(pool: usize) -> usize {
     (pool * 3 / 4).min(pool.saturating_sub(1)).max(1)
 }
 
-/// Why there is no place for a principal, with the number of places that are taken.
+/// The reason why no place is free for a principal, with the number of places taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// It holds as many as one principal may.
+    /// The principal holds as many as one principal may.
     Own(usize),
-    /// All callers together hold all.
+    /// All callers together hold all places.
     All(usize),
 }
 
@@ -34,35 +34,35 @@ pub struct Shares {
     of: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
 }
 
-/// A place of a pool; given back when dropped.
+/// A place of a pool, released when dropped.
 pub struct Place {
     _own: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
 
 impl Shares {
-    /// A pool in which each principal has [`share_of`] the whole.
+    /// Makes a pool in which each principal's share is given by [`share_of`].
     #[must_use]
     pub fn new(pool: usize) -> Self {
         Self::with_share(pool, share_of(pool))
     }
 
-    /// A pool in which each principal has `each` places, less where that were the last.
+    /// Makes a pool in which each principal has `each` places, fewer if that would include the last place.
     #[must_use]
     pub fn with_share(pool: usize, each: usize) -> Self {
         let each = each.min(pool.saturating_sub(1)).max(1);
         Self { all: Arc::new(Semaphore::new(pool)), pool, each, of: Arc::default() }
     }
 
-    /// A place for a principal.
+    /// Takes a place for a principal.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why no place is free.
     pub fn take(&self, principal: &str) -> Result<Place, Full> {
         let of = {
             let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
             if of.len() >= REMEMBERED {
-                // One that is held elsewhere belongs to a place.
+                // A counter with another reference belongs to a place in use.
                 of.retain(|_, places| Arc::strong_count(places) > 1);
             }
             Arc::clone(of.entry(principal.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.each))))

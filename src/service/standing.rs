@@ -1,4 +1,5 @@
-//! `StatusService`: what the station depends on. Files are checked for the call; the rest is as the server's health last found it.
+//! `StatusService`: reports the components that the station depends on. Files are checked for the call; other components are
+//! reported as last checked by the server's health.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,18 +9,18 @@ use tonic::{Request, Response};
 use super::{call_record, status::Answer};
 use crate::pb;
 
-/// Whether a component can be used.
+/// State of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It has not been looked at yet.
+    /// It has not been checked yet.
     Starting,
     /// It can be used.
     Ready,
-    /// It cannot; why not, with what to do about it.
+    /// It cannot be used; the reason and the remedy.
     Unusable(String),
 }
 
-/// Something that the station depends on.
+/// A component that the station depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
     /// Its name.
@@ -28,12 +29,12 @@ pub struct Component {
     pub services: &'static [&'static str],
     /// Whether it can be used.
     pub state: State,
-    /// Since when.
+    /// When the state last changed.
     pub since: SystemTime,
 }
 
 impl Component {
-    /// Why it cannot be used; `None` when it can.
+    /// Returns why it cannot be used; `None` if it can.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match &self.state {
@@ -44,7 +45,7 @@ impl Component {
     }
 }
 
-/// Whether a gRPC service can be served: the one of this name, or with an empty name all.
+/// Whether a gRPC service can be served; with an empty name, whether all can.
 #[must_use]
 pub fn serves(components: &[Component], service: &str) -> bool {
     components
@@ -53,10 +54,10 @@ pub fn serves(components: &[Component], service: &str) -> bool {
         .all(|component| component.state == State::Ready)
 }
 
-/// How long a call waits for a check: a file system that does not respond delays no response about health.
+/// Maximum time that a call waits for a check: a file system that does not respond must not delay a response about health.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The states of the components, and the way to have the files among them checked. Cheap to clone.
+/// The states of the components, and the channel that requests a check of the files among them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Board {
     components: watch::Receiver<Vec<Component>>,
@@ -64,18 +65,19 @@ pub struct Board {
 }
 
 impl Board {
-    /// The server's health, which checks the components, keeps the other ends.
+    /// Makes a board. The server's health, which checks the components, keeps the other ends of the channels.
     #[must_use]
     pub fn new(components: watch::Receiver<Vec<Component>>, looks: mpsc::Sender<oneshot::Sender<()>>) -> Self {
         Self { components, looks }
     }
 
-    /// Has the files checked after this was called; concurrent calls share a check. Waits for at most a second.
+    /// Requests a check of the files that begins after this call, and waits for it for one second at most. Concurrent calls
+    /// share a check.
     pub async fn look(&self) {
         let (looked, answer) = oneshot::channel();
         let look = async {
             if self.looks.send(looked).await.is_ok() {
-                // It is dropped when the service ends.
+                // The sender is dropped when the service ends.
                 let _ = answer.await;
             }
         };
@@ -83,7 +85,7 @@ impl Board {
     }
 }
 
-/// The service.
+/// Implementation of `StatusService`.
 #[derive(Clone)]
 pub struct Standing {
     station: String,
@@ -91,7 +93,7 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Answers the components of a station.
+    /// Makes the service for the components of a station.
     #[must_use]
     pub fn new(station: &str, board: Board) -> Self {
         Self { station: station.to_owned(), board }

@@ -1,5 +1,5 @@
-//! How a refusal travels: canonical code, one `ErrorInfo`, a `RetryInfo` where waiting helps. The only file that names the
-//! wire's status type; services answer [`Answer`] and refuse with [`Refusal`].
+//! Errors on the wire: a canonical code, one `ErrorInfo`, and a `RetryInfo` if waiting helps. The only file that names the
+//! wire's status type; services return [`Answer`] and refuse with [`Refusal`].
 
 pub mod client_error;
 mod keystore;
@@ -25,30 +25,30 @@ use crate::{
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "stationmaster.v1";
 
-/// What a client's call fails with.
+/// The error of a client's call.
 pub type RpcError = tonic::Status;
-/// What a unary RPC answers.
+/// The result of a unary RPC.
 pub type Answer<T> = Result<tonic::Response<T>, tonic::Status>;
-/// What a streaming RPC streams.
+/// The stream of a streaming RPC.
 pub type AnswerStream<T> = Pin<Box<dyn futures_util::Stream<Item = Result<T, tonic::Status>> + Send>>;
 
-/// A request that is refused, or a step that failed.
+/// A refused request, or a failed step.
 #[derive(Debug, Clone)]
 pub struct Refusal {
     reason: Reason,
     message: String,
     metadata: BTreeMap<String, String>,
     field: Option<Box<(String, String)>>,
-    /// The cause, for the protected log and nobody else.
+    /// The cause, for the protected log only.
     detail: Option<Box<str>>,
-    /// Whether the cause is the station's own fault, or that of something it leans on.
+    /// Whether the cause is a fault of the station or of a component that it depends on.
     is_fault: bool,
 }
 
-/// Longest message or cause, in bytes: what is longer is cut. Both may hold what a caller sent.
+/// Maximum length of a message or cause, in bytes: longer text is truncated. Both may contain text from a caller.
 const LONGEST: usize = 1024;
 
-/// A text, cut after [`LONGEST`] bytes.
+/// Returns the text, truncated after [`LONGEST`] bytes.
 fn bounded(mut text: String) -> String {
     if text.len() > LONGEST {
         let whole = text.len();
@@ -58,10 +58,11 @@ fn bounded(mut text: String) -> String {
     text
 }
 
-/// Longest name of a caller's that an answer repeats, in characters.
+/// Maximum length of a caller's name that a response repeats, in characters.
 const LONGEST_NAME: usize = 128;
 
-/// A name that a caller gave, as an answer repeats it: short, and without characters that act on a terminal or a log.
+/// Returns a name from a caller in the form that a response repeats: short, and without characters that control a terminal or a
+/// log.
 #[must_use]
 pub fn named(text: &str) -> String {
     let mut shown = String::new();
@@ -78,8 +79,8 @@ pub fn named(text: &str) -> String {
 }
 
 impl Reason {
-    /// A refusal with a message for the caller. No path, PIN or token text may be in it, and of the caller's own bytes only what
-    /// [`named`] makes of a name.
+    /// Makes a refusal with a message for the caller. The message must not contain a path, PIN or text of the token, and of the
+    /// caller's own bytes only the result of [`named`].
     #[must_use]
     pub fn status(self, message: impl Into<String>) -> Refusal {
         Refusal {
@@ -107,21 +108,23 @@ impl Refusal {
         self
     }
 
-    /// Names the request's field that is wrong (a `BadRequest` detail).
+    /// Names the invalid field of the request (a `BadRequest` detail).
     #[must_use]
     pub fn with_field(mut self, field: &str, description: impl Into<String>) -> Self {
         self.field = Some(Box::new((field.to_owned(), description.into())));
         self
     }
 
-    /// A train refused by its cryptography: the caller gets one reason and an id, audit and log get the id and the detail.
+    /// Makes the refusal for a failed verification of a train: the caller receives one reason and an id, audit and log the id
+    /// and the detail.
     #[must_use]
     pub fn train_authentication(detail: &dyn std::fmt::Display) -> Self {
         let refusal_id = uuid::Uuid::now_v7().to_string();
         Self::from(Reason::TrainAuthenticationFailed).with_meta("refusal_id", refusal_id).with_detail(detail)
     }
 
-    /// A wrapped key that a caller sent and that does not open. As with trains, the caller gets one reason and an id.
+    /// Makes the refusal for a caller's wrapped key that cannot be unwrapped. As with trains, the caller receives one reason and
+    /// an id.
     #[must_use]
     pub fn unwrapping(detail: &dyn std::fmt::Display) -> Self {
         let refusal_id = uuid::Uuid::now_v7().to_string();
@@ -136,14 +139,14 @@ impl Refusal {
         self
     }
 
-    /// As [`Refusal::with_detail`], where the cause is a fault and not what was asked for.
+    /// As [`Refusal::with_detail`], for a cause that is a fault and not a property of the request.
     #[must_use]
     pub fn with_fault(mut self, detail: &dyn std::fmt::Display) -> Self {
         self.is_fault = true;
         self.with_detail(detail)
     }
 
-    /// Says to whom it is not allowed, where that is the reason.
+    /// Adds the principal's name if the reason is missing permission.
     #[must_use]
     pub fn told_to(mut self, principal: &str) -> Self {
         if !matches!(self.reason, Reason::RpcNotAllowed | Reason::KeyNotAllowed) || self.metadata.contains_key("principal") {
@@ -153,7 +156,7 @@ impl Refusal {
         self.with_meta("principal", principal)
     }
 
-    /// Says the cause in the log, where the caller is not told it.
+    /// Logs the cause, if the caller does not receive it.
     pub fn log(&self, caller: &Caller) {
         let Some(detail) = &self.detail else { return };
         let (call, principal, rpc, reason) = (caller.call(), caller.principal(), caller.rpc(), self.reason.name());
@@ -170,7 +173,7 @@ impl Refusal {
         }
     }
 
-    /// Says in a record how it was refused.
+    /// Adds the refusal to a record.
     #[must_use]
     pub fn recorded(&self, entry: Entry) -> Entry {
         Entry {
@@ -182,24 +185,24 @@ impl Refusal {
         }
     }
 
-    /// Why.
+    /// Returns the reason.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// The refusal as a whole HTTP answer, for what refuses before a service is reached.
+    /// Returns the refusal as a complete HTTP response, for refusals before a service is reached.
     #[must_use]
     pub fn into_http<B: Default>(self) -> http::Response<B> {
         tonic::Status::from(self).into_http()
     }
 
-    /// The refusal as trailers, for a stream that is ended by the server.
+    /// Returns the refusal as trailers, for a stream that the server ends.
     #[must_use]
     pub fn into_trailers(self) -> http::HeaderMap {
         let mut trailers = http::HeaderMap::new();
         if tonic::Status::from(self).add_header(&mut trailers).is_err() {
-            // Only a message that cannot be a header value fails; the code alone must still reach the caller.
+            // This fails only if the message cannot be a header value; the code alone must still reach the caller.
             trailers.insert("grpc-status", http::HeaderValue::from_static("13"));
         }
         trailers
@@ -233,8 +236,8 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// Replaces what tonic itself answers before a service is reached (a request too large, or one that is not the message it
-/// should be) by the contract's refusal. Anything of ours carries details and is left alone.
+/// Replaces tonic's own errors before a service is reached (a request that is too large, or cannot be decoded) by the contract's
+/// refusal. Errors of this project carry details and are left unchanged.
 #[must_use]
 pub fn in_contract(headers: &http::HeaderMap) -> Option<Refusal> {
     if headers.contains_key("grpc-status-details-bin") {
@@ -248,13 +251,13 @@ pub fn in_contract(headers: &http::HeaderMap) -> Option<Refusal> {
 }
 
 impl Refusal {
-    /// Of a call that was permitted when it began, and is no longer.
+    /// Makes the refusal of a call whose permission was withdrawn while it ran.
     #[must_use]
     pub fn withdrawn() -> Self {
         Reason::RpcNotAllowed.status("what this call does was permitted when it began, and is no longer")
     }
 
-    /// What is wrong with a message that could not be received.
+    /// Makes the refusal for a message that could not be received.
     #[must_use]
     pub fn of_transport(status: &RpcError) -> Self {
         match status.code() {
@@ -273,7 +276,7 @@ fn undecodable() -> Refusal {
     Reason::MalformedRequest.status("the request cannot be decoded")
 }
 
-/// The refusal that an answer's headers carry, if it is one.
+/// Returns the refusal in a response's headers, if there is one.
 #[must_use]
 pub fn refused(headers: &http::HeaderMap) -> Option<Refusal> {
     let status = tonic::Status::from_header_map(headers).filter(|status| status.code() != tonic::Code::Ok)?;

@@ -1,5 +1,5 @@
-//! Running a step for a call: on a blocking thread, bounded in number, cancelled when the caller goes away, and recorded before
-//! anybody has its answer.
+//! Runs steps for calls: on a blocking thread, limited in number, cancelled when the caller disconnects, and recorded before the
+//! caller receives the outcome.
 
 use std::{
     sync::{
@@ -35,30 +35,30 @@ use crate::{
     protocol::{CallContext, Caller, KnownSessions, Station, StepError},
 };
 
-/// A refusal that must not show whether an image or run exists is returned at a multiple of this after its call: reading an image takes
-/// tens of milliseconds, and hundreds where the engine is busy.
+/// A refusal that must not reveal whether an image or run exists is returned at a multiple of this after its call: reading an
+/// image takes tens of milliseconds, and hundreds if the engine is busy.
 const HIDDEN_EVERY: Duration = Duration::from_secs(1);
-/// Progress is sent at most this often.
+/// Minimum interval between progress messages.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
-/// Messages that may wait for a slow caller; progress beyond them is dropped.
+/// Number of messages that may be queued for a slow caller; progress beyond them is dropped.
 const WAITING: usize = 8;
 
-/// What the configuration allows.
+/// The limits from the configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Steps at once.
+    /// Maximum number of concurrent steps.
     pub runs: usize,
-    /// Archives that are received at once.
+    /// Maximum number of archives that are received concurrently.
     pub uploads: usize,
-    /// Bytes of an archive.
+    /// Maximum size of an archive, in bytes.
     pub upload_bytes: u64,
-    /// Bytes of an archive that must come in a second.
+    /// Minimum rate of an upload, in bytes per second.
     pub upload_rate: u64,
-    /// How long an archive may take to be received.
+    /// Maximum time for the upload of an archive.
     pub upload_time: Duration,
 }
 
-/// The station's steps, as many at once as the configuration allows, and never all of them for one principal. Cheap to clone.
+/// The station's steps, limited in number by the configuration; no principal can use all places. Cheap to clone.
 #[derive(Clone)]
 pub struct Steps {
     pub(super) station: Arc<Station>,
@@ -70,7 +70,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Steps within `bounds`. No archive is received once `draining` is cancelled; `cancel` ends all steps.
+    /// Makes the runner within `bounds`. No archive is received once `draining` is cancelled; `cancel` ends all steps.
     #[must_use]
     pub fn new(
         station: Arc<Station>,
@@ -82,21 +82,21 @@ impl Steps {
         Self { station, refusals, places, uploads, running: TaskTracker::new(), cancel }
     }
 
-    /// Waits until every step has ended, its roll-back included.
+    /// Waits until every step has ended, including its roll-back.
     pub async fn ended(&self) {
         self.running.close();
         self.running.wait().await;
     }
 
-    /// Who calls.
+    /// Returns the caller.
     ///
     /// # Errors
-    /// When nobody has said who it is.
+    /// When the request has no caller.
     pub fn caller(&self, extensions: &Extensions) -> Result<Caller, RpcError> {
         Ok(call_record::of(extensions)?)
     }
 
-    /// Records a refusal before it is answered.
+    /// Records a refusal before it is returned.
     ///
     /// # Errors
     /// The refusal, or that it cannot be recorded.
@@ -104,7 +104,7 @@ impl Steps {
         self.recorder().checked(caller, outcome).await
     }
 
-    /// Records a refusal; answers what the caller gets.
+    /// Records a refusal; returns the error for the caller.
     pub async fn refuse(&self, caller: &Caller, refusal: Refusal) -> RpcError {
         self.recorder().refuse(caller, refusal).await
     }
@@ -113,7 +113,7 @@ impl Steps {
         Recorder(&self.refusals)
     }
 
-    /// Runs a step that answers once.
+    /// Runs a step with one response.
     pub async fn unary<T: Send + 'static>(
         &self,
         caller: Caller,
@@ -148,7 +148,7 @@ impl Steps {
         self.stream_parts(caller, extensions, progress, |station, step_of_call, _| step(station, step_of_call)).await
     }
 
-    /// As [`Steps::stream`], of a step that works on the image of this name.
+    /// As [`Steps::stream`], for a step that works on the image with this name.
     pub async fn stream_on_image<T: Send + 'static>(
         &self,
         extensions: &Extensions,
@@ -161,7 +161,8 @@ impl Steps {
         self.stream(caller, extensions, progress, move |station, step_of_call| step(station, &image, step_of_call)).await
     }
 
-    /// As [`Steps::stream`], and the step sends more than its outcome: at the caller's pace, so that only a few messages are in memory.
+    /// As [`Steps::stream`], for a step that sends more than its outcome: at the caller's pace, so that only a few messages are
+    /// in memory.
     pub async fn stream_parts<T: Send + 'static>(
         &self,
         caller: Caller,
@@ -185,7 +186,7 @@ impl Steps {
             let _ = sender.blocking_send(answer);
         });
         let cancel = self.checked(&caller, started).await?;
-        // The guard goes with the stream: a caller that hangs up drops both.
+        // The guard belongs to the stream: a caller that disconnects drops both.
         let guard = cancel.drop_guard();
         let stream = ReceiverStream::new(receiver).then(Answered::in_time).map(move |item| {
             let _guard = &guard;
@@ -272,13 +273,13 @@ impl<T> Answered<T> {
     }
 }
 
-/// The next time at which a refusal may be returned that hides what exists.
+/// Returns the next time at which a refusal that must hide what exists may be returned.
 fn next_multiple(begun: Instant) -> Instant {
     let steps = begun.elapsed().as_millis() / HIDDEN_EVERY.as_millis() + 1;
     begun + HIDDEN_EVERY * u32::try_from(steps).unwrap_or(u32::MAX)
 }
 
-/// Why no step may run yet.
+/// Returns why no step may run yet.
 fn not_ready(station: &Station) -> Refusal {
     let place = whereabouts().unwrap_or("the place of the images");
     let text = match (station.images_away.load(Ordering::Acquire), &station.images) {
@@ -289,14 +290,14 @@ fn not_ready(station: &Station) -> Refusal {
     Reason::NotReady.status(text).with_meta("component", station.images.kind())
 }
 
-/// Where a step sends what is not yet its outcome.
+/// Channel for the messages that a step sends before its outcome.
 pub struct Parts<T>(mpsc::Sender<Answered<T>>);
 
 impl<T> Parts<T> {
     /// Sends a message, once the caller has room for it.
     ///
     /// # Errors
-    /// That the call was cancelled: the caller went away or took too long, or the service ends.
+    /// When the call was cancelled: the caller disconnected or exceeded a time limit, or the service ends.
     pub fn send(&self, station: &Station, step: &CallContext<'_>, part: T) -> Result<(), StepError> {
         step.check_cancelled()?;
         let sent = station.handle.block_on(async {
@@ -310,7 +311,7 @@ impl<T> Parts<T> {
     }
 }
 
-/// An outcome, once it is on the disk, or counted.
+/// Returns an outcome after it has been recorded on disk, or counted.
 fn recorded<T>(
     (station, refusals): (&Station, &Refusals),
     step: &CallContext<'_>,
@@ -326,7 +327,7 @@ fn recorded<T>(
     }
 }
 
-/// Says when progress may be sent again.
+/// Limits the rate of progress messages.
 struct Reporter {
     start: Instant,
     next_ms: AtomicU64,

@@ -23,23 +23,23 @@ use crate::{
     train::selection::Selection,
 };
 
-/// Longest idempotency key, in characters.
+/// Maximum length of an idempotency key, in characters.
 const KEY_LIMIT: usize = 256;
 
-/// The service.
+/// Implementation of `TrainService`.
 #[derive(Clone)]
 pub struct Trains {
     steps: Steps,
 }
 
 impl Trains {
-    /// Serves with these steps.
+    /// Makes the service from the station's steps.
     #[must_use]
     pub fn new(steps: Steps) -> Self {
         Self { steps }
     }
 
-    /// Gives a train's results.
+    /// Returns the stream of a train's results.
     async fn results(
         &self,
         caller: Caller,
@@ -65,7 +65,7 @@ impl Trains {
     }
 }
 
-/// A stream that begins with what a future has to wait for, and ends when nobody takes it.
+/// Returns a stream that begins with awaiting a future, and ends when it is dropped.
 fn later<T: Send + 'static>(stream: impl Future<Output = Result<AnswerStream<T>, RpcError>> + Send + 'static) -> AnswerStream<T> {
     let one = |refusal| -> AnswerStream<T> { Box::pin(tokio_stream::once(Err(refusal))) };
     Box::pin(futures_util::stream::once(stream).flat_map(move |begun| begun.unwrap_or_else(one)))
@@ -176,7 +176,7 @@ impl pb::train_service_server::TrainService for Trains {
             }
             Results::Archive(first) => {
                 let this = self.clone();
-                // The answer begins at once: an upload has a time limit of its own.
+                // The response begins at once: an upload has a time limit of its own.
                 Ok(Response::new(later(async move {
                     let received = this.steps.uploads.receive(&this.steps.station, &caller, (parts, first)).await;
                     let archive = this.steps.checked(&caller, received).await?;
@@ -233,7 +233,7 @@ fn results_wanted(request: pb::OpenResultsRequest) -> Result<(Selection, Results
     Ok((paths, part))
 }
 
-/// A request's bytes as an order, if they are one. For fuzz/.
+/// Parses a request's bytes as an order, if they are valid. For `fuzz/`.
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub fn order_for_fuzzing(which: u8, bytes: &[u8]) {

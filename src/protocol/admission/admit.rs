@@ -1,4 +1,4 @@
-//! Trains for which this station's key may be used. There is one way to the token for a train, and it begins here.
+//! Admission check: decides for which trains the station's key may be used. A train reaches the token only through this check.
 
 use super::trust_check::{self, NewPins, TrustPhase};
 use crate::{
@@ -18,11 +18,11 @@ use crate::{
 };
 
 /// A train that has passed the complete admission check: the route names one of this station's train keys, the caller is granted
-/// that key for that train, its session is what it was when it was first opened here, the session id has its length, and every key
-/// that the train states is believed.
+/// that key for that train, its session is the one that was first opened here, the session id has its length, and every key that
+/// the train states is trusted.
 ///
-/// [`AuditedKeys`](super::AuditedKeys) uses a train key for nothing else than such a value, and only
-/// [`Station::admit`] makes one. A step that forgets the check does not compile:
+/// [`AuditedKeys`](super::AuditedKeys) accepts a train key only in such a value, and only [`Station::admit`] makes one. A step
+/// that omits the check does not compile:
 ///
 /// ```compile_fail,E0451
 /// use stationmaster::{keystore::KeyInfo, protocol::AdmittedTrain};
@@ -42,36 +42,36 @@ pub struct AdmittedTrain {
     first_seen: NewPins,
 }
 
-/// What is known of a train before it is admitted.
+/// The properties of a train that are known before it is admitted.
 #[derive(Clone, Copy)]
 pub struct Arriving<'a> {
-    /// Its config.
+    /// The train's config.
     pub config: &'a TrainConfig,
-    /// The train session, raw.
+    /// The train session, raw bytes.
     pub session_id: &'a [u8],
     /// This station's stop.
     pub own: &'a OwnStop,
 }
 
 impl AdmittedTrain {
-    /// The station's key on the train's route.
+    /// Returns the station's key on the train's route.
     pub(in crate::protocol) fn key(&self) -> &KeyInfo {
         &self.key
     }
 
-    /// The envelope key as it is wrapped for this station, where it is.
+    /// Returns the envelope key as it is wrapped for this station, if the train has one.
     pub(in crate::protocol) fn wrapped_key(&self) -> Option<&HexText> {
         self.wrapped.as_ref()
     }
 
-    /// Keys that are believed at first sight, to be pinned once the train has proved right.
+    /// Returns the keys that are trusted on first use, to be pinned once the train has been verified.
     pub(in crate::protocol) fn first_seen(&self) -> &NewPins {
         &self.first_seen
     }
 }
 
 impl Station {
-    /// The complete admission check. Uses no key.
+    /// Runs the complete admission check. Uses no key.
     pub(in crate::protocol) fn admit(
         &self,
         arriving: Arriving<'_>,
@@ -92,7 +92,7 @@ impl Station {
         Ok(AdmittedTrain { key, wrapped: config.route[own.position()].encrypted_key.clone(), first_seen })
     }
 
-    /// The train key that a route's entry names, where the caller may have it used.
+    /// Returns the train key that a route's entry names, if the caller is granted its use.
     fn own_key(&self, config: &TrainConfig, own: &OwnStop, step: &CallContext<'_>) -> Result<KeyInfo, StepError> {
         let named =
             PublicKey::from_hex_pem(&config.route[own.position()].rsa_public_key).map_err(|_| StepError::ForeignRouteKey)?;
@@ -106,8 +106,8 @@ impl Station {
         Ok(key)
     }
 
-    /// The key among those that the token did not show when it was last looked at. While one of them stays away it cannot be said
-    /// that the train is for another key.
+    /// Returns the named key among those that the token did not show at the last check. While such a key is missing, the train
+    /// cannot be reported as addressed to another key.
     fn missed_key(&self, is_named: impl Fn(&KeyInfo) -> bool, step: &CallContext<'_>) -> Result<Option<KeyInfo>, StepError> {
         let mut away = None;
         for label in self.keys.missing(Purpose::Train) {
@@ -122,7 +122,7 @@ impl Station {
     }
 }
 
-/// The keys that post-run will wrap for must be usable: found out now, not after the run.
+/// Checks that the keys which post-run will wrap for are usable, so that a defect is found before the run and not after it.
 fn check_wrapping_keys(config: &TrainConfig) -> Result<(), StepError> {
     let keys = config.route.iter().map(|stop| &stop.rsa_public_key).chain([&config.creator.rsa_public_key]);
     for key in keys {

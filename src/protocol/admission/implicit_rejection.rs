@@ -1,22 +1,23 @@
-//! An envelope key that may be a wrong one, and the doubts about its train: kept until all work is done.
+//! Implicit rejection: continues with a substitute envelope key when unwrapping fails, and defers the refusal until all work is
+//! done.
 //!
-//! Whoever could tell a wrapped key that cannot be unwrapped from broken padding or another digest, by the answer or by its
-//! time, could use this station to decrypt (Manger 2001, Vaudenay 2002). So nothing that is found wrong in cryptography ends a
-//! step: with a key of the moment in place of one that cannot be unwrapped, the train is read and checked to its end, and
-//! refused there. The time depends on what the sender knows anyway: the sizes.
+//! A caller that could distinguish a failed unwrapping from broken padding or a wrong digest, by the response or by its timing,
+//! could use this station as a decryption oracle (Manger 2001, Vaudenay 2002). So no cryptographic failure ends a step early:
+//! with a random key in place of one that cannot be unwrapped, the train is read and checked completely, and refused only then.
+//! The time depends only on the sizes, which the sender knows.
 
 use std::{cell::OnceCell, fmt::Display};
 
 use crate::{protocol::StepError, train::envelope::EnvelopeKey};
 
-/// A train's envelope key, or another in its place, and the first thing that was found wrong with the train.
+/// A train's envelope key or its substitute, and the first failure that was found in the train.
 pub(in crate::protocol) struct ProvisionalKey {
     key: EnvelopeKey,
     doubt: OnceCell<String>,
 }
 
 impl ProvisionalKey {
-    /// The key that was unwrapped; `substitute` takes its place where there is none.
+    /// Holds the key that was unwrapped, or `substitute` if unwrapping failed.
     pub fn new(unwrapped: Result<EnvelopeKey, String>, substitute: EnvelopeKey) -> Self {
         match unwrapped {
             Ok(key) => Self { key, doubt: OnceCell::new() },
@@ -24,17 +25,17 @@ impl ProvisionalKey {
         }
     }
 
-    /// The key to go on with: nothing that it opens may be believed before [`UnwrappedKey::settle`].
+    /// Returns the key to continue with: nothing that it opens may be trusted before [`ProvisionalKey::verdict`].
     pub fn key(&self) -> &EnvelopeKey {
         &self.key
     }
 
-    /// Remembers what is wrong, for the protected log; the first cause counts, for the others follow from it.
+    /// Records a failure for the protected log. The first cause is kept, because the others follow from it.
     pub fn record_failure(&self, cause: impl Display) {
         self.doubt.get_or_init(|| cause.to_string());
     }
 
-    /// Remembers a cryptographic refusal and goes on; hands every other error back.
+    /// Records a cryptographic refusal and continues; returns every other error.
     pub fn defer(&self, outcome: Result<(), StepError>) -> Result<(), StepError> {
         match outcome {
             Err(StepError::Untrusted(cause)) => {
@@ -45,7 +46,7 @@ impl ProvisionalKey {
         }
     }
 
-    /// The key, once everything has been checked; the one refusal when anything was wrong.
+    /// Returns the key once everything has been checked, or the single refusal if anything failed.
     pub fn verdict(self) -> Result<EnvelopeKey, StepError> {
         match self.doubt.into_inner() {
             None => Ok(self.key),

@@ -1,4 +1,4 @@
-//! Keys that a caller names itself: the general ones, and train keys that the configuration gives away by name.
+//! Raw use of keys that a caller names: general-purpose keys, and train keys that the configuration releases by name.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A key that its caller may use raw, that is without a train. Only [`AuditedKeys::raw_key`] makes one, so a train key that the
-/// configuration does not give away has no other way to the token than through an [`AdmittedTrain`](super::AdmittedTrain):
+/// configuration does not release can be used only through an [`AdmittedTrain`](super::AdmittedTrain):
 ///
 /// ```compile_fail,E0423
 /// fn forged(key: stationmaster::keystore::KeyInfo) -> stationmaster::protocol::RawKey {
@@ -17,26 +17,26 @@ use crate::{
 /// ```
 pub struct RawKey(KeyInfo);
 
-/// Why a key is not used raw.
+/// Reasons to refuse the raw use of a key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RawKeyError {
-    /// No grant of the caller's covers it. Answered before it is known whether there is such a key.
+    /// No grant of the caller covers the key. Returned before the existence of the key is checked.
     #[error("this key is not granted for this call")]
     NotGranted,
-    /// It is a train key, and the configuration does not give it away.
+    /// The key is a train key, and the configuration does not release it.
     #[error("a train key is used for trains only, unless the configuration names it in [keys] raw_use")]
     OfTrains,
-    /// It is the key of the audit.
+    /// The key signs the audit's checkpoints.
     #[error("the audit's key signs the audit's checkpoints and nothing else")]
     OfAudit,
-    /// The token does not have it, or not now.
+    /// The token does not have the key, or is not available.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
 }
 
 impl RawKey {
-    /// The key.
+    /// Returns the key's description.
     #[must_use]
     pub fn info(&self) -> &KeyInfo {
         &self.0
@@ -44,7 +44,8 @@ impl RawKey {
 }
 
 impl AuditedKeys {
-    /// A key that this caller may use raw. What no grant covers is refused before it is known whether there is such a key.
+    /// Returns a key that this caller may use raw. A label that no grant covers is refused before the existence of the key is
+    /// checked.
     ///
     /// # Errors
     /// [`RawKeyError`].
@@ -59,7 +60,7 @@ impl AuditedKeys {
     }
 }
 
-/// Whether the configuration lets a key be used raw.
+/// Checks whether the configuration allows the raw use of a key.
 fn may_be_used_raw(raw_use: &BTreeSet<String>, purpose: Purpose, label: &str) -> Result<(), RawKeyError> {
     match purpose {
         Purpose::General => Ok(()),

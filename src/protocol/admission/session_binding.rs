@@ -1,8 +1,8 @@
-//! Train sessions: what a train states without a signature is held to what it was when its session was first opened here.
+//! Session binding: compares the unsigned statements of a train with those recorded when its session was first opened here.
 //!
-//! Format 1 signs the session, and neither `@id` (which grants name) nor the route's indices (which the ledger keeps runs by). Who
-//! writes the registry can change both. So a session is bound once its train has proved right, and a train with the same session and
-//! another `@id`, creator or stop is refused.
+//! Format 1 signs the session, but neither `@id` (which grants name) nor the route's indices (by which the ledger keeps runs). A
+//! writer to the registry can change both. So a session is bound once its train has been verified, and a train with the same
+//! session and another `@id`, creator or stop is refused.
 
 use crate::{
     ledger::{Ledger, Session, SessionCreator},
@@ -13,7 +13,7 @@ use crate::{
     train::{config::TrainConfig, keys::PublicKey},
 };
 
-/// Where a step asks what its station knows of sessions.
+/// Read access to the sessions that a station has bound.
 #[derive(Clone, Copy)]
 pub struct KnownSessions<'a> {
     ledger: &'a Ledger,
@@ -21,7 +21,7 @@ pub struct KnownSessions<'a> {
 }
 
 impl<'a> KnownSessions<'a> {
-    /// What a station knows.
+    /// Returns the sessions known to `station`.
     #[must_use]
     pub fn of(station: &'a Station) -> Self {
         Self { ledger: &station.ledger, station: &station.id }
@@ -29,7 +29,7 @@ impl<'a> KnownSessions<'a> {
 }
 
 impl CallContext<'_> {
-    /// Refuses a session that was opened here as a train's which no grant of the caller covers, whatever its `@id` says now.
+    /// Refuses a session that was opened here for a train that no grant of the caller covers, whatever its `@id` states now.
     pub(in crate::protocol) fn may_have_session(&self, session_id: &[u8]) -> Result<(), StepError> {
         let Some(known) = &self.sessions else { return Ok(()) };
         match known.ledger.session(known.station, session_id)? {
@@ -40,7 +40,7 @@ impl CallContext<'_> {
 }
 
 impl Station {
-    /// Refuses a train whose session was opened here as another train's, another creator's, or at another stop.
+    /// Refuses a train whose session was opened here with another train, another creator, or at another stop.
     pub(in crate::protocol) fn check_session(
         &self,
         config: &TrainConfig,
@@ -53,7 +53,7 @@ impl Station {
         }
     }
 
-    /// Binds the session of a train that has proved right; refuses one that is bound otherwise.
+    /// Binds the session of a verified train; refuses a session with a different binding.
     pub(in crate::protocol) fn bind_session(
         &self,
         config: &TrainConfig,
@@ -66,7 +66,7 @@ impl Station {
     }
 
     fn compare(&self, known: &Session, stated: &Session, session_id: &[u8]) -> Result<(), StepError> {
-        // A creator is not known of what an older version opened and could not be read again.
+        // The creator is unknown for runs that an older version opened and that could not be read again.
         let differs = if known.train_id != stated.train_id {
             "train-id"
         } else if known.creator.is_some() && known.creator != stated.creator {
@@ -81,7 +81,7 @@ impl Station {
     }
 }
 
-/// What a train states of itself.
+/// Returns the statements of a train that a binding records.
 fn stated(config: &TrainConfig, stop: usize) -> Result<Session, StepError> {
     let creator = &config.creator;
     let key = PublicKey::from_hex_pem(&creator.rsa_public_key).ok();

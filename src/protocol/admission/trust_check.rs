@@ -1,5 +1,5 @@
-//! Whose keys a train states: each is judged by the trust store before the token is touched, and again before a key is wrapped
-//! for it.
+//! Trust check: compares the keys in a train with the trust store before the token is used, and again before a key is wrapped
+//! for one of them.
 
 use std::fmt;
 
@@ -21,16 +21,16 @@ use crate::{
     trust::{Believed, Kind, NewPin, NotPinned, TrustMode, Verdict},
 };
 
-/// Whose key it is.
+/// The owner of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyOwner {
-    /// The creator's.
+    /// The train's creator.
     Creator,
-    /// That of the stop with this index.
+    /// The stop with this index.
     Stop(i64),
 }
 
-/// As error metadata has it: `creator`, or the stop's index.
+/// Formats the owner for error metadata: `creator`, or the stop's index.
 impl fmt::Display for KeyOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -40,22 +40,22 @@ impl fmt::Display for KeyOwner {
     }
 }
 
-/// A key that is not believed.
+/// A key that is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UntrustedKey {
-    /// Whose it is said to be.
+    /// The owner that the train states.
     pub who: KeyOwner,
-    /// The id that it is stated for, for the log only: the train's own text.
+    /// The id that the key is stated for. Text of the train, so for the log only.
     pub id: String,
     /// The key's fingerprint.
     pub fingerprint: String,
-    /// Whether another key is believed for the id.
+    /// Whether another key is trusted for this id.
     pub changed: bool,
-    /// The rule that asks.
+    /// The rule that requires the key to be trusted.
     pub rule: Rule,
 }
 
-/// For the log.
+/// Formats the refusal for the log.
 impl fmt::Display for UntrustedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { who, id, fingerprint, changed, rule } = self;
@@ -64,18 +64,18 @@ impl fmt::Display for UntrustedKey {
     }
 }
 
-/// When keys are judged.
+/// The step in which keys are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::protocol) enum TrustPhase {
-    /// At pre-run: all that pre-run asks for, and all that post-run will ask for.
+    /// At pre-run: all keys that pre-run or post-run requires.
     BeforeRun,
-    /// At post-run: those that a key will be wrapped for.
+    /// At post-run: the keys that an envelope key will be wrapped for.
     BeforeWrapping,
-    /// Where results are only read: who made the train and who was on its way. Nobody is believed at first sight then.
+    /// When results are only read: the creator and the stops so far. No key is trusted on first use.
     ToRead,
 }
 
-/// Keys that were never seen before, to be pinned once the train has proved right.
+/// Keys seen for the first time, to be pinned once the train has been verified.
 #[derive(Debug, Default)]
 pub(in crate::protocol) struct NewPins {
     who: Vec<KeyOwner>,
@@ -83,13 +83,14 @@ pub(in crate::protocol) struct NewPins {
     rules: Vec<Rule>,
 }
 
-/// Whether a stop is given the next envelope key.
+/// Whether a stop receives the next envelope key.
 pub(in crate::protocol) fn receives_key(station: &Station, own: &OwnStop, stop: &RouteStop) -> bool {
     let passed = usize::try_from(stop.index).is_ok_and(|index| index < own.index());
     !(passed && station.policy.rules.holds(Rule::PastStopsExcluded))
 }
 
-/// Judges every key that a rule asks about. Our own entry is not judged: that its key is ours, the token has shown.
+/// Checks every key that a rule requires to be trusted. The station's own entry is skipped: the token has shown that it holds
+/// that key.
 pub(in crate::protocol) fn check_keys(
     station: &Station,
     config: &TrainConfig,
@@ -114,7 +115,7 @@ pub(in crate::protocol) fn check_keys(
             Verdict::Unknown => false,
             Verdict::OtherKey => true,
         };
-        // Later than this moment nobody is new: pre-run has pinned all.
+        // Pre-run has pinned all keys, so no key can be new after it.
         if changed || believed.mode() != TrustMode::FirstUse || when != TrustPhase::BeforeRun {
             let fingerprint = key.fingerprint();
             return Err(StepError::KeyUntrusted(Box::new(UntrustedKey { who, id, fingerprint, changed, rule })));
@@ -140,18 +141,18 @@ fn usable(key: &HexText) -> Result<PublicKey, ImageError> {
 }
 
 impl NewPins {
-    /// Whose they are, and the rule that asks about each.
+    /// Returns the owner of each key and the rule that requires it.
     pub fn whose(&self) -> impl Iterator<Item = (KeyOwner, Rule)> {
         self.who.iter().copied().zip(self.rules.iter().copied())
     }
 
-    /// Kind, id and fingerprint of each, for the audit.
+    /// Returns kind, id and fingerprint of each key, for the audit.
     fn named(&self) -> serde_json::Value {
         let one = |pin: &NewPin| json!({ "kind": pin.kind.name(), "id": pin.id, "fingerprint": pin.key.fingerprint() });
         self.pins.iter().map(one).collect()
     }
 
-    /// Pins them, on the disk when this answers, and in the audit before that. Answers what a person should know of each.
+    /// Pins the keys: in the audit first, and on disk when this returns. Returns a warning for each, for the administrator.
     pub fn pin(&self, station: &Station, step: &CallContext<'_>) -> Result<Vec<String>, StepError> {
         let Self { who, pins, rules } = self;
         let refused = |place: usize, changed| {
@@ -167,7 +168,7 @@ impl NewPins {
             Err(NotPinned::Entry(place, _)) => return Err(refused(place, false)),
             Err(NotPinned::File(error)) => return Err(StepError::TrustNotKept(error)),
             Ok(()) if pins.is_empty() => {}
-            // What was pinned is missed from now on when it goes missing.
+            // From now on the absence of the pinned keys is detected.
             Ok(()) => station.ledger.keep_first_seen()?,
         }
         let told = |(who, pin): (&KeyOwner, &NewPin)| {

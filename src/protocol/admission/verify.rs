@@ -1,4 +1,4 @@
-//! The one birthplace of a verified train.
+//! Verification of trains: the only module that makes a verified train.
 
 use super::implicit_rejection::ProvisionalKey;
 use crate::{
@@ -26,11 +26,11 @@ use crate::{
 /// Longest query that is read into memory, in bytes of plaintext.
 const QUERY_LIMIT: u64 = 2 * 1024 * 1024;
 
-/// Something whose every check has passed. Only [`verify_state`] makes one.
+/// A value whose checks have all passed. Only [`verify_state`] makes one.
 pub(in crate::protocol) struct Verified<T>(T);
 
 impl Verified<OpenableTrain> {
-    /// The content and its key, for whom the rest is of no use.
+    /// Returns the content and its key, for callers that do not need the rest.
     pub fn into_parts(self) -> (Contents, EnvelopeKey) {
         (self.0.contents, self.0.key)
     }
@@ -44,29 +44,29 @@ impl<T> std::ops::Deref for Verified<T> {
     }
 }
 
-/// A train's content with what was proved of it.
+/// A train's content and its verified digests.
 pub(in crate::protocol) struct OpenableTrain {
     pub contents: Contents,
     pub listing: Listing,
-    /// Whether files that are not listed are taken along all the same.
+    /// Whether unlisted files are included.
     unlisted_too: bool,
     pub key: EnvelopeKey,
     pub query: Option<zeroize::Zeroizing<Vec<u8>>>,
     /// Digests of the listed files and the query.
     pub files: Vec<FileDigest>,
     pub immutable_digest: Digest,
-    /// `None` before the first stop.
+    /// Digest of the results; `None` before the first stop.
     pub results_digest: Option<Digest>,
 }
 
 impl OpenableTrain {
-    /// The immutable files that were hashed, and the query, in the engine's order; all files where the rule is relaxed.
+    /// Returns the immutable files that were hashed, and the query, in the engine's order; all files where the rule is relaxed.
     pub fn opened_files(&self) -> impl Iterator<Item = &StoredFile> {
         let is_opened = |file: &&StoredFile| self.unlisted_too || file.path.is_query() || self.listing.contains(&file.path);
         self.contents.train.files.iter().filter(is_opened)
     }
 
-    /// Paths of immutable files that were left out because `file_list` does not name them.
+    /// Returns the paths of immutable files that were left out because `file_list` does not name them.
     pub fn unlisted_files(&self) -> Vec<String> {
         if self.unlisted_too {
             return Vec::new();
@@ -75,12 +75,12 @@ impl OpenableTrain {
     }
 }
 
-/// The immutable files that `file_list` does not name.
+/// Returns the immutable files that `file_list` does not name.
 fn unlisted<'a>(contents: &'a Contents, listing: &'a Listing) -> impl Iterator<Item = &'a StoredFile> {
     contents.train.files.iter().filter(|file| !file.path.is_query() && !listing.contains(&file.path))
 }
 
-/// [`verify_state`] of a train at this station's own stop: those before it have signed.
+/// Verifies a train as [`verify_state`] does, at this station's own stop: the stops before it have signed.
 pub(in crate::protocol) fn verify_train(
     policy: &Policy,
     arrived: &TrainDocument,
@@ -93,8 +93,8 @@ pub(in crate::protocol) fn verify_train(
     verify_state(policy, (arrived, own.index()), contents, key, results_digest, step)
 }
 
-/// Checks everything a station can check of a sealed train that so many stops have signed: code, creator, builder, chain and
-/// results. All of it is checked whatever is found wrong, and refused at the end.
+/// Verifies everything that a station can verify of a sealed train which `signed` stops have signed: code, creator, builder,
+/// chain and results. Every check runs even if an earlier one failed; the refusal comes at the end.
 pub(in crate::protocol) fn verify_state(
     policy: &Policy,
     (arrived, signed): (&TrainDocument, usize),
@@ -124,7 +124,7 @@ pub(in crate::protocol) fn verify_state(
     }
     let unlisted_too = !policy.rules.holds(Rule::UnlistedFiles);
     if unlisted_too {
-        // Signed by nobody; post-run still sees whether the run changed them.
+        // No signature covers these files; post-run still detects whether the run changed them.
         for file in unlisted(&contents, &listing) {
             let mut digest = FileHasher::new();
             key.defer(contents.open_file(key.key(), file.extent, |plain| {
@@ -156,7 +156,7 @@ pub(in crate::protocol) fn verify_state(
     Ok(Verified(OpenableTrain { contents, listing, unlisted_too, key, query, files, immutable_digest, results_digest }))
 }
 
-/// The names to hash, each of which must be there.
+/// Returns the names to hash. Fails if one of them has no file.
 pub(in crate::protocol) fn listing_of(config: &TrainConfig, contents: &Contents) -> Result<Listing, StepError> {
     let listing = Listing::new(&config.file_list).map_err(|error| ImageError::Policy {
         rule: "plain-names",

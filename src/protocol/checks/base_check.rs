@@ -1,7 +1,7 @@
-//! Whether the train's base can be what is pushed on: the sealed image is made on it, so its layers leave the station, too.
+//! Base check: detects plaintext in the base that a sealed image is made on, because the base's layers leave the station too.
 //!
-//! Every layer of a base comes from outside except where somebody here let the name `base` stand for an opened train. Such a base
-//! either has our own instruction in its history, or shows the code in plaintext; one file of the code tells.
+//! A base's layers come from outside, unless its name was given to an opened train on this station. Such a base either has this
+//! service's instruction in its history, or contains the code in plaintext; comparing one file of the code detects it.
 
 use super::rules::broken;
 use crate::{
@@ -20,10 +20,10 @@ use crate::{
     train::{digest::FileHasher, rule::Rule},
 };
 
-/// A sealed file of this length or less is empty inside, in bytes: all that is empty looks alike.
+/// Largest size in bytes of a sealed file without content. All such files look alike.
 const EMPTY: u64 = 32;
 
-/// Refuses a base that an opened train is in, as far as its history tells.
+/// Refuses a base whose history shows an opened train.
 pub(in crate::protocol) fn check_history(station: &Station, base: &ImageMetadata) -> Result<(), StepError> {
     let is_opened = base.history.iter().any(|entry| entry.created_by == INSTRUCTION);
     if is_opened && station.enforces(Rule::NoPlaintextLayers) {
@@ -32,14 +32,14 @@ pub(in crate::protocol) fn check_history(station: &Station, base: &ImageMetadata
     Ok(())
 }
 
-/// Refuses a base that shows the train's code: its smallest file is compared.
+/// Refuses a base that contains the train's code in plaintext: the smallest file of the code is compared.
 pub(in crate::protocol) fn check_code(
     station: &Station,
     run: &Run,
     train: &Verified<OpenableTrain>,
     step: &CallContext<'_>,
 ) -> Result<(), StepError> {
-    // What arrived as the base itself has just been read, and was sealed.
+    // An image that arrived as the base itself has just been read, and was sealed.
     if !station.enforces(Rule::NoPlaintextLayers) || run.base_image == run.source_image {
         return Ok(());
     }
@@ -53,7 +53,7 @@ pub(in crate::protocol) fn check_code(
         .and_then(|archive| read_file(archive, name.as_bytes()));
     let bytes = match found {
         Ok(bytes) => bytes,
-        // Not there, or no such file: not this plaintext.
+        // The path or file does not exist, so this plaintext is not in the base.
         Err(ImageError::PathMissing | ImageError::Policy { .. } | ImageError::Limit(_)) => return Ok(()),
         Err(error) => return Err(error.into()),
     };

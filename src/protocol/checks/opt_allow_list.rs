@@ -1,4 +1,5 @@
-//! What stands directly below `/opt` beside the train: an opened train would bring it to the run, signed by nobody.
+//! Checks the entries directly below `/opt` outside the train: an opened train would bring them into the run without any
+//! signature.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// Refuses a train with entries that are neither the protocol's, nor in its base, nor allowed by the configuration. The base is
-/// only looked at when there are any.
+/// read only if there are such entries.
 pub(in crate::protocol) fn check(
     station: &Station,
     base_image: &str,
@@ -39,7 +40,7 @@ pub(in crate::protocol) fn check(
         Ok(_) | Err(StepError::Image(ImageError::PathMissing)) => {}
         Err(error) => return Err(error),
     }
-    // A name that is not UTF-8 was replaced in both: what looks the same need not be the same.
+    // Names that are not UTF-8 were replaced in both lists, so equal text does not mean equal names.
     strange.retain(|name| name.contains('\u{fffd}') || !of_base.names.contains(*name));
     match strange.first() {
         Some(name) => Err(broken(Rule::OptAllowList, name.as_str()).into()),
@@ -47,7 +48,7 @@ pub(in crate::protocol) fn check(
     }
 }
 
-/// The names directly below an image's `/opt`, besides the train's two directories.
+/// Names directly below an image's `/opt`, except the train's two directories.
 struct Names<'a> {
     step: &'a CallContext<'a>,
     names: BTreeSet<String>,

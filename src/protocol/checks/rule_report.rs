@@ -1,4 +1,4 @@
-//! What became of every rule: said in an answer only when all that a step checks has passed.
+//! Outcome of every rule, reported only if all of the step's checks have passed.
 
 use super::rules::OF_TRUST;
 use crate::{
@@ -14,17 +14,17 @@ use crate::{
     },
 };
 
-/// What a train proves whose builder's signature holds.
+/// Note of a train whose builder's signature is valid.
 const BUILDER: &str =
     "made with the key that the train itself names: whoever held it saw the creator's signature over these files";
-/// How much was looked at of what the sealed image will be made on.
+/// Note on the extent of the base check.
 const BASE: &str = "the base's history, and one file of its code: it was not made from an opened train";
-/// What the sealed image is.
+/// Note on the sealed image.
 const SEALED: &str =
     "the image is the train's base, as pre-run saw it, and one layer of sealed files; the run's own layers are not in it";
 const NO_STOP_BEFORE: &str = "no stop before this one has signed anything";
 
-/// The rules that pre-run holds against every train.
+/// The rules that pre-run enforces on every train.
 const OF_PRE_RUN: &[Rule] = &[
     Rule::StrictConfig,
     Rule::SessionIdLength,
@@ -47,10 +47,10 @@ const OF_PRE_RUN: &[Rule] = &[
     Rule::RouteKeysUsable,
     Rule::WrapForTrusted,
 ];
-/// Those that need a stop before ours.
+/// The rules that apply only if a stop precedes this one.
 const OF_THE_CHAIN: &[Rule] =
     &[Rule::ChainSignatures, Rule::NewestLink, Rule::SignaturesApart, Rule::ResultsSignature, Rule::ResultsDigest];
-/// The rules that are held against a train whose results are only read.
+/// The rules that apply to a train whose results are only read.
 const OF_READING: &[Rule] = &[
     Rule::StrictConfig,
     Rule::SessionIdLength,
@@ -81,7 +81,7 @@ const OF_POST_RUN: &[Rule] = &[
     Rule::ImageOfThisRun,
 ];
 
-/// The report of a pre-run that opened the train.
+/// Returns the report of a pre-run that opened the train.
 pub(in crate::protocol) fn of_pre_run(station: &Station, own: &OwnStop, unlisted: usize) -> Report {
     let mut report = Report::default();
     held(station, &mut report, OF_PRE_RUN);
@@ -96,7 +96,7 @@ pub(in crate::protocol) fn of_pre_run(station: &Station, own: &OwnStop, unlisted
     report.with_not_checkable()
 }
 
-/// The report of a train that so many stops have signed, and whose results may be read.
+/// Returns the report of a train that `signed` stops have signed and whose results may be read.
 pub(in crate::protocol) fn of_reading(station: &Station, signed: usize) -> Report {
     let mut report = Report::default();
     held(station, &mut report, OF_READING);
@@ -115,7 +115,7 @@ fn of_the_chain(station: &Station, report: &mut Report, signed: usize) {
     }
 }
 
-/// Says which keys were seen first.
+/// Notes which keys were seen for the first time.
 pub(in crate::protocol) fn note_first_seen(report: &mut Report, seen: &NewPins) {
     for (who, rule) in seen.whose() {
         let note = match who {
@@ -126,7 +126,7 @@ pub(in crate::protocol) fn note_first_seen(report: &mut Report, seen: &NewPins) 
     }
 }
 
-/// The report of a post-run that closed the train.
+/// Returns the report of a post-run that closed the train.
 pub(in crate::protocol) fn of_post_run(station: &Station) -> Report {
     let mut report = Report::default();
     held(station, &mut report, OF_POST_RUN);
@@ -138,7 +138,7 @@ pub(in crate::protocol) fn of_post_run(station: &Station) -> Report {
     held(station, &mut report, &[Rule::NoPlaintextLayers]);
     report.explain(Rule::NoPlaintextLayers, if station.enforces(Rule::NoPlaintextLayers) { SEALED } else { "" });
     held(station, &mut report, &[Rule::UnlistedFiles]);
-    // Whatever pre-run let pass in /opt: nothing of it is in the layer that is written.
+    // Whatever pre-run allowed in `/opt`, none of it is in the layer that is written.
     report.note(Rule::OptAllowList, Outcome::Checked, "what is not the train's was left out");
     report.with_not_checkable()
 }
@@ -146,13 +146,13 @@ pub(in crate::protocol) fn of_post_run(station: &Station) -> Report {
 fn held(station: &Station, report: &mut Report, rules: &[Rule]) {
     for rule in rules {
         let holds = station.enforces(*rule);
-        // Optional rules are off unless they are asked for: that is no weakening, and must not read like one.
+        // Optional rules are off by default: this is no weakening and must not be reported as one.
         let note = if !holds && rule.standing() == Enforcement::Optional { "not demanded here" } else { "" };
         report.note(*rule, if holds { Outcome::Checked } else { Outcome::Relaxed }, note);
     }
 }
 
-/// What a person should know of the rules that were relaxed.
+/// Returns the warnings about relaxed rules.
 pub(in crate::protocol) fn warnings(station: &Station, report: &Report) -> Vec<String> {
     let mut warnings = Vec::new();
     let embedded = station.is_embedded();
@@ -168,11 +168,11 @@ pub(in crate::protocol) fn warnings(station: &Station, report: &Report) -> Vec<S
     warnings
 }
 
-/// The warning of a station that believes the keys in trains.
+/// Warning of a station that trusts the keys in trains.
 pub const EMBEDDED: &str = "NO KEY WAS COMPARED WITH ANYTHING: this station believes the keys in the train itself (mode = embedded \
      in [trust]), so anyone can make a train that it runs and signs";
 
-/// Rules and outcomes as the audit has them.
+/// Returns rules and outcomes in the form of audit records.
 pub(in crate::protocol) fn recorded(notes: &[RuleNote]) -> Vec<RuleRef> {
     notes.iter().map(|note| RuleRef { rule: note.rule.clone(), outcome: note.outcome.clone() }).collect()
 }

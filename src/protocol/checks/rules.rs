@@ -1,4 +1,4 @@
-//! What this station holds trains to, as its configuration says.
+//! The rules that this station enforces on trains, from its configuration.
 
 use std::collections::BTreeSet;
 
@@ -7,21 +7,21 @@ use crate::{
     train::rule::{Rule, RuleSet},
 };
 
-/// What trains are held to.
+/// The requirements for trains.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// The rules that hold.
+    /// The rules in force.
     pub rules: RuleSet,
-    /// Whether unlisted immutable files refuse a train, in place of being left out.
+    /// Whether unlisted immutable files cause a refusal instead of being left out.
     pub refuse_unlisted: bool,
-    /// Names directly below `/opt` that a train may have besides its own and its base's.
+    /// Names directly below `/opt` that a train may have in addition to its own and those of its base.
     pub opt_allow: BTreeSet<String>,
 }
 
-/// The rules that have no meaning where the keys in the train are believed.
+/// The rules that do not apply where the keys in the train are trusted.
 pub(in crate::protocol) const OF_TRUST: [Rule; 3] = [Rule::CreatorPinned, Rule::StationsPinned, Rule::WrapForTrusted];
 
-/// A refusal under a rule's name.
+/// Returns a refusal that names the rule.
 pub(in crate::protocol) fn broken(rule: Rule, detail: impl Into<String>) -> ImageError {
     ImageError::Policy { rule: rule.name(), detail: detail.into() }
 }

@@ -1,5 +1,5 @@
-//! Hashing results on a thread of its own, while the caller's opens or seals them and writes: the hash takes about as long as
-//! all the rest.
+//! Hashes results on a separate thread while the caller's thread opens or seals and writes them: hashing takes about as long as
+//! the rest.
 
 use std::{
     sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
@@ -13,15 +13,15 @@ use crate::{
     train::digest::{Digest, ResultHasher},
 };
 
-/// Bytes gathered before they are handed over; what is less altogether is hashed without a thread.
+/// Bytes collected per piece; a smaller total is hashed without a thread.
 const PIECE: usize = 256 * 1024;
-/// Pieces that may wait.
+/// Pieces that may be queued.
 const WAITING: usize = 4;
 
-/// Plaintext: wiped when it goes.
+/// Plaintext, wiped when dropped.
 pub(in crate::protocol) type Piece = Zeroizing<Vec<u8>>;
 
-/// As [`ResultHasher`], on another thread.
+/// A [`ResultHasher`] on another thread.
 pub(in crate::protocol) struct ThreadedHasher {
     piece: Piece,
     worker: Option<Worker>,
@@ -49,14 +49,14 @@ fn hash(pieces: &Receiver<Piece>, back: &Sender<Piece>) -> ResultHasher {
     for mut piece in pieces {
         hasher.update(&piece);
         piece.clear();
-        // Nobody takes it back once the last piece is on its way.
+        // The receiver no longer exists once the last piece has been sent.
         let _ = back.send(piece);
     }
     hasher
 }
 
 impl ThreadedHasher {
-    /// Starts empty.
+    /// Makes a hasher without input.
     pub fn new() -> Self {
         Self { piece: Piece::default(), worker: None }
     }
@@ -66,7 +66,7 @@ impl ThreadedHasher {
         while !plaintext.is_empty() {
             let (now, later) = plaintext.split_at(plaintext.len().min(PIECE - self.piece.len()));
             if self.piece.capacity() < PIECE {
-                // Once and whole: a piece that grew would leave copies behind.
+                // Reserved once and completely: a buffer that grows would leave copies of plaintext behind.
                 self.piece.reserve_exact(PIECE);
             }
             self.piece.extend_from_slice(now);
@@ -78,7 +78,8 @@ impl ThreadedHasher {
         Ok(())
     }
 
-    /// As [`ThreadedHasher::update`], and empties `plaintext`: a large piece is handed over as it is, and another comes back.
+    /// As [`ThreadedHasher::update`], and empties `plaintext`: a large piece is passed on without a copy and replaced by another
+    /// buffer.
     pub fn take(&mut self, plaintext: &mut Piece) -> Result<(), StepError> {
         if plaintext.len() < PIECE / 4 {
             self.update(plaintext)?;
@@ -94,7 +95,7 @@ impl ThreadedHasher {
         Ok(())
     }
 
-    /// Ends with the session id.
+    /// Adds the session id and returns the digest.
     pub fn finish(mut self, session_id: &[u8]) -> Result<Digest, StepError> {
         if self.worker.is_some() {
             self.hand_over()?;

@@ -1,4 +1,4 @@
-//! Reading an arriving train: its config first, then the whole `/opt` once, results opened and hashed while they stream.
+//! Reads an arriving train: its config first, then all of `/opt` in one pass; results are opened and hashed while they stream.
 
 use super::{
     hash_thread::{Piece, ThreadedHasher},
@@ -24,11 +24,11 @@ use crate::{
     },
 };
 
-/// A train's config with the bytes it was read from.
+/// A train's config and the bytes that it was parsed from.
 pub(in crate::protocol) struct TrainDocument {
     pub bytes: Vec<u8>,
     pub config: TrainConfig,
-    /// The train session, raw.
+    /// The train session, raw bytes.
     pub session_id: Vec<u8>,
 }
 
@@ -48,8 +48,8 @@ pub(in crate::protocol) fn read_train_config(files: &ImageFiles, step: &CallCont
     Ok(TrainDocument { bytes, config, session_id })
 }
 
-/// Copies the sealed content into a spool. With a key, opens the results on the way and answers their digest; with a landing
-/// too, the opened results go there and not into the spool.
+/// Copies the sealed content into a spool. With a key, opens the results on the way and returns their digest; with a `landing`
+/// too, writes the opened results there and not into the spool.
 pub(in crate::protocol) fn read_sealed(
     files: &ImageFiles,
     spool: Spool,
@@ -92,7 +92,7 @@ pub(in crate::protocol) fn read_sealed(
 struct SealedReader<'a> {
     contents: Contents,
     file: Option<(TrainDir, FilePath, FileAttrs, u64)>,
-    /// Where results are opened into, verified or not: the caller wipes it when they do not prove right.
+    /// Destination of opened results, verified or not: the caller wipes it if verification fails.
     landing: Option<&'a mut DirectoryWriter>,
     results: Option<ResultsReader<'a>>,
     step: &'a CallContext<'a>,

@@ -1,4 +1,4 @@
-//! Reading a train after its run: everything is hashed and sealed in the same pass, so that no plaintext touches our disk.
+//! Seals the content after a run: hashes and seals in one pass, so that this service writes no plaintext to disk.
 
 use std::collections::HashMap;
 
@@ -22,22 +22,23 @@ use crate::{
     },
 };
 
-/// The cipher fails only when the library or its source of randomness does.
+/// The cipher fails only if the library or its source of randomness fails.
 const BROKEN_CIPHER: StepError = StepError::Invariant("the cipher failed");
 
-/// What a run left, sealed.
+/// The sealed content after a run.
 pub(in crate::protocol) struct SealedRun {
     /// The immutable files of pre-run, the query and all results; sealed.
     pub contents: Contents,
     /// Digest of the results' plaintext.
     pub results_digest: Digest,
-    /// Paths below `/opt` that were not taken along.
+    /// Paths below `/opt` that were left out.
     pub dropped: Vec<String>,
 }
 
-/// Reads, hashes and seals what a run left; `read` hands it all to the sink, once.
+/// Reads, hashes and seals the content after a run; `read` passes all of it to the sink, once.
 ///
-/// With `immutable`, the immutable files must be those of pre-run, byte for byte, and others are dropped; without, all are taken.
+/// With `immutable`, the immutable files must equal those of pre-run byte for byte, and others are left out; without it, all
+/// files are included.
 pub(in crate::protocol) fn seal_run(
     read: impl FnOnce(&mut dyn TrainTreeSink<Error = StepError>) -> Result<(), StepError>,
     spool: Spool,
@@ -76,7 +77,7 @@ struct Sealing<'a> {
     contents: Contents,
     key: &'a EnvelopeKey,
     results: ThreadedHasher,
-    /// Immutable files of pre-run that have not been seen yet, with their digests.
+    /// Immutable files of pre-run that have not been read yet, with their digests.
     expected: Option<HashMap<&'a str, &'a str>>,
     file: Option<OpenFile>,
     sealed: Vec<u8>,
@@ -91,7 +92,7 @@ struct OpenFile {
     meta: FileAttrs,
     offset: u64,
     sealer: Sealer,
-    /// For immutable files only.
+    /// Only for immutable files.
     digest: Option<FileHasher>,
 }
 

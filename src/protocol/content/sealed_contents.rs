@@ -1,4 +1,4 @@
-//! A train's content as it was read: ciphertext in the spool, found by name.
+//! Sealed content of a train as it was read: ciphertext in the spool, indexed by path.
 
 use std::collections::BTreeSet;
 
@@ -17,11 +17,11 @@ use crate::{
     },
 };
 
-/// Most skipped names that are kept for the answer.
+/// Maximum number of skipped names that are kept for the response.
 const NAMES_KEPT: usize = 1000;
-/// Most names directly below `/opt` besides the train's own.
+/// Maximum number of names directly below `/opt` in addition to the train's own.
 const OTHER_LIMIT: usize = 10_000;
-/// Bytes handled at a time.
+/// Buffer size in bytes.
 const BUFFER: usize = 256 * 1024;
 
 /// A sealed file in the spool.
@@ -32,10 +32,10 @@ pub(in crate::protocol) struct StoredFile {
     pub extent: Extent,
 }
 
-/// One of the two directories.
+/// One of the train's two directories.
 #[derive(Debug, Default)]
 pub(in crate::protocol) struct Tree {
-    /// The directory itself; `None` when the image has none.
+    /// Attributes of the directory itself; `None` if the image has none.
     pub root: Option<FileAttrs>,
     /// Directories below it, parents first.
     pub directories: Vec<(FilePath, FileAttrs)>,
@@ -44,24 +44,24 @@ pub(in crate::protocol) struct Tree {
 }
 
 impl Tree {
-    /// A file by its path.
+    /// Returns a file by its path.
     pub fn file(&self, path: &FilePath) -> Option<&StoredFile> {
-        // The reader let names through in rising order only.
+        // The reader accepts names in rising order only.
         self.files.binary_search_by(|file| file.path.cmp(path)).ok().map(|i| &self.files[i])
     }
 }
 
-/// All of a train's content.
+/// The complete content of a train.
 #[derive(Debug)]
 pub(in crate::protocol) struct Contents {
     pub spool: Spool,
     pub train: Tree,
     pub results: Tree,
-    /// Other entries of `/opt`, by path below it.
+    /// Other entries of `/opt`, as paths below it, up to a limit.
     pub others: Vec<String>,
-    /// The same, only the names directly below it, and all of them.
+    /// The names directly below `/opt` of these entries, without that limit.
     pub other_names: BTreeSet<String>,
-    /// What the names take of the budget.
+    /// Memory that the names take from the budget.
     share: Share,
 }
 
@@ -84,7 +84,7 @@ impl Contents {
         }
     }
 
-    /// Counts a name that is about to be kept, with what is made of it later: the plan of a layer, digests, an answer.
+    /// Counts a name that is about to be kept, and the memory for its later uses: the plan of a layer, digests, a response.
     pub fn count(&mut self, name: usize) -> Result<(), StepError> {
         Ok(self.share.entry::<(StoredFile, [u8; 64])>(2 * name)?)
     }
@@ -126,7 +126,7 @@ impl Contents {
         Ok(())
     }
 
-    /// Both directories must be there.
+    /// Checks that both directories exist.
     pub fn complete(&self) -> Result<(), StepError> {
         if self.train.root.is_none() || self.results.root.is_none() {
             return Err(ImageError::Policy { rule: "both-directories-present", detail: String::new() }.into());
@@ -134,7 +134,7 @@ impl Contents {
         Ok(())
     }
 
-    /// Opens a file and hands its plaintext on, piece by piece. What was handed on before an error must not be believed.
+    /// Opens a file and passes its plaintext on in pieces. Pieces passed on before an error must not be trusted.
     pub fn open_file(
         &self,
         key: &EnvelopeKey,
@@ -154,7 +154,7 @@ impl Contents {
         each(&plain)
     }
 
-    /// The length of a sealed file's plaintext.
+    /// Returns the length of a sealed file's plaintext.
     pub fn opened_len(&self, key: &EnvelopeKey, extent: Extent) -> Result<u64, StepError> {
         let mut last = [0; 32];
         let start =
@@ -164,19 +164,19 @@ impl Contents {
     }
 }
 
-/// Where a file of a new layer comes from.
+/// Source of a file in a new layer.
 #[derive(Debug)]
 pub(in crate::protocol) enum Content {
-    /// The spool's bytes as they are.
+    /// Bytes of the spool, unchanged.
     Sealed(Extent),
-    /// The spool's bytes, opened.
+    /// Bytes of the spool, opened.
     Opened(Extent),
-    /// These bytes.
+    /// Bytes in memory.
     Bytes(Vec<u8>),
 }
 
 impl Content {
-    /// Hands the content's bytes on.
+    /// Passes the content's bytes on.
     pub fn write(
         &self,
         contents: &Contents,
@@ -191,7 +191,7 @@ impl Content {
     }
 }
 
-/// Plans a directory: its own directories and `files`. As a layer's it is `opaque`: it replaces what lower layers hold there.
+/// Plans a directory: its own directories and `files`. In a layer it is `opaque`: it replaces the content of lower layers there.
 pub(in crate::protocol) fn plan_tree<'a>(
     plan: &mut LayerPlan<'a, Content>,
     area: TrainDir,

@@ -1,4 +1,4 @@
-//! Where a run's opened content is when it is not in an image: the places pre-run writes, post-run reads, and both wipe.
+//! Working copy of a run: the plaintext outside an image, written by pre-run, read by post-run and wiped by either.
 
 use std::path::PathBuf;
 
@@ -23,21 +23,21 @@ use crate::{
     train::{digest::FileHasher, names::FilePath},
 };
 
-/// What the container of a run gets at one of the train's two directories.
+/// A mount for the run's container at one of the train's two directories.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// Where the content is.
+    /// The source of the content.
     pub source: MountSource,
     /// Absolute path in the container.
     pub target: String,
-    /// Whether the run has no business writing there: the code must come back as it was.
+    /// Whether the run must not write there: the code must be unchanged after the run.
     pub read_only: bool,
 }
 
-/// Where mounted content is.
+/// Source of mounted content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountSource {
-    /// A volume of the engine's, by name.
+    /// A volume of the engine, by name.
     Volume(String),
     /// A directory of this host.
     Directory(PathBuf),
@@ -46,7 +46,7 @@ pub enum MountSource {
 /// The two directories, results first.
 const AREAS: [TrainDir; 2] = [TrainDir::Results, TrainDir::Train];
 
-/// What the container of a run is to be started with; nothing where the content is in an image.
+/// Returns the mounts that the run's container needs; empty if the content is in an image.
 pub(in crate::protocol) fn mounts(station: &Station, run: &Run) -> Result<Vec<Mount>, StepError> {
     let mount =
         |area: TrainDir, source| Mount { source, target: format!("/{}", area.path()), read_only: area == TrainDir::Train };
@@ -60,7 +60,7 @@ pub(in crate::protocol) fn mounts(station: &Station, run: &Run) -> Result<Vec<Mo
     })
 }
 
-/// The volumes of a run.
+/// Returns the volumes of a run.
 pub(in crate::protocol) fn volumes(run_id: &str) -> [VolumeMount; 2] {
     AREAS.map(|area| VolumeMount { volume: volume_name(area, run_id), target: format!("/{}", area.path()) })
 }
@@ -69,22 +69,22 @@ fn volume_name(area: TrainDir, run_id: &str) -> String {
     format!("stationmaster-{run_id}-{}", area.name())
 }
 
-/// The directory of a run.
+/// Returns the directory of a run.
 pub(in crate::protocol) fn directory(station: &Station, run_id: &str) -> Result<WorkingDir, StepError> {
     let shared = station.shared_directory.as_deref().ok_or(StepError::NoSharedDirectory)?;
     Ok(WorkingDir::of(shared, run_id))
 }
 
-/// What a run left, wherever it is.
+/// The content after a run, at its location.
 pub(in crate::protocol) enum RunOutput {
-    /// In an image: the one after the run, or the base with the run's volumes in it.
+    /// In an image: the one after the run, or the base with the run's volumes mounted.
     Image(ImageFiles),
     /// In the run's directory.
     Directory(WorkingDir),
 }
 
 impl RunOutput {
-    /// Finds what a run left; `image_id` is the image after the run, where the content is in one.
+    /// Finds the content after a run; `image_id` is the image after the run, if the content is in one.
     pub fn of(station: &Station, run: &Run, image_id: &str) -> Result<Self, StepError> {
         Ok(match run.opened_into {
             OpenInto::Image => Self::Image(station.images.files(image_id)?),
@@ -96,7 +96,7 @@ impl RunOutput {
         })
     }
 
-    /// Lets go of it while the caller goes on.
+    /// Releases it in the background while the caller continues.
     pub fn leave(self) -> Option<PendingRemoval> {
         match self {
             Self::Image(files) => files.remove_in_background(),
@@ -104,7 +104,7 @@ impl RunOutput {
         }
     }
 
-    /// Reads all of it, once.
+    /// Reads all of it, in one pass.
     pub fn read(&self, sink: &mut dyn TrainTreeSink<Error = StepError>, step: &CallContext<'_>) -> Result<(), StepError> {
         match self {
             Self::Image(files) => read_opt(files.read("/opt", &step.cancel)?, sink)?,
@@ -135,7 +135,8 @@ pub(in crate::protocol) fn read_query(station: &Station, run: &Run, step: &CallC
     }
 }
 
-/// Wipes volumes or directory of a run; what is gone already is no error. Answers what still holds plaintext.
+/// Wipes the volumes or the directory of a run; those already removed are no error. Returns the names of those that still hold
+/// plaintext.
 pub(in crate::protocol) fn wipe(station: &Station, run: &Run) -> Result<Vec<String>, StepError> {
     let mut held = Vec::new();
     match run.opened_into {

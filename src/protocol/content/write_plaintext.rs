@@ -1,4 +1,4 @@
-//! Writing a verified train to where it is opened: an image, volumes, or a directory.
+//! Writes the plaintext of a verified train into an image, volumes, or a directory.
 
 use super::{
     read_sealed::TrainDocument,
@@ -23,13 +23,13 @@ use crate::{
     train::{route::OwnStop, seal::user_key_bytes},
 };
 
-/// The history entry of an opened image: no sealed image may have it below.
+/// The history entry of an opened image: no sealed image may have it in its base.
 pub(in crate::protocol) const INSTRUCTION: &str = "stationmaster pre-run";
 
-/// Takes a file's bytes, piece by piece.
+/// Receives a file's bytes in pieces.
 type Each<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), StepError>;
 
-/// The train on its way to where it is opened.
+/// A verified train and the parameters for writing its plaintext.
 pub(in crate::protocol) struct PlaintextWriter<'a> {
     pub station: &'a Station,
     pub run: &'a Run,
@@ -40,7 +40,7 @@ pub(in crate::protocol) struct PlaintextWriter<'a> {
 }
 
 impl PlaintextWriter<'_> {
-    /// An image on the one that arrived: plain results and code, each directory replaced. Answers its id.
+    /// Writes an image on top of the one that arrived: plain results and code, each directory replaced. Returns its id.
     pub fn image(&self, parent: &ImageMetadata, warnings: &mut Vec<String>) -> Result<String, StepError> {
         let created = jiff::Timestamp::now().as_second();
         let mut plan = self.plan(created, true)?;
@@ -61,7 +61,7 @@ impl PlaintextWriter<'_> {
         Ok(id)
     }
 
-    /// Volumes of the engine's. Answers the id of the image to run with them: the sealed one.
+    /// Writes volumes of the engine. Returns the id of the image to run with them: the sealed one.
     pub fn volumes(&self) -> Result<String, StepError> {
         let (engine, volumes) = (self.station.images.engine()?, working_copy::volumes(&self.run.id));
         for volume in &volumes {
@@ -78,7 +78,7 @@ impl PlaintextWriter<'_> {
             Err(WriteError::Out(error)) => return Err(writer.explain(error).into()),
             Err(WriteError::Content(error)) => return Err(error),
         }
-        // Engines have been seen to say yes and write nothing. The archive's last file is there only if all of it was taken.
+        // Some engines report success and write nothing. The archive's last file exists only if all of the archive was accepted.
         if let Some(LayerEntry::File { path, size, .. }) = plan.entries().iter().rfind(|e| matches!(e, LayerEntry::File { .. })) {
             match container.file_size(&format!("/{path}")) {
                 Ok(there) if there == *size => {}
@@ -92,7 +92,7 @@ impl PlaintextWriter<'_> {
         Ok(self.run.source_image.clone())
     }
 
-    /// The directory that the results are in already. Answers the id of the image to run with it: the sealed one.
+    /// Completes the directory, which already holds the results. Returns the id of the image to run with it: the sealed one.
     pub fn directory(&self, mut landing: DirectoryWriter, warnings: &mut Vec<String>) -> Result<String, StepError> {
         let code = &self.train.contents.train;
         let root = code.root.ok_or(StepError::Invariant("a tree without its directory"))?;
@@ -114,13 +114,13 @@ impl PlaintextWriter<'_> {
         Ok(self.run.source_image.clone())
     }
 
-    /// Plain results and code.
+    /// Plans a layer of plain results and code.
     fn plan(&self, created: i64, opaque: bool) -> Result<LayerPlan<'_, Content>, StepError> {
         let mtime = created.unsigned_abs();
         let (train, contents) = (self.train, &self.train.contents);
         let opened = |file: &StoredFile| Ok((contents.opened_len(&train.key, file.extent)?, Content::Opened(file.extent)));
         let mut plan = LayerPlan::default();
-        // What lies in the results before the first stop has no signature over it: it is not taken along.
+        // Files in the results before the first stop have no signature: they are left out.
         let results = if self.own.is_first() { &[][..] } else { &contents.results.files[..] };
         let meta = |file: &StoredFile| FileAttrs { mtime, ..file.meta };
         plan_tree(&mut plan, TrainDir::Results, opaque, &contents.results, results.iter(), meta, opened)?;
@@ -129,14 +129,14 @@ impl PlaintextWriter<'_> {
         Ok(plan)
     }
 
-    /// Hands a file's plaintext on and tells how far the whole is.
+    /// Returns a function that passes a file's plaintext on and reports the overall progress.
     fn content(&self, total: u64) -> impl FnMut(&Content, Each<'_>) -> Result<(), StepError> {
         let mut done = 0;
         move |content, each| {
             content.write(&self.train.contents, &self.train.key, &mut |bytes| {
                 self.step.check_cancelled()?;
                 done += bytes.len() as u64;
-                // More than all of it is sent when the engine has to be sent it again.
+                // More than the total is sent if the content has to be sent to the engine again.
                 (self.step.progress)("write", done.min(total), total);
                 each(bytes)
             })

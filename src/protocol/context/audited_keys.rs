@@ -1,6 +1,7 @@
-//! The station's private keys, none of which is used unrecorded: the intent is on the disk before the token is asked, what became
-//! of it before anybody has the answer. There is no other way to them: the keystore is private here, and each use asks for a value
-//! that shows who may: an [`AdmittedTrain`] for a train key, a [`RawKey`] for one that a caller names.
+//! Audited use of the station's private keys: the intent is on disk before the token is called, and the outcome before the
+//! caller receives the result. There is no other access to the keys: the keystore is private to this module, and each use
+//! requires a value that proves the permission: an [`AdmittedTrain`] for a train key, a [`RawKey`] for a key that a caller
+//! names.
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
@@ -13,19 +14,19 @@ use crate::{
     train::keys::spki_fingerprint,
 };
 
-/// Why a key was not used, or nobody may have the answer.
+/// Why a key was not used, or its result is withheld.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyUseError {
     /// The keystore's error.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
-    /// It could not be recorded. Retry when the audit can be written again.
+    /// The use could not be recorded. A retry helps when the audit can be written again.
     #[error("the key's use cannot be recorded: {0}")]
     Audit(#[from] AuditError),
 }
 
-/// Keys and the log of their use. Cheap to clone.
+/// The keys and the log of their use. Cheap to clone.
 #[derive(Clone)]
 pub struct AuditedKeys {
     keystore: Keystore,
@@ -34,19 +35,19 @@ pub struct AuditedKeys {
     raw_use: Arc<BTreeSet<String>>,
 }
 
-/// Calls waiting for the token from which on records may wait for each other: RSA-2048 takes some 0.6 ms each.
+/// Number of calls waiting for the token from which records may be batched: RSA-2048 takes about 0.6 ms each.
 const CROWD: usize = 16;
 
-/// How a key is used, as records say it.
+/// A use of a key, as records describe it.
 struct Use<'a> {
     operation: &'static str,
     scheme: &'static str,
-    /// What is signed; of a wrapped key, its SHA-256.
+    /// The digest that is signed, or the SHA-256 of a wrapped key.
     digest: &'a [u8],
 }
 
 impl AuditedKeys {
-    /// Puts the log before the keys. Of the train keys those named in `raw_use` may also be used without a train.
+    /// Combines the keys with the log. Train keys named in `raw_use` may also be used without a train.
     #[must_use]
     pub fn new(keystore: Keystore, audit: Audit, raw_use: BTreeSet<String>) -> Self {
         keystore.announce_trials_to(Arc::new(TrialsInAudit(audit.clone())));
@@ -57,7 +58,7 @@ impl AuditedKeys {
         &self.raw_use
     }
 
-    /// The log.
+    /// Returns the log.
     #[must_use]
     pub fn audit(&self) -> &Audit {
         &self.audit
@@ -72,12 +73,12 @@ impl AuditedKeys {
     /// See [`Keystore::find`].
     ///
     /// # Errors
-    /// [`KeystoreError::KeyNotFound`], or that the token cannot be asked.
+    /// [`KeystoreError::KeyNotFound`], or an error of the token.
     pub async fn find(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, KeystoreError> {
         self.keystore.on_behalf(caller.principal()).find(label, deadline).await
     }
 
-    /// Labels of the configured keys of a purpose that the token does not show now.
+    /// Returns the labels of the configured keys of a purpose that the token does not show now.
     #[must_use]
     pub fn missing(&self, purpose: Purpose) -> Vec<String> {
         self.keystore.missing(purpose)
@@ -86,7 +87,7 @@ impl AuditedKeys {
     /// See [`Keystore::check`]. Uses no key.
     ///
     /// # Errors
-    /// What the token answers.
+    /// An error of the token.
     pub async fn check(&self, deadline: Option<Instant>) -> Result<(), KeystoreError> {
         self.keystore.check(deadline).await
     }
@@ -108,8 +109,8 @@ impl AuditedKeys {
         self.keystore.close()
     }
 
-    /// Signs a digest as trains are signed, with the station's key on the route of a train that was admitted. `about` is what the
-    /// records say of the train.
+    /// Signs a digest with the train signature scheme, using the station's key on the route of an admitted train. `about` is
+    /// added to the records.
     ///
     /// # Errors
     /// [`KeyUseError`].
@@ -123,7 +124,7 @@ impl AuditedKeys {
         self.sign_with(train.key(), (caller, about), SignScheme::PssSha512MaxSalt, digest, deadline).await
     }
 
-    /// Unwraps an envelope key of a train that was admitted.
+    /// Unwraps an envelope key of an admitted train.
     ///
     /// # Errors
     /// [`KeyUseError`].
@@ -202,7 +203,7 @@ impl AuditedKeys {
         using: impl Future<Output = Result<T, KeystoreError>>,
         deadline: Option<Instant>,
     ) -> Result<T, KeyUseError> {
-        // A key that was away is read anew, and may be another one by now: then it is not the one that was asked for.
+        // A key that was missing is read again and may be a different key by now: then it is not the requested one.
         let key = self.find(caller, &meant.label, deadline).await?;
         if key.spki_der != meant.spki_der {
             return Err(KeystoreError::KeyNotFound { label: key.label }.into());
@@ -217,7 +218,7 @@ impl AuditedKeys {
             digest: Some(const_hex::encode(announced.digest)),
             ..entry
         };
-        // Where the token has work for longer than a record waits for others, waiting costs nothing.
+        // If the token is busy for longer than a record waits for others, batching costs no time.
         let crowded = self.keystore.waiting() >= CROWD;
         let intent = self.write(entry, crowded).await?;
         let outcome = using.await;
@@ -235,7 +236,7 @@ impl AuditedKeys {
         if crowded { self.audit.record_among_others(entry).await } else { self.audit.record_async(entry).await }
     }
 
-    /// Signs a checkpoint of the log with the audit's own key. Answers what it covers.
+    /// Signs a checkpoint of the log with the audit's own key. Returns what it covers.
     ///
     /// # Errors
     /// [`KeyUseError`].
@@ -243,7 +244,7 @@ impl AuditedKeys {
         const SCHEME: SignScheme = SignScheme::Pss(Hash::Sha256);
         let caller = Caller::service("checkpoint");
         let key = self.keystore.find(label, deadline).await?;
-        // Before the record: a use that is counted here was announced there.
+        // Read before the record is written: every use counted here is already announced in the log.
         let uses = self.keystore.key_uses();
         let entry = Entry {
             key: Some(key_ref(&key)),
@@ -270,15 +271,15 @@ impl AuditedKeys {
     }
 }
 
-/// The record that says which keys the token shows, and how often it was asked to use them so far.
+/// Returns the record of the keys that the token shows and of the number of uses so far.
 #[must_use]
 pub fn keys_found(keys: &[KeyInfo], uses: KeyUses) -> Entry {
     let keys: Vec<_> = keys.iter().map(key_ref).collect();
     Entry::of(Event::KeysFound).with("keys", serde_json::to_value(keys).unwrap_or_default()).with("token", token_uses(uses))
 }
 
-/// Trials of keys that are made while the service runs. Those of the start are between its record and the first that says which
-/// keys were found.
+/// Records key tests that run during operation. Tests at startup lie between the start record and the first record of found
+/// keys.
 struct TrialsInAudit(Audit);
 
 impl TrialLog for TrialsInAudit {
@@ -299,13 +300,13 @@ impl TrialLog for TrialsInAudit {
     }
 }
 
-/// A key as records name it.
+/// Returns the reference to a key in records.
 #[must_use]
 pub fn key_ref(key: &KeyInfo) -> KeyRef {
     KeyRef { label: key.label.clone(), fingerprint: spki_fingerprint(&key.spki_der), purpose: key.purpose.name().to_owned() }
 }
 
-/// The token's own count, as records have it.
+/// Returns the token's own count in the form of records.
 #[must_use]
 pub fn token_uses(uses: KeyUses) -> serde_json::Value {
     serde_json::json!({ "signatures": uses.signatures, "decryptions": uses.decryptions })

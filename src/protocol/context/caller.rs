@@ -1,4 +1,4 @@
-//! Who asked for a step, and what may be done for them.
+//! The caller of a step: its identity and its permissions.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -12,7 +12,7 @@ use crate::{
     protocol::StepError,
 };
 
-/// Who made one call.
+/// The caller of one RPC.
 #[derive(Clone, Debug)]
 pub struct Caller {
     call: String,
@@ -22,27 +22,27 @@ pub struct Caller {
     running: Arc<Running>,
 }
 
-/// What all clones of a call's [`Caller`] know of it while it runs.
+/// State shared by all clones of a call's [`Caller`] while the call runs.
 #[derive(Debug, Default)]
 struct Running {
-    /// Whether a record of the call's outcome exists, or will.
+    /// Whether a record of the call's outcome exists or will be written.
     is_accounted: AtomicBool,
-    /// Whether it is counted among others, without a record or a line in the log.
+    /// Whether the call is only counted, without a record or a log line.
     is_counted: AtomicBool,
-    /// Whether what the call does is permitted no longer.
+    /// Whether the permission of the call was withdrawn.
     is_withdrawn: AtomicBool,
     permitted: Mutex<Permitted>,
 }
 
 #[derive(Debug, Default)]
 struct Permitted {
-    /// What grants permit now, where that has changed since the call began.
+    /// The current permit, if it has changed since the call began.
     now: Option<Permit>,
-    /// What the call was permitted so far.
+    /// The permissions that the call has used so far.
     uses: Vec<Used>,
 }
 
-/// Something that a permit was asked for.
+/// A permission that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Used {
     Train(String),
@@ -65,68 +65,68 @@ impl Used {
 }
 
 impl Caller {
-    /// A principal's call, as far as it is permitted. `call` is its id in records and in the log.
+    /// Makes the caller for a principal's call with a permit. `call` is its id in records and in the log.
     #[must_use]
     pub fn new(call: String, principal: String, permit: Permit) -> Self {
         let rpc = permit.rpc().name().to_owned();
         Self { call, principal, rpc, permit: Some(permit), running: Arc::default() }
     }
 
-    /// The service itself, mending what was cut off. It uses no key.
+    /// Makes the caller for the service's own recovery tasks. It uses no key.
     #[must_use]
     pub fn service(task: &str) -> Self {
         let call = new_call();
         Self { call, principal: "service".to_owned(), rpc: task.to_owned(), permit: None, running: Arc::default() }
     }
 
-    /// The call's id.
+    /// Returns the call's id.
     #[must_use]
     pub fn call(&self) -> &str {
         &self.call
     }
 
-    /// The principal's name, by which limits and shares go.
+    /// Returns the principal's name, which limits and shares apply to.
     #[must_use]
     pub fn principal(&self) -> &str {
         &self.principal
     }
 
-    /// The RPC's name, or the service's own task.
+    /// Returns the RPC's name, or the service's own task.
     #[must_use]
     pub fn rpc(&self) -> &str {
         &self.rpc
     }
 
-    /// Notes that the call's outcome has a record, is counted, or will be.
+    /// Notes that the call's outcome is recorded, is counted, or will be.
     pub fn account(&self) {
         self.running.is_accounted.store(true, Ordering::Release);
     }
 
-    /// Whether it is.
+    /// Whether the outcome is accounted for.
     #[must_use]
     pub fn is_accounted(&self) -> bool {
         self.running.is_accounted.load(Ordering::Acquire)
     }
 
-    /// Notes that the call's refusal is counted among others.
+    /// Notes that the call's refusal is only counted.
     pub fn count(&self) {
         self.running.is_counted.store(true, Ordering::Release);
     }
 
-    /// Whether it is.
+    /// Whether the refusal is only counted.
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.running.is_counted.load(Ordering::Acquire)
     }
 
-    /// Whether what the call does has stopped being permitted.
+    /// Whether the permission of the call was withdrawn.
     #[must_use]
     pub fn is_withdrawn(&self) -> bool {
         self.running.is_withdrawn.load(Ordering::Acquire)
     }
 
-    /// Holds the call to what grants permit `now`. Answers whether that still covers all that it was permitted so far; from then on it
-    /// counts for what the call does next.
+    /// Applies the current permit to the call. Returns whether that permit still covers every permission used so far; from then
+    /// on it applies to every further check.
     pub fn look_again(&self, now: Option<Permit>) -> bool {
         let mut permitted = self.permitted();
         let covered = now.as_ref().is_some_and(|now| permitted.uses.iter().all(|used| used.is_covered_by(now)));
@@ -144,7 +144,7 @@ impl Caller {
         self.permit.is_some() && self.is_permitted(Used::Key { label: label.to_owned(), purpose })
     }
 
-    /// Asks the permit that the call began with, and the one that grants give now, where that is another.
+    /// Checks the permit that the call began with, and the current one if it differs.
     fn is_permitted(&self, used: Used) -> bool {
         let Some(permit) = &self.permit else { return true };
         let mut permitted = self.permitted();
@@ -160,7 +160,7 @@ impl Caller {
         self.running.permitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A record that says who asked.
+    /// Returns a record that names the caller.
     #[must_use]
     pub fn entry(&self, event: Event) -> Entry {
         Entry {
@@ -171,7 +171,7 @@ impl Caller {
         }
     }
 
-    /// What is permitted; nothing to the service itself.
+    /// Returns the permit; `None` for the service itself.
     #[must_use]
     pub fn permit(&self) -> Option<&Permit> {
         self.permit.as_ref()
@@ -182,7 +182,7 @@ impl Caller {
         if self.is_permitted(Used::Train(id.to_owned())) { Ok(()) } else { Err(StepError::TrainNotGranted) }
     }
 
-    /// Refuses what is not known to be a train that a grant names, where grants name trains.
+    /// Refuses an image that is not known to be a granted train, if the caller's grants name trains.
     pub(in crate::protocol) fn may_have_any_train(&self) -> Result<(), StepError> {
         if self.is_permitted(Used::AnyTrain) { Ok(()) } else { Err(StepError::TrainNotGranted) }
     }
@@ -194,7 +194,7 @@ impl Caller {
     }
 }
 
-/// An id for a call: UUID, version 7.
+/// Returns a new call id: UUID, version 7.
 #[must_use]
 pub fn new_call() -> String {
     uuid::Uuid::now_v7().to_string()

@@ -1,4 +1,4 @@
-//! Why a step refused or failed.
+//! Errors of the protocol's steps.
 
 use thiserror::Error;
 
@@ -15,29 +15,29 @@ use crate::{
     trust::TrustError,
 };
 
-/// Why a step refused or failed. Display is for the service's own log.
+/// Reason for a step's refusal or failure. `Display` is for the service's own log.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StepError {
-    /// The image, the engine or the spool.
+    /// An error of the image, the engine or the spool.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// The ledger. The operator's fault.
+    /// An error of the ledger. The administrator's responsibility.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The token.
+    /// An error of the token.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
-    /// The image that the call names is not here. A retry helps after a pull.
+    /// The image that the call names does not exist here. A retry helps after a pull.
     #[error("there is no image {0} here")]
     ImageNotFound(ImageSource),
-    /// The image holds no train config.
+    /// The image has no train config.
     #[error("the image holds no /opt/train_config.json")]
     NotATrain,
-    /// The train config cannot be read. The train's fault.
+    /// The train config cannot be parsed. The train's fault.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The route does not let this station run the train now. The train's fault.
+    /// The route does not allow this station to run the train now. The train's fault.
     #[error(transparent)]
     Route(#[from] RouteError),
     /// The route's entry for this station names a key that this station does not hold.
@@ -46,10 +46,10 @@ pub enum StepError {
     /// No grant covers this train for the caller.
     #[error("not granted for this train")]
     TrainNotGranted,
-    /// Something that only a caller with a grant for the train may be told. The cause is for the audit.
+    /// An error that only a caller with a grant for the train may see. The cause is for the audit.
     #[error("not told to a caller without a grant for the train: {0}")]
     Hidden(Box<StepError>),
-    /// The train's session was opened here as another train's, another creator's, or at another stop. Nothing was opened.
+    /// The train's session was opened here with another train, another creator, or at another stop. Nothing was opened.
     #[error("the train's session was opened here before, with another {differs}")]
     SessionDiffers {
         /// `train-id`, `creator` or `stop`.
@@ -60,40 +60,41 @@ pub enum StepError {
     /// No grant covers the station's key on this train's route for the caller.
     #[error("not granted for this key")]
     KeyNotGranted,
-    /// It could not be recorded, so it was not done, or nobody may know. The operator's to mend; a retry helps then.
+    /// The audit log rejected the record, so the operation was not performed or its result is withheld. A retry helps after the
+    /// administrator has repaired the log.
     #[error("it cannot be recorded: {0}")]
     Audit(#[from] AuditError),
-    /// The train did not prove itself: wrapped key, padding, digest or signature. The detail is for the protected log only;
-    /// the caller learns nothing but this.
+    /// The verification of the train failed: wrapped key, padding, digest or signature. The detail is for the protected log
+    /// only; the caller receives nothing but this reason.
     #[error("the train did not prove itself: {0}")]
     Untrusted(String),
-    /// A key in the train is not one this station believes. An officer decides; nothing was opened, signed or wrapped.
+    /// The station does not trust a key in the train. A security officer decides; nothing was opened, signed or wrapped.
     #[error("not believed: {0}")]
     KeyUntrusted(Box<UntrustedKey>),
-    /// There is nothing that says whom to believe. An officer's to mend.
+    /// The trust file is not available. A security officer must provide it.
     #[error("whom to believe is not known: {0}")]
     TrustNotReady(TrustError),
-    /// A key that was seen first could not be kept. The operator's fault (disk, permissions).
+    /// A key trusted on first use could not be stored. The administrator's responsibility (disk, permissions).
     #[error("a key that was seen first could not be kept: {0}")]
     TrustNotKept(TrustError),
-    /// The train's `base` is not here. A retry helps after a pull.
+    /// The train's `base` does not exist here. A retry helps after a pull.
     #[error("there is no image {0} here")]
     BaseMissing(String),
-    /// No master that this station allows can be found. An officer's to allow, or a retry helps after a pull.
+    /// No master that this station allows can be found. A security officer can allow one, or a retry helps after a pull.
     #[error("{what}{}", wanted.as_ref().map(|name| format!(": {name:?}")).unwrap_or_default())]
     MasterUnknown {
-        /// What there is not.
+        /// The kind of the missing object.
         what: &'static str,
-        /// The one that the call names.
+        /// The master that the call names.
         wanted: Option<String>,
     },
-    /// There is no run of that id.
+    /// No run has that id.
     #[error("there is no run {0:?}")]
     RunNotFound(String),
-    /// There is no run of the train in that image.
+    /// No run of the train belongs to that image.
     #[error("there is no run of the train in {0}")]
     NoRunOfImage(ImageName),
-    /// The run is in a state that does not allow this.
+    /// The run's state does not allow the operation.
     #[error("run {id} is {}", state.as_str())]
     RunState {
         /// The run.
@@ -101,15 +102,15 @@ pub enum StepError {
         /// Its state.
         state: RunState,
     },
-    /// What would be sealed is what pre-run opened, and the caller has not said that it is meant. The run stays open.
+    /// The content to seal equals what pre-run opened, and the caller has not confirmed that. The run stays open.
     #[error("run {id} left nothing: what would be sealed is what pre-run opened")]
     Unchanged {
         /// The run.
         id: String,
-        /// The image that was not changed; empty where the content is beside it.
+        /// The unchanged image; empty if the content is outside an image.
         image: String,
     },
-    /// This station has finished the train's stop, or a later one: it is not opened again unless an officer allows it.
+    /// This station has finished the train's stop, or a later one: it is not opened again unless an administrator allows it.
     #[error("the train was finished here before, at stop {stop} by run {run}")]
     Replayed {
         /// The run that finished it.
@@ -117,7 +118,7 @@ pub enum StepError {
         /// Its stop.
         stop: u32,
     },
-    /// A train was to be opened into a directory, and none is shared with the engine. The operator's to configure.
+    /// A train was to be opened into a directory, and no directory is shared with the engine. The administrator configures one.
     #[error("no directory is shared with the engine")]
     NoSharedDirectory,
     /// The idempotency key was used with another image.
@@ -129,10 +130,10 @@ pub enum StepError {
     /// The reference was moved while the step worked. A retry helps.
     #[error("the image's name was moved meanwhile")]
     ImageChanged,
-    /// The caller's request makes no sense.
+    /// The caller's request is invalid.
     #[error("{0}")]
     Request(&'static str),
-    /// A promise of our own code was broken.
+    /// An internal invariant was violated.
     #[error("an invariant was broken: {0}")]
     Invariant(&'static str),
 }
@@ -147,7 +148,8 @@ impl From<KeyUseError> for StepError {
 }
 
 impl StepError {
-    /// Whether it says what there is: an image, what kind of one, a run. What says no more than how the station is may be told to everybody.
+    /// Whether the error reveals what exists: an image, its kind, or a run. Errors that reveal only the station's condition may
+    /// be returned to any caller.
     pub(in crate::protocol) fn tells_of_what_is_there(&self) -> bool {
         match self {
             Self::Image(error) => !matches!(
@@ -170,7 +172,7 @@ impl StepError {
         }
     }
 
-    /// Whether the caller went away: the step's effects are undone all the same.
+    /// Whether the caller cancelled the step: its effects are undone nevertheless.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Image(ImageError::Cancelled))
     }

@@ -1,4 +1,4 @@
-//! The station: what every step needs, and what one step is.
+//! The station: the state that every step needs, and the context of one step.
 
 use std::{
     collections::HashSet,
@@ -32,10 +32,10 @@ use crate::{
     trust::{Believed, Trust, TrustMode},
 };
 
-/// Habits of train_lib that can be asked for by name.
+/// Behaviour of train_lib that is enabled only on request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Compat {
-    /// Post-run also moves `latest`, whatever tag was given.
+    /// Whether post-run also moves `latest`, whatever tag the call names.
     pub move_latest: bool,
 }
 
@@ -45,9 +45,9 @@ pub struct Station {
     pub id: String,
     /// Its private keys, and the log of their use.
     pub keys: AuditedKeys,
-    /// Its images.
+    /// Its image store.
     pub images: ImageStore,
-    /// What ran.
+    /// Its ledger of runs.
     pub ledger: Ledger,
     /// Directory of the spools.
     pub spool_directory: PathBuf,
@@ -55,39 +55,41 @@ pub struct Station {
     pub spool_reserve: u64,
     /// The directory that service and engine share, where trains are opened on request.
     pub shared_directory: Option<PathBuf>,
-    /// Whom it believes.
+    /// The keys that it trusts.
     pub trust: Trust,
-    /// What it holds trains to.
+    /// The rules that it enforces on trains.
     pub policy: Policy,
-    /// Habits of train_lib.
+    /// Behaviour of train_lib that is enabled only on request.
     pub compat: Compat,
-    /// For calls to the token.
+    /// The runtime for calls to the token.
     pub handle: Handle,
     /// Train sessions that a call is working on.
     pub active_stops: Mutex<HashSet<Vec<u8>>>,
-    /// Whether a roll-back has failed since the start (the engine was away): [`super::recover::mend`] tries again.
+    /// Whether a roll-back has failed since startup (the engine was unavailable):
+    /// [`retry_recovery`](crate::protocol::steps::recover::retry_recovery) tries again.
     pub recovery_pending: AtomicBool,
-    /// Whether [`super::recover::recover`] has mended what an earlier process left; no step may run before.
+    /// Whether [`recover`](crate::protocol::steps::recover::recover) has recovered the runs of an earlier process; no step may
+    /// run before.
     pub recovered: AtomicBool,
-    /// Whether the last check of the images' place failed.
+    /// Whether the last check of the image store failed.
     pub images_away: AtomicBool,
 }
 
 impl Station {
-    /// Whether the keys in the train itself are believed.
+    /// Whether the keys in the train itself are trusted.
     pub(in crate::protocol) fn is_embedded(&self) -> bool {
         self.trust.mode() == TrustMode::Embedded
     }
 
-    /// Whether a rule is held against trains. Where the keys in the train are believed, the rules about them have no meaning.
+    /// Whether a rule is enforced on trains. The rules about keys do not apply where the keys in the train are trusted.
     pub(in crate::protocol) fn enforces(&self, rule: Rule) -> bool {
         self.policy.rules.holds(rule) && !(self.is_embedded() && OF_TRUST.contains(&rule))
     }
 
-    /// Whom this station believes now. A trust file that was changed counts from here on, and is in the audit before that.
+    /// Returns the keys that this station trusts now. A changed trust file is recorded in the audit before it takes effect here.
     ///
     /// # Errors
-    /// When it is not known whom to believe, or that cannot be recorded.
+    /// When the trust file is not available, or the change cannot be recorded.
     pub fn trusted_keys(&self) -> Result<Believed, StepError> {
         let believed = self.trust.current().map_err(StepError::TrustNotReady)?;
         if let Some(digest) = believed.new_file() {
@@ -98,7 +100,7 @@ impl Station {
         Ok(believed)
     }
 
-    /// The id of the image that a call names.
+    /// Returns the id of the image that a call names.
     pub(in crate::protocol) fn image_id(&self, image: &ImageSource) -> Result<String, StepError> {
         self.images.resolve(image).map_err(|error| match error {
             ImageError::NotFound => StepError::ImageNotFound(image.clone()),
@@ -106,12 +108,12 @@ impl Station {
         })
     }
 
-    /// The run of that id.
+    /// Returns the run with that id.
     pub(in crate::protocol) fn run(&self, id: &str) -> Result<Run, StepError> {
         self.ledger.run(id)?.ok_or_else(|| StepError::RunNotFound(id.to_owned()))
     }
 
-    /// Claims a train session for one call: it has one stop here, whatever its route says.
+    /// Claims a train session for one call. The session is the unit because it has one stop here, whatever its route states.
     pub(in crate::protocol) fn claim(&self, session_id: &[u8]) -> Result<Claim<'_>, StepError> {
         let key = session_id.to_vec();
         let mut busy = self.active_stops.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -121,15 +123,15 @@ impl Station {
         Ok(Claim { station: self, key })
     }
 
-    /// Unwraps a train's envelope key: one decryption in the token. A key that cannot be unwrapped is no error here: with
-    /// another in its place the step goes on to its end.
+    /// Unwraps a train's envelope key: one decryption in the token. A key that cannot be unwrapped is no error here: the step
+    /// continues to its end with a substitute.
     pub(in crate::protocol) fn unwrap_envelope_key(
         &self,
         train: &AdmittedTrain,
         step: &CallContext<'_>,
     ) -> Result<ProvisionalKey, StepError> {
         let wrapped = train.wrapped_key().ok_or(StepError::Invariant("own stop without a key"))?;
-        // Made whether it will be needed or not: its time tells nothing.
+        // Made in every case, so that its time reveals nothing.
         let substitute = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
         let key = match wrapped.decode() {
             Err(error) => Err(format!("the wrapped key: {error}")),
@@ -150,7 +152,7 @@ impl Station {
         Ok(ProvisionalKey::new(key, substitute))
     }
 
-    /// Signs a digest as trains are signed: one signature in the token.
+    /// Signs a digest with the train signature scheme: one signature in the token.
     pub(in crate::protocol) fn sign(
         &self,
         train: &AdmittedTrain,
@@ -162,12 +164,12 @@ impl Station {
     }
 }
 
-/// The private name that keeps an image for a run.
+/// Returns the private name that keeps an image for a run.
 pub(in crate::protocol) fn private_name(station: &Station, kept: PinnedImage, run: &Run) -> Result<ImageName, ImageError> {
     Ok(station.images.pin_tag(kept, &run.image.parse()?, &run.id))
 }
 
-/// A train session while a call works on it.
+/// Exclusive claim of a call on a train session.
 pub(in crate::protocol) struct Claim<'a> {
     station: &'a Station,
     key: Vec<u8>,
@@ -179,7 +181,7 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// The phases of a step and the time that each took.
+/// The phases of a step and the duration of each.
 #[derive(Debug)]
 pub struct Phases(Mutex<PhaseTimings>);
 
@@ -195,28 +197,28 @@ impl Default for Phases {
     }
 }
 
-/// One call's circumstances.
+/// The context of one call.
 pub struct CallContext<'a> {
-    /// Who asked for it.
+    /// The caller.
     pub caller: Caller,
-    /// What is known by now, for the records of it.
+    /// The facts known so far, for the records of the call.
     pub facts: Mutex<Entry>,
-    /// Set when the caller goes away.
+    /// Cancelled when the caller disconnects.
     pub cancel: CancellationToken,
-    /// What the station knows of train sessions; nothing where no service runs.
+    /// The train sessions known to the station; `None` outside a service.
     pub sessions: Option<KnownSessions<'a>>,
-    /// Whether it is known by now that the caller may be told of what the step looks at.
+    /// Whether the caller may already see details of the step's subject.
     pub may_tell: AtomicBool,
-    /// When the caller stops waiting.
+    /// The caller's deadline.
     pub deadline: Option<Instant>,
-    /// Told how far the step is: its name, bytes done, bytes expected (0: unknown).
+    /// Receives the progress of the step: its name, bytes done, bytes expected (0: unknown).
     pub progress: &'a (dyn Fn(&'static str, u64, u64) + Sync),
-    /// Where its time goes.
+    /// The durations of its phases.
     pub phases: Phases,
 }
 
 impl CallContext<'static> {
-    /// A step that nobody waits for: part of another, or of a command that no service runs.
+    /// Makes the context of a step without a caller: part of another step, or of a command outside a service.
     pub(in crate::protocol) fn background(why: &str) -> Self {
         Self {
             caller: Caller::service(why),
@@ -232,12 +234,12 @@ impl CallContext<'static> {
 }
 
 impl CallContext<'_> {
-    /// Notes something for the records of the step.
+    /// Notes a fact for the records of the step.
     pub fn annotate(&self, note: impl FnOnce(&mut Entry)) {
         note(&mut self.facts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
     }
 
-    /// What has been noted so far.
+    /// Returns the facts noted so far.
     pub fn annotations(&self) -> Entry {
         self.facts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
@@ -254,40 +256,42 @@ impl CallContext<'_> {
         Ok(())
     }
 
-    /// Notes that the caller may be told of what the step looks at: a train that a grant covers, or what the caller has sent.
+    /// Notes that the caller may see details of the step's subject: a train that a grant covers, or content that the caller has
+    /// sent.
     pub(in crate::protocol) fn may_tell(&self) {
         self.may_tell.store(true, Ordering::Release);
     }
 
-    /// What a caller is told of an outcome. A caller for certain trains only is not told what else there is: until it is known that
-    /// the step is about one of those, an image that is missing, one that is no train, and one of another train are refused alike.
+    /// Returns the outcome that the caller may see. A caller whose grants name certain trains learns of no others: until the
+    /// step is known to concern one of its trains, a missing image, an image without a train and an image of another train are
+    /// refused alike.
     #[must_use]
     pub fn told(&self, error: StepError) -> StepError {
         let tells = self.may_tell.load(Ordering::Acquire) || self.caller.may_have_any_train().is_ok();
         if tells || !error.tells_of_what_is_there() { error } else { StepError::Hidden(Box::new(error)) }
     }
 
-    /// Whether an outcome must not show, not even by its time, what exists.
+    /// Whether an outcome must not reveal what exists, not even by its timing.
     #[must_use]
     pub fn hides(&self, outcome: &StepError) -> bool {
         matches!(outcome, StepError::TrainNotGranted | StepError::Hidden(_))
     }
 
-    /// Notes which run the step is about; refuses one whose train or key no grant covers. Every step calls this before it changes a run
-    /// or returns anything of one.
+    /// Notes which run the step is about; refuses one whose train or key no grant covers. Every step calls this before it
+    /// changes a run or returns anything about it.
     pub(in crate::protocol) fn authorize_run(&self, run: &Run) -> Result<(), StepError> {
         self.annotate(|entry| entry.run = Some(run.id.clone()));
         self.authorize_train(&run.train_id, &run.session_id, Some(run.stop_index))?;
         self.caller.may_use_train_key(&run.key_label, &run.train_id)
     }
 
-    /// A record of the step: who asked, and all that has been noted.
+    /// Returns a record of the step: the caller and all facts noted so far.
     pub fn audit_entry(&self, event: Event) -> Entry {
         let Entry { call, principal, rpc, .. } = self.caller.entry(event);
         Entry { event, call, principal, rpc, ..self.annotations() }
     }
 
-    /// What was done since the last phase was this.
+    /// Ends a phase: attributes the time since the previous one to `name`.
     pub(in crate::protocol) fn end_phase(&self, name: &'static str) {
         let mut phases = self.phases.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let now = Instant::now();
@@ -295,7 +299,7 @@ impl CallContext<'_> {
         phases.done.push((name, spent));
     }
 
-    /// Says in the log where a step's time went, and how it ended.
+    /// Logs the durations of a step's phases and its outcome.
     pub(in crate::protocol) fn log_phases(&self, step: &'static str, run: &str, ended: &'static str) {
         let phases = self.phases.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let spent: Vec<String> = phases.done.iter().map(|(name, spent)| format!("{name} {}", spent.as_millis())).collect();
@@ -304,7 +308,7 @@ impl CallContext<'_> {
         tracing::info!(target: "stationmaster::step", step, run, ms, phases = spent.join(", "), "{ended}");
     }
 
-    /// Refuses to go on when nobody waits any more.
+    /// Fails when the call was cancelled.
     pub fn check_cancelled(&self) -> Result<(), ImageError> {
         let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if late || self.cancel.is_cancelled() { Err(ImageError::Cancelled) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! Abort: end a run without results.
+//! Abort: ends a run without results.
 
 use super::{post_run::named_run, pre_run::run_state, recover};
 use crate::{
@@ -10,24 +10,24 @@ use crate::{
     },
 };
 
-/// An aborted run.
+/// Result of an aborted run.
 pub struct AbortAnswer {
     /// The run.
     pub run_id: String,
-    /// The name that stands for the sealed image again.
+    /// The name that refers to the sealed image again.
     pub image: String,
-    /// What still holds a plaintext image.
+    /// The names of those that still hold a plaintext image.
     pub plaintext_held_by: Vec<String>,
 }
 
-/// Ends a prepared run; see the proto's `AbortRun` for the promise.
+/// Ends a prepared run; the contract is documented at the proto's `AbortRun`.
 pub fn abort_run(station: &Station, run_id: &str, step: &CallContext<'_>) -> Result<AbortAnswer, StepError> {
     let run = named_run(station, run_id, step)?;
     step.authorize_run(&run)?;
     let _claim = station.claim(&run.session_id)?;
     let mut run = station.run(run_id)?;
     if matches!(run.state, RunState::Opening | RunState::Closing) {
-        // We hold the claim, so nobody works on it: it was cut off.
+        // This call holds the claim, so no other call works on the run: it was interrupted.
         recover::recover_run(station, &run)?;
         run = station.run(run_id)?;
     }
@@ -35,7 +35,7 @@ pub fn abort_run(station: &Station, run_id: &str, step: &CallContext<'_>) -> Res
         RunState::Prepared => station.ledger.advance(run_id, RunState::Prepared, RunState::Aborting)?,
         RunState::Aborting => {}
         RunState::Aborted => {
-            // Who held plaintext then may have let go.
+            // Whatever held plaintext then may have released it.
             let plaintext_held_by = working_copy::wipe(station, &run)?;
             return Ok(AbortAnswer { run_id: run.id, image: run.image, plaintext_held_by });
         }

@@ -1,4 +1,4 @@
-//! Check push: whether an image may leave the station. No key is used and nothing is changed.
+//! Push check: decides whether an image may leave the station. Uses no key and changes nothing.
 
 use crate::{
     image::{
@@ -18,40 +18,40 @@ use crate::{
     },
 };
 
-/// Most findings that are answered.
+/// Maximum number of findings that are returned.
 const FINDINGS: usize = 1000;
 
-/// Something in a layer that may not leave the station.
+/// A file in a layer that must not leave the station.
 pub struct PushFinding {
-    /// The layer's place in the image, from 0, lowest first.
+    /// Position of the layer in the image, from 0, lowest first.
     pub layer: usize,
     /// The layer's digest.
     pub layer_digest: String,
-    /// What it is.
+    /// The suspect file.
     pub suspect: SuspectFile,
 }
 
-/// Whether an image may leave the station.
+/// Result of the check whether an image may leave the station.
 pub struct PushVerdict {
     /// The engine's image id.
     pub image_id: String,
-    /// Layers of the image.
+    /// Number of layers of the image.
     pub layers: usize,
-    /// Of these, the base's.
+    /// Number of these that belong to the base.
     pub base_layers: usize,
-    /// The run whose plaintext image it is.
+    /// The run whose plaintext image this is.
     pub run_id: Option<String>,
-    /// What became of each rule that concerns this.
+    /// The outcome of each rule that applies.
     pub report: Report,
-    /// What speaks against it: at most 1000.
+    /// The findings against it, at most 1000.
     pub findings: Vec<PushFinding>,
 }
 
-/// Looks through every layer of an image.
+/// Checks every layer of an image.
 pub fn check_push(station: &Station, image: &ImageSource, step: &CallContext<'_>) -> Result<PushVerdict, StepError> {
     let image_id = station.image_id(image)?;
     if step.caller.may_have_any_train().is_err() {
-        // Which train it is decides whether anything may be said of it.
+        // The train decides whether the caller may learn anything about the image.
         read_train_config(&station.images.files(&image_id)?, step)?;
     }
     step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
@@ -83,7 +83,7 @@ pub fn check_push(station: &Station, image: &ImageSource, step: &CallContext<'_>
     Ok(verdict)
 }
 
-/// The run whose plaintext an image is known to hold, and what the image is to it.
+/// Returns the run whose plaintext an image is known to hold, and the relation of the image to it.
 fn plaintext_of(station: &Station, image: &ImageSource, facts: &ImageMetadata) -> Result<Option<(Run, &'static str)>, StepError> {
     if let Some(run) = station.ledger.of_plaintext_image(&facts.id)? {
         let what =
@@ -105,7 +105,8 @@ fn plaintext_of(station: &Station, image: &ImageSource, facts: &ImageMetadata) -
     Ok(None)
 }
 
-/// The train's base, if the engine has it. The image itself is none, nor is one that holds a run's plaintext, whatever its name.
+/// Returns the train's base, if the engine has it. Neither the image itself nor one with a run's plaintext counts as base,
+/// whatever its name.
 fn base_of(station: &Station, image: &ImageSource, image_id: &str) -> Result<Option<ImageMetadata>, StepError> {
     let ImageSource::Name(name) = image else { return Ok(None) };
     let Some(id) = station.images.find(&ImageSource::Name(name.with_tag("base")))? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Hash: digests of an image and of the train in it.
+//! Hash: computes the digests of an image and of the train in it.
 
 use crate::{
     image::{
@@ -30,46 +30,46 @@ use crate::{
     },
 };
 
-/// Digests of an image.
+/// The digests of an image.
 pub struct ImageDigests {
     /// The engine's image id.
     pub image_id: String,
-    /// Digest of the final file tree; `None` when it was not asked for.
+    /// Digest of the final file tree; `None` if it was not requested.
     pub tree: Option<TreeDigest>,
-    /// Digests of the train in it.
+    /// Digests of the train in the image.
     pub train: Result<TrainDigests, TrainAbsent>,
 }
 
-/// Digests of a train's plaintext.
+/// The digests of a train's plaintext.
 pub struct TrainDigests {
-    /// Of the immutable files.
+    /// Digest of the immutable files.
     pub immutable: Digest,
-    /// Of the results.
+    /// Digest of the results.
     pub results: Digest,
-    /// Whether the first is the one in the config.
+    /// Whether the digest of the immutable files equals the one in the config.
     pub immutable_matches: bool,
     /// Whether the content was sealed.
     pub sealed: bool,
 }
 
-/// Why an image has no train digests.
+/// The reason why an image has no train digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrainAbsent {
-    /// No train config in it.
+    /// The image has no train config.
     NotATrain,
-    /// Sealed, and this station is not on its route.
+    /// The content is sealed, and this station is not on the route.
     NotOnRoute,
-    /// Sealed, and it is not this station's turn.
+    /// The content is sealed, and it is not this station's turn.
     NotOurTurn,
-    /// Sealed for a key that this station does not hold.
+    /// The content is sealed for a key that this station does not hold.
     NoKey,
 }
 
-/// Hashes an image, and the train in it.
+/// Hashes an image and the train in it.
 ///
-/// Plain content is hashed as it lies there. Content that is not what the creator signed is taken for sealed, and opened only
-/// if it is this station's turn, the train is admitted (who made it and who was on its way are believed, as for reading its
-/// results), and everything a pre-run checks proves right: otherwise this would be an oracle.
+/// Plain content is hashed as it is. Content that differs from what the creator signed is treated as sealed, and is opened only
+/// if it is this station's turn, the train is admitted (creator and earlier stops are trusted, as for reading its results), and
+/// every check of a pre-run succeeds: otherwise this step would be a decryption oracle.
 pub fn hash_image(
     station: &Station,
     image: &ImageSource,
@@ -101,7 +101,7 @@ fn train_digests(
     step: &CallContext<'_>,
 ) -> Result<Result<TrainDigests, TrainAbsent>, StepError> {
     let spool = || Spool::create(&station.spool_directory, 0, station.spool_reserve);
-    // The immutable files are hashed in the list's order: plain ones wait in the spool too, sealed with a key of the moment.
+    // Immutable files are hashed in the list's order, so plain ones also wait in the spool, sealed with a temporary random key.
     let moment = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
     let read = |sink: &mut dyn TrainTreeSink<Error = StepError>| read_opt(files.read("/opt", &step.cancel)?, sink).map(drop);
     let plain = seal_run(read, spool()?, &moment, &arrived.session_id, None, step)?;

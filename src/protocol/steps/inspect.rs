@@ -1,4 +1,4 @@
-//! Inspect: what a train says of itself. No key is used, nothing is verified.
+//! Inspect: returns a train's unverified statements and lists its files. Uses no key.
 
 use crate::{
     image::{
@@ -27,19 +27,19 @@ use crate::{
 pub struct ListedFile {
     /// Path below its directory.
     pub path: String,
-    /// Bytes as it lies in the image.
+    /// Size in bytes as stored in the image.
     pub size: u64,
 }
 
-/// What a train says of itself.
+/// The statements of a train and its files.
 pub struct Inspection {
     /// The image's id.
     pub image_id: String,
-    /// `train_config.json` as it lies there.
+    /// `train_config.json` as stored.
     pub config_bytes: Vec<u8>,
     /// The same, parsed.
     pub config: TrainConfig,
-    /// The train session, raw.
+    /// The train session, raw bytes.
     pub session_id: Vec<u8>,
     /// This station's index, if the route names it.
     pub own_index: Option<u32>,
@@ -53,9 +53,9 @@ pub struct Inspection {
     pub query: Option<ListedFile>,
     /// Number of result files.
     pub result_files: u64,
-    /// Their bytes.
+    /// Total size of the result files in bytes.
     pub result_bytes: u64,
-    /// Image id of the train's `base`, if it is there.
+    /// Image id of the train's `base`, if it exists here.
     pub base_image_id: Option<String>,
 }
 
@@ -73,10 +73,10 @@ pub fn inspect_train(station: &Station, image: &ImageSource, step: &CallContext<
     Ok(inspection)
 }
 
-/// As [`inspect_train`], of a saved image, without any station.
+/// As [`inspect_train`], for a saved image, without a station.
 ///
 /// # Errors
-/// When it cannot be read, or holds no train.
+/// When it cannot be read, or has no train.
 pub fn inspect_saved(files: LayeredTrainTree) -> Result<Inspection, StepError> {
     let step = CallContext::background("train inspect");
     let image_id = files.image_id(&step.cancel)?;
@@ -88,7 +88,7 @@ fn inspect(files: &ImageFiles, image_id: String, step: &CallContext<'_>) -> Resu
     let mut names = Names { step, code: Vec::new(), share: Share::default(), result_files: 0, result_bytes: 0 };
     read_opt(files.read("/opt", &step.cancel)?, &mut names)?;
     let config = arrived.config;
-    // A list with names that cannot be is shown as all missing: inspecting must not hide what is wrong.
+    // With an invalid name in the list, all names are shown as missing: inspecting must not hide a defect.
     let listing = Listing::new(&config.file_list).ok();
     let mut inspection = Inspection {
         own_index: None,
@@ -144,7 +144,7 @@ impl TrainTreeSink for Names<'_> {
     fn begin(&mut self, area: TrainDir, path: FilePath, _: FileAttrs, size: u64) -> Result<(), StepError> {
         match area {
             TrainDir::Train => {
-                // It is listed once more, and once more in the answer.
+                // The name is kept once more in the list, and once more in the response.
                 self.share.entry::<(FilePath, [ListedFile; 2])>(3 * path.as_str().len())?;
                 self.code.push((path, size));
             }

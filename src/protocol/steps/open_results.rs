@@ -1,7 +1,7 @@
-//! Open results: what a train brought is given, as plaintext, to somebody who is granted it. Nothing is run and nothing is changed.
+//! Open results: returns the plaintext results of a train to a caller with a grant. Runs nothing and changes nothing.
 //!
-//! What is sealed waits in the spool until everything that a pre-run verifies has proved right; only then is it opened, from
-//! there, piece by piece. The ledger has no part in it: to read a train again is no replay.
+//! Sealed content stays in the spool until every check of a pre-run has succeeded; only then is it opened from the spool, piece
+//! by piece. The ledger is not involved: reading a train again is no replay.
 
 use std::io::Read;
 
@@ -33,68 +33,69 @@ use crate::{
     },
 };
 
-/// Longest piece that is given at once, in bytes.
+/// Maximum size of a piece, in bytes.
 const PIECE: usize = 64 * 1024;
 
-/// The train whose results are asked for.
+/// The train whose results are requested.
 pub enum ResultsOf<R> {
-    /// An image of this station's.
+    /// An image of this station.
     Image(ImageSource),
-    /// What the caller sends: an archive of `/opt`.
+    /// An archive of `/opt` that the caller sends.
     Archive(R),
 }
 
-/// What is given, in this order for each file.
+/// Output of the step, in this order for each file.
 pub enum ResultsPart<'a> {
-    /// A file begins.
+    /// Beginning of a file.
     File {
-        /// Its path below `pht_results`.
+        /// Path below `pht_results`.
         path: &'a FilePath,
-        /// Bytes of its plaintext.
+        /// Size of the plaintext in bytes.
         size: u64,
     },
-    /// Its next piece, at most 64 KiB.
+    /// The next piece of plaintext, at most 64 KiB.
     Piece(&'a [u8]),
-    /// It ends; SHA-256 of its plaintext.
+    /// End of the file; SHA-256 of its plaintext.
     End([u8; 32]),
 }
 
-/// What was given.
+/// Summary of the returned results.
 pub struct ResultsAnswer {
-    /// The image's id; empty of an archive.
+    /// The image's id; empty for an archive.
     pub image_id: String,
     /// `@id`.
     pub train_id: String,
-    /// The train session, raw.
+    /// The train session, raw bytes.
     pub session_id: Vec<u8>,
-    /// This station's position in the route.
+    /// This station's position on the route.
     pub stop_index: u32,
-    /// Stops that have signed.
+    /// Number of stops that have signed.
     pub stops_signed: usize,
-    /// Stops of the route.
+    /// Number of stops on the route.
     pub stops: usize,
     /// Digest of all results; `None` before the first stop.
     pub results_digest: Option<Digest>,
-    /// Result files of the train.
+    /// Number of result files in the train.
     pub result_files: u64,
-    /// Files that were given, and their bytes.
+    /// Number of files returned, and their bytes.
     pub given: Sent,
-    /// What a person should know.
+    /// Warnings for the administrator.
     pub warnings: Vec<String>,
-    /// What became of each rule.
+    /// The outcome of each rule.
     pub report: Report,
 }
 
-/// How much was given.
+/// Amount that was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Whole files.
+    /// Number of complete files.
     pub files: u64,
-    /// Bytes of plaintext, of a file that was broken off too.
+    /// Bytes of plaintext, including those of an incomplete file.
     pub bytes: u64,
 }
 
-/// Verifies a train as a pre-run does, and gives its results to `give`; see the proto's `OpenResults` for the promise.
+/// Verifies a train as a pre-run does, and passes its results to `give`; the contract is documented at the proto's
+/// `OpenResults`.
 pub fn open_results(
     station: &Station,
     (train, paths): (ResultsOf<impl Read>, &Selection),
@@ -113,7 +114,7 @@ pub fn open_results(
             (id, files)
         }
         ResultsOf::Archive(archive) => {
-            // It is the caller's own.
+            // The archive is the caller's own.
             step.may_tell();
             let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
             let sent = UploadedTrain::receive(archive, spool, &|| step.check_cancelled())?;
@@ -122,7 +123,7 @@ pub fn open_results(
         }
     };
     let arrived = read_train_config(&files, step)?;
-    // Before anything is said of what is inside.
+    // Before any detail of the content is revealed.
     step.authorize_train(&arrived.config.id, &arrived.session_id, None)?;
     let (own, signed) = stop_to_read(&arrived.config, &station.id)?;
     let stop_index = u32::try_from(own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))?;
@@ -138,7 +139,7 @@ pub fn open_results(
         digests.results_in = train.results_digest.as_ref().map(|digest| digest.to_hex().as_str().to_owned());
         entry.rules = rule_report::recorded(&RuleNote::of(&report));
     });
-    // Files that lie there before the first stop are nobody's results.
+    // Files that exist before the first stop are not results.
     let results = if signed == 0 { &[][..] } else { train.contents.results.files.as_slice() };
     let chosen: Vec<&StoredFile> = results.iter().filter(|file| paths.contains(&file.path)).collect();
     let given = give_recorded(station, &train, &chosen, step, give)?;
@@ -160,7 +161,7 @@ pub fn open_results(
     })
 }
 
-/// The reason why no file is given.
+/// Returns the reason why no file is returned.
 fn what_is_not_there(signed: usize, results: usize, chosen: usize) -> Option<String> {
     match (signed, results, chosen) {
         (0, ..) => Some("no stop of the train's route has run yet: there are no results".to_owned()),
@@ -170,7 +171,7 @@ fn what_is_not_there(signed: usize, results: usize, chosen: usize) -> Option<Str
     }
 }
 
-/// Reads the sealed train into a spool, and checks all of it.
+/// Reads the sealed train into a spool, and verifies all of it.
 fn verified(
     station: &Station,
     files: ImageFiles,
@@ -182,7 +183,7 @@ fn verified(
     let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
     let results = (signed > 0).then_some((&key, arrived.session_id.as_slice()));
     let (contents, digest) = read_sealed(&files, spool, results, None, 0, step)?;
-    // Removed beside the work that is left.
+    // Removed in the background during the remaining work.
     let _leaving = files.remove_in_background();
     let train = verify_state(&station.policy, (arrived, signed), contents, key, digest, step)?;
     match train.unlisted_files().first() {
@@ -191,7 +192,7 @@ fn verified(
     }
 }
 
-/// Gives the files, once what will be given is in the audit. What was given by then is noted on every way out.
+/// Returns the files after the intent is in the audit. The amount sent is noted on every exit path.
 fn give_recorded(
     station: &Station,
     train: &Verified<OpenableTrain>,

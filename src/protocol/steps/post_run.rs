@@ -1,4 +1,4 @@
-//! Post-run: seal and sign what a run left, and write the image for the next stop on the train's base.
+//! Post-run: seals and signs the content after a run, and writes the image for the next stop on the train's base.
 
 use super::{pre_run::run_state, recover};
 use crate::{
@@ -38,27 +38,27 @@ use crate::{
     },
 };
 
-/// What to close.
+/// Parameters of a post-run.
 pub struct PostRunOrder {
-    /// The run; found by the image when there is none.
+    /// The run; if absent, it is found by the image.
     pub run_id: Option<String>,
-    /// The image that holds the results, and the name that is written; the one pre-run wrote when there is none.
+    /// The image with the results, whose name is written; if absent, the one that pre-run wrote.
     pub image: Option<ImageName>,
-    /// Whether it is meant that the run left nothing.
+    /// Whether the caller confirms that the run left no results.
     pub no_results: bool,
 }
 
-/// A closed train.
+/// Result of a post-run.
 pub struct PostRunAnswer {
     /// The run.
     pub run_id: String,
     /// Its outcome.
     pub record: PostRunRecord,
-    /// Whether the run was closed before this call.
+    /// Whether the run was already closed before this call.
     pub repeated: bool,
 }
 
-/// Seals and signs a prepared run; see the proto's `PostRun` for the promise.
+/// Seals and signs a prepared run; the contract is documented at the proto's `PostRun`.
 pub fn post_run(station: &Station, order: &PostRunOrder, step: &CallContext<'_>) -> Result<PostRunAnswer, StepError> {
     station.trusted_keys()?;
     let mut run = find_run(station, order, step)?;
@@ -66,7 +66,7 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &CallContext<'_>)
     let _claim = station.claim(&run.session_id)?;
     run = station.run(&run.id)?;
     if run.state == RunState::Closing {
-        // We hold the claim, so nobody works on it: it was cut off, and its rollback too.
+        // This call holds the claim, so no other call works on the run: it was interrupted, and its roll-back too.
         recover::recover_run(station, &run)?;
         run = station.run(&run.id)?;
     }
@@ -77,7 +77,7 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &CallContext<'_>)
     match (run.state, run.post_run.clone()) {
         (RunState::Completed, Some(mut record)) if order.image.is_none() || record.image == image.to_string() => {
             if !record.plaintext_held_by.is_empty() {
-                // Who held it may have let go.
+                // Whatever held it may have released it.
                 recover::clean_up_completed(station, &run, run.closing_image.as_deref().unwrap_or_default(), &mut record);
                 station.ledger.record_post_run(&run.id, &record)?;
             }
@@ -102,7 +102,7 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &CallContext<'_>)
     match close(station, &run, &image, &image_id, order.no_results, step) {
         Ok(mut record) => {
             if let Err(error) = recover::complete(station, &run, &image_id, &mut record) {
-                // The name has moved, so this is finished and not undone.
+                // The name has moved, so this is completed and not undone.
                 recover::note_recovery_failure(station, &run.id, &error);
                 return Err(error);
             }
@@ -121,7 +121,7 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &CallContext<'_>)
     }
 }
 
-/// What the record of the step says of its outcome.
+/// Notes the outcome for the record of the step.
 fn annotate_outcome(record: &PostRunRecord, step: &CallContext<'_>) {
     step.annotate(|entry| {
         entry.images.get_or_insert_default().output = Some(record.image_id.clone());
@@ -130,13 +130,13 @@ fn annotate_outcome(record: &PostRunRecord, step: &CallContext<'_>) {
     });
 }
 
-/// The run that a call means.
+/// Returns the run that a call refers to.
 fn find_run(station: &Station, order: &PostRunOrder, step: &CallContext<'_>) -> Result<Run, StepError> {
     match (&order.run_id, &order.image) {
         (Some(id), _) => named_run(station, id, step),
         (None, Some(image)) => {
             let id = station.image_id(&ImageSource::Name(image.clone()))?;
-            // Only the session is taken from the image after the run: it names the run, and proves nothing.
+            // Only the session is read from the image after the run: it identifies the run, and proves nothing.
             let arrived = read_train_config(&station.images.files(&id)?, step)?;
             station.ledger.of_session(&station.id, &arrived.session_id)?.ok_or_else(|| StepError::NoRunOfImage(image.clone()))
         }
@@ -144,7 +144,7 @@ fn find_run(station: &Station, order: &PostRunOrder, step: &CallContext<'_>) -> 
     }
 }
 
-/// The run of that id. Whoever may have certain trains only is not told which runs there are.
+/// Returns the run with that id. A caller whose grants name certain trains does not learn which runs exist.
 pub(in crate::protocol) fn named_run(station: &Station, id: &str, step: &CallContext<'_>) -> Result<Run, StepError> {
     station.run(id).or_else(|error| {
         step.caller.may_have_any_train()?;
@@ -152,7 +152,7 @@ pub(in crate::protocol) fn named_run(station: &Station, id: &str, step: &CallCon
     })
 }
 
-/// Everything between the intent and the clean-up. On an error the caller rolls back.
+/// Runs everything between the intent and the clean-up. On an error the caller rolls back.
 fn close(
     station: &Station,
     run: &Run,
@@ -164,7 +164,7 @@ fn close(
     let (images, ledger) = (&station.images, &station.ledger);
     let base = images.facts(&run.base_image)?;
     let expected = size_of_left(station, run, image_id, &base)?;
-    // The config of pre-run, never the one the run may have changed.
+    // The config of pre-run, because the run may have changed the one in the image.
     let config = TrainConfig::parse(&run.config)?;
     let own = own_stop(&config, &station.id)?;
     let believed = station.trusted_keys()?;
@@ -180,7 +180,7 @@ fn close(
     let leaving = left.leave();
     failpoint::point("post-run/sealed");
     let unchanged = left_nothing(run, &sealed);
-    // An image that was committed shows that there was a run. Beside an image nothing but the results does.
+    // A committed image shows that there was a run. For content outside an image only the results show it.
     if unchanged && !no_results && run.opened_into != OpenInto::Image {
         return Err(StepError::Unchanged { id: run.id.clone(), image: String::new() });
     }
@@ -196,7 +196,7 @@ fn close(
         content.write(&sealed.contents, &key, &mut |bytes| {
             step.check_cancelled()?;
             done += bytes.len() as u64;
-            // More than all of it is sent when the engine has to be sent it again.
+            // More than the total is sent if the content has to be sent to the engine again.
             (step.progress)("write", done.min(total), total);
             each(bytes)
         })
@@ -229,26 +229,26 @@ fn close(
         images.tag(&sealed_id, &image.with_tag("latest"))?;
     }
     failpoint::point("post-run/tagged");
-    // It holds what is wiped next.
+    // It refers to the content that is wiped next.
     drop(leaving);
     step.end_phase("name");
     Ok(record)
 }
 
-/// Whether the results are those that pre-run opened: none, at the first stop.
+/// Whether the results equal those that pre-run opened: none, at the first stop.
 fn left_nothing(run: &Run, sealed: &SealedRun) -> bool {
     let Some(opened) = &run.pre_run else { return false };
     let before = opened.results_digest.clone().unwrap_or_else(|| Digest::of(&run.session_id).to_hex().as_str().to_owned());
     let files = sealed.contents.results.files.len() as u64;
-    // The digest is of contents alone: an empty file shows in the number only.
+    // The digest covers contents only: an empty file changes nothing but the number of files.
     before == sealed.results_digest.to_hex().as_str() && opened.result_files.is_none_or(|before| before == files)
 }
 
-/// Refuses an image that is not of this run. Answers about how many bytes will be read (0: unknown).
+/// Refuses an image that does not belong to this run. Returns the approximate number of bytes to read (0: unknown).
 fn size_of_left(station: &Station, run: &Run, image_id: &str, base: &ImageMetadata) -> Result<u64, StepError> {
     let foreign = || StepError::from(broken(Rule::ImageOfThisRun, image_id));
     if run.opened_into != OpenInto::Image {
-        // The name still stands for the sealed image: the run's outcome is beside it.
+        // The name still refers to the sealed image: the run's output is outside the image.
         return if image_id == run.source_image { Ok(0) } else { Err(foreign()) };
     }
     let opened = run.opened_image.as_deref().ok_or(StepError::Invariant("a prepared run without its image"))?;
@@ -257,7 +257,8 @@ fn size_of_left(station: &Station, run: &Run, image_id: &str, base: &ImageMetada
     if image_id == run.source_image || !of_this_run { Err(foreign()) } else { Ok(after.size.saturating_sub(base.size)) }
 }
 
-/// Signs the results and the chain (two signatures in the token) and wraps the new key for everyone on the route.
+/// Signs the results and the chain (two signatures in the token) and wraps the new key for every stop that receives it and the
+/// creator.
 fn signed_config(
     station: &Station,
     admitted: &AdmittedTrain,
@@ -282,7 +283,7 @@ fn signed_config(
     Ok(next_config(config, own, closing))
 }
 
-/// The layer of a sealed train: config, wrapped key, sealed results and code, each directory replaced.
+/// Plans the layer of a sealed train: config, wrapped key, sealed results and code, each directory replaced.
 fn sealed_layer<'a>(sealed: &'a SealedRun, next: &TrainConfig, created: i64) -> Result<LayerPlan<'a, Content>, StepError> {
     let mtime = created.unsigned_abs();
     let contents = &sealed.contents;

@@ -1,4 +1,4 @@
-//! Pre-run: verify a train and open it under its own name.
+//! Pre-run: verifies a train and opens it under its own name.
 
 use super::recover;
 use crate::{
@@ -34,17 +34,17 @@ use crate::{
     trust::Believed,
 };
 
-/// What to open.
+/// Parameters of a pre-run.
 pub struct PreRunOrder {
-    /// The image; its name is the one that is written.
+    /// The image; the same name is written.
     pub image: ImageName,
-    /// The client's key; derived when there is none.
+    /// The client's idempotency key; derived if absent.
     pub idempotency_key: Option<String>,
-    /// Where the opened content goes.
+    /// The destination of the opened content.
     pub into: OpenInto,
 }
 
-/// An opened train.
+/// Result of a pre-run.
 pub struct PreRunAnswer {
     /// The run.
     pub run: Run,
@@ -52,13 +52,13 @@ pub struct PreRunAnswer {
     pub record: PreRunRecord,
     /// The query's bytes.
     pub query: Option<Vec<u8>>,
-    /// What the run's container is to be started with; nothing where the content is in the image.
+    /// The mounts that the run's container needs; empty if the content is in the image.
     pub mounts: Vec<Mount>,
-    /// Whether the run was there before this call.
+    /// Whether the run existed before this call.
     pub repeated: bool,
 }
 
-/// Verifies and opens a train; see the proto's `PreRun` for the promise.
+/// Verifies and opens a train; the contract is documented at the proto's `PreRun`.
 pub fn pre_run(station: &Station, order: &PreRunOrder, step: &CallContext<'_>) -> Result<PreRunAnswer, StepError> {
     match order.into {
         OpenInto::Directory if station.shared_directory.is_none() => return Err(StepError::NoSharedDirectory),
@@ -85,7 +85,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &CallContext<'_>) -
     step.end_phase("config");
     let own = match own_stop(&arrived.config, &station.id) {
         Err(error) => {
-            // A train that was here: the run says more than the route.
+            // This train was opened here before: the run is more specific than the route.
             let run = station.ledger.of_session(&station.id, &arrived.session_id)?;
             return Err(run.map_or(error.into(), |run| conflict_error(run, step)));
         }
@@ -123,7 +123,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &CallContext<'_>) -
     let run = match station.ledger.begin(&new)? {
         Ok(run) => run,
         Err(holder) if holder.state == RunState::Opening => {
-            // We hold the claim, so nobody works on it: it was cut off, and its rollback too.
+            // This call holds the claim, so no other call works on the run: it was interrupted, and its roll-back too.
             recover::recover_run(station, &holder)?;
             station.ledger.begin(&new)?.map_err(|holder| conflict_error(holder, step))?
         }
@@ -150,14 +150,14 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &CallContext<'_>) -
     }
 }
 
-/// What is known of a train before the token is touched.
+/// The facts about a train that are known before the token is used.
 struct Arrived<'a> {
     config: &'a TrainDocument,
     own: &'a OwnStop,
     admitted: &'a AdmittedTrain,
 }
 
-/// Everything between the intent and the answer. On an error the caller rolls back.
+/// Runs everything between the intent and the response. On an error the caller rolls back.
 fn open(
     station: &Station,
     order: &PreRunOrder,
@@ -182,20 +182,20 @@ fn open(
     let key = station.unwrap_envelope_key(admitted, step)?;
     failpoint::point("pre-run/unwrapped");
     step.end_phase("token");
-    // What came on top of the base is a good guess of what will be copied; each file is checked against the space once more.
+    // The size above the base estimates what will be copied; each file is checked against the free space again.
     let expected = parent.size.saturating_sub(base.size);
     let mut landing = match run.opened_into {
         OpenInto::Directory => Some(working_copy::directory(station, &run.id)?.create(expected, station.spool_reserve)?),
         OpenInto::Image | OpenInto::Volume => None,
     };
     failpoint::point("pre-run/landing");
-    // With a landing, the spool holds hardly more than the code.
+    // If results are opened into a directory, the spool holds little more than the code.
     let spooled = if landing.is_some() { 0 } else { expected };
     let spool = Spool::create(&station.spool_directory, spooled, station.spool_reserve)?;
     let results = (!own.is_first()).then_some((&key, arrived.session_id.as_slice()));
     let (contents, results_digest) = read_sealed(&files, spool, results, landing.as_mut(), expected, step)?;
     failpoint::point("pre-run/read");
-    // Before the answer, and beside what is to be done until then.
+    // Removed in the background before the response, during the remaining work.
     let _leaving = files.remove_in_background();
     step.end_phase("read");
     opt_allow_list::check(station, &run.base_image, &contents, step)?;
@@ -207,13 +207,13 @@ fn open(
     {
         return Err(broken(Rule::UnlistedFiles, path.as_str()).into());
     }
-    // It has proved right: from here on its session is what it states now.
+    // The train is verified: from here on its session is bound to its present statements.
     station.bind_session(&arrived.config, &arrived.session_id, own.index())?;
     let mut warnings = admitted.first_seen().pin(station, step)?;
     failpoint::point("pre-run/verified");
 
     let writing = PlaintextWriter { station, run, arrived, own, train: &train, step };
-    // Beside the writing: it waits for the engine.
+    // Runs in parallel with the writing, which waits for the engine.
     let opened = std::thread::scope(|scope| {
         let base = scope.spawn(|| base_check::check_code(station, run, &train, step));
         let opened = match landing {
@@ -247,7 +247,7 @@ fn open(
     Ok((record, train.query.as_ref().map(|query| query.to_vec())))
 }
 
-/// What the record of the step says of its outcome.
+/// Notes the outcome for the record of the step.
 fn annotate_outcome(record: &PreRunRecord, step: &CallContext<'_>) {
     step.annotate(|entry| {
         entry.images.get_or_insert_default().output = Some(record.image_id.clone());
@@ -287,7 +287,7 @@ fn record_of(
     }
 }
 
-/// Gives a call that was made before the answer it got, or says what state the run is in.
+/// Returns the earlier response to a repeated call, or reports the state of the run.
 fn replay_answer(
     station: &Station,
     order: &PreRunOrder,
@@ -297,7 +297,7 @@ fn replay_answer(
     step: &CallContext<'_>,
 ) -> Result<PreRunAnswer, StepError> {
     step.authorize_run(&run)?;
-    // A run of an older version is nobody's: its key is whoever's that names it.
+    // A run of an older version has no principal: its idempotency key matches any caller that names it.
     let is_own = run.principal.as_deref().is_none_or(|principal| principal == step.caller.principal());
     let is_same_key = is_own && order.idempotency_key.as_ref() == Some(&run.idempotency_key);
     if is_same_key && !run.has_image(image_id) {
@@ -311,13 +311,13 @@ fn replay_answer(
     {
         return Err(conflict_error(run, step));
     }
-    // What is answered is plaintext: it is given to whom a first call would give it, and of a train that is still believed.
+    // The response is plaintext: it is returned only where a first call would return it, and only if the train is still trusted.
     let config = TrainConfig::parse(&run.config)?;
     let own = own_stop(&config, &station.id)?;
     station.admit(Arriving { config: &config, session_id: &run.session_id, own: &own }, believed, TrustPhase::ToRead, step)?;
     let record = run.pre_run.clone().ok_or(StepError::Invariant("a prepared run without its outcome"))?;
     annotate_outcome(&record, step);
-    // The name may have been put back on the sealed image (a repeated pull): make the answer true again.
+    // The name may have been moved back to the sealed image (a repeated pull): the response must be true again.
     if run.opened_image.as_deref().is_some_and(|opened| opened != image_id) {
         station.images.tag(&record.image_id, &order.image)?;
     }
@@ -326,7 +326,7 @@ fn replay_answer(
     Ok(PreRunAnswer { run, record, query, mounts, repeated: true })
 }
 
-/// Why a run keeps a train from being opened: told to a caller that is granted the run.
+/// Returns why a run prevents a train from being opened, for a caller that is granted the run.
 fn conflict_error(run: Run, step: &CallContext<'_>) -> StepError {
     if let Err(refused) = step.authorize_run(&run) {
         return refused;
@@ -341,7 +341,7 @@ pub(in crate::protocol) fn run_state(run: Run) -> StepError {
     StepError::RunState { id: run.id, state: run.state }
 }
 
-/// The idempotency key of a call that names none: what makes it the same call.
+/// Derives the idempotency key of a call without one from the properties that identify the call.
 fn derived_key(station: &str, image_id: &str, session_id: &[u8], stop: u32) -> String {
     format!("derived/{station}/{image_id}/{}/{stop}/pre-run", const_hex::encode(session_id))
 }

@@ -1,6 +1,7 @@
-//! Undoing and finishing: what a failure, a cancel or a crash left half-way.
+//! Recovery: undoes or finishes runs after a failure, a cancellation or a crash.
 //!
-//! Each function may be repeated. Names end up old or new, never half; an image that was announced and not named is removed.
+//! Each function may be repeated. Names refer to the old or the new image, never to an incomplete one; an image that was
+//! announced but not named is removed.
 
 use std::{
     sync::atomic::Ordering,
@@ -22,7 +23,7 @@ use crate::{
     },
 };
 
-/// Finishes or rolls back every run that was cut off, and removes containers of ours that were left. For the start.
+/// Finishes or rolls back every interrupted run, and removes containers that an earlier process left. For startup.
 pub fn recover(station: &Station) -> Result<(), StepError> {
     let swept = station.images.remove_stale()?;
     if swept > 0 {
@@ -35,15 +36,15 @@ pub fn recover(station: &Station) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Tries again what failed while the engine was away (containers that were left, roll-backs of runs that nobody works on), and ends
-/// runs that an officer has given up: those are known from the ledger alone.
+/// Retries what failed while the engine was unavailable (remaining containers, roll-backs of runs without a working call), and
+/// ends runs that an administrator has given up: those are known from the ledger alone.
 pub fn retry_recovery(station: &Station) -> Result<(), StepError> {
     station.images.retry_pending_removals();
     let unmended = station.recovery_pending.swap(false, Ordering::AcqRel);
     let mended = if unmended { station.ledger.cut_off() } else { station.ledger.aborting() };
     let mended = mended.map_err(StepError::from).and_then(|runs| {
         for run in runs {
-            // A run that is claimed is under way, not cut off; one that was may have gone on before we claimed it.
+            // A claimed run is in progress, not interrupted; an interrupted one may have continued before this claim.
             let Ok(_claim) = station.claim(&run.session_id) else { continue };
             if let Some(run) = station.ledger.run(&run.id)? {
                 recover_run(station, &run)?;
@@ -57,13 +58,13 @@ pub fn retry_recovery(station: &Station) -> Result<(), StepError> {
     mended
 }
 
-/// A roll-back failed: the next sign of life of the engine, call or start will try again.
+/// Notes a failed roll-back: the next response of the engine, call or startup tries again.
 pub(in crate::protocol) fn note_recovery_failure(station: &Station, run_id: &str, error: &StepError) {
     station.recovery_pending.store(true, Ordering::Release);
     tracing::error!(run = %run_id, %error, "a step that failed could not be rolled back yet");
 }
 
-/// Finishes or rolls back one run that was cut off.
+/// Finishes or rolls back one interrupted run.
 pub(in crate::protocol) fn recover_run(station: &Station, run: &Run) -> Result<(), StepError> {
     let outcome = match run.state {
         RunState::Opening if run.pre_run.is_some() && is_named(station, run)? => {
@@ -101,17 +102,17 @@ pub(in crate::protocol) fn recover_run(station: &Station, run: &Run) -> Result<(
     Ok(())
 }
 
-/// The image a name stands for now.
+/// Returns the image that a name refers to now.
 fn image_tagged(station: &Station, name: &str) -> Result<Option<String>, StepError> {
     Ok(station.images.find(&ImageSource::Name(name.parse()?))?)
 }
 
-/// Whether what was opened is under its name; what is not in an image needs none.
+/// Whether the opened content is under its name; content outside an image needs none.
 fn is_named(station: &Station, run: &Run) -> Result<bool, StepError> {
     Ok(run.opened_into != OpenInto::Image || image_tagged(station, &run.image)? == run.opened_image)
 }
 
-/// Undoes a pre-run: the name back on the sealed image, the opened image gone, the stop free.
+/// Undoes a pre-run: moves the name back to the sealed image, removes the opened image and frees the stop.
 pub(in crate::protocol) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -> Result<(), StepError> {
     let run = station.run(run_id)?;
     let mut held = Vec::new();
@@ -132,11 +133,11 @@ pub(in crate::protocol) fn roll_back_opening(station: &Station, run_id: &str, re
     Ok(())
 }
 
-/// Removes an image that was announced and not named. An engine whose client is gone may still be at work on what it was sent, and
-/// make the image after it was looked for: one that is not there is looked for again, for a moment.
+/// Removes an image that was announced and not named. An engine whose client has disconnected may still process what it was
+/// sent, and create the image after the first check: a missing image is checked again for a short time.
 ///
-/// Answers what keeps the image where it cannot go: it may have been found and used without a name, and one that was opened within
-/// the same second before is the same image. No roll-back waits for that.
+/// Returns what holds the image if it cannot be removed: the image may have been found and used without a name, and another one
+/// opened within the same second is the same image. No roll-back waits for that.
 fn remove_announced(station: &Station, id: &str) -> Result<Vec<String>, StepError> {
     const EVERY: Duration = Duration::from_millis(50);
     let (source, begun) = (id.parse::<ImageSource>()?, Instant::now());
@@ -153,7 +154,7 @@ fn remove_announced(station: &Station, id: &str) -> Result<Vec<String>, StepErro
     }
 }
 
-/// Undoes a post-run: the sealed image gone, the run prepared as before.
+/// Undoes a post-run: removes the sealed image and marks the run as prepared again.
 pub(in crate::protocol) fn roll_back_closing(station: &Station, run_id: &str) -> Result<(), StepError> {
     let run = station.run(run_id)?;
     if let (Some(sealed), Some(record), Some(before)) = (&run.sealed_image, &run.post_run, &run.closing_image)
@@ -170,7 +171,7 @@ pub(in crate::protocol) fn roll_back_closing(station: &Station, run_id: &str) ->
     Ok(station.ledger.advance(run_id, RunState::Closing, RunState::Prepared)?)
 }
 
-/// Puts the sealed image back under its name, deletes the plaintext, frees the stop. Answers what still holds plaintext.
+/// Moves the name back to the sealed image, deletes the plaintext and frees the stop. Returns what still holds plaintext.
 pub(in crate::protocol) fn finish_abort(station: &Station, run: &Run) -> Result<Vec<String>, StepError> {
     let held = match run.opened_into {
         OpenInto::Image => restore_tag(station, run)?,
@@ -181,13 +182,13 @@ pub(in crate::protocol) fn finish_abort(station: &Station, run: &Run) -> Result<
     Ok(held)
 }
 
-/// Gives the sealed image its name again and deletes the opened one. Answers what still holds plaintext.
+/// Gives the sealed image its name again and deletes the opened one. Returns what still holds plaintext.
 fn restore_tag(station: &Station, run: &Run) -> Result<Vec<String>, StepError> {
     let name: ImageName = run.image.parse()?;
     let mut plaintext: Vec<String> = run.opened_image.iter().cloned().collect();
     match image_tagged(station, &run.image)? {
         Some(now) if now == run.source_image => {}
-        // Another train may have taken the name meanwhile: it stays.
+        // Another train may have taken the name meanwhile: it is kept.
         Some(now) if Some(&now) != run.opened_image.as_ref() && !is_of_session(station, &now, &run.session_id)? => {
             tracing::warn!(run = %run.id, image = %run.image, "the name stands for another train now and is left alone");
         }
@@ -200,12 +201,12 @@ fn restore_tag(station: &Station, run: &Run) -> Result<Vec<String>, StepError> {
     Ok(remove_plaintext(station, &plaintext))
 }
 
-/// Lets a run's name stand for the sealed image again. One that somebody has removed is not waited for: every start would.
+/// Moves a run's name back to the sealed image. A removed sealed image is not waited for, since every startup would wait again.
 fn restore_sealed_image(station: &Station, run: &Run, name: &ImageName) -> Result<(), ImageError> {
     match station.images.tag(&run.source_image, name) {
         Err(ImageError::NotFound) => {
             tracing::error!(run = %run.id, image = %name, "the sealed image is gone: pull it again");
-            // The name must not go on standing for plaintext; where a container holds that, it is named later on.
+            // The name must not continue to refer to plaintext; if a container holds that plaintext, it is reported later.
             match station.images.untag(name) {
                 Err(ImageError::InUse) => Ok(()),
                 other => other,
@@ -215,7 +216,8 @@ fn restore_sealed_image(station: &Station, run: &Run, name: &ImageName) -> Resul
     }
 }
 
-/// Cleans up after a run whose sealed image has its name. Only then is it completed: of a run that is, a start wipes nothing.
+/// Cleans up after a run whose sealed image has its name, and then marks it as completed. Only in this order, because startup
+/// wipes nothing of a completed run.
 pub(in crate::protocol) fn complete(
     station: &Station,
     run: &Run,
@@ -228,7 +230,7 @@ pub(in crate::protocol) fn complete(
     Ok(station.ledger.advance(&run.id, RunState::Closing, RunState::Completed)?)
 }
 
-/// Deletes what a completed run needs no more, and notes what still holds plaintext.
+/// Deletes what a completed run no longer needs, and notes what still holds plaintext.
 pub(in crate::protocol) fn clean_up_completed(station: &Station, run: &Run, read_from: &str, record: &mut PostRunRecord) {
     record.plaintext_held_by = match run.opened_into {
         OpenInto::Image => {
@@ -245,7 +247,7 @@ pub(in crate::protocol) fn clean_up_completed(station: &Station, run: &Run, read
     }
 }
 
-/// Deletes plaintext images, newest first; answers what holds those that stay.
+/// Deletes plaintext images, newest first; returns what holds the remaining ones.
 fn remove_plaintext(station: &Station, images: &[String]) -> Vec<String> {
     let mut held = Vec::new();
     for image in images {
@@ -254,7 +256,7 @@ fn remove_plaintext(station: &Station, images: &[String]) -> Vec<String> {
             Err(error) => vec![format!("unknown: {error}")],
             Ok(holders) => holders,
         };
-        // An image that somebody gave another name is theirs: removing it by id would take the name away.
+        // An image with another name belongs to the user who gave that name: removing it by id would remove the name.
         if holders.is_empty() {
             match station.images.remove_image(image) {
                 Ok(()) => {
@@ -272,7 +274,7 @@ fn remove_plaintext(station: &Station, images: &[String]) -> Vec<String> {
     held
 }
 
-/// Takes the private names of a run away.
+/// Removes the private names of a run.
 fn release(station: &Station, run: &Run) -> Result<(), ImageError> {
     failpoint::point("release/begun");
     station.images.untag(&private_name(station, PinnedImage::Sealed, run)?)?;

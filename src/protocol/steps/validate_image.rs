@@ -1,7 +1,8 @@
-//! Validate: whether an image is a master that this station allows, with nothing but a train in it. No key is used and nothing is changed.
+//! Image validation: checks whether an image is a master that this station allows, plus only a train. Uses no key and changes
+//! nothing.
 //!
-//! Which masters there may be is the station's own decision, in its trust file; the train is never asked. One is resolved to an image id once, and
-//! from then on only digests count.
+//! The station's trust file lists the allowed masters; the train has no influence on them. A master is resolved to an image id
+//! once, and from then on only digests count.
 
 use serde_json::{Map, Value};
 
@@ -23,25 +24,25 @@ use crate::{
     train::rule::{Outcome, Rule},
 };
 
-/// What was found of an image.
+/// Result of the validation of an image.
 pub struct ImageVerdict {
     /// The image's id.
     pub image_id: String,
-    /// The master, as the trust file has it; a place, where it came from one.
+    /// The master as named in the trust file, or the place it came from.
     pub master: String,
     /// The master's image id.
     pub master_id: String,
-    /// Layers of the image.
+    /// Number of layers of the image.
     pub layers: usize,
-    /// Of these, the master's.
+    /// Number of these that the master has too.
     pub shared: usize,
-    /// Layers of the master.
+    /// Number of layers of the master.
     pub master_layers: usize,
-    /// What became of each rule, and a note.
+    /// The outcome of each rule, with a note.
     pub rules: Vec<(ImageRule, Outcome, String)>,
-    /// What differs.
+    /// The differences.
     pub differences: Differences,
-    /// What train_lib would say, where it was asked for.
+    /// The verdict of train_lib, if it was requested.
     pub train_lib: Option<TrainLibVerdict>,
 }
 
@@ -53,7 +54,7 @@ impl ImageVerdict {
     }
 }
 
-/// Holds an image of the engine's against an allowed master: the one named, or the one that it shares most layers with.
+/// Validates an image of the engine against an allowed master: the one named, or the one with the most layers in common.
 pub fn validate_image(
     station: &Station,
     image: &ImageSource,
@@ -63,14 +64,14 @@ pub fn validate_image(
 ) -> Result<ImageVerdict, StepError> {
     let image_id = station.image_id(image)?;
     if step.caller.may_have_any_train().is_err() {
-        // Which train it is decides whether anything may be said of it.
+        // The train decides whether the caller may learn anything about the image.
         read_train_config(&station.images.files(&image_id)?, step)?;
     }
     step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
     compare_with_master(station, &image_id, master, as_train_lib, step)
 }
 
-/// Refuses a train whose image no allowed master stands for, where the configuration demands it.
+/// Refuses a train whose image matches no allowed master, if the configuration demands it.
 pub(in crate::protocol) fn enforce_master_image(
     station: &Station,
     image_id: &str,
@@ -98,7 +99,7 @@ fn compare_with_master(
     let shared = shared(&master.layers, &image.layers);
     let save = |facts: &ImageMetadata| station.images.place(&facts.id, &step.cancel);
     let on_master = shared == master.layers.len();
-    // First: there are few fields, and of very many differences only some are kept.
+    // Compared first: there are few fields, and only some of very many differences are kept.
     let mut differences = Differences::default();
     compare_configs(&master.config, &image.config, &mut differences);
     compare_platforms(&master.platform, &image.platform, &mut differences);
@@ -134,7 +135,8 @@ fn compare_with_master(
     })
 }
 
-/// An allowed master that is here: of several the one that the image shares most layers with, whole masters before parts.
+/// Returns an allowed master that exists here. Of several, it prefers the one with the most layers in common, complete masters
+/// before partial ones.
 fn resolve(station: &Station, wanted: Option<&str>, image: &ImageMetadata) -> Result<(String, ImageMetadata), StepError> {
     let believed = station.trusted_keys()?;
     let named = |reference: &str, repository: &str| wanted.is_none_or(|wanted| wanted == reference || wanted == repository);
@@ -166,7 +168,7 @@ fn resolve(station: &Station, wanted: Option<&str>, image: &ImageMetadata) -> Re
     best.map(|(_, name, facts)| (name, facts)).ok_or_else(|| unknown("no image of an allowed master is here"))
 }
 
-/// How many layers two images have in common, from the lowest.
+/// Returns the number of layers that two images have in common, from the lowest.
 fn shared(master: &[String], image: &[String]) -> usize {
     master.iter().zip(image).take_while(|(one, other)| one == other).count()
 }
@@ -186,16 +188,16 @@ fn rules(on_master: bool, shared: usize, of: usize, newer: &str, differences: &D
     ImageRule::ALL.map(judged).into()
 }
 
-/// Which of the two images cannot be read.
+/// The image that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operand {
-    /// The one that is held against a master.
+    /// The image to validate.
     Image,
     /// The master.
     Master,
 }
 
-/// As [`validate_image`], without engine and policy: an image against a master that the caller brings.
+/// As [`validate_image`], without engine and policy: validates an image against a master that the caller provides.
 ///
 /// # Errors
 /// When either cannot be read.
@@ -239,7 +241,7 @@ struct Described {
     id: String,
     layers: Vec<String>,
     config: Map<String, Value>,
-    /// The whole file, which says it among other things.
+    /// The whole file, which contains the platform among other fields.
     platform: Map<String, Value>,
 }
 

@@ -1,6 +1,6 @@
-//! Verify: what a train proves of itself, to anybody. No key is used and nothing is changed.
+//! Verify: reports what a train proves of itself to any caller. Uses no key and changes nothing.
 //!
-//! What does not hold is told, not refused. Only what cannot be read at all is an error.
+//! A failed rule is reported, not refused. Only unreadable input is an error.
 
 use std::io::Read;
 
@@ -24,20 +24,20 @@ use crate::{
     trust::{Kind, TrustMode, Verdict},
 };
 
-/// What a train proved.
+/// Result of the verification of a train.
 pub struct Verification {
     /// `@id`.
     pub train_id: String,
-    /// The train session, raw.
+    /// The train session, raw bytes.
     pub session_id: Vec<u8>,
-    /// What became of each rule.
+    /// The outcome of each rule.
     pub proof: Proof,
 }
 
-/// Says of an id and a key what a trust store knows.
+/// Returns the trust store's verdict on an id and a key.
 pub type Judge<'a> = &'a dyn Fn(Kind, &str, &PublicKey) -> Verdict;
 
-/// Verifies a train of the station's images: `/opt` is read once.
+/// Verifies a train in one of the station's images: `/opt` is read once.
 pub fn verify_image(station: &Station, image: &ImageSource, step: &CallContext<'_>) -> Result<Verification, StepError> {
     let image_id = station.image_id(image)?;
     let files = station.images.files(&image_id)?;
@@ -52,15 +52,15 @@ pub fn verify_image(station: &Station, image: &ImageSource, step: &CallContext<'
     Ok(verification)
 }
 
-/// Verifies a train in an archive, as [`verify_archive`], with the keys that this station believes.
+/// Verifies a train in an archive, as [`verify_archive`], with the keys that this station trusts.
 pub fn verify_for_station(station: &Station, archive: impl Read, step: &CallContext<'_>) -> Result<Verification, StepError> {
-    // It is the caller's own.
+    // The archive is the caller's own.
     step.may_tell();
     verify_read(station, archive, step)
 }
 
 fn verify_read(station: &Station, archive: impl Read, step: &CallContext<'_>) -> Result<Verification, StepError> {
-    // Without a trust file, or in embedded mode, there is nobody whose key is known: that is reported, as of any other caller.
+    // Without a trust file, or in embedded mode, no key is known: the report then equals that of any other caller.
     let believed = station.trust.current().ok().filter(|believed| believed.mode() != TrustMode::Embedded);
     match &believed {
         Some(believed) => {
@@ -70,8 +70,8 @@ fn verify_read(station: &Station, archive: impl Read, step: &CallContext<'_>) ->
     }
 }
 
-/// Verifies a train in an archive: of `/opt` as an engine gives it, of what the extractor delivers, or of `docker save`. `check` is
-/// asked now and then whether to go on. Memory is constant but for names. Without `trust` nobody's key is known.
+/// Verifies a train in an archive: of `/opt` as an engine exports it, of the extractor's output, or of `docker save`. `check` is
+/// called regularly and may cancel. Memory is constant except for names. Without `trust` no key is known.
 pub fn verify_archive(
     archive: impl Read,
     trust: Option<Judge<'_>>,
@@ -80,7 +80,7 @@ pub fn verify_archive(
     verify_place(ImageInput::archive(archive), trust, check)
 }
 
-/// As [`verify_archive`], of a train anywhere: also in an OCI layout directory.
+/// As [`verify_archive`], for a train at any place, including an OCI layout directory.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -96,7 +96,7 @@ pub fn verify_place(
     Ok(verify_files(files, trust)?.0)
 }
 
-/// What the files of a train prove, and its config.
+/// Returns what the files of a train prove, and its config.
 pub(in crate::protocol) fn verify_files(
     files: TrainFiles,
     trust: Option<Judge<'_>>,

@@ -1,5 +1,5 @@
-//! Standard error of the process as a pipe that is always read. A token's library, a panic or a banner writes there without knowing
-//! whether anything reads the terminal or pipe behind it; those writes must not wait either.
+//! Captures the standard error of the process in a pipe that is always read. A token's library, a panic or a banner writes there
+//! whether or not anything reads the terminal or pipe; those writes must not block either.
 
 use std::{
     io::{self, BufRead, BufReader, PipeReader, Read},
@@ -8,14 +8,14 @@ use std::{
 
 use super::lines::Lines;
 
-/// A longer line is passed on in pieces.
+/// Maximum line length in bytes; a longer line is passed on in pieces.
 const LONGEST: u64 = 16 * 1024;
 
 /// The captured descriptor.
 pub(super) struct Captured(JoinHandle<()>);
 
 impl Captured {
-    /// From here on what is written to standard error goes to `lines`.
+    /// Redirects standard error to `lines`.
     pub fn stderr(lines: Lines) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let thread = std::thread::Builder::new().name("stderr".to_owned()).spawn(move || pass_on(reader, &lines))?;
@@ -23,10 +23,10 @@ impl Captured {
         Ok(Self(thread))
     }
 
-    /// Passes on what was written until now. Later writes go nowhere.
+    /// Passes on what was written so far. Later writes are discarded.
     pub fn close(self) {
         let Ok(nowhere) = std::fs::File::options().write(true).open("/dev/null") else { return };
-        // The last writing end goes with this, unless a child process holds one; then the thread is left behind.
+        // This closes the last writing end, unless a child process holds one; then the thread is left running.
         let _ = rustix::stdio::dup2_stderr(&nowhere);
         for _ in 0..100 {
             if self.0.is_finished() {

@@ -1,4 +1,4 @@
-//! Lines with the priority that the journal reads (`<4>`, sd-daemon(3)), where standard error is the journal's.
+//! Adds the priority that the systemd journal reads (`<4>`, sd-daemon(3)) to log lines, if standard error is the journal's.
 
 use std::io::{self, Write};
 
@@ -19,7 +19,7 @@ impl Prefixed {
     }
 }
 
-/// Whether standard error is the stream that systemd names, `DEVICE:INODE`.
+/// Whether standard error is the stream that systemd names as `DEVICE:INODE`.
 fn is_journal(named: Option<&str>) -> bool {
     let Ok(found) = rustix::fs::fstat(io::stderr()) else { return false };
     named.is_some_and(|named| named == format!("{}:{}", found.st_dev, found.st_ino))
@@ -46,7 +46,7 @@ impl<'a> MakeWriter<'a> for Prefixed {
     }
 }
 
-/// The writer of one line, which comes whole.
+/// The writer of one line, which is written completely at once.
 pub(super) struct Line<'a> {
     lines: &'a Lines,
     prefix: &'static [u8],

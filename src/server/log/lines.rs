@@ -1,4 +1,4 @@
-//! A bounded queue in front of standard error, with a thread of its own that writes.
+//! Bounded queue of log lines in front of standard error, with a separate thread that writes them.
 
 use std::{
     fs::File,
@@ -12,16 +12,16 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// Lines that may wait, and their bytes.
+/// Maximum numbers of queued lines and of their bytes.
 const MOST_LINES: usize = 16 * 1024;
 const MOST_BYTES: usize = 4 << 20;
 
-/// The way to standard error. Cheap to clone.
+/// The output to standard error. Cheap to clone.
 #[derive(Clone)]
 pub(super) enum Lines {
-    /// To a file, which takes them at once.
+    /// Writes to a regular file directly.
     Direct(Arc<File>),
-    /// To what may be read slowly, or not at all.
+    /// Queues for a reader that may be slow, or absent.
     Queued(Queued),
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Queued {
     waiting: Arc<Waiting>,
 }
 
-/// What the queue holds, and what it could not.
+/// The queued lines, and the number of dropped ones.
 #[derive(Default)]
 struct Waiting {
     bytes: AtomicUsize,
@@ -39,14 +39,14 @@ struct Waiting {
 }
 
 impl Lines {
-    /// To what standard error is now.
+    /// Writes to the current standard error.
     pub fn to_stderr() -> io::Result<Self> {
-        // A descriptor of its own: the process's is given to others (`captured`).
+        // A separate descriptor: the process's own is redirected (`captured`).
         let target = File::from(rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3)?);
         Ok(if target.metadata()?.is_file() { Self::Direct(Arc::new(target)) } else { Self::Queued(Queued::to(target)?) })
     }
 
-    /// Hands a line on, or counts it as dropped. Waits for a file at most.
+    /// Passes a line on, or counts it as dropped. Waits for a regular file only.
     pub fn pass(&self, line: Vec<u8>) {
         match self {
             Self::Direct(file) => drop((&**file).write_all(&line)),
@@ -54,12 +54,12 @@ impl Lines {
         }
     }
 
-    /// Whether lines have to be kept from waiting.
+    /// Whether lines are queued.
     pub fn is_queued(&self) -> bool {
         matches!(self, Self::Queued(_))
     }
 
-    /// Waits until everything has been written, but no longer than this.
+    /// Waits until everything has been written, but no longer than `patience`.
     pub fn flush(&self, patience: Duration) {
         if let Self::Queued(queued) = self {
             queued.flush(patience);
@@ -95,7 +95,7 @@ impl Queued {
 
 fn write_all(mut target: impl Write, lines: &Receiver<Vec<u8>>, waiting: &Waiting) {
     for line in lines {
-        // A terminal or pipe that is gone takes nothing any more; the service goes on.
+        // A closed terminal or pipe accepts nothing more; the service continues.
         let _ = target.write_all(&line);
         waiting.bytes.fetch_sub(line.len(), Ordering::AcqRel);
         let dropped = waiting.dropped.swap(0, Ordering::AcqRel);

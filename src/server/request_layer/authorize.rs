@@ -1,4 +1,4 @@
-//! Who comes in. Nothing of a request is looked at before this has let it pass, so a refusal tells nothing of what exists.
+//! Authorises a request before anything of it is read, so a refusal reveals nothing about what exists.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,10 +22,10 @@ use crate::{
     },
 };
 
-/// How often a call that runs is held against the grants and its caller's certificate.
+/// Interval at which a running call is checked against the grants and its caller's certificate.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Decides over every request.
+/// Authorises every request.
 pub struct Authorizer {
     access: Access,
     audit: Audit,
@@ -33,30 +33,30 @@ pub struct Authorizer {
     caps: Caps,
 }
 
-/// What a request that was let in holds while it lives.
+/// Resources that an admitted request holds while it lives.
 pub(in crate::server) struct Entered {
-    /// Who calls; nobody asks health and reflection.
+    /// The caller; `None` for health and reflection.
     pub caller: Option<(Caller, Peer)>,
     /// Its place in the caps, and its use of the connection.
     pub held: (Place, Option<InUse>),
 }
 
 impl Authorizer {
-    /// Lets in whom `access` grants something, as far as `limits` allow, while `audit` can be written.
+    /// Makes an authorizer: callers need a grant in `access` and a place within `limits`, and `audit` must be writable.
     #[must_use]
     pub fn new(access: Access, audit: Audit, refusals: Arc<Refusals>, limits: &Limits) -> Self {
         Self { access, audit, refusals, caps: Caps::new(limits) }
     }
 
-    /// Where refused calls are accounted for.
+    /// Returns the account of refused calls.
     pub(in crate::server) fn refusals(&self) -> &Arc<Refusals> {
         &self.refusals
     }
 
-    /// Whether anybody has been granted anything.
+    /// Checks that the access file grants something.
     ///
     /// # Errors
-    /// Why not; the text is for the log.
+    /// The reason why not; the text is for the log.
     pub async fn check(&self) -> Result<(), String> {
         self.grants().await?.1.map_err(|error| error.to_string())?;
         let look = self.access.current().await.map_err(|error| error.to_string())?;
@@ -67,12 +67,13 @@ impl Authorizer {
         }
     }
 
-    /// Records what changes who may come in, before it counts.
+    /// Records a change of who may call, before it takes effect.
     pub(in crate::server) async fn record(&self, entry: Entry) -> Result<(), AuditError> {
         self.audit.record_async(entry).await.map(drop)
     }
 
-    /// What is granted now, and whether that is in the audit: before a changed access file is, nothing is done by it.
+    /// Returns the current grants, and whether they are recorded: a changed access file permits nothing before it is in the
+    /// audit.
     async fn grants(&self) -> Result<(Arc<Grants>, Result<(), AuditError>), String> {
         let look = self.access.current().await.map_err(|error| format!("{error} ({})", error.hint()))?;
         let mut recorded = Ok(());
@@ -86,10 +87,11 @@ impl Authorizer {
         Ok((look.value, recorded))
     }
 
-    /// Lets a request in, with a place of the caps and the caller in its extensions; or refuses it.
+    /// Admits a request, with a place in the caps and the caller in its extensions; or refuses it.
     pub(super) async fn admit(&self, request: &mut Request<Body>, line: &mut Line, draining: bool) -> Result<Entered, Refusal> {
         let peer = request.extensions().get::<Peer>().cloned();
-        // Health and reflection answer from memory and tell nothing of the station's: they are for every peer, within caps of their own.
+        // Health and reflection respond from memory and reveal nothing of the station: every peer may call them, within separate
+        // caps.
         if request.uri().path().starts_with("/grpc.") {
             let name = peer.as_ref().map_or_else(|| "nobody".to_owned(), Peer::name);
             let place = self.caps.question(&name).map_err(|refusal| self.counted(line, &name, "question", refusal))?;
@@ -106,7 +108,7 @@ impl Authorizer {
         let Some((permit, recorded)) = self.permit(&peer, rpc).await else {
             return Err(self.refuse(line, (&peer, called), Reason::RpcNotAllowed).await);
         };
-        // What is wrong is told also by a station that does nothing any more.
+        // `GetStatus` also works on a station that accepts no other calls, because it reports the problem.
         let tells = rpc == Some(Rpc::GetStatus);
         let refused = if !recorded || !(tells || self.audit.is_writable()) {
             Reason::AuditUnavailable.into()
@@ -132,7 +134,7 @@ impl Authorizer {
         Some((grants.decide(peer.principals()?, rpc?)?, recorded.is_ok()))
     }
 
-    /// Ends when a call that was let in may go on no longer: its grants were taken back, or its caller's certificate has ended.
+    /// Resolves when an admitted call must end: its grants were withdrawn, or its caller's certificate has expired.
     pub(super) async fn withdrawn(&self, caller: &Caller, peer: &Peer) -> Refusal {
         let rpc = caller.permit().map(Permit::rpc);
         loop {
@@ -147,7 +149,7 @@ impl Authorizer {
     async fn refuse(&self, line: &mut Line, (peer, called): (&Peer, &'static str), reason: Reason) -> Refusal {
         let name = peer.name();
         let refusal = match (reason, peer.namelessness()) {
-            // Its own certificate is no secret to a client.
+            // The client's own certificate is no secret to it.
             (Reason::RpcNotAllowed, Some(why)) => reason.status(why),
             (reason, _) => reason.into(),
         };
@@ -162,12 +164,12 @@ impl Authorizer {
         refusal
     }
 
-    /// Counts somebody who did not get through a TLS handshake. Such have no record each: they may come as fast as they like.
+    /// Counts a failed TLS handshake. Such failures have no record each, because a client can cause any number of them.
     pub(in crate::server) fn turned_away(&self) {
         self.refusals.count("nobody", "handshake", Reason::PeerUnknown);
     }
 
-    /// Records how many refusals had no record of their own.
+    /// Records the number of refusals without a record.
     pub async fn record_counted(&self) {
         self.caps.forget();
         self.refusals.sum_up().await;

@@ -1,4 +1,4 @@
-//! How much one principal may at once and in a second, so that none takes all.
+//! Limits on the concurrent calls and the call rate of one principal, so that none can exhaust the service.
 
 use std::num::NonZeroU32;
 
@@ -12,11 +12,11 @@ use crate::{
     },
 };
 
-/// Questions to health and reflection that one principal may ask in a second. The value is a constant above zero, so `unwrap` is
+/// Requests to health and reflection that one principal may make in a second. The value is a constant above zero, so `unwrap` is
 /// evaluated, and cannot fail, at compile time.
 const QUESTIONS: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
-/// The caps of all. Health and reflection have caps of their own: health must answer when all else is busy.
+/// All caps. Health and reflection have separate caps: health must respond when the service is busy.
 pub(super) struct Caps {
     calls: Cap,
     questions: Cap,
@@ -25,7 +25,7 @@ pub(super) struct Caps {
 struct Cap {
     places: Shares,
     rate: DefaultKeyedRateLimiter<String>,
-    /// The limit on the rate: its name, and calls in a second.
+    /// The limit on the rate: the setting's name, and calls per second.
     limit: (&'static str, u32),
 }
 
@@ -62,18 +62,18 @@ impl Caps {
         self.calls.in_time(principal)
     }
 
-    /// A place for one call.
+    /// Takes a place for one call.
     pub fn place(&self, principal: &str) -> Result<Place, Refusal> {
         self.calls.place(principal)
     }
 
-    /// A place for one question to health or reflection.
+    /// Takes a place for one request to health or reflection.
     pub fn question(&self, principal: &str) -> Result<Place, Refusal> {
         self.questions.in_time(principal)?;
         self.questions.place(principal)
     }
 
-    /// Forgets principals that have not called for a while.
+    /// Removes principals that have not called for a while.
     pub fn forget(&self) {
         self.calls.rate.retain_recent();
         self.questions.rate.retain_recent();

@@ -1,4 +1,4 @@
-//! What the TLS files hold, read at one moment.
+//! Content of the TLS files, read at one moment.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,9 +26,9 @@ use crate::{
     server::TlsFault,
 };
 
-/// The largest file that is read, in bytes: a revocation list of a million certificates.
+/// Maximum size of a file in bytes: a revocation list of a million certificates.
 const LIMIT: u64 = 64 << 20;
-/// Fingerprints of authorities and lists that a record holds; the files' digests say the rest.
+/// Maximum number of fingerprints of authorities and lists in a record; the files' digests cover the rest.
 const RECORDED: usize = 16;
 const WEEK: i64 = 7 * 86_400;
 
@@ -36,7 +36,7 @@ const WEEK: i64 = 7 * 86_400;
 pub(in crate::server) struct Material {
     pub(super) config: Arc<ServerConfig>,
     verifier: Arc<dyn ClientCertVerifier>,
-    /// Of the files' bytes.
+    /// Digest of the files' bytes.
     digest: [u8; 32],
     entry: Entry,
     server: Term,
@@ -44,12 +44,12 @@ pub(in crate::server) struct Material {
     warnings: Vec<String>,
 }
 
-/// How long something holds.
+/// A period of validity.
 struct Term {
     what: String,
     from: i64,
     until: i64,
-    /// What has been said of it: nothing, that it ends soon, that it has ended.
+    /// The warnings logged so far: none, that it ends soon, that it has ended.
     said: AtomicU8,
 }
 
@@ -63,7 +63,7 @@ impl File {
         let bytes = guarded::read(path, For::Service, holds, LIMIT).map_err(|refused| {
             let kind = refused.kind();
             let what = match refused {
-                // They name the path themselves.
+                // These messages already name the path.
                 Refused::Rule(why) | Refused::NotAFile(why) => why,
                 other => format!("{}: {other}", path.display()),
             };
@@ -111,7 +111,7 @@ impl Material {
             let (of_lists, missing) = lists_term(&crl.path, &lists, &authorities)?;
             warnings.extend(missing);
             term = Some(of_lists);
-            // Of each certificate of a chain it must be known that it is not revoked, by a list that has not ended.
+            // Every certificate of a chain must be known as not revoked, by a list that has not expired.
             verifier = verifier.with_crls(lists.iter().cloned()).enforce_revocation_expiration();
         }
         let of_clients = crl.as_ref().map_or(&ca.path, |crl| &crl.path);
@@ -124,7 +124,7 @@ impl Material {
             .with_single_cert(chain, own::private_key(&key.path, &key.bytes)?)
             .map_err(|error| own::not_taken(&cert.path, &key.path, &error))?;
         config.alpn_protocols = vec![b"h2".to_vec()];
-        // A session that is resumed is not asked for its certificate again: it could be one that is revoked by now.
+        // A resumed session does not present its certificate again: the certificate could be revoked by now.
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
 
@@ -153,17 +153,17 @@ impl Material {
         Ok(Self { config: Arc::new(config), verifier, digest: digest.finalize().into(), entry, server, lists: term, warnings })
     }
 
-    /// Whether the files were the same.
+    /// Whether the files had the same content.
     pub fn is_as(&self, other: &Self) -> bool {
         self.digest == other.digest
     }
 
-    /// What is recorded before it counts.
+    /// Returns the record that is written before the material takes effect.
     pub fn entry(&self) -> Entry {
         self.entry.clone()
     }
 
-    /// Whether revocation lists are looked at.
+    /// Whether revocation lists are checked.
     pub fn has_lists(&self) -> bool {
         self.lists.is_some()
     }
@@ -174,20 +174,20 @@ impl Material {
         self.verifier.verify_client_cert(own, others, UnixTime::now()).is_ok()
     }
 
-    /// Says when its revocation lists have ended, where they have.
+    /// Returns a message if a revocation list has expired.
     pub fn ended_list(&self) -> Option<String> {
         let lists = self.lists.as_ref().filter(|lists| lists.until <= now())?;
         Some(format!("{} ended on {}", lists.what, date(lists.until)))
     }
 
-    /// Says in the log what is not as it should be, when it is taken into use.
+    /// Logs the defects of the material when it is taken into use.
     pub fn say_warnings(&self) {
         for warning in &self.warnings {
             tracing::warn!("{warning}");
         }
     }
 
-    /// Says in the log what ends soon or has ended, each once.
+    /// Logs what expires soon or has expired, each once.
     pub fn warn(&self) {
         self.server.warn(now(), "clients refuse it");
         if let Some(lists) = &self.lists {
@@ -202,7 +202,7 @@ impl Term {
     }
 
     fn warn(&self, now: i64, then: &str) {
-        // A tenth of its time before the end, and a week at most.
+        // A tenth of its validity before the end, and a week at most.
         let soon = self.until - ((self.until - self.from) / 10).clamp(0, WEEK);
         let (say, level) = if now >= self.until {
             (format!("{} ended on {}: {then}", self.what, date(self.until)), 2)
@@ -219,8 +219,8 @@ impl Term {
     }
 }
 
-/// When the first of the lists ends. A list that cannot be used, or whose kind is not read, is refused; an authority without a list is told
-/// of, since none of its clients will be admitted.
+/// Returns the period until the first of the lists expires. A list that cannot be used, or whose kind is not supported, is
+/// refused; an authority without a list causes a warning, since none of its clients will be admitted.
 fn lists_term(
     file: &Path,
     lists: &[impl AsRef<[u8]>],

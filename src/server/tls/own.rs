@@ -1,4 +1,4 @@
-//! What is wrong with the service's own files, in words that name the file and the remedy.
+//! Errors in the service's own TLS files, with messages that name the file and the remedy.
 
 use std::{io, path::Path};
 
@@ -17,7 +17,7 @@ pub(super) fn flaw(file: &Path, error: impl std::fmt::Display) -> TlsFault {
     TlsFault { what: format!("{}: {error}", file.display()), kind: io::ErrorKind::InvalidData, hint: None }
 }
 
-/// Refuses a file of another kind than is wanted, with the command that converts it.
+/// Refuses a file of another format than `wanted`, with the command that converts it.
 fn recognised(file: &Path, bytes: &[u8], wanted: Wanted) -> Result<(), TlsFault> {
     match key_file::wrong(file, bytes, wanted) {
         None => Ok(()),
@@ -25,7 +25,7 @@ fn recognised(file: &Path, bytes: &[u8], wanted: Wanted) -> Result<(), TlsFault>
     }
 }
 
-/// The certificates of a PEM file, at least one.
+/// Returns the certificates of a PEM file, at least one.
 pub(super) fn certificates(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
     recognised(file, bytes, Wanted::Certificates)?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(bytes)
@@ -34,13 +34,13 @@ pub(super) fn certificates(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateD
     if found.is_empty() { Err(flaw(file, "it holds no certificate (PEM)")) } else { Ok(found) }
 }
 
-/// The private key of a PEM file.
+/// Returns the private key of a PEM file.
 pub(super) fn private_key(file: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, TlsFault> {
     recognised(file, bytes, Wanted::PlainPrivateKey)?;
     PrivateKeyDer::from_pem_slice(bytes).map_err(|error| flaw(file, format!("it holds no private key (PEM): {error}")))
 }
 
-/// The revocation lists of a file: PEM, or one in DER.
+/// Returns the revocation lists of a file: PEM, or one in DER.
 pub(super) fn revocation_lists(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsFault> {
     recognised(file, bytes, Wanted::RevocationLists)?;
     if bytes.first() == Some(&0x30) {
@@ -52,7 +52,7 @@ pub(super) fn revocation_lists(file: &Path, bytes: &[u8]) -> Result<Vec<Certific
     if found.is_empty() { Err(flaw(file, "it holds no revocation list (BEGIN X509 CRL, or DER)")) } else { Ok(found) }
 }
 
-/// A certificate of the service's that TLS 1.3 cannot take is refused here; the library would call it a peer's.
+/// Refuses a certificate of the service that TLS 1.3 does not support; the library's error would describe it as a peer's.
 pub(super) fn check(file: &Path, certificate: &CertificateDer<'_>) -> Result<(), TlsFault> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| flaw(file, format!("no certificate: {error}")))?;
     if parsed.version() != X509Version::V3 {
@@ -68,7 +68,7 @@ pub(super) fn check(file: &Path, certificate: &CertificateDer<'_>) -> Result<(),
     Ok(())
 }
 
-/// What the library says of certificate and key.
+/// Returns the fault for the library's error about certificate and key.
 pub(super) fn not_taken(certificate: &Path, key: &Path, error: &Error) -> TlsFault {
     match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
@@ -79,7 +79,7 @@ pub(super) fn not_taken(certificate: &Path, key: &Path, error: &Error) -> TlsFau
     }
 }
 
-/// What clients will not like about the service's certificate, but for its dates.
+/// Returns the properties of the service's certificate that clients may refuse, except for its dates.
 pub(super) fn weaknesses(certificate: &X509Certificate<'_>) -> Vec<&'static str> {
     let mut found = Vec::new();
     if !certificate.subject_alternative_name().is_ok_and(|names| names.is_some()) {

@@ -1,4 +1,4 @@
-//! The connections that stand, with the certificates that let them in.
+//! Open connections and the certificates that admitted them.
 
 use std::{
     collections::HashMap,
@@ -24,9 +24,9 @@ impl Standing {
         Admitted { number, end, among: Arc::clone(self) }
     }
 
-    /// Ends those whose chain is not admitted; answers how many.
+    /// Closes the connections whose chain is not admitted; returns their number.
     pub fn end_unless(&self, is_admitted: impl Fn(&[CertificateDer<'static>]) -> bool) -> usize {
-        // Outside the lock: a verification takes its time.
+        // Outside the lock, because verification takes time.
         let all: Vec<_> = self.known().1.values().cloned().collect();
         let refused = all.into_iter().filter(|(chain, end)| !end.is_cancelled() && !is_admitted(chain));
         refused.inspect(|(_, end)| end.cancel()).count()
@@ -37,7 +37,7 @@ impl Standing {
     }
 }
 
-/// A connection's place among those that stand; it leaves when this is dropped.
+/// Registration of an open connection, removed when dropped.
 pub(in crate::server) struct Admitted {
     number: u64,
     end: CancellationToken,
@@ -45,7 +45,7 @@ pub(in crate::server) struct Admitted {
 }
 
 impl Admitted {
-    /// Cancelled when its certificate is not admitted any more, or work must stop.
+    /// Cancelled when the connection's certificate is no longer admitted, or work must stop.
     pub fn end(&self) -> CancellationToken {
         self.end.clone()
     }

@@ -39,7 +39,7 @@ impl Pki {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// A server's certificate and key, as `change` leaves it.
+    /// Writes a server's certificate and key, modified by `change`.
     fn server(&self, change: impl FnOnce(&mut CertificateParams)) {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.not_before = (SystemTime::now() - DAY).into();
@@ -68,7 +68,7 @@ impl Pki {
     }
 }
 
-/// What an `openssl x509 -req` without extensions makes.
+/// Returns a certificate and key as `openssl x509 -req` without extensions makes them.
 fn version_1() -> (String, String) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let mut builder = X509::builder().unwrap();
@@ -109,7 +109,7 @@ fn what_is_wrong_with_the_services_own_files_is_said_with_file_and_remedy() {
     pki.refused("server.pem", "is a PRIVATE key, and certificates in PEM must be given here");
     pki.put("server.pem", &good_cert, 0o644);
 
-    // The rule for files that decide who is admitted, for each of them.
+    // The rule for files that decide about admission, for each of them.
     pki.put("server.key", &good_key, 0o644);
     pki.refused("server.key", "may be read by others (mode 0644): chmod 600");
     pki.put("server.key", &good_key, 0o600);
@@ -217,7 +217,7 @@ fn a_file_of_another_kind_is_named_with_the_command_that_converts_it() {
         assert_eq!(fault.kind, std::io::ErrorKind::InvalidData, "{given}");
         let hint = fault.hint.expect("a hint");
         let is_converted = !matches!((given, instead_of), ("server.key" | "server.pem", _));
-        // What the hint says is done: the station has the file that it needs then.
+        // Applies the hint: the station then has the file that it needs.
         if is_converted {
             let command = hint.split('`').nth(1).unwrap_or_else(|| panic!("no command in {hint:?}"));
             let command = command

@@ -1,4 +1,4 @@
-//! Between the wire's words and the keystore's.
+//! Conversions between the wire format and the keystore.
 
 use crate::{
     keystore::{Hash, KeyInfo, OaepScheme, Purpose, SignScheme},
@@ -34,7 +34,7 @@ fn unknown_scheme() -> Refusal {
     Reason::MalformedRequest.status("scheme is not set or not known").with_field("scheme", "must be one of the defined schemes")
 }
 
-/// The key as the service shows it.
+/// Converts a key to its message.
 pub fn key_message(key: &KeyInfo) -> pb::Key {
     let pem = spki_pem(&key.spki_der);
     let purpose = match key.purpose {

@@ -1,4 +1,4 @@
-//! The client's side of the contract: what a failed call says.
+//! Decodes the error of a failed call, for clients.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,20 +6,20 @@ use tonic_types::StatusExt;
 
 use super::{DOMAIN, Reason, RpcError};
 
-/// A failed call, taken apart.
+/// The parts of a failed call's error.
 #[derive(Debug, Clone)]
 pub struct Failure {
     /// The canonical code.
     pub code: tonic::Code,
-    /// The reason, where the service gave one (or gRPC's code is one).
+    /// The reason, if the service sent one (or gRPC's code is one).
     pub reason: Option<Reason>,
-    /// The reason's name as it came, also one this client does not know.
+    /// The reason's name as received, including names that this client does not know.
     pub reason_name: Option<String>,
-    /// The message for people.
+    /// The message for display.
     pub message: String,
     /// The `ErrorInfo`'s metadata.
     pub metadata: BTreeMap<String, String>,
-    /// When to try again.
+    /// Delay before a retry.
     pub retry_after: Option<Duration>,
 }
 
@@ -45,7 +45,7 @@ impl From<&RpcError> for Failure {
     }
 }
 
-/// Whether our own side's clock ended the call: tonic's client calls that CANCELLED.
+/// Whether the client's own timer ended the call: tonic's client reports that as CANCELLED.
 fn timed_out(status: &RpcError) -> bool {
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {

@@ -1,4 +1,4 @@
-//! What the token's failures are called on the wire.
+//! Maps errors of the keystore to reasons on the wire.
 
 use super::{Reason, Refusal};
 use crate::keystore::KeystoreError;
@@ -27,7 +27,7 @@ impl From<KeystoreError> for Refusal {
                 Reason::MalformedRequest
             }
             Error::MechanismUnsupported { .. } => Reason::MechanismUnsupported,
-            // One reason for every way in which an opening can fail: anything finer is a padding oracle.
+            // One reason for every failure of unwrapping: anything finer is a padding oracle.
             Error::UnwrapFailed => return Self::unwrapping(&error),
             Error::Overloaded => {
                 return Reason::Overloaded

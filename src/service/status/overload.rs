@@ -1,10 +1,11 @@
-//! Too many calls: which limit was met, whose it is, and the setting that it comes from.
+//! Refusals for overload: the limit that was reached, its owner, and the setting that defines it.
 
 use super::{Reason, Refusal};
 use crate::service::shares::Full;
 
 impl Refusal {
-    /// A pool that has no place for a principal. `own` and `all` are the settings, by section and key, of one principal's places and of all.
+    /// Makes the refusal for a pool without a place for a principal. `own` and `all` are the settings, by section and key, of
+    /// one principal's places and of all.
     #[must_use]
     pub fn full(principal: &str, full: Full, own: &str, all: &str) -> Self {
         match full {
@@ -19,7 +20,7 @@ impl Refusal {
         }
     }
 
-    /// A principal that calls more often in a second than `limit`, the setting's value, allows.
+    /// Makes the refusal for a principal whose calls per second exceed `limit`, the setting's value.
     #[must_use]
     pub fn too_often(principal: &str, name: &str, limit: u32) -> Self {
         let text = format!("{principal} calls more often in a second than {} = {limit} allows", setting(name));
@@ -31,7 +32,7 @@ impl Refusal {
     }
 }
 
-/// A setting as it stands in the configuration file.
+/// Returns a setting as it is written in the configuration file.
 fn setting(name: &str) -> String {
     name.split_once('.').map_or_else(|| name.to_owned(), |(section, key)| format!("[{section}] {key}"))
 }

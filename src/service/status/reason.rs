@@ -1,4 +1,4 @@
-//! The reasons of the error contract and the canonical code each of them travels under.
+//! The reasons of the error contract and the canonical code of each.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use tonic::Code;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal => $code:ident,)*) => {
-        /// Why a request was refused: the `reason` of the `ErrorInfo` that every error carries.
+        /// Reason for a refusal: the `reason` of the `ErrorInfo` that every error carries.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Reason { $($(#[$doc])* $variant,)* }
 
         impl Reason {
-            /// Every reason, in the order of the contract's table.
+            /// All reasons, in the order of the contract's table.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// Its name on the wire.
+            /// Returns its name on the wire.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// Its canonical code.
+            /// Returns its canonical code.
             #[must_use]
             pub fn code(self) -> Code {
                 match self { $(Self::$variant => Code::$code,)* }
@@ -31,111 +31,112 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The request itself is wrong. The caller's fault; retrying does not help.
+    /// The request itself is invalid. The caller's fault; retrying does not help.
     MalformedRequest = "MALFORMED_REQUEST" => InvalidArgument,
-    /// The train's configuration cannot be read. The image's fault.
+    /// The train's configuration cannot be parsed. The image's fault.
     ConfigMalformed = "CONFIG_MALFORMED" => InvalidArgument,
-    /// The image reference cannot be read, or is one we do not take. The caller's fault.
+    /// The image reference cannot be parsed, or is of a kind that is not accepted. The caller's fault.
     ImageRefInvalid = "IMAGE_REF_INVALID" => InvalidArgument,
     /// The image's archive is malformed or hostile. The image's fault.
     ArchiveMalformed = "ARCHIVE_MALFORMED" => InvalidArgument,
-    /// The peer did not say who it is.
+    /// The peer did not authenticate.
     PeerUnknown = "PEER_UNKNOWN" => Unauthenticated,
-    /// The peer may not call this.
+    /// The peer may not call this RPC.
     RpcNotAllowed = "RPC_NOT_ALLOWED" => PermissionDenied,
-    /// The key may not be used for this, or not by this peer.
+    /// The key may not be used for this purpose, or not by this peer.
     KeyNotAllowed = "KEY_NOT_ALLOWED" => PermissionDenied,
     /// The engine does not have the image.
     ImageNotFound = "IMAGE_NOT_FOUND" => NotFound,
     /// The engine does not have the train's base image: pull it, then retry.
     BaseMissing = "BASE_MISSING" => NotFound,
-    /// No master image that this station allows is named so, or the engine does not have it: allow it, or pull it.
+    /// No master image with this name is allowed by the station, or the engine does not have it: allow it, or pull it.
     MasterUnknown = "MASTER_UNKNOWN" => NotFound,
-    /// No such key among the service's.
+    /// The service has no such key.
     KeyNotFound = "KEY_NOT_FOUND" => NotFound,
     /// No such run.
     RunNotFound = "RUN_NOT_FOUND" => NotFound,
-    /// The token already has a key of that label.
+    /// The token already has a key with that label.
     KeyLabelExists = "KEY_LABEL_EXISTS" => AlreadyExists,
     /// The idempotency key was used for another request.
     IdempotencyMismatch = "IDEMPOTENCY_MISMATCH" => AlreadyExists,
-    /// The train is not what its signers signed, or not for this station's key. One reason for all of cryptography: the detail
-    /// is in the log under `refusal_id`.
+    /// The train is not what its signers signed, or not for this station's key. One reason for every cryptographic failure: the
+    /// detail is in the log under `refusal_id`.
     TrainAuthenticationFailed = "TRAIN_AUTHENTICATION_FAILED" => FailedPrecondition,
-    /// The wrapped key does not open with this key. One reason for every cause: the detail is in the log under `refusal_id`.
+    /// The wrapped key cannot be unwrapped with this key. One reason for every cause: the detail is in the log under
+    /// `refusal_id`.
     UnwrapFailed = "UNWRAP_FAILED" => FailedPrecondition,
-    /// The train's route does not lead here, or not now.
+    /// The train's route does not include this station, or not now.
     RouteRejected = "ROUTE_REJECTED" => FailedPrecondition,
-    /// A key in the train is not one this station believes.
+    /// The station does not trust a key in the train.
     KeyUntrusted = "KEY_UNTRUSTED" => FailedPrecondition,
-    /// This station has finished this stop of the train, or a later one; metadata `run_id`. An officer may allow one more run. Also a session
-    /// that was opened here with another `@id`, creator or stop; metadata `differs`.
+    /// This station has finished this stop of the train, or a later one; metadata `run_id`. An administrator may allow one more
+    /// run. Also a session that was opened here with another `@id`, creator or stop; metadata `differs`.
     TrainReplayed = "TRAIN_REPLAYED" => FailedPrecondition,
     /// The run is in a state that does not allow this; metadata `state`.
     RunState = "RUN_STATE" => FailedPrecondition,
-    /// The run left nothing: what PostRun would seal is what PreRun opened; metadata `run_id`. Commit the run's container, then call again;
-    /// `no_results` says that it is meant. The run stays prepared.
+    /// The run left nothing: the content that PostRun would seal equals what PreRun opened; metadata `run_id`. Commit the run's
+    /// container, then call again; `no_results` confirms that this is intended. The run stays prepared.
     RunUnchanged = "RUN_UNCHANGED" => FailedPrecondition,
-    /// The image holds what a train may not hold.
+    /// The image contains something that a train must not contain.
     ImagePolicyViolation = "IMAGE_POLICY_VIOLATION" => FailedPrecondition,
     /// A wrong PIN was tried once, and is not tried again before it is changed at its source.
     HsmPinLatched = "HSM_PIN_LATCHED" => FailedPrecondition,
-    /// A train was to be opened into a directory, and the service has none that it shares with the engine.
+    /// A train was to be opened into a directory, and the service shares none with the engine.
     DirectoryNotShared = "DIRECTORY_NOT_SHARED" => FailedPrecondition,
     /// A train was to be opened into volumes, and the service's images are in layout directories: only an engine has volumes.
     NoEngine = "NO_ENGINE" => FailedPrecondition,
-    /// The container engine says no, in its own words, and will until a person has changed something; metadata `engine`.
+    /// The container engine refuses, with a message of its own, until an administrator changes something; metadata `engine`.
     EngineRefused = "ENGINE_REFUSED" => FailedPrecondition,
     /// The service has started but is not ready.
     NotReady = "NOT_READY" => FailedPrecondition,
-    /// Another step of the same train is under way.
+    /// Another step of the same train is in progress.
     TrainBusy = "TRAIN_BUSY" => Aborted,
     /// The image changed while it was read: start over.
     ImageChanged = "IMAGE_CHANGED" => Aborted,
-    /// Too many requests at once; metadata of the time to wait.
+    /// Too many requests at once; the metadata contains the time to wait.
     Overloaded = "OVERLOADED" => ResourceExhausted,
     /// The token has no session left.
     HsmSessionsExhausted = "HSM_SESSIONS_EXHAUSTED" => ResourceExhausted,
-    /// A disk of the service's is full; metadata `resource`. The operator makes room.
+    /// A disk of the service is full; metadata `resource`. The administrator must free space.
     DiskFull = "DISK_FULL" => ResourceExhausted,
-    /// The request or the train is larger than this service takes; metadata `limit`. Retrying does not help.
+    /// The request or the train exceeds a limit of the service; metadata `limit`. Retrying does not help.
     LimitExceeded = "LIMIT_EXCEEDED" => ResourceExhausted,
-    /// The token does not answer.
+    /// The token does not respond.
     HsmUnavailable = "HSM_UNAVAILABLE" => Unavailable,
-    /// The engine does not answer.
+    /// The engine does not respond.
     EngineUnavailable = "ENGINE_UNAVAILABLE" => Unavailable,
-    /// Nothing may happen unrecorded, and it cannot be recorded.
+    /// The operation cannot be recorded, and no operation may be performed unrecorded.
     AuditUnavailable = "AUDIT_UNAVAILABLE" => Unavailable,
-    /// The service is going down.
+    /// The service is shutting down.
     ShuttingDown = "SHUTTING_DOWN" => Unavailable,
     /// The deadline passed; the step may have completed.
     DeadlineExceeded = "DEADLINE_EXCEEDED" => DeadlineExceeded,
-    /// The caller went away; the step may have completed.
+    /// The caller cancelled the call; the step may have completed.
     Cancelled = "CANCELLED" => Cancelled,
-    /// The token cannot do this, and no allowed way round exists.
+    /// The token does not support this, and no permitted alternative exists.
     MechanismUnsupported = "MECHANISM_UNSUPPORTED" => Unimplemented,
     /// The token failed.
     HsmFault = "HSM_FAULT" => Internal,
-    /// A promise of this program's own was broken.
+    /// An internal invariant was violated.
     Invariant = "INVARIANT" => Internal,
-    /// The audit's chain does not hold.
+    /// The audit's hash chain is broken.
     AuditChainBroken = "AUDIT_CHAIN_BROKEN" => DataLoss,
 }
 
 impl Reason {
-    /// The reason of that name.
+    /// Returns the reason with that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.name() == name)
     }
 
-    /// Whether an `ErrorInfo` names it: the two that gRPC itself produces say it all with their code.
+    /// Whether an `ErrorInfo` names it: for the two reasons that gRPC itself produces, the code is sufficient.
     #[must_use]
     pub fn has_error_info(self) -> bool {
         !matches!(self, Self::DeadlineExceeded | Self::Cancelled)
     }
 
-    /// How long a caller should wait before it tries the same again, where trying again helps at all.
+    /// Returns how long a caller should wait before a retry, if a retry can help.
     #[must_use]
     pub fn retry_after(self) -> Option<Duration> {
         match self {
@@ -147,7 +148,7 @@ impl Reason {
         }
     }
 
-    /// What the caller is told where nothing more exact may be said. Never a path, a PIN, a token's own text or bytes of theirs.
+    /// Returns the default message for the caller. It never contains a path, a PIN, text of the token or bytes of the caller.
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What a step's failures are called on the wire.
+//! Maps errors of steps to reasons on the wire.
 
 use super::{Reason, Refusal, named};
 use crate::{
@@ -73,7 +73,7 @@ impl From<StepError> for Refusal {
             StepError::Busy => Reason::TrainBusy.into(),
             StepError::ImageChanged => Reason::ImageChanged.into(),
             StepError::Request(message) => Reason::MalformedRequest.status(message),
-            // An officer's command was faster.
+            // An administrator's command changed the run first.
             StepError::Ledger(LedgerError::StateChanged(_)) => Reason::TrainBusy.into(),
             StepError::Ledger(LedgerError::DiskFull) => disk_full("ledger", &error),
             StepError::Unchanged { id, image } => Reason::RunUnchanged
@@ -92,10 +92,10 @@ impl From<StepError> for Refusal {
     }
 }
 
-/// Nothing is done unrecorded, and a caller is told no more than whether the disk is full.
+/// Maps an audit error. Nothing is done unrecorded, and a caller learns no more than whether the disk is full.
 #[must_use]
 pub fn unrecorded(error: &AuditError) -> Refusal {
-    // Said by the audit's own thread, once: every call fails so.
+    // The audit's own thread logs this once, because every call fails with it.
     let refusal = match error {
         AuditError::Io { source, .. } if is_full(source) => {
             Reason::AuditUnavailable.status("the disk under the service's audit is full").with_meta("resource", "audit")
@@ -105,12 +105,13 @@ pub fn unrecorded(error: &AuditError) -> Refusal {
     refusal.with_detail(error)
 }
 
-/// One answer for a train that is not granted and for what is not there: a caller for certain trains only learns nothing of others.
+/// Returns the same refusal for a train that is not granted and for one that does not exist: a caller whose grants name certain
+/// trains learns nothing of others.
 fn train_not_granted() -> Refusal {
     Reason::RpcNotAllowed.status("this call is granted for certain trains only, and none of them is what was named")
 }
 
-/// The session's own train id is not said: it may be another's.
+/// The session's own train id is not included: it may be another caller's.
 fn session_differs(differs: &str, run: Option<String>) -> Refusal {
     let what = match differs {
         "train-id" => "as another train (its @id differs)",
@@ -128,7 +129,7 @@ fn session_differs(differs: &str, run: Option<String>) -> Refusal {
     }
 }
 
-/// A full disk is never called an overload: waiting does not make room.
+/// A full disk is never reported as an overload: waiting does not free space.
 fn disk_full(resource: &str, error: &dyn std::fmt::Display) -> Refusal {
     Reason::DiskFull
         .status(format!("the disk under the service's {resource} is full"))
@@ -140,7 +141,7 @@ fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
-/// The key's fingerprint is public; the id that it is stated for is the train's own text, and goes to the log only.
+/// The key's fingerprint is public; the id that it is stated for is the train's own text, and is logged only.
 fn key_untrusted(stranger: &UntrustedKey) -> Refusal {
     let UntrustedKey { who, id, fingerprint, changed, rule } = stranger;
     let (whose, command) = match who {
@@ -219,12 +220,12 @@ impl From<ImageError> for Refusal {
     }
 }
 
-/// Where the station looks for images, in brackets: it may be another place than the caller's `docker` asks.
+/// Returns where the station looks for images, in brackets: it may differ from the place that the caller's `docker` uses.
 fn looked_in() -> String {
     whereabouts().map_or_else(String::new, |place| format!(" (it looks in {place})"))
 }
 
-/// A reference is ASCII and of bounded length, so it is repeated as it was given.
+/// A reference is ASCII and of bounded length, so it is repeated unchanged.
 fn image_not_found(image: &ImageSource) -> Refusal {
     let short_id = match looks_like_short_id(image) {
         true => "; of an id give all of it: sha256: and 64 hex digits (`docker images --no-trunc`)",
@@ -234,7 +235,7 @@ fn image_not_found(image: &ImageSource) -> Refusal {
     Reason::ImageNotFound.status(text).with_meta("image", image.to_string())
 }
 
-/// An engine that says no gives its own words: they are all that helps.
+/// The engine's own message is included, because nothing else explains its refusal.
 fn engine_refused(call: &str, detail: &str, why: EngineSays) -> Refusal {
     let what = match why {
         EngineSays::DiskFull => "the disk under the container engine is full",

@@ -1,4 +1,4 @@
-//! From the steps' answers to messages.
+//! Converts the results of steps to messages.
 
 use super::super::rules::outcome;
 use crate::{
@@ -66,10 +66,10 @@ pub(super) fn post_run(answer: PostRunAnswer) -> pb::PostRunOutcome {
     }
 }
 
-/// What a train says of itself.
+/// Converts a train's inspection.
 ///
 /// # Errors
-/// When its route holds a key that is none.
+/// When its route contains an invalid key.
 pub fn inspection(found: Inspection) -> Result<pb::InspectTrainResponse, Refusal> {
     let mut route = found.config.route.iter().map(stop).collect::<Result<Vec<_>, _>>()?;
     route.sort_by_key(|stop| stop.index);
@@ -136,7 +136,7 @@ pub(super) fn push_verdict(verdict: PushVerdict) -> pb::CheckPushResult {
     pb::CheckPushResult {
         ok: verdict.report.holds(),
         image_id: verdict.image_id,
-        // An image has at most some hundred layers.
+        // An image has a few hundred layers at most.
         layers: verdict.layers as u32,
         base_layers: verdict.base_layers as u32,
         run_id: verdict.run_id.unwrap_or_default(),
@@ -155,7 +155,7 @@ fn push_finding(finding: PushFinding) -> pb::PushFinding {
     }
 }
 
-/// What the ledger kept of a report.
+/// Converts the part of a report that the ledger keeps.
 fn kept_rules(kept: Vec<RuleNote>) -> Vec<pb::RuleReport> {
     let one = |kept: RuleNote| {
         let outcome = kept.outcome().map_or(pb::RuleOutcome::Unspecified, outcome);
@@ -188,7 +188,7 @@ fn file(file: ListedFile) -> pb::FileEntry {
     pb::FileEntry { path: file.path, size: file.size }
 }
 
-/// The ledger's hex as bytes; it is our own, so unreadable hex is an empty digest rather than a refusal.
+/// Decodes the ledger's hex. It is this project's own data, so invalid hex becomes an empty digest rather than a refusal.
 fn bytes(hex: &str) -> Vec<u8> {
     const_hex::decode(hex).unwrap_or_default()
 }

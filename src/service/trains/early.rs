@@ -1,7 +1,7 @@
-//! Which train an archive holds, found while it still comes: a caller that may have certain trains only is refused another as soon as its config
-//! has come, and not when all of it has.
+//! Early check of an upload: finds out which train an archive contains while it is received. A caller whose grants name certain
+//! trains is refused any other train as soon as its config has arrived, and not only after the whole upload.
 //!
-//! This decides nothing else. The strict reader reads the whole archive afterwards; where this one meets what it does not know, it stops looking.
+//! This check decides nothing else. The strict reader reads the whole archive afterwards; at unknown input this check stops.
 
 use crate::{
     protocol::{Caller, StepError},
@@ -10,38 +10,38 @@ use crate::{
 };
 
 const BLOCK: usize = 512;
-/// The largest config that is looked at, in bytes.
+/// Maximum size of a config that is checked, in bytes.
 const LARGEST: u64 = 8 << 20;
 const CONFIG: &str = "train_config.json";
 
-/// Looks for the config in a tar archive of `/opt`.
+/// Searches a tar archive of `/opt` for the config.
 pub(super) struct Early<'a> {
     caller: &'a Caller,
     state: State,
 }
 
 enum State {
-    /// Bytes of a header.
+    /// The bytes of a header so far.
     Header(Vec<u8>),
-    /// Bytes of a content, with what fills its last block, that are not looked at.
+    /// Number of bytes of a file, including the padding of its last block, that are still skipped.
     Skip(u64),
-    /// The config's content: what has come, and its length.
+    /// The config's bytes so far, and its length.
     Config(Vec<u8>, usize),
-    /// Nothing more is looked for.
+    /// The search has ended.
     Done,
 }
 
 impl<'a> Early<'a> {
-    /// Looks for a caller that may have certain trains only; for any other there is nothing to look for.
+    /// Starts a search if the caller's grants name certain trains; otherwise there is nothing to check.
     pub(super) fn of(caller: &'a Caller) -> Self {
         let named = caller.permit().is_some_and(|permit| permit.is_for_named_trains());
         Self { caller, state: if named { State::Header(Vec::with_capacity(BLOCK)) } else { State::Done } }
     }
 
-    /// Looks at the next bytes.
+    /// Checks the next bytes.
     ///
     /// # Errors
-    /// That the train is none that the caller may have.
+    /// When the caller has no grant for the train.
     pub(super) fn look(&mut self, mut bytes: &[u8]) -> Result<(), Refusal> {
         while !bytes.is_empty() {
             let taken = match &mut self.state {
@@ -83,7 +83,7 @@ impl<'a> Early<'a> {
     }
 }
 
-/// What follows a header.
+/// Returns the state after a header.
 fn after(header: &[u8]) -> State {
     let Ok(block) = <&[u8; BLOCK]>::try_from(header) else { return State::Done };
     let header = tar::Header::from_byte_slice(block);

@@ -1,5 +1,5 @@
-//! An archive that a caller sends. It is received whole before a step has anything to do with it: an upload takes a place among the
-//! uploads, bounded in rate, time and size, and a place among the steps only once it is complete.
+//! Receives an archive that a caller uploads, completely before a step uses it: an upload takes a place among the uploads,
+//! limited in rate, time and size, and a place among the steps only once it is complete.
 
 use std::{
     collections::HashMap,
@@ -23,9 +23,9 @@ use crate::{
     },
 };
 
-/// How long a caller may keep the service waiting before its rate counts: a connection needs a moment.
+/// Time that a caller may keep the service waiting before its rate counts: a connection needs a moment.
 const GRACE: Duration = Duration::from_secs(10);
-/// Bytes gathered before they go to the disk.
+/// Number of bytes collected before they are written to disk.
 const GATHERED: usize = 1 << 20;
 
 /// The uploads of all callers. Cheap to clone.
@@ -33,13 +33,13 @@ const GATHERED: usize = 1 << 20;
 pub(crate) struct Uploads {
     places: Shares,
     bounds: Bounds,
-    /// Bytes of each principal's uploads.
+    /// Number of bytes of each principal's uploads.
     held: Arc<Mutex<HashMap<String, u64>>>,
     draining: CancellationToken,
 }
 
 impl Uploads {
-    /// As many as `bounds` allow, until the service drains.
+    /// Makes the uploads within `bounds`, until the service drains.
     pub(crate) fn new(bounds: Bounds, draining: CancellationToken) -> Self {
         Self { places: Shares::new(bounds.uploads), bounds, held: Arc::default(), draining }
     }
@@ -47,8 +47,7 @@ impl Uploads {
     /// Receives an archive.
     ///
     /// # Errors
-    /// That there is no place for it, that it is larger, slower or takes longer than is allowed, that the service ends, or what is wrong
-    /// with a message.
+    /// When no place is free, the archive exceeds a limit on size, rate or time, the service ends, or a message is invalid.
     pub(crate) async fn receive<M: Message>(
         &self,
         station: &Arc<Station>,
@@ -84,7 +83,7 @@ impl Uploads {
         }
     }
 
-    /// The next piece, if it comes in time.
+    /// Returns the next piece, if it arrives in time.
     async fn next<M: Message>(&self, parts: &mut Streaming<M>, meter: &mut Meter<'_>) -> Result<Option<Vec<u8>>, Refusal> {
         let (left, limit) = meter.left();
         let begun = Instant::now();
@@ -113,7 +112,7 @@ fn limited(limit: &'static str) -> Refusal {
     Reason::LimitExceeded.status(text).with_meta("limit", limit)
 }
 
-/// How fast an upload is. Only the time that the caller keeps the service waiting counts.
+/// Measures the rate of an upload. Only the time that the caller keeps the service waiting counts.
 struct Meter<'a> {
     bounds: &'a Bounds,
     begun: Instant,
@@ -127,7 +126,7 @@ impl Meter<'_> {
         if self.bytes > self.bounds.upload_bytes { Err(limited("upload_mib")) } else { Ok(()) }
     }
 
-    /// How long the next piece may take, and the limit that it would exceed.
+    /// Returns how long the next piece may take, and the limit that it would exceed.
     fn left(&self) -> (Duration, &'static str) {
         let rate = self.bounds.upload_rate.max(1);
         let of_rate = (GRACE + Duration::from_secs_f64(self.bytes as f64 / rate as f64)).saturating_sub(self.waited);
@@ -136,7 +135,7 @@ impl Meter<'_> {
     }
 }
 
-/// Appends bytes to an archive, on a thread that may block.
+/// Appends bytes to an archive, on a blocking thread.
 async fn keep(station: Arc<Station>, mut archive: Archive, bytes: Vec<u8>, ended: bool) -> Result<Archive, Refusal> {
     let kept = tokio::task::spawn_blocking(move || -> Result<Archive, ImageError> {
         archive.share.grow(bytes.len() as u64, &station)?;
@@ -150,7 +149,7 @@ async fn keep(station: Arc<Station>, mut archive: Archive, bytes: Vec<u8>, ended
     Ok(kept.await.map_err(|_| Refusal::from(Reason::Invariant))??)
 }
 
-/// Bytes of one upload, counted with its principal's others.
+/// Number of bytes of one upload, counted together with its principal's others.
 struct Share {
     of: Arc<Mutex<HashMap<String, u64>>>,
     principal: String,
@@ -158,7 +157,7 @@ struct Share {
 }
 
 impl Share {
-    /// A principal's uploads may take half of what would be free without them.
+    /// Counts further bytes. A principal's uploads may take half of the space that would be free without them.
     fn grow(&mut self, more: u64, station: &Station) -> Result<(), ImageError> {
         let disk = rustix::fs::statvfs(&station.spool_directory).map_err(|error| ImageError::Spool(error.into()))?;
         let free = (disk.f_bavail * disk.f_frsize).saturating_sub(station.spool_reserve);
@@ -191,7 +190,7 @@ impl Drop for Share {
     }
 }
 
-/// What a step reads: an archive that is complete.
+/// A complete archive, to be read by a step.
 pub(crate) struct Archive {
     spool: Spool,
     read: u64,
@@ -200,7 +199,7 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// The same, which fails when the step is cancelled.
+    /// Returns a reader of the archive that fails when the step is cancelled.
     pub(crate) fn until(self, cancel: CancellationToken) -> impl Read {
         Cancellable { archive: self, cancel }
     }
@@ -227,9 +226,9 @@ impl Read for Cancellable {
     }
 }
 
-/// A message that may hold a piece of an archive.
+/// A message that may contain a piece of an archive.
 pub(crate) trait Message: Send + 'static {
-    /// The piece, if it holds that and nothing else.
+    /// Returns the piece, if the message contains it and nothing else.
     fn piece(self) -> Option<Vec<u8>>;
 }
 

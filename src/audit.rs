@@ -1,8 +1,8 @@
-//! What happened here: a log that shows when it was changed.
+//! Append-only audit log whose records form a hash chain, so that any later change is detected.
 //!
-//! One record a line, JSON. Each names the hash of the record before it, so that none can be changed, removed or moved without
-//! all later ones; and a [`checkpoint`] now and then puts the head of the chain under a signature of a key in the token. A record
-//! is on the disk (`fdatasync`) before [`Audit::record`] answers: what must not happen unrecorded waits for that answer.
+//! One JSON record per line. Each record contains the hash of the record before it, so that no record can be changed, removed or
+//! moved without changing all later ones. At intervals a [`checkpoint`] signs the head of the chain with a key in the token. A record
+//! is on the disk (`fdatasync`) before [`Audit::record`] returns: an operation that must not happen unrecorded waits for it.
 //!
 //! ```text
 //! audit/service/00000001.jsonl      the service's records, one segment after the other
@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Each directory is one chain with its own log id and one writing process at a time. The hashes are those of RFC 6962 (a
-//! record's line, without its newline, is a leaf), so that a checkpoint's root is one that other tools can prove against.
+//! record's line, without its newline, is a leaf), so that other tools can prove inclusion against a checkpoint's root.
 
 mod administrators;
 pub mod archive;
@@ -56,38 +56,38 @@ use writer::{Health, Message};
 
 pub use self::mirror::{Mirror, SinkKind};
 
-/// Records that may wait for the disk; the next one waits for a place.
+/// Number of records that may wait for the disk; the next record waits for space in the queue.
 const QUEUE: usize = 4096;
 
-/// What a log is opened with.
+/// Settings for opening a log.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The directory of all logs; `audit` in the state directory.
     pub directory: PathBuf,
-    /// The log's name in it: `service`, `officer`.
+    /// The log's name in that directory: `service`, `officer`.
     pub log: &'static str,
-    /// A new segment is begun when the current one is longer than this, in bytes.
+    /// Length in bytes above which a new segment is begun.
     pub segment_bytes: u64,
-    /// Bytes of the disk that are kept for this log alone; 0 for none.
+    /// Bytes of the disk that are reserved for this log alone; 0 for none.
     pub reserve_bytes: u64,
-    /// The directory of all logs' archives, where old segments are moved to.
+    /// The directory of all logs' archives, to which old segments are moved.
     pub archive: Option<PathBuf>,
-    /// Where records go besides.
+    /// A mirror that receives a copy of the records.
     pub second: Option<Mirror>,
-    /// Where the log is remembered to have been: it must have come past that, if it is the same log.
+    /// The remembered position of the log: the same log must have reached it.
     pub remembered: Option<Remembered>,
-    /// Remembers where the log is, after each write and before anything of it is answered.
+    /// Stores the position of the log, after each write and before any caller is informed of it.
     pub remember: Option<Remember>,
 }
 
 type Remembering = dyn Fn(&Remembered) -> Result<(), String> + Send + Sync;
 
-/// What remembers where a log is.
+/// Callback that stores the position of a log.
 #[derive(Clone)]
 pub struct Remember(Arc<Remembering>);
 
 impl Remember {
-    /// It may block a little; its error is for the service's log.
+    /// Wraps a callback. It may block briefly; its error goes to the service's log.
     pub fn new(remember: impl Fn(&Remembered) -> Result<(), String> + Send + Sync + 'static) -> Self {
         Self(Arc::new(remember))
     }
@@ -99,14 +99,14 @@ impl fmt::Debug for Remember {
     }
 }
 
-/// A place in a log that was remembered elsewhere.
+/// A position in a log that was stored elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
     /// The log's id.
     pub log: String,
-    /// Records.
+    /// Number of records.
     pub size: u64,
-    /// Hash of the last of them.
+    /// Hash of the last record.
     pub head: Hash,
 }
 
@@ -125,21 +125,21 @@ struct Inner {
     origin: String,
 }
 
-/// Where a record stands in its log.
+/// Position of a record in its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// Its number, from 0.
+    /// The record's number, from 0.
     pub seq: u64,
-    /// Its hash.
+    /// The record's hash.
     pub hash: Hash,
 }
 
 impl Audit {
-    /// Opens a log, making it when there is none, and continues its chain. What a crash left half-written at the end, which
-    /// nobody was told of, is cut off and said so in a record.
+    /// Opens a log, creating it when there is none, and continues its chain. A record that a crash left half-written at the end,
+    /// of which no caller was informed, is cut off, and this is recorded.
     ///
     /// # Errors
-    /// [`AuditError::Held`] when another process writes to it, [`AuditError::Broken`] when its last segment is not the chain that
+    /// [`AuditError::Held`] when another process writes to the log, [`AuditError::Broken`] when its last segment is not the chain that
     /// was written, [`AuditError::Io`].
     pub fn open(settings: Settings) -> Result<(Self, Opened), AuditError> {
         let directory = settings.directory.join(settings.log);
@@ -166,7 +166,7 @@ impl Audit {
         Ok((Self { inner: Arc::new(inner) }, opened))
     }
 
-    /// The log's id: checkpoints name it as `stationmaster/LOG-ID`.
+    /// Returns the log's id: checkpoints name it as `stationmaster/LOG-ID`.
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.inner.origin
@@ -175,12 +175,12 @@ impl Audit {
     /// Appends a record and waits until it is on the disk. Blocks; not for async code.
     ///
     /// # Errors
-    /// [`AuditError`]; the record is then not there, and what it was to announce must not happen.
+    /// [`AuditError`]; the record was then not written, and the operation that it announces must not happen.
     pub fn record(&self, entry: Entry) -> Result<Position, AuditError> {
         self.send(entry, false)?.blocking_recv().unwrap_or(Err(AuditError::Closed))
     }
 
-    /// The same for async code.
+    /// As [`Audit::record`], for async code.
     ///
     /// # Errors
     /// As [`Audit::record`].
@@ -188,7 +188,7 @@ impl Audit {
         self.send(entry, false)?.await.unwrap_or(Err(AuditError::Closed))
     }
 
-    /// As [`Audit::record_async`], for a caller whom some milliseconds cost nothing: many such records share a sync.
+    /// As [`Audit::record_async`], for a caller that can wait some milliseconds: many such records share a sync.
     ///
     /// # Errors
     /// As [`Audit::record`].
@@ -205,7 +205,7 @@ impl Audit {
         Ok(answered)
     }
 
-    /// Announces a checkpoint: appends the record of the key use to come, and answers what the checkpoint covers, which is
+    /// Announces a checkpoint: appends the record of the key use to come, and returns what the checkpoint covers, which is
     /// everything before that record.
     ///
     /// # Errors
@@ -217,47 +217,47 @@ impl Audit {
         answered.await.unwrap_or(Err(AuditError::Closed))
     }
 
-    /// Tries whether the log can be written: looks at its file, and after a failure writes a record, which is what finds out that it
-    /// works again.
+    /// Checks whether the log can be written: checks its file, and after a failure writes a record, because only a write shows that
+    /// the log works again.
     ///
     /// # Errors
-    /// Why it cannot.
+    /// The reason why it cannot be written.
     pub async fn check(&self) -> Result<(), AuditError> {
         let (answer, answered) = oneshot::channel();
         self.queue()?.send(Message::Check(answer)).map_err(|_| AuditError::Closed)?;
         answered.await.unwrap_or(Err(AuditError::Closed))
     }
 
-    /// Whether the last write went well. Asks nobody.
+    /// Returns whether the last write succeeded. Does not access the disk.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.inner.health.is_well()
     }
 
-    /// Whether the log's disk is full, so that it is written to within its reserve, or nearly full. Asks nobody.
+    /// Returns whether the log's disk is full or nearly full; on a full disk the log uses its reserve. Does not access the disk.
     #[must_use]
     pub fn is_disk_low(&self) -> bool {
         self.inner.health.is_low()
     }
 
-    /// Records in the log.
+    /// Returns the number of records in the log.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.inner.health.size()
     }
 
-    /// Key uses announced since the log was opened.
+    /// Returns the number of key uses announced since the log was opened.
     #[must_use]
     pub fn intents(&self) -> u64 {
         self.inner.intents.load(Ordering::Relaxed)
     }
 
-    /// Ends the writing thread, once what waits is written. The second sink is given a moment for what it still has.
+    /// Ends the writing thread after it has written all waiting records. The mirror gets a short time for its remaining records.
     pub fn close(&self) {
         drop(self.inner.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
         let thread = self.inner.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // A panic there was answered with `Closed` to whoever waited.
+            // After a panic there, waiting callers have received `Closed`.
             let _ = thread.join();
         }
     }
@@ -276,8 +276,8 @@ impl Drop for Inner {
     }
 }
 
-/// Appends one record to the log of the officer's commands, and waits until it is on the disk. Another command that is just
-/// writing is waited for, a moment.
+/// Appends one record to the log of the administrators' commands, and waits until it is on the disk. Waits briefly for another
+/// command that is writing.
 ///
 /// # Errors
 /// As [`Audit::open`] and [`Audit::record`].
@@ -302,5 +302,5 @@ pub const ADMINISTRATORS: &str = "officer";
 /// The directory of the service's log.
 pub const SERVICE: &str = "service";
 
-/// Segments of the officer's log are short: a command reads the last one.
+/// Segments of the administrators' log are short, because a command reads the last one.
 const OFFICERS_SEGMENT: u64 = 4 << 20;

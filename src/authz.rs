@@ -1,8 +1,8 @@
-//! Who may call what. Nobody may anything, unless an officer has granted it.
+//! Authorisation of calls. Access is denied by default; an administrator grants it.
 //!
 //! A [`Principal`] is what a connection proved: names in a client certificate, or user and group at the other end of the Unix
-//! socket. A [`Grant`] names RPCs, keys, purposes and trains for one principal. [`Access`] follows the officer's file and decides;
-//! what it decides is a [`Permit`], without which nothing in the service is looked at.
+//! socket. A [`Grant`] names RPCs, keys, purposes and trains for one principal. [`Access`] follows the access file and decides; the
+//! decision is a [`Permit`], and the service accesses nothing without one.
 
 pub mod current;
 pub mod file;
@@ -20,11 +20,11 @@ pub use self::{
 };
 use crate::watched_file::FileError;
 
-/// Why an access file cannot be used. An officer's to mend. Names paths: for the log and the command line, not for callers.
+/// Why an access file cannot be used. An administrator must correct it. Names paths: for the log and the command line, not for callers.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccessError {
-    /// The file cannot be had.
+    /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
     /// The file is not an access file.
@@ -42,19 +42,19 @@ pub enum AccessError {
     Grant {
         /// The file.
         file: PathBuf,
-        /// Which, from 1.
+        /// Number of the grant, from 1.
         number: usize,
         /// What is wrong with it.
         cause: GrantError,
     },
 }
 
-/// What to do where nothing is granted.
+/// Remedy when nothing is granted.
 pub const TO_GRANT: &str = "no caller is admitted: `stationmaster access allow PRINCIPAL --role station --config FILE` makes the file \
                             and grants; `access --help` shows more";
 
 impl AccessError {
-    /// The kind of error that the system has for it; of what is wrong in the file, [`io::ErrorKind::InvalidData`].
+    /// Returns the system's kind of error; for invalid contents, [`io::ErrorKind::InvalidData`].
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
@@ -63,7 +63,7 @@ impl AccessError {
         }
     }
 
-    /// What to do about it.
+    /// Returns a remedy.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {

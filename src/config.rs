@@ -1,4 +1,4 @@
-//! The whole configuration: strict TOML, every key documented in `deploy/stationmaster.toml`.
+//! The service's configuration: strict TOML, with every key documented in `deploy/stationmaster.toml`.
 
 mod audit;
 mod check;
@@ -21,10 +21,10 @@ use serde::Deserialize;
 
 use crate::files::input;
 
-/// The longest configuration that is read, in bytes.
+/// Maximum size of a configuration, in bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// What `stationmaster serve --config FILE` reads.
+/// The configuration that `stationmaster serve --config FILE` reads.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -41,29 +41,29 @@ pub struct Config {
     /// Images without an engine.
     #[serde(default)]
     pub layouts: Layouts,
-    /// What the service keeps.
+    /// The service's persistent state.
     pub state: State,
     /// How trains are opened.
     #[serde(default)]
     pub runs: Runs,
-    /// Where it listens.
+    /// Where the service listens.
     pub listen: Listen,
-    /// What it takes.
+    /// Limits of the service.
     #[serde(default)]
     pub limits: Limits,
-    /// Who may call.
+    /// Authorisation of callers.
     #[serde(default)]
     pub access: Access,
-    /// What is kept of what happened.
+    /// The audit log.
     #[serde(default)]
     pub audit: Audit,
-    /// Whom it believes.
+    /// Trusted keys.
     #[serde(default)]
     pub trust: Trust,
-    /// What trains are held to.
+    /// Rules for trains.
     #[serde(default)]
     pub rules: Rules,
-    /// Habits of older software, off unless named.
+    /// Compatibility with older software, off unless named.
     #[serde(default)]
     pub compat: Compat,
     /// The log.
@@ -71,7 +71,7 @@ pub struct Config {
     pub log: Log,
 }
 
-/// A configuration that cannot be used. The operator's to mend; retrying does not help.
+/// Why a configuration cannot be used. The operator must correct it; a retry does not help.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -80,10 +80,10 @@ pub enum ConfigError {
     Read {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The file is not TOML, has a key nobody knows, lacks one, or has a value of the wrong type.
+    /// The file is not TOML, has an unknown key, lacks one, or has a value of the wrong type.
     #[error("{}:{line}: {message}", file.display())]
     Syntax {
         /// The file.
@@ -93,7 +93,7 @@ pub enum ConfigError {
         /// What is wrong there.
         message: String,
     },
-    /// A value is of the right type and still not usable.
+    /// A value has the right type but is not usable.
     #[error("{}:{line}: {key}: {message}", file.display())]
     Value {
         /// The file.
@@ -104,13 +104,13 @@ pub enum ConfigError {
         key: String,
         /// What is wrong with it.
         message: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
 }
 
 impl ConfigError {
-    /// What to do about it.
+    /// Returns a remedy.
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
@@ -125,14 +125,14 @@ impl ConfigError {
 }
 
 impl Config {
-    /// The access file.
+    /// Returns the path of the access file.
     #[must_use]
     pub fn access_file(&self) -> PathBuf {
-        // One that was read from a file always names it; nobody may anything without.
+        // A configuration read from a file always names it; without it all access is denied.
         self.access.file.clone().unwrap_or_else(|| self.state.directory.join("access.toml"))
     }
 
-    /// The directory of the audit's logs.
+    /// Returns the directory of the audit logs.
     #[must_use]
     pub fn audit_directory(&self) -> PathBuf {
         self.audit.directory.clone().unwrap_or_else(|| self.state.directory.join("audit"))
@@ -141,7 +141,7 @@ impl Config {
     /// Checks a station's id as [`Config::parse`] does.
     ///
     /// # Errors
-    /// When no route can name it: what is wrong, and what to do.
+    /// When no route can name it: the cause, and the remedy.
     pub fn check_station_id(id: &str) -> Result<(), (String, String)> {
         check::station_id(id).map_err(|flaw| (flaw.message, flaw.hint))
     }
@@ -155,10 +155,10 @@ impl Config {
         Self::parse(&text, file)
     }
 
-    /// Reads and checks a text; `file` is named in errors.
+    /// Parses and checks a text; `file` is named in errors.
     ///
     /// # Errors
-    /// When it cannot be used.
+    /// When it is not usable.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
         let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax {
             file: file.into(),
@@ -172,7 +172,7 @@ impl Config {
             config.keys.train = vec![config.station.clone()];
         }
         if config.trust.file.is_none() {
-            // Beside the configuration, where an administrator looks for it.
+            // In the configuration's directory, where an administrator searches for it.
             config.trust.file = std::path::absolute(file).ok().map(|file| file.with_file_name("trust.toml"));
         }
         if config.access.file.is_none() {
@@ -193,7 +193,7 @@ fn line_at(text: &str, offset: usize) -> usize {
     text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count() + 1
 }
 
-/// The key, with its section, whose value stands at an offset.
+/// Returns the key, with its section, whose value is at an offset.
 fn key_at(text: &str, offset: usize) -> Option<String> {
     let line = line_at(text, offset) - 1;
     let begin = text[..offset].rfind('\n').map_or(0, |end| end + 1);
@@ -205,7 +205,7 @@ fn key_at(text: &str, offset: usize) -> Option<String> {
     }
 }
 
-/// The line where `section.key` stands, else the section's, else the first: a pointer for people, found by reading lines.
+/// Returns the line of `section.key`, else of the section, else the first line: a hint for people, found by reading lines.
 fn line_of(text: &str, dotted: &str) -> usize {
     let (section, key) = dotted.rsplit_once('.').unwrap_or(("", dotted));
     let mut current = String::new();

@@ -1,8 +1,8 @@
-//! The demonstration: a train made, carried past three stations, attacked on the way, and opened by its creator.
+//! Demonstration of the whole protocol: a train is built, processed at three stations, attacked on the way, and opened by its creator.
 //!
-//! Each station is this same binary in a process of its own with a token of its own; it is talked to as station software would,
-//! over its Unix socket. Creator, builder and the station software between pre-run and post-run are played here. Whatever way it
-//! ends, the stations are ended, and containers, images and files are removed (unless they are to be kept).
+//! Each station is a process of this binary with its own token; it is called over its Unix socket, as station software would call it.
+//! Creator, builder and the station software between pre-run and post-run are simulated here. However the demonstration ends, the
+//! stations are stopped, and containers, images and files are removed (unless they are to be kept).
 
 mod algorithm;
 mod attacks;

@@ -1,7 +1,7 @@
-//! `serve --dev`: a station out of nothing, in one directory. A private software token with its keys, a throw-away PKI, a Unix
-//! socket and a loopback port; and `DIR/env`, which a client sources.
+//! `serve --dev`: creates and runs a development station in one directory: a private software token with its keys, a throw-away PKI, a
+//! Unix socket, a loopback port, and `DIR/env`, which a client sources.
 //!
-//! It believes the keys in trains, and says so loudly, unless it is given a trust file. Not for real data.
+//! Unless it has a trust file, the station trusts the keys stated in trains, and warns about this. Not for real data.
 
 mod access;
 mod banner;

@@ -1,10 +1,10 @@
-//! Files where names or bytes may be another user's: written without following links, read only when nobody else could have
-//! changed them, and never waited for without end.
+//! Safe access to files whose names or contents another user may control: written without following links, read only when no other
+//! user could have changed them, and without waiting for them indefinitely.
 //!
-//! [`Directory`] is a directory by its descriptor: all that is written below it gets an unpredictable name first, and keeps to the
-//! directory that was opened. [`guarded`] reads the files that decide who is believed or admitted, and has the rule for them.
-//! [`input`] opens what a command is given, and [`OutputFile`] is what a command writes. [`Aside`] is a thread for files that may hang.
-//! [`explained`] says why a file is out of reach, in the system's [`words`].
+//! [`Directory`] is a directory by its descriptor: everything that is written below it first gets an unpredictable name, and stays in
+//! the directory that was opened. [`guarded`] reads the files that decide about trust and access, and defines the rule for them.
+//! [`input`] opens input files of commands, and [`OutputFile`] is an output file of a command. [`Aside`] is a thread for files that may
+//! hang. [`explained`] explains why a file is inaccessible, in the system's [`words`].
 
 mod aside;
 mod denied;

@@ -1,5 +1,5 @@
-//! What a file with a key, certificate or revocation list is, whatever it was given as: one recogniser for every option and setting that names one.
-//! Where it is of another kind than is wanted, the message says which, and with which command it becomes what is wanted.
+//! Recognises the kind of a file with a key, certificate or revocation list; used by every option and setting that names one.
+//! When the kind is not the expected one, the message names both, and the command that converts the file.
 
 mod advice;
 mod kind;
@@ -8,10 +8,10 @@ use std::path::Path;
 
 pub(crate) use kind::Kind;
 
-/// What an option or setting wants.
+/// The kind of file that an option or setting expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// An RSA public key, by itself.
+    /// A single RSA public key.
     PublicKey,
     /// A private key in PEM; it may be encrypted.
     PrivateKey,
@@ -23,19 +23,19 @@ pub(crate) enum Wanted {
     RevocationLists,
 }
 
-/// What an option for public keys takes.
+/// Description of what an option for public keys accepts.
 pub(crate) const PUBLIC: &str = "an RSA public key of 2048 to 8192 bits is wanted: as PEM, DER, hex of either, or a JSON Web Key";
 
-/// A file that is not what is wanted.
+/// A file of the wrong kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wrong {
-    /// What it is, and what is wanted.
+    /// What the file is, and what is expected.
     pub message: String,
-    /// How it becomes that.
+    /// How to convert it.
     pub hint: String,
 }
 
-/// Why a file is not what is wanted, where it is recognised as something else or holds too much of it.
+/// Returns why a file is not of the expected kind, when it is recognised as another kind or holds too many items.
 pub(crate) fn wrong(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<Wrong> {
     let kind = Kind::of(bytes);
     // Certificates and their key may be in one file.
@@ -56,7 +56,7 @@ pub(crate) fn wrong(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<Wrong> 
     Some(Wrong { message: format!("{} is {what}, and {needed} must be given here", path.display()), hint })
 }
 
-/// Of several keys in one file the reader takes one, and not all readers the same.
+/// Reports a file with several keys: a reader takes one of them, and not all readers the same.
 pub(crate) fn several(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<Wrong> {
     let (what, ending, alone) = match wanted {
         Wanted::PublicKey => ("public", "PUBLIC KEY-----", "openssl pkey -pubin"),
@@ -74,7 +74,7 @@ pub(crate) fn several(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<Wrong
     })
 }
 
-/// A path as a shell takes it.
+/// Quotes a path for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+,:@%".contains(letter);

@@ -1,4 +1,4 @@
-//! What ran here: runs and their states, in an embedded SQLite (WAL, every commit synced).
+//! Database of runs and their states, in an embedded SQLite (WAL, every commit synced).
 //!
 //! ```text
 //! opening ──► prepared ──► closing ──► completed ──► (released: the stop is free once more)
@@ -7,9 +7,9 @@
 //!  failed    aborting ──► aborted
 //! ```
 //!
-//! A state that ends in `-ing` is an intent: written before anything is changed outside, so that a start after a crash knows
-//! what to finish or to roll back. The service writes steps; an officer's command may give a prepared run up or release a
-//! completed one while the service runs. Only this room names sqlx.
+//! A state that ends in `-ing` is an intent: it is written before anything is changed outside, so that a start after a crash knows
+//! what to complete or to roll back. The service writes steps; an administrator's command may abandon a prepared run or release a
+//! completed one while the service runs. Only this module uses sqlx.
 
 pub mod admin;
 mod audit;
@@ -47,7 +47,7 @@ pub use self::{
 #[derive(Clone, Debug)]
 pub struct Ledger {
     pool: SqlitePool,
-    /// For the audit's heads: its commits do not wait for the disk.
+    /// For the positions of the audit logs: its commits do not wait for the disk.
     heads: SqlitePool,
     handle: Handle,
 }

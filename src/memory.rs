@@ -1,5 +1,5 @@
-//! What keeps secrets out of memory that others see: a process that nobody may look into, memory that is cleared when it is
-//! freed, and a place outside core images for what must be kept. `SECURITY.md` says what that is worth.
+//! Protects secrets in memory: a process that other processes cannot inspect, memory that is cleared when it is freed, and pages
+//! outside core dumps for long-lived secrets. `SECURITY.md` describes the effect and its limits.
 
 mod environment;
 pub mod no_dump;

@@ -1,15 +1,15 @@
-//! The state directory: what a service keeps in it, a backup of that, and putting one back.
+//! The state directory: its contents, backup and restore.
 //!
-//! | in it | in a backup |
+//! | contents | in a backup |
 //! |---|---|
 //! | the ledger | yes: a copy as of one moment |
-//! | the instance's id | yes: what the engine holds of this service carries it |
-//! | keys that were seen first | yes: they decide whom the station believes |
-//! | the audit's logs | no: they are appended to and never changed, and an older one put back is a cut one; copy them with `audit export` |
-//! | the PIN latch | no: it is about PINs that a token refused, and holds hashes of them |
-//! | lock, sockets, spools | no: they are a process's |
+//! | the instance's id | yes: objects of this service in the engine carry it |
+//! | keys that were seen first | yes: they decide which keys the station trusts |
+//! | the audit logs | no: they are appended to and never changed, and restoring an older one would truncate it; copy them with `audit export` |
+//! | the PIN latch | no: it is about PINs that a token rejected, and contains hashes of them |
+//! | lock, sockets, spools | no: they belong to a process |
 //! | opened trains | no: plaintext |
-//! | a development station's token, PIN, keys, certificates | no: a token has its own ways of backup |
+//! | a development station's token, PIN, keys, certificates | no: a token has its own methods of backup |
 
 mod backup;
 mod behind;
@@ -27,15 +27,15 @@ pub use life::{Life, Part, accept_loss};
 pub use manifest::{FileEntry, Manifest};
 pub use restore::{OpenRuns, Restored, restore};
 
-/// The ledger's file.
+/// Name of the ledger's file.
 pub const LEDGER: &str = "ledger.sqlite";
-/// The file with the instance's id.
+/// Name of the file with the instance's id.
 pub const INSTANCE: &str = "instance";
-/// The file with keys that were seen first.
+/// Name of the file with keys that were seen first.
 pub const FIRST_SEEN: &str = "first-seen.toml";
 
-/// The file that a service locks as long as it runs.
+/// Name of the file that a service locks while it runs.
 pub const LOCK: &str = "lock";
 
-/// What a backup holds, in the order in which it is put back: a directory without a ledger was not restored.
+/// Contents of a backup, in the order in which they are restored: a directory without a ledger was not restored completely.
 const KEPT: [&str; 3] = [INSTANCE, FIRST_SEEN, LEDGER];

@@ -1,8 +1,8 @@
-//! Whom this station believes: pinned keys of creators and stations, and allowed master images.
+//! Trust configuration of a station: pinned keys of creators and stations, and allowed master images.
 //!
-//! A train states the keys that it is to be checked with, so a train alone proves nothing about who made it. What an officer has
-//! written here does. [`TrustStore`] is the entries, [`file`] is how they lie on disk, [`Trust`] is what a service holds:
-//! the mode, and files that are read again when they change.
+//! A train states the keys with which it is to be verified, so a train alone proves nothing about its creator. The entries that an
+//! administrator has written here do. [`TrustStore`] holds the entries, [`file`] is their format on disk, and [`Trust`] is what a
+//! service uses: the mode, and files that are read again when they change.
 
 pub mod current;
 pub mod file;
@@ -18,21 +18,21 @@ use thiserror::Error;
 pub use self::current::{Believed, NewPin, NotPinned, Trust};
 use crate::watched_file::FileError;
 
-/// How a station comes to believe a key.
+/// How a station decides which keys to trust.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrustMode {
-    /// Only keys that an officer has written into the trust file.
+    /// Trusts only keys that an administrator has written into the trust file.
     #[default]
     Pinned,
-    /// Those, and the first key that is seen for an id, from then on.
+    /// Trusts those, and the first key that is seen for an id, from then on.
     FirstUse,
-    /// Whatever the train itself states. Anyone can make a train that runs.
+    /// Trusts the keys that the train itself states. Anyone can make a train that runs.
     Embedded,
 }
 
 impl TrustMode {
-    /// Its name in configurations.
+    /// Returns the mode's name in configurations.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,11 +43,11 @@ impl TrustMode {
     }
 }
 
-/// Why a trust file cannot be used. An officer's to mend. Names paths: for the log and the command line, not for callers.
+/// Why a trust file cannot be used. An administrator must correct it. Names paths: for the log and the command line, not for callers.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TrustError {
-    /// There is no file.
+    /// The file does not exist.
     #[error("there is no trust file {}", .0.display())]
     Missing(PathBuf),
     /// The file cannot be read.
@@ -55,13 +55,13 @@ pub enum TrustError {
     Read {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Others than root and the service could have changed the file, and so decide whom the station believes. Names path and remedy.
+    /// Users other than root and the service could have changed the file, and so the trusted keys. Contains path and remedy.
     #[error("{0}")]
     Unprotected(String),
-    /// It is something else than a regular file. Names what is where.
+    /// The path is not a regular file. Contains what was found there.
     #[error("{0}")]
     NotAFile(String),
     /// The file is not a trust file.
@@ -81,7 +81,7 @@ pub enum TrustError {
         file: PathBuf,
         /// `creator`, `station` or `master`.
         kind: &'static str,
-        /// Which of that kind, from 1.
+        /// Number of the entry among those of its kind, from 1.
         number: usize,
         /// What is wrong with it.
         cause: EntryError,
@@ -91,7 +91,7 @@ pub enum TrustError {
     Write {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -109,7 +109,7 @@ impl From<FileError> for TrustError {
 }
 
 impl TrustError {
-    /// The kind of error that the system has for it; of what is wrong in the file, [`io::ErrorKind::InvalidData`].
+    /// Returns the system's kind of error; for invalid contents, [`io::ErrorKind::InvalidData`].
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
@@ -121,7 +121,7 @@ impl TrustError {
         }
     }
 
-    /// What to do about it.
+    /// Returns a remedy.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {

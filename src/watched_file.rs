@@ -1,4 +1,4 @@
-//! A file that an officer keeps and a running service follows: read when it changes, replaced whole, never half.
+//! A file that an administrator edits and a running service follows: read again when it changes, always replaced as a whole.
 
 use std::{
     fs, io,
@@ -16,16 +16,16 @@ use crate::files::{
     guarded::{self, For, Holds, Refused},
 };
 
-/// The largest file that is read, in bytes.
+/// Maximum size of the file, in bytes.
 const LIMIT: u64 = 16 * 1024 * 1024;
-/// Within this of its last change a file may change again without showing it in its times.
+/// Within this time after its last change a file may change again without a difference in its timestamps.
 const GRAIN: Duration = Duration::from_secs(2);
 
-/// Why a kept file cannot be had. The operator's to mend. Names paths: for the log and the command line, not for callers.
+/// Why a file cannot be read or written. The operator must correct it. Names paths: for the log and the command line, not for callers.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
-    /// There is no file.
+    /// The file does not exist.
     #[error("there is no {}", .0.display())]
     Missing(PathBuf),
     /// The file cannot be read.
@@ -33,13 +33,13 @@ pub enum FileError {
     Read {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Others than root and the service could have changed the file, or it is none: see [`guarded`]. Names path and remedy.
+    /// Users other than root and the service could have changed the file: see [`guarded`]. Contains path and remedy.
     #[error("{0}")]
     Unprotected(String),
-    /// It is something else than a regular file. Names what is where.
+    /// The path is not a regular file. Contains what was found there.
     #[error("{0}")]
     NotAFile(String),
     /// The file cannot be written.
@@ -47,13 +47,13 @@ pub enum FileError {
     Write {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl FileError {
-    /// The kind of error that the system has for it.
+    /// Returns the system's kind of error.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
@@ -65,10 +65,10 @@ impl FileError {
     }
 }
 
-/// Reads a file's bytes, where the rule for such files is kept ([`guarded`]).
+/// Reads a file's bytes, if it meets the rule for such files ([`guarded`]).
 ///
 /// # Errors
-/// When there is none, it breaks the rule, or it cannot be read.
+/// When it does not exist, breaks the rule, or cannot be read.
 pub fn read(file: &Path, by: For) -> Result<Vec<u8>, FileError> {
     guarded::read(file, by, Holds::Plain, LIMIT).map_err(|refused| match refused {
         Refused::Missing => FileError::Missing(file.to_owned()),
@@ -78,8 +78,8 @@ pub fn read(file: &Path, by: For) -> Result<Vec<u8>, FileError> {
     })
 }
 
-/// Changes a file: hands over what it holds (`None` when there is none), and writes what comes back, unless that is nothing.
-/// Others who change it so at the same time wait. What is written is on the disk when this answers.
+/// Changes a file: passes its contents (`None` when it does not exist) to `change`, and writes the result, unless that is `None`.
+/// Concurrent updates wait for each other. The new contents are on the disk when this returns.
 ///
 /// # Errors
 /// `change`'s own, or when the file cannot be read or written.
@@ -87,9 +87,9 @@ pub fn update<T, E: From<FileError>>(
     file: &Path,
     change: impl FnOnce(Option<Vec<u8>>, &Path) -> Result<(T, Option<String>), E>,
 ) -> Result<T, E> {
-    // Through a link, the file that it leads to is replaced and not the link.
+    // Behind a link, its target is replaced and not the link.
     let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-    // Its directory is what must let it be written: the file is written aside and renamed.
+    // The directory must be writable: the file is written aside and renamed.
     let parent = file.parent().unwrap_or(&file).to_owned();
     let trouble = |source| FileError::Write { file: file.clone(), source: explained(&parent, source) };
     let (directory, name) = Directory::of_file(&file).map_err(trouble)?;
@@ -101,19 +101,19 @@ pub fn update<T, E: From<FileError>>(
     };
     let (outcome, text) = change(before, &file)?;
     if let Some(text) = text {
-        // What is written can be read: a service adds keys that it saw first, of which trains decide how many there are.
+        // Written contents must be readable: a service adds keys that it saw first, and trains determine how many there are.
         if text.len() as u64 > LIMIT {
             return Err(trouble(io::Error::other("it would be longer than what is read of it, 16 MiB")).into());
         }
-        // Its mode as before, but for what the service would refuse.
+        // Keeps its mode, except for bits that the service would refuse.
         let mode = directory.stat_of(&name).map_err(trouble)?.map_or(0o644, |facts| facts.st_mode & 0o755);
         directory.replace(&name, mode, text.as_bytes()).map_err(trouble)?;
     }
     Ok(outcome)
 }
 
-/// Changes what a file holds: reads it (nothing when there is none), and writes what `change` makes of it, unless that refuses or
-/// changes nothing; see [`update`].
+/// Changes a file's parsed contents: parses it (nothing when it does not exist), and writes what `change` makes of it, unless that
+/// fails or changes nothing; see [`update`].
 ///
 /// # Errors
 /// `change`'s own, `parse`'s, or when the file cannot be read or written.
@@ -128,7 +128,7 @@ where
     P: From<FileError>,
     E: From<P>,
 {
-    /// `change`'s error, which knows the file's by way of `parse`'s.
+    /// `change`'s error, into which `parse`'s error converts.
     struct Refused<P, E>(E, PhantomData<P>);
     impl<P: From<FileError>, E: From<P>> From<FileError> for Refused<P, E> {
         fn from(error: FileError) -> Self {
@@ -149,13 +149,13 @@ where
     .map_err(|Refused(error, _)| error)
 }
 
-/// Whether there is nothing in a file but blank lines and comments.
+/// Returns whether a file contains only blank lines and comments.
 pub fn is_blank(bytes: &[u8]) -> bool {
     let is_blank = |line: &[u8]| line.trim_ascii_start().first().is_none_or(|first| *first == b'#');
     bytes.split(|byte| *byte == b'\n').all(is_blank)
 }
 
-/// Reads a text as strict TOML.
+/// Parses a text as strict TOML.
 ///
 /// # Errors
 /// The line, from 1, and what is wrong there.
@@ -168,7 +168,7 @@ pub fn toml<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, (usize, S
     })
 }
 
-/// A file that a service follows. It is looked at by a thread of its own: no call, health check or signal waits for a file system.
+/// A file that a service follows. A thread of its own reads it: no call, health check or signal waits for a file system.
 #[derive(Debug)]
 pub struct Followed<T, E> {
     path: PathBuf,
@@ -180,30 +180,30 @@ pub struct Followed<T, E> {
 }
 
 impl<T: Send + Sync + 'static, E: From<FileError> + std::fmt::Display + Send + 'static> Followed<T, E> {
-    /// Nothing is read yet. `parse` reads the file's text; `broken` is told why, once, when one that cannot be used leaves the one
-    /// before.
+    /// Follows a file; reads nothing yet. `parse` parses its text; `broken` is called with the cause, once, when the file becomes unusable
+    /// and the previous contents stay in force.
     #[must_use]
     pub fn new(path: &Path, parse: fn(&[u8], &Path) -> Result<T, E>, broken: fn(&E)) -> Self {
         let watched = Arc::new(Mutex::new(WatchedFile::new(path)));
         Self { path: path.to_owned(), aside: Aside::new("kept-file"), watched, parse, broken }
     }
 
-    /// The file.
+    /// Returns the file's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the file says now. One that cannot be used any more leaves what was read before. One that is gone, breaks the rule, cannot
-    /// be read or is on a file system that does not answer leaves nothing.
+    /// Returns the present contents. When the file has become unusable, returns the contents read before. When it was removed, breaks the
+    /// rule, cannot be read or is on a file system that does not respond, earlier contents are not used.
     ///
     /// # Errors
-    /// When the file cannot be read, or cannot be used and never could.
+    /// When the file cannot be read, or is unusable and never was usable.
     pub async fn look(&self) -> Result<Snapshot<T>, E> {
         self.answered(self.aside.run(self.job()).await)
     }
 
-    /// The same, from a thread that may wait.
+    /// As [`Followed::look`], from a thread that may block.
     ///
     /// # Errors
     /// As [`Followed::look`].
@@ -211,7 +211,7 @@ impl<T: Send + Sync + 'static, E: From<FileError> + std::fmt::Display + Send + '
         self.answered(self.aside.run_blocking(self.job()))
     }
 
-    /// Takes note that what has this digest is known.
+    /// Notes that the contents with this digest are known.
     pub fn acknowledge(&self, digest: [u8; 32]) {
         let watched = Arc::clone(&self.watched);
         self.aside.queue(move || watched.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(digest));
@@ -227,20 +227,20 @@ impl<T: Send + Sync + 'static, E: From<FileError> + std::fmt::Display + Send + '
     }
 }
 
-/// A file with what was last read from it.
+/// A file with the contents last read from it.
 #[derive(Debug)]
 struct WatchedFile<T> {
     path: PathBuf,
     seen: Option<Version>,
     bytes: Vec<u8>,
     value: Option<Arc<T>>,
-    /// Digest of what nobody has acknowledged yet.
+    /// Digest of contents that have not been acknowledged yet.
     new: Option<[u8; 32]>,
-    /// See [`Look::flaw`].
+    /// See [`Snapshot::flaw`].
     flaw: Option<Arc<str>>,
 }
 
-/// What tells one state of a file from another, and when it was looked at.
+/// Identifies a state of the file, and when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Version {
     inode: u64,
@@ -249,15 +249,15 @@ struct Version {
     mode: u32,
 }
 
-/// Whether a look found something new.
+/// Result of reading a followed file.
 #[derive(Debug)]
 pub struct Snapshot<T> {
-    /// What the file says.
+    /// The parsed contents.
     pub value: Arc<T>,
     /// SHA-256 of its bytes, until they have been acknowledged.
     pub new: Option<[u8; 32]>,
-    /// Why the file as it is now cannot be used, where what it said before stays in force: for health, since a change that an
-    /// administrator believes in force is not.
+    /// Why the present file is unusable, while its previous contents stay in force: for the health check, because a change that an
+    /// administrator believes to be in force is not.
     pub flaw: Option<Arc<str>>,
 }
 
@@ -285,7 +285,7 @@ impl<T> WatchedFile<T> {
                 return Err(error.into());
             }
         };
-        // What was changed just now may change again unseen: it is read again until it has settled.
+        // A recent change may be followed by another with the same timestamps: the file is read again until it has settled.
         self.seen = now.filter(Version::has_settled);
         if let Some(value) = &self.value
             && bytes == self.bytes
@@ -310,7 +310,7 @@ impl<T> WatchedFile<T> {
 
     fn stat(&self) -> Option<Version> {
         let facts = fs::metadata(&self.path).ok()?;
-        // The change time, not the modification time: nobody can set it back.
+        // The change time, not the modification time: users cannot set it back.
         let changed = (facts.ctime(), facts.ctime_nsec());
         Some(Version { inode: facts.ino(), length: facts.len(), changed, mode: facts.mode() })
     }

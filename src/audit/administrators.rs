@@ -1,5 +1,5 @@
-//! The log of the administrators' commands, as the service follows it: where it is goes into the service's own log, and is signed there.
-//! So the one can be rewritten, cut or removed as little as the other.
+//! Follows the log of the administrators' commands: records its position in the service's own log, where it is signed. Thus it
+//! is protected against rewriting, truncation and removal as well as the service's log is.
 
 use std::{
     fs,
@@ -12,14 +12,14 @@ use super::{
     verify::{Expected, Head, verify},
 };
 
-/// What a look has found.
+/// Result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// Nothing that was not known.
+    /// Nothing has changed.
     Same,
-    /// It has gone on from what was known.
+    /// The log continues from the known position.
     Further(Remembered),
-    /// It is not what was known: why, and where the log there is, if there is one.
+    /// The log does not continue from the known position: why, and its present position, if there is a log.
     Broken(String, Option<Remembered>),
 }
 
@@ -33,13 +33,13 @@ pub struct Administrators {
 }
 
 impl Administrators {
-    /// Of all logs' directory, and where it was known to be.
+    /// Takes the directory of all logs, and the known position.
     #[must_use]
     pub fn new(directory: &Path, known: Option<Remembered>) -> Self {
         Self { directory: directory.join(super::ADMINISTRATORS), known, seen: None }
     }
 
-    /// Looks at it. Reads it whole when it has changed: it holds a few records for each command that was given.
+    /// Checks the log. Reads it whole when it has changed: it holds a few records for each command.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -58,7 +58,7 @@ impl Administrators {
             });
         };
         let flaw = |path: &Path, source| AuditError::io(format!("read {}", path.display()), source);
-        // Nothing is opened that could keep the one who reads it waiting.
+        // Nothing is opened that could block the reader.
         for path in &files {
             if !fs::metadata(path).map_err(|source| flaw(path, source))?.is_file() {
                 return Err(flaw(path, std::io::Error::other("it is no file")));

@@ -1,5 +1,5 @@
-//! Moving whole old segments of a log to another directory. What is left is checked, and continued, as before: the first record of a
-//! segment says what was before it.
+//! Moves whole old segments of a log to another directory. The remaining segments are verified and continued as before: the first
+//! record of a segment describes the log before it.
 
 use std::{
     fs::{self, File},
@@ -13,11 +13,11 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::{AuditError, read};
 use crate::files::input;
 
-/// Segments that always stay: the one that is written to, and the one before, with which a log goes on whose newest was cut off at its
-/// first record.
+/// Number of segments that always stay: the one being written, and the one before it, with which a log continues whose newest
+/// segment was cut off at its first record.
 pub const LEAST_KEPT: u64 = 2;
 
-/// The segments of a log's directory that may be moved when so many stay.
+/// Returns the segments of a log's directory that may be moved when `keep` of them stay.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -28,11 +28,11 @@ pub fn movable(directory: &Path, keep: u64) -> Result<Vec<(u64, PathBuf)>, Audit
     Ok(all)
 }
 
-/// Moves a segment into a directory, which is made when it is not there. It is whole there, and on the disk, before it is gone here. One
-/// that is there already, since an earlier move was cut off, must be the same.
+/// Moves a segment into a directory, which is created if necessary. The segment is complete there, and on the disk, before it is
+/// removed here. A segment that exists there already, because an earlier move was interrupted, must be identical.
 ///
 /// # Errors
-/// When it cannot be moved; it is then where it was.
+/// When it cannot be moved; it then stays where it was.
 pub fn move_segment(segment: &Path, archive: &Path) -> Result<(), AuditError> {
     let flaw = |source| AuditError::io(format!("move {} to {}", segment.display(), archive.display()), source);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(archive).map_err(flaw)?;
@@ -51,7 +51,7 @@ pub fn move_segment(segment: &Path, archive: &Path) -> Result<(), AuditError> {
     sync(archive).and_then(|()| segment.parent().map_or(Ok(()), sync)).map_err(flaw)
 }
 
-/// To another file system.
+/// Copies a segment to another file system.
 fn copy(segment: &Path, archive: &Path, target: &Path) -> io::Result<()> {
     let aside = archive.join(format!(".{}", uuid::Uuid::new_v4()));
     let copied = (|| {

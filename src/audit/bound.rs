@@ -1,5 +1,5 @@
-//! How long a record may be. What a caller made long is said by its beginning, its length and its digest: a record holds evidence, not
-//! what somebody sent.
+//! Limits the length of a record. A long text from a caller is replaced by its beginning, its length and its digest: a record holds
+//! evidence, not the data that a caller sent.
 
 use openssl::sha::sha256;
 use serde_json::{Map, Value, json};
@@ -9,12 +9,12 @@ use super::{Digests, Entry, Images, KeyRef, RuleRef, TrainRef};
 /// The longest line that is written, in bytes, without its newline. [`super::read::LONGEST_LINE`], which is read whole, is far above.
 pub const RECORD_BYTES: usize = 16 * 1024;
 
-/// What is left of the longest texts, each try in turn.
+/// Bytes kept of the longest texts, tried in turn.
 const LEFT: [usize; 3] = [1024, 256, 64];
-/// A value in `about` that is longer than this may be left out whole.
+/// Length in bytes above which a value in `about` may be omitted whole.
 const VALUE_BYTES: usize = 256;
 
-/// The same entry with at most so many bytes: a little is left of each long text, and with many of them ever less.
+/// Returns the entry with at most `room` bytes: a part of each long text is kept, the less the more long texts there are.
 pub(super) fn shortened(entry: &Entry, room: usize) -> Entry {
     let fits = |entry: &Entry| serde_json::to_vec(entry).is_ok_and(|bytes| bytes.len() <= room);
     let mut entry = entry.clone();
@@ -38,7 +38,7 @@ pub(super) fn shortened(entry: &Entry, room: usize) -> Entry {
     entry
 }
 
-/// A text that is longer than `most` bytes becomes its beginning with its length and digest.
+/// Replaces a text longer than `most` bytes by its beginning with its length and digest.
 pub(super) fn shorten(text: &mut String, most: usize) {
     if text.len() > most {
         let digest = const_hex::encode(sha256(text.as_bytes()));
@@ -50,7 +50,7 @@ fn summary(text: &str) -> Value {
     json!({ "bytes": text.len(), "sha256": const_hex::encode(sha256(text.as_bytes())) })
 }
 
-/// Every text of an entry. Without `..`: a new field has a bound, or nothing compiles.
+/// Calls `each` for every text of an entry. Without `..`, so that a new field does not compile until it has a bound.
 fn texts(entry: &mut Entry, each: &mut impl FnMut(&mut String)) {
     let Entry {
         event: _,
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::audit::Event;
 
-    /// An entry with so many times a character in every text that there is.
+    /// Returns an entry in which every text is `character`, repeated `times` times.
     fn full(character: char, times: usize) -> Entry {
         let text = || character.to_string().repeat(times);
         let some = || Some(text());

@@ -1,4 +1,4 @@
-//! The chain of a log: what each record takes from the one before it, and what checkpoints cover.
+//! The hash chain of a log: how each record depends on the one before it, and how many records checkpoints cover.
 
 use std::path::Path;
 
@@ -8,25 +8,25 @@ use super::{
     tree::{Frontier, Hash, leaf_hash},
 };
 
-/// What precedes the first record.
+/// The hash before the first record.
 pub(super) const NOTHING: Hash = [0; 32];
-/// Records of a checkpoint's own, behind what it covers.
+/// Number of records that a checkpoint adds itself, after those it covers.
 const OWN: u64 = 2;
-/// What the frame of a record takes: number, time, the hash before it, the names of these.
+/// Bytes of a record's frame: number, time, the hash before it, and the names of these fields.
 const FRAME_BYTES: usize = 256;
 
-/// Where the chain stands.
+/// State of the chain after its last record.
 #[derive(Clone, Debug)]
 pub(super) struct Chain {
     pub head: Hash,
     pub frontier: Frontier,
-    /// Microseconds since 1970 of the last record.
+    /// Time of the last record, in microseconds since 1970.
     pub time: i64,
-    /// Records that a checkpoint covers.
+    /// Number of records that a checkpoint covers.
     pub covered: u64,
 }
 
-/// [`super::Record`], on its way out.
+/// [`super::Record`] in the form in which it is written.
 #[derive(serde::Serialize)]
 struct Line<'a> {
     seq: u64,
@@ -37,22 +37,22 @@ struct Line<'a> {
 }
 
 impl Chain {
-    /// Before the first record.
+    /// Returns the state before the first record.
     pub fn empty() -> Self {
         Self { head: NOTHING, frontier: Frontier::default(), time: 0, covered: 0 }
     }
 
-    /// Before the first record of a segment.
+    /// Returns the state before the first record of a segment.
     pub fn before(header: &Header, covered: u64) -> Self {
         Self { head: header.prev, frontier: header.frontier.clone(), time: 0, covered }
     }
 
-    /// Records in it.
+    /// Returns the number of records.
     pub fn size(&self) -> u64 {
         self.frontier.size()
     }
 
-    /// Adds a record, and its line to `bytes`.
+    /// Adds a record, and appends its line to `bytes`.
     pub fn add(&mut self, entry: &Entry, now: jiff::Timestamp, bytes: &mut Vec<u8>) -> Result<Position, AuditError> {
         let seq = self.frontier.size();
         let start = bytes.len();
@@ -62,7 +62,7 @@ impl Chain {
             serde_json::to_writer(bytes, &record).map_err(|error| AuditError::io("write a record", error.into()))
         };
         write(entry, bytes)?;
-        // Whatever is written can be read back: the reader's bound is the writer's, too.
+        // Every written record can be read back: the reader's bound also applies to the writer.
         if bytes.len() - start > bound::RECORD_BYTES {
             write(&bound::shortened(entry, bound::RECORD_BYTES - FRAME_BYTES), bytes)?;
         }
@@ -80,12 +80,12 @@ impl Chain {
     }
 }
 
-/// Records that no checkpoint covers, when the last covers so many.
+/// Returns the number of records that no checkpoint covers, when the last one covers `covered`.
 pub(super) fn unsigned(size: u64, covered: u64) -> u64 {
     if covered == 0 { size } else { size.saturating_sub(covered.saturating_add(OWN)) }
 }
 
-/// What a checkpoint says that it covers.
+/// Returns how many records a checkpoint claims to cover.
 pub(super) fn covered_in(entry: &Entry) -> Option<u64> {
     if entry.event != Event::Checkpoint {
         return None;
@@ -97,7 +97,7 @@ pub(super) fn covered_by(record: &Record) -> Option<u64> {
     covered_in(&record.entry).filter(|covered| *covered <= record.seq)
 }
 
-/// Records that checkpoints in earlier segments cover: a segment of an older version does not say so itself.
+/// Returns how many records are covered by checkpoints in earlier segments: segments of older versions do not state it.
 pub(super) fn covered_before(directory: &Path, number: u64) -> Result<u64, AuditError> {
     for (_, path) in read::segments(directory)?.into_iter().rev().filter(|(before, _)| *before < number) {
         let mut segment = Segment::open(&path)?;

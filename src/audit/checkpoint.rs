@@ -1,4 +1,4 @@
-//! A checkpoint: the head of a log under a signature, as text (C2SP tlog-checkpoint, in the form of a C2SP signed-note).
+//! Signed checkpoints of a log's head, as text (C2SP tlog-checkpoint, in the form of a C2SP signed-note).
 //!
 //! ```text
 //! stationmaster/0d6a…            origin: which log; also the name of the key
@@ -9,60 +9,60 @@
 //! — stationmaster/0d6a… AbCd…    four bytes that name the key, and the signature, base64
 //! ```
 //!
-//! The signature is RSASSA-PSS with SHA-256, MGF1-SHA-256 and a salt of 32 bytes, over the text up to and with the newline before
-//! the empty line. Signed notes know no RSA; its type is 0xff, for others, with [`SIGNATURE_SCHEME`] as its name.
+//! The signature is RSASSA-PSS with SHA-256, MGF1-SHA-256 and a salt of 32 bytes, over the text up to and including the newline
+//! before the empty line. Signed notes define no RSA type; this type is 0xff (other), with [`SIGNATURE_SCHEME`] as its name.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 
 use super::{read, tree::Hash};
 
-/// The name of the signature's type in the key's id.
+/// Name of the signature type in the key's id.
 pub const SIGNATURE_SCHEME: &str = "stationmaster-rsa-pss-sha256";
 
 /// What a checkpoint covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Covered {
-    /// Records, from the first on.
+    /// Number of records, from the first on.
     pub size: u64,
-    /// Hash of the last of them.
+    /// Hash of the last of these records.
     pub head: Hash,
-    /// Root over them.
+    /// Root of the tree over them.
     pub root: Hash,
 }
 
-/// Why a text is not a checkpoint that holds.
+/// Why a text is not a valid checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// The text is not a checkpoint of ours.
+    /// The text is not a checkpoint in this format.
     #[error("it is not a checkpoint")]
     Malformed,
-    /// It is of another log.
+    /// It belongs to another log.
     #[error("it is of another log")]
     OtherLog,
-    /// It was signed by another key, or says so.
+    /// It was signed by another key, or names one.
     #[error("it names another key")]
     OtherKey,
-    /// The signature does not hold.
+    /// The signature is invalid.
     #[error("its signature does not hold")]
     BadSignature,
 }
 
-/// The text that is signed.
+/// Returns the text that is signed.
 #[must_use]
 pub fn text(origin: &str, covered: &Covered) -> String {
     let Covered { size, head, root } = covered;
     format!("{origin}\n{size}\n{}\nhead {}\n", STANDARD.encode(root), const_hex::encode(head))
 }
 
-/// SHA-256 of the text: what the token signs.
+/// Returns the SHA-256 of the text, which the token signs.
 #[must_use]
 pub fn digest(text: &str) -> Hash {
     Sha256::digest(text.as_bytes()).into()
 }
 
-/// The whole checkpoint.
+/// Returns the complete checkpoint.
 #[must_use]
 pub fn signed(text: &str, origin: &str, spki_der: &[u8], signature: &[u8]) -> String {
     let mut named = key_id(origin, spki_der).to_vec();
@@ -70,7 +70,7 @@ pub fn signed(text: &str, origin: &str, spki_der: &[u8], signature: &[u8]) -> St
     format!("{text}\n\u{2014} {origin} {}\n", STANDARD.encode(named))
 }
 
-/// Reads a checkpoint and checks it with a public key (SubjectPublicKeyInfo).
+/// Reads a checkpoint and verifies it with a public key (SubjectPublicKeyInfo).
 ///
 /// # Errors
 /// [`CheckpointError`].
@@ -93,7 +93,7 @@ pub fn verify(note: &str, origin: &str, spki_der: &[u8]) -> Result<Covered, Chec
     Ok(covered)
 }
 
-/// What a checkpoint says, its signature unlooked at.
+/// Parses a checkpoint without verifying its signature.
 pub(super) fn parse(note: &str, origin: &str) -> Result<(Covered, String, String), CheckpointError> {
     let (text, signature) = note.split_once("\n\n").ok_or(CheckpointError::Malformed)?;
     let signature = signature.strip_suffix('\n').filter(|line| !line.contains('\n')).ok_or(CheckpointError::Malformed)?;
@@ -109,14 +109,14 @@ pub(super) fn parse(note: &str, origin: &str) -> Result<(Covered, String, String
         root: root.ok_or(CheckpointError::Malformed)?,
         head: head.strip_prefix("head ").and_then(read::hash).ok_or(CheckpointError::Malformed)?,
     };
-    // One spelling only.
+    // Only the canonical spelling is accepted.
     if self::text(origin, &covered) != format!("{text}\n") {
         return Err(CheckpointError::Malformed);
     }
     Ok((covered, format!("{text}\n"), signature.to_owned()))
 }
 
-/// C2SP signed-note: the first four bytes of SHA-256 over name, newline, type, and the public key.
+/// Returns the C2SP signed-note key id: the first four bytes of SHA-256 over name, newline, type, and the public key.
 fn key_id(name: &str, spki_der: &[u8]) -> [u8; 4] {
     let hash =
         Sha256::new().chain_update(name).chain_update(b"\n\xff").chain_update(SIGNATURE_SCHEME).chain_update(spki_der).finalize();
@@ -132,6 +132,6 @@ fn holds(spki_der: &[u8], digest: &Hash, signature: &[u8]) -> Result<bool, opens
     context.set_signature_md(Md::sha256())?;
     context.set_rsa_mgf1_md(Md::sha256())?;
     context.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH)?;
-    // A signature that does not fit is an error of OpenSSL's, taken here off its queue.
+    // For a signature that does not fit OpenSSL reports an error, which is taken off its queue here.
     Ok(context.verify(digest, signature).unwrap_or(false))
 }

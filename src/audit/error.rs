@@ -1,23 +1,23 @@
-//! Why the audit cannot be written or read.
+//! Errors of writing and reading the audit log.
 
 use std::{io, path::PathBuf};
 
-/// Why the audit cannot be written or read. The operator's to mend; a retry helps once it is.
+/// Why the audit log cannot be written or read. The operator must correct the cause; a retry then helps.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditError {
-    /// A file cannot be had or written.
+    /// A file cannot be opened, read or written.
     #[error("cannot {what}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
     /// Another process writes to the log.
     #[error("{} is written to by another process", .0.display())]
     Held(PathBuf),
-    /// What lies there is not the chain that was written. Nobody's to mend without an officer.
+    /// The files do not contain the chain that was written. An administrator must decide how to continue.
     #[error("{}: {what}", file.display())]
     Broken {
         /// The file.
@@ -35,7 +35,7 @@ impl AuditError {
         Self::Io { what: what.into(), source }
     }
 
-    /// What an officer does about it.
+    /// Returns what an administrator can do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Where a log stands: its files from the remembered place to their end, read and checked before anything is appended.
+//! Finds the end of a log: reads and checks its files from the remembered position on, before anything is appended.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,48 +11,48 @@ use super::{
     read::{self, Header, Segment, Text},
 };
 
-/// What a log says past the place that was remembered.
+/// Contents of a log after the remembered position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unremembered {
-    /// Records.
+    /// Number of records.
     pub records: u64,
-    /// How many of them, from the first on, are in segments that are no longer there.
+    /// How many of them, from the first on, are in segments that no longer exist.
     pub gone: u64,
-    /// The runs that they name, and the RPCs that ended well with each.
+    /// The runs that they name, and for each the RPCs that succeeded.
     pub runs: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// What a log's directory holds.
+/// Contents of a log's directory.
 #[derive(Debug)]
 pub(super) struct Files {
-    /// The log, when it has been begun.
+    /// The log, if it has been begun.
     pub log: Option<Found>,
-    /// Segments at the end that have no record.
+    /// Segments at the end without any record.
     pub unbegun: Vec<PathBuf>,
 }
 
 /// A log that was read.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// Its id.
+    /// The log's id.
     pub log: String,
-    /// The last segment.
+    /// Number of the last segment.
     pub number: u64,
-    /// Its file.
+    /// File of the last segment.
     pub path: PathBuf,
-    /// Where the chain stands at its end.
+    /// State of the chain at the end.
     pub chain: Chain,
-    /// Bytes of its whole lines.
+    /// Bytes of the last segment's whole lines.
     pub whole: u64,
     /// Bytes after them.
     pub torn: u64,
-    /// Lines that are longer than any that is written.
+    /// Number of lines longer than any that this version writes.
     pub long_lines: u64,
-    /// What it says past the remembered place.
+    /// Contents after the remembered position.
     pub unremembered: Unremembered,
 }
 
-/// Reads the log in a directory: its last segment, and those before it from the one on that holds the last remembered record.
+/// Reads the log in a directory: its last segment, and all from the one that holds the last remembered record.
 pub(super) fn find(directory: &Path, remembered: Option<&Remembered>) -> Result<Files, AuditError> {
     let Begun { segments, unbegun, last } = begun(directory)?;
     let Some(mut header) = last else { return Ok(Files { log: None, unbegun }) };
@@ -75,13 +75,13 @@ pub(super) fn find(directory: &Path, remembered: Option<&Remembered>) -> Result<
     Ok(Files { log: Some(reading.end()?), unbegun })
 }
 
-/// Segments, by whether they have been begun.
+/// Segments, divided by whether they have a record.
 struct Begun {
-    /// Up to the last one that has a record.
+    /// Segments up to the last one that has a record.
     segments: Vec<(u64, PathBuf)>,
-    /// Those behind it.
+    /// Segments after that.
     unbegun: Vec<PathBuf>,
-    /// How the last one with a record begins.
+    /// Header of the last segment with a record.
     last: Option<Header>,
 }
 
@@ -97,7 +97,7 @@ fn begun(directory: &Path) -> Result<Begun, AuditError> {
     Ok(Begun { segments, unbegun, last: None })
 }
 
-/// The first record of a segment, when it has one. A segment says itself which one it is: the name of its file may have been changed.
+/// Returns the first record of a segment, if it has one. The segment's number is read from it: the file may have been renamed.
 fn header_of((number, path): &(u64, PathBuf)) -> Result<Option<Header>, AuditError> {
     let Some(line) = Segment::open(path)?.next_record().map_err(|flaw| broken(path, &flaw.to_string()))? else {
         return Ok(None);
@@ -134,7 +134,7 @@ impl<'a> Reading<'a> {
         Self { log, number, path, chain, whole: 0, torn: 0, long_lines: 0, remembered, unremembered }
     }
 
-    /// Whether the chain, as far as it goes now, is the one that was remembered.
+    /// Checks that the chain, as far as it has been read, is the remembered one.
     fn is_remembered(&self, path: &Path) -> Result<(), AuditError> {
         let size = self.chain.size();
         match self.remembered {
@@ -171,7 +171,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// Takes what a record past the remembered place says of a run.
+    /// Notes the run that a record after the remembered position names.
     fn note(&mut self, record: &Record) {
         let entry = &record.entry;
         let Some(run) = &entry.run else { return };
@@ -194,15 +194,15 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// The id of the log in a directory, when there is one. Nothing is changed.
+/// Returns the id of the log in a directory, if there is one. Changes nothing.
 ///
 /// # Errors
-/// When it cannot be read, or its last segment does not begin as one does.
+/// When it cannot be read, or its last segment does not begin with a segment's record.
 pub fn log_in(directory: &Path) -> Result<Option<String>, AuditError> {
     Ok(where_there(begun(directory))?.and_then(|begun| begun.last).map(|header| header.log))
 }
 
-/// Where the log in a directory ends, when there is one. Nothing is changed.
+/// Returns the end of the log in a directory, if there is one. Changes nothing.
 ///
 /// # Errors
 /// When it cannot be read, or its last segment is not the chain that was written.
@@ -211,16 +211,16 @@ pub fn end_of(directory: &Path) -> Result<Option<Remembered>, AuditError> {
     Ok(found.map(|found| Remembered { size: found.chain.size(), head: found.chain.head, log: found.log }))
 }
 
-/// What the log in a directory says past a place in it, when there is one. Nothing is changed.
+/// Returns what the log in a directory contains after a position, if there is a log. Changes nothing.
 ///
 /// # Errors
-/// As [`end_of`], and when it is not the log that the place is in.
+/// As [`end_of`], and when the position belongs to another log.
 pub fn since(directory: &Path, place: &Remembered) -> Result<Option<Unremembered>, AuditError> {
     let found = where_there(find(directory, Some(place)))?.and_then(|files| files.log);
     Ok(found.map(|found| found.unremembered))
 }
 
-/// What was found in a directory that may not be there.
+/// Returns `None` for a directory that does not exist.
 fn where_there<T>(found: Result<T, AuditError>) -> Result<Option<T>, AuditError> {
     match found {
         Ok(found) => Ok(Some(found)),

@@ -1,4 +1,4 @@
-//! The files of one log: segments of a chain, appended to and never changed.
+//! The files of one log: segments of a chain that are appended to and never changed.
 
 use std::{
     fs::{self, File},
@@ -20,27 +20,27 @@ use super::{
 };
 use crate::files::{Directory, explained, make_directory};
 
-/// A clock that is behind by less is not worth a record.
+/// Smallest backward step of the clock that is recorded, in microseconds.
 const CLOCK_GRAIN_US: i64 = 1_000_000;
 
 /// What was found when a log was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// Records that were there.
+    /// Number of existing records.
     pub size: u64,
     /// Hash of the last of them.
     pub head: Hash,
     /// Bytes of a half-written record at the end, which were cut off.
     pub torn_bytes: u64,
-    /// Records that no checkpoint covers, its own two left out: who holds no key could have rewritten these.
+    /// Records that no checkpoint covers, except its own two: an attacker without the key could have rewritten these.
     pub unsigned: u64,
-    /// What the log says past the remembered place.
+    /// Contents of the log after the remembered position.
     pub unremembered: Unremembered,
-    /// Lines of what was read that are longer than any that is written: an older version wrote them.
+    /// Number of lines that are longer than any that this version writes; older versions wrote them.
     pub long_lines: u64,
 }
 
-/// A log, open for appending. One process has it at a time.
+/// A log, open for appending, by one process at a time.
 pub(super) struct Log {
     directory: PathBuf,
     id: String,
@@ -48,7 +48,7 @@ pub(super) struct Log {
     file: File,
     path: PathBuf,
     number: u64,
-    /// Bytes of the segment that are a chain; anything after them was never answered for.
+    /// Bytes of the segment that belong to the chain; no caller was informed of anything after them.
     written: u64,
     /// Whether the last write failed: the file may then be longer than `written`.
     doubtful: bool,
@@ -58,7 +58,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the log in a directory, making both when there are none.
+    /// Opens the log in a directory, creating both when they do not exist.
     pub fn open(directory: &Path, segment_limit: u64, remembered: Option<&Remembered>) -> Result<(Self, Opened), AuditError> {
         let flaw = |source| AuditError::io(format!("use {}", directory.display()), explained(directory, source));
         make_directory(directory).map_err(flaw)?;
@@ -69,7 +69,7 @@ impl Log {
             Err(error) => return Err(flaw(error.into())),
         }
         let found = found::find(directory, remembered)?;
-        // A segment without a first record was begun by a rotation of which no caller was told.
+        // A segment without a first record was begun by a rotation that was never reported to a caller.
         for path in found.unbegun {
             fs::remove_file(&path).map_err(|source| AuditError::io(format!("remove {}", path.display()), source))?;
         }
@@ -125,45 +125,45 @@ impl Log {
         Ok((log, opened))
     }
 
-    /// What checkpoints call the log.
+    /// Returns the log's name in checkpoints.
     pub fn origin(&self) -> &str {
         &self.id
     }
 
-    /// Records in it.
+    /// Returns the number of records.
     pub fn size(&self) -> u64 {
         self.chain.size()
     }
 
-    /// Hash of the last of them.
+    /// Returns the hash of the last record.
     pub fn head(&self) -> Hash {
         self.chain.head
     }
 
-    /// How far it is written.
+    /// Returns how far the log is written.
     pub fn end(&self) -> End {
         End { segment: self.number, bytes: self.written, size: self.size() }
     }
 
-    /// Whether its disk is full, or nearly.
+    /// Returns whether the disk is full or nearly full.
     pub fn is_low(&self) -> bool {
         self.reserve.is_low()
     }
 
-    /// Has so many bytes of the disk ready that only this log can use.
+    /// Reserves `bytes` of the disk for this log.
     pub fn reserve(&mut self, bytes: u64) {
         self.reserve = Reserve::new(bytes);
         self.reserve.fill(&self.file, self.written);
     }
 
-    /// Appends records and has them on the disk before it answers. All of them, or none: after a failure the file is cut back by
-    /// the next call.
+    /// Appends records; they are on the disk when this returns. Appends all or none: after a failure the next call truncates the
+    /// file to its previous length.
     pub fn append(&mut self, entries: &[Entry]) -> Result<Vec<Position>, AuditError> {
         self.prepare()?;
         self.write(entries)
     }
 
-    /// Appends a record; answers the head and the root of what precedes it, too.
+    /// Appends a record, and returns the head and the root of everything before it.
     pub fn append_after_all(&mut self, entry: Entry) -> Result<Covered, AuditError> {
         self.prepare()?;
         let (head, root, size) = (self.chain.head, self.chain.frontier.root(), self.size());
@@ -171,11 +171,11 @@ impl Log {
         Ok(Covered { size, head, root })
     }
 
-    /// Whatever must be in the log before the next record.
+    /// Writes the records that must precede the next one.
     fn prepare(&mut self) -> Result<(), AuditError> {
         self.truncate_torn_tail()?;
         let has_space = self.reserve.fill(&self.file, self.written);
-        // A new segment would have no reserve: the current one grows on.
+        // A new segment would have no reserve, so the current one continues to grow.
         if self.written > self.segment_limit && has_space {
             self.rotate()?;
         }
@@ -186,7 +186,7 @@ impl Log {
         Ok(())
     }
 
-    /// Whether records can be appended: the file is the one that was written to, and nothing else has written to it.
+    /// Checks that records can be appended: the file is the one that was written, and nothing else has written to it.
     pub fn truncate_torn_tail(&mut self) -> Result<(), AuditError> {
         let flaw = |path: &Path, source| AuditError::io(format!("use {}", path.display()), source);
         let there = fs::symlink_metadata(&self.path).map_err(|source| flaw(&self.path, source))?;
@@ -224,7 +224,7 @@ impl Log {
         Ok(positions)
     }
 
-    /// Begins the next segment. The old one is whole by then, and the new one's first record links the two.
+    /// Begins the next segment. The old one is complete by then, and the new one's first record links the two.
     fn rotate(&mut self) -> Result<(), AuditError> {
         let number = self.number + 1;
         let (file, path) = new_segment(&self.directory, number)?;
@@ -240,7 +240,7 @@ impl Log {
             self.doubtful = false;
             return Err(error);
         }
-        // What the old one had in reserve is free again.
+        // Releases the reserve of the old segment.
         let (file, _, _, written) = before;
         let _ = file.set_len(written);
         self.reserve.forget();
@@ -262,7 +262,7 @@ impl Log {
 fn new_segment(directory: &Path, number: u64) -> Result<(File, PathBuf), AuditError> {
     let path = directory.join(read::segment_name(number));
     let flaw = |source| AuditError::io(format!("make {}", path.display()), source);
-    // What lies there was begun by a rotation that failed, and holds nothing that anybody was told of.
+    // An existing file was begun by a rotation that failed, and holds nothing that was reported to a caller.
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(flaw(error)),
         _ => {}
@@ -272,8 +272,8 @@ fn new_segment(directory: &Path, number: u64) -> Result<(File, PathBuf), AuditEr
     Ok((file, path))
 }
 
-/// Opens a file for its owner only, and follows no link. What root makes belongs to whom the directory belongs to: the service reads it,
-/// too.
+/// Opens a file with access for its owner only, without following links. A file that root creates gets the owner of the directory,
+/// because the service reads it, too.
 fn open_owned(directory: &Path, path: &Path) -> io::Result<File> {
     Directory::open(directory)?.open_own(path.file_name().unwrap_or_default())
 }

@@ -1,5 +1,5 @@
-//! The second sink: where records go besides. It reads them from the log itself, so that it may be slow, full or gone without holding up
-//! anything, and gets what it missed when it is back.
+//! Best-effort mirror of the audit log to a file, a directory or syslog. The mirror reads the records from the log itself, so that it
+//! never delays the log when it is slow, full or unavailable, and receives what it missed when it is available again.
 
 mod cursor;
 mod object;
@@ -20,39 +20,39 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use self::cursor::Cursor;
 use super::AuditError;
 
-/// How long after a failure it is tried again.
+/// Delay after a failure before the next attempt.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Records that it may be behind before that is said.
+/// Number of outstanding records above which the delay is reported.
 const BEHIND: u64 = 10_000;
 
-/// Where records go besides.
+/// A mirror that receives a copy of the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
-    /// What it is.
+    /// The kind of sink.
     pub kind: SinkKind,
-    /// How long it may take for one batch before it counts as not keeping up.
+    /// Time for one batch; a sink that takes longer is reported as not keeping up.
     pub timeout: Duration,
 }
 
-/// What kinds of sinks there are.
+/// Kinds of sinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkKind {
     /// A file that is appended to.
     File(PathBuf),
-    /// A syslog socket (`/dev/log`), RFC 5424, one message a record.
+    /// A syslog socket (`/dev/log`), RFC 5424, one message per record.
     Syslog(PathBuf),
-    /// A directory that gets a file every ten seconds or MiB, complete under its name: what object stores are fed from.
+    /// A directory that receives a file every ten seconds or MiB, complete under its final name, as input for object stores.
     Directory(PathBuf),
 }
 
-/// What is to be said of it in the log.
+/// State of the mirror, to be reported in the log.
 pub(super) struct Report {
     pub keeps_up: bool,
-    /// Records that it will not get: their segments are gone.
+    /// Records that it cannot receive because their segments no longer exist.
     pub lost: u64,
-    /// Records of which it got number and hash alone: they are longer than it takes.
+    /// Records of which it received only number and hash, because they are longer than the sink accepts.
     pub replaced: u64,
-    /// Records that it has not got yet.
+    /// Records that it has not received yet.
     pub behind: u64,
     pub why: Option<&'static str>,
 }
@@ -64,20 +64,20 @@ pub(super) struct End {
     pub segment: u64,
     /// Its bytes.
     pub bytes: u64,
-    /// Records in the log.
+    /// Number of records in the log.
     pub size: u64,
 }
 
 /// The log that is copied.
 #[derive(Clone, Debug)]
 pub(super) struct Copied {
-    /// Where its segments are: the archive, where there is one, and its own directory.
+    /// Directories of its segments: the archive, if there is one, and the log's own directory.
     pub directories: Vec<PathBuf>,
-    /// Its id.
+    /// The log's id.
     pub log: String,
 }
 
-/// The sink's thread, as the writer sees it.
+/// The mirror's thread, as seen by the writer.
 pub(super) struct Second {
     wake: Sender<()>,
     thread: JoinHandle<()>,
@@ -89,10 +89,10 @@ pub(super) struct Second {
 #[derive(Default)]
 struct State {
     end: Mutex<End>,
-    /// Milliseconds since the thread began, plus one, when it took on what it is at; 0 when it waits.
+    /// Milliseconds since the thread began, plus one, when it started its current batch; 0 when it waits.
     busy_since: AtomicU64,
     failing: AtomicBool,
-    /// Records that it has.
+    /// Number of records delivered.
     size: AtomicU64,
     lost: AtomicU64,
     replaced: AtomicU64,
@@ -116,14 +116,14 @@ impl Second {
         Ok(Self { wake, thread, state, timeout, said: true })
     }
 
-    /// Says how far the log is. Never waits.
+    /// Tells the thread how far the log is written. Never blocks.
     pub fn pass(&self, end: End) {
         *self.state.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
-        // It is awake already when there is no room.
+        // A full channel means that it is awake already.
         let _ = self.wake.try_send(());
     }
 
-    /// What has changed since it was last asked.
+    /// Returns the changes since the last call.
     pub fn report(&mut self) -> Option<Report> {
         let since = self.state.busy_since.load(Ordering::Acquire);
         let slow = since != 0 && Duration::from_millis(clock_ms().saturating_sub(since)) > self.timeout;
@@ -154,7 +154,7 @@ impl Second {
         Some(Report { keeps_up, lost, replaced, behind, why: (!keeps_up).then_some(why) })
     }
 
-    /// Gives it a moment for what it still has; one that hangs is left behind, and gets the rest after the next start.
+    /// Waits briefly for the remaining records; a sink that hangs is abandoned, and receives the rest after the next start.
     pub fn finish(self) {
         drop(self.wake);
         let begun = Instant::now();
@@ -169,7 +169,7 @@ impl Second {
     }
 }
 
-/// Milliseconds of a clock that only goes forward, never 0.
+/// Returns milliseconds of a monotonic clock, never 0.
 fn clock_ms() -> u64 {
     static BEGUN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     u64::try_from(BEGUN.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
@@ -203,7 +203,7 @@ impl Worker {
         }
     }
 
-    /// Hands on what the log has beyond the cursor.
+    /// Delivers the part of the log after the cursor.
     fn deliver(&self, cursor: &mut Option<Cursor>, waiting_since: &mut Option<Instant>, ended: bool) -> std::io::Result<()> {
         let cursor = match cursor {
             Some(cursor) => cursor,
@@ -214,7 +214,7 @@ impl Worker {
             }
         };
         loop {
-            // Each batch has its own time.
+            // The time limit applies to each batch.
             self.state.busy_since.store(clock_ms(), Ordering::Release);
             let end = self.state.end();
             let Some(part) = cursor.next_part(&self.copied, end, &self.state.lost)? else { return Ok(()) };
@@ -232,7 +232,7 @@ impl Worker {
                 }
             };
             self.state.size.store(cursor.seq, Ordering::Release);
-            // What was delivered before a failure is not delivered again.
+            // Parts delivered before a failure are not delivered again.
             cursor.save(&self.copied, &self.sink.kind)?;
             outcome?;
         }

@@ -1,4 +1,4 @@
-//! Reading a log: its segments, line by line, in constant memory.
+//! Reads a log: its segments, line by line, in constant memory.
 
 use std::{
     borrow::Cow,
@@ -14,17 +14,17 @@ use super::{
 };
 use crate::files::{explained, input};
 
-/// The longest line that is read whole, in bytes. Of a longer one, which older versions could write, the beginning is read and all
-/// of it is hashed.
+/// The longest line that is read whole, in bytes. Of a longer line, which older versions could write, only the beginning is kept;
+/// all of it is hashed.
 pub const LONGEST_LINE: usize = 1 << 20;
 
-/// A segment's name in its directory.
+/// Returns a segment's file name.
 #[must_use]
 pub fn segment_name(number: u64) -> String {
     format!("{number:08}.jsonl")
 }
 
-/// The segments in a directory, by number.
+/// Returns the segments in a directory, by number.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -44,8 +44,8 @@ pub fn segments(directory: &Path) -> Result<Vec<(u64, PathBuf)>, AuditError> {
     Ok(found)
 }
 
-/// The segments of a log in several directories (its archive, and its own), by number. One that is in two of them, since moving it was
-/// cut off, is that of the later directory.
+/// Returns the segments of a log in several directories (its archive, and its own), by number. A segment that is in two of them,
+/// because a move was interrupted, is taken from the later directory.
 ///
 /// # Errors
 /// When a directory cannot be read.
@@ -67,9 +67,9 @@ pub enum LineError {
     /// The line is not a record.
     #[error("line {line} is no record: {cause}")]
     NotARecord {
-        /// Its number, from 1.
+        /// Number of the line, from 1.
         line: u64,
-        /// Why not.
+        /// The cause.
         cause: Cow<'static, str>,
     },
 }
@@ -77,29 +77,29 @@ pub enum LineError {
 /// A line of a segment that is a record.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Its hash.
+    /// The record's hash.
     pub hash: Hash,
-    /// What it says. Of one that is too long: its number, time, event and the hash before it.
+    /// The record. Of a line that is too long only number, time, event and the hash before it.
     pub record: Record,
-    /// Its bytes.
+    /// The bytes of the line.
     pub text: Text,
 }
 
 /// The bytes of a line, without its newline.
 #[derive(Clone, Debug)]
 pub enum Text {
-    /// They are here.
+    /// The bytes.
     Whole(Vec<u8>),
-    /// They are longer than [`LONGEST_LINE`], and in the file.
+    /// The line is longer than [`LONGEST_LINE`] and stays in the file.
     TooLong {
-        /// Where they begin.
+        /// Offset in the file.
         offset: u64,
-        /// How many they are.
+        /// Length in bytes.
         bytes: u64,
     },
 }
 
-/// A segment that is read.
+/// A segment that is being read.
 pub struct Segment {
     reader: BufReader<File>,
     begun_at: u64,
@@ -118,7 +118,7 @@ impl Segment {
         Ok(Self { reader: BufReader::with_capacity(256 * 1024, file), begun_at: 0, line: 0, whole: 0, torn: 0 })
     }
 
-    /// Opens a file at a place where a line begins.
+    /// Opens a file at an offset where a line begins.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -130,10 +130,10 @@ impl Segment {
         Ok(segment)
     }
 
-    /// The next line. What comes after the last newline is no line: see [`Segment::torn`].
+    /// Returns the next line. Bytes after the last newline are not a line: see [`Segment::torn`].
     ///
     /// # Errors
-    /// When the line is no record; the one after it can be read.
+    /// When the line is not a record; the next line can still be read.
     pub fn next_record(&mut self) -> Result<Option<Line>, LineError> {
         let mut line = Vec::new();
         let limit = LONGEST_LINE as u64 + 1;
@@ -149,7 +149,7 @@ impl Segment {
         self.line += 1;
         self.whole += read as u64;
         let no_record = |cause| LineError::NotARecord { line: self.line, cause };
-        // Without the words of a parser: a file of line ends is looked through in no time.
+        // Without an error message of the parser: this keeps a file of empty lines fast to read.
         if line.first() != Some(&b'{') {
             return Err(no_record("it does not begin as a record does".into()));
         }
@@ -159,7 +159,7 @@ impl Segment {
         }
     }
 
-    /// The rest of a line that is too long to be kept.
+    /// Reads the rest of a line that is too long to be kept.
     fn too_long(&mut self, beginning: &[u8]) -> Result<Option<Line>, LineError> {
         let offset = self.begun_at + self.whole;
         let mut hash = LeafHasher::default();
@@ -188,26 +188,26 @@ impl Segment {
         Ok(Some(Line { hash: hash.finish(), record, text: Text::TooLong { offset, bytes } }))
     }
 
-    /// Number of the line read last, from 1.
+    /// Returns the number of the line read last, from 1.
     #[must_use]
     pub fn line(&self) -> u64 {
         self.line
     }
 
-    /// Bytes of the lines read so far.
+    /// Returns the bytes of the lines read so far.
     #[must_use]
     pub fn whole(&self) -> u64 {
         self.whole
     }
 
-    /// Bytes after the last newline, once the end has been reached.
+    /// Returns the number of bytes after the last newline, once the end has been reached.
     #[must_use]
     pub fn torn(&self) -> u64 {
         self.torn
     }
 }
 
-/// What a record says of itself first, as every version wrote it: `{"seq":1,"time":"…","prev":"…","event":"…"`.
+/// Parses the first fields of a record, in the order in which every version wrote them: `{"seq":1,"time":"…","prev":"…","event":"…"`.
 fn beginning_of(line: &[u8]) -> Option<Record> {
     let text = line.get(..512)?.utf8_chunks().next()?.valid();
     let (seq, rest) = text.strip_prefix("{\"seq\":")?.split_once(",\"time\":\"")?;
@@ -219,18 +219,18 @@ fn beginning_of(line: &[u8]) -> Option<Record> {
     Some(Record { seq: seq.parse().ok()?, time: time.to_owned(), prev: prev.to_owned(), entry: super::Entry::of(event) })
 }
 
-/// What the first record of a segment says.
+/// Contents of the first record of a segment.
 pub(super) struct Header {
     pub log: String,
     pub number: u64,
     pub prev: Hash,
     pub frontier: Frontier,
-    /// Records that a checkpoint covers by then; `None` in segments of older versions.
+    /// Number of records covered by a checkpoint by then; `None` in segments of older versions.
     pub covered: Option<u64>,
 }
 
 impl Record {
-    /// What this says as the first record of a segment.
+    /// Returns the header, when this is the first record of a segment.
     pub(super) fn header(&self) -> Option<Header> {
         let about = &self.entry.about;
         if self.entry.event != Event::Segment {
@@ -246,14 +246,14 @@ impl Record {
         })
     }
 
-    /// When it was written, in microseconds since 1970; 0 when that cannot be read.
+    /// Returns when the record was written, in microseconds since 1970; 0 when the time cannot be parsed.
     #[must_use]
     pub fn time(&self) -> i64 {
         self.time.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_microsecond)
     }
 }
 
-/// Reads a hash in hex.
+/// Parses a hash in hex.
 pub(super) fn hash(text: &str) -> Option<Hash> {
     const_hex::decode_to_array(text).ok()
 }

@@ -1,4 +1,4 @@
-//! A record, and what it can say.
+//! Audit records: events and their fields, as they are serialised.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,76 +8,76 @@ use serde_json::{Map, Value};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
-    /// A segment of the log begins: which log, which segment, and the tree before it.
+    /// A segment of the log begins: id of the log, number of the segment, and the tree before it.
     Segment,
-    /// The service started; the keys are about to be looked for and tried.
+    /// The service started; it is about to search for the keys and to probe them.
     ServiceStarted,
-    /// The token is open: its keys, and how often it was asked to use them so far.
+    /// The token is open: its keys, and the number of key uses so far.
     KeysFound,
     /// The service ended.
     ServiceStopped,
-    /// Keys are about to be tried out: `about` says how many signatures and decryptions that takes.
+    /// Keys are about to be probed: `about` states how many signatures and decryptions this takes.
     KeysTried,
     /// A private key is about to be used.
     KeyUse,
-    /// What became of a key use.
+    /// The outcome of a key use.
     KeyUsed,
-    /// Results of a train have proved right and are about to be given to whoever asked.
+    /// Results of a train were verified and are about to be returned to the caller.
     ResultsGiven,
-    /// A step came to its end as it should.
+    /// A step was completed.
     Step,
     /// A call was refused, or failed.
     Refusal,
-    /// Calls that were refused and have no record each: they came too fast.
+    /// Refused calls without a record of their own, because they came too fast.
     Refusals,
-    /// Whom the station believes was changed, or was read anew.
+    /// The trusted keys were changed, or read again.
     TrustChanged,
-    /// Who may call was changed, or was read anew.
+    /// The grants were changed, or read again.
     AccessChanged,
-    /// The service's certificate, or the authorities and revocation lists of its clients, were read anew.
+    /// The service's certificate, or the authorities and revocation lists of its clients, were read again.
     TlsChanged,
     /// A finished stop may be run once more.
     RunAllowedAgain,
-    /// A run was given up by an officer.
+    /// A run was abandoned by an administrator.
     RunAbandoned,
-    /// What the ledger keeps of runs that ended long ago was dropped.
+    /// Details of runs that ended long ago were removed from the ledger.
     RunsPruned,
-    /// What a train session belongs to was forgotten: it may be bound anew.
+    /// The binding of a train session was removed: the session may be bound anew.
     SessionForgotten,
-    /// A part of the state that is lost was given up: the station goes on without it.
+    /// A lost part of the state was given up: the station continues without it.
     StateLossAccepted,
     /// A copy of the state directory was made.
     StateBackedUp,
-    /// A copy was put back: runs that ended since are not known to it.
+    /// A backup was restored: runs that ended since are unknown to it.
     StateRestored,
-    /// A token was made.
+    /// A token was initialised.
     TokenInitialised,
     /// The user PIN of a token was set with the SO PIN.
     UserPinSet,
-    /// A key was made.
+    /// A key was generated.
     KeyGenerated,
     /// A signed checkpoint.
     Checkpoint,
-    /// Where the log of the administrators' commands is, as the service found it.
+    /// The position of the log of the administrators' commands, as the service found it.
     AdministratorsLog,
     /// Whole segments are about to be moved to the archive.
     SegmentsArchived,
     /// The end of the log was half-written when it was opened.
     Recovered,
-    /// A record could not be written, and now one can: nothing was done in between.
+    /// A record could not be written, and now it can: nothing was done in between.
     WritableAgain,
-    /// The clock is behind the record before.
+    /// The clock is behind the preceding record.
     ClockWentBack,
-    /// The second sink does not keep up, or does again.
+    /// The mirror does not keep up, or does so again.
     SecondSink,
-    /// Something that a newer version wrote.
+    /// An event that a newer version wrote.
     #[default]
     #[serde(other)]
     Unknown,
 }
 
 impl Event {
-    /// Its name in the log.
+    /// Returns the event's name in the log.
     #[must_use]
     pub fn name(self) -> String {
         serde_json::to_value(self).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
@@ -112,10 +112,10 @@ pub struct Images {
     /// The reference that was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What was read.
+    /// The image that was read.
     #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
-    /// What was written.
+    /// The image that was written.
     #[serde(default, rename = "out", skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
 }
@@ -126,7 +126,7 @@ pub struct Digests {
     /// Of the immutable files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub immutable: Option<String>,
-    /// Of the results that came.
+    /// Of the results that arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results_in: Option<String>,
     /// Of the results that leave.
@@ -134,7 +134,7 @@ pub struct Digests {
     pub results_out: Option<String>,
 }
 
-/// What became of a rule.
+/// The outcome of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleRef {
     /// Its name.
@@ -143,7 +143,7 @@ pub struct RuleRef {
     pub outcome: String,
 }
 
-/// What a record says; what does not apply is absent.
+/// Contents of a record; fields that do not apply are absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Entry {
@@ -152,10 +152,10 @@ pub struct Entry {
     /// Ties the records of one call together: UUID, version 7.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
-    /// Who asked, as grants name it.
+    /// The principal, as grants name it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
-    /// The RPC, or the officer's command.
+    /// The RPC, or the administrator's command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpc: Option<String>,
     /// The run.
@@ -173,13 +173,13 @@ pub struct Entry {
     /// The private key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyRef>,
-    /// What it is used for: `sign`, `unwrap`, `checkpoint`.
+    /// The purpose of the use: `sign`, `unwrap`, `checkpoint`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
     /// The scheme's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheme: Option<String>,
-    /// Hex of what is signed (a digest), or of the SHA-256 of what is unwrapped.
+    /// Hex of the signed digest, or of the SHA-256 of the unwrapped data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// Number of the record that announced this one.
@@ -188,28 +188,28 @@ pub struct Entry {
     /// `ok`, or the reason of the refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// What the caller of a refused train was told in place of the cause.
+    /// The reason that the caller of a refused train received in place of the cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal_id: Option<String>,
-    /// The cause. Protected: nobody but the log's readers learns it.
+    /// The cause. Protected: only readers of the log learn it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// What became of each rule.
+    /// The outcome of each rule.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleRef>,
-    /// What only this event has.
+    /// Fields of this event only.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub about: Map<String, Value>,
 }
 
 impl Entry {
-    /// A record of an event, with nothing said of it yet.
+    /// Returns a record of an event without any other fields.
     #[must_use]
     pub fn of(event: Event) -> Self {
         Self { event, ..Self::default() }
     }
 
-    /// With one thing that only this event has.
+    /// Adds a field of this event only.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.about.insert(name.to_owned(), value.into());
@@ -220,13 +220,13 @@ impl Entry {
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Its number in the log, from 0.
+    /// The record's number in the log, from 0.
     pub seq: u64,
-    /// When it was written: RFC 3339, UTC, microseconds. The order is `seq`'s, not the clock's.
+    /// When it was written: RFC 3339, UTC, microseconds. `seq` determines the order, not the clock.
     pub time: String,
-    /// Hash of the record before, hex; zeros before the first.
+    /// Hash of the preceding record, hex; zeros before the first.
     pub prev: String,
-    /// What it says.
+    /// The contents.
     #[serde(flatten)]
     pub entry: Entry,
 }

@@ -1,4 +1,4 @@
-//! Space on the disk that only the log can use: blocks that the segment has beyond its end. A full disk stops all else first.
+//! Reserves disk space for the log: blocks that the segment has beyond its end. A full disk stops all other writers first.
 
 use std::{
     fs::File,
@@ -7,19 +7,19 @@ use std::{
 
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 
-/// How often the disk is looked at.
+/// Interval at which the free space is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The reserve of the segment that is written to.
+/// The reserve of the segment that is being written.
 #[derive(Debug)]
 pub(super) struct Reserve {
-    /// How much is to be had beyond the end; 0 for none.
+    /// Size of the reserve beyond the end, in bytes; 0 for none.
     bytes: u64,
-    /// Up to where the file has its blocks.
+    /// Offset up to which the file has its blocks.
     secured: u64,
-    /// Whether it could not be filled up.
+    /// Whether the reserve could not be filled.
     low: bool,
-    /// Whether it was said that the disk is nearly full.
+    /// Whether a warning that the disk is nearly full was logged.
     warned: bool,
     looked: Option<Instant>,
 }
@@ -29,7 +29,7 @@ impl Reserve {
         Self { bytes, secured: 0, low: false, warned: false, looked: None }
     }
 
-    /// Has the file's blocks ready beyond `written`, as far as the disk has them. Answers whether it has them.
+    /// Allocates the file's blocks beyond `written`, as far as the disk has them. Returns whether it has them.
     pub fn fill(&mut self, file: &File, written: u64) -> bool {
         if self.bytes == 0 {
             return true;
@@ -62,7 +62,7 @@ impl Reserve {
         !self.low
     }
 
-    /// Says it before the reserve is needed.
+    /// Warns before the reserve is needed.
     fn look(&mut self, file: &File) {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
             return;
@@ -78,18 +78,18 @@ impl Reserve {
                 "the disk of the audit is nearly full: archive old segments or make space"
             );
         }
-        // A disk that is about as full as that would be said again and again.
+        // Hysteresis: near the threshold the warning would otherwise be repeated again and again.
         if warns || free > 3 * self.bytes {
             self.warned = warns;
         }
     }
 
-    /// The file is another, or was cut back: its blocks are to be had anew.
+    /// Resets the reserve when the file was replaced or truncated.
     pub fn forget(&mut self) {
         self.secured = 0;
     }
 
-    /// Whether the disk is full, or nearly.
+    /// Returns whether the disk is full or nearly full.
     pub fn is_low(&self) -> bool {
         self.low || self.warned
     }

@@ -219,7 +219,7 @@ fn a_log_has_one_writer() {
     let directory = tempfile::tempdir().unwrap();
     let audit = open(directory.path(), 1 << 20);
     assert!(matches!(Audit::open(settings(directory.path(), 1 << 20)), Err(AuditError::Held(_))));
-    // The officer's log is another.
+    // The administrators' log is another one.
     record_officers(directory.path(), entry(1)).unwrap();
     record_officers(directory.path(), entry(2)).unwrap();
     audit.close();

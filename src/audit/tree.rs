@@ -1,17 +1,17 @@
-//! The tree over a log's records (RFC 6962 §2.1), as far as appending and its root need it: the roots of its complete subtrees.
+//! Merkle tree over a log's records (RFC 6962 §2.1): the roots of its complete subtrees, sufficient for appending and for the root.
 
 use sha2::{Digest, Sha256};
 
-/// A SHA-256.
+/// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
-/// The hash of a record: of its line, without the newline (RFC 6962: 0x00 before a leaf).
+/// Returns the hash of a record: of its line, without the newline (RFC 6962: 0x00 before a leaf).
 #[must_use]
 pub fn leaf_hash(line: &[u8]) -> Hash {
     Sha256::new().chain_update([0]).chain_update(line).finalize().into()
 }
 
-/// The hash of a record that comes in parts.
+/// Hashes a record that arrives in parts.
 pub(super) struct LeafHasher(Sha256);
 
 impl Default for LeafHasher {
@@ -42,7 +42,7 @@ pub(super) struct Frontier {
 }
 
 impl Frontier {
-    /// The frontier of `size` leaves; `None` when so many roots cannot be theirs.
+    /// Returns the frontier of `size` leaves; `None` when the number of roots does not fit the size.
     pub fn new(size: u64, roots: Vec<Hash>) -> Option<Self> {
         (roots.len() == size.count_ones() as usize).then_some(Self { size, roots })
     }
@@ -58,7 +58,7 @@ impl Frontier {
     pub fn push(&mut self, leaf: Hash) {
         let mut root = leaf;
         let mut size = self.size;
-        // Each complete subtree on the right of the edge is joined, as a carry is.
+        // Complete subtrees on the right edge are joined, like a carry in addition.
         while size & 1 == 1
             && let Some(left) = self.roots.pop()
         {
@@ -69,7 +69,7 @@ impl Frontier {
         self.size += 1;
     }
 
-    /// The tree's root; of nothing, the hash of nothing.
+    /// Returns the tree's root; of an empty tree, the hash of the empty string.
     pub fn root(&self) -> Hash {
         let mut roots = self.roots.iter().rev();
         match roots.next() {
@@ -83,7 +83,7 @@ impl Frontier {
 mod tests {
     use super::*;
 
-    /// RFC 6962 §2.1, as it is written: split at the largest power of two below the size.
+    /// Returns the root by the definition of RFC 6962 §2.1: split at the largest power of two below the size.
     fn by_definition(leaves: &[Hash]) -> Hash {
         match leaves {
             [] => Sha256::digest([]).into(),

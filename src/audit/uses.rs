@@ -1,34 +1,34 @@
-//! Counting uses of keys, in bounded memory whatever a log says.
+//! Counts uses of keys, in bounded memory whatever a log contains.
 
 use std::collections::BTreeMap;
 
 use super::{Entry, bound::shorten};
 
-/// Keys and principals that are told apart; what others did is summed up.
+/// Maximum number of keys and principals that are counted separately; further ones are summed up.
 const APART: usize = 4096;
-/// Announced uses whose outcome is still to come: more than a service has at once.
+/// Maximum number of announced uses without an outcome: more than a service has at once.
 const OPEN: usize = 1 << 17;
 /// The longest name that is kept whole, in bytes.
 const NAME_BYTES: usize = 256;
 
-/// What uses of further keys and by further principals are summed up under.
+/// Name under which uses of further keys and by further principals are summed up.
 pub const OTHERS: &str = "(others)";
 
 /// Label and fingerprint of a key.
 pub type KeyName = (String, String);
 
-/// How a key was used, by one principal.
+/// Uses of a key by one principal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Uses {
     /// Uses that were announced.
     pub announced: u64,
-    /// Of these, those that went well.
+    /// Of these, the uses that succeeded.
     pub succeeded: u64,
-    /// Of these, those that failed.
+    /// Of these, the uses that failed.
     pub failed: u64,
 }
 
-/// A count of uses, and those of which the outcome is not known yet.
+/// Counted uses, and those whose outcome is not known yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counter {
     places: BTreeMap<(KeyName, String), usize>,
@@ -37,7 +37,7 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    /// A use was announced in the record of this number.
+    /// Counts a use that was announced in record `seq`.
     pub fn announced(&mut self, seq: u64, entry: &Entry) {
         let name = |name: &str| {
             let mut name = name.to_owned();
@@ -61,7 +61,7 @@ impl Counter {
         }
     }
 
-    /// What became of the use that was announced there; false when none was.
+    /// Counts the outcome of the use announced there; returns false when none was announced.
     #[must_use]
     pub fn ended(&mut self, of: Option<u64>, outcome: Option<&str>) -> bool {
         let Some(place) = of.and_then(|of| self.open.remove(&of)) else { return false };
@@ -72,7 +72,7 @@ impl Counter {
         true
     }
 
-    /// The process that would have said more has ended.
+    /// Forgets open uses, because the process that would have recorded their outcome has ended.
     pub fn restarted(&mut self) {
         self.open.clear();
     }

@@ -1,4 +1,4 @@
-//! Checking a log offline, with nothing but the files and a public key.
+//! Verifies a log offline, from nothing but its files and a public key.
 
 mod administrators;
 mod head;
@@ -22,23 +22,23 @@ use super::{
     uses::Counter,
 };
 
-/// More flaws than this are only counted.
+/// Number of flaws that are reported; further ones are only counted.
 const FLAWS_SHOWN: usize = 100;
-/// Announced checkpoints that may be without their signature yet.
+/// Maximum number of announced checkpoints that have no signature yet.
 const ANNOUNCED: usize = 64;
 
-/// Something that is wrong, and where.
+/// A flaw, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
     /// The file.
     pub file: PathBuf,
     /// The line, from 1; 0 for the file as a whole.
     pub line: u64,
-    /// What.
+    /// The flaw.
     pub what: String,
 }
 
-/// Records that no checkpoint covered while the service was not running: who wrote to the file then could have changed them.
+/// Records that no checkpoint covered while the service was not running: with write access to the file they could have been changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsigned {
     /// The first of them.
@@ -47,50 +47,50 @@ pub struct Unsigned {
     pub last: u64,
 }
 
-/// What is looked for besides the chain.
+/// What is checked in addition to the chain.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Expected<'a> {
-    /// The key (SubjectPublicKeyInfo) that checkpoints are signed with. Without it they count for nothing.
+    /// The key (SubjectPublicKeyInfo) that checkpoints are signed with. Without it they are not counted.
     pub key: Option<&'a [u8]>,
-    /// A place that the log must have come past.
+    /// A position that the log must have reached.
     pub head: Option<Head>,
-    /// Whether a log without any checkpoint will do, although there is a key.
+    /// Whether a log without any checkpoint is accepted although a key is given.
     pub allow_unsigned: bool,
 }
 
-/// What was found.
+/// Result of a verification.
 #[derive(Clone, Debug, Default)]
 pub struct Verification {
     /// The log's id.
     pub log: String,
-    /// The first record that was there; 0 unless earlier segments are kept elsewhere.
+    /// Number of the first record found; 0 unless earlier segments are kept elsewhere.
     pub first: u64,
     /// Where the log ends.
     pub head: Option<Head>,
-    /// Checkpoints whose signature and root hold.
+    /// Number of checkpoints with a valid signature and root.
     pub checkpoints: u64,
-    /// Records that the last of them covers.
+    /// Number of records that the last of them covers.
     pub covered: u64,
-    /// What was unsigned while the service was not running; at most 100 of them.
+    /// Records that were unsigned while the service was not running; at most 100 ranges.
     pub unsigned: Vec<Unsigned>,
-    /// How often something was.
+    /// Number of such ranges.
     pub unsigned_count: u64,
-    /// Bytes of a half-written record at the end: nobody was told of it. A service that runs may be writing it.
+    /// Bytes of a half-written record at the end, not yet confirmed to any caller. A running service may be writing it.
     pub torn_bytes: u64,
-    /// Lines that are longer than any that is written; older versions wrote such. They are part of the chain.
+    /// Number of lines that are longer than any that this version writes; older versions wrote them. They are part of the chain.
     pub long_lines: u64,
     /// Uses by key and principal.
     pub uses: BTreeMap<KeyName, BTreeMap<String, Uses>>,
-    /// Where the service found the log of the administrators' commands last: its id, and how far it was.
+    /// Where the service last found the log of the administrators' commands: its id and its position.
     pub administrators: Option<(String, Head)>,
-    /// What is wrong; at most 100 of them.
+    /// Flaws; at most 100 of them.
     pub flaws: Vec<Flaw>,
-    /// How much is wrong.
+    /// Number of flaws.
     pub flaw_count: u64,
 }
 
 impl Verification {
-    /// Whether nothing is wrong.
+    /// Returns whether there are no flaws.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.flaw_count == 0
@@ -104,7 +104,7 @@ impl Verification {
     }
 }
 
-/// The segments that a path names: a file, or the log's directory.
+/// Returns the segments that a path names: a file, or the log's directory.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -115,10 +115,10 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, AuditError> {
     Ok(vec![path.to_owned()])
 }
 
-/// Checks segments, in their order.
+/// Verifies segments, in their order.
 ///
 /// # Errors
-/// When a file cannot be read. What is wrong in a file is no error.
+/// When a file cannot be read. A flaw in a file is not an error.
 pub fn verify(files: &[PathBuf], expected: Expected<'_>) -> Result<Verification, AuditError> {
     let mut reading = Reading { expected, ..Reading::default() };
     for file in files {
@@ -127,7 +127,7 @@ pub fn verify(files: &[PathBuf], expected: Expected<'_>) -> Result<Verification,
     Ok(reading.end(files.last()))
 }
 
-/// As [`verify`], of the service's log; and of that of the administrators' commands, which the service signs through its own.
+/// As [`verify`], for the service's log and for the administrators' log, whose position the service signs in its own.
 ///
 /// # Errors
 /// As [`verify`].
@@ -139,7 +139,7 @@ pub fn verify_both(
     let mut found = verify(service, expected)?;
     let head = found.administrators.as_ref().map(|(_, head)| *head);
     let mut others = match administrators {
-        // None has been written yet: as long as the service has not seen one, nothing is missing.
+        // No such log exists yet: as long as the service has not seen one, nothing is missing.
         [] => Verification::default(),
         files => verify(files, Expected { key: None, head, allow_unsigned: true })?,
     };
@@ -169,10 +169,10 @@ struct Reading<'a> {
     /// Number of the record with which the segment begins.
     segment_at: Option<u64>,
     announced: VecDeque<Covered>,
-    /// Records that a checkpoint covers; without a key, as it says itself.
+    /// Number of records that a checkpoint covers; without a key, as the checkpoint claims.
     signed: u64,
     uses: Counter,
-    /// Key uses since the service started, and what the token itself had counted by then.
+    /// Key uses since the service started, and the token's own count by then.
     since_start: Counted,
     base: Option<Counted>,
     administrators: Noted,
@@ -189,7 +189,7 @@ impl Counted {
         Some(Self { signatures: about.get("signatures")?.as_u64()?, decryptions: about.get("decryptions")?.as_u64()? })
     }
 
-    /// The token's own count in a record.
+    /// Returns the token's own count in a record.
     fn by_token(record: &Record) -> Option<Self> {
         Self::of(record.entry.about.get("token")?.as_object()?)
     }
@@ -212,7 +212,7 @@ impl Reading<'_> {
             match segment.next_record() {
                 Ok(Some(line)) => self.record(file, segment.line(), &line),
                 Ok(None) => break,
-                // Nothing is known of its hash by what follows; the next record will say so, too.
+                // The hash of this line is unknown, so the next record is reported as well.
                 Err(LineError::NotARecord { line, cause }) => {
                     self.flaw(file, line, format_args!("line {line} is no record: {cause}"));
                 }
@@ -229,7 +229,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The first record of a segment. A copy may hold several segments in one file, or be cut into files elsewhere.
+    /// Checks the first record of a segment. A copy may hold several segments in one file, or be split differently.
     fn header(&mut self, file: &Path, line: u64, record: &Record) {
         let Some(header) = record.header() else {
             return self.flaw(file, line, format_args!("it does not begin as a segment does"));
@@ -288,7 +288,7 @@ impl Reading<'_> {
         let entry = &record.entry;
         match entry.event {
             Event::ServiceStarted => self.restarted(record.seq),
-            // Later ones come with the service running, and what was tried for them is announced.
+            // Later events occur while the service runs, and their trials are announced.
             Event::KeysFound => self.base = self.base.or(Counted::by_token(record)),
             Event::KeysTried => self.since_start.add(Counted::of(&entry.about).unwrap_or_default()),
             Event::KeyUse => self.announced(record.seq, entry),
@@ -306,7 +306,7 @@ impl Reading<'_> {
     fn restarted(&mut self, seq: u64) {
         (self.since_start, self.base) = (Counted::default(), None);
         self.uses.restarted();
-        // A segment that was begun for this record was not there before.
+        // A segment that was begun for this record did not exist before.
         let end = if self.segment_at == seq.checked_sub(1) { seq - 1 } else { seq };
         let count = unsigned(end, self.signed).min(end.saturating_sub(self.found.first));
         if count > 0 {
@@ -321,7 +321,7 @@ impl Reading<'_> {
         let operation = entry.operation.as_deref().unwrap_or_default();
         let (signatures, decryptions) = match operation {
             "unwrap" => (0, 1),
-            // The rest of a line that is too long is not looked at.
+            // The rest of a line that is too long is not checked.
             "" => (1, 1),
             _ => (1, 0),
         };

@@ -1,4 +1,4 @@
-//! The writing thread: takes what waits, writes it at once, syncs once, and answers everybody.
+//! The writing thread: takes all waiting records, writes them at once, syncs once, and replies to every caller.
 
 use std::{
     sync::{
@@ -13,22 +13,22 @@ use tokio::sync::oneshot;
 
 use super::{AuditError, Covered, Entry, Event, Position, Remember, Remembered, log::Log, mirror::Second};
 
-/// Records that are written at once.
+/// Maximum number of records that are written at once.
 const BATCH: usize = 256;
-/// How long a record that may wait does: a sync for many costs as much as a sync for one.
+/// How long a deferrable record waits for others: a sync for many costs as much as a sync for one.
 const GATHER: Duration = Duration::from_millis(4);
-/// How often the second sink is looked after when nothing comes.
+/// Interval at which an idle thread checks the mirror.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// What the thread is asked.
+/// Requests to the thread.
 pub(super) enum Message {
-    /// A record, and whether it may wait a little for others.
+    /// A record, and whether it may wait briefly for others.
     Record(Box<Entry>, bool, oneshot::Sender<Result<Position, AuditError>>),
     Checkpoint(Box<Entry>, oneshot::Sender<Result<Covered, AuditError>>),
     Check(oneshot::Sender<Result<(), AuditError>>),
 }
 
-/// What others see of the thread.
+/// State of the thread that is visible to others.
 #[derive(Debug)]
 pub(super) struct Health {
     well: AtomicBool,
@@ -55,7 +55,7 @@ impl Health {
         self.low.load(Ordering::Acquire)
     }
 
-    /// Notes how a write went; says in the log when that changed.
+    /// Stores the outcome of a write; logs a change.
     fn set(&self, outcome: Result<(), &AuditError>, size: u64, low: bool) {
         self.size.store(size, Ordering::Release);
         self.low.store(low, Ordering::Release);
@@ -75,7 +75,7 @@ pub(super) struct Writer {
     health: Arc<Health>,
     second: Option<Second>,
     remember: Option<Remember>,
-    /// Whether that went well, and what was remembered last.
+    /// Whether the last attempt to store the position succeeded, and the position stored last.
     remembers: bool,
     remembered: u64,
 }
@@ -86,7 +86,7 @@ impl Writer {
         Self { log, health, second, remember, remembers: true, remembered: 0 }
     }
 
-    /// Works until nobody can ask any more.
+    /// Runs until all senders are dropped.
     pub fn run(mut self, queue: &Receiver<Message>) {
         loop {
             match queue.recv_timeout(IDLE) {
@@ -155,7 +155,7 @@ impl Writer {
                 let _ = answer.send(self.record_outcome(covered));
             }
             Message::Check(answer) => {
-                // Only a record shows that there is space again.
+                // Only a successful write shows that there is space again.
                 let outcome = if self.health.is_well() {
                     let mended = self.log.truncate_torn_tail();
                     self.record_outcome(mended)
@@ -183,8 +183,8 @@ impl Writer {
         outcome
     }
 
-    /// Before anything is answered: what a caller knows to be in the log cannot be rewritten without a trace. A failure stops nothing,
-    /// since the records are on the disk.
+    /// Stores the position before any caller is informed: a record that a caller knows of cannot be rewritten without a trace. A failure
+    /// stops nothing, because the records are on the disk.
     fn remember(&mut self) {
         let Some(remember) = &self.remember else { return };
         if self.remembers && self.remembered == self.log.size() {

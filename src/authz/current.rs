@@ -1,38 +1,38 @@
-//! What a running service grants: a file that is looked at for every call.
+//! The grants of a running service: a file that is checked for changes at every call.
 
 use std::path::Path;
 
 use super::{AccessError, Grants, file};
 use crate::watched_file::{Followed, Snapshot};
 
-/// The grants in force. An officer's change counts from the next call on.
+/// The grants in force. A change of the file takes effect at the next call.
 #[derive(Debug)]
 pub struct Access {
     file: Followed<Grants, AccessError>,
 }
 
 impl Access {
-    /// Follows a file. Nothing is read yet.
+    /// Follows a file. Reads nothing yet.
     #[must_use]
     pub fn new(file: &Path) -> Self {
         Self { file: Followed::new(file, file::parse, broken) }
     }
 
-    /// The grants now, and whether they are new: until that has been acknowledged.
+    /// Returns the present grants, and whether they are new: until that has been acknowledged.
     ///
     /// # Errors
-    /// When there is no file, or it cannot be used and never could: then nobody may anything.
+    /// When there is no file, or it is unusable and never was usable: then all access is denied.
     pub async fn current(&self) -> Result<Snapshot<Grants>, AccessError> {
         self.file.look().await
     }
 
-    /// The file.
+    /// Returns the file's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// Takes note that the grants of a file with this digest have been recorded.
+    /// Notes that the grants of the file with this digest have been recorded.
     pub fn acknowledge(&self, digest: [u8; 32]) {
         self.file.acknowledge(digest);
     }

@@ -1,4 +1,4 @@
-//! An access file: strict TOML, for people to read and to change.
+//! Format of access files: strict TOML, readable and editable by people.
 
 use std::path::Path;
 
@@ -53,10 +53,10 @@ pub fn read(file: &Path) -> Result<Grants, AccessError> {
     parse(&watched_file::read(file, For::Command)?, file)
 }
 
-/// Reads a text; `file` is named in errors.
+/// Parses a text; `file` is named in errors.
 ///
 /// # Errors
-/// When it cannot be used. A text without anything but comments grants nothing.
+/// When it is invalid. A text with nothing but comments grants nothing.
 pub fn parse(bytes: &[u8], file: &Path) -> Result<Grants, AccessError> {
     // An empty file revokes every grant: an administrator empties it to shut all callers out, and no file that still grants something
     // reads as empty.
@@ -83,7 +83,7 @@ pub fn parse(bytes: &[u8], file: &Path) -> Result<Grants, AccessError> {
     Ok(grants)
 }
 
-/// Grants as the text of a file.
+/// Returns grants as the text of a file.
 #[must_use]
 pub fn text(grants: &Grants) -> String {
     let entry = |grant: &Grant| Entry {
@@ -99,7 +99,7 @@ pub fn text(grants: &Grants) -> String {
     HEADER.to_owned() + &toml::to_string_pretty(&document).unwrap_or_default()
 }
 
-/// Changes a file; see [`kept_file::update_parsed`].
+/// Changes a file; see [`watched_file::update_parsed`].
 ///
 /// # Errors
 /// `change`'s own, or when the file cannot be read, used or written.

@@ -1,23 +1,23 @@
-//! What is granted, and what follows from it for one call.
+//! Grants, and the permit that follows from them for one call.
 
 use std::collections::BTreeSet;
 
 use super::{KeyOf, Principal, Principals, Rpc};
 use crate::keystore::Purpose;
 
-/// The longest comment, label or train id, in characters.
+/// Maximum length of a comment, label or train id, in characters.
 const LONGEST: usize = 256;
 
-/// Which keys.
+/// The keys of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// Every one of the purposes.
+    /// Every key of the purposes.
     All,
-    /// Those with these labels.
+    /// The keys with these labels.
     Labels(BTreeSet<String>),
 }
 
-/// What one principal may.
+/// What one principal is allowed to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     principal: Principal,
@@ -28,37 +28,37 @@ pub struct Grant {
     comment: Option<String>,
 }
 
-/// Why something is not a grant.
+/// Why a grant is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GrantError {
     /// No RPC is named.
     #[error("it grants no RPC")]
     NoRpc,
-    /// An RPC that nobody knows.
+    /// The RPC is unknown.
     #[error("no RPC is called {0:?}")]
     UnknownRpc(String),
-    /// A purpose that nobody knows.
+    /// The purpose is unknown.
     #[error("no purpose is called {0:?}: train, general")]
     UnknownPurpose(String),
-    /// The principal cannot be read.
+    /// The principal is invalid.
     #[error(transparent)]
     Principal(#[from] crate::authz::PrincipalError),
-    /// RPCs that name keys are granted, and no keys.
+    /// RPCs that name keys are granted, but no keys.
     #[error("{0} names a key: say which, keys = [\"label\"], or keys = [\"*\"] for all")]
     NoKeys(&'static str),
-    /// Keys or trains are named, and no RPC that is granted has any.
+    /// Keys or trains are named, but no granted RPC uses any.
     #[error("{0} are named, but no RPC here has any")]
     Useless(&'static str),
-    /// An empty list, which could be taken for all or for none.
+    /// A list is empty, which could be understood as all or as none.
     #[error("{0} must name something, or be left out")]
     Empty(&'static str),
-    /// A text that is too long, or holds control characters.
+    /// A text is too long, or contains control characters.
     #[error("{0} must be 1 to {LONGEST} printable characters")]
     Text(&'static str),
 }
 
-/// A grant as it is written.
+/// A grant as it is written in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stated<'a> {
     /// [`Principal`].
@@ -76,7 +76,7 @@ pub struct Stated<'a> {
 }
 
 impl Grant {
-    /// Reads a grant.
+    /// Parses a grant.
     ///
     /// # Errors
     /// [`GrantError`].
@@ -112,18 +112,18 @@ impl Grant {
         Ok(Self { principal: stated.principal.parse()?, rpcs, keys, purposes, trains, comment })
     }
 
-    /// To whom.
+    /// Returns the principal.
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
 
-    /// The RPCs.
+    /// Returns the RPCs.
     pub fn rpcs(&self) -> impl Iterator<Item = Rpc> {
         self.rpcs.iter().copied()
     }
 
-    /// Labels of keys; `*` is all of the purposes. `None` where no key is named.
+    /// Returns the labels of keys; `*` is all of the purposes. `None` when no key is named.
     #[must_use]
     pub fn keys(&self) -> Option<Vec<String>> {
         self.keys.as_ref().map(|keys| match keys {
@@ -132,25 +132,25 @@ impl Grant {
         })
     }
 
-    /// The purposes, where they are named.
+    /// Returns the purposes, if they are named.
     #[must_use]
     pub fn purposes(&self) -> Option<Vec<String>> {
         self.purposes.as_ref().map(|purposes| purposes.iter().map(|purpose| purpose.name().to_owned()).collect())
     }
 
-    /// The trains, where they are named.
+    /// Returns the trains, if they are named.
     #[must_use]
     pub fn trains(&self) -> Option<Vec<String>> {
         self.trains.as_ref().map(|trains| trains.iter().cloned().collect())
     }
 
-    /// A note for people.
+    /// Returns the note for people.
     #[must_use]
     pub fn comment(&self) -> Option<&str> {
         self.comment.as_deref()
     }
 
-    /// Takes RPCs away; `None` when nothing is left.
+    /// Removes RPCs; returns `None` when none is left.
     fn without(mut self, rpcs: &[Rpc]) -> Option<Self> {
         self.rpcs.retain(|rpc| !rpcs.contains(rpc));
         (!self.rpcs.is_empty()).then_some(self)
@@ -169,25 +169,25 @@ fn names(what: &'static str, all: &[String]) -> Result<BTreeSet<String>, GrantEr
     all.iter().map(|name| text(what, name)).collect()
 }
 
-/// Everything that is granted.
+/// All grants of an access file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants(Vec<Grant>);
 
 impl Grants {
-    /// All of them, in the file's order.
+    /// Returns all grants, in the file's order.
     #[must_use]
     pub fn all(&self) -> &[Grant] {
         &self.0
     }
 
-    /// Grants something more.
+    /// Adds a grant.
     pub fn add(&mut self, grant: Grant) {
         if !self.0.contains(&grant) {
             self.0.push(grant);
         }
     }
 
-    /// Takes RPCs (all, when none is named) away from a principal; answers how many grants that changed.
+    /// Removes RPCs (all, when none is named) from a principal; returns how many grants that changed.
     pub fn revoke(&mut self, principal: &Principal, rpcs: &[Rpc]) -> usize {
         let mut changed = 0;
         let before = std::mem::take(&mut self.0);
@@ -203,7 +203,7 @@ impl Grants {
         changed
     }
 
-    /// Whether whoever proved these names may call an RPC, and with what.
+    /// Decides whether a caller with these names may call an RPC, and returns what the call may touch.
     #[must_use]
     pub fn decide(&self, principals: &Principals, rpc: Rpc) -> Option<Permit> {
         let scopes: Vec<Scope> = self
@@ -231,20 +231,20 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The RPC that it is for.
+    /// Returns the RPC that it is for.
     #[must_use]
     pub fn rpc(&self) -> Rpc {
         self.rpc
     }
 
-    /// Whether it covers a key. Purposes are about use: where a grant names none, raw use is for general keys and trains are for
+    /// Returns whether it covers a key. Purposes are about use: where a grant names none, raw use covers general keys, and trains cover
     /// train keys.
     #[must_use]
     pub fn covers_key(&self, label: &str, purpose: Purpose) -> bool {
         self.scopes.iter().any(|scope| {
             let of_purpose = match (self.rpc.keys(), &scope.purposes) {
                 (KeyOf::Nobody, _) => false,
-                // Public halves are shown whatever the private ones may be used for.
+                // Public halves are shown regardless of the permitted use of the private keys.
                 (KeyOf::Shown, _) => true,
                 (_, Some(purposes)) => purposes.contains(&purpose),
                 (KeyOf::Named, None) => purpose == Purpose::General,
@@ -258,13 +258,13 @@ impl Permit {
         })
     }
 
-    /// Whether any key of that label can be covered at all: what may be said before it is known whether there is one.
+    /// Returns whether it can cover any key of that label: decides what may be revealed before it is known whether the key exists.
     #[must_use]
     pub fn may_name(&self, label: &str) -> bool {
         [Purpose::Train, Purpose::General, Purpose::Audit].into_iter().any(|purpose| self.covers_key(label, purpose))
     }
 
-    /// What is left of it for one train; nothing, when it does not cover that train.
+    /// Returns the part that applies to one train; `None` when it does not cover that train.
     #[must_use]
     pub fn for_train(&self, id: &str) -> Option<Self> {
         let covers = |scope: &&Scope| scope.trains.as_ref().is_none_or(|trains| trains.contains(id));
@@ -272,7 +272,7 @@ impl Permit {
         (!scopes.is_empty()).then_some(Self { rpc: self.rpc, scopes })
     }
 
-    /// Whether it covers only trains that are named.
+    /// Returns whether it covers only named trains.
     #[must_use]
     pub fn is_for_named_trains(&self) -> bool {
         self.scopes.iter().all(|scope| scope.trains.is_some())

@@ -1,20 +1,20 @@
-//! Who calls: what a connection proved of the other end.
+//! Principals: the identity that a connection proved.
 
 use std::{fmt, str::FromStr};
 
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// Longest name, in bytes.
+/// Maximum length of a name, in bytes.
 const LONGEST: usize = 1024;
 
-/// Names of a certificate that are shown to its owner, at most, and the characters of each.
+/// Maximum number of a certificate's names that are shown to its owner, and the maximum length of each in characters.
 const OTHERS: usize = 8;
 const LONGEST_SHOWN: usize = 64;
 
-/// The name of a client whose certificate has no name that a grant could have.
+/// Name of a client whose certificate has no name that a grant could have.
 pub const NOBODY: &str = "nobody";
 
-/// Somebody who can be granted something.
+/// An identity to which access can be granted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Principal {
     /// A URI among a client certificate's subject alternative names (a SPIFFE id is one).
@@ -27,7 +27,7 @@ pub enum Principal {
     UnixGroup(u32),
 }
 
-/// Why a text names no principal.
+/// Why a text is not a principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a principal is unix:uid=NUMBER, unix:gid=NUMBER, dns:NAME, or a URI as a certificate states it (spiffe://…)")]
 pub struct PrincipalError;
@@ -74,26 +74,26 @@ impl fmt::Display for Principal {
     }
 }
 
-/// All that one connection proved: a grant to any of them counts.
+/// All names that one connection proved: a grant to any of them applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principals {
     named: Vec<Principal>,
-    /// What else a certificate has among its subject alternative names, for a message to its owner.
+    /// Other subject alternative names of the certificate, for a message to its owner.
     others: Vec<String>,
 }
 
 impl Principals {
-    /// The user and the group at the other end of a Unix socket.
+    /// Returns the user and the group at the other end of a Unix socket.
     #[must_use]
     pub fn of_socket(uid: u32, gid: u32) -> Self {
         Self { named: vec![Principal::UnixUser(uid), Principal::UnixGroup(gid)], others: Vec::new() }
     }
 
-    /// The URIs and DNS names of a client's certificate (DER), and the moment of its end, in seconds since 1970. The subject's
-    /// common name counts for nothing (RFC 6125 §6.4.4).
+    /// Returns the URIs and DNS names of a client's certificate (DER), and its expiry in seconds since 1970. The subject's common
+    /// name is ignored (RFC 6125 §6.4.4).
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the certificate cannot be parsed.
     pub fn of_certificate(der: &[u8]) -> Result<(Self, i64), PrincipalError> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| PrincipalError)?;
         let until = certificate.validity().not_after.timestamp();
@@ -107,29 +107,29 @@ impl Principals {
             };
             match text.parse::<Principal>().ok().filter(|principal| is_of(name, principal)) {
                 Some(principal) => named.push(principal),
-                // One that no grant could name.
+                // A name that no grant could have.
                 None if others.len() < OTHERS => others.push(described(name)),
                 None => {}
             }
         }
-        // A URI goes first: it is what a SPIFFE certificate has for its name.
+        // URIs sort first: a SPIFFE certificate has its name in one.
         named.sort();
         Ok((Self { named, others }, until))
     }
 
-    /// Somebody, for a decision that is asked for and not for a connection.
+    /// Returns a caller with this name only, for a decision without a connection.
     #[must_use]
     pub fn one(principal: Principal) -> Self {
         Self { named: vec![principal], others: Vec::new() }
     }
 
-    /// Whether it is one of them.
+    /// Returns whether the principal is one of these names.
     #[must_use]
     pub fn contains(&self, principal: &Principal) -> bool {
         self.named.contains(principal)
     }
 
-    /// Why a certificate has no name that a grant could have; nothing where it has one.
+    /// Returns why a certificate has no name that a grant could have; `None` when it has one.
     #[must_use]
     pub fn namelessness(&self) -> Option<String> {
         if !self.named.is_empty() {
@@ -145,14 +145,14 @@ impl Principals {
         ))
     }
 
-    /// The name that records and limits go by: the first URI, else the first DNS name, else the user.
+    /// Returns the name for records and limits: the first URI, else the first DNS name, else the user.
     #[must_use]
     pub fn name(&self) -> String {
         self.named.first().map_or_else(|| NOBODY.to_owned(), ToString::to_string)
     }
 }
 
-/// A name of a certificate, as OpenSSL shows it.
+/// Returns a certificate's name in the notation of OpenSSL.
 fn described(name: &GeneralName<'_>) -> String {
     let (kind, value) = match name {
         GeneralName::DNSName(name) => ("DNS", (*name).to_owned()),
@@ -175,7 +175,7 @@ fn address(bytes: &[u8]) -> String {
     <[u8; 16]>::try_from(bytes).map_or_else(|_| String::new(), |bytes| std::net::Ipv6Addr::from(bytes).to_string())
 }
 
-/// A certificate's URI must not pass for a user of this machine, nor for a DNS name.
+/// Prevents that a certificate's URI passes for a local user or for a DNS name.
 fn is_of(name: &GeneralName<'_>, principal: &Principal) -> bool {
     matches!((name, principal), (GeneralName::URI(_), Principal::Uri(_)) | (GeneralName::DNSName(_), Principal::Dns(_)))
 }

@@ -1,4 +1,4 @@
-//! Every RPC, with what it touches. An RPC of the proto without a row here does not compile.
+//! Table of all RPCs, with the keys and trains they touch. An RPC of the proto without a row here does not compile.
 
 macro_rules! rpcs {
     ($($variant:ident: $service:literal / $name:literal, $key:ident, $train:literal, [$($role:ident),*];)*) => {
@@ -7,35 +7,35 @@ macro_rules! rpcs {
         pub enum Rpc { $(#[doc = concat!("`", $service, ".", $name, "`.")] $variant,)* }
 
         impl Rpc {
-            /// Every one, as the protos have them.
+            /// All RPCs, in the order of the protos.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
             const PATHS: &'static [&'static str] = &[$(concat!("/stationmaster.v1.", $service, "/", $name),)*];
 
-            /// Its name, as grants have it.
+            /// Returns the RPC's name in grants.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// Its path in a request.
+            /// Returns the RPC's path in a request.
             #[must_use]
             pub fn path(self) -> &'static str {
                 Self::PATHS[self as usize]
             }
 
-            /// Which private keys it can touch.
+            /// Returns which private keys it can touch.
             #[must_use]
             pub fn keys(self) -> KeyOf {
                 match self { $(Self::$variant => KeyOf::$key,)* }
             }
 
-            /// Whether it works on a train, which a grant can name.
+            /// Returns whether it works on a train, which a grant can name.
             #[must_use]
             pub fn is_of_trains(self) -> bool {
                 match self { $(Self::$variant => $train,)* }
             }
 
-            /// The roles that it belongs to.
+            /// Returns the roles that include it.
             #[must_use]
             pub fn roles(self) -> &'static [Role] {
                 match self { $(Self::$variant => &[$(Role::$role),*],)* }
@@ -49,34 +49,34 @@ macro_rules! rpcs {
 pub enum KeyOf {
     /// None.
     Nobody,
-    /// It shows keys, by label or all of them; none is used.
+    /// It shows keys, one by label or all; it uses none.
     Shown,
-    /// The one that its request names.
+    /// The key that its request names.
     Named,
-    /// The station's own on the train's route: it is used, or what it has opened is touched.
+    /// The station's key on the train's route: the RPC uses the key, or touches content that was opened with it.
     Train,
 }
 
-/// Sets of RPCs that go together, to be granted at once.
+/// Sets of RPCs that can be granted at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Station software: opens and closes trains.
     Station,
     /// Uses general keys.
     Signer,
-    /// Reads results of trains, which a grant should name; looks at them.
+    /// Reads results of trains, which a grant should name.
     Reader,
-    /// Looks, and changes nothing; uses no key.
+    /// Reads only; changes nothing and uses no key.
     Auditor,
-    /// Everything.
+    /// All RPCs.
     Officer,
 }
 
 impl Role {
-    /// Every one.
+    /// All roles.
     pub const ALL: [Self; 5] = [Self::Station, Self::Signer, Self::Reader, Self::Auditor, Self::Officer];
 
-    /// Its name on the command line.
+    /// Returns the role's name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -88,7 +88,7 @@ impl Role {
         }
     }
 
-    /// Its RPCs.
+    /// Returns the role's RPCs.
     pub fn rpcs(self) -> impl Iterator<Item = Rpc> {
         Rpc::ALL.iter().copied().filter(move |rpc| rpc.roles().contains(&self))
     }
@@ -113,20 +113,20 @@ rpcs! {
 }
 
 impl Rpc {
-    /// The RPC of a request's path.
+    /// Returns the RPC for a request's path.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
         Self::PATHS.iter().position(|known| *known == path).map(|at| Self::ALL[at])
     }
 
-    /// The RPC of that name.
+    /// Returns the RPC with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|rpc| rpc.name() == name)
     }
 }
 
-/// The paths of all RPCs of the protos, as the build read them.
+/// The paths of all RPCs in the protos, as read by the build.
 const OF_THE_PROTOS: &[&str] = &include!("../pb/generated/rpc_paths.rs");
 
 const fn same(a: &str, b: &str) -> bool {

@@ -1,4 +1,4 @@
-//! `access allow|revoke|list|check`: who may call the service. Works on the access file; a running service reads it again.
+//! `access allow|revoke|list|check`: grants in the access file, which a running service reads again when it changes.
 
 mod change;
 mod check;

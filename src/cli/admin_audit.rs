@@ -1,4 +1,4 @@
-//! The record of an officer's command: on the disk before what it tells of is done.
+//! Audit record of an administrator's command, on the disk before the command takes effect.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `audit tail|show|export|verify`: what happened here, and whether the log is what was written.
+//! `audit tail|show|export|verify`: reads and verifies the audit log.
 
 mod archive;
 mod export;

@@ -1,4 +1,4 @@
-//! The way to a running service.
+//! Connects to a running service.
 
 mod tls;
 

@@ -1,4 +1,4 @@
-//! `config check`: whether a configuration can be read, and what can be seen of what it names, without starting anything.
+//! `config check`: checks a configuration, and the files and sockets it names, without starting anything.
 
 mod look;
 

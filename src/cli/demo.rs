@@ -1,4 +1,4 @@
-//! `demo`: the whole protocol on this machine.
+//! `demo`: demonstrates the whole protocol on this machine.
 
 use std::path::PathBuf;
 

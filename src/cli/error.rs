@@ -1,4 +1,4 @@
-//! What a command fails with: a message, its reason, a hint, an exit code.
+//! Errors of commands: a message, its reason, a hint, an exit code.
 
 use std::{collections::BTreeMap, fmt, io, path::Path, process::ExitCode};
 

@@ -1,4 +1,4 @@
-//! `hash`: digests of an image.
+//! `hash`: computes the digests of an image.
 
 use serde_json::{Value, json};
 

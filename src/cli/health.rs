@@ -1,4 +1,4 @@
-//! `health`: whether the service serves, and what is wrong when it does not. Made for container health checks and start-up scripts.
+//! `health`: reports whether the service is serving, and what is wrong when it is not. For container health checks and start-up scripts.
 
 use std::time::{Duration, Instant};
 

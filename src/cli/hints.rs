@@ -1,4 +1,4 @@
-//! What a person can do about each reason, and about what the system refuses.
+//! Remedies for each reason of an error, and for errors of the operating system.
 
 use std::{io, path::Path};
 

@@ -1,4 +1,4 @@
-//! `image validate`.
+//! `image`: commands for images.
 
 mod validate;
 

@@ -1,4 +1,4 @@
-//! Files with keys and certificates that options name, read as what is wanted ([`crate::key_file`]).
+//! Reads files with keys and certificates that options name, as the expected kind ([`crate::key_file`]).
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The file that `-o` names.
+//! The output file of option `-o`.
 
 use std::{
     io::{self, Write},

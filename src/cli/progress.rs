@@ -1,4 +1,4 @@
-//! A bar on a terminal while a step streams its progress; nothing elsewhere.
+//! A progress bar on a terminal while a step streams its progress; no output elsewhere.
 
 use std::{io::IsTerminal, time::Duration};
 

@@ -1,4 +1,4 @@
-//! `run list|show|abandon|allow-again|forget-session|prune`: the ledger of runs, for officers. Works on the state directory; the service may be running.
+//! `run list|show|abandon|allow-again|forget-session|prune`: runs in the ledger, for administrators. The service may be running.
 
 mod abandon;
 mod allow_again;

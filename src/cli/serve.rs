@@ -1,4 +1,4 @@
-//! `serve`: run the service.
+//! `serve`: runs the service.
 
 use std::{path::PathBuf, time::Duration};
 

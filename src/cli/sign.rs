@@ -1,4 +1,4 @@
-//! `sign`: a signature over a file or a digest, with a general key.
+//! `sign`: signs a file or a digest with a general key.
 
 use std::{
     io::{self, Read},

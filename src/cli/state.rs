@@ -1,4 +1,4 @@
-//! `state backup|restore|accept-loss`: a copy of what a station must not forget, and going on without what is lost.
+//! `state backup|restore|accept-loss`: backup of a station's persistent state, restore, and continuing without a lost part.
 
 mod accept_loss;
 mod backup;

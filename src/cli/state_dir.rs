@@ -1,4 +1,4 @@
-//! A station's state directory, for officers: no service between. The service may be running.
+//! Direct access to a station's state directory for administrators, without the service, which may be running.
 
 use std::path::PathBuf;
 

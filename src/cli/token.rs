@@ -1,4 +1,4 @@
-//! `token init|set-pin`: make a token; set its user PIN with the SO PIN.
+//! `token init|set-pin`: initialises a token; sets its user PIN with the SO PIN.
 
 use std::path::PathBuf;
 

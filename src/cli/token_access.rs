@@ -1,4 +1,4 @@
-//! The token itself, for officers: no service between. PINs come from where the configuration says, or the terminal.
+//! Direct access to the token for administrators, without the service. PINs come from the configured source or the terminal.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `train inspect|verify|pre-run|post-run|abort|check-push|results|open`.
+//! `train inspect|verify|pre-run|post-run|abort|check-push|results|open`: the steps of a train, and reading one.
 
 mod abort;
 mod check_push;

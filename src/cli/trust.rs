@@ -1,4 +1,4 @@
-//! `trust add|list|remove|import|export|verify`: whom a station believes. Works on the trust file; a running service reads it again.
+//! `trust add|list|remove|import|export|verify`: entries of the trust file, which a running service reads again when it changes.
 
 mod add;
 mod change;

@@ -1,4 +1,4 @@
-//! `unwrap`: opens a wrapped symmetric key, with a general key. Its output is a secret.
+//! `unwrap`: unwraps a symmetric key with a general key. Its output is a secret.
 
 use std::{
     io::{self, IsTerminal, Read},

@@ -1,4 +1,4 @@
-//! `[audit]`: what is kept of what happened, and where it goes besides.
+//! `[audit]`: settings of the audit log and its mirror.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::audit::{Mirror, SinkKind};
 
-/// `[audit]`: what is kept of what happened.
+/// `[audit]`: settings of the audit log.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
@@ -14,19 +14,19 @@ pub struct Audit {
     pub directory: Option<PathBuf>,
     /// Label of the key that signs checkpoints.
     pub key: String,
-    /// A checkpoint is signed after this many records.
+    /// Number of records after which a checkpoint is signed.
     pub checkpoint_records: u64,
-    /// And after this many seconds, when there are new ones.
+    /// Number of seconds after which a checkpoint is signed, when there are new records.
     pub checkpoint_s: u64,
-    /// A new segment is begun when one is longer than this, in MiB.
+    /// Size of a segment in MiB above which a new one is begun.
     pub segment_mib: u64,
-    /// The directory that whole old segments are moved to: `service` and `officer` below it. They stay where they are when absent.
+    /// The directory to which whole old segments are moved: `service` and `officer` below it. When absent, they are not moved.
     pub archive: Option<PathBuf>,
-    /// Segments that are left where they are.
+    /// Number of segments that are not moved.
     pub keep_segments: u64,
-    /// Space on its disk, in MiB, that the audit alone can use.
+    /// Disk space in MiB that is reserved for the audit log.
     pub reserve_mib: u64,
-    /// Where records go besides.
+    /// A mirror that receives a copy of the records.
     pub second: Option<Second>,
 }
 
@@ -46,7 +46,7 @@ impl Default for Audit {
     }
 }
 
-/// `[audit.second]`: where records go besides. One of the three.
+/// `[audit.second]`: a mirror that receives a copy of the records. Exactly one of its three kinds.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Second {
@@ -54,14 +54,14 @@ pub struct Second {
     pub file: Option<PathBuf>,
     /// A syslog socket.
     pub syslog: Option<PathBuf>,
-    /// A directory that gets files, complete under their names.
+    /// A directory that receives files, complete under their final names.
     pub directory: Option<PathBuf>,
-    /// Seconds that it may take for one batch.
+    /// Maximum time for one batch, in seconds.
     pub timeout_s: Option<u64>,
 }
 
 impl Second {
-    /// The sink; `None` when no one is named.
+    /// Returns the mirror; `None` when none is configured.
     #[must_use]
     pub fn sink(&self) -> Option<Mirror> {
         let kind = match (&self.file, &self.syslog, &self.directory) {

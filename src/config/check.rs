@@ -1,11 +1,11 @@
-//! What the types do not say: ranges, exclusive choices, names that must refer to something.
+//! Checks of the configuration that its types do not express: ranges, exclusive choices, references to other names.
 
 use std::path::Path;
 
 use super::Config;
 use crate::{keystore::label, train::config::Id};
 
-/// A value that cannot be used.
+/// A value that is not usable.
 pub(super) struct Flaw {
     pub key: String,
     pub message: String,
@@ -25,8 +25,8 @@ pub(super) fn check(config: &Config) -> Result<(), Flaw> {
     numbers(config)
 }
 
-/// A station's id: text that a route can name. train_lib reads what Python's `int()` takes as a number, and compares a number with
-/// no text, so no route would ever name such a station.
+/// Checks a station's id: text that a route can name. train_lib reads text that Python's `int()` accepts as a number, and compares a
+/// number with no text, so no route would ever name such a station.
 pub(super) fn station_id(id: &str) -> Result<(), Flaw> {
     if id.is_empty() || id.len() > 256 || id.chars().any(char::is_control) {
         return Err(flaw("station", "must be 1 to 256 printable characters", "use the id that trains' routes name"));
@@ -41,7 +41,7 @@ pub(super) fn station_id(id: &str) -> Result<(), Flaw> {
     Ok(())
 }
 
-/// An id in place of a number, where one can be made of its digits.
+/// Returns an example id in place of a number, if one can be made of its digits.
 fn example(number: &str) -> String {
     let digits: String = number.chars().filter(char::is_ascii_digit).collect();
     let example = format!("station-{digits}");

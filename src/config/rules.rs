@@ -1,4 +1,4 @@
-//! `[trust]` and `[rules]`: whom a station believes, and what it holds trains to.
+//! `[trust]` and `[rules]`: the keys that a station trusts, and the rules for trains.
 
 use std::path::PathBuf;
 
@@ -10,35 +10,35 @@ use crate::{
     trust::TrustMode,
 };
 
-/// `[trust]`: whom the station believes.
+/// `[trust]`: the keys that the station trusts.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trust {
-    /// How it comes to believe a key.
+    /// How the station decides which keys to trust.
     pub mode: TrustMode,
-    /// The officer's trust file; `trust.toml` beside the configuration when it is not named.
+    /// The administrator's trust file; by default `trust.toml` in the configuration's directory.
     pub file: Option<PathBuf>,
 }
 
-/// `[rules]`: what trains are held to.
+/// `[rules]`: the rules for trains.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rules {
-    /// Strict rules that are not held against trains, by name.
+    /// Strict rules that are not enforced, by name.
     pub relax: Vec<String>,
-    /// Optional rules that are, by name.
+    /// Optional rules that are enforced, by name.
     pub demand: Vec<String>,
-    /// What becomes of immutable files that are not listed.
+    /// How immutable files that are not listed are handled.
     pub unlisted: Unlisted,
-    /// Names directly below `/opt` that a train may have besides its own and its base's.
+    /// Names directly below `/opt` that a train may have in addition to its own and those of its base.
     pub opt_allow: Vec<String>,
 }
 
-/// What becomes of immutable files that `file_list` does not name.
+/// How immutable files that `file_list` does not name are handled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unlisted {
-    /// They are left out, with a warning: honest runs leave `__pycache__`.
+    /// They are dropped with a warning: honest runs leave `__pycache__`.
     #[default]
     Drop,
     /// The train is refused.
@@ -46,7 +46,7 @@ pub enum Unlisted {
 }
 
 impl Rules {
-    /// The rules as a set. Total once the configuration has been checked.
+    /// Returns the rules as a set. Complete once the configuration has been checked.
     #[must_use]
     pub fn set(&self) -> RuleSet {
         let named = |names: &[String]| names.iter().filter_map(|name| Rule::from_name(name)).collect::<Vec<_>>();

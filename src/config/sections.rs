@@ -12,18 +12,18 @@ pub struct Token {
     pub module: PathBuf,
     /// The token's label.
     pub label: String,
-    /// The token's serial number, where labels are not unique.
+    /// The token's serial number, needed when labels are not unique.
     pub serial: Option<String>,
     /// A file whose first line is the user PIN.
     pub pin_file: Option<PathBuf>,
-    /// The name of a systemd credential that is the user PIN.
+    /// The name of a systemd credential that contains the user PIN.
     pub pin_credential: Option<String>,
-    /// The name of an environment variable that is the user PIN.
+    /// The name of an environment variable that contains the user PIN.
     pub pin_env: Option<String>,
-    /// Sessions, each with a thread of its own; 0 means one per processor.
+    /// Number of sessions, each with its own thread; 0 means one per processor.
     #[serde(default)]
     pub sessions: usize,
-    /// How many requests may wait for a session.
+    /// Number of requests that may wait for a session.
     #[serde(default = "Token::default_queue")]
     pub queue: usize,
     /// Whether a token without native OAEP-SHA-512 may be used through raw RSA.
@@ -31,7 +31,7 @@ pub struct Token {
     pub allow_raw_unwrap: bool,
 }
 
-/// Where the PIN comes from.
+/// The source of the PIN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PinSetting {
     /// A file.
@@ -40,7 +40,7 @@ pub enum PinSetting {
     Credential(String),
     /// An environment variable.
     Env(String),
-    /// Nothing is set: ask at the terminal.
+    /// No source is set: the terminal is asked.
     Prompt,
 }
 
@@ -49,7 +49,7 @@ impl Token {
         256
     }
 
-    /// Where the PIN comes from. At most one setting is there once the configuration has been checked.
+    /// Returns the source of the PIN. At most one is set once the configuration has been checked.
     #[must_use]
     pub fn pin(&self) -> PinSetting {
         if let Some(file) = &self.pin_file {
@@ -63,7 +63,7 @@ impl Token {
         }
     }
 
-    /// How many sessions to open.
+    /// Returns the number of sessions to open.
     #[must_use]
     pub fn session_count(&self) -> usize {
         match self.sessions {
@@ -77,11 +77,11 @@ impl Token {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Keys {
-    /// The station's keys on trains' routes; the station id when empty.
+    /// The station's keys on trains' routes; by default the key with the station's id as label.
     pub train: Vec<String>,
     /// Keys for `Sign` and `UnwrapKey`.
     pub general: Vec<String>,
-    /// Train keys that `Sign` and `UnwrapKey` may use all the same.
+    /// Train keys that `Sign` and `UnwrapKey` may use nevertheless.
     pub raw_use: Vec<String>,
 }
 
@@ -91,17 +91,17 @@ pub struct Keys {
 pub struct Engine {
     /// Its Unix socket, `unix:///path`.
     pub socket: String,
-    /// How long one request may take to begin its answer, in seconds.
+    /// Maximum time until the response to a request begins, in seconds.
     pub timeout_s: u64,
-    /// Whether the engine is sent only the new layer of an image.
+    /// Whether only the new layer of an image is sent to the engine.
     pub partial_load: PartialLoad,
 }
 
-/// Whether the engine is sent only the new layer of an image, or the whole image.
+/// Whether only the new layer of an image or the whole image is sent to the engine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PartialLoad {
-    /// Only the new layer, and the whole image from then on when the engine refuses that.
+    /// Only the new layer; the whole image from then on when the engine refuses it.
     #[default]
     Auto,
     /// Always the whole image.
@@ -110,7 +110,7 @@ pub enum PartialLoad {
 
 impl Default for Engine {
     fn default() -> Self {
-        // As every client of the engine does; a TCP engine is not one this service talks to ([`Engine::passed_over`]).
+        // As every client of the engine does; this service does not use an engine over TCP ([`Engine::passed_over`]).
         let named = std::env::var("DOCKER_HOST").ok().filter(|host| host.starts_with("unix://"));
         Self {
             socket: named.unwrap_or_else(|| "unix:///var/run/docker.sock".into()),
@@ -121,8 +121,8 @@ impl Default for Engine {
 }
 
 impl Engine {
-    /// Which engine `docker` would use in this environment, where that is none that this service talks to: by `DOCKER_HOST`, `DOCKER_CONTEXT` or docker's
-    /// own configuration. A socket that the configuration names is what its administrator wants, whatever the environment says.
+    /// Returns the engine that `docker` would use in this environment, if this service does not support it: by `DOCKER_HOST`, `DOCKER_CONTEXT`
+    /// or docker's own configuration. A socket that the configuration names has precedence over the environment.
     #[must_use]
     pub fn passed_over(&self) -> Option<String> {
         if self.socket != Self::default().socket {
@@ -131,7 +131,7 @@ impl Engine {
         Self::named_elsewhere(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
 
-    /// What an environment names that is no Unix socket.
+    /// Returns the engine that an environment names, if it is not a Unix socket.
     fn named_elsewhere(set: &dyn Fn(&str) -> Option<String>) -> Option<String> {
         if let Some(host) = set("DOCKER_HOST") {
             return (!host.starts_with("unix://")).then(|| format!("DOCKER_HOST={host}"));
@@ -147,14 +147,14 @@ impl Engine {
         Some(format!("the context {context:?} of {}", file.display()))
     }
 
-    /// How long one request may take to begin its answer.
+    /// Returns the maximum time until the response to a request begins.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_s)
     }
 }
 
-/// Docker's `config.json`, as far as it says which engine is used.
+/// The part of Docker's `config.json` that selects the engine.
 #[derive(Deserialize)]
 struct DockerConfig {
     #[serde(rename = "currentContext")]
@@ -165,24 +165,24 @@ struct DockerConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Layouts {
-    /// The directory below which trains lie as OCI layouts, `repository:tag` in the directory `repository`. Where it is named, no engine is used.
+    /// The directory of trains as OCI layouts, `repository:tag` in the directory `repository`. When it is set, no engine is used.
     pub directory: Option<PathBuf>,
-    /// The group, by name or number, that may read opened trains there; without it the service's user alone may.
+    /// The group, by name or number, that may read opened trains there; by default only the service's user may.
     pub group: Option<String>,
 }
 
-/// `[state]`: what the service keeps.
+/// `[state]`: the service's persistent state.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
     /// The directory: runs, instance id, lock, PIN latch.
     pub directory: PathBuf,
-    /// Where the spool of ciphertext goes; the state directory when absent.
+    /// The directory for the spool of ciphertext; by default the state directory.
     pub spool: Option<PathBuf>,
 }
 
 impl State {
-    /// Where the spool goes.
+    /// Returns the directory of the spool.
     #[must_use]
     pub fn spool_directory(&self) -> PathBuf {
         self.spool.clone().unwrap_or_else(|| self.directory.clone())
@@ -210,7 +210,7 @@ pub struct Listen {
     pub unix_group: Option<String>,
     /// TCP with mutual TLS.
     pub tcp: Option<Tcp>,
-    /// Whether anybody who can connect may ask what RPCs there are (gRPC server reflection).
+    /// Whether any client that can connect may list the available RPCs (gRPC server reflection).
     #[serde(default)]
     pub reflection: bool,
 }
@@ -232,13 +232,13 @@ pub struct Tcp {
     pub cert: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
-    /// The authority whose client certificates are believed, PEM.
+    /// The CA whose client certificates are accepted, PEM.
     pub client_ca: PathBuf,
-    /// Which of its certificates are not believed any more: revocation lists, PEM or DER.
+    /// Revocation lists of its certificates, PEM or DER.
     pub client_crl: Option<PathBuf>,
 }
 
-/// Reads an address with its port; the library's own message does not say what is wanted.
+/// Parses an address with its port; the message of the library does not state what is expected.
 fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|_| {
@@ -248,55 +248,55 @@ fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAd
     })
 }
 
-/// `[access]`: who may call.
+/// `[access]`: authorisation of callers.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Access {
-    /// The officer's access file; `access.toml` beside the configuration when it is not named.
+    /// The access file; by default `access.toml` in the configuration's directory.
     pub file: Option<PathBuf>,
 }
 
-/// `[limits]`: what the service takes.
+/// `[limits]`: limits of the service.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// RPCs at once, over all connections.
+    /// Concurrent RPCs, over all connections.
     pub requests: usize,
     /// The largest request, in bytes.
     pub request_bytes: usize,
-    /// RPCs at once of one principal, over all its connections.
+    /// Concurrent RPCs of one principal, over all its connections.
     pub principal_requests: usize,
-    /// RPCs that one principal may begin in a second.
+    /// RPCs that one principal may start per second.
     pub principal_calls_per_s: NonZeroU32,
-    /// Refused calls of one principal that have a record each in a minute; what is beyond them is counted.
+    /// Refused calls of one principal per minute that are recorded individually; further ones are counted.
     pub principal_refusals_per_min: NonZeroU32,
-    /// RPCs at once on one connection.
+    /// Concurrent RPCs on one connection.
     pub streams: u32,
-    /// Connections at once, on the Unix socket and on TCP each.
+    /// Concurrent connections, on the Unix socket and on TCP each.
     pub connections: usize,
-    /// TLS handshakes under way at once.
+    /// Concurrent TLS handshakes.
     pub handshakes: usize,
-    /// How long a new connection may take to send its first request, in seconds.
+    /// Maximum time until a new connection sends its first request, in seconds.
     pub silence_s: u64,
-    /// How long a connection may go on with nothing of a request that it began or an answer that waits for it, in seconds.
+    /// Maximum time without progress of a started request or of a waiting response on a connection, in seconds.
     pub stall_s: u64,
-    /// Runs (pre-run, post-run, hash) at once.
+    /// Concurrent runs (pre-run, post-run, hash).
     pub runs: usize,
-    /// Archives that are received at once.
+    /// Archives that are received concurrently.
     pub uploads: usize,
     /// The largest archive that a caller may send, in MiB.
     pub upload_mib: u64,
-    /// How fast an archive must come, in KiB a second.
+    /// Minimum rate at which an archive must arrive, in KiB per second.
     pub upload_min_kib_s: u64,
-    /// How long an archive may take to come, in seconds.
+    /// Maximum time for receiving an archive, in seconds.
     pub upload_s: u64,
-    /// How long a call without a deadline may take to begin its answer, in seconds.
+    /// Maximum time until the response to a call without a deadline begins, in seconds.
     pub unary_timeout_s: u64,
-    /// How long running calls may go on after SIGTERM, in seconds.
+    /// How long running calls may continue after SIGTERM, in seconds.
     pub drain_s: u64,
-    /// Space that must stay free where the spool is, in MiB.
+    /// Space that must stay free on the spool's disk, in MiB.
     pub spool_min_free_mib: u64,
-    /// Memory for names and trees of images while they are read, of all calls together, in MiB; one call takes half of it at most.
+    /// Memory for names and trees of images while they are read, of all calls together, in MiB; one call uses at most half of it.
     pub image_memory_mib: u64,
 }
 
@@ -326,11 +326,11 @@ impl Default for Limits {
     }
 }
 
-/// `[compat]`: habits of older software, off unless named.
+/// `[compat]`: compatibility with older software, off unless named.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Compat {
-    /// Move the repository's `latest` tag with every written image, as train_lib does.
+    /// Whether the repository's `latest` tag is moved with every written image, as train_lib does.
     pub move_latest: bool,
 }
 
@@ -338,9 +338,9 @@ pub struct Compat {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// Its form.
+    /// Its format.
     pub format: LogFormat,
-    /// What is logged: a level, or `target=level` pairs.
+    /// Filter of log messages: a level, or `target=level` pairs.
     pub filter: String,
 }
 
@@ -350,11 +350,11 @@ impl Default for Log {
     }
 }
 
-/// The log's form.
+/// The log's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// Lines for people on a terminal, JSON elsewhere.
+    /// Lines for people on a terminal, JSON otherwise.
     Auto,
     /// Lines for people.
     Pretty,

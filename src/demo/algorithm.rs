@@ -1,4 +1,4 @@
-//! What travels: a small shell script, a file it sources, and a query.
+//! The algorithm of the demonstration's train: a small shell script, a file that it sources, and a query.
 
 use std::collections::BTreeMap;
 

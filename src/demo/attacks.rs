@@ -1,4 +1,4 @@
-//! What must be refused: a forged train, and the train key used for anything but trains.
+//! Attacks that must be refused: a forged train, and the train key used for anything but trains.
 
 use super::{
     DemoError, builder::BuiltTrain, engine::DockerClient, error::require, prerequisites::Needs, report::DemoReport,

@@ -1,4 +1,4 @@
-//! The builder: seals a proposal for the first stop and makes an image of it.
+//! The train builder: seals a proposal for the first stop and builds an image of it.
 
 use std::{collections::BTreeSet, fs, io};
 

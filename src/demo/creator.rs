@@ -1,4 +1,4 @@
-//! The creator: writes the algorithm, signs it, and will read the results.
+//! The creator: writes the algorithm, signs it, and later reads the results.
 
 use super::{DemoError, algorithm::Algorithm, software_key::SoftwareKey};
 use crate::train::{

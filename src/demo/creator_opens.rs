@@ -1,4 +1,4 @@
-//! The creator opens what came home, and believes nothing that was not checked here.
+//! Opens and verifies the returned train as its creator, who trusts nothing that was not verified here.
 
 use std::{collections::BTreeMap, io::Read};
 

@@ -1,8 +1,8 @@
-//! The engine as builder and station software use it.
+//! Operations of the container engine that builder and station software use.
 //!
-//! Apart from [`crate::image::store::docker`], which serves the protocol and never starts a container: here images are imported,
-//! containers run, their outcome is carried onto the train's base and committed. No part of the service uses this. Everything
-//! made here, or by a station from it, carries this demonstration's label: an image hands its labels on.
+//! Separate from [`crate::image::store::docker`], which serves the protocol and never starts a container: here images are imported,
+//! containers run, and their output is committed on top of the train's base. The service does not use this. Everything created here, or
+//! by a station from it, carries this demonstration's label, because an image passes its labels on.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -1,4 +1,4 @@
-//! Why the demonstration did not pass, and what a person can do about it.
+//! Errors of the demonstration, with remedies.
 
 use std::{io, path::PathBuf};
 

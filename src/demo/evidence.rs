@@ -1,4 +1,4 @@
-//! What the stations' audits prove, once they have ended: with nothing but their files and a public key each.
+//! Verifies the stations' audit logs after they have ended, with nothing but the log files and a public key each.
 
 use super::{DemoError, report::DemoReport, stations::AuditLog};
 use crate::audit::verify::{Expected, files, verify};

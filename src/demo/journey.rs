@@ -1,4 +1,4 @@
-//! The journey: from the creator's desk past all stations and home again.
+//! The route of the train: from the creator through all stations and back.
 
 use std::io::Write as _;
 

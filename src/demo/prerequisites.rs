@@ -1,4 +1,4 @@
-//! What this machine must have.
+//! Checks that this machine meets the requirements of the demonstration.
 
 use std::{fs::File, io::Read, path::PathBuf, process::Command};
 

@@ -1,4 +1,4 @@
-//! Patients that never were: the data a station holds.
+//! Synthetic patient records: the data of a station.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What the demonstration prints: one line per step, with its time.
+//! Output of the demonstration: one line per step, with its duration.
 
 use std::{
     fmt::Display,

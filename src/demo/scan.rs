@@ -1,4 +1,4 @@
-//! Looking for needles in a stream, also where two pieces of it meet.
+//! Searches a stream for byte strings, also across the boundary of two chunks.
 
 /// What is looked for, and whether it was seen.
 pub(super) struct Scan {

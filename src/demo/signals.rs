@@ -1,4 +1,4 @@
-//! Ctrl-C and its like: caught, so that the demonstration can put everything away first.
+//! Catches Ctrl-C and similar signals, so that the demonstration can clean up first.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

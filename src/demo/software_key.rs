@@ -1,4 +1,4 @@
-//! RSA keys in software, as creators and builders have them. Stations' keys are never here.
+//! RSA keys in software, as creators and builders have them. A station's keys are never in software.
 
 use openssl::{
     hash::MessageDigest,

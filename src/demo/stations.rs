@@ -1,5 +1,5 @@
-//! The stations: processes of this same binary, each with its own state, token and socket, and the calls that station software
-//! makes of them.
+//! The stations: processes of this binary, each with its own state, token and socket, and the calls that station software makes to
+//! them.
 
 use std::{
     ffi::OsString,

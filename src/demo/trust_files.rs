@@ -1,4 +1,4 @@
-//! The officer: says whom the stations believe, in a trust file that all three share.
+//! Creates the trust file of the stations; all three share it.
 
 use std::path::{Path, PathBuf};
 

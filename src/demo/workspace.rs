@@ -1,4 +1,4 @@
-//! The directory in which the demonstration's files are.
+//! The directory with the demonstration's files.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Who may call a development station: whoever it belongs to, through the socket or with its client certificate.
+//! Access to a development station: for its owner, through the socket or with its client certificate.
 
 use std::{io, path::Path};
 

@@ -1,4 +1,4 @@
-//! What a development station says when it serves, so that nobody takes it for a real one.
+//! Banner of a development station, so that it is not mistaken for a production station.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `DIR/env`: shell lines that a client sources. It is there while the service serves, and never half written.
+//! `DIR/env`: shell variables for a client. The file exists while the service serves, and is always complete.
 
 use std::{
     fmt::Write as _,

@@ -1,5 +1,5 @@
-//! The throw-away PKI: an authority, a server certificate for loopback, a client certificate. 30 days; made anew at a start
-//! that finds it missing or with less than a week to go.
+//! Creates the PKI of a development station: a CA, a server certificate for loopback, a client certificate. Valid for 30 days; created
+//! anew at a start that finds it missing or with less than a week left.
 
 use std::{
     fs, io,

@@ -1,4 +1,4 @@
-//! The outside as a whole, with a development PKI and without a token: who gets in, what health says, how it ends.
+//! Tests of the whole server with a development PKI and without a token: admission of clients, health, shutdown.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! The private software token of a development station: `DIR/softhsm`, its PIN in `DIR/pin`.
+//! Creates the private software token of a development station: `DIR/softhsm`, its PIN in `DIR/pin`.
 
 use std::{
     fs, io,

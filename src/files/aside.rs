@@ -1,4 +1,4 @@
-//! A thread for work on files that may hang: a file system that does not answer holds up this thread and no caller.
+//! A thread for file operations that may hang: a file system that does not respond blocks this thread and no caller.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,10 +12,10 @@ use std::{
 use crossbeam_channel::{Sender, bounded, unbounded};
 use tokio::sync::oneshot;
 
-/// How long a caller waits. Below the five seconds after which health gives up by itself.
+/// How long a caller waits: less than the five seconds of a health check's own timeout.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The file system does not answer.
+/// The file system does not respond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its file system does not answer")]
 pub struct Stuck;
@@ -28,16 +28,16 @@ impl From<Stuck> for std::io::Error {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The thread. It ends when this is dropped and its job, if it ever ends, is done; the process does not wait for it.
+/// Handle of the thread, which ends when this is dropped and its current job, if it ever ends, is done; the process does not wait for it.
 #[derive(Clone, Debug)]
 pub struct Aside {
     jobs: Sender<Job>,
-    /// Milliseconds of [`clock`] at which the job under way began; 0 when there is none.
+    /// Milliseconds of [`clock`] at which the current job began; 0 when there is none.
     since: Arc<AtomicU64>,
 }
 
 impl Aside {
-    /// Starts it. Where no thread can be had, every job is [`Stuck`].
+    /// Starts the thread. If no thread can be started, every job fails with [`Stuck`].
     #[must_use]
     pub fn new(name: &str) -> Self {
         let (jobs, queue) = unbounded::<Job>();
@@ -46,7 +46,7 @@ impl Aside {
         let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             for job in queue {
                 busy.store(clock(), Ordering::Release);
-                // Its caller learns of a panic by the answer that does not come; the next job is done all the same.
+                // After a panic the caller gets no reply; the next job is done nevertheless.
                 let _ = catch_unwind(AssertUnwindSafe(job));
                 busy.store(0, Ordering::Release);
             }
@@ -57,34 +57,34 @@ impl Aside {
         Self { jobs, since }
     }
 
-    /// Has a job done, and waits for it without holding up the runtime.
+    /// Runs a job and waits for it without blocking the runtime.
     ///
     /// # Errors
-    /// When it takes too long, or one before it does.
+    /// When the job, or one before it, takes too long.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Stuck> {
         let (answer, answered) = oneshot::channel();
         self.send(Box::new(move || drop(answer.send(job()))))?;
         tokio::time::timeout(PATIENCE, answered).await.map_err(|_| Stuck)?.map_err(|_| Stuck)
     }
 
-    /// The same, from a thread that may wait.
+    /// As [`Aside::run`], from a thread that may block.
     ///
     /// # Errors
-    /// When it takes too long, or one before it does.
+    /// When the job, or one before it, takes too long.
     pub fn run_blocking<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Stuck> {
         let (answer, answered) = bounded(1);
         self.send(Box::new(move || drop(answer.send(job()))))?;
         answered.recv_timeout(PATIENCE).map_err(|_| Stuck)
     }
 
-    /// Has a job done after those before it; nothing waits for it.
+    /// Queues a job without waiting for it.
     pub fn queue(&self, job: impl FnOnce() + Send + 'static) {
         let _ = self.jobs.send(Box::new(job));
     }
 
     fn send(&self, job: Job) -> Result<(), Stuck> {
         let since = self.since.load(Ordering::Acquire);
-        // Who comes after the first does not wait as long again, and adds nothing to the queue.
+        // Later callers do not wait as long again, and add nothing to the queue.
         if since != 0 && Duration::from_millis(clock().saturating_sub(since)) > PATIENCE {
             return Err(Stuck);
         }
@@ -92,7 +92,7 @@ impl Aside {
     }
 }
 
-/// Milliseconds of a clock that only goes forward, never 0.
+/// Returns milliseconds of a monotonic clock, never 0.
 fn clock() -> u64 {
     static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(BEGUN.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)

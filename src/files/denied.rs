@@ -1,4 +1,4 @@
-//! Why a file is out of reach: what the system says, whose it is, and who asks.
+//! Explains why a file is inaccessible: the system's message, the file's owner, and the requesting user.
 
 use std::{
     fs::{self, Metadata},
@@ -12,11 +12,11 @@ use rustix::{
     process::{getegid, geteuid},
 };
 
-/// What the system says, in its own words and without its number.
+/// Returns the system's message, without its number.
 #[must_use]
 pub fn words(error: &io::Error) -> String {
     let raw = match (error.raw_os_error(), error.get_ref(), error.kind()) {
-        // Made from a kind alone, whose own words are not the system's: "entity not found".
+        // An error made from a kind alone has a text of Rust, not of the system: "entity not found".
         (None, None, io::ErrorKind::NotFound) => io::Error::from(Errno::NOENT),
         (None, None, io::ErrorKind::PermissionDenied) => io::Error::from(Errno::ACCESS),
         (None, None, io::ErrorKind::AlreadyExists) => io::Error::from(Errno::EXIST),
@@ -31,7 +31,7 @@ fn without_number(text: &str) -> String {
     text.split_once(" (os error").map_or(text, |(said, _)| said).to_owned()
 }
 
-/// The same error; one for want of permission names what stands in the way, its owner and mode, the user that asks, and a remedy.
+/// Returns the same error; when permission is missing, with the path at fault, its owner and mode, the requesting user, and a remedy.
 #[must_use]
 pub fn explained(path: &Path, error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::PermissionDenied || error.raw_os_error().is_none() {
@@ -52,7 +52,7 @@ fn in_the_way(path: &Path) -> Option<String> {
     for part in ancestors {
         match fs::metadata(part) {
             Ok(facts) => last = Some((part, facts)),
-            // Either the directory before does not let this user in, or there is nothing by that name and it may not be made.
+            // Either the directory above denies access, or the name does not exist and may not be created.
             Err(error) => {
                 is_entered = error.kind() != io::ErrorKind::PermissionDenied;
                 break;

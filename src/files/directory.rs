@@ -1,8 +1,8 @@
 //! A directory by its descriptor.
 //!
-//! Who owns a directory, or one above it, can put a link in the place of any name at any moment. So what is written goes through
-//! the descriptor, one name at a time and following no link, into a file without a name or with one that cannot be guessed; only
-//! when it is whole does it take the name that it is for.
+//! The owner of a directory, or of one above it, can replace any name by a link at any moment. So writing goes through the
+//! descriptor, one path component at a time and following no link, into a file without a name or with an unpredictable one; only
+//! when the file is complete does it get its final name.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -37,45 +37,45 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens a directory by its path. Links in that are followed: it is configured, or given to a command.
+    /// Opens a directory by its path. Links in the path are followed: it comes from the configuration or the command line.
     ///
     /// # Errors
-    /// When there is none, or it cannot be opened.
+    /// When it does not exist, or cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         let shown = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         Ok(Self { descriptor: open(shown, DIRECTORY, Mode::empty())?, path: path.to_owned() })
     }
 
-    /// The directory that a file is in, and the file's name.
+    /// Returns the directory that contains a file, and the file's name.
     ///
     /// # Errors
-    /// When there is none, or the path has no last name.
+    /// When it does not exist, or the path has no last component.
     pub fn of_file(file: &Path) -> io::Result<(Self, OsString)> {
         let name = file.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no file's path"))?;
         Ok((Self::open(file.parent().unwrap_or(Path::new("")))?, name.to_owned()))
     }
 
-    /// The same directory by another descriptor.
+    /// Returns the same directory with another descriptor.
     pub(super) fn again(&self) -> io::Result<Self> {
         Ok(Self { descriptor: self.descriptor.try_clone()?, path: self.path.clone() })
     }
 
-    /// Its path when it was opened, for messages.
+    /// Returns its path when it was opened, for messages.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A path that leads to this directory as long as it is open, whatever stands at its own path.
+    /// Returns a path that leads to this directory as long as it is open, even when its own path was replaced.
     #[must_use]
     pub fn by_descriptor(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.descriptor.as_raw_fd()).into()
     }
 
-    /// Opens the directory `path` below this one, link by no link.
+    /// Opens the directory `path` below this one, without following links.
     ///
     /// # Errors
-    /// When a part of it is missing, a link, or no directory.
+    /// When a component is missing, a link, or not a directory.
     pub fn enter(&self, path: impl AsRef<Path>) -> io::Result<Self> {
         let mut at = openat(&self.descriptor, ".", DIRECTORY, Mode::empty())?;
         for part in path.as_ref().iter() {
@@ -84,15 +84,15 @@ impl Directory {
         Ok(Self { descriptor: at, path: self.path.join(path) })
     }
 
-    /// Makes a directory in this one, for this process's user only.
+    /// Creates a directory in this one, for this process's user only.
     ///
     /// # Errors
-    /// When there is something by that name, it cannot be made, or another was put in its place.
+    /// When the name exists, it cannot be created, or another directory was put in its place.
     pub fn make(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let name = plain(name.as_ref())?;
         mkdirat(&self.descriptor, name, Mode::RWXU)?;
         let made = self.enter(name)?;
-        // mkdirat gives no descriptor: in between, the owner of this directory could have moved another one here.
+        // mkdirat returns no descriptor: meanwhile the owner of this directory could have moved another one here.
         if made.stat()?.st_uid != geteuid().as_raw() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user's directory was put in its place"));
         }
@@ -102,7 +102,7 @@ impl Directory {
     /// Opens a regular file at `path` below, for reading. No link is followed, and a FIFO is not waited for.
     ///
     /// # Errors
-    /// When there is none, or it is something else.
+    /// When it does not exist, or is not a regular file.
     pub fn open_file(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let (parent, name) = self.parent_of(path.as_ref())?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | NO_LINK;
@@ -110,23 +110,23 @@ impl Directory {
         regular(file)
     }
 
-    /// Makes a file with exactly this mode, where nothing has its name.
+    /// Creates a file with exactly this mode, when the name does not exist.
     ///
     /// # Errors
-    /// When something has its name, or it cannot be made.
+    /// When the name exists, or it cannot be created.
     pub fn create_new(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | NO_LINK;
-        // With what the umask leaves of it, and then as it is meant.
+        // Created with the mode that the umask leaves, which is corrected afterwards.
         let file = File::from(openat(&self.descriptor, plain(name.as_ref())?, flags, Mode::from_raw_mode(mode & 0o700))?);
         file.set_permissions(Permissions::from_mode(mode))?;
         Ok(file)
     }
 
-    /// Opens a file for reading and writing that this process may have made before, and makes it, for its owner only, where there is
-    /// none. The mode of one that was open to others is mended.
+    /// Opens a file for reading and writing that this process may have created before; creates it, for its owner only, when it does
+    /// not exist. A file that was open to others is closed to them.
     ///
     /// # Errors
-    /// When something else has its name: a link, or another user's file.
+    /// When the name is a link or another user's file.
     pub fn open_own(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY | NO_LINK;
         let file = File::from(openat(&self.descriptor, plain(name.as_ref())?, flags, Mode::RUSR | Mode::WUSR)?);
@@ -136,10 +136,10 @@ impl Directory {
         Ok(file)
     }
 
-    /// A file without a name (`O_TMPFILE`): whatever happens, nothing of it stays until [`Directory::link`].
+    /// Creates a file without a name (`O_TMPFILE`): nothing of it stays before [`Directory::link`], whatever happens.
     ///
     /// # Errors
-    /// When the file system knows no such files, or has no room.
+    /// When the file system does not support such files, or is full.
     pub fn unnamed(&self, mode: u32) -> io::Result<File> {
         let file = File::from(openat(
             &self.descriptor,
@@ -151,43 +151,43 @@ impl Directory {
         Ok(file)
     }
 
-    /// Gives a file without a name this one, which nothing may have.
+    /// Gives a file without a name this name, which must not exist.
     ///
     /// # Errors
-    /// `AlreadyExists`, or what stands in the way.
+    /// `AlreadyExists`, or the error of the file system.
     pub fn link(&self, file: &File, name: impl AsRef<OsStr>) -> io::Result<()> {
         let own = format!("/proc/self/fd/{}", file.as_raw_fd());
         Ok(linkat(CWD, own, &self.descriptor, plain(name.as_ref())?, AtFlags::SYMLINK_FOLLOW)?)
     }
 
-    /// Begins a file that will replace what has the name, in one moment and whole. It belongs to the owner of the one before; where
-    /// there was none and root makes it, to the directory's: what root's commands write must be the service's.
+    /// Begins a file that will replace the file of this name, atomically. It gets the owner of the previous file; if there was none
+    /// and root creates it, the directory's owner, because files that root's commands write must belong to the service.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn begin(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<NewFile> {
         let new = NewFile::begin(self, name.as_ref(), 0o600)?;
         let before = self.stat_of(name)?.filter(|facts| FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile);
         self.give_to_owner(new.file(), before.as_ref())?;
-        // After the owner: giving a file away takes bits of its mode.
+        // After the owner: changing the owner clears bits of the mode.
         new.file().set_permissions(Permissions::from_mode(mode))?;
         Ok(new)
     }
 
-    /// Writes a file whole, in the place of what has its name; see [`Directory::begin`].
+    /// Writes a file atomically, replacing an existing one; see [`Directory::begin`].
     ///
     /// # Errors
-    /// When it cannot be written; what was there stays.
+    /// When it cannot be written; the previous file stays.
     pub fn replace(&self, name: impl AsRef<OsStr>, mode: u32, bytes: &[u8]) -> io::Result<()> {
         let mut new = self.begin(name, mode)?;
         new.write_all(bytes)?;
         new.settle()?.put()
     }
 
-    /// What has a name here, if anything; of a link, the link.
+    /// Returns the metadata of a name, if it exists; of a link, those of the link.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When they cannot be read.
     pub fn stat_of(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Stat>> {
         match statat(&self.descriptor, plain(name.as_ref())?, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(facts) => Ok(Some(facts)),
@@ -196,10 +196,10 @@ impl Directory {
         }
     }
 
-    /// Whether anything is at `path` below; no link is followed on the way there.
+    /// Returns whether `path` exists below; links in the path are not followed.
     ///
     /// # Errors
-    /// When a part of the way is a link or no directory, or it cannot be looked at.
+    /// When a component is a link or not a directory, or its metadata cannot be read.
     pub fn has(&self, path: impl AsRef<Path>) -> io::Result<bool> {
         match self.parent_of(path.as_ref()) {
             Ok((parent, name)) => Ok(parent.stat_of(name)?.is_some()),
@@ -208,15 +208,15 @@ impl Directory {
         }
     }
 
-    /// The directory's own facts.
+    /// Returns the directory's own metadata.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When they cannot be read.
     pub fn stat(&self) -> io::Result<Stat> {
         Ok(rustix::fs::fstat(&self.descriptor)?)
     }
 
-    /// Removes a file at `path` below, or the link that stands there. Nothing happens when it is gone.
+    /// Removes a file at `path` below, or the link of that name. Does nothing when it does not exist.
     ///
     /// # Errors
     /// When it cannot be removed.
@@ -231,8 +231,8 @@ impl Directory {
         }
     }
 
-    /// Removes what [`NewFile::put`] left of a file of that name when the process was killed within it. Others who write the same name
-    /// must be kept out.
+    /// Removes what [`NewFile::put`] left of a file of that name when the process was killed during the call. The caller must exclude
+    /// concurrent writers of the same name.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -247,7 +247,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Makes what was linked, renamed or removed here last.
+    /// Makes the latest links, renames and removals in this directory durable.
     ///
     /// # Errors
     /// When the disk fails.
@@ -260,10 +260,10 @@ impl Directory {
         Ok((self.enter(path.parent().unwrap_or(Path::new("")))?, plain(name)?))
     }
 
-    /// The owner and group of the file before, or of this directory. Only root can; for others it is theirs already.
+    /// Sets the owner and group of the previous file, or of this directory. Only root can; for other users they are right already.
     fn give_to_owner(&self, file: &File, before: Option<&Stat>) -> io::Result<()> {
         if !geteuid().is_root() {
-            // The group may be one of this user's; where it is not, the file has the user's own.
+            // This user may be a member of the group; if not, the file keeps the user's own group.
             let _ = before.map(|before| fchown(file, None, Some(before.st_gid)));
             return Ok(());
         }
@@ -282,7 +282,7 @@ impl AsFd for Directory {
     }
 }
 
-/// A name by which a file may be asked for: one part of a path, and none that leads elsewhere.
+/// Checks that a name is a single path component that does not lead elsewhere.
 pub(super) fn plain(name: &OsStr) -> io::Result<&OsStr> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes.contains(&b'/') || [&b"."[..], b".."].contains(&bytes) {
@@ -309,7 +309,7 @@ fn regular(file: File) -> io::Result<File> {
     if kind.is_file() { Ok(file) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")) }
 }
 
-/// 0600, whatever it was.
+/// Sets the mode to 0600.
 fn close_to_others(file: &File) -> io::Result<()> {
     let facts = file.metadata()?;
     if facts.permissions().mode() & 0o7177 != 0 {
@@ -318,11 +318,11 @@ fn close_to_others(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a directory and those above it that are missing, for their owner only. What root makes belongs to the owner of the
-/// directory that it is made in: the service must reach what an administrator's command made.
+/// Creates a directory and its missing parents, for their owner only. A directory that root creates gets the owner of its parent,
+/// because the service must be able to use what an administrator's command creates.
 ///
 /// # Errors
-/// When one cannot be made.
+/// When one cannot be created.
 pub fn make_directory(path: &Path) -> io::Result<()> {
     let mut missing: Vec<&Path> = Vec::new();
     for ancestor in path.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
@@ -340,7 +340,7 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
                 fchown(&made.descriptor, Some(owner.st_uid), Some(owner.st_gid))?;
             }
             Ok(_) => {}
-            // Another process made it meanwhile.
+            // Another process created it meanwhile.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
@@ -349,11 +349,11 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
     if found.is_dir() { Ok(()) } else { Err(Errno::NOTDIR.into()) }
 }
 
-/// Makes a state file, empty and for its owner only, where there is none, and closes one that is there to others: what opens it next
-/// would make it with what the umask leaves.
+/// Creates an empty state file for its owner only when it does not exist, and closes an existing one to others: a library that
+/// opens it next would create it with the umask's mode.
 ///
 /// # Errors
-/// When it cannot be made, or is a link.
+/// When it cannot be created, or is a link.
 pub fn make_private(file: &Path) -> io::Result<()> {
     let (directory, name) = Directory::of_file(file)?;
     match directory.create_new(&name, 0o600) {
@@ -361,7 +361,7 @@ pub fn make_private(file: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         Err(_) => {}
     }
-    // Only its name: to open and close a database drops the locks that this process holds on it.
+    // By its name only: opening and closing a database drops the locks that this process holds on it.
     let named = openat(&directory.descriptor, &name, OFlags::PATH | NO_LINK, Mode::empty())?;
     let facts = rustix::fs::fstat(&named)?;
     if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {

@@ -1,10 +1,10 @@
-//! The rule for files that decide who is believed or admitted: access, trust and first-seen file, TLS certificate, key, client
-//! authorities and revocation lists, PIN file.
+//! Reads files that decide about trust and access, after checking that no other user can change them: access, trust and first-seen
+//! file, TLS certificate, key, client authorities and revocation lists, PIN file.
 //!
-//! Such a file is regular. It and every directory on the way to it, also by way of links, belong to root or to the user of the
-//! process, and neither group nor others may write them. A directory of root's with the sticky bit may be written by all (`/tmp`, a
-//! Kubernetes volume): what belongs to root or the user there cannot be replaced by others. A secret may not be read by others; where
-//! it belongs to root, its group may read it (PostgreSQL's rule).
+//! Such a file is regular. The file and every directory on the path to it, including targets of links, belong to root or to the
+//! process's user, and neither group nor others may write them. A directory of root's with the sticky bit may be writable by all
+//! (`/tmp`, a Kubernetes volume): other users cannot replace files of root or of the process's user there. A secret may not be
+//! readable by others; if it belongs to root, its group may read it (PostgreSQL's rule).
 
 use std::{
     collections::VecDeque,
@@ -22,39 +22,39 @@ use rustix::{
 
 use super::{denied::explained, input::bounded};
 
-/// Links on the way to a file, at most; the kernel's own limit.
+/// Maximum number of links on the path to a file; the kernel's own limit.
 const LINKS: usize = 40;
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Who asks.
+/// The reader of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum For {
-    /// The service, which acts by what the file says.
+    /// The service, which acts by the file's contents.
     Service,
-    /// A command that a person points at the file. It may belong to one other user (root looks at the service's, an auditor at a
-    /// colleague's) and be written by its group; the service is stricter.
+    /// A command to which a user names the file. It may belong to one other user (root reads the service's, an auditor a colleague's)
+    /// and be writable by its group; the service is stricter.
     Command,
 }
 
-/// What a file holds.
+/// Contents of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
-    /// Nothing that others may not read.
+    /// Nothing secret.
     Plain,
     /// A private key or a PIN.
     Secret,
 }
 
-/// Why a file is not read.
+/// Why a file is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// There is none.
+    /// It does not exist.
     #[error("there is no such file")]
     Missing,
-    /// It breaks the rule: what is wrong with which path, and the remedy.
+    /// It breaks the rule: the path, the violation, and the remedy.
     #[error("{0}")]
     Rule(String),
-    /// It is something else than a regular file: what is where.
+    /// It is not a regular file: what was found there.
     #[error("{0}")]
     NotAFile(String),
     /// It cannot be read.
@@ -63,7 +63,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// The kind of error that the system has for it.
+    /// Returns the system's kind of error.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
@@ -75,7 +75,7 @@ impl Refused {
     }
 }
 
-/// Reads a file of at most `limit` bytes that keeps the rule.
+/// Reads a file of at most `limit` bytes that meets the rule.
 ///
 /// # Errors
 /// See [`Refused`].
@@ -84,7 +84,7 @@ pub fn read(file: &Path, by: For, holds: Holds, limit: u64) -> Result<Vec<u8>, R
     Ok(bounded(open, limit).map_err(|error| explained(file, error))?)
 }
 
-/// Opens a file that keeps the rule. It is never waited for: a FIFO is refused.
+/// Opens a file that meets the rule. Never blocks: a FIFO is refused.
 ///
 /// # Errors
 /// See [`Refused`].
@@ -160,7 +160,7 @@ fn named(kind: FileType) -> &'static str {
 struct Judge {
     by: For,
     own: u32,
-    /// The one other user whose files a command takes.
+    /// The one other user whose files a command accepts.
     other: Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! A file that a person, or a configuration, names to be read: never waited for, and never read without a bound.
+//! Reads files that a user or a configuration names, without waiting for them and with a size limit.
 
 use std::{
     fs::{File, FileType},
@@ -11,13 +11,13 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::denied::explained;
 
-/// Why a file is not read though it can be opened.
+/// Why a file is not read although it can be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// It is something else than a regular file.
+    /// It is not a regular file.
     #[error("it is {0}, not a regular file")]
     Kind(&'static str),
-    /// It is longer than what is read of such a file, in bytes.
+    /// It is longer than the limit, in bytes.
     #[error("it has more than {}, the most that is read of such a file", size(*.0))]
     TooLong(u64),
 }
@@ -28,11 +28,11 @@ impl From<Unfit> for io::Error {
     }
 }
 
-/// Opens a regular file. A path that stands for a descriptor (`/dev/stdin`, `/dev/fd/63` of a shell's `<(…)`) may be a pipe or a
-/// terminal, too: who made it has it written to. A FIFO or device by any other name is refused, and never waited for.
+/// Opens a regular file. A path that names a descriptor (`/dev/stdin`, `/dev/fd/63` of a shell's `<(…)`) may also be a pipe or a
+/// terminal, because its creator writes to it. A FIFO or device by any other name is refused, and never waited for.
 ///
 /// # Errors
-/// When there is none, it is something else, or it cannot be opened: for want of permission with whose it is and a remedy.
+/// When it does not exist, is of another kind, or cannot be opened; when permission is missing, with the owner and a remedy.
 pub fn open(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path).map_err(|error| match error.raw_os_error() {
@@ -54,7 +54,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a file that is read at several places: a regular one, whatever its path.
+/// Opens a file for random access: a regular one, whatever its path.
 ///
 /// # Errors
 /// As [`open`].
@@ -74,7 +74,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same, to the end of `bytes`: a secret's reader has room for all of it beforehand, since a growing buffer leaves copies behind.
+/// As [`read`], appending to `bytes`: the reader of a secret has the capacity beforehand, because a growing buffer leaves copies behind.
 ///
 /// # Errors
 /// As [`read`].
@@ -90,7 +90,7 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     String::from_utf8(read(path, limit)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
-/// At most `limit` bytes of a file; one that has more is refused.
+/// Reads at most `limit` bytes of a file; a longer file is refused.
 pub(super) fn bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     bounded_into(file, limit, &mut bytes)?;
@@ -106,7 +106,7 @@ fn bounded_into(file: File, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     if bytes.len() as u64 - before > limit { Err(Unfit::TooLong(limit).into()) } else { Ok(()) }
 }
 
-/// Whether a path stands for a descriptor of this process.
+/// Returns whether a path names a descriptor of this process.
 pub(super) fn is_descriptor(path: &Path) -> bool {
     let parent = path.parent();
     ["/dev/stdin", "/dev/stdout", "/dev/stderr"].iter().any(|known| path.as_os_str() == *known)
@@ -125,7 +125,7 @@ fn named(kind: FileType) -> &'static str {
     }
 }
 
-/// A number of bytes in the largest unit that it is a whole number of.
+/// Formats a number of bytes in the largest unit of which it is a whole multiple.
 fn size(bytes: u64) -> String {
     match bytes {
         0 => "0 bytes".to_owned(),

@@ -1,4 +1,4 @@
-//! A file that is written aside and has its name only when it is whole.
+//! A file that is written under a temporary name, or none, and gets its name only when it is complete.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -17,23 +17,23 @@ use super::{
     directory::{plain, unguessable},
 };
 
-/// A file that is being written and has not its name yet. Dropped before that, nothing of it stays.
+/// A file that is being written and does not have its name yet. When dropped before that, nothing of it stays.
 #[derive(Debug)]
 pub struct NewFile {
     directory: Directory,
     name: OsString,
     file: File,
-    /// Its name meanwhile, on a file system that knows no files without.
+    /// Its temporary name, on a file system without unnamed files.
     aside: Option<OsString>,
 }
 
 impl NewFile {
-    /// Begins one that belongs to this process's user and has exactly this mode.
+    /// Begins a file that belongs to this process's user and has exactly this mode.
     pub(super) fn begin(directory: &Directory, name: &OsStr, mode: u32) -> io::Result<Self> {
         let (name, directory) = (plain(name)?.to_owned(), directory.again()?);
         let (file, aside) = match directory.unnamed(0o600) {
             Ok(file) => (file, None),
-            // NFS and some FUSE file systems know no files without a name.
+            // NFS and some FUSE file systems do not support unnamed files.
             Err(error)
                 if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL, Errno::NOENT]
                     .map(io::Error::from)
@@ -54,7 +54,7 @@ impl NewFile {
         &self.file
     }
 
-    /// Has all of it on the disk.
+    /// Syncs the file to the disk.
     ///
     /// # Errors
     /// When the disk fails.
@@ -63,10 +63,10 @@ impl NewFile {
         Ok(self)
     }
 
-    /// Gives it its name, in the place of what has it.
+    /// Gives the file its name, replacing an existing file.
     ///
     /// # Errors
-    /// When it cannot have it.
+    /// When the rename fails.
     pub fn put(mut self) -> io::Result<()> {
         let aside = match self.aside.take() {
             Some(aside) => aside,
@@ -83,10 +83,10 @@ impl NewFile {
         self.directory.sync()
     }
 
-    /// Gives it its name, which nothing may have.
+    /// Gives the file its name, which must not exist.
     ///
     /// # Errors
-    /// `AlreadyExists`, or what stands in the way.
+    /// `AlreadyExists`, or the error of the file system.
     pub fn put_new(mut self) -> io::Result<()> {
         let Some(aside) = self.aside.take() else {
             self.directory.link(&self.file, &self.name)?;
@@ -94,7 +94,7 @@ impl NewFile {
         };
         let at = self.directory.as_fd();
         let moved = match renameat_with(at, &aside, at, &self.name, RenameFlags::NOREPLACE) {
-            // A file system that knows no flags, as NFS: the second name is refused where there is one.
+            // A file system without these flags, such as NFS: a hard link fails when the name exists.
             Err(Errno::INVAL | Errno::NOSYS) => linkat(at, &aside, at, &self.name, AtFlags::empty()).map(|()| {
                 let _ = unlinkat(at, &aside, AtFlags::empty());
             }),

@@ -1,4 +1,4 @@
-//! A file that a person names for what a command writes.
+//! Output files of commands.
 
 use std::{
     fs::{self, File, Metadata},
@@ -11,26 +11,26 @@ use rustix::{fs::OFlags, io::Errno, process::geteuid};
 
 use super::{Directory, NewFile, input::is_descriptor};
 
-/// Who may read it, whatever the umask.
+/// Users who may read the file, whatever the umask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
-    /// Its owner alone.
+    /// Only its owner.
     Owner,
-    /// Everybody: it is public.
+    /// All users: the contents are public.
     All,
 }
 
-/// What becomes of a file that has the name.
+/// What happens to an existing file of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// It stays, and nothing is written.
+    /// The file stays, and nothing is written.
     Stays,
-    /// It is replaced once the new one is whole. Of a link, the link is.
+    /// The file is replaced once the new one is complete. A link itself is replaced.
     IsReplaced,
 }
 
-/// The file. It belongs to this process's user, and has its name only when it is whole; dropped before that, nothing of it stays. What
-/// stands for a descriptor (`/dev/fd/63`), a pipe or a device is written to as it is.
+/// An output file. It belongs to this process's user, and gets its name only when it is complete; when dropped before that, nothing of
+/// it stays. A path that names a descriptor (`/dev/fd/63`), a pipe or a device is written to directly.
 #[derive(Debug)]
 pub struct OutputFile(Target);
 
@@ -41,10 +41,10 @@ enum Target {
 }
 
 impl OutputFile {
-    /// Begins it.
+    /// Begins the file.
     ///
     /// # Errors
-    /// `AlreadyExists`, or what stands in the way: nothing was changed.
+    /// `AlreadyExists`, or the error of the file system: nothing was changed.
     pub fn begin(path: &Path, existing: Existing, readers: Readers) -> io::Result<Self> {
         if is_descriptor(path) {
             return Ok(Self(Target::Stream(stream(path, OFlags::empty())?)));
@@ -61,10 +61,10 @@ impl OutputFile {
         Ok(Self(Target::New(NewFile::begin(&directory, &name, mode)?, existing)))
     }
 
-    /// All has been written: has it on the disk, under its name.
+    /// Completes the file: syncs it to the disk and gives it its name.
     ///
     /// # Errors
-    /// `AlreadyExists`, or what the disk says: nothing of it stays.
+    /// `AlreadyExists`, or the error of the file system: nothing of it stays.
     pub fn finish(self) -> io::Result<()> {
         match self.0 {
             Target::Stream(mut file) => file.flush(),
@@ -79,7 +79,7 @@ fn is_stream(facts: &Metadata) -> bool {
     kind.is_fifo() || kind.is_char_device()
 }
 
-/// A pipe or a device by its name, that nobody else has put there.
+/// Opens a pipe or a device by its name, if no other user has put it there.
 fn of_stream(path: &Path) -> io::Result<File> {
     let file = stream(path, OFlags::NOFOLLOW)?;
     let facts = file.metadata()?;
@@ -94,7 +94,7 @@ fn of_stream(path: &Path) -> io::Result<File> {
 }
 
 fn stream(path: &Path, more: OFlags) -> io::Result<File> {
-    // What another program has begun to write is not cut off.
+    // The output that another program has begun is not truncated.
     File::options().append(true).custom_flags((OFlags::NOCTTY | more).bits().cast_signed()).open(path)
 }
 

@@ -149,7 +149,7 @@ fn a_job_that_hangs_holds_up_nobody_for_long() {
     assert_eq!(aside.run_blocking(|| 7), Ok(7));
     let (end, ended) = crossbeam_channel::bounded::<()>(0);
     assert_eq!(aside.run_blocking(move || ended.recv().unwrap_or_default()), Err(Stuck));
-    // Who comes later is told at once; nothing is queued for it.
+    // A later caller gets the error at once; nothing is queued for it.
     assert_eq!(aside.run_blocking(|| panic!("it must not run")), Err::<(), _>(Stuck));
     drop(end);
     while aside.run_blocking(|| 8) != Ok(8) {}

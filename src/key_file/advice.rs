@@ -1,12 +1,12 @@
-//! With which command a file of one kind becomes what is wanted.
+//! Commands that convert a file of one kind into the expected kind.
 
 use super::{Kind, Wanted};
 
 impl Kind {
-    /// How it becomes what is wanted; `file` is quoted for a shell.
+    /// Returns how to convert the file; `file` is quoted for a shell.
     pub fn advice(self, wanted: Wanted, file: &str) -> Option<String> {
         use Wanted as W;
-        /// The file's own secret was nearly handed on.
+        /// For a user who nearly disclosed a private key.
         const KEEP: &str = "A private key stays where it is; its public half is";
         let out = match wanted {
             W::PublicKey | W::PrivateKey | W::PlainPrivateKey => "key.pem",

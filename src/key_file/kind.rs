@@ -1,4 +1,4 @@
-//! Which kind of file the bytes are.
+//! Detects the kind of a file from its bytes.
 
 use openssl::{
     pkcs7::Pkcs7,
@@ -9,7 +9,7 @@ use openssl::{
 
 use super::{Wanted, find};
 
-/// What a file is.
+/// Kinds of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Empty,
@@ -34,19 +34,19 @@ pub enum Kind {
     JavaKeyStore,
     Jwk,
     PrivateJwk,
-    /// A public key, in PEM or DER, that is not RSA's.
+    /// A public key, in PEM or DER, that is not an RSA key.
     OtherKey(&'static str),
     OpenPgp,
     TrustFile,
     TrainConfig,
-    /// Packed, with the program that unpacks it.
+    /// Compressed, with the program that decompresses it.
     Packed(&'static str),
     Utf16,
     Unknown,
 }
 
 impl Kind {
-    /// Tells by the bytes alone.
+    /// Detects the kind by the bytes alone.
     pub fn of(bytes: &[u8]) -> Self {
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
         if text.is_empty() {
@@ -66,7 +66,7 @@ impl Kind {
         if find(bytes, b"---- BEGIN SSH2 PUBLIC KEY") {
             return Some(Self::Ssh2PublicKey);
         }
-        // A private key counts before what stands beside it: it must not be taken for less.
+        // A private key has priority over other contents: the file must not be treated as less sensitive.
         for (label, kind) in [
             ("OPENSSH PRIVATE KEY", Self::SshPrivateKey),
             ("ENCRYPTED PRIVATE KEY", Self::EncryptedPrivateKey),

@@ -1,14 +1,14 @@
-//! What can go wrong with keys: whose fault it is, and whether trying again helps.
+//! Errors of the keystore: each states who can correct it, and whether a retry helps.
 
 use std::path::PathBuf;
 
 use super::{label::LabelFault, softhsm};
 
-/// Why the keystore refused. No message holds a PIN, a ciphertext or a key.
+/// Why the keystore refused an operation. No message contains a PIN, a ciphertext or a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeystoreError {
-    /// The PKCS#11 module cannot be loaded or initialised. The operator's; no retry.
+    /// The PKCS#11 module cannot be loaded or initialised. For the operator; no retry.
     #[error("PKCS#11 module {} cannot be used: {reason}", module.display())]
     ModuleUnusable {
         /// The module as configured.
@@ -16,39 +16,39 @@ pub enum KeystoreError {
         /// What happened.
         reason: String,
     },
-    /// The module shows no token with the label (and serial). The operator's; retry when the token may be late.
+    /// The module shows no token with the label (and serial). For the operator; retry when the token may appear late.
     #[error("no token labelled {label:?}; the module shows {}", list(seen))]
     TokenNotFound {
-        /// The label that was looked for.
+        /// The requested label.
         label: String,
-        /// The labels of the tokens that are there.
+        /// The labels of the existing tokens.
         seen: Vec<String>,
     },
-    /// Tokens carry the label, and none of them the serial number. The operator's; no retry.
+    /// Tokens have the label, but none has the serial number. For the operator; no retry.
     #[error("the token labelled {label:?} has the serial number {}; the configuration names {wanted:?}", list(seen))]
     TokenSerial {
         /// The label.
         label: String,
-        /// The serial number that was looked for.
+        /// The requested serial number.
         wanted: String,
-        /// Those that tokens of this label have.
+        /// The serial numbers of tokens with this label.
         seen: Vec<String>,
     },
-    /// Several tokens carry the label. The operator's; no retry.
+    /// Several tokens have the label. For the operator; no retry.
     #[error("several tokens are labelled {label:?}; their serial numbers are {}", list(serials))]
     TokenAmbiguous {
         /// The label.
         label: String,
-        /// The serial numbers to choose from.
+        /// The available serial numbers.
         serials: Vec<String>,
     },
-    /// A token with this label exists already. The operator's; no retry.
+    /// A token with this label exists already. For the operator; no retry.
     #[error("a token labelled {label:?} exists already")]
     TokenExists {
         /// The label.
         label: String,
     },
-    /// The token was initialised and lacks its user PIN. The operator's; no retry.
+    /// The token was initialised but has no user PIN. For the operator; no retry.
     #[error("the token labelled {label:?} (serial number {serial:?}) is half made: {reason}")]
     TokenHalfMade {
         /// The label.
@@ -58,23 +58,23 @@ pub enum KeystoreError {
         /// What is missing, and why.
         reason: String,
     },
-    /// The token has a user PIN, and it was not said that it is to be replaced. The operator's; no retry.
+    /// The token has a user PIN, and its replacement was not requested. For the operator; no retry.
     #[error("the token labelled {label:?} has a user PIN already")]
     UserPinSet {
         /// The label.
         label: String,
     },
-    /// A PIN is shorter or longer than the token takes. The operator's; nothing was done.
+    /// A PIN is shorter or longer than the token permits. For the operator; nothing was done.
     #[error("the {whose} PIN must have {min} to {max} bytes on this token; nothing was changed")]
     PinLength {
         /// `user` or `SO`.
         whose: &'static str,
-        /// The shortest that is taken.
+        /// The minimum length in bytes.
         min: usize,
-        /// The longest that is taken.
+        /// The maximum length in bytes.
         max: usize,
     },
-    /// The token refused a PIN that was to be set, or the SO PIN. The operator's; no retry with the same PIN.
+    /// The token rejected a PIN that was to be set, or the SO PIN. For the operator; no retry with the same PIN.
     #[error("the token refused the {whose} PIN ({code})")]
     PinRefused {
         /// `user` or `SO`.
@@ -82,41 +82,41 @@ pub enum KeystoreError {
         /// The name of the return value.
         code: String,
     },
-    /// One more wrong SO PIN would make the token unusable for good. The operator's; no retry.
+    /// One more wrong SO PIN would make the token permanently unusable. For the operator; no retry.
     #[error("the token's SO PIN is at risk ({state}); no login was tried")]
     SoPinAtRisk {
         /// `locked` or `final try`.
         state: &'static str,
     },
-    /// No slot can take a new token. The operator's; no retry.
+    /// No slot has an uninitialised token. For the operator; no retry.
     #[error("the module has no slot with an uninitialised token")]
     NoFreeSlot,
-    /// The token's user PIN was never set. The operator's; no retry.
+    /// The token's user PIN was never set. For the operator; no retry.
     #[error("the token has no user PIN yet")]
     PinNotSet,
-    /// The token has just refused the PIN; it is latched. The operator's; **never** retry with the same PIN.
+    /// The token has just rejected the PIN, which is latched. For the operator; **never** retry with the same PIN.
     #[error("the token refused the PIN from {pin}; it will not be tried again")]
     PinRejected {
-        /// Where the PIN comes from.
+        /// The source of the PIN.
         pin: String,
         /// The file that remembers it.
         latch: Option<PathBuf>,
     },
-    /// This PIN was refused before, and was not tried now. The operator's; no retry until the PIN is changed.
+    /// This PIN was rejected before, and was not tried now. For the operator; no retry until the PIN is changed.
     #[error("the PIN from {pin} was refused before and is not tried again")]
     PinLatched {
-        /// Where the PIN comes from.
+        /// The source of the PIN.
         pin: String,
         /// The file that remembers it.
         latch: Option<PathBuf>,
     },
-    /// The token says that wrong PINs have been given, and one more could lock it. The operator's; no retry.
+    /// The token reports wrong PINs, and one more could lock it. For the operator; no retry.
     #[error("the token's PIN is at risk ({state}); no login was tried")]
     PinAtRisk {
         /// `locked`, `final try` or `count low`.
         state: &'static str,
     },
-    /// The file of rejected PINs cannot be read or written; without it no login is tried. The operator's; no retry.
+    /// The file of rejected PINs cannot be read or written; without it no login is tried. For the operator; no retry.
     #[error("the PIN latch file {} cannot be used: {reason}", path.display())]
     LatchUnusable {
         /// The file.
@@ -124,30 +124,30 @@ pub enum KeystoreError {
         /// What happened.
         reason: String,
     },
-    /// Something else in this process has logged in to the token, so our PIN cannot be checked. Ours; no retry.
+    /// Other code in this process has logged in to the token, so the PIN cannot be verified. An internal error; no retry.
     #[error("another part of this process is logged in to the token with a PIN not known to be ours")]
     LoggedInElsewhere,
-    /// No usable key has this label. The caller's, or the operator's at the start; no retry.
+    /// No usable key has this label. For the caller, or for the operator at the start; no retry.
     #[error("no key labelled {label:?} in the token")]
     KeyNotFound {
         /// The label.
         label: String,
     },
-    /// The key of this label is no RSA key. The operator's; no retry.
+    /// The key of this label is not an RSA key. For the operator; no retry.
     #[error("the key labelled {label:?} in the token is {kind}; an RSA key is needed")]
     KeyOfOtherType {
         /// The label.
         label: String,
-        /// What it is: `EC`, `AES`.
+        /// The key type: `EC`, `AES`.
         kind: String,
     },
-    /// Several private keys carry this label. The operator's; no retry.
+    /// Several private keys have this label. For the operator; no retry.
     #[error("several private keys are labelled {label:?}")]
     KeyAmbiguous {
         /// The label.
         label: String,
     },
-    /// The key's public half cannot be known, or the configuration names the key twice. The operator's; no retry.
+    /// The key's public half cannot be determined, or the configuration names the key twice. For the operator; no retry.
     #[error("the key labelled {label:?} cannot be used: {reason}")]
     KeyUnusable {
         /// The label.
@@ -155,19 +155,19 @@ pub enum KeystoreError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A key with this label exists already. The operator's; no retry.
+    /// A key with this label exists already. For the operator; no retry.
     #[error("a key labelled {label:?} exists already")]
     LabelExists {
         /// The label.
         label: String,
     },
-    /// The key size is not one we make (2048, 3072, 4096). The caller's; no retry.
+    /// The key size is not supported (2048, 3072, 4096). For the caller; no retry.
     #[error("a key of {bits} bits is not made: 2048, 3072 or 4096")]
     KeySize {
-        /// The size asked for.
+        /// The requested size.
         bits: u32,
     },
-    /// A text is no label for a token or key. The caller's; no retry.
+    /// A text is not a valid label of a token or key. For the caller; no retry.
     #[error("the label {label:?} cannot be used: {fault}")]
     Label {
         /// The text.
@@ -175,15 +175,15 @@ pub enum KeystoreError {
         /// What is wrong with it.
         fault: LabelFault,
     },
-    /// The digest is not as long as the scheme's hash. The caller's; no retry.
+    /// The digest is not as long as the scheme's hash. For the caller; no retry.
     #[error("the digest has {got} bytes, the scheme needs {expected}")]
     DigestLength {
-        /// What the scheme needs.
+        /// The length that the scheme needs.
         expected: usize,
-        /// What came.
+        /// The length received.
         got: usize,
     },
-    /// The token cannot do the scheme with this key, or the configuration does not allow how. The operator's; no retry.
+    /// The token does not support the scheme with this key, or the configuration does not allow the way to do it. For the operator; no retry.
     #[error("{scheme} cannot be done with the key labelled {label:?} on this token")]
     MechanismUnsupported {
         /// The key.
@@ -191,28 +191,28 @@ pub enum KeystoreError {
         /// The scheme's name.
         scheme: &'static str,
     },
-    /// The wrapped key does not open: one answer for every cause. The sender's; no retry.
+    /// The wrapped key cannot be unwrapped: one error for every cause. For the sender; no retry.
     #[error("the wrapped key cannot be opened")]
     UnwrapFailed,
-    /// Too many calls are waiting. Nobody's; retry after a pause.
+    /// Too many calls are waiting. Retry after a pause.
     #[error("too many calls are waiting for the token")]
     Overloaded,
-    /// The token has no session or memory left. Nobody's; retry after a pause.
+    /// The token has no session or memory left. Retry after a pause.
     #[error("the token has no session or memory left")]
     SessionsExhausted,
-    /// The caller's time is over; the operation may have been done. Retry with more time.
+    /// The call's deadline has passed; the operation may have been done. Retry with more time.
     #[error("the deadline passed")]
     DeadlineExceeded,
-    /// The token is away, or we are closing. Retry; it is being looked for.
+    /// The token is unavailable, or the keystore is closing. Retry; recovery is in progress.
     #[error("the token is not available: {reason}")]
     Unavailable {
-        /// What was noticed.
+        /// What was observed.
         reason: &'static str,
     },
-    /// The token made a signature that its public key does not verify. The token's; call the operator.
+    /// The token made a signature that its public key does not verify. A defect of the token; inform the operator.
     #[error("the token made a signature that does not verify")]
     SignatureInvalid,
-    /// The token failed in a way that has no better name. The token's; a retry may help.
+    /// The token failed in a way without a more specific error. A fault of the token; a retry may help.
     #[error("the token failed in {operation} ({code})")]
     Fault {
         /// The PKCS#11 function.
@@ -223,7 +223,7 @@ pub enum KeystoreError {
 }
 
 impl KeystoreError {
-    /// Whether the same call may succeed later without a human.
+    /// Returns whether the same call may succeed later without human intervention.
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
@@ -235,7 +235,7 @@ impl KeystoreError {
         )
     }
 
-    /// What can be done about it, for a person at a terminal. Where the module is SoftHSM its files are looked at.
+    /// Returns a remedy, for a user at a terminal. If the module is SoftHSM, its files are checked.
     pub fn hint(&self) -> Option<String> {
         let remembered = |latch: &Option<PathBuf>| match latch {
             Some(latch) => format!("; if it was right after all, delete {}", latch.display()),

@@ -1,29 +1,29 @@
-//! Labels that tokens and keys are given.
+//! Checks of the labels of new tokens and keys.
 
 use super::KeystoreError;
 
-/// The longest label of a token, in bytes: `CK_TOKEN_INFO.label`.
+/// Maximum length of a token's label, in bytes: `CK_TOKEN_INFO.label`.
 pub const LONGEST_OF_TOKEN: usize = 32;
-/// The longest label of a key, in bytes. Ours; the standard sets none.
+/// Maximum length of a key's label, in bytes. The standard sets none.
 pub(super) const LONGEST_OF_KEY: usize = 255;
 
-/// Why a text is no label.
+/// Why a text is not a valid label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LabelFault {
     /// It is empty or too long.
     #[error("it must have 1 to {max} bytes")]
     Length {
-        /// The longest that is taken.
+        /// The maximum length.
         max: usize,
     },
     /// It begins or ends with a blank.
     #[error("it begins or ends with a blank, and PKCS#11 pads labels with blanks: no selection by this label would find it")]
     Blank,
-    /// It holds what a terminal does not show.
+    /// It contains a control character, which a terminal does not show.
     #[error("it holds a control character")]
     Control,
-    /// It holds the wildcard of grants.
+    /// It contains the wildcard of grants.
     #[error("it holds `*`, by which a grant means all labels")]
     Wildcard,
 }

@@ -1,8 +1,8 @@
-//! Where the PIN comes from: a file, a systemd credential, the environment, or a person. Never a command line, which every
+//! Reads the PIN from a file, a systemd credential, the environment or a terminal. Never from a command line, which every
 //! process on the machine can read.
 //!
-//! A service logs in again when its token was away. Until then the PIN is not in its memory: it is read from its file again,
-//! and what came from the environment or a person waits in pages that no core image holds.
+//! A service logs in again after its token was unavailable. Between logins the PIN is not in ordinary memory: it is read from
+//! its file again, and a PIN from the environment or a terminal is kept in pages that no core dump contains.
 
 use std::{
     fs::File,
@@ -24,17 +24,17 @@ use crate::{
     memory::{Guarded, take_variable},
 };
 
-/// A PIN longer than this is not a PIN.
+/// Maximum length in bytes; anything longer is not a PIN.
 const MAX_PIN: u64 = 4096;
 
-/// Why there is no PIN. All are the operator's to correct; no retry.
+/// Why there is no PIN. The operator must correct every cause; a retry does not help.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PinError {
     /// No source was named, or none of them holds a PIN.
     #[error("no PIN is named, and there is no terminal to ask for it")]
     NoSource,
-    /// A systemd credential is named, and this process was not given it.
+    /// A systemd credential is named, but this process did not receive it.
     #[error("the PIN is the systemd credential {name:?}, and {}", match directory {
         Some(directory) => format!("{} (CREDENTIALS_DIRECTORY) does not hold it", directory.display()),
         None => "this process has no credentials (CREDENTIALS_DIRECTORY is not set)".to_owned(),
@@ -45,7 +45,7 @@ pub enum PinError {
         /// The directory of the process's credentials.
         directory: Option<PathBuf>,
     },
-    /// An environment variable is named, and is not set or empty.
+    /// An environment variable is named, but it is unset or empty.
     #[error("the PIN is the environment variable {name}, which is not set")]
     NoVariable {
         /// The variable's name.
@@ -56,18 +56,18 @@ pub enum PinError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The kind of the system's error.
         kind: std::io::ErrorKind,
-        /// What happened; for want of permission also whose the file is, and what to do.
+        /// What happened; when permission is missing, also the file's owner and the remedy.
         reason: String,
     },
-    /// Others could have changed the file, or it is none. Names path and remedy.
+    /// Other users could have changed the file, or it is not a file. Contains path and remedy.
     #[error("the PIN file: {0}")]
     Unprotected(String),
-    /// It is something else than a regular file. Names what is where.
+    /// The path is not a regular file. Contains what was found there.
     #[error("the PIN file: {0}")]
     NotAFile(String),
-    /// Others than the owner may read or write the file.
+    /// Users other than the owner may read or write the file.
     #[error("the PIN file {} is open to others (mode {mode:04o}); hint: chmod 600 {}", path.display(), path.display())]
     TooOpen {
         /// The file.
@@ -75,30 +75,30 @@ pub enum PinError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The source is there and holds nothing, or more than a PIN, or not UTF-8.
+    /// The source exists, but it is empty, longer than a PIN, or not UTF-8.
     #[error("the PIN from {from} cannot be used: its first line is empty, too long or not UTF-8")]
     Malformed {
-        /// Which source.
+        /// The source.
         from: &'static str,
     },
-    /// The terminal could not be asked.
+    /// The PIN could not be requested from the terminal.
     #[error("there is no terminal to ask for the PIN ({reason})")]
     Prompt {
         /// What happened.
         reason: String,
     },
-    /// There is no memory to keep it in.
+    /// There is no memory to keep the PIN in.
     #[error("there is no memory to keep the PIN in: {reason}")]
     NoMemory {
         /// What happened.
         reason: String,
-        /// Its kind.
+        /// The kind of the system's error.
         kind: std::io::ErrorKind,
     },
 }
 
 impl PinError {
-    /// The kind of error that the system has for it; of a source that is named wrongly or holds no PIN, [`std::io::ErrorKind::InvalidInput`].
+    /// Returns the system's kind of error; for a source that is named wrongly or holds no PIN, [`std::io::ErrorKind::InvalidInput`].
     #[must_use]
     pub fn kind(&self) -> std::io::ErrorKind {
         use std::io::ErrorKind;
@@ -112,7 +112,7 @@ impl PinError {
         }
     }
 
-    /// What can be done about it, for a person at a terminal.
+    /// Returns a remedy, for a user at a terminal.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
@@ -135,7 +135,7 @@ impl PinError {
     }
 }
 
-/// A PIN's source, to be read at each login. Cheap to clone.
+/// Source of a PIN, read at each login. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PinSource(Source);
 
@@ -145,7 +145,7 @@ enum Source {
     Kept(Arc<Guarded>),
 }
 
-/// For messages: where a person corrects it.
+/// For messages: names the place where the PIN can be corrected.
 impl std::fmt::Display for PinSource {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
@@ -157,7 +157,7 @@ impl std::fmt::Display for PinSource {
 }
 
 impl PinSource {
-    /// Keeps a PIN that cannot be read again.
+    /// Keeps a PIN that cannot be read from its source again.
     ///
     /// # Errors
     /// [`PinError::NoMemory`].
@@ -169,15 +169,15 @@ impl PinSource {
 
     fn file(path: PathBuf, closed_to_others: bool, from: &'static str) -> Result<PinSource, PinError> {
         let source = PinSource(Source::File { path, closed_to_others, from });
-        // What is wrong with the file is said now, not at the first login.
+        // A defect of the file is reported now, not at the first login.
         source.read()?;
         Ok(source)
     }
 
-    /// The PIN, for one login: who asks drops it soon.
+    /// Returns the PIN for one login. The caller should drop it soon.
     ///
     /// # Errors
-    /// When its file can no longer be read, or holds no PIN any more.
+    /// When its file can no longer be read, or no longer holds a PIN.
     pub fn read(&self) -> Result<SecretString, PinError> {
         match &self.0 {
             Source::File { path, closed_to_others, from } => read(path, *closed_to_others, from),
@@ -189,13 +189,13 @@ impl PinSource {
     }
 }
 
-/// The PIN from the first source that is named and there: `file`, then the systemd credential
-/// `$CREDENTIALS_DIRECTORY/credential_name`, then the environment variable `env_var`, then, with `prompt`, the terminal. Its first
-/// line counts, without its end. Blocks for the person. The variable is empty for this process afterwards: a PIN is taken from
-/// it once.
+/// Finds the first source that is named and exists: `file`, then the systemd credential
+/// `$CREDENTIALS_DIRECTORY/credential_name`, then the environment variable `env_var`, then, with `prompt`, the terminal. The PIN is
+/// the first line without its line end. Blocks while the user types. The variable is cleared for this process afterwards, so a
+/// PIN is taken from it once.
 ///
 /// # Errors
-/// See [`PinError`]. A file that is named must be there and closed to others; a credential's mode is systemd's affair.
+/// See [`PinError`]. A named file must exist and be closed to others; the mode of a credential is left to systemd.
 pub fn resolve(
     file: Option<&Path>,
     env_var: Option<&str>,
@@ -235,7 +235,7 @@ fn read(path: &Path, closed_to_others: bool, from: &'static str) -> Result<Secre
         let (path, kind) = (path.to_owned(), error.kind());
         PinError::Unreadable { kind, reason: words(&explained(&path, error)), path }
     };
-    // A credential's owner and mode are systemd's affair; a FIFO is not waited for in either.
+    // Owner and mode of a credential are left to systemd; a FIFO is never waited for.
     let file = if closed_to_others {
         guarded::open_guarded(path, For::Command, Holds::Secret).map_err(|refused| match refused {
             Refused::Rule(why) => PinError::Unprotected(why),
@@ -247,12 +247,12 @@ fn read(path: &Path, closed_to_others: bool, from: &'static str) -> Result<Secre
         let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits().cast_signed();
         File::options().read(true).custom_flags(flags).open(path).map_err(unreadable)?
     };
-    // The mode is asked of the opened file, so that what is checked is what is read.
+    // The mode is read from the opened file, so that what is checked is what is read.
     let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
     if closed_to_others && mode & 0o077 != 0 {
         return Err(PinError::TooOpen { path: path.to_owned(), mode });
     }
-    // Room for all of it beforehand: a growing buffer leaves copies of the PIN behind.
+    // Full capacity beforehand: a growing buffer leaves copies of the PIN behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_PIN as usize + 2));
     match file.take(MAX_PIN + 2).read_to_string(&mut text) {
         Ok(_) => pin(&text, from),
@@ -262,7 +262,7 @@ fn read(path: &Path, closed_to_others: bool, from: &'static str) -> Result<Secre
 }
 
 fn pin(text: &str, from: &'static str) -> Result<SecretString, PinError> {
-    // What stands below is a note for people.
+    // Further lines are notes for people.
     let (bare, _) = text.split_once('\n').unwrap_or((text, ""));
     let bare = bare.strip_suffix('\r').unwrap_or(bare);
     if bare.is_empty() || bare.len() as u64 > MAX_PIN {

@@ -1,19 +1,19 @@
-//! The memory of rejected PINs.
+//! Remembers rejected PINs, so that a restarting service does not lock its own token.
 //!
-//! A service that restarts with a wrong PIN would lock its own token. So a PIN that the token refused is remembered, for this
-//! process and, when a file is configured, across restarts, and is not tried again; a different PIN is. The file holds salted,
-//! slow hashes (PBKDF2-HMAC-SHA-256): a wrong PIN is often close to the right one.
+//! A PIN that the token rejected is remembered for this process and, when a file is configured, across restarts. It is not
+//! tried again; a different PIN is. The file holds salted, slow hashes (PBKDF2-HMAC-SHA-256), because a wrong PIN is often
+//! close to the right one.
 //!
-//! The rule, given the token's own counters:
+//! The rule, given the token's own flags:
 //!
-//! | the token says | login |
+//! | token reports | login |
 //! |---|---|
 //! | locked, or final try | never |
-//! | count low, and no latch file | no: whether it was our PIN that failed cannot be known |
+//! | count low, and no latch file | no: it is unknown whether this PIN failed |
 //! | count low, with a latch file | yes, if this PIN is not in it |
 //! | nothing | yes, if this PIN is not remembered |
 //!
-//! Every PIN is thus tried at most once after it failed, and the last try is never ours. A right PIN clears the file.
+//! Thus every PIN is tried at most once after it failed, and this service never uses the last try. A correct PIN clears the file.
 
 use std::{
     collections::BTreeSet,
@@ -39,10 +39,10 @@ const HEADER: &str = "# stationmaster: PINs that the token refused (salted hashe
 const ROUNDS: usize = 100_000;
 const SALT: usize = 16;
 
-/// PINs rejected in this process: (serial, mark). In memory a plain set of marks is enough.
+/// PINs rejected in this process: (serial, mark). In memory a plain set of marks is sufficient.
 static REJECTED: Mutex<BTreeSet<(String, [u8; 32])>> = Mutex::new(BTreeSet::new());
 
-/// What the token's flags say about wrong PINs given so far.
+/// What the token's flags report about wrong PINs entered so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PinRisk {
     pub(super) count_low: bool,
@@ -56,12 +56,12 @@ pub(super) struct PinLatch {
     file: Option<PathBuf>,
 }
 
-/// The right to try a PIN once, with the means to remember that it failed.
+/// Permission to try a PIN once, with the means to remember that it failed.
 pub(super) struct Attempt<'a> {
     latch: &'a PinLatch,
     serial: &'a str,
     pin: &'a SecretString,
-    /// Made before the login: a file that cannot be written must stop the login, not follow it.
+    /// Created before the login: a file that cannot be written must prevent the login, not follow it.
     spare: Option<NamedTempFile>,
     remembered: String,
 }
@@ -71,12 +71,12 @@ impl PinLatch {
         PinLatch { file }
     }
 
-    /// The file, where there is one.
+    /// Returns the path of the latch file, if one is configured.
     pub(super) fn file(&self) -> Option<PathBuf> {
         self.file.clone()
     }
 
-    /// Whether this PIN, which is from `source`, may be tried on the token now.
+    /// Checks whether this PIN, which comes from `source`, may be tried on the token now.
     pub(super) fn permit<'a>(
         &'a self,
         serial: &'a str,
@@ -113,7 +113,7 @@ impl PinLatch {
 }
 
 impl Attempt<'_> {
-    /// The token took the PIN: nothing stands against this token any more.
+    /// Records that the token accepted the PIN: clears what was remembered for this token.
     pub(super) fn accepted(self) {
         rejected().retain(|(serial, _)| serial != self.serial);
         if let Some(file) = &self.latch.file
@@ -124,7 +124,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// The token refused the PIN.
+    /// Records that the token rejected the PIN.
     pub(super) fn rejected(mut self) {
         rejected().insert((self.serial.to_owned(), mark(self.serial, self.pin)));
         let (Some(file), Some(mut spare)) = (&self.latch.file, self.spare.take()) else {
@@ -135,7 +135,7 @@ impl Attempt<'_> {
             spare.write_all(format!("{HEADER}\n{kept}{line}\n").as_bytes())?;
             spare.as_file().sync_all()?;
             spare.persist(file).map_err(|error| error.error)?;
-            // What a command of root's remembers, the service must be able to read.
+            // The service must be able to read what a command of root remembers.
             Directory::of_file(file).and_then(|(directory, name)| directory.open_own(name))?;
             Ok(())
         });
@@ -148,12 +148,12 @@ impl Attempt<'_> {
     }
 }
 
-/// A short, process-wide name for (token, PIN) that does not show the PIN.
+/// Returns a short name for (token, PIN), valid in this process only, that does not reveal the PIN.
 pub(super) fn mark(serial: &str, pin: &SecretString) -> [u8; 32] {
-    // Where no core image holds it: whoever had both could try short PINs until one fits.
+    // In pages that no core dump contains: with salt and mark, short PINs could be found by trying them.
     static SALT_OF_PROCESS: LazyLock<Option<Guarded>> = LazyLock::new(|| {
         let mut salt = Zeroizing::new([0; 32]);
-        // Without it marks are only easier to guess.
+        // Without guarded pages the marks are only easier to guess.
         rand_bytes(&mut *salt).ok()?;
         Guarded::new(&*salt).ok()
     });
@@ -169,7 +169,7 @@ fn rejected() -> std::sync::MutexGuard<'static, BTreeSet<(String, [u8; 32])>> {
     REJECTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As a restart does.
+/// Clears the memory of this process, as a restart does.
 #[cfg(test)]
 pub(super) fn forget_this_process(serial: &str) {
     rejected().retain(|(known, _)| known != serial);
@@ -177,7 +177,7 @@ pub(super) fn forget_this_process(serial: &str) {
 
 fn read(file: &Path) -> Result<String, KeystoreError> {
     match input::read_text(file, 1 << 20) {
-        // One is written whole, and its first line is always there: an empty one was cut off. Which PINs were in it is not known.
+        // A latch file is written whole and has a first line: an empty one was cut off, and which PINs it held is unknown.
         Ok(text) if text.trim().is_empty() => Err(KeystoreError::LatchUnusable {
             path: file.to_owned(),
             reason: "it is empty, so which PINs the token refused is not known: delete it once the PIN at its source is right"
@@ -193,7 +193,7 @@ fn unusable(file: &Path, error: &std::io::Error) -> KeystoreError {
     KeystoreError::LatchUnusable { path: file.to_owned(), reason: words(error) }
 }
 
-/// `hex(salt) hex(hash)`: the token's serial number goes into the hash.
+/// Returns `hex(salt) hex(hash)`; the token's serial number is part of the hash.
 fn line(serial: &str, pin: &SecretString) -> std::io::Result<String> {
     let mut salt = [0; SALT];
     rand_bytes(&mut salt)?;
@@ -201,7 +201,7 @@ fn line(serial: &str, pin: &SecretString) -> std::io::Result<String> {
 }
 
 fn matches(file: &Path, line: &str, serial: &str, pin: &SecretString) -> Result<bool, KeystoreError> {
-    // An unreadable line could be the PIN at hand: no login is tried over it.
+    // An unreadable line could be the PIN at hand, so no login is tried.
     let torn = || KeystoreError::LatchUnusable { path: file.to_owned(), reason: "a line is malformed".to_owned() };
     let (salt, hash) = line.split_once(' ').ok_or_else(torn)?;
     let salt = const_hex::decode(salt).map_err(|_| torn())?;

@@ -1,8 +1,8 @@
-//! The PKCS#11 side: the only place that names the `cryptoki` crate.
+//! PKCS#11 backend: the only module that uses the `cryptoki` crate.
 //!
 //! `module` holds the library, `token` finds the token and logs in, `objects` reads keys, `mechanisms` runs one operation,
-//! `probe` learns what works, `keys` and `ring` remember it, `oaep` undoes padding, `pool`, `turns` and
-//! `worker` use sessions from several threads, `keeper` gets a lost token back, `generate` and `listing` serve the administration.
+//! `probe` learns what works, `keys` and `keyring` store it, `oaep` removes padding, `pool`, `turns` and `worker` use sessions
+//! from several threads, `recovery` recovers a lost token, `generate` and `listing` serve the administration.
 
 mod counters;
 mod generate;

@@ -1,4 +1,4 @@
-//! The schemes of the contract, by name and by their numbers.
+//! Signature and encryption schemes of the gRPC contract, by name and with their parameters.
 
 /// A hash function of a scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,7 +12,7 @@ pub enum Hash {
 }
 
 impl Hash {
-    /// Length of a digest in bytes.
+    /// Returns the length of a digest in bytes.
     pub fn len(self) -> usize {
         match self {
             Hash::Sha256 => 32,
@@ -21,25 +21,25 @@ impl Hash {
         }
     }
 
-    /// Never: every digest has bytes.
+    /// Returns `false`: no digest is empty.
     pub fn is_empty(self) -> bool {
         false
     }
 }
 
-/// A signature over a digest.
+/// A scheme for signatures over a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SignScheme {
     /// RSASSA-PSS, MGF1 over the same hash, salt as long as the digest.
     Pss(Hash),
     /// RSASSA-PKCS1-v1_5 with the hash's DigestInfo.
     Pkcs1(Hash),
-    /// RSASSA-PSS, SHA-512, MGF1-SHA-512, the longest salt that fits the key: what trains are signed with.
+    /// RSASSA-PSS, SHA-512, MGF1-SHA-512, the longest salt that fits the key: the scheme of train signatures.
     PssSha512MaxSalt,
 }
 
 impl SignScheme {
-    /// All of them, in the order of the contract.
+    /// All schemes, in the order of the contract.
     pub const ALL: [SignScheme; 7] = [
         SignScheme::Pss(Hash::Sha256),
         SignScheme::Pss(Hash::Sha384),
@@ -50,7 +50,7 @@ impl SignScheme {
         SignScheme::PssSha512MaxSalt,
     ];
 
-    /// The name in the contract.
+    /// Returns the name in the contract.
     pub fn name(self) -> &'static str {
         match self {
             SignScheme::Pss(Hash::Sha256) => "RSA_PSS_SHA256",
@@ -63,7 +63,7 @@ impl SignScheme {
         }
     }
 
-    /// The hash whose digest is signed.
+    /// Returns the hash function of the signed digest.
     pub fn hash(self) -> Hash {
         match self {
             SignScheme::Pss(hash) | SignScheme::Pkcs1(hash) => hash,
@@ -71,7 +71,7 @@ impl SignScheme {
         }
     }
 
-    /// The PSS salt's length for a modulus of `bits`: `None` for PKCS#1 v1.5 or when the key is too small.
+    /// Returns the length of the PSS salt for a modulus of `bits`: `None` for PKCS#1 v1.5 or when the key is too small.
     pub fn salt_len(self, bits: u32) -> Option<usize> {
         // RFC 8017 §9.1.1: emLen = ceil((modBits - 1) / 8), and emLen >= hLen + sLen + 2.
         let room = (bits.saturating_sub(1).div_ceil(8) as usize).checked_sub(self.hash().len() + 2)?;
@@ -83,20 +83,20 @@ impl SignScheme {
     }
 }
 
-/// How a symmetric key is wrapped: RSAES-OAEP with an empty label, MGF1 over the same hash.
+/// A scheme for wrapped symmetric keys: RSAES-OAEP with an empty label, MGF1 over the same hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OaepScheme {
     /// With SHA-256.
     Sha256,
-    /// With SHA-512: what trains are wrapped with.
+    /// With SHA-512: the scheme of train keys.
     Sha512,
 }
 
 impl OaepScheme {
-    /// Both of them.
+    /// Both schemes.
     pub const ALL: [OaepScheme; 2] = [OaepScheme::Sha256, OaepScheme::Sha512];
 
-    /// The name in the contract.
+    /// Returns the name in the contract.
     pub fn name(self) -> &'static str {
         match self {
             OaepScheme::Sha256 => "RSA_OAEP_SHA256",
@@ -104,7 +104,7 @@ impl OaepScheme {
         }
     }
 
-    /// The hash of the label and of the mask.
+    /// Returns the hash function of the label and of the mask.
     pub fn hash(self) -> Hash {
         match self {
             OaepScheme::Sha256 => Hash::Sha256,

@@ -12,16 +12,16 @@ use std::{
 
 use crate::files::{Directory, input};
 
-/// The environment variable that names SoftHSM's configuration file.
+/// Environment variable with the path of SoftHSM's configuration file.
 pub const CONF_VARIABLE: &str = "SOFTHSM2_CONF";
 
-/// The environment variable that names the module itself, for places that are not usual.
+/// Environment variable with the path of the module, for unusual locations.
 pub const MODULE_VARIABLE: &str = "SOFTHSM2_MODULE";
 
-/// The template that `softhsm/init.sh` fills in as well.
+/// The template, also used by `softhsm/init.sh`.
 const TEMPLATE: &str = include_str!("../../softhsm/softhsm2.conf.in");
 
-/// Where Debian, Fedora, Arch, SUSE, Alpine, a local build and Homebrew put the module.
+/// Locations of the module on Debian, Fedora, Arch, SUSE, Alpine, and after a local build or with Homebrew.
 const USUAL_PLACES: [&str; 9] = [
     "/usr/lib/softhsm/libsofthsm2.so",
     "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
@@ -34,11 +34,11 @@ const USUAL_PLACES: [&str; 9] = [
     "/opt/homebrew/lib/softhsm/libsofthsm2.so",
 ];
 
-/// Makes `dir/tokens` (mode 0700, with `dir` when it is missing) and `dir/softhsm2.conf`, and answers the latter's path. An
-/// existing token directory is kept; the configuration is written anew.
+/// Creates `dir/tokens` (mode 0700, and `dir` when it is missing) and `dir/softhsm2.conf`, and returns the path of the latter.
+/// Keeps an existing token directory; rewrites the configuration.
 ///
 /// # Errors
-/// What the file system says; and `InvalidInput` when the path holds a line break, which the format cannot carry.
+/// Errors of the file system; `InvalidInput` when the path contains a line break, which the format cannot represent.
 pub fn write_conf(dir: &Path) -> io::Result<PathBuf> {
     let dir = std::path::absolute(dir)?;
     let tokens = dir.join("tokens");
@@ -51,7 +51,7 @@ pub fn write_conf(dir: &Path) -> io::Result<PathBuf> {
     Ok(conf)
 }
 
-/// The SoftHSM module: `$SOFTHSM2_MODULE` when set, otherwise the first of the usual places that is there.
+/// Returns the SoftHSM module: `$SOFTHSM2_MODULE` when set, otherwise the first usual location that exists.
 pub fn find_module() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os(MODULE_VARIABLE) {
         return Some(PathBuf::from(named));
@@ -59,19 +59,19 @@ pub fn find_module() -> Option<PathBuf> {
     USUAL_PLACES.iter().map(PathBuf::from).find(|place| place.is_file())
 }
 
-/// What keeps SoftHSM from working, as far as its files show; `None` for another module, and where they show nothing.
+/// Returns what prevents SoftHSM from working, as far as its files show; `None` for another module, or when they show nothing.
 pub(super) fn diagnose(module: &Path) -> Option<String> {
     let is_softhsm = module.canonicalize().ok()?.file_name()?.to_str()?.contains("softhsm");
     if is_softhsm { examine() } else { None }
 }
 
-/// The same, where it is not known which module it is: only a configuration that was named on purpose counts.
+/// As [`diagnose`], when the module is unknown: only an explicitly named configuration is considered.
 pub(super) fn diagnose_usual() -> Option<String> {
     let is_meant = std::env::var_os(CONF_VARIABLE).is_some() || USUAL_CONFIGURATION.iter().any(|place| Path::new(place).exists());
     if is_meant { examine() } else { None }
 }
 
-/// Where Debian and a local build have the configuration of the whole machine.
+/// Locations of the machine-wide configuration on Debian and after a local build.
 const USUAL_CONFIGURATION: [&str; 2] = ["/etc/softhsm/softhsm2.conf", "/etc/softhsm2.conf"];
 
 fn examine() -> Option<String> {
@@ -104,7 +104,7 @@ fn examine() -> Option<String> {
         Ok(entries) => entries,
         Err(error) => return Some(format!("{here} cannot be read: {}", refusal(&tokens, &error))),
     };
-    // A token is a directory of its maker's.
+    // A token is a directory that belongs to its creator.
     let closed =
         entries.filter_map(|entry| Some(entry.ok()?.path())).find_map(|token| Some((fs::read_dir(&token).err()?, token)));
     let (error, token) = closed?;
@@ -112,14 +112,14 @@ fn examine() -> Option<String> {
         .then(|| format!("a token in {} cannot be read: {}", tokens.display(), refusal(&token, &error)))
 }
 
-/// What the system refuses, whose the file is, who asks, and what helps.
+/// Describes what the system refuses: the file's owner, the requesting user, and the remedy.
 fn refusal(path: &Path, error: &io::Error) -> String {
     use std::os::unix::fs::MetadataExt;
     match error.kind() {
         io::ErrorKind::NotFound => "it is not there".to_owned(),
         io::ErrorKind::PermissionDenied => {
             let me = rustix::process::geteuid().as_raw();
-            // What cannot be looked at is behind a directory that can.
+            // A path that cannot be read is below a directory that can be.
             match path.ancestors().find_map(|at| Some((at, fs::metadata(at).ok()?))) {
                 Some((at, about)) => format!(
                     "permission denied; {} belongs to uid {} and gid {} (mode {:04o}), this process has uid {me}. Run it as that user, put this user into \

@@ -1,4 +1,4 @@
-//! RSA keys in a file, as the creators of trains have them. Stations' keys are never here.
+//! RSA private keys from PEM files, as creators of trains have them. A station's keys are never in files.
 
 use openssl::{
     encrypt::Decrypter,
@@ -10,17 +10,17 @@ use openssl::{
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-/// Why a file's key cannot be used. The user's to correct; no retry.
+/// Why a key file cannot be used. The user must correct the cause; a retry does not help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileKeyError {
-    /// Not the PEM of an RSA private key.
+    /// The file is not the PEM of an RSA private key.
     #[error("not the PEM of an RSA private key")]
     NotPem,
     /// The key is encrypted, and no passphrase was given.
     #[error("the key is encrypted, and there is no passphrase")]
     NoPassphrase,
-    /// The passphrase does not open it.
+    /// The passphrase does not decrypt the key.
     #[error("the passphrase does not open the key")]
     WrongPassphrase,
 }
@@ -29,7 +29,7 @@ pub enum FileKeyError {
 pub struct FileKey(PKey<Private>);
 
 impl FileKey {
-    /// Whether a PEM says that its key is encrypted.
+    /// Returns whether a PEM is marked as encrypted.
     #[must_use]
     pub fn is_encrypted(pem: &[u8]) -> bool {
         let says = |text: &[u8]| pem.windows(text.len()).any(|window| window == text);
@@ -42,7 +42,7 @@ impl FileKey {
     /// [`FileKeyError`].
     pub fn from_pem(pem: &[u8], passphrase: Option<&SecretString>) -> Result<Self, FileKeyError> {
         let key = match (Self::is_encrypted(pem), passphrase) {
-            // Never without a passphrase of ours: OpenSSL would ask the terminal.
+            // Never without an explicit passphrase: OpenSSL would prompt on the terminal.
             (true, None) => return Err(FileKeyError::NoPassphrase),
             (true, Some(passphrase)) => PKey::private_key_from_pem_passphrase(pem, passphrase.expose_secret().as_bytes())
                 .map_err(|_| FileKeyError::WrongPassphrase)?,
@@ -51,7 +51,7 @@ impl FileKey {
         if key.rsa().is_err() { Err(FileKeyError::NotPem) } else { Ok(Self(key)) }
     }
 
-    /// SubjectPublicKeyInfo of its public half, DER.
+    /// Returns the SubjectPublicKeyInfo of the public half, DER.
     ///
     /// # Errors
     /// [`FileKeyError::NotPem`].
@@ -59,19 +59,19 @@ impl FileKey {
         self.0.public_key_to_der().map_err(|_| FileKeyError::NotPem)
     }
 
-    /// Unwraps a symmetric key, as trains' keys are wrapped.
+    /// Unwraps a symmetric key that was wrapped as trains' keys are.
     ///
     /// # Errors
-    /// That it was not wrapped for this key.
+    /// When it was not wrapped for this key.
     pub fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, ErrorStack> {
         unwrap(&self.0, wrapped)
     }
 }
 
-/// RSA-OAEP with SHA-512, MGF1-SHA-512 and an empty label (`docs/wire-format.md §3`).
+/// Unwraps with RSA-OAEP, SHA-512, MGF1-SHA-512 and an empty label (`docs/wire-format.md §3`).
 ///
 /// # Errors
-/// That it was not wrapped for this key.
+/// When it was not wrapped for this key.
 pub fn unwrap(key: &PKey<Private>, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, ErrorStack> {
     let mut decrypter = Decrypter::new(key)?;
     decrypter.set_rsa_padding(Padding::PKCS1_OAEP)?;

@@ -1,4 +1,4 @@
-//! The keystore on a real SoftHSM, one promise per test.
+//! Tests of the keystore on a real SoftHSM, one property per test.
 
 mod administration;
 mod operations;

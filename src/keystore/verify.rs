@@ -1,5 +1,5 @@
-//! Our own signatures are checked before anyone sees them: a token that miscomputes (a glitch, a wrong key behind the handle)
-//! must not leak a faulty signature, from which an RSA key can be factored.
+//! Verifies signatures of the token before they are returned: a token that miscomputes (a glitch, a wrong key behind the handle)
+//! must not release a faulty signature, from which an RSA key can be factored.
 
 use openssl::{
     error::ErrorStack,
@@ -12,7 +12,7 @@ use openssl::{
 
 use super::scheme::{Hash, OaepScheme, SignScheme};
 
-/// Whether `signature` is one by `key` over `digest`. PSS salts must have exactly the scheme's length.
+/// Returns whether `signature` is by `key` over `digest`. PSS salts must have exactly the scheme's length.
 pub(super) fn signature_holds(key: &PKey<Public>, scheme: SignScheme, digest: &[u8], signature: &[u8]) -> bool {
     check(key, scheme, digest, signature).unwrap_or(false)
 }
@@ -35,11 +35,11 @@ fn check(key: &PKey<Public>, scheme: SignScheme, digest: &[u8], signature: &[u8]
         }
     }
     context.set_signature_md(md(scheme.hash()))?;
-    // A signature that does not fit leaves reasons on OpenSSL's error queue; the error, taken here, empties it.
+    // A signature that does not fit leaves errors on OpenSSL's queue; taking the error here empties it.
     context.verify(digest, signature)
 }
 
-/// Wraps `secret` for `key`, as a train's sender does: the trial at the start needs something to open.
+/// Wraps `secret` for `key`, as a train's sender does: the trial at the start needs a ciphertext to decrypt.
 pub(super) fn wrap(key: &PKey<Public>, scheme: OaepScheme, secret: &[u8]) -> Result<Vec<u8>, ErrorStack> {
     let mut context = PkeyCtx::new(key)?;
     context.encrypt_init()?;

@@ -1,5 +1,5 @@
-//! What an officer changes past the service, each with a reason: giving up a run that nobody will close, and releasing the stop of
-//! one that is completed.
+//! Changes that an administrator makes independently of the service, each with a reason: abandoning a run that will not be closed, and
+//! releasing the stop of a completed run.
 
 use std::str::FromStr;
 
@@ -7,29 +7,29 @@ use thiserror::Error;
 
 use super::{Ledger, LedgerError, Run, RunState, now};
 
-/// Longest reason, in characters.
+/// Maximum length of a reason, in characters.
 const LIMIT: usize = 500;
 
-/// An officer's reason: never empty, of bounded length, one line.
+/// An administrator's reason: never empty, of bounded length, one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason(String);
 
-/// Why a text is no reason.
+/// Why a text is not a reason.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum WhyError {
-    /// There is nothing in it.
+    /// It is empty.
     #[error("a reason is needed")]
     Empty,
     /// It is too long.
     #[error("a reason has at most {LIMIT} characters")]
     Long,
-    /// It holds line ends or other control characters.
+    /// It contains line ends or other control characters.
     #[error("a reason holds no control characters")]
     Control,
 }
 
 impl Reason {
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -52,10 +52,10 @@ impl FromStr for Reason {
 }
 
 impl Ledger {
-    /// Gives a prepared run up: it is being aborted from then on, and the service, or its next start, finishes that.
+    /// Abandons a prepared run: its state is then aborting, and the service, or its next start, completes the abort.
     ///
     /// # Errors
-    /// When there is no such run, or it is not prepared.
+    /// When the run does not exist, or is not prepared.
     pub fn abandon(&self, id: &str, by: &str, why: &Reason) -> Result<Run, LedgerError> {
         let query = sqlx::query(
             "UPDATE runs SET state = 'aborting', reason = ?, abandoned_by = ?, updated_at = ? WHERE id = ? AND state = 'prepared'",
@@ -66,10 +66,10 @@ impl Ledger {
         }
     }
 
-    /// Releases the stop of a completed run: one further run of it can be begun, and completed.
+    /// Releases the stop of a completed run: one further run of it can be started and completed.
     ///
     /// # Errors
-    /// When there is no such run, it is not completed, or was released before.
+    /// When the run does not exist, is not completed, or was released before.
     pub fn release(&self, id: &str, by: &str, why: &Reason) -> Result<Run, LedgerError> {
         let query = sqlx::query(
             "UPDATE runs SET released_at = ?, released_by = ?, released_reason = ? \

@@ -1,15 +1,15 @@
-//! Where the audit's logs have been: remembered apart from them, so that an older or a rewritten log is noticed.
+//! Positions of the audit logs, stored apart from the logs, so that an older or a rewritten log is detected.
 
 use sqlx::Row;
 
 use super::{Ledger, LedgerError, now};
 
-/// Whose log a place is in.
+/// Selects an audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogOf {
-    /// The service's own.
+    /// The service's own log.
     Service,
-    /// That of the administrators' commands, as the service found it.
+    /// The log of the administrators' commands, as the service found it.
     Administrators,
 }
 
@@ -23,8 +23,8 @@ impl LogOf {
 }
 
 impl Ledger {
-    /// Remembers how far a log of the audit has come: its records, and the hash of the last of them. Through a connection of its own that
-    /// does not wait for the disk: after a loss of power an earlier place may be remembered, never one that the log has not reached.
+    /// Stores the position of an audit log: its number of records, and the hash of the last one. Uses a connection of its own that does
+    /// not wait for the disk: after a power loss an earlier position may be stored, never one that the log has not reached.
     pub async fn remember_audit(&self, of: LogOf, log: &str, size: u64, head: &[u8]) -> Result<(), LedgerError> {
         let query = sqlx::query(
             "INSERT INTO audit_heads (log, size, head, updated_at, writer) VALUES (?, ?, ?, ?, ?) \
@@ -40,14 +40,14 @@ impl Ledger {
         self.block(self.remember_audit(of, log, size, head))
     }
 
-    /// Forgets the places in other logs than this: once it is gone on with, an earlier one is not taken for it when the clock was set back.
+    /// Forgets positions in other logs than this, so that none is taken for the current one after the clock was set back.
     pub async fn forget_other_audits(&self, of: LogOf, log: &str) -> Result<(), LedgerError> {
         let query = sqlx::query("DELETE FROM audit_heads WHERE writer = ? AND log != ?").bind(of.name()).bind(log);
         query.execute(&self.pool).await?;
         Ok(())
     }
 
-    /// The log of the audit that was written to last: its id, its size, and the hash of its last record.
+    /// Returns the audit log that was written last: its id, its size, and the hash of its last record.
     pub async fn remembered_audit(&self, of: LogOf) -> Result<Option<(String, u64, Vec<u8>)>, LedgerError> {
         let sql = "SELECT log, size, head FROM audit_heads WHERE writer = ? ORDER BY updated_at DESC, rowid DESC LIMIT 1";
         let Some(row) = sqlx::query(sql).bind(of.name()).fetch_optional(&self.pool).await? else { return Ok(None) };

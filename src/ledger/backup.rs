@@ -1,24 +1,24 @@
-//! A copy of the ledger for a backup, and what becomes of the open runs in one that is put back.
+//! Copies the ledger for a backup, and ends the open runs of a restored copy.
 
 use std::path::Path;
 
 use super::{Ledger, LedgerError, now};
 
 impl Ledger {
-    /// Writes a copy of the whole ledger, as it is at one moment, into a file that is not there yet. Nobody has to wait for it.
+    /// Writes a consistent copy of the whole ledger into a new file, without blocking other users.
     pub fn copy_to(&self, file: &Path) -> Result<(), LedgerError> {
         let name = file.to_str().ok_or_else(|| LedgerError::Corrupt("a copy's name is not UTF-8".into()))?.to_owned();
         self.block(sqlx::query("VACUUM INTO ?").bind(name).execute(&self.pool))?;
         Ok(())
     }
 
-    /// How many runs there are.
+    /// Returns the number of runs.
     pub fn count(&self) -> Result<u64, LedgerError> {
         let count: i64 = self.block(sqlx::query_scalar("SELECT COUNT(*) FROM runs").fetch_one(&self.pool))?;
         Ok(count.unsigned_abs())
     }
 
-    /// Ends every open run as failed without touching what it may have left outside. Only for a ledger of another time.
+    /// Ends every open run as failed without touching what it may have left outside. Only for a ledger from a backup.
     pub fn forget_open(&self, reason: &str) -> Result<(), LedgerError> {
         let query = sqlx::query(
             "UPDATE runs SET state = 'failed', config = x'', reason = ?, updated_at = ? \

@@ -1,4 +1,4 @@
-//! What rows of older versions lack, where SQL alone cannot fill it in: who made a session's train, and the digest of a config.
+//! Completes rows of older versions where SQL alone cannot: the creator of a session's train, and the digest of a config.
 
 use sha2::{Digest, Sha256};
 use sqlx::{Row, SqlitePool};
@@ -6,7 +6,7 @@ use sqlx::{Row, SqlitePool};
 use super::LedgerError;
 use crate::train::{config::TrainConfig, keys::PublicKey};
 
-/// Fills it in, and drops the configs of runs that have ended. Does nothing to rows of this version.
+/// Completes the rows, and drops the configs of runs that have ended. Does not change rows of this version.
 pub(super) async fn catch_up(pool: &SqlitePool) -> Result<(), LedgerError> {
     let unbound = sqlx::query("SELECT station, session_id FROM sessions WHERE creator IS NULL").fetch_all(pool).await?;
     for session in unbound {
@@ -24,7 +24,7 @@ pub(super) async fn catch_up(pool: &SqlitePool) -> Result<(), LedgerError> {
     }
     let undigested: Vec<String> = sqlx::query_scalar("SELECT id FROM runs WHERE config_sha256 = ''").fetch_all(pool).await?;
     for id in undigested {
-        // One at a time: each may have megabytes.
+        // One at a time, because each may have megabytes.
         let config: Vec<u8> = sqlx::query_scalar("SELECT config FROM runs WHERE id = ?").bind(&id).fetch_one(pool).await?;
         let sql = "UPDATE runs SET config_sha256 = ?, config = CASE WHEN state IN ('completed', 'aborted', 'failed') THEN x'' ELSE \
              config END WHERE id = ?";

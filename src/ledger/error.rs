@@ -1,4 +1,4 @@
-//! Why the ledger could not be read or written.
+//! Errors of reading and writing the ledger.
 
 use std::path::PathBuf;
 
@@ -17,15 +17,15 @@ pub enum LedgerError {
     /// The disk under it is full. The operator's fault; a retry helps when there is space.
     #[error("the ledger's disk is full")]
     DiskFull,
-    /// There is no ledger where one must be.
+    /// The required ledger does not exist.
     #[error("there is no ledger {}", .0.display())]
     Absent(PathBuf),
-    /// It may not be read by whoever asks.
+    /// The user may not read the ledger.
     #[error("the ledger {} cannot be read: {source}", file.display())]
     Closed {
         /// Its file.
         file: PathBuf,
-        /// What the system says.
+        /// The cause.
         source: std::io::Error,
     },
     /// A newer version has written it. Nothing was changed.
@@ -33,7 +33,7 @@ pub enum LedgerError {
     Newer {
         /// The schema of the file.
         schema: i64,
-        /// The newest that this version knows.
+        /// The newest schema that this version supports.
         known: i64,
     },
     /// An older version has written it, and no service of this version has opened it yet.
@@ -41,28 +41,28 @@ pub enum LedgerError {
     Older {
         /// The schema of the file.
         schema: i64,
-        /// That of this version.
+        /// The schema of this version.
         known: i64,
     },
-    /// The file is no database, or a damaged one. Nothing was changed.
+    /// The file is not a database, or is damaged. Nothing was changed.
     #[error("the ledger's file is damaged: {0}")]
     Damaged(String),
-    /// It cannot be brought to this version's schema.
+    /// It cannot be migrated to this version's schema.
     #[error("the ledger cannot be brought to this version: {0}")]
     Migration(MigrateError),
-    /// A row cannot be read. Somebody changed the database.
+    /// A row cannot be read: the database was changed by another program.
     #[error("the ledger holds an unreadable row: {0}")]
     Corrupt(String),
     /// The run's state changed meanwhile. A retry helps.
     #[error("the run is no longer in the state {0}")]
     StateChanged(&'static str),
-    /// There is no run of that id.
+    /// No run has this id.
     #[error("the ledger has no run {0:?}")]
     NoSuchRun(String),
-    /// There is no train session of that id.
+    /// No train session has this id.
     #[error("the ledger has no train session {0}")]
     NoSuchSession(String),
-    /// The run is in a state that does not allow what an officer asks for.
+    /// The run is in a state that does not allow the administrator's change.
     #[error("the run is {}", .0.as_str())]
     InState(RunState),
     /// The run's stop was released before.
@@ -71,7 +71,7 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// What to do about it, where there is more to say.
+    /// Returns a remedy, if there is more than the message.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -100,11 +100,11 @@ impl LedgerError {
 
 impl From<sqlx::Error> for LedgerError {
     fn from(error: sqlx::Error) -> Self {
-        // SQLite's result codes: the lowest byte; the rest says more exactly what.
+        // SQLite's result codes: the lowest byte; the other bytes are details.
         const CORRUPT: u32 = 11;
         const FULL: u32 = 13;
         const NOT_A_DATABASE: u32 = 26;
-        // SQLite says so, in place of "full", where it cannot make its shared memory as large as it needs.
+        // SQLite returns this in place of "full" when it cannot enlarge its shared memory.
         const SHARED_MEMORY_SIZE: u32 = 4874;
         let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
         if code == Some(SHARED_MEMORY_SIZE) {

@@ -1,24 +1,24 @@
-//! What is dropped of runs that ended long ago. What keeps a train from running twice is not: the row of a completed run, and the session.
+//! Removes details of runs that ended long ago. What prevents a train from running twice stays: the row of a completed run, and the session.
 
 use super::{Ledger, LedgerError};
 
-/// How much was dropped, or would be.
+/// Number of rows that were pruned, or would be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Runs that failed or were aborted, and are gone.
+    /// Runs that failed or were aborted, and were removed.
     pub removed: u64,
-    /// Completed runs of which only what keeps their stop shut is left.
+    /// Completed runs that were reduced to what keeps their stop closed.
     pub shortened: u64,
 }
 
-/// Failed and aborted runs; one that something still holds plaintext of stays, since a push of that is refused by it.
+/// Failed and aborted runs, except those of which plaintext is still held, because they prevent a push of it.
 const REMOVED: &str = "state IN ('failed', 'aborted') AND held = '[]' AND updated_at < ?";
-/// Completed runs that have more than they need, and of which nothing holds plaintext.
+/// Completed runs that have more than they need, and of which no plaintext is held.
 const SHORTENED: &str = "state = 'completed' AND updated_at < ? AND (pre_run IS NOT NULL OR post_run IS NOT NULL) \
     AND COALESCE(json_array_length(post_run, '$.plaintext_held_by'), 0) = 0";
 
 impl Ledger {
-    /// How much there is to drop of runs that ended before a time, in seconds since 1970.
+    /// Returns how much can be pruned of runs that ended before a time, in seconds since 1970.
     pub fn prunable(&self, before: i64) -> Result<Pruned, LedgerError> {
         let count = |condition: &str| {
             let sql = format!("SELECT COUNT(*) FROM runs WHERE {condition}");
@@ -28,7 +28,7 @@ impl Ledger {
         Ok(Pruned { removed: count(REMOVED)?, shortened: count(SHORTENED)? })
     }
 
-    /// Drops it.
+    /// Prunes runs that ended before a time, in seconds since 1970.
     pub fn prune(&self, before: i64) -> Result<Pruned, LedgerError> {
         let change = |sql: String| {
             let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(before);

@@ -1,39 +1,39 @@
-//! Which runs there are. "Newest" is the one that began last, whatever the clock said: `number` counts beginnings.
+//! Queries for runs. *Newest* means started last, by the sequence `number`, because clocks may jump.
 
 use super::{
     Ledger, LedgerError, Query, Run, RunState,
     row::{COLUMNS, read},
 };
 
-/// Which runs to list.
+/// Selects the runs to list.
 #[derive(Clone, Debug)]
 pub struct RunFilter {
-    /// Only those that may still go on.
+    /// Only open runs.
     pub open: bool,
     /// Only those in this state.
     pub state: Option<RunState>,
     /// Only those of the train with this `@id`.
     pub train: Option<String>,
-    /// Only those of train sessions that begin so, in lower-case hex.
+    /// Only those of train sessions with this prefix, in lower-case hex.
     pub session: Option<String>,
-    /// At most so many.
+    /// The maximum number of runs.
     pub limit: u32,
 }
 
 impl Ledger {
-    /// A run by its id.
+    /// Returns a run by its id.
     pub fn run(&self, id: &str) -> Result<Option<Run>, LedgerError> {
         self.first("id = ?", |query| query.bind(id))
     }
 
-    /// The state of a run, for async code.
+    /// Returns the state of a run, for async code.
     pub async fn state_of(&self, id: &str) -> Result<Option<RunState>, LedgerError> {
         let query = sqlx::query_scalar("SELECT state FROM runs WHERE id = ?").bind(id);
         let state: Option<String> = query.fetch_optional(&self.pool).await?;
         state.map(|state| RunState::from_name(&state).ok_or(LedgerError::Corrupt(state))).transpose()
     }
 
-    /// The newest runs, newest first.
+    /// Returns the newest runs, newest first.
     pub fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, LedgerError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM runs WHERE (NOT ?1 OR state IN ('opening', 'prepared', 'closing', 'aborting')) \
@@ -49,7 +49,7 @@ impl Ledger {
         self.block(query.fetch_all(&self.pool))?.iter().map(read).collect()
     }
 
-    /// The run that holds a train's stop: any but aborted and failed ones, and those that an officer has released.
+    /// Returns the run that occupies a train's stop: any except aborted, failed and released ones.
     pub fn of_stop(&self, station: &str, session_id: &[u8], stop_index: u32) -> Result<Option<Run>, LedgerError> {
         self.first(
             "station = ? AND session_id = ? AND stop_index = ? AND state NOT IN ('aborted', 'failed') AND released_at IS NULL",
@@ -57,7 +57,7 @@ impl Ledger {
         )
     }
 
-    /// The newest live run of a train session at this station. One whose stop was released counts only when there is no other.
+    /// Returns the newest live run of a train session at this station. A run whose stop was released is returned only when there is no other.
     pub fn of_session(&self, station: &str, session_id: &[u8]) -> Result<Option<Run>, LedgerError> {
         self.first(
             "station = ? AND session_id = ? AND state NOT IN ('aborted', 'failed') ORDER BY released_at IS NOT NULL, number DESC",
@@ -65,7 +65,7 @@ impl Ledger {
         )
     }
 
-    /// The completed run that shuts a stop of a train session, and all stops before it, at this station.
+    /// Returns the completed run that closes a stop of a train session, and all stops before it, at this station.
     pub fn finished(&self, station: &str, session_id: &[u8], stop_index: u32) -> Result<Option<Run>, LedgerError> {
         self.first(
             "station = ? AND session_id = ? AND stop_index >= ? AND state = 'completed' AND released_at IS NULL ORDER BY number DESC",
@@ -73,12 +73,12 @@ impl Ledger {
         )
     }
 
-    /// The newest run whose opened image this is.
+    /// Returns the newest run with this opened image.
     pub fn of_opened_image(&self, image_id: &str) -> Result<Option<Run>, LedgerError> {
         self.first("opened_image = ? AND state NOT IN ('aborted', 'failed') ORDER BY number DESC", |query| query.bind(image_id))
     }
 
-    /// The newest run, ended or not, that was opened into this image, or whose results were sealed from it.
+    /// Returns the newest run, ended or not, that was opened into this image, or whose results were sealed from it.
     pub fn of_plaintext_image(&self, image_id: &str) -> Result<Option<Run>, LedgerError> {
         self.first(
             "(opened_image = ? OR (opened_into = 'image' AND closing_image = ? AND closing_image <> source_image)) \
@@ -87,13 +87,13 @@ impl Ledger {
         )
     }
 
-    /// Runs that are not ended.
+    /// Returns all open runs.
     pub fn open_runs(&self) -> Result<Vec<Run>, LedgerError> {
         self.all("state IN ('opening', 'prepared', 'closing', 'aborting') ORDER BY number")
     }
 
-    /// The newest live run with an idempotency key of a client's. Another client's same key is another key. A released run is done with: the
-    /// same client may come again.
+    /// Returns the newest live run with a client's idempotency key. The same key of another client is a different key. Released runs are
+    /// ignored, so that the same client may start again.
     pub fn of_idempotency_key(&self, station: &str, principal: &str, key: &str) -> Result<Option<Run>, LedgerError> {
         self.first(
             "station = ? AND principal = ? AND idempotency_key = ? AND state NOT IN ('aborted', 'failed') AND released_at IS NULL \
@@ -102,12 +102,12 @@ impl Ledger {
         )
     }
 
-    /// Runs whose last step was cut off.
+    /// Returns runs whose last step was interrupted.
     pub fn cut_off(&self) -> Result<Vec<Run>, LedgerError> {
         self.all("state IN ('opening', 'closing', 'aborting') ORDER BY number")
     }
 
-    /// Runs that are being aborted: by a call, or because an officer has given them up.
+    /// Returns runs that are being aborted: by a call, or because an administrator abandoned them.
     pub fn aborting(&self) -> Result<Vec<Run>, LedgerError> {
         self.all("state = 'aborting' ORDER BY number")
     }

@@ -1,19 +1,19 @@
-//! What the ledger keeps of a step's outcome, to answer it again.
+//! Outcomes of steps as the ledger keeps them, to return them again on a repeated call.
 
 use serde::{Deserialize, Serialize};
 
 use crate::train::rule::{Outcome, Report};
 
-/// Names that a row and an answer hold: as many as fit, and how many more there were. A train's author chooses them.
+/// Names in a row and a response: as many as fit, and the number of the others. A train's author chooses the names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Names(Vec<String>);
 
 impl Names {
-    /// Bytes of names that are kept: an answer with as many reaches its caller.
+    /// Maximum total length of the names, in bytes: a response with as many reaches its caller.
     const BYTES: usize = 64 * 1024;
 
-    /// The names.
+    /// Returns the names.
     #[must_use]
     pub fn into_vec(self) -> Vec<String> {
         self.0
@@ -55,10 +55,10 @@ pub struct FileDigest {
     pub sha256: String,
 }
 
-/// A pre-run's outcome, kept to be answered again.
+/// A pre-run's outcome, kept for repeated calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreRunRecord {
-    /// Id of the image to run: the opened one; the sealed one where its content is opened beside it.
+    /// Id of the image to run: the opened one; the sealed one when its content is opened outside an image.
     pub image_id: String,
     /// Whether the train has a query. Its bytes are with the opened content only.
     pub has_query: bool,
@@ -71,27 +71,27 @@ pub struct PreRunRecord {
     /// Result files that were opened; `None` in rows of older versions.
     #[serde(default)]
     pub result_files: Option<u64>,
-    /// What a person should know.
+    /// Warnings for people.
     pub warnings: Vec<String>,
-    /// What became of each rule; nothing in rows of older versions.
+    /// The outcome of each rule; empty in rows of older versions.
     #[serde(default)]
     pub rules: Vec<RuleNote>,
 }
 
-/// What became of a rule, as it was answered.
+/// The outcome of a rule, as it was returned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleNote {
     /// The rule's name.
     pub rule: String,
     /// [`Outcome::name`].
     pub outcome: String,
-    /// What a person should know; may be empty.
+    /// A note for people; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }
 
 impl RuleNote {
-    /// A report as it is kept.
+    /// Converts a report to its stored form.
     pub fn of(report: &Report) -> Vec<Self> {
         let findings = report.findings().into_iter();
         findings
@@ -103,16 +103,16 @@ impl RuleNote {
             .collect()
     }
 
-    /// What became of it; `None` when a newer version wrote the row.
+    /// Returns the outcome; `None` when a newer version wrote the row.
     pub fn outcome(&self) -> Option<Outcome> {
         Outcome::from_name(&self.outcome)
     }
 }
 
-/// A post-run's outcome, kept to be answered again.
+/// A post-run's outcome, kept for repeated calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostRunRecord {
-    /// The reference that was written.
+    /// The image reference that was written.
     pub image: String,
     /// Id of the sealed image.
     pub image_id: String,
@@ -120,13 +120,13 @@ pub struct PostRunRecord {
     pub results_digest: String,
     /// Result files sealed.
     pub result_files: u64,
-    /// Files that were not taken along.
+    /// Files that were not included.
     pub dropped_files: Names,
-    /// What still holds a plaintext image.
+    /// Containers and other objects that still hold a plaintext image.
     pub plaintext_held_by: Vec<String>,
-    /// What a person should know.
+    /// Warnings for people.
     pub warnings: Vec<String>,
-    /// What became of each rule; nothing in rows of older versions.
+    /// The outcome of each rule; empty in rows of older versions.
     #[serde(default)]
     pub rules: Vec<RuleNote>,
 }

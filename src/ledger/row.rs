@@ -1,4 +1,4 @@
-//! A row as a run.
+//! Conversion of a database row to a run.
 
 use sqlx::{Row, sqlite::SqliteRow};
 

@@ -1,19 +1,19 @@
-//! A run as the ledger keeps it.
+//! Runs and their states, as the ledger keeps them.
 
 use super::record::{FileDigest, PostRunRecord, PreRunRecord};
 
-/// Where a run is. The `-ing` states are intents.
+/// The state of a run. The `-ing` states are intents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunState {
-    /// A pre-run is under way or was cut off.
+    /// A pre-run is in progress or was interrupted.
     Opening,
     /// The train is open; a post-run or an abort may follow.
     Prepared,
-    /// A post-run is under way or was cut off.
+    /// A post-run is in progress or was interrupted.
     Closing,
     /// The train is sealed for the next stop. Final.
     Completed,
-    /// An abort is under way or was cut off.
+    /// An abort is in progress or was interrupted.
     Aborting,
     /// Ended without results; the stop is free. Final.
     Aborted,
@@ -22,16 +22,16 @@ pub enum RunState {
 }
 
 impl RunState {
-    /// Every one.
+    /// All states.
     pub const ALL: [Self; 7] =
         [Self::Opening, Self::Prepared, Self::Closing, Self::Completed, Self::Aborting, Self::Aborted, Self::Failed];
 
-    /// Whether the run may still go on.
+    /// Returns whether the run may continue.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Opening | Self::Prepared | Self::Closing | Self::Aborting)
     }
 
-    /// The state's name, as the ledger and error metadata write it.
+    /// Returns the state's name in the ledger and in error metadata.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Opening => "opening",
@@ -44,29 +44,29 @@ impl RunState {
         }
     }
 
-    /// The state of that name.
+    /// Returns the state with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 }
 
-/// Where a run's opened content is.
+/// Location of a run's opened content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OpenInto {
-    /// In an image, under the train's own name: what train_lib does.
+    /// In an image, under the train's own name, as train_lib does it.
     #[default]
     Image,
-    /// In two volumes of the engine's.
+    /// In two volumes of the engine.
     Volume,
     /// In a directory that service and engine share.
     Directory,
 }
 
 impl OpenInto {
-    /// Every one.
+    /// All locations.
     pub const ALL: [Self; 3] = [Self::Image, Self::Volume, Self::Directory];
 
-    /// Its name, as the ledger and the commands write it.
+    /// Returns the location's name in the ledger and in commands.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Image => "image",
@@ -80,7 +80,7 @@ impl OpenInto {
     }
 }
 
-/// What is known when a run begins.
+/// Data of a run that is about to start.
 #[derive(Clone, Debug)]
 pub struct NewRun {
     /// UUID, version 7.
@@ -93,9 +93,9 @@ pub struct NewRun {
     pub session_id: Vec<u8>,
     /// This station's index in the route.
     pub stop_index: u32,
-    /// Who asks for it.
+    /// The principal that requested it.
     pub principal: String,
-    /// The client's key, or the derived one. It is its principal's own.
+    /// The client's key, or the derived one; unique per principal.
     pub idempotency_key: String,
     /// Where the opened content goes.
     pub opened_into: OpenInto,
@@ -116,7 +116,7 @@ pub struct NewRun {
 pub struct Run {
     /// UUID, version 7.
     pub id: String,
-    /// Where it is.
+    /// Its state.
     pub state: RunState,
     /// This station's id.
     pub station: String,
@@ -126,13 +126,13 @@ pub struct Run {
     pub session_id: Vec<u8>,
     /// This station's index in the route.
     pub stop_index: u32,
-    /// Who asked for it; `None` of an older version's.
+    /// The principal that requested it; `None` in rows of older versions.
     pub principal: Option<String>,
-    /// The client's key, or the derived one. It is its principal's own.
+    /// The client's key, or the derived one; unique per principal.
     pub idempotency_key: String,
-    /// Where its opened content is.
+    /// Location of the opened content.
     pub opened_into: OpenInto,
-    /// The reference that pre-run was given.
+    /// The reference passed to pre-run.
     pub image: String,
     /// Id of the sealed image that arrived.
     pub source_image: String,
@@ -146,9 +146,9 @@ pub struct Run {
     pub sealed_image: Option<String>,
     /// Label of the station key.
     pub key_label: String,
-    /// `train_config.json` as it arrived; nothing once the run has ended.
+    /// `train_config.json` as it arrived; empty once the run has ended.
     pub config: Vec<u8>,
-    /// SHA-256 of it, hex.
+    /// SHA-256 of the config, hex.
     pub config_sha256: String,
     /// The immutable files as pre-run saw them, the query among them.
     pub immutable_files: Vec<FileDigest>,
@@ -156,35 +156,35 @@ pub struct Run {
     pub pre_run: Option<PreRunRecord>,
     /// Post-run's outcome.
     pub post_run: Option<PostRunRecord>,
-    /// When it began, in seconds since 1970, as the clock said then.
+    /// When it started, in seconds since 1970, by the clock of that time.
     pub created_at: i64,
-    /// When it last changed.
+    /// When it last changed, in seconds since 1970.
     pub updated_at: i64,
     /// Why it ended without results.
     pub reason: Option<String>,
-    /// Who gave it up from outside the service.
+    /// The administrator who abandoned it.
     pub abandoned_by: Option<String>,
     /// What still held plaintext when it was aborted.
     pub held: Vec<String>,
-    /// The officer's word that its stop may run once more.
+    /// An administrator's permission to run the stop again.
     pub released: Option<RerunPermission>,
 }
 
 impl Run {
-    /// Whether an image is one of the run's own: what came, what was opened, what was sealed.
+    /// Returns whether an image belongs to the run: the arrived, the opened or the sealed one.
     pub fn has_image(&self, image_id: &str) -> bool {
         let later = [&self.opened_image, &self.closing_image, &self.sealed_image];
         self.source_image == image_id || later.into_iter().flatten().any(|image| image == image_id)
     }
 }
 
-/// An officer's word that a completed run's stop may run once more.
+/// An administrator's permission to run a completed run's stop again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RerunPermission {
-    /// When, in seconds since 1970.
+    /// When it was given, in seconds since 1970.
     pub at: i64,
-    /// Who.
+    /// The administrator.
     pub by: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }

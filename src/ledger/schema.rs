@@ -1,4 +1,4 @@
-//! Opening the ledger's file: as a service, which makes it and brings it to this version, or as a guest beside one.
+//! Opens the ledger's file: as the service, which creates and migrates it, or as a command beside a running service.
 
 use std::{path::Path, sync::LazyLock, time::Duration};
 
@@ -31,19 +31,19 @@ pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     Migrator::with_migrations(MIGRATIONS.map(migration).into())
 });
 
-/// The first schema that keeps facts of what is beside the ledger.
+/// The first schema with facts about the state directory.
 const WITH_FACTS: i64 = 5;
-/// The fact that an older version's ledger has none yet.
+/// The fact of a ledger that an older version wrote, which has no other facts yet.
 pub const UPGRADED: &str = "upgraded";
 
-/// How long another process may be writing before we give up.
+/// Maximum time to wait for another process that is writing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Ledger {
-    /// Opens the ledger in a file, making or migrating it. For the one who holds the state directory's lock.
+    /// Opens the ledger in a file, creating or migrating it. The caller must hold the state directory's lock.
     ///
     /// # Errors
-    /// When a newer version has written it, or it is damaged: it is left as it is.
+    /// When a newer version has written it, or it is damaged: it is left unchanged.
     pub async fn open(file: &Path) -> Result<Self, LedgerError> {
         let is_new = !file.exists();
         close_to_others(file)?;
@@ -68,12 +68,12 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Opens the ledger of a service that may be running. It is neither made nor migrated.
+    /// Opens the ledger of a service that may be running. Neither creates nor migrates it.
     ///
     /// # Errors
-    /// When there is none, or it is not of this version.
+    /// When it does not exist, or is not of this version.
     pub async fn attach(file: &Path) -> Result<Self, LedgerError> {
-        // "It is not there" and "it may not be looked at" are two things.
+        // A missing file and an unreadable one are different errors.
         match rustix::fs::access(file, rustix::fs::Access::READ_OK) {
             Ok(()) => {}
             Err(rustix::io::Errno::NOENT) => return Err(LedgerError::Absent(file.to_owned())),
@@ -87,20 +87,20 @@ impl Ledger {
         }
     }
 
-    /// Lets go of the file. What is committed is in the database's one file then, when nobody else has it open.
+    /// Closes the file. All commits are then in the database's single file, unless another process has it open.
     pub async fn close(self) {
         self.heads.close().await;
         self.pool.close().await;
     }
 
-    /// The schema that this version writes.
+    /// Returns the schema that this version writes.
     #[must_use]
     pub fn schema() -> i64 {
         known()
     }
 }
 
-/// What SQLite makes has the umask's mode, and what it makes beside a database has the database's.
+/// Restricts the files' modes: SQLite creates a database with the umask's mode, and files beside it with the database's mode.
 fn close_to_others(file: &Path) -> Result<(), LedgerError> {
     make_private(file).map_err(|error| unusable(file, error))?;
     for ending in ["-wal", "-shm"] {
@@ -122,7 +122,7 @@ fn options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(file).synchronous(SqliteSynchronous::Full).busy_timeout(PATIENCE)
 }
 
-/// Connects once it is used.
+/// Returns a pool that connects when it is used.
 fn heads(file: &Path) -> SqlitePool {
     let options = options(file).create_if_missing(false).synchronous(SqliteSynchronous::Normal);
     SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options)
@@ -132,7 +132,7 @@ async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, LedgerErro
     Ok(SqlitePoolOptions::new().max_connections(1).connect_with(options).await?)
 }
 
-/// Reads the whole file once. A ledger that lost a page would otherwise be found out in the middle of a run.
+/// Reads the whole file once, because the loss of a page would otherwise be detected only during a run.
 async fn look_through(pool: &SqlitePool) -> Result<(), LedgerError> {
     let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(pool).await?;
     if found == "ok" { Ok(()) } else { Err(LedgerError::Damaged(found.replace('\n', " "))) }
@@ -142,7 +142,7 @@ fn known() -> i64 {
     MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
-/// The newest schema that was applied to a file; `None` when it has none yet.
+/// Returns the newest schema that was applied to a file; `None` when it has none yet.
 async fn newest(pool: &SqlitePool) -> Result<Option<i64>, LedgerError> {
     let is_there: bool =
         sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')").fetch_one(pool).await?;

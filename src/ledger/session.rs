@@ -1,34 +1,34 @@
-//! Train sessions as they were when they were first opened here.
+//! Bindings of train sessions, as they were when the sessions were first opened here.
 //!
-//! Format 1 signs the session, and neither `@id` nor the indices of the route. So the ledger holds together what a train stated when it
-//! was first opened: session, train id, creator and this station's stop. A session keeps that for good, whatever becomes of its runs.
+//! Format 1 signs the session, but neither `@id` nor the indices of the route. So the ledger stores together what a train stated when it
+//! was first opened: session, train id, creator and this station's stop. A session keeps this binding, whatever happens to its runs.
 
 use sqlx::Row;
 
 use super::{Ledger, LedgerError, RunState, now};
 
-/// A session, and what it belongs to.
+/// A session's binding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// The train's `@id`.
     pub train_id: String,
-    /// Who made it; `None` where an older version opened it, and its config could not be read again.
+    /// The creator; `None` when an older version opened the train and its config could not be read again.
     pub creator: Option<SessionCreator>,
     /// This station's index in the route.
     pub stop_index: u32,
 }
 
-/// Who made a train.
+/// The creator of a train.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionCreator {
-    /// The creator's id, as it is hashed.
+    /// The creator's id, in the form in which it is hashed.
     pub id: String,
     /// The fingerprint of the creator's key.
     pub fingerprint: String,
 }
 
 impl Ledger {
-    /// What a session belongs to, when it was opened at this station before.
+    /// Returns the binding of a session that was opened at this station before.
     pub fn session(&self, station: &str, session_id: &[u8]) -> Result<Option<Session>, LedgerError> {
         let query =
             sqlx::query("SELECT train_id, creator, creator_key, stop_index FROM sessions WHERE station = ? AND session_id = ?");
@@ -39,8 +39,8 @@ impl Ledger {
         Ok(Some(Session { train_id: row.try_get("train_id")?, creator, stop_index: row.try_get("stop_index")? }))
     }
 
-    /// Forgets what a session belongs to, where no run of it is open or keeps its stop shut: the next train that proves right with it binds
-    /// it anew.
+    /// Removes the binding of a session of which no run is open or keeps its stop closed: the next train that is verified with this session
+    /// binds it anew.
     ///
     /// # Errors
     /// When it is not bound, or a run holds it.
@@ -58,7 +58,7 @@ impl Ledger {
         }
     }
 
-    /// Binds a session, unless it is bound. Answers what it belongs to now.
+    /// Binds a session, unless it is bound. Returns the binding now in force.
     pub fn bind_session(&self, station: &str, session_id: &[u8], new: &Session) -> Result<Session, LedgerError> {
         let query = sqlx::query(
             "INSERT INTO sessions (station, session_id, train_id, creator, creator_key, stop_index, first_seen) \

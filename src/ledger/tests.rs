@@ -227,14 +227,14 @@ fn a_released_stop_takes_exactly_one_more_completed_run() {
     let desk = Desk::new();
     let ledger = desk.open().unwrap();
     completed(&ledger, "one", 1, 0);
-    // Another process, as the officer's command is.
+    // Another process, as an administrator's command is.
     let office = desk.attach().unwrap();
     assert!(ledger.begin(&new_run("two", 1, 0)).unwrap().is_err());
     let released = office.release("one", "uid:0", &why()).unwrap().released.unwrap();
     assert_eq!((released.by.as_str(), released.reason.as_str()), ("uid:0", "a reason"));
     assert!(ledger.finished("a", &[1; 64], 0).unwrap().is_none());
     assert!(ledger.of_idempotency_key("a", "unix:uid=1", "key of 1").unwrap().is_none());
-    // One that comes to nothing does not use it up.
+    // A run that fails does not use up the permission.
     prepared(&ledger, "two", 1, 0);
     assert!(ledger.begin(&new_run("beside", 1, 0)).unwrap().is_err(), "two at once");
     ledger.advance("two", RunState::Prepared, RunState::Aborting).unwrap();

@@ -1,14 +1,14 @@
-//! What the steps write: each intent before, each outcome after.
+//! State transitions of runs: each intent is written before, each outcome after the step.
 
 use sha2::{Digest, Sha256};
 
 use super::{FileDigest, Ledger, LedgerError, NewRun, PostRunRecord, PreRunRecord, Query, Run, RunState, json, now};
 
-/// Longest reason of a failure that is kept, in characters: it may name what a train's author chose.
+/// Maximum length of a stored failure reason, in characters: it may contain names chosen by a train's author.
 const REASON_CHARACTERS: usize = 4096;
 
 impl Ledger {
-    /// Writes the intent to open a train. Answers the run that holds the stop already, if there is one.
+    /// Writes the intent to open a train. Returns the run that occupies the stop already, if there is one.
     pub fn begin(&self, run: &NewRun) -> Result<Result<Run, Run>, LedgerError> {
         let now = now();
         let insert = sqlx::query(
@@ -44,7 +44,7 @@ impl Ledger {
         }
     }
 
-    /// Remembers the image that may now come to exist as the run's opened one.
+    /// Stores the id of the run's opened image before the image can exist.
     pub fn announce_opened(&self, id: &str, image_id: &str) -> Result<(), LedgerError> {
         self.update(
             sqlx::query("UPDATE runs SET opened_image = ?, updated_at = ? WHERE id = ? AND state = 'opening'")
@@ -55,14 +55,14 @@ impl Ledger {
         )
     }
 
-    /// Remembers the outcome of a pre-run before it shows outside.
+    /// Stores the outcome of a pre-run before it is visible outside.
     pub fn record_pre_run(&self, id: &str, record: &PreRunRecord, files: &[FileDigest]) -> Result<(), LedgerError> {
         let query =
             sqlx::query("UPDATE runs SET pre_run = ?, immutable_files = ?, updated_at = ? WHERE id = ? AND state = 'opening'");
         self.update(query.bind(json(record)?).bind(json(&files)?).bind(now()).bind(id), "opening")
     }
 
-    /// Writes the intent to close a run, and which image its results come from.
+    /// Writes the intent to close a run, and the image from which its results come.
     pub fn begin_closing(&self, id: &str, from_image: &str) -> Result<(), LedgerError> {
         let query = sqlx::query(
             "UPDATE runs SET state = 'closing', closing_image = ?, sealed_image = NULL, post_run = NULL, updated_at = ? WHERE id = ? AND state = 'prepared'",
@@ -70,7 +70,7 @@ impl Ledger {
         self.update(query.bind(from_image).bind(now()).bind(id), "prepared")
     }
 
-    /// Remembers the image that may now come to exist as the run's sealed one.
+    /// Stores the id of the run's sealed image before the image can exist.
     pub fn announce_sealed(&self, id: &str, image_id: &str) -> Result<(), LedgerError> {
         self.update(
             sqlx::query("UPDATE runs SET sealed_image = ?, updated_at = ? WHERE id = ? AND state = 'closing'")
@@ -81,7 +81,7 @@ impl Ledger {
         )
     }
 
-    /// Remembers the outcome of a post-run before it shows outside.
+    /// Stores the outcome of a post-run before it is visible outside.
     pub fn record_post_run(&self, id: &str, record: &PostRunRecord) -> Result<(), LedgerError> {
         self.update(
             sqlx::query("UPDATE runs SET post_run = ?, updated_at = ? WHERE id = ?").bind(json(record)?).bind(now()).bind(id),
@@ -89,8 +89,8 @@ impl Ledger {
         )
     }
 
-    /// Moves a run from one state to the next; refused when it is in another. A run that ends keeps no more of its config than the digest:
-    /// most of it is signed by nobody, and as large as its sender likes.
+    /// Moves a run from one state to the next; fails when it is in another. A run that ends keeps only the digest of its config:
+    /// most of the config is unsigned, and its size is up to the sender.
     pub fn advance(&self, id: &str, from: RunState, to: RunState) -> Result<(), LedgerError> {
         let query = sqlx::query(if to.is_open() {
             "UPDATE runs SET state = ?, updated_at = ? WHERE id = ? AND state = ?"
@@ -100,7 +100,7 @@ impl Ledger {
         self.update(query.bind(to.as_str()).bind(now()).bind(id).bind(from.as_str()), from.as_str())
     }
 
-    /// Ends a run whose train was not opened after all, with the reason and what holds plaintext of it.
+    /// Ends a run whose train could not be opened, with the reason and what holds plaintext of it.
     pub fn fail_opening(&self, id: &str, reason: &str, held: &[String]) -> Result<(), LedgerError> {
         let query = sqlx::query(
             "UPDATE runs SET state = 'failed', config = x'', reason = ?, held = ?, updated_at = ? WHERE id = ? AND state = 'opening'",

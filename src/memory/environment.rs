@@ -1,15 +1,15 @@
-//! A secret that came through the environment, taken out of it.
+//! Takes a secret from the environment and erases it there.
 
 use std::ffi::{CStr, CString};
 
 use zeroize::Zeroizing;
 
-/// The value of an environment variable. What it leaves in the process's own block, where `/proc/PID/environ` and core
-/// images show it, is overwritten: for everybody else in this process the variable is empty from now on.
+/// Returns the value of an environment variable. Overwrites the value in the process's own environment block, where
+/// `/proc/PID/environ` and core dumps show it: from now on the variable is empty for the rest of this process.
 pub fn take_variable(name: &str) -> Option<Zeroizing<Vec<u8>>> {
     let name = CString::new(name).ok()?;
-    // SAFETY: the string that `getenv` finds is as long as it says, and stays where it is: nothing sets a variable after the
-    // start. Its bytes are read by nobody but who asks for this variable, and a secret is asked for once.
+    // SAFETY: the string that `getenv` finds is as long as it states, and stays where it is: nothing sets a variable after the
+    // start. Only callers that ask for this variable read its bytes, and a secret is requested once.
     unsafe {
         let value = libc::getenv(name.as_ptr());
         if value.is_null() {

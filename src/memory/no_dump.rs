@@ -1,15 +1,15 @@
-//! A process that nobody but root may look into.
+//! Protects the process against inspection by all users but root.
 
 use std::io;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// Closes this process: no core image of it is written, none of its user's other processes may read its memory or attach to
-/// it (`PR_SET_DUMPABLE`), and nothing that it starts can gain privileges (`PR_SET_NO_NEW_PRIVS`; of threads, those that are
-/// started later: call it on the first).
+/// Disables inspection of this process: no core dump of it is written, no other process of its user may read its memory or attach
+/// to it (`PR_SET_DUMPABLE`), and nothing that it starts can gain privileges (`PR_SET_NO_NEW_PRIVS`; among threads this covers those
+/// started later, so call it on the first thread).
 ///
 /// # Errors
-/// When the kernel refuses, which it has no reason to.
+/// When the kernel refuses, which is not expected.
 pub fn close() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::thread::set_no_new_privs(true)?;

@@ -1,4 +1,4 @@
-//! Pages that no core image holds.
+//! Memory pages for secrets that are excluded from core dumps.
 
 use std::{
     fmt, io,
@@ -9,8 +9,8 @@ use std::{
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap, mmap_anonymous, munmap};
 
-/// A secret in pages of its own: of `memfd_secret(2)`, which not even the kernel maps, so that no debugger and no core image
-/// shows them; where that is not to be had, pages that are never swapped and left out of core images.
+/// A secret in pages of its own: of `memfd_secret(2)`, which the kernel itself does not map, so that no debugger and no core dump
+/// shows them; where that is unavailable, pages that are never swapped and are excluded from core dumps.
 pub struct Guarded {
     pages: NonNull<u8>,
     mapped: NonZero<usize>,
@@ -23,7 +23,7 @@ unsafe impl Send for Guarded {}
 unsafe impl Sync for Guarded {}
 
 impl Guarded {
-    /// Copies a secret there.
+    /// Copies a secret into new pages.
     ///
     /// # Errors
     /// When there is no memory.
@@ -35,17 +35,17 @@ impl Guarded {
         Ok(Self { pages, mapped, len: secret.len() })
     }
 
-    /// The secret. What is copied out of here is not guarded any more.
+    /// Returns the secret. Copies made of it are not protected.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
-        // SAFETY: `new` has written that many bytes, and nobody writes them again.
+        // SAFETY: `new` has written that many bytes, and nothing writes them again.
         unsafe { std::slice::from_raw_parts(self.pages.as_ptr(), self.len) }
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // SAFETY: the pages are ours, and nobody holds a reference into them any more.
+        // SAFETY: the pages belong to this value, and no reference into them exists any more.
         unsafe {
             libc::explicit_bzero(self.pages.as_ptr().cast(), self.len);
             let _ = munmap(self.pages.as_ptr().cast(), self.mapped.get());
@@ -60,7 +60,7 @@ impl fmt::Debug for Guarded {
 }
 
 fn secret_pages(mapped: NonZero<usize>) -> io::Result<NonNull<u8>> {
-    // SAFETY: the call takes flags and answers a new descriptor or -1.
+    // SAFETY: the call takes flags and returns a new descriptor or -1.
     let file = unsafe {
         match libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) {
             -1 => return Err(io::Error::last_os_error()),
@@ -68,17 +68,17 @@ fn secret_pages(mapped: NonZero<usize>) -> io::Result<NonNull<u8>> {
         }
     };
     rustix::fs::ftruncate(&file, mapped.get() as u64)?;
-    // SAFETY: a new mapping, wherever the kernel wants it. It outlives its descriptor.
+    // SAFETY: a new mapping at an address that the kernel chooses. It outlives its descriptor.
     let pages =
         unsafe { mmap(std::ptr::null_mut(), mapped.get(), ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0)? };
     NonNull::new(pages.cast()).ok_or(io::ErrorKind::OutOfMemory.into())
 }
 
 fn locked_pages(mapped: NonZero<usize>) -> io::Result<NonNull<u8>> {
-    // SAFETY: a new mapping, wherever the kernel wants it, with advice about this mapping only.
+    // SAFETY: a new mapping at an address that the kernel chooses, with advice about this mapping only.
     let pages = unsafe {
         let pages = mmap_anonymous(std::ptr::null_mut(), mapped.get(), ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?;
-        // A process that may lock nothing still keeps it out of its core images.
+        // Without permission to lock memory, the pages are still excluded from core dumps.
         if let Err(error) = mlock(pages, mapped.get()) {
             tracing::warn!(%error, "a secret cannot be kept out of swap");
         }

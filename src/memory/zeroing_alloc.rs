@@ -1,5 +1,5 @@
-//! Memory that is cleared when it is freed, whoever freed it: libraries copy what they are given, and none of them wipes all
-//! of its copies.
+//! A global allocator that clears memory when it is freed, in Rust and in OpenSSL: libraries copy what they are given, and none
+//! of them wipes all of its copies.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -7,7 +7,7 @@ use std::{
     ptr,
 };
 
-/// The system's allocator, which clears what it is given back.
+/// The system's allocator, clearing each block that is freed.
 pub struct Clearing;
 
 // SAFETY: memory comes from `System` and goes back to it with the layout it came with. `realloc` is the trait's own: new
@@ -37,19 +37,19 @@ type Realloc = unsafe extern "C" fn(*mut c_void, usize, *const c_char, c_int) ->
 type Free = unsafe extern "C" fn(*mut c_void, *const c_char, c_int);
 
 unsafe extern "C" {
-    /// OpenSSL's own way to be given another allocator (`OPENSSL_malloc(3)`); 1 when it was taken.
+    /// OpenSSL's function to set its allocator (`OPENSSL_malloc(3)`); returns 1 when it was accepted.
     fn CRYPTO_set_mem_functions(malloc: Malloc, realloc: Realloc, free: Free) -> c_int;
 }
 
-/// Has OpenSSL clear what it frees, in this process's own use and in that of a token's library which shares it. It must
-/// not have allocated anything yet; whether it took the allocator is answered.
+/// Makes OpenSSL clear what it frees, in this process's own use and in that of a token's library which shares it. OpenSSL must
+/// not have allocated anything yet; returns whether it accepted the allocator.
 pub fn clear_in_openssl() -> bool {
-    // SAFETY: the three are an allocator: each gives and takes memory of `malloc`, as OpenSSL's own do.
+    // SAFETY: the three functions form an allocator: each returns and takes memory of `malloc`, as OpenSSL's own do.
     unsafe { CRYPTO_set_mem_functions(malloc, realloc, free) == 1 }
 }
 
 unsafe extern "C" fn malloc(size: usize, _file: *const c_char, _line: c_int) -> *mut c_void {
-    // SAFETY: any size may be asked for.
+    // SAFETY: any size may be requested.
     if size == 0 { ptr::null_mut() } else { unsafe { libc::malloc(size) } }
 }
 

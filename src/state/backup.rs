@@ -1,4 +1,4 @@
-//! A backup: a directory with copies and a manifest, there whole or not at all.
+//! Creates a backup: a directory with copies and a manifest, created atomically.
 
 use std::{
     fs::{self, File, Permissions},
@@ -16,10 +16,10 @@ use crate::{
     ledger::{Ledger, LedgerError},
 };
 
-/// Copies what a state directory keeps to a directory that is not there yet; a service may be running. `ledger` is the one in it.
+/// Copies the persistent state to a new directory; a service may be running. `ledger` is the ledger in `state`.
 ///
 /// # Errors
-/// When the target is there, or a file cannot be copied; nothing is left of it then.
+/// When the target exists, or a file cannot be copied; nothing is left of it then.
 pub fn backup(state: &Path, ledger: &Ledger, station: Option<&str>, target: &Path) -> Result<Manifest, StateError> {
     if target.symlink_metadata().is_ok() {
         return Err(StateError::InTheWay(target.to_owned()));
@@ -35,12 +35,12 @@ pub fn backup(state: &Path, ledger: &Ledger, station: Option<&str>, target: &Pat
         .map_err(StateError::io("make a directory in", &parent))?;
     let aside = making.path();
 
-    // The copy's disk, not the ledger's.
+    // A full disk is the copy's, not the ledger's.
     ledger.copy_to(&aside.join(LEDGER)).map_err(|error| match error {
         LedgerError::DiskFull => StateError::io("copy the ledger into", &parent)(io::ErrorKind::StorageFull.into()),
         error => error.into(),
     })?;
-    // After the ledger: whatever a run in it has pinned is in the file then.
+    // After the ledger: keys pinned by a run in the copied ledger are then in the file.
     let mut names = vec![LEDGER];
     for (name, is_optional) in [(INSTANCE, false), (FIRST_SEEN, true)] {
         let from = state.join(name);
@@ -54,7 +54,7 @@ pub fn backup(state: &Path, ledger: &Ledger, station: Option<&str>, target: &Pat
     let files = names.iter().map(|name| FileEntry::of(aside, name)).collect::<Result<Vec<_>, _>>()?;
     let manifest = Manifest::new(station, Ledger::schema(), ledger.count()?, files);
     let text = aside.join(FILE);
-    // What cannot be written is wanting of room in the directory that was named, whatever the files are called meanwhile.
+    // A write error is reported for the directory that was named, not for the temporary names.
     let in_parent = |error: StateError| match error {
         StateError::Io { source, .. } if is_full(&source) => StateError::io("write into", &parent)(source),
         error => error,
@@ -64,7 +64,7 @@ pub fn backup(state: &Path, ledger: &Ledger, station: Option<&str>, target: &Pat
         close_and_sync(&aside.join(name)).map_err(in_parent)?;
     }
     sync(aside)?;
-    // Made by now: from here on it is the target, not to be removed.
+    // It exists now: from here on it is the target and must not be removed.
     let aside = making.keep();
     fs::rename(&aside, target).map_err(|error| {
         let _ = fs::remove_dir_all(&aside);
@@ -83,7 +83,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     io::copy(&mut from, &mut File::create_new(to)?).map(drop)
 }
 
-/// For its owner only, and on the disk.
+/// Restricts a file to its owner and syncs it to the disk.
 pub(super) fn close_and_sync(path: &Path) -> Result<(), StateError> {
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(StateError::io("close to others", path))?;
     sync(path)

@@ -1,12 +1,12 @@
-//! Whether the ledger is as new as the service's audit beside it.
+//! Detects a ledger that is older than the service's audit log beside it.
 //!
-//! The rule: *a run that the audit names is in the ledger, and one whose post-run the audit records as ended well is completed there.* The
-//! ledger commits both, synced, before the audit has the record: no crash and no loss of power leaves it otherwise. A ledger that lacks a run
-//! is an older one that was put beside the log, or one whose write-ahead log was removed: it would let a train run twice. Only what the
-//! log says past the place that the ledger remembers is looked at; up to there the ledger knew of it.
+//! The rule: *a run that the audit log names is in the ledger, and one whose post-run the log records as successful is completed there.*
+//! The ledger commits both, synced, before the audit log has the record: no crash and no power loss can cause another state. A ledger that
+//! lacks a run is an older one that was put beside the log, or one whose write-ahead log was removed: it would let a train run twice. Only
+//! the part of the log after the position that the ledger remembers is checked; the ledger knew of everything before.
 //!
-//! Records that name no run may be missing in the ledger after a loss of power, since its memory of the log's place is not synced for each:
-//! how many there are proves nothing.
+//! Records that name no run may be missing in the ledger after a power loss, because its memory of the log's position is not synced for
+//! each: their number proves nothing.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::{
 /// The RPC that completes a run.
 const COMPLETES: &str = "PostRun";
 
-/// Where the ledger remembers a log of the audit to be.
+/// Returns the position of an audit log that the ledger remembers.
 ///
 /// # Errors
 /// When the ledger cannot be read.
@@ -32,10 +32,10 @@ pub async fn remembered(ledger: &Ledger, of: LogOf) -> Result<Option<Remembered>
 }
 
 impl Life {
-    /// Where the service's log must have come past. A ledger that remembers no place of it has seen none of its records.
+    /// Returns the position that the service's log must have reached. A ledger that remembers no position has seen none of its records.
     ///
     /// # Errors
-    /// When the log is another than the ledger knows.
+    /// When the log is not the one that the ledger knows.
     pub async fn remembered(&self, ledger: &Ledger) -> Result<Option<Remembered>, StateError> {
         let known = remembered(ledger, LogOf::Service).await?;
         if is_excused(&ledger.facts().await?) {
@@ -53,10 +53,10 @@ impl Life {
         }
     }
 
-    /// Whether the ledger has the runs that the log names past the place that the ledger remembers.
+    /// Checks that the ledger has the runs that the log names after the remembered position.
     ///
     /// # Errors
-    /// When it has not: it is older than the log.
+    /// When a run is missing: the ledger is older than the log.
     pub async fn check_ledger(&self, ledger: &Ledger, since: &Unremembered) -> Result<(), StateError> {
         if is_excused(&ledger.facts().await?) {
             return Ok(());
@@ -67,7 +67,7 @@ impl Life {
         }
     }
 
-    /// Whether the ledger is older than the log beside it.
+    /// Returns whether the ledger is older than the log beside it.
     pub(super) async fn is_behind(&self, ledger: &Ledger) -> Result<bool, StateError> {
         let Some(place) = self.remembered(ledger).await? else { return Ok(false) };
         match audit::since(&self.audit, &place)? {
@@ -77,8 +77,8 @@ impl Life {
     }
 }
 
-/// Has the ledger remember the log of a directory as it is there now: what it says of earlier runs is missed no more, what it will say is.
-/// Where there is no log that can be read, or another than the ledger knows, the next start takes what it finds.
+/// Stores the present position of the log in a directory in the ledger: earlier runs in the log are no longer missed, later ones are.
+/// When there is no readable log, or another than the ledger knows, the next start accepts what it finds.
 pub(super) async fn take_audit_as_it_is(ledger: &Ledger, audit: &std::path::Path) -> Result<(), StateError> {
     let known = remembered(ledger, LogOf::Service).await?;
     match audit::end_of(audit) {
@@ -89,12 +89,12 @@ pub(super) async fn take_audit_as_it_is(ledger: &Ledger, audit: &std::path::Path
     }
 }
 
-/// Whether what lies beside the ledger was accepted as it is, or the ledger is of a version that knew nothing of it.
+/// Returns whether the state beside the ledger was accepted as it is, or the ledger is of a version without such facts.
 fn is_excused(facts: &BTreeMap<String, String>) -> bool {
     is_lost(facts, Part::Audit) || facts.contains_key(UPGRADED)
 }
 
-/// What shows that the ledger is older than the log.
+/// Returns the evidence that the ledger is older than the log.
 async fn lacks(ledger: &Ledger, since: &Unremembered) -> Result<Option<String>, StateError> {
     if since.gone > 0 {
         return Ok(Some(format!("{} records that the ledger does not know are in segments that were moved away", since.gone)));

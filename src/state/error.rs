@@ -1,4 +1,4 @@
-//! Why a state directory could not be backed up or restored.
+//! Errors of using, backing up and restoring a state directory.
 
 use std::{
     io,
@@ -8,18 +8,18 @@ use std::{
 use super::Part;
 use crate::{audit::AuditError, ledger::LedgerError};
 
-/// Why a state directory cannot be used, backed up or restored. The operator's to mend; nothing was changed.
+/// Why a state directory cannot be used, backed up or restored. The operator must correct the cause; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// A file cannot be had.
+    /// A file cannot be opened, read or written.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
     /// The ledger.
@@ -33,13 +33,13 @@ pub enum StateError {
     Behind {
         /// The service's log.
         audit: PathBuf,
-        /// What shows it.
+        /// The evidence.
         what: String,
     },
-    /// Where the backup shall go, there is something.
+    /// The target of the backup exists.
     #[error("{} is there already", .0.display())]
     InTheWay(PathBuf),
-    /// The backup is not one, or not as it was made.
+    /// The backup is invalid, or was changed after it was made.
     #[error("{}: {reason}", path.display())]
     Unsound {
         /// The file.
@@ -47,30 +47,30 @@ pub enum StateError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A part is missing or empty, and another part shows that it was there.
+    /// A part is missing or empty, although another part shows that it existed.
     #[error("the state directory's part {part} is missing or empty ({}), but {shown_by} shows that it was there", path.display())]
     Missing {
-        /// Which part.
+        /// The part.
         part: Part,
-        /// Where it should be.
+        /// Its expected path.
         path: PathBuf,
-        /// What shows that it was there.
+        /// The evidence that it existed.
         shown_by: String,
     },
-    /// A part belongs to another life than its neighbours.
+    /// A part does not belong to the same life as its neighbours.
     #[error("the state directory's part {part} is of another life ({}): {what}", path.display())]
     OtherLife {
-        /// Which part.
+        /// The part.
         part: Part,
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
-        /// What it is, and what it should be.
+        /// What was found, and what was expected.
         what: String,
     },
-    /// What is to be given up as lost is there.
+    /// A part that is to be given up as lost exists.
     #[error("the part {0} is not lost")]
     NotLost(Part),
-    /// The backup holds runs that were open when it was made, and nobody has said what shall become of them.
+    /// The backup contains runs that were open when it was made, and it was not specified what to do with them.
     #[error("{} runs were open when the backup was made: {}", .0.len(), .0.join(", "))]
     OpenRuns(Vec<String>),
 }
@@ -84,7 +84,7 @@ impl StateError {
         Self::Unsound { path: path.to_owned(), reason: reason.into() }
     }
 
-    /// What to do about it, where there is more to say.
+    /// Returns a remedy, if there is more than the message.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {

@@ -1,15 +1,15 @@
-//! Whether the parts of a state directory are of one life.
+//! Checks that the parts of a state directory belong to one life, i.e. that none was lost or exchanged.
 //!
-//! The rule: *the ledger knows what there is beside it, and what is beside it shows that there was a ledger.* A part that is missing,
-//! empty or of another life, while another part shows that it existed, is refused; it is never begun anew unasked. Either it is put back,
-//! or an administrator says, with a reason that is kept, that it is lost for good ([`accept_loss`]).
+//! The rule: *the ledger knows what exists beside it, and what exists beside it shows that there was a ledger.* A part that is missing,
+//! empty or of another life, while another part shows that it existed, is refused; it is never created anew implicitly. Either it is
+//! restored, or an administrator states, with a reason that is recorded, that it is lost for good ([`accept_loss`]).
 //!
 //! | part | shown by | lost with it |
 //! |---|---|---|
 //! | `ledger.sqlite` | the instance's id, the service's audit and its archive, the keys seen first; an older one: the runs that the audit names (`behind.rs`) | which trains ran: they would run once more |
 //! | `instance` | the ledger, which has the same id | what the engine holds of this service is no longer found |
 //! | the service's audit | the ledger | the record of what was done |
-//! | `first-seen.toml` | the ledger | whom the station believes: everybody would be new |
+//! | `first-seen.toml` | the ledger | the keys pinned at first sight: every id would be new |
 //! | the station's id | the ledger | a ledger is one station's: under another id its trains would run once more |
 
 use std::{
@@ -25,9 +25,9 @@ use crate::{
     ledger::{Ledger, LogOf, UPGRADED},
 };
 
-/// What a part that was given up is called in the ledger until it is there again.
+/// Marks a lost part in the ledger until the part exists again.
 pub(super) const LOST: &str = "lost";
-/// The fact that this life begins: nothing is missed before all parts are there.
+/// The fact that this life begins: nothing is missed before all parts exist.
 const BEGINNING: &str = "beginning";
 
 /// A part of a state directory.
@@ -37,19 +37,19 @@ pub enum Part {
     Ledger,
     /// The instance's id.
     Instance,
-    /// The service's log of the audit.
+    /// The service's audit log.
     Audit,
-    /// Keys that were believed at first sight.
+    /// Keys that were pinned at first sight.
     FirstSeen,
-    /// The id of the station that it belongs to.
+    /// The id of the station that the directory belongs to.
     Station,
 }
 
 impl Part {
-    /// Every one.
+    /// All parts.
     pub const ALL: [Self; 5] = [Self::Ledger, Self::Instance, Self::Audit, Self::FirstSeen, Self::Station];
 
-    /// Its name, as the ledger and the commands have it.
+    /// Returns the part's name in the ledger and in commands.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl Part {
         }
     }
 
-    /// What a station loses with it.
+    /// Returns what a station loses with the part.
     #[must_use]
     pub fn loss(self) -> &'static str {
         match self {
@@ -82,7 +82,7 @@ impl fmt::Display for Part {
     }
 }
 
-/// Where the parts are.
+/// Locations of the parts.
 #[derive(Clone, Debug)]
 pub struct Life {
     directory: PathBuf,
@@ -92,29 +92,29 @@ pub struct Life {
 }
 
 impl Life {
-    /// Of a state directory, the directory of its audit's logs, and the station, where it is known.
+    /// Takes a state directory, the directory of its audit logs, and the station, if it is known.
     #[must_use]
     pub fn of(directory: &Path, audit: &Path, station: Option<&str>) -> Self {
         Self { directory: directory.to_owned(), audit: audit.join(SERVICE), archive: None, station: station.map(str::to_owned) }
     }
 
-    /// With the directory that old segments of the audit's logs are moved to.
+    /// Adds the directory to which old segments of the audit logs are moved.
     #[must_use]
     pub fn with_archive(self, archive: Option<&Path>) -> Self {
         Self { archive: archive.map(|archive| archive.join(SERVICE)), ..self }
     }
 
-    /// Before the ledger is opened, which would make one: whether there was one.
+    /// Checks, before the ledger is opened (which would create one), whether there was one.
     ///
     /// # Errors
-    /// When it is missing or empty while other parts are there.
+    /// When it is missing or empty while other parts exist.
     pub fn check_files(&self) -> Result<(), StateError> {
         let file = self.directory.join(LEDGER);
         let is_there = fs::metadata(&file).is_ok_and(|found| found.len() > 0);
         if is_there { Ok(()) } else { self.no_neighbour_of_the_ledger(&file) }
     }
 
-    /// Once the ledger is open: whether what it knows is there, and its own.
+    /// Checks, once the ledger is open, that the parts it knows exist and belong to it.
     ///
     /// # Errors
     /// When a part is missing, empty or of another life.
@@ -140,7 +140,7 @@ impl Life {
         Ok(())
     }
 
-    /// Keeps in the ledger what there is, once all of it is there.
+    /// Stores in the ledger which parts exist, once all of them exist.
     ///
     /// # Errors
     /// When the ledger cannot be written.
@@ -201,7 +201,7 @@ impl Life {
         let shown_by = if is_filled(&self.directory.join(INSTANCE)) {
             "the instance's id"
         } else if self.audit.exists() {
-            // The service makes the directory once it has a ledger: it tells of one even when its segments are gone.
+            // The service creates the directory after its ledger, so the directory is evidence even when its segments are missing.
             "the service's audit"
         } else if self.archive.as_deref().is_some_and(has_segments) {
             "the archive of the service's audit"
@@ -218,9 +218,9 @@ impl Life {
     }
 }
 
-/// Goes on without a part that is lost. The caller holds the directory's lock, and has recorded it. For [`Part::Ledger`] a new ledger is
-/// made where there is none, and one that is older than the audit is taken as it is; an instance's id that the ledger still knows is written
-/// back.
+/// Continues without a part that is lost. The caller holds the directory's lock, and has recorded the decision. For [`Part::Ledger`] a
+/// new ledger is created when there is none, and one that is older than the audit log is accepted as it is; an instance's id that the
+/// ledger still knows is written back.
 ///
 /// # Errors
 /// When the part is not lost, or the ledger cannot be written.

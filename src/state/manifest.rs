@@ -1,4 +1,4 @@
-//! What a backup says of itself: when it was made, and the digest of each file.
+//! Manifest of a backup: when it was made, and the digest of each file.
 
 use std::{io::Read, path::Path};
 
@@ -8,14 +8,14 @@ use sha2::{Digest, Sha256};
 use super::{INSTANCE, KEPT, LEDGER, StateError};
 use crate::files::input;
 
-/// The manifest's file.
+/// Name of the manifest's file.
 pub(super) const FILE: &str = "backup.toml";
 /// The version of the format.
 const VERSION: u32 = 1;
-/// The largest manifest that is read, in bytes.
+/// Maximum size of a manifest, in bytes.
 const LIMIT: u64 = 64 * 1024;
 
-/// What a backup says of itself.
+/// Manifest of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -25,14 +25,14 @@ pub struct Manifest {
     pub made: String,
     /// The version of the program that made it.
     pub program: String,
-    /// The station, where a configuration told it.
+    /// The station, if a configuration named it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub station: Option<String>,
-    /// The ledger's schema.
+    /// Version of the ledger's schema.
     pub schema: i64,
-    /// Runs in the ledger.
+    /// Number of runs in the ledger.
     pub runs: u64,
-    /// Its files.
+    /// The files.
     pub file: Vec<FileEntry>,
 }
 
@@ -40,9 +40,9 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
-    /// Its name.
+    /// The file's name.
     pub name: String,
-    /// Its length.
+    /// The file's length.
     pub bytes: u64,
     /// SHA-256, hex.
     pub sha256: String,
@@ -84,7 +84,7 @@ impl Manifest {
 }
 
 impl FileEntry {
-    /// What a file is now.
+    /// Describes a file's present contents.
     pub(super) fn of(directory: &Path, name: &str) -> Result<Self, StateError> {
         let path = directory.join(name);
         let mut file = input::open_regular(&path).map_err(StateError::io("read", &path))?;

@@ -1,4 +1,4 @@
-//! Putting a backup back: everything is copied beside and checked there before the first file is in its place.
+//! Restores a backup: everything is copied aside and verified there before the first file is put in its place.
 
 use std::{
     fs,
@@ -20,30 +20,30 @@ use crate::{
     ledger::{Ledger, Run},
 };
 
-/// What becomes of runs that were open when the backup was made.
+/// What to do with runs that were open when the backup was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenRuns {
-    /// They stay open: the next start goes on where the backup was.
+    /// They stay open: the next start continues from the backup.
     Keep,
-    /// They are ended as failed; nothing that they may have left among the images is touched.
+    /// They are ended as failed; images that they may have left are not touched.
     Forget,
 }
 
-/// What was put back.
+/// Result of a restore.
 #[derive(Debug)]
 pub struct Restored {
-    /// The backup.
+    /// The manifest.
     pub manifest: Manifest,
-    /// Runs that were open in it.
+    /// Runs that were open in the backup.
     pub open: Vec<Run>,
 }
 
-/// Puts a backup into a state directory that has no state yet. The caller holds the directory's lock. A backup has no audit: the service's log
-/// below `audit` is taken as it is, however much it says past the backup.
+/// Restores a backup into a state directory that has no state yet. The caller holds the directory's lock. A backup has no audit log: the
+/// service's log below `audit` is accepted as it is, however far it continues after the backup.
 ///
 /// # Errors
-/// When there is state in the directory, the backup is not as it was made, its ledger is damaged or of a newer version, or it has
-/// open runs and `open_runs` does not say what becomes of them. Nothing is in place then.
+/// When the directory has state, the backup was changed since it was made, its ledger is damaged or of a newer version, or it has
+/// open runs and `open_runs` does not specify what to do with them. Nothing is put in place then.
 pub fn restore(
     backup: &Path,
     (state, audit): (&Path, &Path),
@@ -65,7 +65,7 @@ pub fn restore(
     for entry in &manifest.file {
         let from = backup.join(&entry.name);
         copy(&from, &aside.path().join(&entry.name), entry.bytes).map_err(StateError::io("copy", &from))?;
-        // The copy is what is used, so the copy is what is looked at.
+        // The copy is what will be used, so the copy is verified.
         if FileEntry::of(aside.path(), &entry.name)? != *entry {
             return Err(StateError::unsound(&from, "it is not the file that the backup was made with"));
         }
@@ -86,7 +86,7 @@ pub fn restore(
         fs::rename(aside.path().join(name), &place).map_err(StateError::io("put into place", &place))?;
         give_to_owner(state, &place)?;
     }
-    // The caller may have made it just now.
+    // The caller may have created it just now.
     let lock = state.join(LOCK);
     if lock.exists() {
         give_to_owner(state, &lock)?;
@@ -95,7 +95,7 @@ pub fn restore(
     Ok(Restored { manifest, open })
 }
 
-/// A file of a backup, and no more of it than the manifest says.
+/// Copies a file of a backup, at most as long as the manifest states.
 fn copy(from: &Path, to: &Path, bytes: u64) -> io::Result<()> {
     let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
     io::copy(&mut input::open_regular(from)?.take(bytes.saturating_add(1)), &mut to).map(drop)
@@ -116,8 +116,8 @@ fn swap_in(ledger: &Ledger, manifest: &Manifest, open_runs: Option<OpenRuns>) ->
     Ok(open)
 }
 
-/// What root puts into a service's directory must be the service's. Neither a link nor a second name of a file elsewhere is given away: the
-/// service may have put it there.
+/// Gives a file that root created in a service's directory to the service's user. Neither a link nor a hard link to a file elsewhere is
+/// given away, because the service may have put it there.
 fn give_to_owner(state: &Path, file: &Path) -> Result<(), StateError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
@@ -132,7 +132,7 @@ fn give_to_owner(state: &Path, file: &Path) -> Result<(), StateError> {
     Ok(())
 }
 
-/// Writes a small file of the service's, whole or not at all.
+/// Writes a small file of the service, atomically.
 pub(super) fn write_owned(state: &Path, place: &Path, bytes: &[u8]) -> Result<(), StateError> {
     let mut aside = tempfile::Builder::new()
         .prefix(".restore-")

@@ -299,7 +299,7 @@ fn a_part_that_is_missing_or_empty_while_its_neighbours_show_it_is_refused_with_
         let hint = error.hint().unwrap();
         assert!(hint.contains("put it back") && hint.contains(&format!("accept-loss {part}")), "{part} {how}: {hint}");
         assert!(part != Part::Ledger || fs::metadata(lived.path(LEDGER)).map_or(0, |file| file.len()) == 0, "a ledger was made");
-        // Only when it is said to be lost for good does the station go on without.
+        // The station continues without it only when it is accepted as lost for good.
         lived.wait(accept_loss(&lived.life, part));
         lived.start(&lived.life).unwrap_or_else(|error| panic!("{part} {how}, given up: {error}"));
         if part == Part::Instance {

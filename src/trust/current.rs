@@ -1,4 +1,4 @@
-//! What a running service believes: its mode, and files that are looked at for every use.
+//! The trusted keys of a running service: its mode, and files that are checked for changes at every use.
 
 use std::{path::Path, sync::Arc};
 
@@ -8,24 +8,24 @@ use crate::{
     watched_file::{Followed, Snapshot},
 };
 
-/// Whom a service believes. The files are read again whenever they have changed since the last look, so that an officer's word
-/// counts from the next call on.
+/// The keys that a service trusts. The files are read again when they have changed, so that an administrator's change takes effect
+/// at the next call.
 #[derive(Debug)]
 pub struct Trust {
     mode: TrustMode,
-    /// The officer's file.
+    /// The administrator's file.
     file: Option<Kept>,
-    /// Keys pinned at first sight: a file of the service's own, so that the officer's may be read-only to it, and so that
-    /// what an officer decided stays apart from what was believed on sight.
+    /// Keys pinned at first sight. A file of the service's own, so that the administrator's file may be read-only for the service, and
+    /// so that an administrator's decisions stay apart from keys pinned automatically.
     first_seen: Option<Kept>,
 }
 
-/// A key to pin at first sight.
+/// A key to be pinned at first sight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewPin {
-    /// Whose.
+    /// The kind of its owner.
     pub kind: Kind,
-    /// Its id.
+    /// The owner's id.
     pub id: String,
     /// The key.
     pub key: PublicKey,
@@ -34,13 +34,13 @@ pub struct NewPin {
 /// Why keys were not pinned.
 #[derive(Debug, thiserror::Error)]
 pub enum NotPinned {
-    /// Another key was pinned for one of them meanwhile: the place of that one in what was given.
+    /// Another key was pinned meanwhile for the id at this index.
     #[error("another key was pinned for this id meanwhile")]
     OtherKey(usize),
-    /// One of them cannot be an entry: its place, and why.
+    /// The key at this index cannot be an entry, and why.
     #[error("number {0} of them cannot be an entry: {1}")]
     Entry(usize, EntryError),
-    /// The file cannot be had.
+    /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] TrustError),
 }
@@ -53,7 +53,7 @@ fn followed(file: &Path) -> Kept {
     })
 }
 
-/// What a missing file counts as where there need not be one.
+/// Treats a file that may be missing as empty.
 fn or_empty(look: Result<Snapshot<TrustStore>, TrustError>) -> Result<Snapshot<TrustStore>, TrustError> {
     match look {
         Err(TrustError::Missing(_)) => Ok(Snapshot { value: Arc::default(), new: None, flaw: None }),
@@ -62,41 +62,41 @@ fn or_empty(look: Result<Snapshot<TrustStore>, TrustError>) -> Result<Snapshot<T
 }
 
 impl Trust {
-    /// Believes what an officer has written into a file. Nothing is read yet.
+    /// Trusts the keys in an administrator's file. Reads nothing yet.
     #[must_use]
     pub fn pinned(file: &Path) -> Self {
         Self { mode: TrustMode::Pinned, file: Some(followed(file)), first_seen: None }
     }
 
-    /// Believes that, where there is such a file, and keys that are seen first; those are kept in `first_seen`.
+    /// Trusts the keys in that file, if one is named, and keys that are seen first; those are stored in `first_seen`.
     #[must_use]
     pub fn first_use(file: &Path, first_seen: &Path) -> Self {
         Self { mode: TrustMode::FirstUse, file: Some(followed(file)), first_seen: Some(followed(first_seen)) }
     }
 
-    /// Believes whatever a train states.
+    /// Trusts whatever a train states.
     #[must_use]
     pub fn embedded() -> Self {
         Self { mode: TrustMode::Embedded, file: None, first_seen: None }
     }
 
-    /// How it comes to believe a key.
+    /// Returns the mode.
     #[must_use]
     pub fn mode(&self) -> TrustMode {
         self.mode
     }
 
-    /// Takes note that the officer's file with this digest has been recorded: see [`Believed::new_file`].
+    /// Notes that the administrator's file with this digest has been recorded: see [`Believed::new_file`].
     pub fn acknowledge(&self, digest: [u8; 32]) {
         if let Some(file) = &self.file {
             file.acknowledge(digest);
         }
     }
 
-    /// Whom it believes now. Reads files.
+    /// Returns the keys trusted now. Reads files.
     ///
     /// # Errors
-    /// When a file that must be there is not, or one cannot be used and was never read before.
+    /// When a required file does not exist, or a file cannot be used and was never read before.
     pub fn current(&self) -> Result<Believed, TrustError> {
         let mut believed =
             Believed { mode: self.mode, officers: Arc::default(), first_seen: Arc::default(), new: None, flaw: None };
@@ -111,8 +111,8 @@ impl Trust {
         Ok(believed)
     }
 
-    /// Pins keys that were seen first. They are on the disk when this answers. Those that are believed already are left out;
-    /// all are pinned or none.
+    /// Pins keys that were seen first. They are on the disk when this returns. Keys that are trusted already are skipped;
+    /// either all are pinned or none.
     ///
     /// # Errors
     /// When another key was pinned for one of the ids meanwhile, or the file cannot be written.
@@ -137,7 +137,7 @@ impl Trust {
     }
 }
 
-/// Whom a service believes at one moment.
+/// The trusted keys at one moment.
 #[derive(Clone, Debug)]
 pub struct Believed {
     mode: TrustMode,
@@ -148,25 +148,25 @@ pub struct Believed {
 }
 
 impl Believed {
-    /// Why the trust file as it is now cannot be used, where what it said before stays in force.
+    /// Returns why the present trust file cannot be used, while its previous contents stay in force.
     #[must_use]
     pub fn flaw(&self) -> Option<&str> {
         self.flaw.as_deref()
     }
 
-    /// SHA-256 of the officer's file, until what it says now has been acknowledged.
+    /// Returns the SHA-256 of the administrator's file, until its present contents have been acknowledged.
     #[must_use]
     pub fn new_file(&self) -> Option<[u8; 32]> {
         self.new
     }
 
-    /// How a key comes to be believed.
+    /// Returns the mode.
     #[must_use]
     pub fn mode(&self) -> TrustMode {
         self.mode
     }
 
-    /// What is said of an id and a key. Where an officer has said anything of an id, that alone counts.
+    /// Returns the verdict on an id and a key. If the administrator's file has any entry for the id, only that file counts.
     #[must_use]
     pub fn judge(&self, kind: Kind, id: &str, key: &PublicKey) -> Verdict {
         match self.mode {
@@ -175,7 +175,7 @@ impl Believed {
         }
     }
 
-    /// The officer's entries: the allowed masters are among them.
+    /// Returns the administrator's entries, including the allowed masters.
     #[must_use]
     pub fn officers(&self) -> &TrustStore {
         &self.officers

@@ -1,4 +1,4 @@
-//! A trust file: strict TOML with keys as PEM, for people to read and to compare, replaced whole.
+//! Format of trust files: strict TOML with keys as PEM, readable and comparable by people, always replaced as a whole.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ struct Document {
 #[serde(deny_unknown_fields)]
 struct KeyEntry {
     id: String,
-    /// For readers; where it is there, it must be right.
+    /// For readers; when present, it must be correct.
     #[serde(skip_serializing_if = "Option::is_none")]
     fingerprint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ pub fn read(file: &Path) -> Result<TrustStore, TrustError> {
     parse(&watched_file::read(file, For::Command)?, file)
 }
 
-/// Reads a text; `file` is named in errors.
+/// Parses a text; `file` is named in errors.
 ///
 /// # Errors
 /// When it cannot be used.
@@ -98,13 +98,13 @@ fn master(entry: MasterEntry) -> Result<Master, EntryError> {
     Ok(Master::parse(&entry.image, entry.comment)?)
 }
 
-/// A store as the text of a file.
+/// Returns a store as the text of a file.
 #[must_use]
 pub fn text(store: &TrustStore) -> String {
     text_of(store, false)
 }
 
-/// A store as others may see it: without comments and dates.
+/// Returns a store as it may be shown to others: without comments and dates.
 #[must_use]
 pub fn bundle(store: &TrustStore) -> String {
     text_of(store, true)
@@ -132,7 +132,7 @@ fn text_of(store: &TrustStore, bare: bool) -> String {
     HEADER.to_owned() + &toml::to_string_pretty(&document).unwrap_or_default()
 }
 
-/// Changes a file; see [`kept_file::update_parsed`].
+/// Changes a file; see [`watched_file::update_parsed`].
 ///
 /// # Errors
 /// `change`'s own, or when the file cannot be read, used or written.

@@ -1,4 +1,4 @@
-//! Master images that trains may be built on: a repository, where wanted with the digest of one image.
+//! Allowed master images of trains: a repository, optionally with the digest of one image.
 
 use thiserror::Error;
 
@@ -12,18 +12,18 @@ pub struct Master {
     pub repository: String,
     /// `sha256:` and 64 lower-case hex digits; any image of the repository when absent.
     pub digest: Option<String>,
-    /// A person's note.
+    /// A note for people.
     pub comment: Option<String>,
 }
 
-/// Why a text names no master image. The officer's to mend.
+/// Why a text does not name a master image. The administrator must correct it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MasterError {
-    /// Not a repository as registries spell them.
+    /// Not a repository as registries spell it.
     #[error("not a repository (lower case, as registry.example:5000/master/python)")]
     Repository,
-    /// A tag: it moves, and so says nothing about what is allowed.
+    /// A tag: it can be moved, so it does not determine what is allowed.
     #[error("a tag moves: name the repository, or repository@sha256:…")]
     Tag,
     /// Not a digest.
@@ -32,7 +32,7 @@ pub enum MasterError {
 }
 
 impl Master {
-    /// Reads `repository` or `repository@sha256:…`.
+    /// Parses `repository` or `repository@sha256:…`.
     ///
     /// # Errors
     /// When it is neither.
@@ -62,7 +62,7 @@ impl Master {
         Ok(Self { repository: repository.to_owned(), digest: digest.map(str::to_owned), comment })
     }
 
-    /// As it is written: `repository` or `repository@sha256:…`.
+    /// Returns the written form: `repository` or `repository@sha256:…`.
     #[must_use]
     pub fn reference(&self) -> String {
         match &self.digest {

@@ -1,4 +1,4 @@
-//! The entries: who is believed with which key.
+//! Entries of the trust file: trusted keys by owner, and allowed masters.
 
 use jiff::civil::Date;
 use thiserror::Error;
@@ -9,20 +9,20 @@ use crate::train::{
     keys::{KeyError, PublicKey},
 };
 
-/// Longest id and comment, in bytes.
+/// Maximum length of an id or comment, in bytes.
 const TEXT_LIMIT: usize = 256;
 
-/// What a key belongs to.
+/// The kind of a key's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A creator of trains. Has one key.
+    /// A creator of trains, with one key.
     Creator,
-    /// A station. May have several keys while it changes from one to the next.
+    /// A station, with several keys while it changes from one to the next.
     Station,
 }
 
 impl Kind {
-    /// Its name in files and commands.
+    /// Returns the kind's name in files and commands.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -32,20 +32,20 @@ impl Kind {
     }
 }
 
-/// A believed key.
+/// A trusted key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
-    /// Whose it is, in the spelling that a train's config comes to have ([`canonical_id`]).
+    /// The owner's id, in its canonical spelling ([`canonical_id`]).
     pub id: String,
     /// The key.
     pub key: PublicKey,
     /// When it was added.
     pub added: Option<Date>,
-    /// A person's note.
+    /// A note for people.
     pub comment: Option<String>,
 }
 
-/// What the store says of an id and a key.
+/// The store's verdict on an id and a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The id is known, with this key.
@@ -56,7 +56,7 @@ pub enum Verdict {
     OtherKey,
 }
 
-/// Why an entry cannot be. The officer's to mend.
+/// Why an entry is invalid. The administrator must correct it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EntryError {
@@ -66,34 +66,34 @@ pub enum EntryError {
     /// The key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The stated fingerprint is another key's.
+    /// The stated fingerprint belongs to another key.
     #[error("the fingerprint is not this key's, which is {0}")]
     Fingerprint(String),
-    /// The date is not one.
+    /// The date is invalid.
     #[error("`added` must be a date, as 2026-11-24")]
     Date,
-    /// The same entry is there.
+    /// The same entry exists already.
     #[error("the trust file has this entry already")]
     Duplicate,
     /// The creator has another key.
     #[error("this creator has another key, {0}: a creator has one")]
     SecondKey(String),
-    /// The master cannot be meant.
+    /// The master is invalid.
     #[error(transparent)]
     Master(#[from] MasterError),
 }
 
-/// The spelling of an id that trains' configs come to have: train_lib reads `"0123"` as the number 123.
+/// Returns the spelling of an id that train configs use: train_lib reads `"0123"` as the number 123.
 #[must_use]
 pub fn canonical_id(text: &str) -> String {
     Id::from_text(text.to_owned()).to_string()
 }
 
 impl Pin {
-    /// An entry for today. The id is brought into its canonical spelling.
+    /// Creates an entry with today's date. Converts the id to its canonical spelling.
     ///
     /// # Errors
-    /// When id or comment cannot be.
+    /// When id or comment is invalid.
     pub fn new(id: &str, key: PublicKey, comment: Option<String>) -> Result<Self, EntryError> {
         let today = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::now()).date();
         Self::on(id, key, Some(today), comment)
@@ -113,7 +113,7 @@ pub(super) fn plain<'t>(what: &'static str, text: &'t str) -> Result<&'t str, En
     if usable { Ok(text) } else { Err(EntryError::Text(what)) }
 }
 
-/// Whom a station believes. Kept in order: by id, then fingerprint.
+/// The entries of a trust file, sorted by id, then fingerprint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustStore {
     creators: Vec<Pin>,
@@ -122,7 +122,7 @@ pub struct TrustStore {
 }
 
 impl TrustStore {
-    /// The believed keys of a kind.
+    /// Returns the trusted keys of a kind.
     #[must_use]
     pub fn pins(&self, kind: Kind) -> &[Pin] {
         match kind {
@@ -131,19 +131,19 @@ impl TrustStore {
         }
     }
 
-    /// The allowed master images.
+    /// Returns the allowed master images.
     #[must_use]
     pub fn masters(&self) -> &[Master] {
         &self.masters
     }
 
-    /// The keys of an id, which is brought into its canonical spelling.
+    /// Returns the keys of an id, which is converted to its canonical spelling.
     pub fn keys_of(&self, kind: Kind, id: &str) -> impl Iterator<Item = &Pin> {
         let id = canonical_id(id);
         self.pins(kind).iter().filter(move |pin| pin.id == id)
     }
 
-    /// What it says of an id and a key.
+    /// Returns the verdict on an id and a key.
     #[must_use]
     pub fn judge(&self, kind: Kind, id: &str, key: &PublicKey) -> Verdict {
         let mut known = false;
@@ -159,7 +159,7 @@ impl TrustStore {
     /// Adds a key.
     ///
     /// # Errors
-    /// When it is there, or a creator has another.
+    /// When the entry exists, or a creator has another key.
     pub fn add(&mut self, kind: Kind, pin: Pin) -> Result<(), EntryError> {
         if let Some(other) = self.keys_of(kind, &pin.id).find(|known| kind == Kind::Creator || known.key == pin.key) {
             return Err(if other.key == pin.key {
@@ -178,7 +178,7 @@ impl TrustStore {
     /// Adds a master image.
     ///
     /// # Errors
-    /// When it is there.
+    /// When the entry exists.
     pub fn add_master(&mut self, master: Master) -> Result<(), EntryError> {
         let order = |master: &Master| master.reference();
         match self.masters.binary_search_by_key(&order(&master), order) {
@@ -190,14 +190,14 @@ impl TrustStore {
         }
     }
 
-    /// Takes keys of an id away: the one with this fingerprint, or all. Answers what was taken.
+    /// Removes keys of an id: the one with this fingerprint, or all. Returns the removed keys.
     pub fn remove(&mut self, kind: Kind, id: &str, fingerprint: Option<&str>) -> Vec<Pin> {
         let id = canonical_id(id);
         let goes = |pin: &Pin| pin.id == id && fingerprint.is_none_or(|wanted| pin.key.fingerprint() == wanted);
         self.pins_mut(kind).extract_if(.., |pin| goes(pin)).collect()
     }
 
-    /// Takes a master image away. Answers whether it was there.
+    /// Removes a master image. Returns whether it existed.
     pub fn remove_master(&mut self, reference: &str) -> bool {
         let before = self.masters.len();
         self.masters.retain(|master| master.reference() != reference);

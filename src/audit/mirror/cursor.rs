@@ -1,4 +1,4 @@
-//! How far a sink has got: kept beside the log, so that it goes on from there after the next start.
+//! Position of a mirror in the log, stored beside the log so that the mirror continues from there after a restart.
 
 use std::{
     fs::{self, OpenOptions},
@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::{Copied, End, SinkKind};
 use crate::audit::read;
 
-/// The file, beside the log's own segments.
+/// Name of the file, in the directory of the log's segments.
 const FILE: &str = "second.json";
 
-/// A place in the log: all before it was delivered.
+/// A position in the log: everything before it was delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cursor {
     pub segment: u64,
@@ -25,7 +25,7 @@ pub(super) struct Cursor {
     pub seq: u64,
 }
 
-/// As it is kept.
+/// The stored form.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     log: String,
@@ -35,10 +35,10 @@ struct Kept {
     seq: u64,
 }
 
-/// A part of a segment that is on the disk and was not delivered yet.
+/// A part of a segment that is on the disk but not delivered yet.
 pub(super) struct Part {
     pub path: PathBuf,
-    /// Where it ends.
+    /// Offset of its end.
     pub end: u64,
 }
 
@@ -55,7 +55,7 @@ fn name(sink: &SinkKind) -> String {
 }
 
 impl Cursor {
-    /// Where this sink was with this log; at its beginning when that is not known.
+    /// Returns the stored position of this sink in this log; the beginning when it is unknown.
     pub fn load(copied: &Copied, sink: &SinkKind) -> Self {
         let kept = file(copied).and_then(|file| fs::read(file).ok());
         let kept = kept.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
@@ -75,7 +75,7 @@ impl Cursor {
         fs::rename(aside, file)
     }
 
-    /// What comes next; moves on to the next segment at the end of one.
+    /// Returns the next part; moves on to the next segment at the end of one.
     pub fn next_part(&mut self, copied: &Copied, end: End, lost: &AtomicU64) -> io::Result<Option<Part>> {
         while self.segment <= end.segment {
             let is_last = self.segment == end.segment;
@@ -99,7 +99,7 @@ impl Cursor {
         Ok(None)
     }
 
-    /// Goes on with the next segment that there is.
+    /// Continues with the next existing segment.
     fn skip(&mut self, copied: &Copied, lost: &AtomicU64) -> io::Result<bool> {
         let there: Vec<_> = copied.directories.iter().filter(|directory| directory.is_dir()).cloned().collect();
         let segments = read::segments_of(&there).map_err(|error| io::Error::other(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! A directory that gets files, complete under their names.
+//! Mirrors records into a directory as files that are complete under their final names.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -10,7 +10,7 @@ use std::{
 
 use super::cursor::{Cursor, Part};
 
-/// An object is written when it is this long, in bytes, or this old.
+/// Length in bytes, and age, at which an object is written.
 const OBJECT_BYTES: u64 = 1 << 20;
 const OBJECT_AGE: Duration = Duration::from_secs(10);
 
@@ -18,7 +18,7 @@ pub(super) fn is_due(part: &Part, cursor: &Cursor, since: Instant, ended: bool) 
     ended || part.end - cursor.offset >= OBJECT_BYTES || since.elapsed() >= OBJECT_AGE
 }
 
-/// Written aside and renamed: what ships the directory never sees half a file. Its name sorts by time.
+/// Writes a file under a temporary name and renames it, so that a reader of the directory never sees a partial file. Its name sorts by time.
 pub(super) fn put(directory: &Path, part: &Part, cursor: &mut Cursor) -> io::Result<()> {
     let name = format!("{:.3}-{}.jsonl", jiff::Timestamp::now(), uuid::Uuid::now_v7());
     let aside = directory.join(format!(".{name}"));
@@ -41,7 +41,7 @@ pub(super) fn put(directory: &Path, part: &Part, cursor: &mut Cursor) -> io::Res
     }
 }
 
-/// Copies whole lines, up to about the length of an object; answers their bytes and how many they are.
+/// Copies whole lines, up to about the length of an object; returns the number of bytes and of lines.
 fn lines(part: &Part, from: u64, to: &mut impl Write) -> io::Result<(u64, u64)> {
     let mut file = File::open(&part.path)?;
     file.seek(SeekFrom::Start(from))?;

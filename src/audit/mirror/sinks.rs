@@ -1,4 +1,4 @@
-//! Handing records on to a file and to syslog.
+//! Mirrors records to a file and to syslog.
 
 use std::{
     fs::{File, OpenOptions},
@@ -17,20 +17,20 @@ use crate::audit::read::{self, Line, Segment, Text};
 
 /// Bytes that are appended at once.
 const CHUNK: u64 = 1 << 20;
-/// Messages after which it is noted how far the sink has got.
+/// Number of messages after which the position is stored.
 const MESSAGES: u64 = 256;
-/// How far from its end a copy's last record is looked for.
+/// Bytes before the end of a copy in which its last record is searched.
 const LAST_RECORD: u64 = 2 << 20;
 
 fn other(error: impl ToString) -> io::Error {
     io::Error::other(error.to_string())
 }
 
-/// Where a sink goes on: where it was; and in a file that holds more of the log than that, behind what it holds.
+/// Returns where a sink continues: its stored position or, for a file that holds more of the log, the position after its contents.
 pub(super) fn begin(kind: &SinkKind, copied: &Copied) -> io::Result<Cursor> {
     let cursor = Cursor::load(copied, kind);
     let SinkKind::File(path) = kind else { return Ok(cursor) };
-    // A pipe has no past.
+    // A pipe has no earlier contents.
     if !std::fs::metadata(path).is_ok_and(|is| is.is_file()) {
         return Ok(cursor);
     }
@@ -38,7 +38,7 @@ pub(super) fn begin(kind: &SinkKind, copied: &Copied) -> io::Result<Cursor> {
     Ok(behind(&cursor, copied, &last)?.unwrap_or(cursor))
 }
 
-/// The last whole line of a copy. Half a line behind it, of a write that was cut off, is taken away.
+/// Returns the last whole line of a copy. Removes a partial line after it, left by an interrupted write.
 fn last_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let length = file.metadata()?.len();
@@ -59,7 +59,7 @@ fn last_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// The place behind a record of the log, from a place on; `None` when it is not there.
+/// Returns the position after a record of the log, searched from `from` on; `None` when it is not found.
 fn behind(from: &Cursor, copied: &Copied, line: &[u8]) -> io::Result<Option<Cursor>> {
     let wanted = crate::audit::leaf_hash(line);
     let there: Vec<_> = copied.directories.iter().filter(|directory| directory.is_dir()).cloned().collect();
@@ -78,7 +78,7 @@ fn behind(from: &Cursor, copied: &Copied, line: &[u8]) -> io::Result<Option<Curs
     Ok(None)
 }
 
-/// Appends bytes as they are in the log. Opened each time: a file that was moved away is made anew, as rotation of logs expects.
+/// Appends bytes unchanged. Opens the file each time: a file that was moved away is created anew, as log rotation expects.
 pub(super) fn append(path: &Path, part: &Part, cursor: &mut Cursor) -> io::Result<()> {
     let mut bytes = Vec::new();
     let mut from = File::open(&part.path)?;
@@ -93,7 +93,7 @@ pub(super) fn append(path: &Path, part: &Part, cursor: &mut Cursor) -> io::Resul
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        // A write that a full disk cuts short is gone on with from there.
+        // After a write that a full disk cut short, the next one continues from there.
         cursor.seq += rest[..written].iter().filter(|byte| **byte == b'\n').count() as u64;
         cursor.offset += written as u64;
         rest = &rest[written..];
@@ -101,7 +101,7 @@ pub(super) fn append(path: &Path, part: &Part, cursor: &mut Cursor) -> io::Resul
     Ok(())
 }
 
-/// Sends a message for each record. In place of one that no datagram holds its number and hash are sent.
+/// Sends a message for each record. A record too long for a datagram is replaced by its number and hash.
 pub(super) fn syslog(path: &Path, timeout: Duration, part: &Part, cursor: &mut Cursor, replaced: &AtomicU64) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     socket.set_write_timeout(Some(timeout))?;
@@ -110,7 +110,7 @@ pub(super) fn syslog(path: &Path, timeout: Duration, part: &Part, cursor: &mut C
     let mut segment = Segment::open_at(&part.path, from).map_err(other)?;
     for _ in 0..MESSAGES {
         let Some(line) = segment.next_record().map_err(other)? else { return Ok(()) };
-        // What lies beyond is not on the disk yet.
+        // Bytes beyond are not on the disk yet.
         if from + segment.whole() > part.end {
             return Ok(());
         }
@@ -142,7 +142,7 @@ fn send(socket: &UnixDatagram, line: &[u8]) -> io::Result<()> {
     socket.send(&message).map(drop)
 }
 
-/// What stands for a record that is too long.
+/// Returns the replacement for a record that is too long.
 fn stub(line: &Line) -> String {
     let bytes = match &line.text {
         Text::Whole(text) => text.len() as u64,

@@ -1,4 +1,4 @@
-//! Old segments in another directory: what is there and what is left are one log.
+//! Tests of old segments in another directory: archived and remaining segments form one log.
 
 use super::{
     super::{archive::*, read},

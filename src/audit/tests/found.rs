@@ -1,4 +1,4 @@
-//! What a start reads of a log, and what it does not go on from.
+//! Tests of what is read of a log at the start, and of logs that are not continued.
 
 use super::{super::read, *};
 

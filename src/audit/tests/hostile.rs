@@ -1,4 +1,4 @@
-//! Logs that are made to cost the one who checks them.
+//! Tests of logs that are crafted to make verification expensive.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The second sink: it gets every record from the first on, whole or by its hash, whatever stood in its way meanwhile.
+//! Tests of the mirror: it receives every record from the first on, whole or as its hash, whatever failed meanwhile.
 
 use std::os::unix::net::UnixDatagram;
 

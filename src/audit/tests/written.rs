@@ -1,4 +1,4 @@
-//! Whatever is written can be read back: after any calls and restarts, and of any version.
+//! Tests that every written record can be read back: after any calls and restarts, and from any version.
 
 use std::sync::{LazyLock, Mutex};
 

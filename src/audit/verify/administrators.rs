@@ -1,16 +1,16 @@
-//! What the service's log says of the administrators' log.
+//! Positions of the administrators' log, as the service's log records them.
 
 use super::Head;
 use crate::audit::{Entry, bound::shorten};
 
-/// Where it was found last.
+/// The last recorded position.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Noted {
     pub last: Option<(String, Head)>,
 }
 
 impl Noted {
-    /// Takes what a record says.
+    /// Reads the position from a record.
     pub fn take(&mut self, entry: &Entry) -> Result<(), String> {
         let said = |name: &str| entry.about.get(name).and_then(|value| value.as_str());
         let now = match (said("log"), said("head").map(str::parse::<Head>)) {

@@ -1,4 +1,4 @@
-//! A place in a log, as it is written down.
+//! Text form of a position in a log: `SIZE:HASH`.
 
 use std::{fmt, str::FromStr};
 
@@ -7,7 +7,7 @@ use crate::audit::{read, tree::Hash};
 /// A place in a log that was remembered: `SIZE:HASH`, the number of records and the hash of the last of them, hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Records.
+    /// Number of records.
     pub size: u64,
     /// Hash of the last of them.
     pub hash: Hash,

@@ -1,4 +1,4 @@
-//! `access allow` and `access revoke`.
+//! `access allow` and `access revoke`: change grants in the access file.
 
 use clap::ValueEnum;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `access check`: what would be decided of a call, and why.
+//! `access check`: shows whether a call would be permitted, and why.
 
 use serde_json::json;
 

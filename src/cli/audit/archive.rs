@@ -1,4 +1,4 @@
-//! `audit archive`: whole old segments go to another directory.
+//! `audit archive`: moves whole old segments to another directory.
 
 use std::path::PathBuf;
 

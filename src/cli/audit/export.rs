@@ -1,4 +1,4 @@
-//! `audit export`: records for other programs.
+//! `audit export`: writes records for other programs.
 
 use std::{
     io::{self, BufWriter, Read, Seek, SeekFrom, Write},

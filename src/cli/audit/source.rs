@@ -1,4 +1,4 @@
-//! Which log is read, and which of its records.
+//! Selects an audit log and its records for the `audit` commands.
 
 use std::{
     collections::BTreeMap,

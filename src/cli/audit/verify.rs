@@ -1,4 +1,4 @@
-//! `audit verify`: whether a log is what was written.
+//! `audit verify`: verifies that a log was not changed since it was written.
 
 use std::{
     fs,

@@ -1,6 +1,6 @@
-//! TLS to a service, made before anything of a call is sent. In TLS 1.3 a client is done before its certificate has been looked at: a refusal
-//! comes in place of the first bytes, and once a request is on its way too, whether it arrives is chance. So the first bytes are waited for,
-//! and until then nothing was done.
+//! TLS connection to a service, established before anything of a call is sent. In TLS 1.3 the client's handshake ends before the server
+//! has verified the client certificate: a rejection arrives in place of the first bytes, and once a request is under way, it may be lost.
+//! So the client waits for the first bytes, and until then nothing was done.
 
 use std::{
     io,

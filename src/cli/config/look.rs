@@ -1,4 +1,4 @@
-//! What can be seen of what a configuration names, without using any of it.
+//! Checks of the files and sockets that a configuration names, without using them.
 
 use std::{
     fs::{self, Metadata},

@@ -1,4 +1,4 @@
-//! `image validate`.
+//! `image validate`: validates an image against its master.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `key export`: a public key in the form that somebody wants.
+//! `key export`: writes a public key in the requested format.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::ValueEnum;

@@ -1,4 +1,4 @@
-//! `key generate`: always at the token itself; the service makes no keys.
+//! `key generate`: generates a key directly in the token; the service creates no keys.
 
 use clap::ValueEnum;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! A key as it is shown, whether the service or the token told it.
+//! Output of a key, whether the service or the token described it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Every kind is made by the tool that people use, and what the message says is done: the command's outcome must be the key.
+//! Tests of key files. Every kind is created by the usual tool, and the advised command is run: its result must be the expected key.
 
 use std::{fs, process::Command};
 

@@ -1,4 +1,4 @@
-//! Foreign text without the characters that move a terminal's cursor, end its line, or turn the direction in which it is read.
+//! Escapes characters in untrusted text that move a terminal's cursor, end its line, or change the reading direction.
 
 use std::fmt::Write as _;
 

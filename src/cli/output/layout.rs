@@ -1,8 +1,8 @@
-//! Tables and lists of fields that fit the terminal.
+//! Formats tables and lists of fields to fit the terminal.
 //!
-//! Where all fits, a table is plain columns without lines: it can be cut and searched with the usual tools. Where it does not, columns of
-//! prose are wrapped first; what still has no room beside the others goes below its row, indented, whole. Names, fingerprints and ids are
-//! never broken as long as the terminal has room for them on a line of their own.
+//! A table that fits is plain columns without lines, so that the usual tools can cut and search it. In one that does not fit, columns of
+//! prose are wrapped first; a cell that still has no space is printed below its row, indented, whole. Names, fingerprints and ids are
+//! never broken as long as the terminal can show them on a line of their own.
 
 use unicode_width::UnicodeWidthStr as _;
 

@@ -1,5 +1,5 @@
-//! Standard output is written here and nowhere else. What cannot be written is remembered, as C programs do that close their standard output
-//! before they end: a command that did its work and could not tell it must not end well.
+//! Writes standard output; no other module does. A write error is remembered, as in C programs that close their standard output before
+//! they exit: a command that did its work but could not report it must not exit successfully.
 
 use std::{
     io::{self, Write},

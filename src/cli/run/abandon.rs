@@ -1,4 +1,4 @@
-//! `run abandon`.
+//! `run abandon`: abandons a prepared run.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! `run allow-again`.
+//! `run allow-again`: permits a completed stop to run again.
 
 use super::view;
 use crate::{

@@ -1,4 +1,4 @@
-//! `run forget-session`.
+//! `run forget-session`: removes the binding of a train session.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `run list`.
+//! `run list`: lists runs.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `run prune`.
+//! `run prune`: removes details of runs that ended long ago.
 
 use serde_json::json;
 

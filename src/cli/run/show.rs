@@ -1,4 +1,4 @@
-//! `run show`.
+//! `run show`: shows a run.
 
 use super::view;
 use crate::cli::{error::CliError, output::Output, state_dir::StateDirArgs};

@@ -1,4 +1,4 @@
-//! A run as it is shown. Nothing of it is secret: no plaintext and no key is in the ledger.
+//! Output of a run. Nothing of it is secret: the ledger contains no plaintext and no key.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `state accept-loss`.
+//! `state accept-loss`: continues without a part of the state that is lost.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `state backup`.
+//! `state backup`: backs up a state directory.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `state restore`.
+//! `state restore`: restores a backup.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! `train abort`.
+//! `train abort`: aborts a run.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `train check-push`.
+//! `train check-push`: checks whether an image may be pushed.
 
 use serde_json::{Value, json};
 

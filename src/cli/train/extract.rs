@@ -1,8 +1,8 @@
-//! Files that come from elsewhere, written into one directory and nowhere else, whole or not at all.
+//! Writes received files into one directory and nowhere else, atomically.
 //!
-//! Names are checked, and every directory is entered by its descriptor without following links: whoever names the files, or
-//! changes the directory meanwhile, gets nothing written outside it. Until the last file has come all of them are in a
-//! directory of another name, which goes when it stays unfinished.
+//! Names are checked, and every directory is entered by its descriptor without following links: neither the author of the names
+//! nor a process that changes the directory meanwhile can cause a write outside it. Until the last file has arrived, all files are in
+//! a directory with a temporary name, which is removed if it remains incomplete.
 
 use std::{
     fs::{self, File},

@@ -1,4 +1,4 @@
-//! A train in a file or in a layout directory, as commands name it.
+//! Trains as input of commands: an archive file or a layout directory.
 
 use std::{
     io::{self, Read},

@@ -1,4 +1,4 @@
-//! `train inspect`.
+//! `train inspect`: shows the contents of a train.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `train open`: the creator's side. No service takes part.
+//! `train open`: decrypts a train's results with the creator's key, without the service.
 
 mod key;
 mod uri;

@@ -1,4 +1,4 @@
-//! `train post-run`.
+//! `train post-run`: seals a run's results for the next stop.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `train pre-run`.
+//! `train pre-run`: opens a train at this station.
 
 use std::path::PathBuf;
 

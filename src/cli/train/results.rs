@@ -1,4 +1,4 @@
-//! `train results`.
+//! `train results`: fetches the results of a train.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What became of rules: a table for people, a list for programs.
+//! Output of the rules' outcomes: a table for people, a list for programs.
 
 use serde_json::{Value, json};
 

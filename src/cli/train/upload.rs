@@ -1,4 +1,4 @@
-//! `/opt` of a train that is not an image of the service's, sent piece by piece.
+//! Uploads `/opt` of a train to the service in pieces, when the train is not an image in the service's engine.
 
 use std::{
     io::Read,

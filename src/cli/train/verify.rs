@@ -1,4 +1,4 @@
-//! `train verify`.
+//! `train verify`: verifies a train.
 
 use std::path::{Path, PathBuf};
 

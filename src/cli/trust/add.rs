@@ -1,4 +1,4 @@
-//! `trust add creator|station|master`.
+//! `trust add creator|station|master`: adds an entry to the trust file.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What changed in a trust file, as it is shown.
+//! Output of changes of a trust file.
 
 use std::path::Path;
 

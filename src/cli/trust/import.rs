@@ -1,4 +1,4 @@
-//! `trust import`: what a train, or another trust file, states, once a person has compared the fingerprints.
+//! `trust import`: adds keys from a train or another trust file, once a person has compared the fingerprints.
 
 use std::{
     io::{self, IsTerminal, Write},

@@ -1,4 +1,4 @@
-//! A public key as people have it at hand: a file, or the hex itself.
+//! Reads a public key from a file or from hex.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `trust list`.
+//! `trust list`: lists the entries of the trust file.
 
 use super::{TrustFileArgs, change::Entries, shared};
 use crate::cli::{error::CliError, output::Output};

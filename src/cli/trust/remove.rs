@@ -1,4 +1,4 @@
-//! `trust remove creator|station|master`.
+//! `trust remove creator|station|master`: removes entries from the trust file.
 
 use super::{TrustFileArgs, change::Entries};
 use crate::{

@@ -1,4 +1,4 @@
-//! Keys that a trust file has under several names.
+//! Finds keys that a trust file has under several ids.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `trust verify`: whether the file can be used, and which keys of a train it knows.
+//! `trust verify`: checks the trust file, and which keys of a train it contains.
 
 use std::path::PathBuf;
 

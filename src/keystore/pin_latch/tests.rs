@@ -1,4 +1,4 @@
-//! What is remembered of a rejected PIN, and what stops a login.
+//! Tests of what is remembered of a rejected PIN, and of what prevents a login.
 
 use crate::keystore::pin_latch::*;
 

@@ -1,10 +1,10 @@
-//! How often keys are used, and how often the token fails in a row.
+//! Counters of key uses, and of consecutive failures of the token.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::keystore::KeyUses;
 
-/// After this many unexplained failures in a row everything is set up anew.
+/// Number of consecutive unexplained failures after which everything is set up anew.
 const FAILURES_MAX: u32 = 5;
 
 /// Shared by all threads of a keystore.
@@ -32,7 +32,7 @@ impl Counters {
         self.failures.store(0, Ordering::Relaxed);
     }
 
-    /// Counts a failure; whether it is one too many. The count then starts again.
+    /// Counts a failure; returns whether the limit is reached. The count then restarts.
     pub(super) fn failed_repeatedly(&self) -> bool {
         let too_many = self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX;
         if too_many {

@@ -1,4 +1,4 @@
-//! Making tokens and key pairs.
+//! Initialises tokens and generates key pairs.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -48,7 +48,7 @@ pub(in crate::keystore) fn init_token(
         });
     }
     let (slot, info) = before.into_iter().find(|(_, info)| !info.token_initialized()).ok_or(KeystoreError::NoFreeSlot)?;
-    // Before anything is written: a token cannot be made uninitialised again.
+    // Before anything is written, because a token cannot be made uninitialised again.
     fits(&info, "SO", so_pin)?;
     fits(&info, "user", user_pin)?;
     context.init_token(slot, so_pin, label).map_err(|error| about_pin(&error, "SO"))?;
@@ -75,7 +75,7 @@ pub(in crate::keystore) fn set_user_pin(
         return Err(KeystoreError::UserPinSet { label: selector.label.clone() });
     }
     fits(&info, "user", user_pin)?;
-    // A wrong SO PIN too many destroys a token for good: the last try is never ours.
+    // Too many wrong SO PINs destroy a token permanently: this service never uses the last try.
     if info.so_pin_locked() || info.so_pin_final_try() {
         return Err(KeystoreError::SoPinAtRisk { state: if info.so_pin_locked() { "locked" } else { "final try" } });
     }
@@ -87,12 +87,12 @@ fn set_pin(context: &Pkcs11, slot: Slot, so_pin: &SecretString, user_pin: &Secre
     let session = context.open_rw_session(slot).map_err(|error| translate(&error))?;
     session.login(UserType::So, Some(so_pin)).map_err(|error| about_pin(&error, "SO"))?;
     let set = session.init_pin(user_pin).map_err(|error| about_pin(&error, "user"));
-    // The session's end is the login's, too.
+    // Closing the session also ends the login.
     drop(session);
     set
 }
 
-/// An error of a call that was given a PIN, of whose PIN it speaks.
+/// Converts an error of a call with a PIN; `whose` names the PIN.
 fn about_pin(error: &Error, whose: &'static str) -> KeystoreError {
     match (classify(error), error) {
         (RvClass::Pin, Error::Pkcs11(value, _)) => KeystoreError::PinRefused { whose, code: code(value) },
@@ -100,10 +100,10 @@ fn about_pin(error: &Error, whose: &'static str) -> KeystoreError {
     }
 }
 
-/// Whether a PIN is as long as the token wants it (`CK_TOKEN_INFO`).
+/// Checks that a PIN has a length that the token permits (`CK_TOKEN_INFO`).
 fn fits(info: &TokenInfo, whose: &'static str, pin: &SecretString) -> Result<(), KeystoreError> {
     let (min, max, length) = (info.min_pin_length(), info.max_pin_length(), pin.expose_secret().len());
-    // A token that tells no maximum has none that could be looked at.
+    // A token that reports no maximum has none that could be checked.
     let fits = length >= min.max(1) && (max == 0 || max < min || length <= max);
     if fits { Ok(()) } else { Err(KeystoreError::PinLength { whose, min, max }) }
 }
@@ -129,9 +129,9 @@ pub(in crate::keystore) fn generate_key(
 
     let (handle, mechanisms_restricted) = match generate(&session, label, &id, bits, (purpose, true)) {
         Ok(handle) => (handle, true),
-        // A token that does not know the attribute says so in one of many ways; a real fault shows again without it.
+        // Tokens that do not support the attribute return one of many values; a real fault occurs again without it.
         Err(error) if matches!(classify(&error), RvClass::Other | RvClass::Refused) => {
-            // The session may be in the middle of the failed call: go on in another (this one still holds the login).
+            // The session may still be in the failed call: continue in another one (this one still holds the login).
             let fresh = token.writable_session().map_err(|error| translate(&error))?;
             let handle = generate(&fresh, label, &id, bits, (purpose, false)).map_err(|error| translate(&error))?;
             (handle, false)
@@ -144,7 +144,7 @@ pub(in crate::keystore) fn generate_key(
     Ok(GeneratedKey { info: key.info(purpose, BTreeMap::new()), mechanisms_restricted })
 }
 
-/// What a key may be used for is in its attributes, whether the token knows `CKA_ALLOWED_MECHANISMS` (`restrict`) or not.
+/// Generates a key pair. The attributes restrict its use, whether the token supports `CKA_ALLOWED_MECHANISMS` (`restrict`) or not.
 fn generate(
     session: &Session,
     label: &str,
@@ -184,8 +184,8 @@ fn private_half(purpose: Purpose, restrict: bool) -> Vec<Attribute> {
     private
 }
 
-/// Raw RSA is among them: without it a token that lacks OAEP with SHA-512 could not open a train. It is a signing oracle in
-/// the hands of whoever has the PIN, which is why its output stays in this module.
+/// Returns the mechanisms of a purpose. Raw RSA is among them, because without it a token that lacks OAEP with SHA-512 could not open a
+/// train. With the PIN it is a signing oracle, which is why its output stays in this module.
 fn mechanisms(purpose: Purpose) -> Vec<MechanismType> {
     if purpose == Purpose::Audit {
         return vec![MechanismType::RSA_PKCS_PSS, MechanismType::SHA256_RSA_PKCS_PSS];

@@ -1,4 +1,4 @@
-//! The configured keys, each in its place, whether the token has it or not.
+//! The configured keys, whether the token has them or not.
 
 use std::{
     collections::BTreeMap,
@@ -17,10 +17,10 @@ use super::{
 };
 use crate::keystore::{KeyConfig, KeystoreError, Purpose, TrialLog};
 
-/// A trial that failed is not made again for this long: each one uses the key, and callers come by the thousand.
+/// Pause after a failed trial: each trial uses the key, and there may be thousands of callers.
 const TRIAL_PAUSE: Duration = Duration::from_secs(5);
 
-/// The configured keys by label. A key that has gone from the token keeps its place, without a [`Key`].
+/// The configured keys by label. A key that is missing from the token keeps its entry, without a [`Key`].
 pub(super) struct KeyRing {
     allow_raw: bool,
     places: BTreeMap<String, KeySlot>,
@@ -30,13 +30,13 @@ struct KeySlot {
     purpose: Purpose,
     /// Empty while the token does not show the key.
     key: RwLock<Option<Arc<Key>>>,
-    /// Held while a key is read and tried: one that came back is tried once, however many callers wait for it.
+    /// Held while a key is read and probed: a key that has reappeared is probed once, however many callers wait for it.
     trial: Mutex<Trial>,
 }
 
 #[derive(Default)]
 struct Trial {
-    /// The key as it was last tried. One that comes back as it was is not tried again.
+    /// The key as it was last probed. A key that reappears unchanged is not probed again.
     last: Option<Arc<Key>>,
     failed: Option<Instant>,
 }
@@ -67,23 +67,23 @@ impl KeyRing {
         self.places.keys().map(String::as_str)
     }
 
-    /// The keys that are there, sorted by label.
+    /// Returns the keys that the token has, sorted by label.
     pub(super) fn present(&self) -> Vec<Arc<Key>> {
         self.places.values().filter_map(KeySlot::key).collect()
     }
 
-    /// Labels of the keys that are not there; of one purpose, or of all.
+    /// Returns the labels of missing keys; of one purpose, or of all.
     pub(super) fn missing(&self, purpose: Option<Purpose>) -> Vec<String> {
         let of_purpose = self.places.iter().filter(|(_, place)| purpose.is_none_or(|purpose| place.purpose == purpose));
         of_purpose.filter(|(_, place)| place.key().is_none()).map(|(label, _)| label.clone()).collect()
     }
 
-    /// `None` for a configured key that has gone from the token.
+    /// Returns `None` for a configured key that is missing from the token.
     pub(super) fn known(&self, label: &str) -> Result<Option<Arc<Key>>, KeystoreError> {
         Ok(self.places.get(label).ok_or_else(|| not_found(label))?.key())
     }
 
-    /// The key is not in the token any more. A later one in its place is read like a new one.
+    /// Notes that the token no longer has the key. A later key in its place is read like a new one.
     pub(super) fn forget(&self, gone: &Key) {
         if let Some(place) = self.places.get(gone.label())
             && place.key().is_some_and(|key| key.private.id == gone.private.id)
@@ -93,8 +93,8 @@ impl KeyRing {
         }
     }
 
-    /// Reads the key from the token, unless it is known by now, and tries it, unless it is the one that was tried before. A
-    /// trial is announced first, where there is a log.
+    /// Reads the key from the token, unless it is known by now, and probes it, unless it is the key that was probed before. A
+    /// trial is reported to the log first, if there is one.
     pub(super) fn load_and_probe(
         &self,
         label: &str,
@@ -132,7 +132,7 @@ impl KeyRing {
     }
 }
 
-/// A key, and whether it was tried for this.
+/// A key, and whether it was probed for this call.
 pub(super) struct Learnt {
     pub(super) key: Arc<Key>,
     pub(super) tried: bool,
@@ -153,7 +153,7 @@ fn read(label: &str, token: &Token) -> Result<PrivateKey, KeystoreError> {
     }
 }
 
-/// Here no operation can be repeated piecemeal: whatever the session lost, the caller comes again.
+/// Converts an error. Operations cannot be repeated in part here: whatever the session lost, the caller retries.
 fn mark_missing(error: &cryptoki::error::Error) -> KeystoreError {
     match classify(error) {
         RvClass::Session | RvClass::Handle | RvClass::Login => {

@@ -1,4 +1,4 @@
-//! A key as it was found and tried, and finding it again in a session.
+//! A key with its probed capabilities, and finding it again in a session.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::keystore::{Capability, KeyInfo, KeystoreError, OaepScheme, Purpose, SignScheme};
 
-/// A key as it was found and tried.
+/// A key as it was found and probed.
 pub(super) struct Key {
     pub(super) private: PrivateKey,
     pub(super) purpose: Purpose,
@@ -39,10 +39,10 @@ impl Key {
         self.private.info(self.purpose, capabilities)
     }
 
-    /// The key's handle in this session. Handles die with logins and with the token: they are never kept longer than it.
+    /// Returns the key's handle in this session. Handles end with the login and the session, and are never kept longer.
     pub(super) fn find(&self, session: &Session) -> Result<Option<ObjectHandle>, cryptoki::error::Error> {
         let handles = objects::private_keys_by_id(session, &self.private.label, &self.private.id)?;
-        // Two keys with one label and one id cannot be told apart: as good as none.
+        // Two keys with the same label and id cannot be distinguished, and count as none.
         Ok(if let [handle] = handles[..] { Some(handle) } else { None })
     }
 }
@@ -52,7 +52,7 @@ impl Key {
         KeystoreError::MechanismUnsupported { label: self.label().to_owned(), scheme }
     }
 
-    /// Whether the ciphertext is as long as the modulus, and smaller.
+    /// Returns whether the ciphertext is as long as the modulus, and numerically smaller.
     pub(super) fn could_have_wrapped(&self, wrapped: &[u8]) -> bool {
         let smaller = || -> Result<bool, openssl::error::ErrorStack> {
             Ok(BigNum::from_slice(wrapped)?.as_ref() < self.private.public.rsa()?.n())
@@ -60,7 +60,7 @@ impl Key {
         wrapped.len() == self.private.public.size() && smaller().unwrap_or(false)
     }
 
-    /// What is not as it is with a key that was generated in the token for its purpose. None of it keeps the key from being used.
+    /// Returns the differences from a key that was generated in the token for its purpose. None of them prevents the use of the key.
     fn shortcomings(&self) -> Vec<&'static str> {
         let key = &self.private;
         let does_more =
@@ -79,7 +79,7 @@ impl Key {
         .collect()
     }
 
-    /// Says at the start what was found by trial, so that raw RSA is never used silently.
+    /// Logs the results of the trial at the start, so that raw RSA is never used silently.
     pub(super) fn report(&self) {
         let ways = OaepScheme::ALL.map(|scheme| (scheme.name(), self.findings.way(scheme).capability()));
         tracing::info!(key = self.label(), bits = self.bits(), signs = self.findings.signs.len(), unwraps = ?ways, "key tried");

@@ -1,4 +1,4 @@
-//! What keys a token holds.
+//! Lists the keys that a token holds.
 
 use super::{objects, rv::translate, token::Token};
 use crate::keystore::{

@@ -1,5 +1,5 @@
-//! One operation on the token with one key: `C_SignInit` + `C_Sign`, or `C_DecryptInit` + `C_Decrypt`. (The wrapper calls
-//! `C_Sign` and `C_Decrypt` twice, the first time with no buffer to ask for the length, which uses no key.)
+//! Single operations on the token with one key: `C_SignInit` + `C_Sign`, or `C_DecryptInit` + `C_Decrypt`. (The wrapper calls
+//! `C_Sign` and `C_Decrypt` twice, the first time without a buffer to request the length, which uses no key.)
 
 use cryptoki::{
     error::Error,
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::keystore::{Hash, OaepScheme, SignScheme};
 
-/// Signs a digest of the scheme's length. `None` when the key is too small for the scheme.
+/// Signs a digest of the scheme's length. Returns `None` when the key is too small for the scheme.
 pub(super) fn sign(
     session: &Session,
     key: ObjectHandle,
@@ -44,7 +44,7 @@ pub(super) fn decrypt_oaep(
     session.decrypt(&mechanism, key, wrapped).map(Zeroizing::new)
 }
 
-/// Raw RSA. The result may open or sign anything: it goes to `oaep::unpad` and nowhere else.
+/// Decrypts with raw RSA. The result could open or sign anything: it is passed to `oaep::unpad` and nowhere else.
 pub(super) fn decrypt_raw(session: &Session, key: ObjectHandle, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
     session.decrypt(&Mechanism::RsaX509, key, wrapped).map(Zeroizing::new)
 }
@@ -57,7 +57,7 @@ fn numbers(hash: Hash) -> (MechanismType, PkcsMgfType) {
     }
 }
 
-/// The DER of DigestInfo before the digest itself (RFC 8017 §9.2, note 1).
+/// Returns the DER of DigestInfo before the digest itself (RFC 8017 §9.2, note 1).
 fn digest_info(hash: Hash) -> &'static [u8] {
     match hash {
         Hash::Sha256 => b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20",

@@ -1,7 +1,7 @@
-//! One `C_Initialize` per module and process.
+//! Loads a PKCS#11 module and calls `C_Initialize` once per module and process.
 //!
-//! Keystores and administration in one process share the module. It is finalised when its last user is gone; the library
-//! itself is never unloaded, since libraries that it shares with us (libcrypto) may keep pointers into it.
+//! Keystores and administration in one process share the module. It is finalised when its last user is dropped; the library
+//! itself is never unloaded, because libraries shared with this process (libcrypto) may keep pointers into it.
 
 use std::{
     collections::BTreeMap,
@@ -31,12 +31,12 @@ struct Module {
 #[derive(Default)]
 struct State {
     users: usize,
-    /// Whether the `C_Initialize` was ours: only then is the `C_Finalize`.
+    /// Whether this process called `C_Initialize`: only then does it call `C_Finalize`.
     ours: bool,
 }
 
-/// Which (token serial, PIN mark) has been accepted in this process: a login is the process's, not the session's, and a token
-/// that says "already logged in" has not looked at the PIN.
+/// Which (token serial, PIN mark) has been accepted in this process. A login belongs to the process, not to the session, and a token
+/// that returns "already logged in" has not checked the PIN.
 #[derive(Default)]
 pub(super) struct Logins(BTreeMap<String, [u8; 32]>);
 
@@ -54,10 +54,10 @@ impl Logins {
 pub(super) struct ModuleUse(Arc<Module>);
 
 impl ModuleUse {
-    /// Loads the module, or joins those who use it already.
+    /// Loads the module, or shares it with its present users.
     pub(super) fn acquire(path: &Path) -> Result<ModuleUse, KeystoreError> {
         let unusable = |reason: String| KeystoreError::ModuleUnusable { module: path.to_owned(), reason };
-        // Two names of one library would initialise it twice.
+        // Two paths of one library would initialise it twice.
         let place = path.canonicalize().map_err(|error| unusable(words(&explained(path, error))))?;
         // The loader would wait for a FIFO.
         input::open_regular(&place).map_err(|error| unusable(words(&error)))?;
@@ -85,18 +85,18 @@ impl ModuleUse {
         &self.0.context
     }
 
-    /// The accepted logins; held while logging in, so that there is one login at a time.
+    /// Returns the accepted logins; held during a login, so that there is one login at a time.
     pub(super) fn logins(&self) -> MutexGuard<'_, Logins> {
         lock(&self.0.logins)
     }
 
-    /// Finalises and initialises the module, which is what some (p11-kit's client) need to see a token again. Sessions of the
-    /// caller must be closed. With other users in the process nothing is finalised under them: it is only initialised if
-    /// it is not.
+    /// Finalises and initialises the module, which some modules (p11-kit's client) need to see a token again. Sessions of the
+    /// caller must be closed. If there are other users in the process, nothing is finalised: the module is only initialised if
+    /// necessary.
     pub(super) fn reinitialise(&self) -> Result<(), Error> {
         let mut state = lock(&self.0.state);
         if state.users == 1 && state.ours {
-            // Not initialised, or the device is gone: the initialisation that follows tells.
+            // Not initialised, or the device was removed: the initialisation that follows shows it.
             let _ = self.0.context.clone().finalize();
             lock(&self.0.logins).0.clear();
         }
@@ -122,7 +122,7 @@ impl Drop for ModuleUse {
 }
 
 impl Module {
-    /// Whether it was we who initialised it.
+    /// Returns whether this call initialised it.
     fn initialise(&self) -> Result<bool, Error> {
         match self.context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
             Ok(()) => Ok(true),
@@ -132,7 +132,7 @@ impl Module {
     }
 }
 
-/// A lock that a panic elsewhere does not take away: what these guard is valid after every statement.
+/// Locks a mutex even after a panic elsewhere: the guarded values are valid after every statement.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

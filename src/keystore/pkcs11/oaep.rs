@@ -1,8 +1,8 @@
-//! Undoing OAEP (RFC 8017 §7.1.2 step 3, empty label) on a raw RSA output, in constant time.
+//! Removes OAEP padding (RFC 8017 §7.1.2 step 3, empty label) from raw RSA output, in constant time.
 //!
-//! Everything up to the last line runs the same way whatever the block holds: no early return, no index that depends on it,
-//! one error. That a block was accepted and how long its message is becomes known to the caller in any case. Without this, the
-//! time of a refusal tells which check failed, and an attacker who may ask often enough reads the key (Manger 2001).
+//! Everything up to the last line takes the same path whatever the block contains: no early return, no data-dependent index,
+//! one error. The caller learns only whether a block was accepted, and the length of its message. Otherwise the time of a refusal
+//! would reveal which check failed, and an attacker with enough queries could decrypt the key (Manger 2001).
 
 use sha2::{Digest, Sha256, Sha512};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -10,11 +10,11 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::keystore::OaepScheme;
 
-/// The block is not a valid encoding. Says nothing about why.
+/// The block is not a valid encoding. Does not reveal why.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::keystore) struct BadPadding;
 
-/// The message in `block`, which must be as long as the modulus. The block is consumed and zeroised.
+/// Returns the message in `block`, which must be as long as the modulus. The block is consumed and zeroised.
 pub(in crate::keystore) fn unpad(block: Zeroizing<Vec<u8>>, scheme: OaepScheme) -> Result<Zeroizing<Vec<u8>>, BadPadding> {
     match scheme {
         OaepScheme::Sha256 => decode::<Sha256>(block),
@@ -63,7 +63,7 @@ fn decode<D: Digest>(mut block: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>
     if !bool::from(valid) {
         return Err(BadPadding);
     }
-    // Only lengthens or shortens the view: the buffer is zeroised whole when dropped.
+    // Changes only the length: the whole buffer is zeroised when dropped.
     message.truncate(message_len);
     Ok(message)
 }

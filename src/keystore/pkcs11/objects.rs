@@ -1,4 +1,4 @@
-//! Key objects: finding them and reading what they are.
+//! Finds key objects and reads their attributes.
 
 use cryptoki::{
     context::Function,
@@ -15,8 +15,8 @@ use openssl::{
 
 use super::token::is_logged_in;
 
-/// What the token says about an RSA private key. The public half is read from the private object where it is given there,
-/// otherwise from the public object with the same id.
+/// Attributes of an RSA private key. The public half is read from the private object if it is given there, otherwise from
+/// the public object with the same id.
 #[derive(Debug, Clone)]
 pub(super) struct PrivateKey {
     pub(super) label: String,
@@ -30,21 +30,21 @@ pub(super) struct PrivateKey {
 }
 
 impl PrivateKey {
-    /// Whether it is the same object as far as the token tells: then what was found out about it still holds.
+    /// Returns whether it is the same object as far as the token shows: then earlier probe results still apply.
     pub(super) fn is_the_same(&self, other: &PrivateKey) -> bool {
         let flags = |key: &PrivateKey| (key.sensitive, key.extractable, key.never_extractable, key.local);
         (&self.label, &self.id, &self.spki_der, flags(self)) == (&other.label, &other.id, &other.spki_der, flags(other))
     }
 }
 
-/// The private RSA keys of the token that fit `label` (all without one).
+/// Returns the private RSA keys of the token with this label (all without a label).
 pub(super) fn private_keys(session: &Session, label: Option<&str>) -> Result<Vec<ObjectHandle>, Error> {
     let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::RSA), Attribute::Token(true)];
     template.extend(label.map(|label| Attribute::Label(label.as_bytes().to_vec())));
     found(session, &template)
 }
 
-/// The private keys with exactly this label and id: one, unless the token is odd.
+/// Returns the private keys with exactly this label and id: one, unless the token is inconsistent.
 pub(super) fn private_keys_by_id(session: &Session, label: &str, id: &[u8]) -> Result<Vec<ObjectHandle>, Error> {
     let template = [
         Attribute::Class(ObjectClass::PRIVATE_KEY),
@@ -56,7 +56,7 @@ pub(super) fn private_keys_by_id(session: &Session, label: &str, id: &[u8]) -> R
     found(session, &template)
 }
 
-/// Private objects are not found but hidden when nobody is logged in: that is a lost login, not a missing key.
+/// Finds objects. Without a login private objects are hidden: an empty result then means a lost login, not a missing key.
 fn found(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Error> {
     let objects = session.find_objects(template)?;
     if !objects.is_empty() {
@@ -65,16 +65,16 @@ fn found(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>,
     if !is_logged_in(session)? {
         return Err(Error::Pkcs11(RvError::UserNotLoggedIn, Function::FindObjects));
     }
-    // Another thread may have renewed the login between the search and the look: only now is nothing nothing.
+    // Another thread may have logged in again between the search and the check, so an empty result is final only after this search.
     session.find_objects(template)
 }
 
-/// What a key of this label is that is no RSA key: `EC`, `AES`.
+/// Returns the type of a key of this label that is not an RSA key: `EC`, `AES`.
 pub(super) fn other_kind(session: &Session, label: &str) -> Result<Option<String>, Error> {
     Ok(others(session, Some(label))?.into_iter().next().map(|(_, kind)| kind))
 }
 
-/// Label and type of the token's private and secret keys that are no RSA keys; of all labels without one.
+/// Returns label and type of the token's private and secret keys that are not RSA keys; of all labels without one.
 pub(super) fn others(session: &Session, label: Option<&str>) -> Result<Vec<(String, String)>, Error> {
     let mut others = Vec::new();
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY] {
@@ -99,7 +99,7 @@ pub(super) fn others(session: &Session, label: Option<&str>) -> Result<Vec<(Stri
     Ok(others)
 }
 
-/// Whether any private or public key carries the label.
+/// Returns whether any private or public key has the label.
 pub(super) fn label_is_taken(session: &Session, label: &str) -> Result<bool, Error> {
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
         let template = [Attribute::Class(class), Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec())];
@@ -110,7 +110,7 @@ pub(super) fn label_is_taken(session: &Session, label: &str) -> Result<bool, Err
     Ok(false)
 }
 
-/// Reads a private key's description; `None` when its public half cannot be known.
+/// Reads a private key's attributes; returns `None` when its public half cannot be determined.
 pub(super) fn describe(session: &Session, handle: ObjectHandle) -> Result<Option<PrivateKey>, Error> {
     let mut key = PrivateKeyParts::default();
     let wanted = [

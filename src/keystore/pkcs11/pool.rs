@@ -1,4 +1,4 @@
-//! The pool: a bounded queue before the worker threads, and the callers' side of it.
+//! Session pool: a bounded queue before the worker threads, and the caller's side of it.
 
 use std::{
     sync::{
@@ -29,17 +29,17 @@ use crate::keystore::{
     Health, KeyInfo, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, Purpose, SignScheme, TrialLog, verify::signature_holds,
 };
 
-/// How long calls that run in the module may go on when the keystore is closed.
+/// How long calls in the module may continue when the keystore is closed.
 const LAST_CALL: Duration = Duration::from_secs(5);
 
 pub(in crate::keystore) struct Pool {
     queue: Arc<Turns<Job>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Each thread holds a clone of the sender: when the last has ended the receiver is disconnected.
+    /// Each thread holds a clone of the sender: when the last thread has ended, the receiver is disconnected.
     lives: Mutex<Option<(Sender<()>, Receiver<()>)>>,
-    /// Taken out at the end, which disconnects the keeper's receiver.
+    /// Taken out at the end, which disconnects the recovery thread's receiver.
     ended: Mutex<Option<Sender<()>>>,
-    /// Cancelled when nobody waits any more for a token that does not answer.
+    /// Cancelled when callers shall no longer wait for a token that does not respond.
     given_up: CancellationToken,
     /// Whether a call still hung in the module when the keystore was closed.
     stuck: AtomicBool,
@@ -70,7 +70,7 @@ impl Pool {
         }
 
         let queue = Arc::new(Turns::new(config.queue));
-        // From here on a failure must end the threads that run already: the pool's drop does.
+        // From here on a failure must end the threads that are running: dropping the pool does.
         let (ended, end) = bounded(0);
         let pool = Pool {
             queue: Arc::clone(&queue),
@@ -145,7 +145,7 @@ impl Pool {
         }
         let task = Task::Sign { key: Arc::clone(&key), scheme, digest: digest.to_vec() };
         let signature = self.call(who, task, deadline).await?;
-        // In the caller's task: the token's thread goes on. A public RSA operation takes some ten microseconds.
+        // In the caller's task: the token's thread continues. A public RSA operation takes some ten microseconds.
         if !signature_holds(&key.private.public, scheme, digest, &signature) {
             tracing::error!(key = label, "the token made a signature that does not verify");
             return Err(KeystoreError::SignatureInvalid);
@@ -165,14 +165,14 @@ impl Pool {
         if key.findings.way(scheme) == UnwrapMethod::No {
             return Err(key.unsupported(scheme.name()));
         }
-        // Both are public facts about the ciphertext; tokens disagree about what to call them.
+        // Both are public facts about the ciphertext; tokens return different values for them.
         if !key.could_have_wrapped(wrapped) {
             return Err(KeystoreError::UnwrapFailed);
         }
         self.call(who, Task::Unwrap { key, scheme, wrapped: wrapped.to_vec() }, deadline).await
     }
 
-    /// The key, read anew from the token if it had gone.
+    /// Returns the key; reads it again from the token if it was missing.
     async fn find(&self, who: &Arc<str>, label: &str, deadline: Option<Instant>) -> Result<Arc<Key>, KeystoreError> {
         if let Some(key) = self.shared.keys.known(label)? {
             return Ok(key);
@@ -189,7 +189,7 @@ impl Pool {
         let reply = self.enqueue(who, task, deadline)?;
         let reply = async {
             match deadline {
-                // Leaving drops the receiver, which takes a waiting job out of the queue.
+                // Returning drops the receiver, which removes a waiting job from the queue.
                 Some(deadline) => {
                     tokio::time::timeout_at(deadline.into(), reply).await.map_err(|_| KeystoreError::DeadlineExceeded)
                 }
@@ -253,11 +253,11 @@ impl Pool {
         drop(lock(&self.ended).take());
         if let Some((life, lives)) = lock(&self.lives).take() {
             drop(life);
-            // Nothing is ever sent: it is disconnected when all have ended.
+            // Nothing is ever sent: the channel is disconnected when all threads have ended.
             if lives.recv_timeout(LAST_CALL) == Err(RecvTimeoutError::Timeout) {
                 tracing::error!("a call in the PKCS#11 module does not come back: it is left to itself");
                 self.stuck.store(true, Ordering::Release);
-                // Its sessions and the module stay as they are: finalising under a running call crashes token libraries.
+                // Sessions and module stay as they are: finalising during a running call crashes token libraries.
                 std::mem::forget(Arc::clone(&self.shared));
             }
         }
@@ -265,11 +265,11 @@ impl Pool {
             return false;
         }
         for thread in std::mem::take(&mut *lock(&self.threads)) {
-            // A panic was answered where it happened.
+            // A panic was handled where it happened.
             let _ = thread.join();
         }
         self.shared.seats.iter().for_each(|seat| drop(lock(seat).take()));
-        // A look at the token may hang, too.
+        // A health check of the token may hang, too.
         match self.shared.anchor.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 self.stuck.store(true, Ordering::Release);

@@ -1,7 +1,7 @@
-//! What a token really does with a key, found by doing it: mechanism lists promise what is then refused.
+//! Finds out by trial operations what a token can do with a key: mechanism lists name mechanisms that are then refused.
 //!
-//! Every signature of the trial is over one fixed digest and is verified with OpenSSL; every decryption opens what OpenSSL
-//! wrapped. A trial that the token refuses costs its session: some tokens leave it unusable.
+//! Every signature of the trial is over one fixed digest and is verified with OpenSSL; every decryption is of a ciphertext that
+//! OpenSSL created. After a refused trial the session is closed, because some tokens leave it unusable.
 
 use cryptoki::{
     error::{Error, RvError},
@@ -22,19 +22,19 @@ use crate::keystore::{
     verify::{signature_holds, wrap},
 };
 
-/// Signed at every start with every key, and when a key is tried later: a text that no protocol of ours signs.
+/// Signed with every key at every start, and when a key is probed later: a text that no protocol of this project signs.
 const TRIAL: &[u8] = b"stationmaster: a trial signature, which says nothing";
 const TRIAL_SECRET: &[u8] = b"stationmaster: a trial secret...";
 
-/// How a wrapped key is opened with a key.
+/// How a wrapped key is decrypted with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UnwrapMethod {
-    /// By the token. `refusal` is what this token answers when the padding is wrong, learnt by trial: tokens differ, and some
+    /// By the token. `refusal` is the value that this token returns for wrong padding, learnt by trial: tokens differ, and some
     /// use a value that elsewhere means a fault.
     Native {
         refusal: Option<RvError>,
     },
-    /// Raw RSA in the token, padding here.
+    /// Raw RSA in the token; the padding is removed here.
     Raw,
     No,
 }
@@ -49,7 +49,7 @@ impl UnwrapMethod {
     }
 }
 
-/// What works with one key.
+/// Probe results of one key.
 #[derive(Debug, Clone)]
 pub(super) struct KeyCapabilities {
     pub(super) signs: Vec<SignScheme>,
@@ -66,14 +66,14 @@ impl KeyCapabilities {
     }
 }
 
-/// The most that a trial asks of the token.
+/// Returns the maximum number of key uses of a trial.
 pub(super) fn cost(purpose: Purpose) -> KeyUses {
-    // Of each way to open at most two: the token's own and raw RSA, or the token's own and what it answers to a wrong padding.
+    // For each scheme at most two: native and raw RSA, or native and the response to wrong padding.
     let decryptions = if opens(purpose) { 2 * OaepScheme::ALL.len() as u64 } else { 0 };
     KeyUses { signatures: SignScheme::ALL.len() as u64, decryptions }
 }
 
-/// A key of the audit opens nothing, so that is not tried.
+/// Returns whether a purpose decrypts: an audit key does not, so that is not probed.
 fn opens(purpose: Purpose) -> bool {
     purpose != Purpose::Audit
 }
@@ -114,7 +114,7 @@ impl ProbeRun<'_> {
     }
 
     fn way(&self, scheme: OaepScheme, allow_raw: bool) -> Result<UnwrapMethod, KeystoreError> {
-        // Too small a key for the scheme, and nothing to open.
+        // The key is too small for the scheme, so there is no ciphertext to decrypt.
         let Ok(wrapped) = wrap(&self.key.public, scheme, TRIAL_SECRET) else {
             return Ok(UnwrapMethod::No);
         };
@@ -134,9 +134,9 @@ impl ProbeRun<'_> {
         Ok(if opened.is_some_and(|secret| secret[..] == *TRIAL_SECRET) { UnwrapMethod::Raw } else { UnwrapMethod::No })
     }
 
-    /// What the token answers to a wrapped key whose padding is wrong.
+    /// Returns the token's return value for a wrapped key with wrong padding.
     fn refusal(&self, scheme: OaepScheme) -> Result<Option<RvError>, KeystoreError> {
-        // 1 raised to any power is 1, which no OAEP encoding is: wrong for every key, without any randomness.
+        // 1 raised to any power is 1, which is no OAEP encoding: wrong for every key, without any randomness.
         let mut wrapped = vec![0; self.key.public.size()];
         if let Some(last) = wrapped.last_mut() {
             *last = 1;
@@ -164,7 +164,7 @@ impl ProbeRun<'_> {
     }
 }
 
-/// Tells "the token does not do this" from "the token is in trouble", which must not be taken for a finding.
+/// Distinguishes "the token does not support this" from "the token has failed", which must not be taken for a result.
 fn trial_outcome<T>(outcome: Result<T, Error>) -> Result<Result<T, ()>, KeystoreError> {
     match outcome {
         Ok(value) => Ok(Ok(value)),

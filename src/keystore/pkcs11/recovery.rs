@@ -1,4 +1,4 @@
-//! The login, and getting a lost token back: what the worker threads share, and the thread that looks after it.
+//! Login and recovery of a lost token: the state that the worker threads share, and the recovery thread.
 
 use std::{
     sync::{
@@ -21,13 +21,13 @@ use super::{
 };
 use crate::keystore::{Health, KeystoreError, TrialLog};
 
-/// Pauses between attempts to get the token back.
+/// Pauses between attempts to recover the token.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What all threads of a keystore share. Sessions stand before the token, so that they are closed before the module goes.
+/// State shared by all threads of a keystore. Sessions are declared before the token, so that they are closed before the module.
 pub(super) struct SharedState {
-    /// One session per worker. Each worker holds its own while it works; the keeper takes them all to have the token to itself.
+    /// One session per worker, which holds its own while it works; the recovery thread takes all of them for exclusive use of the token.
     pub(super) seats: Vec<Mutex<Option<SessionSlot>>>,
     /// The session that holds the login while workers drop theirs.
     pub(super) anchor: Mutex<Option<Session>>,
@@ -35,15 +35,15 @@ pub(super) struct SharedState {
     pub(super) counters: Counters,
     pub(super) health: Mutex<Health>,
     pub(super) closing: AtomicBool,
-    /// Wakes the keeper.
+    /// Wakes the recovery thread.
     pub(super) wake: Sender<()>,
-    /// Told of trials after the start.
+    /// Receives reports of trials after the start.
     pub(super) trials: OnceLock<Arc<dyn TrialLog>>,
     pub(super) token: Token,
 }
 
 impl SharedState {
-    /// Whether calls may go to the token.
+    /// Checks that calls may go to the token.
     pub(super) fn ready(&self) -> Result<(), KeystoreError> {
         if self.closing.load(Ordering::Acquire) {
             return Err(KeystoreError::Unavailable { reason: "the keystore is closing" });
@@ -54,7 +54,7 @@ impl SharedState {
         }
     }
 
-    /// The token is gone: callers are told so from now on, and the keeper starts.
+    /// Marks the token as lost: callers get an error from now on, and the recovery thread starts its attempts.
     pub(super) fn mark_down(&self, reason: &'static str) {
         let mut health = lock(&self.health);
         if *health == Health::Ready {
@@ -65,12 +65,12 @@ impl SharedState {
         self.wake();
     }
 
-    /// Lets the keeper try now. A full channel means that it is about to.
+    /// Triggers an attempt of the recovery thread now. A full channel means that one is pending.
     pub(super) fn wake(&self) {
         let _ = self.wake.try_send(());
     }
 
-    /// One login for all who find that it is gone.
+    /// Logs in again, once for all threads that notice the lost login.
     pub(super) fn log_in_again(&self) -> Result<(), KeystoreError> {
         let mut anchor = lock(&self.anchor);
         if let Some(session) = &*anchor {
@@ -95,14 +95,14 @@ impl SharedState {
         Ok(())
     }
 
-    /// A look at the token that uses no key: the session lives, the login holds, one of the keys is there.
+    /// Checks the token without using a key: the session is alive, the login is valid, one of the keys exists.
     pub(super) fn health_check(&self) -> Result<(), KeystoreError> {
         if let Err(away) = self.ready() {
             self.wake();
             return Err(away);
         }
         for _ in 0..2 {
-            // A look that hangs in the token must not make the next ones hang too.
+            // A check that hangs in the token must not make the next ones hang too.
             let Ok(anchor) = self.anchor.try_lock() else {
                 return Err(KeystoreError::Unavailable { reason: "an earlier look at the token has not come back" });
             };
@@ -111,7 +111,7 @@ impl SharedState {
                 None => Ok(Presence::LoggedOut),
             };
             if matches!(seen, Ok(Presence::Key)) {
-                // With the anchor held: the keeper takes it before it touches the module.
+                // While holding the anchor: the recovery thread takes it before it touches the module.
                 self.look_for_missing();
                 return Ok(());
             }
@@ -136,12 +136,12 @@ impl SharedState {
         Err(KeystoreError::Unavailable { reason: "the login does not hold" })
     }
 
-    /// Which of the keys are there: those that are not are missing from now on, unless none is.
+    /// Checks which of the keys exist: the others are missing from now on, unless all are.
     fn see_keys(&self, session: &Session) -> Result<Presence, cryptoki::error::Error> {
         if !is_logged_in(session)? {
             return Ok(Presence::LoggedOut);
         }
-        // Nothing was ever asked for: then a session is all there is to see.
+        // Without configured keys, a session is all that can be checked.
         let (mut any, mut gone) = (self.keys.labels().next().is_none(), Vec::new());
         for key in self.keys.present() {
             match key.find(session)? {
@@ -156,7 +156,7 @@ impl SharedState {
         Ok(Presence::Key)
     }
 
-    /// Looks for keys that the token did not show before: one that was away for a moment is found without a restart.
+    /// Searches for missing keys: a key that was away for a moment is found without a restart.
     fn look_for_missing(&self) {
         let found: Vec<_> = self.keys.missing(None).into_iter().map(|label| self.learn(&label)).collect();
         if found.iter().any(|learnt| matches!(learnt, Ok(true))) {
@@ -164,13 +164,13 @@ impl SharedState {
         }
     }
 
-    /// Reads and, where it must be, tries a key. Answers whether it was tried.
+    /// Reads a key and, if necessary, probes it. Returns whether it was probed.
     fn learn(&self, label: &str) -> Result<bool, KeystoreError> {
         let log = self.trials.get().map(|log| &**log);
         Ok(self.keys.load_and_probe(label, &self.token, &self.counters, log)?.tried)
     }
 
-    /// As [`Shared::learn`], and tells what is there afterwards.
+    /// As [`SharedState::learn`], and reports afterwards which keys exist.
     pub(super) fn learn_and_tell(&self, label: &str) -> Result<(), KeystoreError> {
         if self.learn(label)? {
             self.tell_found();
@@ -185,7 +185,7 @@ impl SharedState {
         }
     }
 
-    /// The life of the keeper thread: ends when the keystore closes, which `ended` tells by being disconnected.
+    /// Main loop of the recovery thread: ends when the keystore closes, which disconnects `ended`.
     pub(super) fn supervise(&self, woken: &Receiver<()>, ended: &Receiver<()>) {
         loop {
             select! {
@@ -194,7 +194,7 @@ impl SharedState {
             }
             let mut pause = FIRST_PAUSE;
             while self.ready().is_err() {
-                // A wake-up may come in any of these pauses: the end never depends on one.
+                // A wake-up may arrive in any of these pauses: the shutdown never depends on one.
                 if ended.recv_timeout(FIRST_PAUSE) == Err(RecvTimeoutError::Disconnected) {
                     return;
                 }
@@ -217,8 +217,8 @@ impl SharedState {
         }
     }
 
-    /// Sets up everything anew, with no call running: finalising under a running call crashes token libraries, and a stale
-    /// session closed afterwards might close somebody's new one.
+    /// Sets up everything anew, with no call running: finalising during a running call crashes token libraries, and a stale
+    /// session closed afterwards might close another user's new one.
     fn reinitialise(&self) -> Result<(), KeystoreError> {
         let mut seats: Vec<_> = self.seats.iter().map(lock).collect();
         let mut anchor = lock(&self.anchor);
@@ -234,7 +234,7 @@ impl SharedState {
                 None => self.keys.forget(&key),
             }
         }
-        // Keys that had gone, or were replaced while the token was away.
+        // Keys that were missing, or were replaced while the token was away.
         for label in self.keys.missing(None) {
             usable |= self.learn(&label).is_ok();
         }

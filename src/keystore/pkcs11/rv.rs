@@ -1,4 +1,4 @@
-//! What a PKCS#11 return value means for us. The values' own texts are paragraphs of the specification: only names go out.
+//! Classifies PKCS#11 return values. The values' own texts are paragraphs of the specification: only their names are reported.
 
 use cryptoki::{
     context::Function,
@@ -7,22 +7,22 @@ use cryptoki::{
 
 use crate::keystore::KeystoreError;
 
-/// What to do about a failed call.
+/// How to handle a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RvClass {
-    /// The session is gone or in an unknown state: a new one, find the key again, try once more.
+    /// The session is closed or in an unknown state: open a new one, find the key again, retry once.
     Session,
-    /// The key's handle is stale: find it again, try once more.
+    /// The key's handle is stale: find the key again, retry once.
     Handle,
-    /// The login is gone: log in once, try once more.
+    /// The login is lost: log in once, retry once.
     Login,
-    /// The token or the module is gone: everything must be set up anew, in the background.
+    /// The token or the module is lost: everything must be set up anew, in the background.
     Device,
     /// No session or memory left: shed load.
     Exhausted,
-    /// About the PIN: latch, never try again.
+    /// The PIN was rejected or is locked: latch it, never retry.
     Pin,
-    /// The token does not do this with this key.
+    /// The token does not support this with this key.
     Refused,
     /// The input does not decrypt.
     Padding,
@@ -59,7 +59,7 @@ pub(super) fn classify(error: &Error) -> RvClass {
         | RvError::FunctionNotSupported
         | RvError::FunctionRejected
         | RvError::ActionProhibited => RvClass::Refused,
-        // SoftHSM answers so at C_DecryptInit for OAEP hashes it does not know.
+        // SoftHSM returns this at C_DecryptInit for OAEP hashes that it does not support.
         RvError::ArgumentsBad if matches!(function, Function::DecryptInit | Function::SignInit) => RvClass::Refused,
         RvError::EncryptedDataInvalid
         | RvError::EncryptedDataLenRange
@@ -71,12 +71,12 @@ pub(super) fn classify(error: &Error) -> RvClass {
     }
 }
 
-/// Whether the session's number may by now belong to another session: it must then be forgotten, not closed.
+/// Returns whether the session's number may by now belong to another session: it must then be forgotten, not closed.
 pub(super) fn handle_is_stale(error: &Error) -> bool {
     matches!(error, Error::Pkcs11(RvError::SessionHandleInvalid | RvError::SessionClosed | RvError::CryptokiNotInitialized, _))
 }
 
-/// The error for the caller, when nothing more can be done about it here.
+/// Returns the error for the caller, when no retry is possible here.
 pub(super) fn translate(error: &Error) -> KeystoreError {
     match classify(error) {
         RvClass::Device => KeystoreError::Unavailable { reason: "the token does not answer" },
@@ -84,13 +84,13 @@ pub(super) fn translate(error: &Error) -> KeystoreError {
         RvClass::Pin => KeystoreError::PinRejected { pin: "its source".to_owned(), latch: None },
         _ => match error {
             Error::Pkcs11(value, function) => KeystoreError::Fault { operation: format!("C_{function:?}"), code: code(value) },
-            // The others are the wrapper's own and hold no data of the token; their names suffice.
+            // The others are the wrapper's own and contain no data of the token; their names suffice.
             _ => KeystoreError::Fault { operation: "the PKCS#11 wrapper".to_owned(), code: wrapper_error(error).to_owned() },
         },
     }
 }
 
-/// A return value as the standard spells it: `CKR_GENERAL_ERROR`.
+/// Returns the name of a return value in the standard: `CKR_GENERAL_ERROR`.
 pub(super) fn code(value: &RvError) -> String {
     let mut spelled = "CKR".to_owned();
     for letter in format!("{value:?}").chars() {

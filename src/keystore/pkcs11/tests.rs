@@ -1,4 +1,4 @@
-//! What goes wrong below: sessions, logins, keys and tokens that vanish under the pool.
+//! Tests of failures below the pool: sessions, logins, keys and tokens that are lost.
 
 mod native;
 mod spy;
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::keystore::{tests::support::*, *};
 
-/// While it lives, the first worker cannot work.
+/// While it exists, the first worker cannot work.
 pub(in crate::keystore) struct HeldSlot<'a>(#[expect(dead_code)] MutexGuard<'a, Option<SessionSlot>>);
 
 impl Pool {
@@ -213,7 +213,7 @@ async fn a_keystore_closes_while_its_token_is_away() {
                 .unwrap();
             assert!(made.status.success(), "{made:?}");
         }
-        // The keeper is in one of its pauses, or about to look.
+        // The recovery thread is in one of its pauses, or about to check.
         for _ in 0..3 {
             assert!(keystore.check(None).await.is_err(), "{way}");
         }

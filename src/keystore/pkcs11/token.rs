@@ -1,4 +1,4 @@
-//! The token: found by label and serial number, never by slot number, and the login to it.
+//! Finds the token by label and serial number, never by slot number, and logs in to it.
 
 use std::sync::Mutex;
 
@@ -23,7 +23,7 @@ pub(super) struct Token {
     selector: TokenSelector,
     serial: String,
     pin: PinSource,
-    /// Of the PIN that the token last took from us: its source may hold another one by now.
+    /// Mark of the PIN that the token last accepted: its source may hold another PIN by now.
     taken: Mutex<Option<[u8; 32]>>,
     latch: PinLatch,
     slot: Mutex<Slot>,
@@ -35,7 +35,7 @@ impl Token {
         let module = ModuleUse::acquire(&access.module)?;
         let (slot, info) = locate(module.context(), &access.token)?;
         Ok(Token {
-            // From now on it is this token that is looked for, whatever else may carry its label later.
+            // From now on this token is selected, whatever other token gets the label later.
             selector: TokenSelector { label: access.token.label.clone(), serial: Some(info.serial_number().to_owned()) },
             serial: info.serial_number().to_owned(),
             pin: access.pin.clone(),
@@ -68,7 +68,7 @@ impl Token {
         Ok(())
     }
 
-    /// Logs the process in, if it is not. The session given holds the login: it ends with the process's last session.
+    /// Logs the process in, unless it is logged in. The given session holds the login, which ends with the process's last session.
     pub(super) fn login(&self, session: &Session) -> Result<(), KeystoreError> {
         let mut logins = self.module.logins();
         let logged_in = is_logged_in(session).map_err(|error| translate(&error))?;
@@ -101,7 +101,7 @@ impl Token {
                 *lock(&self.taken) = Some(mark);
                 Ok(())
             }
-            // Between the look and the call somebody else was faster; the lock says it was not one of us.
+            // Other code logged in between the check and the call; the lock shows that it was not this keystore.
             Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) if logins.proves(&self.serial, &mark) => Ok(()),
             Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn | RvError::UserAnotherAlreadyLoggedIn, _)) => {
                 Err(KeystoreError::LoggedInElsewhere)
@@ -116,13 +116,13 @@ impl Token {
     }
 }
 
-/// Whether the process is logged in as user, as this session sees it.
+/// Returns whether the process is logged in as user, as this session sees it.
 pub(super) fn is_logged_in(session: &Session) -> Result<bool, Error> {
     let state = session.get_session_info()?.session_state();
     Ok(matches!(state, SessionState::RoUser | SessionState::RwUser))
 }
 
-/// All tokens that can be read; a token whose own description is malformed is passed over.
+/// Returns all tokens that can be read; a token with a malformed description is skipped.
 pub(super) fn tokens(context: &Pkcs11) -> Result<Vec<(Slot, TokenInfo)>, KeystoreError> {
     let slots = context.get_slots_with_token().map_err(|error| translate(&error))?;
     Ok(slots.into_iter().filter_map(|slot| Some((slot, context.get_token_info(slot).ok()?))).collect())
@@ -145,7 +145,7 @@ pub(super) fn locate(context: &Pkcs11, selector: &TokenSelector) -> Result<(Slot
     }
 }
 
-/// No token fits: what is there in its place.
+/// Returns the error for a missing token, with the tokens that exist.
 fn missed(selector: &TokenSelector, others: &[(Slot, TokenInfo)]) -> KeystoreError {
     let seen = |named: &dyn Fn(&TokenInfo) -> Option<String>| -> Vec<String> {
         others.iter().map(|(_, info)| info).filter(|info| info.token_initialized()).filter_map(named).collect()

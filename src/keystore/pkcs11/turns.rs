@@ -1,31 +1,31 @@
-//! The bounded queue before the worker threads. Callers take turns: whose jobs are many waits for its own, not others for it.
+//! A bounded, fair queue before the worker threads. Callers take turns: a caller with many jobs delays its own jobs, not those of others.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
-/// Why a job was not taken.
+/// Why a job was not accepted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotTaken {
     /// The queue, or the caller's share of it, is full.
     Full,
-    /// No more jobs are taken.
+    /// The queue is closed.
     Closed,
 }
 
-/// Jobs that wait, in turns by caller: first in, first out among one caller's, round robin among callers.
+/// Waiting jobs: first in, first out within a caller, round robin among callers.
 pub(super) struct Turns<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
     bound: usize,
-    /// Jobs that one caller may have waiting: the last place is never one caller's.
+    /// Maximum number of waiting jobs of one caller: no single caller can take the last place.
     share: usize,
 }
 
 struct State<T> {
     of: HashMap<Arc<str>, VecDeque<T>>,
-    /// Callers with a job that waits, the next one first.
+    /// Callers with a waiting job, the next one first.
     order: VecDeque<Arc<str>>,
     waiting: usize,
     closed: bool,
@@ -62,7 +62,7 @@ impl<T> Turns<T> {
         Ok(())
     }
 
-    /// The next job; waits for one. `None` when the queue is closed and empty.
+    /// Returns the next job; waits for one. Returns `None` when the queue is closed and empty.
     pub(super) fn pop(&self) -> Option<T> {
         let mut state = self.state();
         loop {
@@ -92,7 +92,7 @@ impl<T> Turns<T> {
         self.state().waiting
     }
 
-    /// Takes no more jobs. Those that wait are still handed out.
+    /// Closes the queue. Waiting jobs are still returned.
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.changed.notify_all();

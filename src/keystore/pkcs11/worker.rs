@@ -1,4 +1,4 @@
-//! One thread, one session: takes calls from the queue and does each on the token, once.
+//! Worker threads, one session each: a worker takes calls from the queue and performs each on the token, once.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -28,7 +28,7 @@ use crate::keystore::{KeystoreError, OaepScheme, SignScheme};
 
 pub(super) type Answer = Result<Zeroizing<Vec<u8>>, KeystoreError>;
 
-/// What a worker is asked to do.
+/// Tasks of a worker.
 pub(super) enum Task {
     Sign {
         key: Arc<Key>,
@@ -40,14 +40,14 @@ pub(super) enum Task {
         scheme: OaepScheme,
         wrapped: Vec<u8>,
     },
-    /// Read and try a key that had gone.
+    /// Read and probe a key that was missing.
     Learn {
         label: String,
     },
-    /// Panics, to see that nobody is left waiting.
+    /// Panics, to test that no caller is left waiting.
     #[cfg(test)]
     Panic,
-    /// Says that it has begun, and does not come back before it is let go.
+    /// Reports that it has started, and blocks until it is released.
     #[cfg(test)]
     Hang {
         begun: crossbeam_channel::Sender<()>,
@@ -55,14 +55,14 @@ pub(super) enum Task {
     },
 }
 
-/// A task, and who waits for it how long.
+/// A task, its caller and its deadline.
 pub(super) struct Job {
     pub(super) task: Task,
     pub(super) deadline: Option<Instant>,
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
-/// A worker's place at the token. Handles live and die with the session that found them.
+/// A worker's session and its handles, which end with the session that found them.
 pub(super) struct SessionSlot {
     session: Session,
     handles: Vec<(Arc<Key>, ObjectHandle)>,
@@ -70,9 +70,9 @@ pub(super) struct SessionSlot {
 
 /// Why an attempt ended without a result.
 enum AttemptError {
-    /// The token answered properly, the session is fine.
+    /// The token returned a proper result; the session is usable.
     Decided(KeystoreError),
-    /// The session must go.
+    /// The session must be closed.
     Token(Error),
 }
 
@@ -82,10 +82,10 @@ impl From<Error> for AttemptError {
     }
 }
 
-/// The life of a worker thread: ends when the queue is closed.
+/// Main loop of a worker thread: ends when the queue is closed.
 pub(super) fn run(shared: &SharedState, seat: usize, jobs: &Turns<Job>) {
     while let Some(Job { task, deadline, answer }) = jobs.pop() {
-        // Nobody waits any more: the token is spared.
+        // No caller waits any more, so the token is not used.
         if answer.is_closed() {
             continue;
         }
@@ -105,7 +105,7 @@ pub(super) fn run(shared: &SharedState, seat: usize, jobs: &Turns<Job>) {
 impl SharedState {
     fn serve(&self, seat: usize, task: &Task) -> Answer {
         let mut seat = lock(&self.seats[seat]);
-        // Looked at with the seat held: the keeper takes all seats before it touches the module.
+        // Checked while holding the seat: the recovery thread takes all seats before it touches the module.
         self.ready()?;
         let (mut session_retried, mut login_retried) = (false, false);
         loop {
@@ -117,7 +117,7 @@ impl SharedState {
                 Err(AttemptError::Decided(error)) => return Err(error),
                 Err(AttemptError::Token(error)) => error,
             };
-            // After any error of unknown effect the session is not used again.
+            // After an error of unknown effect the session is not used again.
             if let Some(left) = seat.take()
                 && handle_is_stale(&error)
             {
@@ -212,7 +212,7 @@ fn is_refusal(error: &Error, learnt: Option<RvError>) -> bool {
     classify(error) == RvClass::Padding || matches!(error, Error::Pkcs11(value, _) if learnt == Some(*value))
 }
 
-/// What is left after the retries is the token's fault, whatever its name.
+/// Converts an error that remains after the retries: a fault of the token, whatever its name.
 fn fault(error: &Error) -> KeystoreError {
     match error {
         Error::Pkcs11(value, function) => KeystoreError::Fault { operation: format!("C_{function:?}"), code: code(value) },

@@ -1,4 +1,4 @@
-//! Tokens and keys: making, listing, and what is said when they are missing.
+//! Tests of creating and listing tokens and keys, and of the errors when they are missing.
 
 use super::support::*;
 use crate::keystore::{admin::*, label::LabelFault, *};

@@ -1,4 +1,4 @@
-//! Signing and unwrapping, alone and all at once.
+//! Tests of signing and unwrapping, singly and concurrently.
 
 use std::time::{Duration, Instant};
 

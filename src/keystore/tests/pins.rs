@@ -1,4 +1,4 @@
-//! A wrong PIN is tried once, in this process and the next.
+//! Tests that a wrong PIN is tried once, in this process and the next.
 
 use super::support::*;
 use crate::keystore::{pin_latch, *};

@@ -1,4 +1,4 @@
-//! The same token in another process, through `p11-kit server`: what a network HSM looks like, and how it goes away.
+//! Tests with the token in another process, through `p11-kit server`: behaviour of a network HSM, and its loss.
 
 use std::{
     io::{BufRead, BufReader},

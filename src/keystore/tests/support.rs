@@ -1,4 +1,4 @@
-//! A station with a token of its own. SoftHSM's configuration is the process's, so stations in one process take turns.
+//! A test station with its own token. SoftHSM's configuration is process-wide, so stations in one process take turns.
 
 use std::{
     path::PathBuf,
@@ -70,7 +70,7 @@ impl TestToken {
         Keystore::open(self.config(&["train", "general"])).unwrap()
     }
 
-    /// Deletes a key pair from another process, as an officer with a tool would.
+    /// Deletes a key pair from another process, as an administrator with a tool would.
     pub(crate) fn delete(&self, label: &str) {
         for kind in ["privkey", "pubkey"] {
             self.tool(&["--delete-object", "--type", kind, "--label", label]);

@@ -1,4 +1,4 @@
-//! The creator's private key: in a PEM file, or in a token.
+//! The creator's private key: from a PEM file, or in a token.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! A key in a token, by its PKCS#11 URI (RFC 7512).
+//! Parses PKCS#11 URIs (RFC 7512) of keys in a token.
 
 use std::path::PathBuf;
 

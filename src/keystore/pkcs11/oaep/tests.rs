@@ -1,4 +1,4 @@
-//! Our unpadding against OpenSSL's, over blocks that are good and blocks that are wrong in every way they can be.
+//! Compares this unpadding with OpenSSL's, over valid blocks and blocks with every kind of defect.
 
 use openssl::{
     encrypt::Decrypter,

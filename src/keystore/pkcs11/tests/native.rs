@@ -1,4 +1,4 @@
-//! A token that does OAEP with SHA-512 itself (NSS softokn): SoftHSM cannot show that the native way works.
+//! Tests with a token that supports OAEP with SHA-512 natively (NSS softokn), which SoftHSM does not.
 
 use std::{ffi::CString, ptr::NonNull};
 

@@ -1,4 +1,4 @@
-//! What really goes to the token, as `pkcs11-spy` writes it down.
+//! Records the calls that a token receives, with `pkcs11-spy`.
 
 use crate::keystore::{tests::support::*, *};
 

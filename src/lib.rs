@@ -3,14 +3,14 @@
 //! `ARCHITECTURE.md` describes the modules. Imports point down only:
 //!
 //! ```text
-//! cli, demo, main → dev → server → service → protocol → (access | audit | keystore | image | ledger | trust) → train → nothing of ours
+//! cli, demo, main → dev → server → service → protocol → (authz | audit | keystore | image | ledger | trust) → train
 //! ```
 //!
 //! `memory`, `files` and `failpoint` depend on no other module. `keystore`, `cli` and `main` use `memory`; most modules use `files`;
 //! `protocol` and `image` name the points of `failpoint`.
 //!
 //! `config` is read by `cli`, `dev` and `server`; the modules below receive plain values. `state` is used by `server` and `cli`,
-//! and depends on `ledger`.
+//! and depends on `audit` and `ledger`.
 
 pub mod audit;
 pub mod authz;

@@ -1,4 +1,5 @@
-//! Test vectors made by the real train_lib, for the unit tests (`tests/vectors/README.md`).
+//! Test vectors made by the real train_lib, for the unit tests (`tests/vectors/README.md`). The module is compiled for
+//! tests only: a malformed vector panics and so fails the test that uses it.
 
 use serde_json::Value;
 

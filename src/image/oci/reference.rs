@@ -12,7 +12,7 @@ const LONGEST_PATH: usize = 255;
 const LONGEST: usize = 253 + 6 + 1 + LONGEST_PATH;
 
 /// Pattern of a reference's repository and tag as engines accept them: that of `github.com/distribution/reference`, without
-/// digests.
+/// digests. The pattern is built from constants only and is valid, so `expect` cannot fail.
 static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {
     let label = "(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])";
     let host = format!(r"{label}(?:\.{label})*(?::[0-9]+)?");

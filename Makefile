@@ -1,6 +1,5 @@
 # Demo and tests use one cargo profile, so that they share their compiled dependencies.
 CARGO_TARGET_DIR ?= target
-STATIONMASTER := $(CARGO_TARGET_DIR)/quick/stationmaster
 WITH_ENGINE := scripts/engine.sh with --
 
 export STATIONMASTER_PEER_205 := $(CURDIR)/target/peer/2.0.5/bin/python
@@ -15,7 +14,7 @@ help: ## list the targets
 demo: ## install what is missing, build, and take a real train through three stations
 	scripts/setup.sh demo
 	cargo build --profile quick --locked
-	$(WITH_ENGINE) $(STATIONMASTER) demo
+	$(WITH_ENGINE) $(CARGO_TARGET_DIR)/quick/stationmaster-demo
 
 test: ## install what is missing, build, and run every test
 	scripts/setup.sh test
@@ -46,10 +45,10 @@ build: ## install what is missing to build, and build the optimised binary
 
 lint: ## check formatting and run clippy
 	cargo fmt --all --check
-	cargo clippy --profile quick --locked --workspace --all-targets --all-features -- -D warnings
+	cargo clippy --profile quick --locked --workspace --exclude stationmaster-proto-generator --features crash-points --all-targets -- -D warnings
 
-proto: ## generate src/pb/generated from proto/
-	cargo run --profile quick --package stationmaster-proto
+proto: ## generate crates/proto/src/generated from proto/
+	cargo run --profile quick --package stationmaster-proto-generator
 
 venv: ## create the Python environments with train_lib for the tests
 	scripts/venv.sh

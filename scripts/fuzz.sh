@@ -16,9 +16,12 @@ jobs=${JOBS:-1}
 runs=${RUNS:-100000}
 work=$PWD/target/fuzz
 
-# The profile that tests are built with: of all dependencies, only libFuzzer is new. The library is optimised, unlike for tests.
-RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/sancov-rustc.sh cargo build --config profile.quick.package.stationmaster.opt-level=1 \
-    --profile quick --locked --package stationmaster-fuzz
+# The profile that tests are built with: of all dependencies, only libFuzzer is new. The crates are optimised, unlike for tests.
+optimised=()
+for crate in stationmaster stationmaster-{image,keystore,proto,system,train}; do
+    optimised+=(--config "profile.quick.package.$crate.opt-level=1")
+done
+RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/sancov-rustc.sh cargo build "${optimised[@]}" --profile quick --locked --package stationmaster-fuzz
 fuzzer=${CARGO_TARGET_DIR:-target}/quick/stationmaster-fuzz
 fuzzer=$(realpath "$fuzzer")
 

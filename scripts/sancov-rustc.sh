@@ -11,7 +11,7 @@ for argument in "$@"; do
     previous=$argument
 done
 case $crate in
-    stationmaster | stationmaster_fuzz) ;;
+    stationmaster | stationmaster_*) ;;
     *) exec "$rustc" "$@" ;;
 esac
 exec "$rustc" "$@" \

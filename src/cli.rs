@@ -5,7 +5,6 @@ pub mod admin_audit;
 mod audit;
 mod client;
 mod config;
-mod demo;
 mod error;
 mod hash;
 mod health;
@@ -83,8 +82,6 @@ struct Cli {
 enum Command {
     /// Run the service
     Serve(serve::Args),
-    /// Show the whole protocol on this machine: three stations, one train
-    Demo(demo::Args),
     /// Make a token
     #[command(subcommand)]
     Token(token::Command),
@@ -144,11 +141,6 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A line of the demonstration's report. What cannot be written is told at the end, as of any command.
-pub(crate) fn say(text: &str) {
-    let _ = output::raw(format!("{text}\n").as_bytes());
-}
-
 /// A variable of ours that is set and empty is as one that is not set: that is how shells and unit files take one away.
 fn forget_empty_variables() {
     for (name, value) in std::env::vars_os() {
@@ -162,7 +154,6 @@ fn forget_empty_variables() {
 fn run(command: Command, output: Output) -> Result<Exit, CliError> {
     match command {
         Command::Serve(args) => serve::run(args),
-        Command::Demo(args) => demo::run(args),
         Command::Token(command) => token::run(command, output),
         Command::Key(command) => key::run(command, output),
         // These answer what is not a failure, and not well either.

@@ -18,8 +18,7 @@ pub use sections::{
     Access, Compat, Engine, Keys, Layouts, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, State, Tcp, Token,
 };
 use serde::Deserialize;
-
-use crate::files::input;
+use stationmaster_system::files::input;
 
 /// Maximum size of a configuration, in bytes.
 const LONGEST: u64 = 1 << 20;

@@ -19,12 +19,12 @@ use std::{
 };
 
 pub use env_file::EnvFile;
+use stationmaster_keystore::{KeystoreError, pin::PinError};
+use stationmaster_system::files::make_directory;
 pub use token::{DevToken, GENERAL_BITS};
 
 use crate::{
     config::{Access, Audit, Compat, Config, Engine, Keys, Layouts, Limits, Listen, Log, Rules, Runs, State, Tcp, Token, Trust},
-    files::make_directory,
-    keystore::{KeystoreError, pin::PinError},
     server::{Addresses, ServerError, bootstrap, lock::Lock},
     trust::TrustMode,
 };

@@ -2,10 +2,10 @@
 
 /// Here and not in the library: memory is the process's affair.
 #[global_allocator]
-static ALLOCATOR: stationmaster::memory::Clearing = stationmaster::memory::Clearing;
+static ALLOCATOR: stationmaster_system::memory::Clearing = stationmaster_system::memory::Clearing;
 
 fn main() -> std::process::ExitCode {
     // Before anything that asks OpenSSL for something.
-    stationmaster::memory::clear_in_openssl();
+    stationmaster_system::memory::clear_in_openssl();
     stationmaster::cli::main()
 }

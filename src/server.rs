@@ -36,6 +36,7 @@ use std::{
 pub use error::{ServerError, TlsFault};
 pub use health::Probes;
 pub use manager::Manager;
+use stationmaster_proto as pb;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{
@@ -47,7 +48,6 @@ use tower::layer::util::{Identity, Stack};
 pub use self::request_layer::Authorizer;
 use crate::{
     config::{Limits, Listen},
-    pb,
     service::standing::Board,
 };
 

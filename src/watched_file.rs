@@ -10,10 +10,9 @@ use std::{
 };
 
 use rustix::fs::{FlockOperation, flock};
-
-use crate::files::{
-    Aside, Directory, Stuck, explained,
-    guarded::{self, For, Holds, Refused},
+use stationmaster_system::files::{
+    Aside, Directory, Stuck, explained, guarded,
+    guarded::{For, Holds, Refused},
 };
 
 /// Maximum size of the file, in bytes.

@@ -19,7 +19,7 @@ use cryptoki::{
     types::AuthPin,
 };
 use serde::{Deserialize, Serialize};
-use stationmaster::keystore::softhsm;
+use stationmaster_keystore::softhsm;
 
 use crate::{process::Cpu, record::Rate, statistics::quantile, support::Station};
 

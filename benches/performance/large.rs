@@ -2,10 +2,8 @@
 
 use std::{path::Path, process::Command};
 
-use stationmaster::{
-    image::tar::layer_writer::{FileAttrs, LayerPlan},
-    trust::Master,
-};
+use stationmaster::trust::Master;
+use stationmaster_image::tar::layer_writer::{FileAttrs, LayerPlan};
 
 use crate::{
     engine::Engine,

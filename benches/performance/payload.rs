@@ -3,7 +3,7 @@
 use std::{fmt, io, iter, str::FromStr};
 
 use bytes::Bytes;
-use stationmaster::image::tar::layer_writer::{FileAttrs, LayerEntry, LayerPlan, LayerWriter};
+use stationmaster_image::tar::layer_writer::{FileAttrs, LayerEntry, LayerPlan, LayerWriter};
 
 /// Bytes of content made at a time.
 const PIECE: u64 = 256 * 1024;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use openssl::sha::{Sha256, Sha512};
-use stationmaster::train::envelope::{EnvelopeKey, Opener, Sealer};
+use stationmaster_train::envelope::{EnvelopeKey, Opener, Sealer};
 
 use crate::{
     bare::{self, Operation},

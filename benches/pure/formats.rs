@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use serde_json::Value;
-use stationmaster::train::{
+use stationmaster_train::{
     config::TrainConfig,
     digest::{FileHasher, ImmutableHasher, ResultHasher},
     envelope::{EnvelopeKey, Opener, Sealer},

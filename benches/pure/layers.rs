@@ -3,15 +3,13 @@
 use std::{hint::black_box, io::Write};
 
 use criterion::{Criterion, Throughput};
-use stationmaster::{
-    image::{
-        ImageError,
-        filesystem::tree_digest::tree_digest,
-        opt::reader::{TrainDir, TrainTreeSink, read_opt},
-        tar::layer_writer::{FileAttrs, HashingWriter, LayerPlan, write_archive},
-    },
-    train::names::FilePath,
+use stationmaster_image::{
+    ImageError,
+    filesystem::tree_digest::tree_digest,
+    opt::reader::{TrainDir, TrainTreeSink, read_opt},
+    tar::layer_writer::{FileAttrs, HashingWriter, LayerPlan, write_archive},
 };
+use stationmaster_train::names::FilePath;
 
 /// Trains as archives: so many files of so many bytes.
 const SHAPES: [(&str, u32, usize); 2] = [("1 file of 4 MiB", 1, 4 << 20), ("1,000 files of 1 kB", 1_000, 1_000)];

@@ -9,9 +9,9 @@ use std::{
 };
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use stationmaster_system::files::input;
 
 use super::{AuditError, read};
-use crate::files::input;
 
 /// Number of segments that always stay: the one being written, and the one before it, with which a log continues whose newest
 /// segment was cut off at its first record.

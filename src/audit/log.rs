@@ -8,6 +8,7 @@ use std::{
 };
 
 use rustix::fs::{FlockOperation, flock};
+use stationmaster_system::files::{Directory, explained, make_directory};
 
 use super::{
     AuditError, Covered, Entry, Event, Position, Remembered,
@@ -18,7 +19,6 @@ use super::{
     reserve::Reserve,
     tree::Hash,
 };
-use crate::files::{Directory, explained, make_directory};
 
 /// Smallest backward step of the clock that is recorded, in microseconds.
 const CLOCK_GRAIN_US: i64 = 1_000_000;

@@ -8,11 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use stationmaster_system::files::{explained, input};
+
 use super::{
     AuditError, Event, Record,
     tree::{Frontier, Hash, LeafHasher, leaf_hash},
 };
-use crate::files::{explained, input};
 
 /// The longest line that is read whole, in bytes. Of a longer line, which older versions could write, only the beginning is kept;
 /// all of it is hashed.

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use stationmaster_system::files::guarded::For;
 
 use super::{AccessError, Grant, Grants, grant::Stated};
-use crate::{files::guarded::For, watched_file};
+use crate::watched_file;
 
 /// The version of the format.
 const VERSION: u32 = 1;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use stationmaster_keystore::Purpose;
+
 use super::{KeyOf, Principal, Principals, Rpc};
-use crate::keystore::Purpose;
 
 /// Maximum length of a comment, label or train id, in characters.
 const LONGEST: usize = 256;

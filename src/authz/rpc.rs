@@ -127,7 +127,7 @@ impl Rpc {
 }
 
 /// The paths of all RPCs in the protos, as read by the build.
-const OF_THE_PROTOS: &[&str] = &include!("../pb/generated/rpc_paths.rs");
+const OF_THE_PROTOS: &[&str] = stationmaster_proto::RPC_PATHS;
 
 const fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());

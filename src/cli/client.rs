@@ -10,6 +10,11 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
+use stationmaster_proto::{
+    image_service_client::ImageServiceClient, key_service_client::KeyServiceClient, status_service_client::StatusServiceClient,
+    train_service_client::TrainServiceClient,
+};
+use stationmaster_system::files::explained;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixStream,
@@ -23,13 +28,6 @@ use tonic::{
 use super::{
     error::{CliError, Exit},
     hints::NO_SERVICE,
-};
-use crate::{
-    files::explained,
-    pb::{
-        image_service_client::ImageServiceClient, key_service_client::KeyServiceClient,
-        status_service_client::StatusServiceClient, train_service_client::TrainServiceClient,
-    },
 };
 
 /// Lists of a large train's files are longer than gRPC's usual 4 MiB.

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, fmt, io, path::Path, process::ExitCode};
 
+use stationmaster_keystore::{KeystoreError, pin::PinError};
+use stationmaster_system::files::explained;
 use tonic::Code;
 
 use super::{hints, output};
 use crate::{
     config::ConfigError,
     dev::DevError,
-    files::explained,
-    keystore::{KeystoreError, pin::PinError},
     ledger::LedgerError,
     server::{ServerError, TlsFault},
     service::status::{Failure, Reason, Refusal, RpcError},

@@ -1,6 +1,9 @@
 //! `hash`: computes the digests of an image.
 
 use serde_json::{Value, json};
+use stationmaster_image::{ImageError, archive::source::ImageInput, filesystem::tree_digest::digest_of};
+use stationmaster_proto as pb;
+use stationmaster_proto::hash_image_response::Event as Message;
 
 use super::{
     client::{self, ClientArgs},
@@ -8,11 +11,7 @@ use super::{
     output::{Output, fields, yes},
     progress::{Event, follow},
 };
-use crate::{
-    image::{ImageError, archive::source::ImageInput, filesystem::tree_digest::digest_of},
-    pb::{self, hash_image_response::Event as Message},
-    service::status::{Refusal, RpcError},
-};
+use crate::service::status::{Refusal, RpcError};
 
 const AFTER: &str = "\
 Answers the digest of the final file tree (docs/tree-digest.md tells how to

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use stationmaster_proto as pb;
+use stationmaster_proto::ComponentState;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
@@ -11,10 +13,7 @@ use super::{
     error::{CliError, Exit},
     output::{Output, fields},
 };
-use crate::{
-    pb::{self, ComponentState},
-    service::status::Reason,
-};
+use crate::service::status::Reason;
 
 const AFTER: &str = "\
 Exit code 0 when the service serves, 6 when it does not or cannot be reached.

@@ -2,11 +2,12 @@
 
 use std::{io, path::Path};
 
+use stationmaster_system::files::input::Unfit;
+use stationmaster_train::rule::Rule;
+
 use crate::{
     authz::NOBODY,
-    files::input::Unfit,
     service::status::{Failure, Reason},
-    train::rule::Rule,
 };
 
 pub(super) fn hint(failure: &Failure) -> Option<String> {

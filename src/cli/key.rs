@@ -5,6 +5,11 @@ mod generate;
 mod view;
 
 use serde_json::json;
+use stationmaster_keystore::{
+    KeystoreError, admin,
+    admin::{OtherKey, TokenContents},
+};
+use stationmaster_proto as pb;
 use view::KeyView;
 
 use super::{
@@ -12,13 +17,6 @@ use super::{
     error::{CliError, Exit},
     output::{Output, table, yes},
     token_access::{DirectArgs, PinArgs},
-};
-use crate::{
-    keystore::{
-        KeystoreError,
-        admin::{self, OtherKey, TokenContents},
-    },
-    pb,
 };
 
 const SOURCE: &str = "\

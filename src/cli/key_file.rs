@@ -3,18 +3,16 @@
 use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use stationmaster_system::files::input;
+use stationmaster_train::{
+    config::HexText,
+    keys::{KeyError, PublicKey},
+};
 use zeroize::Zeroizing;
 
 use super::error::CliError;
 pub(super) use crate::key_file::Wanted;
-use crate::{
-    files::input,
-    key_file::{self, PUBLIC},
-    train::{
-        config::HexText,
-        keys::{KeyError, PublicKey},
-    },
-};
+use crate::{key_file, key_file::PUBLIC};
 
 /// Longest file that is read, in bytes: chains of certificates fit.
 const LONGEST: u64 = 1 << 20;

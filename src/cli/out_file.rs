@@ -5,8 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use stationmaster_system::files::{Existing, OutputFile, Readers};
+
 use super::error::{CliError, Exit};
-use crate::files::{Existing, OutputFile, Readers};
 
 /// The options of a command that writes to standard output or to a file.
 #[derive(Debug, Clone, clap::Args)]

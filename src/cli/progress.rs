@@ -3,10 +3,10 @@
 use std::{io::IsTerminal, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use stationmaster_proto as pb;
 use tonic::Streaming;
 
 use super::error::CliError;
-use crate::pb;
 
 /// One message of a step's stream.
 pub(super) enum Event<T> {

@@ -2,10 +2,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use stationmaster_system::memory;
+
 use super::{error::CliError, token_access::config_of_environment};
 use crate::{
     config::{Config, Log, LogFormat},
-    dev, memory,
+    dev,
     server::{bootstrap, log},
 };
 

@@ -9,16 +9,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::ValueEnum;
 use openssl::hash::{Hasher, MessageDigest};
 use serde_json::json;
+use stationmaster_proto as pb;
+use stationmaster_system::files::{Readers, input};
 
 use super::{
     client::ClientArgs,
     error::CliError,
     out_file::Out,
     output::{Output, raw},
-};
-use crate::{
-    files::{Readers, input},
-    pb,
 };
 
 const AFTER: &str = "\

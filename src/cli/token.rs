@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
+use stationmaster_keystore::{KeystoreError, TokenSelector, admin, pin, softhsm};
 
 use super::{
     admin_audit,
@@ -14,7 +15,6 @@ use super::{
 use crate::{
     audit::Event,
     config::{Config, PinSetting},
-    keystore::{KeystoreError, TokenSelector, admin, pin, softhsm},
 };
 
 const INIT: &str = "\

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use stationmaster_keystore::TokenAccess;
+use stationmaster_system::memory;
+
 use super::error::{CliError, Exit};
-use crate::{config::Config, dev::DevToken, keystore::TokenAccess, memory, server::bootstrap};
+use crate::{config::Config, dev::DevToken, server::bootstrap};
 
 /// Which token.
 #[derive(Debug, Clone, clap::Args)]

@@ -12,6 +12,7 @@ mod verify;
 use std::path::PathBuf;
 
 use serde_json::json;
+use stationmaster_system::files::Readers;
 
 use self::change::Entries;
 use super::{
@@ -24,7 +25,6 @@ use super::{
 use crate::{
     audit::Event,
     config::Config,
-    files::Readers,
     trust::{EntryError, TrustError, TrustStore, file},
 };
 

@@ -7,6 +7,8 @@ use std::{
 
 use clap::ValueEnum;
 use serde_json::json;
+use stationmaster_proto as pb;
+use stationmaster_system::files::{Readers, input};
 use zeroize::Zeroizing;
 
 use super::{
@@ -14,10 +16,6 @@ use super::{
     error::CliError,
     out_file::{self, OutFile},
     output::{Output, raw},
-};
-use crate::{
-    files::{Readers, input},
-    pb,
 };
 
 const AFTER: &str = "\

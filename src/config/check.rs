@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use stationmaster_keystore::label;
+use stationmaster_train::config::Id;
+
 use super::Config;
-use crate::{keystore::label, train::config::Id};
 
 /// A value that is not usable.
 pub(super) struct Flaw {

@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use stationmaster_train::rule::{Enforcement, Rule, RuleSet};
 
 use super::check::{Flaw, flaw};
-use crate::{
-    train::rule::{Enforcement, Rule, RuleSet},
-    trust::TrustMode,
-};
+use crate::trust::TrustMode;
 
 /// `[trust]`: the keys that the station trusts.
 #[derive(Debug, Clone, Default, Deserialize)]

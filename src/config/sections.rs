@@ -142,7 +142,8 @@ impl Engine {
         }
         let directory = set("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(PathBuf::from(set("HOME")?).join(".docker")))?;
         let file = directory.join("config.json");
-        let docker: DockerConfig = serde_json::from_slice(&crate::files::input::read(&file, 1 << 20).ok()?).ok()?;
+        let docker: DockerConfig =
+            serde_json::from_slice(&stationmaster_system::files::input::read(&file, 1 << 20).ok()?).ok()?;
         let context = docker.current_context.filter(|context| !context.is_empty()).filter(is_other)?;
         Some(format!("the context {context:?} of {}", file.display()))
     }

@@ -52,7 +52,7 @@ fn the_least_configuration_gets_its_defaults() {
 
 #[test]
 fn the_example_names_every_rule_that_can_be_switched() {
-    for rule in crate::train::rule::Rule::ALL.iter().filter(|rule| rule.is_switchable()) {
+    for rule in stationmaster_train::rule::Rule::ALL.iter().filter(|rule| rule.is_switchable()) {
         assert!(EXAMPLE.contains(rule.name()), "{}", rule.name());
     }
 }
@@ -78,7 +78,7 @@ fn rules_that_may_not_be_switched_are_refused_and_the_hint_names_those_that_may(
         assert!(*line > 1 && told.contains(hint), "{error}: {told}");
     }
     let config = replaced("[rules]", "[rules]\nrelax = [\"creator-pinned\"]\ndemand = [\"past-stops-excluded\"]").unwrap();
-    use crate::train::rule::Rule;
+    use stationmaster_train::rule::Rule;
     assert!(!config.rules.set().holds(Rule::CreatorPinned) && config.rules.set().holds(Rule::PastStopsExcluded));
 }
 

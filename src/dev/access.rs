@@ -2,8 +2,9 @@
 
 use std::{io, path::Path};
 
+use stationmaster_system::files::Directory;
+
 use super::pki;
-use crate::files::Directory;
 
 /// The access file's name in the directory.
 pub(super) const FILE: &str = "access.toml";

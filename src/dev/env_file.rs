@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{config::Tcp, files::Directory, server::Addresses};
+use stationmaster_system::files::Directory;
+
+use crate::{config::Tcp, server::Addresses};
 
 /// The file.
 #[derive(Debug, Clone)]

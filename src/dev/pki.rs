@@ -7,12 +7,24 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+use openssl::{
+    asn1::Asn1Time,
+    bn::{BigNum, MsbOption},
+    ec::{EcGroup, EcKey},
+    error::ErrorStack,
+    hash::MessageDigest,
+    nid::Nid,
+    pkey::{PKey, Private},
+    x509::{
+        X509, X509Builder, X509Name,
+        extension::{
+            AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName, SubjectKeyIdentifier,
+        },
+    },
 };
+use stationmaster_system::files::{Directory, make_directory};
 
 use super::{DevError, trouble};
-use crate::files::{Directory, make_directory};
 
 /// The client's name in its certificate.
 pub(super) const CLIENT: &str = "client.stationmaster.internal";
@@ -36,7 +48,7 @@ pub(super) fn ensure(directory: &Path, station: &str) -> Result<Files, DevError>
     if !fresh(&until) {
         make(directory, station)?;
         let end = seconds(SystemTime::now()) + LIFE.as_secs();
-        write(&until, &format!("{end}\n"), 0o600).map_err(trouble("write", &until))?;
+        write(&until, format!("{end}\n").as_bytes(), 0o600).map_err(trouble("write", &until))?;
     }
     Ok(Files {
         ca: directory.join("ca.pem"),
@@ -55,27 +67,23 @@ fn seconds(time: SystemTime) -> u64 {
 }
 
 fn make(directory: &Path, station: &str) -> Result<(), DevError> {
-    let flaw = |error: rcgen::Error| DevError::Pki(error.to_string());
-    let mut params = params(&format!("stationmaster dev authority of {station}"), &[])?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    // Its key dies here: the authority can never sign anything else.
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().map_err(flaw)?).map_err(flaw)?;
-    let mut files = vec![("ca.pem".to_owned(), authority.pem(), 0o644)];
+    let flaw = |error: ErrorStack| DevError::Pki(error.to_string());
+    // Its key is dropped at the end of this function: the authority can never sign anything else.
+    let authority = Issuer::new(&format!("stationmaster dev authority of {station}")).map_err(flaw)?;
+    let mut files = vec![("ca.pem".to_owned(), authority.certificate.to_pem().map_err(flaw)?, 0o644)];
 
-    let ends = [
-        ("server", vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()], ExtendedKeyUsagePurpose::ServerAuth),
-        ("client", vec![CLIENT.to_owned()], ExtendedKeyUsagePurpose::ClientAuth),
-    ];
-    for (name, subjects, usage) in ends {
-        let mut params = self::params(&format!("stationmaster dev {name} of {station}"), &subjects)?;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![usage];
-        params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate().map_err(flaw)?;
-        let certificate = params.signed_by(&key, &authority).map_err(flaw)?;
-        files.push((format!("{name}.pem"), certificate.pem(), 0o644));
-        files.push((format!("{name}.key"), key.serialize_pem(), 0o600));
+    let mut server_names = SubjectAlternativeName::new();
+    server_names.dns("localhost").ip("127.0.0.1").ip("::1");
+    let mut client_names = SubjectAlternativeName::new();
+    client_names.dns(CLIENT);
+    let (mut server, mut client) = (ExtendedKeyUsage::new(), ExtendedKeyUsage::new());
+    server.server_auth();
+    client.client_auth();
+    for (name, names, usage) in [("server", server_names, server), ("client", client_names, client)] {
+        let subject = format!("stationmaster dev {name} of {station}");
+        let (certificate, key) = authority.issue(&subject, &names, &usage).map_err(flaw)?;
+        files.push((format!("{name}.pem"), certificate.to_pem().map_err(flaw)?, 0o644));
+        files.push((format!("{name}.key"), key.private_key_to_pem_pkcs8().map_err(flaw)?, 0o600));
     }
     for (name, text, mode) in files {
         let path = directory.join(name);
@@ -84,20 +92,81 @@ fn make(directory: &Path, station: &str) -> Result<(), DevError> {
     Ok(())
 }
 
-fn params(name: &str, subjects: &[String]) -> Result<CertificateParams, DevError> {
-    let mut params = CertificateParams::new(subjects).map_err(|error| DevError::Pki(error.to_string()))?;
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name.chars().take(60).collect::<String>());
-    let now = SystemTime::now();
-    // A day back: clocks of containers and virtual machines lag.
-    params.not_before = (now - DAY).into();
-    params.not_after = (now + LIFE).into();
-    Ok(params)
+/// A self-signed authority.
+struct Issuer {
+    certificate: X509,
+    key: PKey<Private>,
 }
 
-fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+impl Issuer {
+    fn new(subject: &str) -> Result<Self, ErrorStack> {
+        let key = new_key()?;
+        let mut builder = begin(subject, &key)?;
+        let subject = name(subject)?;
+        builder.set_issuer_name(&subject)?;
+        builder.append_extension(BasicConstraints::new().critical().ca().pathlen(0).build()?)?;
+        builder.append_extension(KeyUsage::new().critical().key_cert_sign().crl_sign().build()?)?;
+        let identifier = SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None))?;
+        builder.append_extension(identifier)?;
+        builder.sign(&key, MessageDigest::sha256())?;
+        Ok(Self { certificate: builder.build(), key })
+    }
+
+    fn issue(
+        &self,
+        subject: &str,
+        names: &SubjectAlternativeName,
+        usage: &ExtendedKeyUsage,
+    ) -> Result<(X509, PKey<Private>), ErrorStack> {
+        let key = new_key()?;
+        let mut builder = begin(subject, &key)?;
+        builder.set_issuer_name(self.certificate.subject_name())?;
+        builder.append_extension(KeyUsage::new().critical().digital_signature().build()?)?;
+        builder.append_extension(usage.build()?)?;
+        let context = builder.x509v3_context(Some(&self.certificate), None);
+        let (names, authority) = (names.build(&context)?, AuthorityKeyIdentifier::new().keyid(true).build(&context)?);
+        builder.append_extension(names)?;
+        builder.append_extension(authority)?;
+        builder.sign(&self.key, MessageDigest::sha256())?;
+        Ok((builder.build(), key))
+    }
+}
+
+fn new_key() -> Result<PKey<Private>, ErrorStack> {
+    let curve = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    PKey::from_ec_key(EcKey::generate(&curve)?)
+}
+
+/// Returns a certificate with subject, key, serial number and validity, without issuer and extensions.
+fn begin(subject: &str, key: &PKey<Private>) -> Result<X509Builder, ErrorStack> {
+    let mut builder = X509::builder()?;
+    builder.set_version(2)?;
+    let mut serial = BigNum::new()?;
+    serial.rand(127, MsbOption::ONE, false)?;
+    let serial = serial.to_asn1_integer()?;
+    builder.set_serial_number(&serial)?;
+    let subject = name(subject)?;
+    builder.set_subject_name(&subject)?;
+    // A day back: clocks of containers and virtual machines lag.
+    let now = seconds(SystemTime::now());
+    let at = |seconds: u64| Asn1Time::from_unix(i64::try_from(seconds).unwrap_or(i64::MAX));
+    let (from, to) = (at(now.saturating_sub(DAY.as_secs()))?, at(now.saturating_add(LIFE.as_secs()))?);
+    builder.set_not_before(&from)?;
+    builder.set_not_after(&to)?;
+    builder.set_pubkey(key)?;
+    Ok(builder)
+}
+
+/// Returns a distinguished name of one common name, which has at most 64 characters (RFC 5280, appendix A.1).
+fn name(common: &str) -> Result<X509Name, ErrorStack> {
+    let mut name = X509Name::builder()?;
+    name.append_entry_by_nid(Nid::COMMONNAME, &common.chars().take(60).collect::<String>())?;
+    Ok(name.build())
+}
+
+fn write(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let (directory, name) = Directory::of_file(path)?;
-    directory.replace(name, mode, text.as_bytes())
+    directory.replace(name, mode, text)
 }
 
 #[cfg(test)]

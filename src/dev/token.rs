@@ -6,13 +6,11 @@ use std::{
 };
 
 use secrecy::SecretString;
+use stationmaster_keystore::{Purpose, TokenAccess, TokenSelector, admin, pin, softhsm};
+use stationmaster_system::files::{Directory, make_directory};
 use zeroize::Zeroizing;
 
 use super::{DevError, trouble};
-use crate::{
-    files::{Directory, make_directory},
-    keystore::{Purpose, TokenAccess, TokenSelector, admin, pin, softhsm},
-};
 
 /// The token's label.
 pub(super) const LABEL: &str = "stationmaster-dev";

@@ -1,8 +1,7 @@
 //! Outcomes of steps as the ledger keeps them, to return them again on a repeated call.
 
 use serde::{Deserialize, Serialize};
-
-use crate::train::rule::{Outcome, Report};
+use stationmaster_train::rule::{Outcome, Report};
 
 /// Names in a row and a response: as many as fit, and the number of the others. A train's author chooses the names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,8 +132,9 @@ pub struct PostRunRecord {
 
 #[cfg(test)]
 mod tests {
+    use stationmaster_train::rule::Rule;
+
     use super::*;
-    use crate::train::rule::Rule;
 
     #[test]
     fn rows_of_a_version_without_reports_are_read() {

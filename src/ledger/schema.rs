@@ -7,10 +7,10 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use stationmaster_system::files::{explained, make_private};
 use tokio::runtime::Handle;
 
 use super::{Ledger, LedgerError, catch_up::catch_up};
-use crate::files::{explained, make_private};
 
 /// The files in `migrations/`: number, description, statements. `sqlx::migrate!` would read them itself, but compiles sqlx and SQLite a
 /// second time, for the macro.

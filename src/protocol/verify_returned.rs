@@ -1,6 +1,24 @@
 //! Verification by the creator: verifies a returned train without a key as far as possible, then with the creator's key, and
 //! only then opens its results. Uses no station and none of its keys.
 
+use stationmaster_image::{
+    ImageError,
+    disk::spool::Spool,
+    opt::{
+        sealed_files::{SealedFile, SealedFiles},
+        train_archive::read_sealed_train,
+    },
+    tar::layer_writer::FileAttrs,
+};
+use stationmaster_train::{
+    config::HexText,
+    digest::Digest,
+    envelope::EnvelopeKey,
+    keys::{KeyError, PublicKey},
+    names::FilePath,
+    verify,
+};
+
 use super::{
     CallContext, Judge, Policy, StepError, Verification,
     admission::{implicit_rejection::ProvisionalKey, verify::verify_state},
@@ -10,25 +28,6 @@ use super::{
         sealed_contents::{Contents, StoredFile},
     },
     steps::verify_train::verify_files,
-};
-use crate::{
-    image::{
-        ImageError,
-        disk::spool::Spool,
-        opt::{
-            sealed_files::{SealedFile, SealedFiles},
-            train_archive::read_sealed_train,
-        },
-        tar::layer_writer::FileAttrs,
-    },
-    train::{
-        config::HexText,
-        digest::Digest,
-        envelope::EnvelopeKey,
-        keys::{KeyError, PublicKey},
-        names::FilePath,
-        verify,
-    },
 };
 
 /// A train in an archive and what it proves without a key. Its content is ciphertext in a spool.

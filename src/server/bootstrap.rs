@@ -6,6 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use stationmaster_keystore::{KeyConfig, Keystore, KeystoreConfig, Purpose, TokenAccess, TokenSelector, pin};
+use stationmaster_proto::{
+    image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, status_service_server::StatusServiceServer,
+    train_service_server::TrainServiceServer,
+};
+use stationmaster_system::files::make_directory;
 use tonic::service::Routes;
 
 use super::{
@@ -20,16 +26,12 @@ use super::{
     run, signals,
 };
 use crate::{
-    audit::{self, Administrators, Audit, Entry, Event, Remember, Remembered},
+    audit,
+    audit::{Administrators, Audit, Entry, Event, Remember, Remembered},
     authz::Access,
-    config::{self, Config, PinSetting},
-    files::make_directory,
-    keystore::{KeyConfig, Keystore, KeystoreConfig, Purpose, TokenAccess, TokenSelector, pin},
+    config,
+    config::{Config, PinSetting},
     ledger::{Ledger, LogOf},
-    pb::{
-        image_service_server::ImageServiceServer, key_service_server::KeyServiceServer,
-        status_service_server::StatusServiceServer, train_service_server::TrainServiceServer,
-    },
     protocol::{AuditedKeys, Station, keys_found},
     service::{images::Images, keys::Keys, refusals::Refusals, standing::Standing, steps::Steps, trains::Trains},
     state,
@@ -344,7 +346,10 @@ pub fn not_foreign(directory: &Path) -> std::io::Result<()> {
 pub fn lock_state(directory: &Path) -> Result<Lock, ServerError> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let trouble = |what: &str, error| {
-        ServerError::io(format!("cannot {what} {}", directory.display()), crate::files::explained(directory, error))
+        ServerError::io(
+            format!("cannot {what} {}", directory.display()),
+            stationmaster_system::files::explained(directory, error),
+        )
     };
     make_directory(directory).map_err(|error| trouble("make", error))?;
     let facts = std::fs::metadata(directory).map_err(|error| trouble("look at", error))?;

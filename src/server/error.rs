@@ -2,14 +2,10 @@
 
 use std::io;
 
+use stationmaster_keystore::{KeystoreError, pin::PinError};
 use tonic::transport;
 
-use crate::{
-    audit::AuditError,
-    keystore::{KeystoreError, pin::PinError},
-    ledger::LedgerError,
-    state::StateError,
-};
+use crate::{audit::AuditError, ledger::LedgerError, state::StateError};
 
 /// Reason why the service cannot start, or had to stop.
 #[derive(Debug, thiserror::Error)]

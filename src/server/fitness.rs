@@ -1,10 +1,9 @@
 //! Checks that the configured keys can serve their purpose on this token, from the self-test made when the token is opened.
 
+use stationmaster_keystore::{Capability, Hash, KeyInfo, OaepScheme, Purpose, SignScheme};
+
 use super::ServerError;
-use crate::{
-    config::Config,
-    keystore::{Capability, Hash, KeyInfo, OaepScheme, Purpose, SignScheme},
-};
+use crate::config::Config;
 
 /// Minimum size of RSA keys in bits; trains with smaller keys are refused.
 const LEAST_BITS: u32 = 2048;

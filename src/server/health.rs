@@ -9,6 +9,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use stationmaster_proto::{
+    image_service_server::SERVICE_NAME as IMAGES, key_service_server::SERVICE_NAME as KEYS,
+    status_service_server::SERVICE_NAME as STATUS, train_service_server::SERVICE_NAME as TRAINS,
+};
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     task::JoinHandle,
@@ -21,13 +25,7 @@ use tonic_health::{
 };
 
 use super::manager::Manager;
-use crate::{
-    pb::{
-        image_service_server::SERVICE_NAME as IMAGES, key_service_server::SERVICE_NAME as KEYS,
-        status_service_server::SERVICE_NAME as STATUS, train_service_server::SERVICE_NAME as TRAINS,
-    },
-    service::standing::{Board, Component, State, serves},
-};
+use crate::service::standing::{Board, Component, State, serves};
 
 const EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -7,9 +7,9 @@ use std::{
 };
 
 use rustix::fs::{FlockOperation, flock};
+use stationmaster_system::files::{Directory, explained};
 
 use super::ServerError;
-use crate::files::{Directory, explained};
 
 /// A held lock, released when dropped. The file stays: removing it would allow two holders of two files with one name.
 #[derive(Debug)]

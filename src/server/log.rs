@@ -69,7 +69,7 @@ pub fn finish() {
 }
 
 /// Parses a list of levels and `target=level` pairs, as in `warn,stationmaster::audit=debug`. A target is a prefix of module
-/// paths, and the longest match applies. The level without a target applies to all other modules; without one, they log nothing.
+/// paths, and the longest match applies: `stationmaster` is that of all crates of this program. The level without a target applies to all other modules; without one, they log nothing.
 fn targets(filter: &str) -> Result<Targets, String> {
     let level = |name: &str| match name.parse::<LevelFilter>() {
         Ok(level) if !name.is_empty() => Ok(level),
@@ -98,16 +98,16 @@ mod tests {
     fn a_filter_is_a_level_and_levels_of_targets() {
         let of = |filter: &str| {
             let targets = targets(filter).unwrap();
-            ["h2", "stationmaster::server", "stationmaster::audit::log"].map(|target| {
+            ["h2", "stationmaster::server", "stationmaster_image::store", "stationmaster::audit::log"].map(|target| {
                 let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
                 levels.iter().filter(|level| targets.would_enable(target, level)).count()
             })
         };
-        assert_eq!(of("info"), [3, 3, 3]);
-        assert_eq!(of(""), [1, 1, 1]);
-        assert_eq!(of("off"), [0, 0, 0]);
-        assert_eq!(of("stationmaster=debug"), [0, 4, 4]);
-        assert_eq!(of("warn, stationmaster = debug, stationmaster::audit=trace"), [2, 4, 5]);
+        assert_eq!(of("info"), [3, 3, 3, 3]);
+        assert_eq!(of(""), [1, 1, 1, 1]);
+        assert_eq!(of("off"), [0, 0, 0, 0]);
+        assert_eq!(of("stationmaster=debug"), [0, 4, 4, 4]);
+        assert_eq!(of("warn, stationmaster = debug, stationmaster::audit=trace"), [2, 4, 4, 5]);
     }
 
     #[test]

@@ -5,17 +5,17 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use stationmaster_image::{
+    ImageError,
+    archive::memory_budget,
+    store::{ImageStore, docker::Engine, layouts::LayoutStore, look_in, whereabouts},
+};
+use stationmaster_system::files::{Directory, explained, input, make_directory};
 use tokio::runtime::Handle;
 
 use super::{ServerError, socket};
 use crate::{
     config::{Config, PartialLoad, Unlisted},
-    files::{Directory, explained, input, make_directory},
-    image::{
-        ImageError,
-        archive::memory_budget,
-        store::{ImageStore, docker::Engine, layouts::LayoutStore, look_in, whereabouts},
-    },
     ledger::Ledger,
     protocol::{AuditedKeys, Compat, EMBEDDED, Policy, Station, StepError, steps::recover},
     state,

@@ -14,10 +14,10 @@ use rustix::{
     fs::{AtFlags, FileType, Gid, Mode, OFlags, chownat, fstat, open},
     process::geteuid,
 };
+use stationmaster_system::files::explained;
 use tokio::net::UnixListener;
 
 use super::{ServerError, lock::Lock};
-use crate::files::explained;
 
 /// The kernel's limit for a socket's path, less the suffix of the temporary name.
 const LONGEST: usize = 107 - ".new".len();

@@ -15,14 +15,12 @@ use std::{
 use arc_swap::ArcSwap;
 use rustls::{ServerConfig, pki_types::CertificateDer};
 pub(super) use standing::Admitted;
+use stationmaster_system::files::{Aside, Stuck};
 use tokio_util::sync::CancellationToken;
 
 use self::{material::Material, standing::Standing};
 use super::{Authorizer, ServerError, TlsFault, signals};
-use crate::{
-    config::Tcp,
-    files::{Aside, Stuck},
-};
+use crate::config::Tcp;
 
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Interval at which open connections are checked when nothing has changed but the time: a revocation list may expire.

@@ -1,5 +1,8 @@
 //! `ImageService`: reads images without changing them.
 
+use stationmaster_image::checks::master::Difference;
+use stationmaster_proto as pb;
+use stationmaster_proto::{hash_image_response::Event, validate_image_response};
 use tonic::Request;
 
 use super::{
@@ -8,9 +11,8 @@ use super::{
     steps::Steps,
 };
 use crate::{
-    image::checks::master::Difference,
-    pb::{self, hash_image_response::Event, validate_image_response},
-    protocol::{self, ImageDigests, ImageVerdict, TrainAbsent},
+    protocol,
+    protocol::{ImageDigests, ImageVerdict, TrainAbsent},
 };
 
 /// Implementation of `ImageService`.
@@ -59,7 +61,7 @@ impl pb::image_service_server::ImageService for Images {
 /// Converts the verdict of a validation.
 #[must_use]
 pub fn verdict_message(verdict: ImageVerdict) -> pb::ValidateImageResult {
-    let rule = |(rule, became, note): &(crate::image::checks::master::ImageRule, _, String)| pb::RuleReport {
+    let rule = |(rule, became, note): &(stationmaster_image::checks::master::ImageRule, _, String)| pb::RuleReport {
         rule: rule.name().to_owned(),
         outcome: outcome(*became).into(),
         note: note.clone(),

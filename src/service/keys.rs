@@ -7,6 +7,9 @@ mod tests;
 use std::{sync::Arc, time::Instant};
 
 pub use convert::key_message;
+use stationmaster_keystore::KeyInfo;
+use stationmaster_proto as pb;
+use stationmaster_train::keys::spki_fingerprint;
 use tonic::{Request, Response};
 
 use super::{
@@ -17,10 +20,7 @@ use super::{
 };
 use crate::{
     authz::Permit,
-    keystore::KeyInfo,
-    pb,
     protocol::{AuditedKeys, Caller, KeyUseError, RawKey, RawKeyError},
-    train::keys::spki_fingerprint,
 };
 
 /// Implementation of `KeyService`.

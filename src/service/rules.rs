@@ -1,6 +1,7 @@
 //! Converts the outcome of a rule to the wire format.
 
-use crate::{pb, train::rule::Outcome};
+use stationmaster_proto as pb;
+use stationmaster_train::rule::Outcome;
 
 /// Returns the outcome as responses express it.
 pub(super) fn outcome(outcome: Outcome) -> pb::RuleOutcome {

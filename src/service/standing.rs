@@ -3,11 +3,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use stationmaster_proto as pb;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Request, Response};
 
 use super::{call_record, status::Answer};
-use crate::pb;
 
 /// State of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]

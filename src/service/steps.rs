@@ -10,6 +10,13 @@ use std::{
 };
 
 use futures_util::StreamExt;
+use stationmaster_image::{
+    ImageError,
+    archive::memory_budget,
+    oci::reference::ImageSource,
+    store::{ImageStore, whereabouts},
+};
+use stationmaster_proto as pb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,13 +32,6 @@ use super::{
 };
 use crate::{
     audit::{Entry, Event},
-    image::{
-        ImageError,
-        archive::memory_budget,
-        oci::reference::ImageSource,
-        store::{ImageStore, whereabouts},
-    },
-    pb,
     protocol::{CallContext, Caller, KnownSessions, Station, StepError},
 };
 

@@ -5,6 +5,13 @@ mod early;
 mod upload;
 
 use futures_util::StreamExt;
+use stationmaster_image::oci::reference::{ImageName, ImageSource};
+use stationmaster_proto as pb;
+use stationmaster_proto::{
+    check_push_response, open_results_request::Part as Results, open_results_response, post_run_response, pre_run_response,
+    verify_train_request::Part,
+};
+use stationmaster_train::selection::Selection;
 use tonic::{Extensions, Request, Response, Streaming};
 
 pub use self::convert::inspection;
@@ -14,13 +21,8 @@ use super::{
     steps::Steps,
 };
 use crate::{
-    image::oci::reference::{ImageName, ImageSource},
-    pb::{
-        self, check_push_response, open_results_request::Part as Results, open_results_response, post_run_response,
-        pre_run_response, verify_train_request::Part,
-    },
-    protocol::{self, CallContext, Caller, PostRunOrder, PreRunOrder, ResultsOf, Station},
-    train::selection::Selection,
+    protocol,
+    protocol::{CallContext, Caller, PostRunOrder, PreRunOrder, ResultsOf, Station},
 };
 
 /// Maximum length of an idempotency key, in characters.

@@ -7,14 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use stationmaster_system::files::input;
+
 use super::{
     FIRST_SEEN, INSTANCE, LEDGER, StateError,
     manifest::{FILE, FileEntry, Manifest},
 };
-use crate::{
-    files::input,
-    ledger::{Ledger, LedgerError},
-};
+use crate::ledger::{Ledger, LedgerError};
 
 /// Copies the persistent state to a new directory; a service may be running. `ledger` is the ledger in `state`.
 ///

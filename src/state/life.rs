@@ -18,10 +18,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use stationmaster_system::files::input;
+
 use super::{FIRST_SEEN, INSTANCE, LEDGER, StateError, behind::take_audit_as_it_is};
 use crate::{
     audit::{SERVICE, log_in},
-    files::input,
     ledger::{Ledger, LogOf, UPGRADED},
 };
 

@@ -4,9 +4,9 @@ use std::{io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use stationmaster_system::files::input;
 
 use super::{INSTANCE, KEPT, LEDGER, StateError};
-use crate::files::input;
 
 /// Name of the manifest's file.
 pub(super) const FILE: &str = "backup.toml";

@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use stationmaster_system::files::input;
 use tokio::runtime::Handle;
 
 use super::{
@@ -15,10 +16,7 @@ use super::{
     behind::take_audit_as_it_is,
     manifest::{FileEntry, Manifest},
 };
-use crate::{
-    files::input,
-    ledger::{Ledger, Run},
-};
+use crate::ledger::{Ledger, Run};
 
 /// What to do with runs that were open when the backup was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

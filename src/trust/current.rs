@@ -2,11 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
+use stationmaster_train::keys::PublicKey;
+
 use super::{EntryError, Kind, Pin, TrustError, TrustMode, TrustStore, Verdict, file};
-use crate::{
-    train::keys::PublicKey,
-    watched_file::{Followed, Snapshot},
-};
+use crate::watched_file::{Followed, Snapshot};
 
 /// The keys that a service trusts. The files are read again when they have changed, so that an administrator's change takes effect
 /// at the next call.

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use stationmaster_system::files::guarded::For;
+use stationmaster_train::keys::PublicKey;
 
 use super::{EntryError, Kind, Master, Pin, TrustError, TrustStore, store::plain};
-use crate::{files::guarded::For, train::keys::PublicKey, watched_file};
+use crate::watched_file;
 
 /// The version of the format.
 const VERSION: u32 = 1;

@@ -1,13 +1,13 @@
 //! Entries of the trust file: trusted keys by owner, and allowed masters.
 
 use jiff::civil::Date;
-use thiserror::Error;
-
-use super::{Master, MasterError};
-use crate::train::{
+use stationmaster_train::{
     config::Id,
     keys::{KeyError, PublicKey},
 };
+use thiserror::Error;
+
+use super::{Master, MasterError};
 
 /// Maximum length of an id or comment, in bytes.
 const TEXT_LIMIT: usize = 256;

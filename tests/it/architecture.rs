@@ -1,4 +1,6 @@
-//! The house keeps its own law: imports point down, each outside library has one room, every word of the API is explained.
+//! Imports point down, modules form no cycle, and each outside library has one place.
+//!
+//! Between crates the compiler checks it. Within a crate this test does, from the syntax trees of all source files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,273 +8,283 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use prost::Message;
-use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet};
+use syn::{UseTree, visit::Visit};
 
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The law of `src/lib.rs`: a room and all that it may name. What is not in the list may name nothing.
-const LAW: [(&str, &[&str]); 22] = [
-    ("train", &[]),
-    ("pb", &[]),
-    ("memory", &[]),
-    ("keystore", &["files", "train", "memory"]),
-    ("failpoint", &[]),
-    ("files", &[]),
-    ("image", &["failpoint", "files", "train"]),
-    ("ledger", &["files", "train"]),
-    ("trust", &["files", "watched_file", "train"]),
-    ("watched_file", &["files"]),
+/// Each crate of the product, its sources, and the other crates of the workspace that it may depend on.
+const CRATES: [(&str, &str, &[&str]); 7] = [
+    ("train", "crates/train", &[]),
+    ("system", "crates/system", &[]),
+    ("proto", "crates/proto", &[]),
+    ("keystore", "crates/keystore", &["system"]),
+    ("image", "crates/image", &["system", "train"]),
+    ("", "", &["image", "keystore", "proto", "system", "train"]),
+    ("demo", "crates/demo", &["", "image", "keystore", "proto", "system", "train"]),
+];
+
+/// A module of the service's crate, and the modules and crates that it may name. A module that is not in the list may name none.
+const LAYERS: [(&str, &[&str]); 14] = [
+    ("watched_file", &["system"]),
     ("key_file", &[]),
-    ("authz", &["files", "keystore", "watched_file"]),
-    ("audit", &["files", "train"]),
-    ("state", &["audit", "files", "ledger"]),
-    ("protocol", &["authz", "audit", "failpoint", "keystore", "image", "ledger", "trust", "train"]),
-    ("service", &["authz", "audit", "protocol", "keystore", "image", "ledger", "trust", "train", "pb"]),
-    ("config", &["audit", "files", "keystore", "trust", "train"]),
+    ("ledger", &["system", "train"]),
+    ("trust", &["system", "train", "watched_file"]),
+    ("authz", &["keystore", "proto", "system", "watched_file"]),
+    ("audit", &["system", "train"]),
+    ("state", &["audit", "ledger", "system"]),
+    ("protocol", &["audit", "authz", "image", "keystore", "ledger", "system", "train", "trust"]),
+    ("service", &["audit", "authz", "image", "keystore", "ledger", "proto", "protocol", "train", "trust"]),
+    ("config", &["audit", "keystore", "system", "train", "trust"]),
     (
         "server",
         &[
-            "authz", "audit", "files", "key_file", "service", "protocol", "state", "keystore", "image", "ledger", "trust",
-            "train", "config", "pb",
+            "audit", "authz", "config", "image", "key_file", "keystore", "ledger", "proto", "protocol", "service", "state",
+            "system", "train", "trust",
         ],
     ),
-    (
-        "dev",
-        &["authz", "audit", "files", "server", "service", "protocol", "keystore", "image", "ledger", "trust", "train", "config"],
-    ),
+    ("dev", &["audit", "authz", "config", "keystore", "server", "service", "system", "train", "trust"]),
     (
         "cli",
         &[
-            "authz",
             "audit",
-            "files",
-            "watched_file",
-            "key_file",
+            "authz",
+            "config",
             "dev",
-            "demo",
+            "image",
+            "key_file",
+            "keystore",
+            "ledger",
+            "proto",
+            "protocol",
             "server",
             "service",
-            "protocol",
             "state",
-            "keystore",
-            "image",
-            "ledger",
-            "trust",
+            "system",
             "train",
-            "memory",
-            "config",
-            "pb",
+            "trust",
+            "watched_file",
         ],
     ),
-    (
-        "demo",
-        &[
-            "audit", "dev", "cli", "server", "service", "protocol", "keystore", "image", "ledger", "trust", "train", "config",
-            "pb",
-        ],
-    ),
-    ("main", &["cli", "memory"]),
+    ("main", &["cli", "system"]),
 ];
 
-/// Outside libraries that one part of the house alone may name.
-const LIBRARIES: [(&str, &[&str]); 3] =
-    [("cryptoki", &["keystore/pkcs11"]), ("bollard", &["image/store/docker", "demo"]), ("sqlx", &["ledger"])];
+/// Outside libraries, and the only places that may name them.
+const LIBRARIES: [(&str, &[&str]); 3] = [
+    ("cryptoki", &["crates/keystore/src/pkcs11"]),
+    ("bollard", &["crates/image/src/store/docker", "crates/demo/src"]),
+    ("sqlx", &["src/ledger"]),
+];
 
-/// Every source file: its path below `src` without `.rs`, and its text without comments.
-fn sources() -> BTreeMap<String, String> {
-    fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(directory).expect("a directory") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
+/// Cycles that are left: crate and parent module. No other may come, and one that is resolved leaves the list.
+const CYCLES: [(&str, &str); 13] = [
+    ("system", "files"),
+    ("keystore", ""),
+    ("keystore", "pkcs11"),
+    ("image", ""),
+    ("image", "archive"),
+    ("image", "filesystem"),
+    ("image", "opt"),
+    ("image", "tar"),
+    ("", "cli"),
+    ("", "protocol"),
+    ("", "service"),
+    ("", "state"),
+    ("demo", ""),
+];
+
+/// A source file: its path below the repository, its module path within the crate, and every path that it names.
+struct Source {
+    file: String,
+    module: Vec<String>,
+    named: BTreeSet<Vec<String>>,
+}
+
+/// Collects every path of a syntax tree, with `use` trees flattened.
+#[derive(Default)]
+struct Paths(BTreeSet<Vec<String>>);
+
+impl<'ast> Visit<'ast> for Paths {
+    fn visit_use_tree(&mut self, tree: &'ast UseTree) {
+        self.flatten(tree, &mut Vec::new());
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        self.0.insert(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
+        syn::visit::visit_path(self, path);
+    }
+}
+
+impl Paths {
+    fn flatten(&mut self, tree: &UseTree, prefix: &mut Vec<String>) {
+        match tree {
+            UseTree::Path(path) => {
+                prefix.push(path.ident.to_string());
+                self.flatten(&path.tree, prefix);
+                prefix.pop();
             }
+            UseTree::Group(group) => group.items.iter().for_each(|item| self.flatten(item, prefix)),
+            UseTree::Name(name) => drop(self.0.insert([prefix.as_slice(), &[name.ident.to_string()]].concat())),
+            UseTree::Rename(name) => drop(self.0.insert([prefix.as_slice(), &[name.ident.to_string()]].concat())),
+            UseTree::Glob(_) => drop(self.0.insert(prefix.clone())),
         }
     }
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    walk(Path::new(SOURCES), &mut found);
-    let read = |path: PathBuf| {
-        let place = path.strip_prefix(SOURCES).expect("below src").with_extension("").to_string_lossy().into_owned();
-        (place, without_comments(&fs::read_to_string(path).expect("a source file")))
-    };
-    found.into_iter().map(read).collect()
-}
-
-fn without_comments(text: &str) -> String {
-    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
-}
-
-fn is_word(character: char) -> bool {
-    character.is_alphanumeric() || character == '_'
-}
-
-/// What follows each `word` that stands alone: not part of a longer word, and not behind `$` or `in ` (macros, visibility).
-fn after<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
-    text.match_indices(word).filter_map(move |(start, _)| {
-        let (before, rest) = (&text[..start], &text[start + word.len()..]);
-        let alone = !before.ends_with(|last: char| is_word(last) || last == '$') && !before.ends_with("in ");
-        alone.then_some(rest)
-    })
-}
-
-/// The rooms that a text names: the first segments of `crate::a::b` and of `crate::{a::b, c::{d, e}}`.
-fn rooms_named(text: &str) -> BTreeSet<String> {
-    let mut rooms = BTreeSet::new();
-    let mut name = |text: &str| {
-        let room: String = text.trim_start().chars().take_while(|character| is_word(*character)).collect();
-        if !room.is_empty() {
-            rooms.insert(room);
-        }
-    };
-    for rest in after(text, "crate::") {
-        let Some(list) = rest.strip_prefix('{') else {
-            name(rest);
-            continue;
-        };
-        let (mut depth, mut start) = (0, 0);
-        for (index, character) in list.char_indices() {
-            match character {
-                '{' => depth += 1,
-                '}' if depth == 0 => {
-                    name(&list[start..index]);
-                    break;
-                }
-                '}' => depth -= 1,
-                ',' if depth == 0 => {
-                    name(&list[start..index]);
-                    start = index + 1;
-                }
-                _ => {}
-            }
+    for entry in fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display())) {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
         }
     }
-    rooms
+    found
+}
+
+/// Returns the sources of a crate without its tests, which may name anything.
+fn sources(directory: &str) -> Vec<Source> {
+    let src = Path::new(ROOT).join(directory).join("src");
+    let mut found = Vec::new();
+    for path in files(&src) {
+        let below = path.strip_prefix(&src).expect("below src").with_extension("");
+        let mut module: Vec<String> = below.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        if module.iter().any(|part| part == "tests" || part == "generated") {
+            continue;
+        }
+        if module == ["lib"] {
+            module.clear();
+        }
+        let text = fs::read_to_string(&path).expect("a source file");
+        let mut syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        syntax.items.retain(|item| !matches!(item, syn::Item::Mod(one) if one.ident == "tests"));
+        let mut paths = Paths::default();
+        paths.visit_file(&syntax);
+        let file = path.strip_prefix(ROOT).expect("below the repository").to_string_lossy().into_owned();
+        found.push(Source { file, module, named: paths.0 });
+    }
+    assert!(!found.is_empty(), "{}", src.display());
+    found
+}
+
+/// Returns a path as segments below the crate; `None` for the path of another crate or of an item in scope.
+fn within_crate(module: &[String], path: &[String]) -> Option<Vec<String>> {
+    let (first, rest) = path.split_first()?;
+    let mut from = match first.as_str() {
+        "crate" => Vec::new(),
+        "self" => module.to_vec(),
+        "super" => module[..module.len().checked_sub(1)?].to_vec(),
+        _ => return None,
+    };
+    for segment in rest {
+        if segment == "super" {
+            from.pop();
+        } else {
+            from.push(segment.clone());
+        }
+    }
+    Some(from)
+}
+
+/// Returns the workspace's crate that a path names.
+fn of_workspace(path: &[String]) -> Option<&str> {
+    path.first()?.strip_prefix("stationmaster_")
 }
 
 #[test]
-fn the_reader_of_imports_sees_every_form() {
-    let text = "use crate::{\n    a::{b, c},\n    d, e::f,\n};\nlet x = crate::g::h(); // crate::no\nuse crate::i;\npub(in crate::j) $crate::k mycrate::l";
-    let expected = ["a", "d", "e", "g", "i"].map(str::to_owned);
-    assert_eq!(rooms_named(&without_comments(text)), expected.into());
+fn crates_depend_on_those_below_only() {
+    for (name, directory, allowed) in CRATES {
+        let manifest = fs::read_to_string(Path::new(ROOT).join(directory).join("Cargo.toml")).expect("a manifest");
+        let manifest: toml::Table = manifest.parse().expect("TOML");
+        let dependencies = manifest["dependencies"].as_table().expect("dependencies");
+        let named: BTreeSet<&str> = dependencies
+            .keys()
+            .filter_map(|key| key.strip_prefix("stationmaster"))
+            .map(|rest| rest.trim_start_matches('-'))
+            .collect();
+        assert_eq!(named, allowed.iter().copied().collect(), "dependencies of `{name}`");
+    }
 }
 
 #[test]
 fn imports_point_down_only() {
-    let law: BTreeMap<_, _> = LAW.into();
-    let (mut upward, mut arrows) = (Vec::new(), 0);
-    for (place, text) in sources() {
-        let room = place.split('/').next().expect("a room");
-        if place == "lib" {
-            continue;
+    let layers: BTreeMap<_, _> = LAYERS.into();
+    let (mut upward, mut count) = (Vec::new(), 0);
+    for source in sources("") {
+        let Some(module) = source.module.first() else { continue };
+        let allowed = layers.get(module.as_str()).unwrap_or_else(|| panic!("{}: `{module}` is in no layer", source.file));
+        for path in &source.named {
+            let inner = within_crate(&source.module, path);
+            let named = inner.as_ref().and_then(|inner| inner.first()).map(String::as_str).or_else(|| of_workspace(path));
+            let Some(named) = named else { continue };
+            let is_layer = layers.contains_key(named) || of_workspace(path).is_some();
+            if !is_layer || named == module {
+                continue;
+            }
+            count += 1;
+            if !allowed.contains(&named) {
+                upward.push(format!("{} names {}", source.file, path.join("::")));
+            }
         }
-        let allowed = law.get(room).unwrap_or_else(|| panic!("src/{place}.rs: the law knows no room `{room}`"));
-        let mut named = rooms_named(&text);
-        // In a room's own file, `super` is the whole house.
-        if !place.contains('/') {
-            named.extend(text.lines().filter_map(|line| line.strip_prefix("use super::")).map(str::to_owned));
-        }
-        named.remove(room);
-        arrows += named.len();
-        upward.extend(
-            named.iter().filter(|other| !allowed.contains(&other.as_str())).map(|other| format!("src/{place}.rs names {other}")),
-        );
     }
-    assert!(arrows > 50, "only {arrows} imports were seen");
+    assert!(count > 300, "only {count} imports were seen");
     assert!(upward.is_empty(), "{}", upward.join("\n"));
 }
 
 #[test]
-fn each_outside_library_has_one_room() {
-    let mut strangers = Vec::new();
-    for (place, text) in sources() {
-        for (library, rooms) in LIBRARIES {
-            let at_home = rooms.iter().any(|room| place == *room || place.starts_with(&format!("{room}/")));
-            let named = after(&text, library).any(|rest| rest.starts_with("::") || rest.starts_with(';'));
-            if named && !at_home {
-                strangers.push(format!("src/{place}.rs names {library}"));
+fn modules_form_no_cycle() {
+    let (mut cycles, mut found) = (Vec::new(), Vec::new());
+    for (name, directory, _) in CRATES {
+        let sources = sources(directory);
+        let modules: BTreeSet<&[String]> = sources.iter().map(|source| source.module.as_slice()).collect();
+        // For each module, which of its children names which other child.
+        let mut edges: BTreeMap<&[String], BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
+        for source in &sources {
+            for path in source.named.iter().filter_map(|path| within_crate(&source.module, path)) {
+                let end = (0..=path.len()).rev().find(|end| modules.contains(&path[..*end])).unwrap_or_default();
+                let Some(target) = modules.get(&path[..end]) else { continue };
+                let common = source.module.iter().zip(*target).take_while(|(one, other)| one == other).count();
+                if let (Some(from), Some(to)) = (source.module.get(common), target.get(common)) {
+                    edges.entry(&source.module[..common]).or_default().entry(from).or_default().insert(to);
+                }
             }
         }
-        // Generated code implements the servers that return it.
-        let of_status = place == "service/status" || place.starts_with("service/status/") || place.starts_with("pb/generated/");
-        if !of_status && after(&text, "Status").any(|rest| !rest.starts_with(is_word)) {
-            strangers.push(format!("src/{place}.rs names the wire's Status"));
+        for (parent, graph) in edges {
+            let mut left = graph.clone();
+            // What names nobody that is left is on no cycle.
+            while let Some(leaf) = left.iter().find(|(_, to)| to.iter().all(|to| !left.contains_key(to))).map(|(leaf, _)| *leaf) {
+                left.remove(leaf);
+            }
+            if !left.is_empty() {
+                let members: Vec<_> = left.iter().map(|(from, to)| format!("{from} -> {to:?}")).collect();
+                found.push((name.to_owned(), parent.join("::")));
+                cycles.push(format!("crate `{name}`, below `{}`: {}", parent.join("::"), members.join("; ")));
+            }
         }
     }
-    assert!(strangers.is_empty(), "{}", strangers.join("\n"));
-}
-
-type Declared = (String, Vec<i32>);
-
-fn below(path: &[i32], kind: i32, index: usize) -> Vec<i32> {
-    [path, &[kind, i32::try_from(index).expect("few enough")]].concat()
-}
-
-/// What a proto file declares: its name, and its path in the descriptor.
-fn declared(file: &FileDescriptorProto) -> Vec<Declared> {
-    let mut all = Vec::new();
-    for (index, one) in file.message_type.iter().enumerate() {
-        declared_by_message(one, one.name(), &below(&[], 4, index), &mut all);
-    }
-    for (index, one) in file.enum_type.iter().enumerate() {
-        declared_by_enum(one, one.name(), &below(&[], 5, index), &mut all);
-    }
-    for (index, service) in file.service.iter().enumerate() {
-        let path = below(&[], 6, index);
-        for (index, method) in service.method.iter().enumerate() {
-            all.push((format!("{}.{}", service.name(), method.name()), below(&path, 2, index)));
-        }
-        all.push((service.name().to_owned(), path));
-    }
-    all
-}
-
-fn declared_by_message(message: &DescriptorProto, name: &str, path: &[i32], all: &mut Vec<Declared>) {
-    all.push((name.to_owned(), path.to_vec()));
-    for (index, field) in message.field.iter().enumerate() {
-        all.push((format!("{name}.{}", field.name()), below(path, 2, index)));
-    }
-    for (index, oneof) in message.oneof_decl.iter().enumerate() {
-        // `optional` makes a oneof of its own, which nobody wrote.
-        if !oneof.name().starts_with('_') {
-            all.push((format!("{name}.{}", oneof.name()), below(path, 8, index)));
-        }
-    }
-    for (index, nested) in message.nested_type.iter().enumerate() {
-        if !nested.options.as_ref().is_some_and(|options| options.map_entry()) {
-            declared_by_message(nested, &format!("{name}.{}", nested.name()), &below(path, 3, index), all);
-        }
-    }
-    for (index, one) in message.enum_type.iter().enumerate() {
-        declared_by_enum(one, &format!("{name}.{}", one.name()), &below(path, 4, index), all);
-    }
-}
-
-fn declared_by_enum(one: &EnumDescriptorProto, name: &str, path: &[i32], all: &mut Vec<Declared>) {
-    all.push((name.to_owned(), path.to_vec()));
-    for (index, value) in one.value.iter().enumerate() {
-        all.push((format!("{name}.{}", value.name()), below(path, 2, index)));
-    }
+    let known: Vec<_> = CYCLES.iter().map(|(name, parent)| ((*name).to_owned(), (*parent).to_owned())).collect();
+    assert_eq!(found, known, "{}", cycles.join("\n"));
 }
 
 #[test]
-fn every_word_of_the_api_has_a_comment() {
-    let set = FileDescriptorSet::decode(stationmaster::pb::DESCRIPTORS).expect("descriptors");
-    let (mut bare, mut seen) = (Vec::new(), 0);
-    for file in set.file.iter().filter(|file| file.package() == "stationmaster.v1") {
-        let info = file.source_code_info.as_ref().expect("source information");
-        let explained: BTreeSet<&[i32]> =
-            info.location.iter().filter(|one| !one.leading_comments().trim().is_empty()).map(|one| one.path.as_slice()).collect();
-        let declared = declared(file);
-        seen += declared.len();
-        bare.extend(
-            declared
-                .into_iter()
-                .filter(|(_, path)| !explained.contains(path.as_slice()))
-                .map(|(name, _)| format!("{}: {name}", file.name())),
-        );
+fn each_outside_library_has_one_place() {
+    let mut elsewhere = Vec::new();
+    for (_, directory, _) in CRATES {
+        for source in sources(directory) {
+            let file = source.file.as_str();
+            for (library, places) in LIBRARIES {
+                let is_inside =
+                    places.iter().any(|place| file.starts_with(&format!("{place}/")) || file == format!("{place}.rs"));
+                if !is_inside && source.named.iter().any(|path| path[0] == library) {
+                    elsewhere.push(format!("{file} names {library}"));
+                }
+            }
+            let has_status = file.starts_with("src/service/status");
+            if !has_status && source.named.iter().any(|path| path.ends_with(&["Status".to_owned()])) {
+                elsewhere.push(format!("{file} names the wire's Status"));
+            }
+        }
     }
-    assert!(seen > 150, "only {seen} declarations were seen");
-    assert!(bare.is_empty(), "without a comment:\n{}", bare.join("\n"));
+    assert!(elsewhere.is_empty(), "{}", elsewhere.join("\n"));
 }

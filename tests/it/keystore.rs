@@ -21,7 +21,7 @@ use cryptoki::{
     session::UserType,
     types::AuthPin,
 };
-use stationmaster::{keystore::softhsm, pb::KeyPurpose};
+use stationmaster_proto::KeyPurpose;
 
 use crate::support::{Launch, Mode, Peer, Station, Train, as_root, wait_for};
 
@@ -41,7 +41,7 @@ fn spy() -> String {
 }
 
 fn softhsm() -> PathBuf {
-    stationmaster::keystore::softhsm::find_module().expect("SoftHSM's module: run `make test`, which installs it")
+    stationmaster_keystore::softhsm::find_module().expect("SoftHSM's module: run `make test`, which installs it")
 }
 
 /// OpenSC's tool on a station's token, logged in.
@@ -83,7 +83,7 @@ fn the_train_key_is_made_in_the_token_and_never_extractable_says_another_tool() 
 fn whoever_has_the_pin_cannot_take_the_train_key_out() {
     let station = Station::start("a");
     // SAFETY: no other test sets or reads this variable in its own process, and services set their own.
-    unsafe { std::env::set_var(stationmaster::keystore::softhsm::CONF_VARIABLE, station.softhsm_conf()) };
+    unsafe { std::env::set_var(stationmaster_keystore::softhsm::CONF_VARIABLE, station.softhsm_conf()) };
     let token = Pkcs11::new(softhsm()).unwrap();
     token.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
     let slots = token.get_slots_with_initialized_token().unwrap();

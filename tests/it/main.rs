@@ -7,6 +7,7 @@ mod parsers;
 mod support;
 
 mod access;
+mod api_comments;
 pub mod architecture;
 mod audit;
 mod cli;

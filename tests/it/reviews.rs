@@ -44,7 +44,7 @@ fn sources() -> Vec<(PathBuf, String)> {
         }
     }
     let mut found = Vec::new();
-    for directory in ["src", "tests", "fuzz/src"] {
+    for directory in ["src", "crates", "tests", "fuzz/src"] {
         walk(&Path::new(ROOT).join(directory), &mut found);
     }
     found

@@ -7,10 +7,8 @@ mod rotation;
 mod rules;
 pub mod untrusted_keys;
 
-use stationmaster::{
-    pb::{RuleOutcome, RuleReport},
-    train::{config::HexText, keys::PublicKey},
-};
+use stationmaster_proto::{RuleOutcome, RuleReport};
+use stationmaster_train::{config::HexText, keys::PublicKey};
 
 pub use self::untrusted_keys::{append, hex_pem, key, replace_creator};
 

@@ -1,21 +1,19 @@
 //! Archives: of `/opt`, of the config file, and of a whole image.
 
-use stationmaster::{
-    image::{
-        ImageError,
-        archive::{reader::SavedImage, source::ImageInput},
-        checks::master::compare_trees,
-        filesystem::tree_digest::tree_digest,
-        opt::{
-            backing::LayerBacking,
-            layered::LayeredTrainTree,
-            reader::{CONFIG_LIMIT, TrainDir, TrainTreeSink, read_config, read_opt},
-            train_archive::read_train,
-        },
-        tar::layer_writer::FileAttrs,
+use stationmaster_image::{
+    ImageError,
+    archive::{reader::SavedImage, source::ImageInput},
+    checks::master::compare_trees,
+    filesystem::tree_digest::tree_digest,
+    opt::{
+        backing::LayerBacking,
+        layered::LayeredTrainTree,
+        reader::{CONFIG_LIMIT, TrainDir, TrainTreeSink, read_config, read_opt},
+        train_archive::read_train,
     },
-    train::{names::FilePath, proof::FoundDirectory, rule::Rule},
+    tar::layer_writer::FileAttrs,
 };
+use stationmaster_train::{names::FilePath, proof::FoundDirectory, rule::Rule};
 
 /// Checks what the reader lets through, as it comes.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! Sealed files: in pieces, in one, and by OpenSSL alone.
 
 use openssl::symm::{Cipher, decrypt};
-use stationmaster::train::envelope::{BLOCK, EnvelopeKey, Opener, Sealer, opened_len, sealed_len};
+use stationmaster_train::envelope::{BLOCK, EnvelopeKey, Opener, Sealer, opened_len, sealed_len};
 use zeroize::Zeroizing;
 
 /// The first byte says how long the key is, the second what is done, the third in which pieces.

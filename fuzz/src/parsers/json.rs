@@ -1,6 +1,6 @@
 //! JSON, and the config of a train in it.
 
-use stationmaster::train::{
+use stationmaster_train::{
     config::{MAX_FILE_LIST, MAX_ROUTE_STOPS, TrainConfig},
     json::{Json, MAX_DEPTH},
     keys::PublicKey,

@@ -1,9 +1,7 @@
 //! Names of files and of images.
 
-use stationmaster::{
-    image::oci::reference::{ImageName, ImageSource},
-    train::names::{FilePath, Listing},
-};
+use stationmaster_image::oci::reference::{ImageName, ImageSource};
+use stationmaster_train::names::{FilePath, Listing};
 
 /// One name a line. What is let through is plain, and its order is the engine's.
 pub fn paths(bytes: &[u8]) {

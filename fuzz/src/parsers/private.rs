@@ -2,7 +2,8 @@
 
 use std::io::Read;
 
-use stationmaster::{image::pass_on_for_fuzzing, service::trains::order_for_fuzzing};
+use stationmaster::service::trains::order_for_fuzzing;
+use stationmaster_image::pass_on_for_fuzzing;
 
 use super::protobuf;
 

@@ -3,11 +3,9 @@
 use std::fmt::Debug;
 
 use prost::Message;
-use stationmaster::{
-    image::oci::reference::ImageSource,
-    pb,
-    train::{names::FilePath, selection::Selection},
-};
+use stationmaster_image::oci::reference::ImageSource;
+use stationmaster_proto as pb;
+use stationmaster_train::{names::FilePath, selection::Selection};
 
 /// The first byte says which request.
 pub fn run(input: &[u8]) {

@@ -1,7 +1,7 @@
 //! Public keys: DER, PEM, hex of PEM, and bare numbers.
 
 use openssl::rsa::Rsa;
-use stationmaster::train::{
+use stationmaster_train::{
     config::HexText,
     keys::{KeyError, MAX_BITS, MIN_BITS, PublicKey},
 };

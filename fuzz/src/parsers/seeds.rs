@@ -55,7 +55,7 @@ pub fn references() -> Vec<Vec<u8>> {
 /// Requests, each behind its number.
 pub fn protobufs() -> Vec<Vec<u8>> {
     use prost::Message;
-    use stationmaster::pb;
+    use stationmaster_proto as pb;
     let image = || "harbor.example/pht/train:1".to_owned();
     let mut found = vec![
         (0, pb::InspectTrainRequest { image: image() }.encode_to_vec()),

@@ -1,6 +1,7 @@
 //! `access check`: shows whether a call would be permitted, and why.
 
 use serde_json::json;
+use stationmaster_keystore::Purpose;
 
 use super::{AccessFileArgs, json_of, table_of};
 use crate::{
@@ -9,7 +10,6 @@ use crate::{
         error::{CliError, Exit},
         output::Output,
     },
-    keystore::Purpose,
 };
 
 const AFTER: &str = "\

@@ -7,6 +7,7 @@ use std::{
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
+use stationmaster_system::files::{Readers, input};
 
 use super::source::{Filter, Matching, Source};
 use crate::{
@@ -16,7 +17,6 @@ use crate::{
         out_file::Out,
         output::{Output, Stdout, lost},
     },
-    files::{Readers, input},
 };
 
 const AFTER: &str = "\

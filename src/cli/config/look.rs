@@ -9,13 +9,14 @@ use std::{
 
 use nix::unistd::{Uid, User};
 use serde_json::{Value, json};
+use stationmaster_system::files::input;
 
 use crate::{
     authz::file,
     config::{Config, PinSetting, Second},
-    files::input,
     server::{ServerError, bootstrap, socket, tls},
-    trust::{self, TrustError, TrustMode},
+    trust,
+    trust::{TrustError, TrustMode},
 };
 
 /// What only the running service can tell.
@@ -176,7 +177,7 @@ fn directory(what: &'static str, path: &Path) -> Finding {
 
 /// The service makes every directory but this one.
 fn layouts(path: &Path) -> Finding {
-    match crate::image::store::layouts::directory_at(path) {
+    match stationmaster_image::store::layouts::directory_at(path) {
         Ok(_) => directory("Layouts", path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Finding::new("Layouts", State::NotYet, format!("{error}; NOT_SERVING until it exists"))

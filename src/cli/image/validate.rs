@@ -1,17 +1,19 @@
 //! `image validate`: validates an image against its master.
 
 use serde_json::{Value, json};
+use stationmaster_image::archive::source::ImageInput;
+use stationmaster_proto as pb;
+use stationmaster_proto::validate_image_response::Event as Message;
 
 use crate::{
     cli::{
-        client::{self, ClientArgs},
+        client,
+        client::ClientArgs,
         error::{CliError, Exit},
         output::{Output, fields, printable, table},
         progress::{Event, follow},
         train::rules,
     },
-    image::archive::source::ImageInput,
-    pb::{self, validate_image_response::Event as Message},
     protocol,
     service::{
         images::verdict_message,

@@ -3,16 +3,14 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::ValueEnum;
 use serde_json::json;
+use stationmaster_system::files::Readers;
+use stationmaster_train::keys::{PublicKey, spki_pem};
 
 use super::Source;
-use crate::{
-    cli::{
-        error::CliError,
-        out_file::Out,
-        output::{Output, raw},
-    },
-    files::Readers,
-    train::keys::{PublicKey, spki_pem},
+use crate::cli::{
+    error::CliError,
+    out_file::Out,
+    output::{Output, raw},
 };
 
 const AFTER: &str = "\

@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 use serde_json::Value;
+use stationmaster_keystore::{Purpose, admin};
+use stationmaster_train::keys::spki_fingerprint;
 
 use super::view::KeyView;
 use crate::{
@@ -13,8 +15,6 @@ use crate::{
         token_access::{DirectArgs, PinArgs},
     },
     config::Config,
-    keystore::{Purpose, admin},
-    train::keys::spki_fingerprint,
 };
 
 const AFTER: &str = "\

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use stationmaster_keystore::{KeyInfo, admin::TokenKey};
+use stationmaster_proto as pb;
+use stationmaster_train::keys::{spki_fingerprint, spki_pem};
 
 use crate::{
     cli::output::{fields, yes},
     config::Config,
-    keystore::{KeyInfo, admin::TokenKey},
-    pb,
-    train::keys::{spki_fingerprint, spki_pem},
 };
 
 pub(super) struct KeyView {

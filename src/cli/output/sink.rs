@@ -42,7 +42,7 @@ pub(in crate::cli) fn note(error: &io::Error) -> Lost {
 
 /// What the system says, without its number.
 pub(in crate::cli) fn plain(error: &io::Error) -> String {
-    crate::files::words(error)
+    stationmaster_system::files::words(error)
 }
 
 /// Standard output for what is written piece by piece.

@@ -1,14 +1,12 @@
 //! `train abort`: aborts a run.
 
 use serde_json::json;
+use stationmaster_proto as pb;
 
-use crate::{
-    cli::{
-        client::ClientArgs,
-        error::CliError,
-        output::{Output, fields},
-    },
-    pb,
+use crate::cli::{
+    client::ClientArgs,
+    error::CliError,
+    output::{Output, fields},
 };
 
 #[derive(Debug, clap::Args)]

@@ -1,16 +1,15 @@
 //! `train check-push`: checks whether an image may be pushed.
 
 use serde_json::{Value, json};
+use stationmaster_proto as pb;
+use stationmaster_proto::check_push_response::Event as Message;
 
 use super::rules;
-use crate::{
-    cli::{
-        client::ClientArgs,
-        error::{CliError, Exit},
-        output::{Output, fields, printable, table},
-        progress::{Event, follow},
-    },
-    pb::{self, check_push_response::Event as Message},
+use crate::cli::{
+    client::ClientArgs,
+    error::{CliError, Exit},
+    output::{Output, fields, printable, table},
+    progress::{Event, follow},
 };
 
 const AFTER: &str = "\

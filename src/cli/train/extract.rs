@@ -20,14 +20,12 @@ use rustix::{
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use stationmaster_train::names::FilePath;
 
-use crate::{
-    cli::{
-        error::{CliError, Exit},
-        hints,
-        output::{printable, table},
-    },
-    train::names::FilePath,
+use crate::cli::{
+    error::{CliError, Exit},
+    hints,
+    output::{printable, table},
 };
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

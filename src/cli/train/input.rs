@@ -5,16 +5,16 @@ use std::{
     path::Path,
 };
 
+use stationmaster_image::{
+    ImageError,
+    archive::source::layout_at,
+    opt::{backing::LayerBacking, layered::LayeredTrainTree},
+};
+use stationmaster_system::files::input;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{error::CliError, hints},
-    files::input,
-    image::{
-        ImageError,
-        archive::source::layout_at,
-        opt::{backing::LayerBacking, layered::LayeredTrainTree},
-    },
     service::status::{Refusal, RpcError},
 };
 

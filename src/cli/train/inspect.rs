@@ -1,15 +1,17 @@
 //! `train inspect`: shows the contents of a train.
 
 use serde_json::{Value, json};
+use stationmaster_proto as pb;
 
 use super::input::saved_at;
 use crate::{
     cli::{
-        client::{self, ClientArgs},
+        client,
+        client::ClientArgs,
         error::CliError,
         output::{Output, fields, printable, table, yes},
     },
-    pb, protocol,
+    protocol,
     service::{
         status::{Refusal, RpcError},
         trains::inspection,

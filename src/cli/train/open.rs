@@ -10,6 +10,9 @@ use std::{
 };
 
 use serde_json::json;
+use stationmaster_image::{archive::source::layout_at, disk::spool::Spool, oci::reference::ImageSource, store::docker::Engine};
+use stationmaster_system::{files::input, memory};
+use stationmaster_train::selection::Selection;
 use tokio_util::sync::CancellationToken;
 
 use self::key::{CreatorKey, KeyArgs};
@@ -27,12 +30,8 @@ use crate::{
         output::{Output, fields},
     },
     config,
-    files::input,
-    image::{archive::source::layout_at, disk::spool::Spool, oci::reference::ImageSource, store::docker::Engine},
-    memory,
     protocol::{ReturnedTrain, StepError},
     service::status::{Reason, Refusal, RpcError},
-    train::selection::Selection,
     trust,
 };
 
@@ -226,7 +225,7 @@ fn with_archive<T>(
     }
     let image: ImageSource = train
         .parse()
-        .map_err(|error: crate::image::ImageError| failed(error.into()).with_hint("there is no such file either"))?;
+        .map_err(|error: stationmaster_image::ImageError| failed(error.into()).with_hint("there is no such file either"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

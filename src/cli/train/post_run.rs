@@ -1,6 +1,8 @@
 //! `train post-run`: seals a run's results for the next stop.
 
 use serde_json::{Value, json};
+use stationmaster_proto as pb;
+use stationmaster_proto::post_run_response::Event as Message;
 
 use crate::{
     cli::{
@@ -9,7 +11,6 @@ use crate::{
         output::{Output, fields, yes},
         progress::{Event, follow},
     },
-    pb::{self, post_run_response::Event as Message},
     service::status::Reason,
 };
 

@@ -3,17 +3,16 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use stationmaster_proto as pb;
+use stationmaster_proto::pre_run_response::Event as Message;
+use stationmaster_system::files::Readers;
 
-use crate::{
-    cli::{
-        client::ClientArgs,
-        error::CliError,
-        out_file::OutFile,
-        output::{Output, fields, yes},
-        progress::{Event, follow},
-    },
-    files::Readers,
-    pb::{self, pre_run_response::Event as Message},
+use crate::cli::{
+    client::ClientArgs,
+    error::CliError,
+    out_file::OutFile,
+    output::{Output, fields, yes},
+    progress::{Event, follow},
 };
 
 const AFTER: &str = "\

@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use stationmaster_image::{ImageError, oci::reference::ImageSource};
+use stationmaster_proto as pb;
+use stationmaster_proto::{open_results_request::Part, open_results_response::Event};
+use stationmaster_train::names::FilePath;
 
 use super::{
     extract::{self, Delivery},
@@ -17,10 +21,7 @@ use crate::{
         output::{Output, fields},
         progress::Bar,
     },
-    image::{ImageError, oci::reference::ImageSource},
-    pb::{self, open_results_request::Part, open_results_response::Event},
     service::status::{Refusal, RpcError},
-    train::names::FilePath,
 };
 
 const AFTER: &str = "\

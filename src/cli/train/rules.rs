@@ -1,12 +1,10 @@
 //! Output of the rules' outcomes: a table for people, a list for programs.
 
 use serde_json::{Value, json};
+use stationmaster_proto::{RuleOutcome, RuleReport};
+use stationmaster_train::rule::{Enforcement, Outcome, Report, Rule};
 
-use crate::{
-    cli::output::{printable, table},
-    pb::{RuleOutcome, RuleReport},
-    train::rule::{Enforcement, Outcome, Report, Rule},
-};
+use crate::cli::output::{printable, table};
 
 /// One rule, from wherever it was looked at.
 pub(in crate::cli) struct Row {
@@ -29,7 +27,7 @@ pub(in crate::cli) fn of_answer(rules: &[RuleReport]) -> Vec<Row> {
 
 /// The rules of a report of our own.
 pub(in crate::cli) fn of_report(report: &Report) -> Vec<Row> {
-    let row = |finding: &crate::train::rule::Finding| Row {
+    let row = |finding: &stationmaster_train::rule::Finding| Row {
         rule: finding.rule.name().to_owned(),
         outcome: finding.outcome.name(),
         note: finding.note.clone(),

@@ -5,14 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use stationmaster_proto::{OpenResultsRequest, open_results_request::Part};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::input::Opt;
-use crate::{
-    cli::error::CliError,
-    pb::{OpenResultsRequest, open_results_request::Part},
-};
+use crate::cli::error::CliError;
 
 /// Bytes of a piece: less than the service takes in one message.
 const PIECE: usize = 60 << 10;

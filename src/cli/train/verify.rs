@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use stationmaster_image::archive::source::ImageInput;
+use stationmaster_proto as pb;
+use stationmaster_proto::verify_train_request::Part;
 
 use super::rules::{self, Row};
 use crate::{
     cli::{
-        client::{self, ClientArgs},
+        client,
+        client::ClientArgs,
         error::{CliError, Exit},
         output::{Output, fields},
     },
-    image::archive::source::ImageInput,
-    pb::{self, verify_train_request::Part},
     protocol,
     service::status::{Refusal, RpcError},
     trust,

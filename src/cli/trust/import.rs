@@ -6,17 +6,17 @@ use std::{
 };
 
 use serde_json::json;
+use stationmaster_system::files::input;
+use stationmaster_train::{
+    config::{HexText, TrainConfig},
+    keys::PublicKey,
+};
 
 use super::{TrustFileArgs, change::Entries, shared};
 use crate::{
     cli::{
         error::{CliError, Exit},
         output::Output,
-    },
-    files::input,
-    train::{
-        config::{HexText, TrainConfig},
-        keys::PublicKey,
     },
     trust::{EntryError, Kind, Pin, TrustStore, Verdict, file},
 };

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use crate::{
-    cli::{error::CliError, key_file},
-    train::keys::PublicKey,
-};
+use stationmaster_train::keys::PublicKey;
+
+use crate::cli::{error::CliError, key_file};
 
 pub(super) fn read(given: &str) -> Result<PublicKey, CliError> {
     // No file is called like that: the hex of the shortest key is longer than a name may be.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use stationmaster_system::files::input;
 
 use super::{
     TrustFileArgs,
@@ -14,7 +15,6 @@ use crate::{
         error::{CliError, Exit},
         output::{Output, fields, printable, table},
     },
-    files::input,
     trust::{Kind, Verdict},
 };
 

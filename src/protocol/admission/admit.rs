@@ -1,18 +1,19 @@
 //! Admission check: decides for which trains the station's key may be used. A train reaches the token only through this check.
 
+use stationmaster_keystore::{KeyInfo, KeystoreError, Purpose};
+use stationmaster_train::{
+    config::{HexText, SESSION_BYTES, TrainConfig},
+    keys::PublicKey,
+    route::OwnStop,
+    rule::Rule,
+};
+
 use super::trust_check::{self, NewPins, TrustPhase};
 use crate::{
-    keystore::{KeyInfo, KeystoreError, Purpose},
     protocol::{
         StepError,
         checks::rules::broken,
         context::station::{CallContext, Station},
-    },
-    train::{
-        config::{HexText, SESSION_BYTES, TrainConfig},
-        keys::PublicKey,
-        route::OwnStop,
-        rule::Rule,
     },
     trust::Believed,
 };

@@ -8,7 +8,9 @@
 
 use std::{cell::OnceCell, fmt::Display};
 
-use crate::{protocol::StepError, train::envelope::EnvelopeKey};
+use stationmaster_train::envelope::EnvelopeKey;
+
+use crate::protocol::StepError;
 
 /// A train's envelope key or its substitute, and the first failure that was found in the train.
 pub(in crate::protocol) struct ProvisionalKey {
@@ -57,7 +59,9 @@ impl ProvisionalKey {
 
 #[cfg(test)]
 mod tests {
-    use crate::{image::ImageError, protocol::admission::implicit_rejection::*};
+    use stationmaster_image::ImageError;
+
+    use crate::protocol::admission::implicit_rejection::*;
 
     fn key() -> EnvelopeKey {
         EnvelopeKey::random().unwrap()

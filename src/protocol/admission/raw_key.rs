@@ -2,16 +2,15 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use crate::{
-    keystore::{KeyInfo, KeystoreError, Purpose},
-    protocol::{AuditedKeys, Caller},
-};
+use stationmaster_keystore::{KeyInfo, KeystoreError, Purpose};
+
+use crate::protocol::{AuditedKeys, Caller};
 
 /// A key that its caller may use raw, that is without a train. Only [`AuditedKeys::raw_key`] makes one, so a train key that the
 /// configuration does not release can be used only through an [`AdmittedTrain`](super::AdmittedTrain):
 ///
 /// ```compile_fail,E0423
-/// fn forged(key: stationmaster::keystore::KeyInfo) -> stationmaster::protocol::RawKey {
+/// fn forged(key: stationmaster_keystore::KeyInfo) -> stationmaster::protocol::RawKey {
 ///     stationmaster::protocol::RawKey(key)
 /// }
 /// ```

@@ -4,13 +4,14 @@
 //! writer to the registry can change both. So a session is bound once its train has been verified, and a train with the same
 //! session and another `@id`, creator or stop is refused.
 
+use stationmaster_train::{config::TrainConfig, keys::PublicKey};
+
 use crate::{
     ledger::{Ledger, Session, SessionCreator},
     protocol::{
         StepError,
         context::station::{CallContext, Station},
     },
-    train::{config::TrainConfig, keys::PublicKey},
 };
 
 /// Read access to the sessions that a station has bound.

@@ -4,19 +4,19 @@
 use std::fmt;
 
 use serde_json::json;
+use stationmaster_image::ImageError;
+use stationmaster_train::{
+    config::{HexText, RouteStop, TrainConfig},
+    keys::PublicKey,
+    route::OwnStop,
+    rule::Rule,
+};
 
 use crate::{
     audit::Event,
-    image::ImageError,
     protocol::{
         StepError,
         context::station::{CallContext, Station},
-    },
-    train::{
-        config::{HexText, RouteStop, TrainConfig},
-        keys::PublicKey,
-        route::OwnStop,
-        rule::Rule,
     },
     trust::{Believed, Kind, NewPin, NotPinned, TrustMode, Verdict},
 };

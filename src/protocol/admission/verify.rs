@@ -1,8 +1,18 @@
 //! Verification of trains: the only module that makes a verified train.
 
+use stationmaster_image::ImageError;
+use stationmaster_train::{
+    config::TrainConfig,
+    digest::{Digest, FileHasher, ImmutableHasher},
+    envelope::EnvelopeKey,
+    names::{FilePath, Listing},
+    route::OwnStop,
+    rule::Rule,
+    verify,
+};
+
 use super::implicit_rejection::ProvisionalKey;
 use crate::{
-    image::ImageError,
     ledger::FileDigest,
     protocol::{
         CallContext, StepError,
@@ -11,15 +21,6 @@ use crate::{
             read_sealed::TrainDocument,
             sealed_contents::{Contents, StoredFile},
         },
-    },
-    train::{
-        config::TrainConfig,
-        digest::{Digest, FileHasher, ImmutableHasher},
-        envelope::EnvelopeKey,
-        names::{FilePath, Listing},
-        route::OwnStop,
-        rule::Rule,
-        verify,
     },
 };
 

@@ -3,13 +3,15 @@
 //! A base's layers come from outside, unless its name was given to an opened train on this station. Such a base either has this
 //! service's instruction in its history, or contains the code in plaintext; comparing one file of the code detects it.
 
+use stationmaster_image::{
+    ImageError,
+    oci::image_config::ImageMetadata,
+    opt::reader::{TrainDir, read_file},
+};
+use stationmaster_train::{digest::FileHasher, rule::Rule};
+
 use super::rules::broken;
 use crate::{
-    image::{
-        ImageError,
-        oci::image_config::ImageMetadata,
-        opt::reader::{TrainDir, read_file},
-    },
     ledger::Run,
     protocol::{
         StepError,
@@ -17,7 +19,6 @@ use crate::{
         content::write_plaintext::INSTRUCTION,
         context::station::{CallContext, Station},
     },
-    train::{digest::FileHasher, rule::Rule},
 };
 
 /// Largest size in bytes of a sealed file without content. All such files look alike.

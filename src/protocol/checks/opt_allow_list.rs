@@ -3,19 +3,18 @@
 
 use std::collections::BTreeSet;
 
+use stationmaster_image::{
+    ImageError,
+    opt::reader::{TrainDir, TrainTreeSink, read_opt},
+    tar::layer_writer::FileAttrs,
+};
+use stationmaster_train::{names::FilePath, rule::Rule};
+
 use super::rules::broken;
-use crate::{
-    image::{
-        ImageError,
-        opt::reader::{TrainDir, TrainTreeSink, read_opt},
-        tar::layer_writer::FileAttrs,
-    },
-    protocol::{
-        StepError,
-        content::sealed_contents::Contents,
-        context::station::{CallContext, Station},
-    },
-    train::{names::FilePath, rule::Rule},
+use crate::protocol::{
+    StepError,
+    content::sealed_contents::Contents,
+    context::station::{CallContext, Station},
 };
 
 /// Refuses a train with entries that are neither the protocol's, nor in its base, nor allowed by the configuration. The base is

@@ -1,5 +1,10 @@
 //! Outcome of every rule, reported only if all of the step's checks have passed.
 
+use stationmaster_train::{
+    route::OwnStop,
+    rule::{Enforcement, Outcome, Report, Rule},
+};
+
 use super::rules::OF_TRUST;
 use crate::{
     audit::RuleRef,
@@ -7,10 +12,6 @@ use crate::{
     protocol::{
         admission::trust_check::{KeyOwner, NewPins},
         context::station::Station,
-    },
-    train::{
-        route::OwnStop,
-        rule::{Enforcement, Outcome, Report, Rule},
     },
 };
 

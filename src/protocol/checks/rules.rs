@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    image::ImageError,
-    train::rule::{Rule, RuleSet},
-};
+use stationmaster_image::ImageError;
+use stationmaster_train::rule::{Rule, RuleSet};
 
 /// The requirements for trains.
 #[derive(Clone, Debug, Default)]

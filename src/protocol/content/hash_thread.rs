@@ -6,12 +6,10 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
+use stationmaster_train::digest::{Digest, ResultHasher};
 use zeroize::Zeroizing;
 
-use crate::{
-    protocol::StepError,
-    train::digest::{Digest, ResultHasher},
-};
+use crate::protocol::StepError;
 
 /// Bytes collected per piece; a smaller total is hashed without a thread.
 const PIECE: usize = 256 * 1024;

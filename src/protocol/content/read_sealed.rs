@@ -1,28 +1,27 @@
 //! Reads an arriving train: its config first, then all of `/opt` in one pass; results are opened and hashed while they stream.
 
+use stationmaster_image::{
+    ImageError,
+    disk::spool::{Extent, Spool},
+    opt::{
+        reader::{CONFIG_PATH, TrainDir, TrainTreeSink, read_config, read_opt},
+        working_dir::DirectoryWriter,
+    },
+    store::ImageFiles,
+    tar::layer_writer::FileAttrs,
+};
+use stationmaster_train::{
+    config::{ConfigError, TrainConfig},
+    digest::Digest,
+    envelope::{EnvelopeKey, Opener},
+    names::FilePath,
+};
+
 use super::{
     hash_thread::{Piece, ThreadedHasher},
     sealed_contents::{Contents, StoredFile},
 };
-use crate::{
-    image::{
-        ImageError,
-        disk::spool::{Extent, Spool},
-        opt::{
-            reader::{CONFIG_PATH, TrainDir, TrainTreeSink, read_config, read_opt},
-            working_dir::DirectoryWriter,
-        },
-        store::ImageFiles,
-        tar::layer_writer::FileAttrs,
-    },
-    protocol::{CallContext, StepError, admission::implicit_rejection::ProvisionalKey},
-    train::{
-        config::{ConfigError, TrainConfig},
-        digest::Digest,
-        envelope::{EnvelopeKey, Opener},
-        names::FilePath,
-    },
-};
+use crate::protocol::{CallContext, StepError, admission::implicit_rejection::ProvisionalKey};
 
 /// A train's config and the bytes that it was parsed from.
 pub(in crate::protocol) struct TrainDocument {

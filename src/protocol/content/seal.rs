@@ -2,24 +2,25 @@
 
 use std::collections::HashMap;
 
+use stationmaster_image::{
+    ImageError,
+    disk::spool::{Extent, Spool},
+    opt::reader::{TrainDir, TrainTreeSink},
+    tar::layer_writer::FileAttrs,
+};
+use stationmaster_train::{
+    digest::{Digest, FileHasher},
+    envelope::{EnvelopeKey, Sealer},
+    names::FilePath,
+};
+
 use super::{
     hash_thread::ThreadedHasher,
     sealed_contents::{Contents, StoredFile},
 };
 use crate::{
-    image::{
-        ImageError,
-        disk::spool::{Extent, Spool},
-        opt::reader::{TrainDir, TrainTreeSink},
-        tar::layer_writer::FileAttrs,
-    },
     ledger::FileDigest,
     protocol::{CallContext, StepError},
-    train::{
-        digest::{Digest, FileHasher},
-        envelope::{EnvelopeKey, Sealer},
-        names::FilePath,
-    },
 };
 
 /// The cipher fails only if the library or its source of randomness fails.

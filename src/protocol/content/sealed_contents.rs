@@ -2,20 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    image::{
-        ImageError,
-        archive::memory_budget::Share,
-        disk::spool::{Extent, Spool},
-        opt::reader::TrainDir,
-        tar::layer_writer::{EntryPath, FileAttrs, LayerPlan},
-    },
-    protocol::StepError,
-    train::{
-        envelope::{EnvelopeKey, Opener, opened_len},
-        names::FilePath,
-    },
+use stationmaster_image::{
+    ImageError,
+    archive::memory_budget::Share,
+    disk::spool::{Extent, Spool},
+    opt::reader::TrainDir,
+    tar::layer_writer::{EntryPath, FileAttrs, LayerPlan},
 };
+use stationmaster_train::{
+    envelope::{EnvelopeKey, Opener, opened_len},
+    names::FilePath,
+};
+
+use crate::protocol::StepError;
 
 /// Maximum number of skipped names that are kept for the response.
 const NAMES_KEPT: usize = 1000;

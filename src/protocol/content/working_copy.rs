@@ -2,25 +2,26 @@
 
 use std::path::PathBuf;
 
-use crate::{
-    failpoint,
-    image::{
-        ImageError,
-        opt::{
-            reader::{TrainDir, TrainTreeSink, read_file, read_opt},
-            working_dir::WorkingDir,
-        },
-        store::{
-            ImageFiles,
-            docker::{PendingRemoval, VolumeMount},
-        },
+use stationmaster_image::{
+    ImageError,
+    opt::{
+        reader::{TrainDir, TrainTreeSink, read_file, read_opt},
+        working_dir::WorkingDir,
     },
+    store::{
+        ImageFiles,
+        docker::{PendingRemoval, VolumeMount},
+    },
+};
+use stationmaster_system::failpoint;
+use stationmaster_train::{digest::FileHasher, names::FilePath};
+
+use crate::{
     ledger::{OpenInto, Run},
     protocol::{
         StepError,
         context::station::{CallContext, Station},
     },
-    train::{digest::FileHasher, names::FilePath},
 };
 
 /// A mount for the run's container at one of the train's two directories.

@@ -1,26 +1,27 @@
 //! Writes the plaintext of a verified train into an image, volumes, or a directory.
 
+use stationmaster_image::{
+    ImageError,
+    oci::image_config::ImageMetadata,
+    opt::{reader::TrainDir, working_dir::DirectoryWriter},
+    store::docker::load::{BuiltImage, ImageSpec},
+    tar::layer_writer::{FileAttrs, LayerEntry, LayerPlan, WriteError, write_archive},
+};
+use stationmaster_system::failpoint;
+use stationmaster_train::{route::OwnStop, seal::user_key_bytes};
+
 use super::{
     read_sealed::TrainDocument,
     sealed_contents::{Content, StoredFile, plan_tree},
     working_copy,
 };
 use crate::{
-    failpoint,
-    image::{
-        ImageError,
-        oci::image_config::ImageMetadata,
-        opt::{reader::TrainDir, working_dir::DirectoryWriter},
-        store::docker::load::{BuiltImage, ImageSpec},
-        tar::layer_writer::{FileAttrs, LayerEntry, LayerPlan, WriteError, write_archive},
-    },
     ledger::Run,
     protocol::{
         StepError,
         admission::verify::{OpenableTrain, Verified},
         context::station::{CallContext, Station},
     },
-    train::{route::OwnStop, seal::user_key_bytes},
 };
 
 /// The history entry of an opened image: no sealed image may have it in its base.

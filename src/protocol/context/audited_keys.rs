@@ -5,13 +5,13 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
+use stationmaster_keystore::{Hash, KeyInfo, KeyUses, Keystore, KeystoreError, OaepScheme, Purpose, SignScheme, TrialLog};
+use stationmaster_train::keys::spki_fingerprint;
 use zeroize::Zeroizing;
 
 use crate::{
     audit::{Audit, AuditError, Covered, Entry, Event, KeyRef, Position, checkpoint},
-    keystore::{Hash, KeyInfo, KeyUses, Keystore, KeystoreError, OaepScheme, Purpose, SignScheme, TrialLog},
     protocol::{AdmittedTrain, Caller, RawKey},
-    train::keys::spki_fingerprint,
 };
 
 /// Why a key was not used, or its result is withheld.

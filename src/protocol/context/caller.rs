@@ -5,10 +5,11 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use stationmaster_keystore::Purpose;
+
 use crate::{
     audit::{Entry, Event},
     authz::Permit,
-    keystore::Purpose,
     protocol::StepError,
 };
 

@@ -1,17 +1,17 @@
 //! Errors of the protocol's steps.
 
+use stationmaster_image::{
+    ImageError,
+    oci::reference::{ImageName, ImageSource},
+};
+use stationmaster_keystore::KeystoreError;
+use stationmaster_train::{config::ConfigError, route::RouteError};
 use thiserror::Error;
 
 use crate::{
     audit::AuditError,
-    image::{
-        ImageError,
-        oci::reference::{ImageName, ImageSource},
-    },
-    keystore::KeystoreError,
     ledger::{LedgerError, RunState},
     protocol::{KeyUseError, admission::trust_check::UntrustedKey},
-    train::{config::ConfigError, route::RouteError},
     trust::TrustError,
 };
 

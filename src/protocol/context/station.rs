@@ -10,25 +10,25 @@ use std::{
     time::{Duration, Instant},
 };
 
+use stationmaster_image::{
+    ImageError,
+    oci::reference::{ImageName, ImageSource},
+    store::{ImageStore, PinnedImage},
+};
+use stationmaster_keystore::KeystoreError;
+use stationmaster_train::{envelope::EnvelopeKey, rule::Rule};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::{
     audit::{Entry, Event, TrainRef},
-    image::{
-        ImageError,
-        oci::reference::{ImageName, ImageSource},
-        store::{ImageStore, PinnedImage},
-    },
-    keystore::KeystoreError,
     ledger::{Ledger, Run},
     protocol::{
         AdmittedTrain, AuditedKeys, Caller, KeyUseError, StepError,
         admission::{implicit_rejection::ProvisionalKey, session_binding::KnownSessions},
         checks::rules::{OF_TRUST, Policy},
     },
-    train::{envelope::EnvelopeKey, rule::Rule},
     trust::{Believed, Trust, TrustMode},
 };
 

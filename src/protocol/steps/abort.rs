@@ -41,8 +41,8 @@ pub fn abort_run(station: &Station, run_id: &str, step: &CallContext<'_>) -> Res
         }
         _ => return Err(run_state(run)),
     }
-    crate::failpoint::point("abort/intent");
+    stationmaster_system::failpoint::point("abort/intent");
     let plaintext_held_by = recover::finish_abort(station, &run)?;
-    crate::failpoint::point("abort/aborted");
+    stationmaster_system::failpoint::point("abort/aborted");
     Ok(AbortAnswer { run_id: run.id, image: run.image, plaintext_held_by })
 }

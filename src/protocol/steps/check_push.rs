@@ -1,20 +1,21 @@
 //! Push check: decides whether an image may leave the station. Uses no key and changes nothing.
 
+use stationmaster_image::{
+    ImageError,
+    checks::push_scan::{LayerScan, SuspectFile, judge_by_base, others, scan_layers},
+    oci::{image_config::ImageMetadata, reference::ImageSource},
+};
+use stationmaster_train::{
+    proof::Names,
+    rule::{Outcome, Report, Rule},
+};
+
 use crate::{
-    image::{
-        ImageError,
-        checks::push_scan::{LayerScan, SuspectFile, judge_by_base, others, scan_layers},
-        oci::{image_config::ImageMetadata, reference::ImageSource},
-    },
     ledger::{OpenInto, Run},
     protocol::{
         StepError,
         content::read_sealed::read_train_config,
         context::station::{CallContext, Station},
-    },
-    train::{
-        proof::Names,
-        rule::{Outcome, Report, Rule},
     },
 };
 

@@ -1,33 +1,32 @@
 //! Hash: computes the digests of an image and of the train in it.
 
-use crate::{
-    image::{
-        disk::spool::Spool,
-        filesystem::{canonical::TreeDigest, tree_digest::digest_of},
-        oci::reference::ImageSource,
-        opt::reader::{TrainTreeSink, read_opt},
-        store::ImageFiles,
+use stationmaster_image::{
+    disk::spool::Spool,
+    filesystem::{canonical::TreeDigest, tree_digest::digest_of},
+    oci::reference::ImageSource,
+    opt::reader::{TrainTreeSink, read_opt},
+    store::ImageFiles,
+};
+use stationmaster_train::{
+    config::TrainConfig,
+    digest::{Digest, ImmutableHasher},
+    envelope::EnvelopeKey,
+    names::FilePath,
+    route::{own_stop, position_of},
+};
+
+use crate::protocol::{
+    Arriving, StepError,
+    admission::{
+        trust_check::TrustPhase,
+        verify::{listing_of, verify_train},
     },
-    protocol::{
-        Arriving, StepError,
-        admission::{
-            trust_check::TrustPhase,
-            verify::{listing_of, verify_train},
-        },
-        content::{
-            read_sealed::{TrainDocument, read_sealed, read_train_config},
-            seal::seal_run,
-            sealed_contents::Contents,
-        },
-        context::station::{CallContext, Station},
+    content::{
+        read_sealed::{TrainDocument, read_sealed, read_train_config},
+        seal::seal_run,
+        sealed_contents::Contents,
     },
-    train::{
-        config::TrainConfig,
-        digest::{Digest, ImmutableHasher},
-        envelope::EnvelopeKey,
-        names::FilePath,
-        route::{own_stop, position_of},
-    },
+    context::station::{CallContext, Station},
 };
 
 /// The digests of an image.

@@ -1,26 +1,25 @@
 //! Inspect: returns a train's unverified statements and lists its files. Uses no key.
 
-use crate::{
-    image::{
-        archive::memory_budget::Share,
-        oci::reference::ImageSource,
-        opt::{
-            layered::LayeredTrainTree,
-            reader::{TrainDir, TrainTreeSink, read_opt},
-        },
-        store::ImageFiles,
-        tar::layer_writer::FileAttrs,
+use stationmaster_image::{
+    archive::memory_budget::Share,
+    oci::reference::ImageSource,
+    opt::{
+        layered::LayeredTrainTree,
+        reader::{TrainDir, TrainTreeSink, read_opt},
     },
-    protocol::{
-        StepError,
-        content::read_sealed::read_train_config,
-        context::station::{CallContext, Station},
-    },
-    train::{
-        config::TrainConfig,
-        names::{FilePath, Listing},
-        route::position_of,
-    },
+    store::ImageFiles,
+    tar::layer_writer::FileAttrs,
+};
+use stationmaster_train::{
+    config::TrainConfig,
+    names::{FilePath, Listing},
+    route::position_of,
+};
+
+use crate::protocol::{
+    StepError,
+    content::read_sealed::read_train_config,
+    context::station::{CallContext, Station},
 };
 
 /// A file of a train.

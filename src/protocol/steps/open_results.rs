@@ -6,10 +6,17 @@
 use std::io::Read;
 
 use sha2::{Digest as _, Sha256};
+use stationmaster_image::{disk::spool::Spool, oci::reference::ImageSource, opt::uploaded::UploadedTrain, store::ImageFiles};
+use stationmaster_train::{
+    digest::Digest,
+    names::FilePath,
+    route::stop_to_read,
+    rule::{Report, Rule},
+    selection::Selection,
+};
 
 use crate::{
     audit::{Event, Images},
-    image::{disk::spool::Spool, oci::reference::ImageSource, opt::uploaded::UploadedTrain, store::ImageFiles},
     ledger::RuleNote,
     protocol::{
         AdmittedTrain, Arriving, StepError,
@@ -23,13 +30,6 @@ use crate::{
             sealed_contents::StoredFile,
         },
         context::station::{CallContext, Station},
-    },
-    train::{
-        digest::Digest,
-        names::FilePath,
-        route::stop_to_read,
-        rule::{Report, Rule},
-        selection::Selection,
     },
 };
 

@@ -1,19 +1,29 @@
 //! Post-run: seals and signs the content after a run, and writes the image for the next stop on the train's base.
 
+use stationmaster_image::{
+    disk::spool::Spool,
+    oci::{
+        image_config::ImageMetadata,
+        reference::{ImageName, ImageSource},
+    },
+    opt::reader::TrainDir,
+    store::docker::load::{BuiltImage, ImageSpec},
+    tar::layer_writer::{FileAttrs, LayerPlan},
+};
+use stationmaster_system::failpoint;
+use stationmaster_train::{
+    config::TrainConfig,
+    digest::Digest,
+    envelope::EnvelopeKey,
+    route::{OwnStop, own_stop},
+    rule::{Report, Rule},
+    seal::{Closing, next_config, user_key_bytes, wrap_for},
+    verify::own_chain_digest,
+};
+
 use super::{pre_run::run_state, recover};
 use crate::{
     audit::Images,
-    failpoint,
-    image::{
-        disk::spool::Spool,
-        oci::{
-            image_config::ImageMetadata,
-            reference::{ImageName, ImageSource},
-        },
-        opt::reader::TrainDir,
-        store::docker::load::{BuiltImage, ImageSpec},
-        tar::layer_writer::{FileAttrs, LayerPlan},
-    },
     ledger::{OpenInto, PostRunRecord, RuleNote, Run, RunState},
     protocol::{
         AdmittedTrain, Arriving, StepError,
@@ -26,15 +36,6 @@ use crate::{
             working_copy::RunOutput,
         },
         context::station::{CallContext, Station},
-    },
-    train::{
-        config::TrainConfig,
-        digest::Digest,
-        envelope::EnvelopeKey,
-        route::{OwnStop, own_stop},
-        rule::{Report, Rule},
-        seal::{Closing, next_config, user_key_bytes, wrap_for},
-        verify::own_chain_digest,
     },
 };
 

@@ -1,15 +1,21 @@
 //! Pre-run: verifies a train and opens it under its own name.
 
+use stationmaster_image::{
+    ImageError,
+    disk::spool::Spool,
+    oci::reference::{ImageName, ImageSource},
+    store::{ImageFiles, PinnedImage},
+};
+use stationmaster_system::failpoint;
+use stationmaster_train::{
+    config::TrainConfig,
+    route::{OwnStop, own_stop},
+    rule::{Report, Rule},
+};
+
 use super::recover;
 use crate::{
     audit::Images,
-    failpoint,
-    image::{
-        ImageError,
-        disk::spool::Spool,
-        oci::reference::{ImageName, ImageSource},
-        store::{ImageFiles, PinnedImage},
-    },
     ledger::{NewRun, OpenInto, PreRunRecord, RuleNote, Run, RunState},
     protocol::{
         AdmittedTrain, Arriving, StepError,
@@ -20,16 +26,12 @@ use crate::{
         checks::{base_check, opt_allow_list, rule_report, rules::broken},
         content::{
             read_sealed::{TrainDocument, read_sealed, read_train_config},
-            working_copy::{self, Mount},
+            working_copy,
+            working_copy::Mount,
             write_plaintext::PlaintextWriter,
         },
         context::station::{CallContext, Station, private_name},
         steps::validate_image,
-    },
-    train::{
-        config::TrainConfig,
-        route::{OwnStop, own_stop},
-        rule::{Report, Rule},
     },
     trust::Believed,
 };

@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use stationmaster_image::{
+    ImageError,
+    oci::reference::{ImageName, ImageSource},
+    store::PinnedImage,
+};
+use stationmaster_system::failpoint;
+
 use crate::{
-    failpoint,
-    image::{
-        ImageError,
-        oci::reference::{ImageName, ImageSource},
-        store::PinnedImage,
-    },
     ledger::{OpenInto, PostRunRecord, Run, RunState},
     protocol::{
         StepError,

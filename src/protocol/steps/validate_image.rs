@@ -5,23 +5,21 @@
 //! once, and from then on only digests count.
 
 use serde_json::{Map, Value};
+use stationmaster_image::{
+    ImageError,
+    archive::{reader::SavedImage, source::ImageInput},
+    checks::master::{
+        Differences, ImageRule, Seen, TrainLibVerdict, compare_configs, compare_platforms, compare_trees, describe, seen,
+    },
+    oci::{image_config::ImageMetadata, reference::ImageSource},
+};
+use stationmaster_train::rule::{Outcome, Rule};
 
-use crate::{
-    image::{
-        ImageError,
-        archive::{reader::SavedImage, source::ImageInput},
-        checks::master::{
-            Differences, ImageRule, Seen, TrainLibVerdict, compare_configs, compare_platforms, compare_trees, describe, seen,
-        },
-        oci::{image_config::ImageMetadata, reference::ImageSource},
-    },
-    protocol::{
-        StepError,
-        checks::rules::broken,
-        content::read_sealed::read_train_config,
-        context::station::{CallContext, Station},
-    },
-    train::rule::{Outcome, Rule},
+use crate::protocol::{
+    StepError,
+    checks::rules::broken,
+    content::read_sealed::read_train_config,
+    context::station::{CallContext, Station},
 };
 
 /// Result of the validation of an image.

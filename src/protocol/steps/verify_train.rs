@@ -4,22 +4,23 @@
 
 use std::io::Read;
 
+use stationmaster_image::{
+    ImageError,
+    archive::source::ImageInput,
+    oci::reference::ImageSource,
+    opt::train_archive::{TrainFiles, read_train_at},
+};
+use stationmaster_train::{
+    config::{ConfigError, TrainConfig},
+    keys::PublicKey,
+    proof::{Proof, Who, prove},
+};
+
 use crate::{
-    image::{
-        ImageError,
-        archive::source::ImageInput,
-        oci::reference::ImageSource,
-        opt::train_archive::{TrainFiles, read_train_at},
-    },
     protocol::{
         StepError,
         content::read_sealed::TrainDocument,
         context::station::{CallContext, Station},
-    },
-    train::{
-        config::{ConfigError, TrainConfig},
-        keys::PublicKey,
-        proof::{Proof, Who, prove},
     },
     trust::{Kind, TrustMode, Verdict},
 };

@@ -15,6 +15,10 @@ use rustls::{
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use sha2::{Digest, Sha256};
+use stationmaster_system::files::{
+    guarded,
+    guarded::{For, Holds, Refused},
+};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
@@ -22,7 +26,6 @@ use super::own::{self, flaw};
 use crate::{
     audit::{Entry, Event},
     config::Tcp,
-    files::guarded::{self, For, Holds, Refused},
     server::TlsFault,
 };
 

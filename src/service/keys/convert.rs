@@ -1,11 +1,10 @@
 //! Conversions between the wire format and the keystore.
 
-use crate::{
-    keystore::{Hash, KeyInfo, OaepScheme, Purpose, SignScheme},
-    pb,
-    service::status::{Reason, Refusal},
-    train::keys::{spki_fingerprint, spki_pem},
-};
+use stationmaster_keystore::{Hash, KeyInfo, OaepScheme, Purpose, SignScheme};
+use stationmaster_proto as pb;
+use stationmaster_train::keys::{spki_fingerprint, spki_pem};
+
+use crate::service::status::{Reason, Refusal};
 
 pub(super) fn signature_scheme(number: i32) -> Result<SignScheme, Refusal> {
     use pb::SignatureScheme as Wire;

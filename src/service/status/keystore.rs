@@ -1,7 +1,8 @@
 //! Maps errors of the keystore to reasons on the wire.
 
+use stationmaster_keystore::KeystoreError;
+
 use super::{Reason, Refusal};
-use crate::keystore::KeystoreError;
 
 impl From<KeystoreError> for Refusal {
     fn from(error: KeystoreError) -> Self {

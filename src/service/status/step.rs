@@ -1,16 +1,17 @@
 //! Maps errors of steps to reasons on the wire.
 
+use stationmaster_image::{
+    EngineSays, ImageError,
+    oci::reference::{ImageSource, looks_like_short_id},
+    store::whereabouts,
+};
+use stationmaster_train::config::ConfigError;
+
 use super::{Reason, Refusal, named};
 use crate::{
     audit::AuditError,
-    image::{
-        EngineSays, ImageError,
-        oci::reference::{ImageSource, looks_like_short_id},
-        store::whereabouts,
-    },
     ledger::LedgerError,
     protocol::{KeyOwner, StepError, UntrustedKey},
-    train::config::ConfigError,
     trust::TrustError,
 };
 

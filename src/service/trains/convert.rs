@@ -1,15 +1,16 @@
 //! Converts the results of steps to messages.
 
+use stationmaster_proto as pb;
+use stationmaster_train::{config::RouteStop, keys::PublicKey, rule::Report};
+
 use super::super::rules::outcome;
 use crate::{
     ledger::{OpenInto, RuleNote},
-    pb,
     protocol::{
         Inspection, ListedFile, Mount, MountSource, PostRunAnswer, PreRunAnswer, PushFinding, PushVerdict, ResultsAnswer,
         ResultsPart, Verification,
     },
     service::status::{Reason, Refusal},
-    train::{config::RouteStop, keys::PublicKey, rule::Report},
 };
 
 pub(super) fn pre_run(answer: PreRunAnswer) -> pb::PreRunOutcome {
@@ -165,7 +166,7 @@ fn kept_rules(kept: Vec<RuleNote>) -> Vec<pb::RuleReport> {
 }
 
 fn rules(report: &Report) -> Vec<pb::RuleReport> {
-    let rule = |finding: &crate::train::rule::Finding| pb::RuleReport {
+    let rule = |finding: &stationmaster_train::rule::Finding| pb::RuleReport {
         rule: finding.rule.name().to_owned(),
         outcome: outcome(finding.outcome).into(),
         note: finding.note.clone(),

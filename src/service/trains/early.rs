@@ -3,10 +3,11 @@
 //!
 //! This check decides nothing else. The strict reader reads the whole archive afterwards; at unknown input this check stops.
 
+use stationmaster_train::config::TrainConfig;
+
 use crate::{
     protocol::{Caller, StepError},
     service::status::Refusal,
-    train::config::TrainConfig,
 };
 
 const BLOCK: usize = 512;

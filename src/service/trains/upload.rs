@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use stationmaster_image::{ImageError, disk::spool::Spool};
+use stationmaster_proto as pb;
+use stationmaster_proto::{open_results_request, verify_train_request::Part};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use super::early::Early;
 use crate::{
-    image::{ImageError, disk::spool::Spool},
-    pb::{self, open_results_request, verify_train_request::Part},
     protocol::{Caller, Station},
     service::{
         shares::{Place, Shares},

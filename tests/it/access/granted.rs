@@ -1,6 +1,6 @@
 //! What a grant covers and what it does not: keys, trains, rates; and what a refusal tells.
 
-use stationmaster::pb::{SignatureScheme, WrappingScheme};
+use stationmaster_proto::{SignatureScheme, WrappingScheme};
 
 use super::principals::{grant, me};
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use stationmaster::pb;
+use stationmaster_proto as pb;
 
 use super::principals::{call, me};
 use crate::support::{

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
-use stationmaster::pb;
+use stationmaster_proto as pb;
 use tonic::{Code, transport::Channel};
 
 use super::principals::{Authority, Granted, call, grant, listen, me, over_tls};

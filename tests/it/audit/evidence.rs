@@ -1,7 +1,7 @@
 //! What the records say: of key uses, refusals, changes of grants and trust, with who and what.
 
 use serde_json::Value;
-use stationmaster::pb;
+use stationmaster_proto as pb;
 
 use crate::support::{
     PROGRAM, Station,

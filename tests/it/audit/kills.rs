@@ -6,13 +6,8 @@ use std::{
     time::Duration,
 };
 
-use stationmaster::{
-    audit::{
-        Event, Record, read,
-        verify::{self, Expected},
-    },
-    pb::SignatureScheme,
-};
+use stationmaster::audit::{Event, Record, read, verify, verify::Expected};
+use stationmaster_proto::SignatureScheme;
 
 use crate::{
     keystore::SpyLog,

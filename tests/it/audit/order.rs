@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Child};
 
-use stationmaster::pb::SignatureScheme;
+use stationmaster_proto::SignatureScheme;
 
 use crate::{
     keystore::SpyLog,

@@ -3,10 +3,8 @@
 use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
-use stationmaster::{
-    audit::{Audit, Entry, Event, Settings},
-    pb::SignatureScheme,
-};
+use stationmaster::audit::{Audit, Entry, Event, Settings};
+use stationmaster_proto::SignatureScheme;
 
 use super::{bounds::audit_key, tampered::verify};
 use crate::support::{

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use stationmaster::pb::SignatureScheme;
+use stationmaster_proto::SignatureScheme;
 
 use crate::support::{PROGRAM, Station, set};
 

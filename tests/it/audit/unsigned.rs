@@ -3,7 +3,7 @@
 use std::fs;
 
 use rustix::process::Signal;
-use stationmaster::pb::SignatureScheme;
+use stationmaster_proto::SignatureScheme;
 
 use super::{
     bounds::audit_key,

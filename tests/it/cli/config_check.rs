@@ -104,7 +104,7 @@ fn what_is_named_and_cannot_be_used_is_said_and_what_was_not_looked_at_too() {
     assert!(!looked["note"].as_str().unwrap().contains("made when the service starts"), "{looked}");
 
     // The one library of which it is known beforehand.
-    if let Some(softhsm) = stationmaster::keystore::softhsm::find_module() {
+    if let Some(softhsm) = stationmaster_keystore::softhsm::find_module() {
         let (code, answer, text) = check(&|config| set(config, "token", "module", softhsm.to_str().unwrap()));
         assert_eq!(code, Some(2), "{text}");
         assert!(answer["error"]["metadata"]["Module"].as_str().unwrap().contains("allow_raw_unwrap"), "{answer}");

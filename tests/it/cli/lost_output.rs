@@ -78,9 +78,8 @@ fn printing(scene: &Scene) -> Vec<(Vec<String>, i32)> {
 
 /// Commands that are not run here: they make, change or serve something, ask a person, or write into a directory. What they print goes the same
 /// way, as `standard_output_is_written_in_one_place` shows.
-const ELSEWHERE: [&str; 28] = [
+const ELSEWHERE: [&str; 27] = [
     "serve",
-    "demo",
     "token init",
     "token set-pin",
     "audit archive",

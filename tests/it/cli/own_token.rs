@@ -23,7 +23,7 @@ impl Drop for Running {
 fn adapted(directory: &Path) -> String {
     let mut example = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/stationmaster.toml")).unwrap();
     let at = |name: &str| directory.join(name).display().to_string();
-    let module = stationmaster::keystore::softhsm::find_module().expect("SoftHSM's module: run `make test`, which installs it");
+    let module = stationmaster_keystore::softhsm::find_module().expect("SoftHSM's module: run `make test`, which installs it");
     let engine = Engine::host().unwrap_or_else(|| "unix:///var/run/docker.sock".into());
     for (before, after) in [
         ("/usr/lib/softhsm/libsofthsm2.so", module.display().to_string()),
@@ -43,7 +43,7 @@ fn adapted(directory: &Path) -> String {
 fn the_shipped_example_becomes_a_station() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let conf = stationmaster::keystore::softhsm::write_conf(&directory.path().join("softhsm")).unwrap();
+    let conf = stationmaster_keystore::softhsm::write_conf(&directory.path().join("softhsm")).unwrap();
     let config = at("stationmaster.toml");
     fs::write(&config, adapted(directory.path())).unwrap();
     for (name, pin) in [("pin", "a user's PIN\n"), ("so-pin", "an officer's PIN\n")] {
@@ -119,7 +119,7 @@ fn the_shipped_example_becomes_a_station() {
 fn a_wrong_pin_is_tried_once() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let conf = stationmaster::keystore::softhsm::write_conf(&directory.path().join("softhsm")).unwrap();
+    let conf = stationmaster_keystore::softhsm::write_conf(&directory.path().join("softhsm")).unwrap();
     let config = at("stationmaster.toml");
     fs::write(&config, adapted(directory.path())).unwrap();
     let write = |name: &str, pin: &str| {

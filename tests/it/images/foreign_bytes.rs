@@ -50,7 +50,7 @@ fn some_seeds_of_saved_images_are_read_to_their_end() {
     let seeds = crate::parsers::seeds::saved_images();
     let read = seeds
         .iter()
-        .filter(|seed| stationmaster::image::filesystem::tree_digest::tree_digest(&seed[..], None, |_| {}).is_ok())
+        .filter(|seed| stationmaster_image::filesystem::tree_digest::tree_digest(&seed[..], None, |_| {}).is_ok())
         .count();
     assert!(read >= 8 && read <= seeds.len() - 8, "{read} of {} have a digest", seeds.len());
 }

@@ -1,16 +1,14 @@
 //! Engines that do not take an archive with only the new layer: they are sent the whole image, and the answer says so.
 
-use stationmaster::{
-    image::{
-        oci::reference::ImageSource,
-        store::docker::{
-            self,
-            load::{BuiltImage, ImageSpec, build},
-        },
-        tar::layer_writer::{FileAttrs, LayerPlan},
+use stationmaster_image::{
+    oci::reference::ImageSource,
+    store::{
+        docker,
+        docker::load::{BuiltImage, ImageSpec, build},
     },
-    pb::OpenInto,
+    tar::layer_writer::{FileAttrs, LayerPlan},
 };
+use stationmaster_proto::OpenInto;
 
 use crate::{
     steps::refusals::{Proxied, begin_pre_run, when_free},
@@ -137,7 +135,7 @@ fn both_ways_make_the_same_image() {
     plan.file(format!("opt/pht_results/{}", "n".repeat(120)), FileAttrs::immutable_file(8), 1, vec![1]);
     let recipe = ImageSpec { parent: &parent, plan: &plan, instruction: "a test", created: 1_700_000_000, is_plaintext: false };
     let write = |engine: &docker::Engine| {
-        let content = |bytes: &Vec<u8>, each: &mut dyn FnMut(&[u8]) -> Result<(), stationmaster::image::ImageError>| each(bytes);
+        let content = |bytes: &Vec<u8>, each: &mut dyn FnMut(&[u8]) -> Result<(), stationmaster_image::ImageError>| each(bytes);
         let BuiltImage { id, .. } = build(engine, &recipe, &Default::default(), content, |_| Ok(())).unwrap();
         let facts = format!("{:?}", engine.facts(&id).unwrap());
         engine.remove_image(&id).unwrap();

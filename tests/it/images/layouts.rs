@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use stationmaster::pb::OpenInto;
+use stationmaster_proto::OpenInto;
 
 use crate::support::{
     LibStation, Mode, Peer, Seat, Station, Train,
@@ -30,7 +30,7 @@ fn stop(station: &Station, yard: &Yard, train: &Train, stop: usize, into: OpenIn
         OpenInto::Directory => {
             let [_, code] = files_in(&run);
             assert!(train.code().iter().all(|(path, plain)| code.get(path) == Some(plain)), "the code is not opened");
-            let Some(stationmaster::pb::mount::Source::Directory(results)) = &run.mounts[0].source else { panic!("{run:?}") };
+            let Some(stationmaster_proto::mount::Source::Directory(results)) = &run.mounts[0].source else { panic!("{run:?}") };
             for (path, content) in &left {
                 let file = std::path::Path::new(results).join(path);
                 fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -11,14 +11,12 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use stationmaster::{
-    image::{
-        ImageError,
-        opt::reader::{TrainDir, TrainTreeSink, read_opt},
-        tar::layer_writer::{FileAttrs, LayerPlan, write_archive},
-    },
-    train::{digest::FileHasher, names::FilePath},
+use stationmaster_image::{
+    ImageError,
+    opt::reader::{TrainDir, TrainTreeSink, read_opt},
+    tar::layer_writer::{FileAttrs, LayerPlan, write_archive},
 };
+use stationmaster_train::{digest::FileHasher, names::FilePath};
 
 use crate::parsers::{random::Random, seeds, tar_shape};
 

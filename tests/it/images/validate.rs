@@ -1,10 +1,9 @@
 //! An image is its master with a train in it, or it is told what else it is.
 
 use serde_json::Value;
-use stationmaster::{
-    pb::{self, validate_image_response::Event},
-    trust::Master,
-};
+use stationmaster::trust::Master;
+use stationmaster_proto as pb;
+use stationmaster_proto::validate_image_response::Event;
 
 use super::{
     inputs::new_layout,

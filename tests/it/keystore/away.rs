@@ -3,7 +3,7 @@
 use std::fs;
 
 use rustix::process::Signal;
-use stationmaster::pb::{SignatureScheme, WrappingScheme};
+use stationmaster_proto::{SignatureScheme, WrappingScheme};
 
 use super::pkcs11_tool;
 use crate::{

@@ -19,7 +19,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let conf = stationmaster::keystore::softhsm::write_conf(&directory.path().join("softhsm")).unwrap();
+        let conf = stationmaster_keystore::softhsm::write_conf(&directory.path().join("softhsm")).unwrap();
         let bench = Self { directory, conf };
         let at = |name: &str| bench.path(name);
         fs::create_dir(at("state")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use stationmaster::pb;
+use stationmaster_proto as pb;
 
 use crate::{
     cli::{last_line, output, said},

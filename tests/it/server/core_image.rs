@@ -10,7 +10,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use openssl::rsa::{Padding, Rsa};
-use stationmaster::pb::{OpenInto, SignatureScheme, WrappingScheme, key_service_client::KeyServiceClient};
+use stationmaster_proto::{OpenInto, SignatureScheme, WrappingScheme, key_service_client::KeyServiceClient};
 
 use super::limits::honest::Honest;
 use crate::support::{
@@ -132,7 +132,7 @@ fn no_call_leaves_a_pin_or_a_key_in_memory() {
     // Connections that are still open while memory is searched.
     let mut keys = station.keys_client();
     let general = format!("{}-general", station.id());
-    let request = |scheme: SignatureScheme, digest: &[u8]| stationmaster::pb::SignRequest {
+    let request = |scheme: SignatureScheme, digest: &[u8]| stationmaster_proto::SignRequest {
         key_label: general.clone(),
         scheme: scheme.into(),
         digest: digest.into(),
@@ -151,7 +151,7 @@ fn no_call_leaves_a_pin_or_a_key_in_memory() {
     let mut over_tcp = KeyServiceClient::new(Honest::client(station, true).connection());
     for (client, how) in [(&mut keys, "UnwrapKey"), (&mut over_tcp, "UnwrapKey over TCP")].iter_mut() {
         for _ in 0..2 {
-            let request = stationmaster::pb::UnwrapKeyRequest {
+            let request = stationmaster_proto::UnwrapKeyRequest {
                 key_label: general.clone(),
                 scheme: WrappingScheme::RsaOaepSha512.into(),
                 wrapped_key: wrapped.clone(),

@@ -6,7 +6,7 @@ use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
     process::Signal,
 };
-use stationmaster::pb::SignatureScheme;
+use stationmaster_proto::SignatureScheme;
 
 use crate::{
     keystore::TokenServer,

@@ -7,7 +7,7 @@ use openssl::{
     rsa::Padding,
     sign::RsaPssSaltlen,
 };
-use stationmaster::pb::{SignatureScheme as Scheme, WrappingScheme as Wrapping};
+use stationmaster_proto::{SignatureScheme as Scheme, WrappingScheme as Wrapping};
 
 use crate::support::{Station, tamper::refused};
 

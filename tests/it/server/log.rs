@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use stationmaster::pb::SignatureScheme;
+use stationmaster_proto::SignatureScheme;
 
 use crate::support::{Engine, PROGRAM, Station, wait_for};
 

@@ -1,6 +1,7 @@
 //! What is not there is named, in the message and in the metadata, by the name that the caller gave.
 
-use stationmaster::pb::{self, SignatureScheme};
+use stationmaster_proto as pb;
+use stationmaster_proto::SignatureScheme;
 
 use crate::support::{Refusal, Station, block_on, set, tamper::refused};
 

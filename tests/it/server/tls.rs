@@ -8,7 +8,7 @@ use std::{
 
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams};
 use serde_json::Value;
-use stationmaster::pb::{ListKeysRequest, key_service_client::KeyServiceClient};
+use stationmaster_proto::{ListKeysRequest, key_service_client::KeyServiceClient};
 use tonic::transport::Channel;
 use x509_parser::pem::parse_x509_pem;
 

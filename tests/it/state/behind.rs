@@ -2,7 +2,8 @@
 
 use std::{fs, path::Path};
 
-use stationmaster::{pb::SignatureScheme, state::LEDGER};
+use stationmaster::state::LEDGER;
+use stationmaster_proto::SignatureScheme;
 
 use super::{fails, json, life::does_not_start, office};
 use crate::{

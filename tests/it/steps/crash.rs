@@ -7,7 +7,7 @@ mod random;
 
 use std::{cell::Cell, fs, os::unix::process::ExitStatusExt, path::Path};
 
-use stationmaster::pb::{OpenInto, PostRunOutcome, PreRunOutcome};
+use stationmaster_proto::{OpenInto, PostRunOutcome, PreRunOutcome};
 
 use crate::support::{
     Held, Launch, Refusal, Station,

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use stationmaster::pb::OpenInto;
+use stationmaster_proto::OpenInto;
 
 use crate::support::{
     Station, Train,

@@ -1,6 +1,7 @@
 //! stationmaster and train_lib on one route: whoever is at a stop, the next stop and the creator take the train.
 
-use stationmaster::pb::{self, RuleOutcome};
+use stationmaster_proto as pb;
+use stationmaster_proto::RuleOutcome;
 
 use crate::support::{Launch, LibStation, Mode, Peer, Seat, Station, Train, whole_images};
 

@@ -1,7 +1,7 @@
 //! Trains that are opened beside their image, into volumes or a directory: the same journey, the same refusals, and no
 //! plaintext in any image or left behind.
 
-use stationmaster::pb::{OpenInto, PreRunOutcome, mount::Source};
+use stationmaster_proto::{OpenInto, PreRunOutcome, mount::Source};
 
 use crate::support::{
     Engine, LibStation, Mode, Peer, Station, Train,

@@ -9,7 +9,8 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use stationmaster::pb::{self, open_results_request::Part, open_results_response::Event};
+use stationmaster_proto as pb;
+use stationmaster_proto::{open_results_request::Part, open_results_response::Event};
 
 use crate::{
     cli::{last_line, said},

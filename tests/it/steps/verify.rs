@@ -6,7 +6,8 @@ mod commands;
 mod journey;
 mod push;
 
-use stationmaster::pb::{self, RuleOutcome, check_push_response, verify_train_request::Part};
+use stationmaster_proto as pb;
+use stationmaster_proto::{RuleOutcome, check_push_response, verify_train_request::Part};
 
 use crate::support::{
     Engine, Refusal, Station, block_on,

@@ -11,7 +11,8 @@ use bollard::{
     query_parameters as q,
 };
 use futures_util::TryStreamExt;
-use stationmaster::pb::{self, OpenInto, mount::Source};
+use stationmaster_proto as pb;
+use stationmaster_proto::{OpenInto, mount::Source};
 
 use super::{Engine, Refusal, Station, block_on, tamper};
 

@@ -9,8 +9,9 @@ use std::{
     time::Duration,
 };
 
-use stationmaster::pb::{
-    self, hash_image_response, image_service_client::ImageServiceClient, key_service_client::KeyServiceClient, post_run_response,
+use stationmaster_proto as pb;
+use stationmaster_proto::{
+    hash_image_response, image_service_client::ImageServiceClient, key_service_client::KeyServiceClient, post_run_response,
     pre_run_response, train_service_client::TrainServiceClient,
 };
 use tonic::transport::{Channel, Endpoint};
@@ -374,7 +375,7 @@ impl Station {
     pub fn configure(&mut self, change: impl FnOnce(&mut toml::Table)) {
         let path = |path: &Path| toml::Value::from(path.to_str().expect("a path in UTF-8"));
         let module =
-            stationmaster::keystore::softhsm::find_module().expect("SoftHSM's module: run `make test`, which installs it");
+            stationmaster_keystore::softhsm::find_module().expect("SoftHSM's module: run `make test`, which installs it");
         let id = &self.launch.id;
         let mut config: toml::Table = toml::toml! {
             [token]

@@ -397,7 +397,7 @@ impl Scene {
     }
 
     /// Pre-run of the train.
-    pub fn pre_run(&self) -> Result<stationmaster::pb::PreRunOutcome, Refusal> {
+    pub fn pre_run(&self) -> Result<stationmaster_proto::PreRunOutcome, Refusal> {
         self.station.pre_run(&self.train.image)
     }
 

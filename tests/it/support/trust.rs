@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use stationmaster::{
-    train::{config::HexText, keys::PublicKey},
-    trust::{self, Kind, Pin, TrustStore},
+    trust,
+    trust::{Kind, Pin, TrustStore},
 };
+use stationmaster_train::{config::HexText, keys::PublicKey};
 
 use super::{Seat, Station, Train};
 

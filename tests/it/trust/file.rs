@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use stationmaster::pb;
+use stationmaster_proto as pb;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::support::{

@@ -1,9 +1,7 @@
 //! `first-use`: the first key seen for an id is believed from then on, once its train has proved right in everything else.
 
-use stationmaster::{
-    pb::RuleOutcome,
-    trust::{self, Kind},
-};
+use stationmaster::{trust, trust::Kind};
+use stationmaster_proto::RuleOutcome;
 
 use super::{fingerprint, outcome};
 use crate::support::{

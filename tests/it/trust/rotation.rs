@@ -54,7 +54,7 @@ fn others_are_believed_with_both_keys_while_they_change() {
         let train = Train::of(&[station.seat(), seat]).make();
         station.edit_trust(|store| {
             store.remove(Kind::Creator, &train.creator().id, None);
-            let key = stationmaster::train::keys::PublicKey::from_hex_pem(&stationmaster::train::config::HexText::new(
+            let key = stationmaster_train::keys::PublicKey::from_hex_pem(&stationmaster_train::config::HexText::new(
                 train.creator().hex_pem,
             ));
             store.add(Kind::Creator, Pin::new(&train.creator().id, key.unwrap(), None).unwrap()).unwrap();

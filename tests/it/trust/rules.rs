@@ -1,9 +1,7 @@
 //! Each rule that can be switched: what it refuses while it is on, and what a report says when it is not.
 
-use stationmaster::{
-    pb::{PreRunOutcome, RuleOutcome},
-    trust::Kind,
-};
+use stationmaster::trust::Kind;
+use stationmaster_proto::{PreRunOutcome, RuleOutcome};
 use tar::EntryType;
 
 use super::outcome;

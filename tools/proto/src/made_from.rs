@@ -1,4 +1,4 @@
-//! Lists what `src/pb/generated` was generated from: digests of the protos, of the generator and of its output, and library versions.
+//! Lists what `crates/proto/src/generated` was generated from: digests of the protos, of the generator and of its output, and library versions.
 //!
 //! The generator writes the list, and `make test` compares it. So the test does not compile the generator, which takes 200 s of processor
 //! time.
@@ -12,7 +12,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 /// Below the repository.
-pub const DIRECTORY: &str = "src/pb/generated";
+pub const DIRECTORY: &str = "crates/proto/src/generated";
 /// The list's file in that directory.
 pub const NAME: &str = "made-from";
 /// The output: types and services, the descriptors for reflection, the paths of all RPCs.

@@ -1,4 +1,4 @@
-//! Generates `src/pb/generated` from `proto/`. protox compiles the protos, so no protoc is needed.
+//! Generates `crates/proto/src/generated` from `proto/`. protox compiles the protos, so no protoc is needed.
 
 mod made_from;
 
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // `access::Rpc` asserts at compile time that it has a row for each.
     fs::write(to.join("rpc_paths.rs"), format!("{:#?}\n", rpc_paths(&descriptors)))?;
     tonic_prost_build::configure()
-        .extern_path(".stationmaster.v1.UnwrapKeyResponse", "crate::pb::UnwrapKeyResponse")
+        .extern_path(".stationmaster.v1.UnwrapKeyResponse", "crate::UnwrapKeyResponse")
         .out_dir(&to)
         .compile_fds(descriptors)?;
     fs::write(to.join(made_from::NAME), made_from::made_from(&repository)?)?;

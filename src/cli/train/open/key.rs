@@ -3,20 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
+use stationmaster_keystore::{
+    KeyConfig, Keystore, KeystoreConfig, KeystoreError, OaepScheme, Purpose, TokenSelector, pin,
+    pin::PinError,
+    softhsm,
+    software::{FileKey, FileKeyError},
+};
+use stationmaster_train::{config::HexText, envelope::EnvelopeKey, keys::PublicKey};
 
 use super::uri::TokenUri;
-use crate::{
-    cli::{
-        error::{CliError, Exit},
-        key_file::{self, Wanted},
-    },
-    keystore::{
-        KeyConfig, Keystore, KeystoreConfig, KeystoreError, OaepScheme, Purpose, TokenSelector,
-        pin::{self, PinError},
-        softhsm,
-        software::{FileKey, FileKeyError},
-    },
-    train::{config::HexText, envelope::EnvelopeKey, keys::PublicKey},
+use crate::cli::{
+    error::{CliError, Exit},
+    key_file,
+    key_file::Wanted,
 };
 
 /// Where a PIN or passphrase may come from besides a file and the terminal.

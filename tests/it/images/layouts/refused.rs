@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::Path};
 
 use serde_json::{Value, json};
-use stationmaster::pb::OpenInto;
+use stationmaster_proto::OpenInto;
 
 use super::station;
 use crate::support::{

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use stationmaster::pb::OpenInto;
+use stationmaster_proto::OpenInto;
 
 use super::{station, stop};
 use crate::support::{

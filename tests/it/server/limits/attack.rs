@@ -7,7 +7,7 @@ use std::{
 
 use prost::Message;
 use serde_json::Value;
-use stationmaster::pb;
+use stationmaster_proto as pb;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_request::MessageRequest};
 
 use super::honest::{Honest, until};

@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stationmaster::pb::{self, key_service_client::KeyServiceClient};
+use stationmaster_proto as pb;
+use stationmaster_proto::key_service_client::KeyServiceClient;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::support::{RUNTIME, Station, block_on, wait_for};

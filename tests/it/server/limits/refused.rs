@@ -1,6 +1,7 @@
 //! What a refused call leaves behind: a record and a line in the log up to a rate, then a count; and of none more than a bound.
 
-use stationmaster::pb::{self, SignatureScheme};
+use stationmaster_proto as pb;
+use stationmaster_proto::SignatureScheme;
 
 use crate::{
     access::principals::{Authority, call, grant, listen, me, over_tls},

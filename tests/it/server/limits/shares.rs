@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use stationmaster::pb::{self, open_results_request::Part, train_service_client::TrainServiceClient};
+use stationmaster_proto as pb;
+use stationmaster_proto::{open_results_request::Part, train_service_client::TrainServiceClient};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;

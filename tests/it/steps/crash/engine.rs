@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use stationmaster::pb::OpenInto;
+use stationmaster_proto::OpenInto;
 
 use crate::{
     steps::refusals::{Proxied, when_free},

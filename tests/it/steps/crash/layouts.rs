@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use stationmaster::pb::{OpenInto, PreRunOutcome, mount::Source};
+use stationmaster_proto::{OpenInto, PreRunOutcome, mount::Source};
 
 use super::{
     CRASH_AT, KILLS, Mode, died, is_dead, no_plaintext_below,
@@ -115,7 +115,7 @@ impl Doomed {
     }
 
     #[track_caller]
-    fn is_completed(&self, closed: &stationmaster::pb::PostRunOutcome) {
+    fn is_completed(&self, closed: &stationmaster_proto::PostRunOutcome) {
         assert!(closed.plaintext_held_by.is_empty(), "{closed:?}");
         assert_eq!(closed.image_id, format!("{}@{}", self.train.repository, self.latest()));
         assert_eq!(self.yard.tags(&self.train).len(), 2, "images are left");

@@ -147,7 +147,7 @@ impl Stage {
 
     /// Makes one pre-run and holds its outcome against what is expected; everything else must be as before.
     #[track_caller]
-    pub fn judge(&mut self, class: u32, case: &str, expected: Expected) -> Option<stationmaster::pb::PreRunOutcome> {
+    pub fn judge(&mut self, class: u32, case: &str, expected: Expected) -> Option<stationmaster_proto::PreRunOutcome> {
         let image = self.scene().train.image.clone();
         self.judge_call(class, case, expected, |station| station.pre_run(&image))
     }
@@ -159,8 +159,8 @@ impl Stage {
         class: u32,
         case: &str,
         expected: Expected,
-        call: impl FnOnce(&Station) -> Result<stationmaster::pb::PreRunOutcome, Refusal>,
-    ) -> Option<stationmaster::pb::PreRunOutcome> {
+        call: impl FnOnce(&Station) -> Result<stationmaster_proto::PreRunOutcome, Refusal>,
+    ) -> Option<stationmaster_proto::PreRunOutcome> {
         let begun = Instant::now();
         let answer = call(&self.scene().station);
         let time = begun.elapsed();
@@ -230,7 +230,7 @@ fn forget_session(scene: &Scene) {
 
 /// Nothing of set-id bits, attributes or links is in what was opened into an image, whatever came.
 #[track_caller]
-fn left_behind(scene: &Scene, class: u32, case: &str, outcome: &stationmaster::pb::PreRunOutcome) {
+fn left_behind(scene: &Scene, class: u32, case: &str, outcome: &stationmaster_proto::PreRunOutcome) {
     if class != 37 {
         return;
     }

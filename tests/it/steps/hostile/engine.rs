@@ -4,10 +4,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use serde_json::Value;
-use stationmaster::{
-    pb::OpenInto,
-    train::rule::{Enforcement, Rule},
-};
+use stationmaster_proto::OpenInto;
+use stationmaster_train::rule::{Enforcement, Rule};
 
 use super::{
     archive::{Parts, entry, header, octal},

@@ -224,7 +224,7 @@ fn every_hostile_image_is_refused_for_its_reason_and_changes_nothing() {
 }
 
 /// What keeps an input harmless that is taken.
-fn taken(class: u32, outcome: &stationmaster::pb::PreRunOutcome) {
+fn taken(class: u32, outcome: &stationmaster_proto::PreRunOutcome) {
     let dropped = &outcome.dropped_files;
     match class {
         12 => assert_eq!(*dropped, ["zz-twi\u{308}n", "zz-tw\u{ef}n"]),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use openssl::md::Md;
-use stationmaster::pb;
+use stationmaster_proto as pb;
 
 use crate::{
     steps::refusals::{put_behind_proxy, second_stop, wrap, wrap_oddly},

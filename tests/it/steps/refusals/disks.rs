@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use stationmaster::pb::OpenInto;
+use stationmaster_proto::OpenInto;
 
 use super::faults::{Proxied, share_directory};
 use crate::support::{
@@ -162,7 +162,7 @@ fn on_a_full_audit_disk_nothing_is_done_and_all_works_again_when_there_is_space(
     let scene = Scene::with(station);
     let before = Before::of(&scene.engine, &scene.train);
     fill(at, 0);
-    let sign = || scene.station.sign("a-general", stationmaster::pb::SignatureScheme::RsaPssSha256, &[1; 32]);
+    let sign = || scene.station.sign("a-general", stationmaster_proto::SignatureScheme::RsaPssSha256, &[1; 32]);
     // What is left of the last block of the file takes some records.
     let full = wait_for("the disk to be full", || sign().err());
     assert_eq!(full.reason, "AUDIT_UNAVAILABLE");

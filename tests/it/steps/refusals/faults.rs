@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use stationmaster::pb::{self, OpenInto};
+use stationmaster_proto as pb;
+use stationmaster_proto::OpenInto;
 
 use crate::{
     keystore::TokenServer,

@@ -1,6 +1,6 @@
 //! What a refusal tells of what is there: nothing, to a caller for certain trains only, and nothing of others' idempotency keys.
 
-use stationmaster::pb::{PreRunRequest, train_service_client::TrainServiceClient};
+use stationmaster_proto::{PreRunRequest, train_service_client::TrainServiceClient};
 
 use crate::{
     access::principals::{Authority, listen, me, over_tls},
@@ -104,7 +104,7 @@ fn an_idempotency_key_is_its_principals_own() {
         block_on(async {
             let stream = TrainServiceClient::new(channel.clone()).pre_run(request).await?.into_inner();
             outcome(stream, |answer| match answer.event {
-                Some(stationmaster::pb::pre_run_response::Event::Outcome(outcome)) => Some(outcome),
+                Some(stationmaster_proto::pre_run_response::Event::Outcome(outcome)) => Some(outcome),
                 _ => None,
             })
             .await

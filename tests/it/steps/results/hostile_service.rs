@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use stationmaster::pb::{
-    self,
+use stationmaster_proto as pb;
+use stationmaster_proto::{
     open_results_response::Event,
     train_service_server::{TrainService, TrainServiceServer},
 };

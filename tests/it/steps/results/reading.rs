@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use stationmaster::pb::{self, open_results_request::Part, open_results_response::Event};
+use stationmaster_proto as pb;
+use stationmaster_proto::{open_results_request::Part, open_results_response::Event};
 
 use crate::{
     audit::evidence::records,

@@ -1,6 +1,7 @@
 //! What cannot be read as a train is refused, with its reason, and the next call works.
 
-use stationmaster::pb::{self, verify_train_request::Part};
+use stationmaster_proto as pb;
+use stationmaster_proto::verify_train_request::Part;
 use tar::EntryType;
 
 use super::{broken, delivered};

@@ -156,7 +156,7 @@ fn a_key_appended_to_the_route_is_not_found_without_a_trust_store_and_that_is_sa
     assert_eq!((found.holds, found.stops_signed, found.stops), (true, 2, 3));
     let note = note(&found.rules, "stations-pinned");
     assert_eq!(note, "no trust store was given");
-    let unknown = crate::steps::verify::rules_that(&found.rules, stationmaster::pb::RuleOutcome::NotCheckable);
+    let unknown = crate::steps::verify::rules_that(&found.rules, stationmaster_proto::RuleOutcome::NotCheckable);
     assert!(unknown.contains(&"stations-pinned") && unknown.contains(&"unsigned-fields"), "{unknown:?}");
 }
 

@@ -1,6 +1,6 @@
 //! What may leave a station, and what may not.
 
-use stationmaster::pb::CheckPushResult;
+use stationmaster_proto::CheckPushResult;
 
 use super::{broken, note, rules_that};
 use crate::support::{
@@ -118,7 +118,7 @@ fn something_else_in_opt_is_found_unless_its_base_has_it_too() {
     at.engine.untag(&at.train.base);
     let verdict = at.verdict();
     assert_eq!((verdict.ok, verdict.base_layers), (true, 0), "{verdict:#?}");
-    assert!(rules_that(&verdict.rules, stationmaster::pb::RuleOutcome::NotCheckable).contains(&"opt-allow-list"));
+    assert!(rules_that(&verdict.rules, stationmaster_proto::RuleOutcome::NotCheckable).contains(&"opt-allow-list"));
     assert!(note(&verdict.rules, "no-plaintext-layers").contains("base"), "{verdict:#?}");
 }
 

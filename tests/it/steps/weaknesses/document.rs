@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use stationmaster::train::rule::Rule;
+use stationmaster_train::rule::Rule;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// How a row ends.
@@ -29,11 +29,16 @@ fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// Whether there is a test of that path: `it::…` below `tests`, anything else below `src`.
+/// Whether there is a test of that path: `it::…` below `tests`, anything else below `src`, or in the crate that it begins with.
 fn exists(test: &str) -> bool {
     let Some((module, name)) = test.rsplit_once("::") else { return false };
-    let base = if module.starts_with("it::") { "tests" } else { "src" };
-    let module: PathBuf = [ROOT, base].iter().collect::<PathBuf>().join(module.replace("::", "/"));
+    let (first, rest) = module.split_once("::").unwrap_or((module, ""));
+    let in_crate = Path::new(ROOT).join("crates").join(first).join("src");
+    let module = match first {
+        "it" => Path::new(ROOT).join("tests").join(module.replace("::", "/")),
+        _ if in_crate.exists() => in_crate.join(rest.replace("::", "/")),
+        _ => Path::new(ROOT).join("src").join(module.replace("::", "/")),
+    };
     // A module is a file, or the `tests` at the end of its parent's file.
     let within = module.parent().filter(|_| module.ends_with("tests")).map(Path::to_owned);
     [Some(module), within].into_iter().flatten().any(|module| {

@@ -1,6 +1,6 @@
 //! What this wire cannot show (10, 15, 19): such trains are opened here too, and the report says what was not checkable.
 
-use stationmaster::pb::RuleOutcome;
+use stationmaster_proto::RuleOutcome;
 
 use super::{Lib, arrives, train_lib_opens, train_lib_takes_at_second_stop, under_way};
 use crate::{

@@ -1,7 +1,7 @@
 //! Results and the chain of stops (15, 17, 18, 20, 21).
 
 use serde_json::Value;
-use stationmaster::pb::RuleOutcome;
+use stationmaster_proto::RuleOutcome;
 
 use super::{
     Lib, VERSIONS, arrives, opened, private_key, second_stop_refuses, train_lib_opens, train_lib_takes_at_second_stop, under_way,

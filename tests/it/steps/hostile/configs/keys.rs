@@ -14,7 +14,7 @@ use openssl::{
     x509::{X509Builder, X509NameBuilder},
 };
 use serde_json::Value;
-use stationmaster::train::{digest::Digest, keys::PublicKey};
+use stationmaster_train::{digest::Digest, keys::PublicKey};
 
 use super::{ROUTE, Row, UNBELIEVED, changed, next_stop};
 use crate::{

@@ -1,0 +1,63 @@
+//! Creates the trust file of the stations; all three share it.
+
+use std::path::{Path, PathBuf};
+
+use stationmaster::{
+    service::status::Reason,
+    trust::{Kind, Pin, TrustError, file},
+};
+use stationmaster_image::oci::reference::ImageName;
+use stationmaster_train::keys::PublicKey;
+
+use super::{
+    DemoError, attacks::refused_as, creator::Proposal, engine::DockerClient, error::require, report::DemoReport,
+    stations::DemoStation,
+};
+
+/// The stations' trust file, below the directory of the demonstration.
+pub(super) fn file_in(root: &Path) -> PathBuf {
+    root.join("trust.toml")
+}
+
+/// Makes the file, in which nobody is yet.
+pub(super) fn nobody(root: &Path) -> Result<(), DemoError> {
+    file::update(&file_in(root), |_| Ok::<_, TrustError>(())).map_err(DemoError::crypto)
+}
+
+/// Believes the stations' keys, as their own services showed them.
+pub(super) fn stations(root: &Path, route: &[DemoStation], report: &mut DemoReport) -> Result<(), DemoError> {
+    for station in route {
+        pin(root, Kind::Station, &station.id, &station.public_key)?;
+    }
+    report.step("officer", "pinned the stations' keys; nobody else is believed");
+    Ok(())
+}
+
+/// The train is refused while nobody has said that its creator is believed; then somebody does.
+pub(super) async fn creator(
+    root: &Path,
+    sent: &Proposal,
+    image: &ImageName,
+    station: &DemoStation,
+    engine: &DockerClient,
+    report: &mut DemoReport,
+) -> Result<(), DemoError> {
+    report.part("Attack: a stranger's train, signed with the stranger's own key");
+    let before = (engine.images().await?, engine.containers().await?);
+    let refused = refused_as(Reason::KeyUntrusted, station.pre_run(&image.to_string()).await.map(drop))?;
+    require((engine.images().await?, engine.containers().await?) == before, "a refusal changes nothing in the engine")?;
+    let key = PublicKey::from_hex_pem(&sent.creator.rsa_public_key).map_err(DemoError::crypto)?;
+    let told = refused.metadata.get("fingerprint");
+    require(told == Some(&key.fingerprint()), "the refusal names the fingerprint that an officer has to compare")?;
+    report.step(&station.id, format!("PreRun refused: {} {}", Reason::KeyUntrusted.name(), key.fingerprint()));
+    report.proven("A train whose creator is in no trust file is refused before the token is touched, however well it is signed");
+    pin(root, Kind::Creator, &sent.creator.id.to_string(), &key)?;
+    report.step("officer", "compared the fingerprint with the creator's and pinned it: this creator is no stranger");
+    Ok(())
+}
+
+fn pin(root: &Path, kind: Kind, id: &str, key: &PublicKey) -> Result<(), DemoError> {
+    let pin = Pin::new(id, key.clone(), None).map_err(DemoError::crypto)?;
+    let added = file::update(&file_in(root), |store| Ok::<_, TrustError>(store.add(kind, pin)));
+    added.map_err(DemoError::crypto)?.map_err(DemoError::crypto)
+}

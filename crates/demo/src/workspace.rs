@@ -1,0 +1,91 @@
+//! The directory with the demonstration's files.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{DemoError, Options, engine::DockerClient};
+
+/// The directory; what the demonstration put there is removed on drop unless it is to be kept.
+pub(super) struct Workspace {
+    root: PathBuf,
+    keep: bool,
+    /// Whether the directory itself goes too.
+    ours: bool,
+}
+
+impl Workspace {
+    pub fn make(options: &Options) -> Result<Self, DemoError> {
+        let Some(state) = &options.state else {
+            let made = tempfile::Builder::new().prefix("stationmaster-demo-").tempdir();
+            let root = made.map_err(DemoError::io("make a temporary directory"))?.keep();
+            return Ok(Self { root, keep: options.keep, ours: true });
+        };
+        let root = std::path::absolute(state).map_err(DemoError::io(format!("find {}", state.display())))?;
+        let ours = !root.exists();
+        fs::create_dir_all(&root).map_err(DemoError::io(format!("make {}", root.display())))?;
+        let mut entries = fs::read_dir(&root).map_err(DemoError::io(format!("read {}", root.display())))?;
+        if entries.next().is_some() {
+            return Err(DemoError::StateInUse(root));
+        }
+        Ok(Self { root, keep: options.keep, ours })
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether files stay when the demonstration ends.
+    pub fn is_kept(&self) -> bool {
+        self.keep
+    }
+
+    /// Says what was left and how to be rid of it.
+    pub fn kept(&self, engine: &DockerClient) -> String {
+        let label = engine.label();
+        let root = self.root.display();
+        format!(
+            "Kept: {root} (tokens, logs, creator.pem) and the images with the label {label}. Remove them with\n  \
+             docker rmi -f $(docker images -aq --filter label={label} | sort -u); rm -r '{root}'"
+        )
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        // It was empty when we took it.
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
+        if self.ours {
+            let _ = fs::remove_dir(&self.root);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::workspace::*;
+
+    #[test]
+    fn what_was_there_before_stays_and_what_was_made_goes() {
+        let parent = tempfile::tempdir().unwrap();
+        let at = |name: &str| Options { keep: false, state: Some(parent.path().join(name)) };
+        fs::create_dir(parent.path().join("there")).unwrap();
+        for (name, stays) in [("there", true), ("new", false)] {
+            let place = Workspace::make(&at(name)).unwrap();
+            fs::create_dir(place.root().join("station")).unwrap();
+            fs::write(place.root().join("station/log"), "x").unwrap();
+            drop(place);
+            assert_eq!(parent.path().join(name).exists(), stays, "{name}");
+        }
+        fs::write(parent.path().join("there/file"), "x").unwrap();
+        assert!(matches!(Workspace::make(&at("there")), Err(DemoError::StateInUse(_))));
+        assert!(parent.path().join("there/file").exists());
+    }
+}

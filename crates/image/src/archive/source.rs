@@ -1,0 +1,93 @@
+//! Image inputs outside an engine: an archive, or an OCI layout directory.
+
+use std::{io::Read, path::Path};
+
+use stationmaster_system::files::input;
+
+use super::{
+    layout_dir::{Layout, Which},
+    reader::{LayerSink, SavedImage, read_saved},
+};
+use crate::foreign_directory;
+
+/// An image that can be read once.
+pub enum ImageInput<'a> {
+    /// An archive of `docker save` (either layout) or an OCI archive, and the name that selects one of several images.
+    Archive(Box<dyn Read + 'a>, Option<String>),
+    /// An OCI layout directory.
+    Layout(Layout),
+}
+
+impl<'a> ImageInput<'a> {
+    /// Returns an archive as input.
+    pub fn archive(archive: impl Read + 'a) -> Self {
+        Self::Archive(Box::new(archive), None)
+    }
+}
+
+impl ImageInput<'_> {
+    /// Opens a user-supplied input: `-` is an archive from standard input, a file is an archive, and a directory is an OCI layout,
+    /// with `:TAG` one of its images.
+    ///
+    /// # Errors
+    /// When the input cannot be opened.
+    pub fn of(text: &str) -> std::io::Result<ImageInput<'static>> {
+        if text == "-" {
+            return Ok(ImageInput::archive(std::io::stdin().lock()));
+        }
+        match layout_at(text)? {
+            Some(layout) => Ok(ImageInput::Layout(layout)),
+            None => Ok(ImageInput::archive(input::open(Path::new(text))?)),
+        }
+    }
+
+    /// Selects the image of this name, if there are several.
+    #[must_use]
+    pub fn choose(mut self, image: Option<&str>) -> Self {
+        let Some(image) = image else { return self };
+        match &mut self {
+            Self::Archive(_, which) => *which = Some(image.to_owned()),
+            Self::Layout(layout) => layout.which = Which::Named(image.to_owned()),
+        }
+        self
+    }
+
+    /// Reads the image, as [`read_saved`].
+    pub fn read<S: LayerSink>(
+        self,
+        expected: Option<&[String]>,
+        sink: &mut S,
+        progress: impl FnMut(u64),
+    ) -> Result<SavedImage, S::Error> {
+        match self {
+            Self::Archive(archive, image) => read_saved(archive, (image.as_deref(), expected), sink, progress),
+            Self::Layout(layout) => layout.read(sink, progress),
+        }
+    }
+}
+
+/// Returns the directory of a user-supplied path, with or without a tag.
+fn tagged_directory(text: &str) -> &Path {
+    let whole = Path::new(text);
+    match text.rsplit_once(':') {
+        Some((directory, _)) if !whole.is_dir() => Path::new(directory),
+        _ => whole,
+    }
+}
+
+/// Opens a user-supplied layout: a directory, with `:TAG` one of its images.
+///
+/// # Errors
+/// When the path is a directory and not a layout.
+pub fn layout_at(text: &str) -> std::io::Result<Option<Layout>> {
+    let layout = |directory: &str, which| Path::new(directory).is_dir().then(|| Layout::at(Path::new(directory), which));
+    let tagged = || text.rsplit_once(':').and_then(|(directory, tag)| layout(directory, Which::Named(tag.to_owned())));
+    match layout(text, Which::Only).or_else(tagged).transpose()? {
+        Some(layout) if layout.is_one() => Ok(Some(layout)),
+        Some(_) => {
+            let directory = tagged_directory(text);
+            Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, foreign_directory::told(directory)))
+        }
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,224 @@
+//! Index of `/opt` after all layers are applied, with each file's position in its layer.
+
+use std::{fs::File, io::Read, ops::Range, path::Path, sync::Arc};
+
+use tar::EntryType;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    backing::LayerBacking,
+    reader::{ENTRY_LIMIT, broken},
+};
+use crate::{
+    ImageError,
+    archive::{memory_budget::Share, reader::LayerSink},
+    disk::spool::{Extent, Spool},
+    filesystem::overlay::{ByLayer, Change, OfOpt, Overlay, add_change, in_order, plain_path},
+    tar::{
+        end_check::EndCheckedReader,
+        layer_writer::FileAttrs,
+        reader::{TarEntry, TarReader},
+    },
+};
+
+/// A node at a path.
+#[derive(Clone, Debug)]
+pub(crate) enum Node {
+    Directory(FileAttrs),
+    File {
+        at: Location,
+        size: u64,
+        meta: FileAttrs,
+    },
+    /// A link of either kind, a device, a pipe.
+    Other(EntryType, FileAttrs),
+}
+
+/// Location of a file's content.
+#[derive(Clone, Debug)]
+pub(crate) enum Location {
+    /// In an uncompressed layer: the layer's name, and the byte at which the content starts in its file.
+    Layer(Arc<str>, u64),
+    /// In the spool, because a compressed layer can only be read from its start.
+    Spool(Extent),
+}
+
+impl crate::filesystem::overlay::Node for Node {
+    fn implied_directory() -> Self {
+        Self::Directory(FileAttrs::directory(0))
+    }
+
+    fn is_implied_directory(&self) -> bool {
+        matches!(self, Self::Directory(FileAttrs { mode: 0o755, uid: 0, gid: 0, .. }))
+    }
+
+    fn is_directory(&self) -> bool {
+        matches!(self, Self::Directory(_))
+    }
+}
+
+/// `/opt` as a container would see it.
+pub(crate) struct OptTree {
+    /// Nodes by path from the root, without slashes at either end, in the order in which an engine walks a tree.
+    pub nodes: Vec<(Vec<u8>, Node)>,
+    /// Content of compressed layers.
+    pub spool: Option<Spool>,
+    /// The image's id: its configuration's digest.
+    pub image_id: String,
+    /// Memory of the nodes, counted in the budget.
+    _share: Share,
+}
+
+impl OptTree {
+    /// Reads all layers, each of which must have the digests that manifest and configuration state.
+    pub fn read(home: &LayerBacking, spool: (&Path, u64), cancel: &CancellationToken) -> Result<Self, ImageError> {
+        if let Some(archive) = home.opt_archive()? {
+            return Self::of_archive(archive, cancel);
+        }
+        let mut layers = LayeredFiles {
+            place: spool,
+            cancel,
+            changes: ByLayer::new(),
+            open: None,
+            spool: None,
+            entries: 0,
+            share: Share::default(),
+        };
+        let image = home.read(&mut layers)?;
+        let LayeredFiles { changes, mut spool, share, .. } = layers;
+        let mut laid = Overlay::default();
+        for changes in in_order(changes, &image.layers) {
+            laid.apply_layer(changes, &mut |_, _| {})?;
+        }
+        if let Some(spool) = &mut spool {
+            spool.flush()?;
+        }
+        let mut nodes: Vec<(Vec<u8>, Node)> = laid.tree.into_iter().collect();
+        nodes.sort_unstable_by(|(one, _), (other, _)| walk_order(one, other));
+        Ok(Self { nodes, spool, image_id: image.id().unwrap_or_default(), _share: share })
+    }
+
+    /// Reads an archive of `/opt`, in any order. Duplicates are reported by the strict reader later.
+    fn of_archive(archive: &File, cancel: &CancellationToken) -> Result<Self, ImageError> {
+        let (mut nodes, mut share) = (Vec::new(), Share::default());
+        let mut tape = EndCheckedReader::new(archive);
+        let mut entries = TarReader::new(&mut tape);
+        while let Some(entry) = entries.next()? {
+            if cancel.is_cancelled() {
+                return Err(ImageError::Cancelled);
+            }
+            let Some(path) = plain_path(&entry.path)? else { continue };
+            if nodes.len() as u64 == ENTRY_LIMIT {
+                return Err(ImageError::Limit("entries of /opt"));
+            }
+            share.entry::<(Vec<u8>, Node)>(path.len())?;
+            let node = match entry.kind {
+                EntryType::Directory => Node::Directory(entry.meta),
+                _ if entry.is_file() => {
+                    Node::File { at: Location::Layer("".into(), entry.position), size: entry.size, meta: entry.meta }
+                }
+                other => Node::Other(other, entry.meta),
+            };
+            nodes.push((path, node));
+        }
+        tape.check_end()?;
+        nodes.sort_by(|(one, _), (other, _)| walk_order(one, other));
+        Ok(Self { nodes, spool: None, image_id: String::new(), _share: share })
+    }
+
+    /// Returns the indices of a path and of everything below it; empty if the path does not exist.
+    pub fn below(&self, path: &[u8]) -> Range<usize> {
+        let start = self.nodes.partition_point(|(one, _)| walk_order(one, path).is_lt());
+        let is_in = |one: &[u8]| one.strip_prefix(path).is_some_and(|rest| rest.first().is_none_or(|next| *next == b'/'));
+        // A walk visits all of a directory before it goes on.
+        let count = self.nodes[start..].iter().take_while(|(one, _)| is_in(one)).count();
+        match self.nodes.get(start) {
+            Some((one, _)) if one == path => start..start + count,
+            _ => start..start,
+        }
+    }
+}
+
+/// Collects the changes of layers to `/opt`, and the files' positions in them.
+struct LayeredFiles<'a> {
+    /// Directory of the spool, and the bytes that stay free there.
+    place: (&'a Path, u64),
+    cancel: &'a CancellationToken,
+    changes: ByLayer<Node>,
+    /// The layer being read, and where it begins; `None` for a compressed one.
+    open: Option<(Arc<str>, u64)>,
+    spool: Option<Spool>,
+    /// Number of changes so far, all layers together.
+    entries: u64,
+    share: Share,
+}
+
+impl LayeredFiles<'_> {
+    fn node(&mut self, entry: &TarEntry, content: &mut dyn Read) -> Result<Node, ImageError> {
+        let (size, meta) = (entry.size, entry.meta);
+        match entry.kind {
+            EntryType::Directory => Ok(Node::Directory(meta)),
+            _ if entry.is_file() => {
+                let at = match &self.open {
+                    Some((layer, start)) => Location::Layer(Arc::clone(layer), start + entry.position),
+                    None => Location::Spool(self.read_into(size, content)?),
+                };
+                Ok(Node::File { at, size, meta })
+            }
+            other => Ok(Node::Other(other, meta)),
+        }
+    }
+
+    fn read_into(&mut self, size: u64, content: &mut dyn Read) -> Result<Extent, ImageError> {
+        let spool = match &mut self.spool {
+            Some(spool) => spool,
+            none => none.insert(Spool::create(self.place.0, 0, self.place.1)?),
+        };
+        spool.check_space(size)?;
+        let offset = spool.len();
+        let mut buffer = [0; 64 * 1024];
+        loop {
+            match content.read(&mut buffer).map_err(broken)? {
+                0 => return Ok(Extent { offset, len: spool.len() - offset }),
+                count => spool.append(&buffer[..count])?,
+            }
+        }
+    }
+}
+
+impl LayerSink for LayeredFiles<'_> {
+    type Error = ImageError;
+
+    fn layer(&mut self, name: &str, position: Option<u64>) -> Result<(), ImageError> {
+        self.open = position.map(|start| (name.into(), start));
+        Ok(())
+    }
+
+    fn entry(&mut self, layer: &str, entry: &TarEntry, content: &mut dyn Read) -> Result<(), ImageError> {
+        if self.cancel.is_cancelled() {
+            return Err(ImageError::Cancelled);
+        }
+        let Some(path) = plain_path(&entry.path)? else { return Ok(()) };
+        let what = OfOpt::by_name(&path);
+        if matches!(what, OfOpt::Nothing) {
+            return Ok(());
+        }
+        self.entries += 1;
+        if self.entries > ENTRY_LIMIT {
+            return Err(ImageError::Limit("entries of /opt"));
+        }
+        self.share.entry::<Change<Node>>(path.len())?;
+        let change = match what {
+            OfOpt::Nothing => return Ok(()),
+            OfOpt::Change(change) => change,
+            OfOpt::Content => Change::Set(path, self.node(entry, content)?),
+        };
+        add_change(&mut self.changes, layer, change);
+        Ok(())
+    }
+}
+
+/// Compares paths in the order in which an engine walks a tree: component by component.
+pub(crate) fn walk_order(one: &[u8], other: &[u8]) -> std::cmp::Ordering {
+    one.split(|byte| *byte == b'/').cmp(other.split(|byte| *byte == b'/'))
+}

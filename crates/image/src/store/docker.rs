@@ -1,0 +1,233 @@
+//! Client of the Docker engine: every call that a step needs, as plain blocking functions.
+//!
+//! Containers are only created, never started, to read an image through the archive call. Each has a label with this
+//! service's instance id and is removed when its guard is dropped. Images are written as one archive (`load`).
+
+pub mod body_reader;
+pub mod body_writer;
+pub mod container;
+pub mod engine_error;
+pub mod full_load;
+pub mod images;
+pub mod load;
+pub mod transport;
+pub mod volume;
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bollard::{
+    Docker, body_try_stream,
+    models::{ContainerCreateBody, HostConfig, Mount},
+    query_parameters as q,
+};
+use futures_util::StreamExt;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use self::engine_error::{fault, said};
+pub use self::{
+    body_reader::EngineReader,
+    body_writer::{EngineWriter, Loaded},
+    container::{Container, PendingRemoval},
+    transport::client,
+    volume::VolumeMount,
+};
+use crate::ImageError;
+
+/// Label that names the service instance a container belongs to.
+pub const INSTANCE_LABEL: &str = "org.stationmaster.instance";
+
+/// A connection to the engine. Cheap to clone. Its blocking functions must not be called from async code.
+#[derive(Clone)]
+pub struct Engine {
+    docker: Docker,
+    handle: Handle,
+    instance: Arc<str>,
+    /// Containers whose removal failed, by id or name.
+    left: Arc<Mutex<Vec<String>>>,
+    /// Whether archives with only the new layer may be sent.
+    partial_load: bool,
+    /// Whether the engine has refused such an archive.
+    partial_refused: Arc<AtomicBool>,
+}
+
+/// Whether an archive with only the new layer is sent, or the whole image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartialLoad {
+    /// It is sent, and the whole image if it is refused.
+    Try,
+    /// This engine refused it before.
+    Refused,
+    /// The configuration forbids it.
+    Never,
+}
+
+impl Engine {
+    /// Creates a client for the engine's Unix socket. No request is sent before [`Engine::ping`], and the socket need not exist yet.
+    ///
+    /// `instance` is this service's id, for the label; `timeout` bounds the silence within one call.
+    ///
+    /// # Errors
+    /// When the client cannot be created.
+    pub fn new(socket: &str, timeout: Duration, instance: &str, handle: Handle) -> Result<Self, ImageError> {
+        Ok(Self {
+            docker: client(socket.strip_prefix("unix://").unwrap_or(socket), timeout).map_err(|error| fault("connect", error))?,
+            handle,
+            instance: instance.into(),
+            left: Arc::default(),
+            partial_load: true,
+            partial_refused: Arc::default(),
+        })
+    }
+
+    /// Sets whether archives with only the new layer may be sent; the default is true.
+    #[must_use]
+    pub fn with_partial_load(self, allowed: bool) -> Self {
+        Self { partial_load: allowed, ..self }
+    }
+
+    /// Returns whether an archive with only the new layer is to be sent.
+    pub fn partial_load(&self) -> PartialLoad {
+        match (self.partial_load, self.partial_refused.load(Ordering::Acquire)) {
+            (false, _) => PartialLoad::Never,
+            (true, true) => PartialLoad::Refused,
+            (true, false) => PartialLoad::Try,
+        }
+    }
+
+    /// Records that this engine accepts whole images only: for this connection and all its clones.
+    pub(crate) fn partial_load_refused(&self) {
+        self.partial_refused.store(true, Ordering::Release);
+    }
+
+    /// Checks that the engine responds and negotiates the API's version with it: for this connection and all its clones,
+    /// and again after the engine was replaced by an older one.
+    pub async fn ping(&self) -> Result<(), ImageError> {
+        self.docker.clone().negotiate_version().await.map(drop).map_err(|e| fault("version", e))
+    }
+
+    fn block<T>(&self, call: impl Future<Output = T>) -> T {
+        self.handle.block_on(call)
+    }
+
+    /// Creates a container of an image, for reading. It is never started.
+    pub fn container(&self, image_id: &str) -> Result<Container, ImageError> {
+        self.container_with(image_id, &[])
+    }
+
+    /// Creates a container of an image with volumes in it, for reading and writing. It is never started.
+    pub fn container_with(&self, image_id: &str, volumes: &[VolumeMount]) -> Result<Container, ImageError> {
+        let mut mounts: Vec<Mount> = volumes.iter().map(VolumeMount::mount).collect();
+        let image = self.block(self.docker.inspect_image(image_id)).map_err(|e| fault("inspect image", e))?;
+        let of_image = image.config.and_then(|config| config.volumes).unwrap_or_default();
+        mounts.extend(volume::shadows(of_image, volumes)?);
+        let body = ContainerCreateBody {
+            image: Some(image_id.to_owned()),
+            labels: Some(HashMap::from([(INSTANCE_LABEL.to_owned(), self.instance.to_string())])),
+            // The engine creates no container of an image without a command. The command is never run.
+            cmd: Some(vec!["/never-started".to_owned()]),
+            entrypoint: Some(vec![]),
+            network_disabled: Some(true),
+            host_config: Some(HostConfig { mounts: Some(mounts), ..Default::default() }),
+            ..Default::default()
+        };
+        let name = format!("stationmaster-{}", uuid::Uuid::now_v7().simple());
+        let options = q::CreateContainerOptionsBuilder::new().name(&name).build();
+        let made = self.block(self.docker.create_container(Some(options), body)).map_err(|e| fault("create container", e));
+        match made {
+            Ok(made) => Ok(Container { engine: self.clone(), id: made.id }),
+            Err(error) => {
+                if matches!(error, ImageError::EngineUnavailable(_)) {
+                    // The response was lost; the container may exist nevertheless.
+                    self.left().push(name);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes every container with this instance's label, left by a crash. Returns their number.
+    pub fn sweep(&self) -> Result<usize, ImageError> {
+        let filters = HashMap::from([("label".to_owned(), vec![format!("{INSTANCE_LABEL}={}", self.instance)])]);
+        let left = self.containers(filters)?;
+        for id in &left {
+            self.remove_container(id)?;
+        }
+        Ok(left.len())
+    }
+
+    /// Retries the removal of containers that were left because the engine was unavailable.
+    pub fn remove_left(&self) {
+        let left = std::mem::take(&mut *self.left());
+        for id in left {
+            if let Err(error) = self.remove_container(&id) {
+                tracing::debug!(container = %id, %error, "a container still cannot be removed");
+                self.left().push(id);
+            }
+        }
+    }
+
+    /// Whether [`Engine::remove_left`] has containers to remove.
+    pub fn has_left(&self) -> bool {
+        !self.left().is_empty()
+    }
+
+    /// Records a container that still exists: its removal is retried when the engine is available again. After a crash the next
+    /// start's sweep finds it by its label.
+    fn not_removed(&self, id: &mut String, outcome: Result<(), ImageError>) {
+        if let Err(error) = outcome {
+            tracing::warn!(container = %id, %error, "a container could not be removed");
+            self.left().push(std::mem::take(id));
+        }
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<String>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn containers(&self, filters: HashMap<String, Vec<String>>) -> Result<Vec<String>, ImageError> {
+        let options = q::ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let list = self.block(self.docker.list_containers(Some(options))).map_err(|e| fault("list containers", e))?;
+        Ok(list.into_iter().filter_map(|container| container.id).collect())
+    }
+
+    fn remove_container(&self, id: &str) -> Result<(), ImageError> {
+        self.block(container::removed(self.docker.clone(), id.to_owned()))
+    }
+
+    /// Reads a whole image as `docker save` returns it.
+    pub fn save(&self, id: &str, cancel: &CancellationToken) -> Result<EngineReader, ImageError> {
+        let (docker, id) = (self.docker.clone(), id.to_owned());
+        EngineReader::start(move || docker.export_image(&id), cancel)
+    }
+
+    /// Begins to write an image: the archive written to the writer is loaded by the engine. Once it is finished, the second value
+    /// contains the ids that the engine reported.
+    pub fn load(&self, cancel: &CancellationToken) -> Result<(EngineWriter, Loaded), ImageError> {
+        let (docker, loaded) = (self.docker.clone(), Loaded::default());
+        let made = loaded.clone();
+        let writer = EngineWriter::start(self.handle.clone(), cancel, |pieces| async move {
+            let options = q::ImportImageOptionsBuilder::new().quiet(true).build();
+            let mut answers = std::pin::pin!(docker.import_image(options, body_try_stream(pieces), None));
+            while let Some(answer) = answers.next().await {
+                let answer = answer.map_err(|e| fault("load image", e))?;
+                if let Some(detail) = answer.error_detail.and_then(|detail| detail.message) {
+                    return Err(said("load image", None, &detail));
+                }
+                if let Some(said) = answer.stream {
+                    made.note(&said);
+                }
+            }
+            Ok(())
+        });
+        Ok((writer, loaded))
+    }
+}

@@ -1,0 +1,130 @@
+//! Images in the engine: metadata, names, users, and removal.
+
+use std::collections::HashMap;
+
+use bollard::{errors::Error as BollardError, query_parameters as q};
+use serde_json::{Map, Value, json};
+
+use super::{Engine, engine_error::fault};
+use crate::{
+    ImageError,
+    oci::{
+        image_config::{HistoryEntry, ImageMetadata},
+        reference::{ImageName, ImageSource},
+    },
+};
+
+impl Engine {
+    /// Returns the current id of an image's name or id.
+    pub fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
+        let image = self.block(self.docker.inspect_image(&source.to_string())).map_err(|e| fault("inspect image", e))?;
+        image.id.ok_or_else(|| missing("inspect image", "Id"))
+    }
+
+    /// Returns the images of a repository in the engine, with or without a tag: their ids and their `repository@sha256:…`.
+    pub fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
+        let filters = HashMap::from([("reference".to_owned(), vec![repository.to_owned()])]);
+        let options = q::ListImagesOptionsBuilder::new().filters(&filters).build();
+        let list = self.block(self.docker.list_images(Some(options))).map_err(|e| fault("list images", e))?;
+        Ok(list.into_iter().map(|image| (image.id, image.repo_digests)).collect())
+    }
+
+    /// Returns an image's metadata as the engine shows it.
+    pub fn facts(&self, id: &str) -> Result<ImageMetadata, ImageError> {
+        let image = self.block(self.docker.inspect_image(id)).map_err(|e| fault("inspect image", e))?;
+        let history = self.block(self.docker.image_history(id)).map_err(|e| fault("image history", e))?;
+        let mut platform = Map::new();
+        let fields = [
+            ("architecture", &image.architecture),
+            ("os", &image.os),
+            ("variant", &image.variant),
+            ("os.version", &image.os_version),
+            ("author", &image.author),
+        ];
+        for (name, value) in fields {
+            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+                platform.insert(name.into(), json!(value));
+            }
+        }
+        let history = history.into_iter().rev().map(|entry| HistoryEntry {
+            created: entry.created,
+            created_by: entry.created_by,
+            comment: entry.comment,
+            size: entry.size,
+        });
+        Ok(ImageMetadata {
+            id: image.id.ok_or_else(|| missing("inspect image", "Id"))?,
+            layers: image.root_fs.and_then(|root| root.layers).unwrap_or_default(),
+            config: image.config.map(config_file).unwrap_or_default(),
+            platform,
+            size: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            history: history.collect(),
+        })
+    }
+
+    /// Adds a name to an image.
+    pub fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {
+        let options = q::TagImageOptionsBuilder::new().repo(name.repository()).tag(name.tag()).build();
+        self.block(self.docker.tag_image(id, Some(options))).map_err(|e| fault("tag image", e))
+    }
+
+    /// Removes a name; the image is removed too if it was its last. A missing name is not an error.
+    pub fn untag(&self, name: &ImageName) -> Result<(), ImageError> {
+        self.remove(&name.to_string())
+    }
+
+    /// Removes an image by id. A missing image is not an error; [`ImageError::InUse`] if the image is in use.
+    pub fn remove_image(&self, id: &str) -> Result<(), ImageError> {
+        self.remove(id)
+    }
+
+    fn remove(&self, image: &str) -> Result<(), ImageError> {
+        let options = q::RemoveImageOptionsBuilder::new().force(false).noprune(false).build();
+        match self.block(self.docker.remove_image(image, Some(options), None)) {
+            Ok(_) => Ok(()),
+            Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => Err(ImageError::InUse),
+            Err(other) => Err(fault("remove image", other)),
+        }
+    }
+
+    /// Returns the users of an image: ids of containers made from it or from a child of it, and its names (as `name:…`).
+    pub fn holders(&self, id: &str) -> Result<Vec<String>, ImageError> {
+        let filters = HashMap::from([("ancestor".to_owned(), vec![id.to_owned()])]);
+        let mut holders = self.containers(filters)?;
+        let image = self.block(self.docker.inspect_image(id)).map_err(|e| fault("inspect image", e))?;
+        holders.extend(
+            image.repo_tags.unwrap_or_default().into_iter().filter(|name| !name.contains('<')).map(|name| format!("name:{name}")),
+        );
+        Ok(holders)
+    }
+}
+
+/// Converts the API's configuration to the `config` part of a configuration file: the same fields, with sets as objects.
+fn config_file(config: bollard::models::ImageConfig) -> Map<String, Value> {
+    let set = |names: Vec<String>| Value::Object(names.into_iter().map(|name| (name, json!({}))).collect());
+    let mut file = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            file.insert(name.to_owned(), value);
+        }
+    };
+    put("User", config.user.filter(|user| !user.is_empty()).map(|v| json!(v)));
+    put("ExposedPorts", config.exposed_ports.map(set));
+    put("Env", config.env.map(|v| json!(v)));
+    put("Cmd", config.cmd.map(|v| json!(v)));
+    put("Healthcheck", config.healthcheck.map(|v| json!(v)));
+    put("ArgsEscaped", config.args_escaped.filter(|set| *set).map(|v| json!(v)));
+    put("Volumes", config.volumes.map(set));
+    put("WorkingDir", config.working_dir.filter(|dir| !dir.is_empty()).map(|v| json!(v)));
+    put("Entrypoint", config.entrypoint.map(|v| json!(v)));
+    put("OnBuild", config.on_build.map(|v| json!(v)));
+    put("Labels", config.labels.map(|v| json!(v)));
+    put("StopSignal", config.stop_signal.filter(|signal| !signal.is_empty()).map(|v| json!(v)));
+    put("Shell", config.shell.map(|v| json!(v)));
+    file
+}
+
+fn missing(call: &'static str, field: &str) -> ImageError {
+    ImageError::Engine { call, detail: format!("its answer has no {field}") }
+}

@@ -1,0 +1,87 @@
+//! Builds an image in a layout: its parent's configuration and layers, and one more layer.
+
+use std::io::Write;
+
+use serde_json::{Map, Value, json};
+use stationmaster_system::failpoint;
+
+use super::{
+    LayoutStore,
+    blob::{NewBlob, Readers},
+    documents::ImageDocuments,
+    failed, id,
+    index::Index,
+    lock, split,
+};
+use crate::{
+    ImageError,
+    oci::{descriptors::OCI_MANIFEST, documents::sha256, image_config::rfc3339},
+    store::docker::load::{BuiltImage, ImageSpec},
+    tar::layer_writer::{HashingWriter, WriteError, write_archive},
+};
+
+/// Writes an image into its parent's layout; the arguments are those of [`crate::store::docker::load::build`].
+///
+/// The layer is on the disk, without a name, before `announce` receives the id; the files get their names after it returns.
+pub fn build<T, E: From<ImageError>>(
+    layouts: &LayoutStore,
+    recipe: &ImageSpec<'_, T>,
+    content: impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
+    announce: impl Fn(&str) -> Result<(), E>,
+) -> Result<BuiltImage, E> {
+    let (repository, parent) = split(&recipe.parent.id)?;
+    let layout = layouts.of_id(&recipe.parent.id)?;
+    let parent = ImageDocuments::read(&layout, parent)?;
+    let blobs = layout.root.enter("blobs/sha256").map_err(failed)?;
+    let readers = if recipe.is_plaintext { Readers::Group(layouts.group) } else { Readers::OfDirectory };
+
+    let mut layer = NewBlob::create(&blobs, recipe.plan.len(), layouts.reserve, readers)?;
+    let mut hashed = HashingWriter::new(&mut layer);
+    write_archive(&mut hashed, recipe.plan, content).map_err(|error| match error {
+        WriteError::Out(error) => failed(error).into(),
+        WriteError::Content(error) => error,
+    })?;
+    let layer_digest = format!("sha256:{}", const_hex::encode(hashed.finish()));
+    let config = parent.child_config(&layer_digest, &rfc3339(recipe.created), recipe.instruction)?;
+    let manifest = manifest(&parent, (&sha256(&config), config.len()), (&layer_digest, recipe.plan.len()))?;
+    let digest = sha256(&manifest);
+    let document = |bytes: &[u8]| {
+        let mut blob = NewBlob::create(&blobs, bytes.len() as u64, layouts.reserve, readers)?;
+        blob.write_all(bytes).map_err(failed)?;
+        blob.finish()
+    };
+    // The files get their names in this order: from the manifest on, the image can be found and removed.
+    let files = [(digest.clone(), document(&manifest)?), (sha256(&config), document(&config)?), (layer_digest, layer.finish()?)];
+    let id = id(repository, &digest);
+    announce(&id)?;
+
+    let _lock = lock(&layout)?;
+    for (digest, blob) in files {
+        blob.publish(&blobs, &digest)?;
+        failpoint::point("layout/half");
+    }
+    blobs.sync().map_err(failed)?;
+    let mut index = Index::read(&layout)?;
+    failpoint::point("layout/blobs");
+    index.add(&ImageDocuments::read(&layout, &digest)?.descriptor());
+    index.write(&layout.root)?;
+    Ok(BuiltImage { id, warning: None })
+}
+
+/// Returns the new image's manifest. `config` and `layer` are digest and length.
+fn manifest(parent: &ImageDocuments, config: (&str, usize), layer: (&str, u64)) -> Result<Vec<u8>, ImageError> {
+    let media_type = parent.manifest.get("mediaType").and_then(Value::as_str).unwrap_or(OCI_MANIFEST);
+    let of_layer = match media_type {
+        OCI_MANIFEST => "application/vnd.oci.image.layer.v1.tar",
+        _ => "application/vnd.docker.image.rootfs.diff.tar",
+    };
+    let of_config = parent.manifest.get("config").and_then(|config| config.get("mediaType"));
+    let mut layers = parent.layers().to_vec();
+    layers.push(json!({ "mediaType": of_layer, "digest": layer.0, "size": layer.1 }));
+    let mut manifest = Map::new();
+    manifest.insert("schemaVersion".into(), json!(2));
+    manifest.insert("mediaType".into(), json!(media_type));
+    manifest.insert("config".into(), json!({ "mediaType": of_config, "digest": config.0, "size": config.1 }));
+    manifest.insert("layers".into(), Value::Array(layers));
+    Ok(Value::Object(manifest).to_string().into_bytes())
+}

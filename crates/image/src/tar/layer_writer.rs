@@ -1,0 +1,310 @@
+//! Writes the one new layer of an image as a tar archive.
+//!
+//! The layer is generated entry by entry, so nothing of a container gets into it. Its length is needed before its first byte
+//! (for the outer archive's header), so [`LayerPlan`] comes first and [`LayerWriter`] after it. A directory is made opaque
+//! with the layer format's own entry (OCI image-spec, layer.md "Opaque Whiteout"), so that no content of lower layers is visible
+//! in it.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    io::{self, Write},
+};
+
+use stationmaster_train::digest::FileHasher;
+use tar::EntryType;
+
+use super::header_writer::{header_blocks, header_len};
+use crate::ImageError;
+
+/// Tar's block size, in bytes.
+pub(crate) const BLOCK: u64 = 512;
+/// Two zero blocks end an archive.
+const END: u64 = 2 * BLOCK;
+/// The entry that makes its directory opaque.
+const OPAQUE: &str = ".wh..wh..opq";
+
+/// Owner, mode and time of a file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileAttrs {
+    /// Permission bits, without the file type.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u64,
+    /// Group.
+    pub gid: u64,
+    /// Seconds since 1970.
+    pub mtime: u64,
+}
+
+impl FileAttrs {
+    /// Returns train_lib's attributes of immutable files: root's, 0644.
+    pub fn immutable_file(mtime: u64) -> Self {
+        Self { mode: 0o644, uid: 0, gid: 0, mtime }
+    }
+
+    /// Returns the attributes of a directory of root's, 0755.
+    pub fn directory(mtime: u64) -> Self {
+        Self { mode: 0o755, uid: 0, gid: 0, mtime }
+    }
+}
+
+/// A path from the image's root, without a leading slash. Its parts are borrowed if possible: a layer may have very many paths.
+#[derive(Clone, Debug)]
+pub struct EntryPath<'a> {
+    directory: &'a str,
+    below: Cow<'a, str>,
+}
+
+impl<'a> EntryPath<'a> {
+    /// Returns the path `below` in `directory`.
+    pub fn new(directory: &'a str, below: &'a str) -> Self {
+        Self { directory, below: Cow::Borrowed(below) }
+    }
+
+    fn len(&self) -> usize {
+        let slash = usize::from(!self.directory.is_empty());
+        self.directory.len() + slash + self.below.len()
+    }
+}
+
+impl<'a> From<&'a str> for EntryPath<'a> {
+    fn from(path: &'a str) -> Self {
+        Self::new("", path)
+    }
+}
+
+impl From<String> for EntryPath<'_> {
+    fn from(path: String) -> Self {
+        Self { directory: "", below: Cow::Owned(path) }
+    }
+}
+
+impl fmt::Display for EntryPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = if self.directory.is_empty() { "" } else { "/" };
+        write!(f, "{}{slash}{}", self.directory, self.below)
+    }
+}
+
+/// One entry of the planned layer.
+#[derive(Clone, Debug)]
+pub enum LayerEntry<'a, T> {
+    /// A directory; `opaque` hides all content of lower layers in it.
+    Directory {
+        /// Path from the image's root.
+        path: EntryPath<'a>,
+        /// Its owner, mode and time.
+        meta: FileAttrs,
+        /// Whether lower layers are hidden.
+        opaque: bool,
+    },
+    /// A regular file.
+    File {
+        /// Path from the image's root.
+        path: EntryPath<'a>,
+        /// Its owner, mode and time.
+        meta: FileAttrs,
+        /// Its length in bytes.
+        size: u64,
+        /// The caller's reference to its content.
+        content: T,
+    },
+}
+
+/// The entries of a layer in the order they are written, and the resulting length.
+#[derive(Debug)]
+pub struct LayerPlan<'a, T> {
+    entries: Vec<LayerEntry<'a, T>>,
+    bytes: u64,
+    content: u64,
+}
+
+impl<T> Default for LayerPlan<'_, T> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), bytes: END, content: 0 }
+    }
+}
+
+impl<'a, T> LayerPlan<'a, T> {
+    /// Reserves capacity for more entries.
+    pub fn reserve(&mut self, entries: usize) {
+        self.entries.reserve_exact(entries);
+    }
+
+    /// Adds a directory.
+    pub fn directory(&mut self, path: impl Into<EntryPath<'a>>, meta: FileAttrs, opaque: bool) {
+        let path = path.into();
+        self.bytes += header_len(path.len() + 1);
+        if opaque {
+            self.bytes += header_len(path.len() + 1 + OPAQUE.len());
+        }
+        self.entries.push(LayerEntry::Directory { path, meta, opaque });
+    }
+
+    /// Adds a regular file of `size` bytes.
+    pub fn file(&mut self, path: impl Into<EntryPath<'a>>, meta: FileAttrs, size: u64, content: T) {
+        let path = path.into();
+        self.bytes += header_len(path.len()) + size.next_multiple_of(BLOCK);
+        self.content += size;
+        self.entries.push(LayerEntry::File { path, meta, size, content });
+    }
+
+    /// Returns the length of the layer's archive, in bytes.
+    pub fn len(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the layer has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Returns the bytes of file content in the layer.
+    pub fn content_len(&self) -> u64 {
+        self.content
+    }
+
+    /// Returns the entries, in order.
+    pub fn entries(&self) -> &[LayerEntry<'a, T>] {
+        &self.entries
+    }
+}
+
+/// Error of writing an archive.
+#[derive(Debug)]
+pub enum WriteError<E> {
+    /// Writing the output failed.
+    Out(io::Error),
+    /// Reading a file's content failed.
+    Content(E),
+}
+
+impl<E> From<io::Error> for WriteError<E> {
+    fn from(error: io::Error) -> Self {
+        Self::Out(error)
+    }
+}
+
+/// Writes the whole archive. `content` passes a file's bytes to its second argument.
+pub fn write_archive<T, E: From<ImageError>>(
+    out: &mut impl Write,
+    plan: &LayerPlan<'_, T>,
+    mut content: impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
+) -> Result<(), WriteError<E>> {
+    let mut archive = LayerWriter::new(out);
+    for entry in plan.entries() {
+        archive.begin(entry)?;
+        if let LayerEntry::File { content: source, .. } = entry {
+            let mut failed = None;
+            let given = content(source, &mut |bytes| {
+                archive.content(bytes).map_err(|error| {
+                    failed = Some(error);
+                    E::from(ImageError::Cancelled)
+                })
+            });
+            match failed {
+                Some(error) => return Err(error.into()),
+                None => given.map_err(WriteError::Content)?,
+            }
+        }
+    }
+    Ok(archive.finish().map(drop)?)
+}
+
+/// Writer that hashes the bytes passed to `out`.
+pub struct HashingWriter<'a, W: Write> {
+    out: &'a mut W,
+    hasher: FileHasher,
+}
+
+impl<'a, W: Write> HashingWriter<'a, W> {
+    /// Writes to `out`.
+    pub fn new(out: &'a mut W) -> Self {
+        Self { out, hasher: FileHasher::new() }
+    }
+
+    /// Returns the SHA-256 of all bytes written.
+    pub fn finish(self) -> [u8; 32] {
+        self.hasher.finish()
+    }
+}
+
+impl<W: Write> Write for HashingWriter<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Writes a layer's archive, entry by entry.
+pub struct LayerWriter<'a, W: Write> {
+    out: &'a mut W,
+    open: u64,
+    written: u64,
+}
+
+impl<'a, W: Write> LayerWriter<'a, W> {
+    /// Writes to `out`.
+    pub fn new(out: &'a mut W) -> Self {
+        Self { out, open: 0, written: 0 }
+    }
+
+    /// Writes an entry's headers; a file's content must follow, `size` bytes of it.
+    pub fn begin<T>(&mut self, entry: &LayerEntry<'_, T>) -> io::Result<()> {
+        self.close_file()?;
+        match entry {
+            LayerEntry::Directory { path, meta, opaque } => {
+                self.header(&format!("{path}/"), EntryType::Directory, *meta, 0)?;
+                if *opaque {
+                    self.header(&format!("{path}/{OPAQUE}"), EntryType::Regular, FileAttrs { mode: 0o600, ..*meta }, 0)?;
+                }
+                Ok(())
+            }
+            LayerEntry::File { path, meta, size, .. } => {
+                self.header(&path.to_string(), EntryType::Regular, *meta, *size)?;
+                self.open = *size;
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes a chunk of the open file's content.
+    pub fn content(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.open = self.open.checked_sub(bytes.len() as u64).ok_or_else(|| io::Error::other("a file is longer than planned"))?;
+        self.put(bytes)
+    }
+
+    /// Ends the archive and returns its length.
+    pub fn finish(mut self) -> io::Result<u64> {
+        self.close_file()?;
+        self.put(&[0; END as usize])?;
+        Ok(self.written)
+    }
+
+    fn close_file(&mut self) -> io::Result<()> {
+        if self.open != 0 {
+            return Err(io::Error::other("a file is shorter than planned"));
+        }
+        let pad = self.written.next_multiple_of(BLOCK) - self.written;
+        self.put(&[0; BLOCK as usize][..pad as usize])
+    }
+
+    fn header(&mut self, path: &str, kind: EntryType, meta: FileAttrs, size: u64) -> io::Result<()> {
+        let blocks = header_blocks(path, kind, meta, size);
+        self.put(&blocks)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.written += bytes.len() as u64;
+        self.out.write_all(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

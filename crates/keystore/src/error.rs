@@ -1,0 +1,305 @@
+//! Errors of the keystore: each states who can correct it, and whether a retry helps.
+
+use std::path::PathBuf;
+
+use super::{label::LabelFault, softhsm};
+
+/// Why the keystore refused an operation. No message contains a PIN, a ciphertext or a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeystoreError {
+    /// The PKCS#11 module cannot be loaded or initialised. For the operator; no retry.
+    #[error("PKCS#11 module {} cannot be used: {reason}", module.display())]
+    ModuleUnusable {
+        /// The module as configured.
+        module: PathBuf,
+        /// What happened.
+        reason: String,
+    },
+    /// The module shows no token with the label (and serial). For the operator; retry when the token may appear late.
+    #[error("no token labelled {label:?}; the module shows {}", list(seen))]
+    TokenNotFound {
+        /// The requested label.
+        label: String,
+        /// The labels of the existing tokens.
+        seen: Vec<String>,
+    },
+    /// Tokens have the label, but none has the serial number. For the operator; no retry.
+    #[error("the token labelled {label:?} has the serial number {}; the configuration names {wanted:?}", list(seen))]
+    TokenSerial {
+        /// The label.
+        label: String,
+        /// The requested serial number.
+        wanted: String,
+        /// The serial numbers of tokens with this label.
+        seen: Vec<String>,
+    },
+    /// Several tokens have the label. For the operator; no retry.
+    #[error("several tokens are labelled {label:?}; their serial numbers are {}", list(serials))]
+    TokenAmbiguous {
+        /// The label.
+        label: String,
+        /// The available serial numbers.
+        serials: Vec<String>,
+    },
+    /// A token with this label exists already. For the operator; no retry.
+    #[error("a token labelled {label:?} exists already")]
+    TokenExists {
+        /// The label.
+        label: String,
+    },
+    /// The token was initialised but has no user PIN. For the operator; no retry.
+    #[error("the token labelled {label:?} (serial number {serial:?}) is half made: {reason}")]
+    TokenHalfMade {
+        /// The label.
+        label: String,
+        /// Its serial number.
+        serial: String,
+        /// What is missing, and why.
+        reason: String,
+    },
+    /// The token has a user PIN, and its replacement was not requested. For the operator; no retry.
+    #[error("the token labelled {label:?} has a user PIN already")]
+    UserPinSet {
+        /// The label.
+        label: String,
+    },
+    /// A PIN is shorter or longer than the token permits. For the operator; nothing was done.
+    #[error("the {whose} PIN must have {min} to {max} bytes on this token; nothing was changed")]
+    PinLength {
+        /// `user` or `SO`.
+        whose: &'static str,
+        /// The minimum length in bytes.
+        min: usize,
+        /// The maximum length in bytes.
+        max: usize,
+    },
+    /// The token rejected a PIN that was to be set, or the SO PIN. For the operator; no retry with the same PIN.
+    #[error("the token refused the {whose} PIN ({code})")]
+    PinRefused {
+        /// `user` or `SO`.
+        whose: &'static str,
+        /// The name of the return value.
+        code: String,
+    },
+    /// One more wrong SO PIN would make the token permanently unusable. For the operator; no retry.
+    #[error("the token's SO PIN is at risk ({state}); no login was tried")]
+    SoPinAtRisk {
+        /// `locked` or `final try`.
+        state: &'static str,
+    },
+    /// No slot has an uninitialised token. For the operator; no retry.
+    #[error("the module has no slot with an uninitialised token")]
+    NoFreeSlot,
+    /// The token's user PIN was never set. For the operator; no retry.
+    #[error("the token has no user PIN yet")]
+    PinNotSet,
+    /// The token has just rejected the PIN, which is latched. For the operator; **never** retry with the same PIN.
+    #[error("the token refused the PIN from {pin}; it will not be tried again")]
+    PinRejected {
+        /// The source of the PIN.
+        pin: String,
+        /// The file that remembers it.
+        latch: Option<PathBuf>,
+    },
+    /// This PIN was rejected before, and was not tried now. For the operator; no retry until the PIN is changed.
+    #[error("the PIN from {pin} was refused before and is not tried again")]
+    PinLatched {
+        /// The source of the PIN.
+        pin: String,
+        /// The file that remembers it.
+        latch: Option<PathBuf>,
+    },
+    /// The token reports wrong PINs, and one more could lock it. For the operator; no retry.
+    #[error("the token's PIN is at risk ({state}); no login was tried")]
+    PinAtRisk {
+        /// `locked`, `final try` or `count low`.
+        state: &'static str,
+    },
+    /// The file of rejected PINs cannot be read or written; without it no login is tried. For the operator; no retry.
+    #[error("the PIN latch file {} cannot be used: {reason}", path.display())]
+    LatchUnusable {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        reason: String,
+    },
+    /// Other code in this process has logged in to the token, so the PIN cannot be verified. An internal error; no retry.
+    #[error("another part of this process is logged in to the token with a PIN not known to be ours")]
+    LoggedInElsewhere,
+    /// No usable key has this label. For the caller, or for the operator at the start; no retry.
+    #[error("no key labelled {label:?} in the token")]
+    KeyNotFound {
+        /// The label.
+        label: String,
+    },
+    /// The key of this label is not an RSA key. For the operator; no retry.
+    #[error("the key labelled {label:?} in the token is {kind}; an RSA key is needed")]
+    KeyOfOtherType {
+        /// The label.
+        label: String,
+        /// The key type: `EC`, `AES`.
+        kind: String,
+    },
+    /// Several private keys have this label. For the operator; no retry.
+    #[error("several private keys are labelled {label:?}")]
+    KeyAmbiguous {
+        /// The label.
+        label: String,
+    },
+    /// The key's public half cannot be determined, or the configuration names the key twice. For the operator; no retry.
+    #[error("the key labelled {label:?} cannot be used: {reason}")]
+    KeyUnusable {
+        /// The label.
+        label: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A key with this label exists already. For the operator; no retry.
+    #[error("a key labelled {label:?} exists already")]
+    LabelExists {
+        /// The label.
+        label: String,
+    },
+    /// The key size is not supported (2048, 3072, 4096). For the caller; no retry.
+    #[error("a key of {bits} bits is not made: 2048, 3072 or 4096")]
+    KeySize {
+        /// The requested size.
+        bits: u32,
+    },
+    /// A text is not a valid label of a token or key. For the caller; no retry.
+    #[error("the label {label:?} cannot be used: {fault}")]
+    Label {
+        /// The text.
+        label: String,
+        /// What is wrong with it.
+        fault: LabelFault,
+    },
+    /// The digest is not as long as the scheme's hash. For the caller; no retry.
+    #[error("the digest has {got} bytes, the scheme needs {expected}")]
+    DigestLength {
+        /// The length that the scheme needs.
+        expected: usize,
+        /// The length received.
+        got: usize,
+    },
+    /// The token does not support the scheme with this key, or the configuration does not allow the way to do it. For the operator; no retry.
+    #[error("{scheme} cannot be done with the key labelled {label:?} on this token")]
+    MechanismUnsupported {
+        /// The key.
+        label: String,
+        /// The scheme's name.
+        scheme: &'static str,
+    },
+    /// The wrapped key cannot be unwrapped: one error for every cause. For the sender; no retry.
+    #[error("the wrapped key cannot be opened")]
+    UnwrapFailed,
+    /// Too many calls are waiting. Retry after a pause.
+    #[error("too many calls are waiting for the token")]
+    Overloaded,
+    /// The token has no session or memory left. Retry after a pause.
+    #[error("the token has no session or memory left")]
+    SessionsExhausted,
+    /// The call's deadline has passed; the operation may have been done. Retry with more time.
+    #[error("the deadline passed")]
+    DeadlineExceeded,
+    /// The token is unavailable, or the keystore is closing. Retry; recovery is in progress.
+    #[error("the token is not available: {reason}")]
+    Unavailable {
+        /// What was observed.
+        reason: &'static str,
+    },
+    /// The token made a signature that its public key does not verify. A defect of the token; inform the operator.
+    #[error("the token made a signature that does not verify")]
+    SignatureInvalid,
+    /// The token failed in a way without a more specific error. A fault of the token; a retry may help.
+    #[error("the token failed in {operation} ({code})")]
+    Fault {
+        /// The PKCS#11 function.
+        operation: String,
+        /// The name of the return value.
+        code: String,
+    },
+}
+
+impl KeystoreError {
+    /// Returns whether the same call may succeed later without human intervention.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            KeystoreError::Overloaded
+                | KeystoreError::SessionsExhausted
+                | KeystoreError::DeadlineExceeded
+                | KeystoreError::Unavailable { .. }
+                | KeystoreError::Fault { .. }
+        )
+    }
+
+    /// Returns a remedy, for a user at a terminal. If the module is SoftHSM, its files are checked.
+    pub fn hint(&self) -> Option<String> {
+        let remembered = |latch: &Option<PathBuf>| match latch {
+            Some(latch) => format!("; if it was right after all, delete {}", latch.display()),
+            None => String::new(),
+        };
+        Some(match self {
+            KeystoreError::ModuleUnusable { module, .. } => match softhsm::diagnose(module) {
+                Some(found) => found,
+                None if !module.exists() => "check the module's path; SoftHSM: apt install softhsm2".to_owned(),
+                None => "check what the module needs (its configuration, the permissions of its files, its daemon or network)".to_owned(),
+            },
+            KeystoreError::TokenNotFound { seen, .. } => match softhsm::diagnose_usual().filter(|_| seen.is_empty()) {
+                Some(found) => found,
+                None => "check the label, and for SoftHSM that SOFTHSM2_CONF names the right file and that the token's files belong to \
+                         this user; `token init` makes a token"
+                    .to_owned(),
+            },
+            KeystoreError::TokenSerial { .. } => {
+                "correct `serial` in [token], or leave it out; a token that was initialised anew has another one, and none of the old keys"
+                    .to_owned()
+            }
+            KeystoreError::TokenAmbiguous { .. } => "add the serial number to the configuration".to_owned(),
+            KeystoreError::TokenExists { .. } => "choose another label, or use the token that is there".to_owned(),
+            KeystoreError::TokenHalfMade { serial, .. } => {
+                let serial = if serial.is_empty() { String::new() } else { format!(" and --serial {serial}") };
+                format!(
+                    "`stationmaster token set-pin` finishes it, with the SO PIN that it was made with: name the token as before (--config, or --label \
+                     and --module){serial}"
+                )
+            }
+            KeystoreError::UserPinSet { .. } => "`token set-pin --replace` sets another one".to_owned(),
+            KeystoreError::PinLength { .. } => "choose a PIN of such a length, and give the command again".to_owned(),
+            KeystoreError::PinRefused { whose: "SO", code } if code.to_ascii_uppercase().contains("INCORRECT") => {
+                "it is another than `token init` was given, or another token's; correct it before the next try: a token counts wrong SO PINs, and \
+                 some lock for good"
+                    .to_owned()
+            }
+            KeystoreError::PinRefused { .. } => "the token's own rules for PINs decide: see its manual".to_owned(),
+            KeystoreError::SoPinAtRisk { .. } => "see the token's manual: with the SO PIN lost it can only be initialised anew".to_owned(),
+            KeystoreError::PinNotSet => "`stationmaster token set-pin` sets it, with the SO PIN".to_owned(),
+            KeystoreError::PinRejected { pin, latch } | KeystoreError::PinLatched { pin, latch } => {
+                format!("correct the PIN in {pin}: a changed PIN is tried once{}", remembered(latch))
+            }
+            KeystoreError::PinAtRisk { state: "count low" } => {
+                "log in once with another tool (pkcs11-tool --login), which resets the count, or configure a latch file".to_owned()
+            }
+            KeystoreError::PinAtRisk { .. } => "`stationmaster token set-pin --replace` sets the user PIN anew, with the SO PIN".to_owned(),
+            KeystoreError::LatchUnusable { path, .. } => format!(
+                "rejected PINs are remembered there: its directory {} must exist (the service's first start makes the state directory) and be \
+                 writable for this user",
+                path.parent().unwrap_or(path).display()
+            ),
+            KeystoreError::KeyNotFound { .. } => "`key list` shows what the token holds; `key generate` makes a key".to_owned(),
+            KeystoreError::KeyOfOtherType { .. } => "`key generate` makes an RSA key, under another label".to_owned(),
+            KeystoreError::KeyAmbiguous { .. } => "give each key its own label (pkcs11-tool can rename)".to_owned(),
+            KeystoreError::Label { .. } => "choose a label of letters, digits, `-`, `_` and `.`".to_owned(),
+            KeystoreError::LabelExists { .. } => "choose another label; an existing key is never replaced".to_owned(),
+            KeystoreError::MechanismUnsupported { .. } => {
+                "`key show` lists what was tried; without native OAEP the configuration must allow raw unwrapping".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ") }
+}

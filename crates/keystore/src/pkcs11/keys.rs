@@ -1,0 +1,116 @@
+//! A key with its probed capabilities, and finding it again in a session.
+
+use std::collections::BTreeMap;
+
+use cryptoki::{object::ObjectHandle, session::Session};
+use openssl::bn::BigNum;
+
+use super::{
+    objects::{self, PrivateKey},
+    probe::{KeyCapabilities, UnwrapMethod},
+};
+use crate::{Capability, KeyInfo, KeystoreError, OaepScheme, Purpose, SignScheme};
+
+/// A key as it was found and probed.
+pub(super) struct Key {
+    pub(super) private: PrivateKey,
+    pub(super) purpose: Purpose,
+    pub(super) findings: KeyCapabilities,
+}
+
+impl Key {
+    pub(super) fn label(&self) -> &str {
+        &self.private.label
+    }
+
+    pub(super) fn bits(&self) -> u32 {
+        self.private.public.bits()
+    }
+
+    pub(super) fn info(&self) -> KeyInfo {
+        let mut capabilities = BTreeMap::new();
+        for scheme in SignScheme::ALL {
+            let can = if self.findings.signs.contains(&scheme) { Capability::Native } else { Capability::No };
+            capabilities.insert(scheme.name(), can);
+        }
+        for scheme in OaepScheme::ALL {
+            capabilities.insert(scheme.name(), self.findings.way(scheme).capability());
+        }
+        self.private.info(self.purpose, capabilities)
+    }
+
+    /// Returns the key's handle in this session. Handles end with the login and the session, and are never kept longer.
+    pub(super) fn find(&self, session: &Session) -> Result<Option<ObjectHandle>, cryptoki::error::Error> {
+        let handles = objects::private_keys_by_id(session, &self.private.label, &self.private.id)?;
+        // Two keys with the same label and id cannot be distinguished, and count as none.
+        Ok(if let [handle] = handles[..] { Some(handle) } else { None })
+    }
+}
+
+impl Key {
+    pub(super) fn unsupported(&self, scheme: &'static str) -> KeystoreError {
+        KeystoreError::MechanismUnsupported { label: self.label().to_owned(), scheme }
+    }
+
+    /// Returns whether the ciphertext is as long as the modulus, and numerically smaller.
+    pub(super) fn could_have_wrapped(&self, wrapped: &[u8]) -> bool {
+        let smaller = || -> Result<bool, openssl::error::ErrorStack> {
+            Ok(BigNum::from_slice(wrapped)?.as_ref() < self.private.public.rsa()?.n())
+        };
+        wrapped.len() == self.private.public.size() && smaller().unwrap_or(false)
+    }
+
+    /// Returns the differences from a key that was generated in the token for its purpose. None of them prevents the use of the key.
+    fn shortcomings(&self) -> Vec<&'static str> {
+        let key = &self.private;
+        let does_more =
+            self.purpose != Purpose::General && self.findings.signs.iter().any(|scheme| matches!(scheme, SignScheme::Pkcs1(_)));
+        [
+            (!key.local, "the key was not made in the token: copies of it may exist outside (`key generate` makes one there)"),
+            (!key.sensitive, "the private key can be read out of the token in plain text"),
+            (key.extractable, "the key can be taken out of the token"),
+            (
+                does_more,
+                "the token lets the key do more than its purpose needs: it was made for another purpose, or by another tool",
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(is_so, text)| is_so.then_some(text))
+        .collect()
+    }
+
+    /// Logs the results of the trial at the start, so that raw RSA is never used silently.
+    pub(super) fn report(&self) {
+        let ways = OaepScheme::ALL.map(|scheme| (scheme.name(), self.findings.way(scheme).capability()));
+        tracing::info!(key = self.label(), bits = self.bits(), signs = self.findings.signs.len(), unwraps = ?ways, "key tried");
+        let cannot = !self.findings.signs.contains(&SignScheme::PssSha512MaxSalt)
+            || self.findings.way(OaepScheme::Sha512) == UnwrapMethod::No;
+        if self.purpose == Purpose::Train && cannot {
+            tracing::warn!(key = self.label(), "the token cannot do with this train key what trains need");
+        }
+        for shortcoming in self.shortcomings() {
+            tracing::warn!(key = self.label(), purpose = self.purpose.name(), "{shortcoming}");
+        }
+    }
+}
+
+impl PrivateKey {
+    pub(super) fn info(&self, purpose: Purpose, capabilities: BTreeMap<&'static str, Capability>) -> KeyInfo {
+        KeyInfo {
+            label: self.label.clone(),
+            id: self.id.clone(),
+            purpose,
+            bits: self.public.bits(),
+            spki_der: self.spki_der.clone(),
+            sensitive: self.sensitive,
+            extractable: self.extractable,
+            never_extractable: self.never_extractable,
+            generated_in_token: self.local,
+            capabilities,
+        }
+    }
+}
+
+pub(super) fn not_found(label: &str) -> KeystoreError {
+    KeystoreError::KeyNotFound { label: label.to_owned() }
+}

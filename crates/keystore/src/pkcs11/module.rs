@@ -1,0 +1,136 @@
+//! Loads a PKCS#11 module and calls `C_Initialize` once per module and process.
+//!
+//! Keystores and administration in one process share the module. It is finalised when its last user is dropped; the library
+//! itself is never unloaded, because libraries shared with this process (libcrypto) may keep pointers into it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use cryptoki::{
+    context::{CInitializeArgs, CInitializeFlags, Pkcs11},
+    error::{Error, RvError},
+};
+use stationmaster_system::files::{explained, input, words};
+
+use super::rv::{translate, wrapper_error};
+use crate::KeystoreError;
+
+static MODULES: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
+
+struct Module {
+    context: Pkcs11,
+    state: Mutex<State>,
+    logins: Mutex<Logins>,
+}
+
+#[derive(Default)]
+struct State {
+    users: usize,
+    /// Whether this process called `C_Initialize`: only then does it call `C_Finalize`.
+    ours: bool,
+}
+
+/// Which (token serial, PIN mark) has been accepted in this process. A login belongs to the process, not to the session, and a token
+/// that returns "already logged in" has not checked the PIN.
+#[derive(Default)]
+pub(super) struct Logins(BTreeMap<String, [u8; 32]>);
+
+impl Logins {
+    pub(super) fn proves(&self, serial: &str, mark: &[u8; 32]) -> bool {
+        self.0.get(serial) == Some(mark)
+    }
+
+    pub(super) fn record(&mut self, serial: &str, mark: [u8; 32]) {
+        self.0.insert(serial.to_owned(), mark);
+    }
+}
+
+/// The use of an initialised module. The last use to be dropped finalises it; all sessions must be closed before.
+pub(super) struct ModuleUse(Arc<Module>);
+
+impl ModuleUse {
+    /// Loads the module, or shares it with its present users.
+    pub(super) fn acquire(path: &Path) -> Result<ModuleUse, KeystoreError> {
+        let unusable = |reason: String| KeystoreError::ModuleUnusable { module: path.to_owned(), reason };
+        // Two paths of one library would initialise it twice.
+        let place = path.canonicalize().map_err(|error| unusable(words(&explained(path, error))))?;
+        // The loader would wait for a FIFO.
+        input::open_regular(&place).map_err(|error| unusable(words(&error)))?;
+        let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+        let module = match modules.get(&place) {
+            Some(module) => Arc::clone(module),
+            None => {
+                let context = Pkcs11::new(&place).map_err(|error| unusable(wrapper_error(&error).to_owned()))?;
+                let module = Arc::new(Module { context, state: Mutex::default(), logins: Mutex::default() });
+                modules.insert(place, Arc::clone(&module));
+                module
+            }
+        };
+        {
+            let mut state = lock(&module.state);
+            if state.users == 0 {
+                state.ours = module.initialise().map_err(|error| unusable(translate(&error).to_string()))?;
+            }
+            state.users += 1;
+        }
+        Ok(ModuleUse(module))
+    }
+
+    pub(super) fn context(&self) -> &Pkcs11 {
+        &self.0.context
+    }
+
+    /// Returns the accepted logins; held during a login, so that there is one login at a time.
+    pub(super) fn logins(&self) -> MutexGuard<'_, Logins> {
+        lock(&self.0.logins)
+    }
+
+    /// Finalises and initialises the module, which some modules (p11-kit's client) need to see a token again. Sessions of the
+    /// caller must be closed. If there are other users in the process, nothing is finalised: the module is only initialised if
+    /// necessary.
+    pub(super) fn reinitialise(&self) -> Result<(), Error> {
+        let mut state = lock(&self.0.state);
+        if state.users == 1 && state.ours {
+            // Not initialised, or the device was removed: the initialisation that follows shows it.
+            let _ = self.0.context.clone().finalize();
+            lock(&self.0.logins).0.clear();
+        }
+        state.ours |= self.0.initialise()?;
+        Ok(())
+    }
+}
+
+impl Drop for ModuleUse {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.users -= 1;
+        if state.users == 0 {
+            lock(&self.0.logins).0.clear();
+            if state.ours
+                && let Err(error) = self.0.context.clone().finalize()
+            {
+                tracing::warn!(error = %translate(&error), "the PKCS#11 module could not be finalised");
+            }
+            state.ours = false;
+        }
+    }
+}
+
+impl Module {
+    /// Returns whether this call initialised it.
+    fn initialise(&self) -> Result<bool, Error> {
+        match self.context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+            Ok(()) => Ok(true),
+            Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Locks a mutex even after a panic elsewhere: the guarded values are valid after every statement.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

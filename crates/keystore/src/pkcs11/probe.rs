@@ -1,0 +1,187 @@
+//! Finds out by trial operations what a token can do with a key: mechanism lists name mechanisms that are then refused.
+//!
+//! Every signature of the trial is over one fixed digest and is verified with OpenSSL; every decryption is of a ciphertext that
+//! OpenSSL created. After a refused trial the session is closed, because some tokens leave it unusable.
+
+use cryptoki::{
+    error::{Error, RvError},
+    object::ObjectHandle,
+    session::Session,
+};
+use openssl::sha::{sha256, sha384, sha512};
+
+use super::{
+    counters::Counters,
+    mechanisms, oaep,
+    objects::{self, PrivateKey},
+    rv::{RvClass, classify, translate},
+    token::Token,
+};
+use crate::{
+    Capability, Hash, KeyUses, KeystoreError, OaepScheme, Purpose, SignScheme,
+    verify::{signature_holds, wrap},
+};
+
+/// Signed with every key at every start, and when a key is probed later: a text that no protocol of this project signs.
+const TRIAL: &[u8] = b"stationmaster: a trial signature, which says nothing";
+const TRIAL_SECRET: &[u8] = b"stationmaster: a trial secret...";
+
+/// How a wrapped key is decrypted with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum UnwrapMethod {
+    /// By the token. `refusal` is the value that this token returns for wrong padding, learnt by trial: tokens differ, and some
+    /// use a value that elsewhere means a fault.
+    Native {
+        refusal: Option<RvError>,
+    },
+    /// Raw RSA in the token; the padding is removed here.
+    Raw,
+    No,
+}
+
+impl UnwrapMethod {
+    pub(super) fn capability(self) -> Capability {
+        match self {
+            UnwrapMethod::Native { .. } => Capability::Native,
+            UnwrapMethod::Raw => Capability::Raw,
+            UnwrapMethod::No => Capability::No,
+        }
+    }
+}
+
+/// Probe results of one key.
+#[derive(Debug, Clone)]
+pub(super) struct KeyCapabilities {
+    pub(super) signs: Vec<SignScheme>,
+    oaep_sha256: UnwrapMethod,
+    oaep_sha512: UnwrapMethod,
+}
+
+impl KeyCapabilities {
+    pub(super) fn way(&self, scheme: OaepScheme) -> UnwrapMethod {
+        match scheme {
+            OaepScheme::Sha256 => self.oaep_sha256,
+            OaepScheme::Sha512 => self.oaep_sha512,
+        }
+    }
+}
+
+/// Returns the maximum number of key uses of a trial.
+pub(super) fn cost(purpose: Purpose) -> KeyUses {
+    // For each scheme at most two: native and raw RSA, or native and the response to wrong padding.
+    let decryptions = if opens(purpose) { 2 * OaepScheme::ALL.len() as u64 } else { 0 };
+    KeyUses { signatures: SignScheme::ALL.len() as u64, decryptions }
+}
+
+/// Returns whether a purpose decrypts: an audit key does not, so that is not probed.
+fn opens(purpose: Purpose) -> bool {
+    purpose != Purpose::Audit
+}
+
+pub(super) fn try_out(
+    token: &Token,
+    key: &PrivateKey,
+    purpose: Purpose,
+    allow_raw: bool,
+    counters: &Counters,
+) -> Result<KeyCapabilities, KeystoreError> {
+    let trial = ProbeRun { token, key, counters };
+    let way = |scheme| if opens(purpose) { trial.way(scheme, allow_raw) } else { Ok(UnwrapMethod::No) };
+    let mut signs = Vec::new();
+    for scheme in SignScheme::ALL {
+        if trial.signs(scheme)? {
+            signs.push(scheme);
+        }
+    }
+    Ok(KeyCapabilities { signs, oaep_sha256: way(OaepScheme::Sha256)?, oaep_sha512: way(OaepScheme::Sha512)? })
+}
+
+struct ProbeRun<'a> {
+    token: &'a Token,
+    key: &'a PrivateKey,
+    counters: &'a Counters,
+}
+
+impl ProbeRun<'_> {
+    fn signs(&self, scheme: SignScheme) -> Result<bool, KeystoreError> {
+        let digest = digest(scheme.hash());
+        let (session, handle) = self.start()?;
+        self.counters.signature();
+        let Some(outcome) = mechanisms::sign(&session, handle, self.key.public.bits(), scheme, &digest) else {
+            return Ok(false);
+        };
+        Ok(trial_outcome(outcome)?.is_ok_and(|signature| signature_holds(&self.key.public, scheme, &digest, &signature)))
+    }
+
+    fn way(&self, scheme: OaepScheme, allow_raw: bool) -> Result<UnwrapMethod, KeystoreError> {
+        // The key is too small for the scheme, so there is no ciphertext to decrypt.
+        let Ok(wrapped) = wrap(&self.key.public, scheme, TRIAL_SECRET) else {
+            return Ok(UnwrapMethod::No);
+        };
+        let (session, handle) = self.start()?;
+        self.counters.decryption();
+        let native = trial_outcome(mechanisms::decrypt_oaep(&session, handle, scheme, &wrapped))?;
+        if native.is_ok_and(|secret| secret[..] == *TRIAL_SECRET) {
+            return self.refusal(scheme).map(|refusal| UnwrapMethod::Native { refusal });
+        }
+        if !allow_raw {
+            return Ok(UnwrapMethod::No);
+        }
+        let (session, handle) = self.start()?;
+        self.counters.decryption();
+        let raw = trial_outcome(mechanisms::decrypt_raw(&session, handle, &wrapped))?;
+        let opened = raw.ok().and_then(|block| oaep::unpad(block, scheme).ok());
+        Ok(if opened.is_some_and(|secret| secret[..] == *TRIAL_SECRET) { UnwrapMethod::Raw } else { UnwrapMethod::No })
+    }
+
+    /// Returns the token's return value for a wrapped key with wrong padding.
+    fn refusal(&self, scheme: OaepScheme) -> Result<Option<RvError>, KeystoreError> {
+        // 1 raised to any power is 1, which is no OAEP encoding: wrong for every key, without any randomness.
+        let mut wrapped = vec![0; self.key.public.size()];
+        if let Some(last) = wrapped.last_mut() {
+            *last = 1;
+        }
+        let (session, handle) = self.start()?;
+        self.counters.decryption();
+        match mechanisms::decrypt_oaep(&session, handle, scheme, &wrapped) {
+            Err(Error::Pkcs11(value, _)) => Ok(Some(value)),
+            _ => Ok(None),
+        }
+    }
+
+    fn start(&self) -> Result<(Session, ObjectHandle), KeystoreError> {
+        let begin = || -> Result<_, Error> {
+            let session = self.token.session()?;
+            let handles = objects::private_keys_by_id(&session, &self.key.label, &self.key.id)?;
+            Ok((session, handles))
+        };
+        let (session, handles) = begin().map_err(|error| translate(&error))?;
+        match handles[..] {
+            [handle] => Ok((session, handle)),
+            [] => Err(KeystoreError::KeyNotFound { label: self.key.label.clone() }),
+            _ => Err(KeystoreError::KeyAmbiguous { label: self.key.label.clone() }),
+        }
+    }
+}
+
+/// Distinguishes "the token does not support this" from "the token has failed", which must not be taken for a result.
+fn trial_outcome<T>(outcome: Result<T, Error>) -> Result<Result<T, ()>, KeystoreError> {
+    match outcome {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) => match classify(&error) {
+            RvClass::Refused | RvClass::Padding | RvClass::Other => Ok(Err(())),
+            RvClass::Session | RvClass::Handle | RvClass::Login => {
+                Err(KeystoreError::Unavailable { reason: "the session was lost while a key was tried" })
+            }
+            RvClass::Device | RvClass::Exhausted | RvClass::Pin => Err(translate(&error)),
+        },
+    }
+}
+
+fn digest(hash: Hash) -> Vec<u8> {
+    match hash {
+        Hash::Sha256 => sha256(TRIAL).to_vec(),
+        Hash::Sha384 => sha384(TRIAL).to_vec(),
+        Hash::Sha512 => sha512(TRIAL).to_vec(),
+    }
+}

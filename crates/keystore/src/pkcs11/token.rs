@@ -1,0 +1,160 @@
+//! Finds the token by label and serial number, never by slot number, and logs in to it.
+
+use std::sync::Mutex;
+
+use cryptoki::{
+    context::Pkcs11,
+    error::{Error, RvError},
+    session::{Session, SessionState, UserType},
+    slot::{Slot, TokenInfo},
+};
+
+use super::{
+    module::{ModuleUse, lock},
+    rv::{RvClass, classify, translate},
+};
+use crate::{
+    KeystoreError, TokenAccess, TokenSelector,
+    pin::PinSource,
+    pin_latch::{PinLatch, PinRisk, mark},
+};
+
+pub(super) struct Token {
+    selector: TokenSelector,
+    serial: String,
+    pin: PinSource,
+    /// Mark of the PIN that the token last accepted: its source may hold another PIN by now.
+    taken: Mutex<Option<[u8; 32]>>,
+    latch: PinLatch,
+    slot: Mutex<Slot>,
+    module: ModuleUse,
+}
+
+impl Token {
+    pub(super) fn find(access: &TokenAccess) -> Result<Token, KeystoreError> {
+        let module = ModuleUse::acquire(&access.module)?;
+        let (slot, info) = locate(module.context(), &access.token)?;
+        Ok(Token {
+            // From now on this token is selected, whatever other token gets the label later.
+            selector: TokenSelector { label: access.token.label.clone(), serial: Some(info.serial_number().to_owned()) },
+            serial: info.serial_number().to_owned(),
+            pin: access.pin.clone(),
+            taken: Mutex::default(),
+            latch: PinLatch::new(access.pin_latch.clone()),
+            slot: Mutex::new(slot),
+            module,
+        })
+    }
+
+    pub(super) fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    pub(super) fn session(&self) -> Result<Session, Error> {
+        let slot = *lock(&self.slot);
+        self.module.context().open_ro_session(slot)
+    }
+
+    pub(super) fn writable_session(&self) -> Result<Session, Error> {
+        let slot = *lock(&self.slot);
+        self.module.context().open_rw_session(slot)
+    }
+
+    /// Sets the module up anew and finds the token in it again. The caller has closed its sessions.
+    pub(super) fn find_again(&self) -> Result<(), KeystoreError> {
+        self.module.reinitialise().map_err(|error| translate(&error))?;
+        let (slot, _) = locate(self.module.context(), &self.selector)?;
+        *lock(&self.slot) = slot;
+        Ok(())
+    }
+
+    /// Logs the process in, unless it is logged in. The given session holds the login, which ends with the process's last session.
+    pub(super) fn login(&self, session: &Session) -> Result<(), KeystoreError> {
+        let mut logins = self.module.logins();
+        let logged_in = is_logged_in(session).map_err(|error| translate(&error))?;
+        if logged_in && lock(&self.taken).is_some_and(|taken| logins.proves(&self.serial, &taken)) {
+            return Ok(());
+        }
+        let pin = self.pin.read().map_err(|error| {
+            tracing::error!(%error, "no login without the PIN");
+            KeystoreError::Unavailable { reason: "the PIN cannot be read at its source" }
+        })?;
+        let mark = mark(&self.serial, &pin);
+        if logged_in {
+            return if logins.proves(&self.serial, &mark) { Ok(()) } else { Err(KeystoreError::LoggedInElsewhere) };
+        }
+        let slot = *lock(&self.slot);
+        let info = self.module.context().get_token_info(slot).map_err(|error| translate(&error))?;
+        if !info.user_pin_initialized() {
+            return Err(KeystoreError::PinNotSet);
+        }
+        let risk = PinRisk {
+            count_low: info.user_pin_count_low(),
+            final_try: info.user_pin_final_try(),
+            locked: info.user_pin_locked(),
+        };
+        let attempt = self.latch.permit(&self.serial, (&pin, &self.pin.to_string()), risk)?;
+        match session.login(UserType::User, Some(&pin)) {
+            Ok(()) => {
+                attempt.accepted();
+                logins.record(&self.serial, mark);
+                *lock(&self.taken) = Some(mark);
+                Ok(())
+            }
+            // Other code logged in between the check and the call; the lock shows that it was not this keystore.
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) if logins.proves(&self.serial, &mark) => Ok(()),
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn | RvError::UserAnotherAlreadyLoggedIn, _)) => {
+                Err(KeystoreError::LoggedInElsewhere)
+            }
+            Err(Error::Pkcs11(RvError::UserPinNotInitialized, _)) => Err(KeystoreError::PinNotSet),
+            Err(error) if classify(&error) == RvClass::Pin => {
+                attempt.rejected();
+                Err(KeystoreError::PinRejected { pin: self.pin.to_string(), latch: self.latch.file() })
+            }
+            Err(error) => Err(translate(&error)),
+        }
+    }
+}
+
+/// Returns whether the process is logged in as user, as this session sees it.
+pub(super) fn is_logged_in(session: &Session) -> Result<bool, Error> {
+    let state = session.get_session_info()?.session_state();
+    Ok(matches!(state, SessionState::RoUser | SessionState::RwUser))
+}
+
+/// Returns all tokens that can be read; a token with a malformed description is skipped.
+pub(super) fn tokens(context: &Pkcs11) -> Result<Vec<(Slot, TokenInfo)>, KeystoreError> {
+    let slots = context.get_slots_with_token().map_err(|error| translate(&error))?;
+    Ok(slots.into_iter().filter_map(|slot| Some((slot, context.get_token_info(slot).ok()?))).collect())
+}
+
+pub(super) fn locate(context: &Pkcs11, selector: &TokenSelector) -> Result<(Slot, TokenInfo), KeystoreError> {
+    let all = tokens(context)?;
+    let (mut fitting, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, info)| {
+        info.token_initialized()
+            && info.label() == selector.label
+            && selector.serial.as_deref().is_none_or(|serial| info.serial_number() == serial)
+    });
+    match (fitting.pop(), fitting.is_empty()) {
+        (Some(token), true) => Ok(token),
+        (Some(token), false) => Err(KeystoreError::TokenAmbiguous {
+            label: selector.label.clone(),
+            serials: fitting.iter().chain([&token]).map(|(_, info)| info.serial_number().to_owned()).collect(),
+        }),
+        (None, _) => Err(missed(selector, &others)),
+    }
+}
+
+/// Returns the error for a missing token, with the tokens that exist.
+fn missed(selector: &TokenSelector, others: &[(Slot, TokenInfo)]) -> KeystoreError {
+    let seen = |named: &dyn Fn(&TokenInfo) -> Option<String>| -> Vec<String> {
+        others.iter().map(|(_, info)| info).filter(|info| info.token_initialized()).filter_map(named).collect()
+    };
+    let serials = seen(&|info| (info.label() == selector.label).then(|| info.serial_number().to_owned()));
+    match &selector.serial {
+        Some(wanted) if !serials.is_empty() => {
+            KeystoreError::TokenSerial { label: selector.label.clone(), wanted: wanted.clone(), seen: serials }
+        }
+        _ => KeystoreError::TokenNotFound { label: selector.label.clone(), seen: seen(&|info| Some(info.label().to_owned())) },
+    }
+}

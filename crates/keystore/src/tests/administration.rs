@@ -1,0 +1,192 @@
+//! Tests of creating and listing tokens and keys, and of the errors when they are missing.
+
+use super::support::*;
+use crate::{admin::*, label::LabelFault, *};
+
+#[test]
+fn a_generated_key_was_made_in_the_token_and_cannot_leave_it() {
+    let station = TestToken::new();
+    for (label, purpose) in [("train", Purpose::Train), ("general", Purpose::General)] {
+        let made = station.generate(label, purpose);
+        assert!(made.mechanisms_restricted, "SoftHSM takes CKA_ALLOWED_MECHANISMS");
+        let info = made.info;
+        assert!(info.sensitive && info.never_extractable && info.generated_in_token && !info.extractable);
+        assert_eq!((&info.label[..], info.purpose, info.bits), (label, purpose, 2048));
+    }
+    let listed = list_keys(&station.config(&[]).access()).unwrap();
+    assert_eq!(listed.iter().map(|key| &key.label[..]).collect::<Vec<_>>(), ["general", "train"]);
+    assert!(listed.iter().all(|key| key.never_extractable && key.generated_in_token && key.bits == 2048));
+}
+
+#[test]
+fn nothing_that_exists_is_replaced() {
+    let station = TestToken::with_keys();
+    let access = station.config(&[]).access();
+    let again = generate_key(&access, "train", Purpose::General, 2048);
+    assert_eq!(again.err(), Some(KeystoreError::LabelExists { label: "train".to_owned() }));
+    let token = init_token(&station.module, TOKEN, &secret(SO_PIN), &secret(PIN));
+    assert_eq!(token.err(), Some(KeystoreError::TokenExists { label: TOKEN.to_owned() }));
+    assert_eq!(list_keys(&access).unwrap().len(), 2);
+}
+
+#[test]
+fn sizes_and_labels_out_of_range_are_refused() {
+    let station = TestToken::new();
+    let access = station.config(&[]).access();
+    for bits in [0, 1024, 2047, 8192] {
+        let refused = generate_key(&access, "key", Purpose::General, bits);
+        assert_eq!(refused.err(), Some(KeystoreError::KeySize { bits }));
+    }
+    let (long, longest) = ("x".repeat(33), "x".repeat(256));
+    let faults = [
+        ("", LabelFault::Length { max: 32 }, true),
+        (&long, LabelFault::Length { max: 32 }, false),
+        ("pht ", LabelFault::Blank, true),
+        (" pht", LabelFault::Blank, true),
+        ("*", LabelFault::Wildcard, true),
+        ("p\u{1b}[31mht", LabelFault::Control, true),
+        ("pht\n", LabelFault::Control, true),
+    ];
+    for (label, fault, of_keys_too) in faults {
+        let of = |fault| Some(KeystoreError::Label { label: label.to_owned(), fault });
+        assert_eq!(init_token(&station.module, label, &secret(SO_PIN), &secret(PIN)).err(), of(fault), "{label:?}");
+        let fault = if label.is_empty() { LabelFault::Length { max: 255 } } else { fault };
+        assert!(!of_keys_too || generate_key(&access, label, Purpose::General, 2048).err() == of(fault), "{label:?}");
+    }
+    let refused = generate_key(&access, &longest, Purpose::General, 2048);
+    assert_eq!(refused.err(), Some(KeystoreError::Label { label: longest, fault: LabelFault::Length { max: 255 } }));
+}
+
+#[test]
+fn what_is_missing_is_named_with_a_hint() {
+    let station = TestToken::with_keys();
+    let open = |config| Keystore::open(config).unwrap_err();
+    let no_key = open(station.config(&["train", "trian"]));
+    assert_eq!(no_key, KeystoreError::KeyNotFound { label: "trian".to_owned() });
+    let no_token = open(KeystoreConfig { token: TokenSelector::label("statoin"), ..station.config(&[]) });
+    assert_eq!(no_token, KeystoreError::TokenNotFound { label: "statoin".to_owned(), seen: vec![TOKEN.to_owned()] });
+    let serial = TokenSelector { label: TOKEN.to_owned(), serial: Some("0".to_owned()) };
+    let other_serial = open(KeystoreConfig { token: serial, ..station.config(&[]) });
+    let (label, wanted, seen) = (TOKEN.to_owned(), "0".to_owned(), vec![station.serial.clone()]);
+    assert_eq!(other_serial, KeystoreError::TokenSerial { label, wanted, seen });
+    let no_module = open(KeystoreConfig { module: "/nonexistent.so".into(), ..station.config(&[]) });
+    let not_a_module = open(KeystoreConfig { module: "/bin/true".into(), ..station.config(&[]) });
+    for error in [no_key, no_token, other_serial, no_module, not_a_module] {
+        assert!(error.hint().is_some() && !error.is_retryable(), "{error}");
+    }
+    let twice = open(station.config(&["train", "train"]));
+    assert!(matches!(twice, KeystoreError::KeyUnusable { .. }));
+}
+
+#[test]
+fn two_keys_with_one_label_are_ambiguous() {
+    let station = TestToken::with_keys();
+    let made = std::process::Command::new("pkcs11-tool")
+        .args(["--module", station.module.to_str().unwrap(), "--token-label", TOKEN, "--login", "--pin", PIN])
+        .args(["--keypairgen", "--key-type", "rsa:2048", "--label", "train", "--id", "77"])
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    let error = Keystore::open(station.config(&["train"])).unwrap_err();
+    assert_eq!(error, KeystoreError::KeyAmbiguous { label: "train".to_owned() });
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn a_key_that_is_no_rsa_key_is_said_to_be_none_and_is_listed() {
+    let station = TestToken::with_keys();
+    station.tool(&["--keypairgen", "--key-type", "EC:prime256v1", "--label", "curve", "--id", "77"]);
+    let error = Keystore::open(station.config(&["curve"])).unwrap_err();
+    assert_eq!(error, KeystoreError::KeyOfOtherType { label: "curve".to_owned(), kind: "EC".to_owned() });
+    assert!(error.hint().is_some() && !error.is_retryable());
+    let contents = contents(&station.config(&[]).access()).unwrap();
+    assert_eq!(contents.others, [OtherKey { label: "curve".to_owned(), kind: "EC".to_owned() }]);
+    assert_eq!(contents.keys.len(), 2);
+}
+
+#[test]
+fn a_key_of_the_audit_cannot_decrypt_says_the_token() {
+    let station = TestToken::with_keys();
+    station.generate("audit", Purpose::Audit);
+    let shown = station.tool(&["--list-objects", "--type", "privkey"]);
+    let usage = |label: &str| {
+        let named = format!("label:      {label}");
+        let of_key = shown.split("Private Key Object").find(|object| object.lines().any(|line| line.trim() == named));
+        of_key.and_then(|object| object.lines().find_map(|line| Some(line.trim().strip_prefix("Usage:")?.trim().to_owned())))
+    };
+    assert_eq!(usage("audit").as_deref(), Some("sign"), "{shown}");
+    assert_eq!(usage("general").as_deref(), Some("decrypt, sign"), "{shown}");
+}
+
+#[test]
+fn a_pin_of_a_length_that_the_token_does_not_take_changes_nothing() {
+    let station = TestToken::new();
+    let long = "9".repeat(256);
+    for (so, user, whose) in [("12", PIN, "SO"), (SO_PIN, "12", "user"), (SO_PIN, &long, "user")] {
+        let refused = init_token(&station.module, "second", &secret(so), &secret(user)).unwrap_err();
+        assert_eq!(refused, KeystoreError::PinLength { whose, min: 4, max: 255 });
+    }
+    let slots = std::process::Command::new("softhsm2-util").arg("--show-slots").output().unwrap();
+    let shown = String::from_utf8_lossy(&slots.stdout).into_owned();
+    assert!(shown.contains(TOKEN) && !shown.contains("second"), "{shown}");
+    init_token(&station.module, "second", &secret(SO_PIN), &secret(PIN)).expect("the label is free");
+}
+
+#[test]
+fn a_token_that_is_half_made_is_said_to_be_and_is_finished() {
+    let station = TestToken::new();
+    // As a token is that was initialised and whose user PIN was not set.
+    let made = std::process::Command::new("pkcs11-tool")
+        .args(["--module", station.module.to_str().unwrap(), "--init-token", "--slot-index", "1", "--label", "half"])
+        .args(["--so-pin", SO_PIN])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let again = init_token(&station.module, "half", &secret(SO_PIN), &secret(PIN)).unwrap_err();
+    assert!(matches!(&again, KeystoreError::TokenHalfMade { label, .. } if label == "half"), "{again:?}");
+    let hint = again.hint().unwrap();
+    // The token may have been named either way, and the options exclude each other.
+    assert!(hint.contains("token set-pin") && hint.contains("--config, or --label") && hint.contains("--serial"), "{hint}");
+
+    let half = TokenSelector::label("half");
+    let set = |so: &str, user: &str, replace| set_user_pin(&station.module, &half, &secret(so), &secret(user), replace);
+    let wrong = set("not the SO PIN", PIN, false).unwrap_err();
+    assert!(matches!(wrong, KeystoreError::PinRefused { whose: "SO", .. }), "{wrong:?}");
+    assert!(
+        wrong.hint().is_some_and(|hint| hint.contains("another than `token init` was given")),
+        "{wrong:?}: {:?}",
+        wrong.hint()
+    );
+    assert_eq!(set(SO_PIN, "12", false), Err(KeystoreError::PinLength { whose: "user", min: 4, max: 255 }));
+    set(SO_PIN, PIN, false).unwrap();
+    assert_eq!(set(SO_PIN, "another", false), Err(KeystoreError::UserPinSet { label: "half".to_owned() }));
+    let access = |pin: &str| TokenAccess { token: half.clone(), pin: kept(pin), ..station.config(&[]).access() };
+    generate_key(&access(PIN), "key", Purpose::General, 2048).unwrap();
+    set(SO_PIN, "another", true).unwrap();
+    assert_eq!(list_keys(&access("another")).unwrap().len(), 1);
+}
+
+#[test]
+fn what_keeps_softhsm_from_working_is_found_in_its_files() {
+    let station = TestToken::with_keys();
+    let hint = || {
+        let error = Keystore::open(station.config(&["train"])).unwrap_err();
+        (error.to_string(), error.hint().unwrap())
+    };
+    let conf = station.dir.path().join("softhsm2.conf");
+    let text = std::fs::read_to_string(&conf).unwrap();
+    let tokens = station.dir.path().join("tokens").display().to_string();
+
+    std::fs::remove_file(&conf).unwrap();
+    let (message, absent) = hint();
+    assert!(message.contains("C_Initialize") && message.contains("CKR_"), "{message}");
+    assert!(absent.contains(conf.to_str().unwrap()) && absent.contains("SOFTHSM2_CONF"), "{absent}");
+    std::fs::write(&conf, text.replace("backend = file", "backend = db")).unwrap();
+    let backend = hint().1;
+    assert!(backend.contains("objectstore.backend = file"), "{backend}");
+    std::fs::write(&conf, text.replace(&tokens, "/no/such/directory")).unwrap();
+    let directory = hint().1;
+    assert!(directory.contains("directories.tokendir") && directory.contains("/no/such/directory"), "{directory}");
+    std::fs::write(&conf, text).unwrap();
+    Keystore::open(station.config(&["train"])).expect("it works as before");
+}

@@ -1,0 +1,117 @@
+//! A test station with its own token. SoftHSM's configuration is process-wide, so stations in one process take turns.
+
+use std::{
+    path::PathBuf,
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use openssl::pkey::{PKey, Public};
+use secrecy::SecretString;
+
+use crate::{
+    admin::{GeneratedKey, generate_key, init_token},
+    verify::{signature_holds, wrap},
+    *,
+};
+
+static TURN: Mutex<()> = Mutex::new(());
+
+pub(crate) const PIN: &str = "station-pin-42";
+pub(crate) const SO_PIN: &str = "officer-pin-42";
+pub(crate) const TOKEN: &str = "station";
+
+pub(crate) struct TestToken {
+    pub(crate) module: PathBuf,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) serial: String,
+    // Last: the turn ends when all else is gone.
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl TestToken {
+    pub(crate) fn new() -> TestToken {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = tempfile::tempdir().unwrap();
+        let conf = softhsm::write_conf(dir.path()).unwrap();
+        // SAFETY: nextest gives each test a process; under `cargo test` no other test of ours reads the environment from C
+        // while it has not got its turn.
+        unsafe { std::env::set_var(softhsm::CONF_VARIABLE, conf) };
+        let module = softhsm::find_module().expect("apt install softhsm2");
+        let serial = init_token(&module, TOKEN, &secret(SO_PIN), &secret(PIN)).unwrap();
+        TestToken { module, dir, serial, _turn: turn }
+    }
+
+    /// A station with the train key `train` and the general key `general`, of 2048 bits.
+    pub(crate) fn with_keys() -> TestToken {
+        let station = TestToken::new();
+        station.generate("train", Purpose::Train);
+        station.generate("general", Purpose::General);
+        station
+    }
+
+    pub(crate) fn generate(&self, label: &str, purpose: Purpose) -> GeneratedKey {
+        generate_key(&self.config(&[]).access(), label, purpose, 2048).unwrap()
+    }
+
+    pub(crate) fn config(&self, labels: &[&str]) -> KeystoreConfig {
+        let purpose = |label: &str| {
+            if label.starts_with("train") { Purpose::Train } else { Purpose::General }
+        };
+        KeystoreConfig {
+            keys: labels.iter().map(|label| KeyConfig { label: (*label).to_owned(), purpose: purpose(label) }).collect(),
+            allow_raw_unwrap: true,
+            sessions: 2,
+            ..KeystoreConfig::new(self.module.clone(), TokenSelector::label(TOKEN), kept(PIN))
+        }
+    }
+
+    pub(crate) fn open(&self) -> Keystore {
+        Keystore::open(self.config(&["train", "general"])).unwrap()
+    }
+
+    /// Deletes a key pair from another process, as an administrator with a tool would.
+    pub(crate) fn delete(&self, label: &str) {
+        for kind in ["privkey", "pubkey"] {
+            self.tool(&["--delete-object", "--type", kind, "--label", label]);
+        }
+    }
+
+    /// OpenSC's tool on the token, logged in. Answers what it says.
+    pub(crate) fn tool(&self, arguments: &[&str]) -> String {
+        let done = Command::new("pkcs11-tool")
+            .args(["--module", self.module.to_str().unwrap(), "--token-label", TOKEN, "--login", "--pin", PIN])
+            .args(arguments)
+            .output()
+            .expect("apt install opensc");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    }
+}
+
+pub(crate) fn secret(text: &str) -> SecretString {
+    SecretString::from(text.to_owned())
+}
+
+pub(crate) fn kept(pin: &str) -> pin::PinSource {
+    pin::PinSource::keep(&secret(pin)).unwrap()
+}
+
+pub(crate) fn public(keystore: &Keystore, label: &str) -> PKey<Public> {
+    PKey::public_key_from_der(&keystore.key(label).unwrap().spki_der).unwrap()
+}
+
+/// Signs and checks; the digest is any.
+pub(crate) async fn sign_and_verify(keystore: &Keystore, label: &str, scheme: SignScheme) {
+    let digest = vec![0x5a; scheme.hash().len()];
+    let signature = keystore.sign(label, scheme, &digest, None).await.unwrap();
+    assert!(signature_holds(&public(keystore, label), scheme, &digest, &signature), "{}", scheme.name());
+    assert!(!signature_holds(&public(keystore, label), scheme, &vec![0; digest.len()], &signature));
+}
+
+/// Wraps with OpenSSL and unwraps in the token.
+pub(crate) async fn wrap_and_unwrap(keystore: &Keystore, label: &str, scheme: OaepScheme) {
+    let secret: [u8; 32] = std::array::from_fn(|i| i as u8);
+    let wrapped = wrap(&public(keystore, label), scheme, &secret).unwrap();
+    assert_eq!(keystore.unwrap(label, scheme, &wrapped, None).await.unwrap()[..], secret);
+}

@@ -1,0 +1,7 @@
+//! What the operating system gives to the other crates: files by descriptor, protected memory, crash points.
+//!
+//! The crate knows neither trains nor images nor keys.
+
+pub mod failpoint;
+pub mod files;
+pub mod memory;

@@ -1,0 +1,77 @@
+//! Reads the fields of a JSON object and tracks their path for error messages.
+
+use std::fmt;
+
+use super::super::ConfigError;
+use crate::json::Json;
+
+/// Path of a value in the config. It is formatted only for an error.
+#[derive(Clone, Copy)]
+pub(super) enum At<'a> {
+    Root,
+    Field(&'a At<'a>, &'static str),
+    Item(&'a At<'a>, usize),
+}
+
+impl At<'_> {
+    pub(super) fn is_missing(&self) -> ConfigError {
+        ConfigError::Missing { field: self.to_string() }
+    }
+
+    pub(super) fn is_not(&self, expected: &'static str) -> ConfigError {
+        ConfigError::WrongType { field: self.to_string(), expected }
+    }
+
+    pub(super) fn is_longer_than(&self, most: usize) -> ConfigError {
+        ConfigError::TooLong { field: self.to_string(), most }
+    }
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("the whole"),
+            Self::Field(Self::Root, name) => f.write_str(name),
+            Self::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Item(parent, position) => write!(f, "{parent}[{position}]"),
+        }
+    }
+}
+
+/// An object whose known fields are taken out one by one. The remaining fields are dropped, as train_lib does.
+pub(super) struct Fields<'a> {
+    at: At<'a>,
+    fields: Vec<(String, Json)>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(at: At<'a>, json: Json) -> Result<Self, ConfigError> {
+        match json {
+            Json::Object(fields) => Ok(Self { at, fields }),
+            _ => Err(at.is_not("an object")),
+        }
+    }
+
+    pub(super) fn required<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(At, Json) -> Result<T, ConfigError>,
+    ) -> Result<T, ConfigError> {
+        self.optional(name, read)?.ok_or_else(|| At::Field(&self.at, name).is_missing())
+    }
+
+    /// Reads an optional field. Missing and null are equal.
+    pub(super) fn optional<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(At, Json) -> Result<T, ConfigError>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some((_, slot)) = self.fields.iter_mut().find(|(key, _)| key == name) else {
+            return Ok(None);
+        };
+        match std::mem::replace(slot, Json::Null) {
+            Json::Null => Ok(None),
+            value => read(At::Field(&self.at, name), value).map(Some),
+        }
+    }
+}

@@ -142,6 +142,7 @@ pub fn main() -> ExitCode {
 }
 
 /// A variable of ours that is set and empty is as one that is not set: that is how shells and unit files take one away.
+#[expect(unsafe_code, reason = "changes the environment before a thread runs")]
 fn forget_empty_variables() {
     for (name, value) in std::env::vars_os() {
         if value.is_empty() && name.to_string_lossy().starts_with("STATIONMASTER_") {

@@ -106,6 +106,7 @@ impl DevStation {
     ///
     /// # Safety
     /// Sets an environment variable: no other thread may run yet.
+    #[expect(unsafe_code, reason = "changes the environment, which its caller makes safe")]
     pub unsafe fn prepare(options: Options) -> Result<Self, DevError> {
         Config::check_station_id(&options.station).map_err(|(message, hint)| DevError::StationId { message, hint })?;
         let directory = state_directory(&options.state)?;

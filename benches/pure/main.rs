@@ -1,5 +1,15 @@
 //! The parts that need neither engine nor token nor disk. `cargo bench --bench pure`; with `-- --test` each runs once.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    unsafe_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "measurements end where something is wrong"
+)]
+
 mod formats;
 mod layers;
 mod padding;

@@ -4,6 +4,16 @@
 //!     stationmaster-fuzz seeds FOLDER   writes every target's seeds below FOLDER
 //!     stationmaster-fuzz NAME …         runs a target; what follows is libFuzzer's
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    unsafe_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "fuzzing end where something is wrong"
+)]
+
 mod memory;
 mod parsers;
 

@@ -38,22 +38,22 @@ struct Line<'a> {
 
 impl Chain {
     /// Returns the state before the first record.
-    pub fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self { head: NOTHING, frontier: Frontier::default(), time: 0, covered: 0 }
     }
 
     /// Returns the state before the first record of a segment.
-    pub fn before(header: &Header, covered: u64) -> Self {
+    pub(super) fn before(header: &Header, covered: u64) -> Self {
         Self { head: header.prev, frontier: header.frontier.clone(), time: 0, covered }
     }
 
     /// Returns the number of records.
-    pub fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         self.frontier.size()
     }
 
     /// Adds a record, and appends its line to `bytes`.
-    pub fn add(&mut self, entry: &Entry, now: jiff::Timestamp, bytes: &mut Vec<u8>) -> Result<Position, AuditError> {
+    pub(super) fn add(&mut self, entry: &Entry, now: jiff::Timestamp, bytes: &mut Vec<u8>) -> Result<Position, AuditError> {
         let seq = self.frontier.size();
         let start = bytes.len();
         let write = |entry: &Entry, bytes: &mut Vec<u8>| {
@@ -72,7 +72,7 @@ impl Chain {
     }
 
     /// Adds a record that was read, or that [`Chain::add`] has written.
-    pub fn push(&mut self, hash: Hash, time: i64) -> Hash {
+    pub(super) fn push(&mut self, hash: Hash, time: i64) -> Hash {
         self.frontier.push(hash);
         self.head = hash;
         self.time = time;

@@ -59,7 +59,11 @@ pub(super) struct Log {
 
 impl Log {
     /// Opens the log in a directory, creating both when they do not exist.
-    pub fn open(directory: &Path, segment_limit: u64, remembered: Option<&Remembered>) -> Result<(Self, Opened), AuditError> {
+    pub(super) fn open(
+        directory: &Path,
+        segment_limit: u64,
+        remembered: Option<&Remembered>,
+    ) -> Result<(Self, Opened), AuditError> {
         let flaw = |source| AuditError::io(format!("use {}", directory.display()), explained(directory, source));
         make_directory(directory).map_err(flaw)?;
         let lock = open_owned(directory, &directory.join("lock")).map_err(flaw)?;
@@ -126,45 +130,45 @@ impl Log {
     }
 
     /// Returns the log's name in checkpoints.
-    pub fn origin(&self) -> &str {
+    pub(super) fn origin(&self) -> &str {
         &self.id
     }
 
     /// Returns the number of records.
-    pub fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         self.chain.size()
     }
 
     /// Returns the hash of the last record.
-    pub fn head(&self) -> Hash {
+    pub(super) fn head(&self) -> Hash {
         self.chain.head
     }
 
     /// Returns how far the log is written.
-    pub fn end(&self) -> End {
+    pub(super) fn end(&self) -> End {
         End { segment: self.number, bytes: self.written, size: self.size() }
     }
 
     /// Returns whether the disk is full or nearly full.
-    pub fn is_low(&self) -> bool {
+    pub(super) fn is_low(&self) -> bool {
         self.reserve.is_low()
     }
 
     /// Reserves `bytes` of the disk for this log.
-    pub fn reserve(&mut self, bytes: u64) {
+    pub(super) fn reserve(&mut self, bytes: u64) {
         self.reserve = Reserve::new(bytes);
         self.reserve.fill(&self.file, self.written);
     }
 
     /// Appends records; they are on the disk when this returns. Appends all or none: after a failure the next call truncates the
     /// file to its previous length.
-    pub fn append(&mut self, entries: &[Entry]) -> Result<Vec<Position>, AuditError> {
+    pub(super) fn append(&mut self, entries: &[Entry]) -> Result<Vec<Position>, AuditError> {
         self.prepare()?;
         self.write(entries)
     }
 
     /// Appends a record, and returns the head and the root of everything before it.
-    pub fn append_after_all(&mut self, entry: Entry) -> Result<Covered, AuditError> {
+    pub(super) fn append_after_all(&mut self, entry: Entry) -> Result<Covered, AuditError> {
         self.prepare()?;
         let (head, root, size) = (self.chain.head, self.chain.frontier.root(), self.size());
         self.write(&[entry])?;
@@ -187,7 +191,7 @@ impl Log {
     }
 
     /// Checks that records can be appended: the file is the one that was written, and nothing else has written to it.
-    pub fn truncate_torn_tail(&mut self) -> Result<(), AuditError> {
+    pub(super) fn truncate_torn_tail(&mut self) -> Result<(), AuditError> {
         let flaw = |path: &Path, source| AuditError::io(format!("use {}", path.display()), source);
         let there = fs::symlink_metadata(&self.path).map_err(|source| flaw(&self.path, source))?;
         let ours = self.file.metadata().map_err(|source| flaw(&self.path, source))?;

@@ -105,7 +105,7 @@ impl State {
 }
 
 impl Second {
-    pub fn start(sink: Mirror, copied: Copied, end: End) -> Result<Self, AuditError> {
+    pub(super) fn start(sink: Mirror, copied: Copied, end: End) -> Result<Self, AuditError> {
         let (wake, woken) = bounded(1);
         let state = Arc::new(State { end: Mutex::new(end), size: AtomicU64::new(end.size), ..State::default() });
         let (seen, timeout) = (Arc::clone(&state), sink.timeout);
@@ -117,14 +117,14 @@ impl Second {
     }
 
     /// Tells the thread how far the log is written. Never blocks.
-    pub fn pass(&self, end: End) {
+    pub(super) fn pass(&self, end: End) {
         *self.state.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
         // A full channel means that it is awake already.
         let _ = self.wake.try_send(());
     }
 
     /// Returns the changes since the last call.
-    pub fn report(&mut self) -> Option<Report> {
+    pub(super) fn report(&mut self) -> Option<Report> {
         let since = self.state.busy_since.load(Ordering::Acquire);
         let slow = since != 0 && Duration::from_millis(clock_ms().saturating_sub(since)) > self.timeout;
         let failing = self.state.failing.load(Ordering::Acquire);
@@ -155,7 +155,7 @@ impl Second {
     }
 
     /// Waits briefly for the remaining records; a sink that hangs is abandoned, and receives the rest after the next start.
-    pub fn finish(self) {
+    pub(super) fn finish(self) {
         drop(self.wake);
         let begun = Instant::now();
         while !self.thread.is_finished() && begun.elapsed() < self.timeout {

@@ -25,12 +25,12 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    pub fn new(bytes: u64) -> Self {
+    pub(super) fn new(bytes: u64) -> Self {
         Self { bytes, secured: 0, low: false, warned: false, looked: None }
     }
 
     /// Allocates the file's blocks beyond `written`, as far as the disk has them. Returns whether it has them.
-    pub fn fill(&mut self, file: &File, written: u64) -> bool {
+    pub(super) fn fill(&mut self, file: &File, written: u64) -> bool {
         if self.bytes == 0 {
             return true;
         }
@@ -85,12 +85,12 @@ impl Reserve {
     }
 
     /// Resets the reserve when the file was replaced or truncated.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.secured = 0;
     }
 
     /// Returns whether the disk is full or nearly full.
-    pub fn is_low(&self) -> bool {
+    pub(super) fn is_low(&self) -> bool {
         self.low || self.warned
     }
 }

@@ -1,7 +1,7 @@
 mod archive;
 mod found;
 mod hostile;
-pub mod mirror;
+pub(super) mod mirror;
 mod written;
 
 use std::{fs, sync::Arc, time::Duration};

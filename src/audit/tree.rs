@@ -21,11 +21,11 @@ impl Default for LeafHasher {
 }
 
 impl LeafHasher {
-    pub fn update(&mut self, part: &[u8]) {
+    pub(super) fn update(&mut self, part: &[u8]) {
         self.0.update(part);
     }
 
-    pub fn finish(self) -> Hash {
+    pub(super) fn finish(self) -> Hash {
         self.0.finalize().into()
     }
 }
@@ -43,19 +43,19 @@ pub(super) struct Frontier {
 
 impl Frontier {
     /// Returns the frontier of `size` leaves; `None` when the number of roots does not fit the size.
-    pub fn new(size: u64, roots: Vec<Hash>) -> Option<Self> {
+    pub(super) fn new(size: u64, roots: Vec<Hash>) -> Option<Self> {
         (roots.len() == size.count_ones() as usize).then_some(Self { size, roots })
     }
 
-    pub fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         self.size
     }
 
-    pub fn roots(&self) -> &[Hash] {
+    pub(super) fn roots(&self) -> &[Hash] {
         &self.roots
     }
 
-    pub fn push(&mut self, leaf: Hash) {
+    pub(super) fn push(&mut self, leaf: Hash) {
         let mut root = leaf;
         let mut size = self.size;
         // Complete subtrees on the right edge are joined, like a carry in addition.
@@ -70,7 +70,7 @@ impl Frontier {
     }
 
     /// Returns the tree's root; of an empty tree, the hash of the empty string.
-    pub fn root(&self) -> Hash {
+    pub(super) fn root(&self) -> Hash {
         let mut roots = self.roots.iter().rev();
         match roots.next() {
             None => Sha256::digest([]).into(),

@@ -12,7 +12,7 @@ const OPEN: usize = 1 << 17;
 const NAME_BYTES: usize = 256;
 
 /// Name under which uses of further keys and by further principals are summed up.
-pub const OTHERS: &str = "(others)";
+pub(super) const OTHERS: &str = "(others)";
 
 /// Label and fingerprint of a key.
 pub type KeyName = (String, String);
@@ -38,7 +38,7 @@ pub(super) struct Counter {
 
 impl Counter {
     /// Counts a use that was announced in record `seq`.
-    pub fn announced(&mut self, seq: u64, entry: &Entry) {
+    pub(super) fn announced(&mut self, seq: u64, entry: &Entry) {
         let name = |name: &str| {
             let mut name = name.to_owned();
             shorten(&mut name, NAME_BYTES);
@@ -63,7 +63,7 @@ impl Counter {
 
     /// Counts the outcome of the use announced there; returns false when none was announced.
     #[must_use]
-    pub fn ended(&mut self, of: Option<u64>, outcome: Option<&str>) -> bool {
+    pub(super) fn ended(&mut self, of: Option<u64>, outcome: Option<&str>) -> bool {
         let Some(place) = of.and_then(|of| self.open.remove(&of)) else { return false };
         match outcome {
             Some("ok") => self.uses[place].succeeded += 1,
@@ -73,11 +73,11 @@ impl Counter {
     }
 
     /// Forgets open uses, because the process that would have recorded their outcome has ended.
-    pub fn restarted(&mut self) {
+    pub(super) fn restarted(&mut self) {
         self.open.clear();
     }
 
-    pub fn take(self) -> BTreeMap<KeyName, BTreeMap<String, Uses>> {
+    pub(super) fn take(self) -> BTreeMap<KeyName, BTreeMap<String, Uses>> {
         let mut by_key = BTreeMap::<KeyName, BTreeMap<String, Uses>>::new();
         for ((key, principal), place) in self.places {
             by_key.entry(key).or_default().insert(principal, self.uses[place]);

@@ -43,15 +43,15 @@ impl Default for Health {
 }
 
 impl Health {
-    pub fn is_well(&self) -> bool {
+    pub(super) fn is_well(&self) -> bool {
         self.well.load(Ordering::Acquire)
     }
 
-    pub fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
     }
 
-    pub fn is_low(&self) -> bool {
+    pub(super) fn is_low(&self) -> bool {
         self.low.load(Ordering::Acquire)
     }
 
@@ -81,13 +81,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(log: Log, health: Arc<Health>, second: Option<Second>, remember: Option<Remember>) -> Self {
+    pub(super) fn new(log: Log, health: Arc<Health>, second: Option<Second>, remember: Option<Remember>) -> Self {
         health.set(Ok(()), log.size(), log.is_low());
         Self { log, health, second, remember, remembers: true, remembered: 0 }
     }
 
     /// Runs until all senders are dropped.
-    pub fn run(mut self, queue: &Receiver<Message>) {
+    pub(super) fn run(mut self, queue: &Receiver<Message>) {
         loop {
             match queue.recv_timeout(IDLE) {
                 Ok(Message::Record(entry, may_wait, answer)) => {

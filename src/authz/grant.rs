@@ -11,7 +11,7 @@ const LONGEST: usize = 256;
 
 /// The keys of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keys {
+pub(super) enum Keys {
     /// Every key of the purposes.
     All,
     /// The keys with these labels.

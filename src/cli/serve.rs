@@ -66,6 +66,7 @@ pub(super) struct Args {
     log: String,
 }
 
+#[expect(unsafe_code, reason = "ignores a signal, and sets a variable before a thread runs")]
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     // First, before there is a secret or another thread.
     memory::close().map_err(|error| CliError::other(format!("the process cannot be closed to others: {error}")))?;
@@ -107,6 +108,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
 
 /// Ends the process after an orderly end. No exit handler runs: a call may still hang in a library that has one, and by now there is
 /// nothing left for it to do.
+#[expect(unsafe_code, reason = "ends the process without exit handlers")]
 fn end<E: Into<CliError>>(ended: Result<(), E>) -> Result<(), CliError> {
     ended.map_err(Into::into)?;
     log::finish();
@@ -116,6 +118,7 @@ fn end<E: Into<CliError>>(ended: Result<(), E>) -> Result<(), CliError> {
 
 /// Has large buffers given back to the system as soon as they are freed. glibc otherwise keeps what it once had: a few configs of
 /// the greatest size, each on another thread, would stay for good.
+#[allow(unsafe_code, reason = "sets an option of glibc, where that is the C library")]
 fn give_back_large_buffers() {
     #[cfg(target_env = "gnu")]
     // SAFETY: sets a number of the allocator's; the runtime, and with it the first thread besides this one, is made later.

@@ -59,6 +59,7 @@ impl DirectArgs {
     }
 
     /// The token, when one was named. Must be called before any thread runs.
+    #[expect(unsafe_code, reason = "sets a variable before a thread runs")]
     pub(super) fn open(&self, pin: &PinArgs) -> Result<Option<TokenContext>, CliError> {
         if self.config.is_some() || self.state.is_some() {
             // Before the PIN is read.

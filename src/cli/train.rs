@@ -2,15 +2,15 @@
 
 mod abort;
 mod check_push;
-pub mod extract;
-pub mod input;
+pub(super) mod extract;
+pub(super) mod input;
 mod inspect;
 mod open;
 mod post_run;
 mod pre_run;
 mod results;
 pub(super) mod rules;
-pub mod upload;
+pub(super) mod upload;
 mod verify;
 
 use super::{

@@ -48,6 +48,7 @@ impl DevToken {
     ///
     /// # Safety
     /// Sets an environment variable: no other thread may run yet.
+    #[expect(unsafe_code, reason = "changes the environment, which its caller makes safe")]
     pub unsafe fn open(directory: &Path) -> Result<Self, DevError> {
         let module = softhsm::find_module().ok_or(DevError::NoSoftHsm)?;
         let home = directory.join("softhsm");

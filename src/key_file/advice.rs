@@ -4,7 +4,7 @@ use super::{Kind, Wanted};
 
 impl Kind {
     /// Returns how to convert the file; `file` is quoted for a shell.
-    pub fn advice(self, wanted: Wanted, file: &str) -> Option<String> {
+    pub(crate) fn advice(self, wanted: Wanted, file: &str) -> Option<String> {
         use Wanted as W;
         /// For a user who nearly disclosed a private key.
         const KEEP: &str = "A private key stays where it is; its public half is";

@@ -11,7 +11,7 @@ use super::{Wanted, find};
 
 /// Kinds of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Empty,
     PublicKey,
     PrivateKey,
@@ -47,7 +47,7 @@ pub enum Kind {
 
 impl Kind {
     /// Detects the kind by the bytes alone.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
         if text.is_empty() {
             return Self::Empty;
@@ -165,7 +165,7 @@ impl Kind {
         Pkcs12::from_der(der).is_ok().then_some(Self::Pkcs12)
     }
 
-    pub fn is(self, wanted: Wanted) -> bool {
+    pub(crate) fn is(self, wanted: Wanted) -> bool {
         match wanted {
             Wanted::PublicKey => matches!(self, Self::PublicKey | Self::Jwk),
             Wanted::PrivateKey => matches!(self, Self::PrivateKey | Self::EncryptedPrivateKey),
@@ -175,7 +175,7 @@ impl Kind {
         }
     }
 
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         match self {
             Self::Empty => "empty",
             Self::PublicKey => "a public key",

@@ -52,13 +52,13 @@ pub(super) struct Checkpoints {
 
 impl Checkpoints {
     /// Signs the first checkpoint, before anything is served, so that no old record remains unsigned. Returns what it covers.
-    pub async fn first(&self) -> Option<u64> {
+    pub(super) async fn first(&self) -> Option<u64> {
         self.look_at_administrators().await;
         self.sign().await
     }
 
     /// Signs checkpoints until `stop` is cancelled.
-    pub async fn keep(self: Arc<Self>, first: Option<u64>, stop: CancellationToken) {
+    pub(super) async fn keep(self: Arc<Self>, first: Option<u64>, stop: CancellationToken) {
         let (mut covered, mut since, mut summed) = (first.unwrap_or_default(), Instant::now(), Instant::now());
         let mut archive_after = since;
         let mut failed = first.is_none().then_some(since);
@@ -87,7 +87,7 @@ impl Checkpoints {
     }
 
     /// Signs the last checkpoint, which covers all records so far.
-    pub async fn last(&self) {
+    pub(super) async fn last(&self) {
         self.door.record_counted().await;
         self.look_at_administrators().await;
         // A token that fails the health check would delay the shutdown for longer.

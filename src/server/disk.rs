@@ -11,7 +11,7 @@ const LITTLE_MIB: u64 = 16;
 pub(super) struct Disks(Vec<(PathBuf, u64)>);
 
 impl Disks {
-    pub fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config) -> Self {
         let little = |path| (path, LITTLE_MIB);
         let mut all = vec![(config.state.spool_directory(), config.limits.spool_min_free_mib)];
         all.push(little(config.state.directory.clone()));
@@ -26,7 +26,7 @@ impl Disks {
     }
 
     /// Checks whether each directory has its free space now.
-    pub fn check(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
+    pub(super) fn check(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
         let all = self.0.clone();
         async move {
             let looked = tokio::task::spawn_blocking(move || all.iter().find_map(|(path, mib)| lacking(path, *mib)));

@@ -71,6 +71,7 @@ async fn at(when: Option<tokio::time::Instant>) {
 }
 
 /// Ends the process at once. No exit handler runs: a token's library may crash in one while a call of it hangs.
+#[expect(unsafe_code, reason = "ends the process without exit handlers")]
 fn give_up() -> ! {
     tracing::error!(
         "the orderly end takes too long: token, engine or disk does not answer; what is left is mended at the next start"

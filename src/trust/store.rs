@@ -218,12 +218,12 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub fn key() -> PublicKey {
+    pub(crate) fn key() -> PublicKey {
         let rsa = Rsa::generate(2048).unwrap();
         PublicKey::from_spki_der(&rsa.public_key_to_der().unwrap()).unwrap()
     }
 
-    pub fn pin(id: &str, key: &PublicKey) -> Pin {
+    pub(crate) fn pin(id: &str, key: &PublicKey) -> Pin {
         Pin::new(id, key.clone(), None).unwrap()
     }
 

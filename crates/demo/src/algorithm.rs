@@ -24,7 +24,7 @@ pub(super) struct Algorithm {
 }
 
 impl Algorithm {
-    pub fn new() -> Result<Self, DemoError> {
+    pub(crate) fn new() -> Result<Self, DemoError> {
         let mark = mark(16)?;
         let filled = |text: &str| text.replace(PLACEHOLDER, &mark).into_bytes();
         let sources = [("run.sh", include_str!("algorithm/run.sh")), ("lib/count.sh", include_str!("algorithm/lib/count.sh"))];
@@ -37,13 +37,13 @@ impl Algorithm {
     }
 
     /// The files as `file_list` names them: top-level ones begin with `./`, and the order is neither sorted nor the archive's.
-    pub fn file_list(&self) -> Vec<String> {
+    pub(crate) fn file_list(&self) -> Vec<String> {
         let listed = |path: &FilePath| if path.components().count() == 1 { format!("./{path}") } else { path.to_string() };
         self.files.keys().rev().map(listed).collect()
     }
 
     /// What no image that leaves a station may hold: of the code, the query, the results.
-    pub fn needles(&self) -> [String; 3] {
+    pub(crate) fn needles(&self) -> [String; 3] {
         ["code", "query", "result"].map(|kind| format!("{kind}-{}", self.mark))
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct BuiltTrain {
 
 impl BuiltTrain {
     /// Seals a proposal for a route, with the keys its stations showed.
-    pub fn seal(proposal: &Proposal, route: &[DemoStation], repository: &str) -> Result<Self, DemoError> {
+    pub(crate) fn seal(proposal: &Proposal, route: &[DemoStation], repository: &str) -> Result<Self, DemoError> {
         let builder = SoftwareKey::generate()?;
         let key = EnvelopeKey::random().map_err(DemoError::crypto)?;
         let mut sealed = Vec::new();
@@ -65,12 +65,12 @@ impl BuiltTrain {
     }
 
     /// How many files were sealed, the query included.
-    pub fn sealed_files(&self) -> usize {
+    pub(crate) fn sealed_files(&self) -> usize {
         self.sealed.len()
     }
 
     /// The same train with one byte of its sealed code flipped; and the name of that file.
-    pub fn forged(&self) -> (Self, FilePath) {
+    pub(crate) fn forged(&self) -> (Self, FilePath) {
         let mut sealed = self.sealed.clone();
         // The first file is code: the query was added last. A sealed file has at least 32 bytes.
         let (path, content) = &mut sealed[0];
@@ -81,7 +81,7 @@ impl BuiltTrain {
     }
 
     /// The image's files, from nothing: busybox with its names, and the train.
-    pub fn root_file_system(&self, needs: &Needs) -> Result<Vec<u8>, DemoError> {
+    pub(crate) fn root_file_system(&self, needs: &Needs) -> Result<Vec<u8>, DemoError> {
         let busybox = fs::read(&needs.busybox).map_err(DemoError::io("read busybox"))?;
         self.archive(&busybox, &needs.applets()?).map_err(DemoError::io("write the image's archive"))
     }
@@ -132,26 +132,26 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { tar: tar::Builder::new(Vec::new()), mtime: jiff::Timestamp::now().as_second().unsigned_abs() }
     }
 
-    pub fn directory(&mut self, path: &str) -> io::Result<()> {
+    pub(crate) fn directory(&mut self, path: &str) -> io::Result<()> {
         let mut header = self.header(EntryType::Directory, 0o755, 0);
         self.tar.append_data(&mut header, format!("{path}/"), io::empty())
     }
 
-    pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
+    pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
         let mut header = self.header(EntryType::Regular, mode, content.len() as u64);
         self.tar.append_data(&mut header, path, content)
     }
 
-    pub fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
+    pub(crate) fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
         let mut header = self.header(EntryType::Symlink, 0o777, 0);
         self.tar.append_link(&mut header, path, target)
     }
 
-    pub fn finish(self) -> io::Result<Vec<u8>> {
+    pub(crate) fn finish(self) -> io::Result<Vec<u8>> {
         self.tar.into_inner()
     }
 

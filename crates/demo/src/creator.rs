@@ -33,12 +33,12 @@ pub(super) struct Proposal {
 }
 
 impl Creator {
-    pub fn new() -> Result<Self, DemoError> {
+    pub(crate) fn new() -> Result<Self, DemoError> {
         Ok(Self { key: SoftwareKey::generate()?, id: Id::from_text(CREATOR_ID.to_owned()) })
     }
 
     /// Signs an algorithm.
-    pub fn propose(&self, algorithm: Algorithm) -> Result<Proposal, DemoError> {
+    pub(crate) fn propose(&self, algorithm: Algorithm) -> Result<Proposal, DemoError> {
         let mut session_id = vec![0; SESSION_BYTES];
         openssl::rand::rand_bytes(&mut session_id).map_err(DemoError::crypto)?;
         let mut hasher = ImmutableHasher::new(&self.id);

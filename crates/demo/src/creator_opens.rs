@@ -33,7 +33,7 @@ pub(super) struct Arrived {
 
 impl Arrived {
     /// Reads the engine's archive of `/opt`.
-    pub fn read(archive: &[u8]) -> Result<Self, DemoError> {
+    pub(crate) fn read(archive: &[u8]) -> Result<Self, DemoError> {
         let (mut train, mut results) = (Files::new(), Files::new());
         let mut single = BTreeMap::new();
         let broken = || DemoError::io("read the archive of /opt");
@@ -62,7 +62,13 @@ impl Arrived {
 
     /// Unwraps the key, opens everything, and checks it against what was sent out, the keys that the stations showed before
     /// (not those in the train), and the results digests that they answered on the way.
-    pub fn open(self, creator: &Creator, sent: &Proposal, route: &[DemoStation], digests: &[Digest]) -> Result<Files, DemoError> {
+    pub(crate) fn open(
+        self,
+        creator: &Creator,
+        sent: &Proposal,
+        route: &[DemoStation],
+        digests: &[Digest],
+    ) -> Result<Files, DemoError> {
         let wrapped =
             user_key_bytes(&self.config).ok_or_else(|| DemoError::Unproven("a key is wrapped for the creator".into()))?;
         let wrapped = wrapped.map_err(DemoError::crypto)?;

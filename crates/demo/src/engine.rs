@@ -52,7 +52,7 @@ pub(super) struct TrainRun<'a> {
 }
 
 impl DockerClient {
-    pub async fn connect(host: &str, id: &str) -> Result<Self, DemoError> {
+    pub(crate) async fn connect(host: &str, id: &str) -> Result<Self, DemoError> {
         let path = host.strip_prefix("unix://").unwrap_or(host);
         let nobody = |error: BollardError| DemoError::NoEngine { host: host.to_owned(), detail: error.to_string() };
         let docker = docker::client(path, TIMEOUT).map_err(nobody)?;
@@ -61,22 +61,22 @@ impl DockerClient {
         Ok(Self { docker, id: id.to_owned(), version, making: TaskTracker::new() })
     }
 
-    pub fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         &self.version
     }
 
     /// `name=value` of the label.
-    pub fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         format!("{LABEL}={}", self.id)
     }
 
     /// A repository of this demonstration.
-    pub fn repository(&self, what: &str) -> String {
+    pub(crate) fn repository(&self, what: &str) -> String {
         format!("stationmaster-demo-{}/{what}", self.id)
     }
 
     /// Makes an image from nothing but an archive, and gives it both names that a train has.
-    pub async fn import(&self, repository: &str, archive: Vec<u8>) -> Result<ImageName, DemoError> {
+    pub(crate) async fn import(&self, repository: &str, archive: Vec<u8>) -> Result<ImageName, DemoError> {
         let command = serde_json::json!(COMMAND);
         let changes = vec![format!("CMD {command}"), format!("LABEL {}", self.label())];
         let options = q::CreateImageOptionsBuilder::new().from_src("-").repo(repository).tag("base").changes(changes).build();
@@ -95,7 +95,7 @@ impl DockerClient {
 
     /// Runs the algorithm without a network and carries its outcome onto the train's base, as a station's software does. The
     /// opened train's name then stands for the outcome.
-    pub async fn run_train(&self, run: TrainRun<'_>) -> Result<(), DemoError> {
+    pub(crate) async fn run_train(&self, run: TrainRun<'_>) -> Result<(), DemoError> {
         let body = ContainerCreateBody { env: Some(run.environment.clone()), ..container(run.image) };
         let ran = self.create(body).await?;
         let outcome = self.run_and_carry(&run, &ran).await;
@@ -133,7 +133,7 @@ impl DockerClient {
     }
 
     /// The archive of an image's `/opt`. Its container is never started.
-    pub async fn read_opt(&self, image: &ImageName) -> Result<Vec<u8>, DemoError> {
+    pub(crate) async fn read_opt(&self, image: &ImageName) -> Result<Vec<u8>, DemoError> {
         let made = self.create(container(image)).await?;
         let archive = self.fetch(&made, "/opt").await;
         self.remove_container(&made).await?;
@@ -141,7 +141,7 @@ impl DockerClient {
     }
 
     /// Looks through everything that would be sent of an image: all layers, and the image's own description.
-    pub async fn scan(&self, image: &ImageName, mut scan: Scan) -> Result<Scan, DemoError> {
+    pub(crate) async fn scan(&self, image: &ImageName, mut scan: Scan) -> Result<Scan, DemoError> {
         let name = image.to_string();
         let mut pieces = std::pin::pin!(self.docker.export_image(&name));
         while let Some(piece) = pieces.next().await {
@@ -151,19 +151,19 @@ impl DockerClient {
     }
 
     /// The layers of an image.
-    pub async fn layers(&self, image: &ImageName) -> Result<Vec<String>, DemoError> {
+    pub(crate) async fn layers(&self, image: &ImageName) -> Result<Vec<String>, DemoError> {
         let image = self.docker.inspect_image(&image.to_string()).await.map_err(fault("inspect an image"))?;
         Ok(image.root_fs.and_then(|root| root.layers).unwrap_or_default())
     }
 
     /// The id an image's name stands for.
-    pub async fn image_id(&self, image: &ImageName) -> Result<String, DemoError> {
+    pub(crate) async fn image_id(&self, image: &ImageName) -> Result<String, DemoError> {
         let image = self.docker.inspect_image(&image.to_string()).await.map_err(fault("inspect an image"))?;
         Ok(image.id.unwrap_or_default())
     }
 
     /// All images of this demonstration, without names too: id, then its names.
-    pub async fn images(&self) -> Result<BTreeSet<(String, Vec<String>)>, DemoError> {
+    pub(crate) async fn images(&self) -> Result<BTreeSet<(String, Vec<String>)>, DemoError> {
         let options = q::ListImagesOptionsBuilder::new().all(true).filters(&self.filters()).build();
         let images = self.docker.list_images(Some(options)).await.map_err(fault("list images"))?;
         let sorted = |mut names: Vec<String>| {
@@ -174,14 +174,14 @@ impl DockerClient {
     }
 
     /// All containers of this demonstration, whoever made them.
-    pub async fn containers(&self) -> Result<BTreeSet<String>, DemoError> {
+    pub(crate) async fn containers(&self) -> Result<BTreeSet<String>, DemoError> {
         let options = q::ListContainersOptionsBuilder::new().all(true).filters(&self.filters()).build();
         let containers = self.docker.list_containers(Some(options)).await.map_err(fault("list containers"))?;
         Ok(containers.into_iter().filter_map(|container| container.id).collect())
     }
 
     /// Removes everything of this demonstration.
-    pub async fn sweep(&self) -> Result<(), DemoError> {
+    pub(crate) async fn sweep(&self) -> Result<(), DemoError> {
         self.making.close();
         // After that the engine does not answer, and the sweep says so.
         let _ = tokio::time::timeout(TO_FINISH, self.making.wait()).await;

@@ -21,7 +21,7 @@ pub(super) struct Needs {
 
 impl Needs {
     /// Looks for everything, before anything is made.
-    pub fn find() -> Result<Self, DemoError> {
+    pub(crate) fn find() -> Result<Self, DemoError> {
         if !softhsm::find_module().is_some_and(|module| module.is_file()) {
             return Err(DemoError::NoSoftHsm);
         }
@@ -29,7 +29,7 @@ impl Needs {
     }
 
     /// The names under which busybox does its works.
-    pub fn applets(&self) -> Result<Vec<String>, DemoError> {
+    pub(crate) fn applets(&self) -> Result<Vec<String>, DemoError> {
         let listed = Command::new(&self.busybox).arg("--list").output().map_err(DemoError::io("run busybox"))?;
         Ok(String::from_utf8_lossy(&listed.stdout).split_whitespace().map(str::to_owned).collect())
     }

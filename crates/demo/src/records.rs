@@ -10,7 +10,7 @@ pub(super) struct Records {
 
 impl Records {
     /// The records of the station at a place of the route; every station has others. `mark` makes them easy to look for.
-    pub fn of_stop(index: u32, mark: &str) -> Self {
+    pub(crate) fn of_stop(index: u32, mark: &str) -> Self {
         let mut state = 0x2545_f491_u32.wrapping_add(index.wrapping_mul(0x9e37_79b9));
         let mut next = |below: u32| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -22,12 +22,12 @@ impl Records {
     }
 
     /// What no image may hold.
-    pub fn needle(&self) -> &str {
+    pub(crate) fn needle(&self) -> &str {
         &self.mark
     }
 
     /// As the algorithm reads them.
-    pub fn to_csv(&self) -> String {
+    pub(crate) fn to_csv(&self) -> String {
         let mut csv = String::from("id,gender,age\n");
         for (number, (gender, age)) in self.rows.iter().enumerate() {
             // Writing to a String does not fail.
@@ -36,12 +36,12 @@ impl Records {
         csv
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// How many are of a gender: what the algorithm must find.
-    pub fn matching(&self, gender: &str) -> usize {
+    pub(crate) fn matching(&self, gender: &str) -> usize {
         self.rows.iter().filter(|row| row.0 == gender).count()
     }
 }

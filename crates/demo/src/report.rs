@@ -22,42 +22,42 @@ pub(super) struct DemoReport {
 }
 
 impl DemoReport {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let now = Instant::now();
         Self { began: now, last: now, colour: !plain && io::stdout().is_terminal(), proven: Vec::new() }
     }
 
-    pub fn title(&self, id: &str) {
+    pub(crate) fn title(&self, id: &str) {
         let text = format!("stationmaster {} demonstration {id}", env!("CARGO_PKG_VERSION"));
         line(&format!("{}: one train, three stations, each with its key in a token of its own\n", self.paint(BOLD, &text)));
     }
 
     /// A new part of the story.
-    pub fn part(&self, text: impl Display) {
+    pub(crate) fn part(&self, text: impl Display) {
         line(&format!("\n{}", self.paint(BOLD, &text)));
     }
 
     /// A step that is done; its time is that since the step before.
-    pub fn step(&mut self, who: &str, what: impl Display) {
+    pub(crate) fn step(&mut self, who: &str, what: impl Display) {
         let took = format!("{:>6.2} s", self.last.elapsed().as_secs_f64());
         line(&format!("{}  {who:<WHO$} {what}", self.paint(DIM, &took)));
         self.last = Instant::now();
     }
 
     /// More about the step before.
-    pub fn more(&self, what: impl Display) {
+    pub(crate) fn more(&self, what: impl Display) {
         line(&format!("{:10}{:WHO$} {}", "", "", self.paint(DIM, &what)));
     }
 
     /// Notes something that has just been checked and holds.
-    pub fn proven(&mut self, what: impl Into<String>) {
+    pub(crate) fn proven(&mut self, what: impl Into<String>) {
         self.proven.push(what.into());
     }
 
     /// A table; all columns but the first hold numbers.
-    pub fn table(&self, header: &[&str], rows: Vec<Vec<String>>) {
+    pub(crate) fn table(&self, header: &[&str], rows: Vec<Vec<String>>) {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header.to_vec());
         table.add_rows(rows);
@@ -70,7 +70,7 @@ impl DemoReport {
     }
 
     /// The end: what was proven, how long it took, what was kept.
-    pub fn end(&self, kept: Option<String>) {
+    pub(crate) fn end(&self, kept: Option<String>) {
         self.part("What was proven");
         for claim in &self.proven {
             let mut lines = claim.lines();

@@ -9,14 +9,14 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    pub fn new<T: AsRef<[u8]>>(needles: impl IntoIterator<Item = T>) -> Self {
+    pub(crate) fn new<T: AsRef<[u8]>>(needles: impl IntoIterator<Item = T>) -> Self {
         let needles: Vec<_> = needles.into_iter().map(|needle| (needle.as_ref().to_vec(), false)).collect();
         let overlap = needles.iter().map(|(needle, _)| needle.len()).max().unwrap_or(1).saturating_sub(1);
         Self { needles, tail: Vec::new(), overlap, bytes: 0 }
     }
 
     /// Looks through the next piece.
-    pub fn piece(&mut self, piece: &[u8]) {
+    pub(crate) fn piece(&mut self, piece: &[u8]) {
         self.bytes += piece.len() as u64;
         self.tail.extend_from_slice(piece);
         for (needle, seen) in &mut self.needles {
@@ -27,12 +27,12 @@ impl Scan {
     }
 
     /// Whether each needle was seen, in the order given.
-    pub fn seen(&self) -> Vec<bool> {
+    pub(crate) fn seen(&self) -> Vec<bool> {
         self.needles.iter().map(|(_, seen)| *seen).collect()
     }
 
     /// How much was looked through.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 }

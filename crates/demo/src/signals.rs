@@ -8,12 +8,12 @@ use super::DemoError;
 pub(super) struct Signals([Signal; 3]);
 
 impl Signals {
-    pub fn catch() -> Result<Self, DemoError> {
+    pub(crate) fn catch() -> Result<Self, DemoError> {
         let catch = |kind| signal(kind).map_err(DemoError::io("catch signals"));
         Ok(Self([catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?, catch(SignalKind::hangup())?]))
     }
 
-    pub async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -18,35 +18,35 @@ const BITS: u32 = 2048;
 pub(super) struct SoftwareKey(PKey<Private>);
 
 impl SoftwareKey {
-    pub fn generate() -> Result<Self, DemoError> {
+    pub(crate) fn generate() -> Result<Self, DemoError> {
         Rsa::generate(BITS).and_then(PKey::from_rsa).map(Self).map_err(DemoError::crypto)
     }
 
     /// PKCS#1 v1.5 over SHA-512 of `message`: how creators and builders sign digests.
-    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, DemoError> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, DemoError> {
         let mut signer = Signer::new(MessageDigest::sha512(), &self.0).map_err(DemoError::crypto)?;
         signer.sign_oneshot_to_vec(message).map_err(DemoError::crypto)
     }
 
     /// Unwraps an envelope key: RSA-OAEP with SHA-512.
-    pub fn unwrap(&self, wrapped: &[u8]) -> Result<EnvelopeKey, DemoError> {
+    pub(crate) fn unwrap(&self, wrapped: &[u8]) -> Result<EnvelopeKey, DemoError> {
         let key = software::unwrap(&self.0, wrapped).map_err(DemoError::crypto)?;
         EnvelopeKey::from_unwrapped(&key).map_err(DemoError::crypto)
     }
 
     /// The public half as the desktop application registers it: hex of a PKCS#1 PEM.
-    pub fn pkcs1_hex_pem(&self) -> Result<HexText, DemoError> {
+    pub(crate) fn pkcs1_hex_pem(&self) -> Result<HexText, DemoError> {
         let pem = self.0.rsa().and_then(|rsa| rsa.public_key_to_pem_pkcs1()).map_err(DemoError::crypto)?;
         Ok(HexText::from_bytes(&pem))
     }
 
     /// The public half as builders state it: hex of a SubjectPublicKeyInfo PEM.
-    pub fn spki_hex_pem(&self) -> Result<HexText, DemoError> {
+    pub(crate) fn spki_hex_pem(&self) -> Result<HexText, DemoError> {
         Ok(HexText::from_bytes(&self.0.public_key_to_pem().map_err(DemoError::crypto)?))
     }
 
     /// The private half, PEM.
-    pub fn private_pem(&self) -> Result<Zeroizing<Vec<u8>>, DemoError> {
+    pub(crate) fn private_pem(&self) -> Result<Zeroizing<Vec<u8>>, DemoError> {
         self.0.private_key_to_pem_pkcs8().map(Zeroizing::new).map_err(DemoError::crypto)
     }
 }

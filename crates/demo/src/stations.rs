@@ -66,7 +66,7 @@ pub(super) struct DemoStation {
 
 impl Stations {
     /// None yet; their directories will be below `root`.
-    pub fn new(root: &Path, engine: &str) -> Result<Self, DemoError> {
+    pub(crate) fn new(root: &Path, engine: &str) -> Result<Self, DemoError> {
         let binary = std::env::current_exe().map_err(DemoError::io("find this program"))?.with_file_name("stationmaster");
         if !binary.is_file() {
             return Err(DemoError::NoService(binary));
@@ -75,7 +75,8 @@ impl Stations {
     }
 
     /// Starts a station with a key of `bits`. Must be called on the thread that lives longest: the station ends with it.
-    pub fn start(&mut self, id: &str, bits: u32) -> Result<(), DemoError> {
+    #[expect(unsafe_code, reason = "ties the child to this process between fork and exec")]
+    pub(crate) fn start(&mut self, id: &str, bits: u32) -> Result<(), DemoError> {
         let directory = self.root.join(id);
         let log = self.root.join(format!("{id}.log"));
         let output = File::create(&log).map_err(DemoError::io(format!("write {}", log.display())))?;
@@ -95,7 +96,7 @@ impl Stations {
     }
 
     /// Waits until all of them serve.
-    pub async fn serving(&mut self) -> Result<Vec<DemoStation>, DemoError> {
+    pub(crate) async fn serving(&mut self) -> Result<Vec<DemoStation>, DemoError> {
         let mut stations = Vec::new();
         for process in &mut self.running {
             let station = process.serving().await?;
@@ -106,12 +107,12 @@ impl Stations {
     }
 
     /// Their audits, once they have ended.
-    pub fn logs(&self) -> &[AuditLog] {
+    pub(crate) fn logs(&self) -> &[AuditLog] {
         &self.logs
     }
 
     /// Ends all of them: asks, waits, and kills what does not listen.
-    pub async fn end(&mut self) {
+    pub(crate) async fn end(&mut self) {
         let mut running = std::mem::take(&mut self.running);
         for process in &running {
             process.ask_to_end();
@@ -177,7 +178,7 @@ impl Process {
 }
 
 impl DemoStation {
-    pub async fn pre_run(&self, image: &str) -> Result<pb::PreRunOutcome, RpcError> {
+    pub(crate) async fn pre_run(&self, image: &str) -> Result<pb::PreRunOutcome, RpcError> {
         use pb::pre_run_response::Event;
         let request = pb::PreRunRequest { image: image.to_owned(), ..Default::default() };
         let events = TrainServiceClient::new(self.channel.clone()).pre_run(request).await?.into_inner();
@@ -188,7 +189,7 @@ impl DemoStation {
         .await
     }
 
-    pub async fn post_run(&self, run_id: &str) -> Result<pb::PostRunOutcome, RpcError> {
+    pub(crate) async fn post_run(&self, run_id: &str) -> Result<pb::PostRunOutcome, RpcError> {
         use pb::post_run_response::Event;
         let request = pb::PostRunRequest { run_id: run_id.to_owned(), image: String::new(), no_results: false };
         let events = TrainServiceClient::new(self.channel.clone()).post_run(request).await?.into_inner();
@@ -199,20 +200,20 @@ impl DemoStation {
         .await
     }
 
-    pub async fn sign(&self, digest: &[u8]) -> Result<pb::SignResponse, RpcError> {
+    pub(crate) async fn sign(&self, digest: &[u8]) -> Result<pb::SignResponse, RpcError> {
         let scheme = pb::SignatureScheme::RsaPssSha512MaxSalt.into();
         let request = pb::SignRequest { key_label: self.id.clone(), scheme, digest: digest.to_vec() };
         Ok(KeyServiceClient::new(self.channel.clone()).sign(request).await?.into_inner())
     }
 
-    pub async fn unwrap_key(&self, wrapped: &[u8]) -> Result<pb::UnwrapKeyResponse, RpcError> {
+    pub(crate) async fn unwrap_key(&self, wrapped: &[u8]) -> Result<pb::UnwrapKeyResponse, RpcError> {
         let scheme = pb::WrappingScheme::RsaOaepSha512.into();
         let request = pb::UnwrapKeyRequest { key_label: self.id.clone(), scheme, wrapped_key: wrapped.to_vec() };
         Ok(KeyServiceClient::new(self.channel.clone()).unwrap_key(request).await?.into_inner())
     }
 
     /// The line of its log that holds a word.
-    pub fn logged(&self, word: &str) -> Option<String> {
+    pub(crate) fn logged(&self, word: &str) -> Option<String> {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         log.lines().find(|line| line.contains(word)).map(str::to_owned)
     }

@@ -16,7 +16,7 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    pub fn make(options: &Options) -> Result<Self, DemoError> {
+    pub(crate) fn make(options: &Options) -> Result<Self, DemoError> {
         let Some(state) = &options.state else {
             let made = tempfile::Builder::new().prefix("stationmaster-demo-").tempdir();
             let root = made.map_err(DemoError::io("make a temporary directory"))?.keep();
@@ -32,17 +32,17 @@ impl Workspace {
         Ok(Self { root, keep: options.keep, ours })
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Whether files stay when the demonstration ends.
-    pub fn is_kept(&self) -> bool {
+    pub(crate) fn is_kept(&self) -> bool {
         self.keep
     }
 
     /// Says what was left and how to be rid of it.
-    pub fn kept(&self, engine: &DockerClient) -> String {
+    pub(crate) fn kept(&self, engine: &DockerClient) -> String {
         let label = engine.label();
         let root = self.root.display();
         format!(

@@ -1,5 +1,14 @@
 //! The demonstration passes on this machine, and says what is missing where it cannot run.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub,
+    missing_docs,
+    reason = "tests end where something is wrong"
+)]
+
 use std::process::Command;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stationmaster-demo");

@@ -270,6 +270,7 @@ fn pin(text: &str, from: &'static str) -> Result<SecretString, PinError> {
 }
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "changes the environment of the test")]
 mod tests {
     use super::*;
 

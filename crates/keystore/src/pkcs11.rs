@@ -6,7 +6,7 @@
 
 mod counters;
 mod generate;
-pub mod keyring;
+pub(crate) mod keyring;
 mod keys;
 mod listing;
 mod mechanisms;
@@ -15,8 +15,8 @@ mod oaep;
 mod objects;
 mod pool;
 mod probe;
-pub mod recovery;
-pub mod rv;
+pub(crate) mod recovery;
+pub(crate) mod rv;
 #[cfg(test)]
 mod tests;
 mod token;

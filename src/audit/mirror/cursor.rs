@@ -56,7 +56,7 @@ fn name(sink: &SinkKind) -> String {
 
 impl Cursor {
     /// Returns the stored position of this sink in this log; the beginning when it is unknown.
-    pub fn load(copied: &Copied, sink: &SinkKind) -> Self {
+    pub(super) fn load(copied: &Copied, sink: &SinkKind) -> Self {
         let kept = file(copied).and_then(|file| fs::read(file).ok());
         let kept = kept.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
         match kept.filter(|kept| kept.log == copied.log && kept.sink == name(sink)) {
@@ -65,7 +65,7 @@ impl Cursor {
         }
     }
 
-    pub fn save(&self, copied: &Copied, sink: &SinkKind) -> io::Result<()> {
+    pub(super) fn save(&self, copied: &Copied, sink: &SinkKind) -> io::Result<()> {
         let Some(file) = file(copied) else { return Ok(()) };
         let Self { segment, offset, seq } = *self;
         let kept = Kept { log: copied.log.clone(), sink: name(sink), segment, offset, seq };
@@ -76,7 +76,7 @@ impl Cursor {
     }
 
     /// Returns the next part; moves on to the next segment at the end of one.
-    pub fn next_part(&mut self, copied: &Copied, end: End, lost: &AtomicU64) -> io::Result<Option<Part>> {
+    pub(super) fn next_part(&mut self, copied: &Copied, end: End, lost: &AtomicU64) -> io::Result<Option<Part>> {
         while self.segment <= end.segment {
             let is_last = self.segment == end.segment;
             if is_last && self.offset >= end.bytes {

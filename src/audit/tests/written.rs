@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// A refusal as an older version wrote it, that follows from the last line of a log.
-pub fn long_line(file: &Path, bytes: usize) -> String {
+pub(super) fn long_line(file: &Path, bytes: usize) -> String {
     let text = fs::read_to_string(file).unwrap();
     let last: &str = text.lines().last().unwrap();
     let seq = text.lines().count();

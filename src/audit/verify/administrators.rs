@@ -11,7 +11,7 @@ pub(super) struct Noted {
 
 impl Noted {
     /// Reads the position from a record.
-    pub fn take(&mut self, entry: &Entry) -> Result<(), String> {
+    pub(super) fn take(&mut self, entry: &Entry) -> Result<(), String> {
         let said = |name: &str| entry.about.get(name).and_then(|value| value.as_str());
         let now = match (said("log"), said("head").map(str::parse::<Head>)) {
             (Some(log), Some(Ok(head))) => Some((log.chars().take(64).collect::<String>(), head)),

@@ -35,7 +35,7 @@ pub(super) enum State {
 }
 
 impl State {
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Well => "ok",
             Self::NotYet => "not yet",
@@ -56,7 +56,7 @@ impl Finding {
         Self { what, state, note: note.into() }
     }
 
-    pub fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         json!({ "what": self.what, "state": self.state.name(), "note": self.note })
     }
 }

@@ -65,7 +65,7 @@ struct Open {
 
 impl Delivery {
     /// Makes the directory, or takes one that is empty; with `force` any, in which files of the same names are replaced.
-    pub fn into(directory: &Path, force: bool) -> Result<Self, CliError> {
+    pub(super) fn into(directory: &Path, force: bool) -> Result<Self, CliError> {
         let trouble = |what: &str, error: io::Error| CliError::directory(what, directory, &error);
         let made = match fs::DirBuilder::new().mode(0o700).create(directory) {
             Ok(()) => Some(directory.to_owned()),
@@ -104,7 +104,7 @@ impl Delivery {
     }
 
     /// A file of `size` bytes begins.
-    pub fn begin(&mut self, path: FilePath, size: u64) -> Result<(), CliError> {
+    pub(super) fn begin(&mut self, path: FilePath, size: u64) -> Result<(), CliError> {
         let create = || {
             let (parent, name) = enter(self.staging.as_fd(), &path)?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -116,7 +116,7 @@ impl Delivery {
     }
 
     /// The next piece of it.
-    pub fn piece(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+    pub(super) fn piece(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         let open = self.open.as_mut().ok_or_else(out_of_order)?;
         open.written += bytes.len() as u64;
         if open.written > open.expected {
@@ -127,7 +127,7 @@ impl Delivery {
     }
 
     /// It ends; `stated` is its digest as its sender has it.
-    pub fn end(&mut self, stated: Option<&[u8]>) -> Result<(), CliError> {
+    pub(super) fn end(&mut self, stated: Option<&[u8]>) -> Result<(), CliError> {
         let Open { path, file, hasher, expected, written } = self.open.take().ok_or_else(out_of_order)?;
         let sha256: [u8; 32] = hasher.finalize().into();
         if written != expected || stated.is_some_and(|stated| stated != sha256) {
@@ -140,12 +140,12 @@ impl Delivery {
     }
 
     /// Whole files so far.
-    pub fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.delivered.len() as u64
     }
 
     /// All files have come: puts each where it belongs.
-    pub fn finish(mut self) -> Result<Vec<Delivered>, CliError> {
+    pub(super) fn finish(mut self) -> Result<Vec<Delivered>, CliError> {
         if self.open.is_some() {
             return Err(out_of_order());
         }

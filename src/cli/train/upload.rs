@@ -22,7 +22,7 @@ const WAITING: usize = 8;
 pub(super) struct Trouble(Arc<Mutex<Option<String>>>);
 
 impl Trouble {
-    pub fn take(&self) -> Option<CliError> {
+    pub(super) fn take(&self) -> Option<CliError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take().map(CliError::other)
     }
 }

@@ -20,7 +20,7 @@ pub(in crate::protocol) struct ProvisionalKey {
 
 impl ProvisionalKey {
     /// Holds the key that was unwrapped, or `substitute` if unwrapping failed.
-    pub fn new(unwrapped: Result<EnvelopeKey, String>, substitute: EnvelopeKey) -> Self {
+    pub(crate) fn new(unwrapped: Result<EnvelopeKey, String>, substitute: EnvelopeKey) -> Self {
         match unwrapped {
             Ok(key) => Self { key, doubt: OnceCell::new() },
             Err(cause) => Self { key: substitute, doubt: OnceCell::from(cause) },
@@ -28,17 +28,17 @@ impl ProvisionalKey {
     }
 
     /// Returns the key to continue with: nothing that it opens may be trusted before [`ProvisionalKey::verdict`].
-    pub fn key(&self) -> &EnvelopeKey {
+    pub(crate) fn key(&self) -> &EnvelopeKey {
         &self.key
     }
 
     /// Records a failure for the protected log. The first cause is kept, because the others follow from it.
-    pub fn record_failure(&self, cause: impl Display) {
+    pub(crate) fn record_failure(&self, cause: impl Display) {
         self.doubt.get_or_init(|| cause.to_string());
     }
 
     /// Records a cryptographic refusal and continues; returns every other error.
-    pub fn defer(&self, outcome: Result<(), StepError>) -> Result<(), StepError> {
+    pub(crate) fn defer(&self, outcome: Result<(), StepError>) -> Result<(), StepError> {
         match outcome {
             Err(StepError::Untrusted(cause)) => {
                 self.record_failure(cause);
@@ -49,7 +49,7 @@ impl ProvisionalKey {
     }
 
     /// Returns the key once everything has been checked, or the single refusal if anything failed.
-    pub fn verdict(self) -> Result<EnvelopeKey, StepError> {
+    pub(crate) fn verdict(self) -> Result<EnvelopeKey, StepError> {
         match self.doubt.into_inner() {
             None => Ok(self.key),
             Some(cause) => Err(StepError::Untrusted(cause)),

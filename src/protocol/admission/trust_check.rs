@@ -142,7 +142,7 @@ fn usable(key: &HexText) -> Result<PublicKey, ImageError> {
 
 impl NewPins {
     /// Returns the owner of each key and the rule that requires it.
-    pub fn whose(&self) -> impl Iterator<Item = (KeyOwner, Rule)> {
+    pub(crate) fn whose(&self) -> impl Iterator<Item = (KeyOwner, Rule)> {
         self.who.iter().copied().zip(self.rules.iter().copied())
     }
 
@@ -153,7 +153,7 @@ impl NewPins {
     }
 
     /// Pins the keys: in the audit first, and on disk when this returns. Returns a warning for each, for the administrator.
-    pub fn pin(&self, station: &Station, step: &CallContext<'_>) -> Result<Vec<String>, StepError> {
+    pub(crate) fn pin(&self, station: &Station, step: &CallContext<'_>) -> Result<Vec<String>, StepError> {
         let Self { who, pins, rules } = self;
         let refused = |place: usize, changed| {
             let NewPin { id, key, .. } = &pins[place];

@@ -32,7 +32,7 @@ pub(in crate::protocol) struct Verified<T>(T);
 
 impl Verified<OpenableTrain> {
     /// Returns the content and its key, for callers that do not need the rest.
-    pub fn into_parts(self) -> (Contents, EnvelopeKey) {
+    pub(crate) fn into_parts(self) -> (Contents, EnvelopeKey) {
         (self.0.contents, self.0.key)
     }
 }
@@ -62,13 +62,13 @@ pub(in crate::protocol) struct OpenableTrain {
 
 impl OpenableTrain {
     /// Returns the immutable files that were hashed, and the query, in the engine's order; all files where the rule is relaxed.
-    pub fn opened_files(&self) -> impl Iterator<Item = &StoredFile> {
+    pub(crate) fn opened_files(&self) -> impl Iterator<Item = &StoredFile> {
         let is_opened = |file: &&StoredFile| self.unlisted_too || file.path.is_query() || self.listing.contains(&file.path);
         self.contents.train.files.iter().filter(is_opened)
     }
 
     /// Returns the paths of immutable files that were left out because `file_list` does not name them.
-    pub fn unlisted_files(&self) -> Vec<String> {
+    pub(crate) fn unlisted_files(&self) -> Vec<String> {
         if self.unlisted_too {
             return Vec::new();
         }

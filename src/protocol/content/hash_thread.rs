@@ -55,12 +55,12 @@ fn hash(pieces: &Receiver<Piece>, back: &Sender<Piece>) -> ResultHasher {
 
 impl ThreadedHasher {
     /// Makes a hasher without input.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { piece: Piece::default(), worker: None }
     }
 
     /// Adds plaintext of the result files, one file after the other.
-    pub fn update(&mut self, mut plaintext: &[u8]) -> Result<(), StepError> {
+    pub(crate) fn update(&mut self, mut plaintext: &[u8]) -> Result<(), StepError> {
         while !plaintext.is_empty() {
             let (now, later) = plaintext.split_at(plaintext.len().min(PIECE - self.piece.len()));
             if self.piece.capacity() < PIECE {
@@ -78,7 +78,7 @@ impl ThreadedHasher {
 
     /// As [`ThreadedHasher::update`], and empties `plaintext`: a large piece is passed on without a copy and replaced by another
     /// buffer.
-    pub fn take(&mut self, plaintext: &mut Piece) -> Result<(), StepError> {
+    pub(crate) fn take(&mut self, plaintext: &mut Piece) -> Result<(), StepError> {
         if plaintext.len() < PIECE / 4 {
             self.update(plaintext)?;
             plaintext.clear();
@@ -94,7 +94,7 @@ impl ThreadedHasher {
     }
 
     /// Adds the session id and returns the digest.
-    pub fn finish(mut self, session_id: &[u8]) -> Result<Digest, StepError> {
+    pub(crate) fn finish(mut self, session_id: &[u8]) -> Result<Digest, StepError> {
         if self.worker.is_some() {
             self.hand_over()?;
         }

@@ -44,7 +44,7 @@ pub(in crate::protocol) struct Tree {
 
 impl Tree {
     /// Returns a file by its path.
-    pub fn file(&self, path: &FilePath) -> Option<&StoredFile> {
+    pub(crate) fn file(&self, path: &FilePath) -> Option<&StoredFile> {
         // The reader accepts names in rising order only.
         self.files.binary_search_by(|file| file.path.cmp(path)).ok().map(|i| &self.files[i])
     }
@@ -65,7 +65,7 @@ pub(in crate::protocol) struct Contents {
 }
 
 impl Contents {
-    pub fn new(spool: Spool) -> Self {
+    pub(crate) fn new(spool: Spool) -> Self {
         Self {
             spool,
             train: Tree::default(),
@@ -84,11 +84,11 @@ impl Contents {
     }
 
     /// Counts a name that is about to be kept, and the memory for its later uses: the plan of a layer, digests, a response.
-    pub fn count(&mut self, name: usize) -> Result<(), StepError> {
+    pub(crate) fn count(&mut self, name: usize) -> Result<(), StepError> {
         Ok(self.share.entry::<(StoredFile, [u8; 64])>(2 * name)?)
     }
 
-    pub fn directory(&mut self, area: TrainDir, path: Option<FilePath>, meta: FileAttrs) -> Result<(), StepError> {
+    pub(crate) fn directory(&mut self, area: TrainDir, path: Option<FilePath>, meta: FileAttrs) -> Result<(), StepError> {
         self.count(path.as_ref().map_or(0, |path| path.as_str().len()))?;
         let tree = self.tree_mut(area);
         match path {
@@ -98,14 +98,14 @@ impl Contents {
         Ok(())
     }
 
-    pub fn file(&mut self, area: TrainDir, file: StoredFile) -> Result<(), StepError> {
+    pub(crate) fn file(&mut self, area: TrainDir, file: StoredFile) -> Result<(), StepError> {
         self.count(file.path.as_str().len())?;
         self.tree_mut(area).files.push(file);
         Ok(())
     }
 
     /// Notes an entry that is neither content nor one of the protocol's own two files.
-    pub fn other(&mut self, path: &str) -> Result<(), StepError> {
+    pub(crate) fn other(&mut self, path: &str) -> Result<(), StepError> {
         if matches!(path, "train_config.json" | "user_sym_key.key") {
             return Ok(());
         }
@@ -126,7 +126,7 @@ impl Contents {
     }
 
     /// Checks that both directories exist.
-    pub fn complete(&self) -> Result<(), StepError> {
+    pub(crate) fn complete(&self) -> Result<(), StepError> {
         if self.train.root.is_none() || self.results.root.is_none() {
             return Err(ImageError::Policy { rule: "both-directories-present", detail: String::new() }.into());
         }
@@ -134,7 +134,7 @@ impl Contents {
     }
 
     /// Opens a file and passes its plaintext on in pieces. Pieces passed on before an error must not be trusted.
-    pub fn open_file(
+    pub(crate) fn open_file(
         &self,
         key: &EnvelopeKey,
         extent: Extent,
@@ -154,7 +154,7 @@ impl Contents {
     }
 
     /// Returns the length of a sealed file's plaintext.
-    pub fn opened_len(&self, key: &EnvelopeKey, extent: Extent) -> Result<u64, StepError> {
+    pub(crate) fn opened_len(&self, key: &EnvelopeKey, extent: Extent) -> Result<u64, StepError> {
         let mut last = [0; 32];
         let start =
             extent.len.checked_sub(last.len() as u64).ok_or_else(|| StepError::untrusted("a sealed file is too short"))?;
@@ -176,7 +176,7 @@ pub(in crate::protocol) enum Content {
 
 impl Content {
     /// Passes the content's bytes on.
-    pub fn write(
+    pub(crate) fn write(
         &self,
         contents: &Contents,
         key: &EnvelopeKey,

@@ -86,7 +86,7 @@ pub(in crate::protocol) enum RunOutput {
 
 impl RunOutput {
     /// Finds the content after a run; `image_id` is the image after the run, if the content is in one.
-    pub fn of(station: &Station, run: &Run, image_id: &str) -> Result<Self, StepError> {
+    pub(crate) fn of(station: &Station, run: &Run, image_id: &str) -> Result<Self, StepError> {
         Ok(match run.opened_into {
             OpenInto::Image => Self::Image(station.images.files(image_id)?),
             OpenInto::Volume => {
@@ -98,7 +98,7 @@ impl RunOutput {
     }
 
     /// Releases it in the background while the caller continues.
-    pub fn leave(self) -> Option<PendingRemoval> {
+    pub(crate) fn leave(self) -> Option<PendingRemoval> {
         match self {
             Self::Image(files) => files.remove_in_background(),
             Self::Directory(_) => None,
@@ -106,7 +106,7 @@ impl RunOutput {
     }
 
     /// Reads all of it, in one pass.
-    pub fn read(&self, sink: &mut dyn TrainTreeSink<Error = StepError>, step: &CallContext<'_>) -> Result<(), StepError> {
+    pub(crate) fn read(&self, sink: &mut dyn TrainTreeSink<Error = StepError>, step: &CallContext<'_>) -> Result<(), StepError> {
         match self {
             Self::Image(files) => read_opt(files.read("/opt", &step.cancel)?, sink)?,
             Self::Directory(directory) => directory.read(sink)?,

@@ -42,7 +42,7 @@ pub(in crate::protocol) struct PlaintextWriter<'a> {
 
 impl PlaintextWriter<'_> {
     /// Writes an image on top of the one that arrived: plain results and code, each directory replaced. Returns its id.
-    pub fn image(&self, parent: &ImageMetadata, warnings: &mut Vec<String>) -> Result<String, StepError> {
+    pub(crate) fn image(&self, parent: &ImageMetadata, warnings: &mut Vec<String>) -> Result<String, StepError> {
         let created = jiff::Timestamp::now().as_second();
         let mut plan = self.plan(created, true)?;
         if let Some(bytes) = user_key_bytes(&self.arrived.config) {
@@ -63,7 +63,7 @@ impl PlaintextWriter<'_> {
     }
 
     /// Writes volumes of the engine. Returns the id of the image to run with them: the sealed one.
-    pub fn volumes(&self) -> Result<String, StepError> {
+    pub(crate) fn volumes(&self) -> Result<String, StepError> {
         let (engine, volumes) = (self.station.images.engine()?, working_copy::volumes(&self.run.id));
         for volume in &volumes {
             engine.make_volume(&volume.volume)?;
@@ -94,7 +94,7 @@ impl PlaintextWriter<'_> {
     }
 
     /// Completes the directory, which already holds the results. Returns the id of the image to run with it: the sealed one.
-    pub fn directory(&self, mut landing: DirectoryWriter, warnings: &mut Vec<String>) -> Result<String, StepError> {
+    pub(crate) fn directory(&self, mut landing: DirectoryWriter, warnings: &mut Vec<String>) -> Result<String, StepError> {
         let code = &self.train.contents.train;
         let root = code.root.ok_or(StepError::Invariant("a tree without its directory"))?;
         landing.directory(TrainDir::Train, None, root)?;

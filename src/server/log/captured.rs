@@ -16,7 +16,7 @@ pub(super) struct Captured(JoinHandle<()>);
 
 impl Captured {
     /// Redirects standard error to `lines`.
-    pub fn stderr(lines: Lines) -> io::Result<Self> {
+    pub(super) fn stderr(lines: Lines) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let thread = std::thread::Builder::new().name("stderr".to_owned()).spawn(move || pass_on(reader, &lines))?;
         rustix::stdio::dup2_stderr(&writer)?;
@@ -24,7 +24,7 @@ impl Captured {
     }
 
     /// Passes on what was written so far. Later writes are discarded.
-    pub fn close(self) {
+    pub(super) fn close(self) {
         let Ok(nowhere) = std::fs::File::options().write(true).open("/dev/null") else { return };
         // This closes the last writing end, unless a child process holds one; then the thread is left running.
         let _ = rustix::stdio::dup2_stderr(&nowhere);

@@ -14,7 +14,7 @@ pub(super) struct Prefixed {
 }
 
 impl Prefixed {
-    pub fn new(lines: Lines) -> Self {
+    pub(super) fn new(lines: Lines) -> Self {
         Self { lines, journal: is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) }
     }
 }

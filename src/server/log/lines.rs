@@ -40,14 +40,14 @@ struct Waiting {
 
 impl Lines {
     /// Writes to the current standard error.
-    pub fn to_stderr() -> io::Result<Self> {
+    pub(super) fn to_stderr() -> io::Result<Self> {
         // A separate descriptor: the process's own is redirected (`captured`).
         let target = File::from(rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3)?);
         Ok(if target.metadata()?.is_file() { Self::Direct(Arc::new(target)) } else { Self::Queued(Queued::to(target)?) })
     }
 
     /// Passes a line on, or counts it as dropped. Waits for a regular file only.
-    pub fn pass(&self, line: Vec<u8>) {
+    pub(super) fn pass(&self, line: Vec<u8>) {
         match self {
             Self::Direct(file) => drop((&**file).write_all(&line)),
             Self::Queued(queued) => queued.pass(line),
@@ -55,12 +55,12 @@ impl Lines {
     }
 
     /// Whether lines are queued.
-    pub fn is_queued(&self) -> bool {
+    pub(super) fn is_queued(&self) -> bool {
         matches!(self, Self::Queued(_))
     }
 
     /// Waits until everything has been written, but no longer than `patience`.
-    pub fn flush(&self, patience: Duration) {
+    pub(super) fn flush(&self, patience: Duration) {
         if let Self::Queued(queued) = self {
             queued.flush(patience);
         }

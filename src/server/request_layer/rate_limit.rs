@@ -50,7 +50,7 @@ impl Cap {
 }
 
 impl Caps {
-    pub fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
             calls: Cap::new(limits, "limits.principal_calls_per_s", limits.principal_calls_per_s),
             questions: Cap::new(limits, "questions_per_s", QUESTIONS),
@@ -58,23 +58,23 @@ impl Caps {
     }
 
     /// Refuses a principal that has made too many calls in the last second.
-    pub fn in_time(&self, principal: &str) -> Result<(), Refusal> {
+    pub(super) fn in_time(&self, principal: &str) -> Result<(), Refusal> {
         self.calls.in_time(principal)
     }
 
     /// Takes a place for one call.
-    pub fn place(&self, principal: &str) -> Result<Place, Refusal> {
+    pub(super) fn place(&self, principal: &str) -> Result<Place, Refusal> {
         self.calls.place(principal)
     }
 
     /// Takes a place for one request to health or reflection.
-    pub fn question(&self, principal: &str) -> Result<Place, Refusal> {
+    pub(super) fn question(&self, principal: &str) -> Result<Place, Refusal> {
         self.questions.in_time(principal)?;
         self.questions.place(principal)
     }
 
     /// Removes principals that have not called for a while.
-    pub fn forget(&self) {
+    pub(super) fn forget(&self) {
         self.calls.rate.retain_recent();
         self.questions.rate.retain_recent();
     }

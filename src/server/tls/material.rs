@@ -82,7 +82,7 @@ impl File {
 
 impl Material {
     /// Reads the files. Blocks.
-    pub fn read(files: &Tcp) -> Result<Self, TlsFault> {
+    pub(crate) fn read(files: &Tcp) -> Result<Self, TlsFault> {
         let cert = File::read(&files.cert, Holds::Plain)?;
         let key = File::read(&files.key, Holds::Secret)?;
         let ca = File::read(&files.client_ca, Holds::Plain)?;
@@ -157,41 +157,41 @@ impl Material {
     }
 
     /// Whether the files had the same content.
-    pub fn is_as(&self, other: &Self) -> bool {
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
         self.digest == other.digest
     }
 
     /// Returns the record that is written before the material takes effect.
-    pub fn entry(&self) -> Entry {
+    pub(crate) fn entry(&self) -> Entry {
         self.entry.clone()
     }
 
     /// Whether revocation lists are checked.
-    pub fn has_lists(&self) -> bool {
+    pub(crate) fn has_lists(&self) -> bool {
         self.lists.is_some()
     }
 
     /// Whether a client's chain, its own certificate first, would be admitted now.
-    pub fn admits(&self, chain: &[CertificateDer<'static>]) -> bool {
+    pub(crate) fn admits(&self, chain: &[CertificateDer<'static>]) -> bool {
         let Some((own, others)) = chain.split_first() else { return false };
         self.verifier.verify_client_cert(own, others, UnixTime::now()).is_ok()
     }
 
     /// Returns a message if a revocation list has expired.
-    pub fn ended_list(&self) -> Option<String> {
+    pub(crate) fn ended_list(&self) -> Option<String> {
         let lists = self.lists.as_ref().filter(|lists| lists.until <= now())?;
         Some(format!("{} ended on {}", lists.what, date(lists.until)))
     }
 
     /// Logs the defects of the material when it is taken into use.
-    pub fn say_warnings(&self) {
+    pub(crate) fn say_warnings(&self) {
         for warning in &self.warnings {
             tracing::warn!("{warning}");
         }
     }
 
     /// Logs what expires soon or has expired, each once.
-    pub fn warn(&self) {
+    pub(crate) fn warn(&self) {
         self.server.warn(now(), "clients refuse it");
         if let Some(lists) = &self.lists {
             lists.warn(now(), "no client is admitted over TCP");

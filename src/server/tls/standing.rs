@@ -16,7 +16,7 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    pub fn add(self: &Arc<Self>, chain: &[CertificateDer<'static>], end: CancellationToken) -> Admitted {
+    pub(super) fn add(self: &Arc<Self>, chain: &[CertificateDer<'static>], end: CancellationToken) -> Admitted {
         let mut known = self.known();
         let number = known.0;
         known.0 += 1;
@@ -25,7 +25,7 @@ impl Standing {
     }
 
     /// Closes the connections whose chain is not admitted; returns their number.
-    pub fn end_unless(&self, is_admitted: impl Fn(&[CertificateDer<'static>]) -> bool) -> usize {
+    pub(super) fn end_unless(&self, is_admitted: impl Fn(&[CertificateDer<'static>]) -> bool) -> usize {
         // Outside the lock, because verification takes time.
         let all: Vec<_> = self.known().1.values().cloned().collect();
         let refused = all.into_iter().filter(|(chain, end)| !end.is_cancelled() && !is_admitted(chain));
@@ -46,7 +46,7 @@ pub(in crate::server) struct Admitted {
 
 impl Admitted {
     /// Cancelled when the connection's certificate is no longer admitted, or work must stop.
-    pub fn end(&self) -> CancellationToken {
+    pub(crate) fn end(&self) -> CancellationToken {
         self.end.clone()
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct BufferPool {
 impl BufferPool {
     /// Returns the next part of a file: full buffers except the last, then an empty one. Bytes read before an error are returned
     /// before the error.
-    pub fn fill(&mut self, file: &mut impl Read) -> io::Result<Arc<Buffer>> {
+    pub(crate) fn fill(&mut self, file: &mut impl Read) -> io::Result<Arc<Buffer>> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
@@ -72,7 +72,11 @@ pub(crate) struct BufferReader {
 
 impl BufferReader {
     /// Reads on, and calls `next` for the next buffer at the end of this one. `None` is the end of the file.
-    pub fn read(&mut self, buffer: &mut [u8], next: impl FnOnce() -> io::Result<Option<Arc<Buffer>>>) -> io::Result<usize> {
+    pub(crate) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        next: impl FnOnce() -> io::Result<Option<Arc<Buffer>>>,
+    ) -> io::Result<usize> {
         if self.block.as_ref().is_none_or(|block| self.at == block.len()) {
             // Released first, so that it can be reused as the next one.
             self.block = None;

@@ -26,7 +26,7 @@ pub(crate) enum Compression {
 
 impl Compression {
     /// Detects the format from the first bytes.
-    pub fn of(start: &[u8]) -> Option<Self> {
+    pub(crate) fn of(start: &[u8]) -> Option<Self> {
         if start.starts_with(&[0x1f, 0x8b]) {
             Some(Self::Gzip)
         } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
@@ -37,7 +37,7 @@ impl Compression {
     }
 
     /// Returns a reader of the decompressed content.
-    pub fn inflate<'a>(self, compressed: impl Read + 'a) -> Result<Decompressed<'a>, ImageError> {
+    pub(crate) fn inflate<'a>(self, compressed: impl Read + 'a) -> Result<Decompressed<'a>, ImageError> {
         let taken = Rc::new(Cell::new(0));
         let counted = CountingReader { compressed, taken: Rc::clone(&taken) };
         let plain: Box<dyn Read + 'a> = match self {

@@ -32,7 +32,7 @@ pub(crate) struct DecompressThread<R> {
 }
 
 impl<R: Read> DecompressThread<R> {
-    pub fn start(compression: Compression, file: R) -> Result<Self, ImageError> {
+    pub(crate) fn start(compression: Compression, file: R) -> Result<Self, ImageError> {
         let (compressed, waiting) = bounded(WAITING);
         let (inflated, plain) = bounded(WAITING);
         let body = move || inflate(compression, waiting, &inflated);

@@ -34,12 +34,12 @@ struct Worker {
 }
 
 impl<R: Read> HashingReader<R> {
-    pub fn new(file: R) -> Self {
+    pub(crate) fn new(file: R) -> Self {
         Self { file, blocks: BufferPool::default(), reading: BufferReader::default(), hasher: Hasher::Here(FileHasher::new()) }
     }
 
     /// Returns the digest of all data read.
-    pub fn digest(self) -> Result<String, ImageError> {
+    pub(crate) fn digest(self) -> Result<String, ImageError> {
         let hasher = match self.hasher {
             Hasher::Here(hasher) => hasher,
             Hasher::There(Worker { blocks, hasher }) => {

@@ -37,6 +37,7 @@ pub fn set_limit(bytes: u64) {
 }
 
 /// Asks the allocator to return memory freed by readers to the system. To be called at the end of a step.
+#[allow(unsafe_code, reason = "calls the allocator of glibc, where that is the C library")]
 pub fn give_back() {
     if BUDGET.returned.load(Ordering::Relaxed) < WORTH_IT || BUDGET.returned.swap(0, Ordering::Relaxed) < WORTH_IT {
         return;

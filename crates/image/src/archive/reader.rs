@@ -112,7 +112,7 @@ pub fn read_saved<S: LayerSink>(
 
 impl SavedReader {
     /// Reads one entry of the archive.
-    pub fn take<S: LayerSink>(&mut self, entry: &TarEntry, content: &mut dyn Read, sink: &mut S) -> Result<(), S::Error> {
+    pub(crate) fn take<S: LayerSink>(&mut self, entry: &TarEntry, content: &mut dyn Read, sink: &mut S) -> Result<(), S::Error> {
         self.entries += 1;
         if self.entries > ENTRY_LIMIT {
             return Err(ImageError::Limit("entries of an image archive").into());
@@ -136,7 +136,7 @@ impl SavedReader {
     }
 
     /// Reads one file of `size` bytes that begins at `position` in the archive.
-    pub fn take_file<S: LayerSink>(
+    pub(crate) fn take_file<S: LayerSink>(
         &mut self,
         name: &str,
         (size, position): (u64, u64),
@@ -180,7 +180,7 @@ impl SavedReader {
     /// Ends the archive and returns the image's description. `image` selects one of several images by name. The layers must match
     /// their names and the configuration and, if given, `expected`: digests of their uncompressed archives (`sha256:…`), lowest
     /// first.
-    pub fn finish(mut self, image: Option<&str>, expected: Option<&[String]>) -> Result<SavedImage, ImageError> {
+    pub(crate) fn finish(mut self, image: Option<&str>, expected: Option<&[String]>) -> Result<SavedImage, ImageError> {
         let described = self.documents.describe(&self.names, image).map_err(|error| self.no_image(error))?;
         if let Some(error) = described.layers.iter().find_map(|name| self.foreign.remove(name)) {
             return Err(error);

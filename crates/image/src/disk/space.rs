@@ -20,12 +20,12 @@ pub(crate) struct DiskSpace {
 
 impl DiskSpace {
     /// Creates a record without claims.
-    pub fn new(place: &'static str, reserve: u64) -> Self {
+    pub(crate) fn new(place: &'static str, reserve: u64) -> Self {
         Self { place, reserve, granted: 0 }
     }
 
     /// Fails when fewer than `needed` bytes are free above the reserve.
-    pub fn claim(&mut self, needed: u64, ask: impl FnOnce() -> rustix::io::Result<StatVfs>) -> Result<(), ImageError> {
+    pub(crate) fn claim(&mut self, needed: u64, ask: impl FnOnce() -> rustix::io::Result<StatVfs>) -> Result<(), ImageError> {
         if let Some(left) = self.granted.checked_sub(needed) {
             self.granted = left;
             return Ok(());

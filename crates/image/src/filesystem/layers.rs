@@ -102,7 +102,7 @@ pub(crate) struct FinalTree {
 
 impl Layers {
     /// Applies the layers of these names, lowest first. Changes by those numbered `above` and higher are recorded.
-    pub fn overlay(self, names: &[String], above: usize) -> Result<FinalTree, ImageError> {
+    pub(crate) fn overlay(self, names: &[String], above: usize) -> Result<FinalTree, ImageError> {
         let Self { changes, roots, mut share, .. } = self;
         let (mut laid, mut before) = (Overlay::default(), BTreeMap::new());
         let (mut left_out, mut lost) = (BTreeMap::new(), BTreeMap::new());

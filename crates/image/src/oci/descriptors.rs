@@ -46,7 +46,7 @@ pub(crate) struct Platform {
 
 impl Platform {
     /// Whether every engine distinguishes the two platforms. An unset field matches any value.
-    pub fn is_other(&self, image: &Self) -> bool {
+    pub(crate) fn is_other(&self, image: &Self) -> bool {
         let differ = |one: &str, other: &str| !one.is_empty() && !other.is_empty() && one != other;
         differ(&self.architecture, &image.architecture) || differ(&self.os, &image.os) || differ(&self.variant, &image.variant)
     }
@@ -54,7 +54,7 @@ impl Platform {
 
 impl Descriptor {
     /// Returns a descriptor of a digest without further information.
-    pub fn of(digest: &str) -> Self {
+    pub(crate) fn of(digest: &str) -> Self {
         Self {
             media_type: String::new(),
             digest: digest.to_owned(),

@@ -26,7 +26,7 @@ pub(crate) struct Document;
 impl Document {
     /// Whether a file outside `blobs/` is a document: an index of images, or a configuration of old engines (`HEX.json`) or of
     /// builders without an engine (`sha256:HEX`).
-    pub fn is_one(name: &str) -> bool {
+    pub(crate) fn is_one(name: &str) -> bool {
         !name.contains('/') && (name.ends_with(".json") || name.starts_with("sha256:")) || name == "oci-layout"
     }
 }
@@ -103,7 +103,7 @@ struct Rootfs {
 }
 
 impl Documents {
-    pub fn keep(&mut self, name: &str, bytes: Vec<u8>) -> Result<(), ImageError> {
+    pub(crate) fn keep(&mut self, name: &str, bytes: Vec<u8>) -> Result<(), ImageError> {
         self.kept += bytes.len();
         if self.kept > KEPT {
             return Err(ImageError::Limit("bytes of manifests and configurations"));
@@ -114,7 +114,7 @@ impl Documents {
 
     /// Describes the image, from Docker's `manifest.json` if it exists, otherwise from `index.json`: engines read the former, OCI's
     /// tools and some engines the latter. `names` are those of all its files, including files that are not documents.
-    pub fn describe(&self, names: &HashSet<String>, image: Option<&str>) -> Result<Described, ImageError> {
+    pub(crate) fn describe(&self, names: &HashSet<String>, image: Option<&str>) -> Result<Described, ImageError> {
         let (config, layers) = match (self.files.get("manifest.json"), self.files.get("index.json")) {
             (Some(manifest), index) => {
                 let (config, layers, others) = docker(manifest, image)?;

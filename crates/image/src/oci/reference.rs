@@ -13,6 +13,7 @@ const LONGEST: usize = 253 + 6 + 1 + LONGEST_PATH;
 
 /// Pattern of a reference's repository and tag as engines accept them: that of `github.com/distribution/reference`, without
 /// digests. The pattern is built from constants only and is valid, so `expect` cannot fail.
+#[expect(clippy::expect_used, reason = "the pattern is constant, and a test compiles it")]
 static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {
     let label = "(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])";
     let host = format!(r"{label}(?:\.{label})*(?::[0-9]+)?");

@@ -71,7 +71,7 @@ pub(crate) struct OptTree {
 
 impl OptTree {
     /// Reads all layers, each of which must have the digests that manifest and configuration state.
-    pub fn read(home: &LayerBacking, spool: (&Path, u64), cancel: &CancellationToken) -> Result<Self, ImageError> {
+    pub(crate) fn read(home: &LayerBacking, spool: (&Path, u64), cancel: &CancellationToken) -> Result<Self, ImageError> {
         if let Some(archive) = home.opt_archive()? {
             return Self::of_archive(archive, cancel);
         }
@@ -127,7 +127,7 @@ impl OptTree {
     }
 
     /// Returns the indices of a path and of everything below it; empty if the path does not exist.
-    pub fn below(&self, path: &[u8]) -> Range<usize> {
+    pub(crate) fn below(&self, path: &[u8]) -> Range<usize> {
         let start = self.nodes.partition_point(|(one, _)| walk_order(one, path).is_lt());
         let is_in = |one: &[u8]| one.strip_prefix(path).is_some_and(|rest| rest.first().is_none_or(|next| *next == b'/'));
         // A walk visits all of a directory before it goes on.

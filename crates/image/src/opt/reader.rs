@@ -160,7 +160,7 @@ pub(crate) struct TrainTreeEntry<'a> {
 }
 
 impl TrainTreeReader {
-    pub fn new(root: &'static str) -> Self {
+    pub(crate) fn new(root: &'static str) -> Self {
         Self {
             root,
             seen: (false, false),
@@ -171,7 +171,7 @@ impl TrainTreeReader {
     }
 
     /// Reads one entry.
-    pub fn take<S: TrainTreeSink + ?Sized>(&mut self, entry: TrainTreeEntry<'_>, sink: &mut S) -> Result<(), S::Error> {
+    pub(crate) fn take<S: TrainTreeSink + ?Sized>(&mut self, entry: TrainTreeEntry<'_>, sink: &mut S) -> Result<(), S::Error> {
         self.entries += 1;
         if self.entries > ENTRY_LIMIT {
             return Err(ImageError::Limit("entries of /opt").into());

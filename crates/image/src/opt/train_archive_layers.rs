@@ -129,7 +129,7 @@ impl TrainLayers {
     }
 
     /// Passes the resulting entries to `taken`, after the layers are applied in this order.
-    pub fn emit(self, order: &[String], taken: &mut Collector<'_>) -> Result<(), ImageError> {
+    pub(crate) fn emit(self, order: &[String], taken: &mut Collector<'_>) -> Result<(), ImageError> {
         let mut laid = Overlay::default();
         for changes in in_order(self.changes, order) {
             let mut set = HashSet::new();

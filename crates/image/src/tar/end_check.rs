@@ -16,18 +16,18 @@ pub(crate) struct EndCheckedReader<R> {
 }
 
 impl<R: Read> EndCheckedReader<R> {
-    pub fn new(archive: R) -> Self {
+    pub(crate) fn new(archive: R) -> Self {
         Self { archive, broke_off: false }
     }
 
     /// Checks the end. To be called when the tar reader has found it: one block of zeros was read then, or no data was left.
-    pub fn check_end(mut self) -> Result<(), ImageError> {
+    pub(crate) fn check_end(mut self) -> Result<(), ImageError> {
         let filled = self.nothing_follows()?;
         if self.broke_off || filled < BLOCK as u64 { Err(ImageError::Malformed("it breaks off")) } else { Ok(()) }
     }
 
     /// As [`EndCheckedReader::check_end`], but accepts a missing end. Returns how many zeros followed.
-    pub fn nothing_follows(&mut self) -> Result<u64, ImageError> {
+    pub(crate) fn nothing_follows(&mut self) -> Result<u64, ImageError> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
         loop {

@@ -26,7 +26,7 @@ pub(crate) struct HeaderFields {
 
 impl HeaderFields {
     /// Parses a POSIX or GNU header with a correct checksum.
-    pub fn read(header: &Header) -> Result<Self, ImageError> {
+    pub(crate) fn read(header: &Header) -> Result<Self, ImageError> {
         let block = header.as_bytes();
         let (before, after) = (&block[..148], &block[156..]);
         // The checksum's own field counts as spaces.

@@ -23,7 +23,7 @@ pub(crate) struct Pax {
 impl Pax {
     /// Parses all records. A duplicate keyword, an empty value where one is needed, and records that change how content is read are
     /// rejected.
-    pub fn read(mut records: &[u8]) -> Result<Self, ImageError> {
+    pub(crate) fn read(mut records: &[u8]) -> Result<Self, ImageError> {
         let mut pax = Self::default();
         let mut seen = HashSet::new();
         while !records.is_empty() {

@@ -85,17 +85,17 @@ impl Pending {
 
 impl<R: Read> TarReader<R> {
     /// Creates a reader of `archive`, which is read in small pieces.
-    pub fn new(archive: R) -> Self {
+    pub(crate) fn new(archive: R) -> Self {
         Self { archive, position: 0, is_layer: false, content: 0, padding: 0 }
     }
 
     /// As [`TarReader::new`], for a layer. Some builders omit its end; its digest shows whether it is complete.
-    pub fn of_layer(archive: R) -> Self {
+    pub(crate) fn of_layer(archive: R) -> Self {
         Self { is_layer: true, ..Self::new(archive) }
     }
 
     /// Returns the next entry, and skips unread content of the last one. `None` at the archive's end.
-    pub fn next(&mut self) -> Result<Option<TarEntry>, ImageError> {
+    pub(crate) fn next(&mut self) -> Result<Option<TarEntry>, ImageError> {
         self.skip()?;
         let (mut pending, mut global) = (Pending::default(), false);
         loop {

@@ -1,5 +1,7 @@
 //! Tests with the token in another process, through `p11-kit server`: behaviour of a network HSM, and its loss.
 
+#![expect(unsafe_code, reason = "changes the environment while no other thread runs, or speaks to a module without a wrapper")]
+
 use std::{
     io::{BufRead, BufReader},
     path::Path,

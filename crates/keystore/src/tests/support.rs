@@ -1,5 +1,7 @@
 //! A test station with its own token. SoftHSM's configuration is process-wide, so stations in one process take turns.
 
+#![expect(unsafe_code, reason = "changes the environment while no other thread runs, or speaks to a module without a wrapper")]
+
 use std::{
     path::PathBuf,
     process::Command,

@@ -1,5 +1,7 @@
 //! Takes a secret from the environment and erases it there.
 
+#![expect(unsafe_code, reason = "overwrites a variable in the environment of the C library")]
+
 use std::ffi::{CStr, CString};
 
 use zeroize::Zeroizing;

@@ -1,5 +1,7 @@
 //! Memory pages for secrets that are excluded from core dumps.
 
+#![expect(unsafe_code, reason = "maps pages that only the kernel can create")]
+
 use std::{
     fmt, io,
     num::NonZero,

@@ -1,6 +1,8 @@
 //! A global allocator that clears memory when it is freed, in Rust and in OpenSSL: libraries copy what they are given, and none
 //! of them wipes all of its copies.
 
+#![expect(unsafe_code, reason = "implements allocators, which are unsafe by contract")]
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     ffi::{c_char, c_int, c_void},

@@ -40,7 +40,7 @@ pub(super) enum CreatorKey {
 
 impl CreatorKey {
     /// Reads the file, or opens the token.
-    pub fn load(args: &KeyArgs) -> Result<Self, CliError> {
+    pub(super) fn load(args: &KeyArgs) -> Result<Self, CliError> {
         match args.key.strip_prefix("pkcs11:") {
             Some(uri) => in_token(&TokenUri::parse(uri).map_err(CliError::usage)?, args.pin_file.as_deref()),
             None => in_file(Path::new(&args.key), args.pin_file.as_deref()).map(Self::File),
@@ -48,7 +48,7 @@ impl CreatorKey {
     }
 
     /// Its public half.
-    pub fn public(&self) -> Result<PublicKey, CliError> {
+    pub(super) fn public(&self) -> Result<PublicKey, CliError> {
         let der = match self {
             Self::File(key) => key.spki_der().map_err(CliError::usage)?,
             Self::Token(keystore, label) => keystore.key(label)?.spki_der,
@@ -57,7 +57,7 @@ impl CreatorKey {
     }
 
     /// Unwraps a train's envelope key. What is wrong with the wrapped key is told, and is no failure yet.
-    pub fn unwrap(&self, wrapped: &HexText) -> Result<Result<EnvelopeKey, String>, CliError> {
+    pub(super) fn unwrap(&self, wrapped: &HexText) -> Result<Result<EnvelopeKey, String>, CliError> {
         const WRONG: &str = "the wrapped key cannot be unwrapped";
         let Ok(wrapped) = wrapped.decode() else { return Ok(Err("the wrapped key is not hex".to_owned())) };
         let bytes = match self {

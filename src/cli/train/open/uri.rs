@@ -19,7 +19,7 @@ pub(super) struct TokenUri {
 
 impl TokenUri {
     /// Reads what follows `pkcs11:`. What would not be looked at is refused.
-    pub fn parse(uri: &str) -> Result<Self, String> {
+    pub(super) fn parse(uri: &str) -> Result<Self, String> {
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
         let mut found = Self::default();
         let attributes = path.split(';').chain(query.split('&')).filter(|attribute| !attribute.is_empty());

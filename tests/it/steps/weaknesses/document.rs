@@ -1,10 +1,6 @@
 //! `docs/weaknesses.md` says nothing that is not there: every number has its row, every test and every rule it names exists.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use stationmaster_train::rule::Rule;
 

@@ -132,7 +132,7 @@ pub(crate) fn copy_archive(
 impl Copied {
     /// Returns the files that identify an image by its manifest; `None` if the configuration's digest is the id.
     /// `config` and `layer` are digest and length.
-    pub fn oci(&self, config: (&str, u64), layer: (&str, u64)) -> Option<OciFiles> {
+    pub(crate) fn oci(&self, config: (&str, u64), layer: (&str, u64)) -> Option<OciFiles> {
         let mut layers = self.descriptors.clone()?;
         layers.push(json!({ "mediaType": media_type([0; 4]), "digest": layer.0, "size": layer.1 }));
         let manifest = json!({

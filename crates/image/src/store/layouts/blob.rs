@@ -32,7 +32,7 @@ pub(super) struct NewBlob {
 
 impl NewBlob {
     /// Creates a file in a directory; `expected` bytes and `reserve` more must be free on its disk.
-    pub fn create(directory: &Directory, expected: u64, reserve: u64, readers: Readers) -> Result<Self, ImageError> {
+    pub(super) fn create(directory: &Directory, expected: u64, reserve: u64, readers: Readers) -> Result<Self, ImageError> {
         let file = directory.unnamed(0o600).map_err(failed)?;
         let open_to = |mode| file.set_permissions(Permissions::from_mode(mode));
         match readers {
@@ -46,7 +46,7 @@ impl NewBlob {
     }
 
     /// Writes all data to the disk. The file may get its name only afterwards.
-    pub fn finish(self) -> Result<FinishedBlob, ImageError> {
+    pub(super) fn finish(self) -> Result<FinishedBlob, ImageError> {
         let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
         file.sync_data().map_err(failed)?;
         Ok(FinishedBlob(file))
@@ -68,7 +68,7 @@ pub(super) struct FinishedBlob(File);
 
 impl FinishedBlob {
     /// Names the blob by its digest. An existing blob of that name is the same.
-    pub fn publish(self, blobs: &Directory, digest: &str) -> Result<(), ImageError> {
+    pub(super) fn publish(self, blobs: &Directory, digest: &str) -> Result<(), ImageError> {
         match blobs.link(&self.0, digest.trim_start_matches("sha256:")) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
             _ => Ok(()),

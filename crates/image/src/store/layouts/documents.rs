@@ -27,7 +27,7 @@ pub(super) struct ImageDocuments {
 
 impl ImageDocuments {
     /// [`ImageError::NotFound`] when the manifest does not exist.
-    pub fn read(layout: &Layout, digest: &str) -> Result<Self, ImageError> {
+    pub(super) fn read(layout: &Layout, digest: &str) -> Result<Self, ImageError> {
         let mut image = Self::read_manifest(layout, digest)?;
         let config = image.config_digest()?;
         image.config = object(&layout.blob(&config)?, "its configuration")?;
@@ -35,7 +35,7 @@ impl ImageDocuments {
     }
 
     /// As [`Self::read`], without the configuration: that of a partly written or partly removed image need not exist.
-    pub fn read_manifest(layout: &Layout, digest: &str) -> Result<Self, ImageError> {
+    pub(super) fn read_manifest(layout: &Layout, digest: &str) -> Result<Self, ImageError> {
         if !layout.has(digest)? {
             return Err(ImageError::NotFound);
         }
@@ -45,30 +45,30 @@ impl ImageDocuments {
     }
 
     /// Returns the image's descriptor for an index.
-    pub fn descriptor(&self) -> Map<String, Value> {
+    pub(super) fn descriptor(&self) -> Map<String, Value> {
         let media_type = self.manifest.get("mediaType").and_then(Value::as_str).unwrap_or(OCI_MANIFEST);
         let descriptor = json!({ "mediaType": media_type, "digest": self.digest, "size": self.size });
         descriptor.as_object().cloned().unwrap_or_default()
     }
 
-    pub fn config_digest(&self) -> Result<String, ImageError> {
+    pub(super) fn config_digest(&self) -> Result<String, ImageError> {
         let digest = self.manifest.get("config").and_then(|config| config.get("digest")).and_then(Value::as_str);
         // A manifest list has no configuration.
         digest.map(str::to_owned).ok_or(ImageError::Malformed("a manifest without a configuration"))
     }
 
     /// Returns the descriptors of its layers, lowest first.
-    pub fn layers(&self) -> &[Value] {
+    pub(super) fn layers(&self) -> &[Value] {
         self.manifest.get("layers").and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
     /// Returns the digests of its configuration and its layers.
-    pub fn blobs(&self) -> impl Iterator<Item = String> {
+    pub(super) fn blobs(&self) -> impl Iterator<Item = String> {
         digests_of(&self.manifest)
     }
 
     /// Returns the metadata that an engine would show. `id` is its id.
-    pub fn facts(&self, id: &str) -> Result<ImageMetadata, ImageError> {
+    pub(super) fn facts(&self, id: &str) -> Result<ImageMetadata, ImageError> {
         let diff_ids = self.config.get("rootfs").and_then(|rootfs| rootfs.get("diff_ids")).and_then(Value::as_array);
         let diff_ids: Vec<String> = diff_ids.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
         if diff_ids.len() != self.layers().len() {
@@ -90,7 +90,7 @@ impl ImageDocuments {
     }
 
     /// Returns the configuration of a child with one more layer: digest of its archive, time as RFC 3339, its history entry.
-    pub fn child_config(&self, layer: &str, created: &str, instruction: &str) -> Result<Vec<u8>, ImageError> {
+    pub(super) fn child_config(&self, layer: &str, created: &str, instruction: &str) -> Result<Vec<u8>, ImageError> {
         let facts = self.facts("")?;
         let mut child = facts.platform;
         if let Some(config) = self.config.get("config") {

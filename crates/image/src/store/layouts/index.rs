@@ -21,7 +21,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    pub fn read(layout: &Layout) -> Result<Self, ImageError> {
+    pub(super) fn read(layout: &Layout) -> Result<Self, ImageError> {
         let malformed = || ImageError::Malformed("index.json");
         let index: Value = parse(&layout.document(FILE)?, FILE)?;
         let Value::Object(mut rest) = index else { return Err(malformed()) };
@@ -35,29 +35,29 @@ impl Index {
     }
 
     /// Removes incomplete index files that never got their name.
-    pub fn clear(root: &Directory) -> Result<(), ImageError> {
+    pub(super) fn clear(root: &Directory) -> Result<(), ImageError> {
         root.clear(FILE).map_err(failed)
     }
 
     /// Returns the digests of the images.
-    pub fn digests(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn digests(&self) -> impl Iterator<Item = &str> {
         self.manifests.iter().map(digest)
     }
 
     /// Returns the names of an image.
-    pub fn names_of<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(super) fn names_of<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a str> {
         self.manifests.iter().filter(move |one| digest(one) == wanted).filter_map(name)
     }
 
     /// Adds an image without a name, if it is not in the index.
-    pub fn add(&mut self, descriptor: &Map<String, Value>) {
+    pub(super) fn add(&mut self, descriptor: &Map<String, Value>) {
         if !self.manifests.iter().any(|one| digest(one) == digest(descriptor)) {
             self.manifests.push(descriptor.clone());
         }
     }
 
     /// Names an image. The image that had the name before stays, without a name if this was its last.
-    pub fn name(&mut self, descriptor: &Map<String, Value>, tag: &str) {
+    pub(super) fn name(&mut self, descriptor: &Map<String, Value>, tag: &str) {
         let wanted = digest(descriptor).to_owned();
         self.unname(tag);
         self.manifests.retain(|one| digest(one) != wanted || name(one).is_some());
@@ -67,7 +67,7 @@ impl Index {
     }
 
     /// Removes a name and returns the digest of its image. The image stays.
-    pub fn unname(&mut self, tag: &str) -> Option<String> {
+    pub(super) fn unname(&mut self, tag: &str) -> Option<String> {
         let at = self.manifests.iter().position(|one| name(one) == Some(tag))?;
         let mut one = self.manifests.remove(at);
         let was = digest(&one).to_owned();
@@ -81,14 +81,14 @@ impl Index {
     }
 
     /// Removes an image; returns whether it was in the index.
-    pub fn remove(&mut self, wanted: &str) -> bool {
+    pub(super) fn remove(&mut self, wanted: &str) -> bool {
         let before = self.manifests.len();
         self.manifests.retain(|one| digest(one) != wanted);
         self.manifests.len() != before
     }
 
     /// Replaces the layout's index atomically: readers get the previous one or this one.
-    pub fn write(&self, root: &Directory) -> Result<(), ImageError> {
+    pub(super) fn write(&self, root: &Directory) -> Result<(), ImageError> {
         let mut index = self.rest.clone();
         index.insert("manifests".into(), self.manifests.iter().cloned().map(Value::Object).collect());
         let write = || {

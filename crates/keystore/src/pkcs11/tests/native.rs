@@ -1,5 +1,7 @@
 //! Tests with a token that supports OAEP with SHA-512 natively (NSS softokn), which SoftHSM does not.
 
+#![expect(unsafe_code, reason = "changes the environment while no other thread runs, or speaks to a module without a wrapper")]
+
 use std::{ffi::CString, ptr::NonNull};
 
 use cryptoki::{

@@ -1,5 +1,7 @@
 //! Records the calls that a token receives, with `pkcs11-spy`.
 
+#![expect(unsafe_code, reason = "changes the environment while no other thread runs, or speaks to a module without a wrapper")]
+
 use crate::{tests::support::*, *};
 
 const SPIES: [&str; 2] = ["/usr/lib/x86_64-linux-gnu/pkcs11-spy.so", "/usr/lib64/pkcs11/pkcs11-spy.so"];

@@ -43,9 +43,9 @@ build: ## install what is missing to build, and build the optimised binary
 	scripts/setup.sh build
 	cargo build --release --locked
 
-lint: ## check formatting and run clippy
-	cargo fmt --all --check
-	cargo clippy --profile quick --locked --workspace --exclude stationmaster-proto-generator --features crash-points --all-targets -- -D warnings
+lint: ## check formatting, clippy's lints, licences, duplicates and advisories of dependencies (ADVISORY_DB=FILE: an archive)
+	scripts/setup.sh build
+	scripts/lint.sh
 
 proto: ## generate crates/proto/src/generated from proto/
 	cargo run --profile quick --package stationmaster-proto-generator

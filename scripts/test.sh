@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Runs every test, and every bench in its short form. cargo-nextest is used where it is installed; the tests do not depend on it.
+# Checks the code, runs every test, and every bench in its short form. cargo-nextest is used where it is installed; the tests do not depend on it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+scripts/lint.sh --offline
 
 counts=${CARGO_TARGET_DIR:-target}/tmp/counts
 rm -rf "$counts"

@@ -11,7 +11,6 @@ use std::{
 
 use futures_util::StreamExt;
 use stationmaster_image::{
-    ImageError,
     archive::memory_budget,
     oci::reference::ImageSource,
     store::{ImageStore, whereabouts},
@@ -307,7 +306,7 @@ impl<T> Parts<T> {
                 sent = self.0.send(Answered::now(part)) => sent.is_ok(),
             }
         });
-        if sent { Ok(()) } else { Err(ImageError::Cancelled.into()) }
+        if sent { Ok(()) } else { Err(StepError::Cancelled) }
     }
 }
 

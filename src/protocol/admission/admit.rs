@@ -12,7 +12,6 @@ use super::trust_check::{self, NewPins, TrustPhase};
 use crate::{
     protocol::{
         StepError,
-        checks::rules::broken,
         context::station::{CallContext, Station},
     },
     trust::Believed,
@@ -87,7 +86,7 @@ impl Station {
             check_wrapping_keys(config)?;
         }
         if self.enforces(Rule::SessionIdLength) && session_id.len() != SESSION_BYTES {
-            return Err(broken(Rule::SessionIdLength, format!("{} bytes", session_id.len())).into());
+            return Err(StepError::rule(Rule::SessionIdLength, format!("{} bytes", session_id.len())));
         }
         let first_seen = trust_check::check_keys(self, config, own, believed, when)?;
         Ok(AdmittedTrain { key, wrapped: config.route[own.position()].encrypted_key.clone(), first_seen })
@@ -127,7 +126,7 @@ impl Station {
 fn check_wrapping_keys(config: &TrainConfig) -> Result<(), StepError> {
     let keys = config.route.iter().map(|stop| &stop.rsa_public_key).chain([&config.creator.rsa_public_key]);
     for key in keys {
-        PublicKey::from_hex_pem(key).map_err(|error| broken(Rule::RouteKeysUsable, error.to_string()))?;
+        PublicKey::from_hex_pem(key).map_err(|error| StepError::rule(Rule::RouteKeysUsable, error.to_string()))?;
     }
     Ok(())
 }

@@ -59,8 +59,6 @@ impl ProvisionalKey {
 
 #[cfg(test)]
 mod tests {
-    use stationmaster_image::ImageError;
-
     use crate::protocol::admission::implicit_rejection::*;
 
     fn key() -> EnvelopeKey {
@@ -77,7 +75,7 @@ mod tests {
         let padded = ProvisionalKey::new(Ok(key()), key());
         padded.defer(Err(StepError::untrusted("the padding"))).unwrap();
         padded.record_failure("the digest");
-        assert!(padded.defer(Err(ImageError::Cancelled.into())).is_err_and(|error| error.is_cancelled()));
+        assert!(padded.defer(Err(StepError::Cancelled)).is_err_and(|error| error.is_cancelled()));
         assert!(refusal(padded).ends_with("the padding"));
     }
 }

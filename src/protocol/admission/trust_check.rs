@@ -4,7 +4,6 @@
 use std::fmt;
 
 use serde_json::json;
-use stationmaster_image::ImageError;
 use stationmaster_train::{
     config::{HexText, RouteStop, TrainConfig},
     keys::PublicKey,
@@ -136,8 +135,8 @@ pub(in crate::protocol) fn check_keys(
     Ok(seen)
 }
 
-fn usable(key: &HexText) -> Result<PublicKey, ImageError> {
-    PublicKey::from_hex_pem(key).map_err(|error| crate::protocol::checks::rules::broken(Rule::RouteKeysUsable, error.to_string()))
+fn usable(key: &HexText) -> Result<PublicKey, StepError> {
+    PublicKey::from_hex_pem(key).map_err(|error| StepError::rule(Rule::RouteKeysUsable, error.to_string()))
 }
 
 impl NewPins {

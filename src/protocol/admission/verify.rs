@@ -159,10 +159,8 @@ pub(in crate::protocol) fn verify_state(
 
 /// Returns the names to hash. Fails if one of them has no file.
 pub(in crate::protocol) fn listing_of(config: &TrainConfig, contents: &Contents) -> Result<Listing, StepError> {
-    let listing = Listing::new(&config.file_list).map_err(|error| ImageError::Policy {
-        rule: "plain-names",
-        detail: format!("file_list entry {}: {}", error.position, error.cause),
-    })?;
+    let listing = Listing::new(&config.file_list)
+        .map_err(|error| StepError::rule(Rule::PlainNames, format!("file_list entry {}: {}", error.position, error.cause)))?;
     if let Some(absent) = listing.names().iter().find(|path| contents.train.file(path).is_none()) {
         return Err(missing(absent));
     }
@@ -170,7 +168,7 @@ pub(in crate::protocol) fn listing_of(config: &TrainConfig, contents: &Contents)
 }
 
 fn missing(path: &FilePath) -> StepError {
-    ImageError::Policy { rule: "listed-files-present", detail: path.as_str().to_owned() }.into()
+    StepError::rule(Rule::ListedFilesPresent, path.as_str())
 }
 
 fn file_digest(path: &FilePath, digest: FileHasher) -> FileDigest {

@@ -10,7 +10,6 @@ use stationmaster_image::{
 };
 use stationmaster_train::{digest::FileHasher, rule::Rule};
 
-use super::rules::broken;
 use crate::{
     ledger::Run,
     protocol::{
@@ -28,7 +27,7 @@ const EMPTY: u64 = 32;
 pub(in crate::protocol) fn check_history(station: &Station, base: &ImageMetadata) -> Result<(), StepError> {
     let is_opened = base.history.iter().any(|entry| entry.created_by == INSTRUCTION);
     if is_opened && station.enforces(Rule::NoPlaintextLayers) {
-        return Err(broken(Rule::NoPlaintextLayers, "the base was made from an opened train").into());
+        return Err(StepError::rule(Rule::NoPlaintextLayers, "the base was made from an opened train"));
     }
     Ok(())
 }
@@ -62,7 +61,7 @@ pub(in crate::protocol) fn check_code(
     digest.update(&bytes);
     let digest = const_hex::encode(digest.finish());
     if train.files.iter().any(|file| file.path == path && file.sha256 == digest) {
-        return Err(broken(Rule::NoPlaintextLayers, format!("the base shows {path} in plaintext")).into());
+        return Err(StepError::rule(Rule::NoPlaintextLayers, format!("the base shows {path} in plaintext")));
     }
     Ok(())
 }

@@ -10,7 +10,6 @@ use stationmaster_image::{
 };
 use stationmaster_train::{names::FilePath, rule::Rule};
 
-use super::rules::broken;
 use crate::protocol::{
     StepError,
     content::sealed_contents::Contents,
@@ -42,7 +41,7 @@ pub(in crate::protocol) fn check(
     // Names that are not UTF-8 were replaced in both lists, so equal text does not mean equal names.
     strange.retain(|name| name.contains('\u{fffd}') || !of_base.names.contains(*name));
     match strange.first() {
-        Some(name) => Err(broken(Rule::OptAllowList, name.as_str()).into()),
+        Some(name) => Err(StepError::rule(Rule::OptAllowList, name.as_str())),
         None => Ok(()),
     }
 }
@@ -65,7 +64,7 @@ impl TrainTreeSink for Names<'_> {
     }
 
     fn chunk(&mut self, _: &[u8]) -> Result<(), StepError> {
-        Ok(self.step.check_cancelled()?)
+        self.step.check_cancelled()
     }
 
     fn end(&mut self) -> Result<(), StepError> {

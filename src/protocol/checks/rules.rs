@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use stationmaster_image::ImageError;
 use stationmaster_train::rule::{Rule, RuleSet};
 
 /// The requirements for trains.
@@ -18,8 +17,3 @@ pub struct Policy {
 
 /// The rules that do not apply where the keys in the train are trusted.
 pub(in crate::protocol) const OF_TRUST: [Rule; 3] = [Rule::CreatorPinned, Rule::StationsPinned, Rule::WrapForTrusted];
-
-/// Returns a refusal that names the rule.
-pub(in crate::protocol) fn broken(rule: Rule, detail: impl Into<String>) -> ImageError {
-    ImageError::Policy { rule: rule.name(), detail: detail.into() }
-}

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use stationmaster_image::{
-    ImageError,
     disk::spool::{Extent, Spool},
     opt::reader::{TrainDir, TrainTreeSink},
     tar::layer_writer::FileAttrs,
@@ -12,6 +11,7 @@ use stationmaster_train::{
     digest::{Digest, FileHasher},
     envelope::{EnvelopeKey, Sealer},
     names::FilePath,
+    rule::Rule,
 };
 
 use super::{
@@ -71,7 +71,7 @@ pub(in crate::protocol) fn seal_run(
 }
 
 fn changed(path: &str) -> StepError {
-    ImageError::Policy { rule: "immutable-files-unchanged", detail: path.to_owned() }.into()
+    StepError::rule(Rule::ImmutableUnchanged, path)
 }
 
 struct Sealing<'a> {

@@ -12,6 +12,7 @@ use stationmaster_image::{
 use stationmaster_train::{
     envelope::{EnvelopeKey, Opener, opened_len},
     names::FilePath,
+    rule::Rule,
 };
 
 use crate::protocol::StepError;
@@ -128,7 +129,7 @@ impl Contents {
     /// Checks that both directories exist.
     pub(crate) fn complete(&self) -> Result<(), StepError> {
         if self.train.root.is_none() || self.results.root.is_none() {
-            return Err(ImageError::Policy { rule: "both-directories-present", detail: String::new() }.into());
+            return Err(StepError::rule(Rule::BothDirectories, ""));
         }
         Ok(())
     }

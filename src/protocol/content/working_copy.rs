@@ -14,7 +14,7 @@ use stationmaster_image::{
     },
 };
 use stationmaster_system::failpoint;
-use stationmaster_train::{digest::FileHasher, names::FilePath};
+use stationmaster_train::{digest::FileHasher, names::FilePath, rule::Rule};
 
 use crate::{
     ledger::{OpenInto, Run},
@@ -132,7 +132,7 @@ pub(in crate::protocol) fn read_query(station: &Station, run: &Run, step: &CallC
     if run.immutable_files.iter().any(|file| file.path == query.as_str() && file.sha256 == now) {
         Ok(bytes)
     } else {
-        Err(ImageError::Policy { rule: "immutable-files-unchanged", detail: query.to_string() }.into())
+        Err(StepError::rule(Rule::ImmutableUnchanged, query.to_string()))
     }
 }
 

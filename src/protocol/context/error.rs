@@ -5,7 +5,7 @@ use stationmaster_image::{
     oci::reference::{ImageName, ImageSource},
 };
 use stationmaster_keystore::KeystoreError;
-use stationmaster_train::{config::ConfigError, route::RouteError};
+use stationmaster_train::{config::ConfigError, route::RouteError, rule::Rule};
 use thiserror::Error;
 
 use crate::{
@@ -21,7 +21,18 @@ use crate::{
 pub enum StepError {
     /// An error of the image, the engine or the spool.
     #[error(transparent)]
-    Image(#[from] ImageError),
+    Image(ImageError),
+    /// The train breaks a rule that this station enforces. The train's fault.
+    #[error("the image breaks the rule {}", rule.name())]
+    Rule {
+        /// The rule.
+        rule: Rule,
+        /// The cause, for the protected log only: it may contain the image's own bytes.
+        detail: String,
+    },
+    /// The caller closed the call, or its deadline passed.
+    #[error("cancelled")]
+    Cancelled,
     /// An error of the ledger. The administrator's responsibility.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -138,6 +149,15 @@ pub enum StepError {
     Invariant(&'static str),
 }
 
+impl From<ImageError> for StepError {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Cancelled => Self::Cancelled,
+            other => Self::Image(other),
+        }
+    }
+}
+
 impl From<KeyUseError> for StepError {
     fn from(error: KeyUseError) -> Self {
         match error {
@@ -152,11 +172,11 @@ impl StepError {
     /// be returned to any caller.
     pub(in crate::protocol) fn tells_of_what_is_there(&self) -> bool {
         match self {
-            Self::Image(error) => !matches!(
-                error,
-                ImageError::Reference(_) | ImageError::NoEngine | ImageError::EngineUnavailable(_) | ImageError::Cancelled
-            ),
-            Self::NotATrain
+            Self::Image(error) => {
+                !matches!(error, ImageError::Reference(_) | ImageError::NoEngine | ImageError::EngineUnavailable(_))
+            }
+            Self::Rule { .. }
+            | Self::NotATrain
             | Self::Config(_)
             | Self::Route(_)
             | Self::ForeignRouteKey
@@ -174,7 +194,12 @@ impl StepError {
 
     /// Whether the caller cancelled the step: its effects are undone nevertheless.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Image(ImageError::Cancelled))
+        matches!(self, Self::Cancelled)
+    }
+
+    /// Returns the refusal of a train that breaks a rule.
+    pub(in crate::protocol) fn rule(rule: Rule, detail: impl Into<String>) -> Self {
+        Self::Rule { rule, detail: detail.into() }
     }
 
     pub(in crate::protocol) fn untrusted(detail: impl std::fmt::Display) -> Self {

@@ -309,8 +309,17 @@ impl CallContext<'_> {
     }
 
     /// Fails when the call was cancelled.
-    pub fn check_cancelled(&self) -> Result<(), ImageError> {
+    pub fn check_cancelled(&self) -> Result<(), StepError> {
+        if self.is_cancelled() { Err(StepError::Cancelled) } else { Ok(()) }
+    }
+
+    /// As [`CallContext::check_cancelled`], for readers of images.
+    pub(in crate::protocol) fn check_reading(&self) -> Result<(), ImageError> {
+        if self.is_cancelled() { Err(ImageError::Cancelled) } else { Ok(()) }
+    }
+
+    fn is_cancelled(&self) -> bool {
         let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if late || self.cancel.is_cancelled() { Err(ImageError::Cancelled) } else { Ok(()) }
+        late || self.cancel.is_cancelled()
     }
 }

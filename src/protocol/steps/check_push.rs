@@ -74,7 +74,7 @@ pub fn check_push(station: &Station, image: &ImageSource, step: &CallContext<'_>
     let base = base_of(station, image, &facts.id)?;
     let place = station.images.place(&facts.id, &step.cancel)?;
     let report = |read| (step.progress)("read", read, facts.size);
-    let mut layers = scan_layers(place, Some(&facts.layers), report, &|| step.check_cancelled())?;
+    let mut layers = scan_layers(place, Some(&facts.layers), report, &|| step.check_reading())?;
     if let Some(base) = &base {
         let same = facts.layers.iter().zip(&base.layers).take_while(|(layer, below)| layer == below);
         verdict.base_layers = same.count();

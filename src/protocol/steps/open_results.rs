@@ -24,7 +24,7 @@ use crate::{
             trust_check::TrustPhase,
             verify::{OpenableTrain, Verified, verify_state},
         },
-        checks::{rule_report, rules::broken},
+        checks::rule_report,
         content::{
             read_sealed::{TrainDocument, read_sealed, read_train_config},
             sealed_contents::StoredFile,
@@ -117,7 +117,7 @@ pub fn open_results(
             // The archive is the caller's own.
             step.may_tell();
             let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
-            let sent = UploadedTrain::receive(archive, spool, &|| step.check_cancelled())?;
+            let sent = UploadedTrain::receive(archive, spool, &|| step.check_reading())?;
             step.annotate(|entry| drop(entry.about.insert("archive_sha256".into(), sent.sha256().into())));
             (String::new(), ImageFiles::Sent(sent))
         }
@@ -187,7 +187,7 @@ fn verified(
     let _leaving = files.remove_in_background();
     let train = verify_state(&station.policy, (arrived, signed), contents, key, digest, step)?;
     match train.unlisted_files().first() {
-        Some(path) if station.policy.refuse_unlisted => Err(broken(Rule::UnlistedFiles, path.as_str()).into()),
+        Some(path) if station.policy.refuse_unlisted => Err(StepError::rule(Rule::UnlistedFiles, path.as_str())),
         _ => Ok(train),
     }
 }

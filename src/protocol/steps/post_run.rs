@@ -28,7 +28,7 @@ use crate::{
     protocol::{
         AdmittedTrain, Arriving, StepError,
         admission::trust_check::{TrustPhase, receives_key},
-        checks::{rule_report, rules::broken},
+        checks::rule_report,
         content::{
             read_sealed::read_train_config,
             seal::{SealedRun, seal_run},
@@ -247,7 +247,7 @@ fn left_nothing(run: &Run, sealed: &SealedRun) -> bool {
 
 /// Refuses an image that does not belong to this run. Returns the approximate number of bytes to read (0: unknown).
 fn size_of_left(station: &Station, run: &Run, image_id: &str, base: &ImageMetadata) -> Result<u64, StepError> {
-    let foreign = || StepError::from(broken(Rule::ImageOfThisRun, image_id));
+    let foreign = || StepError::rule(Rule::ImageOfThisRun, image_id);
     if run.opened_into != OpenInto::Image {
         // The name still refers to the sealed image: the run's output is outside the image.
         return if image_id == run.source_image { Ok(0) } else { Err(foreign()) };
@@ -273,7 +273,7 @@ fn signed_config(
     let chain = own_chain_digest(config, own, &sealed.results_digest).map_err(StepError::untrusted)?;
     let chain_signature = station.sign(admitted, chain.as_bytes(), step)?;
     let keys = wrap_for(config, key, |stop| receives_key(station, own, stop))
-        .map_err(|error| broken(Rule::RouteKeysUsable, error.to_string()))?;
+        .map_err(|error| StepError::rule(Rule::RouteKeysUsable, error.to_string()))?;
     let closing = Closing {
         results: &sealed.results_digest,
         result_signature: &results_signature,

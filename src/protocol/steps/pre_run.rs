@@ -1,7 +1,6 @@
 //! Pre-run: verifies a train and opens it under its own name.
 
 use stationmaster_image::{
-    ImageError,
     disk::spool::Spool,
     oci::reference::{ImageName, ImageSource},
     store::{ImageFiles, PinnedImage},
@@ -23,7 +22,7 @@ use crate::{
             trust_check::TrustPhase,
             verify::{OpenableTrain, Verified, verify_train},
         },
-        checks::{base_check, opt_allow_list, rule_report, rules::broken},
+        checks::{base_check, opt_allow_list, rule_report},
         content::{
             read_sealed::{TrainDocument, read_sealed, read_train_config},
             working_copy,
@@ -176,7 +175,7 @@ fn open(
     failpoint::point("pre-run/kept");
     let (parent, base) = (images.facts(&run.source_image)?, images.facts(&run.base_image)?);
     if parent.hides_train() || base.hides_train() {
-        return Err(ImageError::Policy { rule: Rule::NoVolumes.name(), detail: String::new() }.into());
+        return Err(StepError::rule(Rule::NoVolumes, ""));
     }
     base_check::check_history(station, &base)?;
     validate_image::enforce_master_image(station, &run.source_image, step)?;
@@ -207,7 +206,7 @@ fn open(
     if station.policy.refuse_unlisted
         && let Some(path) = train.unlisted_files().first()
     {
-        return Err(broken(Rule::UnlistedFiles, path.as_str()).into());
+        return Err(StepError::rule(Rule::UnlistedFiles, path.as_str()));
     }
     // The train is verified: from here on its session is bound to its present statements.
     station.bind_session(&arrived.config, &arrived.session_id, own.index())?;

@@ -17,7 +17,6 @@ use stationmaster_train::rule::{Outcome, Rule};
 
 use crate::protocol::{
     StepError,
-    checks::rules::broken,
     content::read_sealed::read_train_config,
     context::station::{CallContext, Station},
 };
@@ -82,7 +81,7 @@ pub(in crate::protocol) fn enforce_master_image(
     let Some((rule, _, note)) = verdict.rules.iter().find(|(_, outcome, _)| *outcome == Outcome::Broken) else { return Ok(()) };
     let first =
         verdict.differences.kept.first().map_or(String::new(), |one| format!(" ({} {})", one.what, one.place.escape_ascii()));
-    Err(broken(Rule::MasterImage, format!("{}: {note}{first}", rule.name())).into())
+    Err(StepError::rule(Rule::MasterImage, format!("{}: {note}{first}", rule.name())))
 }
 
 fn compare_with_master(

@@ -64,10 +64,8 @@ fn verify_read(station: &Station, archive: impl Read, step: &CallContext<'_>) ->
     // Without a trust file, or in embedded mode, no key is known: the report then equals that of any other caller.
     let believed = station.trust.current().ok().filter(|believed| believed.mode() != TrustMode::Embedded);
     match &believed {
-        Some(believed) => {
-            verify_archive(archive, Some(&|kind, id, key| believed.judge(kind, id, key)), &|| step.check_cancelled())
-        }
-        None => verify_archive(archive, None, &|| step.check_cancelled()),
+        Some(believed) => verify_archive(archive, Some(&|kind, id, key| believed.judge(kind, id, key)), &|| step.check_reading()),
+        None => verify_archive(archive, None, &|| step.check_reading()),
     }
 }
 

@@ -19,6 +19,8 @@ impl From<StepError> for Refusal {
     fn from(error: StepError) -> Self {
         match error {
             StepError::Image(error) => error.into(),
+            StepError::Rule { rule, detail } => rule_broken(rule.name(), &detail),
+            StepError::Cancelled => Reason::Cancelled.into(),
             StepError::Keystore(error) => error.into(),
             StepError::Untrusted(detail) => Self::train_authentication(&detail),
             StepError::Config(ConfigError::LimitExceeded { limit }) => {
@@ -185,14 +187,7 @@ impl From<ImageError> for Refusal {
                 .with_meta("resource", "image-memory")
                 .with_meta("limit", "limits.image_memory_mib")
                 .with_meta("of", "service"),
-            ImageError::Policy { rule, detail } => {
-                let refusal_id = uuid::Uuid::now_v7().to_string();
-                Reason::ImagePolicyViolation
-                    .status(format!("the image breaks the rule {rule}"))
-                    .with_meta("rule", *rule)
-                    .with_meta("refusal_id", refusal_id)
-                    .with_detail(&format!("{rule}: {detail:?}"))
-            }
+            ImageError::Policy { rule, detail } => rule_broken(rule, detail),
             ImageError::Limit(limit) => Self::from(Reason::LimitExceeded).with_meta("limit", *limit),
             ImageError::DiskFull { place, .. } => disk_full(place, &error),
             ImageError::Spool(source) if is_full(source) => disk_full("spool", &error),
@@ -219,6 +214,16 @@ impl From<ImageError> for Refusal {
             }
         }
     }
+}
+
+/// The rule is public, the detail is not.
+fn rule_broken(rule: &str, detail: &str) -> Refusal {
+    let refusal_id = uuid::Uuid::now_v7().to_string();
+    Reason::ImagePolicyViolation
+        .status(format!("the image breaks the rule {rule}"))
+        .with_meta("rule", rule)
+        .with_meta("refusal_id", refusal_id)
+        .with_detail(&format!("{rule}: {detail:?}"))
 }
 
 /// Returns where the station looks for images, in brackets: it may differ from the place that the caller's `docker` uses.

@@ -191,11 +191,7 @@ pub(super) fn of_listening(kind: io::ErrorKind) -> Option<&'static str> {
 
 /// What to do about a broken rule. Whoever knows the rule's name only in part (another version's) gets what is always true.
 fn of_rule_named(name: &str) -> &'static str {
-    match (Rule::from_name(name), name) {
-        (Some(rule), _) => of_rule(rule),
-        (None, "at-rest-while-read") => "the directory changed while it was read: end what still writes there, then try again",
-        (None, _) => "the image holds what a train may not hold",
-    }
+    Rule::from_name(name).map_or("the image holds what a train may not hold", of_rule)
 }
 
 /// What to do about a broken rule.
@@ -249,6 +245,7 @@ fn of_rule(rule: Rule) -> &'static str {
         R::ConfigOfPreRun | R::ImmutableUnchanged => {
             "the run changed the train's own code or query: it may only write to /opt/pht_results"
         }
+        R::AtRestWhileRead => "the directory changed while it was read: end what still writes there, then try again",
         R::ImageOfThisRun => "the image does not descend from the one that pre-run opened: commit the container of that image",
         R::NoPlaintextLayers => "`train check-push IMAGE` names the layers that show plaintext: do not push the image",
         R::BuilderIdentity

@@ -78,7 +78,7 @@ fn images(config: &Config, instance: &str, reserve: u64) -> Result<ImageStore, I
     memory_budget::set_limit(config.limits.image_memory_mib << 20);
     Ok(match &config.layouts.directory {
         Some(directory) => {
-            let group = config.layouts.group.as_deref().map(socket::group_id).transpose().map_err(ImageError::Layout)?;
+            let group = config.layouts.group.as_deref().map(socket::group_id).transpose().map_err(ImageError::at("layouts"))?;
             ImageStore::Layouts(LayoutStore::new(directory, reserve, group))
         }
         None => ImageStore::Engine(

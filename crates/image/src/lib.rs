@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod checks;
 pub mod disk;
+mod error;
 pub mod filesystem;
 pub mod foreign_directory;
 pub mod oci;
@@ -15,7 +16,7 @@ pub mod tar;
 #[cfg(test)]
 mod test_archives;
 
-use thiserror::Error;
+pub use self::error::{EngineSays, ImageError};
 
 /// Copies a `docker save` archive into a folder `ours`, for a parent of `layers` layers; returns the layers' paths. For fuzz/.
 #[cfg(feature = "fuzzing")]
@@ -30,157 +31,4 @@ pub fn pass_on_for_fuzzing(saved: &[u8], layers: usize, out: &mut Vec<u8>) -> Op
         history: Vec::new(),
     };
     store::docker::full_load::copy_archive(saved, &parent, "ours", out).ok().map(|passed| passed.layers)
-}
-
-/// Error of reading or writing an image.
-#[derive(Debug, Error)]
-pub enum ImageError {
-    /// The caller's reference is malformed. The caller's fault; a retry does not help.
-    #[error("not an image reference: {0}")]
-    Reference(&'static str),
-    /// The image does not exist. A retry helps after a pull.
-    #[error("there is no image of that name")]
-    NotFound,
-    /// The image lacks the requested path.
-    #[error("the image has no such path")]
-    PathMissing,
-    /// An archive violates its format. The image's fault.
-    #[error("the image's archive is malformed: {0}")]
-    Malformed(&'static str),
-    /// As [`ImageError::Malformed`], for one of the image's files.
-    #[error("the image's archive is malformed: {what}: {place}")]
-    MalformedAt {
-        /// The defect.
-        what: &'static str,
-        /// The file: a name that contains only a digest, or one that every image has.
-        place: String,
-    },
-    /// The input is a file of another kind. The caller's fault; `convert` is the command that converts it.
-    #[error("{what} is {kind}")]
-    Foreign {
-        /// The expected kind.
-        what: &'static str,
-        /// The actual kind.
-        kind: &'static str,
-        /// How to get the expected kind.
-        convert: &'static str,
-    },
-    /// The input has several images, or none of the requested name. The caller must choose.
-    #[error("{}: {names}", if *.is_named { "no image of that name is in it, but these are" } else { "it holds several images, of which one must be named" })]
-    NotOne {
-        /// Whether an image was requested by name.
-        is_named: bool,
-        /// Names of the existing images.
-        names: String,
-    },
-    /// The image contains an entry that a train must not contain. The image's fault; `rule` is stable.
-    #[error("the image breaks the rule {rule}")]
-    Policy {
-        /// The rule's name.
-        rule: &'static str,
-        /// The cause, for the protected log only: it may contain the image's own bytes.
-        detail: String,
-    },
-    /// A limit of this service is exceeded.
-    #[error("the image passes the limit {0}")]
-    Limit(&'static str),
-    /// Other calls use all memory that the service has for image metadata. A retry helps.
-    #[error("the memory for what is kept of images is taken by other calls")]
-    MemoryTaken,
-    /// The disk of the spool or the shared directory has too little space. The operator's fault; a retry helps after freeing space.
-    #[error("the disk under the {place} is full: {needed} bytes needed, {free} free")]
-    DiskFull {
-        /// `spool` or `directory`.
-        place: &'static str,
-        /// Bytes that the step needs.
-        needed: u64,
-        /// Bytes that are free above the configured reserve.
-        free: u64,
-    },
-    /// Reading or writing the spool failed.
-    #[error("the spool failed: {0}")]
-    Spool(#[source] std::io::Error),
-    /// Reading or writing the shared directory failed.
-    #[error("the shared directory failed: {0}")]
-    Directory(#[source] std::io::Error),
-    /// Reading or writing a layout failed.
-    #[error("the layout failed: {0}")]
-    Layout(#[source] std::io::Error),
-    /// The operation needs an engine, and the station's images are in layouts.
-    #[error("the station's images are in layouts: there is no engine")]
-    NoEngine,
-    /// The engine cannot be reached or closed the connection. A retry helps when it is available again.
-    #[error("the engine is not available: {0}")]
-    EngineUnavailable(String),
-    /// The engine refused a call, and will refuse it until an administrator changes something. A retry does not help.
-    #[error("the engine refused {call}: {detail}")]
-    EngineRefused {
-        /// The refused call.
-        call: &'static str,
-        /// The engine's own message, as plain text.
-        detail: String,
-        /// The reason, as far as the message shows it.
-        why: EngineSays,
-    },
-    /// The engine failed in a call that should work. Not the caller's fault; a retry may help.
-    #[error("the engine failed in {call}: {detail}")]
-    Engine {
-        /// The failed call.
-        call: &'static str,
-        /// The engine's own message, for the log.
-        detail: String,
-    },
-    /// The image is still used, by the containers or tags named.
-    #[error("the image is still in use")]
-    InUse,
-    /// A thread of this process could not be started, or ended unexpectedly. Not the caller's fault.
-    #[error("{0} broke off")]
-    BrokeOff(&'static str),
-    /// The caller closed the call or the deadline passed.
-    #[error("cancelled")]
-    Cancelled,
-}
-
-/// Reason of an engine's refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EngineSays {
-    /// The engine's disk is full.
-    DiskFull,
-    /// The engine's file system is read-only.
-    ReadOnly,
-    /// A policy or plugin of the engine forbids the call.
-    Denied,
-    /// The image has more layers than the engine supports.
-    TooManyLayers,
-    /// Another reason.
-    Other,
-}
-
-impl EngineSays {
-    /// Returns the name used in responses.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::DiskFull => "disk-full",
-            Self::ReadOnly => "read-only",
-            Self::Denied => "denied",
-            Self::TooManyLayers => "too-many-layers",
-            Self::Other => "other",
-        }
-    }
-}
-
-impl ImageError {
-    /// Returns the error for a file of an image. The file's name is included only if it cannot be more than a digest: it may be
-    /// untrusted text.
-    fn of_file(what: &'static str, name: &str) -> Self {
-        let is_blob = name
-            .strip_prefix("blobs/sha256/")
-            .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
-        if is_blob || matches!(name, "index.json" | "oci-layout" | "manifest.json") {
-            Self::MalformedAt { what, place: name.to_owned() }
-        } else {
-            Self::Malformed(what)
-        }
-    }
 }

@@ -111,6 +111,8 @@ rules! {
     ConfigOfPreRun = "config-of-pre-run", Always;
     /// After the run every immutable file is, byte for byte, what it was before.
     ImmutableUnchanged = "immutable-files-unchanged", Always;
+    /// The directory with an opened train does not change while it is read.
+    AtRestWhileRead = "at-rest-while-read", Always;
     /// The image after the run descends from what was opened for it.
     ImageOfThisRun = "image-of-this-run", Always;
     /// No layer of the image to be pushed holds plaintext of the train.

@@ -5,7 +5,7 @@ use stationmaster_image::{
     oci::reference::{ImageSource, looks_like_short_id},
     store::whereabouts,
 };
-use stationmaster_train::config::ConfigError;
+use stationmaster_train::{config::ConfigError, rule::Rule};
 
 use super::{Reason, Refusal, named};
 use crate::{
@@ -19,7 +19,7 @@ impl From<StepError> for Refusal {
     fn from(error: StepError) -> Self {
         match error {
             StepError::Image(error) => error.into(),
-            StepError::Rule { rule, detail } => rule_broken(rule.name(), &detail),
+            StepError::Rule { rule, detail } => rule_broken(rule, &detail),
             StepError::Cancelled => Reason::Cancelled.into(),
             StepError::Keystore(error) => error.into(),
             StepError::Untrusted(detail) => Self::train_authentication(&detail),
@@ -187,12 +187,9 @@ impl From<ImageError> for Refusal {
                 .with_meta("resource", "image-memory")
                 .with_meta("limit", "limits.image_memory_mib")
                 .with_meta("of", "service"),
-            ImageError::Policy { rule, detail } => rule_broken(rule, detail),
+            ImageError::Policy { rule, detail } => rule_broken(*rule, detail),
             ImageError::Limit(limit) => Self::from(Reason::LimitExceeded).with_meta("limit", *limit),
             ImageError::DiskFull { place, .. } => disk_full(place, &error),
-            ImageError::Spool(source) if is_full(source) => disk_full("spool", &error),
-            ImageError::Directory(source) if is_full(source) => disk_full("directory", &error),
-            ImageError::Layout(source) if is_full(source) => disk_full("layouts", &error),
             ImageError::Cancelled => Reason::Cancelled.into(),
             ImageError::NoEngine => Reason::NoEngine.into(),
             ImageError::EngineUnavailable(_) => match whereabouts() {
@@ -204,11 +201,7 @@ impl From<ImageError> for Refusal {
                 Reason::EngineUnavailable.status(format!("the container engine failed ({call}): {detail}")).with_fault(&error)
             }
             ImageError::EngineRefused { call, detail, why } => engine_refused(call, detail, *why).with_fault(&error),
-            ImageError::Spool(_)
-            | ImageError::Directory(_)
-            | ImageError::Layout(_)
-            | ImageError::BrokeOff(_)
-            | ImageError::InUse => {
+            ImageError::Io { .. } | ImageError::BrokeOff(_) | ImageError::InUse => {
                 let id = uuid::Uuid::now_v7().to_string();
                 Self::from(Reason::Invariant).with_meta("error_id", id).with_fault(&error)
             }
@@ -217,8 +210,8 @@ impl From<ImageError> for Refusal {
 }
 
 /// The rule is public, the detail is not.
-fn rule_broken(rule: &str, detail: &str) -> Refusal {
-    let refusal_id = uuid::Uuid::now_v7().to_string();
+fn rule_broken(rule: Rule, detail: &str) -> Refusal {
+    let (rule, refusal_id) = (rule.name(), uuid::Uuid::now_v7().to_string());
     Reason::ImagePolicyViolation
         .status(format!("the image breaks the rule {rule}"))
         .with_meta("rule", rule)

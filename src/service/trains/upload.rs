@@ -160,7 +160,7 @@ struct Share {
 impl Share {
     /// Counts further bytes. A principal's uploads may take half of the space that would be free without them.
     fn grow(&mut self, more: u64, station: &Station) -> Result<(), ImageError> {
-        let disk = rustix::fs::statvfs(&station.spool_directory).map_err(|error| ImageError::Spool(error.into()))?;
+        let disk = rustix::fs::statvfs(&station.spool_directory).map_err(ImageError::at("spool"))?;
         let free = (disk.f_bavail * disk.f_frsize).saturating_sub(station.spool_reserve);
         let mut of = self.held();
         let held = of.entry(self.principal.clone()).or_default();

@@ -10,7 +10,6 @@ use crate::{
     ImageError,
     filesystem::ambiguity,
     oci::documents,
-    opt::reader::broken,
     tar::{end_check::EndCheckedReader, reader::TarReader},
 };
 
@@ -40,7 +39,7 @@ pub(crate) fn read<S: LayerSink>(
     sink: &mut S,
 ) -> Result<Content, S::Error> {
     let mut start = Vec::with_capacity(512);
-    file.by_ref().take(512).read_to_end(&mut start).map_err(broken)?;
+    file.by_ref().take(512).read_to_end(&mut start).map_err(ImageError::from_io)?;
     // Engines accept an empty file as an empty layer.
     let is_tar = start.is_empty() || start.len() == 512 && (&start[257..262] == b"ustar" || start.iter().all(|byte| *byte == 0));
     let compression = Compression::of(&start);

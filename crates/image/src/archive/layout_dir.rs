@@ -84,7 +84,7 @@ impl Layout {
 
     /// Removes a blob. A missing blob is not an error.
     pub(crate) fn remove(&self, digest: &str) -> Result<(), ImageError> {
-        self.root.remove(blob_name(digest)?).map_err(ImageError::Layout)
+        self.root.remove(blob_name(digest)?).map_err(ImageError::at("layouts"))
     }
 
     /// Returns the descriptor of the image's manifest.

@@ -21,7 +21,7 @@ use crate::{
     ImageError,
     archive::{memory_budget::Share, reader::LayerSink, source::ImageInput},
     filesystem::overlay::plain_path,
-    opt::reader::{CONFIG_LIMIT, TrainDir, broken},
+    opt::reader::{CONFIG_LIMIT, TrainDir},
     tar::reader::TarEntry,
 };
 
@@ -214,7 +214,7 @@ fn each_chunk(
     let mut buffer = vec![0; 64 * 1024];
     loop {
         check()?;
-        match content.read(&mut buffer).map_err(broken)? {
+        match content.read(&mut buffer).map_err(ImageError::from_io)? {
             0 => return Ok(()),
             n => each(&buffer[..n]),
         }
@@ -234,7 +234,7 @@ fn digest(content: &mut dyn Read, check: &dyn Fn() -> Result<(), ImageError>) ->
 
 fn is_config(content: &mut dyn Read) -> Result<bool, ImageError> {
     let mut text = Vec::new();
-    content.read_to_end(&mut text).map_err(broken)?;
+    content.read_to_end(&mut text).map_err(ImageError::from_io)?;
     Ok(TrainConfig::parse(&text).is_ok())
 }
 

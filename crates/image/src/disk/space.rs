@@ -30,7 +30,7 @@ impl DiskSpace {
             self.granted = left;
             return Ok(());
         }
-        let disk = ask().map_err(|error| ImageError::Spool(error.into()))?;
+        let disk = ask().map_err(ImageError::at(self.place))?;
         let free = (disk.f_bavail * disk.f_frsize).saturating_sub(self.reserve);
         let Some(left) = free.checked_sub(needed) else {
             return Err(ImageError::DiskFull { place: self.place, needed, free });

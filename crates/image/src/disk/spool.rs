@@ -12,7 +12,7 @@ use crate::ImageError;
 /// Bytes buffered before a write to the file.
 const BUFFER: usize = 256 * 1024;
 
-/// Name of the location in the disk-full error.
+/// Name of the location in errors.
 const PLACE: &str = "spool";
 
 /// A range of bytes in the spool.
@@ -39,7 +39,7 @@ pub struct Spool {
 impl Spool {
     /// Creates a spool in `directory`. Its disk must have `expected` bytes and `reserve` more free.
     pub fn create(directory: &Path, expected: u64, reserve: u64) -> Result<Self, ImageError> {
-        let file = Arc::new(tempfile::tempfile_in(directory).map_err(ImageError::Spool)?);
+        let file = Arc::new(tempfile::tempfile_in(directory).map_err(ImageError::at(PLACE))?);
         let mut spool = Self { file, pending: Vec::with_capacity(BUFFER), len: 0, space: DiskSpace::new(PLACE, reserve) };
         spool.check_space(expected)?;
         Ok(spool)
@@ -66,7 +66,7 @@ impl Spool {
             self.flush()?;
         }
         if bytes.len() >= BUFFER {
-            self.file.as_ref().write_all(bytes).map_err(full_or_broken)?;
+            self.file.as_ref().write_all(bytes).map_err(ImageError::at(PLACE))?;
         } else {
             self.pending.extend_from_slice(bytes);
         }
@@ -76,14 +76,14 @@ impl Spool {
 
     /// Writes the buffered bytes to the file; required before [`Spool::read`].
     pub fn flush(&mut self) -> Result<(), ImageError> {
-        self.file.as_ref().write_all(&self.pending).map_err(full_or_broken)?;
+        self.file.as_ref().write_all(&self.pending).map_err(ImageError::at(PLACE))?;
         self.pending.clear();
         Ok(())
     }
 
     /// Fills `buffer` from `offset`.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ImageError> {
-        self.file.read_exact_at(buffer, offset).map_err(ImageError::Spool)
+        self.file.read_exact_at(buffer, offset).map_err(ImageError::at(PLACE))
     }
 
     /// Passes an extent's bytes to `each`, chunk by chunk, through one buffer.
@@ -111,15 +111,6 @@ impl Drop for Spool {
             // If no thread can be started, the file is closed here.
             let _ = std::thread::Builder::new().name("spool".into()).spawn(move || drop(file));
         }
-    }
-}
-
-fn full_or_broken(error: std::io::Error) -> ImageError {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            ImageError::DiskFull { place: PLACE, needed: 1, free: 0 }
-        }
-        _ => ImageError::Spool(error),
     }
 }
 

@@ -17,7 +17,6 @@ use crate::{
     ImageError,
     archive::{memory_budget::Share, reader::LayerSink},
     filesystem::overlay,
-    opt::reader::broken,
     tar::{layer_writer::FileAttrs, reader::TarEntry},
 };
 
@@ -225,7 +224,7 @@ fn hash_content(content: &mut dyn Read, buffer: &mut [u8]) -> Result<Kind, Image
     let mut hasher = FileHasher::new();
     let mut len = 0;
     loop {
-        match content.read(buffer).map_err(broken)? {
+        match content.read(buffer).map_err(ImageError::from_io)? {
             0 => return Ok(Kind::File(hasher.finish(), len)),
             n => {
                 hasher.update(&buffer[..n]);

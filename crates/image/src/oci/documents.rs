@@ -12,7 +12,7 @@ use super::{
     descriptors::{DEPTH, Platform, Wanted, blob_name, images_of, is_hex, layer_of, manifest, manifest_of},
     strict_json::parse,
 };
-use crate::{ImageError, archive::selection, opt::reader::broken};
+use crate::{ImageError, archive::selection};
 
 /// Maximum size of a document, in bytes.
 const LIMIT: u64 = 4 * 1024 * 1024;
@@ -37,7 +37,7 @@ pub(crate) fn read(size: u64, content: impl Read) -> Result<Vec<u8>, ImageError>
         return Err(ImageError::Limit("bytes of a manifest or configuration"));
     }
     let mut bytes = Vec::new();
-    content.take(LIMIT).read_to_end(&mut bytes).map_err(broken)?;
+    content.take(LIMIT).read_to_end(&mut bytes).map_err(ImageError::from_io)?;
     Ok(bytes)
 }
 

@@ -45,7 +45,7 @@ impl LayerBacking {
     pub(crate) fn opt_archive(&self) -> Result<Option<&File>, ImageError> {
         let Self::Archive(file, _) = self else { return Ok(None) };
         let mut start = &**file;
-        start.seek(SeekFrom::Start(0)).map_err(ImageError::Layout)?;
+        start.seek(SeekFrom::Start(0)).map_err(ImageError::at("archive"))?;
         let mut entries = TarReader::new(start);
         // The archive's own root does not show its kind.
         let is_opt = loop {
@@ -55,7 +55,7 @@ impl LayerBacking {
                 None => break false,
             }
         };
-        start.seek(SeekFrom::Start(0)).map_err(ImageError::Layout)?;
+        start.seek(SeekFrom::Start(0)).map_err(ImageError::at("archive"))?;
         Ok(is_opt.then_some(&**file))
     }
 
@@ -65,7 +65,7 @@ impl LayerBacking {
             Self::Layout(layout) => layout.read(sink, |_| {}),
             Self::Archive(file, image) => {
                 let mut file = &**file;
-                file.seek(SeekFrom::Start(0)).map_err(ImageError::Layout)?;
+                file.seek(SeekFrom::Start(0)).map_err(ImageError::at("archive"))?;
                 read_saved(file, (image.as_deref(), None), sink, |_| {})
             }
         }

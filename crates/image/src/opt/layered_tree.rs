@@ -5,10 +5,7 @@ use std::{fs::File, io::Read, ops::Range, path::Path, sync::Arc};
 use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    backing::LayerBacking,
-    reader::{ENTRY_LIMIT, broken},
-};
+use super::{backing::LayerBacking, reader::ENTRY_LIMIT};
 use crate::{
     ImageError,
     archive::{memory_budget::Share, reader::LayerSink},
@@ -178,7 +175,7 @@ impl LayeredFiles<'_> {
         let offset = spool.len();
         let mut buffer = [0; 64 * 1024];
         loop {
-            match content.read(&mut buffer).map_err(broken)? {
+            match content.read(&mut buffer).map_err(ImageError::from_io)? {
                 0 => return Ok(Extent { offset, len: spool.len() - offset }),
                 count => spool.append(&buffer[..count])?,
             }

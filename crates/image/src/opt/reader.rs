@@ -77,7 +77,7 @@ pub trait TrainTreeSink {
     /// An entry that breaks a rule. It is rejected, unless the sink only reports: then it is left out, except if only its order is
     /// wrong.
     fn breach(&mut self, rule: Rule, name: &[u8]) -> Result<(), Self::Error> {
-        Err(policy(rule.name(), name).into())
+        Err(ImageError::policy(rule, name).into())
     }
 }
 
@@ -213,7 +213,7 @@ impl TrainTreeReader {
         // `place` accepts no other type.
         sink.begin(area, path, meta, size)?;
         loop {
-            let n = content.read(&mut self.buffer).map_err(broken)?;
+            let n = content.read(&mut self.buffer).map_err(ImageError::from_io)?;
             if n == 0 {
                 break;
             }
@@ -267,29 +267,17 @@ pub fn read_file(archive: impl Read, name: &[u8]) -> Result<Vec<u8>, ImageError>
     let mut archive = TarReader::new(archive);
     let entry = archive.next()?.ok_or(ImageError::Malformed("an empty archive"))?;
     if entry.kind != EntryType::Regular || entry.path != name {
-        return Err(policy("no-links-or-special-files", &entry.path));
+        return Err(ImageError::policy(Rule::NoLinks, &entry.path));
     }
     if entry.size > CONFIG_LIMIT {
         return Err(ImageError::Limit("bytes of train_config.json"));
     }
     // Allocated once and within the limit: a growing vector holds its content twice.
     let mut content = Vec::with_capacity(entry.size as usize);
-    archive.by_ref().take(CONFIG_LIMIT).read_to_end(&mut content).map_err(broken)?;
+    archive.by_ref().take(CONFIG_LIMIT).read_to_end(&mut content).map_err(ImageError::from_io)?;
     match archive.next()? {
         None => Ok(content),
         Some(_) => Err(ImageError::Malformed("more than one file")),
-    }
-}
-
-pub(crate) fn policy(rule: &'static str, name: &[u8]) -> ImageError {
-    ImageError::Policy { rule, detail: String::from_utf8_lossy(name).into_owned() }
-}
-
-/// Converts a read error: an error of this crate's own stream is returned unchanged, the tar reader's as a malformed archive.
-pub(crate) fn broken(error: std::io::Error) -> ImageError {
-    match error.downcast::<ImageError>() {
-        Ok(ours) => ours,
-        Err(_) => ImageError::Malformed("it cannot be read as a tar archive"),
     }
 }
 

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     backing::LayerBacking,
     layered_tree::{Location, Node, OptTree},
-    reader::policy,
 };
 use crate::{ImageError, disk::spool::Spool, tar::header_writer::header_blocks};
 
@@ -86,7 +85,7 @@ impl TarStream {
             return Ok(!std::mem::replace(&mut self.ended, true));
         };
         // The header writer takes text. The reader would reject such a name as well.
-        let name = std::str::from_utf8(&path[self.parent..]).map_err(|_| policy(Rule::PlainNames.name(), path))?;
+        let name = std::str::from_utf8(&path[self.parent..]).map_err(|_| ImageError::policy(Rule::PlainNames, path))?;
         let header = match node {
             Node::Directory(meta) => header_blocks(&format!("{name}/"), EntryType::Directory, *meta, 0),
             Node::Other(kind, meta) => header_blocks(name, render_header(*kind), *meta, 0),

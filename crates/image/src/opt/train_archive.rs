@@ -9,7 +9,7 @@ use stationmaster_train::{envelope::Shape, names::FilePath, proof::Found, rule::
 use tar::EntryType;
 
 use super::{
-    reader::{CONFIG_LIMIT, TrainDir, TrainTreeEntry, TrainTreeReader, TrainTreeSink, broken},
+    reader::{CONFIG_LIMIT, TrainDir, TrainTreeEntry, TrainTreeReader, TrainTreeSink},
     sealed_files::{SealedFile, SealedFiles},
     train_archive_layers::TrainLayers,
 };
@@ -215,7 +215,7 @@ pub(crate) fn read_small(path: &str, size: u64, limit: u64, content: &mut dyn Re
         return Err(ImageError::Limit("bytes of train_config.json"));
     }
     let mut read = Vec::new();
-    content.take(limit).read_to_end(&mut read).map_err(broken)?;
+    content.take(limit).read_to_end(&mut read).map_err(ImageError::from_io)?;
     Ok(read)
 }
 

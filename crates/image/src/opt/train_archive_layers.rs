@@ -10,7 +10,7 @@ use stationmaster_train::{
 use tar::EntryType;
 
 use super::{
-    reader::{ENTRY_LIMIT, TrainDir, TrainTreeSink, broken},
+    reader::{ENTRY_LIMIT, TrainDir, TrainTreeSink},
     sealed_files::SealedFiles,
     train_archive::{Collector, read_small, small_limit},
 };
@@ -116,7 +116,7 @@ impl TrainLayers {
         }
         let mut buffer = [0; 64 * 1024];
         loop {
-            let n = content.read(&mut buffer).map_err(broken)?;
+            let n = content.read(&mut buffer).map_err(ImageError::from_io)?;
             if n == 0 {
                 let extent = self.sealed.as_ref().map(SealedFiles::extent);
                 return Ok(FileLocation::File { size, looks: self.shape.verdict(), extent, content: None });

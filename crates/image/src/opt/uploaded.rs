@@ -9,7 +9,7 @@ use stationmaster_train::digest::FileHasher;
 use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
-use super::reader::{CONFIG_LIMIT, broken, without_root};
+use super::reader::{CONFIG_LIMIT, without_root};
 use crate::{
     ImageError,
     disk::spool::Spool,
@@ -34,7 +34,7 @@ impl UploadedTrain {
     ) -> Result<Self, ImageError> {
         let (mut buffer, mut hasher) = (vec![0; BUFFER], FileHasher::new());
         loop {
-            let count = archive.read(&mut buffer).map_err(broken)?;
+            let count = archive.read(&mut buffer).map_err(ImageError::from_io)?;
             check()?;
             if count == 0 {
                 break;
@@ -70,7 +70,7 @@ impl UploadedTrain {
             let name = wanted.rsplit('/').next().unwrap_or(wanted);
             let kind = if entry.kind == EntryType::Regular { entry.kind } else { EntryType::Symlink };
             let mut archive = header_blocks(name, kind, entry.meta, entry.size);
-            entries.by_ref().take(CONFIG_LIMIT).read_to_end(&mut archive).map_err(broken)?;
+            entries.by_ref().take(CONFIG_LIMIT).read_to_end(&mut archive).map_err(ImageError::from_io)?;
             archive.resize(archive.len().next_multiple_of(512) + 1024, 0);
             return Ok(SentReader(Inner::File(Cursor::new(archive))));
         }

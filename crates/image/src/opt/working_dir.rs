@@ -14,13 +14,13 @@ use std::{
 };
 
 use stationmaster_system::files::Directory;
-use stationmaster_train::names::FilePath;
+use stationmaster_train::{names::FilePath, rule::Rule};
 
 pub use self::write::DirectoryWriter;
-use super::reader::{CONFIG_LIMIT, TrainDir, policy};
+use super::reader::{CONFIG_LIMIT, TrainDir};
 use crate::ImageError;
 
-/// Name of the location in the disk-full error.
+/// Name of the location in errors.
 const PLACE: &str = "directory";
 
 /// The directory of one run, with `pht_train` and `pht_results` below it.
@@ -47,7 +47,7 @@ impl WorkingDir {
 
     /// Creates it, empty, for its owner only. `expected` bytes and `reserve` more must be free on its disk.
     pub fn create(&self, expected: u64, reserve: u64) -> Result<DirectoryWriter, ImageError> {
-        let made = Directory::of_file(&self.path).and_then(|(shared, name)| shared.make(name)).map_err(full_or_broken)?;
+        let made = Directory::of_file(&self.path).and_then(|(shared, name)| shared.make(name)).map_err(failed)?;
         let mut writer = DirectoryWriter::new(made, reserve);
         writer.check_space(expected)?;
         Ok(writer)
@@ -57,28 +57,29 @@ impl WorkingDir {
     pub fn read_small(&self, area: TrainDir, path: &FilePath) -> Result<Vec<u8>, ImageError> {
         let file = Directory::open(&self.area(area)).and_then(|area| area.open_file(path.as_str()));
         let file = file.map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidInput => policy("no-links-or-special-files", path.as_str().as_bytes()),
-            _ => ImageError::Directory(error),
+            io::ErrorKind::InvalidInput => ImageError::policy(Rule::NoLinks, path.as_str()),
+            _ => ImageError::at(PLACE)(error),
         })?;
         let mut content = Vec::new();
-        file.take(CONFIG_LIMIT + 1).read_to_end(&mut content).map_err(ImageError::Directory)?;
+        file.take(CONFIG_LIMIT + 1).read_to_end(&mut content).map_err(ImageError::at(PLACE))?;
         if content.len() as u64 > CONFIG_LIMIT { Err(ImageError::Limit("bytes of a small file")) } else { Ok(content) }
     }
 
     /// Removes it with its content. A missing directory is not an error.
     pub fn remove(&self) -> Result<(), ImageError> {
         match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ImageError::Directory(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ImageError::at(PLACE)(error)),
             _ => Ok(()),
         }
     }
 }
 
-fn full_or_broken(error: io::Error) -> ImageError {
+/// Converts an error of the directory.
+fn failed(error: impl Into<io::Error>) -> ImageError {
+    let error = error.into();
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ImageError::DiskFull { place: PLACE, needed: 1, free: 0 },
         io::ErrorKind::InvalidFilename => ImageError::Limit("length of a path"),
-        _ => ImageError::Directory(error),
+        _ => ImageError::at(PLACE)(error),
     }
 }
 

@@ -79,7 +79,7 @@ impl LayoutStore {
 
     /// Checks that the directory is writable.
     pub(crate) fn check(&self) -> Result<(), ImageError> {
-        let directory = directory_at(&self.directory).map_err(ImageError::Layout)?;
+        let directory = directory_at(&self.directory).map_err(ImageError::at(blob::PLACE))?;
         NewBlob::create(&directory, 0, self.reserve, Readers::OfDirectory).map(drop)
     }
 
@@ -92,7 +92,7 @@ impl LayoutStore {
         let root = match Directory::open(&self.directory).and_then(|all| all.enter(repository)) {
             Ok(root) => root,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ImageError::NotFound),
-            Err(error) => return Err(ImageError::Layout(error)),
+            Err(error) => return Err(ImageError::at(blob::PLACE)(error)),
         };
         let layout = Layout { root: Arc::new(root), which };
         if layout.is_one() { Ok(layout) } else { Err(ImageError::NotFound) }
@@ -220,8 +220,8 @@ fn remove(layout: &Layout, mut index: Index, digest: &str) -> Result<(), ImageEr
 /// Locks a layout while its index is read and written. Leftovers of an index from a crash are removed.
 fn lock(layout: &Layout) -> Result<Directory, ImageError> {
     // A separate descriptor: the lock ends with it.
-    let locked = layout.root.enter("").map_err(ImageError::Layout)?;
-    flock(&locked, FlockOperation::LockExclusive).map_err(|error| ImageError::Layout(error.into()))?;
+    let locked = layout.root.enter("").map_err(ImageError::at(blob::PLACE))?;
+    flock(&locked, FlockOperation::LockExclusive).map_err(ImageError::at(blob::PLACE))?;
     Index::clear(&locked)?;
     Ok(locked)
 }
@@ -236,10 +236,5 @@ fn split(id: &str) -> Result<(&str, &str), ImageError> {
 
 /// Converts an error of a layout's disk.
 fn failed(error: io::Error) -> ImageError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            ImageError::DiskFull { place: blob::PLACE, needed: 1, free: 0 }
-        }
-        _ => ImageError::Layout(error),
-    }
+    ImageError::at(blob::PLACE)(error)
 }

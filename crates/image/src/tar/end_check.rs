@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use crate::{ImageError, opt::reader::broken};
+use crate::ImageError;
 
 /// Tar's block size in bytes; two blocks of zeros end an archive.
 pub(crate) const BLOCK: usize = 512;
@@ -31,7 +31,7 @@ impl<R: Read> EndCheckedReader<R> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
         loop {
-            match self.archive.read(&mut block).map_err(broken)? {
+            match self.archive.read(&mut block).map_err(ImageError::from_io)? {
                 0 => return Ok(filled),
                 n if block[..n].iter().any(|byte| *byte != 0) => return Err(ImageError::Malformed("something follows its end")),
                 n => filled += n as u64,
@@ -60,7 +60,7 @@ mod tests {
     fn end_of(archive: &[u8]) -> Result<(), ImageError> {
         let mut tape = EndCheckedReader::new(archive);
         for entry in tar::Archive::new(&mut tape).entries().unwrap() {
-            entry.map_err(broken)?;
+            entry.map_err(ImageError::from_io)?;
         }
         tape.check_end()
     }

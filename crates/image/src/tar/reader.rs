@@ -14,7 +14,7 @@ use std::{
 use tar::{EntryType, Header};
 
 use super::{header::HeaderFields, layer_writer::FileAttrs, pax::Pax};
-use crate::{ImageError, archive::file_kind, opt::reader::broken, tar::pax};
+use crate::{ImageError, archive::file_kind, tar::pax};
 
 /// Tar's block size, in bytes.
 pub(crate) const BLOCK: u64 = 512;
@@ -132,7 +132,7 @@ impl<R: Read> TarReader<R> {
         self.content = self.content.checked_add(self.padding).ok_or(TOO_LARGE)?;
         self.padding = 0;
         let mut buffer = [0; 16 * 1024];
-        while self.read(&mut buffer).map_err(broken)? > 0 {}
+        while self.read(&mut buffer).map_err(ImageError::from_io)? > 0 {}
         Ok(())
     }
 
@@ -141,7 +141,7 @@ impl<R: Read> TarReader<R> {
         let block = header.as_mut_bytes();
         let mut filled = 0;
         while filled < block.len() {
-            match self.archive.read(&mut block[filled..]).map_err(broken)? {
+            match self.archive.read(&mut block[filled..]).map_err(ImageError::from_io)? {
                 0 if filled == 0 && self.is_layer => return Ok(None),
                 0 if self.position == 0 && !self.is_layer => return Err(file_kind::archive(&block[..filled], ENDS_EARLY)),
                 // Without its end mark, an archive cut between two entries would pass for a complete one.
@@ -169,7 +169,7 @@ impl<R: Read> TarReader<R> {
         let mut content = Vec::new();
         let mut buffer = [0; 4 * 1024];
         loop {
-            match self.read(&mut buffer).map_err(broken)? {
+            match self.read(&mut buffer).map_err(ImageError::from_io)? {
                 0 => break,
                 count => content.extend_from_slice(&buffer[..count]),
             }

@@ -89,6 +89,7 @@ fn every_rule_of_a_train_at_rest_has_an_outcome_and_what_is_not_checked_says_why
         Rule::MasterImage,
         Rule::ConfigOfPreRun,
         Rule::ImmutableUnchanged,
+        Rule::AtRestWhileRead,
         Rule::ImageOfThisRun,
     ];
     let reported: Vec<Rule> = proof.report.findings().iter().map(|finding| finding.rule).collect();

@@ -16,12 +16,12 @@ use rustix::{
     fs::{FileType, Mode, OFlags, Stat},
     io::Errno,
 };
-use stationmaster_train::names::FilePath;
+use stationmaster_train::{names::FilePath, rule::Rule};
 
-use super::{WorkingDir, full_or_broken};
+use super::{WorkingDir, failed};
 use crate::{
     ImageError,
-    opt::reader::{ENTRY_LIMIT, MODE_BITS, TrainDir, TrainTreeSink, policy},
+    opt::reader::{ENTRY_LIMIT, MODE_BITS, TrainDir, TrainTreeSink},
     tar::layer_writer::FileAttrs,
 };
 
@@ -50,10 +50,10 @@ impl<S: TrainTreeSink + ?Sized> Walk<'_, S> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = match rustix::fs::open(root.area(area), flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(false),
-            Err(Errno::LOOP | Errno::NOTDIR) => return Err(policy(LINKS, area.name().as_bytes()).into()),
-            other => other.map_err(broken)?,
+            Err(Errno::LOOP | Errno::NOTDIR) => return Err(ImageError::policy(Rule::NoLinks, area.name()).into()),
+            other => other.map_err(failed)?,
         };
-        let stat = rustix::fs::fstat(&directory).map_err(broken)?;
+        let stat = rustix::fs::fstat(&directory).map_err(failed)?;
         self.sink.directory(area, None, meta_of(&stat))?;
         self.below(&directory, area, &mut Vec::new())?;
         Ok(true)
@@ -66,10 +66,10 @@ impl<S: TrainTreeSink + ?Sized> Walk<'_, S> {
         for name in self.names(directory)? {
             path.truncate(above);
             path.extend_from_slice(&name);
-            let file = FilePath::from_bytes(path).map_err(|_| policy("plain-names", path))?;
+            let file = FilePath::from_bytes(path).map_err(|_| ImageError::policy(Rule::PlainNames, path.as_slice()))?;
             let stat = match rustix::fs::statat(directory, name.as_slice(), rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => return Err(moved(path).into()),
-                other => other.map_err(broken)?,
+                other => other.map_err(failed)?,
             };
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
@@ -83,7 +83,7 @@ impl<S: TrainTreeSink + ?Sized> Walk<'_, S> {
                     let inner = self.open(directory, &name, OFlags::NONBLOCK, path)?;
                     self.file(inner, area, file, path)?;
                 }
-                _ => return Err(policy(LINKS, path).into()),
+                _ => return Err(ImageError::policy(Rule::NoLinks, path).into()),
             }
         }
         path.truncate(above);
@@ -93,8 +93,8 @@ impl<S: TrainTreeSink + ?Sized> Walk<'_, S> {
     /// Returns the names in a directory, in byte order.
     fn names(&mut self, directory: &OwnedFd) -> Result<Vec<Vec<u8>>, S::Error> {
         let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(directory.as_fd()).map_err(broken)? {
-            let entry = entry.map_err(broken)?;
+        for entry in rustix::fs::Dir::read_from(directory.as_fd()).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
             let name = std::ffi::OsStr::from_bytes(entry.file_name().to_bytes()).as_bytes();
             if name != b"." && name != b".." {
                 self.entries += 1;
@@ -113,21 +113,21 @@ impl<S: TrainTreeSink + ?Sized> Walk<'_, S> {
         match rustix::fs::openat(directory, name, flags, Mode::empty()) {
             // It was another kind of file before.
             Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO) => Err(moved(path)),
-            other => other.map_err(broken),
+            other => other.map_err(failed),
         }
     }
 
     fn file(&mut self, file: OwnedFd, area: TrainDir, name: FilePath, path: &[u8]) -> Result<(), S::Error> {
-        let stat = rustix::fs::fstat(&file).map_err(broken)?;
+        let stat = rustix::fs::fstat(&file).map_err(failed)?;
         // A second name of the same file would be a link in an archive.
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
-            return Err(policy(LINKS, path).into());
+            return Err(ImageError::policy(Rule::NoLinks, path).into());
         }
         let size = stat.st_size.cast_unsigned();
         self.sink.begin(area, name, meta_of(&stat), size)?;
         let (mut file, mut read) = (File::from(file), 0);
         loop {
-            let n = file.read(&mut self.buffer).map_err(full_or_broken)?;
+            let n = file.read(&mut self.buffer).map_err(failed)?;
             read += n as u64;
             if read > size || (n == 0 && read < size) {
                 return Err(moved(path).into());
@@ -141,15 +141,8 @@ impl<S: TrainTreeSink + ?Sized> Walk<'_, S> {
     }
 }
 
-/// Name of the rule that links and special files break.
-const LINKS: &str = "no-links-or-special-files";
-
 fn moved(path: &[u8]) -> ImageError {
-    policy("at-rest-while-read", path)
-}
-
-fn broken(error: Errno) -> ImageError {
-    full_or_broken(error.into())
+    ImageError::policy(Rule::AtRestWhileRead, path)
 }
 
 fn meta_of(stat: &Stat) -> FileAttrs {

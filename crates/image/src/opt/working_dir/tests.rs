@@ -98,7 +98,7 @@ fn links_special_files_and_second_names_are_refused() {
         let directory = filled(shared.path());
         make(&directory.area(TrainDir::Results).join("c"));
         let refused = directory.read(&mut Seen::default());
-        assert!(matches!(refused, Err(ImageError::Policy { rule: "no-links-or-special-files", .. })), "{what}: {refused:?}");
+        assert!(matches!(refused, Err(ImageError::Policy { rule: Rule::NoLinks, .. })), "{what}: {refused:?}");
     }
     let shared = tempfile::tempdir().unwrap();
     let directory = filled(shared.path());
@@ -114,7 +114,7 @@ fn names_that_mean_something_to_layers_are_refused() {
         let directory = filled(shared.path());
         fs::write(directory.area(TrainDir::Results).join(name), "").unwrap();
         let refused = directory.read(&mut Seen::default());
-        assert!(matches!(refused, Err(ImageError::Policy { rule: "plain-names", .. })), "{name:?}: {refused:?}");
+        assert!(matches!(refused, Err(ImageError::Policy { rule: Rule::PlainNames, .. })), "{name:?}: {refused:?}");
     }
 }
 
@@ -145,7 +145,7 @@ fn a_file_that_grows_while_it_is_read_is_refused() {
     let shared = tempfile::tempdir().unwrap();
     let directory = filled(shared.path());
     let refused = directory.read(&mut Grower(directory.area(TrainDir::Results).join("a!")));
-    assert!(matches!(refused, Err(ImageError::Policy { rule: "at-rest-while-read", .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ImageError::Policy { rule: Rule::AtRestWhileRead, .. })), "{refused:?}");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn nesting_without_end_is_refused() {
     let directory = filled(shared.path());
     fs::create_dir_all(directory.area(TrainDir::Results).join("d/".repeat(210))).unwrap();
     let refused = directory.read(&mut Seen::default());
-    assert!(matches!(refused, Err(ImageError::Policy { rule: "plain-names", .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ImageError::Policy { rule: Rule::PlainNames, .. })), "{refused:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::{
 use stationmaster_system::files::Directory;
 use stationmaster_train::names::FilePath;
 
-use super::{PLACE, full_or_broken};
+use super::{PLACE, failed};
 use crate::{ImageError, disk::space::DiskSpace, opt::reader::TrainDir, tar::layer_writer::FileAttrs};
 
 /// Bytes buffered before a write to a file.
@@ -52,7 +52,7 @@ impl DirectoryWriter {
     /// Creates a directory; `path` is `None` for the area's own.
     pub fn directory(&mut self, area: TrainDir, path: Option<&FilePath>, meta: FileAttrs) -> Result<(), ImageError> {
         let path = place(area, path);
-        self.parent(&path)?.make(name(&path)).map_err(full_or_broken)?;
+        self.parent(&path)?.make(name(&path)).map_err(failed)?;
         self.directories.push((path, meta));
         Ok(())
     }
@@ -61,10 +61,10 @@ impl DirectoryWriter {
     pub fn begin(&mut self, area: TrainDir, path: &FilePath, meta: FileAttrs, size: u64) -> Result<(), ImageError> {
         self.check_space(size)?;
         let path = place(area, Some(path));
-        let file = self.parent(&path)?.create_new(name(&path), 0o600).map_err(full_or_broken)?;
+        let file = self.parent(&path)?.create_new(name(&path), 0o600).map_err(failed)?;
         self.give(&file, meta)?;
         // After the owner: a change of owner clears bits of the mode.
-        file.set_permissions(Permissions::from_mode(meta.mode)).map_err(full_or_broken)?;
+        file.set_permissions(Permissions::from_mode(meta.mode)).map_err(failed)?;
         self.file = Some(file);
         Ok(())
     }
@@ -92,30 +92,30 @@ impl DirectoryWriter {
     /// Sets the directories' owners and modes. Returns whether all owners could be kept.
     pub fn finish(mut self) -> Result<bool, ImageError> {
         for (path, meta) in std::mem::take(&mut self.directories).into_iter().rev() {
-            let directory = self.root.enter(&path).map_err(full_or_broken)?;
+            let directory = self.root.enter(&path).map_err(failed)?;
             self.give(&directory, meta)?;
             let mode = rustix::fs::Mode::from_raw_mode(meta.mode);
-            rustix::fs::fchmod(&directory, mode).map_err(|error| full_or_broken(error.into()))?;
+            rustix::fs::fchmod(&directory, mode).map_err(failed)?;
         }
         Ok(self.owners_kept)
     }
 
     fn parent(&self, path: &Path) -> Result<Directory, ImageError> {
-        self.root.enter(path.parent().unwrap_or(Path::new(""))).map_err(full_or_broken)
+        self.root.enter(path.parent().unwrap_or(Path::new(""))).map_err(failed)
     }
 
     fn give(&mut self, what: &impl AsFd, meta: FileAttrs) -> Result<(), ImageError> {
         let owner = |id: u64| u32::try_from(id).map_err(|_| ImageError::Malformed("an owner's number"));
         match fchown(what, Some(owner(meta.uid)?), Some(owner(meta.gid)?)) {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => self.owners_kept = false,
-            other => other.map_err(full_or_broken)?,
+            other => other.map_err(failed)?,
         }
         Ok(())
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), ImageError> {
         let Some(mut file) = self.file.as_ref() else { return Ok(()) };
-        file.write_all(bytes).map_err(full_or_broken)
+        file.write_all(bytes).map_err(failed)
     }
 
     fn flush(&mut self) -> Result<(), ImageError> {

@@ -16,7 +16,6 @@ use tar::EntryType;
 use crate::{
     ImageError,
     oci::image_config::ImageMetadata,
-    opt::reader::broken,
     tar::{
         header_writer::{header_blocks, link_blocks},
         layer_writer::FileAttrs,
@@ -197,7 +196,7 @@ fn pass_content(content: &mut impl Read, len: u64, out: &mut impl Write) -> Resu
     let mut buffer = vec![0; BUFFER.min(len as usize)];
     let mut passed = 0;
     while passed < len {
-        let count = match content.read(&mut buffer).map_err(broken)? {
+        let count = match content.read(&mut buffer).map_err(ImageError::from_io)? {
             0 => return Err(ImageError::Malformed("it ends too early").into()),
             count => count,
         };
@@ -216,7 +215,7 @@ fn read_manifest(entry: &TarEntry, content: &mut impl Read) -> Result<SavedManif
         return Err(ImageError::Limit("bytes of manifest.json"));
     }
     let mut text = Vec::new();
-    content.take(MANIFEST_LIMIT).read_to_end(&mut text).map_err(broken)?;
+    content.take(MANIFEST_LIMIT).read_to_end(&mut text).map_err(ImageError::from_io)?;
     let images: Vec<SavedManifest> = serde_json::from_slice(&text).map_err(|_| ImageError::Malformed("manifest.json"))?;
     let mut images = images.into_iter();
     match (images.next(), images.next()) {

@@ -4,55 +4,8 @@ use std::path::Path;
 
 use secrecy::SecretString;
 
-use super::{KeyInfo, KeystoreError, Purpose, TokenAccess, TokenSelector, pkcs11};
-
-/// A key that has just been generated.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GeneratedKey {
-    /// The key. It has not been probed, so it has no capabilities.
-    pub info: KeyInfo,
-    /// Whether the token accepted `CKA_ALLOWED_MECHANISMS`. If not, nothing in the token restricts the key to its purpose.
-    pub mechanisms_restricted: bool,
-}
-
-/// An RSA key pair as the token describes it, whether configured or not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenKey {
-    /// `CKA_LABEL`.
-    pub label: String,
-    /// `CKA_ID`.
-    pub id: Vec<u8>,
-    /// Size of the modulus in bits.
-    pub bits: u32,
-    /// SubjectPublicKeyInfo, DER.
-    pub spki_der: Vec<u8>,
-    /// `CKA_SENSITIVE`.
-    pub sensitive: bool,
-    /// `CKA_EXTRACTABLE`.
-    pub extractable: bool,
-    /// `CKA_NEVER_EXTRACTABLE`.
-    pub never_extractable: bool,
-    /// `CKA_LOCAL`.
-    pub generated_in_token: bool,
-}
-
-/// A key in the token that is not an RSA key; this service does not use it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OtherKey {
-    /// `CKA_LABEL`.
-    pub label: String,
-    /// Key type: `EC`, `AES`.
-    pub kind: String,
-}
-
-/// The keys that a token holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenContents {
-    /// RSA key pairs, sorted by label.
-    pub keys: Vec<TokenKey>,
-    /// Other private and secret keys, sorted by label.
-    pub others: Vec<OtherKey>,
-}
+pub use crate::key::{GeneratedKey, OtherKey, TokenContents, TokenKey};
+use crate::{KeystoreError, Purpose, TokenAccess, TokenSelector, pkcs11};
 
 /// Initialises the first uninitialised token of the module (`C_InitToken`, `C_InitPIN`) and returns its serial number. A label
 /// has at most 32 bytes. The lengths of the PINs are compared with the token's limits before anything is written.

@@ -9,7 +9,7 @@ const FAILURES_MAX: u32 = 5;
 
 /// Shared by all threads of a keystore.
 #[derive(Default)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     signatures: AtomicU64,
     decryptions: AtomicU64,
     failures: AtomicU32,
@@ -24,7 +24,7 @@ impl Counters {
         self.decryptions.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn uses(&self) -> KeyUses {
+    pub(crate) fn uses(&self) -> KeyUses {
         KeyUses { signatures: self.signatures.load(Ordering::Relaxed), decryptions: self.decryptions.load(Ordering::Relaxed) }
     }
 

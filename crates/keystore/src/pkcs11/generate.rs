@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     KeystoreError, Purpose, TokenAccess, TokenSelector,
-    admin::GeneratedKey,
+    key::GeneratedKey,
     label::{check_key, check_token},
 };
 

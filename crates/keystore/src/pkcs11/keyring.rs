@@ -21,7 +21,7 @@ use crate::{KeyConfig, KeystoreError, Purpose, TrialLog};
 const TRIAL_PAUSE: Duration = Duration::from_secs(5);
 
 /// The configured keys by label. A key that is missing from the token keeps its entry, without a [`Key`].
-pub(super) struct KeyRing {
+pub(crate) struct KeyRing {
     allow_raw: bool,
     places: BTreeMap<String, KeySlot>,
 }
@@ -68,18 +68,18 @@ impl KeyRing {
     }
 
     /// Returns the keys that the token has, sorted by label.
-    pub(super) fn present(&self) -> Vec<Arc<Key>> {
+    pub(crate) fn present(&self) -> Vec<Arc<Key>> {
         self.places.values().filter_map(KeySlot::key).collect()
     }
 
     /// Returns the labels of missing keys; of one purpose, or of all.
-    pub(super) fn missing(&self, purpose: Option<Purpose>) -> Vec<String> {
+    pub(crate) fn missing(&self, purpose: Option<Purpose>) -> Vec<String> {
         let of_purpose = self.places.iter().filter(|(_, place)| purpose.is_none_or(|purpose| place.purpose == purpose));
         of_purpose.filter(|(_, place)| place.key().is_none()).map(|(label, _)| label.clone()).collect()
     }
 
     /// Returns `None` for a configured key that is missing from the token.
-    pub(super) fn known(&self, label: &str) -> Result<Option<Arc<Key>>, KeystoreError> {
+    pub(crate) fn known(&self, label: &str) -> Result<Option<Arc<Key>>, KeystoreError> {
         Ok(self.places.get(label).ok_or_else(|| not_found(label))?.key())
     }
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use cryptoki::{object::ObjectHandle, session::Session};
-use openssl::bn::BigNum;
+use openssl::{
+    bn::BigNum,
+    pkey::{PKey, Public},
+};
 
 use super::{
     objects::{self, PrivateKey},
@@ -12,14 +15,14 @@ use super::{
 use crate::{Capability, KeyInfo, KeystoreError, OaepScheme, Purpose, SignScheme};
 
 /// A key as it was found and probed.
-pub(super) struct Key {
+pub(crate) struct Key {
     pub(super) private: PrivateKey,
     pub(super) purpose: Purpose,
     pub(super) findings: KeyCapabilities,
 }
 
 impl Key {
-    pub(super) fn label(&self) -> &str {
+    pub(crate) fn label(&self) -> &str {
         &self.private.label
     }
 
@@ -27,7 +30,19 @@ impl Key {
         self.private.public.bits()
     }
 
-    pub(super) fn info(&self) -> KeyInfo {
+    pub(crate) fn public(&self) -> &PKey<Public> {
+        &self.private.public
+    }
+
+    pub(crate) fn can_sign(&self, scheme: SignScheme) -> bool {
+        self.findings.signs.contains(&scheme)
+    }
+
+    pub(crate) fn can_unwrap(&self, scheme: OaepScheme) -> bool {
+        self.findings.way(scheme) != UnwrapMethod::No
+    }
+
+    pub(crate) fn info(&self) -> KeyInfo {
         let mut capabilities = BTreeMap::new();
         for scheme in SignScheme::ALL {
             let can = if self.findings.signs.contains(&scheme) { Capability::Native } else { Capability::No };
@@ -48,12 +63,12 @@ impl Key {
 }
 
 impl Key {
-    pub(super) fn unsupported(&self, scheme: &'static str) -> KeystoreError {
+    pub(crate) fn unsupported(&self, scheme: &'static str) -> KeystoreError {
         KeystoreError::MechanismUnsupported { label: self.label().to_owned(), scheme }
     }
 
     /// Returns whether the ciphertext is as long as the modulus, and numerically smaller.
-    pub(super) fn could_have_wrapped(&self, wrapped: &[u8]) -> bool {
+    pub(crate) fn could_have_wrapped(&self, wrapped: &[u8]) -> bool {
         let smaller = || -> Result<bool, openssl::error::ErrorStack> {
             Ok(BigNum::from_slice(wrapped)?.as_ref() < self.private.public.rsa()?.n())
         };
@@ -95,7 +110,7 @@ impl Key {
 }
 
 impl PrivateKey {
-    pub(super) fn info(&self, purpose: Purpose, capabilities: BTreeMap<&'static str, Capability>) -> KeyInfo {
+    pub(crate) fn info(&self, purpose: Purpose, capabilities: BTreeMap<&'static str, Capability>) -> KeyInfo {
         KeyInfo {
             label: self.label.clone(),
             id: self.id.clone(),
@@ -111,6 +126,6 @@ impl PrivateKey {
     }
 }
 
-pub(super) fn not_found(label: &str) -> KeystoreError {
+pub(crate) fn not_found(label: &str) -> KeystoreError {
     KeystoreError::KeyNotFound { label: label.to_owned() }
 }

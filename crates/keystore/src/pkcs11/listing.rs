@@ -3,7 +3,7 @@
 use super::{objects, rv::translate, token::Token};
 use crate::{
     KeystoreError, TokenAccess,
-    admin::{OtherKey, TokenContents, TokenKey},
+    key::{OtherKey, TokenContents, TokenKey},
 };
 
 pub(crate) fn contents(access: &TokenAccess) -> Result<TokenContents, KeystoreError> {

@@ -16,7 +16,8 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use super::{
     Pool,
     module::lock,
-    worker::{SessionSlot, Task},
+    session_slot::SessionSlot,
+    worker::Task,
 };
 use crate::{tests::support::*, *};
 
@@ -24,8 +25,8 @@ use crate::{tests::support::*, *};
 pub(crate) struct HeldSlot<'a>(#[expect(dead_code)] MutexGuard<'a, Option<SessionSlot>>);
 
 impl Pool {
-    pub(crate) fn hold_first_seat(&self) -> HeldSlot<'_> {
-        HeldSlot(lock(&self.shared.seats[0]))
+    pub(crate) fn hold_first_slot(&self) -> HeldSlot<'_> {
+        HeldSlot(lock(&self.state().slots[0]))
     }
 }
 
@@ -44,11 +45,11 @@ async fn a_lost_login_is_renewed_once_for_all() {
     let station = TestToken::with_keys();
     let keystore = station.open();
     sign_and_verify(&keystore, "train", MAX_SALT).await;
-    lock(&keystore.pool.shared.anchor).as_ref().unwrap().logout().unwrap();
+    lock(&keystore.pool.state().login_session).as_ref().unwrap().logout().unwrap();
     let calls = (0..16).map(|_| sign_and_verify(&keystore, "train", MAX_SALT));
     futures_util::future::join_all(calls).await;
     wrap_and_unwrap(&keystore, "general", OaepScheme::Sha512).await;
-    lock(&keystore.pool.shared.anchor).as_ref().unwrap().logout().unwrap();
+    lock(&keystore.pool.state().login_session).as_ref().unwrap().logout().unwrap();
     keystore.check(None).await.unwrap();
     assert_eq!(keystore.health(), Health::Ready);
 }
@@ -252,7 +253,7 @@ async fn a_panic_in_a_worker_leaves_nobody_waiting() {
     let station = TestToken::with_keys();
     let keystore = Keystore::open(KeystoreConfig { sessions: 1, ..station.config(&["train"]) }).unwrap();
     for _ in 0..3 {
-        let answer = keystore.pool.call(&keystore.who, Task::Panic, None).await;
+        let answer = keystore.pool.call(&keystore.caller, Task::Panic, None).await;
         assert!(matches!(answer, Err(KeystoreError::Fault { .. })), "{answer:?}");
     }
     sign_and_verify(&keystore, "train", MAX_SALT).await;

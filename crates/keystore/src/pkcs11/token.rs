@@ -19,7 +19,7 @@ use crate::{
     pin_latch::{PinLatch, PinRisk, mark},
 };
 
-pub(super) struct Token {
+pub(crate) struct Token {
     selector: TokenSelector,
     serial: String,
     pin: PinSource,
@@ -46,7 +46,7 @@ impl Token {
         })
     }
 
-    pub(super) fn serial(&self) -> &str {
+    pub(crate) fn serial(&self) -> &str {
         &self.serial
     }
 

@@ -9,27 +9,27 @@ use std::{
 use cryptoki::{
     error::{Error, RvError},
     object::ObjectHandle,
-    session::Session,
 };
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::{
+    fair_queue::FairQueue,
     keys::{Key, not_found},
     mechanisms,
     module::lock,
     oaep,
     probe::UnwrapMethod,
-    recovery::SharedState,
     rv::{RvClass, classify, code, handle_is_stale, translate},
-    turns::Turns,
+    session_slot::SessionSlot,
+    shared_state::SharedState,
 };
 use crate::{KeystoreError, OaepScheme, SignScheme};
 
-pub(super) type Answer = Result<Zeroizing<Vec<u8>>, KeystoreError>;
+pub(crate) type Answer = Result<Zeroizing<Vec<u8>>, KeystoreError>;
 
 /// Tasks of a worker.
-pub(super) enum Task {
+pub(crate) enum Task {
     Sign {
         key: Arc<Key>,
         scheme: SignScheme,
@@ -41,7 +41,7 @@ pub(super) enum Task {
         wrapped: Vec<u8>,
     },
     /// Read and probe a key that was missing.
-    Learn {
+    Load {
         label: String,
     },
     /// Panics, to test that no caller is left waiting.
@@ -62,12 +62,6 @@ pub(super) struct Job {
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
-/// A worker's session and its handles, which end with the session that found them.
-pub(super) struct SessionSlot {
-    session: Session,
-    handles: Vec<(Arc<Key>, ObjectHandle)>,
-}
-
 /// Why an attempt ended without a result.
 enum AttemptError {
     /// The token returned a proper result; the session is usable.
@@ -83,7 +77,7 @@ impl From<Error> for AttemptError {
 }
 
 /// Main loop of a worker thread: ends when the queue is closed.
-pub(super) fn run(shared: &SharedState, seat: usize, jobs: &Turns<Job>) {
+pub(super) fn run(shared: &SharedState, slot: usize, jobs: &FairQueue<Job>) {
     while let Some(Job { task, deadline, answer }) = jobs.pop() {
         // No caller waits any more, so the token is not used.
         if answer.is_closed() {
@@ -92,8 +86,8 @@ pub(super) fn run(shared: &SharedState, seat: usize, jobs: &Turns<Job>) {
         let outcome = if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             Err(KeystoreError::DeadlineExceeded)
         } else {
-            catch_unwind(AssertUnwindSafe(|| shared.serve(seat, &task))).unwrap_or_else(|_| {
-                lock(&shared.seats[seat]).take();
+            catch_unwind(AssertUnwindSafe(|| shared.serve(slot, &task))).unwrap_or_else(|_| {
+                lock(&shared.slots[slot]).take();
                 Err(KeystoreError::Fault { operation: "the worker".to_owned(), code: "panic".to_owned() })
             })
         };
@@ -103,13 +97,13 @@ pub(super) fn run(shared: &SharedState, seat: usize, jobs: &Turns<Job>) {
 }
 
 impl SharedState {
-    fn serve(&self, seat: usize, task: &Task) -> Answer {
-        let mut seat = lock(&self.seats[seat]);
-        // Checked while holding the seat: the recovery thread takes all seats before it touches the module.
+    fn serve(&self, slot: usize, task: &Task) -> Answer {
+        let mut slot = lock(&self.slots[slot]);
+        // Checked while holding the slot: the recovery thread locks all slots before it touches the module.
         self.ready()?;
         let (mut session_retried, mut login_retried) = (false, false);
         loop {
-            let error = match self.attempt(&mut seat, task) {
+            let error = match self.attempt(&mut slot, task) {
                 Ok(value) => {
                     self.counters.succeeded();
                     return Ok(value);
@@ -118,7 +112,7 @@ impl SharedState {
                 Err(AttemptError::Token(error)) => error,
             };
             // After an error of unknown effect the session is not used again.
-            if let Some(left) = seat.take()
+            if let Some(left) = slot.take()
                 && handle_is_stale(&error)
             {
                 std::mem::forget(left.session);
@@ -146,24 +140,24 @@ impl SharedState {
     }
 
     fn attempt(&self, place: &mut Option<SessionSlot>, task: &Task) -> Result<Zeroizing<Vec<u8>>, AttemptError> {
-        let seat = match place {
-            Some(seat) => seat,
-            None => place.insert(SessionSlot { session: self.token.session()?, handles: Vec::new() }),
+        let slot = match place {
+            Some(slot) => slot,
+            None => place.insert(SessionSlot::new(self.token.session()?)),
         };
         match task {
             Task::Sign { key, scheme, digest } => {
-                let handle = self.handle(seat, key)?;
+                let handle = self.handle(slot, key)?;
                 self.counters.signature();
-                let signature = mechanisms::sign(&seat.session, handle, key.bits(), *scheme, digest)
+                let signature = mechanisms::sign(&slot.session, handle, key.bits(), *scheme, digest)
                     .ok_or_else(|| AttemptError::Decided(key.unsupported(scheme.name())))??;
                 Ok(Zeroizing::new(signature))
             }
             Task::Unwrap { key, scheme, wrapped } => {
-                let handle = self.handle(seat, key)?;
+                let handle = self.handle(slot, key)?;
                 match key.findings.way(*scheme) {
                     UnwrapMethod::Native { refusal } => {
                         self.counters.decryption();
-                        match mechanisms::decrypt_oaep(&seat.session, handle, *scheme, wrapped) {
+                        match mechanisms::decrypt_oaep(&slot.session, handle, *scheme, wrapped) {
                             Ok(secret) => Ok(secret),
                             Err(error) if is_refusal(&error, refusal) => {
                                 // Some tokens leave the operation active after a refusal.
@@ -175,14 +169,14 @@ impl SharedState {
                     }
                     UnwrapMethod::Raw => {
                         self.counters.decryption();
-                        let block = mechanisms::decrypt_raw(&seat.session, handle, wrapped)?;
+                        let block = mechanisms::decrypt_raw(&slot.session, handle, wrapped)?;
                         oaep::unpad(block, *scheme).map_err(|_| AttemptError::Decided(KeystoreError::UnwrapFailed))
                     }
                     UnwrapMethod::No => Err(AttemptError::Decided(key.unsupported(scheme.name()))),
                 }
             }
-            Task::Learn { label } => {
-                self.learn_and_tell(label).map_err(AttemptError::Decided)?;
+            Task::Load { label } => {
+                self.load_and_report(label).map_err(AttemptError::Decided)?;
                 Ok(Zeroizing::default())
             }
             #[cfg(test)]
@@ -195,16 +189,11 @@ impl SharedState {
         }
     }
 
-    fn handle(&self, seat: &mut SessionSlot, key: &Arc<Key>) -> Result<ObjectHandle, AttemptError> {
-        if let Some((_, handle)) = seat.handles.iter().find(|(known, _)| Arc::ptr_eq(known, key)) {
-            return Ok(*handle);
-        }
-        let Some(handle) = key.find(&seat.session)? else {
+    fn handle(&self, slot: &mut SessionSlot, key: &Arc<Key>) -> Result<ObjectHandle, AttemptError> {
+        slot.handle(key)?.ok_or_else(|| {
             self.keys.forget(key);
-            return Err(AttemptError::Decided(not_found(key.label())));
-        };
-        seat.handles.push((Arc::clone(key), handle));
-        Ok(handle)
+            AttemptError::Decided(not_found(key.label()))
+        })
     }
 }
 

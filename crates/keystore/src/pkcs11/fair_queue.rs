@@ -1,4 +1,4 @@
-//! A bounded, fair queue before the worker threads. Callers take turns: a caller with many jobs delays its own jobs, not those of others.
+//! A bounded, fair queue before the worker threads. Callers are served round robin: a caller with many jobs delays its own jobs, not those of others.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,7 +7,7 @@ use std::{
 
 /// Why a job was not accepted.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NotTaken {
+pub(super) enum NotQueued {
     /// The queue, or the caller's share of it, is full.
     Full,
     /// The queue is closed.
@@ -15,7 +15,7 @@ pub(super) enum NotTaken {
 }
 
 /// Waiting jobs: first in, first out within a caller, round robin among callers.
-pub(super) struct Turns<T> {
+pub(super) struct FairQueue<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
     bound: usize,
@@ -24,18 +24,18 @@ pub(super) struct Turns<T> {
 }
 
 struct State<T> {
-    of: HashMap<Arc<str>, VecDeque<T>>,
+    jobs: HashMap<Arc<str>, VecDeque<T>>,
     /// Callers with a waiting job, the next one first.
     order: VecDeque<Arc<str>>,
     waiting: usize,
     closed: bool,
 }
 
-impl<T> Turns<T> {
+impl<T> FairQueue<T> {
     pub(super) fn new(bound: usize) -> Self {
         let bound = bound.max(1);
         let share = (bound * 3 / 4).min(bound - 1).max(1);
-        let state = State { of: HashMap::new(), order: VecDeque::new(), waiting: 0, closed: false };
+        let state = State { jobs: HashMap::new(), order: VecDeque::new(), waiting: 0, closed: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), bound, share }
     }
 
@@ -43,18 +43,18 @@ impl<T> Turns<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(&self, who: &Arc<str>, job: T) -> Result<(), NotTaken> {
+    pub(super) fn push(&self, caller: &Arc<str>, job: T) -> Result<(), NotQueued> {
         let mut state = self.state();
         if state.closed {
-            return Err(NotTaken::Closed);
+            return Err(NotQueued::Closed);
         }
-        let own = state.of.get(who).map_or(0, VecDeque::len);
+        let own = state.jobs.get(caller).map_or(0, VecDeque::len);
         if state.waiting >= self.bound || own >= self.share {
-            return Err(NotTaken::Full);
+            return Err(NotQueued::Full);
         }
-        state.of.entry(Arc::clone(who)).or_default().push_back(job);
+        state.jobs.entry(Arc::clone(caller)).or_default().push_back(job);
         if own == 0 {
-            state.order.push_back(Arc::clone(who));
+            state.order.push_back(Arc::clone(caller));
         }
         state.waiting += 1;
         drop(state);
@@ -62,19 +62,19 @@ impl<T> Turns<T> {
         Ok(())
     }
 
-    /// Returns the next job; waits for one. Returns `None` when the queue is closed and empty.
+    /// Requeue the next job; waits for one. Requeue `None` when the queue is closed and empty.
     pub(super) fn pop(&self) -> Option<T> {
         let mut state = self.state();
         loop {
-            if let Some(who) = state.order.pop_front() {
-                let (job, more) = match state.of.get_mut(&who) {
+            if let Some(caller) = state.order.pop_front() {
+                let (job, more) = match state.jobs.get_mut(&caller) {
                     Some(jobs) => (jobs.pop_front(), !jobs.is_empty()),
                     None => (None, false),
                 };
                 if more {
-                    state.order.push_back(who);
+                    state.order.push_back(caller);
                 } else {
-                    state.of.remove(&who);
+                    state.jobs.remove(&caller);
                 }
                 if let Some(job) = job {
                     state.waiting -= 1;
@@ -105,37 +105,37 @@ mod tests {
 
     #[test]
     fn a_caller_with_many_jobs_does_not_delay_one_with_few() {
-        let turns = Turns::new(256);
+        let queue = FairQueue::new(256);
         let [many, few]: [Arc<str>; 2] = ["many", "few"].map(Arc::from);
         for at in 0..96 {
-            turns.push(&many, ("many", at)).unwrap();
+            queue.push(&many, ("many", at)).unwrap();
         }
         for at in 0..2 {
-            turns.push(&few, ("few", at)).unwrap();
+            queue.push(&few, ("few", at)).unwrap();
         }
-        let first: Vec<_> = (0..5).map(|_| turns.pop().unwrap()).collect();
+        let first: Vec<_> = (0..5).map(|_| queue.pop().unwrap()).collect();
         assert_eq!(first, [("many", 0), ("few", 0), ("many", 1), ("few", 1), ("many", 2)]);
-        assert_eq!(turns.waiting(), 93);
+        assert_eq!(queue.waiting(), 93);
     }
 
     #[test]
     fn the_last_place_is_never_one_callers() {
         for bound in [2, 3, 4, 7, 256] {
-            let turns = Turns::new(bound);
+            let queue = FairQueue::new(bound);
             let [one, other]: [Arc<str>; 2] = ["one", "other"].map(Arc::from);
-            while turns.push(&one, ()).is_ok() {}
-            assert_eq!(turns.push(&one, ()), Err(NotTaken::Full), "{bound}");
-            turns.push(&other, ()).unwrap_or_else(|_| panic!("no place is left of {bound}"));
+            while queue.push(&one, ()).is_ok() {}
+            assert_eq!(queue.push(&one, ()), Err(NotQueued::Full), "{bound}");
+            queue.push(&other, ()).unwrap_or_else(|_| panic!("no place is left of {bound}"));
         }
     }
 
     #[test]
     fn what_waits_is_handed_out_after_the_end_and_nothing_more_is_taken() {
-        let turns = Turns::new(4);
+        let queue = FairQueue::new(4);
         let one: Arc<str> = Arc::from("one");
-        turns.push(&one, 7).unwrap();
-        turns.close();
-        assert_eq!(turns.push(&one, 8), Err(NotTaken::Closed));
-        assert_eq!((turns.pop(), turns.pop()), (Some(7), None));
+        queue.push(&one, 7).unwrap();
+        queue.close();
+        assert_eq!(queue.push(&one, 8), Err(NotQueued::Closed));
+        assert_eq!((queue.pop(), queue.pop()), (Some(7), None));
     }
 }

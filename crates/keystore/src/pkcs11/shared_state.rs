@@ -1,0 +1,124 @@
+//! State that the threads of a keystore share: the token, its login, the sessions of the workers and the keys.
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use crossbeam_channel::Sender;
+use cryptoki::session::Session;
+
+use super::{
+    counters::Counters,
+    keyring::KeyRing,
+    module::lock,
+    rv::{handle_is_stale, translate},
+    session_slot::SessionSlot,
+    token::{Token, is_logged_in},
+};
+use crate::{Health, KeystoreError, TrialLog};
+
+/// State shared by all threads of a keystore. Sessions are declared before the token, so that they are closed before the module.
+pub(crate) struct SharedState {
+    /// One session per worker, which holds its own while it works; the recovery thread takes all of them for exclusive use of the token.
+    pub(super) slots: Vec<Mutex<Option<SessionSlot>>>,
+    /// The session that holds the login while workers drop theirs.
+    pub(super) login_session: Mutex<Option<Session>>,
+    pub(crate) keys: KeyRing,
+    pub(crate) counters: Counters,
+    pub(super) health: Mutex<Health>,
+    pub(super) closing: AtomicBool,
+    /// Wakes the recovery thread.
+    pub(super) wake: Sender<()>,
+    /// Receives reports of trials after the start.
+    pub(super) trials: OnceLock<Arc<dyn TrialLog>>,
+    pub(crate) token: Token,
+}
+
+impl SharedState {
+    /// Checks that calls may go to the token.
+    pub(super) fn ready(&self) -> Result<(), KeystoreError> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(KeystoreError::Unavailable { reason: "the keystore is closing" });
+        }
+        match &*lock(&self.health) {
+            Health::Ready => Ok(()),
+            Health::Down { reason, .. } => Err(KeystoreError::Unavailable { reason }),
+        }
+    }
+
+    /// Returns the state last observed.
+    pub(crate) fn health(&self) -> Health {
+        lock(&self.health).clone()
+    }
+
+    /// Reports every trial from now on to `log`. Only the first log is used.
+    pub(crate) fn announce_trials_to(&self, log: Arc<dyn TrialLog>) {
+        let _ = self.trials.set(log);
+    }
+
+    /// Marks the token as lost: callers get an error from now on, and the recovery thread starts its attempts.
+    pub(super) fn mark_down(&self, reason: &'static str) {
+        let mut health = lock(&self.health);
+        if *health == Health::Ready {
+            tracing::error!(reason, "the token is lost; trying to get it back");
+            *health = Health::Down { since: Instant::now(), reason };
+        }
+        drop(health);
+        self.wake();
+    }
+
+    /// Triggers an attempt of the recovery thread now. A full channel means that one is pending.
+    pub(super) fn wake(&self) {
+        let _ = self.wake.try_send(());
+    }
+
+    /// Logs in again, once for all threads that notice the lost login.
+    pub(super) fn log_in_again(&self) -> Result<(), KeystoreError> {
+        let mut login_session = lock(&self.login_session);
+        if let Some(session) = &*login_session {
+            match is_logged_in(session) {
+                Ok(true) => return Ok(()),
+                Ok(false) => return self.token.login(session),
+                Err(error) => {
+                    let session = login_session.take();
+                    if handle_is_stale(&error) {
+                        std::mem::forget(session);
+                    }
+                }
+            }
+        }
+        self.log_in(&mut login_session)
+    }
+
+    pub(super) fn log_in(&self, login_session: &mut Option<Session>) -> Result<(), KeystoreError> {
+        let session = self.token.session().map_err(|error| translate(&error))?;
+        self.token.login(&session)?;
+        *login_session = Some(session);
+        Ok(())
+    }
+
+    /// Reads a key and, if necessary, probes it. Returns whether it was probed.
+    pub(super) fn load_key(&self, label: &str) -> Result<bool, KeystoreError> {
+        let log = self.trials.get().map(|log| &**log);
+        Ok(self.keys.load_and_probe(label, &self.token, &self.counters, log)?.tried)
+    }
+
+    /// As [`SharedState::load_key`], and reports afterwards which keys exist.
+    pub(super) fn load_and_report(&self, label: &str) -> Result<(), KeystoreError> {
+        if self.load_key(label)? {
+            self.report_found();
+        }
+        Ok(())
+    }
+
+    pub(super) fn report_found(&self) {
+        if let Some(log) = self.trials.get() {
+            let keys: Vec<_> = self.keys.present().iter().map(|key| key.info()).collect();
+            log.found(&keys, self.counters.uses());
+        }
+    }
+}

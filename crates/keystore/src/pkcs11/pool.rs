@@ -129,7 +129,12 @@ impl Pool {
         reply.unwrap_or(Err(KeystoreError::Unavailable { reason: "the keystore is closing" }))
     }
 
-    fn enqueue(&self, caller: &Arc<str>, task: Task, deadline: Option<Instant>) -> Result<oneshot::Receiver<Answer>, KeystoreError> {
+    fn enqueue(
+        &self,
+        caller: &Arc<str>,
+        task: Task,
+        deadline: Option<Instant>,
+    ) -> Result<oneshot::Receiver<Answer>, KeystoreError> {
         let (answer, reply) = oneshot::channel();
         match self.queue.push(caller, Job { task, deadline, answer }) {
             Ok(()) => Ok(reply),

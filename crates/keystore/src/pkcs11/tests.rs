@@ -13,12 +13,7 @@ use std::{
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 
-use super::{
-    Pool,
-    module::lock,
-    session_slot::SessionSlot,
-    worker::Task,
-};
+use super::{Pool, module::lock, session_slot::SessionSlot, worker::Task};
 use crate::{tests::support::*, *};
 
 /// While it exists, the first worker cannot work.

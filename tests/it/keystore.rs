@@ -59,7 +59,7 @@ fn pkcs11_tool(station: &Station, arguments: &[&str]) -> Output {
 
 #[test]
 fn the_train_key_is_made_in_the_token_and_never_extractable_says_the_service() {
-    let station = Station::with("a").bits(4096).start();
+    let station = Station::with("a").bits(4096).makes_token().start();
     let key = station.key("a").unwrap();
     assert_eq!((key.purpose(), key.bits), (KeyPurpose::Train, 4096));
     assert!(key.generated_in_token && key.sensitive && key.never_extractable && !key.extractable, "{key:?}");
@@ -67,7 +67,7 @@ fn the_train_key_is_made_in_the_token_and_never_extractable_says_the_service() {
 
 #[test]
 fn the_train_key_is_made_in_the_token_and_never_extractable_says_another_tool() {
-    let station = Station::start("a");
+    let station = Station::with("a").makes_token().start();
     let listed = pkcs11_tool(&station, &["--list-objects", "--type", "privkey"]);
     assert!(listed.status.success(), "{listed:?}");
     let text = String::from_utf8(listed.stdout).unwrap();

@@ -1,6 +1,9 @@
 //! Health checks: checks every component that services depend on every two seconds, and those that are files also when a call
 //! asks for health. The states are published through `grpc.health.v1`, the `StatusService`, the log and the service manager.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fmt::Display,
     pin::Pin,

@@ -8,9 +8,9 @@ use std::{
 };
 
 use super::said;
-use crate::support::PROGRAM;
+use crate::support::{PATIENCE, PROGRAM};
 
-/// What a command said, and whether it ended in time. Its memory is bounded: what reads /dev/zero does not take the machine with it.
+/// What a command said, and whether it ended. Its memory is bounded: what reads /dev/zero does not take the machine with it.
 fn ends(arguments: &[&str]) -> Result<std::process::Output, String> {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -v 4000000; exec \"$@\"", "sh", PROGRAM]).args(arguments);
@@ -19,7 +19,7 @@ fn ends(arguments: &[&str]) -> Result<std::process::Output, String> {
     }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(10) {
+    while begun.elapsed() < PATIENCE {
         if child.try_wait().unwrap().is_some() {
             return Ok(child.wait_with_output().unwrap());
         }

@@ -8,7 +8,7 @@ use stationmaster_proto::OpenInto;
 use crate::{
     keystore::TokenServer,
     support::{
-        Refusal, Station, Train, block_on,
+        PATIENCE, Refusal, Station, Train, block_on,
         proxy::{Do, EngineProxy, LOAD, READ, WRITE, Way},
         tamper::{Before, RESULTS, Scene, refused, run_script},
         wait_for,
@@ -45,7 +45,7 @@ impl Proxied {
     pub fn as_it_was(&self, before: &Before) {
         let since = std::time::Instant::now();
         while let Err(change) = before.holds(&self.scene.station) {
-            assert!(since.elapsed() < std::time::Duration::from_secs(30), "it is never as it was: {change}");
+            assert!(since.elapsed() < PATIENCE, "it is never as it was: {change}");
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
     }

@@ -1,0 +1,22 @@
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use super::*;
+
+#[tokio::test]
+async fn calls_at_once_share_one_check() {
+    let checks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&checks);
+    let probes = Probes::default().with("trust", ALL, Look::AtTheCall, move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        std::future::ready(Ok::<_, String>(()))
+    });
+    let (board, stop) = (probes.board(), CancellationToken::new());
+    let (_, reporter) = service().await;
+    let watching = tokio::spawn(watch(reporter, probes, Manager::default(), stop.clone(), || {}));
+    // All of them ask before the other task runs for the first time.
+    join_all((0..200).map(|_| board.look())).await;
+    let made = checks.load(Ordering::SeqCst);
+    assert!(made <= 2, "{made} checks for the start and 200 calls");
+    stop.cancel();
+    watching.await.expect("no panic");
+}

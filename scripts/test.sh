@@ -5,19 +5,23 @@ cd "$(dirname "$0")/.."
 
 scripts/lint.sh --offline
 
-counts=${CARGO_TARGET_DIR:-target}/tmp/counts
-rm -rf "$counts"
+target=${CARGO_TARGET_DIR:-target}
+counts=$target/tmp/counts
+report=$target/nextest/default/junit.xml
+rm -rf "$counts" "$target/tmp/tokens" "$report"
 what=(--locked --features crash-points --lib --bins --tests)
 if cargo nextest --version >/dev/null 2>&1; then
     if ! cargo nextest run --cargo-profile quick "${what[@]}"; then
+        [ -f "$report" ] || exit 1
+        scripts/longest-tests.sh "$report"
         # Once more at the end and short, because a service's log may be long: where each test failed and what it said.
         awk '/<testcase /{ name = $2 } /panicked at/ && !/<failure/{ print name; print "    " substr($0, 1, 200); getline; print "    " substr($0, 1, 600) }' \
-            "${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml"
+            "$report"
         exit 1
     fi
 else
-    # Integration tests run engines, tokens and services: two at a time, as in .config/nextest.toml.
-    cargo test --profile quick "${what[@]}" -- --test-threads=2
+    # Most integration tests wait for services and engines of their own: as many at a time as in .config/nextest.toml.
+    cargo test --profile quick "${what[@]}" -- --test-threads=6
 fi
 # Examples in the documentation, of which some must not compile.
 cargo test --profile quick --locked --features crash-points --doc
@@ -25,3 +29,8 @@ cargo test --profile quick --locked --features crash-points --doc
 cargo bench --profile quick --locked --features crash-points --bench pure -- --test
 cargo bench --profile quick --locked --features crash-points --bench performance -- --short
 cat "$counts"/*
+if [ -f "$report" ]; then
+    scripts/longest-tests.sh "$report"
+else
+    echo "The times of the tests are listed where cargo-nextest is installed."
+fi

@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command};
 
 use stationmaster::trust::Master;
-use stationmaster_image::tar::layer_writer::{FileAttrs, LayerPlan};
+use stationmaster_image::tar::{entry::FileAttrs, layer_writer::LayerPlan};
 
 use crate::{
     engine::Engine,

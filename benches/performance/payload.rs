@@ -3,7 +3,10 @@
 use std::{fmt, io, iter, str::FromStr};
 
 use bytes::Bytes;
-use stationmaster_image::tar::layer_writer::{FileAttrs, LayerEntry, LayerPlan, LayerWriter};
+use stationmaster_image::tar::{
+    entry::FileAttrs,
+    layer_writer::{LayerEntry, LayerPlan, LayerWriter},
+};
 
 /// Bytes of content made at a time.
 const PIECE: u64 = 256 * 1024;

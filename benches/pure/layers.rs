@@ -6,10 +6,15 @@ use criterion::{Criterion, Throughput};
 use stationmaster_image::{
     ImageError,
     filesystem::tree_digest::tree_digest,
-    opt::reader::{TrainDir, TrainTreeSink, read_opt},
-    tar::layer_writer::{FileAttrs, HashingWriter, LayerPlan, write_archive},
+    opt::{
+        reader::{TrainTreeSink, read_opt},
+        train_dirs::TrainDir,
+    },
+    tar::{
+        entry::FileAttrs,
+        layer_writer::{HashingWriter, LayerPlan, write_archive},
+    },
 };
-use stationmaster_train::names::FilePath;
 
 /// Trains as archives: so many files of so many bytes.
 const SHAPES: [(&str, u32, usize); 2] = [("1 file of 4 MiB", 1, 4 << 20), ("1,000 files of 1 kB", 1_000, 1_000)];
@@ -40,24 +45,8 @@ struct Counting(u64);
 impl TrainTreeSink for Counting {
     type Error = ImageError;
 
-    fn directory(&mut self, _: TrainDir, _: Option<FilePath>, _: FileAttrs) -> Result<(), ImageError> {
-        Ok(())
-    }
-
-    fn begin(&mut self, _: TrainDir, _: FilePath, _: FileAttrs, _: u64) -> Result<(), ImageError> {
-        Ok(())
-    }
-
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
         self.0 += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), ImageError> {
-        Ok(())
-    }
-
-    fn other(&mut self, _: &str) -> Result<(), ImageError> {
         Ok(())
     }
 }

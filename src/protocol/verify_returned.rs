@@ -8,7 +8,7 @@ use stationmaster_image::{
         sealed_files::{SealedFile, SealedFiles},
         train_archive::read_sealed_train,
     },
-    tar::layer_writer::FileAttrs,
+    tar::entry::FileAttrs,
 };
 use stationmaster_train::{
     config::HexText,

@@ -2,6 +2,7 @@
 
 pub mod ambiguity;
 pub mod canonical;
+pub mod changeset;
 pub mod layers;
 pub mod overlay;
 pub mod tree_digest;

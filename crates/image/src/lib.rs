@@ -8,7 +8,6 @@ pub mod checks;
 pub mod disk;
 mod error;
 pub mod filesystem;
-pub mod foreign_directory;
 pub mod oci;
 pub mod opt;
 pub mod store;

@@ -4,4 +4,6 @@ pub mod descriptors;
 pub mod documents;
 pub mod image_config;
 pub mod reference;
+pub mod selection;
 pub mod strict_json;
+pub mod whiteouts;

@@ -1,6 +1,7 @@
 //! A train's files below `/opt`: the strict reader, its sources, and the working directories of runs.
 
 pub mod backing;
+pub mod layer_changes;
 pub mod layered;
 pub mod layered_tree;
 pub mod reader;
@@ -8,5 +9,7 @@ pub mod sealed_files;
 pub mod tar_stream;
 pub mod train_archive;
 pub mod train_archive_layers;
+pub mod train_collector;
+pub mod train_dirs;
 pub mod uploaded;
 pub mod working_dir;

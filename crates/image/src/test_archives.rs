@@ -2,7 +2,8 @@
 
 use tar::EntryType;
 
-use super::tar::{header_writer::header_blocks, layer_writer::FileAttrs};
+use super::tar::header_writer::header_blocks;
+use crate::tar::entry::FileAttrs;
 
 pub(super) const FILE: EntryType = EntryType::Regular;
 pub(super) const DIR: EntryType = EntryType::Directory;

@@ -8,10 +8,11 @@ use stationmaster_image::{
     opt::{
         backing::LayerBacking,
         layered::LayeredTrainTree,
-        reader::{CONFIG_LIMIT, TrainDir, TrainTreeSink, read_config, read_opt},
+        reader::{TrainTreeSink, read_config, read_opt},
         train_archive::read_train,
+        train_dirs::{CONFIG_LIMIT, TrainDir},
     },
-    tar::layer_writer::FileAttrs,
+    tar::entry::FileAttrs,
 };
 use stationmaster_train::{names::FilePath, proof::FoundDirectory, rule::Rule};
 
@@ -140,24 +141,8 @@ struct Files(Vec<(TrainDir, FilePath)>);
 impl TrainTreeSink for Files {
     type Error = ImageError;
 
-    fn directory(&mut self, _: TrainDir, _: Option<FilePath>, _: FileAttrs) -> Result<(), ImageError> {
-        Ok(())
-    }
-
     fn begin(&mut self, area: TrainDir, path: FilePath, _: FileAttrs, _: u64) -> Result<(), ImageError> {
         self.0.push((area, path));
-        Ok(())
-    }
-
-    fn chunk(&mut self, _: &[u8]) -> Result<(), ImageError> {
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), ImageError> {
-        Ok(())
-    }
-
-    fn other(&mut self, _: &str) -> Result<(), ImageError> {
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 use stationmaster_image::{
     ImageError,
     oci::image_config::ImageMetadata,
-    opt::reader::{TrainDir, read_file},
+    opt::{reader::read_file, train_dirs::TrainDir},
 };
 use stationmaster_train::{digest::FileHasher, rule::Rule};
 

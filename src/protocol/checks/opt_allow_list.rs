@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 
 use stationmaster_image::{
     ImageError,
-    opt::reader::{TrainDir, TrainTreeSink, read_opt},
-    tar::layer_writer::FileAttrs,
+    opt::reader::{TrainTreeSink, read_opt},
 };
-use stationmaster_train::{names::FilePath, rule::Rule};
+use stationmaster_train::rule::Rule;
 
 use crate::protocol::{
     StepError,
@@ -55,20 +54,8 @@ struct Names<'a> {
 impl TrainTreeSink for Names<'_> {
     type Error = StepError;
 
-    fn directory(&mut self, _: TrainDir, _: Option<FilePath>, _: FileAttrs) -> Result<(), StepError> {
-        Ok(())
-    }
-
-    fn begin(&mut self, _: TrainDir, _: FilePath, _: FileAttrs, _: u64) -> Result<(), StepError> {
-        Ok(())
-    }
-
     fn chunk(&mut self, _: &[u8]) -> Result<(), StepError> {
         self.step.check_cancelled()
-    }
-
-    fn end(&mut self) -> Result<(), StepError> {
-        Ok(())
     }
 
     fn other(&mut self, path: &str) -> Result<(), StepError> {

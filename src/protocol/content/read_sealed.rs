@@ -4,11 +4,12 @@ use stationmaster_image::{
     ImageError,
     disk::spool::{Extent, Spool},
     opt::{
-        reader::{CONFIG_PATH, TrainDir, TrainTreeSink, read_config, read_opt},
+        reader::{TrainTreeSink, read_config, read_opt},
+        train_dirs::{CONFIG_PATH, TrainDir},
         working_dir::DirectoryWriter,
     },
     store::ImageFiles,
-    tar::layer_writer::FileAttrs,
+    tar::entry::FileAttrs,
 };
 use stationmaster_train::{
     config::{ConfigError, TrainConfig},

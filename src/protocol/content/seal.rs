@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use stationmaster_image::{
     disk::spool::{Extent, Spool},
-    opt::reader::{TrainDir, TrainTreeSink},
-    tar::layer_writer::FileAttrs,
+    opt::{reader::TrainTreeSink, train_dirs::TrainDir},
+    tar::entry::FileAttrs,
 };
 use stationmaster_train::{
     digest::{Digest, FileHasher},

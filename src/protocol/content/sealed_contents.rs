@@ -6,8 +6,11 @@ use stationmaster_image::{
     ImageError,
     archive::memory_budget::Share,
     disk::spool::{Extent, Spool},
-    opt::reader::TrainDir,
-    tar::layer_writer::{EntryPath, FileAttrs, LayerPlan},
+    opt::train_dirs::TrainDir,
+    tar::{
+        entry::{EntryPath, FileAttrs},
+        layer_writer::LayerPlan,
+    },
 };
 use stationmaster_train::{
     envelope::{EnvelopeKey, Opener, opened_len},

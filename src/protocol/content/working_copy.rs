@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use stationmaster_image::{
     ImageError,
     opt::{
-        reader::{TrainDir, TrainTreeSink, read_file, read_opt},
+        reader::{TrainTreeSink, read_file, read_opt},
+        train_dirs::TrainDir,
         working_dir::WorkingDir,
     },
     store::{

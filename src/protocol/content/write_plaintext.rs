@@ -3,9 +3,12 @@
 use stationmaster_image::{
     ImageError,
     oci::image_config::ImageMetadata,
-    opt::{reader::TrainDir, working_dir::DirectoryWriter},
+    opt::{train_dirs::TrainDir, working_dir::DirectoryWriter},
     store::docker::load::{BuiltImage, ImageSpec},
-    tar::layer_writer::{FileAttrs, LayerEntry, LayerPlan, WriteError, write_archive},
+    tar::{
+        entry::FileAttrs,
+        layer_writer::{LayerEntry, LayerPlan, WriteError, write_archive},
+    },
 };
 use stationmaster_system::failpoint;
 use stationmaster_train::{route::OwnStop, seal::user_key_bytes};

@@ -5,10 +5,11 @@ use stationmaster_image::{
     oci::reference::ImageSource,
     opt::{
         layered::LayeredTrainTree,
-        reader::{TrainDir, TrainTreeSink, read_opt},
+        reader::{TrainTreeSink, read_opt},
+        train_dirs::TrainDir,
     },
     store::ImageFiles,
-    tar::layer_writer::FileAttrs,
+    tar::entry::FileAttrs,
 };
 use stationmaster_train::{
     config::TrainConfig,
@@ -136,10 +137,6 @@ struct Names<'a> {
 impl TrainTreeSink for Names<'_> {
     type Error = StepError;
 
-    fn directory(&mut self, _: TrainDir, _: Option<FilePath>, _: FileAttrs) -> Result<(), StepError> {
-        Ok(())
-    }
-
     fn begin(&mut self, area: TrainDir, path: FilePath, _: FileAttrs, size: u64) -> Result<(), StepError> {
         match area {
             TrainDir::Train => {
@@ -157,13 +154,5 @@ impl TrainTreeSink for Names<'_> {
 
     fn chunk(&mut self, _: &[u8]) -> Result<(), StepError> {
         self.step.check_cancelled()
-    }
-
-    fn end(&mut self) -> Result<(), StepError> {
-        Ok(())
-    }
-
-    fn other(&mut self, _: &str) -> Result<(), StepError> {
-        Ok(())
     }
 }

@@ -6,9 +6,9 @@ use stationmaster_image::{
         image_config::ImageMetadata,
         reference::{ImageName, ImageSource},
     },
-    opt::reader::TrainDir,
+    opt::train_dirs::TrainDir,
     store::docker::load::{BuiltImage, ImageSpec},
-    tar::layer_writer::{FileAttrs, LayerPlan},
+    tar::{entry::FileAttrs, layer_writer::LayerPlan},
 };
 use stationmaster_system::failpoint;
 use stationmaster_train::{

@@ -8,7 +8,7 @@ use stationmaster_image::{
     ImageError,
     archive::source::ImageInput,
     oci::reference::ImageSource,
-    opt::train_archive::{TrainFiles, read_train_at},
+    opt::{train_archive::read_train_at, train_collector::TrainFiles},
 };
 use stationmaster_train::{
     config::{ConfigError, TrainConfig},

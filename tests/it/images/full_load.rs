@@ -6,7 +6,7 @@ use stationmaster_image::{
         docker,
         docker::load::{BuiltImage, ImageSpec, build},
     },
-    tar::layer_writer::{FileAttrs, LayerPlan},
+    tar::{entry::FileAttrs, layer_writer::LayerPlan},
 };
 use stationmaster_proto::OpenInto;
 

@@ -13,8 +13,14 @@ use std::{
 use serde_json::{Value, json};
 use stationmaster_image::{
     ImageError,
-    opt::reader::{TrainDir, TrainTreeSink, read_opt},
-    tar::layer_writer::{FileAttrs, LayerPlan, write_archive},
+    opt::{
+        reader::{TrainTreeSink, read_opt},
+        train_dirs::TrainDir,
+    },
+    tar::{
+        entry::FileAttrs,
+        layer_writer::{LayerPlan, write_archive},
+    },
 };
 use stationmaster_train::{digest::FileHasher, names::FilePath};
 
@@ -66,10 +72,6 @@ impl TrainTreeSink for Entries {
     fn end(&mut self) -> Result<(), ImageError> {
         let digest = self.open.take().expect("a file is open").finish();
         self.found.last_mut().expect("a file is open")[3] = const_hex::encode(digest).into();
-        Ok(())
-    }
-
-    fn other(&mut self, _: &str) -> Result<(), ImageError> {
         Ok(())
     }
 }

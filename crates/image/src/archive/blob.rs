@@ -3,14 +3,13 @@
 use std::io::Read;
 
 use super::{
-    buffer_pool, decompress::Compression, decompress_thread::DecompressThread, file_kind, hash_thread::HashingReader,
-    reader::LayerSink,
+    buffer_pool, decompress::Compression, decompress_thread::DecompressThread, entry_check::check_entry,
+    hash_thread::HashingReader, layer_sink::LayerSink,
 };
 use crate::{
     ImageError,
-    filesystem::ambiguity,
     oci::documents,
-    tar::{end_check::EndCheckedReader, reader::TarReader},
+    tar::{end_check::EndCheckedReader, file_kind, reader::TarReader},
 };
 
 /// A layer that was read.
@@ -75,7 +74,7 @@ fn entries<S: LayerSink>(name: &str, file: impl Read, sink: &mut S) -> Result<St
     let mut tape = EndCheckedReader::new(&mut file);
     let mut layer = TarReader::of_layer(&mut tape);
     while let Some(entry) = layer.next()? {
-        ambiguity::check_entry(&entry)?;
+        check_entry(&entry)?;
         sink.entry(name, &entry, &mut layer)?;
     }
     tape.nothing_follows()?;

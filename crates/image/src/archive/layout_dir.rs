@@ -4,9 +4,10 @@ use std::{collections::HashSet, fs::File, io, path::Path, sync::Arc};
 
 use stationmaster_system::files::Directory;
 
-use super::reader::{LayerSink, SavedImage, SavedReader};
+use super::reader::{SavedImage, SavedReader};
 use crate::{
     ImageError,
+    archive::layer_sink::LayerSink,
     oci::{
         descriptors::{Descriptor, Wanted, blob_name, layer_of, manifest, manifest_of},
         documents,

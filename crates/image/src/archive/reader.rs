@@ -13,19 +13,20 @@ use tar::EntryType;
 
 use super::{
     blob::{Blob, Content},
-    file_kind,
+    layer_sink::LayerSink,
     memory_budget::Share,
 };
 use crate::{
     ImageError,
     archive::blob,
-    filesystem::overlay::plain_path,
     oci::{
         documents,
         documents::{Document, Documents},
     },
     tar::{
         end_check::EndCheckedReader,
+        entry::plain_path,
+        file_kind,
         reader::{TarEntry, TarReader},
     },
 };
@@ -35,20 +36,6 @@ const MISSING: &str = "a layer that its manifest names is missing";
 /// Maximum entries of the archive itself: an image has at most some hundred layers, each with a few files.
 const ENTRY_LIMIT: usize = 10_000;
 const NO_LAYER: &str = "a link that is not a layer's to another layer";
-
-/// Receives the entries of layers in the archive's order, which may differ from the layers' order.
-pub trait LayerSink {
-    /// The sink's error.
-    type Error: From<ImageError>;
-
-    /// Begins a layer: its name and its file's position in the archive; `None` when it is compressed.
-    fn layer(&mut self, _name: &str, _position: Option<u64>) -> Result<(), Self::Error> {
-        Ok(())
-    }
-
-    /// Receives an entry of the layer with this name in the archive. Unread content is skipped.
-    fn entry(&mut self, layer: &str, entry: &TarEntry, content: &mut dyn Read) -> Result<(), Self::Error>;
-}
 
 /// Description of an image, read from its archive's files.
 #[derive(Debug)]

@@ -5,10 +5,11 @@ use std::{io::Read, path::Path};
 use stationmaster_system::files::input;
 
 use super::{
+    foreign_directory,
     layout_dir::{Layout, Which},
-    reader::{LayerSink, SavedImage, read_saved},
+    reader::{SavedImage, read_saved},
 };
-use crate::foreign_directory;
+use crate::archive::layer_sink::LayerSink;
 
 /// An image that can be read once.
 pub enum ImageInput<'a> {

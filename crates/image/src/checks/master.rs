@@ -16,10 +16,7 @@ pub use self::{
 };
 use crate::{
     ImageError,
-    archive::{
-        reader::{LayerSink, SavedImage},
-        source::ImageInput,
-    },
+    archive::{layer_sink::LayerSink, reader::SavedImage, source::ImageInput},
     filesystem::layers::Layers,
     tar::reader::TarEntry,
 };

@@ -19,10 +19,10 @@ use tar::EntryType;
 
 use crate::{
     ImageError,
-    archive::{memory_budget::Share, reader::LayerSink, source::ImageInput},
-    filesystem::overlay::plain_path,
-    opt::reader::{CONFIG_LIMIT, TrainDir},
-    tar::reader::TarEntry,
+    archive::{layer_sink::LayerSink, memory_budget::Share, source::ImageInput},
+    oci::whiteouts::WHITEOUT,
+    opt::train_dirs::{CONFIG_LIMIT, TrainDir},
+    tar::{entry::plain_path, reader::TarEntry},
 };
 
 /// Maximum number of suspects of one kind that are kept for a layer; the rest is counted.
@@ -152,7 +152,7 @@ impl LayerSink for Scanner<'_> {
         let (shape, check, share) = (&mut self.shape, self.check, &mut self.share);
         let Some(scan) = self.layers.get_mut(layer) else { return Ok(()) };
         let regular = entry.is_file();
-        if path.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.starts_with(b".wh.")) {
+        if path.rsplit(|byte| *byte == b'/').next().is_some_and(|name| name.starts_with(WHITEOUT.as_bytes())) {
             if entry.size > 0 {
                 scan.find(share, Rule::NoPlaintextLayers, &path, "its name is a mark of layers, and it has a content")?;
             }

@@ -9,15 +9,17 @@ use stationmaster_train::digest::FileHasher;
 use tar::EntryType;
 
 use super::{
-    ambiguity::ancestors,
     canonical::{Attributes, Kind, Node, Tree},
-    overlay::{ByLayer, Change, Overlay, add_change, in_order, plain_path},
+    overlay::Overlay,
 };
 use crate::{
     ImageError,
-    archive::{memory_budget::Share, reader::LayerSink},
-    filesystem::overlay,
-    tar::{layer_writer::FileAttrs, reader::TarEntry},
+    archive::{layer_sink::LayerSink, memory_budget::Share},
+    filesystem::changeset::{self, ByLayer, Change, add_change, ancestors, in_order},
+    tar::{
+        entry::{FileAttrs, plain_path},
+        reader::TarEntry,
+    },
 };
 
 /// Maximum number of entries that are kept, all layers together.
@@ -30,7 +32,7 @@ const CAPABILITIES: &[u8] = b"security.capability";
 /// Bytes of content processed at a time.
 const BUFFER: usize = 64 * 1024;
 
-impl overlay::Node for Node {
+impl changeset::Node for Node {
     fn implied_directory() -> Self {
         implied_directory()
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::strict_json::parse;
-use crate::{ImageError, archive::selection};
+use crate::{ImageError, oci::selection};
 
 /// OCI's media type of a manifest.
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -12,7 +12,7 @@ use super::{
     descriptors::{DEPTH, Platform, Wanted, blob_name, images_of, is_hex, layer_of, manifest, manifest_of},
     strict_json::parse,
 };
-use crate::{ImageError, archive::selection};
+use crate::{ImageError, oci::selection};
 
 /// Maximum size of a document, in bytes.
 const LIMIT: u64 = 4 * 1024 * 1024;

@@ -10,8 +10,9 @@ use super::reader::without_root;
 use crate::{
     ImageError,
     archive::{
+        layer_sink::LayerSink,
         layout_dir::{Layout, Which},
-        reader::{LayerSink, SavedImage, read_saved},
+        reader::{SavedImage, read_saved},
     },
     tar::reader::TarReader,
 };

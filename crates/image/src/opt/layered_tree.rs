@@ -5,15 +5,15 @@ use std::{fs::File, io::Read, ops::Range, path::Path, sync::Arc};
 use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
-use super::{backing::LayerBacking, reader::ENTRY_LIMIT};
+use super::{backing::LayerBacking, layer_changes::LayerChanges, reader::ENTRY_LIMIT};
 use crate::{
     ImageError,
-    archive::{memory_budget::Share, reader::LayerSink},
+    archive::{layer_sink::LayerSink, memory_budget::Share},
     disk::spool::{Extent, Spool},
-    filesystem::overlay::{ByLayer, Change, OfOpt, Overlay, add_change, in_order, plain_path},
+    filesystem::{changeset::in_order, overlay::Overlay},
     tar::{
         end_check::EndCheckedReader,
-        layer_writer::FileAttrs,
+        entry::{FileAttrs, plain_path},
         reader::{TarEntry, TarReader},
     },
 };
@@ -40,7 +40,7 @@ pub(crate) enum Location {
     Spool(Extent),
 }
 
-impl crate::filesystem::overlay::Node for Node {
+impl crate::filesystem::changeset::Node for Node {
     fn implied_directory() -> Self {
         Self::Directory(FileAttrs::directory(0))
     }
@@ -72,17 +72,11 @@ impl OptTree {
         if let Some(archive) = home.opt_archive()? {
             return Self::of_archive(archive, cancel);
         }
-        let mut layers = LayeredFiles {
-            place: spool,
-            cancel,
-            changes: ByLayer::new(),
-            open: None,
-            spool: None,
-            entries: 0,
-            share: Share::default(),
-        };
+        let check = || if cancel.is_cancelled() { Err(ImageError::Cancelled) } else { Ok(()) };
+        let mut layers =
+            LayeredFiles { changes: LayerChanges::new(&check), files: FileReader { place: spool, open: None, spool: None } };
         let image = home.read(&mut layers)?;
-        let LayeredFiles { changes, mut spool, share, .. } = layers;
+        let LayeredFiles { changes: LayerChanges { changes, share, .. }, files: FileReader { mut spool, .. } } = layers;
         let mut laid = Overlay::default();
         for changes in in_order(changes, &image.layers) {
             laid.apply_layer(changes, &mut |_, _| {})?;
@@ -138,19 +132,20 @@ impl OptTree {
 
 /// Collects the changes of layers to `/opt`, and the files' positions in them.
 struct LayeredFiles<'a> {
+    changes: LayerChanges<'a, Node>,
+    files: FileReader<'a>,
+}
+
+/// Locates the files of layers.
+struct FileReader<'a> {
     /// Directory of the spool, and the bytes that stay free there.
     place: (&'a Path, u64),
-    cancel: &'a CancellationToken,
-    changes: ByLayer<Node>,
     /// The layer being read, and where it begins; `None` for a compressed one.
     open: Option<(Arc<str>, u64)>,
     spool: Option<Spool>,
-    /// Number of changes so far, all layers together.
-    entries: u64,
-    share: Share,
 }
 
-impl LayeredFiles<'_> {
+impl FileReader<'_> {
     fn node(&mut self, entry: &TarEntry, content: &mut dyn Read) -> Result<Node, ImageError> {
         let (size, meta) = (entry.size, entry.meta);
         match entry.kind {
@@ -187,31 +182,13 @@ impl LayerSink for LayeredFiles<'_> {
     type Error = ImageError;
 
     fn layer(&mut self, name: &str, position: Option<u64>) -> Result<(), ImageError> {
-        self.open = position.map(|start| (name.into(), start));
+        self.files.open = position.map(|start| (name.into(), start));
         Ok(())
     }
 
     fn entry(&mut self, layer: &str, entry: &TarEntry, content: &mut dyn Read) -> Result<(), ImageError> {
-        if self.cancel.is_cancelled() {
-            return Err(ImageError::Cancelled);
-        }
-        let Some(path) = plain_path(&entry.path)? else { return Ok(()) };
-        let what = OfOpt::by_name(&path);
-        if matches!(what, OfOpt::Nothing) {
-            return Ok(());
-        }
-        self.entries += 1;
-        if self.entries > ENTRY_LIMIT {
-            return Err(ImageError::Limit("entries of /opt"));
-        }
-        self.share.entry::<Change<Node>>(path.len())?;
-        let change = match what {
-            OfOpt::Nothing => return Ok(()),
-            OfOpt::Change(change) => change,
-            OfOpt::Content => Change::Set(path, self.node(entry, content)?),
-        };
-        add_change(&mut self.changes, layer, change);
-        Ok(())
+        let Self { changes, files } = self;
+        changes.add(layer, entry, |_| files.node(entry, content))
     }
 }
 

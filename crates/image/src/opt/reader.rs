@@ -10,66 +10,47 @@ use std::io::Read;
 use stationmaster_train::{names::FilePath, rule::Rule};
 use tar::EntryType;
 
+use super::train_dirs::{CONFIG_LIMIT, TrainDir};
 use crate::{
     ImageError,
+    oci::whiteouts::WHITEOUT,
     tar::{
         end_check::EndCheckedReader,
-        layer_writer::FileAttrs,
+        entry::FileAttrs,
         reader::{TarEntry, TarReader},
     },
 };
 
-/// Path of the config.
-pub const CONFIG_PATH: &str = "/opt/train_config.json";
-/// Maximum size of a config that is read, in bytes.
-pub const CONFIG_LIMIT: u64 = 8 * 1024 * 1024;
 /// Maximum number of entries that are read from one `/opt`.
 pub(crate) const ENTRY_LIMIT: u64 = 250_000;
 /// Permission bits that are kept; set-id bits are not.
 pub(crate) const MODE_BITS: u32 = 0o1777;
 
-/// The two directories of a train that hold its content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrainDir {
-    /// `/opt/pht_train`: the immutable files and the query.
-    Train,
-    /// `/opt/pht_results`: the results.
-    Results,
-}
-
-impl TrainDir {
-    /// Returns the directory's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "pht_train",
-            Self::Results => "pht_results",
-        }
-    }
-
-    /// Returns the directory's path from the image's root.
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::Train => "opt/pht_train",
-            Self::Results => "opt/pht_results",
-        }
-    }
-}
-
-/// Receives the entries that the reader accepts, in the archive's order.
+/// Receives the entries that the reader accepts, in the archive's order. A method that is not implemented ignores them.
 pub trait TrainTreeSink {
     /// The sink's error.
     type Error: From<ImageError>;
 
     /// A directory; `path` is `None` for the area's own directory.
-    fn directory(&mut self, area: TrainDir, path: Option<FilePath>, meta: FileAttrs) -> Result<(), Self::Error>;
+    fn directory(&mut self, _area: TrainDir, _path: Option<FilePath>, _meta: FileAttrs) -> Result<(), Self::Error> {
+        Ok(())
+    }
     /// Begins a regular file of `size` bytes.
-    fn begin(&mut self, area: TrainDir, path: FilePath, meta: FileAttrs, size: u64) -> Result<(), Self::Error>;
+    fn begin(&mut self, _area: TrainDir, _path: FilePath, _meta: FileAttrs, _size: u64) -> Result<(), Self::Error> {
+        Ok(())
+    }
     /// A chunk of the open file.
-    fn chunk(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
+    fn chunk(&mut self, _bytes: &[u8]) -> Result<(), Self::Error> {
+        Ok(())
+    }
     /// Ends the open file.
-    fn end(&mut self) -> Result<(), Self::Error>;
+    fn end(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
     /// Another entry of `/opt`, by its path below `/opt`; its content is skipped.
-    fn other(&mut self, path: &str) -> Result<(), Self::Error>;
+    fn other(&mut self, _path: &str) -> Result<(), Self::Error> {
+        Ok(())
+    }
     /// As [`TrainTreeSink::other`], for a regular file of `size` bytes, whose content may be read.
     fn other_file(&mut self, path: &str, _size: u64, _content: &mut dyn Read) -> Result<(), Self::Error> {
         self.other(path)
@@ -242,7 +223,7 @@ impl TrainTreeReader {
         if below_opt == b"train_config.json" && kind != EntryType::Regular {
             return Ok(Classified::Link);
         }
-        if below_opt.split(|byte| *byte == b'/').any(|part| part.starts_with(b".wh.") || part == b"..") {
+        if below_opt.split(|byte| *byte == b'/').any(|part| part.starts_with(WHITEOUT.as_bytes()) || part == b"..") {
             return Ok(Classified::NotPlain);
         }
         Ok(Classified::Other(below_opt))

@@ -2,10 +2,10 @@
 
 use stationmaster_train::names::FilePath;
 
-use super::reader::TrainDir;
 use crate::{
     ImageError,
     disk::spool::{Extent, Spool},
+    opt::train_dirs::TrainDir,
 };
 
 /// A sealed file in the spool.

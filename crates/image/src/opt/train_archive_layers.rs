@@ -9,16 +9,19 @@ use stationmaster_train::{
 };
 use tar::EntryType;
 
-use super::{
-    reader::{ENTRY_LIMIT, TrainDir, TrainTreeSink},
-    sealed_files::SealedFiles,
-    train_archive::{Collector, read_small, small_limit},
-};
+use super::{layer_changes::LayerChanges, reader::TrainTreeSink, sealed_files::SealedFiles};
 use crate::{
     ImageError,
-    archive::{memory_budget::Share, reader::LayerSink},
+    archive::layer_sink::LayerSink,
     disk::spool::Extent,
-    filesystem::overlay::{ByLayer, Change, Node, OfOpt, Overlay, add_change, in_order, plain_path},
+    filesystem::{
+        changeset::{Change, Node, in_order},
+        overlay::Overlay,
+    },
+    opt::{
+        train_collector::{Collector, read_small, small_limit},
+        train_dirs::TrainDir,
+    },
     tar::reader::TarEntry,
 };
 
@@ -56,47 +59,32 @@ impl Node for FileLocation {
 }
 
 /// Collects the changes of layers to `/opt`.
+pub(crate) struct TrainLayers<'a> {
+    changes: LayerChanges<'a, FileLocation>,
+    files: FileReader,
+}
+
+/// Reads the files of layers.
 #[derive(Default)]
-pub(crate) struct TrainLayers {
-    changes: ByLayer<FileLocation>,
-    /// Number of changes so far, all layers together.
-    entries: u64,
-    share: Share,
+struct FileReader {
+    /// Bytes of the small files so far, all layers together.
     small: usize,
     shape: Shape,
     /// The sealed files that are kept.
-    pub sealed: Option<SealedFiles>,
+    sealed: Option<SealedFiles>,
 }
 
-impl LayerSink for TrainLayers {
+impl LayerSink for TrainLayers<'_> {
     type Error = ImageError;
 
     fn entry(&mut self, layer: &str, entry: &TarEntry, content: &mut dyn Read) -> Result<(), ImageError> {
-        let Some(path) = plain_path(&entry.path)? else { return Ok(()) };
-        let what = OfOpt::by_name(&path);
-        if matches!(what, OfOpt::Nothing) {
-            return Ok(());
-        }
-        self.entries += 1;
-        if self.entries > ENTRY_LIMIT {
-            return Err(ImageError::Limit("entries of /opt"));
-        }
-        self.share.entry::<Change<FileLocation>>(path.len())?;
-        let change = match what {
-            OfOpt::Nothing => return Ok(()),
-            OfOpt::Change(change) => change,
-            OfOpt::Content => {
-                let found = self.found(&path, entry, content)?;
-                Change::Set(path, found)
-            }
-        };
-        add_change(&mut self.changes, layer, change);
-        Ok(())
+        let Self { changes, files } = self;
+        changes.add(layer, entry, |path| files.read(path, entry, content))
     }
 }
 
-impl TrainLayers {
-    fn found(&mut self, path: &[u8], entry: &TarEntry, content: &mut dyn Read) -> Result<FileLocation, ImageError> {
+impl FileReader {
+    fn read(&mut self, path: &[u8], entry: &TarEntry, content: &mut dyn Read) -> Result<FileLocation, ImageError> {
         match entry.kind {
             EntryType::Directory => return Ok(FileLocation::Directory),
             _ if entry.is_file() => {}
@@ -127,11 +115,23 @@ impl TrainLayers {
             }
         }
     }
+}
+
+impl<'a> TrainLayers<'a> {
+    /// Creates an empty set; `check` is called for every entry of a layer.
+    pub(crate) fn new(check: &'a dyn Fn() -> Result<(), ImageError>) -> Self {
+        Self { changes: LayerChanges::new(check), files: FileReader::default() }
+    }
+
+    /// Returns the place of the sealed files that are kept.
+    pub(crate) fn sealed(&mut self) -> &mut Option<SealedFiles> {
+        &mut self.files.sealed
+    }
 
     /// Passes the resulting entries to `taken`, after the layers are applied in this order.
     pub(crate) fn emit(self, order: &[String], taken: &mut Collector<'_>) -> Result<(), ImageError> {
         let mut laid = Overlay::default();
-        for changes in in_order(self.changes, order) {
+        for changes in in_order(self.changes.changes, order) {
             let mut set = HashSet::new();
             for change in changes.iter() {
                 if let Change::Set(path, node) = change

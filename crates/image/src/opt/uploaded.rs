@@ -9,10 +9,11 @@ use stationmaster_train::digest::FileHasher;
 use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
-use super::reader::{CONFIG_LIMIT, without_root};
+use super::reader::without_root;
 use crate::{
     ImageError,
     disk::spool::Spool,
+    opt::train_dirs::CONFIG_LIMIT,
     tar::{header_writer::header_blocks, reader::TarReader},
 };
 
@@ -117,7 +118,7 @@ impl Read for CompleteUpload {
 
 #[cfg(test)]
 mod tests {
-    use crate::{opt::uploaded::*, tar::layer_writer::FileAttrs};
+    use crate::{opt::uploaded::*, tar::entry::FileAttrs};
 
     #[test]
     fn a_small_file_and_all_of_it_are_read_as_an_engine_gives_them() {

@@ -17,8 +17,10 @@ use stationmaster_system::files::Directory;
 use stationmaster_train::{names::FilePath, rule::Rule};
 
 pub use self::write::DirectoryWriter;
-use super::reader::{CONFIG_LIMIT, TrainDir};
-use crate::ImageError;
+use crate::{
+    ImageError,
+    opt::train_dirs::{CONFIG_LIMIT, TrainDir},
+};
 
 /// Name of the location in errors.
 const PLACE: &str = "directory";

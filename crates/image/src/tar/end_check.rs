@@ -55,7 +55,7 @@ impl<R: Read> Read for EndCheckedReader<R> {
 mod tests {
     use tar::EntryType;
 
-    use crate::tar::{end_check::*, header_writer::header_blocks, layer_writer::FileAttrs};
+    use crate::tar::{end_check::*, entry::FileAttrs, header_writer::header_blocks};
 
     fn end_of(archive: &[u8]) -> Result<(), ImageError> {
         let mut tape = EndCheckedReader::new(archive);

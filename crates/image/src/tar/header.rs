@@ -2,9 +2,10 @@
 
 use tar::Header;
 
-use super::reader::OTHER_DIALECT;
 use crate::ImageError;
 
+/// Error text for a header of an unsupported dialect.
+pub(super) const OTHER_DIALECT: &str = "a header that is neither POSIX's nor GNU's";
 const NUMBER: ImageError = ImageError::Malformed("a number in a header");
 
 /// A header's fields.

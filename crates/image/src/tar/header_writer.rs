@@ -2,7 +2,7 @@
 
 use tar::{EntryType, Header};
 
-use super::layer_writer::{BLOCK, FileAttrs};
+use crate::tar::entry::{BLOCK, FileAttrs};
 
 /// Maximum length of a name in the header's own field, in bytes.
 const SHORT_NAME: usize = 100;

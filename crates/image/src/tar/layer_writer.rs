@@ -5,88 +5,19 @@
 //! with the layer format's own entry (OCI image-spec, layer.md "Opaque Whiteout"), so that no content of lower layers is visible
 //! in it.
 
-use std::{
-    borrow::Cow,
-    fmt,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 use stationmaster_train::digest::FileHasher;
 use tar::EntryType;
 
-use super::header_writer::{header_blocks, header_len};
-use crate::ImageError;
+use super::{
+    entry::{BLOCK, EntryPath, FileAttrs},
+    header_writer::{header_blocks, header_len},
+};
+use crate::{ImageError, oci::whiteouts::OPAQUE};
 
-/// Tar's block size, in bytes.
-pub(crate) const BLOCK: u64 = 512;
 /// Two zero blocks end an archive.
 const END: u64 = 2 * BLOCK;
-/// The entry that makes its directory opaque.
-const OPAQUE: &str = ".wh..wh..opq";
-
-/// Owner, mode and time of a file or directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileAttrs {
-    /// Permission bits, without the file type.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u64,
-    /// Group.
-    pub gid: u64,
-    /// Seconds since 1970.
-    pub mtime: u64,
-}
-
-impl FileAttrs {
-    /// Returns train_lib's attributes of immutable files: root's, 0644.
-    pub fn immutable_file(mtime: u64) -> Self {
-        Self { mode: 0o644, uid: 0, gid: 0, mtime }
-    }
-
-    /// Returns the attributes of a directory of root's, 0755.
-    pub fn directory(mtime: u64) -> Self {
-        Self { mode: 0o755, uid: 0, gid: 0, mtime }
-    }
-}
-
-/// A path from the image's root, without a leading slash. Its parts are borrowed if possible: a layer may have very many paths.
-#[derive(Clone, Debug)]
-pub struct EntryPath<'a> {
-    directory: &'a str,
-    below: Cow<'a, str>,
-}
-
-impl<'a> EntryPath<'a> {
-    /// Returns the path `below` in `directory`.
-    pub fn new(directory: &'a str, below: &'a str) -> Self {
-        Self { directory, below: Cow::Borrowed(below) }
-    }
-
-    fn len(&self) -> usize {
-        let slash = usize::from(!self.directory.is_empty());
-        self.directory.len() + slash + self.below.len()
-    }
-}
-
-impl<'a> From<&'a str> for EntryPath<'a> {
-    fn from(path: &'a str) -> Self {
-        Self::new("", path)
-    }
-}
-
-impl From<String> for EntryPath<'_> {
-    fn from(path: String) -> Self {
-        Self { directory: "", below: Cow::Owned(path) }
-    }
-}
-
-impl fmt::Display for EntryPath<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slash = if self.directory.is_empty() { "" } else { "/" };
-        write!(f, "{}{slash}{}", self.directory, self.below)
-    }
-}
-
 /// One entry of the planned layer.
 #[derive(Clone, Debug)]
 pub enum LayerEntry<'a, T> {

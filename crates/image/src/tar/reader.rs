@@ -13,11 +13,14 @@ use std::{
 
 use tar::{EntryType, Header};
 
-use super::{header::HeaderFields, layer_writer::FileAttrs, pax::Pax};
-use crate::{ImageError, archive::file_kind, tar::pax};
+use super::{
+    entry::{BLOCK, FileAttrs},
+    file_kind::{self, CUT_OFF},
+    header::HeaderFields,
+    pax::{self, Pax},
+};
+use crate::ImageError;
 
-/// Tar's block size, in bytes.
-pub(crate) const BLOCK: u64 = 512;
 /// Maximum size of an extended header (names, PAX records with extended attributes), in bytes.
 pub(crate) const EXTENSION_LIMIT: u64 = 1024 * 1024;
 /// From this size on, in bytes, a file's size does not fit its header's octal field; only PAX states it then.
@@ -205,10 +208,6 @@ impl<R: Read> Read for TarReader<R> {
     }
 }
 
-/// Error text for an archive with a premature end.
-pub(crate) const CUT_OFF: &str = "it ends too early";
-/// Error text for a header of an unsupported dialect.
-pub(crate) const OTHER_DIALECT: &str = "a header that is neither POSIX's nor GNU's";
 const ENDS_EARLY: ImageError = ImageError::Malformed(CUT_OFF);
 const TOO_LARGE: ImageError = ImageError::Malformed("a size beyond 64 bits");
 

@@ -145,7 +145,7 @@ fn a_list_of_layers_that_is_null_is_an_empty_one_where_docker_reads_another() {
 #[test]
 fn a_hard_link_to_what_a_lower_layer_brought_has_no_digest() {
     let link = |name: &str, target: &str| {
-        let meta = crate::tar::layer_writer::FileAttrs::immutable_file(1);
+        let meta = crate::tar::entry::FileAttrs::immutable_file(1);
         crate::tar::header_writer::link_blocks(name, tar::EntryType::Link, meta, target.as_bytes())
     };
     let ended = |mut layer: Vec<u8>| {

@@ -5,8 +5,8 @@ use tar::EntryType;
 use crate::{
     checks::master::*,
     tar::{
+        entry::FileAttrs,
         header_writer::{header_blocks, link_blocks},
-        layer_writer::FileAttrs,
     },
     test_archives::{DIR, FILE, Item, pax, saved, tar_of},
 };

@@ -10,10 +10,13 @@ use crate::{
     archive::{memory_budget::Share, reader::SavedImage},
     filesystem::{
         canonical::{Kind, Node},
+        changeset::Change,
         layers::Layers,
-        overlay::Change,
     },
-    oci::image_config::HistoryEntry,
+    oci::{
+        image_config::HistoryEntry,
+        whiteouts::{OPAQUE, WHITEOUT},
+    },
 };
 
 /// Prefixes of names that are not compared.
@@ -98,7 +101,7 @@ impl Seen {
 fn entry(change: &Change<Node>) -> (Vec<u8>, Option<[u8; 32]>) {
     let mark = |path: &[u8]| {
         let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-        [&path[..at], b".wh.", &path[at..]].concat()
+        [&path[..at], WHITEOUT.as_bytes(), &path[at..]].concat()
     };
     match change {
         Change::Set(path, node) => match node.kind {
@@ -107,6 +110,6 @@ fn entry(change: &Change<Node>) -> (Vec<u8>, Option<[u8; 32]>) {
         },
         Change::HardLink(path, ..) => (path.clone(), None),
         Change::Remove(path) => (mark(path), Some(EMPTY)),
-        Change::Opaque(path) => ([path.as_slice(), b"/.wh..wh..opq"].concat(), Some(EMPTY)),
+        Change::Opaque(path) => ([path.as_slice(), b"/", OPAQUE.as_bytes()].concat(), Some(EMPTY)),
     }
 }

@@ -13,12 +13,6 @@ impl TrainTreeSink for Names {
         self.0.push(format!("{area:?} file {} {size}", path.as_str()));
         Ok(())
     }
-    fn chunk(&mut self, _: &[u8]) -> Result<(), ImageError> {
-        Ok(())
-    }
-    fn end(&mut self) -> Result<(), ImageError> {
-        Ok(())
-    }
     fn other(&mut self, path: &str) -> Result<(), ImageError> {
         self.0.push(format!("other {path}"));
         Ok(())

@@ -1,4 +1,4 @@
-use stationmaster_train::proof::FoundDirectory;
+use stationmaster_train::{names::FilePath, proof::FoundDirectory, rule::Rule};
 use tar::EntryType;
 
 use crate::{

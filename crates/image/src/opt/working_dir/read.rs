@@ -21,8 +21,11 @@ use stationmaster_train::{names::FilePath, rule::Rule};
 use super::{WorkingDir, failed};
 use crate::{
     ImageError,
-    opt::reader::{ENTRY_LIMIT, MODE_BITS, TrainDir, TrainTreeSink},
-    tar::layer_writer::FileAttrs,
+    opt::{
+        reader::{ENTRY_LIMIT, MODE_BITS, TrainTreeSink},
+        train_dirs::TrainDir,
+    },
+    tar::entry::FileAttrs,
 };
 
 /// Bytes read at a time.

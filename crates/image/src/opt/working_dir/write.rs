@@ -14,7 +14,7 @@ use stationmaster_system::files::Directory;
 use stationmaster_train::names::FilePath;
 
 use super::{PLACE, failed};
-use crate::{ImageError, disk::space::DiskSpace, opt::reader::TrainDir, tar::layer_writer::FileAttrs};
+use crate::{ImageError, disk::space::DiskSpace, opt::train_dirs::TrainDir, tar::entry::FileAttrs};
 
 /// Bytes buffered before a write to a file.
 const BUFFER: usize = 256 * 1024;

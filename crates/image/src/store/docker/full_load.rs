@@ -17,8 +17,8 @@ use crate::{
     ImageError,
     oci::image_config::ImageMetadata,
     tar::{
+        entry::FileAttrs,
         header_writer::{header_blocks, link_blocks},
-        layer_writer::FileAttrs,
         reader::{TarEntry, TarReader},
     },
 };

@@ -19,8 +19,9 @@ use crate::{
     ImageError,
     oci::image_config::{ImageMetadata, rfc3339},
     tar::{
+        entry::FileAttrs,
         header_writer::header_blocks,
-        layer_writer::{FileAttrs, HashingWriter, LayerPlan, WriteError, write_archive},
+        layer_writer::{HashingWriter, LayerPlan, WriteError, write_archive},
     },
 };
 

@@ -1,9 +1,10 @@
 //! Detects files of another kind by their first bytes, and names the command that converts each to a supported kind.
 
-use crate::{
-    ImageError,
-    tar::reader::{CUT_OFF, OTHER_DIALECT},
-};
+use super::header::OTHER_DIALECT;
+use crate::ImageError;
+
+/// Error text for an archive with a premature end.
+pub(super) const CUT_OFF: &str = "it ends too early";
 
 /// A kind of file.
 struct Kind {

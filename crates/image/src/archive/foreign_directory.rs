@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::archive::file_kind::ROOTS;
+use crate::tar::file_kind::ROOTS;
 
 /// Returns the kind of the directory and the remedy.
 pub(super) fn told(directory: &Path) -> String {

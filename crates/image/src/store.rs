@@ -2,6 +2,7 @@
 
 pub mod docker;
 pub mod layouts;
+pub mod recipe;
 
 use std::{
     io::{self, Read},
@@ -12,11 +13,9 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    docker::{
-        Container, Engine, EngineReader, PendingRemoval,
-        load::{self, BuiltImage, ImageSpec},
-    },
+    docker::{Container, Engine, EngineReader, PendingRemoval, load},
     layouts::LayoutStore,
+    recipe::{BuiltImage, ImageSpec, LayerSource, WriteError},
 };
 use super::{
     ImageError,
@@ -143,17 +142,11 @@ impl ImageStore {
         })
     }
 
-    /// Writes an image, as [`load::build`].
-    pub fn build<T, E: From<ImageError>>(
-        &self,
-        recipe: &ImageSpec<'_, T>,
-        cancel: &CancellationToken,
-        content: impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
-        announce: impl Fn(&str) -> Result<(), E>,
-    ) -> Result<BuiltImage, E> {
+    /// Writes an image.
+    pub fn build(&self, spec: &ImageSpec<'_>, source: &mut dyn LayerSource) -> Result<BuiltImage, WriteError> {
         match self {
-            Self::Engine(engine) => load::build(engine, recipe, cancel, content, announce),
-            Self::Layouts(layouts) => layouts::build(layouts, recipe, content, announce),
+            Self::Engine(engine) => load::build(engine, spec, source),
+            Self::Layouts(layouts) => layouts::build(layouts, spec, source),
         }
     }
 

@@ -4,10 +4,10 @@ use stationmaster_image::{
     ImageError,
     oci::image_config::ImageMetadata,
     opt::{train_dirs::TrainDir, working_dir::DirectoryWriter},
-    store::docker::load::{BuiltImage, ImageSpec},
+    store::recipe::{BuiltImage, ImageSpec, LayerSource},
     tar::{
         entry::FileAttrs,
-        layer_writer::{LayerEntry, LayerPlan, WriteError, write_archive},
+        layer_writer::{LayerEntry, LayerPlan},
     },
 };
 use stationmaster_system::failpoint;
@@ -16,6 +16,7 @@ use stationmaster_train::{route::OwnStop, seal::user_key_bytes};
 use super::{
     read_sealed::TrainDocument,
     sealed_contents::{Content, StoredFile, plan_tree},
+    train_layer::TrainLayer,
     working_copy,
 };
 use crate::{
@@ -29,9 +30,6 @@ use crate::{
 
 /// The history entry of an opened image: no sealed image may have it in its base.
 pub(in crate::protocol) const INSTRUCTION: &str = "stationmaster pre-run";
-
-/// Receives a file's bytes in pieces.
-type Each<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), StepError>;
 
 /// A verified train and the parameters for writing its plaintext.
 pub(in crate::protocol) struct PlaintextWriter<'a> {
@@ -53,14 +51,14 @@ impl PlaintextWriter<'_> {
             let meta = FileAttrs::immutable_file(created.unsigned_abs());
             plan.file("opt/user_sym_key.key", meta, bytes.len() as u64, Content::Bytes(bytes));
         }
-        let recipe = ImageSpec { parent, plan: &plan, instruction: INSTRUCTION, created, is_plaintext: true };
         let announce = |id: &str| {
-            self.station.ledger.announce_opened(&self.run.id, id)?;
+            self.station.ledger.announce_opened(&self.run.id, id).map_err(StepError::from)?;
             failpoint::point("pre-run/announced");
             Ok(())
         };
-        let BuiltImage { id, warning } =
-            self.station.images.build(&recipe, &self.step.cancel, self.content(plan.content_len()), announce)?;
+        let cancel = &self.step.cancel;
+        let spec = ImageSpec { parent, instruction: INSTRUCTION, created, is_plaintext: true, announce: &announce, cancel };
+        let BuiltImage { id, warning } = self.station.images.build(&spec, &mut self.layer(&plan))?;
         warnings.extend(warning.map(str::to_owned));
         Ok(id)
     }
@@ -77,11 +75,8 @@ impl PlaintextWriter<'_> {
         let container = engine.container_with(&self.run.base_image, &volumes)?;
         failpoint::point("pre-run/filling");
         let mut writer = container.write(&self.step.cancel)?;
-        match write_archive(&mut writer, &plan, self.content(plan.content_len())) {
-            Ok(()) => writer.finish()?,
-            Err(WriteError::Out(error)) => return Err(writer.explain(error).into()),
-            Err(WriteError::Content(error)) => return Err(error),
-        }
+        self.layer(&plan).write(&mut writer)?;
+        writer.finish()?;
         // Some engines report success and write nothing. The archive's last file exists only if all of the archive was accepted.
         if let Some(LayerEntry::File { path, size, .. }) = plan.entries().iter().rfind(|e| matches!(e, LayerEntry::File { .. })) {
             match container.file_size(&format!("/{path}")) {
@@ -133,17 +128,8 @@ impl PlaintextWriter<'_> {
         Ok(plan)
     }
 
-    /// Returns a function that passes a file's plaintext on and reports the overall progress.
-    fn content(&self, total: u64) -> impl FnMut(&Content, Each<'_>) -> Result<(), StepError> {
-        let mut done = 0;
-        move |content, each| {
-            content.write(&self.train.contents, &self.train.key, &mut |bytes| {
-                self.step.check_cancelled()?;
-                done += bytes.len() as u64;
-                // More than the total is sent if the content has to be sent to the engine again.
-                (self.step.progress)("write", done.min(total), total);
-                each(bytes)
-            })
-        }
+    /// Returns the layer of a plan.
+    fn layer<'b>(&'b self, plan: &'b LayerPlan<'b, Content>) -> TrainLayer<'b> {
+        TrainLayer::new(plan, &self.train.contents, &self.train.key, self.step)
     }
 }

@@ -3,6 +3,7 @@
 use stationmaster_image::{
     ImageError,
     oci::reference::{ImageName, ImageSource},
+    store::recipe::WriteError,
 };
 use stationmaster_keystore::KeystoreError;
 use stationmaster_train::{config::ConfigError, route::RouteError, rule::Rule};
@@ -163,6 +164,24 @@ impl From<KeyUseError> for StepError {
         match error {
             KeyUseError::Keystore(error) => Self::Keystore(error),
             KeyUseError::Audit(error) => Self::Audit(error),
+        }
+    }
+}
+
+impl From<StepError> for WriteError {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Image(error) => Self::Image(error),
+            other => Self::Caller(Box::new(other)),
+        }
+    }
+}
+
+impl From<WriteError> for StepError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Image(error) => error.into(),
+            WriteError::Caller(error) => error.downcast().map_or(Self::Invariant("an error of no step"), |error| *error),
         }
     }
 }

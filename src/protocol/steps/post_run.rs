@@ -7,7 +7,7 @@ use stationmaster_image::{
         reference::{ImageName, ImageSource},
     },
     opt::train_dirs::TrainDir,
-    store::docker::load::{BuiltImage, ImageSpec},
+    store::recipe::{BuiltImage, ImageSpec},
     tar::{entry::FileAttrs, layer_writer::LayerPlan},
 };
 use stationmaster_system::failpoint;
@@ -33,6 +33,7 @@ use crate::{
             read_sealed::read_train_config,
             seal::{SealedRun, seal_run},
             sealed_contents::{Content, plan_tree},
+            train_layer::TrainLayer,
             working_copy::RunOutput,
         },
         context::station::{CallContext, Station},
@@ -191,23 +192,14 @@ fn close(
     step.end_phase("token");
     let created = jiff::Timestamp::now().as_second();
     let plan = sealed_layer(&sealed, &next, created)?;
-    let recipe = ImageSpec { parent: &base, plan: &plan, instruction: "stationmaster post-run", created, is_plaintext: false };
-    let (total, mut done) = (plan.content_len(), 0);
-    let content = |content: &Content, each: &mut dyn FnMut(&[u8]) -> Result<(), StepError>| {
-        content.write(&sealed.contents, &key, &mut |bytes| {
-            step.check_cancelled()?;
-            done += bytes.len() as u64;
-            // More than the total is sent if the content has to be sent to the engine again.
-            (step.progress)("write", done.min(total), total);
-            each(bytes)
-        })
-    };
     let announce = |id: &str| {
-        ledger.announce_sealed(&run.id, id)?;
+        ledger.announce_sealed(&run.id, id).map_err(StepError::from)?;
         failpoint::point("post-run/announced");
         Ok(())
     };
-    let BuiltImage { id: sealed_id, warning } = images.build(&recipe, &step.cancel, content, announce)?;
+    let (instruction, cancel) = ("stationmaster post-run", &step.cancel);
+    let spec = ImageSpec { parent: &base, instruction, created, is_plaintext: false, announce: &announce, cancel };
+    let BuiltImage { id: sealed_id, warning } = images.build(&spec, &mut TrainLayer::new(&plan, &sealed.contents, &key, step))?;
     failpoint::point("post-run/loaded");
     step.end_phase("write");
     drop(plan);

@@ -4,9 +4,13 @@ use stationmaster_image::{
     oci::reference::ImageSource,
     store::{
         docker,
-        docker::load::{BuiltImage, ImageSpec, build},
+        docker::load::build,
+        recipe::{BuiltImage, ImageSpec, LayerSource, WriteError},
     },
-    tar::{entry::FileAttrs, layer_writer::LayerPlan},
+    tar::{
+        entry::FileAttrs,
+        layer_writer::{LayerPlan, write_archive},
+    },
 };
 use stationmaster_proto::OpenInto;
 
@@ -121,6 +125,19 @@ fn an_engine_that_goes_while_the_parent_is_passed_on_leaves_the_train_as_it_was(
     assert_eq!(scene.engine.find(&scene.train.image), Some(run.image_id));
 }
 
+/// A layer of files in memory.
+struct Bytes<'a>(&'a LayerPlan<'a, Vec<u8>>);
+
+impl LayerSource for Bytes<'_> {
+    fn size(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn write(&mut self, out: &mut dyn std::io::Write) -> Result<(), WriteError> {
+        write_archive(out, self.0, |bytes, each| each(bytes))
+    }
+}
+
 #[test]
 fn both_ways_make_the_same_image() {
     let key = openssl::rsa::Rsa::generate(2048).unwrap().public_key_to_pem().unwrap();
@@ -133,10 +150,16 @@ fn both_ways_make_the_same_image() {
     plan.directory("opt/pht_results", FileAttrs::directory(7), true);
     plan.file("opt/pht_results/a", FileAttrs::immutable_file(8), 3 << 20, vec![9; 3 << 20]);
     plan.file(format!("opt/pht_results/{}", "n".repeat(120)), FileAttrs::immutable_file(8), 1, vec![1]);
-    let recipe = ImageSpec { parent: &parent, plan: &plan, instruction: "a test", created: 1_700_000_000, is_plaintext: false };
+    let spec = ImageSpec {
+        parent: &parent,
+        instruction: "a test",
+        created: 1_700_000_000,
+        is_plaintext: false,
+        announce: &|_| Ok(()),
+        cancel: &Default::default(),
+    };
     let write = |engine: &docker::Engine| {
-        let content = |bytes: &Vec<u8>, each: &mut dyn FnMut(&[u8]) -> Result<(), stationmaster_image::ImageError>| each(bytes);
-        let BuiltImage { id, .. } = build(engine, &recipe, &Default::default(), content, |_| Ok(())).unwrap();
+        let BuiltImage { id, .. } = build(engine, &spec, &mut Bytes(&plan)).unwrap();
         let facts = format!("{:?}", engine.facts(&id).unwrap());
         engine.remove_image(&id).unwrap();
         (id, facts)

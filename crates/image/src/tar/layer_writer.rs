@@ -102,54 +102,36 @@ impl<'a, T> LayerPlan<'a, T> {
     }
 }
 
-/// Error of writing an archive.
-#[derive(Debug)]
-pub enum WriteError<E> {
-    /// Writing the output failed.
-    Out(io::Error),
-    /// Reading a file's content failed.
-    Content(E),
-}
-
-impl<E> From<io::Error> for WriteError<E> {
-    fn from(error: io::Error) -> Self {
-        Self::Out(error)
-    }
-}
-
-/// Writes the whole archive. `content` passes a file's bytes to its second argument.
+/// Writes the whole archive. `content` passes a file's bytes to its second argument. Errors of `out` contain an [`ImageError`].
 pub fn write_archive<T, E: From<ImageError>>(
-    out: &mut impl Write,
+    out: &mut dyn Write,
     plan: &LayerPlan<'_, T>,
     mut content: impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
-) -> Result<(), WriteError<E>> {
+) -> Result<(), E> {
     let mut archive = LayerWriter::new(out);
     for entry in plan.entries() {
-        archive.begin(entry)?;
+        archive.begin(entry).map_err(output_error)?;
         if let LayerEntry::File { content: source, .. } = entry {
-            let mut failed = None;
-            let given = content(source, &mut |bytes| {
-                archive.content(bytes).map_err(|error| {
-                    failed = Some(error);
-                    E::from(ImageError::Cancelled)
-                })
-            });
-            match failed {
-                Some(error) => return Err(error.into()),
-                None => given.map_err(WriteError::Content)?,
-            }
+            content(source, &mut |bytes| Ok(archive.content(bytes).map_err(output_error)?))?;
         }
     }
-    Ok(archive.finish().map(drop)?)
+    archive.finish().map_err(output_error)?;
+    Ok(())
+}
+
+/// Converts the error of an output whose errors contain an [`ImageError`]. Any other is the archive's own: its content is not as
+/// long as planned, so the spool has changed.
+pub(crate) fn output_error(error: io::Error) -> ImageError {
+    error.downcast().unwrap_or_else(|source| ImageError::Io { place: "spool", source })
 }
 
 /// Writer that hashes the bytes passed to `out`.
-pub struct HashingWriter<'a, W: Write> {
+pub struct HashingWriter<'a, W: Write + ?Sized> {
     out: &'a mut W,
     hasher: FileHasher,
 }
 
-impl<'a, W: Write> HashingWriter<'a, W> {
+impl<'a, W: Write + ?Sized> HashingWriter<'a, W> {
     /// Writes to `out`.
     pub fn new(out: &'a mut W) -> Self {
         Self { out, hasher: FileHasher::new() }
@@ -161,7 +143,7 @@ impl<'a, W: Write> HashingWriter<'a, W> {
     }
 }
 
-impl<W: Write> Write for HashingWriter<'_, W> {
+impl<W: Write + ?Sized> Write for HashingWriter<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.out.write(bytes)?;
         self.hasher.update(&bytes[..n]);
@@ -174,13 +156,13 @@ impl<W: Write> Write for HashingWriter<'_, W> {
 }
 
 /// Writes a layer's archive, entry by entry.
-pub struct LayerWriter<'a, W: Write> {
+pub struct LayerWriter<'a, W: Write + ?Sized> {
     out: &'a mut W,
     open: u64,
     written: u64,
 }
 
-impl<'a, W: Write> LayerWriter<'a, W> {
+impl<'a, W: Write + ?Sized> LayerWriter<'a, W> {
     /// Writes to `out`.
     pub fn new(out: &'a mut W) -> Self {
         Self { out, open: 0, written: 0 }

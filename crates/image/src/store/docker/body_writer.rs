@@ -40,7 +40,7 @@ impl Loaded {
 }
 
 /// Sends an archive to the engine. If it is dropped before [`EngineWriter::finish`], it breaks the connection, and the engine
-/// discards the received data.
+/// discards the received data. Its errors contain an [`ImageError`]: the engine's own response if it sent one.
 pub struct EngineWriter {
     handle: Handle,
     sender: Option<mpsc::Sender<io::Result<Bytes>>>,
@@ -60,43 +60,36 @@ impl EngineWriter {
         Self { handle, sender: Some(sender), call: Some(call), piece: Vec::with_capacity(PIECE), cancel: cancel.clone() }
     }
 
-    fn send(&mut self) -> io::Result<()> {
+    fn send(&mut self) -> Result<(), ImageError> {
         if self.cancel.is_cancelled() {
-            return Err(io::Error::other(ImageError::Cancelled));
+            return Err(ImageError::Cancelled);
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        let sender = self.sender.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
-        self.handle.block_on(async {
-            tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => Err(io::Error::other(ImageError::Cancelled)),
-                // The receiver is dropped only when the engine has responded already: its response contains the reason.
-                sent = sender.send(Ok(piece.into())) => sent.map_err(|_| io::ErrorKind::BrokenPipe.into()),
+        if let Some(sender) = &self.sender {
+            let is_taken = self.handle.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = self.cancel.cancelled() => Err(ImageError::Cancelled),
+                    sent = sender.send(Ok(piece.into())) => Ok(sent.is_ok()),
+                }
+            })?;
+            if is_taken {
+                return Ok(());
             }
-        })
+        }
+        // The receiver is dropped only when the engine has responded already: its response contains the reason.
+        drop(self.sender.take());
+        self.answer()?;
+        Err(ImageError::EngineUnavailable("sending an archive: it was not read to its end".into()))
     }
 
     /// Ends the archive and waits for the engine's response.
     pub fn finish(mut self) -> Result<(), ImageError> {
         if !self.piece.is_empty() {
-            self.send().map_err(|error| self.explain(error))?;
+            self.send()?;
         }
         drop(self.sender.take());
         self.answer()
-    }
-
-    /// Returns the cause of a write error: the engine's own response if it sent one.
-    pub fn explain(&mut self, error: io::Error) -> ImageError {
-        match error.downcast::<ImageError>() {
-            Ok(ours) => ours,
-            Err(error) => {
-                drop(self.sender.take());
-                match self.answer() {
-                    Err(engine) => engine,
-                    Ok(()) => ImageError::EngineUnavailable(format!("sending an archive: {error}")),
-                }
-            }
-        }
     }
 
     fn answer(&mut self) -> Result<(), ImageError> {
@@ -115,7 +108,7 @@ impl Write for EngineWriter {
         let n = bytes.len().min(PIECE - self.piece.len());
         self.piece.extend_from_slice(&bytes[..n]);
         if self.piece.len() == PIECE {
-            self.send()?;
+            self.send().map_err(io::Error::other)?;
         }
         Ok(n)
     }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    io::{self, Read, Write},
+    io::{Read, Write},
 };
 
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use crate::{
     tar::{
         entry::FileAttrs,
         header_writer::{header_blocks, link_blocks},
+        layer_writer::output_error,
         reader::{TarEntry, TarReader},
     },
 };
@@ -37,25 +38,6 @@ const LINK_LIMIT: usize = 100;
 const BUFFER: usize = 256 * 1024;
 /// Directory of files in OCI's layout, named by digest.
 const BLOBS: &str = "blobs/sha256/";
-
-/// Error of copying a parent.
-#[derive(Debug)]
-pub(crate) enum CopyError {
-    /// The parent cannot be read, or the engine returned unexpected content.
-    Read(ImageError),
-    /// Writing the archive failed.
-    Write(io::Error),
-}
-
-impl From<ImageError> for CopyError {
-    fn from(error: ImageError) -> Self {
-        Self::Read(match error {
-            // The reader uses this error for paths of containers only.
-            ImageError::PathMissing => ImageError::NotFound,
-            other => other,
-        })
-    }
-}
 
 /// A parent that was copied.
 #[derive(Debug)]
@@ -92,13 +74,14 @@ struct File {
     start: [u8; 4],
 }
 
-/// Copies a saved image to `out`, into a folder, without the files that state which image it is.
+/// Copies a saved image to `out`, into a folder, without the files that state which image it is. Errors of `out` contain an
+/// [`ImageError`].
 pub(crate) fn copy_archive(
     saved: impl Read,
     parent: &ImageMetadata,
     folder: &str,
-    out: &mut impl Write,
-) -> Result<Copied, CopyError> {
+    out: &mut dyn Write,
+) -> Result<Copied, ImageError> {
     let mut seen: HashMap<String, File> = HashMap::new();
     let mut manifest = None;
     let mut entries = TarReader::new(saved);
@@ -112,13 +95,13 @@ pub(crate) fn copy_archive(
         }
         let file = copy_entry(&entry, &mut entries, folder, &name, out)?;
         if seen.insert(name, file).is_some() || seen.len() > ENTRY_LIMIT {
-            return Err(ImageError::Malformed("too many entries, or one twice").into());
+            return Err(ImageError::Malformed("too many entries, or one twice"));
         }
     }
     let SavedManifest { config, layers } = manifest.ok_or(ImageError::Malformed("no manifest.json"))?;
     let is_there = |layer: &String| seen.get(layer).is_some_and(|file| file.kind != EntryType::Directory);
     if layers.len() != parent.layers.len() || !layers.iter().all(is_there) {
-        return Err(ImageError::Malformed("the layers of manifest.json").into());
+        return Err(ImageError::Malformed("the layers of manifest.json"));
     }
     let hex = parent.id.trim_start_matches("sha256:");
     let by_config = config.rsplit('/').next().is_some_and(|name| name.trim_end_matches(".json") == hex);
@@ -164,49 +147,49 @@ fn copy_entry(
     content: &mut impl Read,
     folder: &str,
     name: &str,
-    out: &mut impl Write,
-) -> Result<File, CopyError> {
+    out: &mut dyn Write,
+) -> Result<File, ImageError> {
     let place = format!("{folder}/{name}");
     let meta = FileAttrs { mode: entry.meta.mode & 0o777, uid: 0, gid: 0, ..entry.meta };
     let mut file = File { kind: entry.kind, len: 0, start: [0; 4] };
     match file.kind {
         kind @ EntryType::Directory => {
-            out.write_all(&header_blocks(&format!("{place}/"), kind, meta, 0)).map_err(CopyError::Write)?;
+            out.write_all(&header_blocks(&format!("{place}/"), kind, meta, 0)).map_err(output_error)?;
         }
         kind @ EntryType::Regular => {
             file.len = entry.size;
-            out.write_all(&header_blocks(&place, kind, meta, file.len)).map_err(CopyError::Write)?;
+            out.write_all(&header_blocks(&place, kind, meta, file.len)).map_err(output_error)?;
             file.start = pass_content(content, file.len, out)?;
         }
         // Old engines write a repeated layer as a link to its first place.
         EntryType::Symlink => {
             if !stays_inside(name, &entry.link) {
-                return Err(ImageError::Malformed("a link that leads out of the archive").into());
+                return Err(ImageError::Malformed("a link that leads out of the archive"));
             }
-            out.write_all(&link_blocks(&place, EntryType::Symlink, meta, &entry.link)).map_err(CopyError::Write)?;
+            out.write_all(&link_blocks(&place, EntryType::Symlink, meta, &entry.link)).map_err(output_error)?;
         }
-        _ => return Err(ImageError::Malformed("an entry of unknown type").into()),
+        _ => return Err(ImageError::Malformed("an entry of unknown type")),
     }
     Ok(file)
 }
 
 /// Copies the content and returns its first bytes.
-fn pass_content(content: &mut impl Read, len: u64, out: &mut impl Write) -> Result<[u8; 4], CopyError> {
+fn pass_content(content: &mut impl Read, len: u64, out: &mut dyn Write) -> Result<[u8; 4], ImageError> {
     let mut start = [0; 4];
     let mut buffer = vec![0; BUFFER.min(len as usize)];
     let mut passed = 0;
     while passed < len {
         let count = match content.read(&mut buffer).map_err(ImageError::from_io)? {
-            0 => return Err(ImageError::Malformed("it ends too early").into()),
+            0 => return Err(ImageError::Malformed("it ends too early")),
             count => count,
         };
         for (at, byte) in (passed..4).zip(&buffer[..count]) {
             start[at as usize] = *byte;
         }
-        out.write_all(&buffer[..count]).map_err(CopyError::Write)?;
+        out.write_all(&buffer[..count]).map_err(output_error)?;
         passed += count as u64;
     }
-    out.write_all(&[0; 512][..(len.next_multiple_of(512) - len) as usize]).map_err(CopyError::Write)?;
+    out.write_all(&[0; 512][..(len.next_multiple_of(512) - len) as usize]).map_err(output_error)?;
     Ok(start)
 }
 

@@ -7,104 +7,41 @@
 use std::io::Write;
 
 use serde_json::json;
-use stationmaster_train::digest::FileHasher;
 use tar::EntryType;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine, EngineWriter, PartialLoad,
-    full_load::{Copied, CopyError, copy_archive},
+    full_load::{Copied, copy_archive},
 };
 use crate::{
     ImageError,
-    oci::image_config::{ImageMetadata, rfc3339},
+    oci::{
+        documents::sha256,
+        image_config::{ImageMetadata, rfc3339},
+    },
+    store::recipe::{BuiltImage, ImageSpec, LayerSource, WriteError},
     tar::{
         entry::FileAttrs,
         header_writer::header_blocks,
-        layer_writer::{HashingWriter, LayerPlan, WriteError, write_archive},
+        layer_writer::{HashingWriter, output_error},
     },
 };
 
 /// Warning to the caller if the engine accepts whole images only.
 const SLOWER: &str = "the engine takes no partial archives: the whole image was sent";
 
-/// Inputs of a new image.
-pub struct ImageSpec<'a, T> {
-    /// The parent image.
-    pub parent: &'a ImageMetadata,
-    /// The new layer.
-    pub plan: &'a LayerPlan<'a, T>,
-    /// The new layer's entry in the history.
-    pub instruction: &'a str,
-    /// Seconds since 1970.
-    pub created: i64,
-    /// Whether the new layer holds an opened train.
-    pub is_plaintext: bool,
-}
-
-/// An image that was written.
-#[derive(Debug, PartialEq, Eq)]
-pub struct BuiltImage {
-    /// Its id.
-    pub id: String,
-    /// A warning for the caller.
-    pub warning: Option<&'static str>,
-}
-
-/// Error of writing an image.
-enum Failure<E> {
-    /// The engine refused the archive, or created another image than intended.
-    Refused(ImageError),
-    /// Any other error: another archive would not help.
-    Other(E),
-}
-
-impl<E: From<ImageError>> Failure<E> {
-    /// Classifies the error of a call that sent the engine an archive, or read back the resulting image.
-    fn of(error: ImageError) -> Self {
-        match error {
-            ImageError::Engine { .. } | ImageError::EngineRefused { .. } | ImageError::NotFound => Self::Refused(error),
-            other => Self::Other(other.into()),
-        }
-    }
-
-    fn into_inner(self) -> E {
-        match self {
-            Self::Refused(error) => error.into(),
-            Self::Other(error) => error,
-        }
-    }
-}
-
-impl<E: From<ImageError>> From<ImageError> for Failure<E> {
-    fn from(error: ImageError) -> Self {
-        Self::Other(error.into())
-    }
-}
-
-/// Writes an image.
-///
-/// `content` passes a file's bytes to its second argument. It is called again for the same files if the engine refuses partial
-/// archives. `announce` receives the id before the engine gets the files that make the image: an image of that id may exist
-/// only after it returns. The last announced id is the valid one.
-pub fn build<T, E: From<ImageError>>(
-    engine: &Engine,
-    recipe: &ImageSpec<'_, T>,
-    cancel: &CancellationToken,
-    mut content: impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
-    announce: impl Fn(&str) -> Result<(), E>,
-) -> Result<BuiltImage, E> {
-    let mut write = |whole| write(engine, recipe, whole, cancel, &mut content, &announce);
+/// Writes an image: an archive with only the new layer, or the whole image if the engine refuses that.
+pub fn build(engine: &Engine, spec: &ImageSpec<'_>, source: &mut dyn LayerSource) -> Result<BuiltImage, WriteError> {
+    let mut write = |is_full| Load { engine, spec, source: &mut *source, is_full, layer: None }.run();
     let partial = engine.partial_load();
     let refused = match partial {
-        PartialLoad::Try => match write(false) {
+        PartialLoad::Try => match write(false)? {
             Ok(id) => return Ok(BuiltImage { id, warning: None }),
-            Err(Failure::Refused(error)) => Some(error),
-            Err(Failure::Other(error)) => return Err(error),
+            Err(refused) => Some(refused),
         },
         PartialLoad::Refused | PartialLoad::Never => None,
     };
-    let written = write(true);
+    let written = write(true).and_then(|written| Ok(written?));
     if let Some(words) = refused {
         match &written {
             Ok(_) => {
@@ -115,163 +52,176 @@ pub fn build<T, E: From<ImageError>>(
             Err(_) => tracing::warn!(%words, "an archive with only the new layer was refused, and then the whole image"),
         }
     }
-    let id = written.map_err(Failure::into_inner)?;
-    Ok(BuiltImage { id, warning: (partial != PartialLoad::Never).then_some(SLOWER) })
+    Ok(BuiltImage { id: written?, warning: (partial != PartialLoad::Never).then_some(SLOWER) })
 }
 
-/// Writes the image in one of the two ways and returns its id.
-fn write<T, E: From<ImageError>>(
-    engine: &Engine,
-    recipe: &ImageSpec<'_, T>,
-    whole: bool,
-    cancel: &CancellationToken,
-    content: &mut impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
-    announce: &impl Fn(&str) -> Result<(), E>,
-) -> Result<String, Failure<E>> {
-    // An image with a wrong history is kept until the right one exists, because it alone holds the new layer.
-    let mut wrong: Vec<String> = Vec::new();
-    let mut layer = None;
-    let candidates = recipe.parent.empty_layer_candidates();
-    let tried = candidates.iter().map(|empty| Some(empty.as_slice())).chain(candidates.is_empty().then_some(None));
-    for empty in tried {
-        match try_load(engine, recipe, whole, empty, &mut layer, cancel, content, announce) {
-            Ok((id, true)) => {
-                for id in wrong {
-                    engine.remove_image(&id)?;
-                }
-                return Ok(id);
-            }
-            Ok((id, false)) => wrong.push(id),
-            Err(failure) => {
-                // Announced before, but not last: the caller no longer knows them.
-                for id in wrong {
-                    if let Err(error) = engine.remove_image(&id) {
-                        tracing::warn!(image = %id, %error, "an image that was given up could not be removed");
+/// Writes an image in one of the two ways.
+struct Load<'a> {
+    engine: &'a Engine,
+    spec: &'a ImageSpec<'a>,
+    source: &'a mut dyn LayerSource,
+    /// Whether the parent's layers are sent, too.
+    is_full: bool,
+    /// The new layer's digest once the engine has the layer.
+    layer: Option<String>,
+}
+
+/// Outcome of an archive that was sent to the end.
+enum Attempt {
+    /// The image is as intended.
+    Exact(String),
+    /// The image has another history than its parent.
+    OtherHistory(String),
+    /// The engine refused the archive, or created another image than intended.
+    Refused(ImageError),
+}
+
+impl Load<'_> {
+    /// Returns the image's id, or the engine's refusal of this way.
+    fn run(mut self) -> Result<Result<String, ImageError>, WriteError> {
+        // An image with a wrong history is kept until the right one exists, because it alone holds the new layer.
+        let mut wrong: Vec<String> = Vec::new();
+        let candidates = self.spec.parent.empty_layer_candidates();
+        let tried = candidates.iter().map(|empty| Some(empty.as_slice())).chain(candidates.is_empty().then_some(None));
+        for empty in tried {
+            let given_up = match self.attempt(empty) {
+                Ok(Attempt::Exact(id)) => {
+                    for id in wrong {
+                        self.engine.remove_image(&id)?;
                     }
+                    return Ok(Ok(id));
                 }
-                return Err(failure);
-            }
+                Ok(Attempt::OtherHistory(id)) => {
+                    wrong.push(id);
+                    continue;
+                }
+                Ok(Attempt::Refused(error)) => Ok(Err(error)),
+                Err(error) => Err(error),
+            };
+            // Announced before, but not last: the caller no longer knows them.
+            self.give_up(wrong);
+            return given_up;
         }
+        let chosen = wrong.swap_remove(0);
+        tracing::warn!(image = %chosen, "the parent's history could not be carried over exactly");
+        (self.spec.announce)(&chosen)?;
+        for id in wrong {
+            self.engine.remove_image(&id)?;
+        }
+        Ok(Ok(chosen))
     }
-    let chosen = wrong.swap_remove(0);
-    tracing::warn!(image = %chosen, "the parent's history could not be carried over exactly");
-    announce(&chosen).map_err(Failure::Other)?;
-    for id in wrong {
-        engine.remove_image(&id)?;
-    }
-    Ok(chosen)
-}
 
-/// Writes the image with one guess at its history. Returns its id, and whether the guess was right. `layer` is the new layer's
-/// digest once the engine has the layer.
-#[expect(clippy::too_many_arguments, reason = "what `build` has, and the state of its loop")]
-fn try_load<T, E: From<ImageError>>(
-    engine: &Engine,
-    recipe: &ImageSpec<'_, T>,
-    whole: bool,
-    empty: Option<&[bool]>,
-    layer: &mut Option<String>,
-    cancel: &CancellationToken,
-    content: &mut impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
-    announce: &impl Fn(&str) -> Result<(), E>,
-) -> Result<(String, bool), Failure<E>> {
-    let (mut writer, loaded) = engine.load(cancel)?;
-    // The first entry's name is generated here, because engines guess a compression from it. Names are unique to an archive:
-    // containerd reuses leftovers of an interrupted archive with the same name, and refuses two at once.
-    let folder = &format!("stationmaster-{}", uuid::Uuid::new_v4().simple());
-    let first = header_blocks(&format!("{folder}/"), EntryType::Directory, FileAttrs::directory(0), 0);
-    writer.write_all(&first).map_err(|e| Failure::of(writer.explain(e)))?;
-    let mut below = None;
-    if whole {
-        let saved = engine.save(&recipe.parent.id, cancel)?;
-        below = Some(copy_archive(saved, recipe.parent, folder, &mut writer).map_err(|error| match error {
-            CopyError::Read(error) => error.into(),
-            CopyError::Write(error) => Failure::of(writer.explain(error)),
-        })?);
-        *layer = None;
-    }
-    let layer = match layer {
-        Some(layer) => layer,
-        None => layer.insert(write_layer(&mut writer, folder, recipe.plan, content)?),
-    };
-    let (config_id, config) = configuration(recipe, layer, empty);
-    let (id, files) = write_documents(recipe, folder, below.as_ref(), layer, &config_id, config);
-    announce(&id).map_err(Failure::Other)?;
-    write_end(&mut writer, &files).map_err(|e| Failure::of(writer.explain(e)))?;
-    let read = writer.finish().and_then(|()| verify_loaded(engine, recipe.parent, &id, layer));
-    let failure = match read.map_err(Failure::of) {
-        Ok(right) => return Ok((id, right)),
-        Err(failure) => failure,
-    };
-    if matches!(failure, Failure::Refused(_)) {
+    /// Writes the image with one guess at its history.
+    fn attempt(&mut self, empty: Option<&[bool]>) -> Result<Attempt, WriteError> {
+        let (mut writer, loaded) = self.engine.load(self.spec.cancel)?;
+        let (id, layer) = match self.send(&mut writer, empty) {
+            Ok(sent) => sent,
+            Err(error) => return refusal(error).map(Attempt::Refused),
+        };
+        let parent = self.spec.parent;
+        let error = match writer.finish().and_then(|()| verify_loaded(self.engine, parent, &id, &layer)) {
+            Ok(true) => return Ok(Attempt::Exact(id)),
+            Ok(false) => return Ok(Attempt::OtherHistory(id)),
+            Err(error) => error,
+        };
+        let error = refusal(error.into())?;
         // The engine created unintended images, which may be plaintext under an unannounced id. The next way may recreate the
         // announced one.
-        let made = loaded.ids().into_iter().filter(|made| *made != id && *made != recipe.parent.id);
-        for made in made.chain([id.clone()]) {
-            if let Err(error) = engine.remove_image(&made) {
-                tracing::warn!(image = %made, %error, "an image that was given up could not be removed");
+        let made = loaded.ids().into_iter().filter(|made| *made != id && *made != parent.id);
+        self.give_up(made.chain([id.clone()]));
+        Ok(Attempt::Refused(error))
+    }
+
+    /// Sends the archive. Returns the id that the image will have, which was announced, and its layer's digest.
+    fn send(&mut self, writer: &mut EngineWriter, empty: Option<&[bool]>) -> Result<(String, String), WriteError> {
+        // The first entry's name is generated here, because engines guess a compression from it. Names are unique to an archive:
+        // containerd reuses leftovers of an interrupted archive with the same name, and refuses two at once.
+        let folder = format!("stationmaster-{}", uuid::Uuid::new_v4().simple());
+        let first = header_blocks(&format!("{folder}/"), EntryType::Directory, FileAttrs::directory(0), 0);
+        writer.write_all(&first).map_err(output_error)?;
+        let mut below = None;
+        if self.is_full {
+            let saved = self.engine.save(&self.spec.parent.id, self.spec.cancel)?;
+            below = Some(copy_archive(saved, self.spec.parent, &folder, writer).map_err(|error| match error {
+                // The engine's reader uses this error for paths of containers.
+                ImageError::PathMissing => ImageError::NotFound,
+                other => other,
+            })?);
+            self.layer = None;
+        }
+        let layer = match self.layer.take() {
+            Some(layer) => layer,
+            None => self.write_layer(writer, &folder)?,
+        };
+        let layer = self.layer.insert(layer).clone();
+        let (id, files) = self.documents(&folder, below.as_ref(), &layer, empty);
+        (self.spec.announce)(&id)?;
+        write_end(writer, &files).map_err(output_error)?;
+        Ok((id, layer))
+    }
+
+    /// Sends the layer and returns its digest, `sha256:…`.
+    fn write_layer(&mut self, writer: &mut EngineWriter, folder: &str) -> Result<String, WriteError> {
+        let name = format!("{folder}/layer.tar");
+        let start = header_blocks(&name, EntryType::Regular, FileAttrs::immutable_file(0), self.source.size());
+        writer.write_all(&start).map_err(output_error)?;
+        let mut layer = HashingWriter::new(writer);
+        // A layer is a whole number of blocks, so it needs no padding.
+        self.source.write(&mut layer)?;
+        Ok(format!("sha256:{}", const_hex::encode(layer.finish())))
+    }
+
+    /// Returns the image's id, and the files that make the image.
+    fn documents(
+        &self,
+        folder: &str,
+        below: Option<&Copied>,
+        layer: &str,
+        empty: Option<&[bool]>,
+    ) -> (String, Vec<(String, Vec<u8>)>) {
+        let ImageSpec { parent, created, instruction, .. } = self.spec;
+        let config = parent.child_config(layer, empty, &rfc3339(*created), instruction);
+        let config_id = sha256(&config);
+        let name = format!("{folder}/{}.json", config_id.trim_start_matches("sha256:"));
+        let mut layers = match below {
+            Some(below) => below.layers.clone(),
+            // The engine searches for these files only if it lacks the layers, which it does not.
+            None => (0..parent.layers.len()).map(|i| format!("{folder}/present-{i}.tar")).collect(),
+        };
+        layers.push(format!("{folder}/layer.tar"));
+        let manifest = json!([{ "Config": name, "RepoTags": null, "Layers": layers }]).to_string();
+        let oci = below.and_then(|below| below.oci((&config_id, config.len() as u64), (layer, self.source.size())));
+        let mut files = vec![(name, config), ("manifest.json".to_owned(), manifest.into_bytes())];
+        let id = match oci {
+            None => config_id,
+            Some(oci) => {
+                files.push((format!("{folder}/oci-manifest.json"), oci.manifest));
+                files.push(("index.json".to_owned(), oci.index));
+                files.push(("oci-layout".to_owned(), oci.layout));
+                oci.id
+            }
+        };
+        (id, files)
+    }
+
+    /// Removes images that are not used.
+    fn give_up(&self, images: impl IntoIterator<Item = String>) {
+        for id in images {
+            if let Err(error) = self.engine.remove_image(&id) {
+                tracing::warn!(image = %id, %error, "an image that was given up could not be removed");
             }
         }
     }
-    Err(failure)
 }
 
-fn configuration<T>(recipe: &ImageSpec<'_, T>, layer: &str, empty: Option<&[bool]>) -> (String, Vec<u8>) {
-    let config = recipe.parent.child_config(layer, empty, &rfc3339(recipe.created), recipe.instruction);
-    let mut hasher = FileHasher::new();
-    hasher.update(&config);
-    (format!("sha256:{}", const_hex::encode(hasher.finish())), config)
-}
-
-/// Sends the layer and returns its digest, `sha256:…`.
-fn write_layer<T, E: From<ImageError>>(
-    writer: &mut EngineWriter,
-    folder: &str,
-    plan: &LayerPlan<'_, T>,
-    content: &mut impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
-) -> Result<String, Failure<E>> {
-    let start = header_blocks(&format!("{folder}/layer.tar"), EntryType::Regular, FileAttrs::immutable_file(0), plan.len());
-    writer.write_all(&start).map_err(|e| Failure::of(writer.explain(e)))?;
-    let mut layer = HashingWriter::new(writer);
-    // A layer is a whole number of blocks, so it needs no padding.
-    let written = write_archive(&mut layer, plan, content);
-    let digest = layer.finish();
-    match written {
-        Ok(()) => Ok(format!("sha256:{}", const_hex::encode(digest))),
-        Err(WriteError::Out(error)) => Err(Failure::of(writer.explain(error))),
-        Err(WriteError::Content(error)) => Err(Failure::Other(error)),
-    }
-}
-
-/// Returns the files that make the image, and its id.
-fn write_documents<T>(
-    recipe: &ImageSpec<'_, T>,
-    folder: &str,
-    below: Option<&Copied>,
-    layer: &str,
-    config_id: &str,
-    config: Vec<u8>,
-) -> (String, Vec<(String, Vec<u8>)>) {
-    let name = format!("{folder}/{}.json", config_id.trim_start_matches("sha256:"));
-    let mut layers = match below {
-        Some(below) => below.layers.clone(),
-        // The engine searches for these files only if it lacks the layers, which it does not.
-        None => (0..recipe.parent.layers.len()).map(|i| format!("{folder}/present-{i}.tar")).collect(),
-    };
-    layers.push(format!("{folder}/layer.tar"));
-    let manifest = json!([{ "Config": name, "RepoTags": null, "Layers": layers }]).to_string();
-    let oci = below.and_then(|below| below.oci((config_id, config.len() as u64), (layer, recipe.plan.len())));
-    let mut files = vec![(name, config), ("manifest.json".to_owned(), manifest.into_bytes())];
-    let id = match oci {
-        None => config_id.to_owned(),
-        Some(oci) => {
-            files.push((format!("{folder}/oci-manifest.json"), oci.manifest));
-            files.push(("index.json".to_owned(), oci.index));
-            files.push(("oci-layout".to_owned(), oci.layout));
-            oci.id
+/// Returns the engine's refusal of an archive, or of the resulting image. For any other error, another archive would not help.
+fn refusal(error: WriteError) -> Result<ImageError, WriteError> {
+    match error {
+        WriteError::Image(refused @ (ImageError::Engine { .. } | ImageError::EngineRefused { .. } | ImageError::NotFound)) => {
+            Ok(refused)
         }
-    };
-    (id, files)
+        other => Err(other),
+    }
 }
 
 /// Sends the last files, and ends the archive.

@@ -25,7 +25,8 @@ pub(super) enum Readers {
     Group(Option<u32>),
 }
 
-/// A file that has no name yet (`O_TMPFILE`). Nothing of it stays after a failure before [`FinishedBlob::publish`].
+/// A file that has no name yet (`O_TMPFILE`). Nothing of it stays after a failure before [`FinishedBlob::publish`]. Errors of
+/// writing contain an [`ImageError`].
 pub(super) struct NewBlob {
     file: BufWriter<File>,
 }
@@ -55,11 +56,11 @@ impl NewBlob {
 
 impl Write for NewBlob {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.file.write(bytes).map_err(|error| io::Error::other(failed(error)))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.flush().map_err(|error| io::Error::other(failed(error)))
     }
 }
 

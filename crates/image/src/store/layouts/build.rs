@@ -16,44 +16,36 @@ use super::{
 use crate::{
     ImageError,
     oci::{descriptors::OCI_MANIFEST, documents::sha256, image_config::rfc3339},
-    store::docker::load::{BuiltImage, ImageSpec},
-    tar::layer_writer::{HashingWriter, WriteError, write_archive},
+    store::recipe::{BuiltImage, ImageSpec, LayerSource, WriteError},
+    tar::layer_writer::{HashingWriter, output_error},
 };
 
-/// Writes an image into its parent's layout; the arguments are those of [`crate::store::docker::load::build`].
+/// Writes an image into its parent's layout.
 ///
-/// The layer is on the disk, without a name, before `announce` receives the id; the files get their names after it returns.
-pub fn build<T, E: From<ImageError>>(
-    layouts: &LayoutStore,
-    recipe: &ImageSpec<'_, T>,
-    content: impl FnMut(&T, &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>,
-    announce: impl Fn(&str) -> Result<(), E>,
-) -> Result<BuiltImage, E> {
-    let (repository, parent) = split(&recipe.parent.id)?;
-    let layout = layouts.of_id(&recipe.parent.id)?;
+/// The layer is on the disk, without a name, before the id is announced; the files get their names afterwards.
+pub fn build(layouts: &LayoutStore, spec: &ImageSpec<'_>, source: &mut dyn LayerSource) -> Result<BuiltImage, WriteError> {
+    let (repository, parent) = split(&spec.parent.id)?;
+    let layout = layouts.of_id(&spec.parent.id)?;
     let parent = ImageDocuments::read(&layout, parent)?;
     let blobs = layout.root.enter("blobs/sha256").map_err(failed)?;
-    let readers = if recipe.is_plaintext { Readers::Group(layouts.group) } else { Readers::OfDirectory };
+    let readers = if spec.is_plaintext { Readers::Group(layouts.group) } else { Readers::OfDirectory };
 
-    let mut layer = NewBlob::create(&blobs, recipe.plan.len(), layouts.reserve, readers)?;
+    let mut layer = NewBlob::create(&blobs, source.size(), layouts.reserve, readers)?;
     let mut hashed = HashingWriter::new(&mut layer);
-    write_archive(&mut hashed, recipe.plan, content).map_err(|error| match error {
-        WriteError::Out(error) => failed(error).into(),
-        WriteError::Content(error) => error,
-    })?;
+    source.write(&mut hashed)?;
     let layer_digest = format!("sha256:{}", const_hex::encode(hashed.finish()));
-    let config = parent.child_config(&layer_digest, &rfc3339(recipe.created), recipe.instruction)?;
-    let manifest = manifest(&parent, (&sha256(&config), config.len()), (&layer_digest, recipe.plan.len()))?;
+    let config = parent.child_config(&layer_digest, &rfc3339(spec.created), spec.instruction)?;
+    let manifest = manifest(&parent, (&sha256(&config), config.len()), (&layer_digest, source.size()))?;
     let digest = sha256(&manifest);
     let document = |bytes: &[u8]| {
         let mut blob = NewBlob::create(&blobs, bytes.len() as u64, layouts.reserve, readers)?;
-        blob.write_all(bytes).map_err(failed)?;
+        blob.write_all(bytes).map_err(output_error)?;
         blob.finish()
     };
     // The files get their names in this order: from the manifest on, the image can be found and removed.
     let files = [(digest.clone(), document(&manifest)?), (sha256(&config), document(&config)?), (layer_digest, layer.finish()?)];
     let id = id(repository, &digest);
-    announce(&id)?;
+    (spec.announce)(&id)?;
 
     let _lock = lock(&layout)?;
     for (digest, blob) in files {

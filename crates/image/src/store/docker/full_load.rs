@@ -1,21 +1,23 @@
 //! Writes an image with all its layers, for engines that do not accept an archive with only the new layer.
 //!
 //! This is slower: the parent's layers are read from the engine and sent back. The entries of `docker save` are copied one by
-//! one, under headers generated here, so only the content of files is copied unread.
+//! one, under headers generated here. Its documents are read as those of every saved image; all other content is copied unread.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{Read, Write},
 };
 
-use serde::Deserialize;
 use serde_json::{Value, json};
-use stationmaster_train::digest::FileHasher;
 use tar::EntryType;
 
 use crate::{
     ImageError,
-    oci::image_config::ImageMetadata,
+    oci::{
+        descriptors::is_hex,
+        documents::{self, Described, Document, Documents, sha256},
+        image_config::ImageMetadata,
+    },
     tar::{
         entry::FileAttrs,
         header_writer::{header_blocks, link_blocks},
@@ -26,8 +28,6 @@ use crate::{
 
 /// Files that are generated here, about the new image.
 const REPLACED: [&str; 4] = ["manifest.json", "repositories", "index.json", "oci-layout"];
-/// Maximum size of a manifest that is read, in bytes.
-const MANIFEST_LIMIT: u64 = 4 * 1024 * 1024;
 /// Maximum number of entries that are copied: an image has at most some hundred layers, each with a few files.
 const ENTRY_LIMIT: usize = 10_000;
 /// Maximum length of a name that is copied, in bytes.
@@ -60,14 +60,7 @@ pub(crate) struct OciFiles {
     pub layout: Vec<u8>,
 }
 
-#[derive(Deserialize)]
-struct SavedManifest {
-    #[serde(rename = "Config")]
-    config: String,
-    #[serde(rename = "Layers")]
-    layers: Vec<String>,
-}
-
+/// A file that was copied.
 struct File {
     kind: EntryType,
     len: u64,
@@ -82,31 +75,20 @@ pub(crate) fn copy_archive(
     folder: &str,
     out: &mut dyn Write,
 ) -> Result<Copied, ImageError> {
-    let mut seen: HashMap<String, File> = HashMap::new();
-    let mut manifest = None;
+    let mut copy = Copy { folder, out, names: HashSet::new(), files: HashMap::new(), documents: Documents::default() };
     let mut entries = TarReader::new(saved);
     while let Some(entry) = entries.next()? {
-        let name = plain_name(&entry.path)?;
-        if REPLACED.contains(&name.as_str()) {
-            if name == "manifest.json" {
-                manifest = Some(read_manifest(&entry, &mut entries)?);
-            }
-            continue;
-        }
-        let file = copy_entry(&entry, &mut entries, folder, &name, out)?;
-        if seen.insert(name, file).is_some() || seen.len() > ENTRY_LIMIT {
-            return Err(ImageError::Malformed("too many entries, or one twice"));
-        }
+        copy.entry(&entry, &mut entries)?;
     }
-    let SavedManifest { config, layers } = manifest.ok_or(ImageError::Malformed("no manifest.json"))?;
-    let is_there = |layer: &String| seen.get(layer).is_some_and(|file| file.kind != EntryType::Directory);
+    let Copy { names, files, documents, .. } = copy;
+    let Described { layers, config, .. } = documents.describe(&names, None)?;
+    let is_there = |layer: &String| files.get(layer).is_some_and(|file| file.kind != EntryType::Directory);
     if layers.len() != parent.layers.len() || !layers.iter().all(is_there) {
         return Err(ImageError::Malformed("the layers of manifest.json"));
     }
-    let hex = parent.id.trim_start_matches("sha256:");
-    let by_config = config.rsplit('/').next().is_some_and(|name| name.trim_end_matches(".json") == hex);
-    let by_manifest = !by_config && seen.contains_key(&format!("{BLOBS}{hex}"));
-    let descriptors = by_manifest.then(|| layers.iter().map(|layer| descriptor(layer, &seen[layer])).collect()).transpose()?;
+    let by_config = config.is_some_and(|config| sha256(&config) == parent.id);
+    let by_manifest = !by_config && files.contains_key(&format!("{BLOBS}{}", parent.id.trim_start_matches("sha256:")));
+    let descriptors = by_manifest.then(|| layers.iter().map(|layer| descriptor(layer, &files[layer])).collect()).transpose()?;
     let layers = layers.iter().map(|layer| format!("{folder}/{layer}")).collect();
     Ok(Copied { layers, descriptors })
 }
@@ -124,9 +106,7 @@ impl Copied {
             "layers": layers,
         });
         let manifest = manifest.to_string().into_bytes();
-        let mut hasher = FileHasher::new();
-        hasher.update(&manifest);
-        let id = format!("sha256:{}", const_hex::encode(hasher.finish()));
+        let id = sha256(&manifest);
         let index = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -142,68 +122,93 @@ impl Copied {
     }
 }
 
-fn copy_entry(
-    entry: &TarEntry,
-    content: &mut impl Read,
-    folder: &str,
-    name: &str,
-    out: &mut dyn Write,
-) -> Result<File, ImageError> {
-    let place = format!("{folder}/{name}");
-    let meta = FileAttrs { mode: entry.meta.mode & 0o777, uid: 0, gid: 0, ..entry.meta };
-    let mut file = File { kind: entry.kind, len: 0, start: [0; 4] };
-    match file.kind {
-        kind @ EntryType::Directory => {
-            out.write_all(&header_blocks(&format!("{place}/"), kind, meta, 0)).map_err(output_error)?;
+/// An archive while it is copied.
+struct Copy<'a> {
+    folder: &'a str,
+    out: &'a mut dyn Write,
+    /// Names of all entries.
+    names: HashSet<String>,
+    /// The entries that were copied.
+    files: HashMap<String, File>,
+    documents: Documents,
+}
+
+impl Copy<'_> {
+    fn entry(&mut self, entry: &TarEntry, content: &mut dyn Read) -> Result<(), ImageError> {
+        let name = plain_name(&entry.path)?;
+        if !self.names.insert(name.clone()) || self.names.len() > ENTRY_LIMIT {
+            return Err(ImageError::Malformed("too many entries, or one twice"));
         }
-        kind @ EntryType::Regular => {
-            file.len = entry.size;
-            out.write_all(&header_blocks(&place, kind, meta, file.len)).map_err(output_error)?;
-            file.start = pass_content(content, file.len, out)?;
-        }
-        // Old engines write a repeated layer as a link to its first place.
-        EntryType::Symlink => {
-            if !stays_inside(name, &entry.link) {
-                return Err(ImageError::Malformed("a link that leads out of the archive"));
+        if REPLACED.contains(&name.as_str()) {
+            if Document::is_one(&name) {
+                self.documents.keep(&name, documents::read(entry.size, content)?)?;
             }
-            out.write_all(&link_blocks(&place, EntryType::Symlink, meta, &entry.link)).map_err(output_error)?;
+            return Ok(());
         }
-        _ => return Err(ImageError::Malformed("an entry of unknown type")),
+        let place = format!("{}/{name}", self.folder);
+        let meta = FileAttrs { mode: entry.meta.mode & 0o777, uid: 0, gid: 0, ..entry.meta };
+        let mut file = File { kind: entry.kind, len: 0, start: [0; 4] };
+        match file.kind {
+            kind @ EntryType::Directory => self.put(&header_blocks(&format!("{place}/"), kind, meta, 0))?,
+            kind @ EntryType::Regular => {
+                file.len = entry.size;
+                self.put(&header_blocks(&place, kind, meta, file.len))?;
+                file.start = self.content(&name, file.len, content)?;
+            }
+            // Old engines write a repeated layer as a link to its first place.
+            EntryType::Symlink => {
+                if !stays_inside(&name, &entry.link) {
+                    return Err(ImageError::Malformed("a link that leads out of the archive"));
+                }
+                self.put(&link_blocks(&place, EntryType::Symlink, meta, &entry.link))?;
+            }
+            _ => return Err(ImageError::Malformed("an entry of unknown type")),
+        }
+        self.files.insert(name, file);
+        Ok(())
     }
-    Ok(file)
-}
 
-/// Copies the content and returns its first bytes.
-fn pass_content(content: &mut impl Read, len: u64, out: &mut dyn Write) -> Result<[u8; 4], ImageError> {
-    let mut start = [0; 4];
-    let mut buffer = vec![0; BUFFER.min(len as usize)];
-    let mut passed = 0;
-    while passed < len {
-        let count = match content.read(&mut buffer).map_err(ImageError::from_io)? {
-            0 => return Err(ImageError::Malformed("it ends too early")),
-            count => count,
+    /// Copies a file's content, and keeps it if it is a document. Returns its first bytes.
+    fn content(&mut self, name: &str, len: u64, content: &mut dyn Read) -> Result<[u8; 4], ImageError> {
+        let mut first = Vec::with_capacity(4);
+        content.take(4).read_to_end(&mut first).map_err(ImageError::from_io)?;
+        let mut start = [0; 4];
+        start[..first.len()].copy_from_slice(&first);
+        let mut content = first.as_slice().chain(content);
+        let passed = if Document::is_one(name) || name.starts_with("blobs/") && first.starts_with(b"{") {
+            let bytes = documents::read(len, content)?;
+            self.put(&bytes)?;
+            let passed = bytes.len() as u64;
+            self.documents.keep(name, bytes)?;
+            passed
+        } else {
+            self.pass(len, &mut content)?
         };
-        for (at, byte) in (passed..4).zip(&buffer[..count]) {
-            start[at as usize] = *byte;
+        if passed != len {
+            return Err(ImageError::Malformed("it ends too early"));
         }
-        out.write_all(&buffer[..count]).map_err(output_error)?;
-        passed += count as u64;
+        self.put(&[0; 512][..(len.next_multiple_of(512) - len) as usize])?;
+        Ok(start)
     }
-    out.write_all(&[0; 512][..(len.next_multiple_of(512) - len) as usize]).map_err(output_error)?;
-    Ok(start)
-}
 
-fn read_manifest(entry: &TarEntry, content: &mut impl Read) -> Result<SavedManifest, ImageError> {
-    if entry.size > MANIFEST_LIMIT {
-        return Err(ImageError::Limit("bytes of manifest.json"));
+    /// Copies content of `len` bytes; returns how many there were.
+    fn pass(&mut self, len: u64, content: &mut dyn Read) -> Result<u64, ImageError> {
+        let mut buffer = vec![0; BUFFER.min(len as usize)];
+        let mut passed = 0;
+        while passed < len {
+            match content.read(&mut buffer).map_err(ImageError::from_io)? {
+                0 => break,
+                count => {
+                    self.put(&buffer[..count])?;
+                    passed += count as u64;
+                }
+            }
+        }
+        Ok(passed)
     }
-    let mut text = Vec::new();
-    content.take(MANIFEST_LIMIT).read_to_end(&mut text).map_err(ImageError::from_io)?;
-    let images: Vec<SavedManifest> = serde_json::from_slice(&text).map_err(|_| ImageError::Malformed("manifest.json"))?;
-    let mut images = images.into_iter();
-    match (images.next(), images.next()) {
-        (Some(image), None) => Ok(image),
-        _ => Err(ImageError::Malformed("manifest.json of several images")),
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.out.write_all(bytes).map_err(output_error)
     }
 }
 
@@ -236,8 +241,7 @@ fn stays_inside(name: &str, target: &[u8]) -> bool {
 }
 
 fn descriptor(place: &str, file: &File) -> Result<Value, ImageError> {
-    let hex =
-        place.strip_prefix(BLOBS).filter(|hex| hex.len() == 64).ok_or(ImageError::Malformed("a layer without its digest"))?;
+    let hex = place.strip_prefix(BLOBS).filter(|hex| is_hex(hex)).ok_or(ImageError::Malformed("a layer without its digest"))?;
     Ok(json!({ "mediaType": media_type(file.start), "digest": format!("sha256:{hex}"), "size": file.len }))
 }
 

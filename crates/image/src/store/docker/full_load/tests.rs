@@ -5,6 +5,8 @@ use tar::Header;
 use crate::store::docker::full_load::*;
 
 const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// A configuration.
+const CONFIG: &[u8] = br#"{"rootfs":{"type":"layers","diff_ids":[]}}"#;
 const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
 
 /// Returns an archive as an engine might save it; a link's content is its target.
@@ -70,21 +72,21 @@ const LINK: EntryType = EntryType::Symlink;
 #[test]
 fn everything_but_what_names_the_image_is_passed_on() {
     let long = format!("{}/layer.tar", "d".repeat(120));
-    let config = format!("{DIGEST}.json");
+    let id = const_hex::encode(openssl::sha::sha256(CONFIG));
+    let config = format!("{id}.json");
     let link = format!("{OTHER}/layer.tar");
     let manifest = manifest_of(&config, &[&long, &link]);
     let large = vec![7; 3 * BUFFER + 1];
     let saved = tar_of(&[
-        (&config, FILE, b"{}"),
+        (&config, FILE, CONFIG),
         ("x/", EntryType::Directory, b""),
         (&long, FILE, &large),
         (&link, LINK, b"../x/layer.tar"),
-        ("index.json", FILE, b"{}"),
         ("oci-layout", FILE, b"{}"),
         ("repositories", FILE, b"{}"),
         ("manifest.json", FILE, &manifest),
     ]);
-    let (passed, out) = pass(&saved, &parent(DIGEST, 2)).unwrap();
+    let (passed, out) = pass(&saved, &parent(&id, 2)).unwrap();
     let ours = |name: &str| format!("ours/{name}");
     assert_eq!(passed.layers, [ours(&long), ours(&link)]);
     assert!(passed.oci(("sha256:c", 1), ("sha256:l", 2)).is_none(), "this image is known by its configuration");
@@ -95,12 +97,16 @@ fn everything_but_what_names_the_image_is_passed_on() {
 
 #[test]
 fn an_image_known_by_its_manifest_gets_one_of_ours() {
-    let (config, zipped, plain) = (format!("{BLOBS}{OTHER}"), format!("{BLOBS}{DIGEST}"), format!("{BLOBS}{}", "a".repeat(64)));
+    let (config, zipped, plain) = (
+        format!("{BLOBS}{}", const_hex::encode(openssl::sha::sha256(CONFIG))),
+        format!("{BLOBS}{DIGEST}"),
+        format!("{BLOBS}{}", "a".repeat(64)),
+    );
     let id = "b".repeat(64);
     let manifest = manifest_of(&config, &[&zipped, &plain]);
     let saved = tar_of(&[
         (&format!("{BLOBS}{id}"), FILE, b"{}"),
-        (&config, FILE, b"{}"),
+        (&config, FILE, CONFIG),
         (&zipped, FILE, b"\x1f\x8b\x08\x00\x00"),
         (&plain, FILE, b"tar"),
         ("manifest.json", FILE, &manifest),
@@ -145,6 +151,20 @@ fn an_archive_that_is_not_one_images_is_refused() {
         ("a hard link", whole("y", EntryType::Link, b"")),
         ("no manifest", tar_of(&[(layer, FILE, b"1")])),
         ("a manifest that is none", tar_of(&[(layer, FILE, b"1"), ("manifest.json", FILE, b"{}")])),
+        (
+            "a manifest twice",
+            tar_of(&[(layer, FILE, b"1"), ("manifest.json", FILE, &manifest), ("manifest.json", FILE, &manifest)]),
+        ),
+        ("a manifest with a field twice", {
+            let manifest = format!(r#"[{{"Config":"{config}","Layers":["y"],"Layers":["{layer}"]}}]"#);
+            tar_of(&[(layer, FILE, b"1"), ("manifest.json", FILE, manifest.as_bytes())])
+        }),
+        ("a manifest with a field in another spelling", {
+            let manifest = format!(r#"[{{"Config":"{config}","Layers":["{layer}"],"layers":["y"]}}]"#);
+            tar_of(&[(layer, FILE, b"1"), ("manifest.json", FILE, manifest.as_bytes())])
+        }),
+        ("a configuration with another digest than its name's", whole(&config, FILE, CONFIG)),
+        ("an index of another image", whole("index.json", FILE, br#"{"manifests":[]}"#)),
         ("a layer that is missing", tar_of(&[("manifest.json", FILE, &manifest)])),
         (
             "a layer that is a directory",

@@ -167,7 +167,7 @@ fn probes(config: &Config, keys: &AuditedKeys, door: &Arc<Authorizer>, station: 
     let (token, fit, audit) = (keys.clone(), keys.clone(), keys.audit().clone());
     let (door, images, trust) = (Arc::clone(door), Arc::clone(station), Arc::clone(station));
     let (labels, disks) = (config.clone(), disk::Disks::of(config));
-    let of_images = if images.images.engine().is_ok() { Look::Regularly } else { Look::AtTheCall };
+    let of_images = if images.containers.is_some() { Look::Regularly } else { Look::AtTheCall };
     Probes::default()
         .with("token", health::ALL, Look::Regularly, move || {
             let token = token.clone();
@@ -177,7 +177,7 @@ fn probes(config: &Config, keys: &AuditedKeys, door: &Arc<Authorizer>, station: 
             let outcome = fitness::of_trains(&fit.keys(), &labels);
             async move { outcome }
         })
-        .with(station.images.kind(), health::OF_IMAGES, of_images, move || check_images(Arc::clone(&images)))
+        .with(station.images.kind().name, health::OF_IMAGES, of_images, move || check_images(Arc::clone(&images)))
         .with("trust", health::OF_TRAINS, Look::AtTheCall, move || check_trust(Arc::clone(&trust)))
         .with("access", health::ALL, Look::AtTheCall, move || {
             let door = Arc::clone(&door);

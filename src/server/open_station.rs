@@ -8,7 +8,7 @@ use std::{
 use stationmaster_image::{
     ImageError,
     archive::memory_budget,
-    store::{ImageStore, docker::Engine, layouts::LayoutStore, look_in, whereabouts},
+    store::{ImageStore, docker::Engine, layouts::LayoutStore, look_in, whereabouts, working_containers::WorkingContainers},
 };
 use stationmaster_system::files::{Directory, explained, input, make_directory};
 use tokio::runtime::Handle;
@@ -42,10 +42,12 @@ pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc
             .map_err(|error| ServerError::io(format!("cannot make {}", directory.display()), explained(directory, error)))?;
     }
     let spool_reserve = config.limits.spool_min_free_mib * 1024 * 1024;
+    let (images, containers) = images(config, &instance, spool_reserve).map_err(|error| ServerError::Setup(error.to_string()))?;
     Ok(Arc::new(Station {
         id: config.station.clone(),
         keys,
-        images: images(config, &instance, spool_reserve).map_err(|error| ServerError::Setup(error.to_string()))?,
+        images,
+        containers,
         ledger,
         spool_directory,
         spool_reserve,
@@ -65,8 +67,11 @@ pub fn station(config: &Config, keys: AuditedKeys, ledger: Ledger) -> Result<Arc
     }))
 }
 
+/// The image store of a station, and its working containers if it has an engine.
+type Images = (Arc<dyn ImageStore>, Option<Arc<dyn WorkingContainers>>);
+
 /// Returns the image store that the configuration describes.
-fn images(config: &Config, instance: &str, reserve: u64) -> Result<ImageStore, ImageError> {
+fn images(config: &Config, instance: &str, reserve: u64) -> Result<Images, ImageError> {
     if let (None, Some(other)) = (&config.layouts.directory, config.engine.passed_over()) {
         let used = &config.engine.socket;
         tracing::warn!(%other, used, "the engine that `docker` uses here is not one that the service talks to: [engine] socket names another");
@@ -79,12 +84,14 @@ fn images(config: &Config, instance: &str, reserve: u64) -> Result<ImageStore, I
     Ok(match &config.layouts.directory {
         Some(directory) => {
             let group = config.layouts.group.as_deref().map(socket::group_id).transpose().map_err(ImageError::at("layouts"))?;
-            ImageStore::Layouts(LayoutStore::new(directory, reserve, group))
+            (Arc::new(LayoutStore::new(directory, reserve, group)), None)
         }
-        None => ImageStore::Engine(
-            Engine::new(&config.engine.socket, config.engine.timeout(), instance, Handle::current())?
-                .with_partial_load(config.engine.partial_load == PartialLoad::Auto),
-        ),
+        None => {
+            let engine = Engine::new(&config.engine.socket, config.engine.timeout(), instance, Handle::current())?
+                .with_partial_load(config.engine.partial_load == PartialLoad::Auto);
+            let engine = Arc::new(engine);
+            (Arc::clone(&engine) as Arc<dyn ImageStore>, Some(engine as Arc<dyn WorkingContainers>))
+        }
     })
 }
 
@@ -122,7 +129,7 @@ pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
 /// # Errors
 /// When the engine does not respond, or something cannot be recovered yet; the text names the place.
 pub async fn check_images(station: Arc<Station>) -> Result<(), String> {
-    let kind = station.images.kind();
+    let kind = station.images.kind().name;
     look_at_images(station).await.map_err(|error| {
         let remedy = match kind {
             "engine" => "check it, and [engine] socket",

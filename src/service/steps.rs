@@ -10,11 +10,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use stationmaster_image::{
-    archive::memory_budget,
-    oci::reference::ImageSource,
-    store::{ImageStore, whereabouts},
-};
+use stationmaster_image::{archive::memory_budget, oci::reference::ImageSource, store::whereabouts};
 use stationmaster_proto as pb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -281,12 +277,12 @@ fn next_multiple(begun: Instant) -> Instant {
 /// Returns why no step may run yet.
 fn not_ready(station: &Station) -> Refusal {
     let place = whereabouts().unwrap_or("the place of the images");
-    let text = match (station.images_away.load(Ordering::Acquire), &station.images) {
-        (true, ImageStore::Engine(_)) => return Reason::EngineUnavailable.status(format!("{place} does not answer")),
-        (true, ImageStore::Layouts(_)) => format!("{place} cannot be used"),
+    let text = match (station.images_away.load(Ordering::Acquire), &station.containers) {
+        (true, Some(_)) => return Reason::EngineUnavailable.status(format!("{place} does not answer")),
+        (true, None) => format!("{place} cannot be used"),
         (false, _) => format!("what an earlier process left in {place} is not yet recovered"),
     };
-    Reason::NotReady.status(text).with_meta("component", station.images.kind())
+    Reason::NotReady.status(text).with_meta("component", station.images.kind().name)
 }
 
 /// Channel for the messages that a step sends before its outcome.

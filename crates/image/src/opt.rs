@@ -1,6 +1,7 @@
 //! A train's files below `/opt`: the strict reader, its sources, and the working directories of runs.
 
 pub mod backing;
+pub mod files;
 pub mod layer_changes;
 pub mod layered;
 pub mod layered_tree;

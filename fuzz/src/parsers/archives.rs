@@ -7,6 +7,7 @@ use stationmaster_image::{
     filesystem::tree_digest::tree_digest,
     opt::{
         backing::LayerBacking,
+        files::ImageFiles,
         layered::LayeredTrainTree,
         reader::{TrainTreeSink, read_config, read_opt},
         train_archive::read_train,

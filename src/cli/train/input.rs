@@ -8,7 +8,7 @@ use std::{
 use stationmaster_image::{
     ImageError,
     archive::source::layout_at,
-    opt::{backing::LayerBacking, layered::LayeredTrainTree},
+    opt::{backing::LayerBacking, files::ImageFiles, layered::LayeredTrainTree},
 };
 use stationmaster_system::files::input;
 use tokio_util::sync::CancellationToken;

@@ -10,7 +10,12 @@ use std::{
 };
 
 use serde_json::json;
-use stationmaster_image::{archive::source::layout_at, disk::spool::Spool, oci::reference::ImageSource, store::docker::Engine};
+use stationmaster_image::{
+    archive::source::layout_at,
+    disk::spool::Spool,
+    oci::reference::ImageSource,
+    store::{ImageFiles, ImageStore, docker::Engine},
+};
 use stationmaster_system::{files::input, memory};
 use stationmaster_train::selection::Selection;
 use tokio_util::sync::CancellationToken;
@@ -238,9 +243,9 @@ fn with_archive<T>(
         }
         let engine =
             Engine::new(engine.unwrap_or(&usual.socket), PATIENCE, &uuid::Uuid::new_v4().to_string(), runtime.handle().clone())?;
-        runtime.block_on(engine.ping())?;
-        let container = engine.container(&engine.resolve(&image)?)?;
-        let archive = container.read("/opt", &CancellationToken::new())?;
+        runtime.block_on(engine.check())?;
+        let files = engine.files(&engine.resolve(&image)?)?;
+        let archive = files.read("/opt", &CancellationToken::new())?;
         read(Box::new(archive))
     };
     reading().map_err(failed)

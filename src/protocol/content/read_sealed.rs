@@ -33,7 +33,7 @@ pub(in crate::protocol) struct TrainDocument {
 }
 
 /// Reads and parses a train's config.
-pub(in crate::protocol) fn read_train_config(files: &ImageFiles, step: &CallContext<'_>) -> Result<TrainDocument, StepError> {
+pub(in crate::protocol) fn read_train_config(files: &dyn ImageFiles, step: &CallContext<'_>) -> Result<TrainDocument, StepError> {
     let bytes = match read_config(files.read(CONFIG_PATH, &step.cancel)?) {
         Err(ImageError::PathMissing) => {
             step.caller.may_have_any_train()?;
@@ -51,7 +51,7 @@ pub(in crate::protocol) fn read_train_config(files: &ImageFiles, step: &CallCont
 /// Copies the sealed content into a spool. With a key, opens the results on the way and returns their digest; with a `landing`
 /// too, writes the opened results there and not into the spool.
 pub(in crate::protocol) fn read_sealed(
-    files: &ImageFiles,
+    files: &dyn ImageFiles,
     spool: Spool,
     results: Option<(&ProvisionalKey, &[u8])>,
     landing: Option<&mut DirectoryWriter>,

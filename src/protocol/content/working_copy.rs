@@ -10,8 +10,8 @@ use stationmaster_image::{
         working_dir::WorkingDir,
     },
     store::{
-        ImageFiles,
-        docker::{PendingRemoval, VolumeMount},
+        ImageFiles, PendingRemoval,
+        working_containers::{VolumeMount, WorkingContainers},
     },
 };
 use stationmaster_system::failpoint;
@@ -62,6 +62,11 @@ pub(in crate::protocol) fn mounts(station: &Station, run: &Run) -> Result<Vec<Mo
     })
 }
 
+/// Returns the station's working containers.
+pub(in crate::protocol) fn containers(station: &Station) -> Result<&dyn WorkingContainers, ImageError> {
+    station.containers.as_deref().ok_or(ImageError::NoEngine)
+}
+
 /// Returns the volumes of a run.
 pub(in crate::protocol) fn volumes(run_id: &str) -> [VolumeMount; 2] {
     AREAS.map(|area| VolumeMount { volume: volume_name(area, run_id), target: format!("/{}", area.path()) })
@@ -80,7 +85,7 @@ pub(in crate::protocol) fn directory(station: &Station, run_id: &str) -> Result<
 /// The content after a run, at its location.
 pub(in crate::protocol) enum RunOutput {
     /// In an image: the one after the run, or the base with the run's volumes mounted.
-    Image(ImageFiles),
+    Image(Box<dyn ImageFiles>),
     /// In the run's directory.
     Directory(WorkingDir),
 }
@@ -90,19 +95,16 @@ impl RunOutput {
     pub(crate) fn of(station: &Station, run: &Run, image_id: &str) -> Result<Self, StepError> {
         Ok(match run.opened_into {
             OpenInto::Image => Self::Image(station.images.files(image_id)?),
-            OpenInto::Volume => {
-                let engine = station.images.engine()?;
-                Self::Image(ImageFiles::Engine(engine.container_with(&run.base_image, &volumes(&run.id))?))
-            }
+            OpenInto::Volume => Self::Image(containers(station)?.create(&run.base_image, &volumes(&run.id))?),
             OpenInto::Directory => Self::Directory(directory(station, &run.id)?),
         })
     }
 
     /// Releases it in the background while the caller continues.
-    pub(crate) fn leave(self) -> Option<PendingRemoval> {
+    pub(crate) fn leave(self) -> PendingRemoval {
         match self {
             Self::Image(files) => files.remove_in_background(),
-            Self::Directory(_) => None,
+            Self::Directory(_) => PendingRemoval::default(),
         }
     }
 
@@ -144,11 +146,11 @@ pub(in crate::protocol) fn wipe(station: &Station, run: &Run) -> Result<Vec<Stri
     match run.opened_into {
         OpenInto::Image => {}
         OpenInto::Volume => {
-            let engine = station.images.engine()?;
+            let containers = containers(station)?;
             for VolumeMount { volume, .. } in volumes(&run.id) {
-                match engine.remove_volume(&volume) {
+                match containers.remove_volume(&volume) {
                     Err(ImageError::InUse) => {
-                        held.extend(engine.volume_holders(&volume)?);
+                        held.extend(containers.volume_users(&volume)?);
                         held.push(format!("volume:{volume}"));
                     }
                     other => other?,

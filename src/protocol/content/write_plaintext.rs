@@ -4,7 +4,7 @@ use stationmaster_image::{
     ImageError,
     oci::image_config::ImageMetadata,
     opt::{train_dirs::TrainDir, working_dir::DirectoryWriter},
-    store::recipe::{BuiltImage, ImageSpec, LayerSource},
+    store::recipe::{BuiltImage, ImageSpec},
     tar::{
         entry::FileAttrs,
         layer_writer::{LayerEntry, LayerPlan},
@@ -65,18 +65,16 @@ impl PlaintextWriter<'_> {
 
     /// Writes volumes of the engine. Returns the id of the image to run with them: the sealed one.
     pub(crate) fn volumes(&self) -> Result<String, StepError> {
-        let (engine, volumes) = (self.station.images.engine()?, working_copy::volumes(&self.run.id));
+        let (containers, volumes) = (working_copy::containers(self.station)?, working_copy::volumes(&self.run.id));
         for volume in &volumes {
-            engine.make_volume(&volume.volume)?;
+            containers.create_volume(&volume.volume)?;
             failpoint::point("pre-run/volume");
         }
         failpoint::point("pre-run/volumes");
         let plan = self.plan(jiff::Timestamp::now().as_second(), false)?;
-        let container = engine.container_with(&self.run.base_image, &volumes)?;
+        let container = containers.create(&self.run.base_image, &volumes)?;
         failpoint::point("pre-run/filling");
-        let mut writer = container.write(&self.step.cancel)?;
-        self.layer(&plan).write(&mut writer)?;
-        writer.finish()?;
+        container.write(&mut self.layer(&plan), &self.step.cancel)?;
         // Some engines report success and write nothing. The archive's last file exists only if all of the archive was accepted.
         if let Some(LayerEntry::File { path, size, .. }) = plan.entries().iter().rfind(|e| matches!(e, LayerEntry::File { .. })) {
             match container.file_size(&format!("/{path}")) {

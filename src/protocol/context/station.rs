@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     path::PathBuf,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use std::{
 use stationmaster_image::{
     ImageError,
     oci::reference::{ImageName, ImageSource},
-    store::{ImageStore, PinnedImage},
+    store::{ImageStore, PinnedImage, working_containers::WorkingContainers},
 };
 use stationmaster_keystore::KeystoreError;
 use stationmaster_train::{envelope::EnvelopeKey, rule::Rule};
@@ -46,7 +46,9 @@ pub struct Station {
     /// Its private keys, and the log of their use.
     pub keys: AuditedKeys,
     /// Its image store.
-    pub images: ImageStore,
+    pub images: Arc<dyn ImageStore>,
+    /// Its working containers; `None` on a station without an engine.
+    pub containers: Option<Arc<dyn WorkingContainers>>,
     /// Its ledger of runs.
     pub ledger: Ledger,
     /// Directory of the spools.

@@ -53,10 +53,10 @@ pub fn check_push(station: &Station, image: &ImageSource, step: &CallContext<'_>
     let image_id = station.image_id(image)?;
     if step.caller.may_have_any_train().is_err() {
         // The train decides whether the caller may learn anything about the image.
-        read_train_config(&station.images.files(&image_id)?, step)?;
+        read_train_config(&*station.images.files(&image_id)?, step)?;
     }
     step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
-    let facts = station.images.facts(&image_id)?;
+    let facts = station.images.metadata(&image_id)?;
     let mut verdict = PushVerdict {
         image_id,
         layers: facts.layers.len(),
@@ -72,7 +72,7 @@ pub fn check_push(station: &Station, image: &ImageSource, step: &CallContext<'_>
         return Ok(verdict);
     }
     let base = base_of(station, image, &facts.id)?;
-    let place = station.images.place(&facts.id, &step.cancel)?;
+    let place = station.images.input(&facts.id, &step.cancel)?;
     let report = |read| (step.progress)("read", read, facts.size);
     let mut layers = scan_layers(place, Some(&facts.layers), report, &|| step.check_reading())?;
     if let Some(base) = &base {
@@ -97,7 +97,7 @@ fn plaintext_of(station: &Station, image: &ImageSource, facts: &ImageMetadata) -
             return Ok(Some((run, "its name stands for the opened train")));
         }
         let Some(opened) = &run.opened_image else { continue };
-        match station.images.facts(opened) {
+        match station.images.metadata(opened) {
             Ok(opened) if facts.descends_from(&opened.layers) => return Ok(Some((run, "it was made from the opened image"))),
             Ok(_) | Err(ImageError::NotFound) => {}
             Err(error) => return Err(error.into()),
@@ -114,7 +114,7 @@ fn base_of(station: &Station, image: &ImageSource, image_id: &str) -> Result<Opt
     if id == image_id || station.ledger.of_plaintext_image(&id)?.is_some() {
         return Ok(None);
     }
-    Ok(Some(station.images.facts(&id)?))
+    Ok(Some(station.images.metadata(&id)?))
 }
 
 fn classify_entry(verdict: &mut PushVerdict, facts: &ImageMetadata, layers: Vec<LayerScan>, has_base: bool) {

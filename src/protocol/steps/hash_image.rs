@@ -78,16 +78,16 @@ pub fn hash_image(
     let image_id = station.image_id(image)?;
     step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
     let files = station.images.files(&image_id)?;
-    let train = match read_train_config(&files, step) {
+    let train = match read_train_config(&*files, step) {
         Err(StepError::NotATrain) => Err(TrainAbsent::NotATrain),
-        arrived => train_digests(station, &files, &arrived?, step)?,
+        arrived => train_digests(station, &*files, &arrived?, step)?,
     };
     drop(files);
     let tree = if train_only {
         None
     } else {
-        let image = station.images.facts(&image_id)?;
-        let place = station.images.place(&image_id, &step.cancel)?;
+        let image = station.images.metadata(&image_id)?;
+        let place = station.images.input(&image_id, &step.cancel)?;
         Some(digest_of(place, Some(&image.layers), |read| (step.progress)("hash", read, image.size))?.0)
     };
     Ok(ImageDigests { image_id, tree, train })
@@ -95,7 +95,7 @@ pub fn hash_image(
 
 fn train_digests(
     station: &Station,
-    files: &ImageFiles,
+    files: &dyn ImageFiles,
     arrived: &TrainDocument,
     step: &CallContext<'_>,
 ) -> Result<Result<TrainDigests, TrainAbsent>, StepError> {

@@ -63,7 +63,7 @@ pub struct Inspection {
 pub fn inspect_train(station: &Station, image: &ImageSource, step: &CallContext<'_>) -> Result<Inspection, StepError> {
     let image_id = station.image_id(image)?;
     step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
-    let mut inspection = inspect(&station.images.files(&image_id)?, image_id, step)?;
+    let mut inspection = inspect(&*station.images.files(&image_id)?, image_id, step)?;
     let route = &inspection.config.route;
     inspection.own_index = position_of(&inspection.config, &station.id).ok().and_then(|at| u32::try_from(route[at].index).ok());
     inspection.base_image_id = match image {
@@ -80,10 +80,10 @@ pub fn inspect_train(station: &Station, image: &ImageSource, step: &CallContext<
 pub fn inspect_saved(files: LayeredTrainTree) -> Result<Inspection, StepError> {
     let step = CallContext::background("train inspect");
     let image_id = files.image_id(&step.cancel)?;
-    inspect(&ImageFiles::Saved(files), image_id, &step)
+    inspect(&files, image_id, &step)
 }
 
-fn inspect(files: &ImageFiles, image_id: String, step: &CallContext<'_>) -> Result<Inspection, StepError> {
+fn inspect(files: &dyn ImageFiles, image_id: String, step: &CallContext<'_>) -> Result<Inspection, StepError> {
     let arrived = read_train_config(files, step)?;
     let mut names = Names { step, code: Vec::new(), share: Share::default(), result_files: 0, result_bytes: 0 };
     read_opt(files.read("/opt", &step.cancel)?, &mut names)?;

@@ -119,10 +119,11 @@ pub fn open_results(
             let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
             let sent = UploadedTrain::receive(archive, spool, &|| step.check_reading())?;
             step.annotate(|entry| drop(entry.about.insert("archive_sha256".into(), sent.sha256().into())));
-            (String::new(), ImageFiles::Sent(sent))
+            let files: Box<dyn ImageFiles> = Box::new(sent);
+            (String::new(), files)
         }
     };
-    let arrived = read_train_config(&files, step)?;
+    let arrived = read_train_config(&*files, step)?;
     // Before any detail of the content is revealed.
     step.authorize_train(&arrived.config.id, &arrived.session_id, None)?;
     let (own, signed) = stop_to_read(&arrived.config, &station.id)?;
@@ -174,7 +175,7 @@ fn what_is_not_there(signed: usize, results: usize, chosen: usize) -> Option<Str
 /// Reads the sealed train into a spool, and verifies all of it.
 fn verified(
     station: &Station,
-    files: ImageFiles,
+    files: Box<dyn ImageFiles>,
     (arrived, signed): (&TrainDocument, usize),
     admitted: &AdmittedTrain,
     step: &CallContext<'_>,
@@ -182,7 +183,7 @@ fn verified(
     let key = station.unwrap_envelope_key(admitted, step)?;
     let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
     let results = (signed > 0).then_some((&key, arrived.session_id.as_slice()));
-    let (contents, digest) = read_sealed(&files, spool, results, None, 0, step)?;
+    let (contents, digest) = read_sealed(&*files, spool, results, None, 0, step)?;
     // Removed in the background during the remaining work.
     let _leaving = files.remove_in_background();
     let train = verify_state(&station.policy, (arrived, signed), contents, key, digest, step)?;

@@ -139,7 +139,7 @@ fn find_run(station: &Station, order: &PostRunOrder, step: &CallContext<'_>) -> 
         (None, Some(image)) => {
             let id = station.image_id(&ImageSource::Name(image.clone()))?;
             // Only the session is read from the image after the run: it identifies the run, and proves nothing.
-            let arrived = read_train_config(&station.images.files(&id)?, step)?;
+            let arrived = read_train_config(&*station.images.files(&id)?, step)?;
             station.ledger.of_session(&station.id, &arrived.session_id)?.ok_or_else(|| StepError::NoRunOfImage(image.clone()))
         }
         (None, None) => Err(StepError::Request("name a run_id or an image")),
@@ -164,7 +164,7 @@ fn close(
     step: &CallContext<'_>,
 ) -> Result<PostRunRecord, StepError> {
     let (images, ledger) = (&station.images, &station.ledger);
-    let base = images.facts(&run.base_image)?;
+    let base = images.metadata(&run.base_image)?;
     let expected = size_of_left(station, run, image_id, &base)?;
     // The config of pre-run, because the run may have changed the one in the image.
     let config = TrainConfig::parse(&run.config)?;
@@ -245,8 +245,8 @@ fn size_of_left(station: &Station, run: &Run, image_id: &str, base: &ImageMetada
         return if image_id == run.source_image { Ok(0) } else { Err(foreign()) };
     }
     let opened = run.opened_image.as_deref().ok_or(StepError::Invariant("a prepared run without its image"))?;
-    let after = station.images.facts(image_id)?;
-    let of_this_run = after.descends_from(&base.layers) || after.descends_from(&station.images.facts(opened)?.layers);
+    let after = station.images.metadata(image_id)?;
+    let of_this_run = after.descends_from(&base.layers) || after.descends_from(&station.images.metadata(opened)?.layers);
     if image_id == run.source_image || !of_this_run { Err(foreign()) } else { Ok(after.size.saturating_sub(base.size)) }
 }
 

@@ -63,7 +63,7 @@ pub struct PreRunAnswer {
 pub fn pre_run(station: &Station, order: &PreRunOrder, step: &CallContext<'_>) -> Result<PreRunAnswer, StepError> {
     match order.into {
         OpenInto::Directory if station.shared_directory.is_none() => return Err(StepError::NoSharedDirectory),
-        OpenInto::Volume => drop(station.images.engine()?),
+        OpenInto::Volume => drop(working_copy::containers(station)?),
         _ => {}
     }
     let believed = station.trusted_keys()?;
@@ -82,7 +82,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &CallContext<'_>) -
     let files = station.images.files(&source_id)?;
     failpoint::point("pre-run/container");
     step.end_phase("container");
-    let arrived = read_train_config(&files, step)?;
+    let arrived = read_train_config(&*files, step)?;
     step.end_phase("config");
     let own = match own_stop(&arrived.config, &station.id) {
         Err(error) => {
@@ -163,7 +163,7 @@ fn open(
     station: &Station,
     order: &PreRunOrder,
     run: &Run,
-    files: ImageFiles,
+    files: Box<dyn ImageFiles>,
     arrived: Arrived<'_>,
     step: &CallContext<'_>,
 ) -> Result<(PreRunRecord, Option<Vec<u8>>), StepError> {
@@ -173,7 +173,7 @@ fn open(
     failpoint::point("pre-run/keeping");
     images.tag(&run.base_image, &private_name(station, PinnedImage::Base, run)?)?;
     failpoint::point("pre-run/kept");
-    let (parent, base) = (images.facts(&run.source_image)?, images.facts(&run.base_image)?);
+    let (parent, base) = (images.metadata(&run.source_image)?, images.metadata(&run.base_image)?);
     if parent.hides_train() || base.hides_train() {
         return Err(StepError::rule(Rule::NoVolumes, ""));
     }
@@ -194,7 +194,7 @@ fn open(
     let spooled = if landing.is_some() { 0 } else { expected };
     let spool = Spool::create(&station.spool_directory, spooled, station.spool_reserve)?;
     let results = (!own.is_first()).then_some((&key, arrived.session_id.as_slice()));
-    let (contents, results_digest) = read_sealed(&files, spool, results, landing.as_mut(), expected, step)?;
+    let (contents, results_digest) = read_sealed(&*files, spool, results, landing.as_mut(), expected, step)?;
     failpoint::point("pre-run/read");
     // Removed in the background before the response, during the remaining work.
     let _leaving = files.remove_in_background();

@@ -26,9 +26,11 @@ use crate::{
 
 /// Finishes or rolls back every interrupted run, and removes containers that an earlier process left. For startup.
 pub fn recover(station: &Station) -> Result<(), StepError> {
-    let swept = station.images.remove_stale()?;
-    if swept > 0 {
-        tracing::warn!(containers = swept, "removed containers that an earlier process left");
+    if let Some(containers) = &station.containers {
+        let removed = containers.remove_stale()?;
+        if removed > 0 {
+            tracing::warn!(containers = removed, "removed containers that an earlier process left");
+        }
     }
     for run in station.ledger.cut_off()? {
         recover_run(station, &run)?;
@@ -40,7 +42,9 @@ pub fn recover(station: &Station) -> Result<(), StepError> {
 /// Retries what failed while the engine was unavailable (remaining containers, roll-backs of runs without a working call), and
 /// ends runs that an administrator has given up: those are known from the ledger alone.
 pub fn retry_recovery(station: &Station) -> Result<(), StepError> {
-    station.images.retry_pending_removals();
+    if let Some(containers) = &station.containers {
+        containers.retry_pending_removals();
+    }
     let unmended = station.recovery_pending.swap(false, Ordering::AcqRel);
     let mended = if unmended { station.ledger.cut_off() } else { station.ledger.aborting() };
     let mended = mended.map_err(StepError::from).and_then(|runs| {
@@ -142,10 +146,11 @@ pub(in crate::protocol) fn roll_back_opening(station: &Station, run_id: &str, re
 fn remove_announced(station: &Station, id: &str) -> Result<Vec<String>, StepError> {
     const EVERY: Duration = Duration::from_millis(50);
     let (source, begun) = (id.parse::<ImageSource>()?, Instant::now());
-    while station.images.find(&source)?.is_none() && begun.elapsed() < station.images.load_grace_period() {
+    let patience = station.containers.as_ref().map_or(Duration::ZERO, |containers| containers.load_grace_period());
+    while station.images.find(&source)?.is_none() && begun.elapsed() < patience {
         std::thread::sleep(EVERY);
     }
-    match station.images.remove_image(id) {
+    match station.images.remove(id) {
         Err(ImageError::InUse) => {
             let mut held = station.images.images_using(id)?;
             held.push(format!("image:{id}"));
@@ -259,7 +264,7 @@ fn remove_plaintext(station: &Station, images: &[String]) -> Vec<String> {
         };
         // An image with another name belongs to the user who gave that name: removing it by id would remove the name.
         if holders.is_empty() {
-            match station.images.remove_image(image) {
+            match station.images.remove(image) {
                 Ok(()) => {
                     failpoint::point("wipe/image");
                     continue;
@@ -285,5 +290,5 @@ fn release(station: &Station, run: &Run) -> Result<(), ImageError> {
 
 fn is_of_session(station: &Station, image_id: &str, session_id: &[u8]) -> Result<bool, StepError> {
     let files = station.images.files(image_id)?;
-    Ok(read_train_config(&files, &CallContext::background("mend")).is_ok_and(|arrived| arrived.session_id == session_id))
+    Ok(read_train_config(&*files, &CallContext::background("mend")).is_ok_and(|arrived| arrived.session_id == session_id))
 }

@@ -62,7 +62,7 @@ pub fn validate_image(
     let image_id = station.image_id(image)?;
     if step.caller.may_have_any_train().is_err() {
         // The train decides whether the caller may learn anything about the image.
-        read_train_config(&station.images.files(&image_id)?, step)?;
+        read_train_config(&*station.images.files(&image_id)?, step)?;
     }
     step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
     compare_with_master(station, &image_id, master, as_train_lib, step)
@@ -91,10 +91,10 @@ fn compare_with_master(
     as_train_lib: bool,
     step: &CallContext<'_>,
 ) -> Result<ImageVerdict, StepError> {
-    let image = station.images.facts(image_id)?;
+    let image = station.images.metadata(image_id)?;
     let (name, master) = resolve(station, master, &image)?;
     let shared = shared(&master.layers, &image.layers);
-    let save = |facts: &ImageMetadata| station.images.place(&facts.id, &step.cancel);
+    let save = |facts: &ImageMetadata| station.images.input(&facts.id, &step.cancel);
     let on_master = shared == master.layers.len();
     // Compared first: there are few fields, and only some of very many differences are kept.
     let mut differences = Differences::default();
@@ -151,7 +151,7 @@ fn resolve(station: &Station, wanted: Option<&str>, image: &ImageMetadata) -> Re
             if !is_it {
                 continue;
             }
-            let facts = match station.images.facts(&id) {
+            let facts = match station.images.metadata(&id) {
                 Err(ImageError::NotFound) => continue,
                 other => other?,
             };

@@ -3,8 +3,7 @@
 use stationmaster_image::{
     oci::reference::ImageSource,
     store::{
-        docker,
-        docker::load::build,
+        ImageStore, docker,
         recipe::{BuiltImage, ImageSpec, LayerSource, WriteError},
     },
     tar::{
@@ -144,8 +143,8 @@ fn both_ways_make_the_same_image() {
     let train = Train::of(&[Seat { id: "a".into(), hex_pem: const_hex::encode(key) }]).make();
     let socket = Engine::host().unwrap_or_else(|| "unix:///var/run/docker.sock".into());
     let engine = docker::Engine::new(&socket, std::time::Duration::from_secs(60), "whole-images", handle()).unwrap();
-    block_on(engine.ping()).unwrap();
-    let parent = engine.facts(&engine.resolve(&ImageSource::Name(train.image.parse().unwrap())).unwrap()).unwrap();
+    block_on(engine.check()).unwrap();
+    let parent = engine.metadata(&engine.resolve(&ImageSource::Name(train.image.parse().unwrap())).unwrap()).unwrap();
     let mut plan = LayerPlan::default();
     plan.directory("opt/pht_results", FileAttrs::directory(7), true);
     plan.file("opt/pht_results/a", FileAttrs::immutable_file(8), 3 << 20, vec![9; 3 << 20]);
@@ -159,9 +158,9 @@ fn both_ways_make_the_same_image() {
         cancel: &Default::default(),
     };
     let write = |engine: &docker::Engine| {
-        let BuiltImage { id, .. } = build(engine, &spec, &mut Bytes(&plan)).unwrap();
-        let facts = format!("{:?}", engine.facts(&id).unwrap());
-        engine.remove_image(&id).unwrap();
+        let BuiltImage { id, .. } = engine.build(&spec, &mut Bytes(&plan)).unwrap();
+        let facts = format!("{:?}", engine.metadata(&id).unwrap());
+        engine.remove(&id).unwrap();
         (id, facts)
     };
     let (id, facts) = write(&engine);

@@ -8,7 +8,12 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{backing::LayerBacking, layered_tree::OptTree, tar_stream::TarStream};
+use super::{
+    backing::LayerBacking,
+    files::{FilesReader, ImageFiles},
+    layered_tree::OptTree,
+    tar_stream::TarStream,
+};
 use crate::ImageError;
 
 /// A saved image's file tree. Its layers are read, and their digests verified, once: when the first file is requested.
@@ -26,18 +31,6 @@ impl LayeredTrainTree {
         Self { home, spool, reserve, tree: OnceLock::new() }
     }
 
-    /// Reads a path (`/opt` or below) as a tar archive, with an engine's names: they begin with the path's last component.
-    pub fn read(&self, path: &str, cancel: &CancellationToken) -> Result<TarStream, ImageError> {
-        let tree = self.tree(cancel)?;
-        let path = path.trim_matches('/').as_bytes();
-        let found = tree.below(path);
-        if found.is_empty() {
-            return Err(ImageError::PathMissing);
-        }
-        let parent = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-        Ok(TarStream::new(self.home.clone(), tree, found, parent, cancel.clone()))
-    }
-
     /// Returns the image's id as most engines define it: its configuration's digest. Empty if there is none.
     pub fn image_id(&self, cancel: &CancellationToken) -> Result<String, ImageError> {
         Ok(self.tree(cancel)?.image_id.clone())
@@ -49,6 +42,19 @@ impl LayeredTrainTree {
         }
         let tree = Arc::new(OptTree::read(&self.home, (&self.spool, self.reserve), cancel)?);
         Ok(Arc::clone(self.tree.get_or_init(|| tree)))
+    }
+}
+
+impl ImageFiles for LayeredTrainTree {
+    fn read(&self, path: &str, cancel: &CancellationToken) -> Result<FilesReader, ImageError> {
+        let tree = self.tree(cancel)?;
+        let path = path.trim_matches('/').as_bytes();
+        let found = tree.below(path);
+        if found.is_empty() {
+            return Err(ImageError::PathMissing);
+        }
+        let parent = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        Ok(Box::new(TarStream::new(self.home.clone(), tree, found, parent, cancel.clone())))
     }
 }
 

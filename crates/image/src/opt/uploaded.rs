@@ -9,7 +9,10 @@ use stationmaster_train::digest::FileHasher;
 use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
-use super::reader::without_root;
+use super::{
+    files::{FilesReader, ImageFiles},
+    reader::without_root,
+};
 use crate::{
     ImageError,
     disk::spool::Spool,
@@ -52,13 +55,15 @@ impl UploadedTrain {
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
+}
 
-    /// Reads `/opt`, or one small file in it, as a tar archive, with an engine's names: they begin with the path's last component.
-    pub fn read(&self, path: &str, cancel: &CancellationToken) -> Result<SentReader, ImageError> {
+impl ImageFiles for UploadedTrain {
+    /// Reads `/opt`, or one small file in it.
+    fn read(&self, path: &str, cancel: &CancellationToken) -> Result<FilesReader, ImageError> {
         let whole = CompleteUpload { spool: Arc::clone(&self.spool), at: 0, cancel: cancel.clone() };
         let wanted = path.trim_matches('/');
         if wanted == "opt" {
-            return Ok(SentReader(Inner::Whole(whole)));
+            return Ok(Box::new(whole));
         }
         let mut entries = TarReader::new(whole);
         while let Some(entry) = entries.next()? {
@@ -73,26 +78,9 @@ impl UploadedTrain {
             let mut archive = header_blocks(name, kind, entry.meta, entry.size);
             entries.by_ref().take(CONFIG_LIMIT).read_to_end(&mut archive).map_err(ImageError::from_io)?;
             archive.resize(archive.len().next_multiple_of(512) + 1024, 0);
-            return Ok(SentReader(Inner::File(Cursor::new(archive))));
+            return Ok(Box::new(Cursor::new(archive)));
         }
         Err(ImageError::PathMissing)
-    }
-}
-
-/// Reader of a part of the archive. Its errors contain an [`ImageError`].
-pub struct SentReader(Inner);
-
-enum Inner {
-    Whole(CompleteUpload),
-    File(Cursor<Vec<u8>>),
-}
-
-impl Read for SentReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.0 {
-            Inner::Whole(whole) => whole.read(buffer),
-            Inner::File(file) => file.read(buffer),
-        }
     }
 }
 

@@ -10,8 +10,9 @@ pub mod engine_error;
 pub mod full_load;
 pub mod images;
 pub mod load;
+mod mounts;
 pub mod transport;
-pub mod volume;
+mod working_containers;
 
 use std::{
     collections::HashMap,
@@ -23,11 +24,7 @@ use std::{
     time::Duration,
 };
 
-use bollard::{
-    Docker, body_try_stream,
-    models::{ContainerCreateBody, HostConfig, Mount},
-    query_parameters as q,
-};
+use bollard::{Docker, body_try_stream, query_parameters as q};
 use futures_util::StreamExt;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -36,9 +33,8 @@ use self::engine_error::{fault, said};
 pub use self::{
     body_reader::EngineReader,
     body_writer::{EngineWriter, Loaded},
-    container::{Container, PendingRemoval},
+    container::Container,
     transport::client,
-    volume::VolumeMount,
 };
 use crate::ImageError;
 
@@ -71,7 +67,7 @@ pub enum PartialLoad {
 }
 
 impl Engine {
-    /// Creates a client for the engine's Unix socket. No request is sent before [`Engine::ping`], and the socket need not exist yet.
+    /// Creates a client for the engine's Unix socket. No request is sent before [`ImageStore::check`](super::ImageStore::check), and the socket need not exist yet.
     ///
     /// `instance` is this service's id, for the label; `timeout` bounds the silence within one call.
     ///
@@ -108,76 +104,8 @@ impl Engine {
         self.partial_refused.store(true, Ordering::Release);
     }
 
-    /// Checks that the engine responds and negotiates the API's version with it: for this connection and all its clones,
-    /// and again after the engine was replaced by an older one.
-    pub async fn ping(&self) -> Result<(), ImageError> {
-        self.docker.clone().negotiate_version().await.map(drop).map_err(|e| fault("version", e))
-    }
-
     fn block<T>(&self, call: impl Future<Output = T>) -> T {
         self.handle.block_on(call)
-    }
-
-    /// Creates a container of an image, for reading. It is never started.
-    pub fn container(&self, image_id: &str) -> Result<Container, ImageError> {
-        self.container_with(image_id, &[])
-    }
-
-    /// Creates a container of an image with volumes in it, for reading and writing. It is never started.
-    pub fn container_with(&self, image_id: &str, volumes: &[VolumeMount]) -> Result<Container, ImageError> {
-        let mut mounts: Vec<Mount> = volumes.iter().map(VolumeMount::mount).collect();
-        let image = self.block(self.docker.inspect_image(image_id)).map_err(|e| fault("inspect image", e))?;
-        let of_image = image.config.and_then(|config| config.volumes).unwrap_or_default();
-        mounts.extend(volume::shadows(of_image, volumes)?);
-        let body = ContainerCreateBody {
-            image: Some(image_id.to_owned()),
-            labels: Some(HashMap::from([(INSTANCE_LABEL.to_owned(), self.instance.to_string())])),
-            // The engine creates no container of an image without a command. The command is never run.
-            cmd: Some(vec!["/never-started".to_owned()]),
-            entrypoint: Some(vec![]),
-            network_disabled: Some(true),
-            host_config: Some(HostConfig { mounts: Some(mounts), ..Default::default() }),
-            ..Default::default()
-        };
-        let name = format!("stationmaster-{}", uuid::Uuid::now_v7().simple());
-        let options = q::CreateContainerOptionsBuilder::new().name(&name).build();
-        let made = self.block(self.docker.create_container(Some(options), body)).map_err(|e| fault("create container", e));
-        match made {
-            Ok(made) => Ok(Container { engine: self.clone(), id: made.id }),
-            Err(error) => {
-                if matches!(error, ImageError::EngineUnavailable(_)) {
-                    // The response was lost; the container may exist nevertheless.
-                    self.left().push(name);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Removes every container with this instance's label, left by a crash. Returns their number.
-    pub fn sweep(&self) -> Result<usize, ImageError> {
-        let filters = HashMap::from([("label".to_owned(), vec![format!("{INSTANCE_LABEL}={}", self.instance)])]);
-        let left = self.containers(filters)?;
-        for id in &left {
-            self.remove_container(id)?;
-        }
-        Ok(left.len())
-    }
-
-    /// Retries the removal of containers that were left because the engine was unavailable.
-    pub fn remove_left(&self) {
-        let left = std::mem::take(&mut *self.left());
-        for id in left {
-            if let Err(error) = self.remove_container(&id) {
-                tracing::debug!(container = %id, %error, "a container still cannot be removed");
-                self.left().push(id);
-            }
-        }
-    }
-
-    /// Whether [`Engine::remove_left`] has containers to remove.
-    pub fn has_left(&self) -> bool {
-        !self.left().is_empty()
     }
 
     /// Records a container that still exists: its removal is retried when the engine is available again. After a crash the next

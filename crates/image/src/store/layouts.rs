@@ -20,13 +20,14 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::{FutureExt, future::BoxFuture};
 use rustix::fs::{FlockOperation, flock};
 use stationmaster_system::{
     failpoint,
     files::{Directory, explained},
 };
+use tokio_util::sync::CancellationToken;
 
-pub use self::build::build;
 use self::{
     blob::{NewBlob, Readers},
     documents::ImageDocuments,
@@ -34,17 +35,25 @@ use self::{
 };
 use crate::{
     ImageError,
-    archive::layout_dir::{Layout, Which},
+    archive::{
+        layout_dir::{Layout, Which},
+        source::ImageInput,
+    },
     oci::{
         image_config::ImageMetadata,
         reference::{ImageName, ImageSource},
     },
-    opt::{backing::LayerBacking, layered::LayeredTrainTree},
+    opt::{backing::LayerBacking, files::ImageFiles, layered::LayeredTrainTree},
+    store::{
+        ImageStore, StoreKind,
+        recipe::{BuiltImage, ImageSpec, LayerSource, WriteError},
+    },
 };
 
-/// The error if an image would have to move to another layout.
-pub(crate) const OTHER_LAYOUT: ImageError =
-    ImageError::Reference("an image stays in its layout: give a name of the same repository");
+/// Properties of layouts.
+const KIND: StoreKind = StoreKind { name: "layouts", bound_to_repository: Some(OTHER_LAYOUT) };
+/// Error text: an image would have to move to another layout.
+const OTHER_LAYOUT: &str = "an image stays in its layout: give a name of the same repository";
 
 /// Opens the directory of layouts. The software that delivers images creates it; the service does not serve without it.
 ///
@@ -78,7 +87,7 @@ impl LayoutStore {
     }
 
     /// Checks that the directory is writable.
-    pub(crate) fn check(&self) -> Result<(), ImageError> {
+    fn check_writable(&self) -> Result<(), ImageError> {
         let directory = directory_at(&self.directory).map_err(ImageError::at(blob::PLACE))?;
         NewBlob::create(&directory, 0, self.reserve, Readers::OfDirectory).map(drop)
     }
@@ -103,8 +112,18 @@ impl LayoutStore {
         let (repository, digest) = split(id)?;
         self.layout(repository, Which::Digest(digest.to_owned()))
     }
+}
 
-    pub(crate) fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
+impl ImageStore for LayoutStore {
+    fn kind(&self) -> &'static StoreKind {
+        &KIND
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), ImageError>> {
+        async { self.check_writable() }.boxed()
+    }
+
+    fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
         match source {
             ImageSource::Name(name) => {
                 let layout = self.layout(name.repository(), Which::Tag(name.tag().to_owned()))?;
@@ -118,7 +137,7 @@ impl LayoutStore {
         }
     }
 
-    pub(crate) fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
+    fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
         let layout = match self.layout(repository, Which::Only) {
             Err(ImageError::NotFound) => return Ok(Vec::new()),
             other => other?,
@@ -131,12 +150,12 @@ impl LayoutStore {
         described.collect()
     }
 
-    pub(crate) fn facts(&self, id: &str) -> Result<ImageMetadata, ImageError> {
+    fn metadata(&self, id: &str) -> Result<ImageMetadata, ImageError> {
         let (layout, (_, digest)) = (self.of_id(id)?, split(id)?);
-        ImageDocuments::read(&layout, digest)?.facts(id)
+        ImageDocuments::read(&layout, digest)?.metadata(id)
     }
 
-    pub(crate) fn files(&self, id: &str) -> Result<LayeredTrainTree, ImageError> {
+    fn files(&self, id: &str) -> Result<Box<dyn ImageFiles>, ImageError> {
         let layout = self.of_id(id)?;
         let (_, digest) = split(id)?;
         if !layout.has(digest)? {
@@ -144,13 +163,21 @@ impl LayoutStore {
         }
         // Next to the layout, so that no content gets to another disk.
         let spool = layout.root.by_descriptor();
-        Ok(LayeredTrainTree::new(LayerBacking::Layout(layout), spool, self.reserve))
+        Ok(Box::new(LayeredTrainTree::new(LayerBacking::Layout(layout), spool, self.reserve)))
     }
 
-    pub(crate) fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {
+    fn input(&self, id: &str, _: &CancellationToken) -> Result<ImageInput<'static>, ImageError> {
+        Ok(ImageInput::Layout(self.of_id(id)?))
+    }
+
+    fn build(&self, spec: &ImageSpec<'_>, layer: &mut dyn LayerSource) -> Result<BuiltImage, WriteError> {
+        build::build(self, spec, layer)
+    }
+
+    fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {
         let (repository, digest) = split(id)?;
         if name.repository() != repository {
-            return Err(OTHER_LAYOUT);
+            return Err(ImageError::Reference(OTHER_LAYOUT));
         }
         let layout = self.of_id(id)?;
         let _lock = lock(&layout)?;
@@ -162,7 +189,7 @@ impl LayoutStore {
         index.write(&layout.root)
     }
 
-    pub(crate) fn untag(&self, name: &ImageName) -> Result<(), ImageError> {
+    fn untag(&self, name: &ImageName) -> Result<(), ImageError> {
         let layout = match self.layout(name.repository(), Which::Only) {
             Err(ImageError::NotFound) => return Ok(()),
             other => other?,
@@ -171,10 +198,10 @@ impl LayoutStore {
         let mut index = Index::read(&layout)?;
         let Some(digest) = index.unname(name.tag()) else { return Ok(()) };
         index.write(&layout.root)?;
-        if index.names_of(&digest).next().is_none() { remove(&layout, index, &digest) } else { Ok(()) }
+        if index.names_of(&digest).next().is_none() { remove_blobs(&layout, index, &digest) } else { Ok(()) }
     }
 
-    pub(crate) fn remove_image(&self, id: &str) -> Result<(), ImageError> {
+    fn remove(&self, id: &str) -> Result<(), ImageError> {
         let (_, digest) = split(id)?;
         let layout = match self.of_id(id) {
             Err(ImageError::NotFound) => return Ok(()),
@@ -185,10 +212,10 @@ impl LayoutStore {
         if index.names_of(digest).next().is_some() {
             return Err(ImageError::InUse);
         }
-        remove(&layout, index, digest)
+        remove_blobs(&layout, index, digest)
     }
 
-    pub(crate) fn holders(&self, id: &str) -> Result<Vec<String>, ImageError> {
+    fn images_using(&self, id: &str) -> Result<Vec<String>, ImageError> {
         let (repository, digest) = split(id)?;
         let layout = self.of_id(id)?;
         if !layout.has(digest)? {
@@ -200,7 +227,7 @@ impl LayoutStore {
 
 /// Removes an image without a name, and blobs that no other image of the layout needs. Its manifest is removed last: the removal
 /// can be repeated from the manifest alone.
-fn remove(layout: &Layout, mut index: Index, digest: &str) -> Result<(), ImageError> {
+fn remove_blobs(layout: &Layout, mut index: Index, digest: &str) -> Result<(), ImageError> {
     if index.remove(digest) {
         index.write(&layout.root)?;
     }

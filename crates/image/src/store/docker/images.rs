@@ -1,36 +1,54 @@
-//! Images in the engine: metadata, names, users, and removal.
+//! The engine as an image store: metadata, names, users, and removal.
 
 use std::collections::HashMap;
 
 use bollard::{errors::Error as BollardError, query_parameters as q};
+use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 
-use super::{Engine, engine_error::fault};
+use super::{Container, Engine, engine_error::fault, load};
 use crate::{
     ImageError,
+    archive::source::ImageInput,
     oci::{
         image_config::{HistoryEntry, ImageMetadata},
         reference::{ImageName, ImageSource},
     },
+    opt::files::ImageFiles,
+    store::{
+        ImageStore, StoreKind,
+        recipe::{BuiltImage, ImageSpec, LayerSource, WriteError},
+    },
 };
 
-impl Engine {
-    /// Returns the current id of an image's name or id.
-    pub fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
+/// Properties of engines.
+const KIND: StoreKind = StoreKind { name: "engine", bound_to_repository: None };
+
+impl ImageStore for Engine {
+    fn kind(&self) -> &'static StoreKind {
+        &KIND
+    }
+
+    /// Checks that the engine responds and negotiates the API's version with it: for this connection and all its clones,
+    /// and again after the engine was replaced by an older one.
+    fn check(&self) -> BoxFuture<'_, Result<(), ImageError>> {
+        async { self.docker.clone().negotiate_version().await.map(drop).map_err(|e| fault("version", e)) }.boxed()
+    }
+
+    fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
         let image = self.block(self.docker.inspect_image(&source.to_string())).map_err(|e| fault("inspect image", e))?;
         image.id.ok_or_else(|| missing("inspect image", "Id"))
     }
 
-    /// Returns the images of a repository in the engine, with or without a tag: their ids and their `repository@sha256:…`.
-    pub fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
+    fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
         let filters = HashMap::from([("reference".to_owned(), vec![repository.to_owned()])]);
         let options = q::ListImagesOptionsBuilder::new().filters(&filters).build();
         let list = self.block(self.docker.list_images(Some(options))).map_err(|e| fault("list images", e))?;
         Ok(list.into_iter().map(|image| (image.id, image.repo_digests)).collect())
     }
 
-    /// Returns an image's metadata as the engine shows it.
-    pub fn facts(&self, id: &str) -> Result<ImageMetadata, ImageError> {
+    fn metadata(&self, id: &str) -> Result<ImageMetadata, ImageError> {
         let image = self.block(self.docker.inspect_image(id)).map_err(|e| fault("inspect image", e))?;
         let history = self.block(self.docker.image_history(id)).map_err(|e| fault("image history", e))?;
         let mut platform = Map::new();
@@ -62,20 +80,25 @@ impl Engine {
         })
     }
 
-    /// Adds a name to an image.
-    pub fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {
+    fn files(&self, id: &str) -> Result<Box<dyn ImageFiles>, ImageError> {
+        Ok(Box::new(Container::create(self, id, &[])?))
+    }
+
+    fn input(&self, id: &str, cancel: &CancellationToken) -> Result<ImageInput<'static>, ImageError> {
+        Ok(ImageInput::archive(self.save(id, cancel)?))
+    }
+
+    fn build(&self, spec: &ImageSpec<'_>, layer: &mut dyn LayerSource) -> Result<BuiltImage, WriteError> {
+        load::build(self, spec, layer)
+    }
+
+    fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {
         let options = q::TagImageOptionsBuilder::new().repo(name.repository()).tag(name.tag()).build();
         self.block(self.docker.tag_image(id, Some(options))).map_err(|e| fault("tag image", e))
     }
 
-    /// Removes a name; the image is removed too if it was its last. A missing name is not an error.
-    pub fn untag(&self, name: &ImageName) -> Result<(), ImageError> {
+    fn untag(&self, name: &ImageName) -> Result<(), ImageError> {
         self.remove(&name.to_string())
-    }
-
-    /// Removes an image by id. A missing image is not an error; [`ImageError::InUse`] if the image is in use.
-    pub fn remove_image(&self, id: &str) -> Result<(), ImageError> {
-        self.remove(id)
     }
 
     fn remove(&self, image: &str) -> Result<(), ImageError> {
@@ -88,8 +111,7 @@ impl Engine {
         }
     }
 
-    /// Returns the users of an image: ids of containers made from it or from a child of it, and its names (as `name:…`).
-    pub fn holders(&self, id: &str) -> Result<Vec<String>, ImageError> {
+    fn images_using(&self, id: &str) -> Result<Vec<String>, ImageError> {
         let filters = HashMap::from([("ancestor".to_owned(), vec![id.to_owned()])]);
         let mut holders = self.containers(filters)?;
         let image = self.block(self.docker.inspect_image(id)).map_err(|e| fault("inspect image", e))?;

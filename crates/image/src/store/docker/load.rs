@@ -19,7 +19,10 @@ use crate::{
         documents::sha256,
         image_config::{ImageMetadata, rfc3339},
     },
-    store::recipe::{BuiltImage, ImageSpec, LayerSource, WriteError},
+    store::{
+        ImageStore,
+        recipe::{BuiltImage, ImageSpec, LayerSource, WriteError},
+    },
     tar::{
         entry::FileAttrs,
         header_writer::header_blocks,
@@ -87,7 +90,7 @@ impl Load<'_> {
             let given_up = match self.attempt(empty) {
                 Ok(Attempt::Exact(id)) => {
                     for id in wrong {
-                        self.engine.remove_image(&id)?;
+                        self.engine.remove(&id)?;
                     }
                     return Ok(Ok(id));
                 }
@@ -106,7 +109,7 @@ impl Load<'_> {
         tracing::warn!(image = %chosen, "the parent's history could not be carried over exactly");
         (self.spec.announce)(&chosen)?;
         for id in wrong {
-            self.engine.remove_image(&id)?;
+            self.engine.remove(&id)?;
         }
         Ok(Ok(chosen))
     }
@@ -207,7 +210,7 @@ impl Load<'_> {
     /// Removes images that are not used.
     fn give_up(&self, images: impl IntoIterator<Item = String>) {
         for id in images {
-            if let Err(error) = self.engine.remove_image(&id) {
+            if let Err(error) = self.engine.remove(&id) {
                 tracing::warn!(image = %id, %error, "an image that was given up could not be removed");
             }
         }
@@ -236,7 +239,7 @@ fn write_end(writer: &mut EngineWriter, files: &[(String, Vec<u8>)]) -> std::io:
 
 /// Whether the new image is as intended: the layers are compared by digest (an error if they differ), the history by value.
 fn verify_loaded(engine: &Engine, parent: &ImageMetadata, id: &str, layer: &str) -> Result<bool, ImageError> {
-    let image = engine.facts(id).map_err(|error| match error {
+    let image = engine.metadata(id).map_err(|error| match error {
         // The engine reported success.
         ImageError::NotFound => ImageError::Engine { call: "load image", detail: "the image is not there afterwards".into() },
         other => other,

@@ -23,7 +23,7 @@ use crate::{
 /// Writes an image into its parent's layout.
 ///
 /// The layer is on the disk, without a name, before the id is announced; the files get their names afterwards.
-pub fn build(layouts: &LayoutStore, spec: &ImageSpec<'_>, source: &mut dyn LayerSource) -> Result<BuiltImage, WriteError> {
+pub(super) fn build(layouts: &LayoutStore, spec: &ImageSpec<'_>, source: &mut dyn LayerSource) -> Result<BuiltImage, WriteError> {
     let (repository, parent) = split(&spec.parent.id)?;
     let layout = layouts.of_id(&spec.parent.id)?;
     let parent = ImageDocuments::read(&layout, parent)?;

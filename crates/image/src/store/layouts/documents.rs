@@ -68,7 +68,7 @@ impl ImageDocuments {
     }
 
     /// Returns the metadata that an engine would show. `id` is its id.
-    pub(super) fn facts(&self, id: &str) -> Result<ImageMetadata, ImageError> {
+    pub(super) fn metadata(&self, id: &str) -> Result<ImageMetadata, ImageError> {
         let diff_ids = self.config.get("rootfs").and_then(|rootfs| rootfs.get("diff_ids")).and_then(Value::as_array);
         let diff_ids: Vec<String> = diff_ids.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
         if diff_ids.len() != self.layers().len() {
@@ -91,7 +91,7 @@ impl ImageDocuments {
 
     /// Returns the configuration of a child with one more layer: digest of its archive, time as RFC 3339, its history entry.
     pub(super) fn child_config(&self, layer: &str, created: &str, instruction: &str) -> Result<Vec<u8>, ImageError> {
-        let facts = self.facts("")?;
+        let facts = self.metadata("")?;
         let mut child = facts.platform;
         if let Some(config) = self.config.get("config") {
             child.insert("config".into(), config.clone());

@@ -1,6 +1,6 @@
 //! The gRPC server: listeners, TLS, limits, health, reload and graceful shutdown.
 //!
-//! [`run`] is its life cycle: bind, serve, report healthy, wait for the shutdown request, drain, end.
+//! [`run`] is its parts cycle: bind, serve, report healthy, wait for the shutdown request, drain, end.
 
 mod accept;
 pub mod access_log;

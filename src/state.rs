@@ -11,20 +11,24 @@
 //! | opened trains | no: plaintext |
 //! | a development station's token, PIN, keys, certificates | no: a token has its own methods of backup |
 
+mod accept_loss;
 mod backup;
-mod behind;
 mod error;
-mod life;
+mod ledger_age;
 mod manifest;
+mod part;
+mod parts;
 mod restore;
 #[cfg(test)]
 mod tests;
 
+pub use accept_loss::accept_loss;
 pub use backup::backup;
-pub use behind::remembered;
 pub use error::StateError;
-pub use life::{Life, Part, accept_loss};
+pub use ledger_age::remembered;
 pub use manifest::{FileEntry, Manifest};
+pub use part::Part;
+pub use parts::StateParts;
 pub use restore::{OpenRuns, Restored, restore};
 
 /// Name of the ledger's file.

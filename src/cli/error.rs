@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, fmt, io, path::Path, process::ExitCode};
 
 use stationmaster_keystore::{KeystoreError, pin::PinError};
-use stationmaster_system::files::explained;
+use stationmaster_system::files::{explained, words};
 use tonic::Code;
 
-use super::{hints, output};
+use super::hints;
 use crate::{
     config::ConfigError,
     dev::DevError,
@@ -141,10 +141,10 @@ impl CliError {
             }
             // With whose it is, which mode it has, who asks, and what to do.
             let raw = error.raw_os_error().map_or(io::ErrorKind::PermissionDenied.into(), io::Error::from_raw_os_error);
-            return Self::new(exit, format!("cannot {what} {}: {}", path.display(), output::plain(&explained(path, raw))));
+            return Self::new(exit, format!("cannot {what} {}: {}", path.display(), words(&explained(path, raw))));
         }
         let hint = hints::of_file(path, error);
-        Self { hint, ..Self::new(exit, format!("cannot {what} {}: {}", path.display(), output::plain(error))) }
+        Self { hint, ..Self::new(exit, format!("cannot {what} {}: {}", path.display(), words(error))) }
     }
 
     /// The system refused something with a directory that is to be made or written into.

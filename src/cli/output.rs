@@ -12,7 +12,7 @@ use std::{
 use clap::ValueEnum;
 pub(super) use escape::printable;
 use serde_json::{Value, json};
-pub(super) use sink::{Lost, Stdout, lost, plain};
+pub(super) use sink::{Lost, Stdout, lost};
 
 use super::error::{CliError, Exit};
 

@@ -57,8 +57,8 @@ impl From<StateError> for CliError {
                     StateError::InTheWay(_)
                     | StateError::OpenRuns(_)
                     | StateError::Missing { .. }
-                    | StateError::OtherLife { .. }
-                    | StateError::Behind { .. }
+                    | StateError::Mismatch { .. }
+                    | StateError::LedgerOutdated { .. }
                     | StateError::NotLost(_) => Exit::State,
                     // The content of the backup that was given.
                     StateError::Unsound { .. } => Exit::Usage,

@@ -61,8 +61,8 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
 }
 
 /// Returns the parts of the state directory that must belong to one history.
-fn life(config: &Config) -> state::Life {
-    state::Life::of(&config.state.directory, &config.audit_directory(), Some(&config.station))
+fn parts(config: &Config) -> state::StateParts {
+    state::StateParts::new(&config.state.directory, &config.audit_directory(), Some(&config.station))
         .with_archive(config.audit.archive.as_deref())
 }
 
@@ -77,14 +77,14 @@ struct Opened {
 
 /// Opens the parts that a station needs before it can listen.
 async fn open(config: &Config) -> Result<Opened, ServerError> {
-    let life = life(config);
+    let parts = parts(config);
     // Before the ledger, because opening it creates one.
-    life.check_files()?;
+    parts.check_files()?;
     let ledger = open_ledger(config).await?;
-    life.check(&ledger).await?;
+    parts.check(&ledger).await?;
     // Before the token, because opening it tests every key.
     let administrators = state::remembered(&ledger, LogOf::Administrators).await?;
-    let (audit, administrators) = open_audit(config, (&life, &ledger), administrators).await?;
+    let (audit, administrators) = open_audit(config, (&parts, &ledger), administrators).await?;
     let opened = match open_keystore(config).await {
         Ok(keystore) => fitness::at_start(&keystore.keys(), config).map(|()| keystore),
         Err(error) => Err(error),
@@ -113,7 +113,7 @@ async fn run_station(
     let door = Arc::new(Authorizer::new(access, audit.clone(), Arc::clone(&refusals), &config.limits));
     let message_limit = config.limits.request_bytes;
     let station = station(config, keys.clone(), ledger.clone())?;
-    life(config).keep(&ledger).await?;
+    parts(config).record_in(&ledger).await?;
     let ends = (shutdown.draining.clone(), shutdown.cancel.clone());
     let steps = Steps::new(Arc::clone(&station), Arc::clone(&refusals), bounds(&config.limits), ends);
     let probes = probes(config, &keys, &door, &station);
@@ -194,10 +194,10 @@ fn probes(config: &Config, keys: &AuditedKeys, door: &Arc<Authorizer>, station: 
 /// begun anew, as after a move to another machine, records the old head once and then forgets it.
 async fn open_audit(
     config: &Config,
-    (life, ledger): (&state::Life, &Ledger),
+    (parts, ledger): (&state::StateParts, &Ledger),
     administrators: Option<Remembered>,
 ) -> Result<(Audit, Option<Remembered>), ServerError> {
-    let remembered = life.remembered(ledger).await?;
+    let remembered = parts.remembered(ledger).await?;
     let keeper = ledger.clone();
     let remember = move |place: &Remembered| {
         let kept = keeper.remember_audit_blocking(LogOf::Service, &place.log, place.size, &place.head);
@@ -217,7 +217,7 @@ async fn open_audit(
         .await
         .map_err(|error| ServerError::Setup(format!("opening the audit: {error}")))??;
     // Before anything is recorded.
-    life.check_ledger(ledger, &opened.unremembered).await?;
+    parts.check_ledger(ledger, &opened.unremembered).await?;
     if opened.torn_bytes > 0 {
         tracing::warn!(
             bytes = opened.torn_bytes,

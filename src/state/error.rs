@@ -28,16 +28,16 @@ pub enum StateError {
     /// The audit.
     #[error("the audit: {0}")]
     Audit(#[from] AuditError),
-    /// The ledger is older than the audit beside it.
-    #[error("the ledger is older than the audit beside it ({}): {what}", audit.display())]
-    Behind {
+    /// The ledger is older than the audit log.
+    #[error("the ledger is older than the audit log ({}): {what}", audit.display())]
+    LedgerOutdated {
         /// The service's log.
         audit: PathBuf,
         /// The evidence.
         what: String,
     },
     /// The target of the backup exists.
-    #[error("{} is there already", .0.display())]
+    #[error("{} already exists", .0.display())]
     InTheWay(PathBuf),
     /// The backup is invalid, or was changed after it was made.
     #[error("{}: {reason}", path.display())]
@@ -48,7 +48,7 @@ pub enum StateError {
         reason: String,
     },
     /// A part is missing or empty, although another part shows that it existed.
-    #[error("the state directory's part {part} is missing or empty ({}), but {shown_by} shows that it was there", path.display())]
+    #[error("the state directory's part {part} is missing or empty ({}), but {shown_by} shows that it existed", path.display())]
     Missing {
         /// The part.
         part: Part,
@@ -57,9 +57,9 @@ pub enum StateError {
         /// The evidence that it existed.
         shown_by: String,
     },
-    /// A part does not belong to the same life as its neighbours.
-    #[error("the state directory's part {part} is of another life ({}): {what}", path.display())]
-    OtherLife {
+    /// A part belongs to another state directory, or to another time, than the other parts.
+    #[error("the state directory's part {part} does not belong to the other parts ({}): {what}", path.display())]
+    Mismatch {
         /// The part.
         part: Part,
         /// Its path.
@@ -90,48 +90,48 @@ impl StateError {
         Some(match self {
             Self::Ledger(error) => return error.hint().map(str::to_owned),
             Self::Audit(error) => error.hint().to_owned(),
-            Self::Behind { .. } => format!(
-                "put the newest ledger back, with the ledger.sqlite-wal that belongs to it; or the newest backup (move the ledger, the \
-                 instance's id and the keys seen first aside, then `state restore BACKUP`). If what came after it is lost for good: \
+            Self::LedgerOutdated { .. } => format!(
+                "restore the newest ledger with its ledger.sqlite-wal, or the newest backup (move the ledger, the instance's id and the \
+                 keys seen first to another directory, then `state restore BACKUP`). If the newer runs cannot be recovered: \
                  `state accept-loss ledger --reason TEXT`; then {}",
                 Part::Ledger.loss()
             ),
             Self::Missing { part, .. } => {
-                let put_back = match part {
+                let recovery = match part {
                     Part::Ledger | Part::Instance => {
-                        "put it back: the newest backup (move what is left aside, then `state restore BACKUP`), or the file from a copy of the disk"
+                        "restore the newest backup (move the remaining parts to another directory, then `state restore BACKUP`), or the file from a copy of the disk"
                     }
                     Part::Audit => {
-                        "put it back: the log's directory from where it was moved, or from a copy of the disk; is [audit] directory right?"
+                        "restore the log's directory from where it was moved, or from a copy of the disk; check [audit] directory"
                     }
-                    Part::FirstSeen | Part::Station => "put it back from the newest backup, or from a copy of the disk",
+                    Part::FirstSeen | Part::Station => "restore it from the newest backup, or from a copy of the disk",
                 };
-                format!("{put_back}. If it is lost for good: `state accept-loss {part} --reason TEXT`; then {}", part.loss())
+                format!("{recovery}. If it cannot be recovered: `state accept-loss {part} --reason TEXT`; then {}", part.loss())
             }
-            Self::OtherLife { part: Part::Station, .. } => format!(
+            Self::Mismatch { part: Part::Station, .. } => format!(
                 "give each station a state directory of its own. If the station has a new id: `state accept-loss station --reason TEXT`; \
                  then {}",
                 Part::Station.loss()
             ),
-            Self::OtherLife { part: Part::Audit, .. } => {
-                "put the log's directory back from where it was moved, or from a copy of the disk; is [audit] directory right? If it is \
-                 lost for good: `state accept-loss audit --reason TEXT`; then the service goes on in the log that is there, and what the \
-                 other one records is not held against it".to_owned()
+            Self::Mismatch { part: Part::Audit, .. } => {
+                "restore the log's directory from where it was moved, or from a copy of the disk; check [audit] directory. If it cannot be \
+                 recovered: `state accept-loss audit --reason TEXT`; then the service continues the log that exists, and the ledger is \
+                 no longer compared with the lost one".to_owned()
             }
-            Self::OtherLife { part, .. } => format!(
-                "parts of two stations, or of two times, lie together: put the part back that belongs here (`state restore` brings all of \
-                 them), or `state accept-loss {part} --reason TEXT`; then {}",
+            Self::Mismatch { part, .. } => format!(
+                "the directory contains parts of two stations, or of two times: restore the part that belongs here (`state restore` restores \
+                 all of them), or `state accept-loss {part} --reason TEXT`; then {}",
                 part.loss()
             ),
-            Self::NotLost(_) => "nothing was changed; a start of the service says what is missing, if anything is".to_owned(),
+            Self::NotLost(_) => "nothing was changed; when the service is started, it reports missing parts".to_owned(),
             Self::InTheWay(_) => {
-                "name a directory that is not there yet; to restore, move the old state out of the way first".to_owned()
+                "name a directory that does not exist yet; before a restore, move the old state to another directory".to_owned()
             }
-            Self::Unsound { .. } => "take another backup; nothing was put in place".to_owned(),
+            Self::Unsound { .. } => "use another backup; nothing was restored".to_owned(),
             Self::OpenRuns(_) => {
-                "what became of them since the backup is not known. Look at their images in the engine and save what must not be \
-                 lost, then say --open-runs keep (the next start goes on where the backup was: good when nothing has happened \
-                 since) or --open-runs forget (they are ended as failed, their stops are free, and nothing is wiped)"
+                "their outcome since the backup is unknown. Check their images in the engine and save what must not be lost, then use \
+                 --open-runs keep (the next start continues from the backup; correct if nothing has happened since) or \
+                 --open-runs forget (the runs end as failed, their stops may run again, and nothing is removed)"
                     .to_owned()
             }
             Self::Io { .. } => return None,

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::Path,
 };
@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::{
     KEPT, LEDGER, LOCK, StateError,
     backup::{close_and_sync, sync},
-    behind::take_audit_as_it_is,
+    ledger_age::accept_audit_position,
     manifest::{FileEntry, Manifest},
 };
 use crate::ledger::{Ledger, Run};
@@ -71,7 +71,7 @@ pub fn restore(
     let ledger = handle.block_on(Ledger::open(&aside.path().join(LEDGER)))?;
     let log = audit.join(crate::audit::SERVICE);
     let settled = swap_in(&ledger, &manifest, open_runs)
-        .and_then(|open| handle.block_on(take_audit_as_it_is(&ledger, &log)).map(|()| open));
+        .and_then(|open| handle.block_on(accept_audit_position(&ledger, &log)).map(|()| open));
     handle.block_on(ledger.close());
     let open = settled?;
 
@@ -128,17 +128,4 @@ fn give_to_owner(state: &Path, file: &Path) -> Result<(), StateError> {
         fchown(&open, Some(owner.uid()), Some(owner.gid())).map_err(StateError::io("give away", file))?;
     }
     Ok(())
-}
-
-/// Writes a small file of the service, atomically.
-pub(super) fn write_owned(state: &Path, place: &Path, bytes: &[u8]) -> Result<(), StateError> {
-    let mut aside = tempfile::Builder::new()
-        .prefix(".restore-")
-        .permissions(fs::Permissions::from_mode(0o600))
-        .tempfile_in(state)
-        .map_err(StateError::io("make a file in", state))?;
-    aside.write_all(bytes).and_then(|()| aside.as_file().sync_all()).map_err(StateError::io("write", place))?;
-    aside.persist(place).map_err(|error| StateError::io("put into place", place)(error.error))?;
-    give_to_owner(state, place)?;
-    sync(state)
 }

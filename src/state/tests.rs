@@ -184,10 +184,10 @@ fn runs_that_were_open_are_put_back_only_with_a_word_about_them() {
     assert!(run.state == RunState::Failed && run.reason.is_some_and(|reason| reason.contains("backup")));
 }
 
-/// A state directory in which a service has been, with all parts of its life.
+/// A state directory in which a service has been, with all parts of its parts.
 struct Lived {
     office: Office,
-    life: Life,
+    parts: StateParts,
 }
 
 impl Lived {
@@ -195,12 +195,12 @@ impl Lived {
         let office = Office::new();
         let state = office.at("state");
         fs::write(state.join(FIRST_SEEN), "version = 1\n").unwrap();
-        let life = Life::of(&state, &state.join("audit"), Some("a"));
-        let lived = Self { office, life };
+        let parts = StateParts::new(&state, &state.join("audit"), Some("a"));
+        let lived = Self { office, parts };
         // The first start: the ledger is made before anything else.
         lived.wait(lived.office.ledger.keep_fact("beginning", "yes"));
         lived.records(&[Entry::of(Event::ServiceStarted)], true);
-        lived.wait(lived.life.keep(&lived.office.ledger));
+        lived.wait(lived.parts.record_in(&lived.office.ledger));
         lived
     }
 
@@ -237,15 +237,15 @@ impl Lived {
     }
 
     /// What a start says.
-    fn start(&self, life: &Life) -> Result<(), StateError> {
-        life.check_files()?;
+    fn start(&self, parts: &StateParts) -> Result<(), StateError> {
+        parts.check_files()?;
         self.office.runtime.block_on(async {
             let ledger = Ledger::open(&self.path(LEDGER)).await?;
             let checked = async {
-                life.check(&ledger).await?;
-                let place = life.remembered(&ledger).await?;
-                match place.map(|place| crate::audit::since(&life.audit, &place)).transpose()?.flatten() {
-                    Some(since) => life.check_ledger(&ledger, &since).await,
+                parts.check(&ledger).await?;
+                let place = parts.remembered(&ledger).await?;
+                match place.map(|place| crate::audit::since(&parts.audit, &place)).transpose()?.flatten() {
+                    Some(since) => parts.check_ledger(&ledger, &since).await,
                     None => Ok(()),
                 }
             }
@@ -268,10 +268,10 @@ impl Lived {
 fn a_first_start_and_every_later_one_find_all_parts_in_place() {
     let lived = Lived::new();
     for _ in 0..2 {
-        lived.start(&lived.life).unwrap();
+        lived.start(&lived.parts).unwrap();
     }
     let room = tempfile::tempdir().unwrap();
-    Life::of(room.path(), &room.path().join("audit"), Some("a")).check_files().unwrap();
+    StateParts::new(room.path(), &room.path().join("audit"), Some("a")).check_files().unwrap();
 }
 
 #[test]
@@ -293,15 +293,15 @@ fn a_part_that_is_missing_or_empty_while_its_neighbours_show_it_is_refused_with_
     for (part, how, lose) in losses {
         let lived = Lived::new();
         lose(&lived);
-        let error = lived.start(&lived.life).expect_err(how);
+        let error = lived.start(&lived.parts).expect_err(how);
         let StateError::Missing { part: found, .. } = &error else { panic!("{part} {how}: {error}") };
         assert_eq!(*found, part, "{how}");
         let hint = error.hint().unwrap();
         assert!(hint.contains("put it back") && hint.contains(&format!("accept-loss {part}")), "{part} {how}: {hint}");
         assert!(part != Part::Ledger || fs::metadata(lived.path(LEDGER)).map_or(0, |file| file.len()) == 0, "a ledger was made");
         // The station continues without it only when it is accepted as lost for good.
-        lived.wait(accept_loss(&lived.life, part));
-        lived.start(&lived.life).unwrap_or_else(|error| panic!("{part} {how}, given up: {error}"));
+        lived.wait(accept_loss(&lived.parts, part));
+        lived.start(&lived.parts).unwrap_or_else(|error| panic!("{part} {how}, given up: {error}"));
         if part == Part::Instance {
             assert_eq!(fs::read_to_string(lived.path(INSTANCE)).unwrap(), "an id", "the ledger knew it");
         }
@@ -312,27 +312,27 @@ fn a_part_that_is_missing_or_empty_while_its_neighbours_show_it_is_refused_with_
 fn a_part_of_another_life_is_refused() {
     let lived = Lived::new();
     fs::write(lived.path(INSTANCE), "another id").unwrap();
-    assert!(matches!(lived.start(&lived.life), Err(StateError::OtherLife { part: Part::Instance, .. })));
+    assert!(matches!(lived.start(&lived.parts), Err(StateError::Mismatch { part: Part::Instance, .. })));
     fs::write(lived.path(INSTANCE), "an id").unwrap();
-    let other = Life::of(&lived.office.at("state"), &lived.path("audit"), Some("b"));
+    let other = StateParts::new(&lived.office.at("state"), &lived.path("audit"), Some("b"));
     let error = lived.start(&other).unwrap_err();
-    assert!(matches!(error, StateError::OtherLife { part: Part::Station, .. }) && error.to_string().contains("\"a\""), "{error}");
+    assert!(matches!(error, StateError::Mismatch { part: Part::Station, .. }) && error.to_string().contains("\"a\""), "{error}");
     // A ledger that knows nothing, beside what shows that there was one.
     lived.loses_its_ledger();
     let fresh = lived.wait(Ledger::open(&lived.path(LEDGER)));
     lived.office.runtime.block_on(fresh.close());
-    assert!(matches!(lived.start(&lived.life), Err(StateError::Missing { part: Part::Ledger, .. })));
-    lived.wait(accept_loss(&lived.life, Part::Ledger));
+    assert!(matches!(lived.start(&lived.parts), Err(StateError::Missing { part: Part::Ledger, .. })));
+    lived.wait(accept_loss(&lived.parts, Part::Ledger));
 }
 
 #[test]
 fn what_is_not_lost_is_not_given_up() {
     let lived = Lived::new();
     for part in [Part::Ledger, Part::Instance, Part::Audit, Part::FirstSeen] {
-        let refused = lived.office.runtime.block_on(accept_loss(&lived.life, part));
+        let refused = lived.office.runtime.block_on(accept_loss(&lived.parts, part));
         assert!(matches!(refused, Err(StateError::NotLost(found)) if found == part), "{part}");
     }
-    lived.start(&lived.life).unwrap();
+    lived.start(&lived.parts).unwrap();
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn a_backup_put_back_where_nothing_is_starts_without_the_audit() {
     let lived = Lived::new();
     lived.office.backup("backup").unwrap();
     lived.office.restore("backup", "other", None).unwrap();
-    let other = Life::of(&lived.office.at("other"), &lived.office.at("other").join("audit"), Some("a"));
+    let other = StateParts::new(&lived.office.at("other"), &lived.office.at("other").join("audit"), Some("a"));
     other.check_files().unwrap();
     let ledger = lived.wait(Ledger::open(&lived.office.at("other").join(LEDGER)));
     lived.wait(other.check(&ledger));
@@ -370,17 +370,17 @@ fn a_ledger_is_older_than_the_audit_when_it_lacks_a_run_and_not_when_it_only_kno
             lived.office.run("one", 1, states);
         }
         lived.records(&entries, false);
-        match lived.start(&lived.life) {
+        match lived.start(&lived.parts) {
             Ok(()) => assert!(!is_old, "{what}: it starts"),
-            Err(StateError::Behind { .. }) => assert!(is_old, "{what}: it does not start"),
+            Err(StateError::LedgerOutdated { .. }) => assert!(is_old, "{what}: it does not start"),
             Err(error) => panic!("{what}: {error}"),
         }
-        let accepted = lived.office.runtime.block_on(accept_loss(&lived.life, Part::Ledger));
+        let accepted = lived.office.runtime.block_on(accept_loss(&lived.parts, Part::Ledger));
         assert_eq!(accepted.is_ok(), is_old, "{what}: {accepted:?}");
-        lived.start(&lived.life).unwrap_or_else(|error| panic!("{what}: {error}"));
+        lived.start(&lived.parts).unwrap_or_else(|error| panic!("{what}: {error}"));
         // What was accepted is what was there then, and no more.
         lived.records(&[step("PreRun", "two")], false);
-        assert!(matches!(lived.start(&lived.life), Err(StateError::Behind { .. })), "{what}");
+        assert!(matches!(lived.start(&lived.parts), Err(StateError::LedgerOutdated { .. })), "{what}");
     }
 }
 
@@ -389,10 +389,10 @@ fn a_ledger_whose_place_in_the_log_was_moved_away_is_old() {
     let lived = Lived::new();
     let uses: Vec<_> = (0..50).map(|_| Entry::of(Event::KeyUse)).collect();
     lived.records(&uses, false);
-    lived.start(&lived.life).unwrap();
+    lived.start(&lived.parts).unwrap();
     fs::remove_file(lived.path("audit/service/00000001.jsonl")).unwrap();
-    let error = lived.start(&lived.life).unwrap_err();
-    assert!(matches!(error, StateError::Behind { .. }) && error.to_string().contains("moved away"), "{error}");
+    let error = lived.start(&lived.parts).unwrap_err();
+    assert!(matches!(error, StateError::LedgerOutdated { .. }) && error.to_string().contains("moved away"), "{error}");
 }
 
 #[test]
@@ -400,10 +400,10 @@ fn another_log_in_place_of_the_services_is_refused_until_it_is_accepted() {
     let lived = Lived::new();
     fs::rename(lived.path("audit"), lived.office.at("moved")).unwrap();
     lived.records(&[Entry::of(Event::ServiceStarted)], false);
-    let error = lived.start(&lived.life).unwrap_err();
-    assert!(matches!(error, StateError::OtherLife { part: Part::Audit, .. }), "{error}");
-    lived.wait(accept_loss(&lived.life, Part::Audit));
-    lived.start(&lived.life).unwrap();
+    let error = lived.start(&lived.parts).unwrap_err();
+    assert!(matches!(error, StateError::Mismatch { part: Part::Audit, .. }), "{error}");
+    lived.wait(accept_loss(&lived.parts, Part::Audit));
+    lived.start(&lived.parts).unwrap();
 }
 
 #[test]
@@ -416,16 +416,16 @@ fn ledger_instance_and_audit_that_are_gone_together_are_missed_where_something_s
     };
     let lived = Lived::new();
     loses_all(&lived);
-    let error = lived.start(&lived.life).unwrap_err();
+    let error = lived.start(&lived.parts).unwrap_err();
     assert!(matches!(error, StateError::Missing { part: Part::Ledger, .. }), "the log's directory is there: {error}");
     // The whole directory is gone; the archive is elsewhere.
     let archive = lived.office.at("archive");
     fs::create_dir_all(archive.join("service")).unwrap();
     fs::remove_dir_all(lived.path("audit")).unwrap();
-    let life = lived.life.clone().with_archive(Some(&archive));
-    life.check_files().unwrap();
+    let parts = lived.parts.clone().with_archive(Some(&archive));
+    parts.check_files().unwrap();
     fs::write(archive.join("service/00000001.jsonl"), "{}\n").unwrap();
-    let error = life.check_files().unwrap_err();
+    let error = parts.check_files().unwrap_err();
     assert!(error.to_string().contains("archive"), "{error}");
 }
 

@@ -1,10 +1,15 @@
 //! Attacks that must be refused: a forged train, and the train key used for anything but trains.
 
-use stationmaster::service::status::{Failure, Reason, RpcError};
+use stationmaster::service::status::Reason;
 use stationmaster_train::digest::Digest;
 
 use super::{
-    DemoError, builder::BuiltTrain, engine::DockerClient, error::require, prerequisites::Needs, report::DemoReport,
+    DemoError,
+    builder::BuiltTrain,
+    engine::DockerClient,
+    expect::{refused_as, require},
+    prerequisites::Needs,
+    report::DemoReport,
     stations::DemoStation,
 };
 
@@ -51,17 +56,4 @@ pub(super) async fn train_key_by_hand(
     report.step(&station.id, format!("UnwrapKey refused: {}", reason.name()));
     report.proven("A train key signs and unwraps for trains only: Sign and UnwrapKey with it are refused");
     Ok(())
-}
-
-/// A call that must be refused, for this reason.
-pub(super) fn refused_as(reason: Reason, answer: Result<(), RpcError>) -> Result<Failure, DemoError> {
-    match answer {
-        Ok(()) => Err(DemoError::Unproven(format!("the call is refused as {}; it was answered", reason.name()))),
-        Err(status) => {
-            let failure = Failure::from(&status);
-            let got = failure.reason_name.as_deref().unwrap_or("no reason");
-            require(failure.reason == Some(reason), format!("the call is refused as {} (it was: {got})", reason.name()))?;
-            Ok(failure)
-        }
-    }
 }

@@ -16,7 +16,7 @@ use stationmaster_train::{
 use super::{
     DemoError,
     creator::{Creator, Proposal},
-    error::require,
+    expect::require,
     stations::DemoStation,
 };
 

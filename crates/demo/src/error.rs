@@ -125,8 +125,3 @@ impl DemoError {
         })
     }
 }
-
-/// Goes on only when something holds.
-pub(super) fn require(holds: bool, what: impl Into<String>) -> Result<(), DemoError> {
-    if holds { Ok(()) } else { Err(DemoError::Unproven(what.into())) }
-}

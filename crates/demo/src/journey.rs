@@ -14,7 +14,7 @@ use super::{
     creator::{Creator, Proposal},
     creator_opens::{Arrived, Files},
     engine::{DockerClient, TrainRun},
-    error::require,
+    expect::require,
     prerequisites::Needs,
     records::Records,
     report::DemoReport,

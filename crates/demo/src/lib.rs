@@ -12,6 +12,7 @@ pub mod creator_opens;
 mod engine;
 mod error;
 mod evidence;
+mod expect;
 mod journey;
 pub mod prerequisites;
 mod records;

@@ -20,7 +20,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{DemoError, trust_files};
+use super::{DemoError, workspace::trust_file};
 
 /// How long a station may take to make its keys and serve.
 const TO_SERVE: Duration = Duration::from_secs(90);
@@ -84,7 +84,7 @@ impl Stations {
         let mut command = Command::new(&self.binary);
         let options =
             ["serve", "--dev", "--station", id, "--bits", &bits.to_string(), "--engine", &self.engine].map(OsString::from);
-        command.args(options).arg("--trust").arg(trust_files::file_in(&self.root));
+        command.args(options).arg("--trust").arg(trust_file(&self.root));
         command.args(["--log", "info", "--log-format", "pretty", "--state"]).arg(&directory);
         // Its output is never the caller's; Ctrl-C is ours, so that a station is ended after its calls and not among them.
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0).kill_on_drop(true);

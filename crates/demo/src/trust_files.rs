@@ -1,6 +1,6 @@
 //! Creates the trust file of the stations; all three share it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use stationmaster::{
     service::status::Reason,
@@ -10,18 +10,18 @@ use stationmaster_image::oci::reference::ImageName;
 use stationmaster_train::keys::PublicKey;
 
 use super::{
-    DemoError, attacks::refused_as, creator::Proposal, engine::DockerClient, error::require, report::DemoReport,
+    DemoError,
+    creator::Proposal,
+    engine::DockerClient,
+    expect::{refused_as, require},
+    report::DemoReport,
     stations::DemoStation,
+    workspace::trust_file,
 };
-
-/// The stations' trust file, below the directory of the demonstration.
-pub(super) fn file_in(root: &Path) -> PathBuf {
-    root.join("trust.toml")
-}
 
 /// Makes the file, in which nobody is yet.
 pub(super) fn nobody(root: &Path) -> Result<(), DemoError> {
-    file::update(&file_in(root), |_| Ok::<_, TrustError>(())).map_err(DemoError::crypto)
+    file::update(&trust_file(root), |_| Ok::<_, TrustError>(())).map_err(DemoError::crypto)
 }
 
 /// Believes the stations' keys, as their own services showed them.
@@ -58,6 +58,6 @@ pub(super) async fn creator(
 
 fn pin(root: &Path, kind: Kind, id: &str, key: &PublicKey) -> Result<(), DemoError> {
     let pin = Pin::new(id, key.clone(), None).map_err(DemoError::crypto)?;
-    let added = file::update(&file_in(root), |store| Ok::<_, TrustError>(store.add(kind, pin)));
+    let added = file::update(&trust_file(root), |store| Ok::<_, TrustError>(store.add(kind, pin)));
     added.map_err(DemoError::crypto)?.map_err(DemoError::crypto)
 }

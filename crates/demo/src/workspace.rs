@@ -7,6 +7,11 @@ use std::{
 
 use super::{DemoError, Options, engine::DockerClient};
 
+/// Returns the path of the stations' trust file in the directory of the demonstration.
+pub(super) fn trust_file(root: &Path) -> PathBuf {
+    root.join("trust.toml")
+}
+
 /// The directory; what the demonstration put there is removed on drop unless it is to be kept.
 pub(super) struct Workspace {
     root: PathBuf,

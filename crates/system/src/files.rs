@@ -7,6 +7,7 @@
 //! hang. [`explained`] explains why a file is inaccessible, in the system's [`words`].
 
 mod aside;
+mod create;
 mod denied;
 mod directory;
 pub mod guarded;
@@ -15,8 +16,9 @@ mod new_file;
 mod output;
 
 pub use aside::{Aside, Stuck};
+pub use create::{make_directory, make_private};
 pub use denied::{explained, words};
-pub use directory::{Directory, make_directory, make_private};
+pub use directory::Directory;
 pub use new_file::NewFile;
 pub use output::{Existing, OutputFile, Readers};
 

@@ -6,6 +6,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use stationmaster_system::files::words;
+
 use crate::cli::error::{CliError, Exit};
 
 /// Why output did not arrive.
@@ -36,13 +38,8 @@ pub(in crate::cli) fn write(bytes: &[u8]) -> Result<(), Lost> {
 
 /// Remembers a failure of standard output.
 pub(in crate::cli) fn note(error: &io::Error) -> Lost {
-    let lost = if error.kind() == io::ErrorKind::BrokenPipe { Lost::Closed } else { Lost::Failed(plain(error)) };
+    let lost = if error.kind() == io::ErrorKind::BrokenPipe { Lost::Closed } else { Lost::Failed(words(error)) };
     LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(lost).clone()
-}
-
-/// What the system says, without its number.
-pub(in crate::cli) fn plain(error: &io::Error) -> String {
-    stationmaster_system::files::words(error)
 }
 
 /// Standard output for what is written piece by piece.

@@ -11,7 +11,7 @@ use crate::{
         state_dir::StateDirArgs,
     },
     ledger::Reason,
-    state::{self, Life, Part},
+    state::{self, Part, StateParts},
 };
 
 const AFTER: &str = "\
@@ -55,8 +55,8 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (office, _lock) = args.place.held()?;
     let entry = admin_audit::entry(Event::StateLossAccepted, "state accept-loss");
     let entry = entry.with("part", args.part.name()).with("reason", args.reason.as_str());
-    let life = Life::of(&office.directory, &office.audit, office.station.as_deref());
-    office.carry_out(entry, || office.handle().block_on(state::accept_loss(&life, args.part)))?;
+    let parts = StateParts::new(&office.directory, &office.audit, office.station.as_deref());
+    office.carry_out(entry, || office.handle().block_on(state::accept_loss(&parts, args.part)))?;
     let value = json!({ "state": office.directory, "part": args.part.name(), "loss": args.part.loss() });
     output.result(&value, || {
         let [state, part] = [office.directory.display().to_string(), args.part.to_string()];

@@ -115,7 +115,7 @@ fn another_log_in_place_of_the_services_is_not_continued_unasked() {
     let log = station.state().join("audit/service");
     fs::rename(&log, station.state().join("moved")).unwrap();
     fs::rename(other.state().join("audit/service"), &log).unwrap();
-    does_not_start(&mut station, &["part audit is of another life", "state accept-loss audit"]);
+    does_not_start(&mut station, &["part audit does not belong to the other parts", "state accept-loss audit"]);
     json(&station, &["state", "accept-loss", "audit", "--reason", "disk lost"]);
     station.start_again();
     let started = records(&station, &["--event", "service-started"]).pop().unwrap();

@@ -7,7 +7,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File, Permissions},
-    io::{self, Write},
+    io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::{
@@ -19,15 +19,13 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, linkat, mkdirat, open, openat, statat, unlinkat},
+    fs::{AtFlags, CWD, Mode, OFlags, Stat, linkat, mkdirat, open, openat, statat, unlinkat},
     io::Errno,
     process::geteuid,
 };
 
-use super::{input::Unfit, new_file::NewFile};
-
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-const NO_LINK: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+pub(super) const NO_LINK: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 
 /// An open directory.
 #[derive(Debug)]
@@ -160,30 +158,6 @@ impl Directory {
         Ok(linkat(CWD, own, &self.descriptor, plain(name.as_ref())?, AtFlags::SYMLINK_FOLLOW)?)
     }
 
-    /// Begins a file that will replace the file of this name, atomically. It gets the owner of the previous file; if there was none
-    /// and root creates it, the directory's owner, because files that root's commands write must belong to the service.
-    ///
-    /// # Errors
-    /// When it cannot be created.
-    pub fn begin(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<NewFile> {
-        let new = NewFile::begin(self, name.as_ref(), 0o600)?;
-        let before = self.stat_of(name)?.filter(|facts| FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile);
-        self.give_to_owner(new.file(), before.as_ref())?;
-        // After the owner: changing the owner clears bits of the mode.
-        new.file().set_permissions(Permissions::from_mode(mode))?;
-        Ok(new)
-    }
-
-    /// Writes a file atomically, replacing an existing one; see [`Directory::begin`].
-    ///
-    /// # Errors
-    /// When it cannot be written; the previous file stays.
-    pub fn replace(&self, name: impl AsRef<OsStr>, mode: u32, bytes: &[u8]) -> io::Result<()> {
-        let mut new = self.begin(name, mode)?;
-        new.write_all(bytes)?;
-        new.settle()?.put()
-    }
-
     /// Returns the metadata of a name, if it exists; of a link, those of the link.
     ///
     /// # Errors
@@ -231,7 +205,7 @@ impl Directory {
         }
     }
 
-    /// Removes what [`NewFile::put`] left of a file of that name when the process was killed during the call. The caller must exclude
+    /// Removes what [`NewFile::put`](super::NewFile::put) left of a file of that name when the process was killed during the call. The caller must exclude
     /// concurrent writers of the same name.
     ///
     /// # Errors
@@ -261,7 +235,7 @@ impl Directory {
     }
 
     /// Sets the owner and group of the previous file, or of this directory. Only root can; for other users they are right already.
-    fn give_to_owner(&self, file: &File, before: Option<&Stat>) -> io::Result<()> {
+    pub(super) fn give_to_owner(&self, file: &File, before: Option<&Stat>) -> io::Result<()> {
         if !geteuid().is_root() {
             // This user may be a member of the group; if not, the file keeps the user's own group.
             let _ = before.map(|before| fchown(file, None, Some(before.st_gid)));
@@ -314,62 +288,6 @@ fn close_to_others(file: &File) -> io::Result<()> {
     let facts = file.metadata()?;
     if facts.permissions().mode() & 0o7177 != 0 {
         file.set_permissions(Permissions::from_mode(0o600))?;
-    }
-    Ok(())
-}
-
-/// Creates a directory and its missing parents, for their owner only. A directory that root creates gets the owner of its parent,
-/// because the service must be able to use what an administrator's command creates.
-///
-/// # Errors
-/// When one cannot be created.
-pub fn make_directory(path: &Path) -> io::Result<()> {
-    let mut missing: Vec<&Path> = Vec::new();
-    for ancestor in path.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
-        match fs::metadata(ancestor) {
-            Ok(_) => break,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(ancestor),
-            Err(error) => return Err(error),
-        }
-    }
-    for directory in missing.into_iter().rev() {
-        let (parent, name) = Directory::of_file(directory)?;
-        match parent.make(&name) {
-            Ok(made) if geteuid().is_root() => {
-                let owner = parent.stat()?;
-                fchown(&made.descriptor, Some(owner.st_uid), Some(owner.st_gid))?;
-            }
-            Ok(_) => {}
-            // Another process created it meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let found = fs::metadata(path)?;
-    if found.is_dir() { Ok(()) } else { Err(Errno::NOTDIR.into()) }
-}
-
-/// Creates an empty state file for its owner only when it does not exist, and closes an existing one to others: a library that
-/// opens it next would create it with the umask's mode.
-///
-/// # Errors
-/// When it cannot be created, or is a link.
-pub fn make_private(file: &Path) -> io::Result<()> {
-    let (directory, name) = Directory::of_file(file)?;
-    match directory.create_new(&name, 0o600) {
-        Ok(new) => return directory.give_to_owner(&new, None),
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        Err(_) => {}
-    }
-    // By its name only: opening and closing a database drops the locks that this process holds on it.
-    let named = openat(&directory.descriptor, &name, OFlags::PATH | NO_LINK, Mode::empty())?;
-    let facts = rustix::fs::fstat(&named)?;
-    if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
-        let what = if FileType::from_raw_mode(facts.st_mode) == FileType::Symlink { "a symbolic link" } else { "something else" };
-        return Err(Unfit::Kind(what).into());
-    }
-    if facts.st_mode & 0o7177 != 0 {
-        fs::set_permissions(format!("/proc/self/fd/{}", named.as_raw_fd()), Permissions::from_mode(0o600))?;
     }
     Ok(())
 }

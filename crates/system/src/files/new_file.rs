@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, unlinkat},
+    fs::{AtFlags, FileType, RenameFlags, linkat, renameat, renameat_with, unlinkat},
     io::Errno,
 };
 
@@ -48,10 +48,6 @@ impl NewFile {
         let new = Self { directory, name, file, aside };
         new.file.set_permissions(Permissions::from_mode(mode))?;
         Ok(new)
-    }
-
-    pub(super) fn file(&self) -> &File {
-        &self.file
     }
 
     /// Syncs the file to the disk.
@@ -105,6 +101,32 @@ impl NewFile {
             return Err(error.into());
         }
         self.directory.sync()
+    }
+}
+
+impl Directory {
+    /// Begins a file that will replace the file of this name, atomically. It gets the owner of the previous file; if there was none
+    /// and root creates it, the directory's owner, because files that root's commands write must belong to the service.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn begin(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<NewFile> {
+        let new = NewFile::begin(self, name.as_ref(), 0o600)?;
+        let before = self.stat_of(name)?.filter(|facts| FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile);
+        self.give_to_owner(&new.file, before.as_ref())?;
+        // After the owner: changing the owner clears bits of the mode.
+        new.file.set_permissions(Permissions::from_mode(mode))?;
+        Ok(new)
+    }
+
+    /// Writes a file atomically, replacing an existing one; see [`Directory::begin`].
+    ///
+    /// # Errors
+    /// When it cannot be written; the previous file stays.
+    pub fn replace(&self, name: impl AsRef<OsStr>, mode: u32, bytes: &[u8]) -> io::Result<()> {
+        let mut new = self.begin(name, mode)?;
+        new.write_all(bytes)?;
+        new.settle()?.put()
     }
 }
 

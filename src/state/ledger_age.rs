@@ -97,7 +97,7 @@ fn is_unchecked(facts: &BTreeMap<String, String>) -> bool {
 /// Returns the evidence that the ledger is older than the log.
 async fn missing_run(ledger: &Ledger, since: &Unremembered) -> Result<Option<String>, StateError> {
     if since.gone > 0 {
-        return Ok(Some(format!("{} records that the ledger does not know are in segments that were archived", since.gone)));
+        return Ok(Some(format!("{} records that the ledger does not know are in segments that are missing", since.gone)));
     }
     for (run, ended) in &since.runs {
         match ledger.state_of(run).await? {

@@ -297,7 +297,7 @@ fn a_part_that_is_missing_or_empty_while_its_neighbours_show_it_is_refused_with_
         let StateError::Missing { part: found, .. } = &error else { panic!("{part} {how}: {error}") };
         assert_eq!(*found, part, "{how}");
         let hint = error.hint().unwrap();
-        assert!(hint.contains("put it back") && hint.contains(&format!("accept-loss {part}")), "{part} {how}: {hint}");
+        assert!(hint.contains("restore") && hint.contains(&format!("accept-loss {part}")), "{part} {how}: {hint}");
         assert!(part != Part::Ledger || fs::metadata(lived.path(LEDGER)).map_or(0, |file| file.len()) == 0, "a ledger was made");
         // The station continues without it only when it is accepted as lost for good.
         lived.wait(accept_loss(&lived.parts, part));
@@ -392,7 +392,7 @@ fn a_ledger_whose_place_in_the_log_was_moved_away_is_old() {
     lived.start(&lived.parts).unwrap();
     fs::remove_file(lived.path("audit/service/00000001.jsonl")).unwrap();
     let error = lived.start(&lived.parts).unwrap_err();
-    assert!(matches!(error, StateError::LedgerOutdated { .. }) && error.to_string().contains("moved away"), "{error}");
+    assert!(matches!(error, StateError::LedgerOutdated { .. }) && error.to_string().contains("segments that are missing"), "{error}");
 }
 
 #[test]

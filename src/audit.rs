@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! audit/service/00000001.jsonl      the service's records, one segment after the other
-//! audit/officer/00000001.jsonl      those of the officer's commands
+//! audit/officer/00000001.jsonl      those of administrators' commands
 //! ```
 //!
 //! Each directory is one chain with its own log id and one writing process at a time. The hashes are those of RFC 6962 (a

@@ -50,8 +50,8 @@ pub enum AccessError {
 }
 
 /// Remedy when nothing is granted.
-pub const TO_GRANT: &str = "no caller is admitted: `stationmaster access allow PRINCIPAL --role station --config FILE` makes the file \
-                            and grants; `access --help` shows more";
+pub const TO_GRANT: &str = "no caller is admitted: `stationmaster access allow PRINCIPAL --role station --config FILE` creates the \
+                            file; `access --help` shows more";
 
 impl AccessError {
     /// Returns the system's kind of error; for invalid contents, [`io::ErrorKind::InvalidData`].
@@ -69,10 +69,12 @@ impl AccessError {
         match self {
             Self::File(FileError::Missing(_)) => TO_GRANT,
             Self::File(FileError::NotAFile(_)) => "name the access file: --file FILE, or `file` in [access] of the configuration",
-            Self::File(FileError::Unprotected(_)) => "who writes this file decides who may use the station's keys",
-            Self::File(FileError::Write { .. }) => "its directory must be writable: the file is written aside and renamed",
-            Self::File(_) => "the service's user must be able to read it: mode 0644 is right, it holds nothing secret",
-            Self::Syntax { .. } | Self::Grant { .. } => "`stationmaster access list --file FILE` says whether it can be used",
+            Self::File(FileError::Unprotected(_)) => {
+                "only the service's user and root may write this file, because it decides who may use the station's keys"
+            }
+            Self::File(FileError::Write { .. }) => "its directory must be writable, because a new file is written and renamed",
+            Self::File(_) => "the service's user must be able to read it: use mode 0644, because it contains no secret",
+            Self::Syntax { .. } | Self::Grant { .. } => "`stationmaster access list --file FILE` checks it",
         }
     }
 }

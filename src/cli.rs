@@ -34,7 +34,7 @@ use output::{Format, Output};
 
 const ABOUT: &str = "Opens, checks, closes and signs Personal Health Train images with private keys that stay inside an HSM";
 
-/// Commands come last: on a terminal of 24 lines they are what is seen.
+/// The commands come last, because a terminal of 24 lines shows the end.
 const TEMPLATE: &str = "\
 {about}
 
@@ -48,13 +48,13 @@ Try it, in a directory of its own:
   stationmaster train pre-run harbor.example/train:latest --output json
 
 Exit codes:
-  0  done                        5  wrong state, or busy: later, or after
-  1  anything else                  another step
-  2  wrong arguments, config,    6  service, token or engine not available
-     or content of a file        7  not permitted (key, peer, PIN, file)
-  3  not found                   8  a check was made and found something broken
-  4  the train, or the policy,      (train verify, open, check-push;
-     refuses                        image validate; audit verify)
+  0  success                     5  wrong state, or busy: try again later, or
+  1  any other error                after another step
+  2  invalid arguments, config,  6  service, token or engine unavailable
+     or contents of a file       7  not permitted (key, peer, PIN, file)
+  3  not found                   8  a check was completed and failed
+  4  refused by the train's          (train verify, open, check-push;
+     checks or by policy            image validate; audit verify)
                                130  interrupted
 
 {before-help}Options:
@@ -63,7 +63,7 @@ Exit codes:
 Commands:
 {subcommands}";
 
-/// Not in the template: there braces are clap's.
+/// Separate from the template, in which braces are placeholders.
 const JSON: &str = "\
 With --output json the last line on standard output is one JSON object; a
 failure is {\"error\":{\"code\",\"reason\",\"message\",\"metadata\",\"hint\"}}.";
@@ -82,40 +82,40 @@ struct Cli {
 enum Command {
     /// Run the service
     Serve(serve::Args),
-    /// Make a token
+    /// Initialise a token
     #[command(subcommand)]
     Token(token::Command),
-    /// Make and show keys
+    /// Generate and show keys
     #[command(subcommand)]
     Key(key::Command),
     /// Open and close trains
     #[command(subcommand)]
     Train(train::Command),
-    /// Who may call the service, and with what
+    /// Grant access to the service
     #[command(subcommand)]
     Access(access::Command),
-    /// What happened here, and whether the log is what was written
+    /// Read and verify the audit log
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Whom this station believes: pinned keys of creators and stations, allowed master images
+    /// Manage trusted keys of creators and stations, and allowed master images
     #[command(subcommand)]
     Trust(trust::Command),
-    /// What ran here, and an officer's way past the ledger
+    /// Show and manage the runs in the ledger
     #[command(subcommand)]
     Run(run::Command),
-    /// Back up and restore what a station must not forget
+    /// Back up and restore the state of a station
     #[command(subcommand)]
     State(state::Command),
-    /// Look at images: whether they are what their master says
+    /// Validate images against their masters
     #[command(subcommand)]
     Image(image::Command),
-    /// Digests of an image
+    /// Compute the digests of an image
     Hash(hash::Args),
     /// Sign a file or digest with a general key
     Sign(sign::Args),
-    /// Open a wrapped symmetric key with a general key
+    /// Unwrap a symmetric key with a general key
     Unwrap(unwrap::Args),
-    /// Ask whether the service is healthy
+    /// Report whether the service is healthy
     Health(health::Args),
     /// Check a configuration
     #[command(subcommand)]
@@ -125,7 +125,7 @@ enum Command {
 /// Runs the process's command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    forget_empty_variables();
+    remove_empty_variables();
     match Cli::try_parse() {
         Ok(cli) => {
             let output = Output::new(cli.output);
@@ -137,16 +137,16 @@ pub fn main() -> ExitCode {
             exit
         }
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => output::help(&error),
-        Err(error) => misused(&error, wants_json(std::env::args_os())),
+        Err(error) => report_usage(&error, wants_json(std::env::args_os())),
     }
 }
 
-/// A variable of ours that is set and empty is as one that is not set: that is how shells and unit files take one away.
+/// Removes variables `STATIONMASTER_…` that are set but empty: they count as not set, which is how shells and unit files unset one.
 #[expect(unsafe_code, reason = "changes the environment before a thread runs")]
-fn forget_empty_variables() {
+fn remove_empty_variables() {
     for (name, value) in std::env::vars_os() {
         if value.is_empty() && name.to_string_lossy().starts_with("STATIONMASTER_") {
-            // SAFETY: this is the first that the process does, on its only thread.
+            // SAFETY: the process does this first, on its only thread.
             unsafe { std::env::remove_var(name) };
         }
     }
@@ -157,7 +157,7 @@ fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         Command::Serve(args) => serve::run(args),
         Command::Token(command) => token::run(command, output),
         Command::Key(command) => key::run(command, output),
-        // These answer what is not a failure, and not well either.
+        // These have exit codes for a completed check that failed.
         Command::Train(command) => return train::run(command, output),
         Command::Image(command) => return image::run(command, output),
         Command::Access(command) => access::run(command, output),
@@ -174,8 +174,8 @@ fn run(command: Command, output: Output) -> Result<Exit, CliError> {
     .map(|()| Exit::Done)
 }
 
-/// Wrong arguments: clap's own text for people; programs get the error object all the same.
-fn misused(error: &clap::Error, json: bool) -> ExitCode {
+/// Reports wrong arguments: as clap's own text, or as the error object for programs.
+fn report_usage(error: &clap::Error, json: bool) -> ExitCode {
     if json {
         return Output::new(Format::Json).fail(&usage(error));
     }
@@ -183,7 +183,7 @@ fn misused(error: &clap::Error, json: bool) -> ExitCode {
     Exit::Usage.into()
 }
 
-/// All that clap says of wrong arguments: its first paragraph is the message, with the arguments that it lists; its tips are the hint.
+/// Converts clap's error: its first paragraph is the message, with the arguments that it lists; its tips are the hint.
 fn usage(error: &clap::Error) -> CliError {
     let text = error.to_string();
     let mut paragraphs = text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -193,7 +193,7 @@ fn usage(error: &clap::Error) -> CliError {
     CliError::new(Exit::Usage, message.trim_start_matches("error: ")).with_hint(hint)
 }
 
-/// Whether JSON was asked for, told from arguments that could not be parsed.
+/// Returns whether JSON was requested, in arguments that could not be parsed.
 fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
     let arguments: Vec<_> = arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
     arguments.iter().any(|argument| argument == "--output=json")
@@ -220,7 +220,7 @@ mod tests {
         assert!(!wants_json(arguments("stationmaster nonsense")));
     }
 
-    /// Every command's help, short and long, by the command's name.
+    /// Returns every command's help, short and long, with the command's name.
     fn helps() -> Vec<(String, String)> {
         fn walk(command: &mut clap::Command, name: &str, found: &mut Vec<(String, String)>) {
             found.push((name.to_owned(), command.render_help().to_string()));
@@ -268,21 +268,21 @@ mod tests {
 
     #[test]
     fn a_usage_error_is_told_whole() {
-        let said = |line: &str| match Cli::try_parse_from(line.split(' ')) {
-            Ok(_) => panic!("{line} is taken"),
+        let error_of = |line: &str| match Cli::try_parse_from(line.split(' ')) {
+            Ok(_) => panic!("{line} is accepted"),
             Err(error) => usage(&error),
         };
-        let missing = said("stationmaster trust add station a");
+        let missing = error_of("stationmaster trust add station a");
         assert_eq!(missing.message, "the following required arguments were not provided: --key <FILE|HEX>");
-        let missing = said("stationmaster sign --output json");
+        let missing = error_of("stationmaster sign --output json");
         assert!(
             missing.message.contains("--key <LABEL>") && missing.message.contains("--scheme <SCHEME>"),
             "{}",
             missing.message
         );
-        let unknown = said("stationmaster train pre-rum x");
+        let unknown = error_of("stationmaster train pre-rum x");
         assert!(unknown.hint.as_ref().is_some_and(|hint| hint.contains("'pre-run'")), "{unknown:?}");
-        let wrong = said("stationmaster sign --key a --scheme md5 f");
+        let wrong = error_of("stationmaster sign --key a --scheme md5 f");
         assert!(wrong.message.contains("rsa-pss-sha256"), "the possible values are left out: {}", wrong.message);
     }
 }

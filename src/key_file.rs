@@ -24,7 +24,8 @@ pub(crate) enum Wanted {
 }
 
 /// Description of what an option for public keys accepts.
-pub(crate) const PUBLIC: &str = "an RSA public key of 2048 to 8192 bits is wanted: as PEM, DER, hex of either, or a JSON Web Key";
+pub(crate) const PUBLIC: &str =
+    "an RSA public key of 2048 to 8192 bits is required: as PEM, DER, hex of either, or a JSON Web Key";
 
 /// A file of the wrong kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,9 +52,9 @@ pub(crate) fn wrong(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<Wrong> 
     };
     let hint = kind.advice(wanted, &quoted(path)).unwrap_or_else(|| match wanted {
         Wanted::PublicKey => PUBLIC.to_owned(),
-        _ => format!("name a file that holds {needed}"),
+        _ => format!("name a file with {needed}"),
     });
-    Some(Wrong { message: format!("{} is {what}, and {needed} must be given here", path.display()), hint })
+    Some(Wrong { message: format!("{} is {what}, but {needed} is required", path.display()), hint })
 }
 
 /// Reports a file with several keys: a reader takes one of them, and not all readers the same.
@@ -69,7 +70,7 @@ pub(crate) fn several(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<Wrong
     };
     let blocks = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).filter(is_one).count();
     (blocks > 1).then(|| Wrong {
-        message: format!("{} holds {blocks} {what} keys, and one alone must be given here; none of them is used", path.display()),
+        message: format!("{} contains {blocks} {what} keys, but exactly one is required; none of them is used", path.display()),
         hint: format!("`{alone} -in {} -out key.pem` writes the first by itself", quoted(path)),
     })
 }

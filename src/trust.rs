@@ -126,14 +126,16 @@ impl TrustError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Missing(_) => {
-                "`stationmaster trust add creator ID --key FILE --config FILE` makes one, and `trust import` fills it from a \
-                 train that is known; `trust --help` shows more"
+                "`stationmaster trust add creator ID --key FILE --config FILE` creates one, and `trust import` imports the keys of \
+                 a known train; `trust --help` shows more"
             }
-            Self::Read { .. } => "the service's user must be able to read it: mode 0644 is right, it holds nothing secret",
-            Self::Unprotected(_) => "who writes this file decides whom the station believes",
+            Self::Read { .. } => "the service's user must be able to read it: use mode 0644, because it contains no secret",
+            Self::Unprotected(_) => {
+                "only the service's user and root may write this file, because it decides which keys the station trusts"
+            }
             Self::NotAFile(_) => "name the trust file: --file FILE, or `file` in [trust] of the configuration",
-            Self::Syntax { .. } | Self::Entry { .. } => "`stationmaster trust verify --file FILE` says whether it can be used",
-            Self::Write { .. } => "its directory must be writable: the file is written aside and renamed",
+            Self::Syntax { .. } | Self::Entry { .. } => "`stationmaster trust verify --file FILE` checks it",
+            Self::Write { .. } => "its directory must be writable, because a new file is written and renamed",
         }
     }
 }

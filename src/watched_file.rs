@@ -102,7 +102,7 @@ pub fn update<T, E: From<FileError>>(
     if let Some(text) = text {
         // Written contents must be readable: a service adds keys that it saw first, and trains determine how many there are.
         if text.len() as u64 > LIMIT {
-            return Err(trouble(io::Error::other("it would be longer than what is read of it, 16 MiB")).into());
+            return Err(trouble(io::Error::other("it would exceed the maximum size, 16 MiB")).into());
         }
         // Keeps its mode, except for bits that the service would refuse.
         let mode = directory.stat_of(&name).map_err(trouble)?.map_or(0o644, |facts| facts.st_mode & 0o755);
@@ -295,7 +295,7 @@ impl<T> WatchedFile<T> {
             (Ok(value), _) => (Arc::new(value), Some(openssl::sha::sha256(&bytes)), None),
             (Err(error), Some(before)) => {
                 broken(&error);
-                (Arc::clone(before), self.new, Some(format!("{error}; what it said before stays in force").into()))
+                (Arc::clone(before), self.new, Some(format!("{error}; its previous contents stay in force").into()))
             }
             (Err(error), None) => return Err(error),
         };

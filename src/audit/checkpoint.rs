@@ -39,13 +39,13 @@ pub enum CheckpointError {
     #[error("it is not a checkpoint")]
     Malformed,
     /// It belongs to another log.
-    #[error("it is of another log")]
+    #[error("it belongs to another log")]
     OtherLog,
     /// It was signed by another key, or names one.
     #[error("it names another key")]
     OtherKey,
     /// The signature is invalid.
-    #[error("its signature does not hold")]
+    #[error("its signature is invalid")]
     BadSignature,
 }
 

@@ -15,7 +15,7 @@ pub enum AuditError {
         source: io::Error,
     },
     /// Another process writes to the log.
-    #[error("{} is written to by another process", .0.display())]
+    #[error("another process writes to {}", .0.display())]
     Held(PathBuf),
     /// The files do not contain the chain that was written. An administrator must decide how to continue.
     #[error("{}: {what}", file.display())]
@@ -26,7 +26,7 @@ pub enum AuditError {
         what: String,
     },
     /// The log is being closed.
-    #[error("the audit is closed")]
+    #[error("the audit log is closed")]
     Closed,
 }
 
@@ -42,10 +42,12 @@ impl AuditError {
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotADirectory => {
                 "a log is a directory: name the state directory with --state, or the configuration with --config"
             }
-            Self::Io { .. } => "nothing is done unrecorded: check the disk and the permissions of the audit's directory",
+            Self::Io { .. } => {
+                "operations are refused while they cannot be recorded: check the disk and the permissions of the audit directory"
+            }
             Self::Held(_) => "wait for the other command, or stop the other service",
             Self::Broken { .. } => {
-                "`audit verify` shows where; keep the file as evidence: move the log's directory away, then `state accept-loss audit --reason TEXT` lets the service begin a new one"
+                "`audit verify` shows the place; keep the files as evidence: move the log's directory, then `state accept-loss audit --reason TEXT` lets the service begin a new one"
             }
             Self::Closed => "the service is ending",
         }

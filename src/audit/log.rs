@@ -197,10 +197,10 @@ impl Log {
         let ours = self.file.metadata().map_err(|source| flaw(&self.path, source))?;
         let broken = |what: &str| AuditError::Broken { file: self.path.clone(), what: what.to_owned() };
         if (there.dev(), there.ino()) != (ours.dev(), ours.ino()) {
-            return Err(broken("another file was put in its place"));
+            return Err(broken("its file was replaced"));
         }
         if ours.len() < self.written || (!self.doubtful && ours.len() != self.written) {
-            return Err(broken("somebody else changed its length"));
+            return Err(broken("another process changed its length"));
         }
         if self.doubtful {
             self.file.set_len(self.written).and_then(|()| self.file.sync_all()).map_err(|source| flaw(&self.path, source))?;

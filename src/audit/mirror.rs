@@ -112,7 +112,7 @@ impl Second {
         let thread = std::thread::Builder::new()
             .name("audit-second".to_owned())
             .spawn(move || Worker { sink, copied, state: seen }.run(&woken))
-            .map_err(|source| AuditError::io("start the second sink's thread", source))?;
+            .map_err(|source| AuditError::io("start the mirror's thread", source))?;
         Ok(Self { wake, thread, state, timeout, said: true })
     }
 
@@ -143,12 +143,12 @@ impl Second {
             "it is too slow"
         };
         match (keeps_up, self.said) {
-            (true, false) => tracing::info!("the audit's second sink keeps up again"),
-            (false, true) => tracing::error!(why, behind, "the audit's second sink does not keep up"),
+            (true, false) => tracing::info!("the audit mirror keeps up again"),
+            (false, true) => tracing::error!(why, behind, "the audit mirror does not keep up"),
             _ => {}
         }
         if lost + replaced > 0 {
-            tracing::error!(lost, replaced, "the audit's second sink has not got every record whole");
+            tracing::error!(lost, replaced, "the audit mirror has not received every record completely");
         }
         self.said = keeps_up;
         Some(Report { keeps_up, lost, replaced, behind, why: (!keeps_up).then_some(why) })
@@ -164,7 +164,7 @@ impl Second {
         if self.thread.is_finished() {
             let _ = self.thread.join();
         } else {
-            tracing::error!("the audit's second sink has not taken the last records");
+            tracing::error!("the audit mirror has not received the last records");
         }
     }
 }
@@ -198,7 +198,7 @@ impl Worker {
             self.state.failing.store(outcome.is_err(), Ordering::Release);
             failed = outcome.is_err().then(Instant::now);
             if let Err(error) = outcome {
-                tracing::debug!(%error, "the audit's second sink");
+                tracing::debug!(%error, "the audit mirror");
             }
         }
     }

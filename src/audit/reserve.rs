@@ -40,11 +40,11 @@ impl Reserve {
                 Ok(()) => {
                     self.secured = written + self.bytes;
                     if std::mem::take(&mut self.low) {
-                        tracing::info!("the audit's reserve is whole again");
+                        tracing::info!("the reserved disk space of the audit log is complete again");
                     }
                 }
                 Err(rustix::io::Errno::OPNOTSUPP) => {
-                    tracing::warn!("the audit has no reserve: its file system gives none");
+                    tracing::warn!("the audit log has no reserved disk space: the file system does not support it");
                     self.bytes = 0;
                     return true;
                 }
@@ -52,7 +52,7 @@ impl Reserve {
                     if !std::mem::replace(&mut self.low, true) {
                         tracing::error!(
                             %error, left,
-                            "the disk of the audit is full: it goes on within its reserve, and when that is used up, nothing is done any more"
+                            "the disk of the audit log is full: the reserved space is used; when it is used up, operations are refused"
                         );
                     }
                 }
@@ -75,7 +75,7 @@ impl Reserve {
             tracing::warn!(
                 free,
                 reserve = self.bytes,
-                "the disk of the audit is nearly full: archive old segments or make space"
+                "the disk of the audit log is nearly full: archive old segments or free space"
             );
         }
         // Hysteresis: near the threshold the warning would otherwise be repeated again and again.

@@ -264,7 +264,7 @@ impl Reading<'_> {
         }
         let due = self.frontier.size();
         if record.seq != due {
-            self.flaw(file, line, format_args!("record {} stands where record {due} should", record.seq));
+            self.flaw(file, line, format_args!("record {} is in the place of record {due}", record.seq));
         }
         if record.prev != const_hex::encode(self.head) {
             let what = "does not follow from the one before: that one, or this, was changed";
@@ -350,7 +350,7 @@ impl Reading<'_> {
             if past(token.signatures, base.signatures, self.since_start.signatures)
                 || past(token.decryptions, base.decryptions, self.since_start.decryptions)
             {
-                self.flaw(file, line, format_args!("the token was asked to use keys more often than was announced"));
+                self.flaw(file, line, format_args!("the token used keys more often than was announced"));
             }
         }
         let Some(spki_der) = self.expected.key else {
@@ -360,9 +360,9 @@ impl Reading<'_> {
         let origin = format!("stationmaster/{}", self.found.log);
         let note = record.entry.about.get("note").and_then(|note| note.as_str()).unwrap_or_default();
         match checkpoint::verify(note, &origin, spki_der) {
-            Err(error) => self.flaw(file, line, format_args!("a checkpoint is not to be believed: {error}")),
+            Err(error) => self.flaw(file, line, format_args!("a checkpoint is invalid: {error}")),
             Ok(covered) => match self.announced.iter().find(|announced| announced.size == covered.size) {
-                None => self.flaw(file, line, format_args!("a checkpoint is signed for another place of the log")),
+                None => self.flaw(file, line, format_args!("a checkpoint is signed for another position in the log")),
                 Some(announced) if *announced != covered => {
                     let what = format_args!(
                         "a checkpoint was signed over other records than the first {}: they were changed",
@@ -393,7 +393,7 @@ impl Reading<'_> {
             self.found.head = Some(Head { size, hash: self.head });
         }
         if self.expected.key.is_some() && self.found.checkpoints == 0 && !self.expected.allow_unsigned {
-            self.flaw(&last, 0, format_args!("no checkpoint is signed: nothing shows that these records were not made up"));
+            self.flaw(&last, 0, format_args!("no checkpoint is signed, so the origin of these records is not proven"));
         }
         self.found.administrators = self.administrators.last;
         self.found.uses = self.uses.take();

@@ -62,9 +62,9 @@ impl Health {
         let before = self.well.swap(outcome.is_ok(), Ordering::AcqRel);
         match outcome {
             Err(error) if before => {
-                tracing::error!(%error, hint = error.hint(), "the audit cannot be written: nothing is done any more")
+                tracing::error!(%error, hint = error.hint(), "the audit log cannot be written: operations are refused")
             }
-            Ok(()) if !before => tracing::info!("the audit can be written again"),
+            Ok(()) if !before => tracing::info!("the audit log can be written again"),
             _ => {}
         }
     }
@@ -193,8 +193,8 @@ impl Writer {
         let place = Remembered { log: self.log.origin().to_owned(), size: self.log.size(), head: self.log.head() };
         let outcome = (remember.0)(&place);
         match &outcome {
-            Err(error) if self.remembers => tracing::error!(%error, "the audit's head cannot be kept in the ledger"),
-            Ok(()) if !self.remembers => tracing::info!("the audit's head is kept in the ledger again"),
+            Err(error) if self.remembers => tracing::error!(%error, "the head of the audit log cannot be stored in the ledger"),
+            Ok(()) if !self.remembers => tracing::info!("the head of the audit log can be stored in the ledger again"),
             _ => {}
         }
         (self.remembers, self.remembered) = (outcome.is_ok(), place.size);

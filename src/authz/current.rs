@@ -39,7 +39,7 @@ impl Access {
 }
 
 fn broken(error: &AccessError) {
-    tracing::error!(%error, hint = error.hint(), "the access file cannot be read again: what it said before stays");
+    tracing::error!(%error, hint = error.hint(), "the access file is invalid: its previous contents stay in force");
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use crate::watched_file;
 const VERSION: u32 = 1;
 
 const HEADER: &str = "\
-# Who may call this station's service, and with what. Nobody may anything that is not granted here. `stationmaster access` writes
-# this file, and so may you: a running service reads it again when it changes. Lines like this one are not kept, `comment` is.
+# Grants of access to this station's service. Access is denied by default. `stationmaster access` writes this file, and
+# administrators may edit it: a running service reads it again when it changes. `stationmaster access` keeps `comment`, but not
+# lines like this one.
 #
 #   principal  unix:uid=1000, unix:gid=100, dns:airflow.hospital.example, spiffe://hospital.example/airflow
 #   rpcs       names of RPCs

@@ -37,22 +37,22 @@ pub enum GrantError {
     #[error("it grants no RPC")]
     NoRpc,
     /// The RPC is unknown.
-    #[error("no RPC is called {0:?}")]
+    #[error("there is no RPC {0:?}")]
     UnknownRpc(String),
     /// The purpose is unknown.
-    #[error("no purpose is called {0:?}: train, general")]
+    #[error("there is no purpose {0:?}; the purposes are train and general")]
     UnknownPurpose(String),
     /// The principal is invalid.
     #[error(transparent)]
     Principal(#[from] crate::authz::PrincipalError),
     /// RPCs that name keys are granted, but no keys.
-    #[error("{0} names a key: say which, keys = [\"label\"], or keys = [\"*\"] for all")]
+    #[error("{0} uses keys: name them with keys = [\"label\"], or all with keys = [\"*\"]")]
     NoKeys(&'static str),
     /// Keys or trains are named, but no granted RPC uses any.
-    #[error("{0} are named, but no RPC here has any")]
+    #[error("{0} are named, but no RPC of this grant uses any")]
     Useless(&'static str),
     /// A list is empty, which could be understood as all or as none.
-    #[error("{0} must name something, or be left out")]
+    #[error("{0} must not be empty; omit it if it is not needed")]
     Empty(&'static str),
     /// A text is too long, or contains control characters.
     #[error("{0} must be 1 to {LONGEST} printable characters")]

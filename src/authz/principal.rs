@@ -140,8 +140,7 @@ impl Principals {
             others => format!("has the subjectAltName {} and no other", others.join(", ")),
         };
         Some(format!(
-            "the client certificate {has}: a caller is known by a DNS name (without wildcard) or a URI there, and a common name counts for \
-             nothing"
+            "the client certificate {has}: a caller is identified by a DNS name (without wildcard) or a URI there; the common name is ignored"
         ))
     }
 

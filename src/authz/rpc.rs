@@ -159,8 +159,8 @@ const fn all_in(paths: &[&str], of: &[&str]) -> bool {
     true
 }
 
-const _: () = assert!(all_in(OF_THE_PROTOS, Rpc::PATHS), "an RPC of the protos has no row in authz/rpc.rs: say who may call it");
-const _: () = assert!(all_in(Rpc::PATHS, OF_THE_PROTOS), "a row in authz/rpc.rs is of no RPC in the protos");
+const _: () = assert!(all_in(OF_THE_PROTOS, Rpc::PATHS), "an RPC of the protos has no row in authz/rpc.rs");
+const _: () = assert!(all_in(Rpc::PATHS, OF_THE_PROTOS), "a row in authz/rpc.rs belongs to no RPC in the protos");
 
 #[cfg(test)]
 mod tests {

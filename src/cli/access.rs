@@ -19,18 +19,19 @@ use crate::{
 };
 
 const AFTER: &str = "\
-What is not granted is refused. A principal is what a connection proves:
+Access is denied by default. A principal is an identity that a connection
+proves:
   unix:uid=1000                       a user, through the Unix socket
   unix:gid=990                        that user's (effective) group
   spiffe://hospital.example/airflow   a URI in the client certificate
   dns:airflow.hospital.example        a DNS name in it
 
-Roles are sets of RPCs, written out when they are granted:
+Roles are sets of RPCs; the access file contains the RPCs, not the role:
   station   opens and closes trains
   signer    Sign and UnwrapKey with general keys
-  reader    reads results of the trains that are named with --train
-  auditor   looks, and uses no key
-  officer   everything
+  reader    reads results of the trains that --train names
+  auditor   reads only, and uses no key
+  officer   all RPCs
 
 Examples:
   export STATIONMASTER_CONFIG=/etc/stationmaster/stationmaster.toml
@@ -45,15 +46,15 @@ Examples:
 pub(super) enum Command {
     /// Grant a principal RPCs
     Allow(change::Allow),
-    /// Take RPCs, or everything, away from a principal
+    /// Revoke RPCs, or all grants, of a principal
     Revoke(change::Revoke),
-    /// List what is granted
+    /// List the grants
     List(AccessFileArgs),
-    /// Explain what would be decided of a call
+    /// Evaluate whether a call would be permitted
     Check(check::Args),
 }
 
-/// Which access file.
+/// Selects an access file.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct AccessFileArgs {
     /// The access file
@@ -65,13 +66,13 @@ pub(super) struct AccessFileArgs {
 }
 
 impl AccessFileArgs {
-    /// The file's path, and the directory of the audit that its changes belong to. `--file` takes precedence over a configuration.
+    /// Returns the file's path, and the directory of the audit logs in which its changes are recorded. `--file` takes precedence over a configuration.
     fn path(&self) -> Result<(PathBuf, Option<PathBuf>), CliError> {
         if let Some(file) = &self.file {
             return Ok((file.clone(), None));
         }
         let Some(config) = &self.config else {
-            return Err(CliError::usage("no access file is named: give --config FILE or --file FILE")
+            return Err(CliError::usage("no access file is named: use --config FILE or --file FILE")
                 .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands"));
         };
         let config = Config::load(config)?;
@@ -93,7 +94,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
             let (path, grants) = place.read()?;
             let value = json!({ "file": path, "grants": grants.all().iter().map(json_of).collect::<Vec<_>>() });
             output.result(&value, || match grants.all() {
-                [] => "No principal may call anything yet: `access allow` grants it.\n".to_owned(),
+                [] => "There are no grants: all calls are refused. `access allow` adds a grant.\n".to_owned(),
                 all => table_of(all),
             });
             Ok(())
@@ -118,7 +119,7 @@ fn table_of(grants: &[Grant]) -> String {
         let list = |names: Option<Vec<String>>| names.map_or_else(|| "-".to_owned(), |names| printable(&names.join(", ")));
         vec![
             printable(&grant.principal().to_string()),
-            may(grant),
+            permitted_calls(grant),
             list(grant.keys()),
             list(grant.purposes()),
             list(grant.trains()),
@@ -128,8 +129,8 @@ fn table_of(grants: &[Grant]) -> String {
     table(&["PRINCIPAL", "MAY CALL", "KEYS", "PURPOSES", "TRAINS", "COMMENT"], grants.iter().map(row).collect())
 }
 
-/// What a grant allows: the role whose RPCs it has, or their names where it has those of no role.
-fn may(grant: &Grant) -> String {
+/// Returns the role with exactly the RPCs of a grant, or the names of the RPCs.
+fn permitted_calls(grant: &Grant) -> String {
     let granted: BTreeSet<&str> = grant.rpcs().map(Rpc::name).collect();
     let role = Role::ALL.into_iter().find(|role| role.rpcs().map(Rpc::name).collect::<BTreeSet<_>>() == granted);
     role.map_or_else(|| granted.into_iter().collect::<Vec<_>>().join(", "), |role| format!("role {}", role.name()))
@@ -155,6 +156,6 @@ impl From<GrantError> for CliError {
 impl From<PrincipalError> for CliError {
     fn from(error: PrincipalError) -> Self {
         Self::usage(error)
-            .with_hint("`id -u NAME` tells a user's number; `openssl x509 -noout -ext subjectAltName` a certificate's names")
+            .with_hint("`id -u NAME` shows a user's number; `openssl x509 -noout -ext subjectAltName` the names in a certificate")
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde_json::json;
-use source::{Filter, Matching, Source};
+use source::{Filter, RecordMatcher, Source};
 
 use super::{
     error::CliError,
@@ -20,14 +20,14 @@ use super::{
 use crate::audit::Record;
 
 const AFTER: &str = "\
-The service's records are in STATE/audit/service, those of the administrators'
+The service's records are in STATE/audit/service, those of administrators'
 commands in STATE/audit/officer (--log officer): lines of JSON, each with the
-hash of the one before, and checkpoints signed by the audit's key in the token.
+hash of the previous one, and checkpoints signed by the audit key in the token.
 
 Examples:
   export STATIONMASTER_CONFIG=/etc/stationmaster/stationmaster.toml
   stationmaster audit tail -f
-  stationmaster audit show --run 0196…        # all that is known of a run
+  stationmaster audit show --run 0196…        # all records of a run
   stationmaster audit show --refusal 0196…    # the cause of a refusal
   stationmaster audit export --format ocsf -o audit.json
   stationmaster key export audit -o audit.pem # keep it and the head elsewhere
@@ -37,24 +37,24 @@ Examples:
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = AFTER)]
 pub(super) enum Command {
-    /// The last records
+    /// Show the last records
     Tail(TailArgs),
-    /// Records of a run, a train, a principal, a key, a refusal
+    /// Show records of a run, a train, a principal, a key, a refusal
     Show(Show),
-    /// Records for other programs: JSON lines as they are, or OCSF API Activity
+    /// Export records for other programs: JSON lines, or OCSF API Activity
     Export(export::Args),
-    /// Check a log, offline: with nothing but the files and a public key
+    /// Verify a log offline, with only the files and a public key
     Verify(verify::Args),
-    /// Move whole old segments of a log to another directory
+    /// Move complete old segments of a log to another directory
     Archive(archive::Args),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TailArgs {
-    /// How many
+    /// Number of records
     #[arg(short = 'n', long = "lines", value_name = "NUMBER", default_value_t = 20)]
     lines: usize,
-    /// Go on with records as they are written
+    /// Continue with new records as they are written
     #[arg(short = 'f', long)]
     follow: bool,
     #[command(flatten)]
@@ -83,9 +83,9 @@ pub(super) fn run(command: Command, output: Output) -> Result<super::error::Exit
 
 fn show(args: &Show, output: Output) -> Result<(), CliError> {
     let mut found = Vec::new();
-    let mut matching = Matching::new(&args.filter);
+    let mut matching = RecordMatcher::new(&args.filter);
     args.source.each(|_, line| {
-        if matching.takes(&line.record) {
+        if matching.matches(&line.record) {
             found.push(line.record);
         }
         Ok(())
@@ -96,9 +96,9 @@ fn show(args: &Show, output: Output) -> Result<(), CliError> {
 
 fn tail(args: &TailArgs, output: Output) -> Result<(), CliError> {
     let mut last = VecDeque::new();
-    let mut matching = Matching::new(&args.filter);
-    let mut place = args.source.each(|_, line| {
-        if matching.takes(&line.record) {
+    let mut matching = RecordMatcher::new(&args.filter);
+    let mut position = args.source.each(|_, line| {
+        if matching.matches(&line.record) {
             last.push_back(line.record);
             if last.len() > args.lines {
                 last.pop_front();
@@ -110,7 +110,7 @@ fn tail(args: &TailArgs, output: Output) -> Result<(), CliError> {
         print(last.make_contiguous(), &matching, output);
         return Ok(());
     }
-    // Ends with the reader: a closed pipe is the end that `head` means.
+    // Ends when the reader closes the pipe, as `head` does.
     let line = |record: &Record| {
         let written = if output.is_json() {
             output::record(&serde_json::to_string(record).unwrap_or_default())
@@ -122,26 +122,27 @@ fn tail(args: &TailArgs, output: Output) -> Result<(), CliError> {
     last.iter().try_for_each(line)?;
     loop {
         std::thread::sleep(Duration::from_millis(500));
-        place = args.source.after(place, |_, read| if matching.takes(&read.record) { line(&read.record) } else { Ok(()) })?;
+        position =
+            args.source.after(position, |_, read| if matching.matches(&read.record) { line(&read.record) } else { Ok(()) })?;
     }
 }
 
-fn print(records: &[Record], matching: &Matching<'_>, output: Output) {
+fn print(records: &[Record], matching: &RecordMatcher<'_>, output: Output) {
     output.result(&json!({ "records": records }), || {
-        // What is long comes last, and goes below its row where the terminal has no room beside.
+        // The long column is last: it is printed below its row on a narrow terminal.
         let header = ["SEQ", "TIME", "EVENT", "OUTCOME", "PRINCIPAL", "WHAT"];
-        let none = if records.is_empty() { "(no record fits)\n" } else { "" };
+        let none = if records.is_empty() { "(no record matches)\n" } else { "" };
         let numbers: BTreeSet<u64> = records.iter().map(|record| record.seq).collect();
-        // A key use and how it ended are one row.
-        let is_told =
+        // A key use and its outcome are one row.
+        let is_separate =
             |record: &&Record| !(matching.is_outcome(record) && record.entry.of.is_some_and(|of| numbers.contains(&of)));
-        let rows = records.iter().filter(is_told).map(|record| row(record, matching.outcome(record.seq)));
+        let rows = records.iter().filter(is_separate).map(|record| row(record, matching.outcome(record.seq)));
         table(&header, rows.collect()) + none
     });
 }
 
-/// A record in one line; `ended` is how the key use ended that it announces.
-fn row(record: &Record, ended: Option<&String>) -> Vec<String> {
+/// Formats a record in one line; `outcome` is that of the key use that it announces.
+fn row(record: &Record, outcome: Option<&String>) -> Vec<String> {
     let entry = &record.entry;
     let or_dash = |text: Option<&String>| text.map_or_else(|| "-".to_owned(), |text| printable(text));
     let mut what = Vec::new();
@@ -161,7 +162,7 @@ fn row(record: &Record, ended: Option<&String>) -> Vec<String> {
         record.seq.to_string(),
         record.time.get(..19).unwrap_or(&record.time).to_owned(),
         entry.event.name(),
-        or_dash(entry.outcome.as_ref().or(ended)),
+        or_dash(entry.outcome.as_ref().or(outcome)),
         or_dash(entry.principal.as_ref()),
         if what.is_empty() { "-".to_owned() } else { what.join(", ") },
     ]

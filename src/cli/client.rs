@@ -30,25 +30,25 @@ use super::{
     hints::NO_SERVICE,
 };
 
-/// Lists of a large train's files are longer than gRPC's usual 4 MiB.
-const LARGEST_ANSWER: usize = 64 << 20;
+/// Maximum size of a response: file lists of large trains exceed gRPC's usual 4 MiB.
+const MAX_RESPONSE: usize = 64 << 20;
 
-/// Where the service is.
+/// The service's address, and how to connect.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ClientArgs {
-    /// The service: unix:///path or https://host:port
+    /// Address of the service: unix:///path or https://host:port
     #[arg(long, env = "STATIONMASTER_ADDRESS", default_value = "unix:///run/stationmaster/api.sock", help_heading = "Service")]
     address: String,
-    /// Seconds until the call must have ended; without it, it may take its time
+    /// Deadline of the call, in seconds; no deadline without it
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Service")]
     timeout: Option<Duration>,
-    /// For https: the authority that signed the service's certificate (PEM)
+    /// For https: the CA that signed the service's certificate (PEM)
     #[arg(long, value_name = "FILE", env = "STATIONMASTER_TLS_CA", help_heading = "Service")]
     tls_ca: Option<PathBuf>,
-    /// For https: our certificate (PEM)
+    /// For https: the client certificate (PEM)
     #[arg(long, value_name = "FILE", env = "STATIONMASTER_TLS_CERT", help_heading = "Service")]
     tls_cert: Option<PathBuf>,
-    /// For https: our certificate's key (PEM)
+    /// For https: the client certificate's private key (PEM)
     #[arg(long, value_name = "FILE", env = "STATIONMASTER_TLS_KEY", help_heading = "Service")]
     tls_key: Option<PathBuf>,
 }
@@ -57,18 +57,18 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.trim_end_matches('s').parse().map_err(|_| "not a number of seconds".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("must be more than nothing".to_owned()),
+        _ => Err("must be greater than 0".to_owned()),
     }
 }
 
-/// How long it may take until the service has been reached.
+/// Maximum time to connect.
 const CONNECT: Duration = Duration::from_secs(10);
 
 impl ClientArgs {
     async fn channel(&self) -> Result<Channel, CliError> {
         if let Some(path) = self.address.strip_prefix("unix:") {
             let path = Path::new(path.strip_prefix("//").unwrap_or(path));
-            return self.over(self.unix(path).await?, Uri::from_static("http://localhost")).await;
+            return self.channel_over(self.unix(path).await?, Uri::from_static("http://localhost")).await;
         }
         let uri: Uri = self.address.parse().map_err(|error| self.bad_address(&error))?;
         let (Some("https"), Some(host)) = (uri.scheme_str(), uri.host()) else {
@@ -79,7 +79,7 @@ impl ClientArgs {
                 .with_hint("or STATIONMASTER_TLS_CA, STATIONMASTER_TLS_CERT and STATIONMASTER_TLS_KEY"));
         };
         let stream = tls::connect(&self.address, host, uri.port_u16().unwrap_or(443), &tls::Files { ca, cert, key }).await?;
-        self.over(stream, uri).await
+        self.channel_over(stream, uri).await
     }
 
     async fn unix(&self, path: &Path) -> Result<UnixStream, CliError> {
@@ -88,16 +88,16 @@ impl ClientArgs {
             Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let error = explained(path, error);
                 Err(CliError::new(Exit::Permission, format!("cannot reach {}: {error}", self.address)).with_hint(
-                    "the socket's group may connect: `usermod -aG GROUP USER` (`stat -c %G` of the socket names it), then log in anew",
+                    "the socket's group may connect: `usermod -aG GROUP USER` (`stat -c %G` shows the socket's group), then log in again",
                 ))
             }
             Ok(Err(error)) => Err(no_connection(&self.address, &error)),
-            Err(_) => Err(no_connection(&self.address, &"no answer within 10 seconds")),
+            Err(_) => Err(no_connection(&self.address, &"no response within 10 seconds")),
         }
     }
 
-    /// Calls over a connection that stands. A command makes one connection: what is lost is not made anew behind its back.
-    async fn over<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    /// Returns a channel over an established connection. A command uses one connection: a lost one is not replaced.
+    async fn channel_over<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         &self,
         stream: S,
         origin: Uri,
@@ -107,7 +107,7 @@ impl ClientArgs {
             let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
             std::future::ready(stream.ok_or_else(|| io::Error::new(io::ErrorKind::ConnectionReset, "the connection was lost")))
         });
-        // TLS, where there is any, is in the stream.
+        // TLS, if used, is part of the stream.
         let endpoint = Endpoint::from_static("http://localhost").origin(origin).connect_timeout(CONNECT);
         endpoint.connect_with_connector(connector).await.map_err(|error| {
             let mut innermost: &dyn std::error::Error = &error;
@@ -122,7 +122,7 @@ impl ClientArgs {
         CliError::usage(format!("address {:?}: {error}", self.address)).with_hint(NO_SERVICE)
     }
 
-    /// A request that carries our deadline.
+    /// Returns a request with the deadline.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if let Some(timeout) = self.timeout {
@@ -132,15 +132,15 @@ impl ClientArgs {
     }
 
     pub(super) async fn keys(&self) -> Result<KeyServiceClient<Channel>, CliError> {
-        Ok(KeyServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_ANSWER))
+        Ok(KeyServiceClient::new(self.channel().await?).max_decoding_message_size(MAX_RESPONSE))
     }
 
     pub(super) async fn images(&self) -> Result<ImageServiceClient<Channel>, CliError> {
-        Ok(ImageServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_ANSWER))
+        Ok(ImageServiceClient::new(self.channel().await?).max_decoding_message_size(MAX_RESPONSE))
     }
 
     pub(super) async fn trains(&self) -> Result<TrainServiceClient<Channel>, CliError> {
-        Ok(TrainServiceClient::new(self.channel().await?).max_decoding_message_size(LARGEST_ANSWER))
+        Ok(TrainServiceClient::new(self.channel().await?).max_decoding_message_size(MAX_RESPONSE))
     }
 
     pub(super) async fn status(&self) -> Result<StatusServiceClient<Channel>, CliError> {
@@ -169,6 +169,6 @@ pub(super) fn call<T>(command: impl Future<Output = Result<T, CliError>>) -> Res
         }
         // The dropped call's cancellation is a frame that must still be sent.
         tokio::time::sleep(Duration::from_millis(150)).await;
-        Err(CliError::new(Exit::Interrupted, "interrupted").with_hint("it may have been done: the same call again tells"))
+        Err(CliError::new(Exit::Interrupted, "interrupted").with_hint("the outcome is unknown; repeat the same call to learn it"))
     })
 }

@@ -1,12 +1,12 @@
 //! `config check`: checks a configuration, and the files and sockets it names, without starting anything.
 
-mod look;
+mod checks;
 
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use self::look::{Finding, State};
+use self::checks::{CheckState, Finding};
 use super::{
     error::{CliError, Exit},
     output::{Output, fields},
@@ -14,20 +14,20 @@ use super::{
 use crate::config::Config;
 
 const AFTER: &str = "\
-Reads the file, then looks at what it names: module, PIN file, sockets,
-directories, certificates, access and trust file. It does not load the module,
-log in to the token, read a PIN or ask the engine: whether those work is told by
-the service (`health`).
+Parses the file, then checks the files and sockets that it names: module, PIN
+file, sockets, directories, certificates, access and trust file. It does not load
+the module, log in to the token, read a PIN or call the engine: the running
+service reports those (`health`).
 
-Look as the service's user, who may see less than root:
+Run it as the service's user, who may have fewer permissions than root:
   runuser -u stationmaster -- stationmaster config check --config FILE
 
-Exit code 2 when the file, or something that it names, cannot be used; 0 when
-something is not there yet that need not be.";
+Exit code 2 if the file, or a file that it names, cannot be used; 0 if files are
+missing that may be created later.";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Read a configuration, say what it means, and look at what it names
+    /// Parse a configuration, explain it, and check the files that it names
     #[command(after_help = AFTER)]
     Check {
         /// The configuration
@@ -42,15 +42,15 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     let unix = config.listen.unix.as_ref().map(|path| format!("unix://{}", path.display()));
     let tcp = config.listen.tcp.as_ref().map(|tcp| format!("https://{}", tcp.address));
     let listen: Vec<String> = [unix, tcp].into_iter().flatten().collect();
-    // What `docker` would use here, which the service does not.
+    // The engine that `docker` would use here, which the service does not.
     let passed_over = config.engine.passed_over().filter(|_| config.layouts.directory.is_none());
-    let findings = look::all(&config);
-    let wrong: Vec<_> = findings.iter().filter(|finding| finding.state == State::Wrong).collect();
+    let findings = checks::all(&config);
+    let wrong: Vec<_> = findings.iter().filter(|finding| finding.state == CheckState::Wrong).collect();
     if !wrong.is_empty() {
         let lines: String = wrong.iter().map(|finding| format!("\n  {}: {}", finding.what, finding.note)).collect();
         let mut error =
-            CliError::new(Exit::Usage, format!("{} can be read, but the service cannot use it:{lines}", file.display()))
-                .with_hint("`config check --help` says what is looked at");
+            CliError::new(Exit::Usage, format!("{} can be parsed, but the service cannot use it:{lines}", file.display()))
+                .with_hint("`config check --help` lists the checks");
         error.metadata = wrong.iter().map(|finding| (finding.what.to_owned(), finding.note.clone())).collect();
         return Err(error);
     }
@@ -69,31 +69,36 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         "trust": { "mode": config.trust.mode.name(), "file": config.trust.file },
         "rules": { "relax": config.rules.relax, "demand": config.rules.demand },
         "looked_at": findings.iter().map(Finding::json).collect::<Vec<_>>(),
-        "not_looked_at": look::UNSEEN,
+        "not_looked_at": checks::NOT_CHECKED,
     });
     output.result(&value, || {
-        let said = fields(&[
-            ("Configuration", format!("{} can be read", file.display())),
+        let summary = fields(&[
+            ("Configuration", format!("{} is valid", file.display())),
             ("Station", config.station.clone()),
             ("Token", format!("{} through {}", config.token.label, config.token.module.display())),
             ("Train keys", config.keys.train.join(", ")),
             ("General keys", config.keys.general.join(", ")),
             ("Raw use", config.keys.raw_use.join(", ")),
             images(&config),
-            ("Engine passed over", passed_over.clone().unwrap_or_default()),
+            ("Engine not used", passed_over.clone().unwrap_or_default()),
             ("State", config.state.directory.display().to_string()),
             ("Listen", listen.join(", ")),
             ("Relaxed rules", config.rules.relax.join(", ")),
             ("Demanded rules", config.rules.demand.join(", ")),
         ]);
-        let seen: Vec<_> =
+        let results: Vec<_> =
             findings.iter().map(|finding| (finding.what, format!("{:<7}  {}", finding.state.name(), finding.note))).collect();
-        format!("{said}\nLooked at, as {}:\n{}\nNot looked at: {}\n", look::who(), fields(&seen), look::UNSEEN.join(", "))
+        format!(
+            "{summary}\nChecked as {}:\n{}\nNot checked: {}\n",
+            checks::current_user(),
+            fields(&results),
+            checks::NOT_CHECKED.join(", ")
+        )
     });
     Ok(())
 }
 
-/// Where the images are.
+/// Returns the location of the images.
 fn images(config: &Config) -> (&'static str, String) {
     match &config.layouts.directory {
         Some(directory) => ("Layouts", directory.display().to_string()),

@@ -15,7 +15,7 @@ use crate::{
     service::status::{Failure, Reason, Refusal, RpcError},
 };
 
-/// Exit codes, as `--help` lists them.
+/// Exit codes; `--help` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Exit {
@@ -37,14 +37,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The one rule of exit codes (`docs/cli.md`): a failure with a reason of the contract has that reason's code, one with a canonical code
-/// alone that code's, and what the system refuses on this machine has the code of the system's own kind.
+/// The rule of exit codes (`docs/cli.md`): a failure with a reason has that reason's exit code, a failure with a status code alone that
+/// code's, and an error of the operating system that of its kind.
 impl Exit {
-    /// The exit code of what the system refused: a file that is not there has the same everywhere, whatever it was for.
+    /// Returns the exit code of an error of the operating system. A missing file has the same code for every purpose.
     pub(super) fn of_io(kind: io::ErrorKind) -> Self {
         use io::ErrorKind as K;
         match kind {
-            // What was named is of another kind than what is wanted, holds something else, or cannot be anywhere.
+            // The named file has another kind or other contents than required, or cannot exist.
             K::IsADirectory | K::NotADirectory | K::InvalidFilename | K::InvalidData | K::InvalidInput | K::AddrNotAvailable => {
                 Self::Usage
             }
@@ -56,7 +56,7 @@ impl Exit {
         }
     }
 
-    /// The exit code of a reason.
+    /// Returns the exit code of a reason.
     fn of_reason(reason: Reason) -> Self {
         use Reason as R;
         match reason {
@@ -94,7 +94,7 @@ impl Exit {
         }
     }
 
-    /// The exit code of a canonical code that came without a reason.
+    /// Returns the exit code of a status code without a reason.
     fn of_code(code: Code) -> Self {
         match code {
             Code::InvalidArgument => Self::Usage,
@@ -132,14 +132,14 @@ impl CliError {
         Self::new(Exit::Other, message)
     }
 
-    /// The system refused something with a file.
+    /// Returns the error of an operation on a file; `what` is the operation.
     pub(super) fn file(what: &str, path: &Path, error: &io::Error) -> Self {
         let exit = Exit::of_io(error.kind());
         if error.kind() == io::ErrorKind::PermissionDenied {
             if error.raw_os_error().is_none() {
                 return Self::new(exit, format!("cannot {what} {}: {error}", path.display()));
             }
-            // With whose it is, which mode it has, who asks, and what to do.
+            // With the owner, the mode, the requesting user, and a remedy.
             let raw = error.raw_os_error().map_or(io::ErrorKind::PermissionDenied.into(), io::Error::from_raw_os_error);
             return Self::new(exit, format!("cannot {what} {}: {}", path.display(), words(&explained(path, raw))));
         }
@@ -147,7 +147,7 @@ impl CliError {
         Self { hint, ..Self::new(exit, format!("cannot {what} {}: {}", path.display(), words(error))) }
     }
 
-    /// The system refused something with a directory that is to be made or written into.
+    /// Returns the error of creating a directory, or of writing into it.
     pub(super) fn directory(what: &str, path: &Path, error: &io::Error) -> Self {
         let hint = hints::of_directory(path, error);
         Self { hint, ..Self::file(what, path, error) }
@@ -169,10 +169,10 @@ impl CliError {
 impl From<RpcError> for CliError {
     fn from(status: RpcError) -> Self {
         let failure = Failure::from(&status);
-        // What the transport says of a connection that broke, in words that say nothing.
+        // The transport's message for a lost connection has no content.
         if failure.reason.is_none() && failure.message == "transport error" {
-            let lost = Self::new(Exit::Unavailable, "the connection was lost before the answer came")
-                .with_hint("it may have been done: the same call again tells");
+            let lost = Self::new(Exit::Unavailable, "the connection was lost before the response arrived")
+                .with_hint("the outcome is unknown; repeat the same call to learn it");
             return Self { code: Some(failure.code), ..lost };
         }
         Self {
@@ -188,9 +188,9 @@ impl From<RpcError> for CliError {
 
 impl From<KeystoreError> for CliError {
     fn from(error: KeystoreError) -> Self {
-        // An officer at the token sees its own words; only the exit code follows the contract.
+        // An administrator at the token sees the token's own message; only the exit code follows the reasons.
         let mut failure = match &error {
-            // The contract has no reason for these: no call makes tokens, or names a module.
+            // No reason exists for these: no call initialises tokens, or names a module.
             KeystoreError::TokenExists { .. } => Self::new(Exit::State, &error),
             KeystoreError::ModuleUnusable { module, .. } if !module.exists() => Self::new(Exit::NotFound, &error),
             _ => Self::of_reason(Refusal::from(error.clone()).reason(), &error),
@@ -225,13 +225,13 @@ impl From<ServerError> for CliError {
             ServerError::Ledger(error) => error.into(),
             ServerError::State(error) => error.into(),
             ServerError::Held { .. } => {
-                Self::new(Exit::State, error).with_hint("end the other one, or choose another directory or socket")
+                Self::new(Exit::State, error).with_hint("stop the other service, or choose another directory or socket")
             }
             ServerError::Unfit(_) => {
                 let reason = Reason::MechanismUnsupported;
-                let mut failure =
-                    Self::of_reason(reason, error).with_hint("`key show LABEL` lists what the token can do with a key");
-                // The configuration names it, and trying again does not help.
+                let mut failure = Self::of_reason(reason, error)
+                    .with_hint("`key show LABEL` lists the mechanisms that the token supports for a key");
+                // The configuration names the key, and a retry does not help.
                 failure.exit = Exit::Usage;
                 failure
             }
@@ -242,7 +242,7 @@ impl From<ServerError> for CliError {
             ServerError::Io { ref source, .. } => {
                 let hint = match source.kind() {
                     io::ErrorKind::NotADirectory => {
-                        Some("a file has this name, or a name above it: move it away, or name another directory")
+                        Some("a file has this name, or the name of a parent: move it, or name another directory")
                     }
                     kind => hints::of_listening(kind),
                 };

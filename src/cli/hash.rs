@@ -14,9 +14,8 @@ use super::{
 use crate::service::status::{Refusal, RpcError};
 
 const AFTER: &str = "\
-Answers the digest of the final file tree (docs/tree-digest.md tells how to
-compute it elsewhere), and for a train the digests of its immutable files and of
-its results.
+Returns the digest of the final file tree (docs/tree-digest.md specifies it), and
+for a train the digests of its immutable files and of its results.
 
 Examples:
   stationmaster hash harbor.example/train:latest
@@ -31,14 +30,14 @@ pub(super) struct Args {
     /// The image: repository:tag or sha256:…
     #[arg(required_unless_present = "place")]
     image: Option<String>,
-    /// Hash the tree of an image in a file or directory, without any service: an archive of `docker save` or an OCI archive, an OCI layout directory
-    /// (DIR or DIR:TAG), or `-`
+    /// Hash the tree of an image in a file or directory, without a service: an archive of `docker save`, an OCI archive, an OCI layout
+    /// directory (DIR or DIR:TAG), or `-`
     #[arg(long, value_name = "PLACE", conflicts_with_all = ["image", "train_only"])]
     place: Option<String>,
-    /// With --place: which image, where several lie there: a name that it has there, or a digest (sha256:…)
+    /// With --place: the image, if there are several: its name, or a digest (sha256:…)
     #[arg(long = "image", value_name = "NAME", requires = "place")]
     which: Option<String>,
-    /// Leave out the tree's digest, and the reading of all layers
+    /// Omit the digest of the tree, which requires reading all layers
     #[arg(long)]
     train_only: bool,
     #[command(flatten)]
@@ -61,7 +60,7 @@ pub(super) fn run(args: Args, output: Output) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Without any service: the tree only.
+/// Computes the digest of the tree without a service.
 fn offline(place: &str, which: Option<&str>) -> Result<pb::HashImageResult, CliError> {
     let place = ImageInput::of(place).map_err(|error| CliError::file("open", place.as_ref(), &error))?;
     let (tree, image) = digest_of(place.choose(which), None, |_| {}).map_err(|error| RpcError::from(Refusal::from(error)))?;

@@ -16,36 +16,36 @@ use super::{
 use crate::service::status::Reason;
 
 const AFTER: &str = "\
-Exit code 0 when the service serves, 6 when it does not or cannot be reached.
-SERVING means that every component can be used:
+Exit code 0 if the service is serving, 6 if it is not or cannot be reached.
+SERVING means that every component is usable:
 
-  token    it is logged in and answers
-  keys     each configured key is there and can do what it is for
-  engine   it answers, and what an earlier process left is mended
-  layouts  the same, where there is no engine
-  trust    the trust file, where [trust] mode needs one
+  token    it is logged in and responds
+  keys     each configured key exists and supports its purpose
+  engine   it responds, and recovery from an earlier crash is complete
+  layouts  the same, if there is no engine
+  trust    the trust file, if [trust] mode needs one
   access   the access file
   audit    records can be written
-  disk     [limits] spool_min_free_mib are free, and some for the state
+  disk     [limits] spool_min_free_mib are free, and some space for the state
 
-The components and their reasons need a grant of GetStatus, which every role but
-reader has. Without one the answer is the state alone.
+Components and reasons are shown to callers with a grant of GetStatus, which
+every role except reader has. Other callers see only the state.
 
 Examples:
   stationmaster health --wait 60
   stationmaster health --output json
   stationmaster health --service stationmaster.v1.KeyService";
 
-/// How often a service that does not serve yet is asked again.
-const AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// Interval between requests while the service is not serving.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(super) struct Args {
-    /// One service's health, by full name; the whole's without it
+    /// The health of one gRPC service, by its full name; of all without it
     #[arg(long, value_name = "NAME", default_value = "")]
     service: String,
-    /// Ask again for so many seconds until it serves
+    /// Repeat the request for this many seconds until the service is serving
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u32,
     #[command(flatten)]
@@ -56,46 +56,46 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), CliError> {
     let until = Instant::now() + Duration::from_secs(args.wait.into());
     loop {
         let failed = match ask(&args).await {
-            Ok(standing) => {
-                output.result(&standing.json(&args.service), || standing.people());
+            Ok(service_status) => {
+                output.result(&service_status.json(&args.service), || service_status.people());
                 return Ok(());
             }
             Err(failed) => failed,
         };
-        // What is not permitted, and what is wrongly called, does not change by itself.
-        if failed.exit != Exit::Unavailable || Instant::now() + AGAIN_AFTER > until {
+        // A missing permission or a wrong call does not change without a change of its cause.
+        if failed.exit != Exit::Unavailable || Instant::now() + RETRY_INTERVAL > until {
             return Err(failed);
         }
-        tokio::time::sleep(AGAIN_AFTER).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
-/// A service that serves, with its components where this caller may know them.
-struct Standing(Option<pb::GetStatusResponse>);
+/// The status of a service, with its components if this caller has a grant for them.
+struct ServiceStatus(Option<pb::GetStatusResponse>);
 
-async fn ask(args: &Args) -> Result<Standing, CliError> {
+async fn ask(args: &Args) -> Result<ServiceStatus, CliError> {
     let request = args.client.request(HealthCheckRequest { service: args.service.clone() });
     let status = args.client.health().await?.check(request).await?.into_inner().status();
-    let told = args.client.status().await?.get_status(args.client.request(pb::GetStatusRequest {})).await;
-    let (standing, hint) = match told {
-        Ok(answer) => (Standing(Some(answer.into_inner())), "each component's line says what to do"),
-        // A service of before, or a caller without the grant.
+    let response = args.client.status().await?.get_status(args.client.request(pb::GetStatusRequest {})).await;
+    let (service_status, hint) = match response {
+        Ok(answer) => (ServiceStatus(Some(answer.into_inner())), "each component's line names the remedy"),
+        // An older service, or a caller without the grant.
         Err(error) if [Code::PermissionDenied, Code::Unimplemented].contains(&error.code()) => (
-            Standing(None),
-            "its log and `systemctl status` say what is missing; a grant of GetStatus (`access allow PRINCIPAL --rpc GetStatus`) \
-             has it said here",
+            ServiceStatus(None),
+            "its log and `systemctl status` show what is missing; with a grant of GetStatus (`access allow PRINCIPAL --rpc GetStatus`) \
+             this command shows it",
         ),
         Err(error) => return Err(error.into()),
     };
     if status == ServingStatus::Serving {
-        return Ok(standing);
+        return Ok(service_status);
     }
     let mut error = CliError::of_reason(
         Reason::NotReady,
-        format!("{} is {}{}", what(&args.service), status.as_str_name(), standing.missing(&args.service)),
+        format!("{} is {}{}", what(&args.service), status.as_str_name(), service_status.missing(&args.service)),
     )
     .with_hint(hint);
-    error.metadata = standing.components().map(|component| (component.name.clone(), state(component))).collect();
+    error.metadata = service_status.components().map(|component| (component.name.clone(), state(component))).collect();
     Err(error)
 }
 
@@ -103,7 +103,7 @@ fn what(service: &str) -> &str {
     if service.is_empty() { "the service" } else { service }
 }
 
-/// A component's state with its reason, as one text.
+/// Returns a component's state with its reason.
 fn state(component: &pb::Component) -> String {
     let name = name(component.state());
     if component.reason.is_empty() { name.to_owned() } else { format!("{name}: {}", component.reason) }
@@ -117,12 +117,12 @@ fn name(state: ComponentState) -> &'static str {
     }
 }
 
-impl Standing {
+impl ServiceStatus {
     fn components(&self) -> impl Iterator<Item = &pb::Component> {
         self.0.iter().flat_map(|answer| &answer.components)
     }
 
-    /// What a service lacks, a line each.
+    /// Returns the components that are not ready, a line each.
     fn missing(&self, service: &str) -> String {
         let lines = self.components().filter(|component| {
             component.state() != ComponentState::Ready

@@ -9,7 +9,7 @@ use super::{
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Say whether an image is an allowed master with nothing but a train in it
+    /// Check that an image is an allowed master plus a train and nothing else
     Validate(validate::Args),
 }
 

@@ -20,8 +20,8 @@ use super::{
 };
 
 const SOURCE: &str = "\
-Asks the running service; with --config FILE or --state DIR the token itself
-(log in with the PIN they name).";
+Uses the running service; with --config FILE or --state DIR the token itself,
+with the PIN that they name.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,14 +39,14 @@ pub(super) enum Command {
     /// List the keys
     #[command(after_help = SOURCE)]
     List(Source),
-    /// Show a key and what the token can do with it
+    /// Show a key and the mechanisms that the token supports for it
     #[command(after_help = SOURCE)]
     Show(Show),
     /// Print a public key
     Export(export::Args),
 }
 
-/// Where keys are looked up.
+/// Selects the service or a token.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Source {
     #[command(flatten)]
@@ -85,7 +85,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
 }
 
 impl Source {
-    /// The keys; of a token also those that are no RSA keys.
+    /// Returns the keys; from a token also those that are not RSA keys.
     fn all(&self) -> Result<(Vec<KeyView>, Vec<OtherKey>), CliError> {
         if let Some(direct) = self.direct.open(&self.pin)? {
             let TokenContents { keys, others } = admin::contents(&direct.access)?;
@@ -118,7 +118,7 @@ impl Source {
             key = self.client.keys().await?.get_key(request).await?.into_inner().key.map(KeyView::from_service);
             Ok(())
         })?;
-        key.ok_or_else(|| CliError::other("the service answered no key"))
+        key.ok_or_else(|| CliError::other("the service returned no key"))
     }
 }
 
@@ -138,7 +138,7 @@ fn overview(keys: &[KeyView], others: &[OtherKey]) -> String {
         + &notes(keys, others)
 }
 
-/// What stands below the table: keys that nothing uses, and why.
+/// Returns the notes below the table: keys that are not used, and why.
 fn notes(keys: &[KeyView], others: &[OtherKey]) -> String {
     let mut notes = String::new();
     if keys.iter().any(|key| key.purpose.is_none()) {
@@ -150,7 +150,7 @@ fn notes(keys: &[KeyView], others: &[OtherKey]) -> String {
         if labels.len() > 1 && keys.iter().position(|other| other.fingerprint == key.fingerprint) == Some(at) {
             let labels: Vec<_> = labels.into_iter().map(|label| format!("{:?}", super::output::printable(label))).collect();
             notes += &format!(
-                "\nwarning: one key has {} labels, {}: what one may be used for, the other does too.\n",
+                "\nwarning: one key has {} labels, {}: it can be used for the purposes of all of them.\n",
                 labels.len(),
                 labels.join(", ")
             );
@@ -159,7 +159,7 @@ fn notes(keys: &[KeyView], others: &[OtherKey]) -> String {
     if !others.is_empty() {
         let named: Vec<_> =
             others.iter().map(|key| format!("{:?} ({})", super::output::printable(&key.label), key.kind)).collect();
-        notes += &format!("\nAlso in the token, and no RSA keys: {}.\n", named.join(", "));
+        notes += &format!("\nOther keys in the token, which are not RSA keys: {}.\n", named.join(", "));
     }
     notes
 }

@@ -20,29 +20,29 @@ const LONGEST: u64 = 1 << 20;
 /// Reads a file for one of the options that take keys or certificates. Its memory is wiped: it may be a private key.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let trouble = |error: std::io::Error| CliError::file("read", path, &error);
-    // Room for all of it beforehand: a growing buffer leaves copies behind.
+    // Allocated beforehand, because a growing buffer leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
     input::read_into(path, LONGEST, &mut bytes).map_err(trouble)?;
     Ok(bytes)
 }
 
-/// A public key in a file: PEM (with text around it), DER, hex of either, or a JSON Web Key.
+/// Reads a public key from a file: PEM (with text around it), DER, hex of either, or a JSON Web Key.
 pub(super) fn public_key(path: &Path) -> Result<PublicKey, CliError> {
     let bytes = read(path)?;
     match parsed(&bytes) {
-        Ok(key) => key_file::several(path, &bytes, Wanted::PublicKey).map_or(Ok(key), |several| Err(told(several))),
+        Ok(key) => key_file::several(path, &bytes, Wanted::PublicKey).map_or(Ok(key), |several| Err(wrong_kind(several))),
         Err(error) => Err(wrong(path, &bytes, Wanted::PublicKey).unwrap_or_else(|| flaw(path, error))),
     }
 }
 
-/// A public key as hex, of PEM or of DER.
+/// Parses a public key from hex of PEM or DER.
 pub(super) fn public_key_in_hex(text: &str) -> Result<PublicKey, CliError> {
     let path = Path::new("the hex");
     let bytes = HexText::new(text).decode().map_err(|_| flaw(path, KeyError::NotHex))?;
     parsed(&bytes).map_err(|error| wrong(path, &bytes, Wanted::PublicKey).unwrap_or_else(|| flaw(path, error)))
 }
 
-/// The bytes of a file, where it is of the kind that is wanted.
+/// Reads a file, if it is of the required kind.
 pub(super) fn pem(path: &Path, wanted: Wanted) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let bytes = read(path)?;
     match wrong(path, &bytes, wanted) {
@@ -71,7 +71,7 @@ fn parsed(bytes: &[u8]) -> Result<PublicKey, KeyError> {
     of_der(bytes)
 }
 
-/// SubjectPublicKeyInfo, or PKCS#1.
+/// Parses SubjectPublicKeyInfo, or PKCS#1.
 fn of_der(der: &[u8]) -> Result<PublicKey, KeyError> {
     PublicKey::from_spki_der(der).or_else(|error| {
         let pkcs1 = openssl::rsa::Rsa::public_key_from_der_pkcs1(der).map_err(|_| error)?;
@@ -82,7 +82,7 @@ fn of_der(der: &[u8]) -> Result<PublicKey, KeyError> {
     })
 }
 
-/// A JSON Web Key of RSA's public half, where the text is one.
+/// Parses a JSON Web Key of an RSA public key; `None` if the text is not one.
 fn jwk(text: &[u8]) -> Option<Result<PublicKey, KeyError>> {
     let value: serde_json::Value = serde_json::from_slice(text).ok()?;
     let number = |name: &str| URL_SAFE_NO_PAD.decode(value.get(name)?.as_str()?).ok();
@@ -93,10 +93,10 @@ fn jwk(text: &[u8]) -> Option<Result<PublicKey, KeyError>> {
 }
 
 fn wrong(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<CliError> {
-    key_file::wrong(path, bytes, wanted).map(told)
+    key_file::wrong(path, bytes, wanted).map(wrong_kind)
 }
 
-fn told(wrong: key_file::Wrong) -> CliError {
+fn wrong_kind(wrong: key_file::Wrong) -> CliError {
     CliError::usage(wrong.message).with_hint(wrong.hint)
 }
 

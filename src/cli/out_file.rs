@@ -15,32 +15,32 @@ pub(super) struct Out {
     /// Write to a new file instead of standard output
     #[arg(short = 'o', long = "out", value_name = "FILE")]
     out: Option<PathBuf>,
-    /// With -o: replace the file if it is there
+    /// With -o: replace an existing file
     #[arg(long, requires = "out")]
     force: bool,
 }
 
 impl Out {
-    /// Begins the file, unless standard output is meant.
+    /// Begins the file; returns `None` for standard output.
     pub(super) fn begin(&self, readers: Readers) -> Result<Option<OutFile>, CliError> {
         named(self.out.as_deref()).map(|path| OutFile::begin(path, self.force, readers)).transpose()
     }
 }
 
-/// The file that is named, unless that is standard output.
+/// Returns the named file, unless it is standard output.
 pub(super) fn named(out: Option<&Path>) -> Option<&Path> {
     const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
     out.filter(|path| !STANDARD_OUTPUT.iter().any(|name| path.as_os_str() == *name))
 }
 
-/// A file that is begun. It has its name once it is whole; dropped before that, nothing of it stays.
+/// A new file. It gets its name when it is complete; when dropped before, nothing of it stays.
 pub(super) struct OutFile {
     path: PathBuf,
     file: OutputFile,
 }
 
 impl OutFile {
-    /// Begins one; `replace` whether one that is there is replaced.
+    /// Begins a file; `replace` permits replacing an existing one.
     pub(super) fn begin(path: &Path, replace: bool, readers: Readers) -> Result<Self, CliError> {
         let existing = if replace { Existing::IsReplaced } else { Existing::Stays };
         let file = OutputFile::begin(path, existing, readers).map_err(|error| failed(path, &error))?;
@@ -51,13 +51,13 @@ impl OutFile {
         &self.path
     }
 
-    /// Writes all of it.
+    /// Writes the complete contents.
     pub(super) fn write(mut self, bytes: &[u8]) -> Result<(), CliError> {
         self.file.write_all(bytes).map_err(|error| failed(&self.path, &error))?;
         self.finish()
     }
 
-    /// All has been written.
+    /// Completes the file.
     pub(super) fn finish(self) -> Result<(), CliError> {
         self.file.finish().map_err(|error| failed(&self.path, &error))
     }
@@ -75,7 +75,7 @@ impl Write for OutFile {
 
 fn failed(path: &Path, error: &io::Error) -> CliError {
     if error.kind() == io::ErrorKind::AlreadyExists {
-        return CliError::new(Exit::State, format!("{} is there already", path.display()))
+        return CliError::new(Exit::State, format!("{} already exists", path.display()))
             .with_hint("name another file, or replace it with --force");
     }
     CliError::file("write", path, error)

@@ -22,8 +22,8 @@ pub(super) enum Format {
     Json,
 }
 
-/// Where results go. A closed pipe ends the output, not the command; whatever else keeps a result from being written makes the command fail
-/// at its end ([`end`]).
+/// The output of a command. A closed pipe ends the output, not the command; any other write error makes the command fail at its end
+/// ([`end`]).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
     format: Format,
@@ -34,9 +34,9 @@ impl Output {
         Self { format }
     }
 
-    /// A result: `value` for programs, what `people` writes for people.
+    /// Writes a result: `value` for programs, the text of `people` for people.
     pub(super) fn result(self, value: &Value, people: impl FnOnce() -> String) {
-        // The sink remembers what could not be written, and `end` tells it.
+        // The sink remembers a write error, and `end` reports it.
         let _ = match self.format {
             Format::Json => line(&escape::json(&value.to_string())),
             Format::Table => line(&for_people(people().trim_end())),
@@ -47,14 +47,14 @@ impl Output {
         self.format == Format::Json
     }
 
-    /// A failure: for people on standard error, for programs as the last line of standard output.
+    /// Reports a failure: to people on standard error, to programs as the last line of standard output.
     pub(super) fn fail(self, error: &CliError) -> ExitCode {
         if error.exit == Exit::Done {
             return error.exit.into();
         }
-        // A program that cannot be told on standard output is told on standard error, as people are.
-        let is_told = self.is_json() && !matches!(line(&escape::json(&error_object(error).to_string())), Err(Lost::Failed(_)));
-        if !is_told {
+        // If standard output fails, programs get the message on standard error too.
+        let is_written = self.is_json() && !matches!(line(&escape::json(&error_object(error).to_string())), Err(Lost::Failed(_)));
+        if !is_written {
             let reason = error.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
             let mut text = format!("error: {}{reason}\n", error.message);
             if let Some(hint) = &error.hint {
@@ -66,19 +66,19 @@ impl Output {
     }
 }
 
-/// A command's exit code, once its output has arrived. One that did its work and could not tell it fails; one that has another exit code
-/// than 0 to give keeps it.
+/// Returns a command's exit code after its output was written. A command whose result could not be written fails; an exit code other
+/// than 0 is kept.
 pub(super) fn end(exit: Exit) -> ExitCode {
-    let Some(Lost::Failed(said)) = lost() else { return exit.into() };
+    let Some(Lost::Failed(cause)) = lost() else { return exit.into() };
     let text = format!(
-        "error: cannot write to standard output: {said}\nhint: the command was carried out, and its answer is lost; what is safe to repeat \
-         answers the same again\n"
+        "error: cannot write to standard output: {cause}\nhint: the command was carried out, but its result is lost; repeat commands that are \
+         safe to repeat to get the same result\n"
     );
     let _ = io::stderr().write_all(text.as_bytes());
     if exit == Exit::Done { Exit::Other } else { exit }.into()
 }
 
-/// What clap prints by itself: help and version.
+/// Prints clap's own output: help and version.
 pub(super) fn help(text: &clap::Error) -> ExitCode {
     if let Err(error) = text.print().and_then(|()| io::stdout().flush()) {
         sink::note(&error);
@@ -96,7 +96,7 @@ fn error_object(error: &CliError) -> Value {
     }})
 }
 
-/// A canonical code's name as the specification writes it.
+/// Returns a status code's name as the gRPC specification spells it.
 fn code_name(code: tonic::Code) -> String {
     let mut name = String::new();
     for (index, letter) in format!("{code:?}").chars().enumerate() {
@@ -112,44 +112,44 @@ fn line(text: &str) -> Result<(), Lost> {
     sink::write(format!("{text}\n").as_bytes())
 }
 
-/// Bytes to standard output, as they are.
+/// Writes bytes to standard output unchanged.
 pub(super) fn raw(bytes: &[u8]) -> Result<(), Lost> {
     sink::write(bytes)
 }
 
-/// One line of a stream of records: JSON for programs.
+/// Writes one line of a stream of records for programs, as JSON.
 pub(super) fn record(json: &str) -> Result<(), Lost> {
     line(&escape::json(json))
 }
 
-/// One line of a stream of records for people.
+/// Writes one line of a stream of records for people.
 pub(super) fn record_for_people(text: &str) -> Result<(), Lost> {
     line(&printable(text))
 }
 
-/// A table with a header, without lines, that fits the terminal. Where there is none, its lines are as long as they are.
+/// Formats a table with a header and no rules, to fit the terminal; without a terminal lines have any length.
 pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     layout::table(header, rows, terminal_width())
 }
 
-/// Names and values, one per line; what has no value is left out.
+/// Formats names and values, one per line; fields without a value are omitted.
 pub(super) fn fields(fields: &[(&str, String)]) -> String {
     layout::fields(fields, terminal_width())
 }
 
-/// "yes" or "no".
+/// Returns "yes" or "no".
 pub(super) fn yes(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
 }
 
-/// A number of things: "1 file", "2 files".
+/// Formats a number of items: "1 file", "2 files".
 pub(super) fn count(number: u64, one: &str, several: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { several })
 }
 
-/// Columns of the terminal that standard output is; nothing limits a file or a pipe.
+/// Returns the number of columns of the terminal; `None` for a file or a pipe.
 fn terminal_width() -> Option<usize> {
-    /// Narrower than this nothing could be laid out.
+    /// Minimum width for the layout.
     const LEAST: usize = 40;
     const USUAL: usize = 80;
     if !io::stdout().is_terminal() {
@@ -159,7 +159,7 @@ fn terminal_width() -> Option<usize> {
     Some(if asked == 0 { USUAL } else { asked.max(LEAST) })
 }
 
-/// A result for people as it is shown: nothing of it moves the cursor, warnings are wrapped, and what is wrong stands out on a terminal.
+/// Prepares a result for people: control characters are escaped, warnings are wrapped, and problems are coloured on a terminal.
 fn for_people(text: &str) -> String {
     let text = printable(text);
     let Some(width) = terminal_width() else { return text };
@@ -176,14 +176,14 @@ fn for_people(text: &str) -> String {
     text.split('\n').map(shown).collect::<Vec<_>>().join("\n")
 }
 
-/// A line with what is wrong in red: a rule's outcome, a verdict, a warning.
+/// Colours a problem in a line red: a rule's outcome, a verdict, a warning.
 fn coloured(line: &str) -> String {
     const RED: &str = "\x1b[31m";
     const PLAIN: &str = "\x1b[0m";
     if let Some(rest) = line.strip_prefix("warning:") {
         return format!("{RED}warning:{PLAIN}{rest}");
     }
-    if line.starts_with("Verdict") && ["NOT", "not hold", "wrong with"].iter().any(|bad| line.contains(bad)) {
+    if line.starts_with("Verdict") && ["NOT", "INVALID"].iter().any(|bad| line.contains(bad)) {
         return format!("{RED}{line}{PLAIN}");
     }
     line.replacen("  broken", &format!("  {RED}broken{PLAIN}"), 1)
@@ -210,7 +210,7 @@ mod tests {
     fn what_is_wrong_is_red_and_nothing_else() {
         assert_eq!(coloured("plain-names  broken   a note"), "plain-names  \x1b[31mbroken\x1b[0m   a note");
         assert_eq!(coloured("plain-names  checked"), "plain-names  checked");
-        assert!(coloured("Verdict  does not hold: x").starts_with('\x1b'));
-        assert!(!coloured("Verdict  holds: no rule is broken").contains("\x1b[31mV"));
+        assert!(coloured("Verdict  NOT valid: x").starts_with('\x1b'));
+        assert!(!coloured("Verdict  valid: no rule is broken").contains("\x1b[31mV"));
     }
 }

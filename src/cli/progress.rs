@@ -15,7 +15,7 @@ pub(super) enum Event<T> {
     Nothing,
 }
 
-/// Follows a stream to its outcome.
+/// Follows a stream to its outcome, and shows its progress.
 pub(super) async fn follow<M, T>(mut stream: Streaming<M>, read: impl Fn(M) -> Event<T>) -> Result<T, CliError> {
     let bar = Bar::new();
     let mut outcome = None;
@@ -26,10 +26,10 @@ pub(super) async fn follow<M, T>(mut stream: Streaming<M>, read: impl Fn(M) -> E
             Event::Nothing => {}
         }
     }
-    outcome.ok_or_else(|| CliError::other("the service ended its answer without an outcome"))
+    outcome.ok_or_else(|| CliError::other("the service ended its response without an outcome"))
 }
 
-/// The bar.
+/// The progress bar.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {

@@ -11,10 +11,10 @@ pub(super) mod view;
 use super::{error::CliError, output::Output};
 
 const EXAMPLES: &str = "\
-A station opens each stop of a train session once: who offers a train again that
-is finished here gets TRAIN_REPLAYED. These commands show what ran, and are an
-officer's way past that. They work on the state directory itself, as a user who
-may write there; the service may be running.
+A station runs each stop of a train session once: a train that has completed here
+is refused with TRAIN_REPLAYED. These commands show the runs, and permit
+administrators to make exceptions. They work on the state directory itself, as a
+user with write access; the service may be running.
 
 Examples:
   export STATIONMASTER_CONFIG=/etc/stationmaster/stationmaster.toml
@@ -30,15 +30,15 @@ Examples:
 pub(super) enum Command {
     /// List runs, newest first
     List(list::Args),
-    /// Everything that the ledger knows of a run: digests, rules, who decided what
+    /// Show the ledger's entry of a run: digests, rules, decisions of administrators
     Show(show::Args),
-    /// Give up an open run that nobody will close: its plaintext is wiped, the sealed image gets its name back
+    /// Abandon an open run that will not be closed: its plaintext is removed, the sealed image gets its name back
     Abandon(abandon::Args),
-    /// Let the stop of a completed run be run once more
+    /// Permit one more run of a completed run's stop
     AllowAgain(allow_again::Args),
-    /// Let a train session be bound anew, that was first opened with another id, creator or stop
+    /// Remove the binding of a train session that was first opened with another id, creator or stop
     ForgetSession(forget_session::Args),
-    /// Drop what is not needed any more of runs that ended long ago
+    /// Delete data of runs that ended long ago
     Prune(prune::Args),
 }
 

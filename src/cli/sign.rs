@@ -20,7 +20,7 @@ use super::{
 };
 
 const AFTER: &str = "\
-A file is hashed here; only its digest goes to the service.
+A file is hashed locally; only its digest is sent to the service.
 
 Examples:
   stationmaster sign --key station-1-general \\
@@ -34,7 +34,7 @@ pub(super) struct Args {
     /// Label of a general key
     #[arg(long, value_name = "LABEL")]
     key: String,
-    /// The signature scheme; its hash is the digest's
+    /// The signature scheme; it determines the hash function
     #[arg(long, value_enum)]
     scheme: Scheme,
     /// The message's digest
@@ -43,7 +43,7 @@ pub(super) struct Args {
     /// The message; - is standard input
     #[arg(required_unless_present = "digest")]
     file: Option<PathBuf>,
-    /// The signature's form
+    /// The format of the signature
     #[arg(long, value_enum, default_value = "hex")]
     format: SignatureFormat,
     #[command(flatten)]
@@ -67,7 +67,7 @@ enum Scheme {
     RsaPkcs1Sha256,
     RsaPkcs1Sha384,
     RsaPkcs1Sha512,
-    /// The longest salt that fits the key, as trains are signed
+    /// PSS with the longest salt that fits the key, as in trains
     RsaPssSha512MaxSalt,
 }
 
@@ -91,9 +91,9 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), CliError> {
     let digest = match (&args.digest, &args.file) {
         (Some(hex), _) => const_hex::decode(hex.trim()).map_err(|_| CliError::usage("--digest is not hex"))?,
         (None, Some(file)) => digest_of(file, hash)?,
-        (None, None) => return Err(CliError::usage("a file, or --digest")),
+        (None, None) => return Err(CliError::usage("name a file, or give --digest")),
     };
-    // Before the key is used: no signature is made that has no place to go.
+    // Before the key is used, so that a signature that cannot be written is not made.
     let file = args.out.begin(Readers::All)?;
     let request = pb::SignRequest { key_label: args.key.clone(), scheme: scheme.into(), digest: digest.clone() };
     let answer = args.client.keys().await?.sign(args.client.request(request)).await?.into_inner();

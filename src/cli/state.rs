@@ -17,20 +17,20 @@ Examples:
   stationmaster state restore \\
       --config /etc/stationmaster/stationmaster.toml /backup/station-2026-11-24
 
-Run both as the service's user (`sudo -u stationmaster …`): what root restores
-belongs to the owner of the state directory, which is root where root made it.
-The audit is in the state directory, but in no backup (`state backup --help`).
-The configuration, the trust file beside it and the token lie elsewhere. Back
-all of these up on their own.";
+Run both as the service's user (`sudo -u stationmaster …`): files that root
+restores belong to the owner of the state directory, which is root if root
+created it. The audit logs are in the state directory, but not in a backup
+(`state backup --help`). The configuration, the trust file and the token are
+stored elsewhere. Back all of these up separately.";
 
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(super) enum Command {
-    /// Copy what a station must not forget; the service may be running
+    /// Back up the persistent state; the service may be running
     Backup(backup::Args),
-    /// Put a backup into a state directory that has no state yet
+    /// Restore a backup into a state directory that has no state yet
     Restore(restore::Args),
-    /// Go on without a part of the state that is lost for good
+    /// Continue without a part of the state that is permanently lost
     AcceptLoss(accept_loss::Args),
 }
 
@@ -60,7 +60,7 @@ impl From<StateError> for CliError {
                     | StateError::Mismatch { .. }
                     | StateError::LedgerOutdated { .. }
                     | StateError::NotLost(_) => Exit::State,
-                    // The content of the backup that was given.
+                    // The contents of the given backup.
                     StateError::Unsound { .. } => Exit::Usage,
                     _ => Exit::Other,
                 };

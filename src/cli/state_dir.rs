@@ -11,35 +11,35 @@ use crate::{
     state,
 };
 
-/// Which state directory.
+/// Selects a state directory.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct StateDirArgs {
     /// The state directory that this configuration names
     #[arg(long, value_name = "FILE", env = "STATIONMASTER_CONFIG", help_heading = "State directory")]
     config: Option<PathBuf>,
-    /// The state directory, in place of a configuration's [default: STATIONMASTER_STATE, which a development station's `env` sets]
+    /// The state directory, instead of a configuration's [default: STATIONMASTER_STATE, which a development station's `env` sets]
     #[arg(long, value_name = "DIR", help_heading = "State directory")]
     state: Option<PathBuf>,
 }
 
-/// A state directory and who it belongs to.
+/// A state directory and the station that it belongs to.
 pub(super) struct StateDir {
     pub directory: PathBuf,
-    /// The station's id, where a configuration told it.
+    /// The station's id, if a configuration names it.
     pub station: Option<String>,
-    /// The directory of its audit.
+    /// The directory of its audit logs.
     pub audit: PathBuf,
     runtime: tokio::runtime::Runtime,
 }
 
-/// The state directory that `. DIR/env` of a development station names.
+/// Returns the state directory that `. DIR/env` of a development station sets.
 pub(super) fn state_variable() -> Option<PathBuf> {
     std::env::var_os("STATIONMASTER_STATE").map(PathBuf::from)
 }
 
 impl StateDirArgs {
     pub(super) fn open(&self) -> Result<StateDir, CliError> {
-        // A configuration that is named stands for more than a variable that a development station's `env` has left.
+        // An explicit configuration takes precedence over a variable that a development station's `env` has set.
         let state = self.state.clone().or_else(|| self.config.is_none().then(state_variable).flatten());
         let (directory, station, audit) = match (&state, &self.config) {
             (Some(directory), _) => (directory.clone(), None, directory.join("audit")),
@@ -49,7 +49,7 @@ impl StateDirArgs {
                 (config.state.directory, Some(config.station), audit)
             }
             (None, None) => {
-                return Err(CliError::usage("no state directory is named: give --config FILE or --state DIR")
+                return Err(CliError::usage("no state directory is named: use --config FILE or --state DIR")
                     .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands, STATIONMASTER_STATE a development station's directory"));
             }
         };
@@ -61,23 +61,23 @@ impl StateDirArgs {
         Ok(StateDir { directory, station, audit, runtime })
     }
 
-    /// For commands that no service may run beside: its state directory, held until the lock is dropped.
-    pub(super) fn held(&self) -> Result<(StateDir, Lock), CliError> {
-        let office = self.open()?;
-        let lock = bootstrap::lock_state(&office.directory)?;
-        Ok((office, lock))
+    /// Opens and locks the directory, for commands that exclude a running service; locked until the lock is dropped.
+    pub(super) fn locked(&self) -> Result<(StateDir, Lock), CliError> {
+        let state_dir = self.open()?;
+        let lock = bootstrap::lock_state(&state_dir.directory)?;
+        Ok((state_dir, lock))
     }
 
-    /// The ledger alone.
+    /// Opens the directory and its ledger.
     pub(super) fn ledger(&self) -> Result<(StateDir, Ledger), CliError> {
-        let office = self.open()?;
-        let ledger = office.ledger()?;
-        Ok((office, ledger))
+        let state_dir = self.open()?;
+        let ledger = state_dir.ledger()?;
+        Ok((state_dir, ledger))
     }
 }
 
 impl StateDir {
-    /// Does something once that it will be done is in the administrators' log; and puts there how it ended.
+    /// Carries out an action, with a record of intent and outcome in the administrators' log.
     pub(super) fn carry_out<T, E: Into<CliError>>(
         &self,
         entry: Entry,

@@ -18,12 +18,12 @@ use crate::{
 };
 
 const INIT: &str = "\
-Takes the first token of the module that is not initialised yet and gives it the
-label, the SO PIN and the user PIN. The SO PIN (the security officer's, CKU_SO)
-sets the user PIN anew when it is locked or lost: keep it apart from the
-service. PINs are read from files (the first line), systemd credentials, the
-environment (STATIONMASTER_SO_PIN, STATIONMASTER_PIN) or the terminal; never
-from the command line. Their lengths are checked before anything is written.
+Initialises the first uninitialised token of the module, and sets label, SO PIN
+and user PIN. The SO PIN (CKU_SO) can replace a user PIN that is locked or lost:
+store it where the service cannot read it. PINs are read from files (the first
+line), systemd credentials, the environment (STATIONMASTER_SO_PIN,
+STATIONMASTER_PIN) or the terminal; never from the command line. Their lengths
+are checked before anything is written.
 
 Examples:
   stationmaster token init --config /etc/stationmaster/stationmaster.toml
@@ -31,10 +31,9 @@ Examples:
       --label pht --so-pin-file so.pin --pin-file user.pin";
 
 const SET_PIN: &str = "\
-Logs in with the SO PIN and sets the user PIN: finishes a token that `token
-init`, or another tool, left without one. With --replace a token that has a user
-PIN gets another, in place of one that is locked or lost; a running service then
-needs the new PIN at its source before its next login. Keys stay as they are.
+Logs in with the SO PIN and sets the user PIN of a token that has none yet. With
+--replace it replaces a user PIN that is locked or lost; a running service then
+needs the new PIN at its source before its next login. Keys are not changed.
 
 Examples:
   stationmaster token set-pin --config /etc/stationmaster/stationmaster.toml
@@ -45,19 +44,19 @@ Examples:
 pub(super) enum Command {
     /// Initialise a token
     #[command(after_help = INIT)]
-    Init(Which),
+    Init(TokenArgs),
     /// Set the user PIN of a token with its SO PIN
     #[command(after_help = SET_PIN)]
     SetPin(SetPin),
 }
 
-/// Which token, and its PINs.
+/// Selects a token and its PINs.
 #[derive(Debug, clap::Args)]
-pub(super) struct Which {
+pub(super) struct TokenArgs {
     /// Take module, label and user PIN from this configuration (STATIONMASTER_CONFIG)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["module", "label"])]
     config: Option<PathBuf>,
-    /// The PKCS#11 module; SoftHSM's when it is found
+    /// The PKCS#11 module; SoftHSM's by default
     #[arg(long, value_name = "FILE")]
     module: Option<PathBuf>,
     /// The token's label
@@ -74,24 +73,24 @@ pub(super) struct Which {
 #[derive(Debug, clap::Args)]
 pub(super) struct SetPin {
     #[command(flatten)]
-    which: Which,
-    /// The token's serial number, where labels are not unique
+    token_args: TokenArgs,
+    /// The token's serial number, if labels are not unique
     #[arg(long)]
     serial: Option<String>,
-    /// Set another user PIN in place of the one that the token has
+    /// Replace the user PIN of a token that has one
     #[arg(long)]
     replace: bool,
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     match command {
-        Command::Init(which) => init(&which, output),
+        Command::Init(token_args) => init(&token_args, output),
         Command::SetPin(args) => set_pin(&args, output),
     }
 }
 
-fn init(which: &Which, output: Output) -> Result<(), CliError> {
-    let Named { config, module, token, so_pin, user_pin } = which.named()?;
+fn init(token_args: &TokenArgs, output: Output) -> Result<(), CliError> {
+    let TokenInputs { config, module, token, so_pin, user_pin } = token_args.resolve()?;
     let make = || admin::init_token(&module, &token.label, &so_pin, &user_pin);
     let serial = recorded(config.as_ref(), Event::TokenInitialised, "token init", &token.label, make)?;
     output.result(&json!({ "label": token.label, "serial": serial, "module": module }), || {
@@ -101,7 +100,7 @@ fn init(which: &Which, output: Output) -> Result<(), CliError> {
 }
 
 fn set_pin(args: &SetPin, output: Output) -> Result<(), CliError> {
-    let Named { config, module, mut token, so_pin, user_pin } = args.which.named()?;
+    let TokenInputs { config, module, mut token, so_pin, user_pin } = args.token_args.resolve()?;
     if args.serial.is_some() {
         token.serial.clone_from(&args.serial);
     }
@@ -113,7 +112,7 @@ fn set_pin(args: &SetPin, output: Output) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Does it, with what was done in the audit of the station whose configuration was named.
+/// Carries out an action, and records it in the audit log if a configuration is named.
 fn recorded(
     config: Option<&Config>,
     event: Event,
@@ -129,8 +128,8 @@ fn recorded(
     }
 }
 
-/// What was named, and the PINs as they were read.
-struct Named {
+/// The selected token, and its PINs.
+struct TokenInputs {
     config: Option<Config>,
     module: PathBuf,
     token: TokenSelector,
@@ -138,8 +137,8 @@ struct Named {
     user_pin: SecretString,
 }
 
-impl Which {
-    fn named(&self) -> Result<Named, CliError> {
+impl TokenArgs {
+    fn resolve(&self) -> Result<TokenInputs, CliError> {
         let of_environment = || if self.label.is_none() && self.module.is_none() { config_of_environment() } else { None };
         let file = self.config.clone().or_else(of_environment);
         let config = file.as_deref().map(Config::load).transpose()?;
@@ -149,7 +148,7 @@ impl Which {
             }
             None => {
                 let label = self.label.clone().ok_or_else(|| {
-                    CliError::usage("no token is named: --config FILE or --label LABEL")
+                    CliError::usage("no token is named: use --config FILE or --label LABEL")
                         .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands")
                 })?;
                 (self.module.clone().or_else(softhsm::find_module), TokenSelector::label(label))
@@ -161,20 +160,20 @@ impl Which {
             None if std::env::var_os("STATIONMASTER_SO_PIN").is_some() => {
                 pin::resolve(None, Some("STATIONMASTER_SO_PIN"), None, false)?.read()?
             }
-            None => ask_twice("SO PIN", "--so-pin-file")?,
+            None => prompt_twice("SO PIN", "--so-pin-file")?,
         };
         let user_pin = self.user_pin(config.as_ref())?;
         if so_pin.expose_secret() == user_pin.expose_secret() {
             return Err(CliError::usage(
-                "the SO PIN and the user PIN are the same: the service has the user PIN, and could then set PINs, too",
+                "the SO PIN and the user PIN are the same: the service has the user PIN, and could then also set PINs",
             )
-            .with_hint(self.two_pins(config.as_ref())));
+            .with_hint(self.equal_pins_hint(config.as_ref())));
         }
-        Ok(Named { config, module, token, so_pin, user_pin })
+        Ok(TokenInputs { config, module, token, so_pin, user_pin })
     }
 
-    /// What to do where both PINs are one.
-    fn two_pins(&self, config: Option<&Config>) -> String {
+    /// Returns the remedy if both PINs are the same.
+    fn equal_pins_hint(&self, config: Option<&Config>) -> String {
         let configured = config.and_then(|config| match config.token.pin() {
             PinSetting::File(file) => Some(file),
             _ => None,
@@ -183,9 +182,12 @@ impl Which {
         let real = |file: &PathBuf| file.canonicalize().ok();
         match (&self.so_pin_file, &user) {
             (Some(so), Some(user)) if so == user || (real(so).is_some() && real(so) == real(user)) => {
-                format!("{} is given as both: put the SO PIN into a file of its own, which the service cannot read", so.display())
+                format!(
+                    "{} is used for both: write the SO PIN into another file, token_args the service cannot read",
+                    so.display()
+                )
             }
-            _ => "choose another SO PIN, and keep it where the service cannot read it".to_owned(),
+            _ => "choose another SO PIN, and store it where the service cannot read it".to_owned(),
         }
     }
 
@@ -200,16 +202,16 @@ impl Which {
             PinSetting::File(file) => pin::resolve(Some(&file), None, None, false)?.read()?,
             PinSetting::Credential(name) => pin::resolve(None, None, Some(&name), false)?.read()?,
             PinSetting::Env(name) => pin::resolve(None, Some(&name), None, false)?.read()?,
-            PinSetting::Prompt => ask_twice("user PIN", "--pin-file")?,
+            PinSetting::Prompt => prompt_twice("user PIN", "--pin-file")?,
         })
     }
 }
 
-/// A new PIN that is mistyped once locks its token for good.
-fn ask_twice(what: &str, option: &str) -> Result<SecretString, CliError> {
+/// Reads a new PIN twice, because a mistyped PIN would lock the token permanently.
+fn prompt_twice(what: &str, option: &str) -> Result<SecretString, CliError> {
     let ask = |prompt: String| {
         rpassword::prompt_password(prompt).map(SecretString::from).map_err(|_| {
-            CliError::usage(format!("no {what} is named, and there is no terminal to ask for it"))
+            CliError::usage(format!("no {what} is named, and there is no terminal to read it from"))
                 .with_hint(format!("name a file whose first line is the {what}: {option} FILE"))
         })
     };

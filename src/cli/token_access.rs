@@ -8,14 +8,14 @@ use stationmaster_system::memory;
 use super::error::{CliError, Exit};
 use crate::{config::Config, dev::DevToken, server::bootstrap};
 
-/// Which token.
+/// Selects a token.
 #[derive(Debug, Clone, clap::Args)]
 #[group(multiple = false)]
 pub(super) struct DirectArgs {
-    /// Go to the token of this configuration, past the service
+    /// Use the token of this configuration directly, without the service
     #[arg(long, value_name = "FILE", help_heading = "Token")]
     pub config: Option<PathBuf>,
-    /// Go to the token of this development station, past the service
+    /// Use the token of this development station directly, without the service
     #[arg(long, value_name = "DIR", help_heading = "Token")]
     pub state: Option<PathBuf>,
 }
@@ -23,47 +23,47 @@ pub(super) struct DirectArgs {
 /// The environment variable that names the service's configuration for commands that need one.
 const CONFIG_VARIABLE: &str = "STATIONMASTER_CONFIG";
 
-/// The configuration that the environment names.
+/// Returns the configuration that the environment names.
 pub(super) fn config_of_environment() -> Option<PathBuf> {
     std::env::var_os(CONFIG_VARIABLE).filter(|file| !file.is_empty()).map(PathBuf::from)
 }
 
-/// Another source of the user PIN than the configuration's.
+/// Another source of the user PIN.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct PinArgs {
-    /// A file whose first line is the user PIN, in place of what the configuration names
+    /// A file whose first line is the user PIN, instead of the configured source
     #[arg(long, value_name = "FILE", help_heading = "Token", conflicts_with = "state")]
     pub pin_file: Option<PathBuf>,
 }
 
-/// A token, and the keys' purposes where a configuration tells them.
+/// A token, and its configuration if one is named.
 pub(super) struct TokenContext {
     pub access: TokenAccess,
     pub config: Option<Config>,
-    /// The directory of the station's audit.
+    /// The directory of the station's audit logs.
     pub audit: PathBuf,
 }
 
 impl DirectArgs {
-    /// The token, for a command that cannot do without: one that was named here, or by the environment's configuration.
+    /// Opens the token, for a command that requires one: named by an option, or by the environment's configuration.
     pub(super) fn required(&self, pin: &PinArgs) -> Result<TokenContext, CliError> {
         let mut named = self.clone();
         if named.state.is_none() && named.config.is_none() {
             named.config = config_of_environment();
         }
         named.open(pin)?.ok_or_else(|| {
-            CliError::usage("no token is named: --config FILE or --state DIR").with_hint(format!(
-                "{CONFIG_VARIABLE} names the service's configuration for all commands; the service itself makes no keys"
+            CliError::usage("no token is named: use --config FILE or --state DIR").with_hint(format!(
+                "{CONFIG_VARIABLE} names the service's configuration for all commands; the service itself creates no keys"
             ))
         })
     }
 
-    /// The token, when one was named. Must be called before any thread runs.
+    /// Opens the token, if one is named. Must be called before any thread runs.
     #[expect(unsafe_code, reason = "sets a variable before a thread runs")]
     pub(super) fn open(&self, pin: &PinArgs) -> Result<Option<TokenContext>, CliError> {
         if self.config.is_some() || self.state.is_some() {
             // Before the PIN is read.
-            memory::close().map_err(|error| CliError::other(format!("the process cannot be closed to others: {error}")))?;
+            memory::close().map_err(|error| CliError::other(format!("the process cannot be protected: {error}")))?;
         }
         if let Some(file) = &self.config {
             let mut config = Config::load(file)?;
@@ -78,14 +78,14 @@ impl DirectArgs {
             return Ok(None);
         };
         let directory = state.canonicalize().map_err(|error| CliError {
-            // It is not to be made by hand.
+            // The directory must not be created by hand.
             hint: (error.kind() == std::io::ErrorKind::NotFound)
-                .then(|| "`serve --dev --station ID --state DIR` makes one; is this its directory?".to_owned()),
+                .then(|| "check the directory; `serve --dev --station ID --state DIR` creates a development station".to_owned()),
             ..CliError::file("find", state, &error)
         })?;
         if !DevToken::is_in(&directory) {
             return Err(CliError::new(Exit::NotFound, format!("no development station in {}", state.display()))
-                .with_hint("`serve --dev --station ID --state DIR` makes one"));
+                .with_hint("`serve --dev --station ID --state DIR` creates one"));
         }
         // SAFETY: the command line runs on one thread until a runtime is made, which this command never does.
         let token = unsafe { DevToken::open(&directory) }?;

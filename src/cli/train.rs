@@ -30,26 +30,26 @@ Examples:
   stationmaster train abort RUN_ID
   stationmaster train verify harbor.example/train:latest
 
-Each of them is safe to repeat: the same call again gets the same answer.";
+All of them are safe to repeat: the same call returns the same result.";
 
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(super) enum Command {
-    /// What a train says of itself; nothing is verified, no key is used
+    /// Show what a train states about itself; nothing is verified, no key is used
     Inspect(inspect::Args),
-    /// What a train proves of itself, rule by rule; no private key is used
+    /// Verify a train, rule by rule; no private key is used
     Verify(verify::Args),
-    /// Verify a train and open it for the run
+    /// Verify a train and open it for a run
     PreRun(pre_run::Args),
     /// Seal and sign the results of a run for the next stop
     PostRun(post_run::Args),
-    /// End a run without results: the sealed image gets its name back
+    /// Abort a run without results: the sealed image gets its name back
     Abort(abort::Args),
-    /// Results of a train into a directory, for whom they are granted
+    /// Write the results of a train into a directory, for callers with a grant
     Results(results::Args),
-    /// The results of a train for whoever made it, with their own key and without any service
+    /// Open the results of a train as its creator, with the creator's key and without a service
     Open(open::Args),
-    /// Whether an image may leave the station: no layer of it may show plaintext
+    /// Check that an image may leave the station: no layer may contain plaintext
     CheckPush(check_push::Args),
 }
 
@@ -67,14 +67,14 @@ pub(super) fn run(command: Command, output: Output) -> Result<Exit, CliError> {
     }
 }
 
-/// What a person should know, below the result.
+/// Formats warnings below a result.
 fn notes(warnings: &[String], held_by: &[String]) -> String {
     let mut text = String::new();
     for warning in warnings {
         text += &format!("warning: {}\n", super::output::printable(warning));
     }
     for container in held_by {
-        text += &format!("warning: container {container} still holds a plaintext image: remove it\n");
+        text += &format!("warning: container {container} still contains a plaintext image: remove it\n");
     }
     text
 }

@@ -29,11 +29,11 @@ use crate::{
 };
 
 const AFTER: &str = "\
-A train states the keys it is to be checked with, so by itself it proves nothing
-about its maker. A station in the mode \"pinned\" (the default) opens trains only
-when creator and every station on the route are in its trust file. Compare a
-fingerprint with the key's owner over another channel than the one the key came
-by: a telephone will do.
+A train states the keys with which it is verified, so a train alone proves
+nothing about its creator. A station in the mode \"pinned\" (the default) opens a
+train only if its creator and all stations on its route are in the trust file.
+Compare a fingerprint with the key's owner over another channel than the one on
+which the key arrived, for example by telephone.
 
 Builders cannot be pinned: each build has a key of its own.
 
@@ -50,8 +50,8 @@ Examples:
   stationmaster trust verify train_config.json
   stationmaster trust list
 
-A station that changes its key has two entries for a while; `trust remove
-station ID --fingerprint …` ends that.";
+A station that replaces its key has two entries until `trust remove station ID
+--fingerprint …` removes the old one.";
 
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = AFTER)]
@@ -59,20 +59,20 @@ pub(super) enum Command {
     /// Trust a creator, a station or a master image
     #[command(subcommand)]
     Add(add::Command),
-    /// List whom the station believes
+    /// List the trusted keys and allowed masters
     List(TrustFileArgs),
-    /// Trust no longer
+    /// Stop trusting a creator, a station or a master image
     #[command(subcommand)]
     Remove(remove::Command),
-    /// Take over the keys of a train_config.json, or the entries of another trust file
+    /// Import the keys of a train_config.json, or the entries of another trust file
     Import(import::Args),
-    /// Print the trust file for others: without comments and dates
+    /// Export the trust file without comments and dates
     Export(Export),
-    /// Check the trust file, and which keys of a train it knows
+    /// Check the trust file, and which keys of a train it contains
     Verify(verify::Args),
 }
 
-/// Which trust file.
+/// Selects a trust file.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct TrustFileArgs {
     /// The trust file
@@ -103,23 +103,23 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
 }
 
 impl TrustFileArgs {
-    /// The station that the configuration is of.
+    /// Returns the station of the configuration.
     fn station(&self) -> Option<String> {
         Some(Config::load(self.config.as_ref()?).ok()?.station)
     }
 
-    /// The file's path.
+    /// Returns the file's path.
     fn path(&self) -> Result<PathBuf, CliError> {
         Ok(self.path_and_audit()?.0)
     }
 
-    /// The file's path, and the directory of the audit that its changes belong to. `--file` takes precedence over a configuration.
+    /// Returns the file's path, and the directory of the audit logs in which its changes are recorded. `--file` takes precedence over a configuration.
     fn path_and_audit(&self) -> Result<(PathBuf, Option<PathBuf>), CliError> {
         if let Some(file) = &self.file {
             return Ok((file.clone(), None));
         }
         let Some(config) = &self.config else {
-            return Err(CliError::usage("no trust file is named: give --config FILE or --file FILE")
+            return Err(CliError::usage("no trust file is named: use --config FILE or --file FILE")
                 .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands"));
         };
         let config = Config::load(config)?;
@@ -128,7 +128,7 @@ impl TrustFileArgs {
         Ok((file, Some(audit)))
     }
 
-    /// Changes the file, once that is in the audit: `change` answers its own outcome, and what is recorded of it.
+    /// Changes the file after the change was recorded: `change` returns its outcome, and the recorded entries.
     fn change<T>(
         &self,
         command: &str,
@@ -144,11 +144,11 @@ impl TrustFileArgs {
         Ok((path, outcome, entries))
     }
 
-    /// The file's path, where the file is there and `holds` of it.
-    fn holds(&self, holds: impl FnOnce(&TrustStore) -> bool) -> Result<Option<PathBuf>, CliError> {
+    /// Returns the file's path if the file exists and meets a condition.
+    fn path_if(&self, condition: impl FnOnce(&TrustStore) -> bool) -> Result<Option<PathBuf>, CliError> {
         let path = self.path()?;
         match file::read(&path) {
-            Ok(store) => Ok(holds(&store).then_some(path)),
+            Ok(store) => Ok(condition(&store).then_some(path)),
             Err(TrustError::Missing(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -189,9 +189,9 @@ impl From<TrustError> for CliError {
 impl From<EntryError> for CliError {
     fn from(error: EntryError) -> Self {
         match &error {
-            EntryError::Duplicate => Self::new(Exit::State, error).with_hint("`trust list` shows it"),
+            EntryError::Duplicate => Self::new(Exit::State, error).with_hint("`trust list` shows the entry"),
             EntryError::SecondKey(_) => Self::new(Exit::State, error)
-                .with_hint("ask the creator; if the new key is right, `trust remove creator ID` first, then add it"),
+                .with_hint("confirm the new key with the creator; then `trust remove creator ID`, and add it"),
             _ => Self::usage(error).with_hint("`trust --help` shows examples"),
         }
     }

@@ -19,14 +19,14 @@ use super::{
 };
 
 const AFTER: &str = "\
-The opened key goes to a file of mode 0600, or to a pipe; to a terminal only
-with --force.
+The unwrapped key is written to a file of mode 0600, or to a pipe; to a terminal
+only with --force.
 
 Example:
   stationmaster unwrap --key station-1-general \\
       --scheme rsa-oaep-sha256 wrapped.bin -o key.bin";
 
-/// No RSA key that is in use wraps into more.
+/// Maximum length of a wrapped key, in bytes: more than any RSA key in use needs.
 const LONGEST: u64 = 16 * 1024;
 
 #[derive(Debug, clap::Args)]
@@ -35,15 +35,15 @@ pub(super) struct Args {
     /// Label of a general key
     #[arg(long, value_name = "LABEL")]
     key: String,
-    /// How it was wrapped
+    /// The scheme with which it was wrapped
     #[arg(long, value_enum)]
     scheme: Scheme,
     /// The wrapped key, raw; - is standard input
     file: PathBuf,
-    /// Where the opened key goes
+    /// The file for the unwrapped key
     #[arg(short = 'o', long = "out", value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write to a terminal, or over a file that is there
+    /// Write to a terminal, or replace an existing file
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -53,7 +53,7 @@ pub(super) struct Args {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Scheme {
     RsaOaepSha256,
-    /// As trains' keys are wrapped
+    /// The scheme of trains
     RsaOaepSha512,
 }
 
@@ -62,9 +62,9 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), CliError> {
     if named.is_none() && !args.force && io::stdout().is_terminal() {
         return Err(CliError::usage("key bytes are not written to a terminal").with_hint("-o FILE, a pipe, or --force"));
     }
-    // Before the output is made, and before --force removes what has its name.
+    // Before the output is created, and before --force replaces a file.
     let wrapped_key = read(&args.file)?;
-    // Before the key is opened: a secret without a place to go is not asked for.
+    // Before the key is unwrapped, so that a secret that cannot be written is not requested.
     let file = named.map(|path| OutFile::begin(path, args.force, Readers::Owner)).transpose()?;
     let scheme = match args.scheme {
         Scheme::RsaOaepSha256 => pb::WrappingScheme::RsaOaepSha256,

@@ -36,8 +36,8 @@ pub(super) fn station_id(id: &str) -> Result<(), Flaw> {
     if Id::from_text(id.to_owned()).as_text().is_none() {
         return Err(flaw(
             "station",
-            format!("{id:?} is a number: train_lib turns it into one in every route, and no route can name this station then"),
-            format!("give the station an id that is no number{}, here and at the registry", example(id)),
+            format!("{id:?} is a number: train_lib converts it in every route, so that no route can name this station"),
+            format!("choose an id that is not a number{}, here and at the registry", example(id)),
         ));
     }
     Ok(())
@@ -53,14 +53,14 @@ fn example(number: &str) -> String {
 fn names(config: &Config) -> Result<(), Flaw> {
     station_id(&config.station)?;
     if let Err(error) = label::check_token(&config.token.label) {
-        return Err(flaw("token.label", error.to_string(), "`token init --config FILE` makes a token of this label"));
+        return Err(flaw("token.label", error.to_string(), "`token init --config FILE` creates a token with this label"));
     }
     let keys = &config.keys;
     if let Some(label) = keys.general.iter().find(|label| keys.train.contains(label)) {
         return Err(flaw(
             "keys.general",
             format!("{label:?} is also a train key"),
-            "a key has exactly one purpose; make a second key",
+            "a key has exactly one purpose; generate a second key",
         ));
     }
     if let Some(label) = keys.raw_use.iter().find(|label| !keys.train.contains(label)) {
@@ -75,7 +75,7 @@ fn names(config: &Config) -> Result<(), Flaw> {
         return Err(flaw(
             "audit.key",
             format!("{audit:?} is empty, or is also a train or general key"),
-            "the key that signs the audit's checkpoints signs nothing else: `key generate audit --purpose audit`",
+            "the key that signs checkpoints must not be used for anything else: `key generate audit --purpose audit`",
         ));
     }
     if let Some(second) = &config.audit.second {
@@ -84,7 +84,7 @@ fn names(config: &Config) -> Result<(), Flaw> {
             return Err(flaw(
                 "audit.second",
                 "names none, or more than one, of file, syslog, directory",
-                "leave exactly one of them",
+                "keep exactly one of them",
             ));
         }
     }
@@ -92,7 +92,7 @@ fn names(config: &Config) -> Result<(), Flaw> {
         let mut sorted: Vec<_> = labels.iter().collect();
         sorted.sort();
         if sorted.windows(2).any(|pair| pair[0] == pair[1]) || labels.iter().any(String::is_empty) {
-            return Err(flaw(name, "labels must be there once and not be empty", "remove the second one"));
+            return Err(flaw(name, "labels must be unique and not empty", "remove the second one"));
         }
     }
     Ok(())
@@ -102,7 +102,7 @@ fn pin(config: &Config) -> Result<(), Flaw> {
     let token = &config.token;
     let given = [token.pin_file.is_some(), token.pin_credential.is_some(), token.pin_env.is_some()];
     if given.iter().filter(|&&set| set).count() > 1 {
-        return Err(flaw("token", "more than one of pin_file, pin_credential, pin_env", "leave exactly one of them"));
+        return Err(flaw("token", "more than one of pin_file, pin_credential, pin_env", "keep exactly one of them"));
     }
     Ok(())
 }
@@ -132,11 +132,11 @@ fn paths(config: &Config) -> Result<(), Flaw> {
     ];
     for (key, path) in paths {
         if path.is_some_and(|path| !path.is_absolute()) {
-            return Err(flaw(key, "must be an absolute path", "a service has no directory of its own to start from"));
+            return Err(flaw(key, "must be an absolute path", "the service's working directory is not defined"));
         }
     }
     if config.runs.directory.as_ref().is_some_and(|directory| directory.to_str().is_none()) {
-        return Err(flaw("runs.directory", "must be UTF-8", "clients are told this path"));
+        return Err(flaw("runs.directory", "must be UTF-8", "this path is returned to clients"));
     }
     match config.engine.socket.strip_prefix("unix://") {
         Some(path) if Path::new(path).is_absolute() => Ok(()),
@@ -147,13 +147,13 @@ fn paths(config: &Config) -> Result<(), Flaw> {
 fn listeners(config: &Config) -> Result<(), Flaw> {
     let listen = &config.listen;
     if listen.unix.is_none() && listen.tcp.is_none() {
-        return Err(flaw("listen", "nothing to listen on", "set `unix = \"/run/stationmaster/api.sock\"`, or [listen.tcp]"));
+        return Err(flaw("listen", "no address to listen on", "set `unix = \"/run/stationmaster/api.sock\"`, or [listen.tcp]"));
     }
     if listen.unix_mode & !0o770 != 0 || listen.unix_mode & 0o600 != 0o600 {
         return Err(flaw(
             "listen.unix_mode",
             format!("{:#o} is not between 0o600 and 0o770", listen.unix_mode),
-            "0o660, with the clients' group in `unix_group`: who may connect may use the keys",
+            "0o660, with the clients' group in `unix_group`: every user who can connect may use the keys",
         ));
     }
     Ok(())
@@ -190,7 +190,7 @@ fn numbers(config: &Config) -> Result<(), Flaw> {
     ];
     for (key, value, least, most) in ranges {
         if !(least..=most).contains(&value) {
-            return Err(flaw(key, format!("{value} is not between {least} and {most}"), "leave it out for the default"));
+            return Err(flaw(key, format!("{value} is not between {least} and {most}"), "omit it for the default"));
         }
     }
     Ok(())

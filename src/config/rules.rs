@@ -60,10 +60,10 @@ impl Rules {
                     let may: Vec<_> =
                         Rule::ALL.iter().filter(|rule| rule.standing() == standing).map(|rule| rule.name()).collect();
                     let text = match Rule::from_name(name) {
-                        Some(_) => format!("{name:?} cannot be switched here"),
-                        None => format!("no rule is called {name:?}"),
+                        Some(_) => format!("{name:?} cannot be set here"),
+                        None => format!("there is no rule {name:?}"),
                     };
-                    return Err(flaw(key, text, format!("here may be named: {}", may.join(", "))));
+                    return Err(flaw(key, text, format!("allowed here: {}", may.join(", "))));
                 }
             }
         }
@@ -71,7 +71,9 @@ impl Rules {
             !name.is_empty() && name != "." && name != ".." && !name.contains('/') && !name.chars().any(char::is_control)
         };
         match self.opt_allow.iter().find(|name| !plain(name)) {
-            Some(name) => Err(flaw("rules.opt_allow", format!("{name:?} is no name"), "name entries directly below /opt")),
+            Some(name) => {
+                Err(flaw("rules.opt_allow", format!("{name:?} is not a file name"), "name entries directly below /opt"))
+            }
             None => Ok(()),
         }
     }

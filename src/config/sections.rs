@@ -244,7 +244,7 @@ fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAd
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|_| {
         serde::de::Error::custom(format!(
-            "{text:?} is no IP address with a port, such as 127.0.0.1:7443, 0.0.0.0:7443 or [::1]:7443; a host name is not looked up"
+            "{text:?} is not an IP address with a port, such as 127.0.0.1:7443, 0.0.0.0:7443 or [::1]:7443; host names are not resolved"
         ))
     })
 }

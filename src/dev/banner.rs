@@ -10,8 +10,8 @@ pub(super) fn print(directory: &Path, station: &str, addresses: &Addresses, mode
     let tcp = addresses.tcp.map(|address| address.to_string()).unwrap_or_default();
     let directory = directory.display();
     let believes = match mode {
-        TrustMode::Embedded => "It BELIEVES THE KEYS IN TRAINS: anyone can make a train it runs.",
-        TrustMode::Pinned | TrustMode::FirstUse => "It believes only the keys in the trust file that it was given.",
+        TrustMode::Embedded => "It TRUSTS THE KEYS IN TRAINS: anyone can make a train it runs.",
+        TrustMode::Pinned | TrustMode::FirstUse => "It trusts only the keys in the given trust file.",
     };
     eprintln!(
         "\

@@ -7,7 +7,7 @@ impl Kind {
     pub(crate) fn advice(self, wanted: Wanted, file: &str) -> Option<String> {
         use Wanted as W;
         /// For a user who nearly disclosed a private key.
-        const KEEP: &str = "A private key stays where it is; its public half is";
+        const KEEP: &str = "A private key must not be disclosed; this extracts its public half:";
         let out = match wanted {
             W::PublicKey | W::PrivateKey | W::PlainPrivateKey => "key.pem",
             W::Certificates => "cert.pem",
@@ -23,13 +23,13 @@ impl Kind {
             }
             (Self::Utf16, _) => format!("`iconv -f UTF-16 -t UTF-8 {file} > {out}` writes it as UTF-8"),
             (Self::JavaKeyStore, _) => format!(
-                "`keytool -importkeystore -srckeystore {file} -destkeystore store.p12 -deststoretype PKCS12` makes PKCS#12 of it, out of which \
-                 openssl takes keys and certificates"
+                "`keytool -importkeystore -srckeystore {file} -destkeystore store.p12 -deststoretype PKCS12` converts it to PKCS#12, from which \
+                 openssl extracts keys and certificates"
             ),
             (Self::OtherKey(_), W::PublicKey) => {
-                "trains are made with RSA keys of 2048 to 8192 bits; another kind cannot be converted into one".to_owned()
+                "trains use RSA keys of 2048 to 8192 bits; a key of another kind cannot be converted".to_owned()
             }
-            (Self::OpenPgp, W::PublicKey) => "ask its owner for the RSA key that trains are made with, as PEM".to_owned(),
+            (Self::OpenPgp, W::PublicKey) => "request the owner's RSA key for trains, as PEM".to_owned(),
             (Self::PrivateKey | Self::EncryptedPrivateKey, W::PublicKey) => {
                 format!("{KEEP} `openssl pkey -in {file} -pubout -out public.pem`")
             }
@@ -42,21 +42,21 @@ impl Kind {
             }
             (Self::PrivateJwk, W::PublicKey) => "give the public half: the same object without d, p, q, dp, dq and qi".to_owned(),
             (Self::Certificate | Self::OldCertificate, W::PublicKey) => {
-                format!("`openssl x509 -in {file} -pubkey -noout > public.pem` takes the key out of it")
+                format!("`openssl x509 -in {file} -pubkey -noout > public.pem` extracts the key")
             }
             (Self::CertificateDer, W::PublicKey) => {
-                format!("`openssl x509 -inform DER -in {file} -pubkey -noout > public.pem` takes the key out of it")
+                format!("`openssl x509 -inform DER -in {file} -pubkey -noout > public.pem` extracts the key")
             }
             (Self::Request, W::PublicKey) => {
-                format!("`openssl req -in {file} -pubkey -noout > public.pem` takes the key out of it")
+                format!("`openssl req -in {file} -pubkey -noout > public.pem` extracts the key")
             }
             (Self::Pkcs7, W::PublicKey) => {
                 format!(
-                    "`openssl pkcs7 -in {file} -print_certs | openssl x509 -pubkey -noout > public.pem` takes the first key out of it"
+                    "`openssl pkcs7 -in {file} -print_certs | openssl x509 -pubkey -noout > public.pem` extracts the first key"
                 )
             }
             (Self::Pkcs7Der, W::PublicKey) => format!(
-                "`openssl pkcs7 -inform DER -in {file} -print_certs | openssl x509 -pubkey -noout > public.pem` takes the first key out of it"
+                "`openssl pkcs7 -inform DER -in {file} -print_certs | openssl x509 -pubkey -noout > public.pem` extracts the first key"
             ),
             (Self::SshPublicKey, W::PublicKey) => {
                 format!("`ssh-keygen -e -m PKCS8 -f {file} > public.pem` writes it as PEM, if it is RSA")
@@ -65,7 +65,7 @@ impl Kind {
                 format!("`ssh-keygen -i -f {file} > key.pub && ssh-keygen -e -m PKCS8 -f key.pub > public.pem` writes it as PEM")
             }
             (Self::TrustFile | Self::TrainConfig, W::PublicKey) => {
-                format!("`stationmaster trust import {file}` takes the keys in it")
+                format!("`stationmaster trust import {file}` imports its keys")
             }
             (Self::PrivateKeyDer, W::PrivateKey | W::PlainPrivateKey) => {
                 format!("`(umask 077; openssl pkey -inform DER -in {file} -out key.pem)` writes it as PEM, for its owner only")
@@ -77,11 +77,11 @@ impl Kind {
                 format!("`cp {file} key.pem && ssh-keygen -p -N '' -m PEM -f key.pem` writes a copy as PEM, without a passphrase")
             }
             (Self::Pkcs12, W::PrivateKey) => {
-                format!("`openssl pkcs12 -in {file} -nocerts -out key.pem` takes the key out of it")
+                format!("`openssl pkcs12 -in {file} -nocerts -out key.pem` extracts the key")
             }
             (Self::Pkcs12, W::PlainPrivateKey) => {
                 format!(
-                    "`(umask 077; openssl pkcs12 -in {file} -nocerts -nodes -out key.pem)` takes the key out of it, for its owner only"
+                    "`(umask 077; openssl pkcs12 -in {file} -nocerts -nodes -out key.pem)` extracts the key, for its owner only"
                 )
             }
             (Self::EncryptedPrivateKey, W::PlainPrivateKey) => {
@@ -93,23 +93,23 @@ impl Kind {
             (
                 Self::Certificate | Self::OldCertificate | Self::CertificateDer | Self::PublicKey | Self::RevocationList,
                 W::PrivateKey | W::PlainPrivateKey,
-            ) => "the private key is another file: are the options swapped?".to_owned(),
+            ) => "the private key is in another file; check whether the options are swapped".to_owned(),
             (Self::OldCertificate, W::Certificates) => {
-                format!("`openssl x509 -in {file} -out cert.pem` writes it under today's label")
+                format!("`openssl x509 -in {file} -out cert.pem` writes it with the current label")
             }
             (Self::CertificateDer, W::Certificates) => {
                 format!("`openssl x509 -inform DER -in {file} -out cert.pem` writes it as PEM")
             }
             (Self::Pkcs12, W::Certificates) => {
-                format!("`openssl pkcs12 -in {file} -nokeys -out cert.pem` takes the certificates out of it")
+                format!("`openssl pkcs12 -in {file} -nokeys -out cert.pem` extracts the certificates")
             }
             (Self::Pkcs7, W::Certificates) => {
-                format!("`openssl pkcs7 -in {file} -print_certs -out cert.pem` takes the certificates out of it")
+                format!("`openssl pkcs7 -in {file} -print_certs -out cert.pem` extracts the certificates")
             }
             (Self::Pkcs7Der, W::Certificates) => {
-                format!("`openssl pkcs7 -inform DER -in {file} -print_certs -out cert.pem` takes the certificates out of it")
+                format!("`openssl pkcs7 -inform DER -in {file} -print_certs -out cert.pem` extracts the certificates")
             }
-            (Self::Request, W::Certificates) => "the authority makes the certificate from it: name what it sent back".to_owned(),
+            (Self::Request, W::Certificates) => "this is a request; name the certificate that the CA issued for it".to_owned(),
             (
                 Self::PrivateKey
                 | Self::EncryptedPrivateKey
@@ -119,9 +119,9 @@ impl Kind {
                 | Self::RevocationList
                 | Self::RevocationListDer,
                 W::Certificates,
-            ) => "the certificate is another file: are the options swapped?".to_owned(),
+            ) => "the certificate is in another file; check whether the options are swapped".to_owned(),
             (Self::Certificate | Self::OldCertificate | Self::CertificateDer, W::RevocationLists) => {
-                "the authority makes the list: `openssl ca -gencrl` (docs/tls.md)".to_owned()
+                "the CA creates the list: `openssl ca -gencrl` (docs/tls.md)".to_owned()
             }
             _ => return None,
         };

@@ -53,7 +53,7 @@ impl Acceptor {
     }
 
     fn is_full(&self, kind: &str) {
-        self.full.say(|times| tracing::warn!(kind, times, "too many connections, and none that gives way: closed"));
+        self.full.say(|times| tracing::warn!(kind, times, "too many connections, and none can be evicted: closed"));
     }
 
     /// Passes a connection on, if it has a place; returns false when the receiver is closed.
@@ -130,7 +130,7 @@ pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: u
                     }
                 });
                 if full {
-                    given_up.say(|times| tracing::warn!(times, "too many TLS handshakes: gave up the oldest"));
+                    given_up.say(|times| tracing::warn!(times, "too many TLS handshakes: the oldest was cancelled"));
                 }
             }
             Err(error) => pause(&error).await,

@@ -54,7 +54,7 @@ pub async fn serve(config: Config, _lock: Lock, ready: impl FnOnce(&Addresses) +
     match signals::unless_asked(&shutdown.asked, open(&config)).await {
         Some(opened) => run_station(&config, opened?, shutdown, manager, ready).await,
         None => {
-            tracing::info!("asked to end before anything was served");
+            tracing::info!("asked to shut down before serving");
             Ok(())
         }
     }
@@ -153,7 +153,7 @@ async fn run_station(
     // Joins the workers before the library is finalised: a token's library crashes when it is closed during a call.
     let _ = tokio::task::spawn_blocking(move || {
         if !keys.close() {
-            tracing::error!("a call to the token does not come back");
+            tracing::error!("a call to the token does not return");
         }
         audit.close();
     })
@@ -221,13 +221,13 @@ async fn open_audit(
     if opened.torn_bytes > 0 {
         tracing::warn!(
             bytes = opened.torn_bytes,
-            "the audit ended in the middle of a record, of which nobody was told: it was cut off"
+            "the audit log ended with an incomplete record, which was never confirmed: it was removed"
         );
     }
     if opened.long_lines > 0 {
         tracing::warn!(
             lines = opened.long_lines,
-            "the audit holds lines that are longer than any that is written now: they are part of its chain"
+            "the audit log contains lines above the present maximum length: they are part of its chain"
         );
     }
     let started = Entry::of(Event::ServiceStarted)
@@ -239,7 +239,7 @@ async fn open_audit(
     // A process with write access to the file, but without a key, could have changed these records and no others.
     let doubtful = [("unsigned_before", opened.unsigned), ("unremembered_before", opened.unremembered.records)];
     let started = doubtful.iter().filter(|(_, records)| *records > 0).fold(started, |started, (name, records)| {
-        tracing::warn!(records, "{name}: records that nothing but the chain held while the service was not running");
+        tracing::warn!(records, "{name}: records that only the chain protected while the service was not running");
         started.with(name, *records)
     });
     // A log that was moved away leaves a trace in the next one, and so does the administrators' log.
@@ -331,8 +331,8 @@ pub fn not_foreign(directory: &Path) -> std::io::Result<()> {
         Some(name) => Err(std::io::Error::new(
             std::io::ErrorKind::AlreadyExists,
             format!(
-                "it holds {name:?} and no state of a station, and is open to others (mode {mode:04o}): name a new or an empty directory, or \
-                 close this one (chmod 700 {}) if it is the right one",
+                "it contains {name:?} and no state of a station, and is accessible to others (mode {mode:04o}): name a new or an empty directory, \
+                 or run chmod 700 {} if it is the intended one",
                 directory.display()
             ),
         )),
@@ -365,7 +365,7 @@ pub fn lock_state(directory: &Path) -> Result<Lock, ServerError> {
         not_foreign(directory).map_err(|error| trouble("use the state directory", error))?;
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
             .map_err(|error| trouble("close to others", error))?;
-        tracing::warn!(directory = %directory.display(), before = format!("{mode:04o}"), "the state directory was open to others: it is 0700 now");
+        tracing::warn!(directory = %directory.display(), before = format!("{mode:04o}"), "the state directory was accessible to others: its mode is now 0700");
     }
     Lock::take(&directory.join(state::LOCK), &format!("the state directory {}", directory.display()))
 }

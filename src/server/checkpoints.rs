@@ -93,7 +93,7 @@ impl Checkpoints {
         // A token that fails the health check would delay the shutdown for longer.
         match self.keys.check(Some(Instant::now() + LAST_LOOK)).await {
             Ok(()) => drop(self.sign().await),
-            Err(error) => tracing::warn!(%error, "no last checkpoint of the audit could be signed"),
+            Err(error) => tracing::warn!(%error, "the last checkpoint of the audit log could not be signed"),
         }
     }
 
@@ -101,7 +101,7 @@ impl Checkpoints {
         match self.keys.checkpoint(&self.label, Some(Instant::now() + PATIENCE)).await {
             Ok(covered) => Some(covered.size),
             Err(error) => {
-                tracing::warn!(%error, "no checkpoint of the audit could be signed");
+                tracing::warn!(%error, "a checkpoint of the audit log could not be signed");
                 None
             }
         }
@@ -119,12 +119,12 @@ impl Checkpoints {
             Ok(Ok(Look::Same)) => return false,
             Ok(Ok(Look::Further(place))) => (Some(place), "ok", None),
             Ok(Ok(Look::Broken(why, place))) => {
-                tracing::error!(why, "the log of the administrators' commands was rewritten, cut or removed");
+                tracing::error!(why, "the log of administrators' commands was rewritten, truncated or removed");
                 (place, "broken", Some(why))
             }
             Ok(Err(error)) => {
                 if !self.blind.swap(true, Ordering::Relaxed) {
-                    let hint = "it is not held by the service's log until it can be: give it to the service's user";
+                    let hint = "the service's log does not protect it until then: change its owner to the service's user";
                     tracing::warn!(%error, hint, "the log of the administrators' commands cannot be read");
                 }
                 return false;
@@ -142,7 +142,7 @@ impl Checkpoints {
         if let (Ok(_), Some(Remembered { log, size, head })) = (recorded, &place)
             && let Err(error) = self.ledger.remember_audit(LogOf::Administrators, log, *size, head).await
         {
-            tracing::warn!(%error, "the head of the administrators' log could not be kept in the ledger");
+            tracing::warn!(%error, "the head of the administrators' log could not be stored in the ledger");
         }
         true
     }
@@ -153,7 +153,7 @@ impl Checkpoints {
         let old = match archive::movable(&self.directory, keep) {
             Ok(old) => old,
             Err(error) => {
-                tracing::warn!(%error, "the audit's segments cannot be listed");
+                tracing::warn!(%error, "the segments of the audit log cannot be listed");
                 return false;
             }
         };
@@ -165,7 +165,7 @@ impl Checkpoints {
         let moved = tokio::task::spawn_blocking(move || old.iter().try_for_each(|(_, path)| archive::move_segment(path, &to)));
         let moved = moved.await;
         if let Ok(Err(error)) = &moved {
-            tracing::warn!(%error, "a segment of the audit could not be archived");
+            tracing::warn!(%error, "a segment of the audit log could not be archived");
         }
         matches!(moved, Ok(Ok(())))
     }

@@ -40,10 +40,10 @@ fn lacking(path: &PathBuf, mib: u64) -> Option<String> {
     let shown = path.display();
     match rustix::fs::statvfs(path) {
         Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) >> 20 < mib => {
-            Some(format!("less than {mib} MiB are free below {shown}: make room there"))
+            Some(format!("less than {mib} MiB are free in {shown}: free space"))
         }
         Ok(_) => None,
-        Err(error) => Some(format!("the disk of {shown} cannot be looked at: {error}")),
+        Err(error) => Some(format!("the disk of {shown} cannot be checked: {error}")),
     }
 }
 

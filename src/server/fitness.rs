@@ -25,7 +25,7 @@ pub(super) fn at_start(keys: &[KeyInfo], config: &Config) -> Result<(), ServerEr
 pub(super) fn of_trains(keys: &[KeyInfo], config: &Config) -> Result<(), String> {
     for label in config.keys.train.iter().chain([&config.audit.key]) {
         let key = keys.iter().find(|key| key.label == *label);
-        lacks(key.ok_or_else(|| format!("the key {label:?} has gone from the token"))?, config)?;
+        lacks(key.ok_or_else(|| format!("the key {label:?} is no longer in the token"))?, config)?;
     }
     Ok(())
 }
@@ -50,7 +50,7 @@ fn lacks(key: &KeyInfo, config: &Config) -> Result<(), String> {
             let remedy = if config.token.allow_raw_unwrap {
                 "another token is needed"
             } else {
-                "a token that can do raw RSA does with `allow_raw_unwrap = true` in [token]"
+                "a token with raw RSA can be used with `allow_raw_unwrap = true` in [token]"
             };
             Err(format!("{}: {remedy}", cannot(OaepScheme::Sha512.name(), "open trains")))
         }

@@ -64,7 +64,7 @@ impl Probe {
         let (mut asked, since) = self.open.take().unwrap_or_else(|| (tokio::spawn((self.ask)()), Instant::now()));
         let patience = PATIENCE.saturating_sub(since.elapsed());
         match tokio::time::timeout(patience, &mut asked).await {
-            Ok(answer) => answer.unwrap_or_else(|error| Err(format!("looking at it failed: {error}"))),
+            Ok(answer) => answer.unwrap_or_else(|error| Err(format!("the check failed: {error}"))),
             Err(_) => {
                 self.open = Some((asked, since));
                 Err("no answer".to_owned())

@@ -169,14 +169,14 @@ impl IdleWatch {
             let used = self.attention.used();
             // Each health request extends the time by as much as a new connection has, and no more.
             if used.last.is_none() && longer(used.asked.unwrap_or(self.since), self.patience.silence) {
-                return refuse("it asked for nothing");
+                return refuse("no request was received");
             }
         }
         if self.blocked.is_some_and(|since| longer(since, self.patience.stall)) {
-            return refuse("it reads nothing");
+            return refuse("responses are not read");
         }
         if self.attention.waiting().values().any(|since| longer(*since, self.patience.stall)) {
-            return refuse("it does not go on with a request or an answer");
+            return refuse("a request or response makes no progress");
         }
         Ok(())
     }
@@ -201,7 +201,7 @@ mod tests {
     async fn who_asks_for_nothing_is_let_go_and_who_had_a_call_let_in_may_be_silent() {
         let watch = watch();
         let after = |seconds| watch.check(watch.since + Duration::from_secs(seconds));
-        let silent = Err("it asked for nothing");
+        let silent = Err("no request was received");
         assert_eq!((after(9), after(10)), (Ok(()), silent));
         watch.attention.used().asked = Some(watch.since + Duration::from_secs(8));
         assert_eq!((after(17), after(18)), (Ok(()), silent), "health is no call");
@@ -216,12 +216,12 @@ mod tests {
         let later = |seconds| Instant::now() + Duration::from_secs(seconds);
         let answer = watch.attention.number();
         watch.attention.waits(answer);
-        let given_up = Err("it does not go on with a request or an answer");
+        let given_up = Err("a request or response makes no progress");
         assert_eq!((watch.check(later(59)), watch.check(later(61))), (Ok(()), given_up));
         watch.attention.moved(answer);
         assert_eq!(watch.check(later(36_000)), Ok(()));
         let _ = watch.wrote(Poll::<()>::Pending);
-        assert_eq!(watch.check(later(61)), Err("it reads nothing"));
+        assert_eq!(watch.check(later(61)), Err("responses are not read"));
         let _ = watch.wrote(Poll::Ready(()));
         assert_eq!(watch.check(later(36_000)), Ok(()));
     }

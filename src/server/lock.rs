@@ -50,7 +50,7 @@ impl Lock {
 fn missing(directory: &Path) -> String {
     let (own, directory) = (rustix::process::geteuid().as_raw(), directory.display());
     format!(
-        "there is no directory {directory}: systemd's RuntimeDirectory= makes one; by hand, install -d -m 0750 -o {own} {directory}"
+        "the directory {directory} does not exist: systemd's RuntimeDirectory= creates it; or run: install -d -m 0750 -o {own} {directory}"
     )
 }
 

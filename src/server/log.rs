@@ -74,7 +74,7 @@ fn targets(filter: &str) -> Result<Targets, String> {
     let level = |name: &str| match name.parse::<LevelFilter>() {
         Ok(level) if !name.is_empty() => Ok(level),
         _ => Err(format!(
-            "the filter names `{name}`, which is no level: give off, error, warn, info, debug or trace, or target=level"
+            "the filter names `{name}`, which is not a level: use off, error, warn, info, debug or trace, or target=level"
         )),
     };
     if filter.trim().is_empty() {

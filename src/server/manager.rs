@@ -32,7 +32,7 @@ impl Manager {
         let (queue, messages) = bounded(WAITING);
         let started = std::thread::Builder::new().name("manager".to_owned()).spawn(move || tell(&messages));
         if let Err(error) = &started {
-            tracing::warn!(%error, "the service manager is told nothing");
+            tracing::warn!(%error, "the service manager cannot be notified");
         }
         Self { queue: started.is_ok().then_some(queue) }
     }
@@ -97,7 +97,7 @@ fn tell(messages: &Receiver<Message>) {
             Message::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
         };
         if let Err(error) = told {
-            tracing::debug!(%error, "the service manager was not told");
+            tracing::debug!(%error, "the service manager was not notified");
         }
     }
 }

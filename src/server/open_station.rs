@@ -74,7 +74,7 @@ type Images = (Arc<dyn ImageStore>, Option<Arc<dyn WorkingContainers>>);
 fn images(config: &Config, instance: &str, reserve: u64) -> Result<Images, ImageError> {
     if let (None, Some(other)) = (&config.layouts.directory, config.engine.passed_over()) {
         let used = &config.engine.socket;
-        tracing::warn!(%other, used, "the engine that `docker` uses here is not one that the service talks to: [engine] socket names another");
+        tracing::warn!(%other, used, "the service does not support the engine that `docker` uses here: [engine] socket selects another");
     }
     look_in(match &config.layouts.directory {
         Some(directory) => format!("the layouts below {}", directory.display()),
@@ -133,7 +133,7 @@ pub async fn check_images(station: Arc<Station>) -> Result<(), String> {
     look_at_images(station).await.map_err(|error| {
         let remedy = match kind {
             "engine" => "check it, and [engine] socket",
-            _ => "[layouts] directory must be there, and the service's user must be able to write to it",
+            _ => "[layouts] directory must exist, and the service's user must be able to write to it",
         };
         format!("{}: {error} ({remedy})", whereabouts().unwrap_or(kind))
     })
@@ -149,7 +149,7 @@ async fn look_at_images(station: Arc<Station>) -> Result<(), StepError> {
         return Ok(());
     }
     let mended = tokio::task::spawn_blocking(move || recover::recover(&station)).await;
-    mended.unwrap_or(Err(StepError::Invariant("mending broke off")))
+    mended.unwrap_or(Err(StepError::Invariant("recovery thread panicked")))
 }
 
 /// Returns this instance's id, created at the first start. The caller holds the state directory's lock.

@@ -54,7 +54,7 @@ async fn follow(
         };
         tracing::info!("{name}");
         if to.asked.is_cancelled() {
-            tracing::warn!("asked twice to end: running calls are cancelled");
+            tracing::warn!("second request to shut down: running calls are cancelled");
             to.cancel.cancel();
         }
         to.asked.cancel();
@@ -73,9 +73,7 @@ async fn at(when: Option<tokio::time::Instant>) {
 /// Ends the process at once. No exit handler runs: a token's library may crash in one while a call of it hangs.
 #[expect(unsafe_code, reason = "ends the process without exit handlers")]
 fn give_up() -> ! {
-    tracing::error!(
-        "the orderly end takes too long: token, engine or disk does not answer; what is left is mended at the next start"
-    );
+    tracing::error!("the orderly shutdown takes too long: token, engine or disk does not respond; the next start recovers");
     log::finish();
     // SAFETY: ends the process.
     unsafe { libc::_exit(1) }

@@ -77,7 +77,7 @@ pub fn can_be_at(path: &Path) -> io::Result<()> {
         Ok(found) if found.file_type().is_socket() => Ok(()),
         Ok(found) => {
             let what = if found.is_dir() { "a directory" } else { "something else" };
-            let text = format!("it is {what}, not a socket: choose another path, or move it away");
+            let text = format!("it is {what}, not a socket: choose another path, or move it");
             Err(io::Error::new(io::ErrorKind::AlreadyExists, text))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -90,7 +90,7 @@ fn open_to(socket: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
     let socket = open(socket, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let facts = fstat(&socket)?;
     if FileType::from_raw_mode(facts.st_mode) != FileType::Socket || facts.st_uid != geteuid().as_raw() {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "something else was put in its place"));
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the file was replaced"));
     }
     if let Some(group) = group {
         chownat(&socket, "", None, Some(Gid::from_raw(group)), AtFlags::EMPTY_PATH)?;

@@ -98,7 +98,7 @@ impl Identity {
                 Ok(()) => trouble = None,
                 // Logged once, and again when a reload is requested.
                 Err(error) if asked || trouble.as_ref() != Some(&error) => {
-                    tracing::error!(error, "TLS certificates could not be read again: the old ones stay");
+                    tracing::error!(error, "TLS certificates could not be read again: the previous ones stay in use");
                     trouble = Some(error);
                 }
                 Err(_) => {}
@@ -139,7 +139,7 @@ impl Identity {
     fn sweep(&self, current: &Material) {
         let ended = self.standing.end_unless(|chain| current.admits(chain));
         if ended > 0 {
-            tracing::warn!(ended, "connections were closed: their certificates are not admitted any more");
+            tracing::warn!(ended, "connections were closed: their certificates are no longer accepted");
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn backup(state: &Path, ledger: &Ledger, station: Option<&str>, target: &Pat
         .prefix(".stationmaster-backup-")
         .permissions(Permissions::from_mode(0o700))
         .tempdir_in(&parent)
-        .map_err(StateError::io("make a directory in", &parent))?;
+        .map_err(StateError::io("create a directory in", &parent))?;
     let aside = making.path();
 
     // A full disk is the copy's, not the ledger's.
@@ -67,7 +67,7 @@ pub fn backup(state: &Path, ledger: &Ledger, station: Option<&str>, target: &Pat
     let aside = making.keep();
     fs::rename(&aside, target).map_err(|error| {
         let _ = fs::remove_dir_all(&aside);
-        StateError::io("make", target)(error)
+        StateError::io("create", target)(error)
     })?;
     sync(&parent)?;
     Ok(manifest)
@@ -84,7 +84,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Restricts a file to its owner and syncs it to the disk.
 pub(super) fn close_and_sync(path: &Path) -> Result<(), StateError> {
-    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(StateError::io("close to others", path))?;
+    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(StateError::io("restrict the mode of", path))?;
     sync(path)
 }
 

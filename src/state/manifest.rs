@@ -72,12 +72,12 @@ impl Manifest {
         let flaw = |reason: String| StateError::unsound(&path, reason);
         let manifest: Self = toml::from_str(&text).map_err(|error| flaw(error.message().to_owned()))?;
         if manifest.version != VERSION {
-            return Err(flaw(format!("its version is {}, this program knows {VERSION}", manifest.version)));
+            return Err(flaw(format!("its version is {}; this program supports {VERSION}", manifest.version)));
         }
         let names: Vec<&str> = manifest.file.iter().map(|entry| entry.name.as_str()).collect();
         let known = |name: &&str| KEPT.contains(name) && names.iter().filter(|other| *other == name).count() == 1;
         if !names.iter().all(known) || ![LEDGER, INSTANCE].iter().all(|name| names.contains(name)) {
-            return Err(flaw(format!("it names other files than those of a state directory: {}", names.join(", "))));
+            return Err(flaw(format!("it names files that are not part of a state directory: {}", names.join(", "))));
         }
         Ok(manifest)
     }

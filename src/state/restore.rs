@@ -59,13 +59,13 @@ pub fn restore(
         .prefix(".restore-")
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir_in(state)
-        .map_err(StateError::io("make a directory in", state))?;
+        .map_err(StateError::io("create a directory in", state))?;
     for entry in &manifest.file {
         let from = backup.join(&entry.name);
         copy(&from, &aside.path().join(&entry.name), entry.bytes).map_err(StateError::io("copy", &from))?;
         // The copy is what will be used, so the copy is verified.
         if FileEntry::of(aside.path(), &entry.name)? != *entry {
-            return Err(StateError::unsound(&from, "it is not the file that the backup was made with"));
+            return Err(StateError::unsound(&from, "it differs from the file in the manifest"));
         }
     }
     let ledger = handle.block_on(Ledger::open(&aside.path().join(LEDGER)))?;
@@ -81,7 +81,7 @@ pub fn restore(
     }
     for name in names {
         let place = state.join(name);
-        fs::rename(aside.path().join(name), &place).map_err(StateError::io("put into place", &place))?;
+        fs::rename(aside.path().join(name), &place).map_err(StateError::io("install", &place))?;
         give_to_owner(state, &place)?;
     }
     // The caller may have created it just now.
@@ -107,7 +107,7 @@ fn swap_in(ledger: &Ledger, manifest: &Manifest, open_runs: Option<OpenRuns>) ->
             return Err(StateError::OpenRuns(open.iter().map(name).collect()));
         }
         Some(OpenRuns::Forget) => {
-            ledger.forget_open(&format!("open in the backup of {}; what became of it is not known", manifest.made))?;
+            ledger.forget_open(&format!("open in the backup of {}; its outcome is unknown", manifest.made))?;
         }
         _ => {}
     }
@@ -120,12 +120,12 @@ fn give_to_owner(state: &Path, file: &Path) -> Result<(), StateError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let owner = fs::metadata(state).map_err(StateError::io("look at", state))?;
+    let owner = fs::metadata(state).map_err(StateError::io("read the metadata of", state))?;
     let open = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(file);
-    let open = open.map_err(StateError::io("look at", file))?;
-    let own = open.metadata().map_err(StateError::io("look at", file))?;
+    let open = open.map_err(StateError::io("read the metadata of", file))?;
+    let own = open.metadata().map_err(StateError::io("read the metadata of", file))?;
     if own.is_file() && own.nlink() == 1 && (own.uid(), own.gid()) != (owner.uid(), owner.gid()) {
-        fchown(&open, Some(owner.uid()), Some(owner.gid())).map_err(StateError::io("give away", file))?;
+        fchown(&open, Some(owner.uid()), Some(owner.gid())).map_err(StateError::io("change the owner of", file))?;
     }
     Ok(())
 }

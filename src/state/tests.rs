@@ -392,7 +392,10 @@ fn a_ledger_whose_place_in_the_log_was_moved_away_is_old() {
     lived.start(&lived.parts).unwrap();
     fs::remove_file(lived.path("audit/service/00000001.jsonl")).unwrap();
     let error = lived.start(&lived.parts).unwrap_err();
-    assert!(matches!(error, StateError::LedgerOutdated { .. }) && error.to_string().contains("segments that are missing"), "{error}");
+    assert!(
+        matches!(error, StateError::LedgerOutdated { .. }) && error.to_string().contains("segments that are missing"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -48,7 +48,7 @@ type Kept = Followed<TrustStore, TrustError>;
 
 fn followed(file: &Path) -> Kept {
     Followed::new(file, file::parse, |error: &TrustError| {
-        tracing::error!(%error, hint = error.hint(), "the trust file cannot be read again: what it said before stays");
+        tracing::error!(%error, hint = error.hint(), "the trust file is invalid: its previous contents stay in force");
     })
 }
 

@@ -13,8 +13,8 @@ use crate::watched_file;
 const VERSION: u32 = 1;
 
 const HEADER: &str = "\
-# Whom this station believes. `stationmaster trust` writes this file, and so may you: a running service reads it again when
-# it changes. Lines like this one are not kept, `comment = \"…\"` is.
+# The keys that this station trusts. `stationmaster trust` writes this file, and administrators may edit it: a running service
+# reads it again when it changes. `stationmaster trust` keeps `comment = \"…\"`, but not lines like this one.
 
 ";
 

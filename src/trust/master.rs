@@ -24,7 +24,7 @@ pub enum MasterError {
     #[error("not a repository (lower case, as registry.example:5000/master/python)")]
     Repository,
     /// A tag: it can be moved, so it does not determine what is allowed.
-    #[error("a tag moves: name the repository, or repository@sha256:…")]
+    #[error("a tag can be moved: name the repository, or repository@sha256:…")]
     Tag,
     /// Not a digest.
     #[error("a digest is sha256: and 64 lower-case hex digits")]

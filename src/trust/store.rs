@@ -67,16 +67,16 @@ pub enum EntryError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The stated fingerprint belongs to another key.
-    #[error("the fingerprint is not this key's, which is {0}")]
+    #[error("the fingerprint does not match the key, whose fingerprint is {0}")]
     Fingerprint(String),
     /// The date is invalid.
     #[error("`added` must be a date, as 2026-11-24")]
     Date,
     /// The same entry exists already.
-    #[error("the trust file has this entry already")]
+    #[error("the trust file already has this entry")]
     Duplicate,
     /// The creator has another key.
-    #[error("this creator has another key, {0}: a creator has one")]
+    #[error("this creator has another key, {0}; a creator has only one")]
     SecondKey(String),
     /// The master is invalid.
     #[error(transparent)]

@@ -6,15 +6,15 @@ use stationmaster_train::names::FilePath;
 
 use super::DemoError;
 
-/// Stands in the files where the mark of this demonstration goes.
+/// Placeholder in the files for the mark of this demonstration.
 const PLACEHOLDER: &str = "@MARK@";
 
-/// What runs in the container.
+/// The command of the container.
 pub(super) const COMMAND: [&str; 2] = ["/bin/sh", "/opt/pht_train/run.sh"];
-/// What the query asks for.
+/// The gender that the query selects.
 pub(super) const WANTED: &str = "female";
 
-/// The algorithm and its query. Each holds a mark, random, that shows plaintext wherever it leaks.
+/// The algorithm and its query. Each contains a random mark, by which leaked plaintext is found.
 pub(super) struct Algorithm {
     /// Content by path below `pht_train`.
     pub files: BTreeMap<FilePath, Vec<u8>>,
@@ -30,7 +30,7 @@ impl Algorithm {
         let sources = [("run.sh", include_str!("algorithm/run.sh")), ("lib/count.sh", include_str!("algorithm/lib/count.sh"))];
         let mut files = BTreeMap::new();
         for (path, text) in sources {
-            let path = FilePath::new(path).map_err(|error| DemoError::Unproven(format!("the name {path} is {error}")))?;
+            let path = FilePath::new(path).map_err(|error| DemoError::Unproven(format!("the name {path}: {error}")))?;
             files.insert(path, filled(text));
         }
         Ok(Self { files, query: filled(include_str!("algorithm/query.json")), mark })
@@ -42,13 +42,13 @@ impl Algorithm {
         self.files.keys().rev().map(listed).collect()
     }
 
-    /// What no image that leaves a station may hold: of the code, the query, the results.
+    /// Returns texts of code, query and results that no image may contain when it leaves a station.
     pub(crate) fn needles(&self) -> [String; 3] {
         ["code", "query", "result"].map(|kind| format!("{kind}-{}", self.mark))
     }
 }
 
-/// Random hex of so many bytes.
+/// Returns random bytes as hex.
 pub(super) fn mark(bytes: usize) -> Result<String, DemoError> {
     let mut random = vec![0; bytes];
     openssl::rand::rand_bytes(&mut random).map_err(DemoError::crypto)?;

@@ -8,14 +8,14 @@ use super::{
     builder::BuiltTrain,
     engine::DockerClient,
     expect::{refused_as, require},
-    prerequisites::Needs,
+    prerequisites::Prerequisites,
     report::DemoReport,
     stations::DemoStation,
 };
 
-/// A copy of the train with one byte of its sealed code flipped comes to its first stop.
+/// Offers a copy of the train, with one byte of its sealed code flipped, to its first stop.
 pub(super) async fn forged_train(
-    needs: &Needs,
+    needs: &Prerequisites,
     engine: &DockerClient,
     report: &mut DemoReport,
     train: &BuiltTrain,
@@ -28,27 +28,27 @@ pub(super) async fn forged_train(
 
     let before = (engine.images().await?, engine.containers().await?);
     let refused = refused_as(Reason::TrainAuthenticationFailed, station.pre_run(&image.to_string()).await.map(drop))?;
-    let told = refused.metadata.keys().map(String::as_str).collect::<Vec<_>>();
-    require(told == ["refusal_id"], format!("a refusal tells a refusal_id and nothing else (it told {told:?})"))?;
+    let metadata = refused.metadata.keys().map(String::as_str).collect::<Vec<_>>();
+    require(metadata == ["refusal_id"], format!("a refusal contains a refusal_id and nothing else (it contains {metadata:?})"))?;
     let refusal_id = &refused.metadata["refusal_id"];
-    require(station.logged(refusal_id).is_some(), "the station's log knows the refusal")?;
+    require(station.logged(refusal_id).is_some(), "the station's log contains the refusal")?;
     require((engine.images().await?, engine.containers().await?) == before, "a refusal changes nothing in the engine")?;
     report.step(&station.id, format!("PreRun refused: {} (refusal {refusal_id})", Reason::TrainAuthenticationFailed.name()));
-    report.more("no image, name or container changed in the engine");
+    report.detail("no image, name or container changed in the engine");
     report.proven(
-        "A train with one flipped byte is refused; nothing in the engine changed; the caller learns a refusal id,\n\
-         under which the station's own log holds the cause",
+        "A train with one flipped byte is refused; nothing in the engine changed; the caller receives a refusal id,\n\
+         under which the station's own log contains the cause",
     );
     Ok(())
 }
 
-/// Somebody who may talk to the station asks it to use the train key by hand.
-pub(super) async fn train_key_by_hand(
+/// Calls Sign and UnwrapKey with the train key.
+pub(super) async fn direct_use_of_train_key(
     report: &mut DemoReport,
     train: &BuiltTrain,
     station: &DemoStation,
 ) -> Result<(), DemoError> {
-    report.part("Attack: the train key is used by hand");
+    report.part("Attack: the train key is used directly");
     let reason = Reason::KeyNotAllowed;
     refused_as(reason, station.sign(Digest::of(b"anything").as_bytes()).await.map(drop))?;
     report.step(&station.id, format!("Sign refused: {}", reason.name()));

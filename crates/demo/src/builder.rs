@@ -10,7 +10,7 @@ use stationmaster_train::{
 };
 use tar::{EntryType, Header};
 
-use super::{DemoError, creator::Proposal, prerequisites::Needs, software_key::SoftwareKey, stations::DemoStation};
+use super::{DemoError, creator::Proposal, prerequisites::Prerequisites, software_key::SoftwareKey, stations::DemoStation};
 
 const TRAIN: &str = "opt/pht_train";
 const RESULTS: &str = "opt/pht_results";
@@ -26,7 +26,7 @@ pub(super) struct BuiltTrain {
 }
 
 impl BuiltTrain {
-    /// Seals a proposal for a route, with the keys its stations showed.
+    /// Seals a proposal for a route, with the keys of its stations.
     pub(crate) fn seal(proposal: &Proposal, route: &[DemoStation], repository: &str) -> Result<Self, DemoError> {
         let builder = SoftwareKey::generate()?;
         let key = EnvelopeKey::random().map_err(DemoError::crypto)?;
@@ -59,17 +59,17 @@ impl BuiltTrain {
             result_signature: None,
         };
         config.route[0].encrypted_key = Some(HexText::from_bytes(&wrapped_key));
-        // Builders do not sort it.
+        // Builders do not sort the route.
         config.route.reverse();
         Ok(Self { config, wrapped_key, sealed })
     }
 
-    /// How many files were sealed, the query included.
+    /// Returns the number of sealed files, including the query.
     pub(crate) fn sealed_files(&self) -> usize {
         self.sealed.len()
     }
 
-    /// The same train with one byte of its sealed code flipped; and the name of that file.
+    /// Returns the train with one byte of its sealed code flipped, and the name of that file.
     pub(crate) fn forged(&self) -> (Self, FilePath) {
         let mut sealed = self.sealed.clone();
         // The first file is code: the query was added last. A sealed file has at least 32 bytes.
@@ -80,8 +80,8 @@ impl BuiltTrain {
         (Self { config: self.config.clone(), wrapped_key: self.wrapped_key.clone(), sealed }, path)
     }
 
-    /// The image's files, from nothing: busybox with its names, and the train.
-    pub(crate) fn root_file_system(&self, needs: &Needs) -> Result<Vec<u8>, DemoError> {
+    /// Returns the archive of the image's file system: busybox with its applets, and the train.
+    pub(crate) fn root_file_system(&self, needs: &Prerequisites) -> Result<Vec<u8>, DemoError> {
         let busybox = fs::read(&needs.busybox).map_err(DemoError::io("read busybox"))?;
         self.archive(&busybox, &needs.applets()?).map_err(DemoError::io("write the image's archive"))
     }
@@ -125,7 +125,7 @@ fn seal(key: &EnvelopeKey, plain: &[u8]) -> Result<Vec<u8>, DemoError> {
     Ok(out)
 }
 
-/// A tar archive of root's files, in memory.
+/// A tar archive in memory, with files of root.
 pub(super) struct Archive {
     tar: tar::Builder<Vec<u8>>,
     mtime: u64,

@@ -1,13 +1,13 @@
 //! The creator: writes the algorithm, signs it, and later reads the results.
 
 use stationmaster_train::{
-    config::{Creator as Named, Id},
+    config::{Creator as CreatorEntry, Id},
     digest::{Digest, ImmutableHasher},
 };
 
 use super::{DemoError, algorithm::Algorithm, software_key::SoftwareKey};
 
-/// A user id as the registry gives it.
+/// A user id in the registry's format.
 const CREATOR_ID: &str = "5d9e4f0c-6d0a-4b57-9d52-5f6f3a0c7f10";
 const SESSION_BYTES: usize = 64;
 
@@ -18,18 +18,18 @@ pub(super) struct Creator {
     id: Id,
 }
 
-/// What the creator hands to the builder.
+/// The signed algorithm that the creator passes to the builder.
 pub(super) struct Proposal {
     /// The algorithm and its query, plain.
     pub algorithm: Algorithm,
-    /// Random bytes that make this train its own.
+    /// Random bytes that identify this train.
     pub session_id: Vec<u8>,
     /// Digest of algorithm, session and query.
     pub digest: Digest,
     /// The creator's signature of it.
     pub signature: Vec<u8>,
-    /// The creator, as the train names it.
-    pub creator: Named,
+    /// The creator's entry in the config.
+    pub creator: CreatorEntry,
 }
 
 impl Creator {
@@ -47,7 +47,7 @@ impl Creator {
         let digest = hasher.finish(&session_id, Some(&algorithm.query));
         Ok(Proposal {
             signature: self.key.sign(digest.as_bytes())?,
-            creator: Named {
+            creator: CreatorEntry {
                 id: self.id.clone(),
                 rsa_public_key: self.key.pkcs1_hex_pem()?,
                 paillier_public_key: None,

@@ -1,4 +1,4 @@
-//! Opens and verifies the returned train as its creator, who trusts nothing that was not verified here.
+//! Opens and verifies the returned train as its creator.
 
 use std::{collections::BTreeMap, io::Read};
 
@@ -23,15 +23,15 @@ use super::{
 /// Files by path.
 pub(super) type Files = BTreeMap<FilePath, Vec<u8>>;
 
-/// `/opt` of an image, as it travels.
-pub(super) struct Arrived {
+/// The contents of `/opt` of a returned train.
+pub(super) struct Returned {
     config: TrainConfig,
     user_key: Vec<u8>,
     train: Files,
     results: Files,
 }
 
-impl Arrived {
+impl Returned {
     /// Reads the engine's archive of `/opt`.
     pub(crate) fn read(archive: &[u8]) -> Result<Self, DemoError> {
         let (mut train, mut results) = (Files::new(), Files::new());
@@ -55,13 +55,13 @@ impl Arrived {
                 single.insert(name, content);
             }
         }
-        let mut take = |name: &str| single.remove(name).ok_or_else(|| DemoError::Unproven(format!("{name} came home")));
+        let mut take = |name: &str| single.remove(name).ok_or_else(|| DemoError::Unproven(format!("{name} returned")));
         let config = TrainConfig::parse(&take("opt/train_config.json")?).map_err(DemoError::crypto)?;
         Ok(Self { config, user_key: take("opt/user_sym_key.key")?, train, results })
     }
 
-    /// Unwraps the key, opens everything, and checks it against what was sent out, the keys that the stations showed before
-    /// (not those in the train), and the results digests that they answered on the way.
+    /// Unwraps the key, opens all files, and compares them with the proposal, the keys that the services returned before (not those
+    /// in the train), and the results digests of the stops.
     pub(crate) fn open(
         self,
         creator: &Creator,
@@ -83,14 +83,14 @@ impl Arrived {
     fn check_train(&self, key: &EnvelopeKey, sent: &Proposal) -> Result<(), DemoError> {
         let mut train = open_all(&self.train, key)?;
         let query = train.remove(&FilePath::query());
-        require(query.as_ref() == Some(&sent.algorithm.query), "the query came home byte for byte")?;
-        require(train == sent.algorithm.files, "the code came home byte for byte, and no file beside it")?;
+        require(query.as_ref() == Some(&sent.algorithm.query), "the query returned unchanged")?;
+        require(train == sent.algorithm.files, "the code returned unchanged, and no other file")?;
         require(self.config.file_list == sent.algorithm.file_list(), "file_list is the creator's")?;
         require(self.config.creator.rsa_public_key == sent.creator.rsa_public_key, "the creator's key is the creator's")?;
         let mut hasher = ImmutableHasher::new(&sent.creator.id);
         for name in &self.config.file_list {
             let path = FilePath::listed(name).map_err(DemoError::crypto)?;
-            hasher.update(train.get(&path).ok_or_else(|| DemoError::Unproven(format!("{path} came home")))?);
+            hasher.update(train.get(&path).ok_or_else(|| DemoError::Unproven(format!("{path} returned")))?);
         }
         let digest = hasher.finish(&sent.session_id, query.as_deref());
         require(digest == sent.digest, "code, query and session have the digest that the creator signed")?;
@@ -107,24 +107,24 @@ impl Arrived {
         let mut hasher = ResultHasher::new();
         results.values().for_each(|content| hasher.update(content));
         let digest = hasher.finish(&sent.session_id);
-        require(digests.last() == Some(&digest), "the results have the digest that the last station answered")?;
+        require(digests.last() == Some(&digest), "the results have the digest that the last station returned")?;
         require(stated(self.config.result_hash.as_ref())? == digest, "the results have the digest that the train states")?;
         let last = route.last().ok_or_else(|| DemoError::Unproven("a route has stops".into()))?;
         verify_exact(&last.public_key, &digest, self.config.result_signature.as_ref(), "the results")?;
 
         let stops = route::in_order(&self.config).map_err(DemoError::crypto)?;
-        require(stops.len() == route.len() && digests.len() == route.len(), "the route has the stops it had")?;
+        require(stops.len() == route.len() && digests.len() == route.len(), "the route has its original stops")?;
         let mut links: Vec<Digest> = Vec::new();
         for ((stop, station), results) in stops.iter().zip(route).zip(digests) {
             let id = &station.id;
-            require(stop.station.as_text() == Some(id.as_str()), format!("{id} is where it was on the route"))?;
+            require(stop.station.as_text() == Some(id.as_str()), format!("{id} has its original position on the route"))?;
             require(
                 stop.rsa_public_key.as_str() == station.key.public_key_hex_pem,
                 format!("the key of {id} is the pinned one"),
             )?;
             let link = chain_digest(&sent.session_id, &links, results);
             let signature = stop.signature.as_ref().ok_or_else(|| DemoError::Unproven(format!("{id} signed")))?;
-            require(stated(Some(&signature.digest))? == link, format!("the link of {id} can be computed again"))?;
+            require(stated(Some(&signature.digest))? == link, format!("the link of {id} has the recomputed digest"))?;
             verify_exact(&station.public_key, &link, Some(&signature.signature), id)?;
             links.push(link);
         }
@@ -148,7 +148,7 @@ fn stated(digest: Option<&HexText>) -> Result<Digest, DemoError> {
     Digest::from_hex(digest).map_err(DemoError::crypto)
 }
 
-/// PSS with exactly the longest salt.
+/// Verifies PSS with exactly the longest salt.
 fn verify_exact(key: &PublicKey, digest: &Digest, signature: Option<&HexText>, whose: &str) -> Result<(), DemoError> {
     let unproven = || DemoError::Unproven(format!("the signature over {whose} verifies"));
     let signature = signature.ok_or_else(unproven)?.decode().map_err(DemoError::crypto)?;

@@ -24,14 +24,14 @@ use super::{DemoError, algorithm::COMMAND, scan::Scan};
 
 const LABEL: &str = "org.stationmaster.demo";
 const TIMEOUT: Duration = Duration::from_mins(2);
-/// How long the sweep waits for calls that were under way.
-const TO_FINISH: Duration = Duration::from_secs(30);
-/// Images go children first, and the engine does not list them in that order.
+/// Maximum time that the sweep waits for running calls.
+const CALLS_TIMEOUT: Duration = Duration::from_secs(30);
+/// Number of rounds: images are removed children first, and the engine does not list them in that order.
 const SWEEPS: usize = 20;
-/// What a station's software takes from the finished container; all of it lies in `/opt`.
-const CARRIED: [&str; 3] = ["/opt/pht_train", "/opt/pht_results", "/opt/train_config.json"];
+/// Paths that station software copies from the finished container.
+const COPIED: [&str; 3] = ["/opt/pht_train", "/opt/pht_results", "/opt/train_config.json"];
 
-/// The engine, and the label of what this demonstration makes in it.
+/// The engine, and the label of this demonstration's objects.
 pub(super) struct DockerClient {
     docker: Docker,
     id: String,
@@ -41,11 +41,11 @@ pub(super) struct DockerClient {
 
 /// A run of the train's algorithm.
 pub(super) struct TrainRun<'a> {
-    /// The opened train; its name is given to the outcome.
+    /// The opened train; its name is moved to the committed image.
     pub image: &'a ImageName,
     /// `NAME=value` for the algorithm.
     pub environment: Vec<String>,
-    /// Archive of what the station puts into `/opt` beside the train.
+    /// Archive of the station's data for `/opt`.
     pub data: Vec<u8>,
     /// The station, for errors.
     pub station: &'a str,
@@ -54,10 +54,10 @@ pub(super) struct TrainRun<'a> {
 impl DockerClient {
     pub(crate) async fn connect(host: &str, id: &str) -> Result<Self, DemoError> {
         let path = host.strip_prefix("unix://").unwrap_or(host);
-        let nobody = |error: BollardError| DemoError::NoEngine { host: host.to_owned(), detail: error.to_string() };
-        let docker = docker::client(path, TIMEOUT).map_err(nobody)?;
-        let docker = docker.negotiate_version().await.map_err(nobody)?;
-        let version = docker.version().await.map_err(nobody)?.version.unwrap_or_default();
+        let unreachable = |error: BollardError| DemoError::NoEngine { host: host.to_owned(), detail: error.to_string() };
+        let docker = docker::client(path, TIMEOUT).map_err(unreachable)?;
+        let docker = docker.negotiate_version().await.map_err(unreachable)?;
+        let version = docker.version().await.map_err(unreachable)?.version.unwrap_or_default();
         Ok(Self { docker, id: id.to_owned(), version, making: TaskTracker::new() })
     }
 
@@ -75,7 +75,7 @@ impl DockerClient {
         format!("stationmaster-demo-{}/{what}", self.id)
     }
 
-    /// Makes an image from nothing but an archive, and gives it both names that a train has.
+    /// Creates an image from an archive, with both names of a train.
     pub(crate) async fn import(&self, repository: &str, archive: Vec<u8>) -> Result<ImageName, DemoError> {
         let command = serde_json::json!(COMMAND);
         let changes = vec![format!("CMD {command}"), format!("LABEL {}", self.label())];
@@ -93,16 +93,16 @@ impl DockerClient {
         Ok(latest)
     }
 
-    /// Runs the algorithm without a network and carries its outcome onto the train's base, as a station's software does. The
-    /// opened train's name then stands for the outcome.
+    /// Runs the algorithm without a network and copies its results onto the train's base, as station software does. The opened train's
+    /// name then belongs to the committed image.
     pub(crate) async fn run_train(&self, run: TrainRun<'_>) -> Result<(), DemoError> {
         let body = ContainerCreateBody { env: Some(run.environment.clone()), ..container(run.image) };
         let ran = self.create(body).await?;
-        let outcome = self.run_and_carry(&run, &ran).await;
+        let outcome = self.run_and_copy(&run, &ran).await;
         self.remove_container(&ran).await.and(outcome)
     }
 
-    async fn run_and_carry(&self, run: &TrainRun<'_>, ran: &str) -> Result<(), DemoError> {
+    async fn run_and_copy(&self, run: &TrainRun<'_>, ran: &str) -> Result<(), DemoError> {
         self.put(ran, run.data.clone().into()).await?;
         self.docker.start_container(ran, None).await.map_err(fault("start a container"))?;
         match self.docker.wait_container(ran, None).next().await {
@@ -113,15 +113,15 @@ impl DockerClient {
                 return Err(DemoError::Algorithm { station: run.station.to_owned(), detail });
             }
             Some(Err(error)) => return Err(fault("wait for a container")(error)),
-            None => return Err(DemoError::Engine { what: "wait for a container", detail: "it does not answer".into() }),
+            None => return Err(DemoError::Engine { what: "wait for a container", detail: "it does not respond".into() }),
         }
         let rebased = self.create(container(&run.image.with_tag("base"))).await?;
-        let outcome = self.carry_and_commit(run.image, ran, &rebased).await;
+        let outcome = self.copy_and_commit(run.image, ran, &rebased).await;
         self.remove_container(&rebased).await.and(outcome)
     }
 
-    async fn carry_and_commit(&self, image: &ImageName, ran: &str, rebased: &str) -> Result<(), DemoError> {
-        for path in CARRIED {
+    async fn copy_and_commit(&self, image: &ImageName, ran: &str, rebased: &str) -> Result<(), DemoError> {
+        for path in COPIED {
             let archive = self.fetch(ran, path).await?;
             self.put(rebased, archive.into()).await?;
         }
@@ -132,7 +132,7 @@ impl DockerClient {
         self.make("commit a container", commit).await.map(drop)
     }
 
-    /// The archive of an image's `/opt`. Its container is never started.
+    /// Returns the archive of an image's `/opt`. The container for it is never started.
     pub(crate) async fn read_opt(&self, image: &ImageName) -> Result<Vec<u8>, DemoError> {
         let made = self.create(container(image)).await?;
         let archive = self.fetch(&made, "/opt").await;
@@ -140,12 +140,12 @@ impl DockerClient {
         archive
     }
 
-    /// Looks through everything that would be sent of an image: all layers, and the image's own description.
+    /// Scans everything that would be sent of an image: all layers, and the image's config.
     pub(crate) async fn scan(&self, image: &ImageName, mut scan: Scan) -> Result<Scan, DemoError> {
         let name = image.to_string();
         let mut pieces = std::pin::pin!(self.docker.export_image(&name));
         while let Some(piece) = pieces.next().await {
-            scan.piece(&piece.map_err(fault("save an image"))?);
+            scan.update(&piece.map_err(fault("save an image"))?);
         }
         Ok(scan)
     }
@@ -156,13 +156,13 @@ impl DockerClient {
         Ok(image.root_fs.and_then(|root| root.layers).unwrap_or_default())
     }
 
-    /// The id an image's name stands for.
+    /// Returns the id of a named image.
     pub(crate) async fn image_id(&self, image: &ImageName) -> Result<String, DemoError> {
         let image = self.docker.inspect_image(&image.to_string()).await.map_err(fault("inspect an image"))?;
         Ok(image.id.unwrap_or_default())
     }
 
-    /// All images of this demonstration, without names too: id, then its names.
+    /// Returns all images of this demonstration, including those without names.
     pub(crate) async fn images(&self) -> Result<BTreeSet<(String, Vec<String>)>, DemoError> {
         let options = q::ListImagesOptionsBuilder::new().all(true).filters(&self.filters()).build();
         let images = self.docker.list_images(Some(options)).await.map_err(fault("list images"))?;
@@ -173,7 +173,7 @@ impl DockerClient {
         Ok(images.into_iter().map(|image| (image.id, sorted(image.repo_tags))).collect())
     }
 
-    /// All containers of this demonstration, whoever made them.
+    /// Returns all containers of this demonstration, including those of the stations.
     pub(crate) async fn containers(&self) -> Result<BTreeSet<String>, DemoError> {
         let options = q::ListContainersOptionsBuilder::new().all(true).filters(&self.filters()).build();
         let containers = self.docker.list_containers(Some(options)).await.map_err(fault("list containers"))?;
@@ -183,8 +183,8 @@ impl DockerClient {
     /// Removes everything of this demonstration.
     pub(crate) async fn sweep(&self) -> Result<(), DemoError> {
         self.making.close();
-        // After that the engine does not answer, and the sweep says so.
-        let _ = tokio::time::timeout(TO_FINISH, self.making.wait()).await;
+        // After a timeout the sweep reports the engine's error.
+        let _ = tokio::time::timeout(CALLS_TIMEOUT, self.making.wait()).await;
         for _ in 0..SWEEPS {
             for id in self.containers().await? {
                 self.remove_container(&id).await?;
@@ -195,12 +195,12 @@ impl DockerClient {
             }
             for (id, _) in images {
                 let options = q::RemoveImageOptionsBuilder::new().force(true).build();
-                // Refused while it has children, gone when its child went: the next round tells.
+                // Refused while it has children; the next round removes it.
                 let _ = self.docker.remove_image(&id, Some(options), None).await;
             }
         }
         let left = self.images().await?.len();
-        Err(DemoError::Engine { what: "remove the demonstration's images", detail: format!("{left} are left: {}", self.label()) })
+        Err(DemoError::Engine { what: "remove the demonstration's images", detail: format!("{left} remain: {}", self.label()) })
     }
 
     fn filters(&self) -> HashMap<String, Vec<String>> {
@@ -215,7 +215,7 @@ impl DockerClient {
         Ok(self.make("create a container", create).await?.id)
     }
 
-    /// A call that makes something: it goes on when its caller is cancelled, so that [`Workbench::sweep`] sees what it made.
+    /// Makes a call that creates an object. It continues when its caller is cancelled, so that [`DockerClient::sweep`] sees the object.
     async fn make<T: Send + 'static>(
         &self,
         what: &'static str,
@@ -230,7 +230,7 @@ impl DockerClient {
     async fn remove_container(&self, id: &str) -> Result<(), DemoError> {
         let options = q::RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         match self.docker.remove_container(id, Some(options)).await {
-            // Gone, or going.
+            // Removed, or being removed.
             Err(BollardError::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
             other => other.map_err(fault("remove a container")),
         }

@@ -8,12 +8,12 @@ use stationmaster::service::status::{Failure, RpcError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DemoError {
-    /// No container engine answers.
-    #[error("no container engine answers at {host}: {detail}")]
+    /// No container engine responds.
+    #[error("no container engine responds at {host}: {detail}")]
     NoEngine {
-        /// Where one was looked for.
+        /// The address.
         host: String,
-        /// What happened.
+        /// The cause.
         detail: String,
     },
     /// `DOCKER_HOST` names an engine that is not on a Unix socket of this machine.
@@ -25,26 +25,26 @@ pub enum DemoError {
     /// There is no SoftHSM.
     #[error("SoftHSM's PKCS#11 module was not found")]
     NoSoftHsm,
-    /// The service's program is not beside this one.
-    #[error("there is no {}", .0.display())]
+    /// The service's program is not in the directory of this program.
+    #[error("{} does not exist", .0.display())]
     NoService(PathBuf),
-    /// The state directory holds something.
+    /// The state directory is not empty.
     #[error("{} is not empty", .0.display())]
     StateInUse(PathBuf),
-    /// A file or process could not be had.
+    /// An operation on a file or process failed.
     #[error("cannot {what}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// A station's process did not come up.
+    /// A station did not start.
     #[error("station {station} {what}; the end of its log:\n{log}")]
     Station {
         /// The station.
         station: String,
-        /// What became of it.
+        /// What happened.
         what: String,
         /// The last lines of its log.
         log: String,
@@ -58,18 +58,18 @@ pub enum DemoError {
         call: &'static str,
         /// The service's message.
         message: String,
-        /// The contract's reason.
+        /// The reason.
         reason: Option<String>,
     },
     /// The engine refused a call that must succeed.
     #[error("the engine cannot {what}: {detail}")]
     Engine {
-        /// What was asked of it.
+        /// The operation.
         what: &'static str,
-        /// Its own words.
+        /// The engine's message.
         detail: String,
     },
-    /// The algorithm did not end well in its container.
+    /// The algorithm failed in its container.
     #[error("the train's algorithm failed at {station}: {detail}")]
     Algorithm {
         /// The station.
@@ -77,13 +77,13 @@ pub enum DemoError {
         /// Exit status and output.
         detail: String,
     },
-    /// OpenSSL failed, or something it made cannot be used.
+    /// A cryptographic operation failed.
     #[error("cryptography: {0}")]
     Cryptography(String),
-    /// Something that was to be proven does not hold.
+    /// An expectation is not met.
     #[error("NOT proven: {0}")]
     Unproven(String),
-    /// Ctrl-C, or told to end.
+    /// Ctrl-C or another signal.
     #[error("interrupted")]
     Interrupted,
 }
@@ -106,20 +106,18 @@ impl DemoError {
         }
     }
 
-    /// What a person can do about it.
+    /// Returns a remedy.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NoEngine { .. } => {
-                "`make demo` starts one where there is none; or apt-get install docker.io; DOCKER_HOST names another socket"
-            }
+            Self::NoEngine { .. } => "`make demo` starts one; or apt-get install docker.io; DOCKER_HOST names another socket",
             Self::EngineElsewhere(_) => "unset DOCKER_HOST, or set it to unix:///path",
             Self::NoBusybox(_) => "apt-get install busybox-static",
             Self::NoSoftHsm => "apt-get install softhsm2, or set SOFTHSM2_MODULE",
             Self::NoService(_) => "build both: `cargo build --profile quick`, or `make demo`",
-            Self::StateInUse(_) => "name a directory that is empty or not there yet",
+            Self::StateInUse(_) => "name a directory that is empty or does not exist yet",
             Self::Call { .. } | Self::Engine { .. } | Self::Algorithm { .. } | Self::Unproven(_) => {
-                "run it again with --keep: images and the stations' logs stay, to look at"
+                "run it again with --keep to keep images and logs for inspection"
             }
             _ => return None,
         })

@@ -4,9 +4,9 @@ use stationmaster::audit::verify::{Expected, files, verify};
 
 use super::{DemoError, report::DemoReport, stations::AuditLog};
 
-/// Checks every station's audit, and what it says of the train key's use.
-pub(super) fn look_at(logs: &[AuditLog], report: &mut DemoReport) -> Result<(), DemoError> {
-    report.part("Afterwards, with nothing but the stations' logs and a public key each");
+/// Verifies every station's audit log, and reports the uses of the train key.
+pub(super) fn verify_logs(logs: &[AuditLog], report: &mut DemoReport) -> Result<(), DemoError> {
+    report.part("Verification with only the stations' logs and a public key each");
     let (mut records, mut uses) = (0, 0);
     for AuditLog { station, directory, key } in logs {
         let flaw = |what: String| DemoError::Unproven(format!("the audit of station {station}: {what}"));
@@ -29,8 +29,8 @@ pub(super) fn look_at(logs: &[AuditLog], report: &mut DemoReport) -> Result<(), 
         uses += used;
     }
     report.proven(format!(
-        "Every use of a key ({uses} of the train keys), every refusal and every grant is in the stations' audits, {records} records in \
-         all,\nchained, and signed in the tokens when the stations ended"
+        "Every use of a key ({uses} of the train keys), every refusal and every grant is in the stations' audit logs, {records} records in \
+         total,\nchained, and signed in the tokens when the stations ended"
     ));
     Ok(())
 }

@@ -28,31 +28,31 @@ use std::path::PathBuf;
 
 pub use self::error::DemoError;
 use self::{
-    engine::DockerClient, journey::Actors, prerequisites::Needs, report::DemoReport, signals::Signals, stations::Stations,
-    workspace::Workspace,
+    engine::DockerClient, journey::DemoContext, prerequisites::Prerequisites, report::DemoReport, signals::Signals,
+    stations::Stations, workspace::Workspace,
 };
 
 /// How the demonstration is run.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Leave images and files behind, to look at.
+    /// Keep images and files for inspection.
     pub keep: bool,
-    /// Where the stations' files go: a directory that is empty or not there yet; a temporary one when not given.
+    /// The directory for the stations' files, which is empty or does not exist yet; a temporary one by default.
     pub state: Option<PathBuf>,
 }
 
 /// Runs the demonstration and prints it to standard output.
 ///
 /// # Errors
-/// When something is missing on this machine, a step fails, or something that was to be proven does not hold.
+/// When a requirement is missing on this machine, a step fails, or an expectation is not met.
 pub fn run(options: &Options) -> Result<(), DemoError> {
-    let needs = Needs::find()?;
-    let place = Workspace::make(options)?;
+    let needs = Prerequisites::find()?;
+    let workspace = Workspace::create(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DemoError::io("start the runtime"))?;
-    runtime.block_on(perform(&needs, &place, options.keep))
+    runtime.block_on(perform(&needs, &workspace, options.keep))
 }
 
-async fn perform(needs: &Needs, place: &Workspace, keep: bool) -> Result<(), DemoError> {
+async fn perform(needs: &Prerequisites, workspace: &Workspace, keep: bool) -> Result<(), DemoError> {
     let mut signals = Signals::catch()?;
     let mut report = DemoReport::new();
     let id = algorithm::mark(4)?;
@@ -60,19 +60,19 @@ async fn perform(needs: &Needs, place: &Workspace, keep: bool) -> Result<(), Dem
     report.title(&id);
     report.step("engine", format!("Docker {} at {}", engine.version(), needs.engine));
 
-    trust_files::nobody(place.root())?;
-    let mut stations = Stations::new(place.root(), &needs.engine)?;
+    trust_files::create_empty(workspace.root())?;
+    let mut stations = Stations::new(workspace.root(), &needs.engine)?;
     let outcome = tokio::select! {
         biased;
         () = signals.next() => Err(DemoError::Interrupted),
-        outcome = journey::travel(Actors { needs, engine: &engine, place }, &mut stations, &mut report) => outcome,
+        outcome = journey::run(DemoContext { needs, engine: &engine, workspace }, &mut stations, &mut report) => outcome,
     };
     stations.end().await;
     let swept = if keep { Ok(()) } else { engine.sweep().await };
     match (outcome, swept) {
-        (Ok(()), Ok(())) => evidence::look_at(stations.logs(), &mut report)?,
+        (Ok(()), Ok(())) => evidence::verify_logs(stations.logs(), &mut report)?,
         (Err(error), _) | (Ok(()), Err(error)) => return Err(error),
     }
-    report.end(keep.then(|| place.kept(&engine)));
+    report.end(keep.then(|| workspace.kept(&engine)));
     Ok(())
 }

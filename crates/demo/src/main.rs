@@ -6,22 +6,22 @@ use clap::Parser;
 use stationmaster_demo::{DemoError, Options};
 
 const AFTER: &str = "\
-Needs a Docker engine (DOCKER_HOST, or /var/run/docker.sock), softhsm2,
-busybox-static, and the program `stationmaster` beside this one; `make demo`
-installs and builds what is missing. Everything that it makes is removed when
-it ends, also after Ctrl-C.
+Prerequisites a Docker engine (DOCKER_HOST, or /var/run/docker.sock), softhsm2,
+busybox-static, and the program `stationmaster` in the same directory; `make
+demo` installs and builds what is missing. Everything that it creates is removed
+at its end, also after Ctrl-C.
 
-Exit codes: 0 all of it holds, 1 something does not, 2 wrong arguments,
-6 something is missing on this machine, 130 interrupted.";
+Exit codes: 0 all checks passed, 1 a check failed, 2 invalid arguments,
+6 a requirement is missing on this machine, 130 interrupted.";
 
 /// Demonstrates the whole protocol on this machine
 #[derive(Debug, Parser)]
 #[command(name = "stationmaster-demo", version, after_help = AFTER)]
 struct Args {
-    /// Leave images, tokens, logs and the creator's key behind, to look at
+    /// Keep images, tokens, logs and the creator's key for inspection
     #[arg(long)]
     keep: bool,
-    /// Where the stations' files go: an empty directory, or one to make [default: a temporary one]
+    /// Directory for the stations' files, which is empty or does not exist yet [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 }

@@ -8,19 +8,19 @@ use super::DemoError;
 
 const DEFAULT_ENGINE: &str = "unix:///var/run/docker.sock";
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
-/// A dynamically linked program names its loader this near to its beginning.
+/// Number of bytes at the beginning in which a dynamically linked program names its loader.
 const HEAD: u64 = 4096;
 
-/// What was found.
-pub(super) struct Needs {
+/// The requirements that were found.
+pub(super) struct Prerequisites {
     /// The engine's socket, `unix:///path`.
     pub engine: String,
     /// A statically linked busybox.
     pub busybox: PathBuf,
 }
 
-impl Needs {
-    /// Looks for everything, before anything is made.
+impl Prerequisites {
+    /// Checks all requirements.
     pub(crate) fn find() -> Result<Self, DemoError> {
         if !softhsm::find_module().is_some_and(|module| module.is_file()) {
             return Err(DemoError::NoSoftHsm);
@@ -28,7 +28,7 @@ impl Needs {
         Ok(Self { busybox: busybox()?, engine: engine()? })
     }
 
-    /// The names under which busybox does its works.
+    /// Returns the names of busybox's applets.
     pub(crate) fn applets(&self) -> Result<Vec<String>, DemoError> {
         let listed = Command::new(&self.busybox).arg("--list").output().map_err(DemoError::io("run busybox"))?;
         Ok(String::from_utf8_lossy(&listed.stdout).split_whitespace().map(str::to_owned).collect())
@@ -51,7 +51,7 @@ fn busybox() -> Result<PathBuf, DemoError> {
     read.map_err(DemoError::io(format!("read {}", path.display())))?;
     let names = |loader: &[u8]| head.windows(loader.len()).any(|window| window == loader);
     if names(b"/ld-linux") || names(b"/ld-musl") {
-        // It would not find its libraries in an image that holds nothing else.
+        // Its libraries would be missing in an image that contains nothing else.
         return Err(DemoError::NoBusybox(format!("{} needs shared libraries", path.display())));
     }
     Ok(path)

@@ -9,7 +9,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// The records of the station at a place of the route; every station has others. `mark` makes them easy to look for.
+    /// Returns the records of the station at an index of the route; every station has others. `mark` makes them searchable.
     pub(crate) fn of_stop(index: u32, mark: &str) -> Self {
         let mut state = 0x2545_f491_u32.wrapping_add(index.wrapping_mul(0x9e37_79b9));
         let mut next = |below: u32| {
@@ -21,12 +21,12 @@ impl Records {
         Self { rows, mark: format!("patient-{mark}") }
     }
 
-    /// What no image may hold.
+    /// Returns the text that no image may contain.
     pub(crate) fn needle(&self) -> &str {
         &self.mark
     }
 
-    /// As the algorithm reads them.
+    /// Formats the records for the algorithm.
     pub(crate) fn to_csv(&self) -> String {
         let mut csv = String::from("id,gender,age\n");
         for (number, (gender, age)) in self.rows.iter().enumerate() {
@@ -40,7 +40,7 @@ impl Records {
         self.rows.len()
     }
 
-    /// How many are of a gender: what the algorithm must find.
+    /// Returns the number of records with a gender: the result that the algorithm must find.
     pub(crate) fn matching(&self, gender: &str) -> usize {
         self.rows.iter().filter(|row| row.0 == gender).count()
     }

@@ -8,7 +8,7 @@ use std::{
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-const WHO: usize = 14;
+const NAME_WIDTH: usize = 14;
 const BOLD: &str = "1";
 const DIM: &str = "2";
 const GREEN: &str = "32";
@@ -34,29 +34,29 @@ impl DemoReport {
         line(&format!("{}: one train, three stations, each with its key in a token of its own\n", self.paint(BOLD, &text)));
     }
 
-    /// A new part of the story.
+    /// Begins a new part.
     pub(crate) fn part(&self, text: impl Display) {
         line(&format!("\n{}", self.paint(BOLD, &text)));
     }
 
-    /// A step that is done; its time is that since the step before.
-    pub(crate) fn step(&mut self, who: &str, what: impl Display) {
+    /// Reports a completed step, with the time since the previous step.
+    pub(crate) fn step(&mut self, name: &str, what: impl Display) {
         let took = format!("{:>6.2} s", self.last.elapsed().as_secs_f64());
-        line(&format!("{}  {who:<WHO$} {what}", self.paint(DIM, &took)));
+        line(&format!("{}  {name:<NAME_WIDTH$} {what}", self.paint(DIM, &took)));
         self.last = Instant::now();
     }
 
-    /// More about the step before.
-    pub(crate) fn more(&self, what: impl Display) {
-        line(&format!("{:10}{:WHO$} {}", "", "", self.paint(DIM, &what)));
+    /// Adds a detail to the previous step.
+    pub(crate) fn detail(&self, what: impl Display) {
+        line(&format!("{:10}{:NAME_WIDTH$} {}", "", "", self.paint(DIM, &what)));
     }
 
-    /// Notes something that has just been checked and holds.
+    /// Notes a fact that has been verified.
     pub(crate) fn proven(&mut self, what: impl Into<String>) {
         self.proven.push(what.into());
     }
 
-    /// A table; all columns but the first hold numbers.
+    /// Prints a table; all columns except the first contain numbers.
     pub(crate) fn table(&self, header: &[&str], rows: Vec<Vec<String>>) {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header.to_vec());
@@ -69,7 +69,7 @@ impl DemoReport {
         }
     }
 
-    /// The end: what was proven, how long it took, what was kept.
+    /// Ends the report: what was proven, the total time, what was kept.
     pub(crate) fn end(&self, kept: Option<String>) {
         self.part("What was proven");
         for claim in &self.proven {
@@ -77,7 +77,7 @@ impl DemoReport {
             line(&format!("  {} {}", self.paint(GREEN, &"✓"), lines.next().unwrap_or_default()));
             lines.for_each(|more| line(&format!("    {more}")));
         }
-        line(&format!("\n{} in {:.1} s", self.paint(GREEN, &"All of it holds"), self.began.elapsed().as_secs_f64()));
+        line(&format!("\n{} in {:.1} s", self.paint(GREEN, &"All checks passed"), self.began.elapsed().as_secs_f64()));
         if let Some(kept) = kept {
             line(&kept);
         }

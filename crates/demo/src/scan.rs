@@ -1,6 +1,6 @@
 //! Searches a stream for byte strings, also across the boundary of two chunks.
 
-/// What is looked for, and whether it was seen.
+/// The byte strings, and whether they were found.
 pub(super) struct Scan {
     needles: Vec<(Vec<u8>, bool)>,
     tail: Vec<u8>,
@@ -15,29 +15,29 @@ impl Scan {
         Self { needles, tail: Vec::new(), overlap, bytes: 0 }
     }
 
-    /// Looks through the next piece.
-    pub(crate) fn piece(&mut self, piece: &[u8]) {
-        self.bytes += piece.len() as u64;
-        self.tail.extend_from_slice(piece);
+    /// Scans the next chunk.
+    pub(crate) fn update(&mut self, chunk: &[u8]) {
+        self.bytes += chunk.len() as u64;
+        self.tail.extend_from_slice(chunk);
         for (needle, seen) in &mut self.needles {
-            *seen = *seen || holds(&self.tail, needle);
+            *seen = *seen || contains(&self.tail, needle);
         }
         let done = self.tail.len().saturating_sub(self.overlap);
         self.tail.drain(..done);
     }
 
-    /// Whether each needle was seen, in the order given.
+    /// Returns whether each needle was found, in the given order.
     pub(crate) fn seen(&self) -> Vec<bool> {
         self.needles.iter().map(|(_, seen)| *seen).collect()
     }
 
-    /// How much was looked through.
+    /// Returns the number of scanned bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 }
 
-fn holds(haystack: &[u8], needle: &[u8]) -> bool {
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     let Some((&first, rest)) = needle.split_first() else { return true };
     let mut from = 0;
     while let Some(at) = haystack[from..].iter().position(|&byte| byte == first) {
@@ -58,12 +58,12 @@ mod tests {
         let stream = b"....aab-needle....";
         for cut in 0..stream.len() {
             let mut scan = Scan::new(["ab-needle", "absent"]);
-            scan.piece(&stream[..cut]);
-            scan.piece(&stream[cut..]);
+            scan.update(&stream[..cut]);
+            scan.update(&stream[cut..]);
             assert_eq!(scan.seen(), [true, false], "cut at {cut}");
         }
         let mut scan = Scan::new(["ab-needle"]);
-        stream.iter().for_each(|byte| scan.piece(&[*byte]));
+        stream.iter().for_each(|byte| scan.update(&[*byte]));
         assert_eq!((scan.seen(), scan.bytes()), (vec![true], stream.len() as u64));
     }
 }

@@ -4,7 +4,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::DemoError;
 
-/// The signals that end the demonstration. While this lives, none of them ends the process.
+/// The signals that end the demonstration. While this exists, none of them ends the process.
 pub(super) struct Signals([Signal; 3]);
 
 impl Signals {

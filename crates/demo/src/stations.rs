@@ -22,14 +22,14 @@ use tonic::{
 
 use super::{DemoError, workspace::trust_file};
 
-/// How long a station may take to make its keys and serve.
-const TO_SERVE: Duration = Duration::from_secs(90);
-/// How long a station may take to end when asked to.
-const TO_END: Duration = Duration::from_secs(10);
+/// Maximum time for a station to generate its keys and serve.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+/// Maximum time for a station to shut down.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 const LOG_TAIL: usize = 15;
 
-/// The running processes. [`Stations::end`] ends them; dropped without it, they are killed.
+/// The running processes. [`Stations::end`] shuts them down; on drop they are killed.
 pub(super) struct Stations {
     binary: PathBuf,
     root: PathBuf,
@@ -38,7 +38,7 @@ pub(super) struct Stations {
     logs: Vec<AuditLog>,
 }
 
-/// A station's audit, and the public key that its checkpoints are signed with (SubjectPublicKeyInfo).
+/// A station's audit log, and the public key of its checkpoints (SubjectPublicKeyInfo).
 pub(super) struct AuditLog {
     pub station: String,
     pub directory: PathBuf,
@@ -52,20 +52,20 @@ struct Process {
     child: Child,
 }
 
-/// A station that serves, as its software knows it.
+/// A serving station, from the view of its software.
 pub(super) struct DemoStation {
     /// Its id, also its train key's label.
     pub id: String,
-    /// What it says of its train key.
+    /// The service's description of the train key.
     pub key: pb::Key,
-    /// The key itself.
+    /// The public key.
     pub public_key: PublicKey,
     log: PathBuf,
     channel: Channel,
 }
 
 impl Stations {
-    /// None yet; their directories will be below `root`.
+    /// Creates an empty set of stations; their directories will be in `root`.
     pub(crate) fn new(root: &Path, engine: &str) -> Result<Self, DemoError> {
         let binary = std::env::current_exe().map_err(DemoError::io("find this program"))?.with_file_name("stationmaster");
         if !binary.is_file() {
@@ -74,7 +74,7 @@ impl Stations {
         Ok(Self { binary, root: root.to_owned(), engine: engine.to_owned(), running: Vec::new(), logs: Vec::new() })
     }
 
-    /// Starts a station with a key of `bits`. Must be called on the thread that lives longest: the station ends with it.
+    /// Starts a station with a key of `bits`. Must be called on the thread that lives longest, because the station ends with it.
     #[expect(unsafe_code, reason = "ties the child to this process between fork and exec")]
     pub(crate) fn start(&mut self, id: &str, bits: u32) -> Result<(), DemoError> {
         let directory = self.root.join(id);
@@ -86,7 +86,7 @@ impl Stations {
             ["serve", "--dev", "--station", id, "--bits", &bits.to_string(), "--engine", &self.engine].map(OsString::from);
         command.args(options).arg("--trust").arg(trust_file(&self.root));
         command.args(["--log", "info", "--log-format", "pretty", "--state"]).arg(&directory);
-        // Its output is never the caller's; Ctrl-C is ours, so that a station is ended after its calls and not among them.
+        // Ctrl-C is handled here, so that a station is stopped after its calls and not during them.
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0).kill_on_drop(true);
         // SAFETY: between fork and exec only the one system call is made.
         unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?)) };
@@ -95,7 +95,7 @@ impl Stations {
         Ok(())
     }
 
-    /// Waits until all of them serve.
+    /// Waits until all stations serve.
     pub(crate) async fn serving(&mut self) -> Result<Vec<DemoStation>, DemoError> {
         let mut stations = Vec::new();
         for process in &mut self.running {
@@ -106,18 +106,18 @@ impl Stations {
         Ok(stations)
     }
 
-    /// Their audits, once they have ended.
+    /// Returns their audit logs, to be read after they have ended.
     pub(crate) fn logs(&self) -> &[AuditLog] {
         &self.logs
     }
 
-    /// Ends all of them: asks, waits, and kills what does not listen.
+    /// Shuts down all stations; kills those that do not end in time.
     pub(crate) async fn end(&mut self) {
         let mut running = std::mem::take(&mut self.running);
         for process in &running {
-            process.ask_to_end();
+            process.terminate();
         }
-        let deadline = tokio::time::Instant::now() + TO_END;
+        let deadline = tokio::time::Instant::now() + STOP_TIMEOUT;
         for process in &mut running {
             if tokio::time::timeout_at(deadline, process.child.wait()).await.is_err() {
                 let _ = process.child.kill().await;
@@ -134,16 +134,16 @@ impl Process {
             if let Ok(text) = fs::read_to_string(&env) {
                 break text;
             }
-            if let Some(status) = self.child.try_wait().map_err(DemoError::io("look after a station"))? {
-                return Err(self.failure(format!("ended at its start ({status})")));
+            if let Some(status) = self.child.try_wait().map_err(DemoError::io("wait for a station"))? {
+                return Err(self.failure(format!("ended during its start ({status})")));
             }
-            if began.elapsed() > TO_SERVE {
-                return Err(self.failure(format!("does not serve after {} s", TO_SERVE.as_secs())));
+            if began.elapsed() > START_TIMEOUT {
+                return Err(self.failure(format!("does not serve after {} s", START_TIMEOUT.as_secs())));
             }
             tokio::time::sleep(POLL).await;
         };
-        let address = exported(&text, "STATIONMASTER_ADDRESS").ok_or_else(|| self.failure("left no address".into()))?;
-        // tonic's spelling of a socket's path has no slashes before it.
+        let address = exported(&text, "STATIONMASTER_ADDRESS").ok_or_else(|| self.failure("provides no address".into()))?;
+        // tonic expects the path of a socket without leading slashes.
         let address = format!("unix:{}", address.strip_prefix("unix://").unwrap_or(&address));
         let endpoint = Endpoint::from_shared(address).map_err(|error| self.failure(error.to_string()))?;
         let channel = endpoint.connect().await.map_err(|error| self.failure(format!("cannot be reached: {error}")))?;
@@ -168,8 +168,8 @@ impl Process {
         DemoError::Station { station: self.id.clone(), what, log: tail }
     }
 
-    fn ask_to_end(&self) {
-        // No id: it has ended and was waited for.
+    fn terminate(&self) {
+        // There is no id when it has ended and was waited for.
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
             let _ = kill_process(pid, Signal::TERM);
@@ -212,7 +212,7 @@ impl DemoStation {
         Ok(KeyServiceClient::new(self.channel.clone()).unwrap_key(request).await?.into_inner())
     }
 
-    /// The line of its log that holds a word.
+    /// Returns the line of its log that contains a word.
     pub(crate) fn logged(&self, word: &str) -> Option<String> {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         log.lines().find(|line| line.contains(word)).map(str::to_owned)
@@ -225,10 +225,10 @@ async fn outcome<M, T>(mut events: Streaming<M>, read: impl Fn(M) -> Option<T>) 
             return Ok(outcome);
         }
     }
-    Err(RpcError::internal("the answer ended without an outcome"))
+    Err(RpcError::internal("the response ended without an outcome"))
 }
 
-/// The value of `export NAME='value'` in lines for a shell.
+/// Returns the value of `export NAME='value'` in a shell script.
 fn exported(lines: &str, name: &str) -> Option<String> {
     let value = lines.lines().find_map(|line| line.strip_prefix("export ")?.strip_prefix(name)?.strip_prefix('='))?;
     let quoted = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\''));

@@ -19,22 +19,22 @@ use super::{
     workspace::trust_file,
 };
 
-/// Makes the file, in which nobody is yet.
-pub(super) fn nobody(root: &Path) -> Result<(), DemoError> {
+/// Creates the file, without entries.
+pub(super) fn create_empty(root: &Path) -> Result<(), DemoError> {
     file::update(&trust_file(root), |_| Ok::<_, TrustError>(())).map_err(DemoError::crypto)
 }
 
-/// Believes the stations' keys, as their own services showed them.
-pub(super) fn stations(root: &Path, route: &[DemoStation], report: &mut DemoReport) -> Result<(), DemoError> {
+/// Pins the stations' keys, as their own services returned them.
+pub(super) fn pin_stations(root: &Path, route: &[DemoStation], report: &mut DemoReport) -> Result<(), DemoError> {
     for station in route {
         pin(root, Kind::Station, &station.id, &station.public_key)?;
     }
-    report.step("officer", "pinned the stations' keys; nobody else is believed");
+    report.step("administrator", "pinned the stations' keys; no other key is trusted");
     Ok(())
 }
 
-/// The train is refused while nobody has said that its creator is believed; then somebody does.
-pub(super) async fn creator(
+/// Checks that the train is refused while its creator is not trusted, and pins the creator's key.
+pub(super) async fn pin_creator(
     root: &Path,
     sent: &Proposal,
     image: &ImageName,
@@ -42,17 +42,19 @@ pub(super) async fn creator(
     engine: &DockerClient,
     report: &mut DemoReport,
 ) -> Result<(), DemoError> {
-    report.part("Attack: a stranger's train, signed with the stranger's own key");
+    report.part("Attack: a train of an unknown creator, signed with the creator's own key");
     let before = (engine.images().await?, engine.containers().await?);
     let refused = refused_as(Reason::KeyUntrusted, station.pre_run(&image.to_string()).await.map(drop))?;
     require((engine.images().await?, engine.containers().await?) == before, "a refusal changes nothing in the engine")?;
     let key = PublicKey::from_hex_pem(&sent.creator.rsa_public_key).map_err(DemoError::crypto)?;
-    let told = refused.metadata.get("fingerprint");
-    require(told == Some(&key.fingerprint()), "the refusal names the fingerprint that an officer has to compare")?;
+    let fingerprint = refused.metadata.get("fingerprint");
+    require(fingerprint == Some(&key.fingerprint()), "the refusal names the fingerprint that an administrator must compare")?;
     report.step(&station.id, format!("PreRun refused: {} {}", Reason::KeyUntrusted.name(), key.fingerprint()));
-    report.proven("A train whose creator is in no trust file is refused before the token is touched, however well it is signed");
+    report.proven(
+        "A train whose creator is not in the trust file is refused before the token is used, although its signatures are valid",
+    );
     pin(root, Kind::Creator, &sent.creator.id.to_string(), &key)?;
-    report.step("officer", "compared the fingerprint with the creator's and pinned it: this creator is no stranger");
+    report.step("administrator", "compared the fingerprint with the creator's and pinned it: this creator is now trusted");
     Ok(())
 }
 

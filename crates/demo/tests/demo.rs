@@ -19,7 +19,7 @@ fn all_of_it_holds() {
     let done = Command::new(PROGRAM).arg("--state").arg(state.path()).output().unwrap();
     let (output, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert_eq!(done.status.code(), Some(0), "{output}\n{errors}");
-    assert!(output.contains("All of it holds"), "{output}");
+    assert!(output.contains("All checks passed"), "{output}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ impl Noted {
             return Err(format!("the administrators' log was not what the service had seen before: {detail}"));
         }
         let Some((log, head)) = now else {
-            return Err("it does not say where the administrators' log is".to_owned());
+            return Err("it does not contain the position of the administrators' log".to_owned());
         };
         match before {
             Some((other, known)) if other != log || known.size > head.size => {

@@ -21,19 +21,20 @@ pub(in crate::cli) struct Allow {
     /// A set of RPCs
     #[arg(long, value_enum, required_unless_present = "rpcs")]
     role: Option<RoleArg>,
-    /// An RPC by its name; can be given several times
+    /// The name of an RPC; can be given several times
     #[arg(long = "rpc", value_name = "NAME")]
     rpcs: Vec<String>,
-    /// A key that it may see and use, by label; several times for several. Without it: all that the RPCs are for
+    /// The label of a key that it may see and use; can be given several times. Without it: all keys of the RPCs' purposes
     #[arg(long = "key", value_name = "LABEL")]
     keys: Vec<String>,
-    /// What keys it may use, where that is not what the RPCs are for: "train" lets Sign use the station's train key, if [keys] raw_use names it, too
+    /// The purpose of keys that it may use, if it differs from that of the RPCs: "train" permits Sign with the station's train key, if [keys]
+    /// raw_use names it
     #[arg(long = "purpose", value_name = "PURPOSE", value_parser = ["train", "general"])]
     purposes: Vec<String>,
-    /// A train by its id; without it all trains
+    /// The id of a train; without it all trains
     #[arg(long = "train", value_name = "ID")]
     trains: Vec<String>,
-    /// A note for people
+    /// A comment
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
@@ -46,11 +47,11 @@ enum RoleArg {
     Station,
     /// Sign and UnwrapKey
     Signer,
-    /// Reads the results of trains: name them with --train
+    /// Reads the results of the trains that --train names
     Reader,
-    /// Looks, and uses no key
+    /// Reads only, and uses no key
     Auditor,
-    /// Everything
+    /// All RPCs
     Officer,
 }
 
@@ -70,7 +71,7 @@ impl RoleArg {
 pub(in crate::cli) struct Revoke {
     /// The principal, as `access list` shows it
     principal: String,
-    /// An RPC by its name; without any, everything that the principal was granted
+    /// The name of an RPC; without it all grants of the principal
     #[arg(long = "rpc", value_name = "NAME")]
     rpcs: Vec<String>,
     #[command(flatten)]
@@ -99,7 +100,7 @@ pub(super) fn allow(args: &Allow, output: Output) -> Result<(), CliError> {
         Ok::<_, CliError>(())
     })?;
     output.result(&json!({ "file": path, "allowed": json_of(&grant) }), || {
-        format!("Granted from now on, by {}\n{}", path.display(), table_of(std::slice::from_ref(&grant)))
+        format!("Granted, in {}\n{}", path.display(), table_of(std::slice::from_ref(&grant)))
     });
     Ok(())
 }
@@ -107,15 +108,15 @@ pub(super) fn allow(args: &Allow, output: Output) -> Result<(), CliError> {
 pub(super) fn revoke(args: &Revoke, output: Output) -> Result<(), CliError> {
     let (path, audit) = args.place.path()?;
     let principal: Principal = args.principal.parse()?;
-    let rpc = |name: &String| Rpc::from_name(name).ok_or_else(|| CliError::usage(format!("no RPC is called {name:?}")));
+    let rpc = |name: &String| Rpc::from_name(name).ok_or_else(|| CliError::usage(format!("there is no RPC {name:?}")));
     let rpcs = args.rpcs.iter().map(rpc).collect::<Result<Vec<_>, _>>()?;
-    // A file that is not there must not be made by taking something out of it.
+    // Revoking must not create a missing file.
     file::read(&path)?;
     let changed = file::update(&path, |grants| {
         let changed = grants.revoke(&principal, &rpcs);
         if changed == 0 {
             return Err(CliError::new(Exit::NotFound, format!("{principal} has no such grant in {}", path.display()))
-                .with_hint("`access list` shows all"));
+                .with_hint("`access list` shows all grants"));
         }
         let entry = admin_audit::entry(Event::AccessChanged, "access revoke")
             .with("revoked", json!({ "principal": principal.to_string(), "rpcs": args.rpcs }));
@@ -123,7 +124,7 @@ pub(super) fn revoke(args: &Revoke, output: Output) -> Result<(), CliError> {
         Ok(changed)
     })?;
     output.result(&json!({ "file": path, "principal": principal.to_string(), "changed": changed }), || {
-        format!("Revoked from now on, by {}; grants changed: {changed}\n", path.display())
+        format!("Revoked, in {}; grants changed: {changed}\n", path.display())
     });
     Ok(())
 }

@@ -13,10 +13,10 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Exit code 0 when it would be allowed, 7 when it would be refused.
+Exit code 0 if the call would be permitted, 7 if it would be refused.
 
 A connection proves several principals at once (a user and its group, all names
-of a certificate); this looks at one.
+of a certificate); this command evaluates one.
 
 Examples:
   stationmaster access check unix:uid=1000 PreRun
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let principal: Principal = args.principal.parse()?;
     let rpc = Rpc::from_name(&args.rpc).ok_or_else(|| {
         let names: Vec<_> = Rpc::ALL.iter().map(|rpc| rpc.name()).collect();
-        CliError::usage(format!("no RPC is called {:?}", args.rpc)).with_hint(format!("there are: {}", names.join(", ")))
+        CliError::usage(format!("there is no RPC {:?}", args.rpc)).with_hint(format!("the RPCs are: {}", names.join(", ")))
     })?;
     let relevant: Vec<Grant> = grants
         .all()
@@ -55,9 +55,9 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         .cloned()
         .collect();
     let decided = decide(grants.decide(&Principals::one(principal.clone()), rpc), args, rpc);
-    let (allowed, why) = match &decided {
+    let (allowed, explanation) = match &decided {
         Ok(()) => (true, "allowed".to_owned()),
-        Err(why) => (false, (*why).to_owned()),
+        Err(cause) => (false, (*cause).to_owned()),
     };
     let value = json!({
         "file": path,
@@ -66,12 +66,12 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         "key": args.key,
         "train": args.train,
         "allowed": allowed,
-        "why": why,
+        "why": explanation,
         "grants": relevant.iter().map(json_of).collect::<Vec<_>>(),
     });
     if !allowed {
-        return Err(CliError::new(Exit::Permission, format!("refused: {why}"))
-            .with_hint("`access allow` grants it; `access list` shows what is granted"));
+        return Err(CliError::new(Exit::Permission, format!("refused: {explanation}"))
+            .with_hint("`access allow` grants it; `access list` shows the grants"));
     }
     output.result(&value, || format!("Allowed, by\n{}", table_of(&relevant)));
     Ok(())

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 use stationmaster_system::files::{Readers, input};
 
-use super::source::{Filter, Matching, Source};
+use super::source::{Filter, RecordMatcher, Source};
 use crate::{
     audit::{Event, Record, read::Text},
     cli::{
@@ -20,16 +20,16 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Formats, one object a line:
-  json  the records as they are: with all segments, from the first, `audit
-        verify` can check the copy
+Formats, one object per line:
+  json  the records unchanged: `audit verify` can verify a copy that contains
+        all segments from the first one
   ocsf  Open Cybersecurity Schema Framework 1.3, class API Activity (6003); the
         record is under `unmapped`";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(in crate::cli) struct Args {
-    /// The form
+    /// The output format
     #[arg(long, value_enum, default_value = "json")]
     format: ExportFormat,
     #[command(flatten)]
@@ -47,31 +47,31 @@ enum ExportFormat {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    // Principals, trains and addresses are for the administrators, as the log is.
+    // Principals, trains and addresses are visible to administrators only, like the log.
     let Some(file) = args.out.begin(Readers::Owner)? else {
         let mut to = BufWriter::new(Stdout);
-        let gone = |error: io::Error| match lost() {
+        let failed = |error: io::Error| match lost() {
             Some(lost) => lost.into(),
             None => CliError::other(format!("cannot write: {error}")),
         };
-        write(args, &mut to, &gone)?;
-        return to.flush().map_err(gone);
+        write(args, &mut to, &failed)?;
+        return to.flush().map_err(failed);
     };
     let path = file.path().to_owned();
-    let gone = |error: io::Error| CliError::file("write", &path, &error);
+    let failed = |error: io::Error| CliError::file("write", &path, &error);
     let mut to = BufWriter::new(file);
-    let count = write(args, &mut to, &gone)?;
-    to.into_inner().map_err(|error| gone(error.into_error()))?.finish()?;
+    let count = write(args, &mut to, &failed)?;
+    to.into_inner().map_err(|error| failed(error.into_error()))?.finish()?;
     output.result(&json!({ "file": path, "records": count }), || format!("Wrote {count} records to {}\n", path.display()));
     Ok(())
 }
 
-/// Writes every record that is asked for, and counts them.
-fn write(args: &Args, to: &mut impl Write, gone: &dyn Fn(io::Error) -> CliError) -> Result<u64, CliError> {
+/// Writes every selected record, and returns their number.
+fn write(args: &Args, to: &mut impl Write, failed: &dyn Fn(io::Error) -> CliError) -> Result<u64, CliError> {
     let mut count = 0_u64;
-    let mut matching = Matching::new(&args.filter);
+    let mut matching = RecordMatcher::new(&args.filter);
     args.source.each(|file, line| {
-        if !matching.takes(&line.record) {
+        if !matching.matches(&line.record) {
             return Ok(());
         }
         count += 1;
@@ -81,19 +81,19 @@ fn write(args: &Args, to: &mut impl Write, gone: &dyn Fn(io::Error) -> CliError)
             (ExportFormat::Ocsf, _) => serde_json::to_writer(&mut *to, &ocsf(&line.record)).map_err(io::Error::from),
         }
         .and_then(|()| to.write_all(b"\n"))
-        .map_err(gone)
+        .map_err(failed)
     })?;
     Ok(count)
 }
 
-/// A part of a file, as it is.
+/// Copies a part of a file unchanged.
 fn copy(file: &Path, offset: u64, bytes: u64, to: &mut impl Write) -> io::Result<()> {
     let mut file = input::open_regular(file)?;
     file.seek(SeekFrom::Start(offset))?;
     io::copy(&mut file.take(bytes), to).map(drop)
 }
 
-/// OCSF 1.3, API Activity.
+/// Converts a record to OCSF 1.3, API Activity.
 fn ocsf(record: &Record) -> Value {
     const API_ACTIVITY: u32 = 6003;
     let entry = &record.entry;

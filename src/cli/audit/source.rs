@@ -19,29 +19,29 @@ use crate::{
     config::Config,
 };
 
-/// Which log.
+/// Selects a log.
 #[derive(Debug, Clone, clap::Args)]
 pub(in crate::cli) struct Source {
     /// The station's configuration
     #[arg(long, value_name = "FILE", env = "STATIONMASTER_CONFIG", help_heading = "Log")]
     config: Option<PathBuf>,
-    /// A state directory, in place of a configuration
+    /// A state directory, instead of a configuration
     #[arg(long, value_name = "DIR", help_heading = "Log")]
     state: Option<PathBuf>,
-    /// Whose records
+    /// The log
     #[arg(long, value_enum, default_value = "service", help_heading = "Log")]
-    log: Which,
+    log: LogName,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum Which {
-    /// The service's
+pub(super) enum LogName {
+    /// The service's log
     Service,
-    /// Those of the administrators' commands
+    /// The log of administrators' commands
     Officer,
 }
 
-impl Which {
+impl LogName {
     pub(super) fn directory(self) -> &'static str {
         match self {
             Self::Service => audit::SERVICE,
@@ -50,15 +50,15 @@ impl Which {
     }
 }
 
-/// How far a log was read.
+/// A position in a log.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LogArgs {
+pub(super) struct LogPosition {
     segment: u64,
     bytes: u64,
 }
 
 impl Source {
-    /// The log's directories: its archive where the configuration names one, and its own.
+    /// Returns the log's directories: its archive, if the configuration names one, and its own.
     fn directories(&self) -> Result<Vec<PathBuf>, CliError> {
         let log = self.log.directory();
         let state = self.state.clone().or_else(|| self.config.is_none().then(state_dir::state_variable).flatten());
@@ -66,7 +66,7 @@ impl Source {
             return Ok(vec![state.join("audit").join(log)]);
         }
         let config = self.config.as_ref().ok_or_else(|| {
-            CliError::usage("no log is named: give --config FILE or --state DIR")
+            CliError::usage("no log is named: use --config FILE or --state DIR")
                 .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands")
         })?;
         let config = Config::load(config)?;
@@ -74,69 +74,69 @@ impl Source {
         Ok(archive.into_iter().chain([config.audit_directory().join(log)]).collect())
     }
 
-    /// Hands over every record with the file that it is in, from the first that is there.
-    pub(super) fn each(&self, take: impl FnMut(&Path, Line) -> Result<(), CliError>) -> Result<LogArgs, CliError> {
-        self.after(LogArgs::default(), take)
+    /// Passes every record, with its file, to `take`, from the first one.
+    pub(super) fn each(&self, take: impl FnMut(&Path, Line) -> Result<(), CliError>) -> Result<LogPosition, CliError> {
+        self.after(LogPosition::default(), take)
     }
 
-    /// The same, from a place on.
+    /// The same, from a position. Returns the new position.
     pub(super) fn after(
         &self,
-        mut place: LogArgs,
+        mut position: LogPosition,
         mut take: impl FnMut(&Path, Line) -> Result<(), CliError>,
-    ) -> Result<LogArgs, CliError> {
+    ) -> Result<LogPosition, CliError> {
         for (number, path) in read::segments_of(&self.directories()?)? {
-            if number < place.segment {
+            if number < position.segment {
                 continue;
             }
-            let from = if number == place.segment { place.bytes } else { 0 };
+            let from = if number == position.segment { position.bytes } else { 0 };
             let mut segment = read::Segment::open_at(&path, from)?;
             let flaw = |error: read::LineError| {
-                CliError::new(Exit::Other, format!("{}: {error}", path.display())).with_hint("`audit verify` tells more")
+                CliError::new(Exit::Other, format!("{}: {error}", path.display())).with_hint("`audit verify` shows details")
             };
             while let Some(line) = segment.next_record().map_err(flaw)? {
                 take(&path, line)?;
             }
-            place = LogArgs { segment: number, bytes: from + segment.whole() };
+            position = LogPosition { segment: number, bytes: from + segment.whole() };
         }
-        Ok(place)
+        Ok(position)
     }
 }
 
-/// Which records. All that is given must fit.
+/// Selects records; all given conditions must be met.
 #[derive(Debug, Clone, clap::Args)]
 pub(in crate::cli) struct Filter {
-    /// Of a run
-    #[arg(long, value_name = "ID", help_heading = "Which records")]
+    /// Records of a run
+    #[arg(long, value_name = "ID", help_heading = "Filter")]
     run: Option<String>,
-    /// Of a train, by its id or session
-    #[arg(long, value_name = "ID", help_heading = "Which records")]
+    /// Records of a train, by its id or session
+    #[arg(long, value_name = "ID", help_heading = "Filter")]
     train: Option<String>,
-    /// Of a principal
-    #[arg(long, value_name = "NAME", help_heading = "Which records")]
+    /// Records of a principal
+    #[arg(long, value_name = "NAME", help_heading = "Filter")]
     principal: Option<String>,
-    /// Of a key, by label or fingerprint
-    #[arg(long, value_name = "LABEL", help_heading = "Which records")]
+    /// Records of a key, by label or fingerprint
+    #[arg(long, value_name = "LABEL", help_heading = "Filter")]
     key: Option<String>,
-    /// Of a refusal, by the id that its caller was told
-    #[arg(long, value_name = "ID", help_heading = "Which records")]
+    /// The record of a refusal, by the id that its caller received
+    #[arg(long, value_name = "ID", help_heading = "Filter")]
     refusal: Option<String>,
-    /// Of one call
-    #[arg(long, value_name = "ID", help_heading = "Which records")]
+    /// Records of one call
+    #[arg(long, value_name = "ID", help_heading = "Filter")]
     call: Option<String>,
-    /// Of an event: key-use, step, refusal, trust-changed, …
-    #[arg(long, value_name = "NAME", value_enum, hide_possible_values = true, help_heading = "Which records")]
+    /// Records of an event: key-use, step, refusal, trust-changed, …
+    #[arg(long, value_name = "NAME", value_enum, hide_possible_values = true, help_heading = "Filter")]
     event: Option<Event>,
-    /// From a moment on (RFC 3339)
-    #[arg(long, value_name = "TIME", help_heading = "Which records")]
+    /// Records from this time on (RFC 3339)
+    #[arg(long, value_name = "TIME", help_heading = "Filter")]
     since: Option<jiff::Timestamp>,
-    /// Up to a moment (RFC 3339)
-    #[arg(long, value_name = "TIME", help_heading = "Which records")]
+    /// Records up to this time (RFC 3339)
+    #[arg(long, value_name = "TIME", help_heading = "Filter")]
     until: Option<jiff::Timestamp>,
 }
 
 impl Filter {
-    pub(super) fn takes(&self, record: &Record) -> bool {
+    pub(super) fn matches(&self, record: &Record) -> bool {
         let entry = &record.entry;
         let is = |wanted: &Option<String>, found: Option<&String>| wanted.is_none() || wanted.as_ref() == found;
         let either = |wanted: &Option<String>, found: Option<[&String; 2]>| {
@@ -154,43 +154,43 @@ impl Filter {
     }
 }
 
-/// Records that a filter takes, and the outcomes of the key uses among them: those say neither run nor train nor key themselves.
+/// Matches records with a filter, and the outcomes of matching key uses, which contain neither run nor train nor key themselves.
 #[derive(Debug)]
-pub(super) struct Matching<'a> {
+pub(super) struct RecordMatcher<'a> {
     filter: &'a Filter,
-    /// The same, less what an outcome does not say.
+    /// The filter without the conditions on fields that an outcome lacks.
     of_outcomes: Filter,
-    /// Key uses that were taken: their numbers, and how they ended.
+    /// RecordMatcher key uses: their numbers and outcomes.
     uses: BTreeMap<u64, Option<String>>,
 }
 
-impl<'a> Matching<'a> {
+impl<'a> RecordMatcher<'a> {
     pub(super) fn new(filter: &'a Filter) -> Self {
         let of_outcomes = Filter { run: None, train: None, key: None, ..filter.clone() };
         Self { filter, of_outcomes, uses: BTreeMap::new() }
     }
 
-    pub(super) fn takes(&mut self, record: &Record) -> bool {
-        let takes = self.filter.takes(record);
+    pub(super) fn matches(&mut self, record: &Record) -> bool {
+        let matches = self.filter.matches(record);
         match record.entry.event {
-            Event::KeyUse if takes => drop(self.uses.insert(record.seq, None)),
+            Event::KeyUse if matches => drop(self.uses.insert(record.seq, None)),
             Event::KeyUsed | Event::Checkpoint => {
-                if let Some(ended) = record.entry.of.and_then(|of| self.uses.get_mut(&of)) {
-                    *ended = record.entry.outcome.clone();
-                    return takes || self.of_outcomes.takes(record);
+                if let Some(outcome) = record.entry.of.and_then(|of| self.uses.get_mut(&of)) {
+                    *outcome = record.entry.outcome.clone();
+                    return matches || self.of_outcomes.matches(record);
                 }
             }
             _ => {}
         }
-        takes
+        matches
     }
 
-    /// How a key use ended that was taken.
+    /// Returns the outcome of a matching key use.
     pub(super) fn outcome(&self, seq: u64) -> Option<&String> {
         self.uses.get(&seq)?.as_ref()
     }
 
-    /// Whether a record says no more than how a key use ended that was taken.
+    /// Returns whether a record is only the outcome of a matching key use.
     pub(super) fn is_outcome(&self, record: &Record) -> bool {
         record.entry.event == Event::KeyUsed && record.entry.of.is_some_and(|of| self.uses.contains_key(&of))
     }

@@ -19,28 +19,27 @@ use crate::{
     },
 };
 
-/// Spans of unsigned records that are shown each.
+/// Number of spans of unsigned records that are shown individually.
 const SPANS_SHOWN: usize = 3;
 
 const AFTER: &str = "\
-Finds a changed byte, a removed, added or moved record, a checkpoint that the
-audit's key did not sign, and an older segment put back among later ones. A log
-that was cut off at its end, or put back as a whole, looks like an earlier state
-of itself: only whoever remembers where it was can tell. So keep the head that
-this prints (and the public key) on another machine, and give it with
---expect-head next time. Records after the last checkpoint are held by the chain
-alone, and so were those that are said to have been unsigned when the service
-was not running.
+Detects a changed byte, a removed, added or moved record, a checkpoint that the
+audit key did not sign, and an older segment among later ones. A log that was
+truncated, or replaced as a whole by an older copy, is a valid earlier state of
+itself: only a head that was stored elsewhere reveals this. So store the head
+that this command prints (and the public key) on another machine, and pass it
+with --expect-head next time. Records after the last checkpoint are protected
+by the chain alone, and so were those that are reported as unsigned while the
+service was not running.
 
-Given the directory of both logs (STATE/audit), the log of the administrators'
-commands is checked, too: the service keeps in its own, signed log where that
-one was. Archived segments come first: audit verify ARCHIVE STATE/audit.
+With the directory of both logs (STATE/audit), the log of administrators'
+commands is verified too: the service records its head in its own, signed log.
+Archived segments come first: audit verify ARCHIVE STATE/audit.
 
-Uses of keys are counted anew, by key and principal, and compared with the
-token's own count at every checkpoint.
+Uses of keys are counted by key and principal, and compared with the token's own
+count at every checkpoint.
 
-Exit code 8 when something is wrong, and with --key when no checkpoint is
-signed.
+Exit code 8 if a flaw is found, and with --key if no checkpoint is signed.
 
 Examples:
   stationmaster audit verify /var/lib/stationmaster/audit --key audit.pem
@@ -53,16 +52,16 @@ pub(in crate::cli) struct Args {
     /// The audit's directory, a log's directory, or segments in their order
     #[arg(required = true, value_name = "DIR|FILE")]
     paths: Vec<PathBuf>,
-    /// The audit's public key, PEM: `key export audit`. Without it no signature is checked
+    /// The audit key's public half, PEM: `key export audit`. Without it no signature is verified
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// A head that was remembered, SIZE:HASH: the log must have come past it
+    /// A head that was stored earlier, SIZE:HASH: the log must contain it
     #[arg(long, value_name = "HEAD")]
     expect_head: Option<Head>,
-    /// Where the log of the administrators' commands is, when it is not beside the service's
+    /// The log of administrators' commands, if it is not in the directory of the service's log
     #[arg(long, value_name = "DIR")]
     administrators: Vec<PathBuf>,
-    /// A log without any checkpoint will do: segments between two checkpoints, or the administrators' log alone
+    /// Accept a log without checkpoints: segments between two checkpoints, or the administrators' log alone
     #[arg(long, requires = "key")]
     allow_unsigned: bool,
 }
@@ -89,7 +88,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<Exit, CliError> {
     Ok(if found.holds() { Exit::Done } else { Exit::Broken })
 }
 
-/// The segments that paths name, in their order; and those of the administrators' log, where a path is the directory of both.
+/// Returns the segments that the paths name, in order; and those of the administrators' log, if a path is the directory of both.
 fn gather(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Option<Vec<PathBuf>>), CliError> {
     let (mut files, mut directories, mut administrators) = (Vec::new(), Vec::new(), None::<Vec<PathBuf>>);
     for path in paths {
@@ -103,9 +102,9 @@ fn gather(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Option<Vec<PathBuf>>), Cli
             let others = path.join(audit::ADMINISTRATORS);
             administrators.get_or_insert_default().extend(is_log(&others)?.then_some(others));
         } else {
-            let what = format!("{} holds no log of the audit: no 00000001.jsonl or the like", path.display());
+            let what = format!("{} contains no audit log: no 00000001.jsonl or similar file", path.display());
             return Err(CliError::new(Exit::NotFound, what).with_hint(
-                "give the audit's directory (`[audit] directory`; by default STATE/audit), or the service's log in it",
+                "name the audit directory (`[audit] directory`; by default STATE/audit), or the service's log in it",
             ));
         }
     }
@@ -162,24 +161,24 @@ fn json_of(found: &Verification, others: Option<&Verification>, with_key: bool) 
 fn people(found: &Verification, others: Option<&Verification>, with_key: bool) -> String {
     let size = found.head.map_or(0, |head| head.size);
     let covered = match (with_key, found.checkpoints) {
-        (false, _) => "not looked at: no --key was given".to_owned(),
+        (false, _) => "not verified: no --key was given".to_owned(),
         (true, 0) => "none".to_owned(),
         (true, count) => format!("{count}; the last covers the first {} records of {size}", found.covered),
     };
     let administrators = match (&found.administrators, others) {
         (None, None) => None,
         (_, Some(others)) => Some(match others.head {
-            Some(head) => format!("{} records, as the service has seen them", head.size),
+            Some(head) => format!("{} records, as recorded by the service", head.size),
             None => "no log".to_owned(),
         }),
         (Some((_, head)), None) => {
-            Some(format!("not looked at: {} records were seen by the service (give the directory of both logs)", head.size))
+            Some(format!("not verified: the service recorded {} records (name the directory of both logs)", head.size))
         }
     };
     let verdict = match (found.holds(), with_key) {
-        (false, _) => format!("something is wrong with it: {}", count(found.flaw_count, "flaw", "flaws")),
-        (true, true) => "nothing is wrong".to_owned(),
-        (true, false) => "the chain holds; signatures were not checked: no --key was given".to_owned(),
+        (false, _) => format!("INVALID: {}", count(found.flaw_count, "flaw", "flaws")),
+        (true, true) => "no flaw was found".to_owned(),
+        (true, false) => "the chain is valid; signatures were not verified: no --key was given".to_owned(),
     };
     let head = found.head.map(|head| head.to_string()).unwrap_or_default();
     let mut rows = vec![
@@ -192,21 +191,21 @@ fn people(found: &Verification, others: Option<&Verification>, with_key: bool) -
     let mut text = fields(&rows);
     if found.torn_bytes > 0 {
         text += &format!(
-            "The end is half-written ({} bytes): a record of which nobody was told, or that is being written.\n",
+            "The end is incomplete ({} bytes): a record that was never confirmed, or that is being written.\n",
             found.torn_bytes
         );
     }
     for span in found.unsigned.iter().take(SPANS_SHOWN) {
         text += &format!(
-            "Unsigned while the service was not running: records {} to {}. A change of them then would not show.\n",
+            "Unsigned while the service was not running: records {} to {}. A change during that time cannot be detected.\n",
             span.first, span.last
         );
     }
     if found.unsigned_count > SPANS_SHOWN as u64 {
-        text += &format!("Unsigned while the service was not running: {} times in all.\n", found.unsigned_count);
+        text += &format!("Unsigned while the service was not running: {} times in total.\n", found.unsigned_count);
     }
     if found.long_lines > 0 {
-        text += &format!("{} lines are longer than any that is written now: an older version wrote them.\n", found.long_lines);
+        text += &format!("{} lines exceed the present maximum length: an older version wrote them.\n", found.long_lines);
     }
     let rows: Vec<_> = found
         .uses
@@ -229,6 +228,6 @@ fn people(found: &Verification, others: Option<&Verification>, with_key: bool) -
     for flaw in &found.flaws {
         text += &format!("{}:{}: {}\n", flaw.file.display(), flaw.line, printable(&flaw.what));
     }
-    // Last, where it is seen.
+    // Last, so that it is visible.
     text + &fields(&[("Verdict", verdict)])
 }

@@ -26,14 +26,14 @@ fn a_broken_rule_has_a_hint_of_its_own_and_its_refusal_is_named() {
         assert!(hint.ends_with("`audit show --refusal 0196-x`"), "{hint}");
         hint
     };
-    let mut told = std::collections::BTreeMap::<String, Vec<&str>>::new();
+    let mut rules = std::collections::BTreeMap::<String, Vec<&str>>::new();
     for rule in ["plain-names", "no-links-or-special-files", "both-directories-present", "immutable-files-unchanged"] {
-        told.entry(hint_of(rule)).or_default().push(rule);
+        rules.entry(hint_of(rule)).or_default().push(rule);
     }
     for rule in ["no-volumes-over-the-train", "image-of-this-run", "at-rest-while-read", "of-a-later-version"] {
-        told.entry(hint_of(rule)).or_default().push(rule);
+        rules.entry(hint_of(rule)).or_default().push(rule);
     }
-    assert_eq!(told.len(), 8, "two rules share a hint: {told:?}");
+    assert_eq!(rules.len(), 8, "two rules share a hint: {rules:?}");
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn the_page_of_errors_names_every_rule_and_every_reason() {
         .filter(|name| absent(name))
         .collect();
     assert!(missing.is_empty(), "docs/errors.md lacks {missing:?}");
-    // And it names no rule that there is not.
+    // And it names no rule that does not exist.
     let (_, table) = page.split_once("| rule | what it says | when |").expect("the table of rules");
     for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
         let name = row.split('`').nth(1).expect("a rule");

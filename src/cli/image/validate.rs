@@ -22,17 +22,17 @@ use crate::{
 };
 
 const AFTER: &str = "\
-The master is one that the station's trust file allows (`trust add master`),
-never one that the train names. The layers that both have are settled by digest;
-what the layers above do is compared: type, content, link target, mode, owner,
-attributes. A train may have /opt/pht_train, /opt/pht_results,
+The master must be allowed by the station's trust file (`trust add master`); the
+train cannot choose it. Shared layers are compared by digest; the changes of
+further layers are compared in type, content, link target, mode, owner and
+attributes. A train may add /opt/pht_train, /opt/pht_results,
 /opt/train_config.json and /opt/user_sym_key.key. The configuration must be the
-master's; a train may have its own command, in plain words, and labels. The exit
-code is 8 when a rule is broken.
+master's; a train may have its own labels, and its own command without a shell.
+The exit code is 8 if a rule is broken.
 
 With --place no service and no engine is needed: an archive of `docker save` or
 an OCI archive, an OCI layout directory (DIR or DIR:TAG), or `-` for an archive
-from standard input; the master is then the one you name.
+from standard input; --master-place names the master.
 
 Examples:
   stationmaster image validate harbor.example/train:latest
@@ -47,22 +47,22 @@ pub(in crate::cli) struct Args {
     /// The image: repository:tag or sha256:…
     #[arg(required_unless_present = "place")]
     image: Option<String>,
-    /// The master, as the trust file has it; without it the one that the image shares most layers with
+    /// The master, as in the trust file; without it the one that shares most layers with the image
     #[arg(long, value_name = "REPOSITORY[@DIGEST]", conflicts_with = "place")]
     master: Option<String>,
-    /// Say also what train_lib's validate_train_image would
+    /// Also report the result of train_lib's validate_train_image
     #[arg(long, conflicts_with = "place")]
     as_train_lib: bool,
-    /// Validate an image in a file or directory, without any service
+    /// Validate an image in a file or directory, without a service
     #[arg(long, value_name = "PLACE", conflicts_with = "image", requires = "master_place")]
     place: Option<String>,
-    /// With --place: which image, where several lie there: a name that it has there, or a digest (sha256:…)
+    /// With --place: the image, if there are several: its name, or a digest (sha256:…)
     #[arg(long = "image", value_name = "NAME", requires = "place")]
     which: Option<String>,
     /// With --place: the master
     #[arg(long, value_name = "PLACE", requires = "place")]
     master_place: Option<String>,
-    /// With --master-place: which image, where several lie there
+    /// With --master-place: the image, if there are several
     #[arg(long, value_name = "NAME", requires = "master_place")]
     master_image: Option<String>,
     #[command(flatten)]
@@ -100,7 +100,7 @@ async fn online(client: ClientArgs, request: pb::ValidateImageRequest) -> Result
     .await
 }
 
-/// Without any service: the same check, here. Its refusals are those of the service.
+/// Performs the same check without a service, with the same errors.
 fn offline(
     (place, image): (&str, Option<&str>),
     (master, of_master): (&str, Option<&str>),
@@ -138,8 +138,8 @@ fn value(image: &str, result: &pb::ValidateImageResult) -> Value {
 fn people(result: &pb::ValidateImageResult) -> String {
     let rows = rules::of_answer(&result.rules);
     let verdict = match rules::broken(&rows) {
-        broken if broken.is_empty() => "holds: the master, and a train in it".to_owned(),
-        broken => format!("does NOT hold: {}", broken.join(", ")),
+        broken if broken.is_empty() => "valid: the master plus a train".to_owned(),
+        broken => format!("NOT valid: {}", broken.join(", ")),
     };
     let mut text = fields(&[
         ("Image id", printable(&result.image_id)),

@@ -17,8 +17,8 @@ const AFTER: &str = "\
 Formats:
   pem      SubjectPublicKeyInfo in PEM
   der      the same in DER
-  hex-pem  lower-case hex of the PEM text: what trains' routes carry, and the
-           registry wants
+  hex-pem  lower-case hex of the PEM text, as trains' routes and the registry
+           use it
   jwk      JSON Web Key (RFC 7517)
 
 Examples:
@@ -30,7 +30,7 @@ Examples:
 pub(in crate::cli) struct Args {
     /// The key's label
     label: String,
-    /// The form
+    /// The output format
     #[arg(long, value_enum, default_value = "pem")]
     format: KeyFormat,
     #[command(flatten)]

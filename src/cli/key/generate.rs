@@ -18,9 +18,9 @@ use crate::{
 };
 
 const AFTER: &str = "\
-The private half is made in the token, sensitive and never extractable; it
-cannot be changed later. An existing key is never replaced. A running service
-does not see the new key until it is configured and started again.
+The private key is generated in the token, sensitive and never extractable; its
+attributes cannot be changed later. An existing key is never replaced. A running
+service uses the new key after it was configured and restarted.
 
 Examples:
   stationmaster key generate station-1 --purpose train --bits 3072 \\
@@ -32,10 +32,10 @@ Examples:
 pub(in crate::cli) struct Args {
     /// The new key's label; for a train key the station's id
     label: String,
-    /// What the key is for
+    /// The purpose of the key
     #[arg(long, value_enum)]
     purpose: KeyFor,
-    /// Size of the modulus
+    /// Size of the modulus, in bits
     #[arg(long, default_value = "3072", value_parser = ["2048", "3072", "4096"])]
     bits: String,
     #[command(flatten)]
@@ -50,7 +50,7 @@ enum KeyFor {
     Train,
     /// Sign and unwrap
     General,
-    /// Checkpoints of the audit: signs only, and nothing else may use it
+    /// Checkpoints of the audit log only
     Audit,
 }
 
@@ -76,9 +76,9 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let key = KeyView::from_info(made.info, name);
     let mut notes = Vec::new();
     if !restricted {
-        notes.push("this token does not restrict the key's mechanisms; only the service keeps it to its purpose".to_owned());
+        notes.push("this token does not restrict the key's mechanisms; only the service restricts it to its purpose".to_owned());
     }
-    notes.extend(direct.config.as_ref().and_then(|config| unnamed(config, &args.label, purpose)));
+    notes.extend(direct.config.as_ref().and_then(|config| configuration_note(config, &args.label, purpose)));
     let mut value = key.json();
     value["mechanisms_restricted"] = Value::Bool(restricted);
     value["warnings"] = notes.clone().into();
@@ -89,8 +89,8 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What is to be said where the configuration does not name the new key for its purpose: the service would not use it.
-fn unnamed(config: &Config, label: &str, purpose: Purpose) -> Option<String> {
+/// Returns a note if the configuration does not name the new key for its purpose: the service would not use it.
+fn configuration_note(config: &Config, label: &str, purpose: Purpose) -> Option<String> {
     let (train, general) = (config.keys.train.iter(), config.keys.general.iter());
     let mut named = train.map(|label| (label, Purpose::Train)).chain(general.map(|label| (label, Purpose::General)));
     let as_purpose = named
@@ -103,9 +103,11 @@ fn unnamed(config: &Config, label: &str, purpose: Purpose) -> Option<String> {
     };
     match as_purpose {
         Some(of) if of == purpose => None,
-        Some(of) => {
-            Some(format!("the new key is made for {}, and the configuration names {label:?} for {}", purpose.name(), of.name()))
-        }
+        Some(of) => Some(format!(
+            "the purpose of the new key is {}, but the configuration names {label:?} for {}",
+            purpose.name(),
+            of.name()
+        )),
         None => Some(format!("the configuration does not name {label:?}, so the service will not use it: add it to {add}")),
     }
 }

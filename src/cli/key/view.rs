@@ -49,7 +49,7 @@ impl KeyView {
         }
     }
 
-    /// The token does not know purposes; a configuration does.
+    /// Describes a key of a token; its purpose comes from the configuration.
     pub(super) fn from_token(key: TokenKey, config: Option<&Config>) -> Self {
         let keys = config.map(|config| &config.keys);
         let purpose = match keys {
@@ -85,7 +85,11 @@ impl KeyView {
             extractable: key.extractable,
             never_extractable: key.never_extractable,
             generated_in_token: key.generated_in_token,
-            capabilities: key.capabilities.into_iter().map(|(name, way)| (name.to_owned(), way.name().to_owned())).collect(),
+            capabilities: key
+                .capabilities
+                .into_iter()
+                .map(|(name, method)| (name.to_owned(), method.name().to_owned()))
+                .collect(),
         }
     }
 
@@ -119,8 +123,8 @@ impl KeyView {
             ("Extractable", yes(self.extractable)),
             ("Never extractable", yes(self.never_extractable)),
         ]);
-        for (scheme, way) in &self.capabilities {
-            text += &format!("  {scheme:<24} {way}\n");
+        for (scheme, method) in &self.capabilities {
+            text += &format!("  {scheme:<24} {method}\n");
         }
         text + &spki_pem(&self.der)
     }

@@ -73,10 +73,10 @@ fn what_holds_the_key_is_named_with_the_command_that_takes_it_out() {
         ("cp private.pem id && chmod 600 id && ssh-keygen -y -f id > id.pub", "id.pub", "an SSH public key"),
         ("ssh-keygen -e -f id.pub > id.ssh2", "id.ssh2", "an SSH public key"),
         ("cp id open && ssh-keygen -p -N '' -f open", "open", "an SSH PRIVATE key"),
-        ("gzip -c right.pem > right.gz", "right.gz", "a packed file"),
-        ("xz -c right.pem > right.xz", "right.xz", "a packed file"),
-        ("zstd -q right.pem -o right.zst", "right.zst", "a packed file"),
-        ("bzip2 -c right.pem > right.bz2", "right.bz2", "a packed file"),
+        ("gzip -c right.pem > right.gz", "right.gz", "a compressed file"),
+        ("xz -c right.pem > right.xz", "right.xz", "a compressed file"),
+        ("zstd -q right.pem -o right.zst", "right.zst", "a compressed file"),
+        ("bzip2 -c right.pem > right.bz2", "right.bz2", "a compressed file"),
         ("iconv -f UTF-8 -t UTF-16 right.pem > 'right in UTF-16'", "right in UTF-16", "text in UTF-16"),
     ] {
         desk.sh(make);
@@ -84,7 +84,7 @@ fn what_holds_the_key_is_named_with_the_command_that_takes_it_out() {
         assert_eq!(error.exit, crate::cli::error::Exit::Usage, "{name}");
         assert!(error.message.contains(&format!("{name} is {what}, and an RSA public key must")), "{}", error.message);
         let hint = error.hint.expect("a hint");
-        assert_eq!(hint.contains("private key stays"), what.contains("PRIVATE"), "{name}: {hint}");
+        assert_eq!(hint.contains("private key must not be disclosed"), what.contains("PRIVATE"), "{name}: {hint}");
         desk.sh("rm -f public.pem key.pem");
         desk.sh(command(&hint));
         let made = ["public.pem", "key.pem"].into_iter().find(|made| desk.at(made).exists()).expect("what the command makes");

@@ -2,21 +2,21 @@
 
 use std::fmt::Write as _;
 
-/// Whether a character changes how the text around it is shown: C0 and C1 controls, U+007F, line and paragraph separators, and the marks,
+/// Returns whether a character changes how the text around it is shown: C0 and C1 controls, U+007F, line and paragraph separators, and the marks,
 /// embeddings, overrides and isolates of bidirectional text.
-fn is_unseen(letter: char) -> bool {
+fn is_invisible(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Text of one or several lines: newlines stay, everything else that is unseen is written out as `\u{…}`.
+/// Escapes text of one or several lines: newlines stay, other invisible characters become `\u{…}`.
 pub(in crate::cli) fn printable(text: &str) -> String {
-    escaped(text, |letter| letter != '\n' && is_unseen(letter))
+    escaped(text, |letter| letter != '\n' && is_invisible(letter))
 }
 
-/// Text of one line: newlines are written out, too.
+/// Escapes text of one line: newlines are escaped too.
 pub(super) fn one_line(text: &str) -> String {
-    escaped(text, is_unseen)
+    escaped(text, is_invisible)
 }
 
 fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> String {
@@ -25,7 +25,7 @@ fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> String {
         match letter {
             '\n' if is_hidden('\n') => shown.push_str("\\n"),
             letter if is_hidden(letter) => {
-                // A String takes everything.
+                // Writing to a String does not fail.
                 let _ = write!(shown, "{}", letter.escape_unicode());
             }
             letter => shown.push(letter),
@@ -34,11 +34,11 @@ fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> String {
     shown
 }
 
-/// JSON with the same characters as escapes of JSON's own: it means the same. They can only stand within strings.
+/// Replaces the same characters by JSON escapes, which does not change the value: they occur only within strings.
 pub(in crate::cli) fn json(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
-        if is_unseen(letter) && letter != '\n' {
+        if is_invisible(letter) && letter != '\n' {
             for unit in letter.encode_utf16(&mut [0; 2]) {
                 let _ = write!(shown, "\\u{unit:04x}");
             }
@@ -68,7 +68,7 @@ mod tests {
     fn json_means_the_same_without_unseen_characters() {
         let value = serde_json::json!({ UNSEEN: [UNSEEN, "Zürich 😀\n\t\"\\"] });
         let text = json(&value.to_string());
-        assert!(!text.chars().any(is_unseen), "{text:?}");
+        assert!(!text.chars().any(is_invisible), "{text:?}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 }

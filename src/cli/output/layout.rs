@@ -8,16 +8,16 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::escape::one_line;
 
-/// Between two columns.
+/// Blanks between two columns.
 const GAP: usize = 2;
-/// Before what goes below its row.
+/// Indentation of cells that are printed below their row.
 const INDENT: usize = 4;
-/// A column of prose is not made narrower than this.
+/// Minimum width of a column of prose.
 const PROSE: usize = 24;
-/// The first column and what is shorter than this stay in the row.
+/// Columns up to this width, and the first one, stay in the row.
 const SHORT: usize = 10;
 
-/// A table of `rows`, at most `limit` columns of the terminal wide.
+/// Formats a table that is at most `limit` terminal columns wide.
 pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, limit: Option<usize>) -> String {
     let rows: Vec<Vec<String>> = rows.into_iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
     let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
@@ -32,9 +32,9 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, limit: Option<usize
 }
 
 struct Column {
-    /// With nothing wrapped.
+    /// Width without wrapping.
     natural: usize,
-    /// With its prose, and its header, wrapped.
+    /// Width with prose and header wrapped.
     least: usize,
 }
 
@@ -53,7 +53,7 @@ impl Column {
 }
 
 struct Plan {
-    /// The width of each column; none for one that goes below.
+    /// The width of each column; `None` for a column whose cells are printed below the row.
     widths: Vec<Option<usize>>,
     limit: Option<usize>,
 }
@@ -72,11 +72,11 @@ impl Plan {
             let Some(widest) = widest else { break };
             widths[widest] = None;
         }
-        // What room is left goes to the columns that would use it, the last first: that is where prose stands.
+        // The remaining width goes to the columns that need it, the last first, because the last contains prose.
         for index in (0..columns.len()).rev() {
-            let room = width.saturating_sub(total(&widths));
+            let spare = width.saturating_sub(total(&widths));
             if let Some(column) = &mut widths[index] {
-                *column += room.min(columns[index].natural - *column);
+                *column += spare.min(columns[index].natural - *column);
             }
         }
         // A first column that is wider than the terminal.
@@ -107,14 +107,14 @@ impl Plan {
         text + &self.below(below.map(|(cell, _)| cell))
     }
 
-    /// What goes below a row: several on a line while there is room.
+    /// Formats the cells below a row: several on a line if they fit.
     fn below<'a>(&self, cells: impl Iterator<Item = &'a String>) -> String {
-        let room = self.limit.unwrap_or(usize::MAX).saturating_sub(INDENT).max(SHORT);
+        let width = self.limit.unwrap_or(usize::MAX).saturating_sub(INDENT).max(SHORT);
         let mut lines: Vec<String> = Vec::new();
         for cell in cells {
             match lines.last_mut() {
-                Some(line) if line.width() + GAP + cell.width() <= room => *line += &format!("{:GAP$}{cell}", ""),
-                _ => lines.extend(wrap(cell, room)),
+                Some(line) if line.width() + GAP + cell.width() <= width => *line += &format!("{:GAP$}{cell}", ""),
+                _ => lines.extend(wrap(cell, width)),
             }
         }
         lines.iter().map(|line| format!("{:INDENT$}{line}\n", "")).collect()
@@ -130,22 +130,22 @@ fn longest_word(text: &str) -> usize {
     text.split(' ').map(|word| word.width()).max().unwrap_or(0)
 }
 
-/// Names and values, one per line; what has no value is left out. A value that is too long goes on below itself.
+/// Formats names and values, one per line; fields without a value are omitted. A value that is too long is wrapped.
 pub(super) fn fields(fields: &[(&str, String)], limit: Option<usize>) -> String {
     let name_width = fields.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
     let mut text = String::new();
     for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
         let value = one_line(value);
-        let beside = limit.map_or(usize::MAX, |limit| limit.saturating_sub(name_width + GAP)).max(SHORT);
-        if value.width() > beside && longest_word(&value) > beside {
-            // A digest or a path in one piece, if a whole line will do.
-            let room = limit.unwrap_or(usize::MAX).saturating_sub(INDENT).max(SHORT);
+        let available = limit.map_or(usize::MAX, |limit| limit.saturating_sub(name_width + GAP)).max(SHORT);
+        if value.width() > available && longest_word(&value) > available {
+            // A digest or a path is not broken if it fits on a line of its own.
+            let width = limit.unwrap_or(usize::MAX).saturating_sub(INDENT).max(SHORT);
             text += &format!("{name}\n");
-            text.extend(wrap(&value, room).iter().map(|line| format!("{:INDENT$}{line}\n", "")));
+            text.extend(wrap(&value, width).iter().map(|line| format!("{:INDENT$}{line}\n", "")));
             continue;
         }
         let mut name = *name;
-        for line in wrap(&value, beside) {
+        for line in wrap(&value, available) {
             text += &format!("{name:<name_width$}{:GAP$}{line}\n", "");
             name = "";
         }
@@ -153,7 +153,7 @@ pub(super) fn fields(fields: &[(&str, String)], limit: Option<usize>) -> String 
     text
 }
 
-/// Lines of a text, broken at blanks, and within a word only where it is longer than a line.
+/// Splits a text into lines, at blanks, and within a word only if the word is longer than a line.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     if text.width() <= width {
         return vec![text.to_owned()];

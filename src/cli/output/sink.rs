@@ -10,10 +10,10 @@ use stationmaster_system::files::words;
 
 use crate::cli::error::{CliError, Exit};
 
-/// Why output did not arrive.
+/// Why output was not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) enum Lost {
-    /// The reader has closed the pipe: it has seen what it wanted.
+    /// The reader has closed the pipe, because it needs no more.
     Closed,
     /// Anything else: a full disk, an error of the device.
     Failed(String),
@@ -22,12 +22,12 @@ pub(in crate::cli) enum Lost {
 /// The first failure of this process's standard output.
 static LOST: Mutex<Option<Lost>> = Mutex::new(None);
 
-/// The first failure so far, if there was one.
+/// Returns the first failure, if there was one.
 pub(in crate::cli) fn lost() -> Option<Lost> {
     LOST.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Writes bytes as they are, and has them out. After a failure nothing more is written.
+/// Writes bytes unchanged and flushes them. After a failure nothing more is written.
 pub(in crate::cli) fn write(bytes: &[u8]) -> Result<(), Lost> {
     if let Some(lost) = lost() {
         return Err(lost);
@@ -42,7 +42,7 @@ pub(in crate::cli) fn note(error: &io::Error) -> Lost {
     LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(lost).clone()
 }
 
-/// Standard output for what is written piece by piece.
+/// Standard output as a writer.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cli) struct Stdout;
 
@@ -50,7 +50,7 @@ impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         write(bytes).map(|()| bytes.len()).map_err(|lost| match lost {
             Lost::Closed => io::ErrorKind::BrokenPipe.into(),
-            Lost::Failed(said) => io::Error::other(said),
+            Lost::Failed(cause) => io::Error::other(cause),
         })
     }
 
@@ -59,13 +59,13 @@ impl Write for Stdout {
     }
 }
 
-/// A command that writes until its reader has enough ends with this: well, where the pipe was closed.
+/// Ends a command that writes a stream: successfully if its reader has closed the pipe.
 impl From<Lost> for CliError {
     fn from(lost: Lost) -> Self {
         match lost {
             Lost::Closed => Self::new(Exit::Done, "the reader has closed the pipe"),
-            Lost::Failed(said) => Self::other(format!("cannot write to standard output: {said}"))
-                .with_hint("free some space, or send the output elsewhere; then give the command again"),
+            Lost::Failed(cause) => Self::other(format!("cannot write to standard output: {cause}"))
+                .with_hint("free space, or redirect the output, then repeat the command"),
         }
     }
 }

@@ -16,15 +16,15 @@ use crate::{
     ledger::{Ledger, LedgerError, Reason, Run, RunState},
 };
 
-/// How often the ledger is asked what became of it.
-const EVERY: Duration = Duration::from_millis(200);
+/// Interval between queries of the ledger.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 const AFTER: &str = "\
-Only a run that is prepared can be given up: one with a step under way ends by
-itself, or with the service's next start. What is done is what `train abort`
-does, but nobody has to call the service: it sees the decision within seconds,
-and where no service runs, its next start does. A container that still runs the
-train is not stopped; it is named, as it holds plaintext.";
+Only a prepared run can be abandoned: a run with a step in progress ends by
+itself, or at the service's next start. The effect is that of `train abort`, but
+without a call to the service: it detects the decision within seconds, or at its
+next start. A container that still runs the train is not stopped; it is named,
+because it contains plaintext.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -32,10 +32,10 @@ pub(in crate::cli) struct Args {
     /// The run, as `run list` shows it
     #[arg(value_name = "RUN")]
     run_id: String,
-    /// Why; it is kept with the run
+    /// The reason; it is stored with the run
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
-    /// How long to wait for the service to finish it
+    /// How long to wait until the service has ended the run
     #[arg(long, value_name = "SECONDS", default_value_t = 15)]
     wait: u64,
     #[command(flatten)]
@@ -43,12 +43,12 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (office, ledger) = args.place.ledger()?;
-    let is_under_way = ledger.run(&args.run_id)?.is_some_and(|run| run.state == RunState::Aborting);
-    if !is_under_way {
+    let (state_dir, ledger) = args.place.ledger()?;
+    let is_aborting = ledger.run(&args.run_id)?.is_some_and(|run| run.state == RunState::Aborting);
+    if !is_aborting {
         let entry = Entry { run: Some(args.run_id.clone()), ..admin_audit::entry(Event::RunAbandoned, "run abandon") };
         let entry = entry.with("reason", args.reason.as_str());
-        office.carry_out(entry, || ledger.abandon(&args.run_id, &admin_audit::name(), &args.reason).map_err(refused))?;
+        state_dir.carry_out(entry, || ledger.abandon(&args.run_id, &admin_audit::user_name(), &args.reason).map_err(refused))?;
     }
     let run = ended(&ledger, &args.run_id, Duration::from_secs(args.wait))?;
     output.result(&value(&run), || people(&run));
@@ -57,23 +57,25 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
 
 fn refused(error: LedgerError) -> CliError {
     let hint = match &error {
-        LedgerError::InState(RunState::Completed) => "its results are sealed; `run allow-again` lets its stop be run once more",
-        LedgerError::InState(RunState::Aborted | RunState::Failed) => "it has ended already, and its stop is free",
-        LedgerError::InState(_) => "a step is under way: wait for it; what a crash cut off is mended when the service starts",
+        LedgerError::InState(RunState::Completed) => "its results are sealed; `run allow-again` permits one more run of its stop",
+        LedgerError::InState(RunState::Aborted | RunState::Failed) => "it has already ended, and its stop may run again",
+        LedgerError::InState(_) => {
+            "a step is in progress: wait for its end; a run that a crash interrupted is recovered when the service starts"
+        }
         _ => return error.into(),
     };
     CliError::from(error).with_hint(hint)
 }
 
-/// The run when the service has ended it, or when the time is over.
-fn ended(ledger: &Ledger, id: &str, patience: Duration) -> Result<Run, CliError> {
-    let begun = Instant::now();
+/// Returns the run when the service has ended it, or at the timeout.
+fn ended(ledger: &Ledger, id: &str, timeout: Duration) -> Result<Run, CliError> {
+    let started = Instant::now();
     loop {
         let run = ledger.run(id)?.ok_or_else(|| LedgerError::NoSuchRun(id.to_owned()))?;
-        if run.state != RunState::Aborting || begun.elapsed() >= patience {
+        if run.state != RunState::Aborting || started.elapsed() >= timeout {
             return Ok(run);
         }
-        std::thread::sleep(EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -90,11 +92,11 @@ fn value(run: &Run) -> Value {
 fn people(run: &Run) -> String {
     let mut text = fields(&[("Run", run.id.clone()), ("State", run.state.as_str().to_owned()), ("Image", run.image.clone())]);
     if run.state == RunState::Aborting {
-        text += "warning: it is given up, and no service has finished that yet: plaintext is still there until a service runs and \
-                 its engine answers\n";
+        text += "warning: the run is abandoned, but no service has ended it yet: its plaintext exists until a service runs and its engine \
+                 responds\n";
     }
     for holder in view::held(run) {
-        text += &format!("warning: {holder} still holds plaintext: remove it\n");
+        text += &format!("warning: {holder} still contains plaintext: remove it\n");
     }
     text
 }

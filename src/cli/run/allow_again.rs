@@ -8,11 +8,11 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Frees the stop of a completed run for exactly one more that completes; runs that
-fail or are aborted meanwhile do not use it up. The state of the train that came
-to this stop must be offered again (pull it once more): what this run sealed is
-no state that this station can open. Whoever looks at the results later may see
-the stop twice: that is why a reason is kept.
+Permits exactly one more run of the stop that completes; failed and aborted runs
+do not use the permission up. The train must be offered in the state in which it
+arrived at this stop (pull it again): this station cannot open the state that
+this run sealed. The stop may appear twice in later results, so a reason is
+stored.
 
 Example:
   stationmaster run allow-again 0193a1c2-… \\
@@ -24,7 +24,7 @@ pub(in crate::cli) struct Args {
     /// The run, as `run list` shows it and TRAIN_REPLAYED names it
     #[arg(value_name = "RUN")]
     run_id: String,
-    /// Why; it is kept with the run
+    /// The reason; it is stored with the run
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
     #[command(flatten)]
@@ -32,12 +32,17 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (office, ledger) = args.place.ledger()?;
+    let (state_dir, ledger) = args.place.ledger()?;
     let entry = Entry { run: Some(args.run_id.clone()), ..admin_audit::entry(Event::RunAllowedAgain, "run allow-again") };
     let entry = entry.with("reason", args.reason.as_str());
-    let run = office.carry_out(entry, || ledger.release(&args.run_id, &admin_audit::name(), &args.reason).map_err(refused))?;
+    let run =
+        state_dir.carry_out(entry, || ledger.release(&args.run_id, &admin_audit::user_name(), &args.reason).map_err(refused))?;
     output.result(&view::summary(&run), || {
-        format!("Stop {} of train {} may be run once more here\n", run.stop_index, crate::cli::output::printable(&run.train_id))
+        format!(
+            "Stop {} of train {} may run once more at this station\n",
+            run.stop_index,
+            crate::cli::output::printable(&run.train_id)
+        )
     });
     Ok(())
 }
@@ -45,10 +50,10 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
 fn refused(error: LedgerError) -> CliError {
     let hint = match &error {
         LedgerError::ReleasedBefore => {
-            "`run list --session HEX` shows whether the further run is there; that one can be released"
+            "`run list --session HEX` shows whether the further run exists; that run can be permitted again"
         }
-        LedgerError::InState(RunState::Aborted | RunState::Failed) => "its stop is free already",
-        LedgerError::InState(_) => "it is not completed: close it, or give it up with `run abandon`",
+        LedgerError::InState(RunState::Aborted | RunState::Failed) => "its stop may already run again",
+        LedgerError::InState(_) => "it is not completed: close it, or abandon it with `run abandon`",
         _ => return error.into(),
     };
     CliError::from(error).with_hint(hint)

@@ -9,11 +9,11 @@ use crate::{
 };
 
 const AFTER: &str = "\
-A session belongs to the train id, the creator and the stop that it was first
-opened with here; a train that comes with the session and another of them is
-refused (TRAIN_REPLAYED, differs). Where the first one was the changed one, and
-all of its runs were aborted, failed or allowed again, this forgets what it was:
-the next train that proves right binds the session anew.
+A session is bound to the train id, creator and stop with which it was first
+opened here; a train with the same session and another id, creator or stop is
+refused (TRAIN_REPLAYED, differs). If the first train was the altered one, and
+all of its runs were aborted, failed or allowed again, this command removes the
+binding: the next valid train binds the session again.
 
 Example:
   stationmaster run forget-session 5f2c… \\
@@ -22,10 +22,10 @@ Example:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(in crate::cli) struct Args {
-    /// The whole session id, hex, as `run show` and `train inspect` print it
+    /// The complete session id, hex, as `run show` and `train inspect` print it
     #[arg(value_name = "SESSION", value_parser = session)]
     session: Session,
-    /// Why; it is kept in the audit
+    /// The reason; it is recorded in the audit log
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
     #[command(flatten)]
@@ -37,27 +37,25 @@ pub(in crate::cli) struct Args {
 struct Session(Vec<u8>);
 
 fn session(text: &str) -> Result<Session, String> {
-    const_hex::decode(text).map(Session).map_err(|_| "hex digits".to_owned())
+    const_hex::decode(text).map(Session).map_err(|_| "must be hex digits".to_owned())
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (office, ledger) = args.place.ledger()?;
+    let (state_dir, ledger) = args.place.ledger()?;
     let session = const_hex::encode(&args.session.0);
     let entry = admin_audit::entry(Event::SessionForgotten, "run forget-session");
     let entry = entry.with("session", session.as_str()).with("reason", args.reason.as_str());
-    office.carry_out(entry, || ledger.forget_session(&args.session.0).map_err(refused))?;
-    output.result(&json!({ "session_id": session }), || {
-        "The session is bound anew by the next train that proves right\n".to_owned()
-    });
+    state_dir.carry_out(entry, || ledger.forget_session(&args.session.0).map_err(refused))?;
+    output.result(&json!({ "session_id": session }), || "The next valid train binds the session again\n".to_owned());
     Ok(())
 }
 
 fn refused(error: LedgerError) -> CliError {
     let hint = match &error {
         LedgerError::InState(_) => {
-            "a run holds the session: `run list --session HEX` shows it; close it, give it up, or `run allow-again`"
+            "a run uses the session: `run list --session HEX` shows it; close it, abandon it, or `run allow-again`"
         }
-        LedgerError::NoSuchSession(_) => "no train of that session was opened here: give the whole id",
+        LedgerError::NoSuchSession(_) => "no train of that session was opened here: check that the id is complete",
         _ => return error.into(),
     };
     CliError::from(error).with_hint(hint)

@@ -14,7 +14,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// Only runs that may still go on
+    /// Only runs that have not ended
     #[arg(long)]
     open: bool,
     /// Only runs in this state: opening, prepared, closing, completed, aborting, aborted, failed
@@ -23,10 +23,10 @@ pub(in crate::cli) struct Args {
     /// Only runs of the train with this id
     #[arg(long, value_name = "ID")]
     train: Option<String>,
-    /// Only runs of the train session that begins so (hex)
+    /// Only runs of train sessions with this prefix (hex)
     #[arg(long, value_name = "HEX", value_parser = session)]
     session: Option<String>,
-    /// At most so many
+    /// Maximum number of runs
     #[arg(long, value_name = "NUMBER", default_value_t = 50)]
     limit: u32,
     #[command(flatten)]
@@ -39,11 +39,11 @@ fn state(name: &str) -> Result<RunState, String> {
 
 fn session(text: &str) -> Result<String, &'static str> {
     let is_hex = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hex { Ok(text.to_ascii_lowercase()) } else { Err("hex digits") }
+    if is_hex { Ok(text.to_ascii_lowercase()) } else { Err("must be hex digits") }
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (_office, ledger) = args.place.ledger()?;
+    let (_state_dir, ledger) = args.place.ledger()?;
     let filter = RunFilter {
         open: args.open,
         state: args.only,
@@ -71,10 +71,10 @@ fn people(runs: &[Run], limit: u32) -> String {
             view::note(run),
         ]
     };
-    let header = ["RUN", "STATE", "STOP", "SESSION", "BEGUN", "TRAIN", "IMAGE", "NOTE"];
+    let header = ["RUN", "STATE", "STOP", "SESSION", "STARTED", "TRAIN", "IMAGE", "NOTE"];
     let mut text = table(&header, runs.iter().map(row).collect());
     if runs.is_empty() {
-        text += "(no run fits)\n";
+        text += "(no run matches)\n";
     } else if runs.len() as u64 == u64::from(limit) {
         text += &format!("(the newest {limit}; --limit shows more)\n");
     }

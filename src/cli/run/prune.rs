@@ -14,15 +14,14 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Of runs that ended before then, those that failed or were aborted are removed;
-of completed ones the digests of files, the answers and the warnings are
-dropped. What keeps a train from running twice stays: the run itself, and the
-session with its train, creator and stop. Runs of which something still holds
-plaintext stay whole.
+Deletes failed and aborted runs that ended before that time; of completed runs
+the digests of files, the results of the steps and the warnings. The data that
+prevents a train from running twice stays: the run itself, and the session with
+its train, creator and stop. Runs of which a container still contains plaintext
+stay complete.
 
-The configuration of a train is never kept longer than its run is open. The
-ledger's file does not get smaller: what is freed is used again. The service may
-be running.
+The configuration of a train is stored only while its run is open. The ledger's
+file does not shrink: freed space is reused. The service may be running.
 
 Example:
   stationmaster run prune --older-than 365 --reason \"retention: one year\"";
@@ -30,13 +29,13 @@ Example:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(in crate::cli) struct Args {
-    /// Only runs that ended so many days ago, or earlier
+    /// Only runs that ended at least this many days ago
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(..=100_000))]
     older_than: u32,
-    /// Why; it is kept in the audit
+    /// The reason; it is recorded in the audit log
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
-    /// Only say how much there is
+    /// Only report what would be deleted
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -44,7 +43,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (office, ledger) = args.place.ledger()?;
+    let (state_dir, ledger) = args.place.ledger()?;
     let before = jiff::Timestamp::now().as_second() - i64::from(args.older_than) * 86_400;
     let found = ledger.prunable(before)?;
     let pruned = if args.dry_run || found == Pruned::default() {
@@ -55,14 +54,14 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
             .with("removed", found.removed)
             .with("shortened", found.shortened)
             .with("reason", args.reason.as_str());
-        office.carry_out(entry, || ledger.prune(before))?
+        state_dir.carry_out(entry, || ledger.prune(before))?
     };
     let value = json!({ "removed": pruned.removed, "shortened": pruned.shortened, "dry_run": args.dry_run });
     output.result(&value, || {
-        let said = |done: &'static str, would: &'static str| if args.dry_run { would } else { done };
+        let label = |done: &'static str, would: &'static str| if args.dry_run { would } else { done };
         fields(&[
-            (said("Removed", "Would be removed"), format!("{} failed and aborted runs", pruned.removed)),
-            (said("Shortened", "Would be shortened"), format!("{} completed runs", pruned.shortened)),
+            (label("Removed", "Would be removed"), format!("{} failed and aborted runs", pruned.removed)),
+            (label("Shortened", "Would be shortened"), format!("{} completed runs", pruned.shortened)),
         ])
     });
     Ok(())

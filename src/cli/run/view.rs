@@ -10,12 +10,12 @@ use crate::{
     ledger::{RuleNote, Run},
 };
 
-/// A time of the ledger's.
+/// Formats a time of the ledger.
 pub(in crate::cli) fn time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
-/// What a list shows.
+/// Returns the fields of a run in a list.
 pub(in crate::cli) fn summary(run: &Run) -> Value {
     json!({
         "run_id": run.id,
@@ -36,7 +36,7 @@ pub(in crate::cli) fn summary(run: &Run) -> Value {
     })
 }
 
-/// Everything.
+/// Returns all fields of a run.
 pub(super) fn value(run: &Run) -> Value {
     let mut value = summary(run);
     let more = json!({
@@ -60,12 +60,12 @@ pub(super) fn value(run: &Run) -> Value {
     value
 }
 
-/// What still held plaintext when the run ended.
+/// Returns the containers that still contained plaintext when the run ended.
 pub(super) fn held(run: &Run) -> &[String] {
     run.post_run.as_ref().map_or(&run.held, |record| &record.plaintext_held_by)
 }
 
-/// What a person should know of it beside its state.
+/// Returns a note on a run for people.
 pub(super) fn note(run: &Run) -> String {
     match (&run.released, &run.abandoned_by) {
         (Some(_), _) => "allowed again".into(),
@@ -80,7 +80,7 @@ pub(super) fn people(run: &Run) -> String {
     let mut text = fields(&[
         ("Run", run.id.clone()),
         ("State", run.state.as_str().to_owned()),
-        ("Why", some(&run.reason)),
+        ("Reason", some(&run.reason)),
         ("Abandoned by", some(&run.abandoned_by)),
         (
             "Allowed again",
@@ -92,23 +92,23 @@ pub(super) fn people(run: &Run) -> String {
         ("Stop", run.stop_index.to_string()),
         ("Image", run.image.clone()),
         ("Opened into", run.opened_into.as_str().to_owned()),
-        ("Begun", time(run.created_at)),
+        ("Started", time(run.created_at)),
         ("Changed", time(run.updated_at)),
-        ("Asked for by", some(&run.principal)),
+        ("Principal", some(&run.principal)),
         ("Idempotency key", run.idempotency_key.clone()),
         ("Station key", run.key_label.clone()),
         ("Config", format!("sha256 {}", run.config_sha256)),
-        ("Sealed as it came", run.source_image.clone()),
+        ("Source image", run.source_image.clone()),
         ("Base", run.base_image.clone()),
         ("Opened image", some(&run.opened_image)),
-        ("Closed from", some(&run.closing_image)),
+        ("Closing image", some(&run.closing_image)),
         ("Sealed image", some(&run.sealed_image)),
         ("Immutable files", pre.map_or(String::new(), |record| record.immutable_digest.clone())),
-        ("Results found", pre.and_then(|record| record.results_digest.clone()).unwrap_or_default()),
-        ("Results left", post.map_or(String::new(), |record| record.results_digest.clone())),
+        ("Results before", pre.and_then(|record| record.results_digest.clone()).unwrap_or_default()),
+        ("Results after", post.map_or(String::new(), |record| record.results_digest.clone())),
         ("Result files", post.map_or(String::new(), |record| record.result_files.to_string())),
-        ("Left out before", pre.map_or(String::new(), |record| record.dropped_files.join(", "))),
-        ("Left out after", post.map_or(String::new(), |record| record.dropped_files.join(", "))),
+        ("Dropped before", pre.map_or(String::new(), |record| record.dropped_files.join(", "))),
+        ("Dropped after", post.map_or(String::new(), |record| record.dropped_files.join(", "))),
         ("Held by", held(run).join(", ")),
     ]);
     for (step, warnings) in [("pre-run", pre.map(|record| &record.warnings)), ("post-run", post.map(|record| &record.warnings))] {
@@ -127,7 +127,7 @@ pub(super) fn people(run: &Run) -> String {
     text
 }
 
-/// What became of each rule at both steps; a note that both have stands once.
+/// Formats each rule's outcome at both steps; a note that both have is shown once.
 fn rule_table(before: &[RuleNote], after: &[RuleNote]) -> String {
     let find = |notes: &'_ [RuleNote], rule: &str| notes.iter().position(|note| note.rule == rule);
     let mut names: Vec<&str> = before.iter().map(|note| note.rule.as_str()).collect();
@@ -135,9 +135,10 @@ fn rule_table(before: &[RuleNote], after: &[RuleNote]) -> String {
     let row = |rule: &&str| {
         let notes = [find(before, rule).map(|at| &before[at]), find(after, rule).map(|at| &after[at])];
         let outcome = |note: Option<&RuleNote>| note.map_or("-", |note| rules::word(&note.rule, &note.outcome)).to_owned();
-        let mut said: Vec<&str> = notes.iter().flatten().map(|note| note.note.as_str()).filter(|note| !note.is_empty()).collect();
-        said.dedup();
-        vec![printable(rule), printable(&outcome(notes[0])), printable(&outcome(notes[1])), printable(&said.join("; "))]
+        let mut texts: Vec<&str> =
+            notes.iter().flatten().map(|note| note.note.as_str()).filter(|note| !note.is_empty()).collect();
+        texts.dedup();
+        vec![printable(rule), printable(&outcome(notes[0])), printable(&outcome(notes[1])), printable(&texts.join("; "))]
     };
     table(&["RULE", "PRE-RUN", "POST-RUN", "NOTE"], names.iter().map(row).collect())
 }

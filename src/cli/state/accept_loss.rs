@@ -15,20 +15,19 @@ use crate::{
 };
 
 const AFTER: &str = "\
-A service does not start when a part of its state is missing, empty or of
-another station while its neighbours show that it was there. Put it back where
-you can (`state restore`, a copy of the disk). This is for what is lost for
-good:
-  ledger      trains that were finished here are opened once more; a ledger
-              that is older than the audit keeps the runs that it has
-  instance    what the engine holds of this service is no longer found; the
-              ledger's
-              own id is written back where it has one
-  audit       a new log begins; its first record names the one before
-  first-seen  everybody is new again, and believed at first sight
+A service does not start if a part of its state is missing, empty or from
+another station while other parts show that it existed. Restore the part if
+possible (`state restore`, a copy of the disk). Use this command for a part
+that is permanently lost:
+  ledger      trains that completed here can be opened again; a ledger that is
+              older than the audit log keeps the runs that it has
+  instance    objects of this service in the engine are no longer found; the
+              ledger's own id is restored if it has one
+  audit       a new log begins; its first record names the previous one
+  first-seen  all keys are pinned again at first use
   station     the directory belongs to the station that starts next
-The reason is in the audit (the officer's log). No service may hold the
-directory.
+The reason is recorded in the administrators' audit log. No service may be
+running on the directory.
 
 Example:
   stationmaster state accept-loss audit --reason \"disk lost, ticket 4711\"";
@@ -36,10 +35,10 @@ Example:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(in crate::cli) struct Args {
-    /// What is lost: ledger, instance, audit, first-seen or station
+    /// The lost part: ledger, instance, audit, first-seen or station
     #[arg(value_name = "PART", value_parser = part)]
     part: Part,
-    /// Why; it is kept in the audit
+    /// The reason; it is recorded in the audit log
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
     #[command(flatten)]
@@ -52,15 +51,15 @@ fn part(name: &str) -> Result<Part, String> {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (office, _lock) = args.place.held()?;
+    let (state_dir, _lock) = args.place.locked()?;
     let entry = admin_audit::entry(Event::StateLossAccepted, "state accept-loss");
     let entry = entry.with("part", args.part.name()).with("reason", args.reason.as_str());
-    let parts = StateParts::new(&office.directory, &office.audit, office.station.as_deref());
-    office.carry_out(entry, || office.handle().block_on(state::accept_loss(&parts, args.part)))?;
-    let value = json!({ "state": office.directory, "part": args.part.name(), "loss": args.part.loss() });
+    let parts = StateParts::new(&state_dir.directory, &state_dir.audit, state_dir.station.as_deref());
+    state_dir.carry_out(entry, || state_dir.handle().block_on(state::accept_loss(&parts, args.part)))?;
+    let value = json!({ "state": state_dir.directory, "part": args.part.name(), "loss": args.part.loss() });
     output.result(&value, || {
-        let [state, part] = [office.directory.display().to_string(), args.part.to_string()];
-        fields(&[("State", state), ("Given up", part)]) + &format!("warning: {}\n", args.part.loss())
+        let [state, part] = [state_dir.directory.display().to_string(), args.part.to_string()];
+        fields(&[("State", state), ("Lost part", part)]) + &format!("warning: {}\n", args.part.loss())
     });
     Ok(())
 }

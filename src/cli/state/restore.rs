@@ -21,18 +21,17 @@ use crate::{
 };
 
 const AFTER: &str = "\
-A BACKUP FORGETS: runs that were finished after it was made are not in it, and
-their trains would be opened here once more. Restore the newest backup there is,
-and ask central which trains have passed this station since.
+A BACKUP IS INCOMPLETE: it does not contain runs that completed after it was
+made, and their trains could be opened here again. Restore the newest backup,
+and ask the central service which trains have passed this station since then.
 
-No service may hold the directory, and none of the files of a backup may be in
-it; a lock file and a PIN latch stay as they are, and so does everything else.
-Everything is copied and checked (digests, the ledger itself, its version)
-before the first file is put in place. A ledger of an older version is brought
-to this one.
+No service may be running on the directory, and it must not contain any file of
+a backup; other files, such as a lock file and a PIN latch, are not changed.
+Everything is copied and verified (digests, the ledger and its version) before
+the first file is installed. A ledger of an older version is migrated.
 
-The instance's id comes back, too: never let two services with one id run on one
-engine, each would take away the other's containers.";
+The instance's id is restored too: never run two services with one id on one
+engine, because each would remove the other's containers.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -40,7 +39,7 @@ pub(in crate::cli) struct Args {
     /// The backup
     #[arg(value_name = "DIR")]
     backup: PathBuf,
-    /// What becomes of runs that were open when the backup was made; needed where there are any
+    /// How to handle runs that were open when the backup was made; required if there are any
     #[arg(long, value_enum)]
     open_runs: Option<Open>,
     #[command(flatten)]
@@ -49,31 +48,32 @@ pub(in crate::cli) struct Args {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Open {
-    /// They stay open, and the next start goes on where the backup was: for when nothing has happened since
+    /// They stay open, and the next start continues from the backup: correct if nothing has happened since
     Keep,
-    /// They are ended as failed and their stops are free; what they may have left among the images is not touched
+    /// They end as failed and their stops may run again; images that they may have left are not touched
     Forget,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (office, _lock) = args.place.held()?;
+    let (state_dir, _lock) = args.place.locked()?;
     let open_runs = args.open_runs.map(|open| match open {
         Open::Keep => OpenRuns::Keep,
         Open::Forget => OpenRuns::Forget,
     });
     let backup = args.backup.display().to_string();
     let entry = admin_audit::entry(Event::StateRestored, "state restore").with("backup", backup);
-    let restored = office
-        .carry_out(entry, || state::restore(&args.backup, (&office.directory, &office.audit), open_runs, office.handle()))?;
+    let restored = state_dir.carry_out(entry, || {
+        state::restore(&args.backup, (&state_dir.directory, &state_dir.audit), open_runs, state_dir.handle())
+    })?;
     let made = &restored.manifest.made;
     let warning = format!(
-        "RUNS THAT WERE FINISHED AFTER {made} ARE FORGOTTEN: their trains would be opened here once more. Ask central which trains \
-         have passed this station since"
+        "RUNS THAT COMPLETED AFTER {made} ARE NOT IN THE LEDGER: their trains could be opened here again. Ask the central service which \
+         trains have passed this station since then"
     );
     let mut warnings = vec![warning];
-    warnings.extend(roots_own(&office.directory));
+    warnings.extend(root_owner_warning(&state_dir.directory));
     let value = json!({
-        "state": office.directory,
+        "state": state_dir.directory,
         "made": made,
         "runs": restored.manifest.runs,
         "open_runs": restored.open.iter().map(view::summary).collect::<Vec<_>>(),
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     output.result(&value, || {
         let open: Vec<&str> = restored.open.iter().map(|run| run.id.as_str()).collect();
         fields(&[
-            ("State", office.directory.display().to_string()),
+            ("State", state_dir.directory.display().to_string()),
             ("Backup of", made.clone()),
             ("Runs", restored.manifest.runs.to_string()),
             ("Open then", open.join(", ")),
@@ -91,13 +91,13 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What is said where root has restored for itself: a service that runs as another user cannot use it.
-fn roots_own(directory: &Path) -> Option<String> {
+/// Returns a warning if root owns the directory: a service that runs as another user cannot use it.
+fn root_owner_warning(directory: &Path) -> Option<String> {
     let is_roots = rustix::process::geteuid().is_root() && fs::metadata(directory).is_ok_and(|state| state.uid() == 0);
     is_roots.then(|| {
         let directory = directory.display();
         format!(
-            "{directory} belongs to root. A service of another user cannot use it: `chown -R USER {directory}` (the unit's user)"
+            "{directory} belongs to root. A service that runs as another user cannot use it: `chown -R USER {directory}` (the unit's user)"
         )
     })
 }

@@ -11,7 +11,7 @@ use crate::cli::{
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// The run, as pre-run answered it
+    /// The run id that pre-run returned
     run_id: String,
     #[command(flatten)]
     client: ClientArgs,

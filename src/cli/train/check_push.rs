@@ -13,10 +13,10 @@ use crate::cli::{
 };
 
 const AFTER: &str = "\
-Every layer is looked through, not only what a container would see. What is
-sealed is told by its length and its looks, since no key is used: plaintext that
-is compressed, or encrypted otherwise, can pass. Layers of the train's base are
-the builder's. The exit code is 8 when the image may not be pushed.
+Every layer is scanned, not only the file system that a container would see.
+Sealed files are recognised by length and randomness, because no key is used:
+plaintext that is compressed, or encrypted differently, can pass. Layers of the
+train's base are not scanned. The exit code is 8 if the image may not be pushed.
 
 Example:
   stationmaster train check-push harbor.example/train:latest \\

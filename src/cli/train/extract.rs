@@ -29,30 +29,30 @@ use crate::cli::{
 };
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// Mode of what is made: its owner's only.
+/// Mode of created files: accessible to their owner only.
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
 
 /// A file that was written.
-pub(super) struct Delivered {
+pub(super) struct ExtractedFile {
     pub path: FilePath,
     pub size: u64,
     pub sha256: [u8; 32],
 }
 
-/// Writing into a directory.
-pub(super) struct Delivery {
-    /// As it was named, for messages.
+/// Writes files into a directory.
+pub(super) struct Extraction {
+    /// The directory as it was named, for messages.
     directory: PathBuf,
     target: OwnedFd,
-    /// Where files are until all have come, in `target`.
+    /// The directory in `target` that contains the files until all have arrived.
     staging: OwnedFd,
     staging_path: PathBuf,
-    /// The directory, where it was not there before.
+    /// The directory, if it was created here.
     made: Option<PathBuf>,
     replace: bool,
     open: Option<Open>,
-    delivered: Vec<Delivered>,
+    extracted: Vec<ExtractedFile>,
 }
 
 struct Open {
@@ -63,9 +63,9 @@ struct Open {
     written: u64,
 }
 
-impl Delivery {
-    /// Makes the directory, or takes one that is empty; with `force` any, in which files of the same names are replaced.
-    pub(super) fn into(directory: &Path, force: bool) -> Result<Self, CliError> {
+impl Extraction {
+    /// Creates the directory, or uses an empty one; with `force` any, in which files of the same names are replaced.
+    pub(super) fn create(directory: &Path, force: bool) -> Result<Self, CliError> {
         let trouble = |what: &str, error: io::Error| CliError::directory(what, directory, &error);
         let made = match fs::DirBuilder::new().mode(0o700).create(directory) {
             Ok(()) => Some(directory.to_owned()),
@@ -82,7 +82,7 @@ impl Delivery {
                 .with_hint("name a new directory; --force writes into this one and replaces files of the same names"));
         }
         let name = format!(".stationmaster-partial-{}", uuid::Uuid::new_v4().simple());
-        // The directory itself may be named by a link: that is its owner's choice.
+        // The directory itself may be named by a link: its owner chose it.
         let open = || {
             let target = rustix::fs::open(directory, DIRECTORY.difference(OFlags::NOFOLLOW), Mode::empty())?;
             rustix::fs::mkdirat(&target, &name, PRIVATE_DIRECTORY)?;
@@ -99,11 +99,11 @@ impl Delivery {
             made,
             replace: force,
             open: None,
-            delivered: Vec::new(),
+            extracted: Vec::new(),
         })
     }
 
-    /// A file of `size` bytes begins.
+    /// Begins a file of `size` bytes.
     pub(super) fn begin(&mut self, path: FilePath, size: u64) -> Result<(), CliError> {
         let create = || {
             let (parent, name) = enter(self.staging.as_fd(), &path)?;
@@ -115,8 +115,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// The next piece of it.
-    pub(super) fn piece(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+    /// Writes the next bytes of the file.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         let open = self.open.as_mut().ok_or_else(out_of_order)?;
         open.written += bytes.len() as u64;
         if open.written > open.expected {
@@ -126,36 +126,36 @@ impl Delivery {
         open.file.write_all(bytes).map_err(|error| not_written(&self.directory, &open.path, error))
     }
 
-    /// It ends; `stated` is its digest as its sender has it.
+    /// Ends the file; `stated` is the sender's digest.
     pub(super) fn end(&mut self, stated: Option<&[u8]>) -> Result<(), CliError> {
         let Open { path, file, hasher, expected, written } = self.open.take().ok_or_else(out_of_order)?;
         let sha256: [u8; 32] = hasher.finalize().into();
         if written != expected || stated.is_some_and(|stated| stated != sha256) {
-            return Err(CliError::other(format!("{} did not come as it was sent", printable(path.as_str()))));
+            return Err(CliError::other(format!("{} differs from what was sent", printable(path.as_str()))));
         }
-        // A name must not stand for less after the power went.
+        // After a power loss no name may belong to incomplete contents.
         file.sync_data().map_err(|error| not_written(&self.directory, &path, error))?;
-        self.delivered.push(Delivered { path, size: written, sha256 });
+        self.extracted.push(ExtractedFile { path, size: written, sha256 });
         Ok(())
     }
 
-    /// Whole files so far.
+    /// Returns the number of complete files.
     pub(super) fn count(&self) -> u64 {
-        self.delivered.len() as u64
+        self.extracted.len() as u64
     }
 
-    /// All files have come: puts each where it belongs.
-    pub(super) fn finish(mut self) -> Result<Vec<Delivered>, CliError> {
+    /// Moves all files to their final paths.
+    pub(super) fn finish(mut self) -> Result<Vec<ExtractedFile>, CliError> {
         if self.open.is_some() {
             return Err(out_of_order());
         }
         let flags = if self.replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        for Delivered { path, .. } in &self.delivered {
+        for ExtractedFile { path, .. } in &self.extracted {
             let place = || {
                 let (from, name) = enter(self.staging.as_fd(), path)?;
                 let (to, _) = enter(self.target.as_fd(), path)?;
                 match rustix::fs::renameat_with(&from, name, &to, name, flags) {
-                    // A file system that knows no flags; the directory was empty when we came.
+                    // A file system without these flags; the directory was empty before.
                     Err(Errno::INVAL) => rustix::fs::renameat(&from, name, &to, name),
                     other => other,
                 }
@@ -163,11 +163,11 @@ impl Delivery {
             place().map_err(|error| not_written(&self.directory, path, error.into()))?;
         }
         self.made = None;
-        Ok(std::mem::take(&mut self.delivered))
+        Ok(std::mem::take(&mut self.extracted))
     }
 }
 
-impl Drop for Delivery {
+impl Drop for Extraction {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.staging_path);
         if let Some(made) = &self.made {
@@ -176,7 +176,7 @@ impl Drop for Delivery {
     }
 }
 
-/// The directory that a path is in, made where it is not there, and the path's last name. No link is followed.
+/// Returns the directory of a path, which is created if it does not exist, and the last component. Follows no links.
 fn enter<'p>(root: BorrowedFd<'_>, path: &'p FilePath) -> Result<(OwnedFd, &'p str), Errno> {
     let mut components: Vec<&str> = path.as_str().split('/').collect();
     let name = components.pop().unwrap_or_default();
@@ -191,7 +191,7 @@ fn enter<'p>(root: BorrowedFd<'_>, path: &'p FilePath) -> Result<(OwnedFd, &'p s
     Ok((at, name))
 }
 
-/// A file in the directory that was named cannot be written; that directory's disk is the one that may be full.
+/// Returns the error of writing a file; the hint names the directory's disk, which may be full.
 fn not_written(directory: &Path, path: &FilePath, error: io::Error) -> CliError {
     let shown = directory.join(printable(path.as_str()));
     let failed = CliError::file("write", &shown, &error);
@@ -201,24 +201,24 @@ fn not_written(directory: &Path, path: &FilePath, error: io::Error) -> CliError 
     }
 }
 
-/// Whoever sends the files broke the promise of their order.
+/// Returns the error of a sender that violates the order of files and parts.
 fn out_of_order() -> CliError {
-    CliError::other("the files did not come as they were announced")
+    CliError::other("the files arrived in the wrong order, or with wrong sizes")
 }
 
-/// The files as programs get them.
-pub(super) fn value(files: &[Delivered]) -> Value {
+/// Returns the files for programs.
+pub(super) fn value(files: &[ExtractedFile]) -> Value {
     let one =
-        |file: &Delivered| json!({ "path": file.path.as_str(), "size": file.size, "sha256": const_hex::encode(file.sha256) });
+        |file: &ExtractedFile| json!({ "path": file.path.as_str(), "size": file.size, "sha256": const_hex::encode(file.sha256) });
     files.iter().map(one).collect()
 }
 
-/// The files as people get them.
-pub(super) fn people(files: &[Delivered]) -> String {
+/// Returns the files for people.
+pub(super) fn people(files: &[ExtractedFile]) -> String {
     if files.is_empty() {
         return "No file was written.\n".to_owned();
     }
-    let row = |file: &Delivered| vec![printable(file.path.as_str()), file.size.to_string(), const_hex::encode(file.sha256)];
+    let row = |file: &ExtractedFile| vec![printable(file.path.as_str()), file.size.to_string(), const_hex::encode(file.sha256)];
     table(&["PATH", "SIZE", "SHA256"], files.iter().map(row).collect())
 }
 

@@ -18,14 +18,14 @@ use crate::{
     service::status::{Refusal, RpcError},
 };
 
-/// Bytes that stay free where what lies in compressed layers is kept meanwhile.
+/// Bytes that stay free on the disk of the spool.
 const RESERVE: u64 = 64 << 20;
 
 /// An archive of `/opt`.
 pub(super) type Opt = Box<dyn Read + Send>;
 
-/// What a person names, where it is no image of the service's: a file, `-`, or a layout directory; `which` of several images. `spool` is a directory
-/// with room for what lies in compressed layers, or comes from standard input.
+/// Opens a train that is not an image of the service: a file, `-`, or a layout directory; `which` selects one of several images. `spool`
+/// is a directory with space for decompressed layers, or for standard input.
 pub(super) fn opt_at(train: &str, which: Option<&str>, spool: &Path) -> Result<Option<Opt>, CliError> {
     let path = Path::new(train);
     let trouble = |error: io::Error| CliError::file("open", path, &error);
@@ -36,7 +36,7 @@ pub(super) fn opt_at(train: &str, which: Option<&str>, spool: &Path) -> Result<O
             false => CliError::file("read", Path::new("standard input"), &error),
         })?;
         LayeredTrainTree::new(LayerBacking::archive(file, which), spool.to_owned(), RESERVE)
-    } else if is_given(path) || layout_at(train).map_err(trouble)?.is_some() {
+    } else if is_readable_path(path) || layout_at(train).map_err(trouble)?.is_some() {
         saved_at(train, which, spool)?
     } else {
         return Ok(None);
@@ -44,23 +44,23 @@ pub(super) fn opt_at(train: &str, which: Option<&str>, spool: &Path) -> Result<O
     Ok(Some(Box::new(files.read("/opt", &CancellationToken::new()).map_err(refused)?)))
 }
 
-/// A saved image that a person names: an archive in a file, or a layout directory; `which` of several images. `spool` is as in [`opt_at`].
+/// Opens a saved image: an archive in a file, or a layout directory; `which` selects one of several images. `spool` is as in [`opt_at`].
 pub(super) fn saved_at(place: &str, which: Option<&str>, spool: &Path) -> Result<LayeredTrainTree, CliError> {
     let path = Path::new(place);
     let trouble = |error: io::Error| CliError::file("open", path, &error);
-    let home = match layout_at(place).map_err(trouble)? {
+    let backing = match layout_at(place).map_err(trouble)? {
         Some(layout) => LayerBacking::layout(layout, which),
         None => LayerBacking::archive(input::open_regular(path).map_err(trouble)?, which),
     };
-    Ok(LayeredTrainTree::new(home, spool.to_owned(), RESERVE))
+    Ok(LayeredTrainTree::new(backing, spool.to_owned(), RESERVE))
 }
 
-/// Whether a path names something to be read, which is no directory; whether it can be read is told when it is opened.
-fn is_given(path: &Path) -> bool {
+/// Returns whether a path exists and is not a directory. Whether it is readable is checked when it is opened.
+fn is_readable_path(path: &Path) -> bool {
     path.metadata().is_ok_and(|facts| !facts.is_dir())
 }
 
-/// Its refusals are those of the service.
+/// Converts an error as the service does.
 fn refused(error: ImageError) -> CliError {
     RpcError::from(Refusal::from(error)).into()
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Nothing is verified and no key is used: what is shown is what the image claims.
+Nothing is verified and no key is used: the output is what the image states.
 With --place no service and no engine is needed: an archive of `docker save`, an
 OCI archive, or an OCI layout directory (DIR or DIR:TAG); layers may be
 compressed.
@@ -35,10 +35,10 @@ pub(in crate::cli) struct Args {
     /// The train's image: repository:tag or sha256:…
     #[arg(required_unless_present = "place")]
     image: Option<String>,
-    /// Inspect an image in a file or in an OCI layout directory, without any service
+    /// Inspect an image in a file or in an OCI layout directory, without a service
     #[arg(long, value_name = "FILE|DIR", conflicts_with = "image")]
     place: Option<String>,
-    /// With --place: which image, where several lie there: a name that it has there, or a digest (sha256:…)
+    /// With --place: the image, if there are several: its name, or a digest (sha256:…)
     #[arg(long = "image", value_name = "NAME", requires = "place")]
     which: Option<String>,
     #[command(flatten)]
@@ -65,7 +65,7 @@ async fn online(client: ClientArgs, image: String) -> Result<pb::InspectTrainRes
     Ok(client.trains().await?.inspect_train(request).await?.into_inner())
 }
 
-/// Without any service: its refusals are those of the service.
+/// Inspects a train without a service, with the same errors.
 fn offline(place: &str, which: Option<&str>) -> Result<pb::InspectTrainResponse, CliError> {
     let found =
         protocol::inspect_saved(saved_at(place, which, &std::env::temp_dir())?).map_err(Refusal::from).and_then(inspection);
@@ -109,7 +109,7 @@ fn value(image: &str, train: &pb::InspectTrainResponse) -> Value {
 
 fn people(train: &pb::InspectTrainResponse) -> String {
     let names = |files: &[pb::FileEntry]| files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>().join(", ");
-    let base = if train.base_image_id.is_empty() { "not here" } else { &train.base_image_id };
+    let base = if train.base_image_id.is_empty() { "not present" } else { &train.base_image_id };
     let own = train.own_index.map_or_else(|| "not on the route".to_owned(), |index| index.to_string());
     let text = fields(&[
         ("Image id", train.image_id.clone()),
@@ -120,7 +120,7 @@ fn people(train: &pb::InspectTrainResponse) -> String {
         ("This station's stop", own),
         ("Base", base.to_owned()),
         ("Files", names(&train.listed)),
-        ("Not listed", names(&train.unlisted)),
+        ("Unlisted", names(&train.unlisted)),
         ("Missing", train.missing.join(", ")),
         ("Query", train.query.as_ref().map(|query| query.path.clone()).unwrap_or_default()),
         ("Results", format!("{} files, {} bytes", train.result_files, train.result_bytes)),

@@ -15,12 +15,12 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Without --image the results are taken from the reference that pre-run wrote.
-Without RUN_ID, --image must belong to the one run of this station that is open
-for its train. The config is that of pre-run, never the image's.
+Without --image the results are read from the reference that pre-run wrote.
+Without RUN_ID, --image must belong to the only open run of its train at this
+station. The config is that of pre-run, never the image's.
 
-An image that the run never changed is refused: most often nobody committed the
-container. --no-results says that a run which left nothing is meant so.
+An unchanged image is refused, because usually the container was not committed.
+--no-results confirms that the run produced no results.
 
 Examples:
   stationmaster train post-run 0198c1e2-… --output json
@@ -29,13 +29,13 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(in crate::cli) struct Args {
-    /// The run, as pre-run answered it
+    /// The run id that pre-run returned
     #[arg(required_unless_present = "image")]
     run_id: Option<String>,
-    /// The image that holds the results; its reference is the one that is written
+    /// The image with the results; the sealed image is written to this reference
     #[arg(long, value_name = "REF")]
     image: Option<String>,
-    /// Seal a run that left nothing: without it, a run that changed nothing is refused
+    /// Seal an unchanged image: without this option it is refused
     #[arg(long)]
     no_results: bool,
     #[command(flatten)]
@@ -55,18 +55,18 @@ pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliErr
         None => Event::Nothing,
     })
     .await
-    .map_err(stays_open)?;
+    .map_err(note_open_run)?;
     output.result(&value(&outcome), || people(&outcome));
     Ok(())
 }
 
-/// What the run left can be mended: the run is open as before.
-fn stays_open(error: CliError) -> CliError {
+/// Adds to the hint that the run is still open and can be corrected.
+fn note_open_run(error: CliError) -> CliError {
     if error.reason.as_deref() != Some(Reason::ImagePolicyViolation.name()) {
         return error;
     }
     let hint = error.hint.as_deref().unwrap_or_default();
-    let hint = format!("{hint}. The run stays open: mend it, commit, and give post-run again");
+    let hint = format!("{hint}. The run stays open: correct the files, commit, and repeat post-run");
     error.with_hint(hint)
 }
 
@@ -93,7 +93,7 @@ fn people(outcome: &pb::PostRunOutcome) -> String {
         ("Results", const_hex::encode(&outcome.results_digest)),
         ("Result files", outcome.result_files.to_string()),
         ("Rules", super::rules::line(&super::rules::of_answer(&outcome.rules))),
-        ("Left out", outcome.dropped_files.join(", ")),
-        ("Answered before", if outcome.repeated_answer { yes(true) } else { String::new() }),
+        ("Dropped files", outcome.dropped_files.join(", ")),
+        ("Repeated result", if outcome.repeated_answer { yes(true) } else { String::new() }),
     ]) + &super::notes(&outcome.warnings, &outcome.plaintext_held_by)
 }

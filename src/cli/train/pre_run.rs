@@ -18,7 +18,7 @@ use crate::cli::{
 const AFTER: &str = "\
 The image's reference then names the opened image; the sealed one is kept until
 the run ends. The train's base image must be in the engine. With --output json
-the last line is one object with run_id and the outcome; bytes are hex.
+the last line is an object with run_id and the outcome; bytes are hex.
 
 Example:
   stationmaster train pre-run harbor.example/train:latest \\
@@ -29,13 +29,13 @@ Example:
 pub(in crate::cli) struct Args {
     /// The train's image: repository:tag
     image: String,
-    /// The same key with the same image gets the same answer; derived when absent
+    /// A repeated call with the same key and image returns the same result; derived if absent
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
-    /// Write the train's query to a file, for its owner only; one that is there is replaced
+    /// Write the train's query to a file, for its owner only; an existing file is replaced
     #[arg(long, value_name = "FILE")]
     query_out: Option<PathBuf>,
-    /// Where the opened content goes
+    /// The destination of the opened train
     #[arg(long, value_enum, default_value_t = OpenInto::Image)]
     into: OpenInto,
     #[command(flatten)]
@@ -44,9 +44,9 @@ pub(in crate::cli) struct Args {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum OpenInto {
-    /// An image under the train's own name, to be run as it is
+    /// An image under the train's own name
     Image,
-    /// Two volumes of the engine's, to be mounted; no image of plaintext is made
+    /// Two volumes of the engine, to be mounted; no plaintext image is created
     Volume,
     /// The service's shared directory, to be bind-mounted: the fastest, for an engine on the same host
     Directory,
@@ -75,7 +75,7 @@ pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliErr
         None => Event::Nothing,
     })
     .await?;
-    // The outcome first: the run is open, and its id must not be lost to a file that cannot be written.
+    // The outcome first: the run is open, and its id must not be lost if the file cannot be written.
     output.result(&value(&outcome), || people(&outcome));
     match &args.query_out {
         Some(file) if outcome.has_query => OutFile::begin(file, true, Readers::Owner)?.write(&outcome.query),
@@ -108,15 +108,15 @@ fn people(outcome: &pb::PreRunOutcome) -> String {
         ("Run", outcome.run_id.clone()),
         ("Image", outcome.image.clone()),
         ("Image id", outcome.image_id.clone()),
-        ("Sealed as", outcome.source_image_id.clone()),
+        ("Source image", outcome.source_image_id.clone()),
         ("Session", const_hex::encode(&outcome.session_id)),
         ("Stop", outcome.stop_index.to_string()),
         ("Query", yes(outcome.has_query)),
         ("Immutable files", const_hex::encode(&outcome.immutable_digest)),
         ("Results", const_hex::encode(&outcome.results_digest)),
         ("Rules", super::rules::line(&super::rules::of_answer(&outcome.rules))),
-        ("Left out", outcome.dropped_files.join(", ")),
-        ("Answered before", if outcome.repeated_answer { yes(true) } else { String::new() }),
+        ("Dropped files", outcome.dropped_files.join(", ")),
+        ("Repeated result", if outcome.repeated_answer { yes(true) } else { String::new() }),
     ]) + &super::notes(&outcome.warnings, &[])
         + &format!("Next: {}, then `stationmaster train post-run {}`\n", run_command(outcome), outcome.run_id)
 }
@@ -126,7 +126,7 @@ fn mount_value(mount: &pb::Mount) -> Value {
     json!({ "type": kind, "source": source, "target": mount.target, "read_only": mount.read_only })
 }
 
-/// The mount's type and source, as the engine's own client calls them.
+/// Returns the mount's type and source in the terms of the engine's own client.
 fn source(mount: &pb::Mount) -> (&'static str, &str) {
     match &mount.source {
         Some(pb::mount::Source::Volume(name)) => ("volume", name),

@@ -9,10 +9,10 @@ use stationmaster_proto::{open_results_request::Part, open_results_response::Eve
 use stationmaster_train::names::FilePath;
 
 use super::{
-    extract::{self, Delivery},
+    extract::{self, Extraction},
     input::opt_at,
     notes, rules,
-    upload::{self, Trouble},
+    upload::{self, ReadFailure},
 };
 use crate::{
     cli::{
@@ -25,19 +25,18 @@ use crate::{
 };
 
 const AFTER: &str = "\
-The train is an image of the service's; or a file or directory, whose /opt is
-sent to the service: an archive of `docker save`, an OCI archive, an OCI layout
-directory (DIR or DIR:TAG), or a tar of /opt as an engine gives it (`-` is
-standard input).
+The train is an image in the service's engine; or a file or directory, whose /opt
+is sent to the service: an archive of `docker save`, an OCI archive, an OCI
+layout directory (DIR or DIR:TAG), or a tar of /opt as an engine exports it (`-`
+is standard input).
 
-The service verifies the train as it does before a run, and gives nothing before
-all of it has proved right. The station must be on the train's route, at
-whatever stop the train is; who asks must be granted it for this train. Files
-are written for their owner only, into a new or empty directory, and are there
-when all of them have come.
+The service verifies the train as before a run, and sends nothing before all
+checks have passed. The station must be on the train's route, at any stop; the
+caller needs a grant for this train. Files are written for their owner only, into
+a new or empty directory, which contains them when all have arrived.
 
-A --path is a file, or a directory with all below it; `*` and `?` stand for
-characters of a name, `**` for any directories.
+A --path is a file, or a directory with everything in it; `*` and `?` match
+characters of a name, `**` any directories.
 
 Examples:
   stationmaster access allow unix:uid=$(id -u alice) --role reader \\
@@ -53,22 +52,22 @@ pub(in crate::cli) struct Args {
     /// The train: an image (repository:tag, an id), a file, `-`, or an OCI layout directory
     #[arg(value_name = "IMAGE|FILE")]
     image: String,
-    /// Of a file or layout directory that holds several images: which, by a name that it has there, or a digest (sha256:…)
+    /// The image in a file or layout directory with several images: its name, or a digest (sha256:…)
     #[arg(long = "image", value_name = "NAME")]
     which: Option<String>,
     #[command(flatten)]
-    into: Wanted,
+    into: ResultsArgs,
     #[command(flatten)]
     client: ClientArgs,
 }
 
-/// Which results, and where they go.
+/// Selects results, and the directory for them.
 #[derive(Debug, Clone, clap::Args)]
-pub(in crate::cli) struct Wanted {
-    /// The directory that they are written into: a new one, or an empty one
+pub(in crate::cli) struct ResultsArgs {
+    /// The directory for the results: a new or an empty one
     #[arg(short = 'o', long = "out", value_name = "DIR")]
     pub out: PathBuf,
-    /// Only these results; can be given again
+    /// Only these results; can be given several times
     #[arg(long = "path", value_name = "PATTERN")]
     pub paths: Vec<String>,
     /// Write into a directory that is not empty, and replace files of the same names
@@ -77,8 +76,8 @@ pub(in crate::cli) struct Wanted {
 }
 
 pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliError> {
-    // Before anything is asked for: plaintext without a place to go is not opened.
-    let mut delivery = Delivery::into(&args.into.out, args.into.force)?;
+    // Before the request, so that plaintext that cannot be written is not opened.
+    let mut extraction = Extraction::create(&args.into.out, args.into.force)?;
     let paths = args.into.paths.clone();
     let mut service = args.client.trains().await?;
     let (stream, trouble) = match opt_at(&args.image, args.which.as_deref(), &args.into.out)? {
@@ -88,37 +87,37 @@ pub(in crate::cli) async fn run(args: Args, output: Output) -> Result<(), CliErr
         }
         None => {
             let _: ImageSource = args.image.parse().map_err(|error: ImageError| {
-                CliError::from(RpcError::from(Refusal::from(error))).with_hint("there is no such file either")
+                CliError::from(RpcError::from(Refusal::from(error))).with_hint("there is no such file")
             })?;
             let request = pb::OpenResultsRequest { part: Some(Part::Image(args.image.clone())), paths };
-            (service.open_results(args.client.request(tokio_stream::once(request))).await, Trouble::default())
+            (service.open_results(args.client.request(tokio_stream::once(request))).await, ReadFailure::default())
         }
     };
-    // What is wrong here comes before what the service makes of it.
-    let ours = |error: CliError| trouble.take().unwrap_or(error);
-    let mut stream = stream.map_err(CliError::from).map_err(ours)?.into_inner();
+    // A local error takes precedence over the service's error that follows from it.
+    let local_first = |error: CliError| trouble.take().unwrap_or(error);
+    let mut stream = stream.map_err(CliError::from).map_err(local_first)?.into_inner();
     let (bar, mut outcome) = (Bar::new(), None);
-    while let Some(message) = stream.message().await.map_err(CliError::from).map_err(ours)? {
+    while let Some(message) = stream.message().await.map_err(CliError::from).map_err(local_first)? {
         match message.event {
             Some(Event::Progress(progress)) => bar.show(&progress),
             Some(Event::File(file)) => {
-                // Whoever answers may not be the service that we know.
+                // The peer is not trusted to send valid names.
                 let path = FilePath::new(&file.path)
-                    .map_err(|error| CliError::other(format!("the service names a result that cannot be one: {error}")))?;
-                delivery.begin(path, file.size)?;
+                    .map_err(|error| CliError::other(format!("the service sent an invalid name of a result: {error}")))?;
+                extraction.begin(path, file.size)?;
             }
-            Some(Event::Chunk(plain)) => delivery.piece(&zeroize::Zeroizing::new(plain))?,
-            Some(Event::End(end)) => delivery.end(Some(&end.sha256))?,
+            Some(Event::Chunk(plain)) => extraction.write(&zeroize::Zeroizing::new(plain))?,
+            Some(Event::End(end)) => extraction.end(Some(&end.sha256))?,
             Some(Event::Outcome(done)) => outcome = Some(done),
             None => {}
         }
     }
     drop(bar);
-    let outcome = outcome.ok_or_else(|| CliError::other("the service ended its answer without an outcome"))?;
-    if outcome.files != delivery.count() {
-        return Err(CliError::other("the service gave fewer files, or more, than it says"));
+    let outcome = outcome.ok_or_else(|| CliError::other("the service ended its response without an outcome"))?;
+    if outcome.files != extraction.count() {
+        return Err(CliError::other("the service sent another number of files than it states"));
     }
-    let files = delivery.finish()?;
+    let files = extraction.finish()?;
     let rules = rules::of_answer(&outcome.rules);
     let value = json!({
         "image": args.image,

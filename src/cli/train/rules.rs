@@ -6,15 +6,15 @@ use stationmaster_train::rule::{Enforcement, Outcome, Report, Rule};
 
 use crate::cli::output::{printable, table};
 
-/// One rule, from wherever it was looked at.
-pub(in crate::cli) struct Row {
+/// The outcome of a rule, for output.
+pub(in crate::cli) struct RuleRow {
     rule: String,
     outcome: &'static str,
     note: String,
 }
 
-/// The rules of an answer.
-pub(in crate::cli) fn of_answer(rules: &[RuleReport]) -> Vec<Row> {
+/// Returns the rules of a response.
+pub(in crate::cli) fn of_answer(rules: &[RuleReport]) -> Vec<RuleRow> {
     let outcome = |rule: &RuleReport| match rule.outcome() {
         RuleOutcome::Checked => Outcome::Checked.name(),
         RuleOutcome::Relaxed => Outcome::Relaxed.name(),
@@ -22,12 +22,12 @@ pub(in crate::cli) fn of_answer(rules: &[RuleReport]) -> Vec<Row> {
         RuleOutcome::Broken => Outcome::Broken.name(),
         RuleOutcome::Unspecified => "unknown",
     };
-    rules.iter().map(|rule| Row { rule: rule.rule.clone(), outcome: outcome(rule), note: rule.note.clone() }).collect()
+    rules.iter().map(|rule| RuleRow { rule: rule.rule.clone(), outcome: outcome(rule), note: rule.note.clone() }).collect()
 }
 
-/// The rules of a report of our own.
-pub(in crate::cli) fn of_report(report: &Report) -> Vec<Row> {
-    let row = |finding: &stationmaster_train::rule::Finding| Row {
+/// Returns the rules of a local report.
+pub(in crate::cli) fn of_report(report: &Report) -> Vec<RuleRow> {
+    let row = |finding: &stationmaster_train::rule::Finding| RuleRow {
         rule: finding.rule.name().to_owned(),
         outcome: finding.outcome.name(),
         note: finding.note.clone(),
@@ -35,17 +35,17 @@ pub(in crate::cli) fn of_report(report: &Report) -> Vec<Row> {
     report.findings().into_iter().map(row).collect()
 }
 
-/// The names of those that are broken.
-pub(in crate::cli) fn broken(rows: &[Row]) -> Vec<String> {
+/// Returns the names of broken rules.
+pub(in crate::cli) fn broken(rows: &[RuleRow]) -> Vec<String> {
     rows.iter().filter(|row| row.outcome == Outcome::Broken.name()).map(|row| printable(&row.rule)).collect()
 }
 
-pub(in crate::cli) fn value(rows: &[Row]) -> Value {
+pub(in crate::cli) fn value(rows: &[RuleRow]) -> Value {
     rows.iter().map(|row| json!({ "rule": row.rule, "outcome": row.outcome, "note": row.note })).collect()
 }
 
-/// All of them on one line.
-pub(in crate::cli) fn line(rows: &[Row]) -> String {
+/// Formats all rules on one line.
+pub(in crate::cli) fn line(rows: &[RuleRow]) -> String {
     if rows.is_empty() {
         return String::new();
     }
@@ -57,13 +57,13 @@ pub(in crate::cli) fn line(rows: &[Row]) -> String {
     format!("{checked} checked, {} relaxed{named}, {not_checkable} not checkable", relaxed.len())
 }
 
-/// The word for people: a rule that is off until a station demands it was not relaxed by anything.
+/// Returns the outcome for people: an optional rule that is off is "not demanded", not "relaxed".
 pub(in crate::cli) fn word<'a>(rule: &str, outcome: &'a str) -> &'a str {
     let is_optional = Rule::from_name(rule).is_some_and(|rule| rule.standing() == Enforcement::Optional);
     if is_optional && outcome == Outcome::Relaxed.name() { "not demanded" } else { outcome }
 }
 
-pub(in crate::cli) fn people(rows: &[Row]) -> String {
-    let row = |row: &Row| vec![printable(&row.rule), word(&row.rule, row.outcome).to_owned(), printable(&row.note)];
+pub(in crate::cli) fn people(rows: &[RuleRow]) -> String {
+    let row = |row: &RuleRow| vec![printable(&row.rule), word(&row.rule, row.outcome).to_owned(), printable(&row.note)];
     table(&["RULE", "OUTCOME", "NOTE"], rows.iter().map(row).collect())
 }

@@ -12,26 +12,26 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::input::Opt;
 use crate::cli::error::CliError;
 
-/// Bytes of a piece: less than the service takes in one message.
+/// Size of a piece in bytes: less than the service's maximum message size.
 const PIECE: usize = 60 << 10;
-/// Pieces that may wait for the connection.
+/// Number of pieces that may wait for the connection.
 const WAITING: usize = 8;
 
-/// Why an archive that is being sent could not be read, if it could not.
+/// The read error of an archive that is being sent, if there is one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trouble(Arc<Mutex<Option<String>>>);
+pub(super) struct ReadFailure(Arc<Mutex<Option<String>>>);
 
-impl Trouble {
+impl ReadFailure {
     pub(super) fn take(&self) -> Option<CliError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take().map(CliError::other)
     }
 }
 
-/// Reads the archive on a thread of its own; its pieces, and what may go wrong meanwhile.
-pub(super) fn pieces(mut opt: Opt, paths: Vec<String>) -> (ReceiverStream<OpenResultsRequest>, Trouble) {
+/// Reads the archive on a thread of its own; returns its pieces, and its read error.
+pub(super) fn pieces(mut opt: Opt, paths: Vec<String>) -> (ReceiverStream<OpenResultsRequest>, ReadFailure) {
     let (sender, receiver) = mpsc::channel(WAITING);
-    let trouble = Trouble::default();
-    let told = trouble.clone();
+    let trouble = ReadFailure::default();
+    let failed = trouble.clone();
     std::thread::spawn(move || {
         let mut paths = Some(paths);
         loop {
@@ -46,7 +46,7 @@ pub(super) fn pieces(mut opt: Opt, paths: Vec<String>) -> (ReceiverStream<OpenRe
                 }
                 // The archive ends here for the service, which refuses it.
                 Err(error) => {
-                    *told.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("the train cannot be read: {error}"));
+                    *failed.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("the train cannot be read: {error}"));
                     return;
                 }
             }

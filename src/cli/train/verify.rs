@@ -7,7 +7,7 @@ use stationmaster_image::archive::source::ImageInput;
 use stationmaster_proto as pb;
 use stationmaster_proto::verify_train_request::Part;
 
-use super::rules::{self, Row};
+use super::rules::{self, RuleRow};
 use crate::{
     cli::{
         client,
@@ -21,13 +21,13 @@ use crate::{
 };
 
 const AFTER: &str = "\
-Rule by rule: what was checked and holds, what was not checkable and why, what
-is broken. No private key is needed, and nothing is changed. An archive needs no
-service and no engine: an uncompressed tar of /opt as an engine gives it, of
-what the extractor delivers, of `docker save`, an OCI archive, or an OCI layout
-directory (DIR or DIR:TAG); `-` is standard input. The service knows whose keys
-it believes; for an archive, say it with --trust. The exit code is 8 when a rule
-is broken.
+Reports for each rule whether it was checked, was not checkable (with the cause),
+or is broken. No private key is needed, and nothing is changed. An archive needs
+no service and no engine: an uncompressed tar of /opt as an engine exports it,
+the extractor's output, an archive of `docker save`, an OCI archive, or an OCI
+layout directory (DIR or DIR:TAG); `-` is standard input. The service uses its
+trusted keys; for an archive, --trust names them. The exit code is 8 if a rule is
+broken.
 
 Examples:
   stationmaster train verify harbor.example/train:latest
@@ -41,29 +41,29 @@ pub(in crate::cli) struct Args {
     /// The train's image: repository:tag or sha256:…
     #[arg(required_unless_present = "archive")]
     image: Option<String>,
-    /// Verify an archive in a file, or an OCI layout directory, without any service
+    /// Verify an archive in a file, or an OCI layout directory, without a service
     #[arg(long, value_name = "FILE", conflicts_with = "image")]
     archive: Option<PathBuf>,
-    /// With --archive: which image, where several lie there: a name that it has there, or a digest (sha256:…)
+    /// With --archive: the image, if there are several: its name, or a digest (sha256:…)
     #[arg(long = "image", value_name = "NAME", requires = "archive")]
     which: Option<String>,
-    /// With --archive: the keys to believe, as `stationmaster trust` writes or exports them
+    /// With --archive: the trusted keys, as `stationmaster trust` writes or exports them
     #[arg(long, value_name = "FILE", requires = "archive")]
     trust: Option<PathBuf>,
     #[command(flatten)]
     client: ClientArgs,
 }
 
-/// What was found, from wherever.
-struct Found {
-    /// `image` or `archive`, and which.
+/// The result of a verification.
+struct VerifyResult {
+    /// `image` or `archive`, and its name.
     what: (&'static str, String),
     holds: bool,
     train_id: String,
     session_id: Vec<u8>,
     stops_signed: u64,
     stops: u64,
-    rules: Vec<Row>,
+    rules: Vec<RuleRow>,
 }
 
 pub(in crate::cli) fn run(args: Args, output: Output) -> Result<Exit, CliError> {
@@ -85,10 +85,10 @@ pub(in crate::cli) fn run(args: Args, output: Output) -> Result<Exit, CliError> 
     Ok(if found.holds { Exit::Done } else { Exit::Broken })
 }
 
-fn people(found: &Found) -> String {
+fn people(found: &VerifyResult) -> String {
     let verdict = match rules::broken(&found.rules) {
-        broken if broken.is_empty() => "holds: no rule is broken".to_owned(),
-        broken => format!("does not hold: {}", broken.join(", ")),
+        broken if broken.is_empty() => "valid: no rule is broken".to_owned(),
+        broken => format!("NOT valid: {}", broken.join(", ")),
     };
     fields(&[
         ("Train", found.train_id.clone()),
@@ -100,11 +100,11 @@ fn people(found: &Found) -> String {
         + &fields(&[("Verdict", verdict)])
 }
 
-async fn online(client: ClientArgs, image: String) -> Result<Found, CliError> {
+async fn online(client: ClientArgs, image: String) -> Result<VerifyResult, CliError> {
     let part = pb::VerifyTrainRequest { part: Some(Part::Image(image.clone())) };
     let request = client.request(tokio_stream::once(part));
     let answer = client.trains().await?.verify_train(request).await?.into_inner();
-    Ok(Found {
+    Ok(VerifyResult {
         what: ("image", image),
         holds: answer.holds,
         train_id: answer.train_id,
@@ -115,8 +115,8 @@ async fn online(client: ClientArgs, image: String) -> Result<Found, CliError> {
     })
 }
 
-/// Without any service: the same check, here. Its refusals are those of the service.
-fn offline(file: &Path, which: Option<&str>, trust: Option<&Path>) -> Result<Found, CliError> {
+/// Performs the same check without a service, with the same errors.
+fn offline(file: &Path, which: Option<&str>, trust: Option<&Path>) -> Result<VerifyResult, CliError> {
     let store = trust.map(trust::file::read).transpose()?;
     let place = ImageInput::of(&file.to_string_lossy()).map_err(|error| CliError::file("open", file, &error))?.choose(which);
     let verified = match &store {
@@ -125,7 +125,7 @@ fn offline(file: &Path, which: Option<&str>, trust: Option<&Path>) -> Result<Fou
     };
     let verified = verified.map_err(|error| RpcError::from(Refusal::from(error)))?;
     let report = &verified.proof.report;
-    Ok(Found {
+    Ok(VerifyResult {
         what: ("archive", file.display().to_string()),
         holds: report.holds(),
         rules: rules::of_report(report),

@@ -11,8 +11,8 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-The file is made when there is none. The fingerprint is the same that `key show`
-and `train inspect` print.
+The file is created if it does not exist. The fingerprint is the one that `key
+show` and `train inspect` print.
 
 Examples:
   stationmaster trust add creator 5d9e4f0c-6d0a-4b57-9d52-5f6f3a0c7f10 \\
@@ -26,7 +26,7 @@ Examples:
 pub(in crate::cli) enum Command {
     /// Trust a creator of trains; a creator has one key
     Creator(Key),
-    /// Trust a station; it may have several keys while it changes from one to the next
+    /// Trust a station; it may have several keys while it replaces one
     Station(Key),
     /// Allow a master image: a repository, or repository@sha256:…
     Master(MasterArgs),
@@ -34,12 +34,12 @@ pub(in crate::cli) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Key {
-    /// The id, as trains name it
+    /// The id, as trains state it
     id: String,
     /// The public key: a file (PEM, DER, hex of either, JWK), or the hex itself
     #[arg(long, value_name = "FILE|HEX")]
     key: String,
-    /// A note for people
+    /// A comment
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub(in crate::cli) struct Key {
 pub(in crate::cli) struct MasterArgs {
     /// repository, or repository@sha256:…
     reference: String,
-    /// A note for people
+    /// A comment
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
@@ -66,26 +66,26 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     let pin = Pin::new(&args.id, key::read(&args.key)?, args.comment)?;
     let mut entries = Entries::default();
     entries.pin(kind, &pin);
-    let is_there = |store: &TrustStore| store.clone().add(kind, pin.clone()) == Err(EntryError::Duplicate);
-    if let Some(path) = args.place.holds(is_there)? {
-        return there_already(&entries, &path, output);
+    let is_present = |store: &TrustStore| store.clone().add(kind, pin.clone()) == Err(EntryError::Duplicate);
+    if let Some(path) = args.place.path_if(is_present)? {
+        return report_present(&entries, &path, output);
     }
     let (path, (keys, warnings), entries) = args.place.change("trust add", |store| {
         store.add(kind, pin.clone())?;
         let warnings = shared::warnings_of(store, &[pin.key.fingerprint()]);
         Ok(((store.keys_of(kind, &pin.id).count(), warnings), "added", entries))
     })?;
-    output.result(&entries.value_and("added", &path, &warnings), || {
+    output.result(&entries.value_with_warnings("added", &path, &warnings), || {
         let several = if keys > 1 {
-            format!("note: this station has {keys} keys now; remove the old one when no train under way names it any more\n")
+            format!("note: this station now has {keys} keys; remove the old one when no train in transit names it any more\n")
         } else {
             String::new()
         };
         format!(
-            "Trusted from now on, in {}\n{}{several}{}Compare the fingerprint with the key's owner.\n",
+            "Trusted, in {}\n{}{several}{}Compare the fingerprint with the key's owner.\n",
             path.display(),
             entries.table(),
-            shared::told(&warnings)
+            shared::lines(&warnings)
         )
     });
     Ok(())
@@ -95,20 +95,20 @@ fn master(args: MasterArgs, output: Output) -> Result<(), CliError> {
     let master = Master::parse(&args.reference, args.comment).map_err(EntryError::from)?;
     let mut entries = Entries::default();
     entries.master(&master);
-    let is_there = |store: &TrustStore| store.clone().add_master(master.clone()) == Err(EntryError::Duplicate);
-    if let Some(path) = args.place.holds(is_there)? {
-        return there_already(&entries, &path, output);
+    let is_present = |store: &TrustStore| store.clone().add_master(master.clone()) == Err(EntryError::Duplicate);
+    if let Some(path) = args.place.path_if(is_present)? {
+        return report_present(&entries, &path, output);
     }
     let (path, (), entries) = args.place.change("trust add", |store| {
         store.add_master(master.clone())?;
         Ok(((), "added", entries))
     })?;
-    output.result(&entries.value("added", &path), || format!("Allowed from now on, in {}\n{}", path.display(), entries.table()));
+    output.result(&entries.value("added", &path), || format!("Allowed, in {}\n{}", path.display(), entries.table()));
     Ok(())
 }
 
-/// The same again changes nothing, and is no failure: whoever repeats the command wants the entry to be there.
-fn there_already(entries: &Entries, path: &Path, output: Output) -> Result<(), CliError> {
+/// Reports an entry that exists already: nothing is changed, and the command succeeds.
+fn report_present(entries: &Entries, path: &Path, output: Output) -> Result<(), CliError> {
     let value = json!({ "file": path, "added": [], "present": entries.json() });
     output.result(&value, || format!("Already in {}: nothing was changed\n{}", path.display(), entries.table()));
     Ok(())

@@ -9,7 +9,7 @@ use crate::{
     trust::{Kind, Master, Pin, TrustStore},
 };
 
-/// Entries, as `list` shows all of them and other commands what they changed.
+/// Entries of a trust file for output: all of them, or those that a command changed.
 #[derive(Default)]
 pub(super) struct Entries(Vec<Entry>);
 
@@ -23,7 +23,7 @@ struct Entry {
 }
 
 impl Entries {
-    pub(super) fn of(store: &TrustStore) -> Self {
+    pub(super) fn all_of(store: &TrustStore) -> Self {
         let mut entries = Self::default();
         for kind in [Kind::Creator, Kind::Station] {
             store.pins(kind).iter().for_each(|pin| entries.pin(kind, pin));
@@ -54,7 +54,7 @@ impl Entries {
         });
     }
 
-    /// The fingerprints of its keys.
+    /// Returns the fingerprints of the keys.
     pub(super) fn fingerprints(&self) -> Vec<String> {
         self.0.iter().filter(|entry| entry.kind != "master").map(|entry| entry.fingerprint.clone()).collect()
     }
@@ -94,13 +94,13 @@ impl Entries {
         table(&["KIND", "ID", "FINGERPRINT", "ADDED", "COMMENT"], self.0.iter().map(row).collect())
     }
 
-    /// What a command did to a file.
+    /// Returns a command's change of a file.
     pub(super) fn value(&self, what: &str, file: &Path) -> Value {
         json!({ "file": file, what: self.json() })
     }
 
-    /// The same, with what is to be looked at.
-    pub(super) fn value_and(&self, what: &str, file: &Path, warnings: &[String]) -> Value {
+    /// The same, with warnings.
+    pub(super) fn value_with_warnings(&self, what: &str, file: &Path, warnings: &[String]) -> Value {
         json!({ "file": file, what: self.json(), "warnings": warnings })
     }
 }

@@ -21,17 +21,16 @@ use crate::{
     trust::{EntryError, Kind, Pin, TrustStore, Verdict, file},
 };
 
-/// The longest file that is read, in bytes: a trust file's, which is more than a train's config may have.
-pub(super) const LONGEST: u64 = 16 << 20;
+/// Maximum size of a file, in bytes: that of a trust file, which exceeds that of a train's config.
+pub(super) const MAX_SIZE: u64 = 16 << 20;
 
 const AFTER: &str = "\
-Of a train_config.json the creator and every station of the route are taken; of
-another trust file (`trust export`) all of it. What is trusted already is left
-out. A creator that is known with another key stops the import: nothing is taken
-then.
+Imports the creator and all stations on the route of a train_config.json, or all
+entries of another trust file (`trust export`). Entries that exist are skipped.
+If a creator has another key already, nothing is imported.
 
-A train may have been made by anybody. Take its keys only after you have
-compared every fingerprint with its owner.
+Anyone can create a train. Import its keys only after you have compared every
+fingerprint with its owner.
 
 Examples:
   stationmaster trust import train_config.json
@@ -42,10 +41,10 @@ Examples:
 pub(in crate::cli) struct Args {
     /// A train_config.json, or a trust file
     from: PathBuf,
-    /// Do not ask: every fingerprint has been compared
+    /// Do not ask for confirmation: every fingerprint has been compared
     #[arg(long)]
     yes: bool,
-    /// A note for people, for every key of a train
+    /// A comment for every key of a train
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
@@ -61,7 +60,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     };
     let (new, after) = merged(&before, &offered)?;
     if new.is_empty() {
-        output.result(&json!({ "file": path, "added": [] }), || "All of it is trusted already.".to_owned());
+        output.result(&json!({ "file": path, "added": [] }), || "All keys are already trusted.".to_owned());
         return Ok(());
     }
     if !args.yes {
@@ -71,21 +70,21 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (path, (), new) = args.place.change("trust import", |store| {
         if *store != before {
             return Err(
-                CliError::new(Exit::State, "the trust file was changed meanwhile").with_hint("look again, then try again")
+                CliError::new(Exit::State, "the trust file was changed during the import").with_hint("repeat the command")
             );
         }
         *store = after;
         Ok(((), "added", new))
     })?;
-    output.result(&new.value_and("added", &path, &warnings), || {
-        format!("Trusted from now on, in {}\n{}{}", path.display(), new.table(), shared::told(&warnings))
+    output.result(&new.value_with_warnings("added", &path, &warnings), || {
+        format!("Trusted, in {}\n{}{}", path.display(), new.table(), shared::lines(&warnings))
     });
     Ok(())
 }
 
-/// What a file states.
+/// Reads the entries of a file.
 fn offered(from: &Path, comment: Option<&str>) -> Result<TrustStore, CliError> {
-    let bytes = input::read(from, LONGEST).map_err(|error| CliError::file("read", from, &error))?;
+    let bytes = input::read(from, MAX_SIZE).map_err(|error| CliError::file("read", from, &error))?;
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Ok(file::parse(&bytes, from)?);
     }
@@ -93,7 +92,7 @@ fn offered(from: &Path, comment: Option<&str>) -> Result<TrustStore, CliError> {
     for (kind, id, key) in stated(&bytes)? {
         let pin = Pin::new(&id, key, comment.map(str::to_owned))?;
         match store.add(kind, pin) {
-            // A station may be on a route twice.
+            // A station can be on a route twice.
             Ok(()) | Err(EntryError::Duplicate) => {}
             Err(error) => return Err(error.into()),
         }
@@ -101,7 +100,7 @@ fn offered(from: &Path, comment: Option<&str>) -> Result<TrustStore, CliError> {
     Ok(store)
 }
 
-/// The keys that a train's config states: the creator's first, then the route's in its order.
+/// Returns the keys that a train's config states: the creator's first, then those of the route in order.
 pub(super) fn stated(config: &[u8]) -> Result<Vec<(Kind, String, PublicKey)>, CliError> {
     let config = TrainConfig::parse(config).map_err(CliError::usage)?;
     let key = |text: &HexText| PublicKey::from_hex_pem(text).map_err(CliError::usage);
@@ -114,7 +113,7 @@ pub(super) fn stated(config: &[u8]) -> Result<Vec<(Kind, String, PublicKey)>, Cl
     Ok(stated)
 }
 
-/// What is new, and all of it together.
+/// Returns the new entries, and the merged store.
 fn merged(before: &TrustStore, offered: &TrustStore) -> Result<(Entries, TrustStore), CliError> {
     let (mut after, mut new) = (before.clone(), Entries::default());
     for kind in [Kind::Creator, Kind::Station] {
@@ -136,11 +135,11 @@ fn merged(before: &TrustStore, offered: &TrustStore) -> Result<(Entries, TrustSt
 fn confirm(new: &Entries, warnings: &[String], output: Output) -> Result<(), CliError> {
     let refused = CliError::usage("these keys have not been confirmed");
     if output.is_json() || !io::stdin().is_terminal() {
-        return Err(refused.with_hint("compare every fingerprint with its owner, then give --yes"));
+        return Err(refused.with_hint("compare every fingerprint with its owner, then use --yes"));
     }
     let mut err = io::stderr();
     let _ =
-        write!(err, "{}{}\nHave you compared every fingerprint with its owner? Type yes: ", new.table(), shared::told(warnings));
+        write!(err, "{}{}\nHave you compared every fingerprint with its owner? Type yes: ", new.table(), shared::lines(warnings));
     let _ = err.flush();
     let mut answer = String::new();
     match io::stdin().read_line(&mut answer) {

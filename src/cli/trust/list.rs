@@ -5,13 +5,13 @@ use crate::cli::{error::CliError, output::Output};
 
 pub(super) fn run(place: &TrustFileArgs, output: Output) -> Result<(), CliError> {
     let (path, store) = place.read()?;
-    let entries = Entries::of(&store);
+    let entries = Entries::all_of(&store);
     let warnings = shared::warnings(&store);
-    output.result(&entries.value_and("entries", &path, &warnings), || {
+    output.result(&entries.value_with_warnings("entries", &path, &warnings), || {
         if entries.is_empty() {
-            format!("{} has no entries: no train is opened", path.display())
+            format!("{} has no entries: the station opens no train", path.display())
         } else {
-            entries.table() + &shared::told(&warnings)
+            entries.table() + &shared::lines(&warnings)
         }
     });
     Ok(())

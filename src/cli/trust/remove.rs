@@ -10,8 +10,8 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-Trains under way with such a key are refused from then on, also at post-run:
-their runs stay open, and nothing is lost.
+Trains in transit with such a key are then refused, also at post-run: their runs
+stay open, and no data is lost.
 
 Examples:
   stationmaster trust remove creator 5d9e4f0c-6d0a-4b57-9d52-5f6f3a0c7f10
@@ -33,7 +33,7 @@ pub(in crate::cli) enum Command {
 pub(in crate::cli) struct Key {
     /// The id
     id: String,
-    /// Only the key with this fingerprint; needed where there are several
+    /// Only the key with this fingerprint; required if there are several
     #[arg(long, value_name = "SHA256:…")]
     fingerprint: Option<String>,
     /// All keys of this id
@@ -45,7 +45,7 @@ pub(in crate::cli) struct Key {
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct MasterArgs {
-    /// The reference, as it is listed
+    /// The reference, as `trust list` shows it
     reference: String,
     #[command(flatten)]
     place: TrustFileArgs,
@@ -57,13 +57,14 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         Command::Station(args) => format!("station {:?}", args.id),
         Command::Master(args) => format!("master {:?}", args.reference),
     };
-    let absent =
-        || CliError::new(Exit::NotFound, format!("the trust file has no such {subject}")).with_hint("`trust list` shows all");
+    let absent = || {
+        CliError::new(Exit::NotFound, format!("the trust file has no such {subject}")).with_hint("`trust list` shows all entries")
+    };
     let place = match &command {
         Command::Creator(args) | Command::Station(args) => &args.place,
         Command::Master(args) => &args.place,
     };
-    // A file that is not there must not be made by taking something out of it.
+    // Removing must not create a missing file.
     place.read()?;
     let (path, (), entries) = place.change("trust remove", |store| {
         let mut entries = Entries::default();
@@ -80,7 +81,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         let keys = store.keys_of(kind, &args.id).count();
         if keys > 1 && args.fingerprint.is_none() && !args.all {
             return Err(
-                CliError::usage(format!("this id has {keys} keys")).with_hint("name one with --fingerprint, or give --all")
+                CliError::usage(format!("this id has {keys} keys")).with_hint("name one with --fingerprint, or use --all")
             );
         }
         let removed = store.remove(kind, &args.id, args.fingerprint.as_deref());
@@ -90,8 +91,6 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         removed.iter().for_each(|pin| entries.pin(kind, pin));
         Ok(((), "removed", entries))
     })?;
-    output.result(&entries.value("removed", &path), || {
-        format!("No longer trusted: removed from {}\n{}", path.display(), entries.table())
-    });
+    output.result(&entries.value("removed", &path), || format!("Removed from {}\n{}", path.display(), entries.table()));
     Ok(())
 }

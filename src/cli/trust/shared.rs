@@ -7,7 +7,7 @@ use crate::{
     trust::{Kind, TrustStore},
 };
 
-/// What is said of each key that several entries have. Where one signs as the other, a train's route does not tell who did.
+/// Returns a warning for each key that several entries have: a train's route does not show which of them signed.
 pub(super) fn warnings(store: &TrustStore) -> Vec<String> {
     let mut names = BTreeMap::<String, Vec<String>>::new();
     for kind in [Kind::Creator, Kind::Station] {
@@ -19,7 +19,7 @@ pub(super) fn warnings(store: &TrustStore) -> Vec<String> {
     several
         .map(|(fingerprint, names)| {
             format!(
-                "one key, {fingerprint}, has {} names: {}. Each can sign as the other; was a file given twice? `trust remove` takes a name away",
+                "one key, {fingerprint}, has {} names: {}. Each can sign as the other; check whether a file was used twice. `trust remove` removes a name",
                 names.len(),
                 names.join(", ")
             )
@@ -27,13 +27,13 @@ pub(super) fn warnings(store: &TrustStore) -> Vec<String> {
         .collect()
 }
 
-/// The same, of the keys of these fingerprints alone.
+/// The same, for the keys with these fingerprints only.
 pub(super) fn warnings_of(store: &TrustStore, fingerprints: &[String]) -> Vec<String> {
     let of_these = |warning: &String| fingerprints.iter().any(|fingerprint| warning.contains(fingerprint.as_str()));
     warnings(store).into_iter().filter(of_these).collect()
 }
 
-/// As they are shown below a table.
-pub(super) fn told(warnings: &[String]) -> String {
+/// Formats warnings for the end of a table.
+pub(super) fn lines(warnings: &[String]) -> String {
     warnings.iter().map(|warning| format!("warning: {warning}\n")).collect()
 }

@@ -7,7 +7,7 @@ use stationmaster_system::files::input;
 
 use super::{
     TrustFileArgs,
-    import::{LONGEST, stated},
+    import::{MAX_SIZE, stated},
     shared,
 };
 use crate::{
@@ -19,10 +19,9 @@ use crate::{
 };
 
 const AFTER: &str = "\
-With a train_config.json the exit code is 4 unless every key in it is trusted,
-or is this station's own (`own`): its entry need not be in the file, since
-pre-run compares it with the token. --config tells which station this is, or
---station.
+With a train_config.json the exit code is 4 unless every key in it is trusted or
+is this station's own (`own`), which need not be in the file, because pre-run
+compares it with the token. --config or --station names this station.
 
 Examples:
   stationmaster trust verify
@@ -35,7 +34,7 @@ Examples:
 pub(in crate::cli) struct Args {
     /// The train_config.json of a train
     train: Option<PathBuf>,
-    /// This station's id, where no configuration tells it
+    /// This station's id, if no configuration names it
     #[arg(long, value_name = "ID", requires = "train")]
     station: Option<String>,
     #[command(flatten)]
@@ -51,15 +50,15 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         let value = json!({ "file": path, "creators": creators, "stations": stations, "masters": masters, "warnings": warnings });
         output.result(&value, || {
             fields(&[
-                ("Trust file", format!("{} can be used", path.display())),
+                ("Trust file", format!("{} is valid", path.display())),
                 ("Creators", creators.to_string()),
                 ("Keys of stations", stations.to_string()),
                 ("Masters", masters.to_string()),
-            ]) + &shared::told(&warnings)
+            ]) + &shared::lines(&warnings)
         });
         return Ok(());
     };
-    let bytes = input::read(train, LONGEST).map_err(|error| CliError::file("read", train, &error))?;
+    let bytes = input::read(train, MAX_SIZE).map_err(|error| CliError::file("read", train, &error))?;
     let own = args.station.clone().or_else(|| args.place.station());
     let mut all = true;
     let (mut rows, mut values) = (Vec::new(), Vec::<Value>::new());

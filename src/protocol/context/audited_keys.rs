@@ -21,7 +21,7 @@ pub enum KeyUseError {
     /// The keystore's error.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
-    /// The use could not be recorded. A retry helps when the audit can be written again.
+    /// The use could not be recorded. A retry helps when the audit log can be written again.
     #[error("the key's use cannot be recorded: {0}")]
     Audit(#[from] AuditError),
 }

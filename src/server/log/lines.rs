@@ -100,7 +100,7 @@ fn write_all(mut target: impl Write, lines: &Receiver<Vec<u8>>, waiting: &Waitin
         waiting.bytes.fetch_sub(line.len(), Ordering::AcqRel);
         let dropped = waiting.dropped.swap(0, Ordering::AcqRel);
         if dropped > 0 {
-            tracing::warn!(lines = dropped, "lines of the log were dropped: standard error took none");
+            tracing::warn!(lines = dropped, "log lines were dropped: standard error was not read");
         }
     }
 }

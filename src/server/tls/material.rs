@@ -106,7 +106,7 @@ impl Material {
         let provider = Arc::new(ring::default_provider());
         let mut roots = RootCertStore::empty();
         for authority in &authorities {
-            roots.add(authority.clone()).map_err(|error| flaw(&ca.path, format!("no authority's certificate: {error}")))?;
+            roots.add(authority.clone()).map_err(|error| flaw(&ca.path, format!("no CA certificate: {error}")))?;
         }
         let mut verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
         let mut term = None;
@@ -208,11 +208,11 @@ impl Term {
         // A tenth of its validity before the end, and a week at most.
         let soon = self.until - ((self.until - self.from) / 10).clamp(0, WEEK);
         let (say, level) = if now >= self.until {
-            (format!("{} ended on {}: {then}", self.what, date(self.until)), 2)
+            (format!("{} expired on {}: {then}", self.what, date(self.until)), 2)
         } else if now < self.from {
-            (format!("{} holds from {} on only: {then}", self.what, date(self.from)), 2)
+            (format!("{} is valid only from {}: {then}", self.what, date(self.from)), 2)
         } else if now >= soon {
-            (format!("{} ends on {}; then {then}", self.what, date(self.until)), 1)
+            (format!("{} expires on {}; then {then}", self.what, date(self.until)), 1)
         } else {
             return;
         };
@@ -235,12 +235,12 @@ fn lists_term(
         let (_, parsed) = CertificateRevocationList::from_der(list.as_ref())
             .map_err(|error| flaw(file, format!("no revocation list: {error}")))?;
         if parsed.version().is_none_or(|version| version.0 != 1) {
-            let text = "the revocation list is version 1; version 2 is read, which a list has with extensions: `crl_extensions` in openssl's \
+            let text = "the revocation list is version 1; version 2 is required, which needs extensions: `crl_extensions` in openssl's \
                         configuration (docs/tls.md)";
             return Err(flaw(file, text));
         }
         let Some(next) = parsed.next_update() else {
-            return Err(flaw(file, "the revocation list does not say when it ends (nextUpdate)"));
+            return Err(flaw(file, "the revocation list has no end of validity (nextUpdate)"));
         };
         from = from.max(parsed.last_update().timestamp());
         until = until.min(next.timestamp());
@@ -252,7 +252,7 @@ fn lists_term(
         if let Ok((_, parsed)) = X509Certificate::from_der(authority)
             && !issuers.iter().any(|issuer| issuer == parsed.subject().as_raw())
         {
-            missing.push(format!("{file} has no list of the authority {}: none of its clients is admitted", parsed.subject()));
+            missing.push(format!("{file} has no list of the CA {}: none of its clients is admitted", parsed.subject()));
         }
     }
     Ok((Term::new(format!("the client revocation list {file}"), from, until), missing))

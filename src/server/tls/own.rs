@@ -31,13 +31,13 @@ pub(super) fn certificates(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateD
     let found: Vec<_> = CertificateDer::pem_slice_iter(bytes)
         .collect::<Result<_, _>>()
         .map_err(|error| flaw(file, format!("its PEM cannot be read: {error}")))?;
-    if found.is_empty() { Err(flaw(file, "it holds no certificate (PEM)")) } else { Ok(found) }
+    if found.is_empty() { Err(flaw(file, "it contains no certificate (PEM)")) } else { Ok(found) }
 }
 
 /// Returns the private key of a PEM file.
 pub(super) fn private_key(file: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, TlsFault> {
     recognised(file, bytes, Wanted::PlainPrivateKey)?;
-    PrivateKeyDer::from_pem_slice(bytes).map_err(|error| flaw(file, format!("it holds no private key (PEM): {error}")))
+    PrivateKeyDer::from_pem_slice(bytes).map_err(|error| flaw(file, format!("it contains no private key (PEM): {error}")))
 }
 
 /// Returns the revocation lists of a file: PEM, or one in DER.
@@ -49,7 +49,7 @@ pub(super) fn revocation_lists(file: &Path, bytes: &[u8]) -> Result<Vec<Certific
     let found: Vec<_> = CertificateRevocationListDer::pem_slice_iter(bytes)
         .collect::<Result<_, _>>()
         .map_err(|error| flaw(file, format!("its PEM cannot be read: {error}")))?;
-    if found.is_empty() { Err(flaw(file, "it holds no revocation list (BEGIN X509 CRL, or DER)")) } else { Ok(found) }
+    if found.is_empty() { Err(flaw(file, "it contains no revocation list (BEGIN X509 CRL, or DER)")) } else { Ok(found) }
 }
 
 /// Refuses a certificate of the service that TLS 1.3 does not support; the library's error would describe it as a peer's.
@@ -60,7 +60,7 @@ pub(super) fn check(file: &Path, certificate: &CertificateDer<'_>) -> Result<(),
         return Err(flaw(
             file,
             format!(
-                "the service's own certificate is X.509 version {version}; TLS takes version 3, which a certificate has with extensions: sign \
+                "the service's own certificate is X.509 version {version}; TLS requires version 3, which needs extensions: sign \
                  it again with `openssl x509 -req … -extfile FILE` (docs/tls.md)"
             ),
         ));
@@ -83,7 +83,7 @@ pub(super) fn not_taken(certificate: &Path, key: &Path, error: &Error) -> TlsFau
 pub(super) fn weaknesses(certificate: &X509Certificate<'_>) -> Vec<&'static str> {
     let mut found = Vec::new();
     if !certificate.subject_alternative_name().is_ok_and(|names| names.is_some()) {
-        found.push("it names no host in its subjectAltName: clients refuse it, whatever its common name is");
+        found.push("it names no host in its subjectAltName: clients reject it, and ignore its common name");
     }
     if let Ok(Some(usage)) = certificate.extended_key_usage()
         && !usage.value.server_auth

@@ -97,16 +97,16 @@ fn what_is_wrong_with_the_services_own_files_is_said_with_file_and_remedy() {
     let cipher = openssl::symm::Cipher::aes_256_cbc();
     let encrypted = passphrase.private_key_to_pem_pkcs8_passphrase(cipher, b"x").unwrap();
     for (text, words) in [
-        (String::from_utf8(encrypted).unwrap(), "is an encrypted PRIVATE key, and a private key in PEM must be given here"),
-        (good_cert.clone(), "is a certificate, and a private key in PEM must be given here"),
-        ("x".to_owned(), "is no key or certificate, and a private key in PEM must be given here"),
+        (String::from_utf8(encrypted).unwrap(), "is an encrypted PRIVATE key, but a private key in PEM is required"),
+        (good_cert.clone(), "is a certificate, but a private key in PEM is required"),
+        ("x".to_owned(), "is no key or certificate, but a private key in PEM is required"),
     ] {
         pki.put("server.key", &text, 0o600);
         pki.refused("server.key", words);
     }
     pki.put("server.key", &good_key, 0o600);
     pki.put("server.pem", &good_key, 0o644);
-    pki.refused("server.pem", "is a PRIVATE key, and certificates in PEM must be given here");
+    pki.refused("server.pem", "is a PRIVATE key, but certificates in PEM is required");
     pki.put("server.pem", &good_cert, 0o644);
 
     // The rule for files that decide about admission, for each of them.
@@ -116,7 +116,7 @@ fn what_is_wrong_with_the_services_own_files_is_said_with_file_and_remedy() {
     for name in ["server.pem", "ca.pem"] {
         let text = fs::read_to_string(pki.path(name)).unwrap();
         pki.put(name, &text, 0o666);
-        pki.refused(name, "may be written by everybody");
+        pki.refused(name, "is writable by all users");
         pki.put(name, &text, 0o644);
     }
     Identity::load(&pki.files()).unwrap();

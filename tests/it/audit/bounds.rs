@@ -55,7 +55,7 @@ fn a_station_whose_log_an_older_version_made_unreadable_starts_again() {
     fs::write(&file, &text).unwrap();
 
     station.start_again();
-    assert!(station.log().contains("longer than any that is written now"), "{}", station.log());
+    assert!(station.log().contains("above the present maximum length"), "{}", station.log());
     let shown = records(&station, &["--event", "refusal"]);
     assert_eq!((shown.len(), shown[0]["about"]["bytes_of_line"].as_u64()), (1, Some(long.len() as u64)));
     let export = station.state().join("export.jsonl");

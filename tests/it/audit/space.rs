@@ -44,7 +44,7 @@ fn a_full_disk_is_said_before_it_is_and_the_audit_goes_on_within_its_reserve() {
     };
     assert!(calls > 500, "{calls} calls, and nothing more could be recorded");
     assert_eq!(refusal.reason, "AUDIT_UNAVAILABLE");
-    assert!(station.log().contains("it goes on within its reserve"), "{}", station.log());
+    assert!(station.log().contains("the reserved space is used"), "{}", station.log());
 
     empty(directory.path());
     wait_for("an answer", || sign().ok());

@@ -101,7 +101,7 @@ fn what_is_named_and_cannot_be_used_is_said_and_what_was_not_looked_at_too() {
     assert_eq!(code, Some(0), "{text}");
     let looked = answer["looked_at"].as_array().unwrap().iter().find(|one| one["what"] == "Layouts").unwrap();
     assert!(looked["state"] == "not yet" && looked["note"].as_str().unwrap().contains("NOT_SERVING until it exists"), "{looked}");
-    assert!(!looked["note"].as_str().unwrap().contains("made when the service starts"), "{looked}");
+    assert!(!looked["note"].as_str().unwrap().contains("created when the service starts"), "{looked}");
 
     // The one library of which it is known beforehand.
     if let Some(softhsm) = stationmaster_keystore::softhsm::find_module() {

@@ -148,7 +148,7 @@ fn one_pin_for_the_officer_and_the_service_is_refused() {
         fs::set_permissions(at(name), Permissions::from_mode(0o600)).unwrap();
     }
     std::os::unix::fs::symlink("pin", at("link")).unwrap();
-    for (so, words) in [("pin", "is given as both"), ("link", "is given as both"), ("so-pin", "another SO PIN")] {
+    for (so, words) in [("pin", "is used for both"), ("link", "is used for both"), ("so-pin", "another SO PIN")] {
         let done = run(directory.path(), &format!("token init --label x --module pin --so-pin-file {so} --pin-file pin"));
         assert_eq!(done.status.code(), Some(2), "{so}: {}", said(&done));
         assert!(said(&done).contains(words), "{so}: {}", said(&done));

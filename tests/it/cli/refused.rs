@@ -96,8 +96,8 @@ fn a_service_that_cannot_be_reached_is_said() {
             command
         }
     };
-    fails(command(format!("unix://{}", directory.path().join("no.sock").display())), 6, "", "is the service running?");
-    fails(command("http://127.0.0.1:1".into()), 2, "", "is the service running?");
+    fails(command(format!("unix://{}", directory.path().join("no.sock").display())), 6, "", "check that the service is running");
+    fails(command("http://127.0.0.1:1".into()), 2, "", "check that the service is running");
 }
 
 #[test]

@@ -71,10 +71,10 @@ fn a_client_is_told_why_its_certificate_was_refused_and_that_nothing_was_done() 
     let good = authority.sign(dns(), Usage::ClientAuth, -1..1);
     assert!(client.ask(&address, &ca, &good.0, &good.1).status.success());
 
-    client.refused(&ca, &authority.sign(dns(), Usage::ClientAuth, -9..-1), "it ended on ");
-    client.refused(&ca, &authority.sign(dns(), Usage::ClientAuth, 1..9), "on only");
+    client.refused(&ca, &authority.sign(dns(), Usage::ClientAuth, -9..-1), "it expired on ");
+    client.refused(&ca, &authority.sign(dns(), Usage::ClientAuth, 1..9), "it is valid only from ");
     client.refused(&ca, &authority.sign(dns(), Usage::ServerAuth, -1..1), "its extendedKeyUsage lacks clientAuth");
-    client.refused(&ca, &other.sign(dns(), Usage::ClientAuth, -1..1), "it is not signed by the authority of that name");
+    client.refused(&ca, &other.sign(dns(), Usage::ClientAuth, -1..1), "it is not signed by the CA of that name");
 
     // Without the intermediate authority's certificate, and with it.
     let mut params = CertificateParams::default();
@@ -87,14 +87,14 @@ fn a_client_is_told_why_its_certificate_was_refused_and_that_nothing_was_done() 
     params.extended_key_usages = vec![Usage::ClientAuth];
     let key = KeyPair::generate().unwrap();
     let leaf = params.signed_by(&key, &intermediate).unwrap();
-    client.refused(&ca, &(leaf.pem(), key.serialize_pem()), "the service knows no way from its issuer (CN=an intermediate authority) to an authority that it believes, and the file holds no certificate of an intermediate authority");
+    client.refused(&ca, &(leaf.pem(), key.serialize_pem()), "the service has no chain from its issuer (CN=an intermediate authority) to a trusted CA, and the file contains no certificate of an intermediate CA");
     assert!(client.ask(&address, &ca, &(leaf.pem() + &intermediate.pem()), &key.serialize_pem()).status.success());
 
     // Ours to mend before anything is sent.
     for (cert, key, exit, words) in [
         (&good.0, &other.sign(dns(), Usage::ClientAuth, -1..1).1, 2, "is not the private key of the certificate in"),
-        (&good.1, &good.1, 2, "client.pem is a PRIVATE key, and certificates in PEM must be given here"),
-        (&good.0, &good.0, 2, "client.key is a certificate, and a private key in PEM must be given here"),
+        (&good.1, &good.1, 2, "client.pem is a PRIVATE key, but certificates in PEM is required"),
+        (&good.0, &good.0, 2, "client.key is a certificate, but a private key in PEM is required"),
     ] {
         let done = client.ask(&address, &ca, cert, key);
         assert_eq!(done.status.code(), Some(exit), "{}", said(&done));
@@ -103,7 +103,7 @@ fn a_client_is_told_why_its_certificate_was_refused_and_that_nothing_was_done() 
     // The service's certificate, refused by us.
     let port = address.rsplit(':').next().unwrap();
     for (address, ca, words) in [
-        (address.clone(), other.pem(), "the service's certificate is not of the authority in"),
+        (address.clone(), other.pem(), "the service's certificate is not signed by the CA in"),
         (format!("https://127.0.0.1:{port}"), ca.clone(), "the service's certificate is not for the name 127.0.0.1"),
     ] {
         let done = client.ask(&address, &ca, &good.0, &good.1);
@@ -124,7 +124,7 @@ fn a_certificate_that_names_its_client_only_in_its_common_name_is_told_so() {
     let client = Client { directory: directory.path(), address: &address };
     let email = rcgen::SanType::Rfc822Name("airflow@hospital.example".try_into().unwrap());
     for (names, words) in [
-        (vec![], "the client certificate has no subjectAltName: a caller is known by a DNS name"),
+        (vec![], "the client certificate has no subjectAltName: a caller is identified by a DNS name"),
         (
             vec![email, rcgen::SanType::IpAddress([127, 0, 0, 1].into())],
             "has the subjectAltName email:airflow@hospital.example, IP:127.0.0.1 and no other",
@@ -138,7 +138,7 @@ fn a_certificate_that_names_its_client_only_in_its_common_name_is_told_so() {
         let cert = authority.certify(params, &key);
         let done = client.ask(&address, &authority.pem(), &cert, &key.serialize_pem());
         assert_eq!(done.status.code(), Some(7), "{}", said(&done));
-        for words in [words, "common name counts for nothing", "a DNS name or a URI (docs/tls.md)"] {
+        for words in [words, "common name is ignored", "a DNS name or URI as subjectAltName (docs/tls.md)"] {
             assert!(said(&done).contains(words), "{words}: {}", said(&done));
         }
         assert!(!said(&done).contains("access allow nobody"), "{}", said(&done));

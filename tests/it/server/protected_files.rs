@@ -71,7 +71,7 @@ fn a_file_that_cannot_be_used_any_more_is_named_by_health_while_what_it_said_sta
                 let said = said(&station.socket_command(&["health"]).output().unwrap());
                 said.contains(&format!("{component}: unusable")).then_some(said)
             });
-            assert!(told.contains(name) && told.contains("what it said before stays in force"), "{told}");
+            assert!(told.contains(name) && told.contains("its previous contents stay in force"), "{told}");
             station.keys().expect("what was granted stays granted");
         }
         fs::write(&file, &good).unwrap();
@@ -126,7 +126,7 @@ fn a_file_that_others_could_have_changed_admits_nobody_and_health_says_so() {
     let good = |what: &str| assert!(station.keys().is_ok(), "{what}");
     let bad = |what: &str| assert_eq!(station.keys().map(drop).unwrap_err().reason, "RPC_NOT_ALLOWED", "{what}");
     good("as it should be");
-    for (mode, what) in [(0o664, "written by its group"), (0o646, "written by all")] {
+    for (mode, what) in [(0o664, "writable by its group"), (0o646, "written by all")] {
         chmod(&file, mode);
         bad(what);
     }
@@ -193,7 +193,7 @@ fn what_the_service_keeps_is_for_its_user_alone_whatever_the_umask_and_the_mode_
     chmod(&ledger, 0o644);
     station.configure(pinned);
     station.start_again();
-    assert!(station.log().contains("the state directory was open to others"), "the log does not say so");
+    assert!(station.log().contains("the state directory was accessible to others"), "the log does not say so");
     let found = below(station.state());
     let mode = |name: &str| found.get(&station.state().join(name)).unwrap_or_else(|| panic!("no {name}")).0;
     assert_eq!(mode(""), 0o700);

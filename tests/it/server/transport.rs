@@ -146,7 +146,7 @@ fn certificates_are_exchanged_while_it_runs() {
     let log = station.log().len();
     fs::write(pki.join("server.pem"), "no certificate").unwrap();
     station.signal(rustix::process::Signal::HUP);
-    wait_for("a word about it", || station.log()[log..].contains("the old ones stay").then_some(()));
+    wait_for("a word about it", || station.log()[log..].contains("the previous ones stay in use").then_some(()));
     assert_eq!(ask(&pki), Ok(ServingStatus::Serving));
     assert_eq!(station.pid(), pid);
 }

@@ -34,16 +34,16 @@ fn a_restored_station_still_refuses_what_it_had_finished() {
     passes(&station, &before);
     let made = json(&station, &["state", "backup", &backup]);
     assert_eq!((&made["runs"], &made["files"]), (&1.into(), &serde_json::json!([LEDGER, INSTANCE])));
-    fails(&station, &["state", "backup", &backup], 5, "not there yet");
+    fails(&station, &["state", "backup", &backup], 5, "does not exist yet");
     passes(&station, &after);
     let id = instance(&station);
 
     fails(&station, &["state", "restore", &backup], 5, &station.pid().to_string());
     station.stop();
-    fails(&station, &["state", "restore", &backup], 5, "out of the way");
+    fails(&station, &["state", "restore", &backup], 5, "to another directory");
     loses_its_state(&station);
     let said = output(&mut office(&station, &["state", "restore", &backup]));
-    assert!(said.contains("ARE FORGOTTEN"), "{said}");
+    assert!(said.contains("ARE NOT IN THE LEDGER"), "{said}");
     assert_eq!(instance(&station), id);
 
     station.start_again();

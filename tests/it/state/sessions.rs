@@ -96,7 +96,7 @@ fn a_session_keeps_its_creator_and_its_id_whatever_becomes_of_its_runs() {
     fails(&scene.station, &forget, 5, "run list");
     scene.station.abort(&open.run_id).unwrap();
     json(&scene.station, &forget);
-    fails(&scene.station, &forget, 3, "whole id");
+    fails(&scene.station, &forget, 3, "the id is complete");
     scene.station.abort(&scene.station.pre_run(&renamed).unwrap().run_id).unwrap();
     assert_eq!(refused("the id of before", scene.pre_run(), "TRAIN_REPLAYED").metadata["differs"], "train-id");
     json(&scene.station, &forget);

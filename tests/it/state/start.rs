@@ -69,7 +69,7 @@ fn a_numeric_station_id_is_refused_before_anything_is_made_and_no_example_uses_o
         let mut command = Command::new(PROGRAM);
         let done = command.args(["serve", "--dev", "--station", id, "--state"]).arg(&state).output().unwrap();
         assert_eq!(done.status.code(), Some(2), "{id:?}: {}", said(&done));
-        assert!(said(&done).contains("is a number: train_lib turns it into one"), "{id:?}: {}", said(&done));
+        assert!(said(&done).contains("is a number: train_lib converts it"), "{id:?}: {}", said(&done));
         assert!(!state.exists(), "something is made for {id:?}");
     }
 

@@ -68,7 +68,7 @@ fn keys_and_masters_are_added_listed_shared_and_removed() {
     office.fails(&["add", "creator", "7", "--key", &second], 5, "trust remove");
     office.fails(&["add", "station", "c", "--key", &office.at("absent.pem")], 3, "absent.pem");
     office.fails(&["add", "station", "c", "--key", &"00".repeat(300)], 2, "2048");
-    office.fails(&["add", "master", "python:latest"], 2, "a tag moves");
+    office.fails(&["add", "master", "python:latest"], 2, "a tag can be moved");
 
     let listed = office.json(&["list"]);
     let kinds: Vec<_> = listed["entries"].as_array().unwrap().iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
@@ -121,6 +121,6 @@ fn a_trains_keys_are_taken_over_only_by_somebody_who_says_so() {
     // Another creator's key for the same id stops the whole import.
     let other = Train::of(&[first.seat(), second.seat()]).make();
     fs::write(&config, Rootfs::of(&Engine::connect(), &other.image).config().to_string()).unwrap();
-    office.fails(&["import", &config, "--yes"], 5, "ask the creator");
+    office.fails(&["import", &config, "--yes"], 5, "confirm the new key with the creator");
     assert_eq!(office.json(&["verify"])["stations"], 1);
 }

@@ -59,7 +59,7 @@ fn a_change_counts_from_the_next_call_and_a_broken_file_leaves_what_was_there() 
     fs::write(station.trust_file(), "version = 1\nnonsense").unwrap();
     let run = station.pre_run(&train.image).expect("a broken file changes nothing");
     station.abort(&run.run_id).unwrap();
-    assert!(station.log().contains("what it said before stays"), "{}", station.log());
+    assert!(station.log().contains("its previous contents stay"), "{}", station.log());
     fs::remove_file(station.trust_file()).unwrap();
     station.edit_trust(|_| {});
     refused("nobody is believed again", station.pre_run(&train.image), "KEY_UNTRUSTED");

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The file system does not respond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("its file system does not answer")]
+#[error("its file system does not respond")]
 pub struct Stuck;
 
 impl From<Stuck> for std::io::Error {

@@ -49,7 +49,7 @@ impl Directory {
     /// # Errors
     /// When it does not exist, or the path has no last component.
     pub fn of_file(file: &Path) -> io::Result<(Self, OsString)> {
-        let name = file.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no file's path"))?;
+        let name = file.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is not the path of a file"))?;
         Ok((Self::open(file.parent().unwrap_or(Path::new("")))?, name.to_owned()))
     }
 
@@ -280,7 +280,7 @@ pub(super) fn unguessable(name: &OsStr) -> OsString {
 
 fn regular(file: File) -> io::Result<File> {
     let kind = file.metadata()?.file_type();
-    if kind.is_file() { Ok(file) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")) }
+    if kind.is_file() { Ok(file) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")) }
 }
 
 /// Sets the mode to 0600.

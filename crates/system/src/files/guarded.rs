@@ -114,7 +114,7 @@ pub fn open_guarded(file: &Path, by: For, holds: Holds) -> Result<File, Refused>
                     FileType::Symlink => {
                         links += 1;
                         if links > LINKS {
-                            return Err(Refused::Rule(format!("{} leads from link to link without end", file.display())));
+                            return Err(Refused::Rule(format!("{} contains too many links", file.display())));
                         }
                         let to = readlinkat(at, &part, Vec::new()).map_err(trouble)?;
                         let to = PathBuf::from(OsString::from_vec(to.into_bytes()));
@@ -136,7 +136,7 @@ pub fn open_guarded(file: &Path, by: For, holds: Holds) -> Result<File, Refused>
                         return Ok(File::from(open));
                     }
                     FileType::RegularFile => {
-                        return Err(Refused::NotAFile(format!("{} is a file and no directory", here.display())));
+                        return Err(Refused::NotAFile(format!("{} is a file, not a directory", here.display())));
                     }
                     other => {
                         return Err(Refused::NotAFile(format!("{} is {}, not a regular file", here.display(), named(other))));
@@ -195,7 +195,7 @@ impl Judge {
             let mode = facts.st_mode & 0o7777;
             let path = path.display();
             return Err(Refused::Rule(format!(
-                "{path} holds a secret and may be read by others (mode {mode:04o}): chmod 600 {path}"
+                "{path} contains a secret and is readable by others (mode {mode:04o}): chmod 600 {path}"
             )));
         }
         Ok(())
@@ -204,10 +204,10 @@ impl Judge {
     fn writers(&self, facts: &Stat, path: &Path) -> Result<(), Refused> {
         let (mode, path) = (facts.st_mode & 0o7777, path.display());
         if mode & 0o002 != 0 {
-            return Err(Refused::Rule(format!("{path} may be written by everybody (mode {mode:04o}): chmod o-w {path}")));
+            return Err(Refused::Rule(format!("{path} is writable by all users (mode {mode:04o}): chmod o-w {path}")));
         }
         if mode & 0o020 != 0 && self.by == For::Service {
-            return Err(Refused::Rule(format!("{path} may be written by its group (mode {mode:04o}): chmod g-w {path}")));
+            return Err(Refused::Rule(format!("{path} is writable by its group (mode {mode:04o}): chmod g-w {path}")));
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ pub enum Unfit {
     #[error("it is {0}, not a regular file")]
     Kind(&'static str),
     /// It is longer than the limit, in bytes.
-    #[error("it has more than {}, the most that is read of such a file", size(*.0))]
+    #[error("it has more than {}, the maximum for such a file", size(*.0))]
     TooLong(u64),
 }
 

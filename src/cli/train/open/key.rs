@@ -18,10 +18,10 @@ use crate::cli::{
     key_file::Wanted,
 };
 
-/// Where a PIN or passphrase may come from besides a file and the terminal.
+/// The environment variable for a PIN or passphrase.
 const PIN_VARIABLE: &str = "STATIONMASTER_PIN";
 
-/// Which key.
+/// Selects the creator's key.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct KeyArgs {
     /// The creator's private key: a PEM file, or pkcs11:token=…;object=…?module-path=…
@@ -47,7 +47,7 @@ impl CreatorKey {
         }
     }
 
-    /// Its public half.
+    /// Returns its public half.
     pub(super) fn public(&self) -> Result<PublicKey, CliError> {
         let der = match self {
             Self::File(key) => key.spki_der().map_err(CliError::usage)?,
@@ -56,7 +56,7 @@ impl CreatorKey {
         PublicKey::from_spki_der(&der).map_err(CliError::usage)
     }
 
-    /// Unwraps a train's envelope key. What is wrong with the wrapped key is told, and is no failure yet.
+    /// Unwraps a train's envelope key. The inner error describes the wrapped key; it is reported after other checks.
     pub(super) fn unwrap(&self, wrapped: &HexText) -> Result<Result<EnvelopeKey, String>, CliError> {
         const WRONG: &str = "the wrapped key cannot be unwrapped";
         let Ok(wrapped) = wrapped.decode() else { return Ok(Err("the wrapped key is not hex".to_owned())) };
@@ -72,7 +72,7 @@ impl CreatorKey {
             }
         };
         Ok(bytes.and_then(|bytes| {
-            EnvelopeKey::from_unwrapped(&bytes).map_err(|_| "the unwrapped key has no cipher's length".to_owned())
+            EnvelopeKey::from_unwrapped(&bytes).map_err(|_| "the unwrapped key has an invalid length".to_owned())
         }))
     }
 }
@@ -80,7 +80,7 @@ impl CreatorKey {
 impl Drop for CreatorKey {
     fn drop(&mut self) {
         if let Self::Token(keystore, _) = self {
-            // A token's library may crash when the process ends under a call.
+            // A token's library may crash when the process ends during a call.
             let _ = keystore.close();
         }
     }
@@ -90,13 +90,12 @@ fn in_file(path: &Path, pin_file: Option<&Path>) -> Result<FileKey, CliError> {
     let pem = key_file::pem(path, Wanted::PrivateKey)?;
     let passphrase = FileKey::is_encrypted(&pem).then(|| passphrase(pin_file)).transpose()?;
     FileKey::from_pem(&pem, passphrase.as_ref()).map_err(|error| {
-        let told = format!("{}: {error}", path.display());
+        let message = format!("{}: {error}", path.display());
         match error {
-            // As a token's PIN that is not right.
-            FileKeyError::WrongPassphrase => CliError::new(Exit::Permission, told),
-            FileKeyError::NoPassphrase => CliError::usage(told).with_hint("name a file with it: --pin-file"),
-            _ => CliError::usage(told)
-                .with_hint("a train's creator has an RSA key; the train names its public half: `train inspect`"),
+            // Like a wrong PIN of a token.
+            FileKeyError::WrongPassphrase => CliError::new(Exit::Permission, message),
+            FileKeyError::NoPassphrase => CliError::usage(message).with_hint("name a file that contains it: --pin-file"),
+            _ => CliError::usage(message).with_hint("a creator's key is an RSA key; `train inspect` shows its public half"),
         }
     })
 }
@@ -107,8 +106,8 @@ fn passphrase(pin_file: Option<&Path>) -> Result<SecretString, CliError> {
     }
     rpassword::prompt_password("Passphrase: ").map(SecretString::from).map_err(|error| {
         let kind = PinError::Prompt { reason: error.to_string() }.kind();
-        CliError::new(Exit::of_io(kind), "the key is encrypted, and there is no terminal to ask for the passphrase")
-            .with_hint("name a file with it: --pin-file")
+        CliError::new(Exit::of_io(kind), "the key is encrypted, and there is no terminal to read the passphrase from")
+            .with_hint("name a file that contains it: --pin-file")
     })
 }
 
@@ -119,7 +118,7 @@ fn in_token(uri: &TokenUri, pin_file: Option<&Path>) -> Result<CreatorKey, CliEr
     let token = TokenSelector { label: uri.token.clone(), serial: uri.serial.clone() };
     let config = KeystoreConfig {
         keys: vec![KeyConfig { label: uri.object.clone(), purpose: Purpose::General }],
-        // The padding is undone in this process, which is closed to others; many tokens know no OAEP with SHA-512.
+        // The padding is removed in this protected process, because many tokens do not support OAEP with SHA-512.
         allow_raw_unwrap: true,
         sessions: 1,
         ..KeystoreConfig::new(module, token, pin)

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What a URI names.
+/// The attributes of a URI.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct TokenUri {
     /// The token's label.
@@ -18,14 +18,14 @@ pub(super) struct TokenUri {
 }
 
 impl TokenUri {
-    /// Reads what follows `pkcs11:`. What would not be looked at is refused.
+    /// Parses the part after `pkcs11:`. Unsupported attributes are refused.
     pub(super) fn parse(uri: &str) -> Result<Self, String> {
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
         let mut found = Self::default();
         let attributes = path.split(';').chain(query.split('&')).filter(|attribute| !attribute.is_empty());
         for attribute in attributes {
             let (name, value) = attribute.split_once('=').ok_or_else(|| format!("pkcs11 URI: {attribute:?} has no value"))?;
-            let value = decoded(value).ok_or_else(|| format!("pkcs11 URI: the value of {name:?} cannot be read"))?;
+            let value = decoded(value).ok_or_else(|| format!("pkcs11 URI: the value of {name:?} is invalid"))?;
             match name {
                 "token" => found.token = value,
                 "serial" => found.serial = Some(value),
@@ -37,11 +37,14 @@ impl TokenUri {
                     found.pin_file = Some(file.strip_prefix("//").unwrap_or(file).into());
                 }
                 "pin-value" => {
-                    return Err("pkcs11 URI: a PIN is not named here, where others see it: use pin-source or --pin-file".into());
+                    return Err(
+                        "pkcs11 URI: pin-value is not accepted, because other users can see it: use pin-source or --pin-file"
+                            .into(),
+                    );
                 }
                 other => {
                     return Err(format!(
-                        "pkcs11 URI: {other:?} is not looked at: token, serial, object, module-path, pin-source"
+                        "pkcs11 URI: {other:?} is not supported; supported: token, serial, object, module-path, pin-source"
                     ));
                 }
             }

@@ -251,9 +251,7 @@ fn of_rule(rule: Rule) -> &'static str {
         R::ConfigOfPreRun | R::ImmutableUnchanged => {
             "the run changed the train's code or query: it may write only to /opt/pht_results"
         }
-        R::AtRestWhileRead => {
-            "the directory changed while it was read: stop the process that writes to it, then try again"
-        },
+        R::AtRestWhileRead => "the directory changed while it was read: stop the process that writes to it, then try again",
         R::ImageOfThisRun => "the image does not descend from the one that pre-run opened: commit the container of that image",
         R::NoPlaintextLayers => "`train check-push IMAGE` names the layers with plaintext: do not push the image",
         R::BuilderIdentity

@@ -42,14 +42,14 @@ use std::{
     time::Duration,
 };
 
-pub use administrators::{Administrators, Look};
+pub use administrators::{Administrators, LogChange};
 pub use bound::RECORD_BYTES;
 pub use checkpoint::Covered;
 use crossbeam_channel::Sender;
 pub use error::AuditError;
 pub use found::{Unremembered, end_of, log_in, since};
 pub use log::Opened;
-pub use record::{Digests, Entry, Event, Images, KeyRef, Record, RuleRef, TrainRef};
+pub use record::{Digests, Entry, Event, ImageIds, KeyRef, Record, RuleRef, TrainRef};
 use tokio::sync::oneshot;
 pub use tree::{Hash, leaf_hash};
 use writer::{Health, Message};
@@ -146,8 +146,8 @@ impl Audit {
         let (mut log, opened) = log::Log::open(&directory, settings.segment_bytes, settings.remembered.as_ref())?;
         log.reserve(settings.reserve_bytes);
         let directories = settings.archive.map(|archive| archive.join(settings.log)).into_iter().chain([directory]).collect();
-        let copied = mirror::Copied { directories, log: log.origin().to_owned() };
-        let second = settings.second.map(|sink| mirror::Second::start(sink, copied, log.end())).transpose()?;
+        let copied = mirror::MirroredLog { directories, log: log.origin().to_owned() };
+        let second = settings.second.map(|sink| mirror::MirrorThread::start(sink, copied, log.end())).transpose()?;
         let health = Arc::new(Health::default());
         let (sender, receiver) = crossbeam_channel::bounded(QUEUE);
         let origin = log.origin().to_owned();
@@ -281,7 +281,7 @@ impl Drop for Inner {
 ///
 /// # Errors
 /// As [`Audit::open`] and [`Audit::record`].
-pub fn record_officers(directory: &Path, entry: Entry) -> Result<Position, AuditError> {
+pub fn record_command(directory: &Path, entry: Entry) -> Result<Position, AuditError> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let begun = std::time::Instant::now();
     let directory = directory.join(ADMINISTRATORS);

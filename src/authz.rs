@@ -14,9 +14,9 @@ use std::{io, path::PathBuf};
 
 pub use self::{
     current::Access,
-    grant::{Grant, GrantError, Grants, Permit, Stated},
+    grant::{Grant, GrantError, GrantSpec, Grants, Permit},
     principal::{NOBODY, Principal, PrincipalError, Principals},
-    rpc::{KeyOf, Role, Rpc},
+    rpc::{Role, Rpc, RpcKeys},
 };
 use crate::watched_file::FileError;
 

@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod engine;
 mod rules;
 mod sections;
 #[cfg(test)]
@@ -12,10 +13,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use audit::{Audit, Second};
-pub use rules::{Rules, Trust, Unlisted};
+pub use audit::{AuditConfig, MirrorConfig};
+pub use engine::{EngineConfig, PartialLoadSetting};
+pub use rules::{Rules, TrustConfig, Unlisted};
 pub use sections::{
-    Access, Compat, Engine, Keys, Layouts, Limits, Listen, Log, LogFormat, PartialLoad, PinSetting, Runs, State, Tcp, Token,
+    AccessConfig, CompatConfig, KeysConfig, LayoutsConfig, Limits, Listen, LogConfig, LogFormat, PinSetting, RunsConfig,
+    StateConfig, Tcp, TokenConfig,
 };
 use serde::Deserialize;
 use stationmaster_system::files::input;
@@ -30,21 +33,21 @@ pub struct Config {
     /// This station's id, as trains' routes name it.
     pub station: String,
     /// The PKCS#11 token.
-    pub token: Token,
+    pub token: TokenConfig,
     /// The keys served.
     #[serde(default)]
-    pub keys: Keys,
+    pub keys: KeysConfig,
     /// The container engine.
     #[serde(default)]
-    pub engine: Engine,
+    pub engine: EngineConfig,
     /// Images without an engine.
     #[serde(default)]
-    pub layouts: Layouts,
+    pub layouts: LayoutsConfig,
     /// The service's persistent state.
-    pub state: State,
+    pub state: StateConfig,
     /// How trains are opened.
     #[serde(default)]
-    pub runs: Runs,
+    pub runs: RunsConfig,
     /// Where the service listens.
     pub listen: Listen,
     /// Limits of the service.
@@ -52,22 +55,22 @@ pub struct Config {
     pub limits: Limits,
     /// Authorisation of callers.
     #[serde(default)]
-    pub access: Access,
+    pub access: AccessConfig,
     /// The audit log.
     #[serde(default)]
-    pub audit: Audit,
+    pub audit: AuditConfig,
     /// Trusted keys.
     #[serde(default)]
-    pub trust: Trust,
+    pub trust: TrustConfig,
     /// Rules for trains.
     #[serde(default)]
     pub rules: Rules,
     /// Compatibility with older software, off unless named.
     #[serde(default)]
-    pub compat: Compat,
+    pub compat: CompatConfig,
     /// The log.
     #[serde(default)]
-    pub log: Log,
+    pub log: LogConfig,
 }
 
 /// Why a configuration cannot be used. The operator must correct it; a retry does not help.
@@ -113,7 +116,7 @@ impl ConfigError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Read { source, .. } if source.get_ref().is_some_and(|unfit| unfit.is::<input::Unfit>()) => {
+            Self::Read { source, .. } if source.get_ref().is_some_and(|unfit| unfit.is::<input::InputError>()) => {
                 "name a configuration with --config; deploy/stationmaster.toml is an example".into()
             }
             Self::Read { .. } => "name a readable file with --config; deploy/stationmaster.toml is an example".into(),

@@ -24,31 +24,34 @@ use stationmaster_system::files::make_directory;
 pub use token::{DevToken, GENERAL_BITS};
 
 use crate::{
-    config::{Access, Audit, Compat, Config, Engine, Keys, Layouts, Limits, Listen, Log, Rules, Runs, State, Tcp, Token, Trust},
-    server::{Addresses, ServerError, bootstrap, lock::Lock},
+    config::{
+        AccessConfig, AuditConfig, CompatConfig, Config, EngineConfig, KeysConfig, LayoutsConfig, Limits, Listen, LogConfig,
+        Rules, RunsConfig, StateConfig, Tcp, TokenConfig, TrustConfig,
+    },
+    server::{Addresses, ServerError, bootstrap, lock::Lock, state_directory},
     trust::TrustMode,
 };
 
-/// What `serve --dev` was asked for.
+/// Options of `serve --dev`.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct DevOptions {
     /// The station's id, also its train key's label.
     pub station: String,
-    /// The directory that holds everything.
+    /// The directory for all files.
     pub state: PathBuf,
-    /// The train key's size, when it is made.
+    /// The train key's size when it is generated, in bits.
     pub bits: u32,
-    /// Another engine socket than the default.
+    /// The engine's socket, if it is not the default.
     pub engine: Option<String>,
-    /// A directory of OCI layouts, in place of an engine.
+    /// A directory of OCI layouts, used instead of an engine.
     pub layouts: Option<PathBuf>,
-    /// Believe only keys in this trust file, in place of those in trains.
+    /// The trust file; without it the keys in trains are trusted.
     pub trust: Option<PathBuf>,
     /// The log.
-    pub log: Log,
+    pub log: LogConfig,
 }
 
-/// Why a development station cannot be had.
+/// Why a development station cannot be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DevError {
@@ -57,18 +60,18 @@ pub enum DevError {
     StationId {
         /// What is wrong with the id.
         message: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
-    /// A file cannot be had.
+    /// An operation on a file failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// No software token on this machine.
+    /// SoftHSM is not installed.
     #[error("SoftHSM's PKCS#11 module was not found")]
     NoSoftHsm,
     /// The token failed.
@@ -77,10 +80,10 @@ pub enum DevError {
     /// The token's PIN cannot be read.
     #[error("{0}")]
     Pin(#[from] PinError),
-    /// Certificates could not be made.
+    /// Certificates could not be created.
     #[error("PKI: {0}")]
     Pki(String),
-    /// The server's part.
+    /// The server failed.
     #[error(transparent)]
     Server(#[from] ServerError),
 }
@@ -99,19 +102,19 @@ pub struct DevStation {
 }
 
 impl DevStation {
-    /// Makes what is missing in the directory and points the process at its private token.
+    /// Creates what is missing in the directory, and selects its private token for this process.
     ///
     /// # Errors
-    /// When another service holds the directory, or something cannot be made.
+    /// When another service uses the directory, or a file cannot be created.
     ///
     /// # Safety
     /// Sets an environment variable: no other thread may run yet.
     #[expect(unsafe_code, reason = "changes the environment, which its caller makes safe")]
-    pub unsafe fn prepare(options: Options) -> Result<Self, DevError> {
+    pub unsafe fn prepare(options: DevOptions) -> Result<Self, DevError> {
         Config::check_station_id(&options.station).map_err(|(message, hint)| DevError::StationId { message, hint })?;
         let directory = state_directory(&options.state)?;
-        let lock = bootstrap::lock_state(&directory)?;
-        // SAFETY: the caller's promise is ours.
+        let lock = state_directory::lock_state(&directory)?;
+        // SAFETY: the caller ensures it.
         let token = unsafe { DevToken::open(&directory) }?;
         token.ensure(&options.station, options.bits)?;
         access::ensure(&directory.join(access::FILE)).map_err(trouble("write", &directory.join(access::FILE)))?;
@@ -119,7 +122,7 @@ impl DevStation {
         Ok(Self { config: config(&options, &directory, &token, tls), directory, lock })
     }
 
-    /// Serves until told to end; `DIR/env` is there while it serves.
+    /// Serves until a shutdown is requested; `DIR/env` exists while it serves.
     ///
     /// # Errors
     /// When it cannot start.
@@ -142,11 +145,11 @@ impl DevStation {
     }
 }
 
-/// The directory, absolute, made when missing, for its owner only; [`assemble::lock_state`] closes one that was there. One that another user has made beforehand, below `/tmp` say, is not
-/// taken: a PIN and keys go there.
+/// Returns the absolute path of the directory, which is created for its owner only if it does not exist. A directory that another user
+/// created, for example below `/tmp`, is refused, because it will contain a PIN and keys.
 fn state_directory(path: &Path) -> Result<PathBuf, DevError> {
-    make_directory(path).map_err(trouble("make", path))?;
-    let facts = fs::metadata(path).map_err(trouble("look at", path))?;
+    make_directory(path).map_err(trouble("create", path))?;
+    let facts = fs::metadata(path).map_err(trouble("read the metadata of", path))?;
     if facts.uid() != rustix::process::geteuid().as_raw() {
         let source = io::Error::new(io::ErrorKind::PermissionDenied, format!("it belongs to uid {}", facts.uid()));
         return Err(trouble("use", path)(source));
@@ -154,10 +157,10 @@ fn state_directory(path: &Path) -> Result<PathBuf, DevError> {
     path.canonicalize().map_err(trouble("find", path))
 }
 
-fn config(options: &Options, directory: &Path, token: &DevToken, tls: pki::Files) -> Config {
+fn config(options: &DevOptions, directory: &Path, token: &DevToken, tls: pki::Files) -> Config {
     Config {
         station: options.station.clone(),
-        token: Token {
+        token: TokenConfig {
             module: token.module.clone(),
             label: token::LABEL.into(),
             serial: None,
@@ -166,24 +169,27 @@ fn config(options: &Options, directory: &Path, token: &DevToken, tls: pki::Files
             pin_env: None,
             sessions: 0,
             queue: 256,
-            // SoftHSM cannot do RSA-OAEP with SHA-512 itself.
+            // SoftHSM does not support RSA-OAEP with SHA-512.
             allow_raw_unwrap: true,
         },
-        keys: Keys {
+        keys: KeysConfig {
             train: vec![options.station.clone()],
             general: vec![token::general_label(&options.station)],
             raw_use: Vec::new(),
         },
-        engine: options.engine.clone().map_or_else(Engine::default, |socket| Engine { socket, ..Engine::default() }),
-        layouts: Layouts { directory: options.layouts.clone(), group: None },
-        state: State { directory: directory.to_owned(), spool: None },
-        runs: Runs { directory: Some(directory.join("runs")) },
+        engine: options
+            .engine
+            .clone()
+            .map_or_else(EngineConfig::default, |socket| EngineConfig { socket, ..EngineConfig::default() }),
+        layouts: LayoutsConfig { directory: options.layouts.clone(), group: None },
+        state: StateConfig { directory: directory.to_owned(), spool: None },
+        runs: RunsConfig { directory: Some(directory.join("runs")) },
         listen: Listen {
             unix: Some(directory.join("api.sock")),
             unix_mode: 0o660,
             unix_group: None,
             reflection: true,
-            // Loopback, and nothing else, ever: there is no option for it.
+            // Only loopback: there is no option for another address.
             tcp: Some(Tcp {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
                 cert: tls.server_cert,
@@ -193,14 +199,14 @@ fn config(options: &Options, directory: &Path, token: &DevToken, tls: pki::Files
             }),
         },
         limits: Limits::default(),
-        access: Access { file: Some(directory.join(access::FILE)) },
-        audit: Audit { key: token::AUDIT.into(), ..Audit::default() },
-        trust: Trust {
+        access: AccessConfig { file: Some(directory.join(access::FILE)) },
+        audit: AuditConfig { key: token::AUDIT.into(), ..AuditConfig::default() },
+        trust: TrustConfig {
             mode: if options.trust.is_some() { TrustMode::Pinned } else { TrustMode::Embedded },
             file: options.trust.clone(),
         },
         rules: Rules::default(),
-        compat: Compat::default(),
+        compat: CompatConfig::default(),
         log: options.log.clone(),
     }
 }

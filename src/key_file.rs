@@ -54,10 +54,10 @@ pub(crate) fn wrong(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<Wrong> 
         Wanted::PublicKey => PUBLIC.to_owned(),
         _ => format!("name a file with {needed}"),
     });
-    Some(Wrong { message: format!("{} is {what}, but {needed} is required", path.display()), hint })
+    Some(Wrong { message: format!("{} is {what}; expected {needed}", path.display()), hint })
 }
 
-/// Reports a file with several keys: a reader takes one of them, and not all readers the same.
+/// Reports a file with several keys: different readers would use different ones.
 pub(crate) fn several(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<Wrong> {
     let (what, ending, alone) = match wanted {
         Wanted::PublicKey => ("public", "PUBLIC KEY-----", "openssl pkey -pubin"),
@@ -71,7 +71,7 @@ pub(crate) fn several(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<Wrong
     let blocks = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).filter(is_one).count();
     (blocks > 1).then(|| Wrong {
         message: format!("{} contains {blocks} {what} keys, but exactly one is required; none of them is used", path.display()),
-        hint: format!("`{alone} -in {} -out key.pem` writes the first by itself", quoted(path)),
+        hint: format!("`{alone} -in {} -out key.pem` writes only the first", quoted(path)),
     })
 }
 

@@ -39,7 +39,7 @@ use sqlx::SqlitePool;
 use tokio::runtime::Handle;
 
 pub use self::{
-    admin::{Reason, WhyError},
+    admin::{ReasonText, WhyError},
     queries::RunFilter,
 };
 

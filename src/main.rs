@@ -2,7 +2,7 @@
 
 /// Here and not in the library: memory is the process's affair.
 #[global_allocator]
-static ALLOCATOR: stationmaster_system::memory::Clearing = stationmaster_system::memory::Clearing;
+static ALLOCATOR: stationmaster_system::memory::ZeroingAllocator = stationmaster_system::memory::ZeroingAllocator;
 
 fn main() -> std::process::ExitCode {
     // Before anything that asks OpenSSL for something.

@@ -24,6 +24,7 @@ pub mod peer_layer;
 pub mod request_layer;
 mod signals;
 pub mod socket;
+pub mod state_directory;
 pub mod tls;
 
 use std::{

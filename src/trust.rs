@@ -12,11 +12,11 @@ mod store;
 use std::{io, path::PathBuf};
 
 pub use master::{Master, MasterError};
-pub use store::{EntryError, Kind, Pin, TrustStore, Verdict, canonical_id};
+pub use store::{EntryError, KeyVerdict, OwnerKind, Pin, TrustStore, canonical_id};
 use thiserror::Error;
 
-pub use self::current::{Believed, NewPin, NotPinned, Trust};
-use crate::watched_file::FileError;
+pub use self::current::{NewPin, PinningError, Trust, TrustSnapshot};
+pub use crate::watched_file::FileError;
 
 /// How a station decides which keys to trust.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -47,23 +47,9 @@ impl TrustMode {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TrustError {
-    /// The file does not exist.
-    #[error("there is no trust file {}", .0.display())]
-    Missing(PathBuf),
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", file.display())]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// Users other than root and the service could have changed the file, and so the trusted keys. Contains path and remedy.
-    #[error("{0}")]
-    Unprotected(String),
-    /// The path is not a regular file. Contains what was found there.
-    #[error("{0}")]
-    NotAFile(String),
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file is not a trust file.
     #[error("{}:{line}: {message}", file.display())]
     Syntax {
@@ -86,26 +72,6 @@ pub enum TrustError {
         /// What is wrong with it.
         cause: EntryError,
     },
-    /// The file cannot be written.
-    #[error("cannot write {}: {source}", file.display())]
-    Write {
-        /// The file.
-        file: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-}
-
-impl From<FileError> for TrustError {
-    fn from(error: FileError) -> Self {
-        match error {
-            FileError::Missing(file) => Self::Missing(file),
-            FileError::Read { file, source } => Self::Read { file, source },
-            FileError::Unprotected(why) => Self::Unprotected(why),
-            FileError::NotAFile(why) => Self::NotAFile(why),
-            FileError::Write { file, source } => Self::Write { file, source },
-        }
-    }
 }
 
 impl TrustError {
@@ -113,10 +79,7 @@ impl TrustError {
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
-            Self::Missing(_) => io::ErrorKind::NotFound,
-            Self::Unprotected(_) => io::ErrorKind::PermissionDenied,
-            Self::NotAFile(_) => io::ErrorKind::IsADirectory,
-            Self::Read { source, .. } | Self::Write { source, .. } => source.kind(),
+            Self::File(error) => error.kind(),
             Self::Syntax { .. } | Self::Entry { .. } => io::ErrorKind::InvalidData,
         }
     }
@@ -125,17 +88,19 @@ impl TrustError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Missing(_) => {
+            Self::File(FileError::Missing(_)) => {
                 "`stationmaster trust add creator ID --key FILE --config FILE` creates one, and `trust import` imports the keys of \
                  a known train; `trust --help` shows more"
             }
-            Self::Read { .. } => "the service's user must be able to read it: use mode 0644, because it contains no secret",
-            Self::Unprotected(_) => {
+            Self::File(FileError::Read { .. }) => {
+                "the service's user must be able to read it: use mode 0644, because it contains no secret"
+            }
+            Self::File(FileError::Unprotected(_)) => {
                 "only the service's user and root may write this file, because it decides which keys the station trusts"
             }
-            Self::NotAFile(_) => "name the trust file: --file FILE, or `file` in [trust] of the configuration",
+            Self::File(FileError::NotAFile(_)) => "name the trust file: --file FILE, or `file` in [trust] of the configuration",
             Self::Syntax { .. } | Self::Entry { .. } => "`stationmaster trust verify --file FILE` checks it",
-            Self::Write { .. } => "its directory must be writable, because a new file is written and renamed",
+            Self::File(FileError::Write { .. }) => "its directory must be writable, because a new file is written and renamed",
         }
     }
 }

@@ -11,8 +11,8 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 use stationmaster_system::files::{
-    Aside, Directory, Stuck, explained, guarded,
-    guarded::{For, Holds, Refused},
+    Directory, FileThread, NotResponding, explained, guarded,
+    guarded::{GuardError, Reader, Secrecy},
 };
 
 /// Maximum size of the file, in bytes.
@@ -68,12 +68,12 @@ impl FileError {
 ///
 /// # Errors
 /// When it does not exist, breaks the rule, or cannot be read.
-pub fn read(file: &Path, by: For) -> Result<Vec<u8>, FileError> {
-    guarded::read(file, by, Holds::Plain, LIMIT).map_err(|refused| match refused {
-        Refused::Missing => FileError::Missing(file.to_owned()),
-        Refused::Rule(why) => FileError::Unprotected(why),
-        Refused::NotAFile(why) => FileError::NotAFile(why),
-        Refused::Io(source) => FileError::Read { file: file.to_owned(), source },
+pub fn read(file: &Path, by: Reader) -> Result<Vec<u8>, FileError> {
+    guarded::read(file, by, Secrecy::Plain, LIMIT).map_err(|refused| match refused {
+        GuardError::Missing => FileError::Missing(file.to_owned()),
+        GuardError::Rule(why) => FileError::Unprotected(why),
+        GuardError::NotAFile(why) => FileError::NotAFile(why),
+        GuardError::Io(source) => FileError::Read { file: file.to_owned(), source },
     })
 }
 
@@ -93,7 +93,7 @@ pub fn update<T, E: From<FileError>>(
     let trouble = |source| FileError::Write { file: file.clone(), source: explained(&parent, source) };
     let (directory, name) = Directory::of_file(&file).map_err(trouble)?;
     flock(&directory, FlockOperation::LockExclusive).map_err(|error| trouble(error.into()))?;
-    let before = match read(&file, For::Command) {
+    let before = match read(&file, Reader::Command) {
         Ok(bytes) => Some(bytes),
         Err(FileError::Missing(_)) => None,
         Err(error) => return Err(error.into()),
@@ -128,14 +128,14 @@ where
     E: From<P>,
 {
     /// `change`'s error, into which `parse`'s error converts.
-    struct Refused<P, E>(E, PhantomData<P>);
-    impl<P: From<FileError>, E: From<P>> From<FileError> for Refused<P, E> {
+    struct UpdateError<P, E>(E, PhantomData<P>);
+    impl<P: From<FileError>, E: From<P>> From<FileError> for UpdateError<P, E> {
         fn from(error: FileError) -> Self {
             refused(P::from(error).into())
         }
     }
-    fn refused<P, E>(error: E) -> Refused<P, E> {
-        Refused(error, PhantomData)
+    fn refused<P, E>(error: E) -> UpdateError<P, E> {
+        UpdateError(error, PhantomData)
     }
     update(file, |bytes, file| {
         let before =
@@ -145,7 +145,7 @@ where
         let changed = before.is_none_or(|before| before != now);
         Ok((outcome, changed.then(|| text(&now))))
     })
-    .map_err(|Refused(error, _)| error)
+    .map_err(|UpdateError(error, _)| error)
 }
 
 /// Returns whether a file contains only blank lines and comments.
@@ -171,7 +171,7 @@ pub fn toml<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, (usize, S
 #[derive(Debug)]
 pub struct Followed<T, E> {
     path: PathBuf,
-    aside: Aside,
+    aside: FileThread,
     /// Locked by that thread alone.
     watched: Arc<Mutex<WatchedFile<T>>>,
     parse: fn(&[u8], &Path) -> Result<T, E>,
@@ -184,7 +184,7 @@ impl<T: Send + Sync + 'static, E: From<FileError> + std::fmt::Display + Send + '
     #[must_use]
     pub fn new(path: &Path, parse: fn(&[u8], &Path) -> Result<T, E>, broken: fn(&E)) -> Self {
         let watched = Arc::new(Mutex::new(WatchedFile::new(path)));
-        Self { path: path.to_owned(), aside: Aside::new("kept-file"), watched, parse, broken }
+        Self { path: path.to_owned(), aside: FileThread::new("kept-file"), watched, parse, broken }
     }
 
     /// Returns the file's path.
@@ -221,7 +221,7 @@ impl<T: Send + Sync + 'static, E: From<FileError> + std::fmt::Display + Send + '
         move || watched.lock().unwrap_or_else(PoisonError::into_inner).look(parse, broken)
     }
 
-    fn answered(&self, answer: Result<Result<Snapshot<T>, E>, Stuck>) -> Result<Snapshot<T>, E> {
+    fn answered(&self, answer: Result<Result<Snapshot<T>, E>, NotResponding>) -> Result<Snapshot<T>, E> {
         answer.unwrap_or_else(|stuck| Err(FileError::Read { file: self.path.clone(), source: stuck.into() }.into()))
     }
 }
@@ -277,7 +277,7 @@ impl<T> WatchedFile<T> {
         {
             return Ok(Snapshot { value: Arc::clone(value), new: self.new, flaw: self.flaw.clone() });
         }
-        let bytes = match read(&self.path, For::Service) {
+        let bytes = match read(&self.path, Reader::Service) {
             Ok(bytes) => bytes,
             Err(error) => {
                 (self.value, self.bytes, self.seen, self.flaw) = (None, Vec::new(), None, None);

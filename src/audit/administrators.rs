@@ -14,11 +14,11 @@ use super::{
 
 /// Result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum LogChange {
     /// Nothing has changed.
-    Same,
+    Unchanged,
     /// The log continues from the known position.
-    Further(Remembered),
+    Advanced(Remembered),
     /// The log does not continue from the known position: why, and its present position, if there is a log.
     Broken(String, Option<Remembered>),
 }
@@ -39,11 +39,11 @@ impl Administrators {
         Self { directory: directory.join(super::ADMINISTRATORS), known, seen: None }
     }
 
-    /// Checks the log. Reads it whole when it has changed: it holds a few records for each command.
+    /// Checks the log. Reads all of it when it has changed: it contains a few records for each command.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn look(&mut self) -> Result<Look, AuditError> {
+    pub fn check(&mut self) -> Result<LogChange, AuditError> {
         let segments = match read::segments(&self.directory) {
             Ok(segments) => segments,
             Err(AuditError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -53,21 +53,21 @@ impl Administrators {
         let Some(last) = files.last() else {
             self.seen = None;
             return Ok(match self.known.take() {
-                None => Look::Same,
-                Some(known) => Look::Broken(format!("log {} with {} records is gone", known.log, known.size), None),
+                None => LogChange::Unchanged,
+                Some(known) => LogChange::Broken(format!("log {} with {} records no longer exists", known.log, known.size), None),
             });
         };
         let flaw = |path: &Path, source| AuditError::io(format!("read {}", path.display()), source);
         // Nothing is opened that could block the reader.
         for path in &files {
             if !fs::metadata(path).map_err(|source| flaw(path, source))?.is_file() {
-                return Err(flaw(path, std::io::Error::other("it is no file")));
+                return Err(flaw(path, std::io::Error::other("it is not a file")));
             }
         }
         let is = fs::metadata(last).map_err(|source| flaw(last, source))?;
         let seen = Some((last.clone(), is.ino(), is.len(), is.mtime(), is.mtime_nsec()));
         if seen == self.seen {
-            return Ok(Look::Same);
+            return Ok(LogChange::Unchanged);
         }
         let head = self.known.as_ref().map(|known| Head { size: known.size, hash: known.head });
         let found = verify(&files, Expected { head, ..Expected::default() })?;
@@ -76,10 +76,10 @@ impl Administrators {
         let before = std::mem::replace(&mut self.known, now.clone());
         let is_other = before.as_ref().is_some_and(|before| before.log != found.log);
         Ok(match (found.flaws.first(), now, before) {
-            (_, now, Some(before)) if is_other => Look::Broken(format!("log {} is another than {}", found.log, before.log), now),
-            (Some(flaw), now, _) => Look::Broken(format!("{}:{}: {}", flaw.file.display(), flaw.line, flaw.what), now),
-            (None, Some(now), before) if before.as_ref() != Some(&now) => Look::Further(now),
-            _ => Look::Same,
+            (_, now, Some(before)) if is_other => LogChange::Broken(format!("log {} is not {}", found.log, before.log), now),
+            (Some(flaw), now, _) => LogChange::Broken(format!("{}:{}: {}", flaw.file.display(), flaw.line, flaw.what), now),
+            (None, Some(now), before) if before.as_ref() != Some(&now) => LogChange::Advanced(now),
+            _ => LogChange::Unchanged,
         })
     }
 }

@@ -4,7 +4,7 @@
 use openssl::sha::sha256;
 use serde_json::{Map, Value, json};
 
-use super::{Digests, Entry, Images, KeyRef, RuleRef, TrainRef};
+use super::{Digests, Entry, ImageIds, KeyRef, RuleRef, TrainRef};
 
 /// The longest line that is written, in bytes, without its newline. [`super::read::LONGEST_LINE`], which is read whole, is far above.
 pub const RECORD_BYTES: usize = 16 * 1024;
@@ -77,7 +77,7 @@ fn texts(entry: &mut Entry, each: &mut impl FnMut(&mut String)) {
     if let Some(TrainRef { id, session, stop: _ }) = train {
         [id, session].into_iter().for_each(&mut *each);
     }
-    if let Some(Images { name, input, output }) = images {
+    if let Some(ImageIds { name, input, output }) = images {
         [name, input, output].into_iter().flatten().for_each(&mut *each);
     }
     if let Some(Digests { immutable, results_in, results_out }) = digests {
@@ -117,7 +117,7 @@ mod tests {
             rpc: some(),
             run: some(),
             train: Some(TrainRef { id: text(), session: text(), stop: 1 }),
-            images: Some(Images { name: some(), input: some(), output: some() }),
+            images: Some(ImageIds { name: some(), input: some(), output: some() }),
             digests: Some(Digests { immutable: some(), results_in: some(), results_out: some() }),
             key: Some(KeyRef { label: text(), fingerprint: text(), purpose: text() }),
             operation: some(),

@@ -194,12 +194,12 @@ impl Log {
     pub(super) fn truncate_torn_tail(&mut self) -> Result<(), AuditError> {
         let flaw = |path: &Path, source| AuditError::io(format!("use {}", path.display()), source);
         let there = fs::symlink_metadata(&self.path).map_err(|source| flaw(&self.path, source))?;
-        let ours = self.file.metadata().map_err(|source| flaw(&self.path, source))?;
+        let own = self.file.metadata().map_err(|source| flaw(&self.path, source))?;
         let broken = |what: &str| AuditError::Broken { file: self.path.clone(), what: what.to_owned() };
-        if (there.dev(), there.ino()) != (ours.dev(), ours.ino()) {
+        if (there.dev(), there.ino()) != (own.dev(), own.ino()) {
             return Err(broken("its file was replaced"));
         }
-        if ours.len() < self.written || (!self.doubtful && ours.len() != self.written) {
+        if own.len() < self.written || (!self.doubtful && own.len() != self.written) {
             return Err(broken("another process changed its length"));
         }
         if self.doubtful {

@@ -70,7 +70,7 @@ pub(super) struct End {
 
 /// The log that is copied.
 #[derive(Clone, Debug)]
-pub(super) struct Copied {
+pub(super) struct MirroredLog {
     /// Directories of its segments: the archive, if there is one, and the log's own directory.
     pub directories: Vec<PathBuf>,
     /// The log's id.
@@ -78,12 +78,12 @@ pub(super) struct Copied {
 }
 
 /// The mirror's thread, as seen by the writer.
-pub(super) struct Second {
+pub(super) struct MirrorThread {
     wake: Sender<()>,
     thread: JoinHandle<()>,
     state: Arc<State>,
     timeout: Duration,
-    said: bool,
+    was_keeping_up: bool,
 }
 
 #[derive(Default)]
@@ -104,8 +104,8 @@ impl State {
     }
 }
 
-impl Second {
-    pub(super) fn start(sink: Mirror, copied: Copied, end: End) -> Result<Self, AuditError> {
+impl MirrorThread {
+    pub(super) fn start(sink: Mirror, copied: MirroredLog, end: End) -> Result<Self, AuditError> {
         let (wake, woken) = bounded(1);
         let state = Arc::new(State { end: Mutex::new(end), size: AtomicU64::new(end.size), ..State::default() });
         let (seen, timeout) = (Arc::clone(&state), sink.timeout);
@@ -113,7 +113,7 @@ impl Second {
             .name("audit-second".to_owned())
             .spawn(move || Worker { sink, copied, state: seen }.run(&woken))
             .map_err(|source| AuditError::io("start the mirror's thread", source))?;
-        Ok(Self { wake, thread, state, timeout, said: true })
+        Ok(Self { wake, thread, state, timeout, was_keeping_up: true })
     }
 
     /// Tells the thread how far the log is written. Never blocks.
@@ -132,17 +132,17 @@ impl Second {
         let keeps_up = !slow && !failing && behind <= BEHIND;
         let lost = self.state.lost.swap(0, Ordering::AcqRel);
         let replaced = self.state.replaced.swap(0, Ordering::AcqRel);
-        if keeps_up == self.said && lost == 0 && replaced == 0 {
+        if keeps_up == self.was_keeping_up && lost == 0 && replaced == 0 {
             return None;
         }
         let why = if failing {
             "it fails"
         } else if slow {
-            "it does not answer"
+            "it does not respond"
         } else {
             "it is too slow"
         };
-        match (keeps_up, self.said) {
+        match (keeps_up, self.was_keeping_up) {
             (true, false) => tracing::info!("the audit mirror keeps up again"),
             (false, true) => tracing::error!(why, behind, "the audit mirror does not keep up"),
             _ => {}
@@ -150,7 +150,7 @@ impl Second {
         if lost + replaced > 0 {
             tracing::error!(lost, replaced, "the audit mirror has not received every record completely");
         }
-        self.said = keeps_up;
+        self.was_keeping_up = keeps_up;
         Some(Report { keeps_up, lost, replaced, behind, why: (!keeps_up).then_some(why) })
     }
 
@@ -177,7 +177,7 @@ fn clock_ms() -> u64 {
 
 struct Worker {
     sink: Mirror,
-    copied: Copied,
+    copied: MirroredLog,
     state: Arc<State>,
 }
 

@@ -42,7 +42,7 @@ pub enum Event {
     RunAbandoned,
     /// Details of runs that ended long ago were removed from the ledger.
     RunsPruned,
-    /// The binding of a train session was removed: the session may be bound anew.
+    /// The binding of a train session was removed: the session can be bound again.
     SessionForgotten,
     /// A lost part of the state was given up: the station continues without it.
     StateLossAccepted,
@@ -108,7 +108,7 @@ pub struct TrainRef {
 
 /// The images of a step, by the engine's ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Images {
+pub struct ImageIds {
     /// The reference that was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -166,7 +166,7 @@ pub struct Entry {
     pub train: Option<TrainRef>,
     /// The images.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub images: Option<Images>,
+    pub images: Option<ImageIds>,
     /// The train's digests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digests: Option<Digests>,

@@ -15,11 +15,11 @@ use openssl::{
 };
 
 use super::{
-    verify::{Expected, Head, Verification},
+    verify::{Expected, Head, LogVerification},
     *,
 };
 
-fn verify(files: &[PathBuf], key: Option<&[u8]>, head: Option<Head>) -> Result<Verification, AuditError> {
+fn verify(files: &[PathBuf], key: Option<&[u8]>, head: Option<Head>) -> Result<LogVerification, AuditError> {
     super::verify::verify(files, Expected { key, head, allow_unsigned: false })
 }
 
@@ -220,8 +220,8 @@ fn a_log_has_one_writer() {
     let audit = open(directory.path(), 1 << 20);
     assert!(matches!(Audit::open(settings(directory.path(), 1 << 20)), Err(AuditError::Held(_))));
     // The administrators' log is another one.
-    record_officers(directory.path(), entry(1)).unwrap();
-    record_officers(directory.path(), entry(2)).unwrap();
+    record_command(directory.path(), entry(1)).unwrap();
+    record_command(directory.path(), entry(2)).unwrap();
     audit.close();
     assert!(verify(&verify::files(&directory.path().join("officer")).unwrap(), None, None).unwrap().holds());
 }
@@ -234,7 +234,7 @@ fn what_root_writes_for_a_station_is_the_stations_to_read() {
     let uid = if rustix::process::geteuid().is_root() { 65_534 } else { rustix::process::geteuid().as_raw() };
     chown(directory.path(), Some(uid), None).unwrap();
     let logs = directory.path().join("audit");
-    record_officers(&logs, entry(1)).unwrap();
+    record_command(&logs, entry(1)).unwrap();
     for path in ["", "officer", "officer/lock", "officer/00000001.jsonl"] {
         assert_eq!(fs::metadata(logs.join(path)).unwrap().uid(), uid, "{path}");
     }

@@ -1,4 +1,4 @@
-//! The writing thread: takes all waiting records, writes them at once, syncs once, and replies to every caller.
+//! The writing thread: receives all waiting records, writes them at once, syncs once, and replies to every caller.
 
 use std::{
     sync::{
@@ -11,7 +11,7 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::oneshot;
 
-use super::{AuditError, Covered, Entry, Event, Position, Remember, Remembered, log::Log, mirror::Second};
+use super::{AuditError, Covered, Entry, Event, Position, Remember, Remembered, log::Log, mirror::MirrorThread};
 
 /// Maximum number of records that are written at once.
 const BATCH: usize = 256;
@@ -73,7 +73,7 @@ impl Health {
 pub(super) struct Writer {
     log: Log,
     health: Arc<Health>,
-    second: Option<Second>,
+    second: Option<MirrorThread>,
     remember: Option<Remember>,
     /// Whether the last attempt to store the position succeeded, and the position stored last.
     remembers: bool,
@@ -81,7 +81,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(log: Log, health: Arc<Health>, second: Option<Second>, remember: Option<Remember>) -> Self {
+    pub(super) fn new(log: Log, health: Arc<Health>, second: Option<MirrorThread>, remember: Option<Remember>) -> Self {
         health.set(Ok(()), log.size(), log.is_low());
         Self { log, health, second, remember, remembers: true, remembered: 0 }
     }
@@ -157,8 +157,8 @@ impl Writer {
             Message::Check(answer) => {
                 // Only a successful write shows that there is space again.
                 let outcome = if self.health.is_well() {
-                    let mended = self.log.truncate_torn_tail();
-                    self.record_outcome(mended)
+                    let truncated = self.log.truncate_torn_tail();
+                    self.record_outcome(truncated)
                 } else {
                     self.append(&[Entry::of(Event::WritableAgain)]).map(drop)
                 };
@@ -201,7 +201,7 @@ impl Writer {
     }
 
     fn look_after_second(&mut self) {
-        let Some(report) = self.second.as_mut().and_then(Second::report) else { return };
+        let Some(report) = self.second.as_mut().and_then(MirrorThread::report) else { return };
         let entry = Entry::of(Event::SecondSink)
             .with("keeps_up", report.keeps_up)
             .with("behind", report.behind)

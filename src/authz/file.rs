@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use stationmaster_system::files::guarded::For;
+use stationmaster_system::files::guarded::Reader;
 
-use super::{AccessError, Grant, Grants, grant::Stated};
+use super::{AccessError, Grant, Grants, grant::GrantSpec};
 use crate::watched_file;
 
 /// The version of the format.
@@ -52,7 +52,7 @@ struct Entry {
 /// # Errors
 /// When it cannot be read or used.
 pub fn read(file: &Path) -> Result<Grants, AccessError> {
-    parse(&watched_file::read(file, For::Command)?, file)
+    parse(&watched_file::read(file, Reader::Command)?, file)
 }
 
 /// Parses a text; `file` is named in errors.
@@ -72,7 +72,7 @@ pub fn parse(bytes: &[u8], file: &Path) -> Result<Grants, AccessError> {
     }
     let mut grants = Grants::default();
     for (at, entry) in document.grant.iter().enumerate() {
-        let stated = Stated {
+        let stated = GrantSpec {
             principal: &entry.principal,
             rpcs: &entry.rpcs,
             keys: entry.keys.as_deref(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use stationmaster_keystore::Purpose;
 
-use super::{KeyOf, Principal, Principals, Rpc};
+use super::{Principal, Principals, Rpc, RpcKeys};
 
 /// Maximum length of a comment, label or train id, in characters.
 const LONGEST: usize = 256;
@@ -61,7 +61,7 @@ pub enum GrantError {
 
 /// A grant as it is written in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stated<'a> {
+pub struct GrantSpec<'a> {
     /// [`Principal`].
     pub principal: &'a str,
     /// Names of RPCs.
@@ -81,7 +81,7 @@ impl Grant {
     ///
     /// # Errors
     /// [`GrantError`].
-    pub fn new(stated: &Stated<'_>) -> Result<Self, GrantError> {
+    pub fn new(stated: &GrantSpec<'_>) -> Result<Self, GrantError> {
         let rpc = |name: &String| Rpc::from_name(name).ok_or_else(|| GrantError::UnknownRpc(name.clone()));
         let rpcs = stated.rpcs.iter().map(rpc).collect::<Result<BTreeSet<_>, _>>()?;
         if rpcs.is_empty() {
@@ -89,7 +89,7 @@ impl Grant {
         }
         let keys = stated.keys.map(|labels| names("keys", labels)).transpose()?;
         let keys = keys.map(|labels| if labels.contains("*") { Keys::All } else { Keys::Labels(labels) });
-        let needs_keys = rpcs.iter().find(|rpc| matches!(rpc.keys(), KeyOf::Named | KeyOf::Shown));
+        let needs_keys = rpcs.iter().find(|rpc| matches!(rpc.keys(), RpcKeys::Named | RpcKeys::Shown));
         if let (None, Some(rpc)) = (&keys, needs_keys) {
             return Err(GrantError::NoKeys(rpc.name()));
         }
@@ -102,7 +102,7 @@ impl Grant {
         if purposes.as_ref().is_some_and(BTreeSet::is_empty) {
             return Err(GrantError::Empty("purposes"));
         }
-        if (keys.is_some() || purposes.is_some()) && rpcs.iter().all(|rpc| rpc.keys() == KeyOf::Nobody) {
+        if (keys.is_some() || purposes.is_some()) && rpcs.iter().all(|rpc| rpc.keys() == RpcKeys::None) {
             return Err(GrantError::Useless("keys"));
         }
         let trains = stated.trains.map(|ids| names("trains", ids)).transpose()?;
@@ -244,12 +244,12 @@ impl Permit {
     pub fn covers_key(&self, label: &str, purpose: Purpose) -> bool {
         self.scopes.iter().any(|scope| {
             let of_purpose = match (self.rpc.keys(), &scope.purposes) {
-                (KeyOf::Nobody, _) => false,
+                (RpcKeys::None, _) => false,
                 // Public halves are shown regardless of the permitted use of the private keys.
-                (KeyOf::Shown, _) => true,
+                (RpcKeys::Shown, _) => true,
                 (_, Some(purposes)) => purposes.contains(&purpose),
-                (KeyOf::Named, None) => purpose == Purpose::General,
-                (KeyOf::Train, None) => purpose == Purpose::Train,
+                (RpcKeys::Named, None) => purpose == Purpose::General,
+                (RpcKeys::Train, None) => purpose == Purpose::Train,
             };
             let named = match &scope.keys {
                 None | Some(Keys::All) => true,

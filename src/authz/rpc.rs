@@ -25,8 +25,8 @@ macro_rules! rpcs {
 
             /// Returns which private keys it can touch.
             #[must_use]
-            pub fn keys(self) -> KeyOf {
-                match self { $(Self::$variant => KeyOf::$key,)* }
+            pub fn keys(self) -> RpcKeys {
+                match self { $(Self::$variant => RpcKeys::$key,)* }
             }
 
             /// Returns whether it works on a train, which a grant can name.
@@ -46,9 +46,9 @@ macro_rules! rpcs {
 
 /// Which private keys an RPC can touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyOf {
+pub enum RpcKeys {
     /// None.
-    Nobody,
+    None,
     /// It shows keys, one by label or all; it uses none.
     Shown,
     /// The key that its request names.
@@ -101,15 +101,15 @@ rpcs! {
     Sign: "KeyService" / "Sign", Named, false, [Signer, Officer];
     UnwrapKey: "KeyService" / "UnwrapKey", Named, false, [Signer, Officer];
     HashImage: "ImageService" / "HashImage", Train, true, [Station, Officer];
-    ValidateImage: "ImageService" / "ValidateImage", Nobody, true, [Station, Auditor, Officer];
-    InspectTrain: "TrainService" / "InspectTrain", Nobody, true, [Station, Reader, Auditor, Officer];
+    ValidateImage: "ImageService" / "ValidateImage", None, true, [Station, Auditor, Officer];
+    InspectTrain: "TrainService" / "InspectTrain", None, true, [Station, Reader, Auditor, Officer];
     PreRun: "TrainService" / "PreRun", Train, true, [Station, Officer];
     PostRun: "TrainService" / "PostRun", Train, true, [Station, Officer];
     AbortRun: "TrainService" / "AbortRun", Train, true, [Station, Officer];
-    VerifyTrain: "TrainService" / "VerifyTrain", Nobody, true, [Station, Reader, Auditor, Officer];
+    VerifyTrain: "TrainService" / "VerifyTrain", None, true, [Station, Reader, Auditor, Officer];
     OpenResults: "TrainService" / "OpenResults", Train, true, [Reader, Officer];
-    CheckPush: "TrainService" / "CheckPush", Nobody, true, [Station, Auditor, Officer];
-    GetStatus: "StatusService" / "GetStatus", Nobody, false, [Station, Signer, Auditor, Officer];
+    CheckPush: "TrainService" / "CheckPush", None, true, [Station, Auditor, Officer];
+    GetStatus: "StatusService" / "GetStatus", None, false, [Station, Signer, Auditor, Officer];
 }
 
 impl Rpc {
@@ -180,8 +180,8 @@ mod tests {
     #[test]
     fn an_officer_may_everything_and_an_auditor_uses_no_key() {
         assert_eq!(Role::Officer.rpcs().count(), Rpc::ALL.len());
-        assert!(Role::Auditor.rpcs().all(|rpc| matches!(rpc.keys(), KeyOf::Nobody | KeyOf::Shown)));
-        assert!(Role::Station.rpcs().all(|rpc| rpc.keys() != KeyOf::Named));
+        assert!(Role::Auditor.rpcs().all(|rpc| matches!(rpc.keys(), RpcKeys::None | RpcKeys::Shown)));
+        assert!(Role::Station.rpcs().all(|rpc| rpc.keys() != RpcKeys::Named));
         let open_results: Vec<_> = Role::ALL.into_iter().filter(|role| role.rpcs().any(|rpc| rpc == Rpc::OpenResults)).collect();
         assert_eq!(open_results, [Role::Reader, Role::Officer]);
     }

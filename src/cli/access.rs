@@ -90,8 +90,8 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     match command {
         Command::Allow(args) => change::allow(&args, output),
         Command::Revoke(args) => change::revoke(&args, output),
-        Command::List(place) => {
-            let (path, grants) = place.read()?;
+        Command::List(args) => {
+            let (path, grants) = args.read()?;
             let value = json!({ "file": path, "grants": grants.all().iter().map(json_of).collect::<Vec<_>>() });
             output.result(&value, || match grants.all() {
                 [] => "There are no grants: all calls are refused. `access allow` adds a grant.\n".to_owned(),

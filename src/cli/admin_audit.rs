@@ -66,7 +66,7 @@ pub(super) fn carry_out<T, E: Into<CliError>>(
 
 /// Writes a record to the administrators' log of a station.
 pub(super) fn record(directory: &Path, entry: Entry) -> Result<(), CliError> {
-    Ok(audit::record_officers(directory, entry).map(drop)?)
+    Ok(audit::record_command(directory, entry).map(drop)?)
 }
 
 /// Records a change of a file if its station is known; prints a note if it is not.

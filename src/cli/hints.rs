@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use stationmaster_system::files::input::Unfit;
+use stationmaster_system::files::input::InputError;
 use stationmaster_train::rule::Rule;
 
 use crate::{
@@ -118,12 +118,12 @@ fn engine(cause: &str) -> &'static str {
 
 /// Returns the hint for an error of a file. A missing permission is explained in the message itself.
 pub(super) fn of_file(path: &Path, error: &io::Error) -> Option<String> {
-    if let Some(unfit) = error.get_ref().and_then(|unfit| unfit.downcast_ref::<Unfit>()) {
+    if let Some(unfit) = error.get_ref().and_then(|unfit| unfit.downcast_ref::<InputError>()) {
         return Some(match unfit {
-            Unfit::Kind(_) => {
+            InputError::Kind(_) => {
                 "name a regular file; the output of another program can be passed as `<(COMMAND)`, or as /dev/stdin".to_owned()
             }
-            Unfit::TooLong(_) => "check that it is the intended file".to_owned(),
+            InputError::TooLong(_) => "check that it is the intended file".to_owned(),
         });
     }
     match error.kind() {

@@ -6,9 +6,9 @@ use stationmaster_system::memory;
 
 use super::{error::CliError, token_access::config_of_environment};
 use crate::{
-    config::{Config, Log, LogFormat},
+    config::{Config, LogConfig, LogFormat},
     dev,
-    server::{bootstrap, log},
+    server::{bootstrap, log, state_directory},
 };
 
 const AFTER: &str = "\
@@ -69,7 +69,7 @@ pub(super) struct Args {
 #[expect(unsafe_code, reason = "ignores a signal, and sets a variable before a thread runs")]
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     // First, before there is a secret or another thread.
-    memory::close().map_err(|error| CliError::other(format!("the process cannot be protected: {error}")))?;
+    memory::protect_process().map_err(|error| CliError::other(format!("the process cannot be protected: {error}")))?;
     return_large_buffers();
     // SIGHUP must not end the process before its handler is installed.
     // SAFETY: sets a signal's disposition.
@@ -81,7 +81,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         };
         let config = Config::load(&file)?;
         log::start(&config.log)?;
-        let lock = bootstrap::lock_state(&config.state.directory)?;
+        let lock = state_directory::lock_state(&config.state.directory)?;
         return end(block_on(bootstrap::serve(config, lock, |_| {}))?);
     }
     // clap requires both.
@@ -93,14 +93,14 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         "pretty" => LogFormat::Pretty,
         _ => LogFormat::Auto,
     };
-    let settings = Log { format, filter: args.log };
+    let settings = LogConfig { format, filter: args.log };
     log::start(&settings)?;
     let absolute = |path: Option<PathBuf>, option: &str| {
         path.map(std::path::absolute).transpose().map_err(|error| CliError::other(format!("{option}: {error}")))
     };
     let (trust, layouts) = (absolute(args.trust, "--trust")?, absolute(args.layouts, "--layouts")?);
     let bits = args.bits.parse().map_err(|_| CliError::usage("--bits is not a number"))?;
-    let options = dev::Options { station, state, bits, engine: args.engine, layouts, trust, log: settings };
+    let options = dev::DevOptions { station, state, bits, engine: args.engine, layouts, trust, log: settings };
     // SAFETY: the runtime, and with it the second thread, is created below.
     let station = unsafe { dev::DevStation::prepare(options) }?;
     end(block_on(station.serve())?)

@@ -63,7 +63,7 @@ impl DirectArgs {
     pub(super) fn open(&self, pin: &PinArgs) -> Result<Option<TokenContext>, CliError> {
         if self.config.is_some() || self.state.is_some() {
             // Before the PIN is read.
-            memory::close().map_err(|error| CliError::other(format!("the process cannot be protected: {error}")))?;
+            memory::protect_process().map_err(|error| CliError::other(format!("the process cannot be protected: {error}")))?;
         }
         if let Some(file) = &self.config {
             let mut config = Config::load(file)?;

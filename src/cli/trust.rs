@@ -25,7 +25,7 @@ use super::{
 use crate::{
     audit::Event,
     config::Config,
-    trust::{EntryError, TrustError, TrustStore, file},
+    trust::{EntryError, FileError, TrustError, TrustStore, file},
 };
 
 const AFTER: &str = "\
@@ -88,13 +88,13 @@ pub(super) struct Export {
     #[command(flatten)]
     out: Out,
     #[command(flatten)]
-    place: TrustFileArgs,
+    trust_file: TrustFileArgs,
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     match command {
         Command::Add(command) => add::run(command, output),
-        Command::List(place) => list::run(&place, output),
+        Command::List(args) => list::run(&args, output),
         Command::Remove(command) => remove::run(command, output),
         Command::Import(args) => import::run(&args, output),
         Command::Export(args) => export(&args, output),
@@ -149,7 +149,7 @@ impl TrustFileArgs {
         let path = self.path()?;
         match file::read(&path) {
             Ok(store) => Ok(condition(&store).then_some(path)),
-            Err(TrustError::Missing(_)) => Ok(None),
+            Err(TrustError::File(FileError::Missing(_))) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -162,7 +162,7 @@ impl TrustFileArgs {
 }
 
 fn export(args: &Export, output: Output) -> Result<(), CliError> {
-    let (path, store) = args.place.read()?;
+    let (path, store) = args.trust_file.read()?;
     let text = file::bundle(&store);
     if let Some(file) = args.out.begin(Readers::All)? {
         file.write(text.as_bytes())?;
@@ -178,7 +178,7 @@ fn export(args: &Export, output: Output) -> Result<(), CliError> {
 impl From<TrustError> for CliError {
     fn from(error: TrustError) -> Self {
         let hint = match &error {
-            TrustError::Write { file, source } => hints::of_replaced(file, source),
+            TrustError::File(FileError::Write { file, source }) => hints::of_replaced(file, source),
             _ => None,
         };
         let hint = hint.unwrap_or_else(|| error.hint().to_owned());

@@ -96,5 +96,5 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     }
     let mut bytes = Vec::new();
     io::stdin().take(LONGEST + 1).read_to_end(&mut bytes).map_err(trouble)?;
-    if bytes.len() as u64 > LONGEST { Err(trouble(input::Unfit::TooLong(LONGEST).into())) } else { Ok(bytes) }
+    if bytes.len() as u64 > LONGEST { Err(trouble(input::InputError::TooLong(LONGEST).into())) } else { Ok(bytes) }
 }

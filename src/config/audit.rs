@@ -9,7 +9,7 @@ use crate::audit::{Mirror, SinkKind};
 /// `[audit]`: settings of the audit log.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Audit {
+pub struct AuditConfig {
     /// The logs' directory; `audit` in the state directory when absent.
     pub directory: Option<PathBuf>,
     /// Label of the key that signs checkpoints.
@@ -27,10 +27,10 @@ pub struct Audit {
     /// Disk space in MiB that is reserved for the audit log.
     pub reserve_mib: u64,
     /// A mirror that receives a copy of the records.
-    pub second: Option<Second>,
+    pub second: Option<MirrorConfig>,
 }
 
-impl Default for Audit {
+impl Default for AuditConfig {
     fn default() -> Self {
         Self {
             directory: None,
@@ -49,7 +49,7 @@ impl Default for Audit {
 /// `[audit.second]`: a mirror that receives a copy of the records. Exactly one of its three kinds.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Second {
+pub struct MirrorConfig {
     /// A file that is appended to.
     pub file: Option<PathBuf>,
     /// A syslog socket.
@@ -60,7 +60,7 @@ pub struct Second {
     pub timeout_s: Option<u64>,
 }
 
-impl Second {
+impl MirrorConfig {
     /// Returns the mirror; `None` when none is configured.
     #[must_use]
     pub fn sink(&self) -> Option<Mirror> {

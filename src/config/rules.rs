@@ -11,7 +11,7 @@ use crate::trust::TrustMode;
 /// `[trust]`: the keys that the station trusts.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Trust {
+pub struct TrustConfig {
     /// How the station decides which keys to trust.
     pub mode: TrustMode,
     /// The administrator's trust file; by default `trust.toml` in the configuration's directory.

@@ -1,13 +1,13 @@
 //! The sections of the configuration and their defaults.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use serde::Deserialize;
 
 /// `[token]`: the PKCS#11 token and how to log in.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Token {
+pub struct TokenConfig {
     /// The PKCS#11 module (a shared library).
     pub module: PathBuf,
     /// The token's label.
@@ -24,7 +24,7 @@ pub struct Token {
     #[serde(default)]
     pub sessions: usize,
     /// Number of requests that may wait for a session.
-    #[serde(default = "Token::default_queue")]
+    #[serde(default = "TokenConfig::default_queue")]
     pub queue: usize,
     /// Whether a token without native OAEP-SHA-512 may be used through raw RSA.
     #[serde(default)]
@@ -44,7 +44,7 @@ pub enum PinSetting {
     Prompt,
 }
 
-impl Token {
+impl TokenConfig {
     fn default_queue() -> usize {
         256
     }
@@ -76,7 +76,7 @@ impl Token {
 /// `[keys]`: the keys served, by label.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Keys {
+pub struct KeysConfig {
     /// The station's keys on trains' routes; by default the key with the station's id as label.
     pub train: Vec<String>,
     /// Keys for `Sign` and `UnwrapKey`.
@@ -85,87 +85,10 @@ pub struct Keys {
     pub raw_use: Vec<String>,
 }
 
-/// `[engine]`: the container engine.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Engine {
-    /// Its Unix socket, `unix:///path`.
-    pub socket: String,
-    /// Maximum time until the response to a request begins, in seconds.
-    pub timeout_s: u64,
-    /// Whether only the new layer of an image is sent to the engine.
-    pub partial_load: PartialLoad,
-}
-
-/// Whether only the new layer of an image or the whole image is sent to the engine.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PartialLoad {
-    /// Only the new layer; the whole image from then on when the engine refuses it.
-    #[default]
-    Auto,
-    /// Always the whole image.
-    Never,
-}
-
-impl Default for Engine {
-    fn default() -> Self {
-        // As every client of the engine does; this service does not use an engine over TCP ([`Engine::passed_over`]).
-        let named = std::env::var("DOCKER_HOST").ok().filter(|host| host.starts_with("unix://"));
-        Self {
-            socket: named.unwrap_or_else(|| "unix:///var/run/docker.sock".into()),
-            timeout_s: 1200,
-            partial_load: PartialLoad::Auto,
-        }
-    }
-}
-
-impl Engine {
-    /// Returns the engine that `docker` would use in this environment, if this service does not support it: by `DOCKER_HOST`, `DOCKER_CONTEXT`
-    /// or docker's own configuration. A socket that the configuration names has precedence over the environment.
-    #[must_use]
-    pub fn passed_over(&self) -> Option<String> {
-        if self.socket != Self::default().socket {
-            return None;
-        }
-        Self::named_elsewhere(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-    }
-
-    /// Returns the engine that an environment names, if it is not a Unix socket.
-    fn named_elsewhere(set: &dyn Fn(&str) -> Option<String>) -> Option<String> {
-        if let Some(host) = set("DOCKER_HOST") {
-            return (!host.starts_with("unix://")).then(|| format!("DOCKER_HOST={host}"));
-        }
-        let is_other = |context: &String| context != "default";
-        if let Some(context) = set("DOCKER_CONTEXT") {
-            return Some(context).filter(is_other).map(|context| format!("DOCKER_CONTEXT={context}"));
-        }
-        let directory = set("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(PathBuf::from(set("HOME")?).join(".docker")))?;
-        let file = directory.join("config.json");
-        let docker: DockerConfig =
-            serde_json::from_slice(&stationmaster_system::files::input::read(&file, 1 << 20).ok()?).ok()?;
-        let context = docker.current_context.filter(|context| !context.is_empty()).filter(is_other)?;
-        Some(format!("the context {context:?} of {}", file.display()))
-    }
-
-    /// Returns the maximum time until the response to a request begins.
-    #[must_use]
-    pub fn timeout(&self) -> Duration {
-        Duration::from_secs(self.timeout_s)
-    }
-}
-
-/// The part of Docker's `config.json` that selects the engine.
-#[derive(Deserialize)]
-struct DockerConfig {
-    #[serde(rename = "currentContext")]
-    current_context: Option<String>,
-}
-
 /// `[layouts]`: images without an engine.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Layouts {
+pub struct LayoutsConfig {
     /// The directory of trains as OCI layouts, `repository:tag` in the directory `repository`. When it is set, no engine is used.
     pub directory: Option<PathBuf>,
     /// The group, by name or number, that may read opened trains there; by default only the service's user may.
@@ -175,14 +98,14 @@ pub struct Layouts {
 /// `[state]`: the service's persistent state.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct State {
+pub struct StateConfig {
     /// The directory: runs, instance id, lock, PIN latch.
     pub directory: PathBuf,
     /// The directory for the spool of ciphertext; by default the state directory.
     pub spool: Option<PathBuf>,
 }
 
-impl State {
+impl StateConfig {
     /// Returns the directory of the spool.
     #[must_use]
     pub fn spool_directory(&self) -> PathBuf {
@@ -193,7 +116,7 @@ impl State {
 /// `[runs]`: how trains are opened.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Runs {
+pub struct RunsConfig {
     /// The directory that service and engine share, for trains that are opened into a directory.
     pub directory: Option<PathBuf>,
 }
@@ -252,7 +175,7 @@ fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAd
 /// `[access]`: authorisation of callers.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Access {
+pub struct AccessConfig {
     /// The access file; by default `access.toml` in the configuration's directory.
     pub file: Option<PathBuf>,
 }
@@ -330,7 +253,7 @@ impl Default for Limits {
 /// `[compat]`: compatibility with older software, off unless named.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Compat {
+pub struct CompatConfig {
     /// Whether the repository's `latest` tag is moved with every written image, as train_lib does.
     pub move_latest: bool,
 }
@@ -338,14 +261,14 @@ pub struct Compat {
 /// `[log]`: the log, on standard error.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Log {
+pub struct LogConfig {
     /// Its format.
     pub format: LogFormat,
     /// Filter of log messages: a level, or `target=level` pairs.
     pub filter: String,
 }
 
-impl Default for Log {
+impl Default for LogConfig {
     fn default() -> Self {
         Self { format: LogFormat::Auto, filter: "info".into() }
     }
@@ -361,30 +284,4 @@ pub enum LogFormat {
     Pretty,
     /// One JSON object per line.
     Json,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_engine_that_only_docker_would_use_is_named() {
-        let home = tempfile::tempdir().unwrap();
-        let config = home.path().join(".docker");
-        std::fs::create_dir(&config).unwrap();
-        std::fs::write(config.join("config.json"), r#"{"auths":{},"currentContext":"remote"}"#).unwrap();
-        let home = home.path().to_str().unwrap();
-        let named = |set: &[(&str, &str)]| {
-            let find = |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-            Engine::named_elsewhere(&find)
-        };
-        assert_eq!(named(&[("DOCKER_HOST", "tcp://h:1"), ("HOME", home)]).unwrap(), "DOCKER_HOST=tcp://h:1");
-        assert_eq!(named(&[("DOCKER_HOST", "ssh://u@h")]).unwrap(), "DOCKER_HOST=ssh://u@h");
-        assert_eq!(named(&[("DOCKER_HOST", "unix:///run/docker.sock"), ("DOCKER_CONTEXT", "remote"), ("HOME", home)]), None);
-        assert_eq!(named(&[("DOCKER_CONTEXT", "remote")]).unwrap(), "DOCKER_CONTEXT=remote");
-        assert_eq!(named(&[("DOCKER_CONTEXT", "default"), ("HOME", home)]), None);
-        assert!(named(&[("HOME", home)]).unwrap().contains("the context \"remote\" of "));
-        assert_eq!(named(&[("DOCKER_CONFIG", "/nowhere"), ("HOME", home)]), None);
-        assert_eq!(named(&[]), None);
-    }
 }

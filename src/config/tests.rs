@@ -27,14 +27,14 @@ fn the_example_documents_every_key_with_its_default() {
     let config = parse(&commented).unwrap();
     let (limits, default) = (&config.limits, Limits::default());
     assert_eq!(format!("{limits:?}"), format!("{default:?}"));
-    assert_eq!(format!("{:?}", config.engine), format!("{:?}", Engine::default()));
-    assert_eq!(format!("{:?}", config.log), format!("{:?}", Log::default()));
-    assert_eq!(config.audit.key, Audit::default().key);
-    let numbers = |audit: &Audit| (audit.checkpoint_records, audit.checkpoint_s, audit.segment_mib);
-    assert_eq!(numbers(&config.audit), numbers(&Audit::default()));
+    assert_eq!(format!("{:?}", config.engine), format!("{:?}", EngineConfig::default()));
+    assert_eq!(format!("{:?}", config.log), format!("{:?}", LogConfig::default()));
+    assert_eq!(config.audit.key, AuditConfig::default().key);
+    let numbers = |audit: &AuditConfig| (audit.checkpoint_records, audit.checkpoint_s, audit.segment_mib);
+    assert_eq!(numbers(&config.audit), numbers(&AuditConfig::default()));
     assert!(config.audit.second.as_ref().is_some_and(|second| second.sink().is_some()) && !config.listen.reflection);
     let (trust, rules) = (&config.trust, &config.rules);
-    assert_eq!((trust.mode, &trust.file), (Trust::default().mode, &Some("/etc/stationmaster/trust.toml".into())));
+    assert_eq!((trust.mode, &trust.file), (TrustConfig::default().mode, &Some("/etc/stationmaster/trust.toml".into())));
     assert_eq!(format!("{rules:?}"), format!("{:?}", Rules::default()));
     assert!(config.listen.tcp.is_some() && config.listen.unix_group.is_some());
 }

@@ -9,7 +9,7 @@ use super::pki;
 /// The access file's name in the directory.
 pub(super) const FILE: &str = "access.toml";
 
-/// Writes the file where there is none: a changed one stays.
+/// Writes the file if it does not exist.
 pub(super) fn ensure(file: &Path) -> io::Result<()> {
     if file.exists() {
         return Ok(());

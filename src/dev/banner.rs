@@ -9,7 +9,7 @@ pub(super) fn print(directory: &Path, station: &str, addresses: &Addresses, mode
     let unix = addresses.unix.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
     let tcp = addresses.tcp.map(|address| address.to_string()).unwrap_or_default();
     let directory = directory.display();
-    let believes = match mode {
+    let trust = match mode {
         TrustMode::Embedded => "It TRUSTS THE KEYS IN TRAINS: anyone can make a train it runs.",
         TrustMode::Pinned | TrustMode::FirstUse => "It trusts only the keys in the given trust file.",
     };
@@ -17,7 +17,7 @@ pub(super) fn print(directory: &Path, station: &str, addresses: &Addresses, mode
         "\
 ==> stationmaster {version}  DEVELOPMENT STATION, NOT FOR REAL DATA
     *********************************************************************
-    *  {believes:<64} *
+    *  {trust:<64} *
     *  Its keys are in software, and its PIN is in a file beside them.  *
     *********************************************************************
     Station  {station}

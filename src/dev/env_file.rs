@@ -10,12 +10,12 @@ use stationmaster_system::files::Directory;
 
 use crate::{config::Tcp, server::Addresses};
 
-/// The file.
+/// The env file.
 #[derive(Debug, Clone)]
 pub struct EnvFile(PathBuf);
 
 impl EnvFile {
-    /// The env file of a state directory.
+    /// Returns the env file of a state directory.
     #[must_use]
     pub fn new(directory: &Path) -> Self {
         Self(directory.join("env"))
@@ -31,7 +31,7 @@ impl EnvFile {
     }
 }
 
-/// The lines. A client takes the Unix socket unless it sets `STATIONMASTER_ADDRESS` to `STATIONMASTER_TCP`.
+/// Returns the lines. A client uses the Unix socket unless it sets `STATIONMASTER_ADDRESS` to `STATIONMASTER_TCP`.
 pub(super) fn text(directory: &Path, station: &str, addresses: &Addresses, tls: Option<&Tcp>) -> String {
     let mut lines = String::new();
     let mut export = |name: &str, value: &str| {
@@ -52,7 +52,7 @@ pub(super) fn text(directory: &Path, station: &str, addresses: &Addresses, tls: 
     lines
 }
 
-/// In single quotes, as a shell reads it, whatever it is.
+/// Quotes a value for a shell.
 fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }

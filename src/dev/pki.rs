@@ -1,5 +1,5 @@
 //! Creates the PKI of a development station: a CA, a server certificate for loopback, a client certificate. Valid for 30 days; created
-//! anew at a start that finds it missing or with less than a week left.
+//! again at a start that finds it missing or valid for less than a week.
 
 use std::{
     fs, io,
@@ -32,7 +32,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const LIFE: Duration = DAY.saturating_mul(30);
 const RENEW: Duration = DAY.saturating_mul(7);
 
-/// The files a server needs; a client's are beside them.
+/// The server's files; those of the client are in the same directory.
 #[derive(Debug)]
 pub(super) struct Files {
     pub ca: PathBuf,
@@ -40,13 +40,13 @@ pub(super) struct Files {
     pub server_key: PathBuf,
 }
 
-/// The PKI in `directory`, made when it must be.
+/// Returns the PKI in `directory`, which is created if it is missing or about to expire.
 pub(super) fn ensure(directory: &Path, station: &str) -> Result<Files, DevError> {
-    make_directory(directory).map_err(trouble("make", directory))?;
-    // Holds the moment of its end, in seconds; written last, so a start that was cut off makes all of it anew.
+    make_directory(directory).map_err(trouble("create", directory))?;
+    // Contains the time of expiry, in seconds; written last, so that an interrupted start creates everything again.
     let until = directory.join("until");
-    if !fresh(&until) {
-        make(directory, station)?;
+    if !is_fresh(&until) {
+        create(directory, station)?;
         let end = seconds(SystemTime::now()) + LIFE.as_secs();
         write(&until, format!("{end}\n").as_bytes(), 0o600).map_err(trouble("write", &until))?;
     }
@@ -57,7 +57,7 @@ pub(super) fn ensure(directory: &Path, station: &str) -> Result<Files, DevError>
     })
 }
 
-fn fresh(until: &Path) -> bool {
+fn is_fresh(until: &Path) -> bool {
     let end: Option<u64> = fs::read_to_string(until).ok().and_then(|text| text.trim().parse().ok());
     end.is_some_and(|end| end > seconds(SystemTime::now()) + RENEW.as_secs())
 }
@@ -66,9 +66,9 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-fn make(directory: &Path, station: &str) -> Result<(), DevError> {
+fn create(directory: &Path, station: &str) -> Result<(), DevError> {
     let flaw = |error: ErrorStack| DevError::Pki(error.to_string());
-    // Its key is dropped at the end of this function: the authority can never sign anything else.
+    // Its key is dropped at the end of this function, so that the CA cannot sign anything else.
     let authority = Issuer::new(&format!("stationmaster dev authority of {station}")).map_err(flaw)?;
     let mut files = vec![("ca.pem".to_owned(), authority.certificate.to_pem().map_err(flaw)?, 0o644)];
 
@@ -147,7 +147,7 @@ fn begin(subject: &str, key: &PKey<Private>) -> Result<X509Builder, ErrorStack> 
     builder.set_serial_number(&serial)?;
     let subject = name(subject)?;
     builder.set_subject_name(&subject)?;
-    // A day back: clocks of containers and virtual machines lag.
+    // One day earlier, because clocks of containers and virtual machines lag.
     let now = seconds(SystemTime::now());
     let at = |seconds: u64| Asn1Time::from_unix(i64::try_from(seconds).unwrap_or(i64::MAX));
     let (from, to) = (at(now.saturating_sub(DAY.as_secs()))?, at(now.saturating_add(LIFE.as_secs()))?);

@@ -40,7 +40,7 @@ async fn start(limits: Limits) -> Running {
     let files = pki::ensure(&directory.path().join("pki"), "s").unwrap();
     let engine = Arc::new(AtomicBool::new(true));
     let answers = engine.clone();
-    let probes = Probes::default().with("engine", health::OF_IMAGES, health::Look::Regularly, move || {
+    let probes = Probes::default().with("engine", health::OF_IMAGES, health::Schedule::Periodic, move || {
         let answers = answers.load(Ordering::SeqCst);
         async move { answers.then_some(()).ok_or("gone") }
     });

@@ -25,26 +25,26 @@ pub(super) fn general_label(station: &str) -> String {
     format!("{station}-general")
 }
 
-/// The token.
+/// The token of a development station.
 #[derive(Debug, Clone)]
 pub struct DevToken {
     /// SoftHSM's module.
     pub module: PathBuf,
-    /// Where the PIN is.
+    /// The file with the PIN.
     pub pin_file: PathBuf,
 }
 
 impl DevToken {
-    /// Whether a development station's token is in the directory.
+    /// Returns whether the directory contains a development station's token.
     #[must_use]
     pub fn is_in(directory: &Path) -> bool {
         directory.join("softhsm/made").exists()
     }
 
-    /// Points this process at the token of `directory`, making it when there is none.
+    /// Selects the token of `directory` for this process; creates it if it does not exist.
     ///
     /// # Errors
-    /// When SoftHSM is missing or the token cannot be made.
+    /// When SoftHSM is missing, or the token cannot be created.
     ///
     /// # Safety
     /// Sets an environment variable: no other thread may run yet.
@@ -53,10 +53,10 @@ impl DevToken {
         let module = softhsm::find_module().ok_or(DevError::NoSoftHsm)?;
         let home = directory.join("softhsm");
         let conf = softhsm::write_conf(&home).map_err(trouble("write SoftHSM's configuration in", &home))?;
-        // SAFETY: no other thread runs, says the caller; SoftHSM reads the variable when it is loaded, later.
+        // SAFETY: by contract no other thread runs; SoftHSM reads the variable later, when it is loaded.
         unsafe { std::env::set_var(softhsm::CONF_VARIABLE, conf) };
         let token = Self { module, pin_file: directory.join("pin") };
-        // The marker is written last: a start that was cut off makes the token anew, under a new PIN, before it has any key.
+        // The marker is written last: after an interrupted start the token is created again, with a new PIN, before it has any key.
         let made = home.join("made");
         if !made.exists() {
             token.make(&home)?;
@@ -71,17 +71,17 @@ impl DevToken {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(trouble("clear", &tokens)(error));
             }
-            _ => make_directory(&tokens).map_err(trouble("make", &tokens))?,
+            _ => make_directory(&tokens).map_err(trouble("create", &tokens))?,
         }
         let user = random_pin()?;
         write_secret(&self.pin_file, &user).map_err(trouble("write", &self.pin_file))?;
-        // Nobody needs the officer's PIN of a throw-away token again.
-        let officer = SecretString::from(random_pin()?.as_str());
-        admin::init_token(&self.module, LABEL, &officer, &SecretString::from(user.as_str()))?;
+        // The SO PIN of this token is not needed again.
+        let so_pin = SecretString::from(random_pin()?.as_str());
+        admin::init_token(&self.module, LABEL, &so_pin, &SecretString::from(user.as_str()))?;
         Ok(())
     }
 
-    /// How to log in to it.
+    /// Returns the login of the token.
     ///
     /// # Errors
     /// When its PIN cannot be read.
@@ -94,20 +94,20 @@ impl DevToken {
         })
     }
 
-    /// Makes the station's keys where they are missing.
+    /// Generates missing keys of the station.
     ///
     /// # Errors
     /// When the token fails.
     pub fn ensure(&self, station: &str, bits: u32) -> Result<(), DevError> {
         let access = self.access()?;
-        let there = admin::list_keys(&access)?;
+        let existing = admin::list_keys(&access)?;
         let wanted = [
             (station.to_owned(), Purpose::Train, bits),
             (general_label(station), Purpose::General, GENERAL_BITS),
             (AUDIT.to_owned(), Purpose::Audit, GENERAL_BITS),
         ];
         for (label, purpose, bits) in wanted {
-            if !there.iter().any(|key| key.label == label) {
+            if !existing.iter().any(|key| key.label == label) {
                 admin::generate_key(&access, &label, purpose, bits)?;
             }
         }
@@ -122,7 +122,7 @@ fn random_pin() -> Result<Zeroizing<String>, DevError> {
 }
 
 fn write_secret(path: &Path, text: &str) -> io::Result<()> {
-    // Never into a file that was there, with whatever mode it had.
+    // A new file, because an existing one may have another mode.
     let (directory, name) = Directory::of_file(path)?;
     directory.replace(name, 0o600, &Zeroizing::new(format!("{text}\n").into_bytes()))
 }

@@ -12,7 +12,7 @@ const LIMIT: usize = 500;
 
 /// An administrator's reason: never empty, of bounded length, one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason(String);
+pub struct ReasonText(String);
 
 /// Why a text is not a reason.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum WhyError {
     Control,
 }
 
-impl Reason {
+impl ReasonText {
     /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -36,7 +36,7 @@ impl Reason {
     }
 }
 
-impl FromStr for Reason {
+impl FromStr for ReasonText {
     type Err = WhyError;
 
     fn from_str(text: &str) -> Result<Self, WhyError> {
@@ -56,7 +56,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the run does not exist, or is not prepared.
-    pub fn abandon(&self, id: &str, by: &str, why: &Reason) -> Result<Run, LedgerError> {
+    pub fn abandon(&self, id: &str, by: &str, why: &ReasonText) -> Result<Run, LedgerError> {
         let query = sqlx::query(
             "UPDATE runs SET state = 'aborting', reason = ?, abandoned_by = ?, updated_at = ? WHERE id = ? AND state = 'prepared'",
         );
@@ -70,7 +70,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the run does not exist, is not completed, or was released before.
-    pub fn release(&self, id: &str, by: &str, why: &Reason) -> Result<Run, LedgerError> {
+    pub fn release(&self, id: &str, by: &str, why: &ReasonText) -> Result<Run, LedgerError> {
         let query = sqlx::query(
             "UPDATE runs SET released_at = ?, released_by = ?, released_reason = ? \
              WHERE id = ? AND state = 'completed' AND released_at IS NULL",

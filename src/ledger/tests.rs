@@ -74,7 +74,7 @@ fn completed(ledger: &Ledger, id: &str, session: u8, stop: u32) {
     ledger.advance(id, RunState::Closing, RunState::Completed).unwrap();
 }
 
-fn why() -> Reason {
+fn why() -> ReasonText {
     "a reason".parse().unwrap()
 }
 
@@ -304,8 +304,8 @@ fn a_run_that_fails_keeps_why_and_what_holds_plaintext_and_frees_the_stop() {
 
 #[test]
 fn a_reason_is_one_line_and_not_empty() {
-    assert_eq!("  lost at the next stop ".parse::<Reason>().unwrap().as_str(), "lost at the next stop");
-    assert_eq!("ä".repeat(500).parse::<Reason>().unwrap().as_str().chars().count(), 500);
+    assert_eq!("  lost at the next stop ".parse::<ReasonText>().unwrap().as_str(), "lost at the next stop");
+    assert_eq!("ä".repeat(500).parse::<ReasonText>().unwrap().as_str().chars().count(), 500);
     for (text, error) in [
         (String::new(), WhyError::Empty),
         (" ".into(), WhyError::Empty),
@@ -314,7 +314,7 @@ fn a_reason_is_one_line_and_not_empty() {
         ("\u{1b}[2J".into(), WhyError::Control),
         ("c1 \u{9b}2J".into(), WhyError::Control),
     ] {
-        assert_eq!(text.parse::<Reason>(), Err(error), "{text:?}");
+        assert_eq!(text.parse::<ReasonText>(), Err(error), "{text:?}");
     }
 }
 

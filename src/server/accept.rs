@@ -53,7 +53,7 @@ impl Acceptor {
     }
 
     fn is_full(&self, kind: &str) {
-        self.full.say(|times| tracing::warn!(kind, times, "too many connections, and none can be evicted: closed"));
+        self.full.log(|times| tracing::warn!(kind, times, "too many connections, and none can be evicted: closed"));
     }
 
     /// Passes a connection on, if it has a place; returns false when the receiver is closed.
@@ -121,16 +121,16 @@ pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: u
                         }
                         Ok(Err(error)) => {
                             gate.door.turned_away();
-                            refused.say(|times| tracing::info!(%address, %error, times, "TLS handshake refused"));
+                            refused.log(|times| tracing::info!(%address, %error, times, "TLS handshake refused"));
                         }
                         Err(_) => {
                             gate.door.turned_away();
-                            refused.say(|times| tracing::info!(%address, times, "TLS handshake took too long"));
+                            refused.log(|times| tracing::info!(%address, times, "TLS handshake took too long"));
                         }
                     }
                 });
                 if full {
-                    given_up.say(|times| tracing::warn!(times, "too many TLS handshakes: the oldest was cancelled"));
+                    given_up.log(|times| tracing::warn!(times, "too many TLS handshakes: the oldest was cancelled"));
                 }
             }
             Err(error) => pause(&error).await,

@@ -54,7 +54,7 @@ pub(super) struct Line {
     code: Option<i32>,
     caller: Option<Caller>,
     /// Whether an authorisation refusal has a record.
-    said: Option<bool>,
+    recorded: Option<bool>,
     refusals: Arc<Refusals>,
 }
 
@@ -71,7 +71,7 @@ impl Line {
             begun: Instant::now(),
             code: None,
             caller: None,
-            said: None,
+            recorded: None,
             refusals,
         }
     }
@@ -87,8 +87,8 @@ impl Line {
     }
 
     /// Notes whether an authorisation refusal has a record.
-    pub(super) fn is_said(&mut self, said: bool) {
-        self.said = Some(said);
+    pub(super) fn set_recorded(&mut self, recorded: bool) {
+        self.recorded = Some(recorded);
     }
 
     /// Whether the call was admitted and has no record yet.
@@ -121,9 +121,9 @@ impl Line {
 
     /// Whether the line is logged: with the record of a refusal, or within the principal's share of lines.
     fn is_due(&self, code: tonic::Code) -> bool {
-        let is_counted = self.said == Some(false) || self.caller.as_ref().is_some_and(Caller::is_counted);
+        let is_counted = self.recorded == Some(false) || self.caller.as_ref().is_some_and(Caller::is_counted);
         let is_recorded =
-            self.said == Some(true) || (self.code.is_some() && self.caller.as_ref().is_some_and(Caller::is_accounted));
+            self.recorded == Some(true) || (self.code.is_some() && self.caller.as_ref().is_some_and(Caller::is_accounted));
         code == tonic::Code::Ok || (!is_counted && (is_recorded || self.refusals.may_say(&self.principal)))
     }
 }

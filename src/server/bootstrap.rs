@@ -1,7 +1,6 @@
 //! Startup and shutdown of a station: opens the token, assembles the services from the configuration and runs the server.
 
 use std::{
-    path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -11,14 +10,13 @@ use stationmaster_proto::{
     image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, status_service_server::StatusServiceServer,
     train_service_server::TrainServiceServer,
 };
-use stationmaster_system::files::make_directory;
 use tonic::service::Routes;
 
 use super::{
     Addresses, Authorizer, Probes, ServerError, ServerParts, Shutdown,
     checkpoints::Checkpoints,
     disk, fitness,
-    health::{self, Look},
+    health::{self, Schedule},
     lock::Lock,
     manager::Manager,
     open_station::{check_images, check_trust, open_ledger, station},
@@ -138,7 +136,7 @@ async fn run_station(
     });
     // Records that were unsigned when an earlier process ended are signed now, and nothing is served with an unsigned log.
     let covered = checkpoints.first().await;
-    tokio::spawn(Arc::clone(&checkpoints).keep(covered, shutdown.draining.clone()));
+    tokio::spawn(Arc::clone(&checkpoints).run(covered, shutdown.draining.clone()));
     let outside =
         ServerParts { services, probes, manager, listen: config.listen.clone(), limits: config.limits.clone(), door, shutdown };
     let ended = run(outside, ready).await;
@@ -166,28 +164,28 @@ async fn run_station(
 fn probes(config: &Config, keys: &AuditedKeys, door: &Arc<Authorizer>, station: &Arc<Station>) -> Probes {
     let (token, fit, audit) = (keys.clone(), keys.clone(), keys.audit().clone());
     let (door, images, trust) = (Arc::clone(door), Arc::clone(station), Arc::clone(station));
-    let (labels, disks) = (config.clone(), disk::Disks::of(config));
-    let of_images = if images.containers.is_some() { Look::Regularly } else { Look::AtTheCall };
+    let (labels, disks) = (config.clone(), disk::Disks::new(config));
+    let of_images = if images.containers.is_some() { Schedule::Periodic } else { Schedule::OnRequest };
     Probes::default()
-        .with("token", health::ALL, Look::Regularly, move || {
+        .with("token", health::ALL, Schedule::Periodic, move || {
             let token = token.clone();
             async move { token.check(Some(Instant::now() + PATIENCE)).await }
         })
-        .with("keys", health::OF_TRAINS, Look::AtTheCall, move || {
+        .with("keys", health::OF_TRAINS, Schedule::OnRequest, move || {
             let outcome = fitness::of_trains(&fit.keys(), &labels);
             async move { outcome }
         })
         .with(station.images.kind().name, health::OF_IMAGES, of_images, move || check_images(Arc::clone(&images)))
-        .with("trust", health::OF_TRAINS, Look::AtTheCall, move || check_trust(Arc::clone(&trust)))
-        .with("access", health::ALL, Look::AtTheCall, move || {
+        .with("trust", health::OF_TRAINS, Schedule::OnRequest, move || check_trust(Arc::clone(&trust)))
+        .with("access", health::ALL, Schedule::OnRequest, move || {
             let door = Arc::clone(&door);
             async move { door.check().await }
         })
-        .with("audit", health::ALL, Look::AtTheCall, move || {
+        .with("audit", health::ALL, Schedule::OnRequest, move || {
             let audit = audit.clone();
             async move { audit.check().await.map_err(|error| format!("{error} ({})", error.hint())) }
         })
-        .with("disk", health::OF_TRAINS, Look::AtTheCall, move || disks.check())
+        .with("disk", health::OF_TRAINS, Schedule::OnRequest, move || disks.check())
 }
 
 /// Opens the service's log and records the start. Also returns the remembered head of the administrators' log: a log that was
@@ -209,7 +207,7 @@ async fn open_audit(
         segment_bytes: config.audit.segment_mib << 20,
         reserve_bytes: config.audit.reserve_mib << 20,
         archive: config.audit.archive.clone(),
-        second: config.audit.second.as_ref().and_then(config::Second::sink),
+        second: config.audit.second.as_ref().and_then(config::MirrorConfig::sink),
         remembered: remembered.clone(),
         remember: Some(Remember::new(remember)),
     };
@@ -309,63 +307,4 @@ pub fn token_access(config: &Config) -> Result<TokenAccess, ServerError> {
         pin: pin::resolve(file.as_deref(), env.as_deref(), credential.as_deref(), prompt)?,
         pin_latch: Some(config.state.directory.join("pin-latch")),
     })
-}
-
-/// Checks that a directory with open permissions is a station's, or empty: a station must not change the mode of any other
-/// directory.
-///
-/// # Errors
-/// When it is neither, with the remedy; or when it cannot be read.
-pub fn not_foreign(directory: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    // `lost+found` belongs to the file system.
-    const OF_A_STATION: [&str; 7] =
-        [state::LOCK, state::LEDGER, state::INSTANCE, state::FIRST_SEEN, "audit", "pin-latch", "softhsm"];
-    let mode = std::fs::metadata(directory)?.mode() & 0o7777;
-    if mode & 0o077 == 0 || OF_A_STATION.iter().any(|name| directory.join(name).symlink_metadata().is_ok()) {
-        return Ok(());
-    }
-    let names = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>()?;
-    match names.iter().find(|name| *name != "lost+found") {
-        None => Ok(()),
-        Some(name) => Err(std::io::Error::new(
-            std::io::ErrorKind::AlreadyExists,
-            format!(
-                "it contains {name:?} and no state of a station, and is accessible to others (mode {mode:04o}): name a new or an empty directory, \
-                 or run chmod 700 {} if it is the intended one",
-                directory.display()
-            ),
-        )),
-    }
-}
-
-/// Creates the state directory if it does not exist, removes the permissions of other users, and takes its lock.
-///
-/// # Errors
-/// When another service holds it, it belongs to another user or is [foreign](not_foreign), or it cannot be created.
-pub fn lock_state(directory: &Path) -> Result<Lock, ServerError> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let trouble = |what: &str, error| {
-        ServerError::io(
-            format!("cannot {what} {}", directory.display()),
-            stationmaster_system::files::explained(directory, error),
-        )
-    };
-    make_directory(directory).map_err(|error| trouble("make", error))?;
-    let facts = std::fs::metadata(directory).map_err(|error| trouble("look at", error))?;
-    let (owner, own, mode) = (facts.uid(), rustix::process::geteuid().as_raw(), facts.mode() & 0o7777);
-    // Root restores a backup into the directory of a service's user; every other user has its own directory.
-    if owner != own && own != 0 {
-        let shown = directory.display();
-        let text =
-            format!("it belongs to uid {owner}, and this process is uid {own}: chown -R {own} {shown}, or run as uid {owner}");
-        return Err(trouble("use the state directory", std::io::Error::new(std::io::ErrorKind::PermissionDenied, text)));
-    }
-    if mode & 0o077 != 0 {
-        not_foreign(directory).map_err(|error| trouble("use the state directory", error))?;
-        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
-            .map_err(|error| trouble("close to others", error))?;
-        tracing::warn!(directory = %directory.display(), before = format!("{mode:04o}"), "the state directory was accessible to others: its mode is now 0700");
-    }
-    Lock::take(&directory.join(state::LOCK), &format!("the state directory {}", directory.display()))
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Authorizer;
 use crate::{
-    audit::{Administrators, Entry, Event, Look, Remembered, archive},
+    audit::{Administrators, Entry, Event, LogChange, Remembered, archive},
     ledger::{Ledger, LogOf},
     protocol::AuditedKeys,
 };
@@ -58,7 +58,7 @@ impl Checkpoints {
     }
 
     /// Signs checkpoints until `stop` is cancelled.
-    pub(super) async fn keep(self: Arc<Self>, first: Option<u64>, stop: CancellationToken) {
+    pub(super) async fn run(self: Arc<Self>, first: Option<u64>, stop: CancellationToken) {
         let (mut covered, mut since, mut summed) = (first.unwrap_or_default(), Instant::now(), Instant::now());
         let mut archive_after = since;
         let mut failed = first.is_none().then_some(since);
@@ -111,14 +111,14 @@ impl Checkpoints {
     async fn look_at_administrators(&self) -> bool {
         let administrators = Arc::clone(&self.administrators);
         let look =
-            tokio::task::spawn_blocking(move || administrators.lock().unwrap_or_else(PoisonError::into_inner).look()).await;
+            tokio::task::spawn_blocking(move || administrators.lock().unwrap_or_else(PoisonError::into_inner).check()).await;
         if let Ok(Ok(_)) = &look {
             self.blind.store(false, Ordering::Relaxed);
         }
         let (place, outcome, detail) = match look {
-            Ok(Ok(Look::Same)) => return false,
-            Ok(Ok(Look::Further(place))) => (Some(place), "ok", None),
-            Ok(Ok(Look::Broken(why, place))) => {
+            Ok(Ok(LogChange::Unchanged)) => return false,
+            Ok(Ok(LogChange::Advanced(place))) => (Some(place), "ok", None),
+            Ok(Ok(LogChange::Broken(why, place))) => {
                 tracing::error!(why, "the log of administrators' commands was rewritten, truncated or removed");
                 (place, "broken", Some(why))
             }

@@ -11,7 +11,7 @@ const LITTLE_MIB: u64 = 16;
 pub(super) struct Disks(Vec<(PathBuf, u64)>);
 
 impl Disks {
-    pub(super) fn of(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         let little = |path| (path, LITTLE_MIB);
         let mut all = vec![(config.state.spool_directory(), config.limits.spool_min_free_mib)];
         all.push(little(config.state.directory.clone()));

@@ -30,12 +30,12 @@ use tonic_health::{
 use super::manager::Manager;
 use crate::service::standing::{Board, Component, State, serves};
 
-const EVERY: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// Minimum time between two checks that calls request: it limits the cost that callers can cause.
-const GAP: Duration = Duration::from_millis(50);
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
 /// Maximum number of calls that wait for the next check.
-const ASKING: usize = 256;
+const MAX_REQUESTS: usize = 256;
 
 /// All services of this project.
 const NAMES: &[&str] = &[KEYS, IMAGES, TRAINS, STATUS];
@@ -61,20 +61,20 @@ struct Probe {
 
 impl Probe {
     async fn answer(&mut self) -> Result<(), String> {
-        let (mut asked, since) = self.open.take().unwrap_or_else(|| (tokio::spawn((self.ask)()), Instant::now()));
-        let patience = PATIENCE.saturating_sub(since.elapsed());
-        match tokio::time::timeout(patience, &mut asked).await {
+        let (mut request, since) = self.open.take().unwrap_or_else(|| (tokio::spawn((self.ask)()), Instant::now()));
+        let remaining = TIMEOUT.saturating_sub(since.elapsed());
+        match tokio::time::timeout(remaining, &mut request).await {
             Ok(answer) => answer.unwrap_or_else(|error| Err(format!("the check failed: {error}"))),
             Err(_) => {
-                self.open = Some((asked, since));
-                Err("no answer".to_owned())
+                self.open = Some((request, since));
+                Err("no response".to_owned())
             }
         }
     }
 }
 
 /// A call that waits until the files have been checked.
-type Asking = oneshot::Sender<()>;
+type CheckRequest = oneshot::Sender<()>;
 
 /// The probes, and the board that holds their results.
 pub struct Probes {
@@ -83,22 +83,27 @@ pub struct Probes {
     /// Probes that use a socket or a driver.
     others: Vec<Probe>,
     board: watch::Sender<Vec<Component>>,
-    asking: (mpsc::Sender<Asking>, mpsc::Receiver<Asking>),
+    requests: (mpsc::Sender<CheckRequest>, mpsc::Receiver<CheckRequest>),
 }
 
 impl Default for Probes {
     fn default() -> Self {
-        Self { files: Vec::new(), others: Vec::new(), board: watch::Sender::new(Vec::new()), asking: mpsc::channel(ASKING) }
+        Self {
+            files: Vec::new(),
+            others: Vec::new(),
+            board: watch::Sender::new(Vec::new()),
+            requests: mpsc::channel(MAX_REQUESTS),
+        }
     }
 }
 
 /// The times at which a component is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum Schedule {
     /// Every two seconds.
-    Regularly,
+    Periodic,
     /// Every two seconds, and for each call that asks for health: it is a file, or in memory.
-    AtTheCall,
+    OnRequest,
 }
 
 impl Probes {
@@ -108,7 +113,7 @@ impl Probes {
         mut self,
         name: &'static str,
         services: &'static [&'static str],
-        look: Look,
+        schedule: Schedule,
         ask: impl Fn() -> F + Send + Sync + 'static,
     ) -> Self
     where
@@ -120,7 +125,7 @@ impl Probes {
             Box::pin(async move { answer.await.map_err(|error| error.to_string()) })
         });
         let place = self.files.len() + self.others.len();
-        let group = if look == Look::AtTheCall { &mut self.files } else { &mut self.others };
+        let group = if schedule == Schedule::OnRequest { &mut self.files } else { &mut self.others };
         group.push(Probe { place, ask, open: None });
         self.board.send_modify(|components| {
             components.push(Component { name, services, state: State::Starting, since: SystemTime::now() });
@@ -131,7 +136,7 @@ impl Probes {
     /// Returns a reader of the board.
     #[must_use]
     pub fn board(&self) -> Board {
-        Board::new(self.board.subscribe(), self.asking.0.clone())
+        Board::new(self.board.subscribe(), self.requests.0.clone())
     }
 }
 
@@ -158,14 +163,15 @@ pub(super) async fn watch(
     stop: CancellationToken,
     ready: impl FnOnce() + Send,
 ) {
-    let Probes { files, others, board, asking: (_, asking) } = probes;
-    let teller = Teller { board, reporter, manager, stop, starting: AtomicUsize::new(2), ready: Mutex::new(Some(ready)) };
+    let Probes { files, others, board, requests: (_, requests) } = probes;
+    let publisher =
+        StatusPublisher { board, reporter, manager, stop, starting: AtomicUsize::new(2), ready: Mutex::new(Some(ready)) };
     // Separately: a token or an engine that does not respond delays no check of a file.
-    tokio::join!(teller.follow(files, Some(asking)), teller.follow(others, None));
+    tokio::join!(publisher.follow(files, Some(requests)), publisher.follow(others, None));
 }
 
 /// Publishes the states of components.
-struct Teller<R> {
+struct StatusPublisher<R> {
     board: watch::Sender<Vec<Component>>,
     reporter: HealthReporter,
     manager: Manager,
@@ -176,10 +182,10 @@ struct Teller<R> {
     ready: Mutex<Option<R>>,
 }
 
-impl<R: FnOnce() + Send> Teller<R> {
+impl<R: FnOnce() + Send> StatusPublisher<R> {
     /// Checks a group of components until the service ends: periodically, and when a call asks.
-    async fn follow(&self, mut group: Vec<Probe>, mut asking: Option<mpsc::Receiver<Asking>>) {
-        let mut waiting: Vec<Asking> = Vec::new();
+    async fn follow(&self, mut group: Vec<Probe>, mut requests: Option<mpsc::Receiver<CheckRequest>>) {
+        let mut waiting: Vec<CheckRequest> = Vec::new();
         let mut first = true;
         loop {
             let begun = Instant::now();
@@ -188,8 +194,8 @@ impl<R: FnOnce() + Send> Teller<R> {
                 self.note(probe.place, answer).await;
             }))
             .await;
-            for asked in waiting.drain(..) {
-                let _ = asked.send(());
+            for request in waiting.drain(..) {
+                let _ = request.send(());
             }
             if std::mem::take(&mut first) && self.starting.fetch_sub(1, Ordering::AcqRel) == 1 {
                 self.manager.status(summary(&self.board.borrow()));
@@ -197,11 +203,11 @@ impl<R: FnOnce() + Send> Teller<R> {
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(EVERY) => {}
-                asked = next(&mut asking) => {
-                    waiting.push(asked);
-                    tokio::time::sleep_until((begun + GAP).into()).await;
-                    waiting.extend(std::iter::from_fn(|| asking.as_mut()?.try_recv().ok()));
+                () = tokio::time::sleep(INTERVAL) => {}
+                request = next(&mut requests) => {
+                    waiting.push(request);
+                    tokio::time::sleep_until((begun + MIN_INTERVAL).into()).await;
+                    waiting.extend(std::iter::from_fn(|| requests.as_mut()?.try_recv().ok()));
                 }
             }
         }
@@ -231,13 +237,13 @@ impl<R: FnOnce() + Send> Teller<R> {
 }
 
 /// Returns the next call that asks; pending forever if there is no channel.
-async fn next(asking: &mut Option<mpsc::Receiver<Asking>>) -> Asking {
-    let asked = match asking {
-        Some(asking) => asking.recv().await,
+async fn next(requests: &mut Option<mpsc::Receiver<CheckRequest>>) -> CheckRequest {
+    let request = match requests {
+        Some(requests) => requests.recv().await,
         None => None,
     };
-    match asked {
-        Some(asked) => asked,
+    match request {
+        Some(request) => request,
         None => std::future::pending().await,
     }
 }

@@ -184,7 +184,7 @@ impl IdleWatch {
 
 fn refuse(why: &'static str) -> Result<(), &'static str> {
     static CLOSED: LogThrottle = LogThrottle::new();
-    CLOSED.say(|times| tracing::info!(why, times, "closed a connection"));
+    CLOSED.log(|times| tracing::info!(why, times, "closed a connection"));
     Err(why)
 }
 

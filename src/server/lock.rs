@@ -22,7 +22,7 @@ impl Lock {
     ///
     /// # Errors
     /// When another process holds the lock, or the file cannot be opened.
-    pub fn take(path: &Path, what: &str) -> Result<Self, ServerError> {
+    pub fn acquire(path: &Path, what: &str) -> Result<Self, ServerError> {
         let trouble = |error: io::Error| {
             let error = match (error.kind(), path.parent()) {
                 (io::ErrorKind::NotFound, Some(parent)) => io::Error::new(error.kind(), missing(parent)),
@@ -62,10 +62,10 @@ mod tests {
     fn a_second_one_is_told_who_holds_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
-        let first = Lock::take(&path, "the state directory").unwrap();
-        let error = Lock::take(&path, "the state directory").unwrap_err();
+        let first = Lock::acquire(&path, "the state directory").unwrap();
+        let error = Lock::acquire(&path, "the state directory").unwrap_err();
         assert!(matches!(error, ServerError::Held { holder: Some(pid), .. } if pid == std::process::id()));
         drop(first);
-        Lock::take(&path, "the state directory").unwrap();
+        Lock::acquire(&path, "the state directory").unwrap();
     }
 }

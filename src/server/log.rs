@@ -22,7 +22,7 @@ use tracing_subscriber::{
 
 use self::{captured::Captured, lines::Lines};
 use super::ServerError;
-use crate::config::{Log, LogFormat};
+use crate::config::{LogConfig, LogFormat};
 
 /// Time that the process waits at its end for standard error to accept the remaining lines.
 const LAST_LINES: Duration = Duration::from_millis(500);
@@ -34,7 +34,7 @@ static STARTED: Mutex<Option<(Captured, Lines)>> = Mutex::new(None);
 ///
 /// # Errors
 /// When the filter cannot be parsed, a log exists already, or standard error is not available.
-pub fn start(log: &Log) -> Result<(), ServerError> {
+pub fn start(log: &LogConfig) -> Result<(), ServerError> {
     let flaw = |error: &dyn std::fmt::Display| ServerError::Setup(format!("log: {error}"));
     let filter = targets(&log.filter).map_err(|error| flaw(&error))?;
     let terminal = io::stderr().is_terminal();

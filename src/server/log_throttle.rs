@@ -14,7 +14,7 @@ impl LogThrottle {
         Self(Mutex::new((0, None)))
     }
 
-    pub(super) fn say(&self, line: impl FnOnce(u64)) {
+    pub(super) fn log(&self, line: impl FnOnce(u64)) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.0 += 1;
         if state.1.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {

@@ -30,7 +30,7 @@ impl Manager {
             return Self { queue: None };
         }
         let (queue, messages) = bounded(WAITING);
-        let started = std::thread::Builder::new().name("manager".to_owned()).spawn(move || tell(&messages));
+        let started = std::thread::Builder::new().name("manager".to_owned()).spawn(move || send(&messages));
         if let Err(error) = &started {
             tracing::warn!(%error, "the service manager cannot be notified");
         }
@@ -79,10 +79,10 @@ impl Manager {
     }
 }
 
-fn tell(messages: &Receiver<Message>) {
+fn send(messages: &Receiver<Message>) {
     let mut ready = false;
     for message in messages {
-        let told = match &message {
+        let sent = match &message {
             Message::Ready => {
                 ready = true;
                 sd_notify::notify(&[NotifyState::Ready])
@@ -96,7 +96,7 @@ fn tell(messages: &Receiver<Message>) {
             Message::Text(text) => sd_notify::notify(&[NotifyState::Custom(&format!("STATUS={text}"))]),
             Message::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
         };
-        if let Err(error) = told {
+        if let Err(error) = sent {
             tracing::debug!(%error, "the service manager was not notified");
         }
     }

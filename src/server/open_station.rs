@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use super::{ServerError, socket};
 use crate::{
-    config::{Config, PartialLoad, Unlisted},
+    config::{Config, PartialLoadSetting, Unlisted},
     ledger::Ledger,
     protocol::{AuditedKeys, Compat, EMBEDDED, Policy, Station, StepError, steps::recover},
     state,
@@ -88,7 +88,7 @@ fn images(config: &Config, instance: &str, reserve: u64) -> Result<Images, Image
         }
         None => {
             let engine = Engine::new(&config.engine.socket, config.engine.timeout(), instance, Handle::current())?
-                .with_partial_load(config.engine.partial_load == PartialLoad::Auto);
+                .with_partial_load(config.engine.partial_load == PartialLoadSetting::Auto);
             let engine = Arc::new(engine);
             (Arc::clone(&engine) as Arc<dyn ImageStore>, Some(engine as Arc<dyn WorkingContainers>))
         }
@@ -116,7 +116,7 @@ fn trust(config: &Config) -> Trust {
 pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
     let looked = tokio::task::spawn_blocking(move || station.trusted_keys()).await;
     match looked {
-        Ok(Ok(believed)) => believed.flaw().map_or(Ok(()), |flaw| Err(flaw.to_owned())),
+        Ok(Ok(trusted)) => trusted.flaw().map_or(Ok(()), |flaw| Err(flaw.to_owned())),
         Ok(Err(StepError::TrustNotReady(error))) => Err(format!("{error} ({})", error.hint())),
         Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(error.to_string()),
@@ -148,8 +148,8 @@ async fn look_at_images(station: Arc<Station>) -> Result<(), StepError> {
         let _ = tokio::task::spawn_blocking(move || recover::retry_recovery(&station)).await;
         return Ok(());
     }
-    let mended = tokio::task::spawn_blocking(move || recover::recover(&station)).await;
-    mended.unwrap_or(Err(StepError::Invariant("recovery thread panicked")))
+    let recovered = tokio::task::spawn_blocking(move || recover::recover(&station)).await;
+    recovered.unwrap_or(Err(StepError::Invariant("recovery thread panicked")))
 }
 
 /// Returns this instance's id, created at the first start. The caller holds the state directory's lock.

@@ -40,7 +40,7 @@ impl UnixSocket {
         let trouble = |error| ServerError::io(format!("cannot listen on {shown}"), error);
         can_be_at(path).map_err(trouble)?;
         let gid = group.map(group_id).transpose().map_err(trouble)?;
-        let lock = Lock::take(&with_ending(path, ".lock"), &format!("the socket {shown}"))?;
+        let lock = Lock::acquire(&with_ending(path, ".lock"), &format!("the socket {shown}"))?;
         remove_stale(path)?;
         let other = with_ending(path, ".new");
         match fs::remove_file(&other) {

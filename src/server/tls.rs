@@ -1,9 +1,9 @@
 //! TLS identity of the server: TLS 1.3 only, a client certificate required, revocation lists if configured. The files are read
 //! again when they change; a change is in the audit before it takes effect, and closes the connections that it does not admit.
 
+mod admitted;
 mod material;
 mod own;
-mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -12,13 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(super) use admitted::Admitted;
 use arc_swap::ArcSwap;
 use rustls::{ServerConfig, pki_types::CertificateDer};
-pub(super) use standing::Admitted;
-use stationmaster_system::files::{Aside, Stuck};
+use stationmaster_system::files::{FileThread, NotResponding};
 use tokio_util::sync::CancellationToken;
 
-use self::{material::Material, standing::Standing};
+use self::{admitted::AdmittedConnections, material::Material};
 use super::{Authorizer, ServerError, TlsFault, signals};
 use crate::config::Tcp;
 
@@ -31,9 +31,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 pub struct Identity {
     files: Tcp,
     /// Reads the files on a separate thread, because their file system may hang.
-    aside: Aside,
+    aside: FileThread,
     current: Arc<ArcSwap<Material>>,
-    standing: Arc<Standing>,
+    standing: Arc<AdmittedConnections>,
 }
 
 impl Identity {
@@ -42,9 +42,9 @@ impl Identity {
     /// # Errors
     /// When they cannot be read or used, or other users could have changed them.
     pub fn load(files: &Tcp) -> Result<Self, ServerError> {
-        let aside = Aside::new("tls-files");
+        let aside = FileThread::new("tls-files");
         let read = files.clone();
-        let stuck = |stuck: Stuck| {
+        let stuck = |stuck: NotResponding| {
             let kind = std::io::ErrorKind::TimedOut;
             ServerError::Tls(TlsFault { what: stuck.to_string(), kind, hint: None })
         };
@@ -61,8 +61,8 @@ impl Identity {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub(super) async fn record(&self, door: &Authorizer) -> Result<(), ServerError> {
-        Ok(door.record(self.current.load().entry()).await?)
+    pub(super) async fn record(&self, authorizer: &Authorizer) -> Result<(), ServerError> {
+        Ok(authorizer.record(self.current.load().entry()).await?)
     }
 
     pub(super) fn in_force(&self) -> Arc<Material> {
@@ -85,19 +85,19 @@ impl Identity {
 
     /// Reads the files again every few seconds and on SIGHUP. When they cannot be used, read or recorded, the error is logged
     /// and the old identity stays.
-    pub(super) async fn keep_fresh(self, door: Arc<Authorizer>, stop: CancellationToken) {
+    pub(super) async fn keep_fresh(self, authorizer: Arc<Authorizer>, stop: CancellationToken) {
         let mut hangup = signals::hangup();
         let (mut trouble, mut swept) = (None, Instant::now());
         loop {
-            let asked = tokio::select! {
+            let requested = tokio::select! {
                 () = stop.cancelled() => return,
                 () = signals::next(&mut hangup) => true,
                 () = tokio::time::sleep(LOOK_EVERY) => false,
             };
-            match self.look(&door, asked).await {
+            match self.reload(&authorizer, requested).await {
                 Ok(()) => trouble = None,
                 // Logged once, and again when a reload is requested.
-                Err(error) if asked || trouble.as_ref() != Some(&error) => {
+                Err(error) if requested || trouble.as_ref() != Some(&error) => {
                     tracing::error!(error, "TLS certificates could not be read again: the previous ones stay in use");
                     trouble = Some(error);
                 }
@@ -112,13 +112,13 @@ impl Identity {
         }
     }
 
-    async fn look(&self, door: &Authorizer, asked: bool) -> Result<(), String> {
+    async fn reload(&self, authorizer: &Authorizer, requested: bool) -> Result<(), String> {
         let files = self.files.clone();
         let read = self.aside.run(move || Material::read(&files)).await.map_err(|stuck| stuck.to_string())?;
         let new = read.map_err(|fault| fault.in_full())?;
         let before = self.in_force();
         if new.is_as(&before) {
-            if asked {
+            if requested {
                 tracing::info!("TLS certificates read again: nothing has changed");
             }
             return Ok(());
@@ -126,7 +126,7 @@ impl Identity {
         if let Some(ended) = new.ended_list() {
             return Err(ended);
         }
-        door.record(new.entry()).await.map_err(|error| format!("the change cannot be recorded: {error}"))?;
+        authorizer.record(new.entry()).await.map_err(|error| format!("the change cannot be recorded: {error}"))?;
         let new = Arc::new(new);
         self.current.store(Arc::clone(&new));
         tracing::info!("TLS certificates read again");

@@ -89,7 +89,7 @@ pub(super) async fn accept_audit_position(ledger: &Ledger, audit: &std::path::Pa
     }
 }
 
-/// Returns whether the state beside the ledger was accepted as it is, or the ledger is of a version without such facts.
+/// Returns whether the other parts were accepted as they are, or the ledger is of a version without such facts.
 fn is_unchecked(facts: &BTreeMap<String, String>) -> bool {
     is_lost(facts, Part::Audit) || facts.contains_key(UPGRADED)
 }

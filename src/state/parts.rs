@@ -115,18 +115,18 @@ impl StateParts {
     }
 
     fn check_station(&self, facts: &BTreeMap<String, String>, stations: &[String]) -> Result<(), StateError> {
-        let Some(ours) = &self.station else { return Ok(()) };
+        let Some(own) = &self.station else { return Ok(()) };
         let other = match facts.get(Part::Station.name()) {
             Some(lost) if lost == LOST => None,
-            Some(known) => Some(known).filter(|known| *known != ours),
-            None => stations.first().filter(|_| !stations.contains(ours)),
+            Some(known) => Some(known).filter(|known| *known != own),
+            None => stations.first().filter(|_| !stations.contains(own)),
         };
         match other {
             None => Ok(()),
             Some(known) => Err(StateError::Mismatch {
                 part: Part::Station,
                 path: self.directory.clone(),
-                what: format!("it belongs to the station {known:?}, and this station is {ours:?}"),
+                what: format!("it belongs to the station {known:?}, and this station is {own:?}"),
             }),
         }
     }

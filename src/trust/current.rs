@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use stationmaster_train::keys::PublicKey;
 
-use super::{EntryError, Kind, Pin, TrustError, TrustMode, TrustStore, Verdict, file};
+use super::{EntryError, FileError, KeyVerdict, OwnerKind, Pin, TrustError, TrustMode, TrustStore, file};
 use crate::watched_file::{Followed, Snapshot};
 
 /// The keys that a service trusts. The files are read again when they have changed, so that an administrator's change takes effect
@@ -13,17 +13,17 @@ use crate::watched_file::{Followed, Snapshot};
 pub struct Trust {
     mode: TrustMode,
     /// The administrator's file.
-    file: Option<Kept>,
+    file: Option<FollowedStore>,
     /// Keys pinned at first sight. A file of the service's own, so that the administrator's file may be read-only for the service, and
     /// so that an administrator's decisions stay apart from keys pinned automatically.
-    first_seen: Option<Kept>,
+    first_seen: Option<FollowedStore>,
 }
 
 /// A key to be pinned at first sight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewPin {
     /// The kind of its owner.
-    pub kind: Kind,
+    pub kind: OwnerKind,
     /// The owner's id.
     pub id: String,
     /// The key.
@@ -32,7 +32,7 @@ pub struct NewPin {
 
 /// Why keys were not pinned.
 #[derive(Debug, thiserror::Error)]
-pub enum NotPinned {
+pub enum PinningError {
     /// Another key was pinned meanwhile for the id at this index.
     #[error("another key was pinned for this id meanwhile")]
     OtherKey(usize),
@@ -44,18 +44,18 @@ pub enum NotPinned {
     File(#[from] TrustError),
 }
 
-type Kept = Followed<TrustStore, TrustError>;
+type FollowedStore = Followed<TrustStore, TrustError>;
 
-fn followed(file: &Path) -> Kept {
+fn followed(file: &Path) -> FollowedStore {
     Followed::new(file, file::parse, |error: &TrustError| {
         tracing::error!(%error, hint = error.hint(), "the trust file is invalid: its previous contents stay in force");
     })
 }
 
 /// Treats a file that may be missing as empty.
-fn or_empty(look: Result<Snapshot<TrustStore>, TrustError>) -> Result<Snapshot<TrustStore>, TrustError> {
-    match look {
-        Err(TrustError::Missing(_)) => Ok(Snapshot { value: Arc::default(), new: None, flaw: None }),
+fn or_empty(read: Result<Snapshot<TrustStore>, TrustError>) -> Result<Snapshot<TrustStore>, TrustError> {
+    match read {
+        Err(TrustError::File(FileError::Missing(_))) => Ok(Snapshot { value: Arc::default(), new: None, flaw: None }),
         other => other,
     }
 }
@@ -85,7 +85,7 @@ impl Trust {
         self.mode
     }
 
-    /// Notes that the administrator's file with this digest has been recorded: see [`Believed::new_file`].
+    /// Notes that the administrator's file with this digest has been recorded: see [`TrustSnapshot::new_file`].
     pub fn acknowledge(&self, digest: [u8; 32]) {
         if let Some(file) = &self.file {
             file.acknowledge(digest);
@@ -96,18 +96,18 @@ impl Trust {
     ///
     /// # Errors
     /// When a required file does not exist, or a file cannot be used and was never read before.
-    pub fn current(&self) -> Result<Believed, TrustError> {
-        let mut believed =
-            Believed { mode: self.mode, officers: Arc::default(), first_seen: Arc::default(), new: None, flaw: None };
+    pub fn current(&self) -> Result<TrustSnapshot, TrustError> {
+        let mut trusted =
+            TrustSnapshot { mode: self.mode, configured: Arc::default(), first_seen: Arc::default(), new: None, flaw: None };
         if let Some(file) = &self.file {
-            let look = file.look_blocking();
-            let look = if self.mode == TrustMode::Pinned { look? } else { or_empty(look)? };
-            (believed.officers, believed.new, believed.flaw) = (look.value, look.new, look.flaw);
+            let read = file.look_blocking();
+            let read = if self.mode == TrustMode::Pinned { read? } else { or_empty(read)? };
+            (trusted.configured, trusted.new, trusted.flaw) = (read.value, read.new, read.flaw);
         }
         if let Some(first_seen) = &self.first_seen {
-            believed.first_seen = or_empty(first_seen.look_blocking())?.value;
+            trusted.first_seen = or_empty(first_seen.look_blocking())?.value;
         }
-        Ok(believed)
+        Ok(trusted)
     }
 
     /// Pins keys that were seen first. They are on the disk when this returns. Keys that are trusted already are skipped;
@@ -115,18 +115,18 @@ impl Trust {
     ///
     /// # Errors
     /// When another key was pinned for one of the ids meanwhile, or the file cannot be written.
-    pub fn pin(&self, new: &[NewPin]) -> Result<(), NotPinned> {
+    pub fn pin(&self, new: &[NewPin]) -> Result<(), PinningError> {
         let Some(first_seen) = &self.first_seen else { return Ok(()) };
-        let officers = self.current()?.officers;
+        let configured = self.current()?.configured;
         let path = first_seen.path().to_owned();
         file::update(&path, |store| {
-            for (place, NewPin { kind, id, key }) in new.iter().enumerate() {
-                match believed_by(&officers, store, *kind, id, key) {
-                    Verdict::Trusted => {}
-                    Verdict::OtherKey => return Err(NotPinned::OtherKey(place)),
-                    Verdict::Unknown => {
+            for (index, NewPin { kind, id, key }) in new.iter().enumerate() {
+                match verdict_of(&configured, store, *kind, id, key) {
+                    KeyVerdict::Trusted => {}
+                    KeyVerdict::OtherKey => return Err(PinningError::OtherKey(index)),
+                    KeyVerdict::Unknown => {
                         let pin = Pin::new(id, key.clone(), Some("seen first".into()));
-                        pin.and_then(|pin| store.add(*kind, pin)).map_err(|error| NotPinned::Entry(place, error))?;
+                        pin.and_then(|pin| store.add(*kind, pin)).map_err(|error| PinningError::Entry(index, error))?;
                         tracing::warn!(kind = kind.name(), id = ?id, fingerprint = key.fingerprint(), "pinned at first sight");
                     }
                 }
@@ -138,15 +138,15 @@ impl Trust {
 
 /// The trusted keys at one moment.
 #[derive(Clone, Debug)]
-pub struct Believed {
+pub struct TrustSnapshot {
     mode: TrustMode,
-    officers: Arc<TrustStore>,
+    configured: Arc<TrustStore>,
     first_seen: Arc<TrustStore>,
     new: Option<[u8; 32]>,
     flaw: Option<Arc<str>>,
 }
 
-impl Believed {
+impl TrustSnapshot {
     /// Returns why the present trust file cannot be used, while its previous contents stay in force.
     #[must_use]
     pub fn flaw(&self) -> Option<&str> {
@@ -167,24 +167,24 @@ impl Believed {
 
     /// Returns the verdict on an id and a key. If the administrator's file has any entry for the id, only that file counts.
     #[must_use]
-    pub fn judge(&self, kind: Kind, id: &str, key: &PublicKey) -> Verdict {
+    pub fn check_key(&self, kind: OwnerKind, id: &str, key: &PublicKey) -> KeyVerdict {
         match self.mode {
-            TrustMode::Embedded => Verdict::Trusted,
-            TrustMode::Pinned | TrustMode::FirstUse => believed_by(&self.officers, &self.first_seen, kind, id, key),
+            TrustMode::Embedded => KeyVerdict::Trusted,
+            TrustMode::Pinned | TrustMode::FirstUse => verdict_of(&self.configured, &self.first_seen, kind, id, key),
         }
     }
 
     /// Returns the administrator's entries, including the allowed masters.
     #[must_use]
-    pub fn officers(&self) -> &TrustStore {
-        &self.officers
+    pub fn configured(&self) -> &TrustStore {
+        &self.configured
     }
 }
 
-fn believed_by(officers: &TrustStore, first_seen: &TrustStore, kind: Kind, id: &str, key: &PublicKey) -> Verdict {
-    match officers.judge(kind, id, key) {
-        Verdict::Unknown => first_seen.judge(kind, id, key),
-        said => said,
+fn verdict_of(configured: &TrustStore, first_seen: &TrustStore, kind: OwnerKind, id: &str, key: &PublicKey) -> KeyVerdict {
+    match configured.check_key(kind, id, key) {
+        KeyVerdict::Unknown => first_seen.check_key(kind, id, key),
+        known => known,
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
 
     fn put(path: &Path, id: &str, key: &PublicKey) {
         let mut store = TrustStore::default();
-        store.add(Kind::Creator, pin(id, key)).unwrap();
+        store.add(OwnerKind::Creator, pin(id, key)).unwrap();
         fs::write(path, file::text(&store)).unwrap();
     }
 
@@ -209,17 +209,17 @@ mod tests {
         let path = directory.path().join("trust.toml");
         let (first, second) = (key(), key());
         let trust = Trust::pinned(&path);
-        assert!(matches!(trust.current(), Err(TrustError::Missing(_))));
+        assert!(matches!(trust.current(), Err(TrustError::File(FileError::Missing(_)))));
         put(&path, "c", &first);
-        assert_eq!(trust.current().unwrap().judge(Kind::Creator, "c", &first), Verdict::Trusted);
+        assert_eq!(trust.current().unwrap().check_key(OwnerKind::Creator, "c", &first), KeyVerdict::Trusted);
         put(&path, "c", &second);
-        assert_eq!(trust.current().unwrap().judge(Kind::Creator, "c", &first), Verdict::OtherKey);
+        assert_eq!(trust.current().unwrap().check_key(OwnerKind::Creator, "c", &first), KeyVerdict::OtherKey);
         for broken in ["", "version = 1\n[[creator]]\n"] {
             fs::write(&path, broken).unwrap();
-            assert_eq!(trust.current().unwrap().judge(Kind::Creator, "c", &second), Verdict::Trusted, "{broken:?}");
+            assert_eq!(trust.current().unwrap().check_key(OwnerKind::Creator, "c", &second), KeyVerdict::Trusted, "{broken:?}");
         }
         fs::remove_file(&path).unwrap();
-        assert!(matches!(trust.current(), Err(TrustError::Missing(_))));
+        assert!(matches!(trust.current(), Err(TrustError::File(FileError::Missing(_)))));
         fs::write(&path, "no TOML").unwrap();
         assert!(matches!(trust.current(), Err(TrustError::Syntax { .. })), "a file that never could be used is believed");
     }
@@ -230,17 +230,17 @@ mod tests {
         let (path, seen) = (directory.path().join("trust.toml"), directory.path().join("first-seen.toml"));
         let (first, second) = (key(), key());
         let trust = Trust::first_use(&path, &seen);
-        let new = |key: &PublicKey| [NewPin { kind: Kind::Creator, id: "c".into(), key: key.clone() }];
-        assert_eq!(trust.current().unwrap().judge(Kind::Creator, "c", &first), Verdict::Unknown);
+        let new = |key: &PublicKey| [NewPin { kind: OwnerKind::Creator, id: "c".into(), key: key.clone() }];
+        assert_eq!(trust.current().unwrap().check_key(OwnerKind::Creator, "c", &first), KeyVerdict::Unknown);
         trust.pin(&new(&first)).unwrap();
         trust.pin(&new(&first)).unwrap();
-        assert!(matches!(trust.pin(&new(&second)), Err(NotPinned::OtherKey(0))));
+        assert!(matches!(trust.pin(&new(&second)), Err(PinningError::OtherKey(0))));
         let again = Trust::first_use(&path, &seen);
-        assert_eq!(again.current().unwrap().judge(Kind::Creator, "c", &second), Verdict::OtherKey);
+        assert_eq!(again.current().unwrap().check_key(OwnerKind::Creator, "c", &second), KeyVerdict::OtherKey);
         put(&path, "c", &second);
-        let believed = again.current().unwrap();
-        assert_eq!(believed.judge(Kind::Creator, "c", &first), Verdict::OtherKey);
-        assert_eq!(believed.judge(Kind::Creator, "c", &second), Verdict::Trusted);
+        let trusted = again.current().unwrap();
+        assert_eq!(trusted.check_key(OwnerKind::Creator, "c", &first), KeyVerdict::OtherKey);
+        assert_eq!(trusted.check_key(OwnerKind::Creator, "c", &second), KeyVerdict::Trusted);
     }
 
     #[test]
@@ -248,8 +248,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (path, seen) = (directory.path().join("trust.toml"), directory.path().join("first-seen.toml"));
         let trust = Trust::first_use(&path, &seen);
-        let new = ["a", "b", "a"].map(|id| NewPin { kind: Kind::Station, id: id.into(), key: key() });
-        assert!(matches!(trust.pin(&new), Err(NotPinned::OtherKey(2))), "two keys for one id were pinned at once");
-        assert_eq!(trust.current().unwrap().judge(Kind::Station, "b", &new[1].key), Verdict::Unknown);
+        let new = ["a", "b", "a"].map(|id| NewPin { kind: OwnerKind::Station, id: id.into(), key: key() });
+        assert!(matches!(trust.pin(&new), Err(PinningError::OtherKey(2))), "two keys for one id were pinned at once");
+        assert_eq!(trust.current().unwrap().check_key(OwnerKind::Station, "b", &new[1].key), KeyVerdict::Unknown);
     }
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use stationmaster_system::files::guarded::For;
+use stationmaster_system::files::guarded::Reader;
 use stationmaster_train::keys::PublicKey;
 
-use super::{EntryError, Kind, Master, Pin, TrustError, TrustStore, store::plain};
+use super::{EntryError, Master, OwnerKind, Pin, TrustError, TrustStore, store::plain};
 use crate::watched_file;
 
 /// The version of the format.
@@ -57,7 +57,7 @@ struct MasterEntry {
 /// # Errors
 /// When it cannot be read or used.
 pub fn read(file: &Path) -> Result<TrustStore, TrustError> {
-    parse(&watched_file::read(file, For::Command)?, file)
+    parse(&watched_file::read(file, Reader::Command)?, file)
 }
 
 /// Parses a text; `file` is named in errors.
@@ -71,7 +71,7 @@ pub fn parse(bytes: &[u8], file: &Path) -> Result<TrustStore, TrustError> {
         return Err(syntax(1, format!("version {} is not {VERSION}", document.version)));
     }
     let mut store = TrustStore::default();
-    for (kind, entries) in [(Kind::Creator, document.creator), (Kind::Station, document.station)] {
+    for (kind, entries) in [(OwnerKind::Creator, document.creator), (OwnerKind::Station, document.station)] {
         for (at, entry) in entries.into_iter().enumerate() {
             let flaw = |cause| TrustError::Entry { file: file.to_owned(), kind: kind.name(), number: at + 1, cause };
             store.add(kind, pin(entry).map_err(flaw)?).map_err(flaw)?;
@@ -126,8 +126,8 @@ fn text_of(store: &TrustStore, bare: bool) -> String {
     let master = |master: &Master| MasterEntry { image: master.reference(), comment: master.comment.clone().filter(|_| !bare) };
     let document = Document {
         version: VERSION,
-        creator: entries(Kind::Creator),
-        station: entries(Kind::Station),
+        creator: entries(OwnerKind::Creator),
+        station: entries(OwnerKind::Station),
         master: store.masters().iter().map(master).collect(),
     };
     // Plain text and numbers only, in an order that TOML can write.
@@ -147,13 +147,16 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
     use super::*;
-    use crate::trust::store::tests::{key, pin as pinned};
+    use crate::{
+        trust::store::tests::{key, pin as pinned},
+        watched_file::FileError,
+    };
 
     fn filled() -> TrustStore {
         let mut store = TrustStore::default();
-        store.add(Kind::Creator, Pin::new("c", key(), Some("the \"first\" creator".into())).unwrap()).unwrap();
+        store.add(OwnerKind::Creator, Pin::new("c", key(), Some("the \"first\" creator".into())).unwrap()).unwrap();
         for id in ["2", "a", "a"] {
-            store.add(Kind::Station, pinned(id, &key())).unwrap();
+            store.add(OwnerKind::Station, pinned(id, &key())).unwrap();
         }
         store.add_master(Master::parse("harbor.example/master/python", None).unwrap()).unwrap();
         store
@@ -176,7 +179,8 @@ mod tests {
         let shared = parse(bundle(&store).as_bytes(), &file).unwrap();
         assert!(
             !bundle(&store).contains("first")
-                && shared.judge(Kind::Creator, "c", &store.pins(Kind::Creator)[0].key) == super::super::Verdict::Trusted
+                && shared.check_key(OwnerKind::Creator, "c", &store.pins(OwnerKind::Creator)[0].key)
+                    == super::super::KeyVerdict::Trusted
         );
     }
 
@@ -186,7 +190,7 @@ mod tests {
         let file = directory.path().join("trust.toml");
         let refuse = |store: &mut TrustStore| {
             *store = filled();
-            Err::<(), _>(TrustError::Missing(PathBuf::new()))
+            Err::<(), _>(TrustError::File(FileError::Missing(PathBuf::new())))
         };
         assert!(update(&file, refuse).is_err() && !file.exists());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
@@ -224,6 +228,6 @@ mod tests {
         let file = directory.path().join("trust.toml");
         fs::write(&file, text(&filled())).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-        assert!(matches!(read(&file), Err(TrustError::Unprotected(_))));
+        assert!(matches!(read(&file), Err(TrustError::File(FileError::Unprotected(_)))));
     }
 }

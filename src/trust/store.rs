@@ -14,14 +14,14 @@ const TEXT_LIMIT: usize = 256;
 
 /// The kind of a key's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum OwnerKind {
     /// A creator of trains, with one key.
     Creator,
     /// A station, with several keys while it changes from one to the next.
     Station,
 }
 
-impl Kind {
+impl OwnerKind {
     /// Returns the kind's name in files and commands.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -47,7 +47,7 @@ pub struct Pin {
 
 /// The store's verdict on an id and a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum KeyVerdict {
     /// The id is known, with this key.
     Trusted,
     /// The id is not known.
@@ -124,10 +124,10 @@ pub struct TrustStore {
 impl TrustStore {
     /// Returns the trusted keys of a kind.
     #[must_use]
-    pub fn pins(&self, kind: Kind) -> &[Pin] {
+    pub fn pins(&self, kind: OwnerKind) -> &[Pin] {
         match kind {
-            Kind::Creator => &self.creators,
-            Kind::Station => &self.stations,
+            OwnerKind::Creator => &self.creators,
+            OwnerKind::Station => &self.stations,
         }
     }
 
@@ -138,30 +138,30 @@ impl TrustStore {
     }
 
     /// Returns the keys of an id, which is converted to its canonical spelling.
-    pub fn keys_of(&self, kind: Kind, id: &str) -> impl Iterator<Item = &Pin> {
+    pub fn keys_of(&self, kind: OwnerKind, id: &str) -> impl Iterator<Item = &Pin> {
         let id = canonical_id(id);
         self.pins(kind).iter().filter(move |pin| pin.id == id)
     }
 
     /// Returns the verdict on an id and a key.
     #[must_use]
-    pub fn judge(&self, kind: Kind, id: &str, key: &PublicKey) -> Verdict {
+    pub fn check_key(&self, kind: OwnerKind, id: &str, key: &PublicKey) -> KeyVerdict {
         let mut known = false;
         for pin in self.keys_of(kind, id) {
             if pin.key == *key {
-                return Verdict::Trusted;
+                return KeyVerdict::Trusted;
             }
             known = true;
         }
-        if known { Verdict::OtherKey } else { Verdict::Unknown }
+        if known { KeyVerdict::OtherKey } else { KeyVerdict::Unknown }
     }
 
     /// Adds a key.
     ///
     /// # Errors
     /// When the entry exists, or a creator has another key.
-    pub fn add(&mut self, kind: Kind, pin: Pin) -> Result<(), EntryError> {
-        if let Some(other) = self.keys_of(kind, &pin.id).find(|known| kind == Kind::Creator || known.key == pin.key) {
+    pub fn add(&mut self, kind: OwnerKind, pin: Pin) -> Result<(), EntryError> {
+        if let Some(other) = self.keys_of(kind, &pin.id).find(|known| kind == OwnerKind::Creator || known.key == pin.key) {
             return Err(if other.key == pin.key {
                 EntryError::Duplicate
             } else {
@@ -191,7 +191,7 @@ impl TrustStore {
     }
 
     /// Removes keys of an id: the one with this fingerprint, or all. Returns the removed keys.
-    pub fn remove(&mut self, kind: Kind, id: &str, fingerprint: Option<&str>) -> Vec<Pin> {
+    pub fn remove(&mut self, kind: OwnerKind, id: &str, fingerprint: Option<&str>) -> Vec<Pin> {
         let id = canonical_id(id);
         let goes = |pin: &Pin| pin.id == id && fingerprint.is_none_or(|wanted| pin.key.fingerprint() == wanted);
         self.pins_mut(kind).extract_if(.., |pin| goes(pin)).collect()
@@ -204,10 +204,10 @@ impl TrustStore {
         self.masters.len() < before
     }
 
-    fn pins_mut(&mut self, kind: Kind) -> &mut Vec<Pin> {
+    fn pins_mut(&mut self, kind: OwnerKind) -> &mut Vec<Pin> {
         match kind {
-            Kind::Creator => &mut self.creators,
-            Kind::Station => &mut self.stations,
+            OwnerKind::Creator => &mut self.creators,
+            OwnerKind::Station => &mut self.stations,
         }
     }
 }
@@ -231,30 +231,33 @@ pub(super) mod tests {
     fn a_creator_has_one_key_and_a_station_may_have_two() {
         let (old, new) = (key(), key());
         let mut store = TrustStore::default();
-        for kind in [Kind::Creator, Kind::Station] {
-            assert_eq!(store.judge(kind, "x", &old), Verdict::Unknown);
+        for kind in [OwnerKind::Creator, OwnerKind::Station] {
+            assert_eq!(store.check_key(kind, "x", &old), KeyVerdict::Unknown);
             store.add(kind, pin("x", &old)).unwrap();
             assert_eq!(store.add(kind, pin("x", &old)), Err(EntryError::Duplicate));
-            assert_eq!((store.judge(kind, "x", &old), store.judge(kind, "x", &new)), (Verdict::Trusted, Verdict::OtherKey));
+            assert_eq!(
+                (store.check_key(kind, "x", &old), store.check_key(kind, "x", &new)),
+                (KeyVerdict::Trusted, KeyVerdict::OtherKey)
+            );
         }
-        assert_eq!(store.add(Kind::Creator, pin("x", &new)), Err(EntryError::SecondKey(old.fingerprint())));
-        store.add(Kind::Station, pin("x", &new)).unwrap();
-        assert_eq!(store.judge(Kind::Station, "x", &new), Verdict::Trusted);
-        assert_eq!(store.judge(Kind::Creator, "x", &new), Verdict::OtherKey);
-        assert_eq!(store.remove(Kind::Station, "x", Some(&old.fingerprint())).len(), 1);
-        assert_eq!(store.judge(Kind::Station, "x", &old), Verdict::OtherKey);
+        assert_eq!(store.add(OwnerKind::Creator, pin("x", &new)), Err(EntryError::SecondKey(old.fingerprint())));
+        store.add(OwnerKind::Station, pin("x", &new)).unwrap();
+        assert_eq!(store.check_key(OwnerKind::Station, "x", &new), KeyVerdict::Trusted);
+        assert_eq!(store.check_key(OwnerKind::Creator, "x", &new), KeyVerdict::OtherKey);
+        assert_eq!(store.remove(OwnerKind::Station, "x", Some(&old.fingerprint())).len(), 1);
+        assert_eq!(store.check_key(OwnerKind::Station, "x", &old), KeyVerdict::OtherKey);
     }
 
     #[test]
     fn ids_are_compared_as_trains_come_to_spell_them() {
         let key = key();
         let mut store = TrustStore::default();
-        store.add(Kind::Creator, pin("0123", &key)).unwrap();
+        store.add(OwnerKind::Creator, pin("0123", &key)).unwrap();
         for spelling in ["123", "0123", " 123 ", "1_23"] {
-            assert_eq!(store.judge(Kind::Creator, spelling, &key), Verdict::Trusted, "{spelling:?}");
+            assert_eq!(store.check_key(OwnerKind::Creator, spelling, &key), KeyVerdict::Trusted, "{spelling:?}");
         }
-        assert_eq!(store.judge(Kind::Creator, "1234", &key), Verdict::Unknown);
-        assert_eq!(store.add(Kind::Creator, pin("123", &key)), Err(EntryError::Duplicate));
+        assert_eq!(store.check_key(OwnerKind::Creator, "1234", &key), KeyVerdict::Unknown);
+        assert_eq!(store.add(OwnerKind::Creator, pin("123", &key)), Err(EntryError::Duplicate));
     }
 
     #[test]

@@ -274,3 +274,42 @@ fn each_outside_library_has_one_place() {
     }
     assert!(elsewhere.is_empty(), "{}", elsewhere.join("\n"));
 }
+
+/// Collects the names of the public types of a file, with those of inline modules.
+#[derive(Default)]
+struct PublicTypes(Vec<String>);
+
+impl<'ast> Visit<'ast> for PublicTypes {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        let named = match item {
+            syn::Item::Struct(one) => Some((&one.vis, &one.ident)),
+            syn::Item::Enum(one) => Some((&one.vis, &one.ident)),
+            syn::Item::Trait(one) => Some((&one.vis, &one.ident)),
+            _ => None,
+        };
+        if let Some((syn::Visibility::Public(_), ident)) = named {
+            self.0.push(ident.to_string());
+        }
+        syn::visit::visit_item(self, item);
+    }
+}
+
+#[test]
+fn no_two_public_types_share_a_name() {
+    let mut places = BTreeMap::<String, Vec<String>>::new();
+    for (_, directory, _) in CRATES {
+        for source in sources(directory) {
+            let text = fs::read_to_string(Path::new(ROOT).join(&source.file)).expect("a source file");
+            let mut syntax = syn::parse_file(&text).expect("Rust");
+            syntax.items.retain(|item| !matches!(item, syn::Item::Mod(one) if one.ident == "tests"));
+            let mut types = PublicTypes::default();
+            types.visit_file(&syntax);
+            for name in types.0 {
+                places.entry(name).or_default().push(source.file.clone());
+            }
+        }
+    }
+    assert!(places.len() > 100, "only {} types were seen", places.len());
+    let shared: Vec<_> = places.iter().filter(|(_, files)| files.len() > 1).collect();
+    assert!(shared.is_empty(), "{shared:#?}");
+}

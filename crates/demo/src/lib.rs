@@ -34,7 +34,7 @@ use self::{
 
 /// How the demonstration is run.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct DemoOptions {
     /// Keep images and files for inspection.
     pub keep: bool,
     /// The directory for the stations' files, which is empty or does not exist yet; a temporary one by default.
@@ -45,7 +45,7 @@ pub struct Options {
 ///
 /// # Errors
 /// When a requirement is missing on this machine, a step fails, or an expectation is not met.
-pub fn run(options: &Options) -> Result<(), DemoError> {
+pub fn run(options: &DemoOptions) -> Result<(), DemoError> {
     let needs = Prerequisites::find()?;
     let workspace = Workspace::create(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DemoError::io("start the runtime"))?;

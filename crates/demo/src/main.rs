@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use stationmaster_demo::{DemoError, Options};
+use stationmaster_demo::{DemoError, DemoOptions};
 
 const AFTER: &str = "\
 Prerequisites a Docker engine (DOCKER_HOST, or /var/run/docker.sock), softhsm2,
@@ -28,7 +28,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match stationmaster_demo::run(&Options { keep: args.keep, state: args.state }) {
+    match stationmaster_demo::run(&DemoOptions { keep: args.keep, state: args.state }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use stationmaster::{
     service::status::Reason,
-    trust::{Kind, Pin, TrustError, file},
+    trust::{OwnerKind, Pin, TrustError, file},
 };
 use stationmaster_image::oci::reference::ImageName;
 use stationmaster_train::keys::PublicKey;
@@ -27,7 +27,7 @@ pub(super) fn create_empty(root: &Path) -> Result<(), DemoError> {
 /// Pins the stations' keys, as their own services returned them.
 pub(super) fn pin_stations(root: &Path, route: &[DemoStation], report: &mut DemoReport) -> Result<(), DemoError> {
     for station in route {
-        pin(root, Kind::Station, &station.id, &station.public_key)?;
+        pin(root, OwnerKind::Station, &station.id, &station.public_key)?;
     }
     report.step("administrator", "pinned the stations' keys; no other key is trusted");
     Ok(())
@@ -53,12 +53,12 @@ pub(super) async fn pin_creator(
     report.proven(
         "A train whose creator is not in the trust file is refused before the token is used, although its signatures are valid",
     );
-    pin(root, Kind::Creator, &sent.creator.id.to_string(), &key)?;
+    pin(root, OwnerKind::Creator, &sent.creator.id.to_string(), &key)?;
     report.step("administrator", "compared the fingerprint with the creator's and pinned it: this creator is now trusted");
     Ok(())
 }
 
-fn pin(root: &Path, kind: Kind, id: &str, key: &PublicKey) -> Result<(), DemoError> {
+fn pin(root: &Path, kind: OwnerKind, id: &str, key: &PublicKey) -> Result<(), DemoError> {
     let pin = Pin::new(id, key.clone(), None).map_err(DemoError::crypto)?;
     let added = file::update(&trust_file(root), |store| Ok::<_, TrustError>(store.add(kind, pin)));
     added.map_err(DemoError::crypto)?.map_err(DemoError::crypto)

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{DemoError, Options, engine::DockerClient};
+use super::{DemoError, DemoOptions, engine::DockerClient};
 
 /// Returns the path of the stations' trust file in the directory of the demonstration.
 pub(super) fn trust_file(root: &Path) -> PathBuf {
@@ -21,7 +21,7 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    pub(crate) fn create(options: &Options) -> Result<Self, DemoError> {
+    pub(crate) fn create(options: &DemoOptions) -> Result<Self, DemoError> {
         let Some(state) = &options.state else {
             let made = tempfile::Builder::new().prefix("stationmaster-demo-").tempdir();
             let root = made.map_err(DemoError::io("make a temporary directory"))?.keep();
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn what_was_there_before_stays_and_what_was_made_goes() {
         let parent = tempfile::tempdir().unwrap();
-        let at = |name: &str| Options { keep: false, state: Some(parent.path().join(name)) };
+        let at = |name: &str| DemoOptions { keep: false, state: Some(parent.path().join(name)) };
         fs::create_dir(parent.path().join("there")).unwrap();
         for (name, stays) in [("there", true), ("new", false)] {
             let place = Workspace::create(&at(name)).unwrap();

@@ -16,10 +16,10 @@ use secrecy::{ExposeSecret, SecretString};
 use stationmaster_system::{
     files::{
         explained, guarded,
-        guarded::{For, Holds, Refused},
+        guarded::{GuardError, Reader, Secrecy},
         words,
     },
-    memory::{Guarded, take_variable},
+    memory::{SecretPages, take_variable},
 };
 use zeroize::Zeroizing;
 
@@ -140,7 +140,7 @@ pub struct PinSource(Source);
 #[derive(Debug, Clone)]
 enum Source {
     File { path: PathBuf, closed_to_others: bool, from: &'static str },
-    Kept(Arc<Guarded>),
+    Kept(Arc<SecretPages>),
 }
 
 /// For messages: names the place where the PIN can be corrected.
@@ -160,7 +160,7 @@ impl PinSource {
     /// # Errors
     /// [`PinError::NoMemory`].
     pub fn keep(pin: &SecretString) -> Result<PinSource, PinError> {
-        let kept = Guarded::new(pin.expose_secret().as_bytes())
+        let kept = SecretPages::new(pin.expose_secret().as_bytes())
             .map_err(|error| PinError::NoMemory { kind: error.kind(), reason: words(&error) })?;
         Ok(PinSource(Source::Kept(Arc::new(kept))))
     }
@@ -235,11 +235,11 @@ fn read(path: &Path, closed_to_others: bool, from: &'static str) -> Result<Secre
     };
     // Owner and mode of a credential are left to systemd; a FIFO is never waited for.
     let file = if closed_to_others {
-        guarded::open_guarded(path, For::Command, Holds::Secret).map_err(|refused| match refused {
-            Refused::Rule(why) => PinError::Unprotected(why),
-            Refused::NotAFile(why) => PinError::NotAFile(why),
-            Refused::Missing => unreadable(std::io::ErrorKind::NotFound.into()),
-            Refused::Io(error) => unreadable(error),
+        guarded::open_guarded(path, Reader::Command, Secrecy::Secret).map_err(|refused| match refused {
+            GuardError::Rule(why) => PinError::Unprotected(why),
+            GuardError::NotAFile(why) => PinError::NotAFile(why),
+            GuardError::Missing => unreadable(std::io::ErrorKind::NotFound.into()),
+            GuardError::Io(error) => unreadable(error),
         })?
     } else {
         let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits().cast_signed();

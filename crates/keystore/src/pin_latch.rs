@@ -27,7 +27,7 @@ use openssl::{hash::MessageDigest, pkcs5::pbkdf2_hmac, rand::rand_bytes};
 use secrecy::{ExposeSecret, SecretString};
 use stationmaster_system::{
     files::{Directory, input, words},
-    memory::Guarded,
+    memory::SecretPages,
 };
 use subtle::ConstantTimeEq;
 use tempfile::NamedTempFile;
@@ -151,14 +151,14 @@ impl Attempt<'_> {
 /// Returns a short name for (token, PIN), valid in this process only, that does not reveal the PIN.
 pub(super) fn mark(serial: &str, pin: &SecretString) -> [u8; 32] {
     // In pages that no core dump contains: with salt and mark, short PINs could be found by trying them.
-    static SALT_OF_PROCESS: LazyLock<Option<Guarded>> = LazyLock::new(|| {
+    static SALT_OF_PROCESS: LazyLock<Option<SecretPages>> = LazyLock::new(|| {
         let mut salt = Zeroizing::new([0; 32]);
         // Without guarded pages the marks are only easier to guess.
         rand_bytes(&mut *salt).ok()?;
-        Guarded::new(&*salt).ok()
+        SecretPages::new(&*salt).ok()
     });
     let mut hash = openssl::sha::Sha256::new();
-    hash.update(SALT_OF_PROCESS.as_ref().map(Guarded::expose).unwrap_or_default());
+    hash.update(SALT_OF_PROCESS.as_ref().map(SecretPages::expose).unwrap_or_default());
     hash.update(&(serial.len() as u64).to_be_bytes());
     hash.update(serial.as_bytes());
     hash.update(pin.expose_secret().as_bytes());

@@ -9,7 +9,7 @@ pub mod zeroing_alloc;
 pub use environment::take_variable;
 
 pub use self::{
-    no_dump::close,
-    secret_pages::Guarded,
-    zeroing_alloc::{Clearing, clear_in_openssl},
+    no_dump::protect_process,
+    secret_pages::SecretPages,
+    zeroing_alloc::{ZeroingAllocator, clear_in_openssl},
 };

@@ -162,7 +162,7 @@ pub struct Build {
 /// Error of reading a train's config. The sender's fault; a retry with the same bytes does not help. Messages name the field
 /// and never its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
+pub enum TrainConfigError {
     /// The text is not JSON that this parser accepts.
     #[error("train config: {0}")]
     Json(#[from] JsonError),
@@ -201,7 +201,7 @@ impl TrainConfig {
     /// the like are converted, unknown keys are dropped.
     ///
     /// It is stricter in what [`super::json`] rejects, and in that objects must be objects (the model also takes lists of pairs).
-    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, TrainConfigError> {
         read::parse(bytes)
     }
 

@@ -15,7 +15,7 @@ use openssl::{
     rand::{rand_bytes, rand_priv_bytes},
     symm::{Cipher, Crypter, Mode},
 };
-pub use shape::{Shape, Verdict, has_sealed_len};
+pub use shape::{Shape, ShapeVerdict, has_sealed_len};
 use zeroize::Zeroizing;
 
 /// Length of the IV and of a cipher block, in bytes.

@@ -5,7 +5,7 @@
 
 mod found;
 
-pub use found::{Found, FoundDirectory, Names};
+pub use found::{Found, FoundDirectory, NameSample};
 
 use super::{
     config::{Id, TrainConfig},
@@ -162,7 +162,7 @@ impl Prover<'_> {
             return;
         };
         let code = &self.found.code;
-        let mut missing = Names::default();
+        let mut missing = NameSample::default();
         for name in listing.names().iter().filter(|name| !code.has_file(name)) {
             missing.add(name.as_str().as_bytes());
         }
@@ -171,7 +171,7 @@ impl Prover<'_> {
         } else {
             self.broken(Rule::ListedFilesPresent, missing.reported("missing file", "missing files"));
         }
-        let mut unlisted = Names::default();
+        let mut unlisted = NameSample::default();
         for name in code.files().filter(|name| !name.is_query() && !listing.contains(name)) {
             unlisted.add(name.as_str().as_bytes());
         }

@@ -1,4 +1,4 @@
-//! Position of a mirror in the log, stored beside the log so that the mirror continues from there after a restart.
+//! Position of a mirror in the log, stored in the log's directory so that the mirror continues from there after a restart.
 
 use std::{
     fs::{self, OpenOptions},
@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Copied, End, SinkKind};
+use super::{End, MirroredLog, SinkKind};
 use crate::audit::read;
 
 /// Name of the file, in the directory of the log's segments.
@@ -42,7 +42,7 @@ pub(super) struct Part {
     pub end: u64,
 }
 
-fn file(copied: &Copied) -> Option<PathBuf> {
+fn file(copied: &MirroredLog) -> Option<PathBuf> {
     Some(copied.directories.last()?.join(FILE))
 }
 
@@ -56,7 +56,7 @@ fn name(sink: &SinkKind) -> String {
 
 impl Cursor {
     /// Returns the stored position of this sink in this log; the beginning when it is unknown.
-    pub(super) fn load(copied: &Copied, sink: &SinkKind) -> Self {
+    pub(super) fn load(copied: &MirroredLog, sink: &SinkKind) -> Self {
         let kept = file(copied).and_then(|file| fs::read(file).ok());
         let kept = kept.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
         match kept.filter(|kept| kept.log == copied.log && kept.sink == name(sink)) {
@@ -65,7 +65,7 @@ impl Cursor {
         }
     }
 
-    pub(super) fn save(&self, copied: &Copied, sink: &SinkKind) -> io::Result<()> {
+    pub(super) fn save(&self, copied: &MirroredLog, sink: &SinkKind) -> io::Result<()> {
         let Some(file) = file(copied) else { return Ok(()) };
         let Self { segment, offset, seq } = *self;
         let kept = Kept { log: copied.log.clone(), sink: name(sink), segment, offset, seq };
@@ -76,7 +76,7 @@ impl Cursor {
     }
 
     /// Returns the next part; moves on to the next segment at the end of one.
-    pub(super) fn next_part(&mut self, copied: &Copied, end: End, lost: &AtomicU64) -> io::Result<Option<Part>> {
+    pub(super) fn next_part(&mut self, copied: &MirroredLog, end: End, lost: &AtomicU64) -> io::Result<Option<Part>> {
         while self.segment <= end.segment {
             let is_last = self.segment == end.segment;
             if is_last && self.offset >= end.bytes {
@@ -100,7 +100,7 @@ impl Cursor {
     }
 
     /// Continues with the next existing segment.
-    fn skip(&mut self, copied: &Copied, lost: &AtomicU64) -> io::Result<bool> {
+    fn skip(&mut self, copied: &MirroredLog, lost: &AtomicU64) -> io::Result<bool> {
         let there: Vec<_> = copied.directories.iter().filter(|directory| directory.is_dir()).cloned().collect();
         let segments = read::segments_of(&there).map_err(|error| io::Error::other(error.to_string()))?;
         let Some((number, path)) = segments.into_iter().find(|(number, _)| *number > self.segment) else { return Ok(false) };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Copied, SinkKind,
+    MirroredLog, SinkKind,
     cursor::{Cursor, Part},
 };
 use crate::audit::read::{self, Line, Segment, Text};
@@ -27,7 +27,7 @@ fn other(error: impl ToString) -> io::Error {
 }
 
 /// Returns where a sink continues: its stored position or, for a file that holds more of the log, the position after its contents.
-pub(super) fn begin(kind: &SinkKind, copied: &Copied) -> io::Result<Cursor> {
+pub(super) fn begin(kind: &SinkKind, copied: &MirroredLog) -> io::Result<Cursor> {
     let cursor = Cursor::load(copied, kind);
     let SinkKind::File(path) = kind else { return Ok(cursor) };
     // A pipe has no earlier contents.
@@ -60,7 +60,7 @@ fn last_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Returns the position after a record of the log, searched from `from` on; `None` when it is not found.
-fn behind(from: &Cursor, copied: &Copied, line: &[u8]) -> io::Result<Option<Cursor>> {
+fn behind(from: &Cursor, copied: &MirroredLog, line: &[u8]) -> io::Result<Option<Cursor>> {
     let wanted = crate::audit::leaf_hash(line);
     let there: Vec<_> = copied.directories.iter().filter(|directory| directory.is_dir()).cloned().collect();
     for (number, path) in read::segments_of(&there).map_err(other)? {
@@ -78,7 +78,7 @@ fn behind(from: &Cursor, copied: &Copied, line: &[u8]) -> io::Result<Option<Curs
     Ok(None)
 }
 
-/// Appends bytes unchanged. Opens the file each time: a file that was moved away is created anew, as log rotation expects.
+/// Appends bytes unchanged. Opens the file each time: a file that was moved is created again, as log rotation expects.
 pub(super) fn append(path: &Path, part: &Part, cursor: &mut Cursor) -> io::Result<()> {
     let mut bytes = Vec::new();
     let mut from = File::open(&part.path)?;

@@ -5,15 +5,15 @@ use crate::audit::{Entry, bound::shorten};
 
 /// The last recorded position.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Noted {
+pub(super) struct AdministratorsPosition {
     pub last: Option<(String, Head)>,
 }
 
-impl Noted {
+impl AdministratorsPosition {
     /// Reads the position from a record.
-    pub(super) fn take(&mut self, entry: &Entry) -> Result<(), String> {
-        let said = |name: &str| entry.about.get(name).and_then(|value| value.as_str());
-        let now = match (said("log"), said("head").map(str::parse::<Head>)) {
+    pub(super) fn update(&mut self, entry: &Entry) -> Result<(), String> {
+        let text = |name: &str| entry.about.get(name).and_then(|value| value.as_str());
+        let now = match (text("log"), text("head").map(str::parse::<Head>)) {
             (Some(log), Some(Ok(head))) => Some((log.chars().take(64).collect::<String>(), head)),
             _ => None,
         };

@@ -6,7 +6,7 @@ fn owned(names: &[&str]) -> Vec<String> {
 
 fn grant(rpcs: &[&str], keys: Option<&[&str]>, purposes: Option<&[&str]>, trains: Option<&[&str]>) -> Result<Grant, GrantError> {
     let [keys, purposes, trains] = [keys, purposes, trains].map(|names| names.map(owned));
-    Grant::new(&Stated {
+    Grant::new(&GrantSpec {
         principal: "unix:uid=7",
         rpcs: &owned(rpcs),
         keys: keys.as_deref(),

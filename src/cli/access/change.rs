@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{AccessFileArgs, json_of, table_of};
 use crate::{
     audit::Event,
-    authz::{Grant, Principal, Role, Rpc, Stated, file},
+    authz::{Grant, GrantSpec, Principal, Role, Rpc, file},
     cli::{
         admin_audit,
         error::{CliError, Exit},
@@ -38,7 +38,7 @@ pub(in crate::cli) struct Allow {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
-    place: AccessFileArgs,
+    access_file: AccessFileArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -75,17 +75,17 @@ pub(in crate::cli) struct Revoke {
     #[arg(long = "rpc", value_name = "NAME")]
     rpcs: Vec<String>,
     #[command(flatten)]
-    place: AccessFileArgs,
+    access_file: AccessFileArgs,
 }
 
 pub(super) fn allow(args: &Allow, output: Output) -> Result<(), CliError> {
-    let (path, audit) = args.place.path()?;
+    let (path, audit) = args.access_file.path()?;
     let mut rpcs = args.rpcs.clone();
     rpcs.extend(args.role.iter().flat_map(|role| role.role().rpcs()).map(|rpc| rpc.name().to_owned()));
     let all = ["*".to_owned()];
-    let uses_keys = rpcs.iter().filter_map(|name| Rpc::from_name(name)).any(|rpc| rpc.keys() != crate::authz::KeyOf::Nobody);
+    let uses_keys = rpcs.iter().filter_map(|name| Rpc::from_name(name)).any(|rpc| rpc.keys() != crate::authz::RpcKeys::None);
     let keys = if args.keys.is_empty() && uses_keys { &all[..] } else { &args.keys };
-    let grant = Grant::new(&Stated {
+    let grant = Grant::new(&GrantSpec {
         principal: &args.principal,
         rpcs: &rpcs,
         keys: some(keys),
@@ -106,7 +106,7 @@ pub(super) fn allow(args: &Allow, output: Output) -> Result<(), CliError> {
 }
 
 pub(super) fn revoke(args: &Revoke, output: Output) -> Result<(), CliError> {
-    let (path, audit) = args.place.path()?;
+    let (path, audit) = args.access_file.path()?;
     let principal: Principal = args.principal.parse()?;
     let rpc = |name: &String| Rpc::from_name(name).ok_or_else(|| CliError::usage(format!("there is no RPC {name:?}")));
     let rpcs = args.rpcs.iter().map(rpc).collect::<Result<Vec<_>, _>>()?;

@@ -5,7 +5,7 @@ use stationmaster_keystore::Purpose;
 
 use super::{AccessFileArgs, json_of, table_of};
 use crate::{
-    authz::{Grant, KeyOf, Permit, Principal, Principals, Rpc},
+    authz::{Grant, Permit, Principal, Principals, Rpc, RpcKeys},
     cli::{
         error::{CliError, Exit},
         output::Output,
@@ -38,11 +38,11 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "ID")]
     train: Option<String>,
     #[command(flatten)]
-    place: AccessFileArgs,
+    access_file: AccessFileArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (path, grants) = args.place.read()?;
+    let (path, grants) = args.access_file.read()?;
     let principal: Principal = args.principal.parse()?;
     let rpc = Rpc::from_name(&args.rpc).ok_or_else(|| {
         let names: Vec<_> = Rpc::ALL.iter().map(|rpc| rpc.name()).collect();
@@ -85,7 +85,7 @@ fn decide(permit: Option<Permit>, args: &Args, rpc: Rpc) -> Result<(), &'static 
     };
     let Some(label) = &args.key else { return Ok(()) };
     let purpose = match (args.purpose.as_deref(), rpc.keys()) {
-        (Some("train"), _) | (None, KeyOf::Train) => Purpose::Train,
+        (Some("train"), _) | (None, RpcKeys::Train) => Purpose::Train,
         _ => Purpose::General,
     };
     if permit.covers_key(label, purpose) { Ok(()) } else { Err("no grant covers this key with this purpose (KEY_NOT_ALLOWED)") }

@@ -34,11 +34,11 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_enum, default_value = "service")]
     log: LogName,
     #[command(flatten)]
-    place: state_dir::StateDirArgs,
+    state_dir: state_dir::StateDirArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let state_dir = args.place.open()?;
+    let state_dir = args.state_dir.open()?;
     let log = args.log.directory();
     let old = archive::movable(&state_dir.audit.join(log), args.keep)?;
     let to = args.to.join(log);

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     audit::{
         self, read,
-        verify::{Expected, Head, Verification, verify, verify_both},
+        verify::{Expected, Head, LogVerification, verify, verify_both},
     },
     cli::{
         error::{CliError, Exit},
@@ -120,7 +120,7 @@ fn is_log(directory: &Path) -> Result<bool, CliError> {
     Ok(directory.is_dir() && !read::segments(directory)?.is_empty())
 }
 
-fn json_of(found: &Verification, others: Option<&Verification>, with_key: bool) -> serde_json::Value {
+fn json_of(found: &LogVerification, others: Option<&LogVerification>, with_key: bool) -> serde_json::Value {
     let uses: Vec<_> = found
         .uses
         .iter()
@@ -158,7 +158,7 @@ fn json_of(found: &Verification, others: Option<&Verification>, with_key: bool) 
     })
 }
 
-fn people(found: &Verification, others: Option<&Verification>, with_key: bool) -> String {
+fn people(found: &LogVerification, others: Option<&LogVerification>, with_key: bool) -> String {
     let size = found.head.map_or(0, |head| head.size);
     let covered = match (with_key, found.checkpoints) {
         (false, _) => "not verified: no --key was given".to_owned(),

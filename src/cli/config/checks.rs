@@ -13,10 +13,10 @@ use stationmaster_system::files::input;
 
 use crate::{
     authz::file,
-    config::{Config, PinSetting, Second},
-    server::{ServerError, bootstrap, socket, tls},
+    config::{Config, MirrorConfig, PinSetting},
+    server::{ServerError, socket, state_directory, tls},
     trust,
-    trust::{TrustError, TrustMode},
+    trust::{FileError, TrustError, TrustMode},
 };
 
 /// What only the running service can check.
@@ -76,7 +76,7 @@ fn user(uid: u32) -> String {
 /// Performs all checks.
 pub(super) fn all(config: &Config) -> Vec<Finding> {
     let mut all = vec![module(config), pin(config)];
-    all.push(match bootstrap::not_foreign(&config.state.directory) {
+    all.push(match state_directory::check_is_station(&config.state.directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Finding::new("State", CheckState::Wrong, format!("{}: {error}", config.state.directory.display()))
         }
@@ -235,17 +235,17 @@ fn trust_file(config: &Config) -> Finding {
     };
     match trust::file::read(file) {
         Ok(_) => Finding::new("Trust", CheckState::Usable, format!("{mode}, {}", file.display())),
-        Err(TrustError::Missing(_)) if config.trust.mode == TrustMode::FirstUse => {
+        Err(TrustError::File(FileError::Missing(_))) if config.trust.mode == TrustMode::FirstUse => {
             Finding::new("Trust", CheckState::NotYet, format!("{mode}, {} does not exist yet", file.display()))
         }
-        Err(error @ TrustError::Missing(_)) => {
+        Err(error @ TrustError::File(FileError::Missing(_))) => {
             Finding::new("Trust", CheckState::NotYet, format!("{mode}; NO TRAIN IS OPENED YET: {error}"))
         }
         Err(error) => Finding::new("Trust", CheckState::Wrong, format!("{mode}; NO TRAIN IS OPENED: {error}")),
     }
 }
 
-fn second(second: &Second) -> Finding {
+fn second(second: &MirrorConfig) -> Finding {
     let what = "Second sink";
     let of_directory = |path: &Path| match fs::metadata(path) {
         Ok(found) if found.is_dir() => Finding::new(what, CheckState::Usable, path.display().to_string()),

@@ -50,8 +50,8 @@ fn what_the_system_refuses_has_one_exit_code_whatever_it_was_for() {
             ServerError::Audit(crate::audit::AuditError::Io { what: "read it".into(), source: source() }).into(),
             DevError::Io { what: "cannot read it".into(), source: source() }.into(),
             crate::audit::AuditError::Io { what: "read it".into(), source: source() }.into(),
-            crate::trust::TrustError::Read { file: path.clone(), source: source() }.into(),
-            crate::trust::TrustError::Write { file: path.clone(), source: source() }.into(),
+            crate::trust::TrustError::File(crate::watched_file::FileError::Read { file: path.clone(), source: source() }).into(),
+            crate::trust::TrustError::File(crate::watched_file::FileError::Write { file: path.clone(), source: source() }).into(),
             crate::authz::AccessError::File(crate::watched_file::FileError::Read { file: path.clone(), source: source() }).into(),
             crate::state::StateError::Io { what: "read", path: path.clone(), source: source() }.into(),
         ];
@@ -65,7 +65,10 @@ fn what_the_system_refuses_has_one_exit_code_whatever_it_was_for() {
     let absent = KeystoreError::ModuleUnusable { module: "/no/such/module.so".into(), reason: "it is not there".into() };
     assert_eq!(CliError::from(absent).exit, Exit::NotFound);
     assert_eq!(CliError::from(LedgerError::Absent("/no/such/ledger".into())).exit, Exit::NotFound);
-    assert_eq!(CliError::from(crate::trust::TrustError::Missing("/no/such/file".into())).exit, Exit::NotFound);
+    assert_eq!(
+        CliError::from(crate::trust::TrustError::File(crate::watched_file::FileError::Missing("/no/such/file".into()))).exit,
+        Exit::NotFound
+    );
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn what_holds_the_key_is_named_with_the_command_that_takes_it_out() {
         desk.sh(make);
         let error = public_key(&desk.at(name)).expect_err(name);
         assert_eq!(error.exit, crate::cli::error::Exit::Usage, "{name}");
-        assert!(error.message.contains(&format!("{name} is {what}, and an RSA public key must")), "{}", error.message);
+        assert!(error.message.contains(&format!("{name} is {what}; expected an RSA public key")), "{}", error.message);
         let hint = error.hint.expect("a hint");
         assert_eq!(hint.contains("private key must not be disclosed"), what.contains("PRIVATE"), "{name}: {hint}");
         desk.sh("rm -f public.pem key.pem");

@@ -13,7 +13,7 @@ use crate::{
         output::{Output, fields},
         state_dir::StateDirArgs,
     },
-    ledger::{Ledger, LedgerError, Reason, Run, RunState},
+    ledger::{Ledger, LedgerError, ReasonText, Run, RunState},
 };
 
 /// Interval between queries of the ledger.
@@ -34,16 +34,16 @@ pub(in crate::cli) struct Args {
     run_id: String,
     /// The reason; it is stored with the run
     #[arg(long, value_name = "TEXT")]
-    reason: Reason,
+    reason: ReasonText,
     /// How long to wait until the service has ended the run
     #[arg(long, value_name = "SECONDS", default_value_t = 15)]
     wait: u64,
     #[command(flatten)]
-    place: StateDirArgs,
+    state_dir: StateDirArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (state_dir, ledger) = args.place.ledger()?;
+    let (state_dir, ledger) = args.state_dir.ledger()?;
     let is_aborting = ledger.run(&args.run_id)?.is_some_and(|run| run.state == RunState::Aborting);
     if !is_aborting {
         let entry = Entry { run: Some(args.run_id.clone()), ..admin_audit::entry(Event::RunAbandoned, "run abandon") };

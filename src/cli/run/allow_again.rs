@@ -4,7 +4,7 @@ use super::view;
 use crate::{
     audit::{Entry, Event},
     cli::{admin_audit, error::CliError, output::Output, state_dir::StateDirArgs},
-    ledger::{LedgerError, Reason, RunState},
+    ledger::{LedgerError, ReasonText, RunState},
 };
 
 const AFTER: &str = "\
@@ -26,13 +26,13 @@ pub(in crate::cli) struct Args {
     run_id: String,
     /// The reason; it is stored with the run
     #[arg(long, value_name = "TEXT")]
-    reason: Reason,
+    reason: ReasonText,
     #[command(flatten)]
-    place: StateDirArgs,
+    state_dir: StateDirArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (state_dir, ledger) = args.place.ledger()?;
+    let (state_dir, ledger) = args.state_dir.ledger()?;
     let entry = Entry { run: Some(args.run_id.clone()), ..admin_audit::entry(Event::RunAllowedAgain, "run allow-again") };
     let entry = entry.with("reason", args.reason.as_str());
     let run =

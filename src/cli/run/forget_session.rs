@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{
     audit::Event,
     cli::{admin_audit, error::CliError, output::Output, state_dir::StateDirArgs},
-    ledger::{LedgerError, Reason},
+    ledger::{LedgerError, ReasonText},
 };
 
 const AFTER: &str = "\
@@ -27,9 +27,9 @@ pub(in crate::cli) struct Args {
     session: Session,
     /// The reason; it is recorded in the audit log
     #[arg(long, value_name = "TEXT")]
-    reason: Reason,
+    reason: ReasonText,
     #[command(flatten)]
-    place: StateDirArgs,
+    state_dir: StateDirArgs,
 }
 
 /// A session id, raw.
@@ -41,7 +41,7 @@ fn session(text: &str) -> Result<Session, String> {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (state_dir, ledger) = args.place.ledger()?;
+    let (state_dir, ledger) = args.state_dir.ledger()?;
     let session = const_hex::encode(&args.session.0);
     let entry = admin_audit::entry(Event::SessionForgotten, "run forget-session");
     let entry = entry.with("session", session.as_str()).with("reason", args.reason.as_str());

@@ -30,7 +30,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "NUMBER", default_value_t = 50)]
     limit: u32,
     #[command(flatten)]
-    place: StateDirArgs,
+    state_dir: StateDirArgs,
 }
 
 fn state(name: &str) -> Result<RunState, String> {
@@ -43,7 +43,7 @@ fn session(text: &str) -> Result<String, &'static str> {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (_state_dir, ledger) = args.place.ledger()?;
+    let (_state_dir, ledger) = args.state_dir.ledger()?;
     let filter = RunFilter {
         open: args.open,
         state: args.only,

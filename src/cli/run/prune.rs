@@ -10,7 +10,7 @@ use crate::{
         output::{Output, fields},
         state_dir::StateDirArgs,
     },
-    ledger::{Pruned, Reason},
+    ledger::{Pruned, ReasonText},
 };
 
 const AFTER: &str = "\
@@ -34,16 +34,16 @@ pub(in crate::cli) struct Args {
     older_than: u32,
     /// The reason; it is recorded in the audit log
     #[arg(long, value_name = "TEXT")]
-    reason: Reason,
+    reason: ReasonText,
     /// Only report what would be deleted
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    place: StateDirArgs,
+    state_dir: StateDirArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (state_dir, ledger) = args.place.ledger()?;
+    let (state_dir, ledger) = args.state_dir.ledger()?;
     let before = jiff::Timestamp::now().as_second() - i64::from(args.older_than) * 86_400;
     let found = ledger.prunable(before)?;
     let pruned = if args.dry_run || found == Pruned::default() {

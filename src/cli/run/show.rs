@@ -9,11 +9,11 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = "RUN")]
     run_id: String,
     #[command(flatten)]
-    place: StateDirArgs,
+    state_dir: StateDirArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (_state_dir, ledger) = args.place.ledger()?;
+    let (_state_dir, ledger) = args.state_dir.ledger()?;
     let run = ledger.run(&args.run_id)?.ok_or_else(|| crate::ledger::LedgerError::NoSuchRun(args.run_id.clone()))?;
     output.result(&view::value(&run), || view::people(&run));
     Ok(())

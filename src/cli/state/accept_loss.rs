@@ -10,7 +10,7 @@ use crate::{
         output::{Output, fields},
         state_dir::StateDirArgs,
     },
-    ledger::Reason,
+    ledger::ReasonText,
     state::{self, Part, StateParts},
 };
 
@@ -40,9 +40,9 @@ pub(in crate::cli) struct Args {
     part: Part,
     /// The reason; it is recorded in the audit log
     #[arg(long, value_name = "TEXT")]
-    reason: Reason,
+    reason: ReasonText,
     #[command(flatten)]
-    place: StateDirArgs,
+    state_dir: StateDirArgs,
 }
 
 fn part(name: &str) -> Result<Part, String> {
@@ -51,7 +51,7 @@ fn part(name: &str) -> Result<Part, String> {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (state_dir, _lock) = args.place.locked()?;
+    let (state_dir, _lock) = args.state_dir.locked()?;
     let entry = admin_audit::entry(Event::StateLossAccepted, "state accept-loss");
     let entry = entry.with("part", args.part.name()).with("reason", args.reason.as_str());
     let parts = StateParts::new(&state_dir.directory, &state_dir.audit, state_dir.station.as_deref());

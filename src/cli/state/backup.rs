@@ -42,11 +42,11 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = "DIR")]
     target: PathBuf,
     #[command(flatten)]
-    place: StateDirArgs,
+    state_dir: StateDirArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (state_dir, ledger) = args.place.ledger()?;
+    let (state_dir, ledger) = args.state_dir.ledger()?;
     let target = args.target.display().to_string();
     let entry = admin_audit::entry(Event::StateBackedUp, "state backup").with("target", target);
     let manifest = state_dir

@@ -43,7 +43,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_enum)]
     open_runs: Option<Open>,
     #[command(flatten)]
-    place: StateDirArgs,
+    state_dir: StateDirArgs,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -55,7 +55,7 @@ enum Open {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (state_dir, _lock) = args.place.locked()?;
+    let (state_dir, _lock) = args.state_dir.locked()?;
     let open_runs = args.open_runs.map(|open| match open {
         Open::Keep => OpenRuns::Keep,
         Open::Forget => OpenRuns::Forget,

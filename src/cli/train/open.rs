@@ -102,7 +102,7 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<Exit, CliError>
 
 fn open(args: &Args, output: Output) -> Result<Exit, CliError> {
     // Before a secret is read.
-    memory::close().map_err(|error| CliError::other(format!("the process cannot be closed to others: {error}")))?;
+    memory::protect_process().map_err(|error| CliError::other(format!("the process cannot be closed to others: {error}")))?;
     let paths = Selection::new(&args.into.paths).map_err(CliError::usage)?;
     let store = args.trust.as_deref().map(trust::file::read).transpose()?;
     let mut extraction = Extraction::create(&args.into.out, args.into.force)?;
@@ -111,7 +111,7 @@ fn open(args: &Args, output: Output) -> Result<Exit, CliError> {
     let which = args.which.as_deref();
     let train = with_archive((&args.train, which), (args.engine.as_deref(), &args.into.out), |archive| match &store {
         Some(store) => {
-            ReturnedTrain::read((archive, which), spool, Some(&|kind, id, key| store.judge(kind, id, key)), &|| Ok(()))
+            ReturnedTrain::read((archive, which), spool, Some(&|kind, id, key| store.check_key(kind, id, key)), &|| Ok(()))
         }
         None => ReturnedTrain::read((archive, which), spool, None, &|| Ok(())),
     })?;
@@ -235,7 +235,7 @@ fn with_archive<T>(
         .build()
         .map_err(|error| CliError::other(format!("cannot start: {error}")))?;
     let reading = || {
-        let default = config::Engine::default();
+        let default = config::EngineConfig::default();
         if let Some(named) = default.passed_over().filter(|_| engine.is_none()) {
             eprintln!("warning: {named} is not used: the engine at {} is used; --engine selects another", default.socket);
         }

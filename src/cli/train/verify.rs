@@ -120,7 +120,7 @@ fn offline(file: &Path, which: Option<&str>, trust: Option<&Path>) -> Result<Ver
     let store = trust.map(trust::file::read).transpose()?;
     let place = ImageInput::of(&file.to_string_lossy()).map_err(|error| CliError::file("open", file, &error))?.choose(which);
     let verified = match &store {
-        Some(store) => protocol::verify_place(place, Some(&|kind, id, key| store.judge(kind, id, key)), &|| Ok(())),
+        Some(store) => protocol::verify_place(place, Some(&|kind, id, key| store.check_key(kind, id, key)), &|| Ok(())),
         None => protocol::verify_place(place, None, &|| Ok(())),
     };
     let verified = verified.map_err(|error| RpcError::from(Refusal::from(error)))?;

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{TrustFileArgs, change::Entries, key, shared};
 use crate::{
     cli::{error::CliError, output::Output},
-    trust::{EntryError, Kind, Master, Pin, TrustStore},
+    trust::{EntryError, Master, OwnerKind, Pin, TrustStore},
 };
 
 const EXAMPLES: &str = "\
@@ -43,7 +43,7 @@ pub(in crate::cli) struct Key {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
-    place: TrustFileArgs,
+    trust_file: TrustFileArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -54,23 +54,23 @@ pub(in crate::cli) struct MasterArgs {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
-    place: TrustFileArgs,
+    trust_file: TrustFileArgs,
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     let (kind, args) = match command {
         Command::Master(args) => return master(args, output),
-        Command::Creator(args) => (Kind::Creator, args),
-        Command::Station(args) => (Kind::Station, args),
+        Command::Creator(args) => (OwnerKind::Creator, args),
+        Command::Station(args) => (OwnerKind::Station, args),
     };
     let pin = Pin::new(&args.id, key::read(&args.key)?, args.comment)?;
     let mut entries = Entries::default();
     entries.pin(kind, &pin);
     let is_present = |store: &TrustStore| store.clone().add(kind, pin.clone()) == Err(EntryError::Duplicate);
-    if let Some(path) = args.place.path_if(is_present)? {
+    if let Some(path) = args.trust_file.path_if(is_present)? {
         return report_present(&entries, &path, output);
     }
-    let (path, (keys, warnings), entries) = args.place.change("trust add", |store| {
+    let (path, (keys, warnings), entries) = args.trust_file.change("trust add", |store| {
         store.add(kind, pin.clone())?;
         let warnings = shared::warnings_of(store, &[pin.key.fingerprint()]);
         Ok(((store.keys_of(kind, &pin.id).count(), warnings), "added", entries))
@@ -96,10 +96,10 @@ fn master(args: MasterArgs, output: Output) -> Result<(), CliError> {
     let mut entries = Entries::default();
     entries.master(&master);
     let is_present = |store: &TrustStore| store.clone().add_master(master.clone()) == Err(EntryError::Duplicate);
-    if let Some(path) = args.place.path_if(is_present)? {
+    if let Some(path) = args.trust_file.path_if(is_present)? {
         return report_present(&entries, &path, output);
     }
-    let (path, (), entries) = args.place.change("trust add", |store| {
+    let (path, (), entries) = args.trust_file.change("trust add", |store| {
         store.add_master(master.clone())?;
         Ok(((), "added", entries))
     })?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::output::{printable, table},
-    trust::{Kind, Master, Pin, TrustStore},
+    trust::{Master, OwnerKind, Pin, TrustStore},
 };
 
 /// Entries of a trust file for output: all of them, or those that a command changed.
@@ -25,14 +25,14 @@ struct Entry {
 impl Entries {
     pub(super) fn all_of(store: &TrustStore) -> Self {
         let mut entries = Self::default();
-        for kind in [Kind::Creator, Kind::Station] {
+        for kind in [OwnerKind::Creator, OwnerKind::Station] {
             store.pins(kind).iter().for_each(|pin| entries.pin(kind, pin));
         }
         store.masters().iter().for_each(|master| entries.master(master));
         entries
     }
 
-    pub(super) fn pin(&mut self, kind: Kind, pin: &Pin) {
+    pub(super) fn pin(&mut self, kind: OwnerKind, pin: &Pin) {
         self.0.push(Entry {
             kind: kind.name(),
             id: pin.id.clone(),

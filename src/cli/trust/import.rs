@@ -18,7 +18,7 @@ use crate::{
         error::{CliError, Exit},
         output::Output,
     },
-    trust::{EntryError, Kind, Pin, TrustStore, Verdict, file},
+    trust::{EntryError, FileError, KeyVerdict, OwnerKind, Pin, TrustStore, file},
 };
 
 /// Maximum size of a file, in bytes: that of a trust file, which exceeds that of a train's config.
@@ -48,14 +48,14 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
-    place: TrustFileArgs,
+    trust_file: TrustFileArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let offered = offered(&args.from, args.comment.as_deref())?;
-    let path = args.place.path()?;
+    let path = args.trust_file.path()?;
     let before = match file::read(&path) {
-        Err(crate::trust::TrustError::Missing(_)) => TrustStore::default(),
+        Err(crate::trust::TrustError::File(FileError::Missing(_))) => TrustStore::default(),
         other => other?,
     };
     let (new, after) = merged(&before, &offered)?;
@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         confirm(&new, &shared::warnings_of(&after, &new.fingerprints()), output)?;
     }
     let warnings = shared::warnings_of(&after, &new.fingerprints());
-    let (path, (), new) = args.place.change("trust import", |store| {
+    let (path, (), new) = args.trust_file.change("trust import", |store| {
         if *store != before {
             return Err(
                 CliError::new(Exit::State, "the trust file was changed during the import").with_hint("repeat the command")
@@ -101,14 +101,14 @@ fn offered(from: &Path, comment: Option<&str>) -> Result<TrustStore, CliError> {
 }
 
 /// Returns the keys that a train's config states: the creator's first, then those of the route in order.
-pub(super) fn stated(config: &[u8]) -> Result<Vec<(Kind, String, PublicKey)>, CliError> {
+pub(super) fn stated(config: &[u8]) -> Result<Vec<(OwnerKind, String, PublicKey)>, CliError> {
     let config = TrainConfig::parse(config).map_err(CliError::usage)?;
     let key = |text: &HexText| PublicKey::from_hex_pem(text).map_err(CliError::usage);
     let mut stops: Vec<_> = config.route.iter().collect();
     stops.sort_by_key(|stop| stop.index);
-    let mut stated = vec![(Kind::Creator, config.creator.id.to_string(), key(&config.creator.rsa_public_key)?)];
+    let mut stated = vec![(OwnerKind::Creator, config.creator.id.to_string(), key(&config.creator.rsa_public_key)?)];
     for stop in stops {
-        stated.push((Kind::Station, stop.station.to_string(), key(&stop.rsa_public_key)?));
+        stated.push((OwnerKind::Station, stop.station.to_string(), key(&stop.rsa_public_key)?));
     }
     Ok(stated)
 }
@@ -116,9 +116,9 @@ pub(super) fn stated(config: &[u8]) -> Result<Vec<(Kind, String, PublicKey)>, Cl
 /// Returns the new entries, and the merged store.
 fn merged(before: &TrustStore, offered: &TrustStore) -> Result<(Entries, TrustStore), CliError> {
     let (mut after, mut new) = (before.clone(), Entries::default());
-    for kind in [Kind::Creator, Kind::Station] {
+    for kind in [OwnerKind::Creator, OwnerKind::Station] {
         for pin in offered.pins(kind) {
-            if before.judge(kind, &pin.id, &pin.key) != Verdict::Trusted {
+            if before.check_key(kind, &pin.id, &pin.key) != KeyVerdict::Trusted {
                 after.add(kind, pin.clone())?;
                 new.pin(kind, pin);
             }

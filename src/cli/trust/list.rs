@@ -3,8 +3,8 @@
 use super::{TrustFileArgs, change::Entries, shared};
 use crate::cli::{error::CliError, output::Output};
 
-pub(super) fn run(place: &TrustFileArgs, output: Output) -> Result<(), CliError> {
-    let (path, store) = place.read()?;
+pub(super) fn run(args: &TrustFileArgs, output: Output) -> Result<(), CliError> {
+    let (path, store) = args.read()?;
     let entries = Entries::all_of(&store);
     let warnings = shared::warnings(&store);
     output.result(&entries.value_with_warnings("entries", &path, &warnings), || {

@@ -6,7 +6,7 @@ use crate::{
         error::{CliError, Exit},
         output::Output,
     },
-    trust::Kind,
+    trust::OwnerKind,
 };
 
 const EXAMPLES: &str = "\
@@ -40,7 +40,7 @@ pub(in crate::cli) struct Key {
     #[arg(long, conflicts_with = "fingerprint")]
     all: bool,
     #[command(flatten)]
-    place: TrustFileArgs,
+    trust_file: TrustFileArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,7 @@ pub(in crate::cli) struct MasterArgs {
     /// The reference, as `trust list` shows it
     reference: String,
     #[command(flatten)]
-    place: TrustFileArgs,
+    trust_file: TrustFileArgs,
 }
 
 pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
@@ -60,17 +60,17 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     let absent = || {
         CliError::new(Exit::NotFound, format!("the trust file has no such {subject}")).with_hint("`trust list` shows all entries")
     };
-    let place = match &command {
-        Command::Creator(args) | Command::Station(args) => &args.place,
-        Command::Master(args) => &args.place,
+    let trust_file = match &command {
+        Command::Creator(args) | Command::Station(args) => &args.trust_file,
+        Command::Master(args) => &args.trust_file,
     };
     // Removing must not create a missing file.
-    place.read()?;
-    let (path, (), entries) = place.change("trust remove", |store| {
+    trust_file.read()?;
+    let (path, (), entries) = trust_file.change("trust remove", |store| {
         let mut entries = Entries::default();
         let (kind, args) = match &command {
-            Command::Creator(args) => (Kind::Creator, args),
-            Command::Station(args) => (Kind::Station, args),
+            Command::Creator(args) => (OwnerKind::Creator, args),
+            Command::Station(args) => (OwnerKind::Station, args),
             Command::Master(args) => {
                 let master = store.masters().iter().find(|master| master.reference() == args.reference);
                 entries.master(master.ok_or_else(absent)?);

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::{
     cli::output::printable,
-    trust::{Kind, TrustStore},
+    trust::{OwnerKind, TrustStore},
 };
 
 /// Returns a warning for each key that several entries have: a train's route does not show which of them signed.
 pub(super) fn warnings(store: &TrustStore) -> Vec<String> {
     let mut names = BTreeMap::<String, Vec<String>>::new();
-    for kind in [Kind::Creator, Kind::Station] {
+    for kind in [OwnerKind::Creator, OwnerKind::Station] {
         for pin in store.pins(kind) {
             names.entry(pin.key.fingerprint()).or_default().push(format!("{} {}", kind.name(), printable(&pin.id)));
         }

@@ -15,7 +15,7 @@ use crate::{
         error::{CliError, Exit},
         output::{Output, fields, printable, table},
     },
-    trust::{Kind, Verdict},
+    trust::{KeyVerdict, OwnerKind},
 };
 
 const AFTER: &str = "\
@@ -38,12 +38,12 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "ID", requires = "train")]
     station: Option<String>,
     #[command(flatten)]
-    place: TrustFileArgs,
+    trust_file: TrustFileArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (path, store) = args.place.read()?;
-    let counts = [store.pins(Kind::Creator).len(), store.pins(Kind::Station).len(), store.masters().len()];
+    let (path, store) = args.trust_file.read()?;
+    let counts = [store.pins(OwnerKind::Creator).len(), store.pins(OwnerKind::Station).len(), store.masters().len()];
     let Some(train) = &args.train else {
         let [creators, stations, masters] = counts;
         let warnings = shared::warnings(&store);
@@ -59,15 +59,15 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         return Ok(());
     };
     let bytes = input::read(train, MAX_SIZE).map_err(|error| CliError::file("read", train, &error))?;
-    let own = args.station.clone().or_else(|| args.place.station());
+    let own = args.station.clone().or_else(|| args.trust_file.station());
     let mut all = true;
     let (mut rows, mut values) = (Vec::new(), Vec::<Value>::new());
     for (kind, id, key) in stated(&bytes)? {
-        let verdict = match store.judge(kind, &id, &key) {
-            Verdict::Trusted => "trusted",
-            Verdict::Unknown if kind == Kind::Station && own.as_ref() == Some(&id) => "own",
-            Verdict::Unknown => "unknown",
-            Verdict::OtherKey => "other-key",
+        let verdict = match store.check_key(kind, &id, &key) {
+            KeyVerdict::Trusted => "trusted",
+            KeyVerdict::Unknown if kind == OwnerKind::Station && own.as_ref() == Some(&id) => "own",
+            KeyVerdict::Unknown => "unknown",
+            KeyVerdict::OtherKey => "other-key",
         };
         all &= is_known(verdict);
         values.push(json!({ "kind": kind.name(), "id": id, "fingerprint": key.fingerprint(), "verdict": verdict }));

@@ -14,7 +14,7 @@ use crate::{
         StepError,
         context::station::{CallContext, Station},
     },
-    trust::Believed,
+    trust::TrustSnapshot,
 };
 
 /// A train that has passed the complete admission check: the route names one of this station's train keys, the caller is granted
@@ -75,7 +75,7 @@ impl Station {
     pub(in crate::protocol) fn admit(
         &self,
         arriving: Arriving<'_>,
-        believed: &Believed,
+        believed: &TrustSnapshot,
         when: TrustPhase,
         step: &CallContext<'_>,
     ) -> Result<AdmittedTrain, StepError> {

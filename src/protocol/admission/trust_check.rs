@@ -17,7 +17,7 @@ use crate::{
         StepError,
         context::station::{CallContext, Station},
     },
-    trust::{Believed, Kind, NewPin, NotPinned, TrustMode, Verdict},
+    trust::{KeyVerdict, NewPin, OwnerKind, PinningError, TrustMode, TrustSnapshot},
 };
 
 /// The owner of a key.
@@ -94,7 +94,7 @@ pub(in crate::protocol) fn check_keys(
     station: &Station,
     config: &TrainConfig,
     own: &OwnStop,
-    believed: &Believed,
+    believed: &TrustSnapshot,
     when: TrustPhase,
 ) -> Result<NewPins, StepError> {
     let holds = |rule| station.enforces(rule);
@@ -109,10 +109,10 @@ pub(in crate::protocol) fn check_keys(
     let mut look = |rule: Option<Rule>, kind, who, id: String, key: &HexText| {
         let Some(rule) = rule else { return Ok(()) };
         let key = usable(key)?;
-        let changed = match believed.judge(kind, &id, &key) {
-            Verdict::Trusted => return Ok(()),
-            Verdict::Unknown => false,
-            Verdict::OtherKey => true,
+        let changed = match believed.check_key(kind, &id, &key) {
+            KeyVerdict::Trusted => return Ok(()),
+            KeyVerdict::Unknown => false,
+            KeyVerdict::OtherKey => true,
         };
         // Pre-run has pinned all keys, so no key can be new after it.
         if changed || believed.mode() != TrustMode::FirstUse || when != TrustPhase::BeforeRun {
@@ -125,11 +125,17 @@ pub(in crate::protocol) fn check_keys(
         Ok(())
     };
     let creator = &config.creator;
-    look(asking(Rule::CreatorPinned, true), Kind::Creator, KeyOwner::Creator, creator.id.to_string(), &creator.rsa_public_key)?;
+    look(
+        asking(Rule::CreatorPinned, true),
+        OwnerKind::Creator,
+        KeyOwner::Creator,
+        creator.id.to_string(),
+        &creator.rsa_public_key,
+    )?;
     for (position, stop) in config.route.iter().enumerate() {
         if position != own.position() {
             let rule = asking(Rule::StationsPinned, receives_key(station, own, stop));
-            look(rule, Kind::Station, KeyOwner::Stop(stop.index), stop.station.to_string(), &stop.rsa_public_key)?;
+            look(rule, OwnerKind::Station, KeyOwner::Stop(stop.index), stop.station.to_string(), &stop.rsa_public_key)?;
         }
     }
     Ok(seen)
@@ -163,9 +169,9 @@ impl NewPins {
             station.keys.audit().record(step.audit_entry(Event::TrustChanged).with("pinned_at_first_sight", self.named()))?;
         }
         match if pins.is_empty() { Ok(()) } else { station.trust.pin(pins) } {
-            Err(NotPinned::OtherKey(place)) => return Err(refused(place, true)),
-            Err(NotPinned::Entry(place, _)) => return Err(refused(place, false)),
-            Err(NotPinned::File(error)) => return Err(StepError::TrustNotKept(error)),
+            Err(PinningError::OtherKey(place)) => return Err(refused(place, true)),
+            Err(PinningError::Entry(place, _)) => return Err(refused(place, false)),
+            Err(PinningError::File(error)) => return Err(StepError::TrustNotKept(error)),
             Ok(()) if pins.is_empty() => {}
             // From now on the absence of the pinned keys is detected.
             Ok(()) => station.ledger.keep_first_seen()?,

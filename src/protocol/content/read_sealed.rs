@@ -12,7 +12,7 @@ use stationmaster_image::{
     tar::entry::FileAttrs,
 };
 use stationmaster_train::{
-    config::{ConfigError, TrainConfig},
+    config::{TrainConfig, TrainConfigError},
     digest::Digest,
     envelope::{EnvelopeKey, Opener},
     names::FilePath,
@@ -43,7 +43,7 @@ pub(in crate::protocol) fn read_train_config(files: &dyn ImageFiles, step: &Call
     };
     let config = TrainConfig::parse(&bytes)?;
     let session_id =
-        config.session_id.decode().map_err(|_| ConfigError::WrongType { field: "session_id".into(), expected: "hex" })?;
+        config.session_id.decode().map_err(|_| TrainConfigError::WrongType { field: "session_id".into(), expected: "hex" })?;
     step.authorize_train(&config.id, &session_id, None)?;
     Ok(TrainDocument { bytes, config, session_id })
 }

@@ -204,14 +204,14 @@ pub fn new_call() -> String {
 #[cfg(test)]
 mod tests {
     use crate::{
-        authz::{Grant, Grants, Principals, Rpc, Stated},
+        authz::{Grant, GrantSpec, Grants, Principals, Rpc},
         protocol::context::caller::*,
     };
 
     fn permit(trains: Option<&[&str]>) -> Option<Permit> {
         let trains: Option<Vec<String>> = trains.map(|ids| ids.iter().map(|&id| id.to_owned()).collect());
         let stated =
-            Stated { principal: "unix:uid=7", rpcs: &["PreRun".into()], trains: trains.as_deref(), ..Default::default() };
+            GrantSpec { principal: "unix:uid=7", rpcs: &["PreRun".into()], trains: trains.as_deref(), ..Default::default() };
         let mut grants = Grants::default();
         grants.add(Grant::new(&stated).unwrap());
         grants.decide(&Principals::of_socket(7, 7), Rpc::PreRun)

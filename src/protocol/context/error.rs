@@ -6,7 +6,7 @@ use stationmaster_image::{
     store::recipe::WriteError,
 };
 use stationmaster_keystore::KeystoreError;
-use stationmaster_train::{config::ConfigError, route::RouteError, rule::Rule};
+use stationmaster_train::{config::TrainConfigError, route::RouteError, rule::Rule};
 use thiserror::Error;
 
 use crate::{
@@ -48,7 +48,7 @@ pub enum StepError {
     NotATrain,
     /// The train config cannot be parsed. The train's fault.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] TrainConfigError),
     /// The route does not allow this station to run the train now. The train's fault.
     #[error(transparent)]
     Route(#[from] RouteError),

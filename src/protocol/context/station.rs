@@ -29,7 +29,7 @@ use crate::{
         admission::{implicit_rejection::ProvisionalKey, session_binding::KnownSessions},
         checks::rules::{OF_TRUST, Policy},
     },
-    trust::{Believed, Trust, TrustMode},
+    trust::{Trust, TrustMode, TrustSnapshot},
 };
 
 /// Behaviour of train_lib that is enabled only on request.
@@ -92,7 +92,7 @@ impl Station {
     ///
     /// # Errors
     /// When the trust file is not available, or the change cannot be recorded.
-    pub fn trusted_keys(&self) -> Result<Believed, StepError> {
+    pub fn trusted_keys(&self) -> Result<TrustSnapshot, StepError> {
         let believed = self.trust.current().map_err(StepError::TrustNotReady)?;
         if let Some(digest) = believed.new_file() {
             let entry = Entry::of(Event::TrustChanged).with("read_by", "service").with("sha256", const_hex::encode(digest));

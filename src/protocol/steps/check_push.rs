@@ -6,7 +6,7 @@ use stationmaster_image::{
     oci::{image_config::ImageMetadata, reference::ImageSource},
 };
 use stationmaster_train::{
-    proof::Names,
+    proof::NameSample,
     rule::{Outcome, Report, Rule},
 };
 
@@ -146,7 +146,7 @@ fn classify_entry(verdict: &mut PushVerdict, facts: &ImageMetadata, layers: Vec<
         _ => verdict.report.checked(&[Rule::OptAllowList]),
     }
     for rule in [Rule::NoPlaintextLayers, Rule::NoLinks, Rule::OptAllowList] {
-        let mut names = Names::default();
+        let mut names = NameSample::default();
         for suspect in layers[base_layers..].iter().flat_map(|layer| &layer.suspects).filter(|suspect| suspect.rule == rule) {
             names.add(&suspect.path);
         }

@@ -16,7 +16,7 @@ use stationmaster_train::{
 };
 
 use crate::{
-    audit::{Event, Images},
+    audit::{Event, ImageIds},
     ledger::RuleNote,
     protocol::{
         AdmittedTrain, Arriving, StepError,
@@ -108,7 +108,7 @@ pub fn open_results(
         ResultsOf::Image(image) => {
             let id = station.image_id(&image)?;
             step.annotate(|entry| {
-                entry.images = Some(Images { name: Some(image.to_string()), input: Some(id.clone()), output: None });
+                entry.images = Some(ImageIds { name: Some(image.to_string()), input: Some(id.clone()), output: None });
             });
             let files = station.images.files(&id)?;
             (id, files)

@@ -23,7 +23,7 @@ use stationmaster_train::{
 
 use super::{pre_run::run_state, recover};
 use crate::{
-    audit::Images,
+    audit::ImageIds,
     ledger::{OpenInto, PostRunRecord, RuleNote, Run, RunState},
     protocol::{
         AdmittedTrain, Arriving, StepError,
@@ -92,7 +92,7 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &CallContext<'_>)
     station.images.check_retag(&run.image.parse()?, &image)?;
     let image_id = station.image_id(&ImageSource::Name(image.clone()))?;
     step.annotate(|entry| {
-        entry.images = Some(Images { name: Some(image.to_string()), input: Some(image_id.clone()), output: None });
+        entry.images = Some(ImageIds { name: Some(image.to_string()), input: Some(image_id.clone()), output: None });
     });
     if !order.no_results && run.opened_image.as_deref() == Some(&image_id) {
         // Whatever ran, its container was not committed under this name.

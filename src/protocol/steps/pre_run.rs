@@ -14,7 +14,7 @@ use stationmaster_train::{
 
 use super::recover;
 use crate::{
-    audit::Images,
+    audit::ImageIds,
     ledger::{NewRun, OpenInto, PreRunRecord, RuleNote, Run, RunState},
     protocol::{
         AdmittedTrain, Arriving, StepError,
@@ -32,7 +32,7 @@ use crate::{
         context::station::{CallContext, Station, private_name},
         steps::validate_image,
     },
-    trust::Believed,
+    trust::TrustSnapshot,
 };
 
 /// Parameters of a pre-run.
@@ -69,7 +69,7 @@ pub fn pre_run(station: &Station, order: &PreRunOrder, step: &CallContext<'_>) -
     let believed = station.trusted_keys()?;
     let source_id = station.image_id(&ImageSource::Name(order.image.clone()))?;
     step.annotate(|entry| {
-        entry.images = Some(Images { name: Some(order.image.to_string()), input: Some(source_id.clone()), output: None });
+        entry.images = Some(ImageIds { name: Some(order.image.to_string()), input: Some(source_id.clone()), output: None });
     });
     if let Some(run) = station.ledger.of_opened_image(&source_id)? {
         return replay_answer(station, order, run, &source_id, &believed, step);
@@ -294,7 +294,7 @@ fn replay_answer(
     order: &PreRunOrder,
     run: Run,
     image_id: &str,
-    believed: &Believed,
+    believed: &TrustSnapshot,
     step: &CallContext<'_>,
 ) -> Result<PreRunAnswer, StepError> {
     step.authorize_run(&run)?;

@@ -139,7 +139,7 @@ fn resolve(station: &Station, wanted: Option<&str>, image: &ImageMetadata) -> Re
     let named = |reference: &str, repository: &str| wanted.is_none_or(|wanted| wanted == reference || wanted == repository);
     let unknown = |what| StepError::MasterUnknown { what, wanted: wanted.map(str::to_owned) };
     let allowed: Vec<_> =
-        believed.officers().masters().iter().filter(|master| named(&master.reference(), &master.repository)).collect();
+        believed.configured().masters().iter().filter(|master| named(&master.reference(), &master.repository)).collect();
     if allowed.is_empty() {
         return Err(unknown("this station's trust file allows no such master"));
     }

@@ -11,7 +11,7 @@ use stationmaster_image::{
     opt::{train_archive::read_train_at, train_collector::TrainFiles},
 };
 use stationmaster_train::{
-    config::{ConfigError, TrainConfig},
+    config::{TrainConfig, TrainConfigError},
     keys::PublicKey,
     proof::{Proof, Who, prove},
 };
@@ -22,7 +22,7 @@ use crate::{
         content::read_sealed::TrainDocument,
         context::station::{CallContext, Station},
     },
-    trust::{Kind, TrustMode, Verdict},
+    trust::{KeyVerdict, OwnerKind, TrustMode},
 };
 
 /// Result of the verification of a train.
@@ -36,7 +36,7 @@ pub struct Verification {
 }
 
 /// Returns the trust store's verdict on an id and a key.
-pub type Judge<'a> = &'a dyn Fn(Kind, &str, &PublicKey) -> Verdict;
+pub type Judge<'a> = &'a dyn Fn(OwnerKind, &str, &PublicKey) -> KeyVerdict;
 
 /// Verifies a train in one of the station's images: `/opt` is read once.
 pub fn verify_image(station: &Station, image: &ImageSource, step: &CallContext<'_>) -> Result<Verification, StepError> {
@@ -64,7 +64,9 @@ fn verify_read(station: &Station, archive: impl Read, step: &CallContext<'_>) ->
     // Without a trust file, or in embedded mode, no key is known: the report then equals that of any other caller.
     let believed = station.trust.current().ok().filter(|believed| believed.mode() != TrustMode::Embedded);
     match &believed {
-        Some(believed) => verify_archive(archive, Some(&|kind, id, key| believed.judge(kind, id, key)), &|| step.check_reading()),
+        Some(believed) => {
+            verify_archive(archive, Some(&|kind, id, key| believed.check_key(kind, id, key)), &|| step.check_reading())
+        }
         None => verify_archive(archive, None, &|| step.check_reading()),
     }
 }
@@ -104,16 +106,16 @@ pub(in crate::protocol) fn verify_files(
     let bytes = config.ok_or(StepError::NotATrain)?;
     let config = TrainConfig::parse(&bytes)?;
     let session_id =
-        config.session_id.decode().map_err(|_| ConfigError::WrongType { field: "session_id".into(), expected: "hex" })?;
+        config.session_id.decode().map_err(|_| TrainConfigError::WrongType { field: "session_id".into(), expected: "hex" })?;
     let proof = match trust {
         None => prove(&config, found, None),
         Some(judge) => {
             let is_pinned = |who: Who<'_>, key: &PublicKey| {
                 let (kind, id) = match who {
-                    Who::Creator(id) => (Kind::Creator, id),
-                    Who::Station(id) => (Kind::Station, id),
+                    Who::Creator(id) => (OwnerKind::Creator, id),
+                    Who::Station(id) => (OwnerKind::Station, id),
                 };
-                judge(kind, &id.to_string(), key) == Verdict::Trusted
+                judge(kind, &id.to_string(), key) == KeyVerdict::Trusted
             };
             prove(&config, found, Some(&is_pinned))
         }

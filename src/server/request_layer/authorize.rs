@@ -67,7 +67,7 @@ impl Authorizer {
         }
     }
 
-    /// Records a change of who may call, before it takes effect.
+    /// Records a change of the grants before it takes effect.
     pub(in crate::server) async fn record(&self, entry: Entry) -> Result<(), AuditError> {
         self.audit.record_async(entry).await.map(drop)
     }
@@ -109,10 +109,10 @@ impl Authorizer {
             return Err(self.refuse(line, (&peer, called), Reason::RpcNotAllowed).await);
         };
         // `GetStatus` also works on a station that accepts no other calls, because it reports the problem.
-        let tells = rpc == Some(Rpc::GetStatus);
-        let refused = if !recorded || !(tells || self.audit.is_writable()) {
+        let is_status = rpc == Some(Rpc::GetStatus);
+        let refused = if !recorded || !(is_status || self.audit.is_writable()) {
             Reason::AuditUnavailable.into()
-        } else if draining && !tells {
+        } else if draining && !is_status {
             Reason::ShuttingDown.into()
         } else {
             match self.caps.place(&name) {
@@ -154,13 +154,13 @@ impl Authorizer {
             (reason, _) => reason.into(),
         };
         let refusal = refusal.told_to(&name);
-        line.is_said(self.refusals.refuse_at_the_door((&name, called, line.call()), &refusal).await);
+        line.set_recorded(self.refusals.refuse_at_the_door((&name, called, line.call()), &refusal).await);
         refusal
     }
 
     fn counted(&self, line: &mut Line, name: &str, called: &'static str, refusal: Refusal) -> Refusal {
         self.refusals.count(name, called, refusal.reason());
-        line.is_said(false);
+        line.set_recorded(false);
         refusal
     }
 

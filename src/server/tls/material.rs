@@ -17,7 +17,7 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use stationmaster_system::files::{
     guarded,
-    guarded::{For, Holds, Refused},
+    guarded::{GuardError, Reader, Secrecy},
 };
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 use zeroize::Zeroizing;
@@ -53,7 +53,7 @@ struct Term {
     from: i64,
     until: i64,
     /// The warnings logged so far: none, that it ends soon, that it has ended.
-    said: AtomicU8,
+    reported: AtomicU8,
 }
 
 struct File {
@@ -62,12 +62,12 @@ struct File {
 }
 
 impl File {
-    fn read(path: &Path, holds: Holds) -> Result<Self, TlsFault> {
-        let bytes = guarded::read(path, For::Service, holds, LIMIT).map_err(|refused| {
+    fn read(path: &Path, holds: Secrecy) -> Result<Self, TlsFault> {
+        let bytes = guarded::read(path, Reader::Service, holds, LIMIT).map_err(|refused| {
             let kind = refused.kind();
             let what = match refused {
                 // These messages already name the path.
-                Refused::Rule(why) | Refused::NotAFile(why) => why,
+                GuardError::Rule(why) | GuardError::NotAFile(why) => why,
                 other => format!("{}: {other}", path.display()),
             };
             TlsFault { what, kind, hint: None }
@@ -83,10 +83,10 @@ impl File {
 impl Material {
     /// Reads the files. Blocks.
     pub(crate) fn read(files: &Tcp) -> Result<Self, TlsFault> {
-        let cert = File::read(&files.cert, Holds::Plain)?;
-        let key = File::read(&files.key, Holds::Secret)?;
-        let ca = File::read(&files.client_ca, Holds::Plain)?;
-        let crl = files.client_crl.as_deref().map(|path| File::read(path, Holds::Plain)).transpose()?;
+        let cert = File::read(&files.cert, Secrecy::Plain)?;
+        let key = File::read(&files.key, Secrecy::Secret)?;
+        let ca = File::read(&files.client_ca, Secrecy::Plain)?;
+        let crl = files.client_crl.as_deref().map(|path| File::read(path, Secrecy::Plain)).transpose()?;
 
         let chain = own::certificates(&cert.path, &cert.bytes)?;
         own::check(&cert.path, &chain[0])?;
@@ -180,7 +180,7 @@ impl Material {
     /// Returns a message if a revocation list has expired.
     pub(crate) fn ended_list(&self) -> Option<String> {
         let lists = self.lists.as_ref().filter(|lists| lists.until <= now())?;
-        Some(format!("{} ended on {}", lists.what, date(lists.until)))
+        Some(format!("{} expired on {}", lists.what, date(lists.until)))
     }
 
     /// Logs the defects of the material when it is taken into use.
@@ -201,7 +201,7 @@ impl Material {
 
 impl Term {
     fn new(what: String, from: i64, until: i64) -> Self {
-        Self { what, from, until, said: AtomicU8::new(0) }
+        Self { what, from, until, reported: AtomicU8::new(0) }
     }
 
     fn warn(&self, now: i64, then: &str) {
@@ -216,7 +216,7 @@ impl Term {
         } else {
             return;
         };
-        if self.said.swap(level, Ordering::AcqRel) != level {
+        if self.reported.swap(level, Ordering::AcqRel) != level {
             tracing::warn!("{say}");
         }
     }

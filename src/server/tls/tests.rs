@@ -89,7 +89,7 @@ fn what_is_wrong_with_the_services_own_files_is_said_with_file_and_remedy() {
     let (cert, key) = version_1();
     pki.put("server.pem", &cert, 0o644);
     pki.put("server.key", &key, 0o600);
-    pki.refused("server.pem", "the service's own certificate is X.509 version 1; TLS takes version 3");
+    pki.refused("server.pem", "the service's own certificate is X.509 version 1; TLS requires version 3");
 
     pki.put("server.pem", &good_cert, 0o644);
     pki.refused("server.key", "it is not the private key of the certificate in");
@@ -97,16 +97,16 @@ fn what_is_wrong_with_the_services_own_files_is_said_with_file_and_remedy() {
     let cipher = openssl::symm::Cipher::aes_256_cbc();
     let encrypted = passphrase.private_key_to_pem_pkcs8_passphrase(cipher, b"x").unwrap();
     for (text, words) in [
-        (String::from_utf8(encrypted).unwrap(), "is an encrypted PRIVATE key, but a private key in PEM is required"),
-        (good_cert.clone(), "is a certificate, but a private key in PEM is required"),
-        ("x".to_owned(), "is no key or certificate, but a private key in PEM is required"),
+        (String::from_utf8(encrypted).unwrap(), "is an encrypted PRIVATE key; expected a private key in PEM"),
+        (good_cert.clone(), "is a certificate; expected a private key in PEM"),
+        ("x".to_owned(), "is no key or certificate; expected a private key in PEM"),
     ] {
         pki.put("server.key", &text, 0o600);
         pki.refused("server.key", words);
     }
     pki.put("server.key", &good_key, 0o600);
     pki.put("server.pem", &good_key, 0o644);
-    pki.refused("server.pem", "is a PRIVATE key, but certificates in PEM is required");
+    pki.refused("server.pem", "is a PRIVATE key; expected certificates in PEM");
     pki.put("server.pem", &good_cert, 0o644);
 
     // The rule for files that decide about admission, for each of them.
@@ -152,11 +152,11 @@ fn revocation_lists_are_read_in_pem_and_der_and_what_is_no_list_is_refused() {
     }
     put(list(-1).pem().unwrap().as_bytes());
     let ended = Material::read(&pki.files()).unwrap().ended_list().expect("it has ended");
-    assert!(ended.contains("crl.pem ended on "), "{ended}");
+    assert!(ended.contains("crl.pem expired on "), "{ended}");
     put(b"no list");
-    pki.refused("crl.pem", "is no key or certificate, and a revocation list in PEM or DER must be given here");
+    pki.refused("crl.pem", "is no key or certificate; expected a revocation list in PEM or DER");
     put(&[0x30, 0x03, 1, 1, 1]);
-    pki.refused("crl.pem", "a revocation list in PEM or DER must be given here");
+    pki.refused("crl.pem", "expected a revocation list in PEM or DER");
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_file_of_another_kind_is_named_with_the_command_that_converts_it() {
         ("chain.p7", "server.pem", "is a PKCS#7 file"),
         ("chain.p7b", "server.pem", "is a PKCS#7 file in DER"),
         ("trusted.pem", "server.pem", "is a certificate under an old label"),
-        ("cert.gz", "server.pem", "is a packed file"),
+        ("cert.gz", "server.pem", "is a compressed file"),
         ("utf16.pem", "server.pem", "is text in UTF-16"),
         ("server.key", "ca.pem", "is a PRIVATE key"),
         ("cert.der", "ca.pem", "is a certificate in DER"),
@@ -204,8 +204,8 @@ fn a_file_of_another_kind_is_named_with_the_command_that_converts_it() {
         ("both.p12", "server.key", "is a PKCS#12 file"),
         ("locked.key", "server.key", "is an encrypted PRIVATE key"),
         ("locked.der", "server.key", "is an encrypted PRIVATE key in DER"),
-        ("key.gz", "server.key", "is a packed file"),
-        ("two.key", "server.key", "holds 2 PRIVATE keys"),
+        ("key.gz", "server.key", "is a compressed file"),
+        ("two.key", "server.key", "contains 2 PRIVATE keys"),
         ("server.pem", "crl.pem", "is a certificate, and a revocation list"),
         ("server.key", "crl.pem", "is a PRIVATE key, and a revocation list"),
     ] {

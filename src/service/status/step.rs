@@ -5,14 +5,14 @@ use stationmaster_image::{
     oci::reference::{ImageSource, looks_like_short_id},
     store::whereabouts,
 };
-use stationmaster_train::{config::ConfigError, rule::Rule};
+use stationmaster_train::{config::TrainConfigError, rule::Rule};
 
 use super::{Reason, Refusal, named};
 use crate::{
     audit::AuditError,
     ledger::LedgerError,
     protocol::{KeyOwner, StepError, UntrustedKey},
-    trust::TrustError,
+    trust::{FileError, TrustError},
 };
 
 impl From<StepError> for Refusal {
@@ -23,7 +23,7 @@ impl From<StepError> for Refusal {
             StepError::Cancelled => Reason::Cancelled.into(),
             StepError::Keystore(error) => error.into(),
             StepError::Untrusted(detail) => Self::train_authentication(&detail),
-            StepError::Config(ConfigError::LimitExceeded { limit }) => {
+            StepError::Config(TrainConfigError::LimitExceeded { limit }) => {
                 Self::from(Reason::LimitExceeded).with_meta("limit", limit)
             }
             StepError::Config(error) => Reason::ConfigMalformed.status(error.to_string()),
@@ -86,7 +86,9 @@ impl From<StepError> for Refusal {
                     format!("the run left nothing: {image} is still the image that pre-run opened")
                 })
                 .with_meta("run_id", id),
-            StepError::TrustNotKept(TrustError::Write { ref source, .. }) if is_full(source) => disk_full("state", &error),
+            StepError::TrustNotKept(TrustError::File(FileError::Write { ref source, .. })) if is_full(source) => {
+                disk_full("state", &error)
+            }
             StepError::TrustNotKept(_) | StepError::Ledger(_) | StepError::Invariant(_) => {
                 let id = uuid::Uuid::now_v7().to_string();
                 Self::from(Reason::Invariant).with_meta("error_id", id).with_fault(&error)

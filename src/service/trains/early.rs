@@ -106,13 +106,13 @@ fn after(header: &[u8]) -> State {
 mod tests {
     use super::*;
     use crate::{
-        authz::{Grant, Grants, Principals, Rpc, Stated},
+        authz::{Grant, GrantSpec, Grants, Principals, Rpc},
         protocol::new_call,
         service::status::Reason,
     };
 
     fn caller(trains: Option<&[String]>) -> Caller {
-        let stated = Stated { principal: "unix:uid=7", rpcs: &["OpenResults".into()], trains, ..Default::default() };
+        let stated = GrantSpec { principal: "unix:uid=7", rpcs: &["OpenResults".into()], trains, ..Default::default() };
         let mut grants = Grants::default();
         grants.add(Grant::new(&stated).unwrap());
         Caller::new(new_call(), "unix:uid=7".into(), grants.decide(&Principals::of_socket(7, 7), Rpc::OpenResults).unwrap())

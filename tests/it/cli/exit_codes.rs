@@ -166,7 +166,7 @@ fn a_key_of_another_kind_or_two_keys_in_one_file_are_wrong_content() {
     fs::write(at("two.key"), keys.iter().flat_map(|key| key.private_key_to_pem_pkcs8().unwrap()).collect::<Vec<u8>>()).unwrap();
     let done = run(directory.path(), "trust add creator x --key two.pem --file trust.toml");
     assert_eq!(done.status.code(), Some(2), "{}", said(&done));
-    assert!(said(&done).contains("holds 2 public keys") && said(&done).contains("none of them is used"), "{}", said(&done));
+    assert!(said(&done).contains("contains 2 public keys") && said(&done).contains("none of them is used"), "{}", said(&done));
     let hint = said(&done).split('`').nth(1).expect("a command").to_owned();
     assert!(Command::new("sh").args(["-c", &hint]).current_dir(directory.path()).status().unwrap().success(), "{hint}");
     // The command writes the first key, by itself.

@@ -82,7 +82,7 @@ fn an_empty_variable_is_as_one_that_is_not_set() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("trust.toml");
     fs::write(&file, "version = 1\n").unwrap();
-    assert!(output(command.args(["trust", "verify", "--file"]).arg(&file)).contains("can be used"));
+    assert!(output(command.args(["trust", "verify", "--file"]).arg(&file)).contains("is valid"));
 }
 
 #[test]

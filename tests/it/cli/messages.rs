@@ -135,7 +135,7 @@ fn a_full_disk_is_told_with_the_directory_on_it() {
     // As /tmp is: the trust file's rule takes it.
     assert!(privileged("chmod").arg("1777").arg(&place).status().unwrap().success());
     let at = |name: &str| place.join(name).to_str().unwrap().to_owned();
-    let full = format!("make room on the file system of {}", place.display());
+    let full = format!("free space on the file system of {}", place.display());
     let station = &scene.station;
     for name in ["trust.toml", "access.toml"] {
         fs::write(at(name), "version = 1\n").unwrap();
@@ -160,7 +160,7 @@ fn a_full_disk_is_told_with_the_directory_on_it() {
     let creator = scene.train.creator_key().to_str().unwrap().to_owned();
     let out = at("out");
     let done = alone(&["train", "open", "--key", &creator, &saved, "-o", &out]);
-    let there = format!("make room on the file system of {out}");
+    let there = format!("free space on the file system of {out}");
     assert!(said(&done).contains(&there) || said(&done).contains(&full), "{}", said(&done));
     assert!(!said(&done).contains("the service's log"), "{}", said(&done));
 }

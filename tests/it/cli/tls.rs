@@ -93,8 +93,8 @@ fn a_client_is_told_why_its_certificate_was_refused_and_that_nothing_was_done() 
     // Ours to mend before anything is sent.
     for (cert, key, exit, words) in [
         (&good.0, &other.sign(dns(), Usage::ClientAuth, -1..1).1, 2, "is not the private key of the certificate in"),
-        (&good.1, &good.1, 2, "client.pem is a PRIVATE key, but certificates in PEM is required"),
-        (&good.0, &good.0, 2, "client.key is a certificate, but a private key in PEM is required"),
+        (&good.1, &good.1, 2, "client.pem is a PRIVATE key; expected certificates in PEM"),
+        (&good.0, &good.0, 2, "client.key is a certificate; expected a private key in PEM"),
     ] {
         let done = client.ask(&address, &ca, cert, key);
         assert_eq!(done.status.code(), Some(exit), "{}", said(&done));
@@ -194,12 +194,12 @@ fn the_page_about_tls_works_as_it_is_written() {
     run(last);
     // One that is under way when the list comes is cut off.
     let refused = wait_for("the list to count", || Some(ask()).filter(|done| done.status.code() == Some(7)));
-    assert!(said(&refused).contains("it is revoked; nothing was done"), "{}", said(&refused));
+    assert!(said(&refused).contains("it was revoked; nothing was done"), "{}", said(&refused));
     // What it says of a certificate without extensions.
     run("openssl x509 -req -in airflow.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 9 -out airflow.pem");
     let done = ask();
     assert_eq!(done.status.code(), Some(2), "{}", said(&done));
-    assert!(said(&done).contains("airflow.pem is X.509 version 1, and TLS takes version 3"), "{}", said(&done));
+    assert!(said(&done).contains("airflow.pem is X.509 version 1, and TLS requires version 3"), "{}", said(&done));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! There is one way to the token for a train: no call uses a key for a train that was not admitted.
 
 use serde_json::Value;
-use stationmaster::trust::Kind;
+use stationmaster::trust::OwnerKind;
 
 use crate::{
     access::principals::{grant, me},
@@ -30,7 +30,7 @@ fn no_call_has_the_token_asked_for_a_train_that_is_not_believed() {
         assert_eq!(uses(station), [Value::Null; 0], "{beginning}: a key was used");
         station.believe(&scene.train);
         let creator = scene.train.creator();
-        station.edit_trust(|store| assert_eq!(store.remove(Kind::Creator, &creator.id, None).len(), 1));
+        station.edit_trust(|store| assert_eq!(store.remove(OwnerKind::Creator, &creator.id, None).len(), 1));
     }
     station.believe(&scene.train);
     assert!(station.hash(image, true).unwrap().train.expect("digests of the train").sealed);
@@ -66,7 +66,7 @@ fn a_repeated_pre_run_is_answered_to_whom_the_first_would_be() {
     }
     grant(station, &[(&me(), &["PreRun"], None)]);
     let creator = scene.train.creator();
-    station.edit_trust(|store| assert_eq!(store.remove(Kind::Creator, &creator.id, None).len(), 1));
+    station.edit_trust(|store| assert_eq!(store.remove(OwnerKind::Creator, &creator.id, None).len(), 1));
     for answer in again() {
         refused("a creator who is believed no longer", answer, "KEY_UNTRUSTED");
     }

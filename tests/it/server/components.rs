@@ -85,7 +85,7 @@ fn a_disk_without_the_configured_room_is_not_serving_and_says_which() {
     });
     let text = String::from_utf8(failed.stderr).unwrap();
     assert_eq!(failed.status.code(), Some(6), "{text}");
-    assert!(text.contains(&format!("less than {} MiB are free below {}", 1 << 30, station.state().display())), "{text}");
+    assert!(text.contains(&format!("less than {} MiB are free in {}", 1 << 30, station.state().display())), "{text}");
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn a_revoked_certificate_is_not_admitted_and_the_connection_that_it_has_is_ended
     // A list that has ended does not take the place of one that holds.
     let log = station.log().len();
     replace(&crl, &list(&authority, &[], -60));
-    wait_for("a word about it", || station.log()[log..].contains("crl.pem ended on ").then_some(()));
+    wait_for("a word about it", || station.log()[log..].contains("crl.pem expired on ").then_some(()));
     assert!(!asks(&over_tls(&address, &authority, Some(&revoked))), "an old list was put back");
     // And one that ends while it is in force admits nobody any more.
     replace(&crl, &list(&authority, &[], 8));
@@ -164,5 +164,5 @@ fn a_server_certificate_that_has_ended_is_said_in_the_log() {
         set(config, "log", "format", "json");
     });
     station.start_again();
-    assert!(station.log().contains("server.pem ended on "), "{}", station.log());
+    assert!(station.log().contains("server.pem expired on "), "{}", station.log());
 }

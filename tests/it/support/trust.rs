@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use stationmaster::{
     trust,
-    trust::{Kind, Pin, TrustStore},
+    trust::{OwnerKind, Pin, TrustStore},
 };
 use stationmaster_train::{config::HexText, keys::PublicKey};
 
@@ -38,7 +38,7 @@ impl Station {
     pub fn believe_creator(&self, train: &Train) {
         let creator = train.creator();
         self.edit_trust(|store| {
-            let _ = store.add(Kind::Creator, pin(&creator));
+            let _ = store.add(OwnerKind::Creator, pin(&creator));
         });
     }
 
@@ -47,7 +47,7 @@ impl Station {
     pub fn believe_stations(&self, seats: &[Seat]) {
         self.edit_trust(|store| {
             for seat in seats {
-                let _ = store.add(Kind::Station, pin(seat));
+                let _ = store.add(OwnerKind::Station, pin(seat));
             }
         });
     }

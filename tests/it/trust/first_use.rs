@@ -1,6 +1,6 @@
 //! `first-use`: the first key seen for an id is believed from then on, once its train has proved right in everything else.
 
-use stationmaster::{trust, trust::Kind};
+use stationmaster::{trust, trust::OwnerKind};
 use stationmaster_proto::RuleOutcome;
 
 use super::{fingerprint, outcome};
@@ -15,10 +15,10 @@ fn start() -> Station {
 
 fn seen(station: &Station) -> Vec<String> {
     match trust::file::read(&station.state().join("first-seen.toml")) {
-        Err(trust::TrustError::Missing(_)) => Vec::new(),
+        Err(trust::TrustError::File(trust::FileError::Missing(_))) => Vec::new(),
         store => {
             let store = store.expect("a trust file");
-            let pins = [Kind::Creator, Kind::Station].into_iter().flat_map(|kind| store.pins(kind));
+            let pins = [OwnerKind::Creator, OwnerKind::Station].into_iter().flat_map(|kind| store.pins(kind));
             pins.map(|pin| pin.key.fingerprint()).collect()
         }
     }

@@ -1,6 +1,6 @@
 //! A station that changes its train key: the old one serves the trains whose own entry names it.
 
-use stationmaster::trust::{Kind, Pin};
+use stationmaster::trust::{OwnerKind, Pin};
 
 use crate::support::{
     Engine, PROGRAM, Seat, Station, Train, set,
@@ -24,7 +24,7 @@ fn trains_under_way_are_opened_and_closed_with_the_key_that_they_name() {
     let hex_pem = |label: &str| station.key(label).unwrap().public_key_hex_pem;
     for label in ["a", "a-new"] {
         let train = Train::of(&[Seat { id: "a".into(), hex_pem: hex_pem(label) }]).make();
-        station.edit_trust(|store| drop(store.remove(Kind::Creator, &train.creator().id, None)));
+        station.edit_trust(|store| drop(store.remove(OwnerKind::Creator, &train.creator().id, None)));
         station.believe(&train);
         let run = station.pre_run(&train.image).unwrap_or_else(|refusal| panic!("{label}: {refusal:?}"));
         run_script(&engine, &train.image, RESULTS);
@@ -53,11 +53,11 @@ fn others_are_believed_with_both_keys_while_they_change() {
     for seat in [old, new] {
         let train = Train::of(&[station.seat(), seat]).make();
         station.edit_trust(|store| {
-            store.remove(Kind::Creator, &train.creator().id, None);
+            store.remove(OwnerKind::Creator, &train.creator().id, None);
             let key = stationmaster_train::keys::PublicKey::from_hex_pem(&stationmaster_train::config::HexText::new(
                 train.creator().hex_pem,
             ));
-            store.add(Kind::Creator, Pin::new(&train.creator().id, key.unwrap(), None).unwrap()).unwrap();
+            store.add(OwnerKind::Creator, Pin::new(&train.creator().id, key.unwrap(), None).unwrap()).unwrap();
         });
         station.pre_run(&train.image).unwrap();
     }

@@ -1,6 +1,6 @@
 //! Each rule that can be switched: what it refuses while it is on, and what a report says when it is not.
 
-use stationmaster::trust::Kind;
+use stationmaster::trust::OwnerKind;
 use stationmaster_proto::{PreRunOutcome, RuleOutcome};
 use tar::EntryType;
 
@@ -74,7 +74,7 @@ fn files_that_are_not_listed_are_left_out_refused_or_taken_as_the_configuration_
 fn a_session_id_of_another_length_is_refused_unless_the_rule_is_relaxed() {
     let scene = scene(|_| {});
     let train = Train::of(&[scene.station.seat()]).session_bytes(32).make();
-    scene.station.edit_trust(|store| drop(store.remove(Kind::Creator, &train.creator().id, None)));
+    scene.station.edit_trust(|store| drop(store.remove(OwnerKind::Creator, &train.creator().id, None)));
     scene.station.believe(&train);
     let before = Before::of(&scene.engine, &train);
     breaks(&refused("32 bytes", scene.station.pre_run(&train.image), "IMAGE_POLICY_VIOLATION"), "session-id-length");

@@ -7,7 +7,7 @@ use openssl::{
     sign::Signer,
 };
 use serde_json::Value;
-use stationmaster::trust::{Kind, TrustStore};
+use stationmaster::trust::{OwnerKind, TrustStore};
 
 use super::fingerprint;
 use crate::support::{
@@ -143,7 +143,7 @@ fn a_key_that_is_trusted_no_longer_gets_nothing_after_the_run_and_nothing_is_los
     let run = scene.pre_run().unwrap();
     run_script(&scene.engine, &scene.train.image, RESULTS);
     let creator = scene.train.creator();
-    scene.station.edit_trust(|store| assert_eq!(store.remove(Kind::Creator, &creator.id, None).len(), 1));
+    scene.station.edit_trust(|store| assert_eq!(store.remove(OwnerKind::Creator, &creator.id, None).len(), 1));
     let before = Before::of(&scene.engine, &scene.train);
     let refusal = refused("no longer trusted", scene.station.post_run(&run.run_id), "KEY_UNTRUSTED");
     names(&refusal, "creator", "wrap-for-trusted", &creator.hex_pem);

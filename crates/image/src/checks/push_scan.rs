@@ -12,7 +12,7 @@ use std::{
 use stationmaster_train::{
     config::TrainConfig,
     digest::{FileDigest, FileHasher},
-    envelope::{Shape, Verdict},
+    envelope::{Shape, ShapeVerdict},
     rule::Rule,
 };
 use tar::EntryType;
@@ -177,9 +177,9 @@ impl LayerSink for Scanner<'_> {
         match (area, below) {
             (Some(_), _) if !regular => scan.find(share, Rule::NoLinks, &path, "it is a link or a special file")?,
             (Some(_), _) => match looks(content, shape, check)? {
-                Verdict::NotSealed(why) => scan.find(share, Rule::NoPlaintextLayers, &path, why)?,
-                Verdict::TooShortToTell => scan.too_short += 1,
-                Verdict::Sealed => {}
+                ShapeVerdict::NotSealed(why) => scan.find(share, Rule::NoPlaintextLayers, &path, why)?,
+                ShapeVerdict::TooShortToTell => scan.too_short += 1,
+                ShapeVerdict::Sealed => {}
             },
             (None, b"train_config.json") if regular => {
                 if entry.size > CONFIG_LIMIT || !is_config(content)? {
@@ -191,7 +191,7 @@ impl LayerSink for Scanner<'_> {
                 let too_long = entry.size > USER_KEY_LIMIT;
                 let looks = looks(content, shape, check)?;
                 // Keys of unusual sizes have lengths that sealed files cannot have.
-                if too_long || whole_blocks && matches!(looks, Verdict::NotSealed(_)) {
+                if too_long || whole_blocks && matches!(looks, ShapeVerdict::NotSealed(_)) {
                     scan.find(share, Rule::NoPlaintextLayers, &path, "it is no wrapped key")?;
                 }
             }
@@ -221,7 +221,11 @@ fn each_chunk(
     }
 }
 
-fn looks(content: &mut dyn Read, shape: &mut Shape, check: &dyn Fn() -> Result<(), ImageError>) -> Result<Verdict, ImageError> {
+fn looks(
+    content: &mut dyn Read,
+    shape: &mut Shape,
+    check: &dyn Fn() -> Result<(), ImageError>,
+) -> Result<ShapeVerdict, ImageError> {
     each_chunk(content, check, |bytes| shape.update(bytes))?;
     Ok(shape.verdict())
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, io::Read, sync::Arc};
 
 use stationmaster_train::{
-    envelope::{Shape, Verdict},
+    envelope::{Shape, ShapeVerdict},
     names::FilePath,
     rule::Rule,
 };
@@ -34,7 +34,7 @@ enum FileLocation {
     Directory,
     File {
         size: u64,
-        looks: Verdict,
+        looks: ShapeVerdict,
         /// Its location in the spool, if sealed files are kept.
         extent: Option<Extent>,
         /// Content of one of the two small files.
@@ -97,7 +97,7 @@ impl FileReader {
             if self.small > SMALL_LIMIT {
                 return Err(ImageError::Limit("bytes of train_config.json, all layers together"));
             }
-            return Ok(FileLocation::File { size, looks: Verdict::Sealed, extent: None, content: Some(content.into()) });
+            return Ok(FileLocation::File { size, looks: ShapeVerdict::Sealed, extent: None, content: Some(content.into()) });
         }
         if let Some(sealed) = &mut self.sealed {
             sealed.begin(size)?;

@@ -16,7 +16,7 @@ use rustix::{
     process::geteuid,
 };
 
-use super::{Directory, directory::NO_LINK, input::Unfit};
+use super::{Directory, directory::NO_LINK, input::InputError};
 
 /// Creates a directory and its missing parents, for their owner only. A directory that root creates gets the owner of its parent,
 /// because the service must be able to use what an administrator's command creates.
@@ -66,7 +66,7 @@ pub fn make_private(file: &Path) -> io::Result<()> {
     let facts = rustix::fs::fstat(&named)?;
     if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
         let what = if FileType::from_raw_mode(facts.st_mode) == FileType::Symlink { "a symbolic link" } else { "something else" };
-        return Err(Unfit::Kind(what).into());
+        return Err(InputError::Kind(what).into());
     }
     if facts.st_mode & 0o7177 != 0 {
         fs::set_permissions(format!("/proc/self/fd/{}", named.as_raw_fd()), Permissions::from_mode(0o600))?;

@@ -28,7 +28,7 @@ pub fn words(error: &io::Error) -> String {
 }
 
 fn without_number(text: &str) -> String {
-    text.split_once(" (os error").map_or(text, |(said, _)| said).to_owned()
+    text.split_once(" (os error").map_or(text, |(message, _)| message).to_owned()
 }
 
 /// Returns the same error; when permission is missing, with the path at fault, its owner and mode, the requesting user, and a remedy.
@@ -37,13 +37,13 @@ pub fn explained(path: &Path, error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::PermissionDenied || error.raw_os_error().is_none() {
         return error;
     }
-    match in_the_way(path) {
+    match explanation(path) {
         Some(text) => io::Error::new(io::ErrorKind::PermissionDenied, text),
         None => error,
     }
 }
 
-fn in_the_way(path: &Path) -> Option<String> {
+fn explanation(path: &Path) -> Option<String> {
     let path = std::path::absolute(path).ok()?;
     let mut ancestors: Vec<&Path> = path.ancestors().collect();
     ancestors.reverse();

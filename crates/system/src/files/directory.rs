@@ -54,7 +54,7 @@ impl Directory {
     }
 
     /// Returns the same directory with another descriptor.
-    pub(super) fn again(&self) -> io::Result<Self> {
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { descriptor: self.descriptor.try_clone()?, path: self.path.clone() })
     }
 
@@ -77,7 +77,7 @@ impl Directory {
     pub fn enter(&self, path: impl AsRef<Path>) -> io::Result<Self> {
         let mut at = openat(&self.descriptor, ".", DIRECTORY, Mode::empty())?;
         for part in path.as_ref().iter() {
-            at = openat(&at, plain(part)?, DIRECTORY | NO_LINK, Mode::empty())?;
+            at = openat(&at, check_component(part)?, DIRECTORY | NO_LINK, Mode::empty())?;
         }
         Ok(Self { descriptor: at, path: self.path.join(path) })
     }
@@ -87,7 +87,7 @@ impl Directory {
     /// # Errors
     /// When the name exists, it cannot be created, or another directory was put in its place.
     pub fn make(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
-        let name = plain(name.as_ref())?;
+        let name = check_component(name.as_ref())?;
         mkdirat(&self.descriptor, name, Mode::RWXU)?;
         let made = self.enter(name)?;
         // mkdirat returns no descriptor: meanwhile the owner of this directory could have moved another one here.
@@ -115,7 +115,8 @@ impl Directory {
     pub fn create_new(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | NO_LINK;
         // Created with the mode that the umask leaves, which is corrected afterwards.
-        let file = File::from(openat(&self.descriptor, plain(name.as_ref())?, flags, Mode::from_raw_mode(mode & 0o700))?);
+        let file =
+            File::from(openat(&self.descriptor, check_component(name.as_ref())?, flags, Mode::from_raw_mode(mode & 0o700))?);
         file.set_permissions(Permissions::from_mode(mode))?;
         Ok(file)
     }
@@ -127,7 +128,7 @@ impl Directory {
     /// When the name is a link or another user's file.
     pub fn open_own(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY | NO_LINK;
-        let file = File::from(openat(&self.descriptor, plain(name.as_ref())?, flags, Mode::RUSR | Mode::WUSR)?);
+        let file = File::from(openat(&self.descriptor, check_component(name.as_ref())?, flags, Mode::RUSR | Mode::WUSR)?);
         let file = regular(file)?;
         self.give_to_owner(&file, None)?;
         close_to_others(&file)?;
@@ -155,7 +156,7 @@ impl Directory {
     /// `AlreadyExists`, or the error of the file system.
     pub fn link(&self, file: &File, name: impl AsRef<OsStr>) -> io::Result<()> {
         let own = format!("/proc/self/fd/{}", file.as_raw_fd());
-        Ok(linkat(CWD, own, &self.descriptor, plain(name.as_ref())?, AtFlags::SYMLINK_FOLLOW)?)
+        Ok(linkat(CWD, own, &self.descriptor, check_component(name.as_ref())?, AtFlags::SYMLINK_FOLLOW)?)
     }
 
     /// Returns the metadata of a name, if it exists; of a link, those of the link.
@@ -163,7 +164,7 @@ impl Directory {
     /// # Errors
     /// When they cannot be read.
     pub fn stat_of(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Stat>> {
-        match statat(&self.descriptor, plain(name.as_ref())?, AtFlags::SYMLINK_NOFOLLOW) {
+        match statat(&self.descriptor, check_component(name.as_ref())?, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(facts) => Ok(Some(facts)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
@@ -205,13 +206,13 @@ impl Directory {
         }
     }
 
-    /// Removes what [`NewFile::put`](super::NewFile::put) left of a file of that name when the process was killed during the call. The caller must exclude
+    /// Removes what [`NewFile::publish`](super::NewFile::publish) left of a file of that name when the process was killed during the call. The caller must exclude
     /// concurrent writers of the same name.
     ///
     /// # Errors
     /// When the directory cannot be read.
     pub fn clear(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
-        let prefix = prefix(name.as_ref());
+        let prefix = temporary_prefix(name.as_ref());
         for entry in fs::read_dir(self.by_descriptor())? {
             let found = entry?.file_name();
             if found.as_bytes().starts_with(prefix.as_bytes()) {
@@ -231,7 +232,7 @@ impl Directory {
 
     fn parent_of<'p>(&self, path: &'p Path) -> io::Result<(Self, &'p OsStr)> {
         let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
-        Ok((self.enter(path.parent().unwrap_or(Path::new("")))?, plain(name)?))
+        Ok((self.enter(path.parent().unwrap_or(Path::new("")))?, check_component(name)?))
     }
 
     /// Sets the owner and group of the previous file, or of this directory. Only root can; for other users they are right already.
@@ -257,7 +258,7 @@ impl AsFd for Directory {
 }
 
 /// Checks that a name is a single path component that does not lead elsewhere.
-pub(super) fn plain(name: &OsStr) -> io::Result<&OsStr> {
+pub(super) fn check_component(name: &OsStr) -> io::Result<&OsStr> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes.contains(&b'/') || [&b"."[..], b".."].contains(&bytes) {
         return Err(io::ErrorKind::InvalidFilename.into());
@@ -265,17 +266,17 @@ pub(super) fn plain(name: &OsStr) -> io::Result<&OsStr> {
     Ok(name)
 }
 
-fn prefix(name: &OsStr) -> OsString {
+fn temporary_prefix(name: &OsStr) -> OsString {
     let mut prefix = OsString::from(".");
     prefix.push(name);
     prefix.push(".stationmaster-");
     prefix
 }
 
-pub(super) fn unguessable(name: &OsStr) -> OsString {
-    let mut aside = prefix(name);
-    aside.push(uuid::Uuid::new_v4().simple().to_string());
-    aside
+pub(super) fn temporary_name(name: &OsStr) -> OsString {
+    let mut temporary = temporary_prefix(name);
+    temporary.push(uuid::Uuid::new_v4().simple().to_string());
+    temporary
 }
 
 fn regular(file: File) -> io::Result<File> {

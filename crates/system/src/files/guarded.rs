@@ -28,7 +28,7 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NO
 
 /// The reader of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum For {
+pub enum Reader {
     /// The service, which acts by the file's contents.
     Service,
     /// A command to which a user names the file. It may belong to one other user (root reads the service's, an auditor a colleague's)
@@ -38,7 +38,7 @@ pub enum For {
 
 /// Contents of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holds {
+pub enum Secrecy {
     /// Nothing secret.
     Plain,
     /// A private key or a PIN.
@@ -47,7 +47,7 @@ pub enum Holds {
 
 /// Why a file is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum GuardError {
     /// It does not exist.
     #[error("there is no such file")]
     Missing,
@@ -62,7 +62,7 @@ pub enum Refused {
     Io(#[from] io::Error),
 }
 
-impl Refused {
+impl GuardError {
     /// Returns the system's kind of error.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
@@ -78,8 +78,8 @@ impl Refused {
 /// Reads a file of at most `limit` bytes that meets the rule.
 ///
 /// # Errors
-/// See [`Refused`].
-pub fn read(file: &Path, by: For, holds: Holds, limit: u64) -> Result<Vec<u8>, Refused> {
+/// See [`GuardError`].
+pub fn read(file: &Path, by: Reader, holds: Secrecy, limit: u64) -> Result<Vec<u8>, GuardError> {
     let open = open_guarded(file, by, holds)?;
     Ok(bounded(open, limit).map_err(|error| explained(file, error))?)
 }
@@ -87,65 +87,65 @@ pub fn read(file: &Path, by: For, holds: Holds, limit: u64) -> Result<Vec<u8>, R
 /// Opens a file that meets the rule. Never blocks: a FIFO is refused.
 ///
 /// # Errors
-/// See [`Refused`].
-pub fn open_guarded(file: &Path, by: For, holds: Holds) -> Result<File, Refused> {
-    let trouble = |errno: rustix::io::Errno| match errno {
-        rustix::io::Errno::NOENT => Refused::Missing,
-        errno => Refused::Io(explained(file, errno.into())),
+/// See [`GuardError`].
+pub fn open_guarded(file: &Path, by: Reader, holds: Secrecy) -> Result<File, GuardError> {
+    let io_error = |errno: rustix::io::Errno| match errno {
+        rustix::io::Errno::NOENT => GuardError::Missing,
+        errno => GuardError::Io(explained(file, errno.into())),
     };
-    let mut judge = Judge { by, own: geteuid().as_raw(), other: None };
+    let mut check = PathCheck { by, own: geteuid().as_raw(), other: None };
     let absolute = std::path::absolute(file)?;
-    let root = open("/", DIRECTORY, Mode::empty()).map_err(trouble)?;
-    judge.directory(&fstat(&root).map_err(trouble)?, Path::new("/"))?;
-    let mut way: Vec<(OwnedFd, PathBuf)> = vec![(root, PathBuf::from("/"))];
+    let root = open("/", DIRECTORY, Mode::empty()).map_err(io_error)?;
+    check.directory(&fstat(&root).map_err(io_error)?, Path::new("/"))?;
+    let mut directories: Vec<(OwnedFd, PathBuf)> = vec![(root, PathBuf::from("/"))];
     let mut left: VecDeque<OsString> = absolute.iter().map(OsStr::to_owned).collect();
     let mut links = 0;
     while let Some(part) = left.pop_front() {
         match part.as_encoded_bytes() {
-            b"/" => way.truncate(1),
+            b"/" => directories.truncate(1),
             b"." => {}
-            b".." => way.truncate(way.len().saturating_sub(1).max(1)),
+            b".." => directories.truncate(directories.len().saturating_sub(1).max(1)),
             _ => {
-                let Some((at, path)) = way.last() else { return Err(Refused::Missing) };
+                let Some((at, path)) = directories.last() else { return Err(GuardError::Missing) };
                 let here = path.join(&part);
-                let facts = statat(at, &part, AtFlags::SYMLINK_NOFOLLOW).map_err(trouble)?;
-                judge.owner(&facts, &here)?;
+                let facts = statat(at, &part, AtFlags::SYMLINK_NOFOLLOW).map_err(io_error)?;
+                check.owner(&facts, &here)?;
                 match FileType::from_raw_mode(facts.st_mode) {
                     FileType::Symlink => {
                         links += 1;
                         if links > LINKS {
-                            return Err(Refused::Rule(format!("{} contains too many links", file.display())));
+                            return Err(GuardError::Rule(format!("{} contains too many links", file.display())));
                         }
-                        let to = readlinkat(at, &part, Vec::new()).map_err(trouble)?;
+                        let to = readlinkat(at, &part, Vec::new()).map_err(io_error)?;
                         let to = PathBuf::from(OsString::from_vec(to.into_bytes()));
                         to.iter().rev().for_each(|part| left.push_front(part.to_owned()));
                     }
                     FileType::Directory if left.is_empty() => {
-                        return Err(Refused::NotAFile(format!("{} is a directory: name the file in it", here.display())));
+                        return Err(GuardError::NotAFile(format!("{} is a directory: name the file in it", here.display())));
                     }
                     FileType::Directory => {
-                        let next = openat(at, &part, DIRECTORY, Mode::empty()).map_err(trouble)?;
-                        judge.directory(&fstat(&next).map_err(trouble)?, &here)?;
-                        way.push((next, here));
+                        let next = openat(at, &part, DIRECTORY, Mode::empty()).map_err(io_error)?;
+                        check.directory(&fstat(&next).map_err(io_error)?, &here)?;
+                        directories.push((next, here));
                     }
                     FileType::RegularFile if left.is_empty() => {
                         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-                        let open = openat(at, &part, flags, Mode::empty()).map_err(trouble)?;
-                        let facts = fstat(&open).map_err(trouble)?;
-                        judge.file(&facts, &here, holds)?;
+                        let open = openat(at, &part, flags, Mode::empty()).map_err(io_error)?;
+                        let facts = fstat(&open).map_err(io_error)?;
+                        check.file(&facts, &here, holds)?;
                         return Ok(File::from(open));
                     }
                     FileType::RegularFile => {
-                        return Err(Refused::NotAFile(format!("{} is a file, not a directory", here.display())));
+                        return Err(GuardError::NotAFile(format!("{} is a file, not a directory", here.display())));
                     }
                     other => {
-                        return Err(Refused::NotAFile(format!("{} is {}, not a regular file", here.display(), named(other))));
+                        return Err(GuardError::NotAFile(format!("{} is {}, not a regular file", here.display(), named(other))));
                     }
                 }
             }
         }
     }
-    Err(Refused::NotAFile(format!("{} is a directory: name the file in it", file.display())))
+    Err(GuardError::NotAFile(format!("{} is a directory: name the file in it", file.display())))
 }
 
 fn named(kind: FileType) -> &'static str {
@@ -157,57 +157,57 @@ fn named(kind: FileType) -> &'static str {
     }
 }
 
-struct Judge {
-    by: For,
+struct PathCheck {
+    by: Reader,
     own: u32,
     /// The one other user whose files a command accepts.
     other: Option<u32>,
 }
 
-impl Judge {
-    fn owner(&mut self, facts: &Stat, path: &Path) -> Result<(), Refused> {
+impl PathCheck {
+    fn owner(&mut self, facts: &Stat, path: &Path) -> Result<(), GuardError> {
         let owner = facts.st_uid;
-        let known = owner == 0 || owner == self.own || (self.by == For::Command && *self.other.get_or_insert(owner) == owner);
+        let known = owner == 0 || owner == self.own || (self.by == Reader::Command && *self.other.get_or_insert(owner) == owner);
         if known {
             return Ok(());
         }
         let path = path.display();
-        Err(Refused::Rule(format!(
+        Err(GuardError::Rule(format!(
             "{path} belongs to uid {owner}, neither to root nor to this process's user (uid {}): chown root {path}",
             self.own
         )))
     }
 
-    fn directory(&mut self, facts: &Stat, path: &Path) -> Result<(), Refused> {
+    fn directory(&mut self, facts: &Stat, path: &Path) -> Result<(), GuardError> {
         self.owner(facts, path)?;
         let is_sticky = facts.st_uid == 0 && facts.st_mode & 0o1000 != 0;
         if is_sticky { Ok(()) } else { self.writers(facts, path) }
     }
 
-    fn file(&mut self, facts: &Stat, path: &Path, holds: Holds) -> Result<(), Refused> {
+    fn file(&mut self, facts: &Stat, path: &Path, holds: Secrecy) -> Result<(), GuardError> {
         if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
-            return Err(Refused::NotAFile(format!("{} is not a regular file", path.display())));
+            return Err(GuardError::NotAFile(format!("{} is not a regular file", path.display())));
         }
         self.owner(facts, path)?;
         self.writers(facts, path)?;
         let readers = if facts.st_uid == 0 { 0o007 } else { 0o077 };
-        if holds == Holds::Secret && facts.st_mode & readers != 0 {
+        if holds == Secrecy::Secret && facts.st_mode & readers != 0 {
             let mode = facts.st_mode & 0o7777;
             let path = path.display();
-            return Err(Refused::Rule(format!(
+            return Err(GuardError::Rule(format!(
                 "{path} contains a secret and is readable by others (mode {mode:04o}): chmod 600 {path}"
             )));
         }
         Ok(())
     }
 
-    fn writers(&self, facts: &Stat, path: &Path) -> Result<(), Refused> {
+    fn writers(&self, facts: &Stat, path: &Path) -> Result<(), GuardError> {
         let (mode, path) = (facts.st_mode & 0o7777, path.display());
         if mode & 0o002 != 0 {
-            return Err(Refused::Rule(format!("{path} is writable by all users (mode {mode:04o}): chmod o-w {path}")));
+            return Err(GuardError::Rule(format!("{path} is writable by all users (mode {mode:04o}): chmod o-w {path}")));
         }
-        if mode & 0o020 != 0 && self.by == For::Service {
-            return Err(Refused::Rule(format!("{path} is writable by its group (mode {mode:04o}): chmod g-w {path}")));
+        if mode & 0o020 != 0 && self.by == Reader::Service {
+            return Err(GuardError::Rule(format!("{path} is writable by its group (mode {mode:04o}): chmod g-w {path}")));
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::denied::explained;
 
 /// Why a file is not read although it can be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum InputError {
     /// It is not a regular file.
     #[error("it is {0}, not a regular file")]
     Kind(&'static str),
@@ -22,8 +22,8 @@ pub enum Unfit {
     TooLong(u64),
 }
 
-impl From<Unfit> for io::Error {
-    fn from(unfit: Unfit) -> Self {
+impl From<InputError> for io::Error {
+    fn from(unfit: InputError) -> Self {
         Self::new(io::ErrorKind::InvalidInput, unfit)
     }
 }
@@ -37,7 +37,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path).map_err(|error| match error.raw_os_error() {
         // A socket cannot be opened.
-        Some(libc::ENXIO) => Unfit::Kind("a socket").into(),
+        Some(libc::ENXIO) => InputError::Kind("a socket").into(),
         _ => explained(path, error),
     })?;
     let kind = file.metadata()?.file_type();
@@ -48,7 +48,7 @@ pub fn open(path: &Path) -> io::Result<File> {
         return Err(rustix::io::Errno::ISDIR.into());
     }
     if !is_descriptor(path) || kind.is_block_device() {
-        return Err(Unfit::Kind(named(kind)).into());
+        return Err(InputError::Kind(named(kind)).into());
     }
     fcntl_setfl(&file, fcntl_getfl(&file)?.difference(OFlags::NONBLOCK))?;
     Ok(file)
@@ -61,7 +61,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let file = open(path)?;
     let kind = file.metadata()?.file_type();
-    if kind.is_file() { Ok(file) } else { Err(Unfit::Kind(named(kind)).into()) }
+    if kind.is_file() { Ok(file) } else { Err(InputError::Kind(named(kind)).into()) }
 }
 
 /// Reads a file of at most `limit` bytes; see [`open`].
@@ -100,10 +100,10 @@ pub(super) fn bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
 fn bounded_into(file: File, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     let before = bytes.len() as u64;
     if file.metadata()?.len() > limit {
-        return Err(Unfit::TooLong(limit).into());
+        return Err(InputError::TooLong(limit).into());
     }
     file.take(limit + 1).read_to_end(bytes)?;
-    if bytes.len() as u64 - before > limit { Err(Unfit::TooLong(limit).into()) } else { Ok(()) }
+    if bytes.len() as u64 - before > limit { Err(InputError::TooLong(limit).into()) } else { Ok(()) }
 }
 
 /// Returns whether a path names a descriptor of this process.

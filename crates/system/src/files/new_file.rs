@@ -14,7 +14,7 @@ use rustix::{
 
 use super::{
     Directory,
-    directory::{plain, unguessable},
+    directory::{check_component, temporary_name},
 };
 
 /// A file that is being written and does not have its name yet. When dropped before that, nothing of it stays.
@@ -24,14 +24,14 @@ pub struct NewFile {
     name: OsString,
     file: File,
     /// Its temporary name, on a file system without unnamed files.
-    aside: Option<OsString>,
+    temporary: Option<OsString>,
 }
 
 impl NewFile {
     /// Begins a file that belongs to this process's user and has exactly this mode.
     pub(super) fn begin(directory: &Directory, name: &OsStr, mode: u32) -> io::Result<Self> {
-        let (name, directory) = (plain(name)?.to_owned(), directory.again()?);
-        let (file, aside) = match directory.unnamed(0o600) {
+        let (name, directory) = (check_component(name)?.to_owned(), directory.try_clone()?);
+        let (file, temporary) = match directory.unnamed(0o600) {
             Ok(file) => (file, None),
             // NFS and some FUSE file systems do not support unnamed files.
             Err(error)
@@ -40,12 +40,12 @@ impl NewFile {
                     .iter()
                     .any(|known| known.raw_os_error() == error.raw_os_error()) =>
             {
-                let aside = unguessable(&name);
-                (directory.create_new(&aside, 0o600)?, Some(aside))
+                let temporary = temporary_name(&name);
+                (directory.create_new(&temporary, 0o600)?, Some(temporary))
             }
             Err(error) => return Err(error),
         };
-        let new = Self { directory, name, file, aside };
+        let new = Self { directory, name, file, temporary };
         new.file.set_permissions(Permissions::from_mode(mode))?;
         Ok(new)
     }
@@ -54,7 +54,7 @@ impl NewFile {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn settle(self) -> io::Result<Self> {
+    pub fn sync(self) -> io::Result<Self> {
         self.file.sync_all()?;
         Ok(self)
     }
@@ -63,17 +63,17 @@ impl NewFile {
     ///
     /// # Errors
     /// When the rename fails.
-    pub fn put(mut self) -> io::Result<()> {
-        let aside = match self.aside.take() {
-            Some(aside) => aside,
+    pub fn publish(mut self) -> io::Result<()> {
+        let temporary = match self.temporary.take() {
+            Some(temporary) => temporary,
             None => {
-                let aside = unguessable(&self.name);
-                self.directory.link(&self.file, &aside)?;
-                aside
+                let temporary = temporary_name(&self.name);
+                self.directory.link(&self.file, &temporary)?;
+                temporary
             }
         };
-        if let Err(error) = renameat(&self.directory, &aside, &self.directory, &self.name) {
-            self.aside = Some(aside);
+        if let Err(error) = renameat(&self.directory, &temporary, &self.directory, &self.name) {
+            self.temporary = Some(temporary);
             return Err(error.into());
         }
         self.directory.sync()
@@ -83,21 +83,21 @@ impl NewFile {
     ///
     /// # Errors
     /// `AlreadyExists`, or the error of the file system.
-    pub fn put_new(mut self) -> io::Result<()> {
-        let Some(aside) = self.aside.take() else {
+    pub fn publish_new(mut self) -> io::Result<()> {
+        let Some(temporary) = self.temporary.take() else {
             self.directory.link(&self.file, &self.name)?;
             return self.directory.sync();
         };
         let at = self.directory.as_fd();
-        let moved = match renameat_with(at, &aside, at, &self.name, RenameFlags::NOREPLACE) {
+        let moved = match renameat_with(at, &temporary, at, &self.name, RenameFlags::NOREPLACE) {
             // A file system without these flags, such as NFS: a hard link fails when the name exists.
-            Err(Errno::INVAL | Errno::NOSYS) => linkat(at, &aside, at, &self.name, AtFlags::empty()).map(|()| {
-                let _ = unlinkat(at, &aside, AtFlags::empty());
+            Err(Errno::INVAL | Errno::NOSYS) => linkat(at, &temporary, at, &self.name, AtFlags::empty()).map(|()| {
+                let _ = unlinkat(at, &temporary, AtFlags::empty());
             }),
             other => other,
         };
         if let Err(error) = moved {
-            self.aside = Some(aside);
+            self.temporary = Some(temporary);
             return Err(error.into());
         }
         self.directory.sync()
@@ -126,7 +126,7 @@ impl Directory {
     pub fn replace(&self, name: impl AsRef<OsStr>, mode: u32, bytes: &[u8]) -> io::Result<()> {
         let mut new = self.begin(name, mode)?;
         new.write_all(bytes)?;
-        new.settle()?.put()
+        new.sync()?.publish()
     }
 }
 
@@ -142,8 +142,8 @@ impl Write for NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if let Some(aside) = &self.aside {
-            let _ = unlinkat(&self.directory, aside, AtFlags::empty());
+        if let Some(temporary) = &self.temporary {
+            let _ = unlinkat(&self.directory, temporary, AtFlags::empty());
         }
     }
 }
@@ -154,20 +154,20 @@ mod tests {
 
     #[test]
     fn a_file_system_without_unnamed_files_keeps_an_existing_file_too() {
-        let room = tempfile::tempdir().unwrap();
-        let directory = Directory::open(room.path()).unwrap();
-        let begun = |content: &[u8]| {
-            let aside = unguessable(OsStr::new("f"));
-            let mut file = directory.create_new(&aside, 0o600).unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let directory = Directory::open(parent.path()).unwrap();
+        let begin = |content: &[u8]| {
+            let temporary = temporary_name(OsStr::new("f"));
+            let mut file = directory.create_new(&temporary, 0o600).unwrap();
             file.write_all(content).unwrap();
-            NewFile { directory: directory.again().unwrap(), name: "f".into(), file, aside: Some(aside) }
+            NewFile { directory: directory.try_clone().unwrap(), name: "f".into(), file, temporary: Some(temporary) }
         };
-        begun(b"first").put_new().unwrap();
-        assert_eq!(begun(b"second").put_new().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(std::fs::read(room.path().join("f")).unwrap(), b"first");
-        begun(b"third").put().unwrap();
-        drop(begun(b"fourth"));
-        assert_eq!(std::fs::read(room.path().join("f")).unwrap(), b"third");
-        assert_eq!(std::fs::read_dir(room.path()).unwrap().count(), 1);
+        begin(b"first").publish_new().unwrap();
+        assert_eq!(begin(b"second").publish_new().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(parent.path().join("f")).unwrap(), b"first");
+        begin(b"third").publish().unwrap();
+        drop(begin(b"fourth"));
+        assert_eq!(std::fs::read(parent.path().join("f")).unwrap(), b"third");
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1);
     }
 }

@@ -68,8 +68,8 @@ impl OutputFile {
     pub fn finish(self) -> io::Result<()> {
         match self.0 {
             Target::Stream(mut file) => file.flush(),
-            Target::New(file, Existing::Stays) => file.settle()?.put_new(),
-            Target::New(file, Existing::IsReplaced) => file.settle()?.put(),
+            Target::New(file, Existing::Stays) => file.sync()?.publish_new(),
+            Target::New(file, Existing::IsReplaced) => file.sync()?.publish(),
         }
     }
 }

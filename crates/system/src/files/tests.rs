@@ -5,8 +5,8 @@ use std::{
 };
 
 use super::{
-    Aside, Directory, Stuck,
-    guarded::{For, Holds, Refused, read},
+    Directory, FileThread, NotResponding,
+    guarded::{GuardError, Reader, Secrecy, read},
 };
 
 fn chmod(path: &Path, mode: u32) {
@@ -17,14 +17,14 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
 }
 
-fn service(path: &Path, holds: Holds) -> Result<Vec<u8>, Refused> {
-    read(path, For::Service, holds, 100)
+fn service(path: &Path, holds: Secrecy) -> Result<Vec<u8>, GuardError> {
+    read(path, Reader::Service, holds, 100)
 }
 
 #[track_caller]
-fn breaks(path: &Path, holds: Holds, said: &str) {
+fn breaks(path: &Path, holds: Secrecy, said: &str) {
     match service(path, holds) {
-        Err(Refused::Rule(why) | Refused::NotAFile(why)) => assert!(why.contains(said), "{why}"),
+        Err(GuardError::Rule(why) | GuardError::NotAFile(why)) => assert!(why.contains(said), "{why}"),
         other => panic!("{said}: {other:?}"),
     }
 }
@@ -37,35 +37,35 @@ fn a_file_that_others_could_have_changed_is_refused_with_the_remedy() {
     fs::write(&file, "x").unwrap();
     chmod(&below, 0o755);
     chmod(&file, 0o644);
-    assert_eq!(service(&file, Holds::Plain).unwrap(), b"x");
+    assert_eq!(service(&file, Secrecy::Plain).unwrap(), b"x");
     chmod(&file, 0o666);
-    breaks(&file, Holds::Plain, "by everybody (mode 0666): chmod o-w ");
+    breaks(&file, Secrecy::Plain, "by everybody (mode 0666): chmod o-w ");
     chmod(&file, 0o664);
-    breaks(&file, Holds::Plain, "by its group (mode 0664): chmod g-w ");
-    assert!(read(&file, For::Command, Holds::Plain, 100).is_ok());
+    breaks(&file, Secrecy::Plain, "by its group (mode 0664): chmod g-w ");
+    assert!(read(&file, Reader::Command, Secrecy::Plain, 100).is_ok());
     chmod(&file, 0o644);
-    breaks(&file, Holds::Secret, "may be read by others (mode 0644): chmod 600 ");
+    breaks(&file, Secrecy::Secret, "may be read by others (mode 0644): chmod 600 ");
     // Its directory, and the directory of a link that leads to it.
     for open in [0o777, 0o775] {
         chmod(&below, open);
-        breaks(&file, Holds::Plain, "/d may be written by");
+        breaks(&file, Secrecy::Plain, "/d may be written by");
     }
     let (links, link) = (directory.path().join("links"), directory.path().join("links/l"));
     fs::create_dir(&links).unwrap();
     symlink("../d/f", &link).unwrap();
     chmod(&below, 0o755);
     chmod(&links, 0o755);
-    assert_eq!(service(&link, Holds::Plain).unwrap(), b"x");
+    assert_eq!(service(&link, Secrecy::Plain).unwrap(), b"x");
     chmod(&links, 0o777);
-    breaks(&link, Holds::Plain, "/links may be written by everybody");
-    breaks(&below, Holds::Plain, "is a directory");
+    breaks(&link, Secrecy::Plain, "/links may be written by everybody");
+    breaks(&below, Secrecy::Plain, "is a directory");
     symlink("loop", directory.path().join("loop")).unwrap();
-    breaks(&directory.path().join("loop"), Holds::Plain, "too many links");
+    breaks(&directory.path().join("loop"), Secrecy::Plain, "too many links");
     rustix::fs::mkfifoat(rustix::fs::CWD, below.join("fifo"), rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
-    breaks(&below.join("fifo"), Holds::Plain, "is a FIFO, not a regular file");
+    breaks(&below.join("fifo"), Secrecy::Plain, "is a FIFO, not a regular file");
     fs::write(&file, [0; 101]).unwrap();
-    assert!(matches!(service(&file, Holds::Plain), Err(Refused::Io(_))), "more than the limit");
-    assert!(matches!(service(&below.join("none"), Holds::Plain), Err(Refused::Missing)));
+    assert!(matches!(service(&file, Secrecy::Plain), Err(GuardError::Io(_))), "more than the limit");
+    assert!(matches!(service(&below.join("none"), Secrecy::Plain), Err(GuardError::Missing)));
 }
 
 #[test]
@@ -79,25 +79,25 @@ fn a_file_of_another_user_is_refused_also_behind_a_link() {
     let (file, link) = (directory.path().join("f"), directory.path().join("l"));
     fs::write(&file, "x").unwrap();
     chmod(&file, 0o640);
-    assert!(service(&file, Holds::Secret).is_ok(), "root's, for a group to read");
+    assert!(service(&file, Secrecy::Secret).is_ok(), "root's, for a group to read");
     std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
     symlink(&file, &link).unwrap();
     for path in [&file, &link] {
-        breaks(path, Holds::Plain, "belongs to uid 65534");
+        breaks(path, Secrecy::Plain, "belongs to uid 65534");
     }
     fs::remove_file(&file).unwrap();
     fs::write(&file, "x").unwrap();
     std::os::unix::fs::lchown(&link, Some(65534), None).unwrap();
-    breaks(&link, Holds::Plain, "/l belongs to uid 65534");
+    breaks(&link, Secrecy::Plain, "/l belongs to uid 65534");
     // A command of root's may look at the files of one user, not at what two of them made.
     let service_users = directory.path().join("state");
     fs::create_dir(&service_users).unwrap();
     fs::write(service_users.join("f"), "x").unwrap();
     std::os::unix::fs::chown(&service_users, Some(65533), None).unwrap();
     std::os::unix::fs::chown(service_users.join("f"), Some(65533), None).unwrap();
-    assert!(read(&service_users.join("f"), For::Command, Holds::Plain, 9).is_ok());
+    assert!(read(&service_users.join("f"), Reader::Command, Secrecy::Plain, 9).is_ok());
     std::os::unix::fs::chown(service_users.join("f"), Some(65534), None).unwrap();
-    assert!(read(&service_users.join("f"), For::Command, Holds::Plain, 9).is_err());
+    assert!(read(&service_users.join("f"), Reader::Command, Secrecy::Plain, 9).is_err());
 }
 
 #[test]
@@ -145,14 +145,14 @@ fn modes_are_what_is_meant_whatever_the_umask() {
 
 #[test]
 fn a_job_that_hangs_holds_up_nobody_for_long() {
-    let aside = Aside::new("test");
+    let aside = FileThread::new("test");
     assert_eq!(aside.run_blocking(|| 7), Ok(7));
     let (end, ended) = crossbeam_channel::bounded::<()>(0);
-    assert_eq!(aside.run_blocking(move || ended.recv().unwrap_or_default()), Err(Stuck));
+    assert_eq!(aside.run_blocking(move || ended.recv().unwrap_or_default()), Err(NotResponding));
     // A later caller gets the error at once; nothing is queued for it.
-    assert_eq!(aside.run_blocking(|| panic!("it must not run")), Err::<(), _>(Stuck));
+    assert_eq!(aside.run_blocking(|| panic!("it must not run")), Err::<(), _>(NotResponding));
     drop(end);
     while aside.run_blocking(|| 8) != Ok(8) {}
-    assert_eq!(aside.run_blocking(|| panic!("a job of its own")), Err::<(), _>(Stuck));
+    assert_eq!(aside.run_blocking(|| panic!("a job of its own")), Err::<(), _>(NotResponding));
     assert_eq!(aside.run_blocking(|| 9), Ok(9));
 }

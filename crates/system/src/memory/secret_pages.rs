@@ -13,18 +13,18 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap, mmap_anonymo
 
 /// A secret in pages of its own: of `memfd_secret(2)`, which the kernel itself does not map, so that no debugger and no core dump
 /// shows them; where that is unavailable, pages that are never swapped and are excluded from core dumps.
-pub struct Guarded {
+pub struct SecretPages {
     pages: NonNull<u8>,
     mapped: NonZero<usize>,
     len: usize,
 }
 
 // SAFETY: the pages belong to this value alone, and after `new` they are only read until it is dropped.
-unsafe impl Send for Guarded {}
+unsafe impl Send for SecretPages {}
 // SAFETY: as above.
-unsafe impl Sync for Guarded {}
+unsafe impl Sync for SecretPages {}
 
-impl Guarded {
+impl SecretPages {
     /// Copies a secret into new pages.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Guarded {
     }
 }
 
-impl Drop for Guarded {
+impl Drop for SecretPages {
     fn drop(&mut self) {
         // SAFETY: the pages belong to this value, and no reference into them exists any more.
         unsafe {
@@ -55,9 +55,9 @@ impl Drop for Guarded {
     }
 }
 
-impl fmt::Debug for Guarded {
+impl fmt::Debug for SecretPages {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Guarded(..)")
+        out.write_str("SecretPages(..)")
     }
 }
 
@@ -97,13 +97,13 @@ mod tests {
     #[test]
     fn what_is_put_there_is_there_in_both_kinds_of_pages() {
         let secret = b"kept for later".repeat(400);
-        assert_eq!(Guarded::new(&secret).unwrap().expose(), secret);
-        assert_eq!(Guarded::new(b"").unwrap().expose(), b"");
+        assert_eq!(SecretPages::new(&secret).unwrap().expose(), secret);
+        assert_eq!(SecretPages::new(b"").unwrap().expose(), b"");
         locked_pages(NonZero::new(4096).unwrap()).unwrap();
     }
 
     #[test]
     fn it_is_not_shown() {
-        assert_eq!(format!("{:?}", Guarded::new(b"secret").unwrap()), "Guarded(..)");
+        assert_eq!(format!("{:?}", SecretPages::new(b"secret").unwrap()), "SecretPages(..)");
     }
 }

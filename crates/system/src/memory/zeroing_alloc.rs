@@ -10,11 +10,11 @@ use std::{
 };
 
 /// The system's allocator, clearing each block that is freed.
-pub struct Clearing;
+pub struct ZeroingAllocator;
 
 // SAFETY: memory comes from `System` and goes back to it with the layout it came with. `realloc` is the trait's own: new
 // memory, a copy, and `dealloc` for the old, since `System` would leave a copy where a buffer moves.
-unsafe impl GlobalAlloc for Clearing {
+unsafe impl GlobalAlloc for ZeroingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise is that of `System`.
         unsafe { System.alloc(layout) }
@@ -26,7 +26,7 @@ unsafe impl GlobalAlloc for Clearing {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block is the caller's to give away, and at least as long as the layout says.
+        // SAFETY: the caller owns the block, which is at least as long as its layout.
         unsafe {
             libc::explicit_bzero(block.cast(), layout.size());
             System.dealloc(block, layout);
@@ -56,7 +56,7 @@ unsafe extern "C" fn malloc(size: usize, _file: *const c_char, _line: c_int) -> 
 }
 
 unsafe extern "C" fn realloc(block: *mut c_void, size: usize, file: *const c_char, line: c_int) -> *mut c_void {
-    // SAFETY: the block is one of ours or null, says the caller; the copy is as long as the shorter of the two.
+    // SAFETY: by contract the block comes from this allocator or is null; the copy is as long as the shorter of the two.
     unsafe {
         if size == 0 {
             free(block, file, line);
@@ -73,7 +73,7 @@ unsafe extern "C" fn realloc(block: *mut c_void, size: usize, file: *const c_cha
 
 unsafe extern "C" fn free(block: *mut c_void, _file: *const c_char, _line: c_int) {
     if !block.is_null() {
-        // SAFETY: the block is one of ours, says the caller; all of its usable size belongs to it.
+        // SAFETY: by contract the block comes from this allocator; all of its usable size belongs to it.
         unsafe {
             libc::explicit_bzero(block, libc::malloc_usable_size(block));
             libc::free(block);

@@ -5,8 +5,8 @@ mod fields;
 use fields::{At, Fields};
 
 use super::{
-    Build, ConfigError, Creator, Ecosystem, HexText, Id, MAX_CONFIG_BYTES, MAX_FILE_LIST, MAX_ROUTE_STOPS, RouteStop, Source,
-    SourceKind, StopSignature, TrainConfig, longest,
+    Build, Creator, Ecosystem, HexText, Id, MAX_CONFIG_BYTES, MAX_FILE_LIST, MAX_ROUTE_STOPS, RouteStop, Source, SourceKind,
+    StopSignature, TrainConfig, TrainConfigError, longest,
 };
 use crate::{
     Integer,
@@ -14,19 +14,19 @@ use crate::{
     python::float_repr,
 };
 
-pub(super) fn parse(bytes: &[u8]) -> Result<TrainConfig, ConfigError> {
+pub(super) fn parse(bytes: &[u8]) -> Result<TrainConfig, TrainConfigError> {
     if bytes.len() > MAX_CONFIG_BYTES {
-        return Err(ConfigError::LimitExceeded { limit: "config_bytes" });
+        return Err(TrainConfigError::LimitExceeded { limit: "config_bytes" });
     }
     let json = Json::parse(bytes).map_err(|error| match error {
-        JsonError::TooDeep => ConfigError::LimitExceeded { limit: "json_depth" },
-        JsonError::TooManyValues => ConfigError::LimitExceeded { limit: "json_values" },
-        other => ConfigError::Json(other),
+        JsonError::TooDeep => TrainConfigError::LimitExceeded { limit: "json_depth" },
+        JsonError::TooManyValues => TrainConfigError::LimitExceeded { limit: "json_values" },
+        other => TrainConfigError::Json(other),
     })?;
     config(Fields::new(At::Root, json)?)
 }
 
-fn config(mut top: Fields) -> Result<TrainConfig, ConfigError> {
+fn config(mut top: Fields) -> Result<TrainConfig, TrainConfigError> {
     Ok(TrainConfig {
         source: top.required("source", source)?,
         creator: top.required("creator", creator)?,
@@ -45,7 +45,7 @@ fn config(mut top: Fields) -> Result<TrainConfig, ConfigError> {
     })
 }
 
-fn source(at: At, json: Json) -> Result<Source, ConfigError> {
+fn source(at: At, json: Json) -> Result<Source, TrainConfigError> {
     let mut fields = Fields::new(at, json)?;
     Ok(Source {
         kind: fields.required("type", |at, json| match &json {
@@ -59,7 +59,7 @@ fn source(at: At, json: Json) -> Result<Source, ConfigError> {
     })
 }
 
-fn creator(at: At, json: Json) -> Result<Creator, ConfigError> {
+fn creator(at: At, json: Json) -> Result<Creator, TrainConfigError> {
     let mut fields = Fields::new(at, json)?;
     let paillier = |at: At, json| match json {
         // Hex comes first in this union, so numeric text stays text.
@@ -74,7 +74,7 @@ fn creator(at: At, json: Json) -> Result<Creator, ConfigError> {
     })
 }
 
-fn stop(at: At, json: Json) -> Result<RouteStop, ConfigError> {
+fn stop(at: At, json: Json) -> Result<RouteStop, TrainConfigError> {
     let mut fields = Fields::new(at, json)?;
     Ok(RouteStop {
         station: fields.required("station", within(longest::ID, id))?,
@@ -96,7 +96,7 @@ fn stop(at: At, json: Json) -> Result<RouteStop, ConfigError> {
     })
 }
 
-fn build(at: At, json: Json) -> Result<Build, ConfigError> {
+fn build(at: At, json: Json) -> Result<Build, TrainConfigError> {
     let mut fields = Fields::new(at, json)?;
     Ok(Build {
         signature: fields.required("signature", within(longest::SIGNATURE, hex))?,
@@ -107,8 +107,8 @@ fn build(at: At, json: Json) -> Result<Build, ConfigError> {
 /// Reads a value and rejects it if it is longer than `most` characters, so that no field is read without a limit of its own.
 fn within<T: Length>(
     most: usize,
-    read: impl Fn(At, Json) -> Result<T, ConfigError>,
-) -> impl Fn(At, Json) -> Result<T, ConfigError> {
+    read: impl Fn(At, Json) -> Result<T, TrainConfigError>,
+) -> impl Fn(At, Json) -> Result<T, TrainConfigError> {
     move |at, json| {
         let value = read(at, json)?;
         if value.is_within(most) { Ok(value) } else { Err(at.is_longer_than(most)) }
@@ -155,7 +155,7 @@ impl Length for Json {
 }
 
 /// Reads any dict, and any value that Python's `dict()` converts to an empty dict.
-fn context(at: At, json: Json) -> Result<Json, ConfigError> {
+fn context(at: At, json: Json) -> Result<Json, TrainConfigError> {
     match json {
         Json::Object(_) => Ok(json),
         Json::Array(items) if items.is_empty() => Ok(Json::Object(Vec::new())),
@@ -164,7 +164,7 @@ fn context(at: At, json: Json) -> Result<Json, ConfigError> {
     }
 }
 
-fn hex(at: At, json: Json) -> Result<HexText, ConfigError> {
+fn hex(at: At, json: Json) -> Result<HexText, TrainConfigError> {
     match json {
         Json::Text(text) => Ok(HexText::new(text)),
         _ => Err(at.is_not("text")),
@@ -172,7 +172,7 @@ fn hex(at: At, json: Json) -> Result<HexText, ConfigError> {
 }
 
 /// Reads text, or the text that Python's `str()` makes of a number or boolean.
-fn text(at: At, json: Json) -> Result<String, ConfigError> {
+fn text(at: At, json: Json) -> Result<String, TrainConfigError> {
     match json {
         Json::Text(text) => Ok(text),
         Json::Int(number) => Ok(number.to_string()),
@@ -183,14 +183,14 @@ fn text(at: At, json: Json) -> Result<String, ConfigError> {
     }
 }
 
-fn id(at: At, json: Json) -> Result<Id, ConfigError> {
+fn id(at: At, json: Json) -> Result<Id, TrainConfigError> {
     match json {
         Json::Text(text) => Ok(Id::from_text(text)),
         other => integer(&other).map(Id::Int).ok_or_else(|| at.is_not("a number or text")),
     }
 }
 
-fn index(at: At, json: Json) -> Result<i64, ConfigError> {
+fn index(at: At, json: Json) -> Result<i64, TrainConfigError> {
     integer(&json).and_then(|number| number.to_i64()).ok_or_else(|| at.is_not("a whole number of 64 bits"))
 }
 
@@ -210,13 +210,13 @@ fn list<T>(
     json: Json,
     most: usize,
     limit: &'static str,
-    one: impl Fn(At, Json) -> Result<T, ConfigError>,
-) -> Result<Vec<T>, ConfigError> {
+    one: impl Fn(At, Json) -> Result<T, TrainConfigError>,
+) -> Result<Vec<T>, TrainConfigError> {
     let Json::Array(items) = json else {
         return Err(at.is_not("a list"));
     };
     if items.len() > most {
-        return Err(ConfigError::LimitExceeded { limit });
+        return Err(TrainConfigError::LimitExceeded { limit });
     }
     let read = |(position, item)| match item {
         Json::Null => Err(At::Item(&at, position).is_missing()),

@@ -58,7 +58,7 @@ fn with(route: &str, file_list: &str) -> String {
     )
 }
 
-fn refused(input: &str) -> ConfigError {
+fn refused(input: &str) -> TrainConfigError {
     TrainConfig::parse(input.as_bytes()).unwrap_err()
 }
 
@@ -77,7 +77,7 @@ fn size_is_bounded() {
         (with("", &deep), "json_depth"),
         (with("", "").replace(':', &format!(":{}", " ".repeat(MAX_CONFIG_BYTES / 8))), "config_bytes"),
     ] {
-        assert_eq!(refused(&input), ConfigError::LimitExceeded { limit });
+        assert_eq!(refused(&input), TrainConfigError::LimitExceeded { limit });
     }
 }
 
@@ -125,7 +125,7 @@ fn every_field_has_a_longest_value_and_that_is_read_back() {
         };
         let longest = with(most).unwrap_or_else(|error| panic!("{field}: {error}"));
         assert_eq!(TrainConfig::parse(&longest.to_bytes()), Ok(longest), "{field}");
-        assert!(matches!(with(most + 1), Err(ConfigError::TooLong { .. })), "{field} of {} characters", most + 1);
+        assert!(matches!(with(most + 1), Err(TrainConfigError::TooLong { .. })), "{field} of {} characters", most + 1);
     }
     let mut changed = whole.clone();
     changed["@context"]["a"] = "x".repeat(longest::CONTEXT).into();

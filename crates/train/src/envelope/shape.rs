@@ -29,7 +29,7 @@ const BEGINNINGS: [&[u8]; 7] = [
 
 /// Result of the shape check of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ShapeVerdict {
     /// Sealed.
     Sealed,
     /// The length fits a sealed file, but is too short for further tests.
@@ -68,7 +68,7 @@ impl Shape {
     }
 
     /// Ends the file, returns the verdict, and resets the state for the next file.
-    pub fn verdict(&mut self) -> Verdict {
+    pub fn verdict(&mut self) -> ShapeVerdict {
         let verdict = self.judge();
         self.len = 0;
         self.begin = [0; 8];
@@ -76,22 +76,22 @@ impl Shape {
         verdict
     }
 
-    fn judge(&self) -> Verdict {
+    fn judge(&self) -> ShapeVerdict {
         if !has_sealed_len(self.len) {
-            return Verdict::NotSealed("its length is not a sealed file's");
+            return ShapeVerdict::NotSealed("its length is not a sealed file's");
         }
         if self.is_text() {
-            return Verdict::NotSealed("it is text");
+            return ShapeVerdict::NotSealed("it is text");
         }
         // gzip: two bytes of magic, the one method, and no reserved flag.
         let is_gzip = self.begin.starts_with(b"\x1f\x8b\x08") && self.begin[3] < 32;
         if is_gzip || BEGINNINGS.iter().any(|known| self.begin.starts_with(known)) {
-            return Verdict::NotSealed("it begins as a known format does");
+            return ShapeVerdict::NotSealed("it begins as a known format does");
         }
         match self.len {
-            ..TELLING => Verdict::TooShortToTell,
-            _ if self.chi_square() > UNEQUAL => Verdict::NotSealed("its bytes are not equally frequent"),
-            _ => Verdict::Sealed,
+            ..TELLING => ShapeVerdict::TooShortToTell,
+            _ if self.chi_square() > UNEQUAL => ShapeVerdict::NotSealed("its bytes are not equally frequent"),
+            _ => ShapeVerdict::Sealed,
         }
     }
 
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::envelope::{EnvelopeKey, Sealer};
 
-    fn verdict(content: &[u8]) -> Verdict {
+    fn verdict(content: &[u8]) -> ShapeVerdict {
         let mut shape = Shape::default();
         for chunk in content.chunks(7) {
             shape.update(chunk);
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn what_we_seal_looks_sealed_whatever_it_was_and_however_long() {
         for len in (0..400).chain([1 << 12, 1 << 16, (1 << 20) + 3]) {
-            let expected = if len < 32 { Verdict::TooShortToTell } else { Verdict::Sealed };
+            let expected = if len < 32 { ShapeVerdict::TooShortToTell } else { ShapeVerdict::Sealed };
             for _ in 0..20 {
                 assert_eq!(verdict(&sealed(&vec![b'a'; len])), expected, "{len} bytes of plaintext");
             }
@@ -154,20 +154,23 @@ mod tests {
             for len in [32, 48, 64, 256, 1024] {
                 let verdict = verdict(&content[..len]);
                 let short = len < 64 && what != "a table" && what != "hex";
-                assert!(matches!(verdict, Verdict::NotSealed(_)) || short, "{len} bytes of {what}: {verdict:?}");
+                assert!(matches!(verdict, ShapeVerdict::NotSealed(_)) || short, "{len} bytes of {what}: {verdict:?}");
             }
         }
         for beginning in BEGINNINGS.iter().chain(&[&b"\x1f\x8b\x08\0"[..]]) {
             let mut content = sealed(&[0; 1000]);
             content[..beginning.len()].copy_from_slice(beginning);
-            assert_eq!(verdict(&content), Verdict::NotSealed("it begins as a known format does"));
+            assert_eq!(verdict(&content), ShapeVerdict::NotSealed("it begins as a known format does"));
         }
     }
 
     #[test]
     fn another_length_is_no_sealed_files() {
         for len in [0, 1, 16, 31, 33, 47] {
-            assert!(!has_sealed_len(len) && matches!(verdict(&sealed(&[0; 64])[..len as usize]), Verdict::NotSealed(_)), "{len}");
+            assert!(
+                !has_sealed_len(len) && matches!(verdict(&sealed(&[0; 64])[..len as usize]), ShapeVerdict::NotSealed(_)),
+                "{len}"
+            );
         }
     }
 
@@ -175,8 +178,8 @@ mod tests {
     fn one_file_says_nothing_of_the_next() {
         let mut shape = Shape::default();
         shape.update(&[b'a'; 64]);
-        assert!(matches!(shape.verdict(), Verdict::NotSealed(_)));
+        assert!(matches!(shape.verdict(), ShapeVerdict::NotSealed(_)));
         shape.update(&sealed(&[0; 100]));
-        assert_eq!(shape.verdict(), Verdict::Sealed);
+        assert_eq!(shape.verdict(), ShapeVerdict::Sealed);
     }
 }

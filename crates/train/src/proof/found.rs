@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    envelope::{Verdict, has_sealed_len},
+    envelope::{ShapeVerdict, has_sealed_len},
     names::FilePath,
     rule::Rule,
 };
@@ -15,12 +15,12 @@ const EXAMPLE_LENGTH: usize = 100;
 
 /// A counted set of names, with some of them as examples.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
+pub struct NameSample {
     examples: Vec<String>,
     count: u64,
 }
 
-impl Names {
+impl NameSample {
     /// Adds a name in its untrusted form.
     pub fn add(&mut self, name: &[u8]) {
         self.count += 1;
@@ -89,12 +89,12 @@ pub struct Found {
     /// The content of `user_sym_key.key`, if it exists.
     pub user_key: Option<Vec<u8>>,
     /// Other entries.
-    pub others: Names,
+    pub others: NameSample,
     /// Whether names came in another order than an engine's.
     pub out_of_order: bool,
-    breaches: BTreeMap<Rule, Names>,
-    wrong_length: Names,
-    plain: Names,
+    breaches: BTreeMap<Rule, NameSample>,
+    wrong_length: NameSample,
+    plain: NameSample,
     too_short: u64,
 }
 
@@ -106,32 +106,32 @@ impl Found {
 
     /// Returns the entries whose existence breaks a rule.
     #[must_use]
-    pub fn broken_by(&self, rule: Rule) -> Option<&Names> {
+    pub fn broken_by(&self, rule: Rule) -> Option<&NameSample> {
         self.breaches.get(&rule)
     }
 
     /// Adds a regular file of `pht_train` (`code`) or `pht_results`, of `size` bytes, with its shape.
-    pub fn file(&mut self, code: bool, path: FilePath, size: u64, looks: Verdict) {
+    pub fn file(&mut self, code: bool, path: FilePath, size: u64, looks: ShapeVerdict) {
         let (directory, area) = if code { (&mut self.code, "pht_train") } else { (&mut self.results, "pht_results") };
         let name = || format!("{area}/{path}").into_bytes();
         match looks {
             _ if !has_sealed_len(size) => self.wrong_length.add(&name()),
-            Verdict::NotSealed(_) => self.plain.add(&name()),
-            Verdict::TooShortToTell => self.too_short += 1,
-            Verdict::Sealed => {}
+            ShapeVerdict::NotSealed(_) => self.plain.add(&name()),
+            ShapeVerdict::TooShortToTell => self.too_short += 1,
+            ShapeVerdict::Sealed => {}
         }
         directory.entries.push((path, true));
     }
 
     /// Returns the files that do not have the length of sealed ones.
     #[must_use]
-    pub fn wrong_length(&self) -> &Names {
+    pub fn wrong_length(&self) -> &NameSample {
         &self.wrong_length
     }
 
     /// Returns the files that have the length of sealed ones, but whose content does not look sealed.
     #[must_use]
-    pub fn plain(&self) -> &Names {
+    pub fn plain(&self) -> &NameSample {
         &self.plain
     }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     config::{HexText, RouteStop, StopSignature},
-    envelope::Verdict,
+    envelope::ShapeVerdict,
     names::FilePath,
     vectors::steps,
 };
@@ -22,10 +22,10 @@ fn beside(config: &TrainConfig) -> Found {
     let mut found = Found::default();
     (found.code.is_there, found.results.is_there) = (true, true);
     for name in Listing::new(&at_the_end().file_list).unwrap().names() {
-        found.file(true, name.clone(), 48, Verdict::TooShortToTell);
+        found.file(true, name.clone(), 48, ShapeVerdict::TooShortToTell);
     }
-    found.file(true, FilePath::query(), 64, Verdict::Sealed);
-    found.file(false, FilePath::new("a/result").unwrap(), 64, Verdict::Sealed);
+    found.file(true, FilePath::query(), 64, ShapeVerdict::Sealed);
+    found.file(false, FilePath::new("a/result").unwrap(), 64, ShapeVerdict::Sealed);
     found.user_key = user_key_bytes(config).map(|key| key.unwrap());
     found
 }
@@ -158,19 +158,19 @@ fn what_does_not_belong_beside_the_config_is_told() {
                 let whole = std::mem::take(&mut found.code);
                 found.code.is_there = true;
                 for name in whole.files().skip(1) {
-                    found.file(true, name.clone(), 48, Verdict::Sealed);
+                    found.file(true, name.clone(), 48, ShapeVerdict::Sealed);
                 }
             }) as &dyn Fn(&mut Found),
         ),
-        ("unlisted-files", &|found| found.file(true, path("__pycache__/x.pyc"), 48, Verdict::Sealed)),
+        ("unlisted-files", &|found| found.file(true, path("__pycache__/x.pyc"), 48, ShapeVerdict::Sealed)),
         ("both-directories-present", &|found| found.results.is_there = false),
         ("both-directories-present", &|found| found.code.is_there = false),
         ("plain-names", &|found| found.breach(Rule::PlainNames, b"opt/pht_results/a\x1b")),
-        ("unique-ordered-names", &|found| found.file(false, path("a/result"), 64, Verdict::Sealed)),
+        ("unique-ordered-names", &|found| found.file(false, path("a/result"), 64, ShapeVerdict::Sealed)),
         ("no-links-or-special-files", &|found| found.breach(Rule::NoLinks, b"opt/pht_results/link")),
-        ("sealed-lengths", &|found| found.file(false, path("plain"), 33, Verdict::NotSealed(""))),
+        ("sealed-lengths", &|found| found.file(false, path("plain"), 33, ShapeVerdict::NotSealed(""))),
         ("user-key", &|found| found.user_key.as_mut().unwrap()[3] ^= 1),
-        ("no-plaintext-layers", &|found| found.file(false, path("plain"), 64, Verdict::NotSealed("it is text"))),
+        ("no-plaintext-layers", &|found| found.file(false, path("plain"), 64, ShapeVerdict::NotSealed("it is text"))),
     ] {
         assert_eq!(broken_beside(change), [rule]);
     }
@@ -212,7 +212,7 @@ fn a_trust_store_decides_over_the_stated_keys() {
 
 #[test]
 fn names_in_notes_are_few_short_and_harmless() {
-    let mut names = Names::default();
+    let mut names = NameSample::default();
     for name in [&b"a\x1b[2J\n"[..], &[0xff; 300], b"c", b"d", b"e"] {
         names.add(name);
     }

@@ -96,9 +96,9 @@ impl Index {
             let mode = root.stat_of(FILE)?.map_or(0o644, |before| before.st_mode & 0o664 | 0o600);
             let mut new = root.begin(FILE, mode)?;
             new.write_all(Value::Object(index).to_string().as_bytes())?;
-            let new = new.settle()?;
+            let new = new.sync()?;
             failpoint::point("layout/index");
-            new.put()
+            new.publish()
         };
         write().map_err(failed)
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::ConfigError;
+use super::super::TrainConfigError;
 use crate::json::Json;
 
 /// Path of a value in the config. It is formatted only for an error.
@@ -14,16 +14,16 @@ pub(super) enum At<'a> {
 }
 
 impl At<'_> {
-    pub(super) fn is_missing(&self) -> ConfigError {
-        ConfigError::Missing { field: self.to_string() }
+    pub(super) fn is_missing(&self) -> TrainConfigError {
+        TrainConfigError::Missing { field: self.to_string() }
     }
 
-    pub(super) fn is_not(&self, expected: &'static str) -> ConfigError {
-        ConfigError::WrongType { field: self.to_string(), expected }
+    pub(super) fn is_not(&self, expected: &'static str) -> TrainConfigError {
+        TrainConfigError::WrongType { field: self.to_string(), expected }
     }
 
-    pub(super) fn is_longer_than(&self, most: usize) -> ConfigError {
-        ConfigError::TooLong { field: self.to_string(), most }
+    pub(super) fn is_longer_than(&self, most: usize) -> TrainConfigError {
+        TrainConfigError::TooLong { field: self.to_string(), most }
     }
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(at: At<'a>, json: Json) -> Result<Self, ConfigError> {
+    pub(super) fn new(at: At<'a>, json: Json) -> Result<Self, TrainConfigError> {
         match json {
             Json::Object(fields) => Ok(Self { at, fields }),
             _ => Err(at.is_not("an object")),
@@ -55,8 +55,8 @@ impl<'a> Fields<'a> {
     pub(super) fn required<T>(
         &mut self,
         name: &'static str,
-        read: impl Fn(At, Json) -> Result<T, ConfigError>,
-    ) -> Result<T, ConfigError> {
+        read: impl Fn(At, Json) -> Result<T, TrainConfigError>,
+    ) -> Result<T, TrainConfigError> {
         self.optional(name, read)?.ok_or_else(|| At::Field(&self.at, name).is_missing())
     }
 
@@ -64,8 +64,8 @@ impl<'a> Fields<'a> {
     pub(super) fn optional<T>(
         &mut self,
         name: &'static str,
-        read: impl Fn(At, Json) -> Result<T, ConfigError>,
-    ) -> Result<Option<T>, ConfigError> {
+        read: impl Fn(At, Json) -> Result<T, TrainConfigError>,
+    ) -> Result<Option<T>, TrainConfigError> {
         let Some((_, slot)) = self.fields.iter_mut().find(|(key, _)| key == name) else {
             return Ok(None);
         };

@@ -13,15 +13,15 @@ use crossbeam_channel::{Sender, bounded, unbounded};
 use tokio::sync::oneshot;
 
 /// How long a caller waits: less than the five seconds of a health check's own timeout.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The file system does not respond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its file system does not respond")]
-pub struct Stuck;
+pub struct NotResponding;
 
-impl From<Stuck> for std::io::Error {
-    fn from(stuck: Stuck) -> Self {
+impl From<NotResponding> for std::io::Error {
+    fn from(stuck: NotResponding) -> Self {
         Self::new(std::io::ErrorKind::TimedOut, stuck)
     }
 }
@@ -30,14 +30,14 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Handle of the thread, which ends when this is dropped and its current job, if it ever ends, is done; the process does not wait for it.
 #[derive(Clone, Debug)]
-pub struct Aside {
+pub struct FileThread {
     jobs: Sender<Job>,
     /// Milliseconds of [`clock`] at which the current job began; 0 when there is none.
     since: Arc<AtomicU64>,
 }
 
-impl Aside {
-    /// Starts the thread. If no thread can be started, every job fails with [`Stuck`].
+impl FileThread {
+    /// Starts the thread. If no thread can be started, every job fails with [`NotResponding`].
     #[must_use]
     pub fn new(name: &str) -> Self {
         let (jobs, queue) = unbounded::<Job>();
@@ -61,20 +61,20 @@ impl Aside {
     ///
     /// # Errors
     /// When the job, or one before it, takes too long.
-    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Stuck> {
+    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, NotResponding> {
         let (answer, answered) = oneshot::channel();
         self.send(Box::new(move || drop(answer.send(job()))))?;
-        tokio::time::timeout(PATIENCE, answered).await.map_err(|_| Stuck)?.map_err(|_| Stuck)
+        tokio::time::timeout(TIMEOUT, answered).await.map_err(|_| NotResponding)?.map_err(|_| NotResponding)
     }
 
-    /// As [`Aside::run`], from a thread that may block.
+    /// As [`FileThread::run`], from a thread that may block.
     ///
     /// # Errors
     /// When the job, or one before it, takes too long.
-    pub fn run_blocking<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Stuck> {
+    pub fn run_blocking<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, NotResponding> {
         let (answer, answered) = bounded(1);
         self.send(Box::new(move || drop(answer.send(job()))))?;
-        answered.recv_timeout(PATIENCE).map_err(|_| Stuck)
+        answered.recv_timeout(TIMEOUT).map_err(|_| NotResponding)
     }
 
     /// Queues a job without waiting for it.
@@ -82,13 +82,13 @@ impl Aside {
         let _ = self.jobs.send(Box::new(job));
     }
 
-    fn send(&self, job: Job) -> Result<(), Stuck> {
+    fn send(&self, job: Job) -> Result<(), NotResponding> {
         let since = self.since.load(Ordering::Acquire);
         // Later callers do not wait as long again, and add nothing to the queue.
-        if since != 0 && Duration::from_millis(clock().saturating_sub(since)) > PATIENCE {
-            return Err(Stuck);
+        if since != 0 && Duration::from_millis(clock().saturating_sub(since)) > TIMEOUT {
+            return Err(NotResponding);
         }
-        self.jobs.send(job).map_err(|_| Stuck)
+        self.jobs.send(job).map_err(|_| NotResponding)
     }
 }
 

@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 type Known = HashMap<u64, (Vec<CertificateDer<'static>>, CancellationToken)>;
 
+/// The open connections.
 #[derive(Default)]
-pub(super) struct Standing {
+pub(super) struct AdmittedConnections {
     known: Mutex<(u64, Known)>,
 }
 
-impl Standing {
+impl AdmittedConnections {
     pub(super) fn add(self: &Arc<Self>, chain: &[CertificateDer<'static>], end: CancellationToken) -> Admitted {
         let mut known = self.known();
         let number = known.0;
@@ -41,7 +42,7 @@ impl Standing {
 pub(in crate::server) struct Admitted {
     number: u64,
     end: CancellationToken,
-    among: Arc<Standing>,
+    among: Arc<AdmittedConnections>,
 }
 
 impl Admitted {

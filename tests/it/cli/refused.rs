@@ -53,7 +53,7 @@ fn refusals_have_their_exit_code_and_a_hint() {
     tampered.content("opt/pht_train/data.bin")[20] ^= 1;
     tampered.put(&scene.engine, &train.repository, "tampered");
     let image = format!("{}:tampered", train.repository);
-    fails(command(&["train", "pre-run", &image]), 4, "TRAIN_AUTHENTICATION_FAILED", "refusal_id");
+    fails(command(&["train", "pre-run", &image]), 4, "TRAIN_AUTHENTICATION_FAILED", "audit show --refusal");
     tampered.remove("opt");
     tampered.put(&scene.engine, &train.repository, "none");
     let image = format!("{}:none", train.repository);

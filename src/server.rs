@@ -94,7 +94,7 @@ pub struct ServerParts {
     /// The limits on connections and requests.
     pub limits: Limits,
     /// The authorisation of calls.
-    pub door: Arc<Authorizer>,
+    pub authorizer: Arc<Authorizer>,
     /// The shutdown signal, shared with the services.
     pub shutdown: Shutdown,
 }
@@ -104,20 +104,20 @@ pub struct ServerParts {
 /// # Errors
 /// When a listener cannot be opened, or the transport fails.
 pub async fn run(outside: ServerParts, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
-    let ServerParts { services, probes, manager, listen, limits, door, shutdown } = outside;
+    let ServerParts { services, probes, manager, listen, limits, authorizer, shutdown } = outside;
     let (health, reporter) = health::service().await;
     let board = probes.board();
     let services = services.add_service(health);
     let services = if listen.reflection { with_reflection(services)? } else { services };
 
     let (incoming, connections) = mpsc::channel(64);
-    let (addresses, _socket) = listen_on(&listen, &limits, &door, || {
-        accept::Acceptor::new(incoming.clone(), &limits, Arc::clone(&door), shutdown.clone())
+    let (addresses, _socket) = listen_on(&listen, &limits, &authorizer, || {
+        accept::Acceptor::new(incoming.clone(), &limits, Arc::clone(&authorizer), shutdown.clone())
     })
     .await?;
     drop(incoming);
 
-    let router = router(services, (&limits, board), door, &shutdown);
+    let router = router(services, (&limits, board), authorizer, &shutdown);
     let draining = shutdown.draining.clone();
     // In a separate task: work in main's `block_on` costs several times the processor time.
     let mut serving =
@@ -146,7 +146,7 @@ pub async fn run(outside: ServerParts, ready: impl FnOnce(&Addresses) + Send + '
 async fn listen_on(
     listen: &Listen,
     limits: &Limits,
-    door: &Arc<Authorizer>,
+    authorizer: &Arc<Authorizer>,
     gate: impl Fn() -> accept::Acceptor,
 ) -> Result<(Addresses, Option<socket::UnixSocket>), ServerError> {
     let mut addresses = Addresses::default();
@@ -159,13 +159,13 @@ async fn listen_on(
     }
     if let Some(tcp) = &listen.tcp {
         let identity = tls::Identity::load(tcp)?;
-        identity.record(door).await?;
+        identity.record(authorizer).await?;
         let listener = tokio::net::TcpListener::bind(tcp.address)
             .await
             .map_err(|error| ServerError::io(format!("cannot listen on {}", tcp.address), error))?;
         addresses.tcp = Some(listener.local_addr().map_err(|error| ServerError::io("cannot read the port", error))?);
         let gate = gate();
-        tokio::spawn(identity.clone().keep_fresh(Arc::clone(door), gate.draining()));
+        tokio::spawn(identity.clone().keep_fresh(Arc::clone(authorizer), gate.draining()));
         tokio::spawn(accept::tcp(listener, identity, limits.handshakes, gate));
     }
     Ok((addresses, held))
@@ -186,9 +186,14 @@ fn with_reflection(services: Routes) -> Result<Routes, ServerError> {
     Ok(services.add_service(builder().build_v1().map_err(flaw)?).add_service(builder().build_v1alpha().map_err(flaw)?))
 }
 
-type Layers = Stack<request_layer::GateLayer, Stack<peer_layer::PeerLayer, Identity>>;
+type Layers = Stack<request_layer::RequestLayer, Stack<peer_layer::PeerLayer, Identity>>;
 
-fn router(services: Routes, (limits, board): (&Limits, Board), door: Arc<Authorizer>, shutdown: &Shutdown) -> Router<Layers> {
+fn router(
+    services: Routes,
+    (limits, board): (&Limits, Board),
+    authorizer: Arc<Authorizer>,
+    shutdown: &Shutdown,
+) -> Router<Layers> {
     transport::Server::builder()
         .max_concurrent_streams(limits.streams)
         .http2_max_pending_accept_reset_streams(Some(20))
@@ -198,7 +203,7 @@ fn router(services: Routes, (limits, board): (&Limits, Board), door: Arc<Authori
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .max_connection_age(Duration::from_secs(3600))
         .layer(peer_layer::PeerLayer)
-        .layer(request_layer::GateLayer::new(limits, door, board, shutdown.clone()))
+        .layer(request_layer::RequestLayer::new(limits, authorizer, board, shutdown.clone()))
         .add_routes(services)
 }
 

@@ -9,10 +9,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustix::fs::{FlockOperation, flock};
 use stationmaster_system::files::{
     Directory, FileThread, NotResponding, explained, guarded,
     guarded::{GuardError, Reader, Secrecy},
+    lock,
 };
 
 /// Maximum size of the file, in bytes.
@@ -92,7 +92,7 @@ pub fn update<T, E: From<FileError>>(
     let parent = file.parent().unwrap_or(&file).to_owned();
     let trouble = |source| FileError::Write { file: file.clone(), source: explained(&parent, source) };
     let (directory, name) = Directory::of_file(&file).map_err(trouble)?;
-    flock(&directory, FlockOperation::LockExclusive).map_err(|error| trouble(error.into()))?;
+    lock(&directory).map_err(trouble)?;
     let before = match read(&file, Reader::Command) {
         Ok(bytes) => Some(bytes),
         Err(FileError::Missing(_)) => None,

@@ -7,8 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
-use stationmaster_system::files::{Directory, explained, make_directory};
+use stationmaster_system::files::{Directory, explained, make_directory, try_lock};
 
 use super::{
     AuditError, Covered, Entry, Event, Position, Remembered,
@@ -67,10 +66,8 @@ impl Log {
         let flaw = |source| AuditError::io(format!("use {}", directory.display()), explained(directory, source));
         make_directory(directory).map_err(flaw)?;
         let lock = open_owned(directory, &directory.join("lock")).map_err(flaw)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(AuditError::Held(directory.to_owned())),
-            Err(error) => return Err(flaw(error.into())),
+        if !try_lock(&lock).map_err(flaw)? {
+            return Err(AuditError::Held(directory.to_owned()));
         }
         let found = found::find(directory, remembered)?;
         // A segment without a first record was begun by a rotation that was never reported to a caller.

@@ -112,7 +112,7 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, AuditError> {
 /// # Errors
 /// When a file cannot be read. A flaw in a file is not an error.
 pub fn verify(files: &[PathBuf], expected: Expected<'_>) -> Result<LogVerification, AuditError> {
-    let mut reading = LogReader { expected, ..LogReader::default() };
+    let mut reading = LogReader::new(expected);
     for file in files {
         reading.segment(file)?;
     }

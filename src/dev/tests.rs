@@ -70,9 +70,9 @@ async fn start(limits: Limits) -> Running {
     };
     let (audit, _) = audit::Audit::open(audit).unwrap();
     let refusals = Arc::new(Refusals::new(audit.clone(), limits.principal_refusals_per_min));
-    let door = Authorizer::new(Access::new(&directory.path().join("access.toml")), audit, refusals, &limits);
-    let (services, manager, door) = (Routes::default(), Manager::default(), Arc::new(door));
-    let outside = ServerParts { services, probes, manager, listen, limits, door, shutdown: shutdown.clone() };
+    let authorizer = Authorizer::new(Access::new(&directory.path().join("access.toml")), audit, refusals, &limits);
+    let (services, manager, authorizer) = (Routes::default(), Manager::default(), Arc::new(authorizer));
+    let outside = ServerParts { services, probes, manager, listen, limits, authorizer, shutdown: shutdown.clone() };
     let (tell, told) = oneshot::channel();
     let ended = tokio::spawn(run(outside, move |addresses: &Addresses| drop(tell.send(addresses.clone()))));
     let tcp = told.await.unwrap().tcp.unwrap();

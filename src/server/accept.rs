@@ -17,7 +17,7 @@ use super::{
     handshakes::Handshakes,
     idle_timeout::{ConnectionActivity, IdleTimeouts},
     log_throttle::LogThrottle,
-    peer_layer::PeerService,
+    peer_layer::ConnectionPeer,
     tls::{Admitted, Identity},
 };
 use crate::{authz::Principals, config::Limits, service::Peer};
@@ -29,8 +29,8 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 pub(super) struct Acceptor {
     incoming: mpsc::Sender<io::Result<Connection>>,
     connections: Arc<Connections>,
-    door: Arc<Authorizer>,
-    patience: IdleTimeouts,
+    authorizer: Arc<Authorizer>,
+    timeout: IdleTimeouts,
     shutdown: Shutdown,
     full: Arc<LogThrottle>,
 }
@@ -40,11 +40,11 @@ impl Acceptor {
     pub(super) fn new(
         incoming: mpsc::Sender<io::Result<Connection>>,
         limits: &Limits,
-        door: Arc<Authorizer>,
+        authorizer: Arc<Authorizer>,
         shutdown: Shutdown,
     ) -> Self {
         let connections = Connections::at_most(limits.connections);
-        Self { incoming, connections, door, patience: IdleTimeouts::new(limits), shutdown, full: Arc::default() }
+        Self { incoming, connections, authorizer, timeout: IdleTimeouts::new(limits), shutdown, full: Arc::default() }
     }
 
     /// Cancelled when no new work is accepted.
@@ -60,13 +60,13 @@ impl Acceptor {
     async fn let_in(&self, way: Transport, peer: Peer, over_tls: Option<(IpAddr, Admitted)>) -> bool {
         let kind = peer.kind();
         let (address, admitted) = over_tls.unzip();
-        let attention = Arc::<ConnectionActivity>::default();
+        let activity = Arc::<ConnectionActivity>::default();
         let cancel = admitted.as_ref().map_or_else(|| self.shutdown.cancel.child_token(), Admitted::end);
-        let Some(slot) = self.connections.admit(&peer.name(), address, (&attention, &cancel)) else {
+        let Some(slot) = self.connections.admit(&peer.name(), address, (&activity, &cancel)) else {
             self.is_full(kind);
             return true;
         };
-        let connection = Connection::new(way, PeerService { peer, attention }, self.patience, (cancel, slot), admitted);
+        let connection = Connection::new(way, ConnectionPeer { peer, activity }, self.timeout, (cancel, slot), admitted);
         self.incoming.send(Ok(connection)).await.is_ok()
     }
 }
@@ -114,17 +114,17 @@ pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: u
                     continue;
                 }
                 let (identity, gate, refused) = (identity.clone(), gate.clone(), Arc::clone(&refused));
-                let full = handshakes.begin(async move {
+                let full = handshakes.spawn(async move {
                     match tokio::time::timeout(HANDSHAKE, handshake(stream, &identity, &gate.shutdown.cancel)).await {
                         Ok(Ok((way, peer, admitted))) => {
                             gate.let_in(way, peer, Some((address.ip(), admitted))).await;
                         }
                         Ok(Err(error)) => {
-                            gate.door.turned_away();
+                            gate.authorizer.count_failed_handshake();
                             refused.log(|times| tracing::info!(%address, %error, times, "TLS handshake refused"));
                         }
                         Err(_) => {
-                            gate.door.turned_away();
+                            gate.authorizer.count_failed_handshake();
                             refused.log(|times| tracing::info!(%address, times, "TLS handshake took too long"));
                         }
                     }

@@ -59,7 +59,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn begin(request: &Request<Body>, refusals: Arc<Refusals>) -> Self {
+    pub(super) fn new(request: &Request<Body>, refusals: Arc<Refusals>) -> Self {
         let path = request.uri().path();
         let question = || QUESTIONS.into_iter().find(|known| *known == path);
         let peer = request.extensions().get::<Peer>();

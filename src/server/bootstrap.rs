@@ -36,9 +36,9 @@ use crate::{
 };
 
 /// Timeout of the token's health check.
-const PATIENCE: Duration = Duration::from_secs(4);
+const TIMEOUT: Duration = Duration::from_secs(4);
 /// Time that cancelled steps may take before the token is no longer waited for.
-const FOR_TOKEN: Duration = Duration::from_secs(5);
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs one station until a shutdown is requested. Holds the lock of the state directory until then.
 ///
@@ -108,13 +108,13 @@ async fn run_station(
 ) -> Result<(), ServerError> {
     let refusals = Arc::new(Refusals::new(audit.clone(), config.limits.principal_refusals_per_min));
     let access = Access::new(&config.access_file());
-    let door = Arc::new(Authorizer::new(access, audit.clone(), Arc::clone(&refusals), &config.limits));
+    let authorizer = Arc::new(Authorizer::new(access, audit.clone(), Arc::clone(&refusals), &config.limits));
     let message_limit = config.limits.request_bytes;
     let station = station(config, keys.clone(), ledger.clone())?;
     parts(config).record_in(&ledger).await?;
     let ends = (shutdown.draining.clone(), shutdown.cancel.clone());
     let steps = Steps::new(Arc::clone(&station), Arc::clone(&refusals), bounds(&config.limits), ends);
-    let probes = probes(config, &keys, &door, &station);
+    let probes = probes(config, &keys, &authorizer, &station);
     let board = probes.board();
     let key_service = KeyServiceServer::new(Keys::new(keys.clone(), refusals)).max_decoding_message_size(message_limit);
     let images = ImageServiceServer::new(Images::new(steps.clone())).max_decoding_message_size(message_limit);
@@ -129,7 +129,7 @@ async fn run_station(
         blind: Default::default(),
         keys: keys.clone(),
         label: config.audit.key.clone(),
-        door: Arc::clone(&door),
+        authorizer: Arc::clone(&authorizer),
         ledger: ledger.clone(),
         every_records: config.audit.checkpoint_records,
         every: Duration::from_secs(config.audit.checkpoint_s),
@@ -137,11 +137,18 @@ async fn run_station(
     // Records that were unsigned when an earlier process ended are signed now, and nothing is served with an unsigned log.
     let covered = checkpoints.first().await;
     tokio::spawn(Arc::clone(&checkpoints).run(covered, shutdown.draining.clone()));
-    let outside =
-        ServerParts { services, probes, manager, listen: config.listen.clone(), limits: config.limits.clone(), door, shutdown };
+    let outside = ServerParts {
+        services,
+        probes,
+        manager,
+        listen: config.listen.clone(),
+        limits: config.limits.clone(),
+        authorizer,
+        shutdown,
+    };
     let ended = run(outside, ready).await;
     // A cancelled step still undoes its effects; its connections to engine and token must outlive that.
-    if tokio::time::timeout(FOR_TOKEN, steps.ended()).await.is_err() {
+    if tokio::time::timeout(TOKEN_TIMEOUT, steps.ended()).await.is_err() {
         // A token that does not respond must not delay the shutdown: steps that wait for it undo their effects.
         keys.give_up();
         steps.ended().await;
@@ -161,15 +168,15 @@ async fn run_station(
     ended
 }
 
-fn probes(config: &Config, keys: &AuditedKeys, door: &Arc<Authorizer>, station: &Arc<Station>) -> Probes {
+fn probes(config: &Config, keys: &AuditedKeys, authorizer: &Arc<Authorizer>, station: &Arc<Station>) -> Probes {
     let (token, fit, audit) = (keys.clone(), keys.clone(), keys.audit().clone());
-    let (door, images, trust) = (Arc::clone(door), Arc::clone(station), Arc::clone(station));
+    let (authorizer, images, trust) = (Arc::clone(authorizer), Arc::clone(station), Arc::clone(station));
     let (labels, disks) = (config.clone(), disk::Disks::new(config));
     let of_images = if images.containers.is_some() { Schedule::Periodic } else { Schedule::OnRequest };
     Probes::default()
         .with("token", health::ALL, Schedule::Periodic, move || {
             let token = token.clone();
-            async move { token.check(Some(Instant::now() + PATIENCE)).await }
+            async move { token.check(Some(Instant::now() + TIMEOUT)).await }
         })
         .with("keys", health::OF_TRAINS, Schedule::OnRequest, move || {
             let outcome = fitness::of_trains(&fit.keys(), &labels);
@@ -178,8 +185,8 @@ fn probes(config: &Config, keys: &AuditedKeys, door: &Arc<Authorizer>, station: 
         .with(station.images.kind().name, health::OF_IMAGES, of_images, move || check_images(Arc::clone(&images)))
         .with("trust", health::OF_TRAINS, Schedule::OnRequest, move || check_trust(Arc::clone(&trust)))
         .with("access", health::ALL, Schedule::OnRequest, move || {
-            let door = Arc::clone(&door);
-            async move { door.check().await }
+            let authorizer = Arc::clone(&authorizer);
+            async move { authorizer.check().await }
         })
         .with("audit", health::ALL, Schedule::OnRequest, move || {
             let audit = audit.clone();

@@ -20,11 +20,11 @@ use crate::{
 };
 
 /// Interval of the check whether a checkpoint is due.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval at which counted refusals are recorded.
 const SUM_UP_EVERY: Duration = Duration::from_secs(10);
 /// Timeout of the token for a signature.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of the token's health check before the last checkpoint.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 /// Delay before a failed checkpoint is retried: each attempt leaves records, and a token may be unavailable for days.
@@ -38,7 +38,7 @@ const OWN: u64 = 2;
 pub(super) struct Checkpoints {
     pub keys: AuditedKeys,
     pub label: String,
-    pub door: Arc<Authorizer>,
+    pub authorizer: Arc<Authorizer>,
     pub ledger: Ledger,
     pub administrators: Arc<Mutex<Administrators>>,
     /// Whether the failure to read the administrators' log was already logged.
@@ -65,10 +65,10 @@ impl Checkpoints {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(CHECK_INTERVAL) => {}
             }
             if summed.elapsed() >= SUM_UP_EVERY {
-                self.door.record_counted().await;
+                self.authorizer.record_counted().await;
                 if archive_after <= Instant::now() && !self.archive_old().await {
                     archive_after = Instant::now() + ARCHIVE_AGAIN;
                 }
@@ -88,7 +88,7 @@ impl Checkpoints {
 
     /// Signs the last checkpoint, which covers all records so far.
     pub(super) async fn last(&self) {
-        self.door.record_counted().await;
+        self.authorizer.record_counted().await;
         self.look_at_administrators().await;
         // A token that fails the health check would delay the shutdown for longer.
         match self.keys.check(Some(Instant::now() + LAST_LOOK)).await {
@@ -98,7 +98,7 @@ impl Checkpoints {
     }
 
     async fn sign(&self) -> Option<u64> {
-        match self.keys.checkpoint(&self.label, Some(Instant::now() + PATIENCE)).await {
+        match self.keys.checkpoint(&self.label, Some(Instant::now() + TIMEOUT)).await {
             Ok(covered) => Some(covered.size),
             Err(error) => {
                 tracing::warn!(%error, "a checkpoint of the audit log could not be signed");

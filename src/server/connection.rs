@@ -20,7 +20,7 @@ use super::{
     authority::Authority,
     connections::Slot,
     idle_timeout::{IdleTimeouts, IdleWatch},
-    peer_layer::PeerService,
+    peer_layer::ConnectionPeer,
     tls::Admitted,
 };
 /// The transport of a connection.
@@ -33,7 +33,7 @@ pub(super) enum Transport {
 /// idle timeout.
 pub(super) struct Connection {
     way: Transport,
-    arrival: PeerService,
+    arrival: ConnectionPeer,
     watch: IdleWatch,
     authority: Authority,
     _slot: Slot,
@@ -43,12 +43,12 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(
         way: Transport,
-        arrival: PeerService,
-        patience: IdleTimeouts,
+        arrival: ConnectionPeer,
+        timeout: IdleTimeouts,
         (cancel, slot): (CancellationToken, Slot),
         admitted: Option<Admitted>,
     ) -> Self {
-        let watch = IdleWatch::new(Arc::clone(&arrival.attention), patience, cancel);
+        let watch = IdleWatch::new(Arc::clone(&arrival.activity), timeout, cancel);
         Self { way, arrival, watch, authority: Authority::default(), _slot: slot, _admitted: admitted }
     }
 
@@ -80,9 +80,9 @@ impl Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = PeerService;
+    type ConnectInfo = ConnectionPeer;
 
-    fn connect_info(&self) -> PeerService {
+    fn connect_info(&self) -> ConnectionPeer {
         self.arrival.clone()
     }
 }

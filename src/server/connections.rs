@@ -28,7 +28,7 @@ struct Open {
 struct Entry {
     principal: String,
     address: Option<IpAddr>,
-    attention: Arc<ConnectionActivity>,
+    activity: Arc<ConnectionActivity>,
     close: CancellationToken,
 }
 
@@ -62,7 +62,7 @@ impl Connections {
         self: &Arc<Self>,
         principal: &str,
         address: Option<IpAddr>,
-        (attention, close): (&Arc<ConnectionActivity>, &CancellationToken),
+        (activity, close): (&Arc<ConnectionActivity>, &CancellationToken),
     ) -> Option<Slot> {
         let mut open = self.open();
         let is_own = |entry: &Entry| entry.principal == principal;
@@ -77,7 +77,7 @@ impl Connections {
         }
         let number = open.number;
         open.number += 1;
-        let entry = Entry { principal: principal.to_owned(), address, attention: Arc::clone(attention), close: close.clone() };
+        let entry = Entry { principal: principal.to_owned(), address, activity: Arc::clone(activity), close: close.clone() };
         open.of.insert(number, entry);
         Some(Slot { connections: Arc::clone(self), number })
     }
@@ -99,8 +99,8 @@ fn is_from(entry: &Entry, address: Option<IpAddr>) -> bool {
 impl Open {
     /// Returns the idle connection whose last use was the longest time ago; those that were never used come first.
     fn least_useful(&self, among: impl Fn(&Entry) -> bool) -> Option<u64> {
-        let idle = self.of.iter().filter(|(_, entry)| among(entry) && entry.attention.is_idle());
-        idle.min_by_key(|(number, entry)| (entry.attention.last_useful(), **number)).map(|(number, _)| *number)
+        let idle = self.of.iter().filter(|(_, entry)| among(entry) && entry.activity.is_idle());
+        idle.min_by_key(|(number, entry)| (entry.activity.last_useful(), **number)).map(|(number, _)| *number)
     }
 
     fn make_way(&mut self, among: impl Fn(&Entry) -> bool) -> Option<()> {
@@ -116,22 +116,22 @@ mod tests {
     use super::*;
 
     struct Held {
-        attention: Arc<ConnectionActivity>,
+        activity: Arc<ConnectionActivity>,
         close: CancellationToken,
         _slot: Slot,
     }
 
     fn come(connections: &Arc<Connections>, principal: &str, address: Option<IpAddr>) -> Option<Held> {
-        let (attention, close) = (Arc::<ConnectionActivity>::default(), CancellationToken::new());
-        let slot = connections.admit(principal, address, (&attention, &close))?;
-        Some(Held { attention, close, _slot: slot })
+        let (activity, close) = (Arc::<ConnectionActivity>::default(), CancellationToken::new());
+        let slot = connections.admit(principal, address, (&activity, &close))?;
+        Some(Held { activity, close, _slot: slot })
     }
 
     #[test]
     fn a_principal_that_has_its_share_takes_no_place_of_others() {
         let connections = Connections::at_most(4);
         let busy: Vec<_> = (0..3).map(|_| come(&connections, "one", None).unwrap()).collect();
-        let using: Vec<_> = busy.iter().map(|held| held.attention.use_it()).collect();
+        let using: Vec<_> = busy.iter().map(|held| held.activity.use_it()).collect();
         assert!(come(&connections, "one", None).is_none(), "it uses all that it may have");
         let other = come(&connections, "other", None).expect("the last place is for others");
         drop(using);
@@ -144,14 +144,14 @@ mod tests {
     fn when_all_places_are_taken_the_least_recently_useful_gives_way_and_none_that_works() {
         let connections = Connections::at_most(4);
         let [working, useful, asked_health, silent] = ["a", "b", "c", "d"].map(|name| come(&connections, name, None).unwrap());
-        let _working = working.attention.use_it();
-        drop(useful.attention.use_it());
-        asked_health.attention.request_started();
+        let _working = working.activity.use_it();
+        drop(useful.activity.use_it());
+        asked_health.activity.request_started();
         let mut later = Vec::new();
         for expected in [&asked_health, &silent] {
             later.push(come(&connections, "e", None).unwrap());
             assert!(expected.close.is_cancelled());
-            drop(later.last().unwrap().attention.use_it());
+            drop(later.last().unwrap().activity.use_it());
         }
         later.push(come(&connections, "f", None).unwrap());
         assert!(useful.close.is_cancelled() && !working.close.is_cancelled());
@@ -163,7 +163,7 @@ mod tests {
         let connections = Connections::at_most(4);
         let [near, far] = [1, 2].map(|last| Some(IpAddr::from([10, 0, 0, last])));
         let held: Vec<_> = ["a", "b", "c"].iter().map(|name| come(&connections, name, near).unwrap()).collect();
-        let _using: Vec<_> = held.iter().map(|held| held.attention.use_it()).collect();
+        let _using: Vec<_> = held.iter().map(|held| held.activity.use_it()).collect();
         assert!(come(&connections, "d", near).is_none() && !connections.may_have_place(near));
         assert!(connections.may_have_place(far));
         come(&connections, "d", far).expect("a place from elsewhere");

@@ -17,7 +17,7 @@ impl Handshakes {
 
     /// Runs a handshake in a separate task. Above the limit the oldest handshake is cancelled: an honest one takes milliseconds,
     /// so old ones belong to a client that tries to exclude others. Returns whether one was cancelled.
-    pub(super) fn begin(&mut self, handshake: impl Future<Output = ()> + Send + 'static) -> bool {
+    pub(super) fn spawn(&mut self, handshake: impl Future<Output = ()> + Send + 'static) -> bool {
         self.running.retain(|running| !running.is_finished());
         let full = self.running.len() >= self.most;
         if full && let Some(oldest) = self.running.pop_front() {
@@ -37,10 +37,10 @@ mod tests {
     #[tokio::test]
     async fn the_oldest_makes_room_for_the_newest() {
         let mut handshakes = Handshakes::at_most(2);
-        assert!(!handshakes.begin(pending()) && !handshakes.begin(pending()) && handshakes.begin(pending()));
+        assert!(!handshakes.spawn(pending()) && !handshakes.spawn(pending()) && handshakes.spawn(pending()));
         assert_eq!(handshakes.running.len(), 2);
         let (done, waits) = tokio::sync::oneshot::channel();
-        assert!(handshakes.begin(async { done.send(()).expect("somebody waits") }), "two hang");
+        assert!(handshakes.spawn(async { done.send(()).expect("somebody waits") }), "two hang");
         waits.await.expect("the newest is run");
     }
 }

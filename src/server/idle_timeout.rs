@@ -121,8 +121,8 @@ impl Drop for InUse {
 
 /// Ends a connection when its peer exceeds a timeout or work must stop.
 pub(super) struct IdleWatch {
-    attention: Arc<ConnectionActivity>,
-    patience: IdleTimeouts,
+    activity: Arc<ConnectionActivity>,
+    timeout: IdleTimeouts,
     since: Instant,
     /// Since when the socket accepts no bytes.
     blocked: Option<Instant>,
@@ -131,13 +131,13 @@ pub(super) struct IdleWatch {
 }
 
 impl IdleWatch {
-    pub(super) fn new(attention: Arc<ConnectionActivity>, patience: IdleTimeouts, cancel: CancellationToken) -> Self {
+    pub(super) fn new(activity: Arc<ConnectionActivity>, timeout: IdleTimeouts, cancel: CancellationToken) -> Self {
         Self {
-            attention,
-            patience,
+            activity,
+            timeout,
             since: Instant::now(),
             blocked: None,
-            look: Box::pin(tokio::time::sleep(patience.pause())),
+            look: Box::pin(tokio::time::sleep(timeout.pause())),
             cancelled: Box::pin(cancel.cancelled_owned()),
         }
     }
@@ -149,7 +149,7 @@ impl IdleWatch {
         }
         while self.look.as_mut().poll(context).is_ready() {
             self.check(Instant::now()).map_err(|what| io::Error::new(io::ErrorKind::TimedOut, what))?;
-            self.look.as_mut().reset(tokio::time::Instant::now() + self.patience.pause());
+            self.look.as_mut().reset(tokio::time::Instant::now() + self.timeout.pause());
         }
         Ok(())
     }
@@ -166,16 +166,16 @@ impl IdleWatch {
     fn check(&self, now: Instant) -> Result<(), &'static str> {
         let longer = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         {
-            let used = self.attention.used();
+            let used = self.activity.used();
             // Each health request extends the time by as much as a new connection has, and no more.
-            if used.last.is_none() && longer(used.asked.unwrap_or(self.since), self.patience.silence) {
+            if used.last.is_none() && longer(used.asked.unwrap_or(self.since), self.timeout.silence) {
                 return refuse("no request was received");
             }
         }
-        if self.blocked.is_some_and(|since| longer(since, self.patience.stall)) {
+        if self.blocked.is_some_and(|since| longer(since, self.timeout.stall)) {
             return refuse("responses are not read");
         }
-        if self.attention.waiting().values().any(|since| longer(*since, self.patience.stall)) {
+        if self.activity.waiting().values().any(|since| longer(*since, self.timeout.stall)) {
             return refuse("a request or response makes no progress");
         }
         Ok(())
@@ -193,8 +193,8 @@ mod tests {
     use crate::server::idle_timeout::*;
 
     fn watch() -> IdleWatch {
-        let patience = IdleTimeouts { silence: Duration::from_secs(10), stall: Duration::from_secs(60) };
-        IdleWatch::new(Arc::default(), patience, CancellationToken::new())
+        let timeout = IdleTimeouts { silence: Duration::from_secs(10), stall: Duration::from_secs(60) };
+        IdleWatch::new(Arc::default(), timeout, CancellationToken::new())
     }
 
     #[tokio::test]
@@ -203,22 +203,22 @@ mod tests {
         let after = |seconds| watch.check(watch.since + Duration::from_secs(seconds));
         let silent = Err("no request was received");
         assert_eq!((after(9), after(10)), (Ok(()), silent));
-        watch.attention.used().asked = Some(watch.since + Duration::from_secs(8));
+        watch.activity.used().asked = Some(watch.since + Duration::from_secs(8));
         assert_eq!((after(17), after(18)), (Ok(()), silent), "health is no call");
-        drop(watch.attention.use_it());
+        drop(watch.activity.use_it());
         assert_eq!(after(36_000), Ok(()));
     }
 
     #[tokio::test]
     async fn who_takes_nothing_is_let_go_and_a_slow_step_is_not_held_against_anybody() {
         let mut watch = watch();
-        drop(watch.attention.use_it());
+        drop(watch.activity.use_it());
         let later = |seconds| Instant::now() + Duration::from_secs(seconds);
-        let answer = watch.attention.number();
-        watch.attention.waits(answer);
+        let answer = watch.activity.number();
+        watch.activity.waits(answer);
         let given_up = Err("a request or response makes no progress");
         assert_eq!((watch.check(later(59)), watch.check(later(61))), (Ok(()), given_up));
-        watch.attention.moved(answer);
+        watch.activity.moved(answer);
         assert_eq!(watch.check(later(36_000)), Ok(()));
         let _ = watch.wrote(Poll::<()>::Pending);
         assert_eq!(watch.check(later(61)), Err("responses are not read"));

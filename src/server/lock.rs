@@ -6,8 +6,7 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{FlockOperation, flock};
-use stationmaster_system::files::{Directory, explained};
+use stationmaster_system::files::{Directory, explained, try_lock};
 
 use super::ServerError;
 
@@ -32,14 +31,10 @@ impl Lock {
         };
         // The file must be created by this user and be no link: the link's target would be overwritten.
         let mut file = Directory::of_file(path).and_then(|(directory, name)| directory.open_own(name)).map_err(trouble)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut text = String::new();
-                let _ = file.read_to_string(&mut text);
-                return Err(ServerError::Held { what: what.to_owned(), holder: text.trim().parse().ok() });
-            }
-            Err(error) => return Err(trouble(error.into())),
+        if !try_lock(&file).map_err(trouble)? {
+            let mut text = String::new();
+            let _ = file.read_to_string(&mut text);
+            return Err(ServerError::Held { what: what.to_owned(), holder: text.trim().parse().ok() });
         }
         file.set_len(0).and_then(|()| file.rewind()).map_err(trouble)?;
         writeln!(file, "{}", std::process::id()).map_err(trouble)?;

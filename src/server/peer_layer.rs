@@ -23,9 +23,9 @@ use crate::service::{Peer, status::RpcError};
 
 /// Data that a connection attaches to each of its requests.
 #[derive(Clone)]
-pub(super) struct PeerService {
+pub(super) struct ConnectionPeer {
     pub peer: Peer,
-    pub attention: Arc<ConnectionActivity>,
+    pub activity: Arc<ConnectionActivity>,
 }
 
 /// The layer.
@@ -33,20 +33,20 @@ pub(super) struct PeerService {
 pub(super) struct PeerLayer;
 
 impl<S> Layer<S> for PeerLayer {
-    type Service = Arrivals<S>;
+    type Service = PeerService<S>;
 
-    fn layer(&self, inner: S) -> Arrivals<S> {
-        Arrivals { inner }
+    fn layer(&self, inner: S) -> PeerService<S> {
+        PeerService { inner }
     }
 }
 
 /// The service of the layer.
 #[derive(Clone)]
-pub(super) struct Arrivals<S> {
+pub(super) struct PeerService<S> {
     inner: S,
 }
 
-impl<S> Service<Request<Body>> for Arrivals<S>
+impl<S> Service<Request<Body>> for PeerService<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
@@ -60,19 +60,19 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let Some(PeerService { peer, attention }) = request.extensions_mut().remove::<PeerService>() else {
+        let Some(ConnectionPeer { peer, activity }) = request.extensions_mut().remove::<ConnectionPeer>() else {
             return Box::pin(self.inner.call(request));
         };
-        attention.request_started();
+        activity.request_started();
         request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(Arc::clone(&attention));
+        request.extensions_mut().insert(Arc::clone(&activity));
         // A reflection stream may stay open: it does not count as a use of the connection.
         if !request.uri().path().starts_with("/grpc.") {
-            let attention = Arc::clone(&attention);
-            request = request.map(|body| Body::new(TrackedBody::new(body, attention, Direction::Request)));
+            let activity = Arc::clone(&activity);
+            request = request.map(|body| Body::new(TrackedBody::new(body, activity, Direction::Request)));
         }
         let answer = self.inner.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| Body::new(TrackedBody::new(body, attention, Direction::Answer)))) })
+        Box::pin(async move { Ok(answer.await?.map(|body| Body::new(TrackedBody::new(body, activity, Direction::Answer)))) })
     }
 }
 
@@ -86,24 +86,24 @@ enum Direction {
 /// response body, from when a piece is made until the next is polled, since HTTP/2 polls only when the peer has room for one.
 struct TrackedBody {
     inner: Body,
-    attention: Arc<ConnectionActivity>,
+    activity: Arc<ConnectionActivity>,
     number: u64,
     half: Direction,
 }
 
 impl TrackedBody {
-    fn new(inner: Body, attention: Arc<ConnectionActivity>, half: Direction) -> Self {
-        let number = attention.number();
+    fn new(inner: Body, activity: Arc<ConnectionActivity>, half: Direction) -> Self {
+        let number = activity.number();
         if half == Direction::Answer {
-            attention.waits(number);
+            activity.waits(number);
         }
-        Self { inner, attention, number, half }
+        Self { inner, activity, number, half }
     }
 }
 
 impl Drop for TrackedBody {
     fn drop(&mut self) {
-        self.attention.moved(self.number);
+        self.activity.moved(self.number);
     }
 }
 
@@ -115,10 +115,10 @@ impl http_body::Body for TrackedBody {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
         // A poll for the next piece of a response means that the peer has accepted the last one.
         if self.half == Direction::Answer || polled.is_ready() {
-            self.attention.moved(self.number);
+            self.activity.moved(self.number);
         }
         if self.half == if polled.is_ready() { Direction::Answer } else { Direction::Request } {
-            self.attention.waits(self.number);
+            self.activity.waits(self.number);
         }
         polled
     }

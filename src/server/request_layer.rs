@@ -20,8 +20,8 @@ use tonic::{
 };
 use tower::Layer;
 
+pub(super) use self::authorize::Admission;
 pub use self::authorize::Authorizer;
-pub(super) use self::authorize::Entered;
 use super::{
     Shutdown,
     access_log::{Ending, Line, LoggedBody},
@@ -43,21 +43,21 @@ const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
 /// The layer.
 #[derive(Clone)]
-pub(super) struct GateLayer {
-    door: Arc<Authorizer>,
+pub(super) struct RequestLayer {
+    authorizer: Arc<Authorizer>,
     board: Board,
-    patience: Duration,
+    timeout: Duration,
     shutdown: Shutdown,
 }
 
-impl GateLayer {
-    pub(super) fn new(limits: &Limits, door: Arc<Authorizer>, board: Board, shutdown: Shutdown) -> Self {
-        Self { door, board, patience: Duration::from_secs(limits.unary_timeout_s), shutdown }
+impl RequestLayer {
+    pub(super) fn new(limits: &Limits, authorizer: Arc<Authorizer>, board: Board, shutdown: Shutdown) -> Self {
+        Self { authorizer, board, timeout: Duration::from_secs(limits.unary_timeout_s), shutdown }
     }
 
     /// Returns a future that resolves when an incomplete response must end, to the refusal that ends it.
     fn ending(&self, caller: Option<(Caller, Peer)>, deadline: Option<Instant>) -> Ending {
-        let (door, draining) = (Arc::clone(&self.door), self.shutdown.draining.clone());
+        let (authorizer, draining) = (Arc::clone(&self.authorizer), self.shutdown.draining.clone());
         Box::pin(async move {
             let late = async {
                 match deadline {
@@ -67,7 +67,7 @@ impl GateLayer {
             };
             let over = async {
                 match &caller {
-                    Some((caller, peer)) => door.withdrawn(caller, peer).await,
+                    Some((caller, peer)) => authorizer.withdrawn(caller, peer).await,
                     // A health stream may stay open indefinitely, and would delay the shutdown.
                     None => {
                         draining.cancelled().await;
@@ -94,22 +94,22 @@ pub(super) fn bounds(limits: &Limits) -> Bounds {
     }
 }
 
-impl Layer<Routes> for GateLayer {
-    type Service = RequestLayer;
+impl Layer<Routes> for RequestLayer {
+    type Service = RequestService;
 
-    fn layer(&self, routes: Routes) -> RequestLayer {
-        RequestLayer { layer: self.clone(), routes }
+    fn layer(&self, routes: Routes) -> RequestService {
+        RequestService { layer: self.clone(), routes }
     }
 }
 
 /// The service of the layer.
 #[derive(Clone)]
-pub(super) struct RequestLayer {
-    layer: GateLayer,
+pub(super) struct RequestService {
+    layer: RequestLayer,
     routes: Routes,
 }
 
-impl Service<Request<Body>> for RequestLayer {
+impl Service<Request<Body>> for RequestService {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Response<Body>, Infallible>;
@@ -120,10 +120,10 @@ impl Service<Request<Body>> for RequestLayer {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let (layer, mut routes) = (self.layer.clone(), self.routes.clone());
-        let mut line = Line::begin(&request, Arc::clone(layer.door.refusals()));
+        let mut line = Line::new(&request, Arc::clone(layer.authorizer.refusals()));
         Box::pin(async move {
-            let entered = match layer.door.admit(&mut request, &mut line, layer.shutdown.draining.is_cancelled()).await {
-                Ok(entered) => entered,
+            let admission = match layer.authorizer.admit(&mut request, &mut line, layer.shutdown.draining.is_cancelled()).await {
+                Ok(admission) => admission,
                 Err(refused) => return Ok(refusal(line, refused)),
             };
             let now = Instant::now();
@@ -131,7 +131,7 @@ impl Service<Request<Body>> for RequestLayer {
             if let Some(deadline) = asked {
                 request.extensions_mut().insert(Deadline(deadline));
             }
-            let Entered { caller, held } = entered;
+            let Admission { caller, held } = admission;
             let is_question = caller.is_none();
             if request.uri().path() == HEALTH {
                 layer.board.look().await;
@@ -142,7 +142,7 @@ impl Service<Request<Body>> for RequestLayer {
             let answer = tokio::select! {
                 biased;
                 answer = answer => Ok(answer),
-                () = tokio::time::sleep_until((now + layer.patience).into()) => Err(Reason::DeadlineExceeded.into()),
+                () = tokio::time::sleep_until((now + layer.timeout).into()) => Err(Reason::DeadlineExceeded.into()),
                 // Health responds until the end.
                 refusal = &mut ending, if !is_question => Err(refusal),
             };

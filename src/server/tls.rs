@@ -22,16 +22,16 @@ use self::{admitted::AdmittedConnections, material::Material};
 use super::{Authorizer, ServerError, TlsFault, signals};
 use crate::config::Tcp;
 
-const LOOK_EVERY: Duration = Duration::from_secs(3);
+const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// Interval at which open connections are checked when nothing has changed but the time: a revocation list may expire.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The identity in use; each new connection receives the current one.
 #[derive(Clone)]
 pub struct Identity {
     files: Tcp,
     /// Reads the files on a separate thread, because their file system may hang.
-    aside: FileThread,
+    file_thread: FileThread,
     current: Arc<ArcSwap<Material>>,
     standing: Arc<AdmittedConnections>,
 }
@@ -42,19 +42,24 @@ impl Identity {
     /// # Errors
     /// When they cannot be read or used, or other users could have changed them.
     pub fn load(files: &Tcp) -> Result<Self, ServerError> {
-        let aside = FileThread::new("tls-files");
+        let file_thread = FileThread::new("tls-files");
         let read = files.clone();
         let stuck = |stuck: NotResponding| {
             let kind = std::io::ErrorKind::TimedOut;
             ServerError::Tls(TlsFault { what: stuck.to_string(), kind, hint: None })
         };
-        let material = aside.run_blocking(move || Material::read(&read)).map_err(stuck)?.map_err(ServerError::Tls)?;
+        let material = file_thread.run_blocking(move || Material::read(&read)).map_err(stuck)?.map_err(ServerError::Tls)?;
         material.say_warnings();
         material.warn();
         if let Some(ended) = material.ended_list() {
             tracing::error!("{ended}: no client is admitted over TCP until there is a new one");
         }
-        Ok(Self { files: files.clone(), aside, current: Arc::new(ArcSwap::from_pointee(material)), standing: Arc::default() })
+        Ok(Self {
+            files: files.clone(),
+            file_thread,
+            current: Arc::new(ArcSwap::from_pointee(material)),
+            standing: Arc::default(),
+        })
     }
 
     /// Records the identity in use at startup, as after a change.
@@ -92,7 +97,7 @@ impl Identity {
             let requested = tokio::select! {
                 () = stop.cancelled() => return,
                 () = signals::next(&mut hangup) => true,
-                () = tokio::time::sleep(LOOK_EVERY) => false,
+                () = tokio::time::sleep(CHECK_INTERVAL) => false,
             };
             match self.reload(&authorizer, requested).await {
                 Ok(()) => trouble = None,
@@ -105,7 +110,7 @@ impl Identity {
             }
             let current = self.in_force();
             current.warn();
-            if current.has_lists() && swept.elapsed() >= SWEEP_EVERY {
+            if current.has_lists() && swept.elapsed() >= SWEEP_INTERVAL {
                 self.sweep(&current);
                 swept = Instant::now();
             }
@@ -114,7 +119,7 @@ impl Identity {
 
     async fn reload(&self, authorizer: &Authorizer, requested: bool) -> Result<(), String> {
         let files = self.files.clone();
-        let read = self.aside.run(move || Material::read(&files)).await.map_err(|stuck| stuck.to_string())?;
+        let read = self.file_thread.run(move || Material::read(&files)).await.map_err(|stuck| stuck.to_string())?;
         let new = read.map_err(|fault| fault.in_full())?;
         let before = self.in_force();
         if new.is_as(&before) {

@@ -12,6 +12,7 @@ mod directory;
 mod file_thread;
 pub mod guarded;
 pub mod input;
+mod lock;
 mod new_file;
 mod output;
 
@@ -19,6 +20,7 @@ pub use create::{make_directory, make_private};
 pub use denied::{explained, words};
 pub use directory::Directory;
 pub use file_thread::{FileThread, NotResponding};
+pub use lock::{lock, try_lock};
 pub use new_file::NewFile;
 pub use output::{Existing, OutputFile, Readers};
 

@@ -22,7 +22,7 @@ const ANNOUNCED: usize = 64;
 /// Checks the records of segments, one after the other.
 #[derive(Default)]
 pub(super) struct LogReader<'a> {
-    pub(super) expected: Expected<'a>,
+    expected: Expected<'a>,
     reached: bool,
     found: LogVerification,
     number: u64,
@@ -62,7 +62,11 @@ impl KeyUseCount {
     }
 }
 
-impl LogReader<'_> {
+impl<'a> LogReader<'a> {
+    pub(super) fn new(expected: Expected<'a>) -> Self {
+        Self { expected, ..Self::default() }
+    }
+
     fn flaw(&mut self, file: &Path, line: u64, what: fmt::Arguments<'_>) {
         self.found.flaw(file, line, what);
     }

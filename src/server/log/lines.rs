@@ -59,10 +59,10 @@ impl Lines {
         matches!(self, Self::Queued(_))
     }
 
-    /// Waits until everything has been written, but no longer than `patience`.
-    pub(super) fn flush(&self, patience: Duration) {
+    /// Waits until everything has been written, but no longer than `timeout`.
+    pub(super) fn flush(&self, timeout: Duration) {
         if let Self::Queued(queued) = self {
-            queued.flush(patience);
+            queued.flush(timeout);
         }
     }
 }
@@ -85,9 +85,9 @@ impl Queued {
         }
     }
 
-    fn flush(&self, patience: Duration) {
+    fn flush(&self, timeout: Duration) {
         let begun = Instant::now();
-        while self.waiting.bytes.load(Ordering::Acquire) > 0 && begun.elapsed() < patience {
+        while self.waiting.bytes.load(Ordering::Acquire) > 0 && begun.elapsed() < timeout {
             std::thread::sleep(Duration::from_millis(2));
         }
     }

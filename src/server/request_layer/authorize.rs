@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tonic::{body::Body, codegen::http::Request};
 
-use super::rate_limit::Caps;
+use super::rate_limit::RateLimits;
 use crate::{
     audit::{Audit, AuditError, Entry, Event},
     authz::{Access, Grants, Permit, Rpc, TO_GRANT},
@@ -23,18 +23,18 @@ use crate::{
 };
 
 /// Interval at which a running call is checked against the grants and its caller's certificate.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Authorises every request.
 pub struct Authorizer {
     access: Access,
     audit: Audit,
     refusals: Arc<Refusals>,
-    caps: Caps,
+    rate_limits: RateLimits,
 }
 
 /// Resources that an admitted request holds while it lives.
-pub(in crate::server) struct Entered {
+pub(in crate::server) struct Admission {
     /// The caller; `None` for health and reflection.
     pub caller: Option<(Caller, Peer)>,
     /// Its place in the caps, and its use of the connection.
@@ -45,7 +45,7 @@ impl Authorizer {
     /// Makes an authorizer: callers need a grant in `access` and a place within `limits`, and `audit` must be writable.
     #[must_use]
     pub fn new(access: Access, audit: Audit, refusals: Arc<Refusals>, limits: &Limits) -> Self {
-        Self { access, audit, refusals, caps: Caps::new(limits) }
+        Self { access, audit, refusals, rate_limits: RateLimits::new(limits) }
     }
 
     /// Returns the account of refused calls.
@@ -88,20 +88,20 @@ impl Authorizer {
     }
 
     /// Admits a request, with a place in the caps and the caller in its extensions; or refuses it.
-    pub(super) async fn admit(&self, request: &mut Request<Body>, line: &mut Line, draining: bool) -> Result<Entered, Refusal> {
+    pub(super) async fn admit(&self, request: &mut Request<Body>, line: &mut Line, draining: bool) -> Result<Admission, Refusal> {
         let peer = request.extensions().get::<Peer>().cloned();
         // Health and reflection respond from memory and reveal nothing of the station: every peer may call them, within separate
         // caps.
         if request.uri().path().starts_with("/grpc.") {
             let name = peer.as_ref().map_or_else(|| "nobody".to_owned(), Peer::name);
-            let place = self.caps.question(&name).map_err(|refusal| self.counted(line, &name, "question", refusal))?;
-            return Ok(Entered { caller: None, held: (place, None) });
+            let place = self.rate_limits.question(&name).map_err(|refusal| self.counted(line, &name, "question", refusal))?;
+            return Ok(Admission { caller: None, held: (place, None) });
         }
         let peer = peer.ok_or(Reason::PeerUnknown)?;
         let name = peer.name();
         let rpc = Rpc::from_path(request.uri().path());
         let called = rpc.map_or("unknown", Rpc::name);
-        self.caps.in_time(&name).map_err(|refusal| self.counted(line, &name, called, refusal))?;
+        self.rate_limits.in_time(&name).map_err(|refusal| self.counted(line, &name, called, refusal))?;
         if peer.principals().is_none() {
             return Err(self.refuse(line, (&peer, called), Reason::PeerUnknown).await);
         }
@@ -115,13 +115,13 @@ impl Authorizer {
         } else if draining && !is_status {
             Reason::ShuttingDown.into()
         } else {
-            match self.caps.place(&name) {
+            match self.rate_limits.place(&name) {
                 Ok(place) => {
                     let caller = Caller::new(line.call().to_owned(), name, permit);
                     line.is_of(&caller);
                     request.extensions_mut().insert(caller.clone());
                     let in_use = request.extensions().get::<Arc<ConnectionActivity>>().map(ConnectionActivity::use_it);
-                    return Ok(Entered { caller: Some((caller, peer)), held: (place, in_use) });
+                    return Ok(Admission { caller: Some((caller, peer)), held: (place, in_use) });
                 }
                 Err(refusal) => refusal,
             }
@@ -138,7 +138,7 @@ impl Authorizer {
     pub(super) async fn withdrawn(&self, caller: &Caller, peer: &Peer) -> Refusal {
         let rpc = caller.permit().map(Permit::rpc);
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
             let permit = self.permit(peer, rpc).await.map(|(permit, _)| permit);
             if !caller.look_again(permit) {
                 return Refusal::withdrawn().told_to(caller.principal());
@@ -165,13 +165,13 @@ impl Authorizer {
     }
 
     /// Counts a failed TLS handshake. Such failures have no record each, because a client can cause any number of them.
-    pub(in crate::server) fn turned_away(&self) {
+    pub(in crate::server) fn count_failed_handshake(&self) {
         self.refusals.count("nobody", "handshake", Reason::PeerUnknown);
     }
 
     /// Records the number of refusals without a record.
     pub async fn record_counted(&self) {
-        self.caps.forget();
+        self.rate_limits.forget();
         self.refusals.sum_up().await;
     }
 }

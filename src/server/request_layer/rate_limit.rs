@@ -17,19 +17,19 @@ use crate::{
 const QUESTIONS: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
 /// All caps. Health and reflection have separate caps: health must respond when the service is busy.
-pub(super) struct Caps {
-    calls: Cap,
-    questions: Cap,
+pub(super) struct RateLimits {
+    calls: RateLimit,
+    questions: RateLimit,
 }
 
-struct Cap {
+struct RateLimit {
     places: Shares,
     rate: DefaultKeyedRateLimiter<String>,
     /// The limit on the rate: the setting's name, and calls per second.
     limit: (&'static str, u32),
 }
 
-impl Cap {
+impl RateLimit {
     fn new(limits: &Limits, name: &'static str, rate: NonZeroU32) -> Self {
         Self {
             places: Shares::with_share(limits.requests, limits.principal_requests),
@@ -49,11 +49,11 @@ impl Cap {
     }
 }
 
-impl Caps {
+impl RateLimits {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            calls: Cap::new(limits, "limits.principal_calls_per_s", limits.principal_calls_per_s),
-            questions: Cap::new(limits, "questions_per_s", QUESTIONS),
+            calls: RateLimit::new(limits, "limits.principal_calls_per_s", limits.principal_calls_per_s),
+            questions: RateLimit::new(limits, "questions_per_s", QUESTIONS),
         }
     }
 

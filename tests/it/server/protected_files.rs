@@ -265,7 +265,7 @@ fn a_file_out_of_reach_is_told_of_with_owner_mode_user_and_remedy() {
     let secret = station.state().join("pin");
     chmod(&secret, 0o644);
     let done = Command::new(PROGRAM).args(["key", "list", "--config"]).arg(station.state().join("test.toml")).output().unwrap();
-    assert!(said(&done).contains("may be read by others (mode 0644): chmod 600"), "{}", said(&done));
+    assert!(said(&done).contains("is readable by others (mode 0644): chmod 600"), "{}", said(&done));
     fs::remove_file(&secret).unwrap();
     fs::create_dir(&secret).unwrap();
     let done = Command::new(PROGRAM).args(["key", "list", "--config"]).arg(station.state().join("test.toml")).output().unwrap();

@@ -54,7 +54,7 @@ fn a_station_whose_ledger_is_gone_does_not_begin_a_new_one_unasked() {
     // Given up with a reason, the station goes on, and the reason is in the audit.
     fs::remove_file(&ledger).unwrap();
     let given_up = json(station, &["state", "accept-loss", "ledger", "--reason", "disk lost"]);
-    assert!(given_up["loss"].as_str().unwrap().contains("once more"), "{given_up}");
+    assert!(given_up["loss"].as_str().unwrap().contains("opened again"), "{given_up}");
     station.start_again();
     let told = records(station, &["--log", "officer", "--event", "state-loss-accepted"]);
     assert!(told.iter().any(|record| record["about"]["reason"] == "disk lost" && record["outcome"] == "ok"), "{told:?}");

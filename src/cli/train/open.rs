@@ -239,8 +239,12 @@ fn with_archive<T>(
         if let Some(named) = default.passed_over().filter(|_| engine.is_none()) {
             eprintln!("warning: {named} is not used: the engine at {} is used; --engine selects another", default.socket);
         }
-        let engine =
-            Engine::new(engine.unwrap_or(&default.socket), ENGINE_TIMEOUT, &uuid::Uuid::new_v4().to_string(), runtime.handle().clone())?;
+        let engine = Engine::new(
+            engine.unwrap_or(&default.socket),
+            ENGINE_TIMEOUT,
+            &uuid::Uuid::new_v4().to_string(),
+            runtime.handle().clone(),
+        )?;
         runtime.block_on(engine.check())?;
         let files = engine.files(&engine.resolve(&image)?)?;
         let archive = files.read("/opt", &CancellationToken::new())?;

@@ -6,7 +6,7 @@ use super::*;
 async fn calls_at_once_share_one_check() {
     let checks = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&checks);
-    let probes = Probes::default().with("trust", ALL, Look::AtTheCall, move || {
+    let probes = Probes::default().with("trust", ALL, Schedule::OnRequest, move || {
         counted.fetch_add(1, Ordering::SeqCst);
         std::future::ready(Ok::<_, String>(()))
     });

@@ -7,12 +7,12 @@ pub mod images;
 pub mod keys;
 pub mod peer;
 pub mod refusals;
-mod rules;
 pub mod shares;
 pub mod standing;
 pub mod status;
 pub mod steps;
 pub mod trains;
+mod uploads;
 
 pub use deadline::Deadline;
 pub use peer::Peer;

@@ -1,6 +1,5 @@
-//! Checks of a step in addition to admission, the station's rules, and the report on them.
+//! Checks of a step in addition to admission, and the report on the rules.
 
 pub mod base_check;
 pub mod opt_allow_list;
 pub mod rule_report;
-pub mod rules;

@@ -1,6 +1,8 @@
-//! Context of every step: the station, the caller, the audited keys, and the errors.
+//! Context of every step: the caller, the call, the rules in force, and the errors.
 
-pub mod audited_keys;
+pub mod call_context;
 pub mod caller;
 pub mod error;
-pub mod station;
+pub mod key_errors;
+pub mod rule_log;
+pub mod rules;

@@ -1,4 +1,4 @@
-//! Steps of the protocol, one file for each.
+//! Steps of the protocol, one file for each, and what they share about runs.
 
 pub mod abort;
 pub mod check_push;
@@ -8,5 +8,7 @@ pub mod open_results;
 pub mod post_run;
 pub mod pre_run;
 pub mod recover;
+pub mod runs;
 pub mod validate_image;
 pub mod verify_train;
+pub mod working_copy;

@@ -20,21 +20,24 @@ use stationmaster_train::{
 };
 
 use super::{
-    CallContext, Judge, Policy, StepError, Verification,
-    admission::{implicit_rejection::ProvisionalKey, verify::verify_state},
+    admission::{
+        implicit_rejection::ProvisionalKey,
+        verify::{Unverified, verify_state},
+    },
     content::{
         hash_thread::ThreadedHasher,
-        read_sealed::TrainDocument,
         sealed_contents::{Contents, StoredFile},
+        train_document::TrainDocument,
     },
-    steps::verify_train::verify_files,
+    context::{call_context::CallContext, error::StepError, rule_log::RuleLog, rules::Policy},
+    steps::verify_train::{Judge, Verification, verify_files},
 };
 
 /// A train in an archive and what it proves without a key. Its content is ciphertext in a spool.
 pub struct ReturnedTrain {
     /// What the train proves without a key. Nothing is opened if a rule is broken.
     pub verification: Verification,
-    arrived: TrainDocument,
+    document: TrainDocument,
     sealed: SealedFiles,
 }
 
@@ -53,8 +56,8 @@ impl ReturnedTrain {
             Err(ImageError::PathMissing) => return Err(StepError::NotATrain),
             other => other?,
         };
-        let (verification, arrived) = verify_files(files, trust)?;
-        Ok(Self { verification, arrived, sealed })
+        let (verification, document) = verify_files(files, trust)?;
+        Ok(Self { verification, document, sealed })
     }
 
     /// Returns the creator's key as the train states it.
@@ -62,13 +65,13 @@ impl ReturnedTrain {
     /// # Errors
     /// When it is not a valid key.
     pub fn creator_key(&self) -> Result<PublicKey, KeyError> {
-        PublicKey::from_hex_pem(&self.arrived.config.creator.rsa_public_key)
+        PublicKey::from_hex_pem(&self.document.config.creator.rsa_public_key)
     }
 
     /// Returns the envelope key, wrapped for the creator; `None` before the first stop has signed.
     #[must_use]
     pub fn wrapped_key(&self) -> Option<&HexText> {
-        self.arrived.config.creator.encrypted_key.as_ref()
+        self.document.config.creator.encrypted_key.as_ref()
     }
 
     /// Verifies what requires the envelope key: the results' digest, and that of the code if the archive includes it.
@@ -76,7 +79,7 @@ impl ReturnedTrain {
     /// # Errors
     /// [`StepError::Untrusted`] when any check fails; a train with a broken rule is not checked.
     pub fn open(self, key: Result<EnvelopeKey, String>) -> Result<Results, StepError> {
-        let Self { verification, arrived, sealed } = self;
+        let Self { verification, document, sealed } = self;
         let proof = &verification.proof;
         if !proof.report.holds() || proof.stops_signed == 0 {
             return Err(StepError::untrusted("a rule is broken, or no stop has signed"));
@@ -84,14 +87,24 @@ impl ReturnedTrain {
         let substitute = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
         let key = ProvisionalKey::new(key, substitute);
         let contents = contents(sealed)?;
-        let digest = results_digest(&contents, &key, &arrived.session_id)?;
+        let digest = results_digest(&contents, &key, &document.session_id)?;
         let (signed, has_code) = (proof.stops_signed, !contents.train.files.is_empty());
         let (contents, key) = if has_code {
             let step = CallContext::background("train open");
-            verify_state(&Policy::default(), (&arrived, signed), contents, key, Some(digest), &step)?.into_parts()
+            {
+                let train = Unverified {
+                    document: &document,
+                    signed,
+                    contents,
+                    key,
+                    results_digest: Some(digest),
+                    rules: &RuleLog::default(),
+                };
+                verify_state(&Policy::default(), train, &step)?.into_parts()
+            }
         } else {
-            key.defer(verify::verify_chain(&arrived.config, signed).map_err(StepError::untrusted))?;
-            key.defer(verify::verify_results(&arrived.config, signed, &digest).map_err(StepError::untrusted))?;
+            key.defer(verify::verify_chain(&document.config, signed).map_err(StepError::untrusted))?;
+            key.defer(verify::verify_results(&document.config, signed, &digest).map_err(StepError::untrusted))?;
             (contents, key.verdict()?)
         };
         Ok(Results { digest, code_verified: has_code, contents, key })

@@ -32,9 +32,9 @@ use crate::{
     service::{
         Deadline, Peer,
         deadline::client_timeout,
+        shares::Bounds,
         standing::Board,
         status::{Reason, Refusal, in_contract, refused},
-        steps::Bounds,
     },
 };
 

@@ -6,9 +6,9 @@ use stationmaster_proto::{hash_image_response::Event, validate_image_response};
 use tonic::Request;
 
 use super::{
-    rules::outcome,
     status::{Answer, AnswerStream},
     steps::Steps,
+    trains::outcome,
 };
 use crate::{
     protocol,

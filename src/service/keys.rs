@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     authz::Permit,
-    protocol::{AuditedKeys, Caller, KeyUseError, RawKey, RawKeyError},
+    protocol::{AuditedKeys, Caller, KeyUseError, OnBehalf, RawKey, RawKeyError},
 };
 
 /// Implementation of `KeyService`.
@@ -65,7 +65,7 @@ impl Keys {
             let text = format!("must be {length} bytes for this scheme");
             return Err(Reason::MalformedRequest.status(format!("digest {text}")).with_field("digest", text));
         }
-        let signature = self.keys.sign_raw(&key, &caller, scheme, &request.digest, deadline).await;
+        let signature = self.keys.sign_raw(&key, OnBehalf::raw(&caller, deadline), scheme, &request.digest).await;
         let signature = signature.map_err(|error| about(&request.key_label, error))?;
         Ok(pb::SignResponse { signature, fingerprint: spki_fingerprint(&key.info().spki_der) })
     }
@@ -83,7 +83,7 @@ impl Keys {
             let text = format!("must be {length} bytes, as long as the modulus");
             return Err(Reason::MalformedRequest.status(format!("wrapped_key {text}")).with_field("wrapped_key", text));
         }
-        let opened = self.keys.unwrap_raw(&key, &caller, scheme, &request.wrapped_key, deadline).await;
+        let opened = self.keys.unwrap_raw(&key, OnBehalf::raw(&caller, deadline), scheme, &request.wrapped_key).await;
         let opened = opened.map_err(|error| about(&request.key_label, error))?;
         Ok(pb::UnwrapKeyResponse { key: opened.to_vec() })
     }

@@ -1,11 +1,27 @@
-//! Fair-share pools: no principal can hold all places of a pool.
+//! Limits of the service, and fair-share pools: no principal can hold all places of a pool.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The limits from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Maximum number of concurrent steps.
+    pub runs: usize,
+    /// Maximum number of archives that are received concurrently.
+    pub uploads: usize,
+    /// Maximum size of an archive, in bytes.
+    pub upload_bytes: u64,
+    /// Minimum rate of an upload, in bytes per second.
+    pub upload_rate: u64,
+    /// Maximum time for the upload of an archive.
+    pub upload_time: Duration,
+}
 
 /// Number of principals that are remembered before those without a place are removed.
 const REMEMBERED: usize = 64;

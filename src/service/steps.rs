@@ -21,13 +21,13 @@ use super::{
     Deadline,
     call_record::{self, Recorder},
     refusals::Refusals,
-    shares::Shares,
+    shares::{Bounds, Shares},
     status::{Answer, AnswerStream, Reason, Refusal, RpcError, unrecorded},
-    trains::Uploads,
+    uploads::Uploads,
 };
 use crate::{
     audit::{Entry, Event},
-    protocol::{CallContext, Caller, KnownSessions, Station, StepError},
+    protocol::{CallContext, Caller, Station, StepError},
 };
 
 /// A refusal that must not reveal whether an image or run exists is returned at a multiple of this after its call: reading an
@@ -37,21 +37,6 @@ const HIDDEN_EVERY: Duration = Duration::from_secs(1);
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Number of messages that may be queued for a slow caller; progress beyond them is dropped.
 const WAITING: usize = 8;
-
-/// The limits from the configuration.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Maximum number of concurrent steps.
-    pub runs: usize,
-    /// Maximum number of archives that are received concurrently.
-    pub uploads: usize,
-    /// Maximum size of an archive, in bytes.
-    pub upload_bytes: u64,
-    /// Minimum rate of an upload, in bytes per second.
-    pub upload_rate: u64,
-    /// Maximum time for the upload of an archive.
-    pub upload_time: Duration,
-}
 
 /// The station's steps, limited in number by the configuration; no principal can use all places. Cheap to clone.
 #[derive(Clone)]
@@ -222,7 +207,7 @@ impl Steps {
             let circumstances = CallContext {
                 caller,
                 facts: Default::default(),
-                sessions: Some(KnownSessions::of(&station)),
+                sessions: Some(station.known_sessions()),
                 may_tell: Default::default(),
                 cancel: of_call.clone(),
                 deadline,

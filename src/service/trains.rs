@@ -1,8 +1,6 @@
 //! `TrainService`: opens and closes trains at this station.
 
 mod convert;
-mod early;
-mod upload;
 
 use futures_util::StreamExt;
 use stationmaster_image::oci::reference::{ImageName, ImageSource};
@@ -15,14 +13,15 @@ use stationmaster_train::selection::Selection;
 use tonic::{Extensions, Request, Response, Streaming};
 
 pub use self::convert::inspection;
-pub(super) use self::upload::Uploads;
+pub(super) use self::convert::outcome;
 use super::{
     status::{Answer, AnswerStream, Reason, Refusal, RpcError},
     steps::Steps,
+    uploads::Archive,
 };
 use crate::{
     protocol,
-    protocol::{CallContext, Caller, PostRunOrder, PreRunOrder, ResultsOf, Station},
+    protocol::{CallContext, Caller, PostRunOrder, PreRunOrder, ResultsOf, ResultsOrder, Station},
 };
 
 /// Maximum length of an idempotency key, in characters.
@@ -46,7 +45,7 @@ impl Trains {
         &self,
         caller: Caller,
         extensions: &Extensions,
-        (train, paths): (ResultsOf<upload::Archive>, Selection),
+        order: ResultsOrder<Archive>,
     ) -> Answer<AnswerStream<pb::OpenResultsResponse>> {
         let message = |event| pb::OpenResultsResponse { event: Some(event) };
         let answer = self.steps.stream_parts(
@@ -55,11 +54,12 @@ impl Trains {
             move |progress| message(open_results_response::Event::Progress(progress)),
             move |station, step, parts| {
                 let mut give = |part: protocol::ResultsPart<'_>| parts.send(station, step, message(convert::results_part(part)));
+                let ResultsOrder { train, paths } = order;
                 let train = match train {
                     ResultsOf::Image(image) => ResultsOf::Image(image),
                     ResultsOf::Archive(archive) => ResultsOf::Archive(archive.until(step.cancel.clone())),
                 };
-                let answer = protocol::open_results(station, (train, &paths), step, &mut give)?;
+                let answer = protocol::open_results(station, ResultsOrder { train, paths }, step, &mut give)?;
                 Ok(message(open_results_response::Event::Outcome(convert::results(answer))))
             },
         );
@@ -174,7 +174,7 @@ impl pb::train_service_server::TrainService for Trains {
                     let refusal = Reason::MalformedRequest.status("nothing follows the name of an image");
                     return Err(self.steps.refuse(&caller, refusal).await);
                 }
-                self.results(caller, &extensions, (ResultsOf::Image(image), paths)).await
+                self.results(caller, &extensions, ResultsOrder { train: ResultsOf::Image(image), paths }).await
             }
             Results::Archive(first) => {
                 let this = self.clone();
@@ -182,7 +182,8 @@ impl pb::train_service_server::TrainService for Trains {
                 Ok(Response::new(later(async move {
                     let received = this.steps.uploads.receive(&this.steps.station, &caller, (parts, first)).await;
                     let archive = this.steps.checked(&caller, received).await?;
-                    let answer = this.results(caller, &extensions, (ResultsOf::Archive(archive), paths)).await?;
+                    let order = ResultsOrder { train: ResultsOf::Archive(archive), paths };
+                    let answer = this.results(caller, &extensions, order).await?;
                     Ok(answer.into_inner())
                 })))
             }

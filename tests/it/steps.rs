@@ -8,6 +8,7 @@ pub mod interop;
 pub mod open_into;
 pub mod refusals;
 pub mod results;
+pub mod rule_reports;
 pub mod run_totals;
 pub mod verify;
 pub mod weaknesses;

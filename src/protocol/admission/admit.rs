@@ -4,129 +4,214 @@ use stationmaster_keystore::{KeyInfo, KeystoreError, Purpose};
 use stationmaster_train::{
     config::{HexText, SESSION_BYTES, TrainConfig},
     keys::PublicKey,
-    route::OwnStop,
+    route::{OwnStop, RouteError, own_stop, stop_to_read},
     rule::Rule,
 };
 
-use super::trust_check::{self, NewPins, TrustPhase};
-use crate::{
-    protocol::{
-        StepError,
-        context::station::{CallContext, Station},
-    },
-    trust::TrustSnapshot,
+use super::{
+    audited_keys::OnBehalf,
+    authorize::AuthorizedTrain,
+    permitted_keys::TrainKey,
+    station::Station,
+    trust_check::{self, NewPins, TrustCheck, TrustPhase},
 };
+use crate::protocol::{
+    content::train_document::TrainDocument,
+    context::{call_context::CallContext, error::StepError, rule_log::RuleLog},
+};
+
+/// This station's stop, and the number of stops that have signed.
+#[derive(Clone, Debug)]
+pub struct StopOnRoute {
+    pub(in crate::protocol) own: OwnStop,
+    pub(in crate::protocol) signed: usize,
+}
+
+impl StopOnRoute {
+    /// Finds the stop of a train that is to be run: exactly the stops before it have signed.
+    ///
+    /// # Errors
+    /// When the route does not allow that.
+    pub fn to_run(config: &TrainConfig, station_id: &str) -> Result<Self, RouteError> {
+        own_stop(config, station_id).map(|own| Self { signed: own.index(), own })
+    }
+
+    /// Finds the stop of a train that is only read, before, at or after this stop.
+    ///
+    /// # Errors
+    /// When the route has not the shape that any stop leaves.
+    pub fn to_read(config: &TrainConfig, station_id: &str) -> Result<Self, RouteError> {
+        stop_to_read(config, station_id).map(|(own, signed)| Self { own, signed })
+    }
+
+    /// Returns the stop's index as the ledger and the wire have it.
+    pub(in crate::protocol) fn index(&self) -> Result<u32, StepError> {
+        u32::try_from(self.own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))
+    }
+}
 
 /// A train that has passed the complete admission check: the route names one of this station's train keys, the caller is granted
 /// that key for that train, its session is the one that was first opened here, the session id has its length, and every key that
 /// the train states is trusted.
 ///
-/// [`AuditedKeys`](super::AuditedKeys) accepts a train key only in such a value, and only [`Station::admit`] makes one. A step
-/// that omits the check does not compile:
+/// Only [`AuthorizedTrain::admit`] makes one, so a step cannot pass the token by:
 ///
 /// ```compile_fail,E0451
-/// use stationmaster::{keystore::KeyInfo, protocol::AdmittedTrain};
+/// use stationmaster::protocol::{AdmittedTrain, TrainKey};
 ///
-/// fn with_another_key(key: KeyInfo, admitted: AdmittedTrain) -> AdmittedTrain {
+/// fn with_another_key(key: TrainKey, admitted: AdmittedTrain) -> AdmittedTrain {
 ///     AdmittedTrain { key, ..admitted }
 /// }
 /// ```
 ///
-/// ```compile_fail,E0624
-/// // The check itself belongs to the steps: nothing outside them admits a train.
-/// let _ = stationmaster::protocol::Station::admit;
+/// Its content was not read, so there is nothing to verify:
+///
+/// ```compile_fail,E0599
+/// use stationmaster::protocol::{AdmittedTrain, CallContext, Policy};
+///
+/// fn verify_early(train: AdmittedTrain, policy: &Policy, call: &CallContext<'_>) {
+///     let _ = train.verify(policy, call);
+/// }
+/// ```
+///
+/// ```
+/// use stationmaster::protocol::{CallContext, Policy, ReadTrain, StepError, VerifiedTrain};
+///
+/// fn verify(train: ReadTrain, policy: &Policy, call: &CallContext<'_>) -> Result<VerifiedTrain, StepError> {
+///     train.verify(policy, call)
+/// }
 /// ```
 pub struct AdmittedTrain {
-    key: KeyInfo,
-    wrapped: Option<HexText>,
+    document: TrainDocument,
+    stop: StopOnRoute,
+    key: TrainKey,
     first_seen: NewPins,
-}
-
-/// The properties of a train that are known before it is admitted.
-#[derive(Clone, Copy)]
-pub struct Arriving<'a> {
-    /// The train's config.
-    pub config: &'a TrainConfig,
-    /// The train session, raw bytes.
-    pub session_id: &'a [u8],
-    /// This station's stop.
-    pub own: &'a OwnStop,
+    rules: RuleLog,
 }
 
 impl AdmittedTrain {
+    /// Returns the train's config.
+    pub(in crate::protocol) fn document(&self) -> &TrainDocument {
+        &self.document
+    }
+
+    /// Returns this station's stop.
+    pub(in crate::protocol) fn stop(&self) -> &StopOnRoute {
+        &self.stop
+    }
+
     /// Returns the station's key on the train's route.
-    pub(in crate::protocol) fn key(&self) -> &KeyInfo {
+    pub(in crate::protocol) fn key(&self) -> &TrainKey {
         &self.key
     }
 
     /// Returns the envelope key as it is wrapped for this station, if the train has one.
     pub(in crate::protocol) fn wrapped_key(&self) -> Option<&HexText> {
-        self.wrapped.as_ref()
+        self.document.config.route[self.stop.own.position()].encrypted_key.as_ref()
     }
 
     /// Returns the keys that are trusted on first use, to be pinned once the train has been verified.
     pub(in crate::protocol) fn first_seen(&self) -> &NewPins {
         &self.first_seen
     }
+
+    /// Returns the rules that were checked so far.
+    pub(in crate::protocol) fn rules(&self) -> &RuleLog {
+        &self.rules
+    }
+
+    /// Signs a digest with the train signature scheme: one signature in the token.
+    pub(in crate::protocol) fn sign(
+        &self,
+        station: &Station,
+        digest: &[u8],
+        step: &CallContext<'_>,
+    ) -> Result<Vec<u8>, StepError> {
+        let signed = station.keys.sign_for_train(&self.key, OnBehalf::of(step), digest);
+        Ok(station.handle.block_on(signed)?)
+    }
 }
 
-impl Station {
+impl AuthorizedTrain {
     /// Runs the complete admission check. Uses no key.
-    pub(in crate::protocol) fn admit(
-        &self,
-        arriving: Arriving<'_>,
-        believed: &TrustSnapshot,
-        when: TrustPhase,
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn admit(
+        self,
+        station: &Station,
+        stop: StopOnRoute,
+        trust: TrustCheck<'_>,
         step: &CallContext<'_>,
     ) -> Result<AdmittedTrain, StepError> {
-        let Arriving { config, session_id, own } = arriving;
-        let key = self.own_key(config, own, step)?;
-        self.check_session(config, session_id, own.index())?;
-        if when == TrustPhase::BeforeRun {
-            check_wrapping_keys(config)?;
+        let (document, rules) = self.into_parts();
+        let TrainDocument { config, session_id, .. } = &document;
+        // Pre-run has reported the rules about the config that post-run uses again.
+        let reported_before = RuleLog::default();
+        let of_config = if trust.phase == TrustPhase::BeforeWrapping { &reported_before } else { &rules };
+        of_config.checked(Rule::RouteShape);
+        let key = own_key(station, config, &stop.own, step)?;
+        of_config.checked(Rule::OwnRouteKey);
+        station.check_session(config, session_id, stop.own.index())?;
+        if trust.phase == TrustPhase::BeforeRun {
+            // A stop to run counts the stops before it by its index.
+            of_config.checked(Rule::FirstByIndex);
+            check_wrapping_keys(config, of_config)?;
         }
-        if self.enforces(Rule::SessionIdLength) && session_id.len() != SESSION_BYTES {
-            return Err(StepError::rule(Rule::SessionIdLength, format!("{} bytes", session_id.len())));
-        }
-        let first_seen = trust_check::check_keys(self, config, own, believed, when)?;
-        Ok(AdmittedTrain { key, wrapped: config.route[own.position()].encrypted_key.clone(), first_seen })
+        check_session_length(station, session_id, of_config)?;
+        let first_seen = trust_check::check_keys(station, config, &stop.own, trust, &rules)?;
+        Ok(AdmittedTrain { key: TrainKey::admitted(key), first_seen, stop, document, rules })
     }
+}
 
-    /// Returns the train key that a route's entry names, if the caller is granted its use.
-    fn own_key(&self, config: &TrainConfig, own: &OwnStop, step: &CallContext<'_>) -> Result<KeyInfo, StepError> {
-        let named =
-            PublicKey::from_hex_pem(&config.route[own.position()].rsa_public_key).map_err(|_| StepError::ForeignRouteKey)?;
-        let is_named = |key: &KeyInfo| PublicKey::from_spki_der(&key.spki_der).is_ok_and(|ours| ours == named);
-        let known = self.keys.keys().into_iter().filter(|key| key.purpose == Purpose::Train).find(is_named);
-        let key = match known {
-            Some(key) => key,
-            None => self.missed_key(is_named, step)?.ok_or(StepError::ForeignRouteKey)?,
-        };
-        step.caller.may_use_train_key(&key.label, &config.id)?;
-        Ok(key)
-    }
+/// Returns the train key that a route's entry names, if the caller is granted its use.
+fn own_key(station: &Station, config: &TrainConfig, own: &OwnStop, step: &CallContext<'_>) -> Result<KeyInfo, StepError> {
+    let named = PublicKey::from_hex_pem(&config.route[own.position()].rsa_public_key).map_err(|_| StepError::ForeignRouteKey)?;
+    let is_named = |key: &KeyInfo| PublicKey::from_spki_der(&key.spki_der).is_ok_and(|ours| ours == named);
+    let known = station.keys.keys().into_iter().filter(|key| key.purpose == Purpose::Train).find(is_named);
+    let key = match known {
+        Some(key) => key,
+        None => missed_key(station, is_named, step)?.ok_or(StepError::ForeignRouteKey)?,
+    };
+    step.caller.may_use_train_key(&key.label, &config.id)?;
+    Ok(key)
+}
 
-    /// Returns the named key among those that the token did not show at the last check. While such a key is missing, the train
-    /// cannot be reported as addressed to another key.
-    fn missed_key(&self, is_named: impl Fn(&KeyInfo) -> bool, step: &CallContext<'_>) -> Result<Option<KeyInfo>, StepError> {
-        let mut away = None;
-        for label in self.keys.missing(Purpose::Train) {
-            match self.handle.block_on(self.keys.find(&step.caller, &label, step.deadline)) {
-                Ok(key) if is_named(&key) => return Ok(Some(key)),
-                Ok(_) => {}
-                Err(error @ KeystoreError::KeyNotFound { .. }) => away = Some(error),
-                Err(error) => return Err(error.into()),
-            }
+/// Returns the named key among those that the token did not show at the last check. While such a key is missing, the train
+/// cannot be reported as addressed to another key.
+fn missed_key(
+    station: &Station,
+    is_named: impl Fn(&KeyInfo) -> bool,
+    step: &CallContext<'_>,
+) -> Result<Option<KeyInfo>, StepError> {
+    let mut away = None;
+    for label in station.keys.missing(Purpose::Train) {
+        match station.handle.block_on(station.keys.find(&step.caller, &label, step.deadline)) {
+            Ok(key) if is_named(&key) => return Ok(Some(key)),
+            Ok(_) => {}
+            Err(error @ KeystoreError::KeyNotFound { .. }) => away = Some(error),
+            Err(error) => return Err(error.into()),
         }
-        away.map_or(Ok(None), |error| Err(error.into()))
     }
+    away.map_or(Ok(None), |error| Err(error.into()))
+}
+
+/// Checks that no byte can move between the session id and a file.
+fn check_session_length(station: &Station, session_id: &[u8], rules: &RuleLog) -> Result<(), StepError> {
+    let is_enforced = station.enforces(Rule::SessionIdLength);
+    if is_enforced && session_id.len() != SESSION_BYTES {
+        return Err(StepError::rule(Rule::SessionIdLength, format!("{} bytes", session_id.len())));
+    }
+    rules.enforced(Rule::SessionIdLength, is_enforced);
+    Ok(())
 }
 
 /// Checks that the keys which post-run will wrap for are usable, so that a defect is found before the run and not after it.
-fn check_wrapping_keys(config: &TrainConfig) -> Result<(), StepError> {
+fn check_wrapping_keys(config: &TrainConfig, rules: &RuleLog) -> Result<(), StepError> {
     let keys = config.route.iter().map(|stop| &stop.rsa_public_key).chain([&config.creator.rsa_public_key]);
     for key in keys {
         PublicKey::from_hex_pem(key).map_err(|error| StepError::rule(Rule::RouteKeysUsable, error.to_string()))?;
     }
+    rules.checked(Rule::RouteKeysUsable);
     Ok(())
 }

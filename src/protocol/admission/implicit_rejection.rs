@@ -10,7 +10,7 @@ use std::{cell::OnceCell, fmt::Display};
 
 use stationmaster_train::envelope::EnvelopeKey;
 
-use crate::protocol::StepError;
+use crate::protocol::context::error::StepError;
 
 /// A train's envelope key or its substitute, and the first failure that was found in the train.
 pub(in crate::protocol) struct ProvisionalKey {

@@ -2,19 +2,10 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use stationmaster_keystore::{KeyInfo, KeystoreError, Purpose};
+use stationmaster_keystore::{KeystoreError, Purpose};
 
-use crate::protocol::{AuditedKeys, Caller};
-
-/// A key that its caller may use raw, that is without a train. Only [`AuditedKeys::raw_key`] makes one, so a train key that the
-/// configuration does not release can be used only through an [`AdmittedTrain`](super::AdmittedTrain):
-///
-/// ```compile_fail,E0423
-/// fn forged(key: stationmaster_keystore::KeyInfo) -> stationmaster::protocol::RawKey {
-///     stationmaster::protocol::RawKey(key)
-/// }
-/// ```
-pub struct RawKey(KeyInfo);
+use super::{audited_keys::AuditedKeys, permitted_keys::RawKey};
+use crate::protocol::context::caller::Caller;
 
 /// Reasons to refuse the raw use of a key.
 #[derive(Debug, thiserror::Error)]
@@ -34,14 +25,6 @@ pub enum RawKeyError {
     Keystore(#[from] KeystoreError),
 }
 
-impl RawKey {
-    /// Returns the key's description.
-    #[must_use]
-    pub fn info(&self) -> &KeyInfo {
-        &self.0
-    }
-}
-
 impl AuditedKeys {
     /// Returns a key that this caller may use raw. A label that no grant covers is refused before the existence of the key is
     /// checked.
@@ -55,7 +38,7 @@ impl AuditedKeys {
         if !caller.may_use_key(label, key.purpose) {
             return Err(RawKeyError::NotGranted);
         }
-        Ok(RawKey(key))
+        Ok(RawKey::permitted(key))
     }
 }
 

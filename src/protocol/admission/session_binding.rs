@@ -6,39 +6,11 @@
 
 use stationmaster_train::{config::TrainConfig, keys::PublicKey};
 
+use super::station::Station;
 use crate::{
-    ledger::{Ledger, Session, SessionCreator},
-    protocol::{
-        StepError,
-        context::station::{CallContext, Station},
-    },
+    ledger::{Session, SessionCreator},
+    protocol::context::error::StepError,
 };
-
-/// Read access to the sessions that a station has bound.
-#[derive(Clone, Copy)]
-pub struct KnownSessions<'a> {
-    ledger: &'a Ledger,
-    station: &'a str,
-}
-
-impl<'a> KnownSessions<'a> {
-    /// Returns the sessions known to `station`.
-    #[must_use]
-    pub fn of(station: &'a Station) -> Self {
-        Self { ledger: &station.ledger, station: &station.id }
-    }
-}
-
-impl CallContext<'_> {
-    /// Refuses a session that was opened here for a train that no grant of the caller covers, whatever its `@id` states now.
-    pub(in crate::protocol) fn may_have_session(&self, session_id: &[u8]) -> Result<(), StepError> {
-        let Some(known) = &self.sessions else { return Ok(()) };
-        match known.ledger.session(known.station, session_id)? {
-            Some(session) => self.caller.may_have_train(&session.train_id),
-            None => Ok(()),
-        }
-    }
-}
 
 impl Station {
     /// Refuses a train whose session was opened here with another train, another creator, or at another stop.

@@ -1,8 +1,6 @@
 //! Trust check: compares the keys in a train with the trust store before the token is used, and again before a key is wrapped
 //! for one of them.
 
-use std::fmt;
-
 use serde_json::json;
 use stationmaster_train::{
     config::{HexText, RouteStop, TrainConfig},
@@ -11,67 +9,37 @@ use stationmaster_train::{
     rule::Rule,
 };
 
+use super::station::Station;
 use crate::{
     audit::Event,
-    protocol::{
-        StepError,
-        context::station::{CallContext, Station},
+    protocol::context::{
+        call_context::CallContext,
+        error::StepError,
+        key_errors::{KeyOwner, UntrustedKey},
+        rule_log::RuleLog,
+        rules::OF_TRUST,
     },
     trust::{KeyVerdict, NewPin, OwnerKind, PinningError, TrustMode, TrustSnapshot},
 };
 
-/// The owner of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyOwner {
-    /// The train's creator.
-    Creator,
-    /// The stop with this index.
-    Stop(i64),
-}
-
-/// Formats the owner for error metadata: `creator`, or the stop's index.
-impl fmt::Display for KeyOwner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Creator => f.write_str("creator"),
-            Self::Stop(index) => index.fmt(f),
-        }
-    }
-}
-
-/// A key that is not trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UntrustedKey {
-    /// The owner that the train states.
-    pub who: KeyOwner,
-    /// The id that the key is stated for. Text of the train, so for the log only.
-    pub id: String,
-    /// The key's fingerprint.
-    pub fingerprint: String,
-    /// Whether another key is trusted for this id.
-    pub changed: bool,
-    /// The rule that requires the key to be trusted.
-    pub rule: Rule,
-}
-
-/// Formats the refusal for the log.
-impl fmt::Display for UntrustedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { who, id, fingerprint, changed, rule } = self;
-        let known = if *changed { "another key is known for this id" } else { "this id is not known" };
-        write!(f, "the key {fingerprint} of {who} ({id:?}), by the rule {}: {known}", rule.name())
-    }
-}
-
 /// The step in which keys are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::protocol) enum TrustPhase {
+pub enum TrustPhase {
     /// At pre-run: all keys that pre-run or post-run requires.
     BeforeRun,
     /// At post-run: the keys that an envelope key will be wrapped for.
     BeforeWrapping,
     /// When results are only read: the creator and the stops so far. No key is trusted on first use.
     ToRead,
+}
+
+/// The comparison of a train's keys with those that the station trusts.
+#[derive(Clone, Copy)]
+pub struct TrustCheck<'a> {
+    /// The trusted keys.
+    pub believed: &'a TrustSnapshot,
+    /// The step.
+    pub phase: TrustPhase,
 }
 
 /// Keys seen for the first time, to be pinned once the train has been verified.
@@ -94,15 +62,15 @@ pub(in crate::protocol) fn check_keys(
     station: &Station,
     config: &TrainConfig,
     own: &OwnStop,
-    believed: &TrustSnapshot,
-    when: TrustPhase,
+    TrustCheck { believed, phase }: TrustCheck<'_>,
+    rules: &RuleLog,
 ) -> Result<NewPins, StepError> {
     let holds = |rule| station.enforces(rule);
     let asking = |pinned: Rule, given: bool| {
-        if when != TrustPhase::BeforeWrapping && holds(pinned) {
+        if phase != TrustPhase::BeforeWrapping && holds(pinned) {
             Some(pinned)
         } else {
-            (when != TrustPhase::ToRead && given && holds(Rule::WrapForTrusted)).then_some(Rule::WrapForTrusted)
+            (phase != TrustPhase::ToRead && given && holds(Rule::WrapForTrusted)).then_some(Rule::WrapForTrusted)
         }
     };
     let mut seen = NewPins::default();
@@ -115,7 +83,7 @@ pub(in crate::protocol) fn check_keys(
             KeyVerdict::OtherKey => true,
         };
         // Pre-run has pinned all keys, so no key can be new after it.
-        if changed || believed.mode() != TrustMode::FirstUse || when != TrustPhase::BeforeRun {
+        if changed || believed.mode() != TrustMode::FirstUse || phase != TrustPhase::BeforeRun {
             let fingerprint = key.fingerprint();
             return Err(StepError::KeyUntrusted(Box::new(UntrustedKey { who, id, fingerprint, changed, rule })));
         }
@@ -138,7 +106,23 @@ pub(in crate::protocol) fn check_keys(
             look(rule, OwnerKind::Station, KeyOwner::Stop(stop.index), stop.station.to_string(), &stop.rsa_public_key)?;
         }
     }
+    note_rules(station, phase, rules);
+    seen.explain(rules);
     Ok(seen)
+}
+
+/// Notes the rules that the check of a phase has enforced.
+fn note_rules(station: &Station, phase: TrustPhase, rules: &RuleLog) {
+    for rule in OF_TRUST {
+        let wraps = rule == Rule::WrapForTrusted;
+        match (phase, station.enforces(rule)) {
+            // Nothing is wrapped.
+            (TrustPhase::ToRead, _) if wraps => {}
+            // Pre-run has compared these keys.
+            (TrustPhase::BeforeWrapping, true) if !wraps => {}
+            (_, is_enforced) => rules.enforced(rule, is_enforced),
+        }
+    }
 }
 
 fn usable(key: &HexText) -> Result<PublicKey, StepError> {
@@ -146,9 +130,15 @@ fn usable(key: &HexText) -> Result<PublicKey, StepError> {
 }
 
 impl NewPins {
-    /// Returns the owner of each key and the rule that requires it.
-    pub(crate) fn whose(&self) -> impl Iterator<Item = (KeyOwner, Rule)> {
-        self.who.iter().copied().zip(self.rules.iter().copied())
+    /// Notes which keys were seen for the first time.
+    fn explain(&self, rules: &RuleLog) {
+        for (who, rule) in self.who.iter().zip(&self.rules) {
+            let note = match who {
+                KeyOwner::Creator => "seen first, and believed from now on",
+                KeyOwner::Stop(_) => "some were seen first, and are believed from now on",
+            };
+            rules.explain(*rule, note);
+        }
     }
 
     /// Returns kind, id and fingerprint of each key, for the audit.

@@ -13,12 +13,19 @@ use stationmaster_train::{digest::FileHasher, rule::Rule};
 use crate::{
     ledger::Run,
     protocol::{
-        StepError,
-        admission::verify::{OpenableTrain, Verified},
-        content::write_plaintext::INSTRUCTION,
-        context::station::{CallContext, Station},
+        admission::{
+            station::Station,
+            verify::{OpenableTrain, VerifiedTrain},
+        },
+        context::{call_context::CallContext, error::StepError},
     },
 };
+
+/// The history entry of an opened image: no sealed image may have it in its base.
+pub(in crate::protocol) const INSTRUCTION: &str = "stationmaster pre-run";
+
+/// The extent of the check, for the report.
+const EXTENT: &str = "the base's history, and one file of its code: it was not made from an opened train";
 
 /// Largest size in bytes of a sealed file without content. All such files look alike.
 const EMPTY: u64 = 32;
@@ -36,13 +43,23 @@ pub(in crate::protocol) fn check_history(station: &Station, base: &ImageMetadata
 pub(in crate::protocol) fn check_code(
     station: &Station,
     run: &Run,
-    train: &Verified<OpenableTrain>,
+    train: &VerifiedTrain,
     step: &CallContext<'_>,
 ) -> Result<(), StepError> {
-    // An image that arrived as the base itself has just been read, and was sealed.
-    if !station.enforces(Rule::NoPlaintextLayers) || run.base_image == run.source_image {
+    let rules = train.admitted().rules();
+    if !station.enforces(Rule::NoPlaintextLayers) {
+        rules.relaxed(Rule::NoPlaintextLayers);
         return Ok(());
     }
+    // An image that arrived as the base itself has just been read, and was sealed.
+    if run.base_image != run.source_image {
+        compare_smallest_file(station, run, train, step)?;
+    }
+    rules.checked_as(Rule::NoPlaintextLayers, EXTENT);
+    Ok(())
+}
+
+fn compare_smallest_file(station: &Station, run: &Run, train: &OpenableTrain, step: &CallContext<'_>) -> Result<(), StepError> {
     let files = train.opened_files().filter(|file| file.extent.len > EMPTY);
     let Some(smallest) = files.min_by_key(|file| file.extent.len) else { return Ok(()) };
     let path = smallest.path.as_str();

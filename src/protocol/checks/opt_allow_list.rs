@@ -10,9 +10,9 @@ use stationmaster_image::{
 use stationmaster_train::rule::Rule;
 
 use crate::protocol::{
-    StepError,
+    admission::station::Station,
     content::sealed_contents::Contents,
-    context::station::{CallContext, Station},
+    context::{call_context::CallContext, error::StepError, rule_log::RuleLog},
 };
 
 /// Refuses a train with entries that are neither the protocol's, nor in its base, nor allowed by the configuration. The base is
@@ -21,15 +21,33 @@ pub(in crate::protocol) fn check(
     station: &Station,
     base_image: &str,
     contents: &Contents,
+    rules: &RuleLog,
     step: &CallContext<'_>,
 ) -> Result<(), StepError> {
     if !station.enforces(Rule::OptAllowList) {
+        rules.relaxed(Rule::OptAllowList);
         return Ok(());
     }
+    match unexplained_name(station, base_image, contents, step)? {
+        Some(name) => Err(StepError::rule(Rule::OptAllowList, name)),
+        None => {
+            rules.checked(Rule::OptAllowList);
+            Ok(())
+        }
+    }
+}
+
+/// Returns a name that is neither the protocol's, nor in the base, nor allowed by the configuration.
+fn unexplained_name(
+    station: &Station,
+    base_image: &str,
+    contents: &Contents,
+    step: &CallContext<'_>,
+) -> Result<Option<String>, StepError> {
     let is_allowed = |name: &&String| station.policy.opt_allow.contains(name.as_str());
     let mut strange: BTreeSet<&String> = contents.other_names.iter().filter(|name| !is_allowed(name)).collect();
     if strange.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let files = station.images.files(base_image)?;
     let mut of_base = Names { step, names: BTreeSet::new() };
@@ -39,10 +57,7 @@ pub(in crate::protocol) fn check(
     }
     // Names that are not UTF-8 were replaced in both lists, so equal text does not mean equal names.
     strange.retain(|name| name.contains('\u{fffd}') || !of_base.names.contains(*name));
-    match strange.first() {
-        Some(name) => Err(StepError::rule(Rule::OptAllowList, name.as_str())),
-        None => Ok(()),
-    }
+    Ok(strange.first().map(|name| (*name).clone()))
 }
 
 /// Names directly below an image's `/opt`, except the train's two directories.

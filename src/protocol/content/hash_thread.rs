@@ -9,7 +9,7 @@ use std::{
 use stationmaster_train::digest::{Digest, ResultHasher};
 use zeroize::Zeroizing;
 
-use crate::protocol::StepError;
+use crate::protocol::context::error::StepError;
 
 /// Bytes collected per piece; a smaller total is hashed without a thread.
 const PIECE: usize = 256 * 1024;

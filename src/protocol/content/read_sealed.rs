@@ -1,18 +1,16 @@
-//! Reads an arriving train: its config first, then all of `/opt` in one pass; results are opened and hashed while they stream.
+//! Reads the content of a train: all of `/opt` in one pass; results are opened and hashed while they stream.
 
 use stationmaster_image::{
-    ImageError,
     disk::spool::{Extent, Spool},
     opt::{
-        reader::{TrainTreeSink, read_config, read_opt},
-        train_dirs::{CONFIG_PATH, TrainDir},
+        reader::{TrainTreeSink, read_opt},
+        train_dirs::TrainDir,
         working_dir::DirectoryWriter,
     },
     store::ImageFiles,
     tar::entry::FileAttrs,
 };
 use stationmaster_train::{
-    config::{TrainConfig, TrainConfigError},
     digest::Digest,
     envelope::{EnvelopeKey, Opener},
     names::FilePath,
@@ -20,50 +18,56 @@ use stationmaster_train::{
 
 use super::{
     hash_thread::{Piece, ThreadedHasher},
-    sealed_contents::{Contents, StoredFile},
+    sealed_contents::{Contents, OF_READING, StoredFile},
 };
-use crate::protocol::{CallContext, StepError, admission::implicit_rejection::ProvisionalKey};
+use crate::protocol::context::{call_context::CallContext, error::StepError, rule_log::RuleLog};
 
-/// A train's config and the bytes that it was parsed from.
-pub(in crate::protocol) struct TrainDocument {
-    pub bytes: Vec<u8>,
-    pub config: TrainConfig,
-    /// The train session, raw bytes.
-    pub session_id: Vec<u8>,
+/// Destination of a train's content.
+pub struct Destination<'a> {
+    /// The spool for everything that stays sealed.
+    pub spool: Spool,
+    /// The working directory for opened results, verified or not: the caller wipes it if verification fails.
+    pub working_dir: Option<&'a mut DirectoryWriter>,
+    /// Expected size in bytes, for the progress; 0 if unknown.
+    pub expected: u64,
 }
 
-/// Reads and parses a train's config.
-pub(in crate::protocol) fn read_train_config(files: &dyn ImageFiles, step: &CallContext<'_>) -> Result<TrainDocument, StepError> {
-    let bytes = match read_config(files.read(CONFIG_PATH, &step.cancel)?) {
-        Err(ImageError::PathMissing) => {
-            step.caller.may_have_any_train()?;
-            return Err(StepError::NotATrain);
-        }
-        other => other?,
-    };
-    let config = TrainConfig::parse(&bytes)?;
-    let session_id =
-        config.session_id.decode().map_err(|_| TrainConfigError::WrongType { field: "session_id".into(), expected: "hex" })?;
-    step.authorize_train(&config.id, &session_id, None)?;
-    Ok(TrainDocument { bytes, config, session_id })
+/// The key to open the results with, and the session that their digest includes.
+pub(in crate::protocol) struct ResultsKey<'a> {
+    pub key: &'a EnvelopeKey,
+    pub session_id: &'a [u8],
 }
 
-/// Copies the sealed content into a spool. With a key, opens the results on the way and returns their digest; with a `landing`
+/// The content of a train as it was read.
+pub(in crate::protocol) struct SealedTrain {
+    pub contents: Contents,
+    pub results: Option<HashedResults>,
+}
+
+/// Results that were opened while they were read.
+pub(in crate::protocol) struct HashedResults {
+    pub digest: Digest,
+    /// Whether the padding of every file was valid.
+    pub could_be_opened: bool,
+}
+
+/// Copies the sealed content into the spool. With a key, opens the results on the way and hashes them; with a working directory
 /// too, writes the opened results there and not into the spool.
 pub(in crate::protocol) fn read_sealed(
     files: &dyn ImageFiles,
-    spool: Spool,
-    results: Option<(&ProvisionalKey, &[u8])>,
-    landing: Option<&mut DirectoryWriter>,
-    expected: u64,
+    destination: Destination<'_>,
+    results: Option<ResultsKey<'_>>,
+    rules: &RuleLog,
     step: &CallContext<'_>,
-) -> Result<(Contents, Option<Digest>), StepError> {
-    let mut arrival = SealedReader {
+) -> Result<SealedTrain, StepError> {
+    let Destination { spool, working_dir, expected } = destination;
+    let session_id = results.as_ref().map(|results| results.session_id).unwrap_or_default();
+    let mut reader = SealedReader {
         contents: Contents::new(spool),
         file: None,
-        landing,
-        results: results.map(|(key, _)| ResultsReader {
-            key: key.key(),
+        working_dir,
+        results: results.map(|results| ResultsReader {
+            key: results.key,
             opener: None,
             hasher: ThreadedHasher::new(),
             plain: Piece::default(),
@@ -73,27 +77,22 @@ pub(in crate::protocol) fn read_sealed(
         expected,
         read: 0,
     };
-    read_opt(files.read("/opt", &step.cancel)?, &mut arrival)?;
-    let SealedReader { mut contents, results: reader, .. } = arrival;
+    read_opt(files.read("/opt", &step.cancel)?, &mut reader)?;
+    OF_READING.into_iter().for_each(|rule| rules.checked(rule));
+    let SealedReader { mut contents, results, .. } = reader;
     contents.spool.flush()?;
-    contents.complete()?;
-    let digest = match (reader, results) {
-        (Some(reader), Some((key, session_id))) => {
-            if reader.broken {
-                key.record_failure("a result file cannot be opened");
-            }
-            Some(reader.hasher.finish(session_id)?)
-        }
-        _ => None,
+    contents.complete(rules)?;
+    let hashed = |ResultsReader { hasher, broken, .. }: ResultsReader<'_>| {
+        Ok::<_, StepError>(HashedResults { digest: hasher.finish(session_id)?, could_be_opened: !broken })
     };
-    Ok((contents, digest))
+    Ok(SealedTrain { contents, results: results.map(hashed).transpose()? })
 }
 
 struct SealedReader<'a> {
     contents: Contents,
     file: Option<(TrainDir, FilePath, FileAttrs, u64)>,
     /// Destination of opened results, verified or not: the caller wipes it if verification fails.
-    landing: Option<&'a mut DirectoryWriter>,
+    working_dir: Option<&'a mut DirectoryWriter>,
     results: Option<ResultsReader<'a>>,
     step: &'a CallContext<'a>,
     expected: u64,
@@ -109,21 +108,21 @@ struct ResultsReader<'a> {
 }
 
 impl ResultsReader<'_> {
-    fn chunk(&mut self, sealed: &[u8], landing: Option<&mut DirectoryWriter>) -> Result<(), StepError> {
+    fn chunk(&mut self, sealed: &[u8], working_dir: Option<&mut DirectoryWriter>) -> Result<(), StepError> {
         let Some(opener) = &mut self.opener else { return Ok(()) };
         self.broken |= opener.update(sealed, &mut self.plain).is_err();
-        self.pass_on(landing)
+        self.pass_on(working_dir)
     }
 
-    fn end(&mut self, landing: Option<&mut DirectoryWriter>) -> Result<(), StepError> {
+    fn end(&mut self, working_dir: Option<&mut DirectoryWriter>) -> Result<(), StepError> {
         let Some(opener) = self.opener.take() else { return Ok(()) };
         self.broken |= opener.finish(&mut self.plain).is_err();
-        self.pass_on(landing)
+        self.pass_on(working_dir)
     }
 
-    fn pass_on(&mut self, landing: Option<&mut DirectoryWriter>) -> Result<(), StepError> {
-        if let Some(landing) = landing {
-            landing.chunk(&self.plain)?;
+    fn pass_on(&mut self, working_dir: Option<&mut DirectoryWriter>) -> Result<(), StepError> {
+        if let Some(working_dir) = working_dir {
+            working_dir.chunk(&self.plain)?;
         }
         self.hasher.take(&mut self.plain)
     }
@@ -133,8 +132,8 @@ impl TrainTreeSink for SealedReader<'_> {
     type Error = StepError;
 
     fn directory(&mut self, area: TrainDir, path: Option<FilePath>, meta: FileAttrs) -> Result<(), StepError> {
-        if let (TrainDir::Results, Some(landing)) = (area, &mut self.landing) {
-            landing.directory(area, path.as_ref(), meta)?;
+        if let (TrainDir::Results, Some(working_dir)) = (area, &mut self.working_dir) {
+            working_dir.directory(area, path.as_ref(), meta)?;
         }
         self.contents.directory(area, path, meta)
     }
@@ -142,8 +141,8 @@ impl TrainTreeSink for SealedReader<'_> {
     fn begin(&mut self, area: TrainDir, path: FilePath, meta: FileAttrs, size: u64) -> Result<(), StepError> {
         self.step.check_cancelled()?;
         let opened = area == TrainDir::Results && self.results.is_some();
-        match &mut self.landing {
-            Some(landing) if opened => landing.begin(area, &path, meta, size)?,
+        match &mut self.working_dir {
+            Some(working_dir) if opened => working_dir.begin(area, &path, meta, size)?,
             _ => self.contents.spool.check_space(size)?,
         }
         if let (true, Some(reader)) = (opened, &mut self.results) {
@@ -156,8 +155,8 @@ impl TrainTreeSink for SealedReader<'_> {
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), StepError> {
         match self.results.as_mut().filter(|reader| reader.opener.is_some()) {
             Some(reader) => {
-                reader.chunk(bytes, self.landing.as_deref_mut())?;
-                if self.landing.is_none() {
+                reader.chunk(bytes, self.working_dir.as_deref_mut())?;
+                if self.working_dir.is_none() {
                     self.contents.spool.append(bytes)?;
                 }
             }
@@ -171,9 +170,9 @@ impl TrainTreeSink for SealedReader<'_> {
 
     fn end(&mut self) -> Result<(), StepError> {
         if let Some(reader) = self.results.as_mut().filter(|reader| reader.opener.is_some()) {
-            reader.end(self.landing.as_deref_mut())?;
-            if let Some(landing) = &mut self.landing {
-                landing.end()?;
+            reader.end(self.working_dir.as_deref_mut())?;
+            if let Some(working_dir) = &mut self.working_dir {
+                working_dir.end()?;
             }
         }
         let (area, path, meta, offset) = self.file.take().ok_or(StepError::Invariant("a file ends that did not begin"))?;

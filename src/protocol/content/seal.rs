@@ -16,11 +16,11 @@ use stationmaster_train::{
 
 use super::{
     hash_thread::ThreadedHasher,
-    sealed_contents::{Contents, StoredFile},
+    sealed_contents::{Contents, OF_READING, StoredFile},
 };
 use crate::{
     ledger::FileDigest,
-    protocol::{CallContext, StepError},
+    protocol::context::{call_context::CallContext, error::StepError, rule_log::RuleLog},
 };
 
 /// The cipher fails only if the library or its source of randomness fails.
@@ -46,6 +46,7 @@ pub(in crate::protocol) fn seal_run(
     key: &EnvelopeKey,
     session_id: &[u8],
     immutable: Option<&[FileDigest]>,
+    rules: &RuleLog,
     step: &CallContext<'_>,
 ) -> Result<SealedRun, StepError> {
     let mut sealing = Sealing {
@@ -60,13 +61,17 @@ pub(in crate::protocol) fn seal_run(
         step,
     };
     read(&mut sealing)?;
+    OF_READING.into_iter().for_each(|rule| rules.checked(rule));
     let Sealing { mut contents, results, expected, mut dropped, .. } = sealing;
     contents.spool.flush()?;
-    contents.complete()?;
+    contents.complete(rules)?;
     if let Some(path) = expected.iter().flatten().next().map(|(path, _)| path) {
         return Err(changed(path));
     }
+    rules.checked(Rule::ImmutableUnchanged);
+    // Whatever pre-run allowed in `/opt`, none of it is sealed.
     dropped.append(&mut contents.others);
+    rules.checked_as(Rule::OptAllowList, "what is not the train's was left out");
     Ok(SealedRun { contents, results_digest: results.finish(session_id)?, dropped })
 }
 

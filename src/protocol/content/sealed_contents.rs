@@ -18,7 +18,7 @@ use stationmaster_train::{
     rule::Rule,
 };
 
-use crate::protocol::StepError;
+use crate::protocol::context::{error::StepError, rule_log::RuleLog};
 
 /// Maximum number of skipped names that are kept for the response.
 const NAMES_KEPT: usize = 1000;
@@ -26,6 +26,9 @@ const NAMES_KEPT: usize = 1000;
 const OTHER_LIMIT: usize = 10_000;
 /// Buffer size in bytes.
 const BUFFER: usize = 256 * 1024;
+
+/// The rules that readers of `/opt` and of a working directory enforce on every entry.
+pub(in crate::protocol) const OF_READING: [Rule; 3] = [Rule::PlainNames, Rule::UniqueNames, Rule::NoLinks];
 
 /// A sealed file in the spool.
 #[derive(Debug)]
@@ -130,10 +133,11 @@ impl Contents {
     }
 
     /// Checks that both directories exist.
-    pub(crate) fn complete(&self) -> Result<(), StepError> {
+    pub(crate) fn complete(&self, rules: &RuleLog) -> Result<(), StepError> {
         if self.train.root.is_none() || self.results.root.is_none() {
             return Err(StepError::rule(Rule::BothDirectories, ""));
         }
+        rules.checked(Rule::BothDirectories);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use stationmaster_image::{
 use stationmaster_train::envelope::EnvelopeKey;
 
 use super::sealed_contents::{Content, Contents};
-use crate::protocol::{StepError, context::station::CallContext};
+use crate::protocol::context::{call_context::CallContext, error::StepError};
 
 /// A planned layer, and the content of its files.
 pub(in crate::protocol) struct TrainLayer<'a> {

@@ -7,10 +7,10 @@ use std::sync::{
 
 use stationmaster_keystore::Purpose;
 
+use super::error::StepError;
 use crate::{
     audit::{Entry, Event},
     authz::Permit,
-    protocol::StepError,
 };
 
 /// The caller of one RPC.

@@ -9,10 +9,10 @@ use stationmaster_keystore::KeystoreError;
 use stationmaster_train::{config::TrainConfigError, route::RouteError, rule::Rule};
 use thiserror::Error;
 
+use super::key_errors::{KeyUseError, UntrustedKey};
 use crate::{
     audit::AuditError,
     ledger::{LedgerError, RunState},
-    protocol::{KeyUseError, admission::trust_check::UntrustedKey},
     trust::TrustError,
 };
 

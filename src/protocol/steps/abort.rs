@@ -1,12 +1,15 @@
 //! Abort: ends a run without results.
 
-use super::{post_run::named_run, pre_run::run_state, recover};
+use super::{
+    recover,
+    runs::{named_run, state_error},
+    working_copy,
+};
 use crate::{
     ledger::RunState,
     protocol::{
-        StepError,
-        content::working_copy,
-        context::station::{CallContext, Station},
+        admission::station::Station,
+        context::{call_context::CallContext, error::StepError},
     },
 };
 
@@ -39,7 +42,7 @@ pub fn abort_run(station: &Station, run_id: &str, step: &CallContext<'_>) -> Res
             let plaintext_held_by = working_copy::wipe(station, &run)?;
             return Ok(AbortAnswer { run_id: run.id, image: run.image, plaintext_held_by });
         }
-        _ => return Err(run_state(run)),
+        _ => return Err(state_error(run)),
     }
     stationmaster_system::failpoint::point("abort/intent");
     let plaintext_held_by = recover::finish_abort(station, &run)?;

@@ -13,9 +13,8 @@ use stationmaster_train::{
 use crate::{
     ledger::{OpenInto, Run},
     protocol::{
-        StepError,
-        content::read_sealed::read_train_config,
-        context::station::{CallContext, Station},
+        admission::{authorize::authorize_any_image, station::Station},
+        context::{call_context::CallContext, error::StepError},
     },
 };
 
@@ -51,10 +50,7 @@ pub struct PushVerdict {
 /// Checks every layer of an image.
 pub fn check_push(station: &Station, image: &ImageSource, step: &CallContext<'_>) -> Result<PushVerdict, StepError> {
     let image_id = station.image_id(image)?;
-    if step.caller.may_have_any_train().is_err() {
-        // The train decides whether the caller may learn anything about the image.
-        read_train_config(&*station.images.files(&image_id)?, step)?;
-    }
+    authorize_any_image(station, &image_id, step)?;
     step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
     let facts = station.images.metadata(&image_id)?;
     let mut verdict = PushVerdict {

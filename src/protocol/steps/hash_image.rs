@@ -12,21 +12,19 @@ use stationmaster_train::{
     digest::{Digest, ImmutableHasher},
     envelope::EnvelopeKey,
     names::FilePath,
-    route::{own_stop, position_of},
+    route::position_of,
 };
 
 use crate::protocol::{
-    Arriving, StepError,
     admission::{
-        trust_check::TrustPhase,
-        verify::{listing_of, verify_train},
+        admit::StopOnRoute,
+        authorize::AuthorizedTrain,
+        station::Station,
+        trust_check::{TrustCheck, TrustPhase},
+        verify::listing_of,
     },
-    content::{
-        read_sealed::{TrainDocument, read_sealed, read_train_config},
-        seal::seal_run,
-        sealed_contents::Contents,
-    },
-    context::station::{CallContext, Station},
+    content::{read_sealed::Destination, seal::seal_run, sealed_contents::Contents, train_document::TrainDocument},
+    context::{call_context::CallContext, error::StepError, rule_log::RuleLog},
 };
 
 /// The digests of an image.
@@ -78,9 +76,9 @@ pub fn hash_image(
     let image_id = station.image_id(image)?;
     step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
     let files = station.images.files(&image_id)?;
-    let train = match read_train_config(&*files, step) {
+    let train = match AuthorizedTrain::authorize_image(&*files, step) {
         Err(StepError::NotATrain) => Err(TrainAbsent::NotATrain),
-        arrived => train_digests(station, &*files, &arrived?, step)?,
+        train => train_digests(station, &*files, train?, step)?,
     };
     drop(files);
     let tree = if train_only {
@@ -96,37 +94,60 @@ pub fn hash_image(
 fn train_digests(
     station: &Station,
     files: &dyn ImageFiles,
-    arrived: &TrainDocument,
+    train: AuthorizedTrain,
     step: &CallContext<'_>,
 ) -> Result<Result<TrainDigests, TrainAbsent>, StepError> {
-    let spool = || Spool::create(&station.spool_directory, 0, station.spool_reserve);
-    // Immutable files are hashed in the list's order, so plain ones also wait in the spool, sealed with a temporary random key.
-    let moment = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
-    let read = |sink: &mut dyn TrainTreeSink<Error = StepError>| read_opt(files.read("/opt", &step.cancel)?, sink).map(drop);
-    let plain = seal_run(read, spool()?, &moment, &arrived.session_id, None, step)?;
-    let immutable = immutable_digest(&arrived.config, &plain.contents, &moment, &arrived.session_id)?;
-    if Digest::from_hex(&arrived.config.hash).is_ok_and(|signed| signed == immutable) {
-        return Ok(Ok(TrainDigests { immutable, results: plain.results_digest, immutable_matches: true, sealed: false }));
+    match plain_digests(station, files, train.document(), step)? {
+        Some(digests) => Ok(Ok(digests)),
+        None => sealed_digests(station, files, train, step),
     }
-    drop(plain);
-    if position_of(&arrived.config, &station.id).is_err() {
+}
+
+/// Hashes the content as it is; `None` if it is not what the creator signed.
+fn plain_digests(
+    station: &Station,
+    files: &dyn ImageFiles,
+    document: &TrainDocument,
+    step: &CallContext<'_>,
+) -> Result<Option<TrainDigests>, StepError> {
+    let TrainDocument { config, session_id, .. } = document;
+    // Immutable files are hashed in the list's order, so plain ones also wait in the spool, sealed with a temporary random key.
+    let key = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
+    let read = |sink: &mut dyn TrainTreeSink<Error = StepError>| read_opt(files.read("/opt", &step.cancel)?, sink).map(drop);
+    let plain = seal_run(read, spool(station)?, &key, session_id, None, &RuleLog::default(), step)?;
+    let immutable = immutable_digest(config, &plain.contents, &key, session_id)?;
+    let is_signed = Digest::from_hex(&config.hash).is_ok_and(|signed| signed == immutable);
+    Ok(is_signed.then_some(TrainDigests { immutable, results: plain.results_digest, immutable_matches: true, sealed: false }))
+}
+
+/// Opens and hashes sealed content, if it is this station's turn and the train is admitted.
+fn sealed_digests(
+    station: &Station,
+    files: &dyn ImageFiles,
+    train: AuthorizedTrain,
+    step: &CallContext<'_>,
+) -> Result<Result<TrainDigests, TrainAbsent>, StepError> {
+    let config = &train.document().config;
+    if position_of(config, &station.id).is_err() {
         return Ok(Err(TrainAbsent::NotOnRoute));
     }
-    let Ok(own) = own_stop(&arrived.config, &station.id) else { return Ok(Err(TrainAbsent::NotOurTurn)) };
-    let arriving = Arriving { config: &arrived.config, session_id: &arrived.session_id, own: &own };
-    let admitted = match station.admit(arriving, &station.trusted_keys()?, TrustPhase::ToRead, step) {
+    let Ok(stop) = StopOnRoute::to_run(config, &station.id) else { return Ok(Err(TrainAbsent::NotOurTurn)) };
+    let trust = TrustCheck { believed: &station.trusted_keys()?, phase: TrustPhase::ToRead };
+    let admitted = match train.admit(station, stop, trust, step) {
         Err(StepError::ForeignRouteKey) => return Ok(Err(TrainAbsent::NoKey)),
         other => other?,
     };
     if admitted.wrapped_key().is_none() {
         return Ok(Err(TrainAbsent::NoKey));
     }
-    let key = station.unwrap_envelope_key(&admitted, step)?;
-    let results = (!own.is_first()).then_some((&key, arrived.session_id.as_slice()));
-    let (contents, results) = read_sealed(files, spool()?, results, None, 0, step)?;
-    let train = verify_train(&station.policy, arrived, &own, contents, key, results, step)?;
-    let results = train.results_digest.unwrap_or_else(|| Digest::of(&arrived.session_id));
-    Ok(Ok(TrainDigests { immutable: train.immutable_digest, results, immutable_matches: true, sealed: true }))
+    let destination = Destination { spool: spool(station)?, working_dir: None, expected: 0 };
+    let train = admitted.unwrap_key(station, step)?.read(files, destination, step)?.verify(&station.policy, step)?;
+    let results = train.results_digest.clone().unwrap_or_else(|| Digest::of(&train.admitted().document().session_id));
+    Ok(Ok(TrainDigests { immutable: train.immutable_digest.clone(), results, immutable_matches: true, sealed: true }))
+}
+
+fn spool(station: &Station) -> Result<Spool, StepError> {
+    Ok(Spool::create(&station.spool_directory, 0, station.spool_reserve)?)
 }
 
 fn immutable_digest(
@@ -135,7 +156,7 @@ fn immutable_digest(
     key: &EnvelopeKey,
     session_id: &[u8],
 ) -> Result<Digest, StepError> {
-    let listing = listing_of(config, contents)?;
+    let listing = listing_of(config, contents, &RuleLog::default())?;
     let mut hasher = ImmutableHasher::new(&config.creator.id);
     let hash = |path: &FilePath, hasher: &mut dyn FnMut(&[u8])| match contents.train.file(path) {
         None => Ok(false),

@@ -18,9 +18,8 @@ use stationmaster_train::{
 };
 
 use crate::protocol::{
-    StepError,
-    content::read_sealed::read_train_config,
-    context::station::{CallContext, Station},
+    admission::{authorize::AuthorizedTrain, station::Station},
+    context::{call_context::CallContext, error::StepError},
 };
 
 /// A file of a train.
@@ -84,17 +83,17 @@ pub fn inspect_saved(files: LayeredTrainTree) -> Result<Inspection, StepError> {
 }
 
 fn inspect(files: &dyn ImageFiles, image_id: String, step: &CallContext<'_>) -> Result<Inspection, StepError> {
-    let arrived = read_train_config(files, step)?;
+    let document = AuthorizedTrain::authorize_image(files, step)?.into_document();
     let mut names = Names { step, code: Vec::new(), share: Share::default(), result_files: 0, result_bytes: 0 };
     read_opt(files.read("/opt", &step.cancel)?, &mut names)?;
-    let config = arrived.config;
+    let config = document.config;
     // With an invalid name in the list, all names are shown as missing: inspecting must not hide a defect.
     let listing = Listing::new(&config.file_list).ok();
     let mut inspection = Inspection {
         own_index: None,
         image_id,
-        config_bytes: arrived.bytes,
-        session_id: arrived.session_id,
+        config_bytes: document.bytes,
+        session_id: document.session_id,
         listed: Vec::new(),
         unlisted: Vec::new(),
         missing: Vec::new(),

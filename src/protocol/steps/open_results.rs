@@ -7,29 +7,22 @@ use std::io::Read;
 
 use sha2::{Digest as _, Sha256};
 use stationmaster_image::{disk::spool::Spool, oci::reference::ImageSource, opt::uploaded::UploadedTrain, store::ImageFiles};
-use stationmaster_train::{
-    digest::Digest,
-    names::FilePath,
-    route::stop_to_read,
-    rule::{Report, Rule},
-    selection::Selection,
-};
+use stationmaster_train::{digest::Digest, names::FilePath, rule::Report, selection::Selection};
 
 use crate::{
     audit::{Event, ImageIds},
     ledger::RuleNote,
     protocol::{
-        AdmittedTrain, Arriving, StepError,
         admission::{
-            trust_check::TrustPhase,
-            verify::{OpenableTrain, Verified, verify_state},
+            admit::{AdmittedTrain, StopOnRoute},
+            authorize::AuthorizedTrain,
+            station::Station,
+            trust_check::{TrustCheck, TrustPhase},
+            verify::VerifiedTrain,
         },
         checks::rule_report,
-        content::{
-            read_sealed::{TrainDocument, read_sealed, read_train_config},
-            sealed_contents::StoredFile,
-        },
-        context::station::{CallContext, Station},
+        content::{read_sealed::Destination, sealed_contents::StoredFile, train_document::TrainDocument},
+        context::{call_context::CallContext, error::StepError},
     },
 };
 
@@ -42,6 +35,14 @@ pub enum ResultsOf<R> {
     Image(ImageSource),
     /// An archive of `/opt` that the caller sends.
     Archive(R),
+}
+
+/// Parameters of the step.
+pub struct ResultsOrder<R> {
+    /// The train.
+    pub train: ResultsOf<R>,
+    /// The files to return.
+    pub paths: Selection,
 }
 
 /// Output of the step, in this order for each file.
@@ -98,42 +99,22 @@ pub struct Sent {
 /// `OpenResults`.
 pub fn open_results(
     station: &Station,
-    (train, paths): (ResultsOf<impl Read>, &Selection),
+    order: ResultsOrder<impl Read>,
     step: &CallContext<'_>,
     give: &mut dyn FnMut(ResultsPart<'_>) -> Result<(), StepError>,
 ) -> Result<ResultsAnswer, StepError> {
+    let ResultsOrder { train, paths } = order;
     step.annotate(|entry| drop(entry.about.insert("paths".into(), paths.patterns().into())));
     let believed = station.trusted_keys()?;
-    let (image_id, files) = match train {
-        ResultsOf::Image(image) => {
-            let id = station.image_id(&image)?;
-            step.annotate(|entry| {
-                entry.images = Some(ImageIds { name: Some(image.to_string()), input: Some(id.clone()), output: None });
-            });
-            let files = station.images.files(&id)?;
-            (id, files)
-        }
-        ResultsOf::Archive(archive) => {
-            // The archive is the caller's own.
-            step.may_tell();
-            let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
-            let sent = UploadedTrain::receive(archive, spool, &|| step.check_reading())?;
-            step.annotate(|entry| drop(entry.about.insert("archive_sha256".into(), sent.sha256().into())));
-            let files: Box<dyn ImageFiles> = Box::new(sent);
-            (String::new(), files)
-        }
-    };
-    let arrived = read_train_config(&*files, step)?;
-    // Before any detail of the content is revealed.
-    step.authorize_train(&arrived.config.id, &arrived.session_id, None)?;
-    let (own, signed) = stop_to_read(&arrived.config, &station.id)?;
-    let stop_index = u32::try_from(own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))?;
-    step.authorize_train(&arrived.config.id, &arrived.session_id, Some(stop_index))?;
-    let arriving = Arriving { config: &arrived.config, session_id: &arrived.session_id, own: &own };
-    let admitted = station.admit(arriving, &believed, TrustPhase::ToRead, step)?;
-    let train = verified(station, files, (&arrived, signed), &admitted, step)?;
+    let (image_id, files) = files_of(station, train, step)?;
+    let train = AuthorizedTrain::authorize_image(&*files, step)?;
+    let stop = StopOnRoute::to_read(&train.document().config, &station.id)?;
+    let (stop_index, signed) = (stop.index()?, stop.signed);
+    step.annotate_stop(stop_index);
+    let admitted = train.admit(station, stop, TrustCheck { believed: &believed, phase: TrustPhase::ToRead }, step)?;
+    let train = verified(station, files, admitted, step)?;
 
-    let report = rule_report::of_reading(station, signed);
+    let report = train.admitted().rules().report();
     step.annotate(|entry| {
         let digests = entry.digests.get_or_insert_default();
         digests.immutable = Some(train.immutable_digest.to_hex().as_str().to_owned());
@@ -143,15 +124,16 @@ pub fn open_results(
     // Files that exist before the first stop are not results.
     let results = if signed == 0 { &[][..] } else { train.contents.results.files.as_slice() };
     let chosen: Vec<&StoredFile> = results.iter().filter(|file| paths.contains(&file.path)).collect();
+    let TrainDocument { config, session_id, .. } = train.admitted().document();
     let given = give_recorded(station, &train, &chosen, step, give)?;
     Ok(ResultsAnswer {
         image_id,
-        train_id: arrived.config.id.clone(),
-        session_id: arrived.session_id.clone(),
+        train_id: config.id.clone(),
+        session_id: session_id.clone(),
         stop_index,
         stops_signed: signed,
-        stops: arrived.config.route.len(),
-        results_digest: train.results_digest,
+        stops: config.route.len(),
+        results_digest: train.results_digest.clone(),
         result_files: results.len() as u64,
         given,
         warnings: what_is_not_there(signed, results.len(), chosen.len())
@@ -160,6 +142,32 @@ pub fn open_results(
             .collect(),
         report,
     })
+}
+
+/// Returns the image's id, empty for an archive, and its files.
+fn files_of(
+    station: &Station,
+    train: ResultsOf<impl Read>,
+    step: &CallContext<'_>,
+) -> Result<(String, Box<dyn ImageFiles>), StepError> {
+    match train {
+        ResultsOf::Image(image) => {
+            let id = station.image_id(&image)?;
+            step.annotate(|entry| {
+                entry.images = Some(ImageIds { name: Some(image.to_string()), input: Some(id.clone()), output: None });
+            });
+            let files = station.images.files(&id)?;
+            Ok((id, files))
+        }
+        ResultsOf::Archive(archive) => {
+            // The archive is the caller's own.
+            step.may_tell();
+            let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
+            let sent = UploadedTrain::receive(archive, spool, &|| step.check_reading())?;
+            step.annotate(|entry| drop(entry.about.insert("archive_sha256".into(), sent.sha256().into())));
+            Ok((String::new(), Box::new(sent)))
+        }
+    }
 }
 
 /// Returns the reason why no file is returned.
@@ -176,27 +184,20 @@ fn what_is_not_there(signed: usize, results: usize, chosen: usize) -> Option<Str
 fn verified(
     station: &Station,
     files: Box<dyn ImageFiles>,
-    (arrived, signed): (&TrainDocument, usize),
-    admitted: &AdmittedTrain,
+    train: AdmittedTrain,
     step: &CallContext<'_>,
-) -> Result<Verified<OpenableTrain>, StepError> {
-    let key = station.unwrap_envelope_key(admitted, step)?;
+) -> Result<VerifiedTrain, StepError> {
+    let train = train.unwrap_key(station, step)?;
     let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
-    let results = (signed > 0).then_some((&key, arrived.session_id.as_slice()));
-    let (contents, digest) = read_sealed(&*files, spool, results, None, 0, step)?;
-    // Removed in the background during the remaining work.
-    let _leaving = files.remove_in_background();
-    let train = verify_state(&station.policy, (arrived, signed), contents, key, digest, step)?;
-    match train.unlisted_files().first() {
-        Some(path) if station.policy.refuse_unlisted => Err(StepError::rule(Rule::UnlistedFiles, path.as_str())),
-        _ => Ok(train),
-    }
+    let train = train.read(&*files, Destination { spool, working_dir: None, expected: 0 }, step)?;
+    let _removal = files.remove_in_background();
+    train.verify(&station.policy, step)
 }
 
 /// Returns the files after the intent is in the audit. The amount sent is noted on every exit path.
 fn give_recorded(
     station: &Station,
-    train: &Verified<OpenableTrain>,
+    train: &VerifiedTrain,
     chosen: &[&StoredFile],
     step: &CallContext<'_>,
     give: &mut dyn FnMut(ResultsPart<'_>) -> Result<(), StepError>,

@@ -14,14 +14,12 @@ use stationmaster_image::{
     store::PinnedImage,
 };
 use stationmaster_system::failpoint;
+use tokio_util::sync::CancellationToken;
 
+use super::{runs::private_name, working_copy};
 use crate::{
     ledger::{OpenInto, PostRunRecord, Run, RunState},
-    protocol::{
-        StepError,
-        content::{read_sealed::read_train_config, working_copy},
-        context::station::{CallContext, Station, private_name},
-    },
+    protocol::{admission::station::Station, content::train_document::TrainDocument, context::error::StepError},
 };
 
 /// Finishes or rolls back every interrupted run, and removes containers that an earlier process left. For startup.
@@ -289,6 +287,6 @@ fn release(station: &Station, run: &Run) -> Result<(), ImageError> {
 }
 
 fn is_of_session(station: &Station, image_id: &str, session_id: &[u8]) -> Result<bool, StepError> {
-    let files = station.images.files(image_id)?;
-    Ok(read_train_config(&*files, &CallContext::background("mend")).is_ok_and(|arrived| arrived.session_id == session_id))
+    let document = TrainDocument::read(&*station.images.files(image_id)?, &CancellationToken::new());
+    Ok(document.is_ok_and(|document| document.session_id == session_id))
 }

@@ -16,9 +16,8 @@ use stationmaster_image::{
 use stationmaster_train::rule::{Outcome, Rule};
 
 use crate::protocol::{
-    StepError,
-    content::read_sealed::read_train_config,
-    context::station::{CallContext, Station},
+    admission::{authorize::authorize_any_image, station::Station},
+    context::{call_context::CallContext, error::StepError, rule_log::RuleLog},
 };
 
 /// Result of the validation of an image.
@@ -60,10 +59,7 @@ pub fn validate_image(
     step: &CallContext<'_>,
 ) -> Result<ImageVerdict, StepError> {
     let image_id = station.image_id(image)?;
-    if step.caller.may_have_any_train().is_err() {
-        // The train decides whether the caller may learn anything about the image.
-        read_train_config(&*station.images.files(&image_id)?, step)?;
-    }
+    authorize_any_image(station, &image_id, step)?;
     step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
     compare_with_master(station, &image_id, master, as_train_lib, step)
 }
@@ -72,13 +68,18 @@ pub fn validate_image(
 pub(in crate::protocol) fn enforce_master_image(
     station: &Station,
     image_id: &str,
+    rules: &RuleLog,
     step: &CallContext<'_>,
 ) -> Result<(), StepError> {
     if !station.enforces(Rule::MasterImage) {
+        rules.relaxed(Rule::MasterImage);
         return Ok(());
     }
     let verdict = compare_with_master(station, image_id, None, false, step)?;
-    let Some((rule, _, note)) = verdict.rules.iter().find(|(_, outcome, _)| *outcome == Outcome::Broken) else { return Ok(()) };
+    let Some((rule, _, note)) = verdict.rules.iter().find(|(_, outcome, _)| *outcome == Outcome::Broken) else {
+        rules.checked(Rule::MasterImage);
+        return Ok(());
+    };
     let first =
         verdict.differences.kept.first().map_or(String::new(), |one| format!(" ({} {})", one.what, one.place.escape_ascii()));
     Err(StepError::rule(Rule::MasterImage, format!("{}: {note}{first}", rule.name())))

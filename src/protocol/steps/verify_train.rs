@@ -11,16 +11,15 @@ use stationmaster_image::{
     opt::{train_archive::read_train_at, train_collector::TrainFiles},
 };
 use stationmaster_train::{
-    config::{TrainConfig, TrainConfigError},
     keys::PublicKey,
     proof::{Proof, Who, prove},
 };
 
 use crate::{
     protocol::{
-        StepError,
-        content::read_sealed::TrainDocument,
-        context::station::{CallContext, Station},
+        admission::station::Station,
+        content::train_document::TrainDocument,
+        context::{call_context::CallContext, error::StepError},
     },
     trust::{KeyVerdict, OwnerKind, TrustMode},
 };
@@ -43,10 +42,7 @@ pub fn verify_image(station: &Station, image: &ImageSource, step: &CallContext<'
     let image_id = station.image_id(image)?;
     let files = station.images.files(&image_id)?;
     let verification = match verify_read(station, files.read("/opt", &step.cancel)?, step) {
-        Err(StepError::NotATrain) => {
-            step.caller.may_have_any_train()?;
-            return Err(StepError::NotATrain);
-        }
+        Err(error @ StepError::NotATrain) => return Err(step.authorize_absence(error)),
         other => other?,
     };
     step.authorize_train(&verification.train_id, &verification.session_id, None)?;
@@ -103,12 +99,10 @@ pub(in crate::protocol) fn verify_files(
     trust: Option<Judge<'_>>,
 ) -> Result<(Verification, TrainDocument), StepError> {
     let TrainFiles { config, found, share: _share } = files;
-    let bytes = config.ok_or(StepError::NotATrain)?;
-    let config = TrainConfig::parse(&bytes)?;
-    let session_id =
-        config.session_id.decode().map_err(|_| TrainConfigError::WrongType { field: "session_id".into(), expected: "hex" })?;
+    let document = TrainDocument::parse(config.ok_or(StepError::NotATrain)?)?;
+    let config = &document.config;
     let proof = match trust {
-        None => prove(&config, found, None),
+        None => prove(config, found, None),
         Some(judge) => {
             let is_pinned = |who: Who<'_>, key: &PublicKey| {
                 let (kind, id) = match who {
@@ -117,9 +111,9 @@ pub(in crate::protocol) fn verify_files(
                 };
                 judge(kind, &id.to_string(), key) == KeyVerdict::Trusted
             };
-            prove(&config, found, Some(&is_pinned))
+            prove(config, found, Some(&is_pinned))
         }
     };
-    let verification = Verification { train_id: config.id.clone(), session_id: session_id.clone(), proof };
-    Ok((verification, TrainDocument { bytes, config, session_id }))
+    let verification = Verification { train_id: config.id.clone(), session_id: document.session_id.clone(), proof };
+    Ok((verification, document))
 }

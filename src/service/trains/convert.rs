@@ -1,9 +1,12 @@
 //! Converts the results of steps to messages.
 
 use stationmaster_proto as pb;
-use stationmaster_train::{config::RouteStop, keys::PublicKey, rule::Report};
+use stationmaster_train::{
+    config::RouteStop,
+    keys::PublicKey,
+    rule::{Outcome, Report},
+};
 
-use super::super::rules::outcome;
 use crate::{
     ledger::{OpenInto, RuleNote},
     protocol::{
@@ -153,6 +156,16 @@ fn push_finding(finding: PushFinding) -> pb::PushFinding {
         layer_digest: finding.layer_digest,
         path: String::from_utf8_lossy(&finding.suspect.path).chars().flat_map(char::escape_debug).collect(),
         why: finding.suspect.why.to_owned(),
+    }
+}
+
+/// Converts the outcome of a rule.
+pub(in crate::service) fn outcome(outcome: Outcome) -> pb::RuleOutcome {
+    match outcome {
+        Outcome::Checked => pb::RuleOutcome::Checked,
+        Outcome::Relaxed => pb::RuleOutcome::Relaxed,
+        Outcome::NotCheckable => pb::RuleOutcome::NotCheckable,
+        Outcome::Broken => pb::RuleOutcome::Broken,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Receives an archive that a caller uploads, completely before a step uses it: an upload takes a place among the uploads,
 //! limited in rate, time and size, and a place among the steps only once it is complete.
 
+mod early;
+
 use std::{
     collections::HashMap,
     io::{self, Read},
@@ -14,15 +16,12 @@ use stationmaster_proto::{open_results_request, verify_train_request::Part};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
-use super::early::Early;
-use crate::{
-    protocol::{Caller, Station},
-    service::{
-        shares::{Place, Shares},
-        status::{Reason, Refusal},
-        steps::Bounds,
-    },
+use self::early::Early;
+use super::{
+    shares::{Bounds, Place, Shares},
+    status::{Reason, Refusal},
 };
+use crate::protocol::{Caller, Station};
 
 /// Time that a caller may keep the service waiting before its rate counts: a connection needs a moment.
 const GRACE: Duration = Duration::from_secs(10);

@@ -11,33 +11,27 @@ use stationmaster_image::{
     },
 };
 use stationmaster_system::failpoint;
-use stationmaster_train::{route::OwnStop, seal::user_key_bytes};
+use stationmaster_train::seal::user_key_bytes;
 
-use super::{
-    read_sealed::TrainDocument,
-    sealed_contents::{Content, StoredFile, plan_tree},
-    train_layer::TrainLayer,
-    working_copy,
-};
 use crate::{
     ledger::Run,
     protocol::{
-        StepError,
-        admission::verify::{OpenableTrain, Verified},
-        context::station::{CallContext, Station},
+        admission::{station::Station, verify::VerifiedTrain},
+        checks::base_check::INSTRUCTION,
+        content::{
+            sealed_contents::{Content, StoredFile, plan_tree},
+            train_layer::TrainLayer,
+        },
+        context::{call_context::CallContext, error::StepError},
+        steps::working_copy,
     },
 };
 
-/// The history entry of an opened image: no sealed image may have it in its base.
-pub(in crate::protocol) const INSTRUCTION: &str = "stationmaster pre-run";
-
 /// A verified train and the parameters for writing its plaintext.
-pub(in crate::protocol) struct PlaintextWriter<'a> {
+pub(super) struct PlaintextWriter<'a> {
     pub station: &'a Station,
     pub run: &'a Run,
-    pub arrived: &'a TrainDocument,
-    pub own: &'a OwnStop,
-    pub train: &'a Verified<OpenableTrain>,
+    pub train: &'a VerifiedTrain,
     pub step: &'a CallContext<'a>,
 }
 
@@ -46,7 +40,7 @@ impl PlaintextWriter<'_> {
     pub(crate) fn image(&self, parent: &ImageMetadata, warnings: &mut Vec<String>) -> Result<String, StepError> {
         let created = jiff::Timestamp::now().as_second();
         let mut plan = self.plan(created, true)?;
-        if let Some(bytes) = user_key_bytes(&self.arrived.config) {
+        if let Some(bytes) = user_key_bytes(&self.train.admitted().document().config) {
             let bytes = bytes.map_err(|_| StepError::untrusted("the creator's wrapped key is not hex"))?;
             let meta = FileAttrs::immutable_file(created.unsigned_abs());
             plan.file("opt/user_sym_key.key", meta, bytes.len() as u64, Content::Bytes(bytes));
@@ -90,22 +84,22 @@ impl PlaintextWriter<'_> {
     }
 
     /// Completes the directory, which already holds the results. Returns the id of the image to run with it: the sealed one.
-    pub(crate) fn directory(&self, mut landing: DirectoryWriter, warnings: &mut Vec<String>) -> Result<String, StepError> {
+    pub(crate) fn directory(&self, mut directory: DirectoryWriter, warnings: &mut Vec<String>) -> Result<String, StepError> {
         let code = &self.train.contents.train;
         let root = code.root.ok_or(StepError::Invariant("a tree without its directory"))?;
-        landing.directory(TrainDir::Train, None, root)?;
+        directory.directory(TrainDir::Train, None, root)?;
         for (path, meta) in &code.directories {
-            landing.directory(TrainDir::Train, Some(path), *meta)?;
+            directory.directory(TrainDir::Train, Some(path), *meta)?;
         }
         for file in self.train.opened_files() {
-            landing.begin(TrainDir::Train, &file.path, FileAttrs::immutable_file(0), file.extent.len)?;
+            directory.begin(TrainDir::Train, &file.path, FileAttrs::immutable_file(0), file.extent.len)?;
             self.train.contents.open_file(&self.train.key, file.extent, |plain| {
                 self.step.check_cancelled()?;
-                Ok(landing.chunk(plain)?)
+                Ok(directory.chunk(plain)?)
             })?;
-            landing.end()?;
+            directory.end()?;
         }
-        if !landing.finish()? {
+        if !directory.finish()? {
             warnings.push("the service may not give files away: what the train's files were owned by was not kept".into());
         }
         Ok(self.run.source_image.clone())
@@ -118,7 +112,7 @@ impl PlaintextWriter<'_> {
         let opened = |file: &StoredFile| Ok((contents.opened_len(&train.key, file.extent)?, Content::Opened(file.extent)));
         let mut plan = LayerPlan::default();
         // Files in the results before the first stop have no signature: they are left out.
-        let results = if self.own.is_first() { &[][..] } else { &contents.results.files[..] };
+        let results = if train.admitted().stop().own.is_first() { &[][..] } else { &contents.results.files[..] };
         let meta = |file: &StoredFile| FileAttrs { mtime, ..file.meta };
         plan_tree(&mut plan, TrainDir::Results, opaque, &contents.results, results.iter(), meta, opened)?;
         let code = train.opened_files();

@@ -20,8 +20,8 @@ use stationmaster_train::{digest::FileHasher, names::FilePath, rule::Rule};
 use crate::{
     ledger::{OpenInto, Run},
     protocol::{
-        StepError,
-        context::station::{CallContext, Station},
+        admission::station::Station,
+        context::{call_context::CallContext, error::StepError},
     },
 };
 

@@ -1,7 +1,6 @@
 //! Audited use of the station's private keys: the intent is on disk before the token is called, and the outcome before the
 //! caller receives the result. There is no other access to the keys: the keystore is private to this module, and each use
-//! requires a value that proves the permission: an [`AdmittedTrain`] for a train key, a [`RawKey`] for a key that a caller
-//! names.
+//! requires a value that proves the permission: a [`TrainKey`] of an admitted train, or a [`RawKey`] that a caller names.
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
@@ -9,22 +8,11 @@ use stationmaster_keystore::{Hash, KeyInfo, KeyUses, Keystore, KeystoreError, Oa
 use stationmaster_train::keys::spki_fingerprint;
 use zeroize::Zeroizing;
 
+use super::permitted_keys::{RawKey, TrainKey};
 use crate::{
     audit::{Audit, AuditError, Covered, Entry, Event, KeyRef, Position, checkpoint},
-    protocol::{AdmittedTrain, Caller, RawKey},
+    protocol::context::{call_context::CallContext, caller::Caller, key_errors::KeyUseError},
 };
-
-/// Why a key was not used, or its result is withheld.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyUseError {
-    /// The keystore's error.
-    #[error(transparent)]
-    Keystore(#[from] KeystoreError),
-    /// The use could not be recorded. A retry helps when the audit log can be written again.
-    #[error("the key's use cannot be recorded: {0}")]
-    Audit(#[from] AuditError),
-}
 
 /// The keys and the log of their use. Cheap to clone.
 #[derive(Clone)]
@@ -46,6 +34,31 @@ struct Use<'a> {
     digest: &'a [u8],
 }
 
+/// The caller that a key is used for.
+#[derive(Clone)]
+pub struct OnBehalf<'a> {
+    /// The caller.
+    pub caller: &'a Caller,
+    /// Facts for the records: run and train.
+    pub about: Entry,
+    /// The caller's deadline.
+    pub deadline: Option<Instant>,
+}
+
+impl<'a> OnBehalf<'a> {
+    /// Returns a caller that uses a key without a train.
+    #[must_use]
+    pub fn raw(caller: &'a Caller, deadline: Option<Instant>) -> Self {
+        Self { caller, about: Entry::default(), deadline }
+    }
+
+    /// Returns the caller of a step, and the facts that are known so far.
+    #[must_use]
+    pub fn of(step: &'a CallContext<'_>) -> Self {
+        Self { caller: &step.caller, about: step.annotations(), deadline: step.deadline }
+    }
+}
+
 impl AuditedKeys {
     /// Combines the keys with the log. Train keys named in `raw_use` may also be used without a train.
     #[must_use]
@@ -54,7 +67,7 @@ impl AuditedKeys {
         Self { keystore, audit, raw_use: Arc::new(raw_use) }
     }
 
-    pub(in crate::protocol) fn raw_use(&self) -> &BTreeSet<String> {
+    pub(super) fn raw_use(&self) -> &BTreeSet<String> {
         &self.raw_use
     }
 
@@ -109,19 +122,12 @@ impl AuditedKeys {
         self.keystore.close()
     }
 
-    /// Signs a digest with the train signature scheme, using the station's key on the route of an admitted train. `about` is
-    /// added to the records.
+    /// Signs a digest with the train signature scheme, using the station's key on the route of an admitted train.
     ///
     /// # Errors
     /// [`KeyUseError`].
-    pub async fn sign_for_train(
-        &self,
-        train: &AdmittedTrain,
-        (caller, about): (&Caller, Entry),
-        digest: &[u8],
-        deadline: Option<Instant>,
-    ) -> Result<Vec<u8>, KeyUseError> {
-        self.sign_with(train.key(), (caller, about), SignScheme::PssSha512MaxSalt, digest, deadline).await
+    pub async fn sign_for_train(&self, key: &TrainKey, asked: OnBehalf<'_>, digest: &[u8]) -> Result<Vec<u8>, KeyUseError> {
+        self.sign_with(key.info(), asked, SignScheme::PssSha512MaxSalt, digest).await
     }
 
     /// Unwraps an envelope key of an admitted train.
@@ -130,12 +136,11 @@ impl AuditedKeys {
     /// [`KeyUseError`].
     pub async fn unwrap_for_train(
         &self,
-        train: &AdmittedTrain,
-        (caller, about): (&Caller, Entry),
+        key: &TrainKey,
+        asked: OnBehalf<'_>,
         wrapped: &[u8],
-        deadline: Option<Instant>,
     ) -> Result<Zeroizing<Vec<u8>>, KeyUseError> {
-        self.unwrap_with(train.key(), (caller, about), OaepScheme::Sha512, wrapped, deadline).await
+        self.unwrap_with(key.info(), asked, OaepScheme::Sha512, wrapped).await
     }
 
     /// See [`Keystore::sign`].
@@ -145,12 +150,11 @@ impl AuditedKeys {
     pub async fn sign_raw(
         &self,
         key: &RawKey,
-        caller: &Caller,
+        asked: OnBehalf<'_>,
         scheme: SignScheme,
         digest: &[u8],
-        deadline: Option<Instant>,
     ) -> Result<Vec<u8>, KeyUseError> {
-        self.sign_with(key.info(), (caller, Entry::default()), scheme, digest, deadline).await
+        self.sign_with(key.info(), asked, scheme, digest).await
     }
 
     /// See [`Keystore::unwrap`].
@@ -160,48 +164,46 @@ impl AuditedKeys {
     pub async fn unwrap_raw(
         &self,
         key: &RawKey,
-        caller: &Caller,
+        asked: OnBehalf<'_>,
         scheme: OaepScheme,
         wrapped: &[u8],
-        deadline: Option<Instant>,
     ) -> Result<Zeroizing<Vec<u8>>, KeyUseError> {
-        self.unwrap_with(key.info(), (caller, Entry::default()), scheme, wrapped, deadline).await
+        self.unwrap_with(key.info(), asked, scheme, wrapped).await
     }
 
     async fn sign_with(
         &self,
         key: &KeyInfo,
-        asked: (&Caller, Entry),
+        asked: OnBehalf<'_>,
         scheme: SignScheme,
         digest: &[u8],
-        deadline: Option<Instant>,
     ) -> Result<Vec<u8>, KeyUseError> {
         let announced = Use { operation: "sign", scheme: scheme.name(), digest };
-        let keystore = self.keystore.on_behalf(asked.0.principal());
-        self.recorded(asked, key, announced, keystore.sign(&key.label, scheme, digest, deadline), deadline).await
+        let keystore = self.keystore.on_behalf(asked.caller.principal());
+        let using = keystore.sign(&key.label, scheme, digest, asked.deadline);
+        self.recorded(asked, key, announced, using).await
     }
 
     async fn unwrap_with(
         &self,
         key: &KeyInfo,
-        asked: (&Caller, Entry),
+        asked: OnBehalf<'_>,
         scheme: OaepScheme,
         wrapped: &[u8],
-        deadline: Option<Instant>,
     ) -> Result<Zeroizing<Vec<u8>>, KeyUseError> {
         let digest = openssl::sha::sha256(wrapped);
         let announced = Use { operation: "unwrap", scheme: scheme.name(), digest: &digest };
-        let keystore = self.keystore.on_behalf(asked.0.principal());
-        self.recorded(asked, key, announced, keystore.unwrap(&key.label, scheme, wrapped, deadline), deadline).await
+        let keystore = self.keystore.on_behalf(asked.caller.principal());
+        let using = keystore.unwrap(&key.label, scheme, wrapped, asked.deadline);
+        self.recorded(asked, key, announced, using).await
     }
 
     async fn recorded<T>(
         &self,
-        (caller, about): (&Caller, Entry),
+        OnBehalf { caller, about, deadline }: OnBehalf<'_>,
         meant: &KeyInfo,
         announced: Use<'_>,
         using: impl Future<Output = Result<T, KeystoreError>>,
-        deadline: Option<Instant>,
     ) -> Result<T, KeyUseError> {
         // A key that was missing is read again and may be a different key by now: then it is not the requested one.
         let key = self.find(caller, &meant.label, deadline).await?;

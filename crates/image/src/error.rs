@@ -5,6 +5,8 @@ use std::io;
 use stationmaster_train::rule::Rule;
 use thiserror::Error;
 
+use crate::oci::digest::{BLOBS, Sha256Digest};
+
 /// Error of reading or writing an image.
 #[derive(Debug, Error)]
 pub enum ImageError {
@@ -168,9 +170,7 @@ impl ImageError {
     /// Returns the error for a file of an image. The file's name is included only if it cannot be more than a digest: it may be
     /// untrusted text.
     pub(crate) fn of_file(what: &'static str, name: &str) -> Self {
-        let is_blob = name
-            .strip_prefix("blobs/sha256/")
-            .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
+        let is_blob = name.strip_prefix(BLOBS).and_then(Sha256Digest::from_hex).is_some();
         if is_blob || matches!(name, "index.json" | "oci-layout" | "manifest.json") {
             Self::MalformedAt { what, place: name.to_owned() }
         } else {

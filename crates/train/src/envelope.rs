@@ -10,12 +10,12 @@ mod shape;
 use std::fmt;
 
 use length::content_of;
-pub use length::{opened_len, sealed_len};
+pub use length::{TAIL_LEN, has_whole_blocks, opened_len, sealed_len};
 use openssl::{
     rand::{rand_bytes, rand_priv_bytes},
     symm::{Cipher, Crypter, Mode},
 };
-pub use shape::{Shape, ShapeVerdict, has_sealed_len};
+pub use shape::{MIN_SEALED_LEN, Shape, ShapeVerdict, has_sealed_len};
 use zeroize::Zeroizing;
 
 /// Length of the IV and of a cipher block, in bytes.

@@ -8,7 +8,7 @@ use stationmaster_image::{
     oci::image_config::ImageMetadata,
     opt::{reader::read_file, train_dirs::TrainDir},
 };
-use stationmaster_train::{digest::FileHasher, rule::Rule};
+use stationmaster_train::{digest::FileHasher, envelope::MIN_SEALED_LEN, rule::Rule};
 
 use crate::{
     ledger::Run,
@@ -26,9 +26,6 @@ pub(in crate::protocol) const INSTRUCTION: &str = "stationmaster pre-run";
 
 /// The extent of the check, for the report.
 const EXTENT: &str = "the base's history, and one file of its code: it was not made from an opened train";
-
-/// Largest size in bytes of a sealed file without content. All such files look alike.
-const EMPTY: u64 = 32;
 
 /// Refuses a base whose history shows an opened train.
 pub(in crate::protocol) fn check_history(station: &Station, base: &ImageMetadata) -> Result<(), StepError> {
@@ -60,7 +57,8 @@ pub(in crate::protocol) fn check_code(
 }
 
 fn compare_smallest_file(station: &Station, run: &Run, train: &OpenableTrain, step: &CallContext<'_>) -> Result<(), StepError> {
-    let files = train.opened_files().filter(|file| file.extent.len > EMPTY);
+    // Files of the smallest size may be empty, and empty files are alike.
+    let files = train.opened_files().filter(|file| file.extent.len > MIN_SEALED_LEN);
     let Some(smallest) = files.min_by_key(|file| file.extent.len) else { return Ok(()) };
     let path = smallest.path.as_str();
     let files = station.images.files(&run.base_image)?;

@@ -13,7 +13,7 @@ use stationmaster_image::{
     },
 };
 use stationmaster_train::{
-    envelope::{EnvelopeKey, Opener, opened_len},
+    envelope::{EnvelopeKey, Opener, TAIL_LEN, opened_len},
     names::FilePath,
     rule::Rule,
 };
@@ -163,7 +163,7 @@ impl Contents {
 
     /// Returns the length of a sealed file's plaintext.
     pub(crate) fn opened_len(&self, key: &EnvelopeKey, extent: Extent) -> Result<u64, StepError> {
-        let mut last = [0; 32];
+        let mut last = [0; TAIL_LEN];
         let start =
             extent.len.checked_sub(last.len() as u64).ok_or_else(|| StepError::untrusted("a sealed file is too short"))?;
         self.spool.read(extent.offset + start, &mut last)?;

@@ -8,16 +8,16 @@ use super::{
 };
 use crate::{
     ImageError,
-    oci::documents,
+    oci::{digest::Sha256Digest, documents},
     tar::{end_check::EndCheckedReader, file_kind, reader::TarReader},
 };
 
 /// A layer that was read.
 pub(crate) struct Blob {
     /// Digest of the file.
-    pub digest: String,
+    pub digest: Sha256Digest,
     /// Digest of the uncompressed archive.
-    pub diff_id: String,
+    pub diff_id: Sha256Digest,
 }
 
 /// Content of a blob.
@@ -47,7 +47,7 @@ pub(crate) fn read<S: LayerSink>(
     if is_tar {
         sink.layer(name, Some(position))?;
         let diff_id = entries(name, file, sink)?;
-        Ok(Content::Layer(Blob { digest: diff_id.clone(), diff_id }))
+        Ok(Content::Layer(Blob { digest: diff_id, diff_id }))
     } else if let Some(compression) = compression {
         sink.layer(name, None)?;
         let mut file = HashingReader::new(file);
@@ -69,7 +69,7 @@ pub(crate) fn read<S: LayerSink>(
 }
 
 /// Passes a layer's entries to the sink, and returns the digest of the layer's archive.
-fn entries<S: LayerSink>(name: &str, file: impl Read, sink: &mut S) -> Result<String, S::Error> {
+fn entries<S: LayerSink>(name: &str, file: impl Read, sink: &mut S) -> Result<Sha256Digest, S::Error> {
     let mut file = HashingReader::new(file);
     let mut tape = EndCheckedReader::new(&mut file);
     let mut layer = TarReader::of_layer(&mut tape);

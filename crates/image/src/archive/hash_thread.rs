@@ -13,7 +13,7 @@ use std::{
 use stationmaster_train::digest::FileHasher;
 
 use super::buffer_pool::{Buffer, BufferPool, BufferReader, SIZE, WAITING};
-use crate::ImageError;
+use crate::{ImageError, oci::digest::Sha256Digest};
 
 /// Reader that hashes the data it reads.
 pub(crate) struct HashingReader<R> {
@@ -39,7 +39,7 @@ impl<R: Read> HashingReader<R> {
     }
 
     /// Returns the digest of all data read.
-    pub(crate) fn digest(self) -> Result<String, ImageError> {
+    pub(crate) fn digest(self) -> Result<Sha256Digest, ImageError> {
         let hasher = match self.hasher {
             Hasher::Here(hasher) => hasher,
             Hasher::There(Worker { blocks, hasher }) => {
@@ -47,7 +47,7 @@ impl<R: Read> HashingReader<R> {
                 hasher.join().map_err(|_| BROKE_OFF)?
             }
         };
-        Ok(format!("sha256:{}", const_hex::encode(hasher.finish())))
+        Ok(hasher.finish().into())
     }
 }
 
@@ -98,7 +98,7 @@ const BROKE_OFF: ImageError = ImageError::BrokeOff("hashing a layer");
 
 #[cfg(test)]
 mod tests {
-    use crate::{archive::hash_thread::*, oci::documents::sha256};
+    use crate::archive::hash_thread::*;
 
     #[test]
     fn it_hashes_as_without_a_thread_however_the_bytes_are_cut() {
@@ -112,7 +112,10 @@ mod tests {
                     count => read.extend_from_slice(&buffer[..count]),
                 }
             }
-            assert!(read == bytes[..len] && hashed.digest().unwrap() == sha256(&bytes[..len]), "{len} bytes cut by {cut}");
+            assert!(
+                read == bytes[..len] && hashed.digest().unwrap() == Sha256Digest::of(&bytes[..len]),
+                "{len} bytes cut by {cut}"
+            );
         }
     }
 }

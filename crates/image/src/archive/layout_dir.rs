@@ -10,8 +10,8 @@ use crate::{
     archive::layer_sink::LayerSink,
     oci::{
         descriptors::{Descriptor, Wanted, blob_name, layer_of, manifest, manifest_of},
+        digest::Sha256Digest,
         documents,
-        documents::sha256,
     },
 };
 
@@ -69,9 +69,10 @@ impl Layout {
 
     /// Reads a document among the blobs, and verifies its digest.
     pub(crate) fn blob(&self, digest: &str) -> Result<Vec<u8>, ImageError> {
-        let name = blob_name(digest)?;
+        let digest: Sha256Digest = digest.parse()?;
+        let name = digest.blob_name();
         let bytes = self.document(&name)?;
-        if sha256(&bytes) == digest { Ok(bytes) } else { Err(ImageError::of_file(documents::WRONG_DIGEST, &name)) }
+        if Sha256Digest::of(&bytes) == digest { Ok(bytes) } else { Err(ImageError::of_file(documents::WRONG_DIGEST, &name)) }
     }
 
     /// Whether a blob of that digest exists.

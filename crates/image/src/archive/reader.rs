@@ -175,10 +175,10 @@ impl SavedReader {
         let place = |name: &String| {
             let name = if self.layers.contains_key(name) { name } else { self.links.get(name).unwrap_or(name) };
             let blob = self.layers.get(name).ok_or_else(|| ImageError::of_file(MISSING, name))?;
-            if documents::digest_of_name(name).is_some_and(|stated| stated != blob.digest) {
+            if documents::states_another(name, blob.digest) {
                 return Err(ImageError::of_file("a layer's digest is not the one in its name", name));
             }
-            Ok((name.clone(), blob.diff_id.clone()))
+            Ok((name.clone(), blob.diff_id.to_string()))
         };
         let found: Vec<(String, String)> = described.layers.iter().map(place).collect::<Result<_, ImageError>>()?;
         let (layers, diff_ids): (Vec<_>, Vec<_>) = found.into_iter().unzip();

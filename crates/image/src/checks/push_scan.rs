@@ -12,7 +12,7 @@ use std::{
 use stationmaster_train::{
     config::TrainConfig,
     digest::{FileDigest, FileHasher},
-    envelope::{Shape, ShapeVerdict},
+    envelope::{Shape, ShapeVerdict, has_whole_blocks},
     rule::Rule,
 };
 use tar::EntryType;
@@ -187,7 +187,7 @@ impl LayerSink for Scanner<'_> {
                 }
             }
             (None, b"user_sym_key.key") if regular => {
-                let whole_blocks = entry.size.is_multiple_of(16);
+                let whole_blocks = has_whole_blocks(entry.size);
                 let too_long = entry.size > USER_KEY_LIMIT;
                 let looks = looks(content, shape, check)?;
                 // Keys of unusual sizes have lengths that sealed files cannot have.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::strict_json::parse;
+use super::{digest::Sha256Digest, strict_json::parse};
 use crate::{ImageError, oci::selection};
 
 /// OCI's media type of a manifest.
@@ -187,15 +187,7 @@ pub(crate) fn layer_of(layer: &Descriptor) -> Result<String, ImageError> {
     blob_name(&layer.digest)
 }
 
-/// Returns the file name of a digest, which is always below `blobs`.
+/// Returns the file name of a digest.
 pub(crate) fn blob_name(digest: &str) -> Result<String, ImageError> {
-    match digest.strip_prefix("sha256:") {
-        Some(hex) if is_hex(hex) => Ok(format!("blobs/sha256/{hex}")),
-        _ => Err(ImageError::Malformed("a digest that is not sha256")),
-    }
-}
-
-/// Whether the text is a SHA-256 in the form used in names.
-pub(crate) fn is_hex(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    digest.parse().map(|digest: Sha256Digest| digest.blob_name())
 }

@@ -6,10 +6,10 @@ use std::{
 };
 
 use serde::Deserialize;
-use stationmaster_train::digest::FileHasher;
 
 use super::{
-    descriptors::{DEPTH, Platform, Wanted, blob_name, images_of, is_hex, layer_of, manifest, manifest_of},
+    descriptors::{DEPTH, Platform, Wanted, blob_name, images_of, layer_of, manifest, manifest_of},
+    digest::{BLOBS, Sha256Digest},
     strict_json::parse,
 };
 use crate::{ImageError, oci::selection};
@@ -41,16 +41,14 @@ pub(crate) fn read(size: u64, content: impl Read) -> Result<Vec<u8>, ImageError>
     Ok(bytes)
 }
 
-/// Returns the digest stated by a blob's name.
-pub(crate) fn digest_of_name(name: &str) -> Option<String> {
-    name.strip_prefix("blobs/sha256/").map(|hex| format!("sha256:{hex}"))
+/// Whether a blob's name states another digest.
+pub(crate) fn states_another(name: &str, digest: Sha256Digest) -> bool {
+    name.strip_prefix(BLOBS).is_some_and(|hex| Sha256Digest::from_hex(hex) != Some(digest))
 }
 
 /// Returns the `sha256:…` digest of bytes.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    let mut hasher = FileHasher::new();
-    hasher.update(bytes);
-    format!("sha256:{}", const_hex::encode(hasher.finish()))
+    Sha256Digest::of(bytes).to_string()
 }
 
 /// The documents kept.
@@ -191,16 +189,17 @@ impl Documents {
     }
 
     fn blob(&self, digest: &str) -> Result<&[u8], ImageError> {
-        let name = blob_name(digest)?;
+        let digest: Sha256Digest = digest.parse()?;
+        let name = digest.blob_name();
         let missing = || ImageError::of_file("a document that its index names is missing", &name);
         let bytes = self.files.get(&name).ok_or_else(missing)?;
-        if sha256(bytes) == digest { Ok(bytes) } else { Err(ImageError::of_file(WRONG_DIGEST, &name)) }
+        if Sha256Digest::of(bytes) == digest { Ok(bytes) } else { Err(ImageError::of_file(WRONG_DIGEST, &name)) }
     }
 
     fn diff_ids(&self, name: &str, bytes: &[u8]) -> Result<Vec<String>, ImageError> {
-        let hex = ["blobs/sha256/", "sha256:"].iter().find_map(|prefix| name.strip_prefix(prefix));
-        let hex = hex.or_else(|| name.strip_suffix(".json").filter(|hex| is_hex(hex)));
-        if hex.is_some_and(|hex| sha256(bytes) != format!("sha256:{hex}")) {
+        let hex = [BLOBS, "sha256:"].iter().find_map(|prefix| name.strip_prefix(prefix));
+        let hex = hex.or_else(|| name.strip_suffix(".json").filter(|hex| Sha256Digest::from_hex(hex).is_some()));
+        if hex.is_some_and(|hex| Sha256Digest::from_hex(hex) != Some(Sha256Digest::of(bytes))) {
             return Err(ImageError::of_file("the configuration's digest is not the one in its name", name));
         }
         parse::<Config>(bytes, "its configuration").map(|config| config.rootfs.diff_ids)

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::LazyLock};
 
 use regex_lite::Regex;
 
-use crate::ImageError;
+use crate::{ImageError, oci::digest::Sha256Digest};
 
 /// Maximum length of a repository's path, in bytes, as engines count it (including Docker Hub's `library/`).
 const LONGEST_PATH: usize = 255;
@@ -68,7 +68,7 @@ impl FromStr for ImageName {
             return Err(ImageError::Reference("a digest cannot be written to; give repository:tag"));
         }
         // `sha256` alone would become `sha256:latest`, which has the form of an id.
-        if text == "sha256" || text.starts_with("sha256:") || is_hex_id(text) {
+        if text == "sha256" || text.starts_with("sha256:") || Sha256Digest::from_hex(text).is_some() {
             return Err(ImageError::Reference("an image id cannot be written to; give repository:tag"));
         }
         if !text.is_ascii() {
@@ -119,18 +119,18 @@ impl FromStr for ImageSource {
     fn from_str(text: &str) -> Result<Self, ImageError> {
         if let Some((repository, digest)) = text.split_once('@') {
             let name: ImageName = repository.parse()?;
-            let is_digest = digest.strip_prefix("sha256:").is_some_and(is_hex_id);
+            let is_digest = digest.parse::<Sha256Digest>().is_ok();
             return match name.repository() == repository && is_digest {
                 true => Ok(Self::Id(text.to_owned())),
                 false => Err(ImageError::Reference("a digest is repository@sha256: and 64 hex digits, without a tag")),
             };
         }
         // As engines print and accept it.
-        if is_hex_id(text) {
+        if Sha256Digest::from_hex(text).is_some() {
             return Ok(Self::Id(format!("sha256:{text}")));
         }
         match text.strip_prefix("sha256:") {
-            Some(hex) if is_hex_id(hex) => Ok(Self::Id(text.to_owned())),
+            Some(hex) if Sha256Digest::from_hex(hex).is_some() => Ok(Self::Id(text.to_owned())),
             Some(_) => Err(ImageError::Reference("an image id is sha256: and all 64 hex digits (`docker images --no-trunc`)")),
             None => text.parse().map(Self::Name),
         }
@@ -170,10 +170,6 @@ pub fn looks_like_short_id(image: &ImageSource) -> bool {
     name.tag() == "latest"
         && (6..64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
-
-fn is_hex_id(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 #[cfg(test)]

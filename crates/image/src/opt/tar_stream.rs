@@ -17,9 +17,11 @@ use super::{
     backing::LayerBacking,
     layered_tree::{Location, Node, OptTree},
 };
-use crate::{ImageError, disk::spool::Spool, tar::header_writer::header_blocks};
-
-const BLOCK: u64 = 512;
+use crate::{
+    ImageError,
+    disk::spool::Spool,
+    tar::{entry::BLOCK, header_writer::header_blocks},
+};
 
 /// A tar archive of files in layers. Its errors contain an [`ImageError`].
 pub struct TarStream {

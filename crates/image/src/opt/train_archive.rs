@@ -17,6 +17,7 @@ use crate::{
     ImageError,
     archive::{reader::SavedReader, source::ImageInput},
     disk::spool::Spool,
+    oci::digest::Sha256Digest,
     opt::train_dirs::TrainDir,
     tar::{
         end_check::EndCheckedReader,
@@ -97,7 +98,7 @@ impl<'a> Reader<'a> {
         let root = std::str::from_utf8(root).unwrap_or_default();
         let is_saved = |file: &str| {
             let stem = [".json", ".tar", ".tar.gz"].iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file);
-            SAVED.contains(&file) || is_id(stem.strip_prefix("sha256:").unwrap_or(stem))
+            SAVED.contains(&file) || Sha256Digest::from_hex(stem.strip_prefix("sha256:").unwrap_or(stem)).is_some()
         };
         Ok(Some(match root {
             "opt" => Self::Opt(TrainTreeReader::new("opt/")),
@@ -146,11 +147,6 @@ impl<'a> Reader<'a> {
             }
         }
     }
-}
-
-/// Whether a name is that of a layer or configuration in the old layout of `docker save`.
-fn is_id(name: &str) -> bool {
-    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

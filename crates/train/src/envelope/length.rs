@@ -7,20 +7,28 @@ use zeroize::Zeroizing;
 
 use super::{BLOCK, EnvelopeError, EnvelopeKey};
 
+/// Length of a sealed file's end that shows the size of its plaintext, in bytes: the last block, and the one that is its IV.
+pub const TAIL_LEN: usize = 2 * BLOCK;
+
+/// Whether a file's size is a multiple of the cipher's block.
+pub fn has_whole_blocks(len: u64) -> bool {
+    len.is_multiple_of(BLOCK as u64)
+}
+
 /// Returns the size of a sealed file for the size of its plaintext; both in bytes. `None` if it does not fit 64 bits.
 pub fn sealed_len(plain_len: u64) -> Option<u64> {
     let block = BLOCK as u64;
     (plain_len / block).checked_add(2)?.checked_mul(block)
 }
 
-/// Returns the size of a sealed file's plaintext, from the file's own size and its last 32 bytes. The whole padding is checked,
+/// Returns the size of a sealed file's plaintext, from the file's own size and its last [`TAIL_LEN`] bytes. The whole padding is checked,
 /// in constant time wherever it is wrong.
-pub fn opened_len(sealed_len: u64, key: &EnvelopeKey, last_two_blocks: &[u8; 2 * BLOCK]) -> Result<u64, EnvelopeError> {
+pub fn opened_len(sealed_len: u64, key: &EnvelopeKey, tail: &[u8; TAIL_LEN]) -> Result<u64, EnvelopeError> {
     let block = BLOCK as u64;
     if sealed_len < 2 * block || !sealed_len.is_multiple_of(block) {
         return Err(EnvelopeError::Broken);
     }
-    let (before, last) = last_two_blocks.split_at(BLOCK);
+    let (before, last) = tail.split_at(BLOCK);
     // CBC: the previous block is the last block's IV.
     let mut crypter = key.crypter(Mode::Decrypt, before)?;
     crypter.pad(false);

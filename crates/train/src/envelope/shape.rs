@@ -9,8 +9,8 @@
 
 use super::BLOCK;
 
-/// Minimum size of a sealed file, in bytes: IV and one block.
-const SHORTEST: u64 = 2 * BLOCK as u64;
+/// Minimum size of a sealed file, in bytes: IV and one block. Its plaintext has at most 15 bytes.
+pub const MIN_SEALED_LEN: u64 = 2 * BLOCK as u64;
 /// Minimum size for the frequency test, in bytes: with fewer, random bytes and text can be too similar.
 const TELLING: u64 = 64;
 /// Chi-square limit of byte frequencies against equal ones, 255 degrees of freedom: random bytes have 255 with a deviation
@@ -110,7 +110,7 @@ impl Shape {
 
 /// Whether a sealed file can have this size in bytes: at least 32, in whole blocks of 16.
 pub fn has_sealed_len(len: u64) -> bool {
-    len >= SHORTEST && len.is_multiple_of(BLOCK as u64)
+    len >= MIN_SEALED_LEN && len.is_multiple_of(BLOCK as u64)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::ImageError;
+use crate::{ImageError, oci::digest::Sha256Digest};
 
 /// Bytes buffered before they are sent.
 const PIECE: usize = 256 * 1024;
@@ -33,7 +33,7 @@ impl Loaded {
     /// Records the id in a line of the engine's response: `Loaded image ID: sha256:…`.
     pub(super) fn note(&self, said: &str) {
         let id = said.find("sha256:").map(|at| said[at..].trim_end());
-        if let Some(id) = id.filter(|id| id.len() == 71 && id[7..].bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        if let Some(id) = id.filter(|id| id.parse::<Sha256Digest>().is_ok()) {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(id.to_owned());
         }
     }

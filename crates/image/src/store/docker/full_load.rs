@@ -14,7 +14,7 @@ use tar::EntryType;
 use crate::{
     ImageError,
     oci::{
-        descriptors::is_hex,
+        digest::Sha256Digest,
         documents::{self, Described, Document, Documents, sha256},
         image_config::ImageMetadata,
     },
@@ -241,7 +241,10 @@ fn stays_inside(name: &str, target: &[u8]) -> bool {
 }
 
 fn descriptor(place: &str, file: &File) -> Result<Value, ImageError> {
-    let hex = place.strip_prefix(BLOBS).filter(|hex| is_hex(hex)).ok_or(ImageError::Malformed("a layer without its digest"))?;
+    let hex = place
+        .strip_prefix(BLOBS)
+        .filter(|hex| Sha256Digest::from_hex(hex).is_some())
+        .ok_or(ImageError::Malformed("a layer without its digest"))?;
     Ok(json!({ "mediaType": media_type(file.start), "digest": format!("sha256:{hex}"), "size": file.len }))
 }
 

@@ -8,6 +8,7 @@ pub mod current;
 pub mod file;
 mod grant;
 mod principal;
+mod purpose;
 mod rpc;
 
 use std::{io, path::PathBuf};
@@ -16,6 +17,7 @@ pub use self::{
     current::Access,
     grant::{Grant, GrantError, GrantSpec, Grants, Permit},
     principal::{NOBODY, Principal, PrincipalError, Principals},
+    purpose::Purpose,
     rpc::{Role, Rpc, RpcKeys},
 };
 use crate::watched_file::FileError;

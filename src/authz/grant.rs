@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use stationmaster_keystore::Purpose;
-
-use super::{Principal, Principals, Rpc, RpcKeys};
+use super::{Principal, Principals, Purpose, Rpc, RpcKeys};
 
 /// Maximum length of a comment, label or train id, in characters.
 const LONGEST: usize = 256;

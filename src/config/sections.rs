@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use serde::Deserialize;
+use stationmaster_keystore::KeystoreConfig;
 
 /// `[token]`: the PKCS#11 token and how to log in.
 #[derive(Debug, Clone, Deserialize)]
@@ -46,7 +47,7 @@ pub enum PinSetting {
 
 impl TokenConfig {
     fn default_queue() -> usize {
-        256
+        KeystoreConfig::DEFAULT_QUEUE
     }
 
     /// Returns the source of the PIN. At most one is set once the configuration has been checked.
@@ -60,15 +61,6 @@ impl TokenConfig {
             PinSetting::Env(name.clone())
         } else {
             PinSetting::Prompt
-        }
-    }
-
-    /// Returns the number of sessions to open.
-    #[must_use]
-    pub fn session_count(&self) -> usize {
-        match self.sessions {
-            0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
-            count => count,
         }
     }
 }

@@ -6,11 +6,12 @@ use std::{
 };
 
 use secrecy::SecretString;
-use stationmaster_keystore::{Purpose, TokenAccess, TokenSelector, admin, pin, softhsm};
+use stationmaster_keystore::{TokenAccess, TokenSelector, admin, pin, softhsm};
 use stationmaster_system::files::{Directory, make_directory};
 use zeroize::Zeroizing;
 
 use super::{DevError, trouble};
+use crate::{authz::Purpose, protocol::key_usage};
 
 /// The token's label.
 pub(super) const LABEL: &str = "stationmaster-dev";
@@ -86,11 +87,10 @@ impl DevToken {
     /// # Errors
     /// When its PIN cannot be read.
     pub fn access(&self) -> Result<TokenAccess, DevError> {
+        let pin = pin::resolve(Some(&self.pin_file), None, None, false)?;
         Ok(TokenAccess {
-            module: self.module.clone(),
-            token: TokenSelector::label(LABEL),
-            pin: pin::resolve(Some(&self.pin_file), None, None, false)?,
             pin_latch: Some(self.pin_file.with_file_name("pin-latch")),
+            ..TokenAccess::new(self.module.clone(), TokenSelector::label(LABEL), pin)
         })
     }
 
@@ -100,7 +100,7 @@ impl DevToken {
     /// When the token fails.
     pub fn ensure(&self, station: &str, bits: u32) -> Result<(), DevError> {
         let access = self.access()?;
-        let existing = admin::list_keys(&access)?;
+        let existing = admin::contents(&access)?.keys;
         let wanted = [
             (station.to_owned(), Purpose::Train, bits),
             (general_label(station), Purpose::General, GENERAL_BITS),
@@ -108,7 +108,7 @@ impl DevToken {
         ];
         for (label, purpose, bits) in wanted {
             if !existing.iter().any(|key| key.label == label) {
-                admin::generate_key(&access, &label, purpose, bits)?;
+                admin::generate_key(&access, &label, key_usage(purpose), bits)?;
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Context of every step: the caller, the call, the rules in force, and the errors.
+//! Context of every step: the caller, the call, the station's keys, the rules in force, and the errors.
 
 pub mod call_context;
 pub mod caller;
@@ -6,3 +6,4 @@ pub mod error;
 pub mod key_errors;
 pub mod rule_log;
 pub mod rules;
+pub mod station_key;

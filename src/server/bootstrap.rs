@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stationmaster_keystore::{KeyConfig, Keystore, KeystoreConfig, Purpose, TokenAccess, TokenSelector, pin};
+use stationmaster_keystore::{KeyConfig, Keystore, KeystoreConfig, TokenAccess, TokenSelector, pin};
 use stationmaster_proto::{
     image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, status_service_server::StatusServiceServer,
     train_service_server::TrainServiceServer,
@@ -26,11 +26,11 @@ use super::{
 use crate::{
     audit,
     audit::{Administrators, Audit, Entry, Event, Remember, Remembered},
-    authz::Access,
+    authz::{Access, Purpose},
     config,
     config::{Config, PinSetting},
     ledger::{Ledger, LogOf},
-    protocol::{AuditedKeys, Station, keys_found},
+    protocol::{AuditedKeys, KeyPurposes, Station, key_usage, keys_found},
     service::{images::Images, keys::Keys, refusals::Refusals, standing::Standing, steps::Steps, trains::Trains},
     state,
 };
@@ -83,12 +83,13 @@ async fn open(config: &Config) -> Result<Opened, ServerError> {
     // Before the token, because opening it tests every key.
     let administrators = state::remembered(&ledger, LogOf::Administrators).await?;
     let (audit, administrators) = open_audit(config, (&parts, &ledger), administrators).await?;
-    let opened = match open_keystore(config).await {
-        Ok(keystore) => fitness::at_start(&keystore.keys(), config).map(|()| keystore),
-        Err(error) => Err(error),
-    };
+    let opened = open_keystore(config).await.and_then(|keystore| {
+        let raw_use = config.keys.raw_use.iter().cloned().collect();
+        let keys = AuditedKeys::new(keystore, audit.clone(), key_purposes(config), raw_use);
+        fitness::at_start(&keys.keys(), config).map(|()| keys)
+    });
     let keys = match opened {
-        Ok(keystore) => AuditedKeys::new(keystore, audit.clone(), config.keys.raw_use.iter().cloned().collect()),
+        Ok(keys) => keys,
         Err(error) => {
             let entry = Entry { detail: Some(error.to_string()), ..Entry::of(Event::ServiceStopped) };
             let _ = audit.record_async(entry).await;
@@ -278,22 +279,28 @@ pub async fn open_keystore(config: &Config) -> Result<Keystore, ServerError> {
 }
 
 fn keystore_config(config: &Config) -> Result<KeystoreConfig, ServerError> {
-    let audit = vec![config.audit.key.clone()];
-    let purposes = [(Purpose::Train, &config.keys.train), (Purpose::General, &config.keys.general), (Purpose::Audit, &audit)];
-    let TokenAccess { module, token, pin, pin_latch } = token_access(config)?;
     Ok(KeystoreConfig {
-        module,
-        token,
-        pin,
-        pin_latch,
-        keys: purposes
-            .into_iter()
-            .flat_map(|(purpose, labels)| labels.iter().map(move |label| KeyConfig { label: label.clone(), purpose }))
-            .collect(),
+        access: token_access(config)?,
+        keys: configured_keys(config).map(|(label, purpose)| KeyConfig { label, usage: key_usage(purpose) }).collect(),
         allow_raw_unwrap: config.token.allow_raw_unwrap,
-        sessions: config.token.session_count(),
+        sessions: config.token.sessions,
         queue: config.token.queue,
     })
+}
+
+/// Returns the configured keys with their purposes.
+fn key_purposes(config: &Config) -> KeyPurposes {
+    configured_keys(config).collect()
+}
+
+fn configured_keys(config: &Config) -> impl Iterator<Item = (String, Purpose)> {
+    let of = |labels: &[String], purpose| labels.iter().map(move |label| (label.clone(), purpose)).collect::<Vec<_>>();
+    let keys = [
+        of(&config.keys.train, Purpose::Train),
+        of(&config.keys.general, Purpose::General),
+        of(std::slice::from_ref(&config.audit.key), Purpose::Audit),
+    ];
+    keys.into_iter().flatten()
 }
 
 /// Returns the configured token and its login.

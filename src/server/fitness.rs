@@ -1,9 +1,9 @@
 //! Checks that the configured keys can serve their purpose on this token, from the self-test made when the token is opened.
 
-use stationmaster_keystore::{Capability, Hash, KeyInfo, OaepScheme, Purpose, SignScheme};
+use stationmaster_keystore::{Capability, Hash, OaepScheme, SignScheme};
 
 use super::ServerError;
-use crate::config::Config;
+use crate::{authz::Purpose, config::Config, protocol::StationKey};
 
 /// Minimum size of RSA keys in bits; trains with smaller keys are refused.
 const LEAST_BITS: u32 = 2048;
@@ -13,7 +13,7 @@ const LEAST_BITS: u32 = 2048;
 ///
 /// # Errors
 /// Names the key, what it lacks, and the remedy.
-pub(super) fn at_start(keys: &[KeyInfo], config: &Config) -> Result<(), ServerError> {
+pub(super) fn at_start(keys: &[StationKey], config: &Config) -> Result<(), ServerError> {
     let train = keys.iter().filter(|key| key.purpose == Purpose::Train);
     train.map(|key| lacks(key, config)).find(Result::is_err).unwrap_or(Ok(())).map_err(ServerError::Unfit)
 }
@@ -22,17 +22,17 @@ pub(super) fn at_start(keys: &[KeyInfo], config: &Config) -> Result<(), ServerEr
 ///
 /// # Errors
 /// Names the key that cannot, and the remedy.
-pub(super) fn of_trains(keys: &[KeyInfo], config: &Config) -> Result<(), String> {
+pub(super) fn of_trains(keys: &[StationKey], config: &Config) -> Result<(), String> {
     for label in config.keys.train.iter().chain([&config.audit.key]) {
-        let key = keys.iter().find(|key| key.label == *label);
+        let key = keys.iter().find(|key| key.label() == label);
         lacks(key.ok_or_else(|| format!("the key {label:?} is no longer in the token"))?, config)?;
     }
     Ok(())
 }
 
-fn lacks(key: &KeyInfo, config: &Config) -> Result<(), String> {
-    let label = &key.label;
-    let lacks = |scheme: &str| key.capabilities.get(scheme).is_none_or(|can| *can == Capability::No);
+fn lacks(key: &StationKey, config: &Config) -> Result<(), String> {
+    let (label, description) = (key.label(), &key.description);
+    let lacks = |scheme: &str| description.capabilities.get(scheme).is_none_or(|can| *can == Capability::No);
     let cannot = |scheme: &str, what: &str| format!("the key {label:?} cannot {what} on this token ({scheme})");
     match key.purpose {
         Purpose::General => Ok(()),
@@ -40,8 +40,8 @@ fn lacks(key: &KeyInfo, config: &Config) -> Result<(), String> {
             Err(cannot(SignScheme::Pss(Hash::Sha256).name(), "sign checkpoints"))
         }
         Purpose::Audit => Ok(()),
-        Purpose::Train if key.bits < LEAST_BITS => {
-            Err(format!("the train key {label:?} has {} bits; trains need at least {LEAST_BITS}", key.bits))
+        Purpose::Train if description.bits < LEAST_BITS => {
+            Err(format!("the train key {label:?} has {} bits; trains need at least {LEAST_BITS}", description.bits))
         }
         Purpose::Train if lacks(SignScheme::PssSha512MaxSalt.name()) => {
             Err(cannot(SignScheme::PssSha512MaxSalt.name(), "sign trains"))

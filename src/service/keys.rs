@@ -7,7 +7,6 @@ mod tests;
 use std::{sync::Arc, time::Instant};
 
 pub use convert::key_message;
-use stationmaster_keystore::KeyInfo;
 use stationmaster_proto as pb;
 use stationmaster_train::keys::spki_fingerprint;
 use tonic::{Request, Response};
@@ -20,7 +19,7 @@ use super::{
 };
 use crate::{
     authz::Permit,
-    protocol::{AuditedKeys, Caller, KeyUseError, OnBehalf, RawKey, RawKeyError},
+    protocol::{AuditedKeys, Caller, KeyUseError, OnBehalf, RawKey, RawKeyError, StationKey},
 };
 
 /// Implementation of `KeyService`.
@@ -46,7 +45,7 @@ impl Keys {
     }
 
     /// Returns a key that the caller may see.
-    async fn shown_key(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, Refusal> {
+    async fn shown_key(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<StationKey, Refusal> {
         let permit = covering(caller, label)?;
         let key = self.keys.find(caller, label, deadline).await.map_err(|error| about(label, error))?;
         if permit.covers_key(label, key.purpose) { Ok(key) } else { Err(not_granted()) }
@@ -60,14 +59,14 @@ impl Keys {
     ) -> Result<pb::SignResponse, Refusal> {
         let key = self.raw_key(&caller, &request.key_label, deadline).await?;
         let scheme = convert::signature_scheme(request.scheme)?;
-        let length = scheme.hash().len();
+        let length = scheme.hash().digest_len();
         if request.digest.len() != length {
             let text = format!("must be {length} bytes for this scheme");
             return Err(Reason::MalformedRequest.status(format!("digest {text}")).with_field("digest", text));
         }
         let signature = self.keys.sign_raw(&key, OnBehalf::raw(&caller, deadline), scheme, &request.digest).await;
         let signature = signature.map_err(|error| about(&request.key_label, error))?;
-        Ok(pb::SignResponse { signature, fingerprint: spki_fingerprint(&key.info().spki_der) })
+        Ok(pb::SignResponse { signature, fingerprint: spki_fingerprint(&key.key().description.spki_der) })
     }
 
     async fn open_key(
@@ -78,7 +77,7 @@ impl Keys {
     ) -> Result<pb::UnwrapKeyResponse, Refusal> {
         let key = self.raw_key(&caller, &request.key_label, deadline).await?;
         let scheme = convert::wrapping_scheme(request.scheme)?;
-        let length = key.info().bits.div_ceil(8) as usize;
+        let length = key.key().description.bits.div_ceil(8) as usize;
         if request.wrapped_key.len() != length {
             let text = format!("must be {length} bytes, as long as the modulus");
             return Err(Reason::MalformedRequest.status(format!("wrapped_key {text}")).with_field("wrapped_key", text));
@@ -150,7 +149,7 @@ impl From<KeyUseError> for Refusal {
 impl pb::key_service_server::KeyService for Keys {
     async fn list_keys(&self, request: Request<pb::ListKeysRequest>) -> Answer<pb::ListKeysResponse> {
         let caller = call_record::of(request.extensions())?;
-        let shown = |key: &KeyInfo| caller.permit().is_some_and(|permit| permit.covers_key(&key.label, key.purpose));
+        let shown = |key: &StationKey| caller.permit().is_some_and(|permit| permit.covers_key(key.label(), key.purpose));
         let keys = self.keys.keys().iter().filter(|key| shown(key)).map(key_message).collect();
         Ok(Response::new(pb::ListKeysResponse { keys }))
     }

@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("key_file", &[]),
     ("ledger", &["system", "train"]),
     ("trust", &["system", "train", "watched_file"]),
-    ("authz", &["keystore", "proto", "system", "watched_file"]),
+    ("authz", &["proto", "system", "watched_file"]),
     ("audit", &["system", "train"]),
     ("state", &["audit", "ledger", "system"]),
     ("protocol", &["audit", "authz", "image", "keystore", "ledger", "system", "train", "trust"]),
@@ -42,7 +42,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "system", "train", "trust",
         ],
     ),
-    ("dev", &["audit", "authz", "config", "keystore", "server", "service", "system", "train", "trust"]),
+    ("dev", &["audit", "authz", "config", "keystore", "protocol", "server", "service", "system", "train", "trust"]),
     (
         "cli",
         &[

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Purpose, pin::PinSource};
+use crate::{KeyUsage, pin::PinSource};
 
 /// Selects a token of the module. Slot numbers change between starts, so they are not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct TokenSelector {
 
 impl TokenSelector {
     /// Selects the only token with this label.
-    pub fn label(label: impl Into<String>) -> TokenSelector {
-        TokenSelector { label: label.into(), serial: None }
+    pub fn label(label: impl Into<String>) -> Self {
+        Self { label: label.into(), serial: None }
     }
 }
 
@@ -25,8 +25,8 @@ impl TokenSelector {
 pub struct KeyConfig {
     /// `CKA_LABEL` of the private key.
     pub label: String,
-    /// The key's purpose.
-    pub purpose: Purpose,
+    /// The schemes that the key is meant for.
+    pub usage: KeyUsage,
 }
 
 /// A token, and what is needed to log in to it.
@@ -43,55 +43,44 @@ pub struct TokenAccess {
     pub pin_latch: Option<PathBuf>,
 }
 
-/// The configuration of a [`Keystore`](super::Keystore).
+impl TokenAccess {
+    /// Returns the access to a token without a latch file.
+    pub fn new(module: PathBuf, token: TokenSelector, pin: PinSource) -> Self {
+        Self { module, token, pin, pin_latch: None }
+    }
+}
+
+/// The configuration of a [`Keystore`](crate::Keystore).
 #[derive(Debug, Clone)]
 pub struct KeystoreConfig {
-    /// The PKCS#11 module (a shared library).
-    pub module: PathBuf,
-    /// The token of the module.
-    pub token: TokenSelector,
-    /// The user PIN's source.
-    pub pin: PinSource,
+    /// The token.
+    pub access: TokenAccess,
     /// The keys this service uses. All must be in the token.
     pub keys: Vec<KeyConfig>,
     /// Whether raw RSA may be used on a token without native OAEP, with the padding removed in this process.
     pub allow_raw_unwrap: bool,
-    /// Number of sessions, each with its own thread. More sessions than the token has cores only add waiting.
+    /// Number of sessions, each with its own thread; 0 means one per available core, since a software token gains nothing from
+    /// more. More sessions than the token has cores only add waiting.
     pub sessions: usize,
-    /// Number of calls that may wait for a session; one more fails with [`KeystoreError::Overloaded`](super::KeystoreError::Overloaded).
+    /// Number of calls that may wait for a session; one more fails with [`KeystoreError::Overloaded`](crate::KeystoreError::Overloaded).
     pub queue: usize,
-    /// See [`TokenAccess::pin_latch`].
-    pub pin_latch: Option<PathBuf>,
 }
 
 impl KeystoreConfig {
-    /// Returns a configuration with the defaults: no keys, raw unwrapping not allowed, one session per available core, a queue of
-    /// 256 calls, no latch file.
-    pub fn new(module: PathBuf, token: TokenSelector, pin: PinSource) -> KeystoreConfig {
-        KeystoreConfig {
-            module,
-            token,
-            pin,
-            keys: Vec::new(),
-            allow_raw_unwrap: false,
-            sessions: default_sessions(),
-            queue: 256,
-            pin_latch: None,
-        }
+    /// Number of calls that may wait, if nothing else is configured.
+    pub const DEFAULT_QUEUE: usize = 256;
+
+    /// Returns a configuration with the defaults: no keys, raw unwrapping not allowed, one session per available core, no more than
+    /// [`KeystoreConfig::DEFAULT_QUEUE`] waiting calls.
+    pub fn new(access: TokenAccess) -> Self {
+        Self { access, keys: Vec::new(), allow_raw_unwrap: false, sessions: 0, queue: Self::DEFAULT_QUEUE }
     }
 
-    /// Returns the part that [`admin`](super::admin) needs.
-    pub fn access(&self) -> TokenAccess {
-        TokenAccess {
-            module: self.module.clone(),
-            token: self.token.clone(),
-            pin: self.pin.clone(),
-            pin_latch: self.pin_latch.clone(),
+    /// Returns the number of sessions to open.
+    pub(crate) fn session_count(&self) -> usize {
+        match self.sessions {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
         }
     }
-}
-
-/// Returns the number of cores: a software token gains nothing from more sessions.
-pub(super) fn default_sessions() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

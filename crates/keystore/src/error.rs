@@ -222,18 +222,6 @@ pub enum KeystoreError {
 }
 
 impl KeystoreError {
-    /// Returns whether the same call may succeed later without human intervention.
-    pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            KeystoreError::Overloaded
-                | KeystoreError::SessionsExhausted
-                | KeystoreError::DeadlineExceeded
-                | KeystoreError::Unavailable { .. }
-                | KeystoreError::Fault { .. }
-        )
-    }
-
     /// Returns a remedy, for a user at a terminal. If the module is SoftHSM, its files are checked.
     pub fn hint(&self) -> Option<String> {
         let remembered = |latch: &Option<PathBuf>| match latch {

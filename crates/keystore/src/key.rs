@@ -1,27 +1,58 @@
-//! Descriptions of keys: as the service uses them, and as the token lists them.
+//! Identity, usage and description of keys.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-/// Purpose of a private key. A key has exactly one purpose, set by the configuration, not by the token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Purpose {
-    /// The station's key on a train's route: used by the protocol only.
-    Train,
-    /// A key for all other operations.
-    General,
-    /// The key that signs the checkpoints of the audit log, and nothing else.
-    Audit,
+use openssl::sha::sha256;
+
+use crate::{OaepScheme, SignScheme};
+
+/// Identity of an RSA key: the SHA-256 of its SubjectPublicKeyInfo in DER. It is the same in every token that has the key, and
+/// survives a change of the label.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 32]);
+
+impl KeyId {
+    /// Returns the id of a public key, given as SubjectPublicKeyInfo in DER.
+    #[must_use]
+    pub fn of_spki(der: &[u8]) -> Self {
+        Self(sha256(der))
+    }
 }
 
-impl Purpose {
-    /// Returns the purpose's name: `train`, `general`, `audit`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::General => "general",
-            Self::Audit => "audit",
-        }
+impl fmt::Display for KeyId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "sha256:{}", const_hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "KeyId({self})")
+    }
+}
+
+/// The schemes that a key is meant for. A new key is restricted to them where the token supports this. What a caller may do
+/// with a key is not decided here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyUsage {
+    /// Schemes of signatures.
+    pub sign: &'static [SignScheme],
+    /// Schemes of wrapped keys. If there is none, the key never decrypts.
+    pub unwrap: &'static [OaepScheme],
+}
+
+impl KeyUsage {
+    /// Every scheme.
+    pub const ALL: Self = Self { sign: &SignScheme::ALL, unwrap: &OaepScheme::ALL };
+
+    /// Returns whether the key is meant to decrypt.
+    pub(crate) fn decrypts(&self) -> bool {
+        !self.unwrap.is_empty()
+    }
+
+    /// Returns whether the key is meant to make PKCS#1 v1.5 signatures.
+    pub(crate) fn signs_pkcs1(&self) -> bool {
+        self.sign.iter().any(|scheme| matches!(scheme, SignScheme::Pkcs1(_)))
     }
 }
 
@@ -47,15 +78,15 @@ impl Capability {
     }
 }
 
-/// An RSA key pair whose private half is in the token.
+/// An RSA key pair whose private half is in the token, whether configured or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyInfo {
-    /// `CKA_LABEL`, unique among the configured keys.
+pub struct KeyDescription {
+    /// The key's identity.
+    pub id: KeyId,
+    /// `CKA_LABEL`, the key's name; unique among the configured keys.
     pub label: String,
     /// `CKA_ID` of the private key.
-    pub id: Vec<u8>,
-    /// The key's purpose according to the configuration.
-    pub purpose: Purpose,
+    pub cka_id: Vec<u8>,
     /// Size of the modulus in bits.
     pub bits: u32,
     /// SubjectPublicKeyInfo, DER.
@@ -76,30 +107,9 @@ pub struct KeyInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GeneratedKey {
     /// The key. It has not been probed, so it has no capabilities.
-    pub info: KeyInfo,
+    pub description: KeyDescription,
     /// Whether the token accepted `CKA_ALLOWED_MECHANISMS`. If not, nothing in the token restricts the key to its purpose.
     pub mechanisms_restricted: bool,
-}
-
-/// An RSA key pair as the token describes it, whether configured or not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenKey {
-    /// `CKA_LABEL`.
-    pub label: String,
-    /// `CKA_ID`.
-    pub id: Vec<u8>,
-    /// Size of the modulus in bits.
-    pub bits: u32,
-    /// SubjectPublicKeyInfo, DER.
-    pub spki_der: Vec<u8>,
-    /// `CKA_SENSITIVE`.
-    pub sensitive: bool,
-    /// `CKA_EXTRACTABLE`.
-    pub extractable: bool,
-    /// `CKA_NEVER_EXTRACTABLE`.
-    pub never_extractable: bool,
-    /// `CKA_LOCAL`.
-    pub generated_in_token: bool,
 }
 
 /// A key in the token that is not an RSA key; this service does not use it.
@@ -115,7 +125,7 @@ pub struct OtherKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenContents {
     /// RSA key pairs, sorted by label.
-    pub keys: Vec<TokenKey>,
+    pub keys: Vec<KeyDescription>,
     /// Other private and secret keys, sorted by label.
     pub others: Vec<OtherKey>,
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use zeroize::Zeroizing;
 
 use crate::{
-    Health, KeyInfo, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, Purpose, SignScheme, TrialLog,
+    KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, SignScheme, TrialLog,
     pkcs11::{Key, Pool, Task, not_found},
     verify::signature_holds,
 };
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Keystore {
     pub(crate) pool: Arc<Pool>,
-    /// The caller on whose behalf the token is used: callers take turns.
+    /// The caller on whose behalf the token is used: callers are served round robin.
     pub(crate) caller: Arc<str>,
 }
 
@@ -38,7 +38,7 @@ impl Keystore {
         Ok(Self { pool: Arc::new(Pool::open(config)?), caller: Arc::from("service") })
     }
 
-    /// Returns the same keystore, used on behalf of the named caller. Callers take turns at the token, and no single caller can
+    /// Returns the same keystore, used on behalf of the named caller. Callers are served round robin, and no single caller can
     /// fill the queue.
     #[must_use]
     pub fn on_behalf(&self, caller: &str) -> Self {
@@ -46,29 +46,29 @@ impl Keystore {
     }
 
     /// Returns the usable keys, sorted by label. Makes no call to the token.
-    pub fn keys(&self) -> Vec<KeyInfo> {
-        self.pool.state().keys.present().iter().map(|key| key.info()).collect()
+    pub fn keys(&self) -> Vec<KeyDescription> {
+        self.pool.state().keys.present().iter().map(|key| key.description()).collect()
     }
 
     /// Returns the key with this label. Makes no call to the token.
     ///
     /// # Errors
     /// [`KeystoreError::KeyNotFound`] when no such key is configured, or when it is missing from the token.
-    pub fn key(&self, label: &str) -> Result<KeyInfo, KeystoreError> {
-        Ok(self.pool.state().keys.known(label)?.ok_or_else(|| not_found(label))?.info())
+    pub fn key(&self, label: &str) -> Result<KeyDescription, KeystoreError> {
+        Ok(self.pool.state().keys.known(label)?.ok_or_else(|| not_found(label))?.description())
     }
 
-    /// Returns the key with this label. Searches the token again when the key was missing before.
+    /// Returns the key that has this label. Searches the token again when the key was missing before.
     ///
     /// # Errors
     /// [`KeystoreError::KeyNotFound`], and errors of the search in the token.
-    pub async fn find(&self, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, KeystoreError> {
-        Ok(self.usable(label, deadline).await?.info())
+    pub async fn find(&self, label: &str, deadline: Option<Instant>) -> Result<KeyDescription, KeystoreError> {
+        Ok(self.loaded(label, deadline).await?.description())
     }
 
-    /// Returns the labels of a purpose's configured keys that are missing from the token. Makes no call to the token.
-    pub fn missing(&self, purpose: Purpose) -> Vec<String> {
-        self.pool.state().keys.missing(Some(purpose))
+    /// Returns the labels of the configured keys that are missing from the token. Makes no call to the token.
+    pub fn missing(&self) -> Vec<String> {
+        self.pool.state().keys.missing()
     }
 
     /// Signs a digest: one signature on the token, verified with the public key (exact salt length for PSS) before it is
@@ -80,19 +80,16 @@ impl Keystore {
     /// [`KeystoreError::Unavailable`], [`KeystoreError::SignatureInvalid`], [`KeystoreError::Fault`].
     pub async fn sign(
         &self,
-        label: &str,
+        id: KeyId,
         scheme: SignScheme,
         digest: &[u8],
         deadline: Option<Instant>,
     ) -> Result<Vec<u8>, KeystoreError> {
-        let (expected, got) = (scheme.hash().len(), digest.len());
+        let (expected, got) = (scheme.hash().digest_len(), digest.len());
         if expected != got {
             return Err(KeystoreError::DigestLength { expected, got });
         }
-        let key = self.usable(label, deadline).await?;
-        if !key.can_sign(scheme) {
-            return Err(key.unsupported(scheme.name()));
-        }
+        let key = self.usable(id, scheme.name(), deadline, |key| key.can_sign(scheme)).await?;
         let task = Task::Sign { key: Arc::clone(&key), scheme, digest: digest.to_vec() };
         let signature = self.pool.call(&self.caller, task, deadline).await?;
         // In the caller's task: the token's thread continues. A public RSA operation takes some ten microseconds.
@@ -110,15 +107,12 @@ impl Keystore {
     /// Every defect of the wrapped key is [`KeystoreError::UnwrapFailed`]; other errors are those of [`Keystore::sign`].
     pub async fn unwrap(
         &self,
-        label: &str,
+        id: KeyId,
         scheme: OaepScheme,
         wrapped: &[u8],
         deadline: Option<Instant>,
     ) -> Result<Zeroizing<Vec<u8>>, KeystoreError> {
-        let key = self.usable(label, deadline).await?;
-        if !key.can_unwrap(scheme) {
-            return Err(key.unsupported(scheme.name()));
-        }
+        let key = self.usable(id, scheme.name(), deadline, |key| key.can_unwrap(scheme)).await?;
         // Both are public facts about the ciphertext; tokens return different values for them.
         if !key.could_have_wrapped(wrapped) {
             return Err(KeystoreError::UnwrapFailed);
@@ -126,19 +120,40 @@ impl Keystore {
         self.pool.call(&self.caller, Task::Unwrap { key, scheme, wrapped: wrapped.to_vec() }, deadline).await
     }
 
-    /// Returns the key; reads it again from the token if it was missing.
-    async fn usable(&self, label: &str, deadline: Option<Instant>) -> Result<Arc<Key>, KeystoreError> {
+    /// Returns the key with this identity that the token can use for a scheme; reads it again from the token if it was missing.
+    async fn usable(
+        &self,
+        id: KeyId,
+        scheme: &'static str,
+        deadline: Option<Instant>,
+        can: impl Fn(&Key) -> bool,
+    ) -> Result<Arc<Key>, KeystoreError> {
+        let keys = &self.pool.state().keys;
+        let mut present = keys.with_id(id);
+        if present.is_empty() {
+            for label in keys.labels_of(id) {
+                let key = self.loaded(&label, deadline).await?;
+                if key.id() != id {
+                    // Another key has the label by now.
+                    return Err(not_found(&label));
+                }
+                present.push(key);
+            }
+        }
+        match present.iter().find(|key| can(key)) {
+            Some(key) => Ok(Arc::clone(key)),
+            None => Err(present.first().map_or_else(|| not_found(&id.to_string()), |key| key.unsupported(scheme))),
+        }
+    }
+
+    /// Returns the key with this label; reads it again from the token if it was missing.
+    async fn loaded(&self, label: &str, deadline: Option<Instant>) -> Result<Arc<Key>, KeystoreError> {
         let keys = &self.pool.state().keys;
         if let Some(key) = keys.known(label)? {
             return Ok(key);
         }
         self.pool.call(&self.caller, Task::Load { label: label.to_owned() }, deadline).await?;
         keys.known(label)?.ok_or_else(|| not_found(label))
-    }
-
-    /// Returns the state last observed. Makes no call to the token.
-    pub fn health(&self) -> Health {
-        self.pool.state().health()
     }
 
     /// Checks with the token that the session is alive and that a key can be found. Uses no key. While the token is unavailable,
@@ -158,11 +173,6 @@ impl Keystore {
     /// Returns the number of calls that wait for the token.
     pub fn waiting(&self) -> usize {
         self.pool.waiting()
-    }
-
-    /// Returns the token's serial number.
-    pub fn token_serial(&self) -> &str {
-        self.pool.state().token.serial()
     }
 
     /// Reports every trial from now on to `log`, before it is made. Only the first log that is set is used.

@@ -1,6 +1,7 @@
 //! Private keys in a PKCS#11 token: finding, probing, signing and unwrapping.
 //!
-//! Keys live in the token and never leave it. [`Keystore`] finds the configured keys, learns by trial operations what the token can
+//! Keys live in the token and never leave it. A key is identified by its public key ([`KeyId`]); its label is a name, by which
+//! [`Keystore::find`] finds it. [`Keystore`] finds the configured keys, learns by trial operations what the token can
 //! do with each, and signs and unwraps with them through a bounded pool of sessions. What a key *may* be used for is not
 //! decided here: the service layer above knows its callers.
 //!
@@ -8,17 +9,14 @@
 //!
 //! Only `keystore/pkcs11` uses the PKCS#11 library; raw RSA output never leaves that module.
 
-use zeroize::Zeroizing;
-
 pub mod admin;
 mod config;
 mod error;
-mod health;
 mod key;
 mod keystore;
 pub mod label;
 pub mod pin;
-pub mod pin_latch;
+mod pin_latch;
 mod pkcs11;
 mod scheme;
 pub mod softhsm;
@@ -30,8 +28,7 @@ mod verify;
 
 pub use config::{KeyConfig, KeystoreConfig, TokenAccess, TokenSelector};
 pub use error::KeystoreError;
-pub use health::Health;
-pub use key::{Capability, KeyInfo, Purpose};
+pub use key::{Capability, KeyDescription, KeyId, KeyUsage};
 pub use keystore::Keystore;
 pub use scheme::{Hash, OaepScheme, SignScheme};
 pub use trial_log::{KeyUses, TrialLog};
@@ -41,6 +38,6 @@ pub use trial_log::{KeyUses, TrialLog};
 /// # Errors
 /// [`KeystoreError::UnwrapFailed`], whatever the defect.
 #[doc(hidden)]
-pub fn unpad_oaep(block: Zeroizing<Vec<u8>>, scheme: OaepScheme) -> Result<Zeroizing<Vec<u8>>, KeystoreError> {
+pub fn unpad_oaep(block: zeroize::Zeroizing<Vec<u8>>, scheme: OaepScheme) -> Result<zeroize::Zeroizing<Vec<u8>>, KeystoreError> {
     pkcs11::unpad(block, scheme).map_err(|_| KeystoreError::UnwrapFailed)
 }

@@ -2,12 +2,13 @@
 //!
 //! `module` holds the library, `token` finds the token and logs in, `objects` reads keys, `mechanisms` runs one operation,
 //! `probe` learns what works, `keys` and `keyring` store it, `oaep` removes padding, `pool`, `fair_queue`, `worker` and
-//! `session_slot` use sessions from several threads, which have `shared_state`, `recovery` recovers a lost token, `generate` and
-//! `listing` serve the administration.
+//! `session_slot` use sessions from several threads, which have `shared_state`, `recovery` recovers a lost token, `initialise`,
+//! `generate` and `listing` serve the administration.
 
 mod counters;
 mod fair_queue;
 mod generate;
+mod initialise;
 mod keyring;
 mod keys;
 mod listing;
@@ -26,9 +27,10 @@ mod tests;
 mod token;
 mod worker;
 
-pub(super) use generate::{generate_key, init_token, set_user_pin};
+pub use generate::generate_key;
+pub use initialise::{init_token, set_user_pin};
 pub(super) use keys::{Key, not_found};
-pub(super) use listing::contents;
+pub use listing::contents;
 pub(super) use oaep::unpad;
 pub(super) use pool::Pool;
 pub(super) use worker::Task;

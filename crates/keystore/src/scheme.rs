@@ -13,17 +13,12 @@ pub enum Hash {
 
 impl Hash {
     /// Returns the length of a digest in bytes.
-    pub fn len(self) -> usize {
+    pub fn digest_len(self) -> usize {
         match self {
             Hash::Sha256 => 32,
             Hash::Sha384 => 48,
             Hash::Sha512 => 64,
         }
-    }
-
-    /// Returns `false`: no digest is empty.
-    pub fn is_empty(self) -> bool {
-        false
     }
 }
 
@@ -74,9 +69,9 @@ impl SignScheme {
     /// Returns the length of the PSS salt for a modulus of `bits`: `None` for PKCS#1 v1.5 or when the key is too small.
     pub fn salt_len(self, bits: u32) -> Option<usize> {
         // RFC 8017 §9.1.1: emLen = ceil((modBits - 1) / 8), and emLen >= hLen + sLen + 2.
-        let room = (bits.saturating_sub(1).div_ceil(8) as usize).checked_sub(self.hash().len() + 2)?;
+        let room = (bits.saturating_sub(1).div_ceil(8) as usize).checked_sub(self.hash().digest_len() + 2)?;
         match self {
-            SignScheme::Pss(hash) => (hash.len() <= room).then_some(hash.len()),
+            SignScheme::Pss(hash) => (hash.digest_len() <= room).then_some(hash.digest_len()),
             SignScheme::Pkcs1(_) => None,
             SignScheme::PssSha512MaxSalt => Some(room),
         }

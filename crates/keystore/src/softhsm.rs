@@ -16,7 +16,7 @@ use stationmaster_system::files::{Directory, input};
 pub const CONF_VARIABLE: &str = "SOFTHSM2_CONF";
 
 /// Environment variable with the path of the module, for unusual locations.
-pub const MODULE_VARIABLE: &str = "SOFTHSM2_MODULE";
+const MODULE_VARIABLE: &str = "SOFTHSM2_MODULE";
 
 /// The template, also used by `softhsm/init.sh`.
 const TEMPLATE: &str = include_str!("../../../softhsm/softhsm2.conf.in");

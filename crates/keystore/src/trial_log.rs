@@ -1,6 +1,6 @@
 //! Counts of key uses, and reports of key trials.
 
-use crate::{KeyInfo, KeystoreError};
+use crate::{KeyDescription, KeystoreError};
 
 /// Number of uses of this keystore's keys on the token since it was opened, including the trials at the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,8 +18,8 @@ pub trait TrialLog: Send + Sync {
     ///
     /// # Errors
     /// When the trial cannot be recorded.
-    fn about_to_try(&self, key: &KeyInfo, most: KeyUses) -> Result<(), KeystoreError>;
+    fn about_to_try(&self, key: &KeyDescription, most: KeyUses) -> Result<(), KeystoreError>;
 
     /// Reports that the token was searched again: the keys found, and the number of key uses so far.
-    fn found(&self, keys: &[KeyInfo], uses: KeyUses);
+    fn found(&self, keys: &[KeyDescription], uses: KeyUses);
 }

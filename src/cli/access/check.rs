@@ -1,11 +1,10 @@
 //! `access check`: shows whether a call would be permitted, and why.
 
 use serde_json::json;
-use stationmaster_keystore::Purpose;
 
 use super::{AccessFileArgs, json_of, table_of};
 use crate::{
-    authz::{Grant, Permit, Principal, Principals, Rpc, RpcKeys},
+    authz::{Grant, Permit, Principal, Principals, Purpose, Rpc, RpcKeys},
     cli::{
         error::{CliError, Exit},
         output::Output,

@@ -2,12 +2,13 @@
 
 use clap::ValueEnum;
 use serde_json::Value;
-use stationmaster_keystore::{Purpose, admin};
+use stationmaster_keystore::admin;
 use stationmaster_train::keys::spki_fingerprint;
 
 use super::view::KeyView;
 use crate::{
     audit::{Entry, Event},
+    authz::Purpose,
     cli::{
         admin_audit,
         error::CliError,
@@ -15,6 +16,7 @@ use crate::{
         token_access::{DirectArgs, PinArgs},
     },
     config::Config,
+    protocol::key_usage,
 };
 
 const AFTER: &str = "\
@@ -56,24 +58,25 @@ enum KeyFor {
 
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let direct = args.direct.required(&args.pin)?;
-    let (purpose, name) = match args.purpose {
-        KeyFor::Train => (Purpose::Train, "train"),
-        KeyFor::General => (Purpose::General, "general"),
-        KeyFor::Audit => (Purpose::Audit, "audit"),
+    let purpose = match args.purpose {
+        KeyFor::Train => Purpose::Train,
+        KeyFor::General => Purpose::General,
+        KeyFor::Audit => Purpose::Audit,
     };
+    let name = purpose.name();
     let bits: u32 = args.bits.parse().map_err(|_| CliError::usage("--bits is not a number"))?;
     let entry = admin_audit::entry(Event::KeyGenerated, "key generate");
     let about = |entry: Entry| entry.with("label", args.label.as_str()).with("purpose", name).with("bits", bits);
     let made = admin_audit::carry_out(&direct.audit, about(entry.clone()), || {
-        admin::generate_key(&direct.access, &args.label, purpose, bits)
+        admin::generate_key(&direct.access, &args.label, key_usage(purpose), bits)
     })?;
-    let fingerprint = spki_fingerprint(&made.info.spki_der);
+    let fingerprint = spki_fingerprint(&made.description.spki_der);
     admin_audit::record(
         &direct.audit,
         Entry { outcome: Some("ok".to_owned()), ..about(entry).with("fingerprint", fingerprint) },
     )?;
     let restricted = made.mechanisms_restricted;
-    let key = KeyView::from_info(made.info, name);
+    let key = KeyView::new(made.description, Some(name));
     let mut notes = Vec::new();
     if !restricted {
         notes.push("this token does not restrict the key's mechanisms; only the service restricts it to its purpose".to_owned());

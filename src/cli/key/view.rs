@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use stationmaster_keystore::{KeyInfo, admin::TokenKey};
+use stationmaster_keystore::KeyDescription;
 use stationmaster_proto as pb;
 use stationmaster_train::keys::{spki_fingerprint, spki_pem};
 
@@ -50,7 +50,7 @@ impl KeyView {
     }
 
     /// Describes a key of a token; its purpose comes from the configuration.
-    pub(super) fn from_token(key: TokenKey, config: Option<&Config>) -> Self {
+    pub(super) fn from_token(key: KeyDescription, config: Option<&Config>) -> Self {
         let keys = config.map(|config| &config.keys);
         let purpose = match keys {
             Some(keys) if keys.train.contains(&key.label) => Some("train"),
@@ -58,27 +58,15 @@ impl KeyView {
             Some(_) if config.is_some_and(|config| config.audit.key == key.label) => Some("audit"),
             _ => None,
         };
+        Self::new(key, purpose)
+    }
+
+    pub(super) fn new(key: KeyDescription, purpose: Option<&'static str>) -> Self {
         Self {
             purpose,
             fingerprint: spki_fingerprint(&key.spki_der),
             label: key.label,
-            id: key.id,
-            bits: key.bits,
-            der: key.spki_der,
-            sensitive: key.sensitive,
-            extractable: key.extractable,
-            never_extractable: key.never_extractable,
-            generated_in_token: key.generated_in_token,
-            capabilities: BTreeMap::new(),
-        }
-    }
-
-    pub(super) fn from_info(key: KeyInfo, purpose: &'static str) -> Self {
-        Self {
-            purpose: Some(purpose),
-            fingerprint: spki_fingerprint(&key.spki_der),
-            label: key.label,
-            id: key.id,
+            id: key.cka_id,
             bits: key.bits,
             der: key.spki_der,
             sensitive: key.sensitive,

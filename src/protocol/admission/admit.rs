@@ -1,6 +1,6 @@
 //! Admission check: decides for which trains the station's key may be used. A train reaches the token only through this check.
 
-use stationmaster_keystore::{KeyInfo, KeystoreError, Purpose};
+use stationmaster_keystore::{KeyId, KeystoreError};
 use stationmaster_train::{
     config::{HexText, SESSION_BYTES, TrainConfig},
     keys::PublicKey,
@@ -15,9 +15,12 @@ use super::{
     station::Station,
     trust_check::{self, NewPins, TrustCheck, TrustPhase},
 };
-use crate::protocol::{
-    content::train_document::TrainDocument,
-    context::{call_context::CallContext, error::StepError, rule_log::RuleLog},
+use crate::{
+    authz::Purpose,
+    protocol::{
+        content::train_document::TrainDocument,
+        context::{call_context::CallContext, error::StepError, rule_log::RuleLog, station_key::StationKey},
+    },
 };
 
 /// This station's stop, and the number of stops that have signed.
@@ -165,29 +168,25 @@ impl AuthorizedTrain {
 }
 
 /// Returns the train key that a route's entry names, if the caller is granted its use.
-fn own_key(station: &Station, config: &TrainConfig, own: &OwnStop, step: &CallContext<'_>) -> Result<KeyInfo, StepError> {
+fn own_key(station: &Station, config: &TrainConfig, own: &OwnStop, step: &CallContext<'_>) -> Result<StationKey, StepError> {
     let named = PublicKey::from_hex_pem(&config.route[own.position()].rsa_public_key).map_err(|_| StepError::ForeignRouteKey)?;
-    let is_named = |key: &KeyInfo| PublicKey::from_spki_der(&key.spki_der).is_ok_and(|ours| ours == named);
-    let known = station.keys.keys().into_iter().filter(|key| key.purpose == Purpose::Train).find(is_named);
+    let named = KeyId::of_spki(&named.to_der());
+    let known = station.keys.keys().into_iter().find(|key| key.purpose == Purpose::Train && key.id() == named);
     let key = match known {
         Some(key) => key,
-        None => missed_key(station, is_named, step)?.ok_or(StepError::ForeignRouteKey)?,
+        None => missed_key(station, named, step)?.ok_or(StepError::ForeignRouteKey)?,
     };
-    step.caller.may_use_train_key(&key.label, &config.id)?;
+    step.caller.may_use_train_key(key.label(), &config.id)?;
     Ok(key)
 }
 
 /// Returns the named key among those that the token did not show at the last check. While such a key is missing, the train
 /// cannot be reported as addressed to another key.
-fn missed_key(
-    station: &Station,
-    is_named: impl Fn(&KeyInfo) -> bool,
-    step: &CallContext<'_>,
-) -> Result<Option<KeyInfo>, StepError> {
+fn missed_key(station: &Station, named: KeyId, step: &CallContext<'_>) -> Result<Option<StationKey>, StepError> {
     let mut away = None;
     for label in station.keys.missing(Purpose::Train) {
         match station.handle.block_on(station.keys.find(&step.caller, &label, step.deadline)) {
-            Ok(key) if is_named(&key) => return Ok(Some(key)),
+            Ok(key) if key.id() == named => return Ok(Some(key)),
             Ok(_) => {}
             Err(error @ KeystoreError::KeyNotFound { .. }) => away = Some(error),
             Err(error) => return Err(error.into()),

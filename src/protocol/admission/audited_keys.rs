@@ -4,14 +4,20 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use stationmaster_keystore::{Hash, KeyInfo, KeyUses, Keystore, KeystoreError, OaepScheme, Purpose, SignScheme, TrialLog};
+use stationmaster_keystore::{KeyDescription, KeyUses, Keystore, KeystoreError, OaepScheme, SignScheme, TrialLog};
 use stationmaster_train::keys::spki_fingerprint;
 use zeroize::Zeroizing;
 
 use super::permitted_keys::{RawKey, TrainKey};
 use crate::{
     audit::{Audit, AuditError, Covered, Entry, Event, KeyRef, Position, checkpoint},
-    protocol::context::{call_context::CallContext, caller::Caller, key_errors::KeyUseError},
+    authz::Purpose,
+    protocol::context::{
+        call_context::CallContext,
+        caller::Caller,
+        key_errors::KeyUseError,
+        station_key::{CHECKPOINT_SCHEME, KeyPurposes, StationKey},
+    },
 };
 
 /// The keys and the log of their use. Cheap to clone.
@@ -19,6 +25,7 @@ use crate::{
 pub struct AuditedKeys {
     keystore: Keystore,
     audit: Audit,
+    purposes: KeyPurposes,
     /// Labels of train keys that may be used raw.
     raw_use: Arc<BTreeSet<String>>,
 }
@@ -60,11 +67,11 @@ impl<'a> OnBehalf<'a> {
 }
 
 impl AuditedKeys {
-    /// Combines the keys with the log. Train keys named in `raw_use` may also be used without a train.
+    /// Combines the keys with their purposes and the log. Train keys named in `raw_use` may also be used without a train.
     #[must_use]
-    pub fn new(keystore: Keystore, audit: Audit, raw_use: BTreeSet<String>) -> Self {
-        keystore.announce_trials_to(Arc::new(TrialsInAudit(audit.clone())));
-        Self { keystore, audit, raw_use: Arc::new(raw_use) }
+    pub fn new(keystore: Keystore, audit: Audit, purposes: KeyPurposes, raw_use: BTreeSet<String>) -> Self {
+        keystore.announce_trials_to(Arc::new(TrialsInAudit { audit: audit.clone(), purposes: purposes.clone() }));
+        Self { keystore, audit, purposes, raw_use: Arc::new(raw_use) }
     }
 
     pub(super) fn raw_use(&self) -> &BTreeSet<String> {
@@ -79,22 +86,27 @@ impl AuditedKeys {
 
     /// See [`Keystore::keys`].
     #[must_use]
-    pub fn keys(&self) -> Vec<KeyInfo> {
-        self.keystore.keys()
+    pub fn keys(&self) -> Vec<StationKey> {
+        self.keystore.keys().into_iter().filter_map(|key| self.purposes.key(key)).collect()
     }
 
     /// See [`Keystore::find`].
     ///
     /// # Errors
     /// [`KeystoreError::KeyNotFound`], or an error of the token.
-    pub async fn find(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<KeyInfo, KeystoreError> {
-        self.keystore.on_behalf(caller.principal()).find(label, deadline).await
+    pub async fn find(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<StationKey, KeystoreError> {
+        self.station_key(self.keystore.on_behalf(caller.principal()).find(label, deadline).await?)
+    }
+
+    fn station_key(&self, key: KeyDescription) -> Result<StationKey, KeystoreError> {
+        let label = key.label.clone();
+        self.purposes.key(key).ok_or(KeystoreError::KeyNotFound { label })
     }
 
     /// Returns the labels of the configured keys of a purpose that the token does not show now.
     #[must_use]
     pub fn missing(&self, purpose: Purpose) -> Vec<String> {
-        self.keystore.missing(purpose)
+        self.keystore.missing().into_iter().filter(|label| self.purposes.get(label) == Some(purpose)).collect()
     }
 
     /// See [`Keystore::check`]. Uses no key.
@@ -127,7 +139,7 @@ impl AuditedKeys {
     /// # Errors
     /// [`KeyUseError`].
     pub async fn sign_for_train(&self, key: &TrainKey, asked: OnBehalf<'_>, digest: &[u8]) -> Result<Vec<u8>, KeyUseError> {
-        self.sign_with(key.info(), asked, SignScheme::PssSha512MaxSalt, digest).await
+        self.sign_with(key.key(), asked, SignScheme::PssSha512MaxSalt, digest).await
     }
 
     /// Unwraps an envelope key of an admitted train.
@@ -140,7 +152,7 @@ impl AuditedKeys {
         asked: OnBehalf<'_>,
         wrapped: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, KeyUseError> {
-        self.unwrap_with(key.info(), asked, OaepScheme::Sha512, wrapped).await
+        self.unwrap_with(key.key(), asked, OaepScheme::Sha512, wrapped).await
     }
 
     /// See [`Keystore::sign`].
@@ -154,7 +166,7 @@ impl AuditedKeys {
         scheme: SignScheme,
         digest: &[u8],
     ) -> Result<Vec<u8>, KeyUseError> {
-        self.sign_with(key.info(), asked, scheme, digest).await
+        self.sign_with(key.key(), asked, scheme, digest).await
     }
 
     /// See [`Keystore::unwrap`].
@@ -168,25 +180,25 @@ impl AuditedKeys {
         scheme: OaepScheme,
         wrapped: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, KeyUseError> {
-        self.unwrap_with(key.info(), asked, scheme, wrapped).await
+        self.unwrap_with(key.key(), asked, scheme, wrapped).await
     }
 
     async fn sign_with(
         &self,
-        key: &KeyInfo,
+        key: &StationKey,
         asked: OnBehalf<'_>,
         scheme: SignScheme,
         digest: &[u8],
     ) -> Result<Vec<u8>, KeyUseError> {
         let announced = Use { operation: "sign", scheme: scheme.name(), digest };
         let keystore = self.keystore.on_behalf(asked.caller.principal());
-        let using = keystore.sign(&key.label, scheme, digest, asked.deadline);
+        let using = keystore.sign(key.id(), scheme, digest, asked.deadline);
         self.recorded(asked, key, announced, using).await
     }
 
     async fn unwrap_with(
         &self,
-        key: &KeyInfo,
+        key: &StationKey,
         asked: OnBehalf<'_>,
         scheme: OaepScheme,
         wrapped: &[u8],
@@ -194,21 +206,21 @@ impl AuditedKeys {
         let digest = openssl::sha::sha256(wrapped);
         let announced = Use { operation: "unwrap", scheme: scheme.name(), digest: &digest };
         let keystore = self.keystore.on_behalf(asked.caller.principal());
-        let using = keystore.unwrap(&key.label, scheme, wrapped, asked.deadline);
+        let using = keystore.unwrap(key.id(), scheme, wrapped, asked.deadline);
         self.recorded(asked, key, announced, using).await
     }
 
     async fn recorded<T>(
         &self,
         OnBehalf { caller, about, deadline }: OnBehalf<'_>,
-        meant: &KeyInfo,
+        meant: &StationKey,
         announced: Use<'_>,
         using: impl Future<Output = Result<T, KeystoreError>>,
     ) -> Result<T, KeyUseError> {
         // A key that was missing is read again and may be a different key by now: then it is not the requested one.
-        let key = self.find(caller, &meant.label, deadline).await?;
-        if key.spki_der != meant.spki_der {
-            return Err(KeystoreError::KeyNotFound { label: key.label }.into());
+        let key = self.find(caller, meant.label(), deadline).await?;
+        if key.id() != meant.id() {
+            return Err(KeystoreError::KeyNotFound { label: key.description.label }.into());
         }
         let entry = caller.entry(Event::KeyUse);
         let entry = Entry {
@@ -243,26 +255,25 @@ impl AuditedKeys {
     /// # Errors
     /// [`KeyUseError`].
     pub async fn checkpoint(&self, label: &str, deadline: Option<Instant>) -> Result<Covered, KeyUseError> {
-        const SCHEME: SignScheme = SignScheme::Pss(Hash::Sha256);
         let caller = Caller::service("checkpoint");
-        let key = self.keystore.find(label, deadline).await?;
+        let key = self.station_key(self.keystore.find(label, deadline).await?)?;
         // Read before the record is written: every use counted here is already announced in the log.
         let uses = self.keystore.key_uses();
         let entry = Entry {
             key: Some(key_ref(&key)),
             operation: Some("checkpoint".to_owned()),
-            scheme: Some(SCHEME.name().to_owned()),
+            scheme: Some(CHECKPOINT_SCHEME.name().to_owned()),
             ..caller.entry(Event::KeyUse)
         };
         let covered = self.audit.begin_checkpoint(entry).await?;
         let origin = format!("stationmaster/{}", self.audit.origin());
         let text = checkpoint::text(&origin, &covered);
-        let signed = self.keystore.sign(label, SCHEME, &checkpoint::digest(&text), deadline).await;
+        let signed = self.keystore.sign(key.id(), CHECKPOINT_SCHEME, &checkpoint::digest(&text), deadline).await;
         let entry = match &signed {
             Ok(signature) => Entry { outcome: Some("ok".to_owned()), ..caller.entry(Event::Checkpoint) }
                 .with("size", covered.size)
                 .with("token", token_uses(uses))
-                .with("note", checkpoint::signed(&text, &origin, &key.spki_der, signature)),
+                .with("note", checkpoint::signed(&text, &origin, &key.description.spki_der, signature)),
             Err(error) => {
                 Entry { outcome: Some("failed".to_owned()), detail: Some(error.to_string()), ..caller.entry(Event::KeyUsed) }
             }
@@ -275,28 +286,33 @@ impl AuditedKeys {
 
 /// Returns the record of the keys that the token shows and of the number of uses so far.
 #[must_use]
-pub fn keys_found(keys: &[KeyInfo], uses: KeyUses) -> Entry {
+pub fn keys_found(keys: &[StationKey], uses: KeyUses) -> Entry {
     let keys: Vec<_> = keys.iter().map(key_ref).collect();
     Entry::of(Event::KeysFound).with("keys", serde_json::to_value(keys).unwrap_or_default()).with("token", token_uses(uses))
 }
 
 /// Records key tests that run during operation. Tests at startup lie between the start record and the first record of found
 /// keys.
-struct TrialsInAudit(Audit);
+struct TrialsInAudit {
+    audit: Audit,
+    purposes: KeyPurposes,
+}
 
 impl TrialLog for TrialsInAudit {
-    fn about_to_try(&self, key: &KeyInfo, most: KeyUses) -> Result<(), KeystoreError> {
-        let announced = Entry { key: Some(key_ref(key)), ..Entry::of(Event::KeysTried) }
+    fn about_to_try(&self, key: &KeyDescription, most: KeyUses) -> Result<(), KeystoreError> {
+        let key_ref = self.purposes.key(key.clone()).as_ref().map(key_ref);
+        let announced = Entry { key: key_ref, ..Entry::of(Event::KeysTried) }
             .with("signatures", most.signatures)
             .with("decryptions", most.decryptions);
-        self.0.record(announced).map(drop).map_err(|error| {
+        self.audit.record(announced).map(drop).map_err(|error| {
             tracing::error!(key = key.label, %error, "the key is not tried, for that cannot be recorded");
             KeystoreError::Unavailable { reason: "a trial of the key cannot be recorded" }
         })
     }
 
-    fn found(&self, keys: &[KeyInfo], uses: KeyUses) {
-        if let Err(error) = self.0.record(keys_found(keys, uses)) {
+    fn found(&self, keys: &[KeyDescription], uses: KeyUses) {
+        let keys: Vec<_> = keys.iter().filter_map(|key| self.purposes.key(key.clone())).collect();
+        if let Err(error) = self.audit.record(keys_found(&keys, uses)) {
             tracing::error!(%error, "which keys the token shows could not be recorded");
         }
     }
@@ -304,8 +320,9 @@ impl TrialLog for TrialsInAudit {
 
 /// Returns the reference to a key in records.
 #[must_use]
-pub fn key_ref(key: &KeyInfo) -> KeyRef {
-    KeyRef { label: key.label.clone(), fingerprint: spki_fingerprint(&key.spki_der), purpose: key.purpose.name().to_owned() }
+pub fn key_ref(key: &StationKey) -> KeyRef {
+    let KeyDescription { label, spki_der, .. } = &key.description;
+    KeyRef { label: label.clone(), fingerprint: spki_fingerprint(spki_der), purpose: key.purpose.name().to_owned() }
 }
 
 /// Returns the token's own count in the form of records.

@@ -1,56 +1,56 @@
 //! Keys with the proof that they may be used. [`AuditedKeys`](super::audited_keys::AuditedKeys) accepts no others.
 
-use stationmaster_keystore::KeyInfo;
+use crate::protocol::context::station_key::StationKey;
 
 /// The station's key on the route of an admitted train. Only the admission check makes one:
 ///
 /// ```compile_fail,E0423
-/// fn forged(key: stationmaster_keystore::KeyInfo) -> stationmaster::protocol::TrainKey {
+/// fn forged(key: stationmaster::protocol::StationKey) -> stationmaster::protocol::TrainKey {
 ///     stationmaster::protocol::TrainKey(key)
 /// }
 /// ```
-pub struct TrainKey(KeyInfo);
+pub struct TrainKey(StationKey);
 
 /// A key that its caller may use raw, that is without a train. Only [`AuditedKeys::raw_key`] makes one, so a train key that the
 /// configuration does not release can be used only as a [`TrainKey`]:
 ///
 /// ```compile_fail,E0423
-/// fn forged(key: stationmaster_keystore::KeyInfo) -> stationmaster::protocol::RawKey {
+/// fn forged(key: stationmaster::protocol::StationKey) -> stationmaster::protocol::RawKey {
 ///     stationmaster::protocol::RawKey(key)
 /// }
 /// ```
 ///
 /// ```
-/// fn description(key: &stationmaster::protocol::RawKey) -> &stationmaster_keystore::KeyInfo {
-///     key.info()
+/// fn description(key: &stationmaster::protocol::RawKey) -> &stationmaster::protocol::StationKey {
+///     key.key()
 /// }
 /// ```
 ///
 /// [`AuditedKeys::raw_key`]: super::audited_keys::AuditedKeys::raw_key
-pub struct RawKey(KeyInfo);
+pub struct RawKey(StationKey);
 
 impl TrainKey {
     /// Makes the proof: the admission check has found this key on the train's route.
-    pub(super) fn admitted(key: KeyInfo) -> Self {
+    pub(super) fn admitted(key: StationKey) -> Self {
         Self(key)
     }
 
-    /// Returns the key's description.
+    /// Returns the key.
     #[must_use]
-    pub fn info(&self) -> &KeyInfo {
+    pub fn key(&self) -> &StationKey {
         &self.0
     }
 }
 
 impl RawKey {
     /// Makes the proof: grants and configuration allow the raw use of this key.
-    pub(super) fn permitted(key: KeyInfo) -> Self {
+    pub(super) fn permitted(key: StationKey) -> Self {
         Self(key)
     }
 
-    /// Returns the key's description.
+    /// Returns the key.
     #[must_use]
-    pub fn info(&self) -> &KeyInfo {
+    pub fn key(&self) -> &StationKey {
         &self.0
     }
 }

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use stationmaster_keystore::{KeystoreError, Purpose};
+use stationmaster_keystore::KeystoreError;
 
 use super::{audited_keys::AuditedKeys, permitted_keys::RawKey};
-use crate::protocol::context::caller::Caller;
+use crate::{authz::Purpose, protocol::context::caller::Caller};
 
 /// Reasons to refuse the raw use of a key.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ impl AuditedKeys {
     pub async fn raw_key(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<RawKey, RawKeyError> {
         caller.permit().filter(|permit| permit.may_name(label)).ok_or(RawKeyError::NotGranted)?;
         let key = self.find(caller, label, deadline).await?;
-        may_be_used_raw(self.raw_use(), key.purpose, &key.label)?;
+        may_be_used_raw(self.raw_use(), key.purpose, key.label())?;
         if !caller.may_use_key(label, key.purpose) {
             return Err(RawKeyError::NotGranted);
         }

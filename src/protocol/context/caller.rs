@@ -5,12 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use stationmaster_keystore::Purpose;
-
 use super::error::StepError;
 use crate::{
     audit::{Entry, Event},
-    authz::Permit,
+    authz::{Permit, Purpose},
 };
 
 /// The caller of one RPC.

@@ -185,7 +185,7 @@ impl<'a> PreRunCall<'a> {
             image: order.image.to_string(),
             source_image: source_id.clone(),
             base_image: base_id,
-            key_label: train.key().info().label.clone(),
+            key_label: train.key().key().label().to_owned(),
             config: bytes.clone(),
         })
     }

@@ -1,10 +1,14 @@
 //! Conversions between the wire format and the keystore.
 
-use stationmaster_keystore::{Hash, KeyInfo, OaepScheme, Purpose, SignScheme};
+use stationmaster_keystore::{Hash, OaepScheme, SignScheme};
 use stationmaster_proto as pb;
 use stationmaster_train::keys::{spki_fingerprint, spki_pem};
 
-use crate::service::status::{Reason, Refusal};
+use crate::{
+    authz::Purpose,
+    protocol::StationKey,
+    service::status::{Reason, Refusal},
+};
 
 pub(super) fn signature_scheme(number: i32) -> Result<SignScheme, Refusal> {
     use pb::SignatureScheme as Wire;
@@ -34,16 +38,16 @@ fn unknown_scheme() -> Refusal {
 }
 
 /// Converts a key to its message.
-pub fn key_message(key: &KeyInfo) -> pb::Key {
+pub fn key_message(StationKey { description: key, purpose }: &StationKey) -> pb::Key {
     let pem = spki_pem(&key.spki_der);
-    let purpose = match key.purpose {
+    let purpose = match purpose {
         Purpose::Train => pb::KeyPurpose::Train,
         Purpose::General => pb::KeyPurpose::General,
         Purpose::Audit => pb::KeyPurpose::Audit,
     };
     pb::Key {
         label: key.label.clone(),
-        id: key.id.clone(),
+        id: key.cka_id.clone(),
         purpose: purpose.into(),
         bits: key.bits,
         public_key_hex_pem: const_hex::encode(&pem),

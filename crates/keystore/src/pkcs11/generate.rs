@@ -1,119 +1,26 @@
-//! Initialises tokens and generates key pairs.
-
-use std::{collections::BTreeMap, path::Path};
+//! Generates key pairs.
 
 use cryptoki::{
-    context::Pkcs11,
     error::Error,
     mechanism::{Mechanism, MechanismType},
     object::{Attribute, ObjectHandle},
-    session::{Session, UserType},
-    slot::{Slot, TokenInfo},
+    session::Session,
 };
 use openssl::rand::rand_bytes;
-use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    module::ModuleUse,
     objects,
-    rv::{RvClass, classify, code, translate},
-    token::{Token, locate, tokens},
+    rv::{RvClass, classify, translate},
+    token::Token,
 };
-use crate::{
-    KeystoreError, Purpose, TokenAccess, TokenSelector,
-    key::GeneratedKey,
-    label::{check_key, check_token},
-};
+use crate::{Hash, KeyUsage, KeystoreError, SignScheme, TokenAccess, key::GeneratedKey, label::check_key};
 
-pub(crate) fn init_token(
-    module: &Path,
-    label: &str,
-    so_pin: &SecretString,
-    user_pin: &SecretString,
-) -> Result<String, KeystoreError> {
-    check_token(label)?;
-    let module = ModuleUse::acquire(module)?;
-    let context = module.context();
-    let before = tokens(context)?;
-    if let Some((_, info)) = before.iter().find(|(_, info)| info.token_initialized() && info.label() == label) {
-        let label = label.to_owned();
-        return Err(if info.user_pin_initialized() {
-            KeystoreError::TokenExists { label }
-        } else {
-            KeystoreError::TokenHalfMade {
-                label,
-                serial: info.serial_number().to_owned(),
-                reason: "it has no user PIN".to_owned(),
-            }
-        });
-    }
-    let (slot, info) = before.into_iter().find(|(_, info)| !info.token_initialized()).ok_or(KeystoreError::NoFreeSlot)?;
-    // Before anything is written, because a token cannot be made uninitialised again.
-    fits(&info, "SO", so_pin)?;
-    fits(&info, "user", user_pin)?;
-    context.init_token(slot, so_pin, label).map_err(|error| about_pin(&error, "SO"))?;
-    let serial = context.get_token_info(slot).map_or_else(|_| String::new(), |info| info.serial_number().to_owned());
-    set_pin(context, slot, so_pin, user_pin).map_err(|error| KeystoreError::TokenHalfMade {
-        label: label.to_owned(),
-        serial: serial.clone(),
-        reason: format!("its user PIN could not be set: {error}"),
-    })?;
-    Ok(serial)
-}
-
-pub(crate) fn set_user_pin(
-    module: &Path,
-    selector: &TokenSelector,
-    so_pin: &SecretString,
-    user_pin: &SecretString,
-    replace: bool,
-) -> Result<String, KeystoreError> {
-    let module = ModuleUse::acquire(module)?;
-    let context = module.context();
-    let (slot, info) = locate(context, selector)?;
-    if info.user_pin_initialized() && !replace {
-        return Err(KeystoreError::UserPinSet { label: selector.label.clone() });
-    }
-    fits(&info, "user", user_pin)?;
-    // Too many wrong SO PINs destroy a token permanently: this service never uses the last try.
-    if info.so_pin_locked() || info.so_pin_final_try() {
-        return Err(KeystoreError::SoPinAtRisk { state: if info.so_pin_locked() { "locked" } else { "final try" } });
-    }
-    set_pin(context, slot, so_pin, user_pin)?;
-    Ok(info.serial_number().to_owned())
-}
-
-fn set_pin(context: &Pkcs11, slot: Slot, so_pin: &SecretString, user_pin: &SecretString) -> Result<(), KeystoreError> {
-    let session = context.open_rw_session(slot).map_err(|error| translate(&error))?;
-    session.login(UserType::So, Some(so_pin)).map_err(|error| about_pin(&error, "SO"))?;
-    let set = session.init_pin(user_pin).map_err(|error| about_pin(&error, "user"));
-    // Closing the session also ends the login.
-    drop(session);
-    set
-}
-
-/// Converts an error of a call with a PIN; `whose` names the PIN.
-fn about_pin(error: &Error, whose: &'static str) -> KeystoreError {
-    match (classify(error), error) {
-        (RvClass::Pin, Error::Pkcs11(value, _)) => KeystoreError::PinRefused { whose, code: code(value) },
-        _ => translate(error),
-    }
-}
-
-/// Checks that a PIN has a length that the token permits (`CK_TOKEN_INFO`).
-fn fits(info: &TokenInfo, whose: &'static str, pin: &SecretString) -> Result<(), KeystoreError> {
-    let (min, max, length) = (info.min_pin_length(), info.max_pin_length(), pin.expose_secret().len());
-    // A token that reports no maximum has none that could be checked.
-    let fits = length >= min.max(1) && (max == 0 || max < min || length <= max);
-    if fits { Ok(()) } else { Err(KeystoreError::PinLength { whose, min, max }) }
-}
-
-pub(crate) fn generate_key(
-    access: &TokenAccess,
-    label: &str,
-    purpose: Purpose,
-    bits: u32,
-) -> Result<GeneratedKey, KeystoreError> {
+/// Generates an RSA key pair of 2048, 3072 or 4096 bits in the token: private, sensitive, never extractable, for signing and
+/// decrypting, restricted to its purpose's mechanisms where the token supports this. Takes seconds for 4096 bits.
+///
+/// # Errors
+/// [`KeystoreError::LabelExists`], [`KeystoreError::KeySize`], [`KeystoreError::Label`], and errors of the login.
+pub fn generate_key(access: &TokenAccess, label: &str, usage: KeyUsage, bits: u32) -> Result<GeneratedKey, KeystoreError> {
     check_key(label)?;
     if ![2048, 3072, 4096].contains(&bits) {
         return Err(KeystoreError::KeySize { bits });
@@ -127,13 +34,13 @@ pub(crate) fn generate_key(
     let mut id = [0; 16];
     rand_bytes(&mut id).map_err(|_| KeystoreError::Fault { operation: "random bytes".to_owned(), code: "OpenSSL".to_owned() })?;
 
-    let (handle, mechanisms_restricted) = match generate(&session, label, &id, bits, (purpose, true)) {
+    let (handle, mechanisms_restricted) = match generate(&session, label, &id, bits, (usage, true)) {
         Ok(handle) => (handle, true),
         // Tokens that do not support the attribute return one of many values; a real fault occurs again without it.
         Err(error) if matches!(classify(&error), RvClass::Other | RvClass::Refused) => {
             // The session may still be in the failed call: continue in another one (this one still holds the login).
             let fresh = token.writable_session().map_err(|error| translate(&error))?;
-            let handle = generate(&fresh, label, &id, bits, (purpose, false)).map_err(|error| translate(&error))?;
+            let handle = generate(&fresh, label, &id, bits, (usage, false)).map_err(|error| translate(&error))?;
             (handle, false)
         }
         Err(error) => return Err(translate(&error)),
@@ -141,7 +48,7 @@ pub(crate) fn generate_key(
     let key = objects::describe(&session, handle).map_err(|error| translate(&error))?.ok_or_else(|| {
         KeystoreError::KeyUnusable { label: label.to_owned(), reason: "the token does not show its public half" }
     })?;
-    Ok(GeneratedKey { info: key.info(purpose, BTreeMap::new()), mechanisms_restricted })
+    Ok(GeneratedKey { description: key.description, mechanisms_restricted })
 }
 
 /// Generates a key pair. The attributes restrict its use, whether the token supports `CKA_ALLOWED_MECHANISMS` (`restrict`) or not.
@@ -150,7 +57,7 @@ fn generate(
     label: &str,
     id: &[u8],
     bits: u32,
-    (purpose, restrict): (Purpose, bool),
+    (usage, restrict): (KeyUsage, bool),
 ) -> Result<ObjectHandle, Error> {
     let common = [Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec()), Attribute::Id(id.to_vec())];
     let mut public = common.to_vec();
@@ -163,60 +70,85 @@ fn generate(
         Attribute::Wrap(false),
     ]);
     let mut private = common.to_vec();
-    private.extend(private_half(purpose, restrict));
+    private.extend(private_half(usage, restrict));
     let (_, handle) = session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private)?;
     Ok(handle)
 }
 
-fn private_half(purpose: Purpose, restrict: bool) -> Vec<Attribute> {
+fn private_half(usage: KeyUsage, restrict: bool) -> Vec<Attribute> {
     let mut private = vec![
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),
-        Attribute::Decrypt(purpose != Purpose::Audit),
+        Attribute::Decrypt(usage.decrypts()),
         Attribute::Unwrap(false),
         Attribute::Derive(false),
     ];
     if restrict {
-        private.push(Attribute::AllowedMechanisms(mechanisms(purpose)));
+        private.push(Attribute::AllowedMechanisms(mechanisms(usage)));
     }
     private
 }
 
-/// Returns the mechanisms of a purpose. Raw RSA is among them, because without it a token that lacks OAEP with SHA-512 could not open a
-/// train. With the PIN it is a signing oracle, which is why its output stays in this module.
-fn mechanisms(purpose: Purpose) -> Vec<MechanismType> {
-    if purpose == Purpose::Audit {
-        return vec![MechanismType::RSA_PKCS_PSS, MechanismType::SHA256_RSA_PKCS_PSS];
+/// Returns the mechanisms of a usage. Raw RSA is among those of a key that decrypts, because without it a token that lacks OAEP
+/// with SHA-512 could not open a train. With the PIN it is a signing oracle, which is why its output stays in this module.
+fn mechanisms(usage: KeyUsage) -> Vec<MechanismType> {
+    let mut allowed = Vec::new();
+    for scheme in usage.sign {
+        let needed: &[_] = match scheme {
+            SignScheme::Pkcs1(_) => &[MechanismType::RSA_PKCS],
+            SignScheme::Pss(_) | SignScheme::PssSha512MaxSalt => &[MechanismType::RSA_PKCS_PSS, pss(scheme.hash())],
+        };
+        allowed.extend(needed);
     }
-    let mut allowed = vec![
-        MechanismType::RSA_PKCS_PSS,
-        MechanismType::SHA512_RSA_PKCS_PSS,
-        MechanismType::RSA_PKCS_OAEP,
-        MechanismType::RSA_X_509,
-    ];
-    if purpose == Purpose::General {
-        allowed.extend([MechanismType::RSA_PKCS, MechanismType::SHA256_RSA_PKCS_PSS, MechanismType::SHA384_RSA_PKCS_PSS]);
+    if usage.decrypts() {
+        allowed.extend([MechanismType::RSA_PKCS_OAEP, MechanismType::RSA_X_509]);
     }
+    let mut seen = Vec::new();
+    allowed.retain(|mechanism| {
+        let is_new = !seen.contains(mechanism);
+        seen.push(*mechanism);
+        is_new
+    });
     allowed
+}
+
+fn pss(hash: Hash) -> MechanismType {
+    match hash {
+        Hash::Sha256 => MechanismType::SHA256_RSA_PKCS_PSS,
+        Hash::Sha384 => MechanismType::SHA384_RSA_PKCS_PSS,
+        Hash::Sha512 => MechanismType::SHA512_RSA_PKCS_PSS,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OaepScheme;
+
+    const TRAIN: KeyUsage = KeyUsage { sign: &[SignScheme::PssSha512MaxSalt], unwrap: &[OaepScheme::Sha512] };
+    const CHECKPOINTS: KeyUsage = KeyUsage { sign: &[SignScheme::Pss(Hash::Sha256)], unwrap: &[] };
 
     #[test]
     fn a_key_of_the_audit_never_decrypts_whether_the_token_restricts_mechanisms_or_not() {
         for restrict in [true, false] {
-            let decrypts = |purpose| {
-                private_half(purpose, restrict).iter().find_map(|attribute| match attribute {
+            let decrypts = |usage| {
+                private_half(usage, restrict).iter().find_map(|attribute| match attribute {
                     Attribute::Decrypt(yes) => Some(*yes),
                     _ => None,
                 })
             };
-            assert_eq!(decrypts(Purpose::Audit), Some(false));
-            assert_eq!((decrypts(Purpose::Train), decrypts(Purpose::General)), (Some(true), Some(true)));
+            assert_eq!(decrypts(CHECKPOINTS), Some(false));
+            assert_eq!((decrypts(TRAIN), decrypts(KeyUsage::ALL)), (Some(true), Some(true)));
         }
+    }
+
+    #[test]
+    fn a_key_is_allowed_the_mechanisms_of_its_schemes_and_no_others() {
+        use MechanismType as M;
+        assert_eq!(mechanisms(CHECKPOINTS), [M::RSA_PKCS_PSS, M::SHA256_RSA_PKCS_PSS]);
+        assert_eq!(mechanisms(TRAIN), [M::RSA_PKCS_PSS, M::SHA512_RSA_PKCS_PSS, M::RSA_PKCS_OAEP, M::RSA_X_509]);
+        assert_eq!(mechanisms(KeyUsage::ALL).len(), 7);
     }
 }

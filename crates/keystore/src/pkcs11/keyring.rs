@@ -15,7 +15,7 @@ use super::{
     rv::{RvClass, classify, translate},
     token::Token,
 };
-use crate::{KeyConfig, KeystoreError, Purpose, TrialLog};
+use crate::{KeyConfig, KeyId, KeyUsage, KeystoreError, TrialLog};
 
 /// Pause after a failed trial: each trial uses the key, and there may be thousands of callers.
 const TRIAL_PAUSE: Duration = Duration::from_secs(5);
@@ -23,15 +23,22 @@ const TRIAL_PAUSE: Duration = Duration::from_secs(5);
 /// The configured keys by label. A key that is missing from the token keeps its entry, without a [`Key`].
 pub(crate) struct KeyRing {
     allow_raw: bool,
-    places: BTreeMap<String, KeySlot>,
+    slots: BTreeMap<String, KeySlot>,
 }
 
 struct KeySlot {
-    purpose: Purpose,
-    /// Empty while the token does not show the key.
-    key: RwLock<Option<Arc<Key>>>,
+    usage: KeyUsage,
+    current: RwLock<Current>,
     /// Held while a key is read and probed: a key that has reappeared is probed once, however many callers wait for it.
     trial: Mutex<Trial>,
+}
+
+#[derive(Default)]
+struct Current {
+    /// Empty while the token does not show the key.
+    key: Option<Arc<Key>>,
+    /// The key's identity when the token last showed it.
+    id: Option<KeyId>,
 }
 
 #[derive(Default)]
@@ -43,53 +50,69 @@ struct Trial {
 
 impl KeySlot {
     fn key(&self) -> Option<Arc<Key>> {
-        self.key.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.read().unwrap_or_else(PoisonError::into_inner).key.clone()
     }
 
     fn put(&self, key: Option<Arc<Key>>) {
-        *self.key.write().unwrap_or_else(PoisonError::into_inner) = key;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        current.id = key.as_ref().map(|key| key.id()).or(current.id);
+        current.key = key;
+    }
+
+    /// Returns whether the token has the key under this label, or had it when it last showed one.
+    fn is_of(&self, id: KeyId) -> bool {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).id == Some(id)
     }
 }
 
 impl KeyRing {
     pub(super) fn new(configured: Vec<KeyConfig>, allow_raw: bool) -> Result<KeyRing, KeystoreError> {
-        let mut places = BTreeMap::new();
-        for KeyConfig { label, purpose } in configured {
-            let place = KeySlot { purpose, key: RwLock::default(), trial: Mutex::default() };
-            if places.insert(label.clone(), place).is_some() {
+        let mut slots = BTreeMap::new();
+        for KeyConfig { label, usage } in configured {
+            let slot = KeySlot { usage, current: RwLock::default(), trial: Mutex::default() };
+            if slots.insert(label.clone(), slot).is_some() {
                 return Err(KeystoreError::KeyUnusable { label, reason: "it is configured twice" });
             }
         }
-        Ok(KeyRing { allow_raw, places })
+        Ok(KeyRing { allow_raw, slots })
     }
 
     pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
-        self.places.keys().map(String::as_str)
+        self.slots.keys().map(String::as_str)
     }
 
     /// Returns the keys that the token has, sorted by label.
     pub(crate) fn present(&self) -> Vec<Arc<Key>> {
-        self.places.values().filter_map(KeySlot::key).collect()
+        self.slots.values().filter_map(KeySlot::key).collect()
     }
 
-    /// Returns the labels of missing keys; of one purpose, or of all.
-    pub(crate) fn missing(&self, purpose: Option<Purpose>) -> Vec<String> {
-        let of_purpose = self.places.iter().filter(|(_, place)| purpose.is_none_or(|purpose| place.purpose == purpose));
-        of_purpose.filter(|(_, place)| place.key().is_none()).map(|(label, _)| label.clone()).collect()
+    /// Returns the labels of missing keys.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        self.slots.iter().filter(|(_, slot)| slot.key().is_none()).map(|(label, _)| label.clone()).collect()
+    }
+
+    /// Returns the keys with this identity that the token has. There are several if it has one key pair under several labels.
+    pub(crate) fn with_id(&self, id: KeyId) -> Vec<Arc<Key>> {
+        self.slots.values().filter_map(KeySlot::key).filter(|key| key.id() == id).collect()
+    }
+
+    /// Returns the labels of the keys with this identity, also of those that are missing now.
+    pub(crate) fn labels_of(&self, id: KeyId) -> Vec<String> {
+        self.slots.iter().filter(|(_, slot)| slot.is_of(id)).map(|(label, _)| label.clone()).collect()
     }
 
     /// Returns `None` for a configured key that is missing from the token.
     pub(crate) fn known(&self, label: &str) -> Result<Option<Arc<Key>>, KeystoreError> {
-        Ok(self.places.get(label).ok_or_else(|| not_found(label))?.key())
+        Ok(self.slots.get(label).ok_or_else(|| not_found(label))?.key())
     }
 
     /// Notes that the token no longer has the key. A later key in its place is read like a new one.
-    pub(super) fn forget(&self, gone: &Key) {
-        if let Some(place) = self.places.get(gone.label())
-            && place.key().is_some_and(|key| key.private.id == gone.private.id)
+    pub(super) fn forget(&self, missing: &Key) {
+        if let Some(slot) = self.slots.get(missing.label())
+            && slot.key().is_some_and(|key| key.private.description.cka_id == missing.private.description.cka_id)
         {
-            tracing::error!(key = gone.label(), "the key has gone from the token");
-            place.put(None);
+            tracing::error!(key = missing.label(), "the key has gone from the token");
+            slot.put(None);
         }
     }
 
@@ -101,52 +124,55 @@ impl KeyRing {
         token: &Token,
         counters: &Counters,
         log: Option<&dyn TrialLog>,
-    ) -> Result<Learnt, KeystoreError> {
-        let place = self.places.get(label).ok_or_else(|| not_found(label))?;
-        let mut trial = lock(&place.trial);
-        if let Some(key) = place.key() {
-            return Ok(Learnt { key, tried: false });
+    ) -> Result<Loaded, KeystoreError> {
+        let slot = self.slots.get(label).ok_or_else(|| not_found(label))?;
+        let mut trial = lock(&slot.trial);
+        if let Some(key) = slot.key() {
+            return Ok(Loaded { key, tried: false });
         }
         let private = read(label, token)?;
-        let known = trial.last.as_ref().filter(|last| last.private.is_the_same(&private)).map(|last| last.findings.clone());
+        let known = trial
+            .last
+            .as_ref()
+            .filter(|last| last.private.description == private.description)
+            .map(|last| last.capabilities.clone());
         let tried = known.is_none();
-        let findings = match known {
-            Some(findings) => findings,
+        let capabilities = match known {
+            Some(capabilities) => capabilities,
             None => {
                 if trial.failed.is_some_and(|failed| failed.elapsed() < TRIAL_PAUSE) {
                     return Err(KeystoreError::Unavailable { reason: "a trial of the key failed a moment ago" });
                 }
                 if let Some(log) = log {
-                    let uses = probe::cost(place.purpose);
-                    log.about_to_try(&private.info(place.purpose, BTreeMap::new()), uses)?;
+                    log.about_to_try(&private.description, probe::cost(slot.usage))?;
                 }
-                let tried = probe::try_out(token, &private, place.purpose, self.allow_raw, counters);
+                let tried = probe::probe(token, &private, slot.usage, self.allow_raw, counters);
                 trial.failed = tried.is_err().then(Instant::now);
                 tried?
             }
         };
-        let key = Arc::new(Key { private, purpose: place.purpose, findings });
+        let key = Arc::new(Key { private, usage: slot.usage, capabilities });
         trial.last = Some(Arc::clone(&key));
-        place.put(Some(Arc::clone(&key)));
-        Ok(Learnt { key, tried })
+        slot.put(Some(Arc::clone(&key)));
+        Ok(Loaded { key, tried })
     }
 }
 
 /// A key, and whether it was probed for this call.
-pub(super) struct Learnt {
+pub(super) struct Loaded {
     pub(super) key: Arc<Key>,
     pub(super) tried: bool,
 }
 
 fn read(label: &str, token: &Token) -> Result<PrivateKey, KeystoreError> {
     let session = token.session().map_err(|error| translate(&error))?;
-    let handles = objects::private_keys(&session, Some(label)).map_err(|error| mark_missing(&error))?;
+    let handles = objects::private_keys(&session, Some(label)).map_err(|error| read_error(&error))?;
     match handles[..] {
-        [] => Err(match objects::other_kind(&session, label).map_err(|error| mark_missing(&error))? {
+        [] => Err(match objects::other_kind(&session, label).map_err(|error| read_error(&error))? {
             Some(kind) => KeystoreError::KeyOfOtherType { label: label.to_owned(), kind },
             None => not_found(label),
         }),
-        [handle] => objects::describe(&session, handle).map_err(|error| mark_missing(&error))?.ok_or_else(|| {
+        [handle] => objects::describe(&session, handle).map_err(|error| read_error(&error))?.ok_or_else(|| {
             KeystoreError::KeyUnusable { label: label.to_owned(), reason: "the token does not show its public half" }
         }),
         _ => Err(KeystoreError::KeyAmbiguous { label: label.to_owned() }),
@@ -154,7 +180,7 @@ fn read(label: &str, token: &Token) -> Result<PrivateKey, KeystoreError> {
 }
 
 /// Converts an error. Operations cannot be repeated in part here: whatever the session lost, the caller retries.
-fn mark_missing(error: &cryptoki::error::Error) -> KeystoreError {
+fn read_error(error: &cryptoki::error::Error) -> KeystoreError {
     match classify(error) {
         RvClass::Session | RvClass::Handle | RvClass::Login => {
             KeystoreError::Unavailable { reason: "the session was lost while a key was read" }

@@ -12,18 +12,22 @@ use super::{
     objects::{self, PrivateKey},
     probe::{KeyCapabilities, UnwrapMethod},
 };
-use crate::{Capability, KeyInfo, KeystoreError, OaepScheme, Purpose, SignScheme};
+use crate::{Capability, KeyDescription, KeyId, KeyUsage, KeystoreError, OaepScheme, SignScheme};
 
 /// A key as it was found and probed.
 pub(crate) struct Key {
     pub(super) private: PrivateKey,
-    pub(super) purpose: Purpose,
-    pub(super) findings: KeyCapabilities,
+    pub(super) usage: KeyUsage,
+    pub(super) capabilities: KeyCapabilities,
 }
 
 impl Key {
+    pub(crate) fn id(&self) -> KeyId {
+        self.private.description.id
+    }
+
     pub(crate) fn label(&self) -> &str {
-        &self.private.label
+        &self.private.description.label
     }
 
     pub(super) fn bits(&self) -> u32 {
@@ -35,34 +39,33 @@ impl Key {
     }
 
     pub(crate) fn can_sign(&self, scheme: SignScheme) -> bool {
-        self.findings.signs.contains(&scheme)
+        self.capabilities.signs.contains(&scheme)
     }
 
     pub(crate) fn can_unwrap(&self, scheme: OaepScheme) -> bool {
-        self.findings.way(scheme) != UnwrapMethod::No
+        self.capabilities.unwrap_method(scheme) != UnwrapMethod::No
     }
 
-    pub(crate) fn info(&self) -> KeyInfo {
+    /// Returns the description, with the capabilities.
+    pub(crate) fn description(&self) -> KeyDescription {
         let mut capabilities = BTreeMap::new();
         for scheme in SignScheme::ALL {
-            let can = if self.findings.signs.contains(&scheme) { Capability::Native } else { Capability::No };
+            let can = if self.capabilities.signs.contains(&scheme) { Capability::Native } else { Capability::No };
             capabilities.insert(scheme.name(), can);
         }
         for scheme in OaepScheme::ALL {
-            capabilities.insert(scheme.name(), self.findings.way(scheme).capability());
+            capabilities.insert(scheme.name(), self.capabilities.unwrap_method(scheme).capability());
         }
-        self.private.info(self.purpose, capabilities)
+        KeyDescription { capabilities, ..self.private.description.clone() }
     }
 
     /// Returns the key's handle in this session. Handles end with the login and the session, and are never kept longer.
     pub(super) fn find(&self, session: &Session) -> Result<Option<ObjectHandle>, cryptoki::error::Error> {
-        let handles = objects::private_keys_by_id(session, &self.private.label, &self.private.id)?;
+        let handles = objects::private_keys_by_id(session, self.label(), &self.private.description.cka_id)?;
         // Two keys with the same label and id cannot be distinguished, and count as none.
         Ok(if let [handle] = handles[..] { Some(handle) } else { None })
     }
-}
 
-impl Key {
     pub(crate) fn unsupported(&self, scheme: &'static str) -> KeystoreError {
         KeystoreError::MechanismUnsupported { label: self.label().to_owned(), scheme }
     }
@@ -75,13 +78,16 @@ impl Key {
         wrapped.len() == self.private.public.size() && smaller().unwrap_or(false)
     }
 
-    /// Returns the differences from a key that was generated in the token for its purpose. None of them prevents the use of the key.
+    /// Returns the differences from a key that was generated in the token for its usage. None of them prevents the use of the key.
     fn shortcomings(&self) -> Vec<&'static str> {
-        let key = &self.private;
-        let does_more =
-            self.purpose != Purpose::General && self.findings.signs.iter().any(|scheme| matches!(scheme, SignScheme::Pkcs1(_)));
+        let key = &self.private.description;
+        let signs_pkcs1 = self.capabilities.signs.iter().any(|scheme| matches!(scheme, SignScheme::Pkcs1(_)));
+        let does_more = signs_pkcs1 && !self.usage.signs_pkcs1();
         [
-            (!key.local, "the key was not made in the token: copies of it may exist outside (`key generate` makes one there)"),
+            (
+                !key.generated_in_token,
+                "the key was not made in the token: copies of it may exist outside (`key generate` makes one there)",
+            ),
             (!key.sensitive, "the private key can be read out of the token in plain text"),
             (key.extractable, "the key can be taken out of the token"),
             (
@@ -96,32 +102,10 @@ impl Key {
 
     /// Logs the results of the trial at the start, so that raw RSA is never used silently.
     pub(super) fn report(&self) {
-        let ways = OaepScheme::ALL.map(|scheme| (scheme.name(), self.findings.way(scheme).capability()));
-        tracing::info!(key = self.label(), bits = self.bits(), signs = self.findings.signs.len(), unwraps = ?ways, "key tried");
-        let cannot = !self.findings.signs.contains(&SignScheme::PssSha512MaxSalt)
-            || self.findings.way(OaepScheme::Sha512) == UnwrapMethod::No;
-        if self.purpose == Purpose::Train && cannot {
-            tracing::warn!(key = self.label(), "the token cannot do with this train key what trains need");
-        }
+        let ways = OaepScheme::ALL.map(|scheme| (scheme.name(), self.capabilities.unwrap_method(scheme).capability()));
+        tracing::info!(key = self.label(), bits = self.bits(), signs = self.capabilities.signs.len(), unwraps = ?ways, "key tried");
         for shortcoming in self.shortcomings() {
-            tracing::warn!(key = self.label(), purpose = self.purpose.name(), "{shortcoming}");
-        }
-    }
-}
-
-impl PrivateKey {
-    pub(crate) fn info(&self, purpose: Purpose, capabilities: BTreeMap<&'static str, Capability>) -> KeyInfo {
-        KeyInfo {
-            label: self.label.clone(),
-            id: self.id.clone(),
-            purpose,
-            bits: self.public.bits(),
-            spki_der: self.spki_der.clone(),
-            sensitive: self.sensitive,
-            extractable: self.extractable,
-            never_extractable: self.never_extractable,
-            generated_in_token: self.local,
-            capabilities,
+            tracing::warn!(key = self.label(), "{shortcoming}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Finds key objects and reads their attributes.
 
+use std::collections::BTreeMap;
+
 use cryptoki::{
     context::Function,
     error::{Error, RvError},
@@ -14,27 +16,14 @@ use openssl::{
 };
 
 use super::token::is_logged_in;
+use crate::{KeyDescription, KeyId};
 
-/// Attributes of an RSA private key. The public half is read from the private object if it is given there, otherwise from
-/// the public object with the same id.
+/// An RSA private key of the token, and its public half for OpenSSL.
 #[derive(Debug, Clone)]
 pub(super) struct PrivateKey {
-    pub(super) label: String,
-    pub(super) id: Vec<u8>,
+    /// Without capabilities: those are found by a trial.
+    pub(super) description: KeyDescription,
     pub(super) public: PKey<Public>,
-    pub(super) spki_der: Vec<u8>,
-    pub(super) sensitive: bool,
-    pub(super) extractable: bool,
-    pub(super) never_extractable: bool,
-    pub(super) local: bool,
-}
-
-impl PrivateKey {
-    /// Returns whether it is the same object as far as the token shows: then earlier probe results still apply.
-    pub(super) fn is_the_same(&self, other: &PrivateKey) -> bool {
-        let flags = |key: &PrivateKey| (key.sensitive, key.extractable, key.never_extractable, key.local);
-        (&self.label, &self.id, &self.spki_der, flags(self)) == (&other.label, &other.id, &other.spki_der, flags(other))
-    }
 }
 
 /// Returns the private RSA keys of the token with this label (all without a label).
@@ -110,83 +99,84 @@ pub(super) fn label_is_taken(session: &Session, label: &str) -> Result<bool, Err
     Ok(false)
 }
 
-/// Reads a private key's attributes; returns `None` when its public half cannot be determined.
+/// Reads a private key's attributes; returns `None` when its public half cannot be determined. The public half is read from the
+/// private object if it is given there, otherwise from the public object with the same id.
 pub(super) fn describe(session: &Session, handle: ObjectHandle) -> Result<Option<PrivateKey>, Error> {
-    let mut key = PrivateKeyParts::default();
+    const PUBLIC_HALF: [AttributeType; 2] = [AttributeType::Modulus, AttributeType::PublicExponent];
     let wanted = [
         AttributeType::Label,
         AttributeType::Id,
-        AttributeType::Modulus,
-        AttributeType::PublicExponent,
         AttributeType::Sensitive,
         AttributeType::Extractable,
         AttributeType::NeverExtractable,
         AttributeType::Local,
     ];
-    for attribute in session.get_attributes(handle, &wanted)? {
-        key.read_attribute(attribute);
-    }
-    if (key.modulus.is_empty() || key.exponent.is_empty()) && !key.id.is_empty() {
+    let attributes = session.get_attributes(handle, &[&wanted[..], &PUBLIC_HALF].concat())?;
+    let cka_id = bytes(&attributes, AttributeType::Id);
+    let mut public = public_key(&attributes);
+    if public.is_none() && !cka_id.is_empty() {
         let template = [
             Attribute::Class(ObjectClass::PUBLIC_KEY),
             Attribute::KeyType(KeyType::RSA),
             Attribute::Token(true),
-            Attribute::Id(key.id.clone()),
+            Attribute::Id(cka_id.clone()),
         ];
-        if let [public] = session.find_objects(&template)?[..] {
-            for attribute in session.get_attributes(public, &[AttributeType::Modulus, AttributeType::PublicExponent])? {
-                key.read_attribute(attribute);
+        if let [object] = session.find_objects(&template)?[..] {
+            public = public_key(&session.get_attributes(object, &PUBLIC_HALF)?);
+        }
+    }
+    let Some((public, spki_der)) = public else { return Ok(None) };
+    let description = KeyDescription {
+        id: KeyId::of_spki(&spki_der),
+        label: String::from_utf8_lossy(&bytes(&attributes, AttributeType::Label)).into_owned(),
+        cka_id,
+        bits: public.bits(),
+        spki_der,
+        sensitive: is_set(&attributes, AttributeType::Sensitive),
+        extractable: is_set(&attributes, AttributeType::Extractable),
+        never_extractable: is_set(&attributes, AttributeType::NeverExtractable),
+        generated_in_token: is_set(&attributes, AttributeType::Local),
+        capabilities: BTreeMap::new(),
+    };
+    Ok(Some(PrivateKey { description, public }))
+}
+
+/// Returns the public key of the attributes, and its SubjectPublicKeyInfo.
+fn public_key(attributes: &[Attribute]) -> Option<(PKey<Public>, Vec<u8>)> {
+    let (modulus, exponent) = (bytes(attributes, AttributeType::Modulus), bytes(attributes, AttributeType::PublicExponent));
+    if modulus.is_empty() || exponent.is_empty() {
+        return None;
+    }
+    let key = || -> Result<_, ErrorStack> {
+        let numbers = (BigNum::from_slice(&modulus)?, BigNum::from_slice(&exponent)?);
+        let key = PKey::from_rsa(Rsa::from_public_components(numbers.0, numbers.1)?)?;
+        let der = key.public_key_to_der()?;
+        Ok((key, der))
+    };
+    key().ok()
+}
+
+/// Returns a byte string among the attributes; empty when the object does not have it.
+fn bytes(attributes: &[Attribute], wanted: AttributeType) -> Vec<u8> {
+    let found =
+        attributes.iter().filter(|attribute| attribute.attribute_type() == wanted).find_map(|attribute| match attribute {
+            Attribute::Label(bytes) | Attribute::Id(bytes) | Attribute::Modulus(bytes) | Attribute::PublicExponent(bytes) => {
+                Some(bytes.clone())
             }
-        }
-    }
-    Ok(key.whole())
+            _ => None,
+        });
+    found.unwrap_or_default()
 }
 
-#[derive(Default)]
-struct PrivateKeyParts {
-    label: String,
-    id: Vec<u8>,
-    modulus: Vec<u8>,
-    exponent: Vec<u8>,
-    sensitive: bool,
-    extractable: bool,
-    never_extractable: bool,
-    local: bool,
-}
-
-impl PrivateKeyParts {
-    fn read_attribute(&mut self, attribute: Attribute) {
-        match attribute {
-            Attribute::Label(label) => self.label = String::from_utf8_lossy(&label).into_owned(),
-            Attribute::Id(id) => self.id = id,
-            Attribute::Modulus(modulus) => self.modulus = modulus,
-            Attribute::PublicExponent(exponent) => self.exponent = exponent,
-            Attribute::Sensitive(yes) => self.sensitive = yes,
-            Attribute::Extractable(yes) => self.extractable = yes,
-            Attribute::NeverExtractable(yes) => self.never_extractable = yes,
-            Attribute::Local(yes) => self.local = yes,
-            _ => {}
-        }
-    }
-
-    fn whole(self) -> Option<PrivateKey> {
-        if self.modulus.is_empty() || self.exponent.is_empty() {
-            return None;
-        }
-        let public = public_key(&self.modulus, &self.exponent).ok()?;
-        Some(PrivateKey {
-            spki_der: public.public_key_to_der().ok()?,
-            label: self.label,
-            id: self.id,
-            public,
-            sensitive: self.sensitive,
-            extractable: self.extractable,
-            never_extractable: self.never_extractable,
-            local: self.local,
-        })
-    }
-}
-
-fn public_key(modulus: &[u8], exponent: &[u8]) -> Result<PKey<Public>, ErrorStack> {
-    PKey::from_rsa(Rsa::from_public_components(BigNum::from_slice(modulus)?, BigNum::from_slice(exponent)?)?)
+/// Returns whether a flag among the attributes is set.
+fn is_set(attributes: &[Attribute], wanted: AttributeType) -> bool {
+    attributes.iter().filter(|attribute| attribute.attribute_type() == wanted).any(|attribute| {
+        matches!(
+            attribute,
+            Attribute::Sensitive(true)
+                | Attribute::Extractable(true)
+                | Attribute::NeverExtractable(true)
+                | Attribute::Local(true)
+        )
+    })
 }

@@ -18,11 +18,11 @@ use super::{
     fair_queue::{FairQueue, NotQueued},
     keyring::KeyRing,
     module::lock,
-    shared_state::SharedState,
+    shared_state::{Health, SharedState},
     token::Token,
-    worker::{self, Answer, Job, Task},
+    worker::{self, Job, Outcome, Task},
 };
-use crate::{Health, KeystoreConfig, KeystoreError};
+use crate::{KeystoreConfig, KeystoreError};
 
 /// How long calls in the module may continue when the keystore is closed.
 const LAST_CALL: Duration = Duration::from_secs(5);
@@ -32,9 +32,9 @@ pub(crate) struct Pool {
     queue: Arc<FairQueue<Job>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Each thread holds a clone of the sender: when the last thread has ended, the receiver is disconnected.
-    lives: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+    alive: Mutex<Option<(Sender<()>, Receiver<()>)>>,
     /// Taken out at the end, which disconnects the recovery thread's receiver.
-    ended: Mutex<Option<Sender<()>>>,
+    stop: Mutex<Option<Sender<()>>>,
     /// Cancelled when callers shall no longer wait for a token that does not respond.
     given_up: CancellationToken,
     /// Whether a call still hung in the module when the keystore was closed.
@@ -44,9 +44,8 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Finds the token, logs in, probes the configured keys and starts the threads.
-    pub(crate) fn open(config: KeystoreConfig) -> Result<Pool, KeystoreError> {
-        let access = config.access();
-        let sessions = config.sessions.max(1);
+    pub(crate) fn open(config: KeystoreConfig) -> Result<Self, KeystoreError> {
+        let sessions = config.session_count();
         let keys = KeyRing::new(config.keys, config.allow_raw_unwrap)?;
         let (wake, woken) = bounded(1);
         let state = Arc::new(SharedState {
@@ -58,7 +57,7 @@ impl Pool {
             closing: AtomicBool::new(false),
             wake,
             trials: OnceLock::new(),
-            token: Token::find(&access)?,
+            token: Token::find(&config.access)?,
         });
         state.log_in(&mut lock(&state.login_session))?;
         let labels: Vec<String> = state.keys.labels().map(str::to_owned).collect();
@@ -68,12 +67,12 @@ impl Pool {
 
         let queue = Arc::new(FairQueue::new(config.queue));
         // From here on a failure must end the threads that are running: dropping the pool does.
-        let (ended, end) = bounded(0);
+        let (stop, stopped) = bounded(0);
         let pool = Pool {
             queue: Arc::clone(&queue),
             threads: Mutex::default(),
-            lives: Mutex::new(Some(bounded(0))),
-            ended: Mutex::new(Some(ended)),
+            alive: Mutex::new(Some(bounded(0))),
+            stop: Mutex::new(Some(stop)),
             given_up: CancellationToken::new(),
             stuck: AtomicBool::new(false),
             state: Arc::clone(&state),
@@ -82,7 +81,7 @@ impl Pool {
             let (state, jobs) = (Arc::clone(&state), Arc::clone(&queue));
             pool.start(format!("hsm-{slot}"), move || worker::run(&state, slot, &jobs))?;
         }
-        pool.start("hsm-recovery".to_owned(), move || state.supervise(&woken, &end))?;
+        pool.start("hsm-recovery".to_owned(), move || state.supervise(&woken, &stopped))?;
         Ok(pool)
     }
 
@@ -92,11 +91,11 @@ impl Pool {
     }
 
     fn start(&self, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), KeystoreError> {
-        let life = lock(&self.lives).as_ref().map(|(life, _)| life.clone());
+        let alive = lock(&self.alive).as_ref().map(|(alive, _)| alive.clone());
         let thread = Builder::new()
             .name(name)
             .spawn(move || {
-                let _life = life;
+                let _alive = alive;
                 body();
             })
             .map_err(|_| KeystoreError::Unavailable { reason: "no thread could be started" })?;
@@ -105,7 +104,7 @@ impl Pool {
     }
 
     /// Queues a task for the workers and waits for its answer, until the deadline at most.
-    pub(crate) async fn call(&self, caller: &Arc<str>, task: Task, deadline: Option<Instant>) -> Answer {
+    pub(crate) async fn call(&self, caller: &Arc<str>, task: Task, deadline: Option<Instant>) -> Outcome {
         self.state.ready()?;
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(KeystoreError::DeadlineExceeded);
@@ -134,10 +133,10 @@ impl Pool {
         caller: &Arc<str>,
         task: Task,
         deadline: Option<Instant>,
-    ) -> Result<oneshot::Receiver<Answer>, KeystoreError> {
-        let (answer, reply) = oneshot::channel();
-        match self.queue.push(caller, Job { task, deadline, answer }) {
-            Ok(()) => Ok(reply),
+    ) -> Result<oneshot::Receiver<Outcome>, KeystoreError> {
+        let (reply, receiver) = oneshot::channel();
+        match self.queue.push(caller, Job { task, deadline, reply }) {
+            Ok(()) => Ok(receiver),
             Err(NotQueued::Full) => Err(KeystoreError::Overloaded),
             Err(NotQueued::Closed) => Err(KeystoreError::Unavailable { reason: "the keystore is closing" }),
         }
@@ -170,11 +169,11 @@ impl Pool {
     pub(crate) fn close(&self) -> bool {
         self.state.closing.store(true, Ordering::Release);
         self.queue.close();
-        drop(lock(&self.ended).take());
-        if let Some((life, lives)) = lock(&self.lives).take() {
-            drop(life);
+        drop(lock(&self.stop).take());
+        if let Some((alive, all_ended)) = lock(&self.alive).take() {
+            drop(alive);
             // Nothing is ever sent: the channel is disconnected when all threads have ended.
-            if lives.recv_timeout(LAST_CALL) == Err(RecvTimeoutError::Timeout) {
+            if all_ended.recv_timeout(LAST_CALL) == Err(RecvTimeoutError::Timeout) {
                 tracing::error!("a call in the PKCS#11 module does not come back: it is left to itself");
                 self.stuck.store(true, Ordering::Release);
                 // Sessions and module stay as they are: finalising during a running call crashes token libraries.

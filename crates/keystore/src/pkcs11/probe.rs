@@ -18,7 +18,7 @@ use super::{
     token::Token,
 };
 use crate::{
-    Capability, Hash, KeyUses, KeystoreError, OaepScheme, Purpose, SignScheme,
+    Capability, Hash, KeyUsage, KeyUses, KeystoreError, OaepScheme, SignScheme,
     verify::{signature_holds, wrap},
 };
 
@@ -58,7 +58,7 @@ pub(super) struct KeyCapabilities {
 }
 
 impl KeyCapabilities {
-    pub(super) fn way(&self, scheme: OaepScheme) -> UnwrapMethod {
+    pub(super) fn unwrap_method(&self, scheme: OaepScheme) -> UnwrapMethod {
         match scheme {
             OaepScheme::Sha256 => self.oaep_sha256,
             OaepScheme::Sha512 => self.oaep_sha512,
@@ -67,33 +67,33 @@ impl KeyCapabilities {
 }
 
 /// Returns the maximum number of key uses of a trial.
-pub(super) fn cost(purpose: Purpose) -> KeyUses {
+pub(super) fn cost(usage: KeyUsage) -> KeyUses {
     // For each scheme at most two: native and raw RSA, or native and the response to wrong padding.
-    let decryptions = if opens(purpose) { 2 * OaepScheme::ALL.len() as u64 } else { 0 };
+    let decryptions = if usage.decrypts() { 2 * OaepScheme::ALL.len() as u64 } else { 0 };
     KeyUses { signatures: SignScheme::ALL.len() as u64, decryptions }
 }
 
-/// Returns whether a purpose decrypts: an audit key does not, so that is not probed.
-fn opens(purpose: Purpose) -> bool {
-    purpose != Purpose::Audit
-}
-
-pub(super) fn try_out(
+/// Finds out what the token can do with a key. Decryption is not tried with a key that is not meant for it.
+pub(super) fn probe(
     token: &Token,
     key: &PrivateKey,
-    purpose: Purpose,
+    usage: KeyUsage,
     allow_raw: bool,
     counters: &Counters,
 ) -> Result<KeyCapabilities, KeystoreError> {
     let trial = ProbeRun { token, key, counters };
-    let way = |scheme| if opens(purpose) { trial.way(scheme, allow_raw) } else { Ok(UnwrapMethod::No) };
+    let unwrap_method = |scheme| if usage.decrypts() { trial.unwrap_method(scheme, allow_raw) } else { Ok(UnwrapMethod::No) };
     let mut signs = Vec::new();
     for scheme in SignScheme::ALL {
         if trial.signs(scheme)? {
             signs.push(scheme);
         }
     }
-    Ok(KeyCapabilities { signs, oaep_sha256: way(OaepScheme::Sha256)?, oaep_sha512: way(OaepScheme::Sha512)? })
+    Ok(KeyCapabilities {
+        signs,
+        oaep_sha256: unwrap_method(OaepScheme::Sha256)?,
+        oaep_sha512: unwrap_method(OaepScheme::Sha512)?,
+    })
 }
 
 struct ProbeRun<'a> {
@@ -113,7 +113,7 @@ impl ProbeRun<'_> {
         Ok(trial_outcome(outcome)?.is_ok_and(|signature| signature_holds(&self.key.public, scheme, &digest, &signature)))
     }
 
-    fn way(&self, scheme: OaepScheme, allow_raw: bool) -> Result<UnwrapMethod, KeystoreError> {
+    fn unwrap_method(&self, scheme: OaepScheme, allow_raw: bool) -> Result<UnwrapMethod, KeystoreError> {
         // The key is too small for the scheme, so there is no ciphertext to decrypt.
         let Ok(wrapped) = wrap(&self.key.public, scheme, TRIAL_SECRET) else {
             return Ok(UnwrapMethod::No);
@@ -150,16 +150,17 @@ impl ProbeRun<'_> {
     }
 
     fn start(&self) -> Result<(Session, ObjectHandle), KeystoreError> {
+        let description = &self.key.description;
         let begin = || -> Result<_, Error> {
             let session = self.token.session()?;
-            let handles = objects::private_keys_by_id(&session, &self.key.label, &self.key.id)?;
+            let handles = objects::private_keys_by_id(&session, &description.label, &description.cka_id)?;
             Ok((session, handles))
         };
         let (session, handles) = begin().map_err(|error| translate(&error))?;
         match handles[..] {
             [handle] => Ok((session, handle)),
-            [] => Err(KeystoreError::KeyNotFound { label: self.key.label.clone() }),
-            _ => Err(KeystoreError::KeyAmbiguous { label: self.key.label.clone() }),
+            [] => Err(KeystoreError::KeyNotFound { label: description.label.clone() }),
+            _ => Err(KeystoreError::KeyAmbiguous { label: description.label.clone() }),
         }
     }
 }

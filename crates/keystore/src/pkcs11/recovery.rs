@@ -8,10 +8,10 @@ use cryptoki::session::Session;
 use super::{
     module::lock,
     rv::{RvClass, classify, translate},
-    shared_state::SharedState,
+    shared_state::{Health, SharedState},
     token::is_logged_in,
 };
-use crate::{Health, KeystoreError};
+use crate::KeystoreError;
 
 /// Pauses between attempts to recover the token.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -20,9 +20,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 impl SharedState {
     /// Checks the token without using a key: the session is alive, the login is valid, one of the keys exists.
     pub(super) fn health_check(&self) -> Result<(), KeystoreError> {
-        if let Err(away) = self.ready() {
+        if let Err(unavailable) = self.ready() {
             self.wake();
-            return Err(away);
+            return Err(unavailable);
         }
         for _ in 0..2 {
             // A check that hangs in the token must not make the next ones hang too.
@@ -79,25 +79,25 @@ impl SharedState {
         Ok(Presence::Key)
     }
 
-    /// Searches for missing keys: a key that was away for a moment is found without a restart.
+    /// Searches for missing keys: a key that was missing for a moment is found without a restart.
     fn search_missing(&self) {
-        let found: Vec<_> = self.keys.missing(None).into_iter().map(|label| self.load_key(&label)).collect();
+        let found: Vec<_> = self.keys.missing().into_iter().map(|label| self.load_key(&label)).collect();
         if found.iter().any(|loaded| matches!(loaded, Ok(true))) {
             self.report_found();
         }
     }
 
-    /// Main loop of the recovery thread: ends when the keystore closes, which disconnects `ended`.
-    pub(super) fn supervise(&self, woken: &Receiver<()>, ended: &Receiver<()>) {
+    /// Main loop of the recovery thread: ends when the keystore closes, which disconnects `stopped`.
+    pub(super) fn supervise(&self, woken: &Receiver<()>, stopped: &Receiver<()>) {
         loop {
             select! {
-                recv(ended) -> _ => return,
+                recv(stopped) -> _ => return,
                 recv(woken) -> _ => {}
             }
             let mut pause = FIRST_PAUSE;
             while self.ready().is_err() {
                 // A wake-up may arrive in any of these pauses: the shutdown never depends on one.
-                if ended.recv_timeout(FIRST_PAUSE) == Err(RecvTimeoutError::Disconnected) {
+                if stopped.recv_timeout(FIRST_PAUSE) == Err(RecvTimeoutError::Disconnected) {
                     return;
                 }
                 match self.reinitialise() {
@@ -108,7 +108,7 @@ impl SharedState {
                     Err(error) => {
                         tracing::warn!(%error, "the token is still away");
                         select! {
-                            recv(ended) -> _ => return,
+                            recv(stopped) -> _ => return,
                             recv(woken) -> _ => {}
                             default(pause) => {}
                         }
@@ -137,7 +137,7 @@ impl SharedState {
             }
         }
         // Keys that were missing, or were replaced while the token was away.
-        for label in self.keys.missing(None) {
+        for label in self.keys.missing() {
             usable |= self.load_key(&label).is_ok();
         }
         if !usable {

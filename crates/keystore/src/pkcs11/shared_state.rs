@@ -1,11 +1,8 @@
 //! State that the threads of a keystore share: the token, its login, the sessions of the workers and the keys.
 
-use std::{
-    sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc, Mutex, OnceLock,
+    atomic::{AtomicBool, Ordering},
 };
 
 use crossbeam_channel::Sender;
@@ -19,7 +16,19 @@ use super::{
     session_slot::SessionSlot,
     token::{Token, is_logged_in},
 };
-use crate::{Health, KeystoreError, TrialLog};
+use crate::{KeystoreError, TrialLog};
+
+/// Whether the token can be used at present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// Logged in, and the keys were found.
+    Ready,
+    /// Unavailable; the recovery thread tries to get it back.
+    Down {
+        /// What was observed, without secrets.
+        reason: &'static str,
+    },
+}
 
 /// State shared by all threads of a keystore. Sessions are declared before the token, so that they are closed before the module.
 pub(crate) struct SharedState {
@@ -40,17 +49,18 @@ pub(crate) struct SharedState {
 
 impl SharedState {
     /// Checks that calls may go to the token.
-    pub(super) fn ready(&self) -> Result<(), KeystoreError> {
+    pub(crate) fn ready(&self) -> Result<(), KeystoreError> {
         if self.closing.load(Ordering::Acquire) {
             return Err(KeystoreError::Unavailable { reason: "the keystore is closing" });
         }
         match &*lock(&self.health) {
             Health::Ready => Ok(()),
-            Health::Down { reason, .. } => Err(KeystoreError::Unavailable { reason }),
+            Health::Down { reason } => Err(KeystoreError::Unavailable { reason }),
         }
     }
 
     /// Returns the state last observed.
+    #[cfg(test)]
     pub(crate) fn health(&self) -> Health {
         lock(&self.health).clone()
     }
@@ -65,7 +75,7 @@ impl SharedState {
         let mut health = lock(&self.health);
         if *health == Health::Ready {
             tracing::error!(reason, "the token is lost; trying to get it back");
-            *health = Health::Down { since: Instant::now(), reason };
+            *health = Health::Down { reason };
         }
         drop(health);
         self.wake();
@@ -117,7 +127,7 @@ impl SharedState {
 
     pub(super) fn report_found(&self) {
         if let Some(log) = self.trials.get() {
-            let keys: Vec<_> = self.keys.present().iter().map(|key| key.info()).collect();
+            let keys: Vec<_> = self.keys.present().iter().map(|key| key.description()).collect();
             log.found(&keys, self.counters.uses());
         }
     }

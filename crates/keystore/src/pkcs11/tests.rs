@@ -13,7 +13,7 @@ use std::{
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 
-use super::{Pool, module::lock, session_slot::SessionSlot, worker::Task};
+use super::{Pool, module::lock, session_slot::SessionSlot, shared_state::Health, worker::Task};
 use crate::{tests::support::*, *};
 
 /// While it exists, the first worker cannot work.
@@ -46,7 +46,7 @@ async fn a_lost_login_is_renewed_once_for_all() {
     wrap_and_unwrap(&keystore, "general", OaepScheme::Sha512).await;
     lock(&keystore.pool.state().login_session).as_ref().unwrap().logout().unwrap();
     keystore.check(None).await.unwrap();
-    assert_eq!(keystore.health(), Health::Ready);
+    assert_eq!(keystore.pool.state().health(), Health::Ready);
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_finalised_module_is_set_up_again() {
     let keystore = station.open();
     sign_and_verify(&keystore, "train", MAX_SALT).await;
     Pkcs11::new(&station.module).unwrap().finalize().unwrap();
-    let refused = keystore.sign("train", MAX_SALT, &[0; 64], None).await;
+    let refused = sign(&keystore, "train", MAX_SALT, &[0; 64], None).await;
     assert!(matches!(refused, Err(KeystoreError::Unavailable { .. })), "{refused:?}");
     recovered(&keystore).await;
     sign_and_verify(&keystore, "train", MAX_SALT).await;
@@ -85,13 +85,13 @@ async fn a_deleted_key_is_missed_and_its_successor_found() {
     station.delete("general");
     let missing = KeystoreError::KeyNotFound { label: "general".to_owned() };
     for _ in 0..3 {
-        let refused = keystore.sign("general", MAX_SALT, &[0; 64], None).await;
+        let refused = sign(&keystore, "general", MAX_SALT, &[0; 64], None).await;
         assert_eq!(refused, Err(missing.clone()));
     }
     assert_eq!(keystore.keys().len(), 1);
     keystore.check(None).await.unwrap();
 
-    station.generate("general", Purpose::General);
+    station.generate("general", KeyUsage::ALL);
     sign_and_verify(&keystore, "general", MAX_SALT).await;
     wrap_and_unwrap(&keystore, "general", OaepScheme::Sha512).await;
     assert_ne!(keystore.key("general").unwrap().spki_der, first.spki_der);
@@ -106,12 +106,12 @@ async fn a_vanished_token_is_noticed_and_so_is_its_return() {
     std::fs::create_dir(&tokens).unwrap();
     let gone = keystore.check(None).await;
     assert!(matches!(gone, Err(KeystoreError::Unavailable { .. })), "{gone:?}");
-    assert!(matches!(keystore.health(), Health::Down { .. }));
+    assert!(matches!(keystore.pool.state().health(), Health::Down { .. }));
     tokio::time::sleep(Duration::from_millis(1200)).await;
     std::fs::remove_dir(&tokens).unwrap();
     std::fs::rename(&away, &tokens).unwrap();
     recovered(&keystore).await;
-    assert_eq!(keystore.health(), Health::Ready);
+    assert_eq!(keystore.pool.state().health(), Health::Ready);
     sign_and_verify(&keystore, "train", MAX_SALT).await;
     wrap_and_unwrap(&keystore, "general", OaepScheme::Sha512).await;
 }
@@ -125,7 +125,7 @@ struct Told {
 }
 
 impl TrialLog for Told {
-    fn about_to_try(&self, key: &KeyInfo, most: KeyUses) -> Result<(), KeystoreError> {
+    fn about_to_try(&self, key: &KeyDescription, most: KeyUses) -> Result<(), KeystoreError> {
         if self.refuses.load(Ordering::Relaxed) {
             return Err(KeystoreError::Unavailable { reason: "as asked" });
         }
@@ -133,7 +133,7 @@ impl TrialLog for Told {
         Ok(())
     }
 
-    fn found(&self, keys: &[KeyInfo], uses: KeyUses) {
+    fn found(&self, keys: &[KeyDescription], uses: KeyUses) {
         lock(&self.found).push((keys.len(), uses));
     }
 }
@@ -173,16 +173,16 @@ async fn a_key_that_comes_back_as_it_was_is_not_tried_again_and_another_one_is_a
 
     station.delete("general");
     keystore.check(None).await.unwrap();
-    assert_eq!(keystore.missing(Purpose::General), ["general"]);
-    station.generate("general", Purpose::General);
+    assert_eq!(keystore.missing(), ["general"]);
+    station.generate("general", KeyUsage::ALL);
     told.refuses.store(true, Ordering::Relaxed);
-    let unrecorded = keystore.sign("general", MAX_SALT, &[0; 64], None).await;
+    let unrecorded = sign(&keystore, "general", MAX_SALT, &[0; 64], None).await;
     assert_eq!(unrecorded, Err(KeystoreError::Unavailable { reason: "as asked" }));
     assert_eq!(keystore.key_uses(), before, "a trial that cannot be announced is not made");
     told.refuses.store(false, Ordering::Relaxed);
     // Found by a look, without a call that needs it.
     keystore.check(None).await.unwrap();
-    assert_eq!(keystore.missing(Purpose::General), [""; 0]);
+    assert_eq!(keystore.missing(), [""; 0]);
     let announced = lock(&told.announced).clone();
     let [(label, most)] = &announced[..] else { panic!("{announced:?}") };
     assert_eq!(label, "general");

@@ -24,7 +24,7 @@ pub(crate) struct Token {
     serial: String,
     pin: PinSource,
     /// Mark of the PIN that the token last accepted: its source may hold another PIN by now.
-    taken: Mutex<Option<[u8; 32]>>,
+    accepted: Mutex<Option<[u8; 32]>>,
     latch: PinLatch,
     slot: Mutex<Slot>,
     module: ModuleUse,
@@ -39,15 +39,11 @@ impl Token {
             selector: TokenSelector { label: access.token.label.clone(), serial: Some(info.serial_number().to_owned()) },
             serial: info.serial_number().to_owned(),
             pin: access.pin.clone(),
-            taken: Mutex::default(),
+            accepted: Mutex::default(),
             latch: PinLatch::new(access.pin_latch.clone()),
             slot: Mutex::new(slot),
             module,
         })
-    }
-
-    pub(crate) fn serial(&self) -> &str {
-        &self.serial
     }
 
     pub(super) fn session(&self) -> Result<Session, Error> {
@@ -72,7 +68,7 @@ impl Token {
     pub(super) fn login(&self, session: &Session) -> Result<(), KeystoreError> {
         let mut logins = self.module.logins();
         let logged_in = is_logged_in(session).map_err(|error| translate(&error))?;
-        if logged_in && lock(&self.taken).is_some_and(|taken| logins.proves(&self.serial, &taken)) {
+        if logged_in && lock(&self.accepted).is_some_and(|accepted| logins.proves(&self.serial, &accepted)) {
             return Ok(());
         }
         let pin = self.pin.read().map_err(|error| {
@@ -98,7 +94,7 @@ impl Token {
             Ok(()) => {
                 attempt.accepted();
                 logins.record(&self.serial, mark);
-                *lock(&self.taken) = Some(mark);
+                *lock(&self.accepted) = Some(mark);
                 Ok(())
             }
             // Other code logged in between the check and the call; the lock shows that it was not this keystore.

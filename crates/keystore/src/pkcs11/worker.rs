@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{KeystoreError, OaepScheme, SignScheme};
 
-pub(crate) type Answer = Result<Zeroizing<Vec<u8>>, KeystoreError>;
+pub(crate) type Outcome = Result<Zeroizing<Vec<u8>>, KeystoreError>;
 
 /// Tasks of a worker.
 pub(crate) enum Task {
@@ -59,7 +59,7 @@ pub(crate) enum Task {
 pub(super) struct Job {
     pub(super) task: Task,
     pub(super) deadline: Option<Instant>,
-    pub(super) answer: oneshot::Sender<Answer>,
+    pub(super) reply: oneshot::Sender<Outcome>,
 }
 
 /// Why an attempt ended without a result.
@@ -78,9 +78,9 @@ impl From<Error> for AttemptError {
 
 /// Main loop of a worker thread: ends when the queue is closed.
 pub(super) fn run(shared: &SharedState, slot: usize, jobs: &FairQueue<Job>) {
-    while let Some(Job { task, deadline, answer }) = jobs.pop() {
+    while let Some(Job { task, deadline, reply }) = jobs.pop() {
         // No caller waits any more, so the token is not used.
-        if answer.is_closed() {
+        if reply.is_closed() {
             continue;
         }
         let outcome = if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -92,12 +92,12 @@ pub(super) fn run(shared: &SharedState, slot: usize, jobs: &FairQueue<Job>) {
             })
         };
         // The caller may have left meanwhile.
-        let _ = answer.send(outcome);
+        let _ = reply.send(outcome);
     }
 }
 
 impl SharedState {
-    fn serve(&self, slot: usize, task: &Task) -> Answer {
+    fn serve(&self, slot: usize, task: &Task) -> Outcome {
         let mut slot = lock(&self.slots[slot]);
         // Checked while holding the slot: the recovery thread locks all slots before it touches the module.
         self.ready()?;
@@ -154,7 +154,7 @@ impl SharedState {
             }
             Task::Unwrap { key, scheme, wrapped } => {
                 let handle = self.handle(slot, key)?;
-                match key.findings.way(*scheme) {
+                match key.capabilities.unwrap_method(*scheme) {
                     UnwrapMethod::Native { refusal } => {
                         self.counters.decryption();
                         match mechanisms::decrypt_oaep(&slot.session, handle, *scheme, wrapped) {

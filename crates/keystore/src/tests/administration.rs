@@ -6,14 +6,14 @@ use crate::{admin::*, label::LabelFault, *};
 #[test]
 fn a_generated_key_was_made_in_the_token_and_cannot_leave_it() {
     let station = TestToken::new();
-    for (label, purpose) in [("train", Purpose::Train), ("general", Purpose::General)] {
-        let made = station.generate(label, purpose);
+    for (label, usage) in [("train", TRAIN), ("general", KeyUsage::ALL)] {
+        let made = station.generate(label, usage);
         assert!(made.mechanisms_restricted, "SoftHSM takes CKA_ALLOWED_MECHANISMS");
-        let info = made.info;
+        let info = made.description;
         assert!(info.sensitive && info.never_extractable && info.generated_in_token && !info.extractable);
-        assert_eq!((&info.label[..], info.purpose, info.bits), (label, purpose, 2048));
+        assert_eq!((&info.label[..], info.bits), (label, 2048));
     }
-    let listed = list_keys(&station.config(&[]).access()).unwrap();
+    let listed = contents(&station.access()).unwrap().keys;
     assert_eq!(listed.iter().map(|key| &key.label[..]).collect::<Vec<_>>(), ["general", "train"]);
     assert!(listed.iter().all(|key| key.never_extractable && key.generated_in_token && key.bits == 2048));
 }
@@ -21,20 +21,20 @@ fn a_generated_key_was_made_in_the_token_and_cannot_leave_it() {
 #[test]
 fn nothing_that_exists_is_replaced() {
     let station = TestToken::with_keys();
-    let access = station.config(&[]).access();
-    let again = generate_key(&access, "train", Purpose::General, 2048);
+    let access = station.access();
+    let again = generate_key(&access, "train", KeyUsage::ALL, 2048);
     assert_eq!(again.err(), Some(KeystoreError::LabelExists { label: "train".to_owned() }));
     let token = init_token(&station.module, TOKEN, &secret(SO_PIN), &secret(PIN));
     assert_eq!(token.err(), Some(KeystoreError::TokenExists { label: TOKEN.to_owned() }));
-    assert_eq!(list_keys(&access).unwrap().len(), 2);
+    assert_eq!(contents(&access).unwrap().keys.len(), 2);
 }
 
 #[test]
 fn sizes_and_labels_out_of_range_are_refused() {
     let station = TestToken::new();
-    let access = station.config(&[]).access();
+    let access = station.access();
     for bits in [0, 1024, 2047, 8192] {
-        let refused = generate_key(&access, "key", Purpose::General, bits);
+        let refused = generate_key(&access, "key", KeyUsage::ALL, bits);
         assert_eq!(refused.err(), Some(KeystoreError::KeySize { bits }));
     }
     let (long, longest) = ("x".repeat(33), "x".repeat(256));
@@ -51,9 +51,9 @@ fn sizes_and_labels_out_of_range_are_refused() {
         let of = |fault| Some(KeystoreError::Label { label: label.to_owned(), fault });
         assert_eq!(init_token(&station.module, label, &secret(SO_PIN), &secret(PIN)).err(), of(fault), "{label:?}");
         let fault = if label.is_empty() { LabelFault::Length { max: 255 } } else { fault };
-        assert!(!of_keys_too || generate_key(&access, label, Purpose::General, 2048).err() == of(fault), "{label:?}");
+        assert!(!of_keys_too || generate_key(&access, label, KeyUsage::ALL, 2048).err() == of(fault), "{label:?}");
     }
-    let refused = generate_key(&access, &longest, Purpose::General, 2048);
+    let refused = generate_key(&access, &longest, KeyUsage::ALL, 2048);
     assert_eq!(refused.err(), Some(KeystoreError::Label { label: longest, fault: LabelFault::Length { max: 255 } }));
 }
 
@@ -61,18 +61,19 @@ fn sizes_and_labels_out_of_range_are_refused() {
 fn what_is_missing_is_named_with_a_hint() {
     let station = TestToken::with_keys();
     let open = |config| Keystore::open(config).unwrap_err();
+    let open_token = |access| open(station.config_with(access, &[]));
     let no_key = open(station.config(&["train", "trian"]));
     assert_eq!(no_key, KeystoreError::KeyNotFound { label: "trian".to_owned() });
-    let no_token = open(KeystoreConfig { token: TokenSelector::label("statoin"), ..station.config(&[]) });
+    let no_token = open_token(TokenAccess { token: TokenSelector::label("statoin"), ..station.access() });
     assert_eq!(no_token, KeystoreError::TokenNotFound { label: "statoin".to_owned(), seen: vec![TOKEN.to_owned()] });
     let serial = TokenSelector { label: TOKEN.to_owned(), serial: Some("0".to_owned()) };
-    let other_serial = open(KeystoreConfig { token: serial, ..station.config(&[]) });
+    let other_serial = open_token(TokenAccess { token: serial, ..station.access() });
     let (label, wanted, seen) = (TOKEN.to_owned(), "0".to_owned(), vec![station.serial.clone()]);
     assert_eq!(other_serial, KeystoreError::TokenSerial { label, wanted, seen });
-    let no_module = open(KeystoreConfig { module: "/nonexistent.so".into(), ..station.config(&[]) });
-    let not_a_module = open(KeystoreConfig { module: "/bin/true".into(), ..station.config(&[]) });
+    let no_module = open_token(TokenAccess { module: "/nonexistent.so".into(), ..station.access() });
+    let not_a_module = open_token(TokenAccess { module: "/bin/true".into(), ..station.access() });
     for error in [no_key, no_token, other_serial, no_module, not_a_module] {
-        assert!(error.hint().is_some() && !error.is_retryable(), "{error}");
+        assert!(error.hint().is_some(), "{error}");
     }
     let twice = open(station.config(&["train", "train"]));
     assert!(matches!(twice, KeystoreError::KeyUnusable { .. }));
@@ -98,8 +99,8 @@ fn a_key_that_is_no_rsa_key_is_said_to_be_none_and_is_listed() {
     station.tool(&["--keypairgen", "--key-type", "EC:prime256v1", "--label", "curve", "--id", "77"]);
     let error = Keystore::open(station.config(&["curve"])).unwrap_err();
     assert_eq!(error, KeystoreError::KeyOfOtherType { label: "curve".to_owned(), kind: "EC".to_owned() });
-    assert!(error.hint().is_some() && !error.is_retryable());
-    let contents = contents(&station.config(&[]).access()).unwrap();
+    assert!(error.hint().is_some());
+    let contents = contents(&station.access()).unwrap();
     assert_eq!(contents.others, [OtherKey { label: "curve".to_owned(), kind: "EC".to_owned() }]);
     assert_eq!(contents.keys.len(), 2);
 }
@@ -107,7 +108,7 @@ fn a_key_that_is_no_rsa_key_is_said_to_be_none_and_is_listed() {
 #[test]
 fn a_key_of_the_audit_cannot_decrypt_says_the_token() {
     let station = TestToken::with_keys();
-    station.generate("audit", Purpose::Audit);
+    station.generate("audit", CHECKPOINTS);
     let shown = station.tool(&["--list-objects", "--type", "privkey"]);
     let usage = |label: &str| {
         let named = format!("label:      {label}");
@@ -160,10 +161,10 @@ fn a_token_that_is_half_made_is_said_to_be_and_is_finished() {
     assert_eq!(set(SO_PIN, "12", false), Err(KeystoreError::PinLength { whose: "user", min: 4, max: 255 }));
     set(SO_PIN, PIN, false).unwrap();
     assert_eq!(set(SO_PIN, "another", false), Err(KeystoreError::UserPinSet { label: "half".to_owned() }));
-    let access = |pin: &str| TokenAccess { token: half.clone(), pin: kept(pin), ..station.config(&[]).access() };
-    generate_key(&access(PIN), "key", Purpose::General, 2048).unwrap();
+    let access = |pin: &str| TokenAccess { token: half.clone(), pin: kept(pin), ..station.access() };
+    generate_key(&access(PIN), "key", KeyUsage::ALL, 2048).unwrap();
     set(SO_PIN, "another", true).unwrap();
-    assert_eq!(list_keys(&access("another")).unwrap().len(), 1);
+    assert_eq!(contents(&access("another")).unwrap().keys.len(), 1);
 }
 
 #[test]

@@ -31,11 +31,11 @@ async fn a_train_key_does_what_trains_need_and_not_v1_5() {
     let keystore = station.open();
     sign_and_verify(&keystore, "train", SignScheme::PssSha512MaxSalt).await;
     wrap_and_unwrap(&keystore, "train", OaepScheme::Sha512).await;
-    let refused = keystore.sign("train", SignScheme::Pkcs1(Hash::Sha256), &[0; 32], None).await;
+    let refused = sign(&keystore, "train", SignScheme::Pkcs1(Hash::Sha256), &[0; 32], None).await;
     assert!(matches!(refused, Err(KeystoreError::MechanismUnsupported { .. })), "{refused:?}");
     let info = keystore.key("train").unwrap();
     assert!(info.sensitive && info.never_extractable && info.generated_in_token && !info.extractable);
-    assert_eq!((info.purpose, info.bits, info.id.len()), (Purpose::Train, 2048, 16));
+    assert_eq!((info.bits, info.cka_id.len()), (2048, 16));
 }
 
 #[tokio::test]
@@ -66,11 +66,11 @@ async fn everything_wrong_with_a_wrapped_key_looks_the_same() {
     let other_hash = wrap(&public(&keystore, "general"), OaepScheme::Sha256, &[7; 32]).unwrap();
     let other_key = wrap(&public(&keystore, "train"), OaepScheme::Sha512, &[7; 32]).unwrap();
     for bad in [&flipped[..], &other_hash, &[0; 256], &[0xff; 256], &wrapped[1..], b"", &[wrapped.clone(), vec![0]].concat()] {
-        let refused = keystore.unwrap("general", OaepScheme::Sha512, bad, None).await;
+        let refused = unwrap(&keystore, "general", OaepScheme::Sha512, bad, None).await;
         assert_eq!(refused.err(), Some(KeystoreError::UnwrapFailed), "{} bytes", bad.len());
     }
     // Modulo chance, a ciphertext for another key of the size is noise for this one.
-    assert!(keystore.unwrap("general", OaepScheme::Sha512, &other_key, None).await.is_err());
+    assert!(unwrap(&keystore, "general", OaepScheme::Sha512, &other_key, None).await.is_err());
     wrap_and_unwrap(&keystore, "general", OaepScheme::Sha512).await;
 }
 
@@ -81,7 +81,7 @@ async fn without_raw_unwrapping_the_scheme_is_refused_not_weakened() {
     let keystore = Keystore::open(config).unwrap();
     assert_eq!(keystore.key("train").unwrap().capabilities["RSA_OAEP_SHA512"], Capability::No);
     let before = keystore.key_uses();
-    let refused = keystore.unwrap("train", OaepScheme::Sha512, &[1; 256], None).await;
+    let refused = unwrap(&keystore, "train", OaepScheme::Sha512, &[1; 256], None).await;
     let error = refused.unwrap_err();
     assert!(matches!(error, KeystoreError::MechanismUnsupported { .. }) && error.hint().is_some());
     assert_eq!(keystore.key_uses(), before);
@@ -95,7 +95,7 @@ async fn a_call_whose_deadline_passes_in_the_queue_is_not_carried_out() {
     // The one worker is kept from working: it cannot lock its slot.
     let slot = keystore.pool.hold_first_slot();
     let before = keystore.key_uses();
-    let sign = |deadline| keystore.sign("general", SignScheme::Pss(Hash::Sha256), &[1; 32], deadline);
+    let sign = |deadline| sign(&keystore, "general", SignScheme::Pss(Hash::Sha256), &[1; 32], deadline);
     let soon = || Some(Instant::now() + Duration::from_millis(30));
     // The first is taken up by the worker, which waits for its slot; the others stay in the queue.
     let late = futures_util::future::join_all((0..5).map(|_| sign(soon()))).await;
@@ -116,12 +116,12 @@ async fn a_full_queue_turns_callers_away() {
     let slot = keystore.pool.hold_first_slot();
     let soon = Some(Instant::now() + Duration::from_millis(100));
     let answers =
-        futures_util::future::join_all((0..8).map(|_| keystore.sign("general", SignScheme::Pss(Hash::Sha256), &[1; 32], soon)))
+        futures_util::future::join_all((0..8).map(|_| sign(&keystore, "general", SignScheme::Pss(Hash::Sha256), &[1; 32], soon)))
             .await;
     assert!(answers.contains(&Err(KeystoreError::Overloaded)), "{answers:?}");
     drop(slot);
     // Those that were given up still stand in the queue; they go first.
-    while keystore.sign("general", SignScheme::Pss(Hash::Sha256), &[1; 32], None).await == Err(KeystoreError::Overloaded) {
+    while sign(&keystore, "general", SignScheme::Pss(Hash::Sha256), &[1; 32], None).await == Err(KeystoreError::Overloaded) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     sign_and_verify(&keystore, "general", SignScheme::Pss(Hash::Sha256)).await;
@@ -131,12 +131,12 @@ async fn a_full_queue_turns_callers_away() {
 async fn wrong_calls_are_told_what_is_wrong() {
     let station = TestToken::with_keys();
     let keystore = station.open();
-    let short = keystore.sign("general", SignScheme::Pss(Hash::Sha512), &[0; 32], None).await;
+    let short = sign(&keystore, "general", SignScheme::Pss(Hash::Sha512), &[0; 32], None).await;
     assert_eq!(short, Err(KeystoreError::DigestLength { expected: 64, got: 32 }));
-    let nobody = keystore.sign("nobody", SignScheme::Pss(Hash::Sha256), &[0; 32], None).await;
+    let nobody = sign(&keystore, "nobody", SignScheme::Pss(Hash::Sha256), &[0; 32], None).await;
     assert_eq!(nobody, Err(KeystoreError::KeyNotFound { label: "nobody".to_owned() }));
     let closed = keystore.clone();
     assert!(closed.close());
-    let late = keystore.sign("general", SignScheme::Pss(Hash::Sha256), &[0; 32], None).await;
+    let late = sign(&keystore, "general", SignScheme::Pss(Hash::Sha256), &[0; 32], None).await;
     assert!(matches!(late, Err(KeystoreError::Unavailable { .. })), "{late:?}");
 }

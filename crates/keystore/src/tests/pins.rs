@@ -14,35 +14,35 @@ fn latched(latch: Option<&std::path::Path>) -> Option<KeystoreError> {
 /// How a PIN is named that is in no file.
 const KEPT: &str = "the environment or the terminal";
 
-fn refusal(config: &KeystoreConfig) -> Option<KeystoreError> {
-    Keystore::open(config.clone()).err()
+fn refusal(station: &TestToken, access: &TokenAccess) -> Option<KeystoreError> {
+    Keystore::open(station.config_with(access.clone(), &["train"])).err()
 }
 
 #[test]
 fn a_wrong_pin_is_tried_once_and_a_corrected_one_clears_it() {
     let station = TestToken::with_keys();
     let latch = station.dir.path().join("latch");
-    let good = KeystoreConfig { pin_latch: Some(latch.clone()), ..station.config(&["train"]) };
-    let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..good.clone() };
-    assert_eq!(refusal(&wrong), rejected(Some(&latch)));
-    assert_eq!(refusal(&wrong), latched(Some(&latch)));
+    let good = TokenAccess { pin_latch: Some(latch.clone()), ..station.access() };
+    let wrong = TokenAccess { pin: kept("wrong-pin"), ..good.clone() };
+    assert_eq!(refusal(&station, &wrong), rejected(Some(&latch)));
+    assert_eq!(refusal(&station, &wrong), latched(Some(&latch)));
     pin_latch::forget_this_process(&station.serial);
-    assert_eq!(refusal(&wrong), latched(Some(&latch)), "the file outlives the process");
+    assert_eq!(refusal(&station, &wrong), latched(Some(&latch)), "the file outlives the process");
     assert!(latch.exists());
-    let hint = refusal(&wrong).unwrap().hint().unwrap();
+    let hint = refusal(&station, &wrong).unwrap().hint().unwrap();
     assert!(hint.contains(latch.to_str().unwrap()), "the file is not named: {hint}");
-    assert_eq!(refusal(&good), None);
+    assert_eq!(refusal(&station, &good), None);
     assert!(!latch.exists());
 }
 
 #[test]
 fn without_a_latch_file_a_low_count_stops_the_login() {
     let station = TestToken::with_keys();
-    let good = station.config(&["train"]);
-    let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..good.clone() };
-    assert_eq!(refusal(&wrong), rejected(None));
-    assert_eq!(refusal(&wrong), latched(None));
-    let low = refusal(&good).unwrap();
+    let good = station.access();
+    let wrong = TokenAccess { pin: kept("wrong-pin"), ..good.clone() };
+    assert_eq!(refusal(&station, &wrong), rejected(None));
+    assert_eq!(refusal(&station, &wrong), latched(None));
+    let low = refusal(&station, &good).unwrap();
     assert_eq!(low, KeystoreError::PinAtRisk { state: "count low" });
     assert!(low.hint().unwrap().contains("pkcs11-tool --login"));
 }
@@ -50,17 +50,16 @@ fn without_a_latch_file_a_low_count_stops_the_login() {
 #[test]
 fn a_login_of_ours_does_not_vouch_for_another_pin() {
     let station = TestToken::with_keys();
-    let keystore = station.open();
-    let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..station.config(&["train"]) };
-    assert_eq!(refusal(&wrong), Some(KeystoreError::LoggedInElsewhere));
-    assert_eq!(refusal(&station.config(&["train"])), None);
-    assert_eq!(keystore.token_serial(), station.serial);
+    let _keystore = station.open();
+    let wrong = TokenAccess { pin: kept("wrong-pin"), ..station.access() };
+    assert_eq!(refusal(&station, &wrong), Some(KeystoreError::LoggedInElsewhere));
+    assert_eq!(refusal(&station, &station.access()), None);
 }
 
 #[test]
 fn a_pin_is_in_no_message() {
     let station = TestToken::with_keys();
-    let wrong = KeystoreConfig { pin: kept("wrong-pin"), ..station.config(&["train"]) };
-    let error = refusal(&wrong).unwrap();
+    let wrong = TokenAccess { pin: kept("wrong-pin"), ..station.access() };
+    let error = refusal(&station, &wrong).unwrap();
     assert!(!format!("{error} {error:?} {wrong:?}").contains("wrong-pin"));
 }

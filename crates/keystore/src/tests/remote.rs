@@ -59,7 +59,7 @@ async fn a_token_in_another_process_works_goes_and_comes_back() {
     };
     let station = TestToken::with_keys();
     let server = Server::start(&station);
-    let config = KeystoreConfig { module: client.into(), ..station.config(&["train", "general"]) };
+    let config = station.config_with(TokenAccess { module: client.into(), ..station.access() }, &["train", "general"]);
     let keystore = Keystore::open(config).unwrap();
     sign_and_verify(&keystore, "train", SignScheme::PssSha512MaxSalt).await;
     sign_and_verify(&keystore, "general", SignScheme::Pkcs1(Hash::Sha384)).await;
@@ -69,8 +69,8 @@ async fn a_token_in_another_process_works_goes_and_comes_back() {
     drop(server);
     let gone = keystore.check(None).await;
     assert!(matches!(gone, Err(KeystoreError::Unavailable { .. })), "{gone:?}");
-    assert!(matches!(keystore.health(), Health::Down { .. }));
-    let refused = keystore.sign("train", SignScheme::PssSha512MaxSalt, &[0; 64], None).await;
+    assert!(keystore.pool.state().ready().is_err());
+    let refused = sign(&keystore, "train", SignScheme::PssSha512MaxSalt, &[0; 64], None).await;
     assert!(matches!(refused, Err(KeystoreError::Unavailable { .. })), "{refused:?}");
 
     let _server = Server::start(&station);

@@ -6,10 +6,12 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use openssl::pkey::{PKey, Public};
 use secrecy::SecretString;
+use zeroize::Zeroizing;
 
 use crate::{
     admin::{GeneratedKey, generate_key, init_token},
@@ -22,6 +24,9 @@ static TURN: Mutex<()> = Mutex::new(());
 pub(crate) const PIN: &str = "station-pin-42";
 pub(crate) const SO_PIN: &str = "officer-pin-42";
 pub(crate) const TOKEN: &str = "station";
+
+pub(crate) const TRAIN: KeyUsage = KeyUsage { sign: &[SignScheme::PssSha512MaxSalt], unwrap: &[OaepScheme::Sha512] };
+pub(crate) const CHECKPOINTS: KeyUsage = KeyUsage { sign: &[SignScheme::Pss(Hash::Sha256)], unwrap: &[] };
 
 pub(crate) struct TestToken {
     pub(crate) module: PathBuf,
@@ -47,24 +52,30 @@ impl TestToken {
     /// A station with the train key `train` and the general key `general`, of 2048 bits.
     pub(crate) fn with_keys() -> TestToken {
         let station = TestToken::new();
-        station.generate("train", Purpose::Train);
-        station.generate("general", Purpose::General);
+        station.generate("train", TRAIN);
+        station.generate("general", KeyUsage::ALL);
         station
     }
 
-    pub(crate) fn generate(&self, label: &str, purpose: Purpose) -> GeneratedKey {
-        generate_key(&self.config(&[]).access(), label, purpose, 2048).unwrap()
+    pub(crate) fn generate(&self, label: &str, usage: KeyUsage) -> GeneratedKey {
+        generate_key(&self.access(), label, usage, 2048).unwrap()
+    }
+
+    pub(crate) fn access(&self) -> TokenAccess {
+        TokenAccess::new(self.module.clone(), TokenSelector::label(TOKEN), kept(PIN))
     }
 
     pub(crate) fn config(&self, labels: &[&str]) -> KeystoreConfig {
-        let purpose = |label: &str| {
-            if label.starts_with("train") { Purpose::Train } else { Purpose::General }
-        };
+        self.config_with(self.access(), labels)
+    }
+
+    pub(crate) fn config_with(&self, access: TokenAccess, labels: &[&str]) -> KeystoreConfig {
+        let usage = |label: &str| if label.starts_with("train") { TRAIN } else { KeyUsage::ALL };
         KeystoreConfig {
-            keys: labels.iter().map(|label| KeyConfig { label: (*label).to_owned(), purpose: purpose(label) }).collect(),
+            keys: labels.iter().map(|label| KeyConfig { label: (*label).to_owned(), usage: usage(label) }).collect(),
             allow_raw_unwrap: true,
             sessions: 2,
-            ..KeystoreConfig::new(self.module.clone(), TokenSelector::label(TOKEN), kept(PIN))
+            ..KeystoreConfig::new(access)
         }
     }
 
@@ -103,10 +114,34 @@ pub(crate) fn public(keystore: &Keystore, label: &str) -> PKey<Public> {
     PKey::public_key_from_der(&keystore.key(label).unwrap().spki_der).unwrap()
 }
 
+/// Signs with the key that has the label now.
+pub(crate) async fn sign(
+    keystore: &Keystore,
+    label: &str,
+    scheme: SignScheme,
+    digest: &[u8],
+    deadline: Option<Instant>,
+) -> Result<Vec<u8>, KeystoreError> {
+    let key = keystore.find(label, deadline).await?;
+    keystore.sign(key.id, scheme, digest, deadline).await
+}
+
+/// Unwraps with the key that has the label now.
+pub(crate) async fn unwrap(
+    keystore: &Keystore,
+    label: &str,
+    scheme: OaepScheme,
+    wrapped: &[u8],
+    deadline: Option<Instant>,
+) -> Result<Zeroizing<Vec<u8>>, KeystoreError> {
+    let key = keystore.find(label, deadline).await?;
+    keystore.unwrap(key.id, scheme, wrapped, deadline).await
+}
+
 /// Signs and checks; the digest is any.
 pub(crate) async fn sign_and_verify(keystore: &Keystore, label: &str, scheme: SignScheme) {
-    let digest = vec![0x5a; scheme.hash().len()];
-    let signature = keystore.sign(label, scheme, &digest, None).await.unwrap();
+    let digest = vec![0x5a; scheme.hash().digest_len()];
+    let signature = sign(keystore, label, scheme, &digest, None).await.unwrap();
     assert!(signature_holds(&public(keystore, label), scheme, &digest, &signature), "{}", scheme.name());
     assert!(!signature_holds(&public(keystore, label), scheme, &vec![0; digest.len()], &signature));
 }
@@ -115,5 +150,5 @@ pub(crate) async fn sign_and_verify(keystore: &Keystore, label: &str, scheme: Si
 pub(crate) async fn wrap_and_unwrap(keystore: &Keystore, label: &str, scheme: OaepScheme) {
     let secret: [u8; 32] = std::array::from_fn(|i| i as u8);
     let wrapped = wrap(&public(keystore, label), scheme, &secret).unwrap();
-    assert_eq!(keystore.unwrap(label, scheme, &wrapped, None).await.unwrap()[..], secret);
+    assert_eq!(unwrap(keystore, label, scheme, &wrapped, None).await.unwrap()[..], secret);
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use stationmaster_keystore::{
-    KeyConfig, Keystore, KeystoreConfig, KeystoreError, OaepScheme, Purpose, TokenSelector, pin,
+    KeyConfig, KeyDescription, KeyUsage, Keystore, KeystoreConfig, KeystoreError, OaepScheme, TokenAccess, TokenSelector, pin,
     pin::PinError,
     softhsm,
     software::{FileKey, FileKeyError},
@@ -35,7 +35,8 @@ pub(super) struct KeyArgs {
 /// The creator's private key.
 pub(super) enum CreatorKey {
     File(FileKey),
-    Token(Keystore, String),
+    /// A token, and the key in it.
+    Token(Keystore, KeyDescription),
 }
 
 impl CreatorKey {
@@ -51,7 +52,7 @@ impl CreatorKey {
     pub(super) fn public(&self) -> Result<PublicKey, CliError> {
         let der = match self {
             Self::File(key) => key.spki_der().map_err(CliError::usage)?,
-            Self::Token(keystore, label) => keystore.key(label)?.spki_der,
+            Self::Token(_, key) => key.spki_der.clone(),
         };
         PublicKey::from_spki_der(&der).map_err(CliError::usage)
     }
@@ -62,10 +63,10 @@ impl CreatorKey {
         let Ok(wrapped) = wrapped.decode() else { return Ok(Err("the wrapped key is not hex".to_owned())) };
         let bytes = match self {
             Self::File(key) => key.unwrap(&wrapped).map_err(|_| WRONG.to_owned()),
-            Self::Token(keystore, label) => {
+            Self::Token(keystore, key) => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let runtime = runtime.map_err(|error| CliError::other(format!("cannot start: {error}")))?;
-                match runtime.block_on(keystore.unwrap(label, OaepScheme::Sha512, &wrapped, None)) {
+                match runtime.block_on(keystore.unwrap(key.id, OaepScheme::Sha512, &wrapped, None)) {
                     Err(KeystoreError::UnwrapFailed) => Err(WRONG.to_owned()),
                     other => Ok(other?),
                 }
@@ -117,11 +118,13 @@ fn in_token(uri: &TokenUri, pin_file: Option<&Path>) -> Result<CreatorKey, CliEr
     let pin = pin::resolve(pin_file.or(uri.pin_file.as_deref()), Some(PIN_VARIABLE), None, true)?;
     let token = TokenSelector { label: uri.token.clone(), serial: uri.serial.clone() };
     let config = KeystoreConfig {
-        keys: vec![KeyConfig { label: uri.object.clone(), purpose: Purpose::General }],
+        keys: vec![KeyConfig { label: uri.object.clone(), usage: KeyUsage::ALL }],
         // The padding is removed in this protected process, because many tokens do not support OAEP with SHA-512.
         allow_raw_unwrap: true,
         sessions: 1,
-        ..KeystoreConfig::new(module, token, pin)
+        ..KeystoreConfig::new(TokenAccess::new(module, token, pin))
     };
-    Ok(CreatorKey::Token(Keystore::open(config)?, uri.object.clone()))
+    let keystore = Keystore::open(config)?;
+    let key = keystore.key(&uri.object)?;
+    Ok(CreatorKey::Token(keystore, key))
 }

@@ -40,12 +40,12 @@ async fn native_oaep_is_preferred_and_its_refusals_are_recognised() {
     }
     let dir = tempfile::tempdir().unwrap();
     let module = softokn(dir.path());
-    let mut config = KeystoreConfig::new(SOFTOKN.into(), TokenSelector::label(TOKEN), kept(PIN));
+    let access = TokenAccess::new(SOFTOKN.into(), TokenSelector::label(TOKEN), kept(PIN));
+    let mut config = KeystoreConfig::new(access.clone());
     config.allow_raw_unwrap = true;
-    config.keys = vec![KeyConfig { label: "general".to_owned(), purpose: Purpose::General }];
-    let access = config.access();
-    let made = admin::generate_key(&access, "general", Purpose::General, 2048).unwrap();
-    assert!(made.info.sensitive && !made.info.extractable);
+    config.keys = vec![KeyConfig { label: "general".to_owned(), usage: KeyUsage::ALL }];
+    let made = admin::generate_key(&access, "general", KeyUsage::ALL, 2048).unwrap();
+    assert!(made.description.sensitive && !made.description.extractable);
     let keystore = Keystore::open(config).unwrap();
     let key = keystore.key("general").unwrap();
     assert_eq!(key.capabilities["RSA_OAEP_SHA512"], Capability::Native, "{key:?}");
@@ -58,13 +58,13 @@ async fn native_oaep_is_preferred_and_its_refusals_are_recognised() {
         let mut bad = wrap(&public(&keystore, "general"), scheme, &[7; 32]).unwrap();
         bad[99] ^= 1;
         for bad in [&bad[..], &[0; 256], &bad[1..]] {
-            let refused = keystore.unwrap("general", scheme, bad, None).await;
+            let refused = unwrap(&keystore, "general", scheme, bad, None).await;
             assert_eq!(refused.err(), Some(KeystoreError::UnwrapFailed));
         }
         wrap_and_unwrap(&keystore, "general", scheme).await;
     }
     // Whatever this token does with CKA_ALLOWED_MECHANISMS.
-    admin::generate_key(&access, "audit", Purpose::Audit, 2048).unwrap();
+    admin::generate_key(&access, "audit", CHECKPOINTS, 2048).unwrap();
     let session = module.open_ro_session(module.get_slots_with_token().unwrap()[1]).unwrap();
     let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(b"audit".to_vec())];
     let [audit] = session.find_objects(&template).unwrap()[..] else { panic!("not one key") };

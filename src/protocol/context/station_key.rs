@@ -1,0 +1,71 @@
+//! The station's keys: what the token shows of a key, and the purpose that the configuration gives it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use stationmaster_keystore::{Hash, KeyDescription, KeyId, KeyUsage, OaepScheme, SignScheme};
+
+use crate::authz::Purpose;
+
+/// A configured key of the station.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StationKey {
+    /// What the token shows of it.
+    pub description: KeyDescription,
+    /// Its purpose according to the configuration.
+    pub purpose: Purpose,
+}
+
+impl StationKey {
+    /// Returns the key's identity.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        self.description.id
+    }
+
+    /// Returns the key's name in the configuration, in grants, on the wire and in records.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.description.label
+    }
+}
+
+/// The scheme of the audit's checkpoints.
+pub(in crate::protocol) const CHECKPOINT_SCHEME: SignScheme = SignScheme::Pss(Hash::Sha256);
+
+/// Returns the schemes that a key of a purpose is used with.
+#[must_use]
+pub fn key_usage(purpose: Purpose) -> KeyUsage {
+    match purpose {
+        Purpose::Train => KeyUsage { sign: &[SignScheme::PssSha512MaxSalt], unwrap: &[OaepScheme::Sha512] },
+        Purpose::General => KeyUsage::ALL,
+        Purpose::Audit => KeyUsage { sign: &[CHECKPOINT_SCHEME], unwrap: &[] },
+    }
+}
+
+/// The purposes of the configured keys, by label.
+#[derive(Clone, Debug, Default)]
+pub struct KeyPurposes(Arc<BTreeMap<String, Purpose>>);
+
+impl KeyPurposes {
+    /// Returns the purpose of the key with this label; `None` when it is not configured.
+    #[must_use]
+    pub fn get(&self, label: &str) -> Option<Purpose> {
+        self.0.get(label).copied()
+    }
+
+    /// Returns the labels and purposes.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Purpose)> {
+        self.0.iter().map(|(label, purpose)| (label.as_str(), *purpose))
+    }
+
+    /// Returns the key with its purpose; `None` when it is not configured.
+    pub(in crate::protocol) fn key(&self, description: KeyDescription) -> Option<StationKey> {
+        Some(StationKey { purpose: self.get(&description.label)?, description })
+    }
+}
+
+impl FromIterator<(String, Purpose)> for KeyPurposes {
+    fn from_iter<T: IntoIterator<Item = (String, Purpose)>>(keys: T) -> Self {
+        Self(Arc::new(keys.into_iter().collect()))
+    }
+}

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use sqlx::migrate::MigrateError;
 use thiserror::Error;
 
 use super::RunState;
+
+/// The error of the database's own library.
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why the ledger could not be read or written.
 #[derive(Debug, Error)]
@@ -13,7 +15,7 @@ use super::RunState;
 pub enum LedgerError {
     /// The database failed. The operator's fault (disk, permissions); a retry may help.
     #[error("the ledger failed: {0}")]
-    Database(sqlx::Error),
+    Database(Cause),
     /// The disk under it is full. The operator's fault; a retry helps when there is space.
     #[error("the ledger's disk is full")]
     DiskFull,
@@ -49,7 +51,7 @@ pub enum LedgerError {
     Damaged(String),
     /// It cannot be migrated to this version's schema.
     #[error("the ledger cannot be brought to this version: {0}")]
-    Migration(MigrateError),
+    Migration(Cause),
     /// A row cannot be read: the database was changed by another program.
     #[error("the ledger holds an unreadable row: {0}")]
     Corrupt(String),
@@ -94,35 +96,6 @@ impl LedgerError {
             Self::NoSuchRun(_) => Some("`run list` shows all"),
             Self::DiskFull => Some("make room on the state directory's disk"),
             _ => None,
-        }
-    }
-}
-
-impl From<sqlx::Error> for LedgerError {
-    fn from(error: sqlx::Error) -> Self {
-        // SQLite's result codes: the lowest byte; the other bytes are details.
-        const CORRUPT: u32 = 11;
-        const FULL: u32 = 13;
-        const NOT_A_DATABASE: u32 = 26;
-        // SQLite returns this in place of "full" when it cannot enlarge its shared memory.
-        const SHARED_MEMORY_SIZE: u32 = 4874;
-        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-        if code == Some(SHARED_MEMORY_SIZE) {
-            return Self::DiskFull;
-        }
-        match code.map(|code| code & 0xff) {
-            Some(FULL) => Self::DiskFull,
-            Some(CORRUPT | NOT_A_DATABASE) => Self::Damaged(error.to_string()),
-            _ => Self::Database(error),
-        }
-    }
-}
-
-impl From<MigrateError> for LedgerError {
-    fn from(error: MigrateError) -> Self {
-        match error {
-            MigrateError::Execute(error) => error.into(),
-            other => Self::Migration(other),
         }
     }
 }

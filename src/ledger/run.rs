@@ -188,3 +188,27 @@ pub struct RerunPermission {
     /// The reason.
     pub reason: String,
 }
+
+/// Selects the runs to list.
+#[derive(Clone, Debug)]
+pub struct RunFilter {
+    /// Only open runs.
+    pub open: bool,
+    /// Only those in this state.
+    pub state: Option<RunState>,
+    /// Only those of the train with this `@id`.
+    pub train: Option<String>,
+    /// Only those of train sessions with this prefix, in lower-case hex.
+    pub session: Option<String>,
+    /// The maximum number of runs.
+    pub limit: u32,
+}
+
+/// Number of rows that were pruned, or would be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Runs that failed or were aborted, and were removed.
+    pub removed: u64,
+    /// Completed runs that were reduced to what keeps their stop closed.
+    pub shortened: u64,
+}

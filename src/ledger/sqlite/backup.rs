@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Ledger, LedgerError, now};
+use super::{Ledger, now};
+use crate::ledger::LedgerError;
 
 impl Ledger {
     /// Writes a consistent copy of the whole ledger into a new file, without blocking other users.

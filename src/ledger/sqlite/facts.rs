@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use sqlx::Row;
 
-use super::{Ledger, LedgerError, now};
+use super::{Ledger, now};
+use crate::ledger::LedgerError;
 
 impl Ledger {
     /// Returns all facts, by name.

@@ -1,24 +1,10 @@
 //! Queries for runs. *Newest* means started last, by the sequence `number`, because clocks may jump.
 
 use super::{
-    Ledger, LedgerError, Query, Run, RunState,
+    Ledger, Query,
     row::{COLUMNS, read},
 };
-
-/// Selects the runs to list.
-#[derive(Clone, Debug)]
-pub struct RunFilter {
-    /// Only open runs.
-    pub open: bool,
-    /// Only those in this state.
-    pub state: Option<RunState>,
-    /// Only those of the train with this `@id`.
-    pub train: Option<String>,
-    /// Only those of train sessions with this prefix, in lower-case hex.
-    pub session: Option<String>,
-    /// The maximum number of runs.
-    pub limit: u32,
-}
+use crate::ledger::{LedgerError, Run, RunFilter, RunState};
 
 impl Ledger {
     /// Returns a run by its id.

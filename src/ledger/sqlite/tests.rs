@@ -7,14 +7,15 @@ use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 use tokio::runtime::Runtime;
 
 use super::{schema::MIGRATOR, *};
+use crate::ledger::*;
 
-/// A ledger in a directory of its own.
-struct Desk {
+/// A directory for a ledger.
+struct TestLedger {
     runtime: Runtime,
     directory: tempfile::TempDir,
 }
 
-impl Desk {
+impl TestLedger {
     fn new() -> Self {
         Self { runtime: Runtime::new().unwrap(), directory: tempfile::tempdir().unwrap() }
     }
@@ -88,10 +89,10 @@ fn all() -> RunFilter {
 
 #[test]
 fn every_commit_is_synced() {
-    let desk = Desk::new();
-    let service = desk.open().unwrap();
-    for ledger in [&service, &desk.attach().unwrap()] {
-        let (journal, synchronous): (String, i64) = desk.runtime.block_on(async {
+    let test = TestLedger::new();
+    let service = test.open().unwrap();
+    for ledger in [&service, &test.attach().unwrap()] {
+        let (journal, synchronous): (String, i64) = test.runtime.block_on(async {
             let journal = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&ledger.pool).await.unwrap();
             (journal, sqlx::query_scalar("PRAGMA synchronous").fetch_one(&ledger.pool).await.unwrap())
         });
@@ -102,8 +103,8 @@ fn every_commit_is_synced() {
 
 #[test]
 fn every_migration_of_the_directory_is_in_the_program() {
-    let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/ledger/migrations"));
-    let read = Desk::new().runtime.block_on(sqlx::migrate::Migrator::new(directory)).unwrap();
+    let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/ledger/sqlite/migrations"));
+    let read = TestLedger::new().runtime.block_on(sqlx::migrate::Migrator::new(directory)).unwrap();
     let of = |migrator: &sqlx::migrate::Migrator| {
         let all = migrator.iter().map(|one| (one.version, one.description.clone(), one.checksum.clone(), one.no_tx));
         all.collect::<Vec<_>>()
@@ -113,23 +114,23 @@ fn every_migration_of_the_directory_is_in_the_program() {
 
 #[test]
 fn a_ledger_of_the_first_version_opens_with_its_runs() {
-    let desk = Desk::new();
-    desk.runtime.block_on(async {
-        let options = SqliteConnectOptions::new().filename(desk.file()).create_if_missing(true);
+    let test = TestLedger::new();
+    test.runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(test.file()).create_if_missing(true);
         let mut connection = options.connect().await.unwrap();
         MIGRATOR.run_direct(Some(1), &mut connection, false).await.unwrap();
         connection.close().await.unwrap();
     });
     // The second began when the clock had jumped back.
-    desk.sql(
+    test.sql(
         "INSERT INTO runs (id, state, station, train_id, session_id, stop_index, idempotency_key, image, source_image, base_image, \
          key_label, config, created_at, updated_at) VALUES \
          ('one', 'completed', 'a', 'train', x'0101', 0, 'k1', 'i', 's1', 'b', 'a', x'7b7d', 2000, 2000), \
          ('two', 'prepared', 'a', 'train', x'0202', 1, 'k2', 'i', 's2', 'b', 'a', x'7b7d', 1000, 1000), \
          ('three', 'aborted', 'a', 'train', x'0202', 1, 'k3', 'i', 's3', 'b', 'a', x'7b7d', 1500, 1500)",
     );
-    assert!(matches!(desk.attach(), Err(LedgerError::Older { schema: 1, .. })), "a guest migrates");
-    let ledger = desk.open().unwrap();
+    assert!(matches!(test.attach(), Err(LedgerError::Older { schema: 1, .. })), "a guest migrates");
+    let ledger = test.open().unwrap();
     assert_eq!(ids(&ledger.list(&all()).unwrap()), ["three", "two", "one"]);
     let one = ledger.run("one").unwrap().unwrap();
     assert_eq!((one.state, one.opened_into, one.created_at), (RunState::Completed, OpenInto::Image, 2000));
@@ -139,59 +140,59 @@ fn a_ledger_of_the_first_version_opens_with_its_runs() {
     // And it goes on from there.
     prepared(&ledger, "four", 4, 0);
     assert_eq!(ids(&ledger.list(&all()).unwrap())[0], "four");
-    desk.close(ledger);
-    assert_eq!(desk.open().unwrap().count().unwrap(), 4);
+    test.close(ledger);
+    assert_eq!(test.open().unwrap().count().unwrap(), 4);
 }
 
 #[test]
 fn a_ledger_of_a_newer_version_is_refused_and_left_as_it_is() {
-    let desk = Desk::new();
-    desk.close(desk.open().unwrap());
-    desk.sql(
+    let test = TestLedger::new();
+    test.close(test.open().unwrap());
+    test.sql(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'later', TRUE, x'00', 0)",
     );
-    let before = fs::read(desk.file()).unwrap();
-    assert!(matches!(desk.open(), Err(LedgerError::Newer { schema: 99, .. })));
-    assert!(matches!(desk.attach(), Err(LedgerError::Newer { schema: 99, .. })));
-    assert_eq!(fs::read(desk.file()).unwrap(), before);
+    let before = fs::read(test.file()).unwrap();
+    assert!(matches!(test.open(), Err(LedgerError::Newer { schema: 99, .. })));
+    assert!(matches!(test.attach(), Err(LedgerError::Newer { schema: 99, .. })));
+    assert_eq!(fs::read(test.file()).unwrap(), before);
 }
 
 #[test]
 fn a_damaged_ledger_is_refused_and_left_as_it_is() {
-    let desk = Desk::new();
-    let ledger = desk.open().unwrap();
+    let test = TestLedger::new();
+    let ledger = test.open().unwrap();
     completed(&ledger, "one", 1, 0);
-    desk.close(ledger);
-    let whole = fs::read(desk.file()).unwrap();
+    test.close(ledger);
+    let whole = fs::read(test.file()).unwrap();
     let mut torn = whole.clone();
     torn.truncate(whole.len() / 2);
     let mut overwritten = whole.clone();
     overwritten[4096..8192].fill(0xff);
     for damaged in [b"no database at all, but long enough to be looked at".repeat(100), torn, overwritten] {
-        fs::write(desk.file(), &damaged).unwrap();
-        let error = desk.open().unwrap_err();
+        fs::write(test.file(), &damaged).unwrap();
+        let error = test.open().unwrap_err();
         assert!(matches!(error, LedgerError::Damaged(_)), "{error:?}");
         assert!(error.hint().is_some());
-        assert_eq!(fs::read(desk.file()).unwrap(), damaged);
+        assert_eq!(fs::read(test.file()).unwrap(), damaged);
     }
-    fs::write(desk.file(), whole).unwrap();
-    assert_eq!(desk.open().unwrap().count().unwrap(), 1);
+    fs::write(test.file(), whole).unwrap();
+    assert_eq!(test.open().unwrap().count().unwrap(), 1);
 }
 
 #[test]
 fn a_guest_makes_no_ledger() {
-    let desk = Desk::new();
-    assert!(matches!(desk.attach(), Err(LedgerError::Absent(_))));
-    assert!(!Path::new(&desk.file()).exists());
+    let test = TestLedger::new();
+    assert!(matches!(test.attach(), Err(LedgerError::Absent(_))));
+    assert!(!Path::new(&test.file()).exists());
 }
 
 #[test]
 fn a_clock_that_jumps_back_neither_reorders_nor_loses_runs() {
-    let desk = Desk::new();
-    let ledger = desk.open().unwrap();
+    let test = TestLedger::new();
+    let ledger = test.open().unwrap();
     // A later id sorts before an earlier one, as version 7 does when the clock went back between them.
     completed(&ledger, "ffff", 1, 0);
-    desk.sql("UPDATE runs SET created_at = created_at + 86400, updated_at = updated_at + 86400");
+    test.sql("UPDATE runs SET created_at = created_at + 86400, updated_at = updated_at + 86400");
     completed(&ledger, "0000", 2, 0);
     prepared(&ledger, "8888", 1, 1);
     assert_eq!(ids(&ledger.list(&all()).unwrap()), ["8888", "0000", "ffff"]);
@@ -202,8 +203,8 @@ fn a_clock_that_jumps_back_neither_reorders_nor_loses_runs() {
 
 #[test]
 fn runs_are_listed_by_what_is_asked_for() {
-    let desk = Desk::new();
-    let ledger = desk.open().unwrap();
+    let test = TestLedger::new();
+    let ledger = test.open().unwrap();
     completed(&ledger, "one", 0x1a, 0);
     prepared(&ledger, "two", 0x2b, 0);
     let mut other = new_run("three", 0x2c, 0);
@@ -224,11 +225,11 @@ fn runs_are_listed_by_what_is_asked_for() {
 
 #[test]
 fn a_released_stop_takes_exactly_one_more_completed_run() {
-    let desk = Desk::new();
-    let ledger = desk.open().unwrap();
+    let test = TestLedger::new();
+    let ledger = test.open().unwrap();
     completed(&ledger, "one", 1, 0);
     // Another process, as an administrator's command is.
-    let office = desk.attach().unwrap();
+    let office = test.attach().unwrap();
     assert!(ledger.begin(&new_run("two", 1, 0)).unwrap().is_err());
     let released = office.release("one", "uid:0", &why()).unwrap().released.unwrap();
     assert_eq!((released.by.as_str(), released.reason.as_str()), ("uid:0", "a reason"));
@@ -247,8 +248,8 @@ fn a_released_stop_takes_exactly_one_more_completed_run() {
 
 #[test]
 fn a_finished_stop_shuts_the_stops_before_it_and_no_later_one() {
-    let desk = Desk::new();
-    let ledger = desk.open().unwrap();
+    let test = TestLedger::new();
+    let ledger = test.open().unwrap();
     completed(&ledger, "one", 1, 2);
     let shut = |station: &str, session: u8, stop| ledger.finished(station, &[session; 64], stop).unwrap().is_some();
     assert_eq!([0, 2, 3].map(|stop| shut("a", 1, stop)), [true, true, false]);
@@ -257,8 +258,8 @@ fn a_finished_stop_shuts_the_stops_before_it_and_no_later_one() {
 
 #[test]
 fn only_completed_runs_are_released_and_each_once() {
-    let desk = Desk::new();
-    let ledger = desk.open().unwrap();
+    let test = TestLedger::new();
+    let ledger = test.open().unwrap();
     assert!(matches!(ledger.release("one", "uid:0", &why()), Err(LedgerError::NoSuchRun(_))));
     prepared(&ledger, "one", 1, 0);
     assert!(matches!(ledger.release("one", "uid:0", &why()), Err(LedgerError::InState(RunState::Prepared))));
@@ -270,8 +271,8 @@ fn only_completed_runs_are_released_and_each_once() {
 
 #[test]
 fn only_prepared_runs_are_given_up_and_the_reason_stays() {
-    let desk = Desk::new();
-    let (ledger, office) = (desk.open().unwrap(), desk.attach().unwrap());
+    let test = TestLedger::new();
+    let (ledger, office) = (test.open().unwrap(), test.attach().unwrap());
     assert!(matches!(office.abandon("one", "uid:0", &why()), Err(LedgerError::NoSuchRun(_))));
     ledger.begin(&new_run("one", 1, 0)).unwrap().unwrap();
     assert!(matches!(office.abandon("one", "uid:0", &why()), Err(LedgerError::InState(RunState::Opening))));
@@ -292,8 +293,8 @@ fn only_prepared_runs_are_given_up_and_the_reason_stays() {
 
 #[test]
 fn a_run_that_fails_keeps_why_and_what_holds_plaintext_and_frees_the_stop() {
-    let desk = Desk::new();
-    let ledger = desk.open().unwrap();
+    let test = TestLedger::new();
+    let ledger = test.open().unwrap();
     ledger.begin(&new_run("one", 1, 0)).unwrap().unwrap();
     ledger.fail_opening("one", "a reason", &["container".into()]).unwrap();
     let run = ledger.run("one").unwrap().unwrap();
@@ -307,12 +308,12 @@ fn a_reason_is_one_line_and_not_empty() {
     assert_eq!("  lost at the next stop ".parse::<ReasonText>().unwrap().as_str(), "lost at the next stop");
     assert_eq!("ä".repeat(500).parse::<ReasonText>().unwrap().as_str().chars().count(), 500);
     for (text, error) in [
-        (String::new(), WhyError::Empty),
-        (" ".into(), WhyError::Empty),
-        ("a".repeat(501), WhyError::Long),
-        ("two\nlines".into(), WhyError::Control),
-        ("\u{1b}[2J".into(), WhyError::Control),
-        ("c1 \u{9b}2J".into(), WhyError::Control),
+        (String::new(), ReasonError::Empty),
+        (" ".into(), ReasonError::Empty),
+        ("a".repeat(501), ReasonError::Long),
+        ("two\nlines".into(), ReasonError::Control),
+        ("\u{1b}[2J".into(), ReasonError::Control),
+        ("c1 \u{9b}2J".into(), ReasonError::Control),
     ] {
         assert_eq!(text.parse::<ReasonText>(), Err(error), "{text:?}");
     }
@@ -320,14 +321,14 @@ fn a_reason_is_one_line_and_not_empty() {
 
 /// A config as an older version kept it.
 fn kept_config() -> Vec<u8> {
-    let train: serde_json::Value = serde_json::from_str(include_str!("../../tests/vectors/train.json")).unwrap();
+    let train: serde_json::Value = serde_json::from_str(include_str!("../../../tests/vectors/train.json")).unwrap();
     train["steps"][0]["config"].as_str().unwrap().as_bytes().to_vec()
 }
 
 #[test]
 fn a_run_that_has_ended_keeps_no_config_but_its_digest() {
-    let desk = Desk::new();
-    let ledger = desk.open().unwrap();
+    let test = TestLedger::new();
+    let ledger = test.open().unwrap();
     type End<'a> = (&'a str, &'a dyn Fn(&str));
     let end: [End<'_>; 4] = [
         ("failed", &|id| ledger.fail_opening(id, "why", &[]).unwrap()),
@@ -355,8 +356,8 @@ fn a_run_that_has_ended_keeps_no_config_but_its_digest() {
 
 #[test]
 fn a_session_is_bound_once_and_outlives_its_runs() {
-    let desk = Desk::new();
-    let ledger = desk.open().unwrap();
+    let test = TestLedger::new();
+    let ledger = test.open().unwrap();
     let session = |train: &str, stop| Session { train_id: train.into(), creator: None, stop_index: stop };
     assert_eq!(ledger.session("a", &[1; 64]).unwrap(), None);
     assert_eq!(ledger.bind_session("a", &[1; 64], &session("train", 0)).unwrap(), session("train", 0));
@@ -369,8 +370,8 @@ fn a_session_is_bound_once_and_outlives_its_runs() {
 
 #[test]
 fn pruning_keeps_what_keeps_a_train_from_running_twice_and_what_still_holds_plaintext() {
-    let desk = Desk::new();
-    let ledger = desk.open().unwrap();
+    let test = TestLedger::new();
+    let ledger = test.open().unwrap();
     completed(&ledger, "done", 1, 0);
     completed(&ledger, "held", 2, 0);
     ledger.begin(&new_run("failed", 3, 0)).unwrap().unwrap();
@@ -403,9 +404,9 @@ fn pruning_keeps_what_keeps_a_train_from_running_twice_and_what_still_holds_plai
 
 #[test]
 fn sessions_and_digests_of_older_versions_are_filled_in_and_configs_of_ended_runs_dropped() {
-    let desk = Desk::new();
-    desk.runtime.block_on(async {
-        let options = SqliteConnectOptions::new().filename(desk.file()).create_if_missing(true);
+    let test = TestLedger::new();
+    test.runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(test.file()).create_if_missing(true);
         let mut connection = options.connect().await.unwrap();
         MIGRATOR.run_direct(Some(4), &mut connection, false).await.unwrap();
         for (number, (id, state, pre_run)) in
@@ -423,7 +424,7 @@ fn sessions_and_digests_of_older_versions_are_filled_in_and_configs_of_ended_run
         }
         connection.close().await.unwrap();
     });
-    let ledger = desk.open().unwrap();
+    let ledger = test.open().unwrap();
     assert_eq!(ledger.session("a", &[0]).unwrap(), None, "what was never opened is not bound");
     for (id, session) in [("done", 1), ("open", 2)] {
         let bound = ledger.session("a", &[session]).unwrap().unwrap();

@@ -10,7 +10,8 @@ use sqlx::{
 use stationmaster_system::files::{explained, make_private};
 use tokio::runtime::Handle;
 
-use super::{Ledger, LedgerError, catch_up::catch_up};
+use super::{Ledger, catch_up::catch_up};
+use crate::ledger::{LedgerError, UPGRADED};
 
 /// The files in `migrations/`: number, description, statements. `sqlx::migrate!` would read them itself, but compiles sqlx and SQLite a
 /// second time, for the macro.
@@ -33,11 +34,9 @@ pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 
 /// The first schema with facts about the state directory.
 const WITH_FACTS: i64 = 5;
-/// The fact of a ledger that an older version wrote, which has no other facts yet.
-pub const UPGRADED: &str = "upgraded";
 
-/// Maximum time to wait for another process that is writing.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Maximum time to wait for another process that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Ledger {
     /// Opens the ledger in a file, creating or migrating it. The caller must hold the state directory's lock.
@@ -46,10 +45,10 @@ impl Ledger {
     /// When a newer version has written it, or it is damaged: it is left unchanged.
     pub async fn open(file: &Path) -> Result<Self, LedgerError> {
         let is_new = !file.exists();
-        close_to_others(file)?;
+        restrict_modes(file)?;
         let options = options(file).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
         let pool = connect(options).await?;
-        look_through(&pool).await?;
+        check_integrity(&pool).await?;
         let before = newest(&pool).await?;
         if let Some(newest) = before
             && newest > known()
@@ -101,7 +100,7 @@ impl Ledger {
 }
 
 /// Restricts the files' modes: SQLite creates a database with the umask's mode, and files beside it with the database's mode.
-fn close_to_others(file: &Path) -> Result<(), LedgerError> {
+fn restrict_modes(file: &Path) -> Result<(), LedgerError> {
     make_private(file).map_err(|error| unusable(file, error))?;
     for ending in ["-wal", "-shm"] {
         let mut beside = file.as_os_str().to_owned();
@@ -119,7 +118,7 @@ fn unusable(file: &Path, error: std::io::Error) -> LedgerError {
 }
 
 fn options(file: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new().filename(file).synchronous(SqliteSynchronous::Full).busy_timeout(PATIENCE)
+    SqliteConnectOptions::new().filename(file).synchronous(SqliteSynchronous::Full).busy_timeout(BUSY_TIMEOUT)
 }
 
 /// Returns a pool that connects when it is used.
@@ -133,7 +132,7 @@ async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, LedgerErro
 }
 
 /// Reads the whole file once, because the loss of a page would otherwise be detected only during a run.
-async fn look_through(pool: &SqlitePool) -> Result<(), LedgerError> {
+async fn check_integrity(pool: &SqlitePool) -> Result<(), LedgerError> {
     let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(pool).await?;
     if found == "ok" { Ok(()) } else { Err(LedgerError::Damaged(found.replace('\n', " "))) }
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{LedgerError, OpenInto, RerunPermission, Run, RunState};
+use crate::ledger::{LedgerError, OpenInto, RerunPermission, Run, RunState};
 
 /// All columns, in the order of [`read`].
 pub(super) const COLUMNS: &str = "id, state, station, train_id, session_id, stop_index, principal, idempotency_key, opened_into, image, \

@@ -1,15 +1,7 @@
 //! Removes details of runs that ended long ago. What prevents a train from running twice stays: the row of a completed run, and the session.
 
-use super::{Ledger, LedgerError};
-
-/// Number of rows that were pruned, or would be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pruned {
-    /// Runs that failed or were aborted, and were removed.
-    pub removed: u64,
-    /// Completed runs that were reduced to what keeps their stop closed.
-    pub shortened: u64,
-}
+use super::Ledger;
+use crate::ledger::{LedgerError, Pruned};
 
 /// Failed and aborted runs, except those of which plaintext is still held, because they prevent a push of it.
 const REMOVED: &str = "state IN ('failed', 'aborted') AND held = '[]' AND updated_at < ?";

@@ -1,55 +1,8 @@
 //! Changes that an administrator makes independently of the service, each with a reason: abandoning a run that will not be closed, and
 //! releasing the stop of a completed run.
 
-use std::str::FromStr;
-
-use thiserror::Error;
-
-use super::{Ledger, LedgerError, Run, RunState, now};
-
-/// Maximum length of a reason, in characters.
-const LIMIT: usize = 500;
-
-/// An administrator's reason: never empty, of bounded length, one line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReasonText(String);
-
-/// Why a text is not a reason.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum WhyError {
-    /// It is empty.
-    #[error("a reason is needed")]
-    Empty,
-    /// It is too long.
-    #[error("a reason has at most {LIMIT} characters")]
-    Long,
-    /// It contains line ends or other control characters.
-    #[error("a reason holds no control characters")]
-    Control,
-}
-
-impl ReasonText {
-    /// Returns the text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for ReasonText {
-    type Err = WhyError;
-
-    fn from_str(text: &str) -> Result<Self, WhyError> {
-        if text.chars().any(char::is_control) {
-            return Err(WhyError::Control);
-        }
-        match text.trim() {
-            "" => Err(WhyError::Empty),
-            text if text.chars().count() > LIMIT => Err(WhyError::Long),
-            text => Ok(Self(text.to_owned())),
-        }
-    }
-}
+use super::{Ledger, now};
+use crate::ledger::{LedgerError, ReasonText, Run, RunState};
 
 impl Ledger {
     /// Abandons a prepared run: its state is then aborting, and the service, or its next start, completes the abort.

@@ -2,7 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{FileDigest, Ledger, LedgerError, NewRun, PostRunRecord, PreRunRecord, Query, Run, RunState, json, now};
+use super::{Ledger, Query, json, now};
+use crate::ledger::{FileDigest, LedgerError, NewRun, PostRunRecord, PreRunRecord, Run, RunState};
 
 /// Maximum length of a stored failure reason, in characters: it may contain names chosen by a train's author.
 const REASON_CHARACTERS: usize = 4096;

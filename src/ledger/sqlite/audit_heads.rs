@@ -2,25 +2,8 @@
 
 use sqlx::Row;
 
-use super::{Ledger, LedgerError, now};
-
-/// Selects an audit log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogOf {
-    /// The service's own log.
-    Service,
-    /// The log of the administrators' commands, as the service found it.
-    Administrators,
-}
-
-impl LogOf {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Service => "service",
-            Self::Administrators => "administrators",
-        }
-    }
-}
+use super::{Ledger, now};
+use crate::ledger::{LedgerError, LogOf};
 
 impl Ledger {
     /// Stores the position of an audit log: its number of records, and the hash of the last one. Uses a connection of its own that does

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use sqlx::{Row, SqlitePool};
 use stationmaster_train::{config::TrainConfig, keys::PublicKey};
 
-use super::LedgerError;
+use crate::ledger::LedgerError;
 
 /// Completes the rows, and drops the configs of runs that have ended. Does not change rows of this version.
 pub(super) async fn catch_up(pool: &SqlitePool) -> Result<(), LedgerError> {

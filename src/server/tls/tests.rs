@@ -111,7 +111,7 @@ fn what_is_wrong_with_the_services_own_files_is_said_with_file_and_remedy() {
 
     // The rule for files that decide about admission, for each of them.
     pki.put("server.key", &good_key, 0o644);
-    pki.refused("server.key", "may be read by others (mode 0644): chmod 600");
+    pki.refused("server.key", "is readable by others (mode 0644): chmod 600");
     pki.put("server.key", &good_key, 0o600);
     for name in ["server.pem", "ca.pem"] {
         let text = fs::read_to_string(pki.path(name)).unwrap();

@@ -102,7 +102,7 @@ fn a_changed_authority_is_in_the_audit_before_it_counts_and_ends_what_it_does_no
     replace(&ca, &first.pem());
     fs::set_permissions(&ca, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     station.signal(rustix::process::Signal::HUP);
-    wait_for("a word about it", || station.log()[log..].contains("ca.pem may be written by everybody (mode 0666)").then_some(()));
+    wait_for("a word about it", || station.log()[log..].contains("ca.pem is writable by all users (mode 0666)").then_some(()));
     assert!(asks(&as_new()) && !asks(&over_tls(&address, &first, Some(&old))));
     station.stop();
 

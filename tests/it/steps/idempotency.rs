@@ -202,7 +202,7 @@ fn a_second_service_on_one_state_directory_refuses_to_start() {
     let ended = second.arg(station.state()).stdin(Stdio::null()).output().unwrap();
     assert_eq!(ended.status.code(), Some(5), "{ended:?}");
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(said.contains("hint: end the other one") && said.contains(&station.pid().to_string()), "{said}");
+    assert!(said.contains("hint: stop the other service") && said.contains(&station.pid().to_string()), "{said}");
     assert_eq!(station.health().unwrap(), "SERVING");
 }
 

@@ -39,16 +39,16 @@ fn a_file_that_others_could_have_changed_is_refused_with_the_remedy() {
     chmod(&file, 0o644);
     assert_eq!(service(&file, Secrecy::Plain).unwrap(), b"x");
     chmod(&file, 0o666);
-    breaks(&file, Secrecy::Plain, "by everybody (mode 0666): chmod o-w ");
+    breaks(&file, Secrecy::Plain, "by all users (mode 0666): chmod o-w ");
     chmod(&file, 0o664);
     breaks(&file, Secrecy::Plain, "by its group (mode 0664): chmod g-w ");
     assert!(read(&file, Reader::Command, Secrecy::Plain, 100).is_ok());
     chmod(&file, 0o644);
-    breaks(&file, Secrecy::Secret, "may be read by others (mode 0644): chmod 600 ");
+    breaks(&file, Secrecy::Secret, "is readable by others (mode 0644): chmod 600 ");
     // Its directory, and the directory of a link that leads to it.
     for open in [0o777, 0o775] {
         chmod(&below, open);
-        breaks(&file, Secrecy::Plain, "/d may be written by");
+        breaks(&file, Secrecy::Plain, "/d is writable by");
     }
     let (links, link) = (directory.path().join("links"), directory.path().join("links/l"));
     fs::create_dir(&links).unwrap();
@@ -57,7 +57,7 @@ fn a_file_that_others_could_have_changed_is_refused_with_the_remedy() {
     chmod(&links, 0o755);
     assert_eq!(service(&link, Secrecy::Plain).unwrap(), b"x");
     chmod(&links, 0o777);
-    breaks(&link, Secrecy::Plain, "/links may be written by everybody");
+    breaks(&link, Secrecy::Plain, "/links is writable by all users");
     breaks(&below, Secrecy::Plain, "is a directory");
     symlink("loop", directory.path().join("loop")).unwrap();
     breaks(&directory.path().join("loop"), Secrecy::Plain, "too many links");

@@ -6,11 +6,11 @@ mod kind;
 
 use std::path::Path;
 
-pub(crate) use kind::Kind;
+pub(crate) use kind::FileKind;
 
 /// The kind of file that an option or setting expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum ExpectedKind {
     /// A single RSA public key.
     PublicKey,
     /// A private key in PEM; it may be encrypted.
@@ -29,7 +29,7 @@ pub(crate) const PUBLIC: &str =
 
 /// A file of the wrong kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Wrong {
+pub(crate) struct WrongKind {
     /// What the file is, and what is expected.
     pub message: String,
     /// How to convert it.
@@ -37,39 +37,39 @@ pub(crate) struct Wrong {
 }
 
 /// Returns why a file is not of the expected kind, when it is recognised as another kind or holds too many items.
-pub(crate) fn wrong(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<Wrong> {
-    let kind = Kind::of(bytes);
+pub(crate) fn check_kind(path: &Path, bytes: &[u8], wanted: ExpectedKind) -> Option<WrongKind> {
+    let kind = FileKind::detect(bytes);
     // Certificates and their key may be in one file.
-    if kind.is(wanted) || (wanted == Wanted::Certificates && find(bytes, b"-----BEGIN CERTIFICATE-----")) {
-        return several(path, bytes, wanted);
+    if kind.is(wanted) || (wanted == ExpectedKind::Certificates && find(bytes, b"-----BEGIN CERTIFICATE-----")) {
+        return check_single(path, bytes, wanted);
     }
     let what = kind.name();
     let needed = match wanted {
-        Wanted::PublicKey => "an RSA public key",
-        Wanted::PrivateKey | Wanted::PlainPrivateKey => "a private key in PEM",
-        Wanted::Certificates => "certificates in PEM",
-        Wanted::RevocationLists => "a revocation list in PEM or DER",
+        ExpectedKind::PublicKey => "an RSA public key",
+        ExpectedKind::PrivateKey | ExpectedKind::PlainPrivateKey => "a private key in PEM",
+        ExpectedKind::Certificates => "certificates in PEM",
+        ExpectedKind::RevocationLists => "a revocation list in PEM or DER",
     };
     let hint = kind.advice(wanted, &quoted(path)).unwrap_or_else(|| match wanted {
-        Wanted::PublicKey => PUBLIC.to_owned(),
+        ExpectedKind::PublicKey => PUBLIC.to_owned(),
         _ => format!("name a file with {needed}"),
     });
-    Some(Wrong { message: format!("{} is {what}; expected {needed}", path.display()), hint })
+    Some(WrongKind { message: format!("{} is {what}; expected {needed}", path.display()), hint })
 }
 
 /// Reports a file with several keys: different readers would use different ones.
-pub(crate) fn several(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<Wrong> {
+pub(crate) fn check_single(path: &Path, bytes: &[u8], wanted: ExpectedKind) -> Option<WrongKind> {
     let (what, ending, alone) = match wanted {
-        Wanted::PublicKey => ("public", "PUBLIC KEY-----", "openssl pkey -pubin"),
-        Wanted::PrivateKey | Wanted::PlainPrivateKey => ("PRIVATE", "PRIVATE KEY-----", "openssl pkey"),
-        Wanted::Certificates | Wanted::RevocationLists => return None,
+        ExpectedKind::PublicKey => ("public", "PUBLIC KEY-----", "openssl pkey -pubin"),
+        ExpectedKind::PrivateKey | ExpectedKind::PlainPrivateKey => ("PRIVATE", "PRIVATE KEY-----", "openssl pkey"),
+        ExpectedKind::Certificates | ExpectedKind::RevocationLists => return None,
     };
     let is_one = |line: &&[u8]| {
         let line = line.trim_ascii();
         line.starts_with(b"-----BEGIN ") && line.ends_with(ending.as_bytes())
     };
     let blocks = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).filter(is_one).count();
-    (blocks > 1).then(|| Wrong {
+    (blocks > 1).then(|| WrongKind {
         message: format!("{} contains {blocks} {what} keys, but exactly one is required; none of them is used", path.display()),
         hint: format!("`{alone} -in {} -out key.pem` writes only the first", quoted(path)),
     })

@@ -11,7 +11,7 @@ use stationmaster_train::{
 use zeroize::Zeroizing;
 
 use super::error::CliError;
-pub(super) use crate::key_file::Wanted;
+pub(super) use crate::key_file::ExpectedKind;
 use crate::{key_file, key_file::PUBLIC};
 
 /// Longest file that is read, in bytes: chains of certificates fit.
@@ -30,8 +30,10 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
 pub(super) fn public_key(path: &Path) -> Result<PublicKey, CliError> {
     let bytes = read(path)?;
     match parsed(&bytes) {
-        Ok(key) => key_file::several(path, &bytes, Wanted::PublicKey).map_or(Ok(key), |several| Err(wrong_kind(several))),
-        Err(error) => Err(wrong(path, &bytes, Wanted::PublicKey).unwrap_or_else(|| flaw(path, error))),
+        Ok(key) => {
+            key_file::check_single(path, &bytes, ExpectedKind::PublicKey).map_or(Ok(key), |several| Err(wrong_kind(several)))
+        }
+        Err(error) => Err(wrong(path, &bytes, ExpectedKind::PublicKey).unwrap_or_else(|| flaw(path, error))),
     }
 }
 
@@ -39,11 +41,11 @@ pub(super) fn public_key(path: &Path) -> Result<PublicKey, CliError> {
 pub(super) fn public_key_in_hex(text: &str) -> Result<PublicKey, CliError> {
     let path = Path::new("the hex");
     let bytes = HexText::new(text).decode().map_err(|_| flaw(path, KeyError::NotHex))?;
-    parsed(&bytes).map_err(|error| wrong(path, &bytes, Wanted::PublicKey).unwrap_or_else(|| flaw(path, error)))
+    parsed(&bytes).map_err(|error| wrong(path, &bytes, ExpectedKind::PublicKey).unwrap_or_else(|| flaw(path, error)))
 }
 
 /// Reads a file, if it is of the required kind.
-pub(super) fn pem(path: &Path, wanted: Wanted) -> Result<Zeroizing<Vec<u8>>, CliError> {
+pub(super) fn pem(path: &Path, wanted: ExpectedKind) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let bytes = read(path)?;
     match wrong(path, &bytes, wanted) {
         Some(error) => Err(error),
@@ -92,11 +94,11 @@ fn jwk(text: &[u8]) -> Option<Result<PublicKey, KeyError>> {
     Some(PublicKey::from_components(&number("n")?, &number("e")?))
 }
 
-fn wrong(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<CliError> {
-    key_file::wrong(path, bytes, wanted).map(wrong_kind)
+fn wrong(path: &Path, bytes: &[u8], wanted: ExpectedKind) -> Option<CliError> {
+    key_file::check_kind(path, bytes, wanted).map(wrong_kind)
 }
 
-fn wrong_kind(wrong: key_file::Wrong) -> CliError {
+fn wrong_kind(wrong: key_file::WrongKind) -> CliError {
     CliError::usage(wrong.message).with_hint(wrong.hint)
 }
 

@@ -1,11 +1,11 @@
 //! Commands that convert a file of one kind into the expected kind.
 
-use super::{Kind, Wanted};
+use super::{ExpectedKind, FileKind};
 
-impl Kind {
+impl FileKind {
     /// Returns how to convert the file; `file` is quoted for a shell.
-    pub(crate) fn advice(self, wanted: Wanted, file: &str) -> Option<String> {
-        use Wanted as W;
+    pub(crate) fn advice(self, wanted: ExpectedKind, file: &str) -> Option<String> {
+        use ExpectedKind as W;
         /// For a user who nearly disclosed a private key.
         const KEEP: &str = "A private key must not be disclosed; this extracts its public half:";
         let out = match wanted {

@@ -7,11 +7,11 @@ use openssl::{
     x509::{X509, X509Crl, X509Req},
 };
 
-use super::{Wanted, find};
+use super::{ExpectedKind, find};
 
 /// Kinds of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     Empty,
     PublicKey,
     PrivateKey,
@@ -45,9 +45,9 @@ pub(crate) enum Kind {
     Unknown,
 }
 
-impl Kind {
+impl FileKind {
     /// Detects the kind by the bytes alone.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn detect(bytes: &[u8]) -> Self {
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
         if text.is_empty() {
             return Self::Empty;
@@ -165,13 +165,13 @@ impl Kind {
         Pkcs12::from_der(der).is_ok().then_some(Self::Pkcs12)
     }
 
-    pub(crate) fn is(self, wanted: Wanted) -> bool {
+    pub(crate) fn is(self, wanted: ExpectedKind) -> bool {
         match wanted {
-            Wanted::PublicKey => matches!(self, Self::PublicKey | Self::Jwk),
-            Wanted::PrivateKey => matches!(self, Self::PrivateKey | Self::EncryptedPrivateKey),
-            Wanted::PlainPrivateKey => self == Self::PrivateKey,
-            Wanted::Certificates => self == Self::Certificate,
-            Wanted::RevocationLists => matches!(self, Self::RevocationList | Self::RevocationListDer),
+            ExpectedKind::PublicKey => matches!(self, Self::PublicKey | Self::Jwk),
+            ExpectedKind::PrivateKey => matches!(self, Self::PrivateKey | Self::EncryptedPrivateKey),
+            ExpectedKind::PlainPrivateKey => self == Self::PrivateKey,
+            ExpectedKind::Certificates => self == Self::Certificate,
+            ExpectedKind::RevocationLists => matches!(self, Self::RevocationList | Self::RevocationListDer),
         }
     }
 
@@ -209,8 +209,8 @@ impl Kind {
     }
 }
 
-fn other_than_rsa(id: Id) -> Option<Kind> {
-    Some(Kind::OtherKey(match id {
+fn other_than_rsa(id: Id) -> Option<FileKind> {
+    Some(FileKind::OtherKey(match id {
         Id::RSA => return None,
         Id::RSA_PSS => "RSA-PSS",
         Id::EC => "EC",

@@ -197,7 +197,7 @@ fn probes(config: &Config, keys: &AuditedKeys, authorizer: &Arc<Authorizer>, sta
 }
 
 /// Opens the service's log and records the start. Also returns the remembered head of the administrators' log: a log that was
-/// begun anew, as after a move to another machine, records the old head once and then forgets it.
+/// created again, as after a move to another machine, records the old head once and then forgets it.
 async fn open_audit(
     config: &Config,
     (parts, ledger): (&state::StateParts, &Ledger),

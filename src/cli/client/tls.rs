@@ -26,7 +26,7 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use super::{CONNECT, no_connection};
 use crate::cli::{
     error::{CliError, Exit},
-    key_file::{self, Wanted},
+    key_file::{self, ExpectedKind},
 };
 
 /// How long to wait for the service's first bytes. A service that sends nothing first is accepted after this time.
@@ -69,7 +69,8 @@ pub(super) async fn connect(address: &str, host: &str, port: u16, files: &Files<
 
 fn config(files: &Files<'_>) -> Result<(ClientConfig, Vec<CertificateDer<'static>>), CliError> {
     let certificates = |path: &Path| {
-        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&key_file::pem(path, Wanted::Certificates)?).collect();
+        let found: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(&key_file::pem(path, ExpectedKind::Certificates)?).collect();
         match found {
             Ok(found) if !found.is_empty() => Ok(found),
             _ => Err(CliError::usage(format!("TLS: {} contains no certificate (PEM)", path.display()))),
@@ -90,7 +91,7 @@ fn config(files: &Files<'_>) -> Result<(ClientConfig, Vec<CertificateDer<'static
         ))
         .with_hint("sign it again with extensions: `openssl x509 -req … -extfile FILE` (docs/tls.md)"));
     }
-    let pem = key_file::pem(files.key, Wanted::PlainPrivateKey)?;
+    let pem = key_file::pem(files.key, ExpectedKind::PlainPrivateKey)?;
     let key = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|error| CliError::usage(format!("TLS: {} contains no usable private key: {error}", files.key.display())))?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

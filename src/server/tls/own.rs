@@ -9,7 +9,7 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use crate::{
-    key_file::{self, Wanted, Wrong},
+    key_file::{self, ExpectedKind, WrongKind},
     server::TlsFault,
 };
 
@@ -18,16 +18,16 @@ pub(super) fn flaw(file: &Path, error: impl std::fmt::Display) -> TlsFault {
 }
 
 /// Refuses a file of another format than `wanted`, with the command that converts it.
-fn recognised(file: &Path, bytes: &[u8], wanted: Wanted) -> Result<(), TlsFault> {
-    match key_file::wrong(file, bytes, wanted) {
+fn recognised(file: &Path, bytes: &[u8], wanted: ExpectedKind) -> Result<(), TlsFault> {
+    match key_file::check_kind(file, bytes, wanted) {
         None => Ok(()),
-        Some(Wrong { message, hint }) => Err(TlsFault { what: message, kind: io::ErrorKind::InvalidData, hint: Some(hint) }),
+        Some(WrongKind { message, hint }) => Err(TlsFault { what: message, kind: io::ErrorKind::InvalidData, hint: Some(hint) }),
     }
 }
 
 /// Returns the certificates of a PEM file, at least one.
 pub(super) fn certificates(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
-    recognised(file, bytes, Wanted::Certificates)?;
+    recognised(file, bytes, ExpectedKind::Certificates)?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(bytes)
         .collect::<Result<_, _>>()
         .map_err(|error| flaw(file, format!("its PEM cannot be read: {error}")))?;
@@ -36,13 +36,13 @@ pub(super) fn certificates(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateD
 
 /// Returns the private key of a PEM file.
 pub(super) fn private_key(file: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, TlsFault> {
-    recognised(file, bytes, Wanted::PlainPrivateKey)?;
+    recognised(file, bytes, ExpectedKind::PlainPrivateKey)?;
     PrivateKeyDer::from_pem_slice(bytes).map_err(|error| flaw(file, format!("it contains no private key (PEM): {error}")))
 }
 
 /// Returns the revocation lists of a file: PEM, or one in DER.
 pub(super) fn revocation_lists(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsFault> {
-    recognised(file, bytes, Wanted::RevocationLists)?;
+    recognised(file, bytes, ExpectedKind::RevocationLists)?;
     if bytes.first() == Some(&0x30) {
         return Ok(vec![CertificateRevocationListDer::from(bytes.to_vec())]);
     }

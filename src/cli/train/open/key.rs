@@ -15,7 +15,7 @@ use super::uri::TokenUri;
 use crate::cli::{
     error::{CliError, Exit},
     key_file,
-    key_file::Wanted,
+    key_file::ExpectedKind,
 };
 
 /// The environment variable for a PIN or passphrase.
@@ -88,7 +88,7 @@ impl Drop for CreatorKey {
 }
 
 fn in_file(path: &Path, pin_file: Option<&Path>) -> Result<FileKey, CliError> {
-    let pem = key_file::pem(path, Wanted::PrivateKey)?;
+    let pem = key_file::pem(path, ExpectedKind::PrivateKey)?;
     let passphrase = FileKey::is_encrypted(&pem).then(|| passphrase(pin_file)).transpose()?;
     FileKey::from_pem(&pem, passphrase.as_ref()).map_err(|error| {
         let message = format!("{}: {error}", path.display());

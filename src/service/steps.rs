@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     audit::{Entry, Event},
+    authz::Rpc,
     protocol::{CallContext, Caller, Station, StepError},
 };
 
@@ -300,7 +301,13 @@ fn recorded<T>(
     match outcome {
         Ok(value) => {
             let entry = Entry { outcome: Some("ok".to_owned()), ..step.audit_entry(Event::Step) };
+            let completed = entry.run.clone().filter(|_| entry.rpc.as_deref() == Some(Rpc::PostRun.name()));
             station.keys.audit().record(entry).map_err(|error| unrecorded(&error))?;
+            if let Some(run) = completed
+                && let Err(error) = station.ledger.completion_recorded(&run)
+            {
+                tracing::warn!(%run, %error, "the next start records the completion of this run again");
+            }
             Ok(value)
         }
         Err(refusal) => Err(refusals.refuse_blocking(&step.caller, refusal, step.audit_entry(Event::Refusal))),

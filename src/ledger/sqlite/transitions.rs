@@ -8,6 +8,9 @@ use crate::ledger::{FileDigest, LedgerError, NewRun, PostRunRecord, PreRunRecord
 /// Maximum length of a stored failure reason, in characters: it may contain names chosen by a train's author.
 const REASON_CHARACTERS: usize = 4096;
 
+/// Prefix of the fact that a run's completion is not known to be in the audit log; its id follows.
+const UNRECORDED: &str = "unrecorded-completion:";
+
 impl Ledger {
     /// Writes the intent to open a train. Returns the run that occupies the stop already, if there is one.
     pub fn begin(&self, run: &NewRun) -> Result<Result<Run, Run>, LedgerError> {
@@ -99,6 +102,36 @@ impl Ledger {
             "UPDATE runs SET state = ?, config = x'', updated_at = ? WHERE id = ? AND state = ?"
         });
         self.update(query.bind(to.as_str()).bind(now()).bind(id).bind(from.as_str()), from.as_str())
+    }
+
+    /// Completes a run. Until [`Ledger::completion_recorded`] the run is one of [`Ledger::unrecorded_completions`], so that a crash between
+    /// this commit and the audit record of it is noticed.
+    pub fn complete(&self, id: &str) -> Result<(), LedgerError> {
+        self.block(async {
+            let mut both = self.pool.begin().await?;
+            let query = sqlx::query(
+                "UPDATE runs SET state = 'completed', config = x'', updated_at = ? WHERE id = ? AND state = 'closing'",
+            );
+            if query.bind(now()).bind(id).execute(&mut *both).await?.rows_affected() != 1 {
+                return Err(LedgerError::StateChanged("closing"));
+            }
+            let query = sqlx::query("INSERT OR REPLACE INTO facts (name, value, updated_at) VALUES (?, 'yes', ?)");
+            query.bind(format!("{UNRECORDED}{id}")).bind(now()).execute(&mut *both).await?;
+            Ok(both.commit().await?)
+        })
+    }
+
+    /// Notes that the completion of a run is in the audit log. Does not wait for the disk: after a power loss it may be recorded twice.
+    pub fn completion_recorded(&self, id: &str) -> Result<(), LedgerError> {
+        let query = sqlx::query("DELETE FROM facts WHERE name = ?");
+        self.block(query.bind(format!("{UNRECORDED}{id}")).execute(&self.heads))?;
+        Ok(())
+    }
+
+    /// Returns the completed runs whose completion may not be in the audit log.
+    pub fn unrecorded_completions(&self) -> Result<Vec<String>, LedgerError> {
+        let query = sqlx::query_scalar("SELECT substr(name, ?1) FROM facts WHERE substr(name, 1, ?1 - 1) = ?2 ORDER BY name");
+        Ok(self.block(query.bind(UNRECORDED.len() as i64 + 1).bind(UNRECORDED).fetch_all(&self.pool))?)
     }
 
     /// Ends a run whose train could not be opened, with the reason and what holds plaintext of it.

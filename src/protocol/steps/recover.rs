@@ -18,8 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{runs::private_name, working_copy};
 use crate::{
+    audit::{Digests, Entry, Event, Images, TrainRef},
+    authz::Rpc,
     ledger::{OpenInto, PostRunRecord, Run, RunState},
-    protocol::{admission::station::Station, content::train_document::TrainDocument, context::error::StepError},
+    protocol::{
+        admission::station::Station, checks::rule_report::recorded, content::train_document::TrainDocument, context::error::StepError,
+    },
 };
 
 /// Finishes or rolls back every interrupted run, and removes containers that an earlier process left. For startup.
@@ -33,6 +37,7 @@ pub fn recover(station: &Station) -> Result<(), StepError> {
     for run in station.ledger.cut_off()? {
         recover_run(station, &run)?;
     }
+    record_completions(station)?;
     station.recovered.store(true, Ordering::Release);
     Ok(())
 }
@@ -53,7 +58,7 @@ pub fn retry_recovery(station: &Station) -> Result<(), StepError> {
                 recover_run(station, &run)?;
             }
         }
-        Ok(())
+        if unmended { record_completions(station) } else { Ok(()) }
     });
     if unmended && mended.is_err() {
         station.recovery_pending.store(true, Ordering::Release);
@@ -85,6 +90,8 @@ pub(in crate::protocol) fn recover_run(station: &Station, run: &Run) -> Result<(
                     station.images.tag(&record.image_id, &record.image.parse::<ImageName>()?.with_tag("latest"))?;
                 }
                 complete(station, run, run.closing_image.as_deref().unwrap_or_default(), &mut record)?;
+                // With what is stored now: `complete` has noted what still holds plaintext.
+                record_completion(station, &station.run(&run.id)?)?;
                 "completed"
             }
             _ => {
@@ -102,6 +109,43 @@ pub(in crate::protocol) fn recover_run(station: &Station, run: &Run) -> Result<(
         _ => return Ok(()),
     };
     tracing::warn!(run = %run.id, state = run.state.as_str(), outcome, "a step that was cut off");
+    Ok(())
+}
+
+/// Records that a run is completed, as the call that was cut off would have done: otherwise nothing in the audit log shows that a ledger in
+/// which the run is still open is an older one.
+fn record_completion(station: &Station, run: &Run) -> Result<(), StepError> {
+    let record = run.post_run.as_ref();
+    let entry = Entry {
+        rpc: Some(Rpc::PostRun.name().to_owned()),
+        run: Some(run.id.clone()),
+        train: Some(TrainRef { id: run.train_id.clone(), session: const_hex::encode(&run.session_id), stop: run.stop_index }),
+        images: Some(Images {
+            name: record.map(|record| record.image.clone()),
+            input: run.closing_image.clone(),
+            output: record.map(|record| record.image_id.clone()),
+        }),
+        digests: record.map(|record| Digests { results_out: Some(record.results_digest.clone()), ..Digests::default() }),
+        outcome: Some("ok".to_owned()),
+        rules: record.map(|record| recorded(&record.rules)).unwrap_or_default(),
+        ..Entry::of(Event::Step)
+    };
+    station.keys.audit().record(entry.with("recovered", true))?;
+    Ok(station.ledger.completion_recorded(&run.id)?)
+}
+
+/// Records completions that no record shows: the process ended, or the audit failed, between the commit of a run and its record.
+fn record_completions(station: &Station) -> Result<(), StepError> {
+    for id in station.ledger.unrecorded_completions()? {
+        let Some(run) = station.ledger.run(&id)? else {
+            station.ledger.completion_recorded(&id)?;
+            continue;
+        };
+        // A call in progress records it by itself.
+        if let Ok(_claim) = station.claim(&run.session_id) {
+            record_completion(station, &run)?;
+        }
+    }
     Ok(())
 }
 
@@ -231,7 +275,7 @@ pub(in crate::protocol) fn complete(
     clean_up_completed(station, run, read_from, record);
     station.ledger.record_post_run(&run.id, record)?;
     failpoint::point("post-run/cleaned");
-    Ok(station.ledger.advance(&run.id, RunState::Closing, RunState::Completed)?)
+    Ok(station.ledger.complete(&run.id)?)
 }
 
 /// Deletes what a completed run no longer needs, and notes what still holds plaintext.

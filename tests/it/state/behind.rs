@@ -1,6 +1,6 @@
 //! A ledger that is older than the audit beside it keeps the service from starting: it would let a train run twice.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::process::ExitStatusExt, path::Path};
 
 use stationmaster::state::LEDGER;
 use stationmaster_proto::SignatureScheme;
@@ -86,6 +86,46 @@ fn a_ledger_that_lost_its_newest_part_does_not_let_a_finished_train_run_again_un
     }
     output(office(station, &["state", "restore", "--open-runs", "forget"]).arg(&opened));
     station.start_again();
+}
+
+/// A service dies at a point of a post-run that has its effect, and the next start completes the run. The ledger of before the post-run
+/// is then not accepted: it would open the train once more.
+#[track_caller]
+fn is_missed_after_a_kill_at(point: &str) {
+    let mut scene = Scene::with(Station::with("a").env("STATIONMASTER_CRASH_AT", point).start());
+    let room = tempfile::tempdir().unwrap();
+    let opened = room.path().join("opened");
+    let state = scene.station.state().to_owned();
+    let run = scene.pre_run().unwrap();
+    run_script(&scene.engine, &scene.train.image, RESULTS);
+    json(&scene.station, &["state", "backup", opened.to_str().unwrap()]);
+    scene.station.post_run(&run.run_id).expect_err("an answer of a service that is killed");
+    let station = &mut scene.station;
+    assert_eq!(station.wait().signal(), Some(9), "{point}");
+
+    station.set_env("STATIONMASTER_CRASH_AT", None);
+    station.start_again();
+    let completed = |station: &Station| {
+        let steps = records(station, &["--run", &run.run_id, "--event", "step"]);
+        steps.into_iter().filter(|step| step["rpc"] == "PostRun" && step["outcome"] == "ok").collect::<Vec<_>>()
+    };
+    let told = completed(station);
+    assert!(matches!(&told[..], [one] if one["about"]["recovered"] == true), "{point}: {told:?}");
+    assert!(told[0]["train"]["session"].is_string() && told[0]["images"]["out"].is_string(), "{told:?}");
+    station.stop();
+    station.start_again();
+    assert_eq!(completed(station).len(), 1, "{point}: a completion is recorded at every start");
+    station.stop();
+
+    put(&opened, &state);
+    does_not_start(station, &["was completed, and in the ledger it is prepared", "state accept-loss ledger"]);
+}
+
+#[test]
+fn an_older_ledger_is_missed_although_the_run_was_completed_by_the_start_after_a_kill() {
+    for point in ["post-run/tagged", "post-run/completed"] {
+        is_missed_after_a_kill_at(point);
+    }
 }
 
 #[test]

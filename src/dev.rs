@@ -150,8 +150,10 @@ impl DevStation {
 fn state_directory(path: &Path) -> Result<PathBuf, DevError> {
     make_directory(path).map_err(trouble("create", path))?;
     let facts = fs::metadata(path).map_err(trouble("read the metadata of", path))?;
-    if facts.uid() != rustix::process::geteuid().as_raw() {
-        let source = io::Error::new(io::ErrorKind::PermissionDenied, format!("it belongs to uid {}", facts.uid()));
+    let own = rustix::process::geteuid().as_raw();
+    if facts.uid() != own {
+        let text = format!("it belongs to uid {}, and this process is uid {own}: name a directory of this user's", facts.uid());
+        let source = io::Error::new(io::ErrorKind::PermissionDenied, text);
         return Err(trouble("use", path)(source));
     }
     path.canonicalize().map_err(trouble("find", path))

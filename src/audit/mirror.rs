@@ -186,6 +186,7 @@ impl Worker {
         let mut cursor = None;
         let mut failed: Option<Instant> = None;
         let mut waiting_since = None;
+        let mut cause = None;
         let mut ended = false;
         while !ended {
             ended = matches!(woken.recv_timeout(AGAIN_AFTER), Err(RecvTimeoutError::Disconnected));
@@ -197,9 +198,11 @@ impl Worker {
             self.state.busy_since.store(0, Ordering::Release);
             self.state.failing.store(outcome.is_err(), Ordering::Release);
             failed = outcome.is_err().then(Instant::now);
-            if let Err(error) = outcome {
-                tracing::debug!(%error, "the audit mirror");
+            let failure = outcome.err().map(|error| error.to_string());
+            if let Some(error) = failure.as_ref().filter(|failure| cause.as_ref() != Some(*failure)) {
+                tracing::warn!(%error, "the audit mirror fails");
             }
+            cause = failure;
         }
     }
 

@@ -64,7 +64,7 @@ impl StateDirArgs {
     /// Opens and locks the directory, for commands that exclude a running service; locked until the lock is dropped.
     pub(super) fn locked(&self) -> Result<(StateDir, Lock), CliError> {
         let state_dir = self.open()?;
-        let lock = state_directory::lock_state(&state_dir.directory)?;
+        let lock = state_directory::lock_state_for_command(&state_dir.directory)?;
         Ok((state_dir, lock))
     }
 

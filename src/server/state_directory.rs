@@ -38,18 +38,30 @@ pub fn check_is_station(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates the state directory if it does not exist, removes the permissions of other users, and takes its lock.
+/// Creates the service's state directory if it does not exist, removes the permissions of other users, and takes its lock.
 ///
 /// # Errors
 /// When another service holds it, it belongs to another user or is not [a station's](check_is_station), or it cannot be created.
 pub fn lock_state(directory: &Path) -> Result<Lock, ServerError> {
+    lock(directory, false)
+}
+
+/// As [`lock_state`], for an administrator's command: root restores a backup into the directory of a service's user.
+///
+/// # Errors
+/// As [`lock_state`].
+pub fn lock_state_for_command(directory: &Path) -> Result<Lock, ServerError> {
+    lock(directory, rustix::process::geteuid().is_root())
+}
+
+fn lock(directory: &Path, of_any_user: bool) -> Result<Lock, ServerError> {
     let trouble =
         |what: &str, error| ServerError::io(format!("cannot {what} {}", directory.display()), explained(directory, error));
     make_directory(directory).map_err(|error| trouble("create", error))?;
     let facts = fs::metadata(directory).map_err(|error| trouble("read the metadata of", error))?;
     let (owner, own, mode) = (facts.uid(), rustix::process::geteuid().as_raw(), facts.mode() & 0o7777);
-    // Root restores a backup into the directory of a service's user; every other user has its own directory.
-    if owner != own && own != 0 {
+    // Its owner can replace every file in it, also under a service of root's.
+    if owner != own && !of_any_user {
         let shown = directory.display();
         let text =
             format!("it belongs to uid {owner}, and this process is uid {own}: chown -R {own} {shown}, or run as uid {owner}");

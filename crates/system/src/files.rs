@@ -16,7 +16,7 @@ mod lock;
 mod new_file;
 mod output;
 
-pub use create::{make_directory, make_private};
+pub use create::{check_private, make_directory, make_private, open_to_append};
 pub use denied::{explained, words};
 pub use directory::Directory;
 pub use file_thread::{FileThread, NotResponding};

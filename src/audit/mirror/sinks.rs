@@ -1,13 +1,15 @@
 //! Mirrors records to a file and to syslog.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::{fs::OpenOptionsExt, net::UnixDatagram},
+    os::unix::net::UnixDatagram,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
+
+use stationmaster_system::files::open_to_append;
 
 use super::{
     MirroredLog, SinkKind,
@@ -26,21 +28,25 @@ fn other(error: impl ToString) -> io::Error {
     io::Error::other(error.to_string())
 }
 
+/// Returns an error with the file that it is about.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 /// Returns where a sink continues: its stored position or, for a file that holds more of the log, the position after its contents.
 pub(super) fn begin(kind: &SinkKind, copied: &MirroredLog) -> io::Result<Cursor> {
     let cursor = Cursor::load(copied, kind);
     let SinkKind::File(path) = kind else { return Ok(cursor) };
-    // A pipe has no earlier contents.
-    if !std::fs::metadata(path).is_ok_and(|is| is.is_file()) {
-        return Ok(cursor);
-    }
-    let Some(last) = last_line(path)? else { return Ok(cursor) };
+    let file = match open_to_append(path, false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(cursor),
+        other => other.map_err(|error| named(path, &error))?,
+    };
+    let Some(last) = last_line(file)? else { return Ok(cursor) };
     Ok(behind(&cursor, copied, &last)?.unwrap_or(cursor))
 }
 
 /// Returns the last whole line of a copy. Removes a partial line after it, left by an interrupted write.
-fn last_line(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+fn last_line(mut file: File) -> io::Result<Option<Vec<u8>>> {
     let length = file.metadata()?.len();
     let start = length.saturating_sub(LAST_RECORD);
     file.seek(SeekFrom::Start(start))?;
@@ -84,7 +90,7 @@ pub(super) fn append(path: &Path, part: &Part, cursor: &mut Cursor) -> io::Resul
     let mut from = File::open(&part.path)?;
     from.seek(SeekFrom::Start(cursor.offset))?;
     from.take((part.end - cursor.offset).min(CHUNK)).read_to_end(&mut bytes)?;
-    let mut to = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let mut to = open_to_append(path, true).map_err(|error| named(path, &error))?;
     let mut rest = &bytes[..];
     while !rest.is_empty() {
         let written = match to.write(rest) {

@@ -13,10 +13,10 @@ fn copied(at: &Path, kind: SinkKind) -> Audit {
 #[test]
 fn a_second_sink_that_hangs_or_fails_holds_up_nobody_and_is_reported() {
     let directory = tempfile::tempdir().unwrap();
-    let fifo = directory.path().join("fifo");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0)
-        .unwrap();
-    for (kind, name) in [(SinkKind::File(fifo), "hangs"), (SinkKind::Syslog(directory.path().join("nothing")), "fails")] {
+    // Nothing reads what is sent to it.
+    let full = directory.path().join("full");
+    let _bound = UnixDatagram::bind(&full).unwrap();
+    for (kind, name) in [(SinkKind::Syslog(full), "hangs"), (SinkKind::Syslog(directory.path().join("nothing")), "fails")] {
         let at = directory.path().join(name);
         let second = Some(Mirror { kind, timeout: Duration::from_millis(100) });
         let (audit, _) = Audit::open(Settings { second, ..settings(&at, 1 << 20) }).unwrap();
@@ -33,6 +33,52 @@ fn a_second_sink_that_hangs_or_fails_holds_up_nobody_and_is_reported() {
         assert!(reported, "a second sink that {name} is not in the log");
         audit.close();
         assert!(verify(&segments(&at), None, None).unwrap().holds());
+    }
+}
+
+#[test]
+fn a_copy_goes_through_no_link_and_into_no_file_that_others_could_change() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("victim"), "precious\n").unwrap();
+    fs::set_permissions(at("victim"), fs::Permissions::from_mode(0o600)).unwrap();
+    symlink("victim", at("link")).unwrap();
+    symlink("made", at("dangling")).unwrap();
+    fs::write(at("open"), "").unwrap();
+    fs::set_permissions(at("open"), fs::Permissions::from_mode(0o622)).unwrap();
+    fs::write(at("foreign"), "").unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let _reader = fs::OpenOptions::new().read(true).write(true).open(at("fifo")).unwrap();
+    let mut names = vec!["link", "dangling", "open", "fifo"];
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(at("foreign"), Some(65534), None).unwrap();
+        names.push("foreign");
+    }
+    for name in names {
+        let log = at(&format!("log-{name}"));
+        let second = Some(Mirror { kind: SinkKind::File(at(name)), timeout: Duration::from_millis(200) });
+        let (audit, _) = Audit::open(Settings { second, ..settings(&log, 1 << 20) }).unwrap();
+        let reported = (0..200).any(|number| {
+            audit.record(entry(number)).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            fs::read_to_string(&segments(&log)[0]).unwrap().contains("\"keeps_up\":false")
+        });
+        audit.close();
+        assert!(reported, "{name}: the log does not say that there is no copy");
+    }
+    assert_eq!(fs::read_to_string(at("victim")).unwrap(), "precious\n");
+    assert!(!at("made").exists());
+    assert_eq!(["open", "foreign"].map(|name| fs::metadata(at(name)).unwrap().len()), [0, 0]);
+    // A file that the service makes is its own, whatever the umask; one that an administrator made keeps its mode, such as for a shipper.
+    fs::write(at("shipped"), "").unwrap();
+    fs::set_permissions(at("shipped"), fs::Permissions::from_mode(0o640)).unwrap();
+    for (name, mode) in [("new", 0o600), ("shipped", 0o640)] {
+        let audit = copied(&at(&format!("log-{name}")), SinkKind::File(at(name)));
+        audit.record(entry(1)).unwrap();
+        audit.close();
+        let facts = fs::metadata(at(name)).unwrap();
+        assert!(facts.len() > 0 && facts.permissions().mode() & 0o7777 == mode, "{name}: {facts:?}");
     }
 }
 

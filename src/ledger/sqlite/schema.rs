@@ -7,7 +7,7 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use stationmaster_system::files::{explained, make_private};
+use stationmaster_system::files::{check_private, explained, make_private};
 use tokio::runtime::Handle;
 
 use super::{Ledger, catch_up::catch_up};
@@ -78,6 +78,7 @@ impl Ledger {
             Err(rustix::io::Errno::NOENT) => return Err(LedgerError::Absent(file.to_owned())),
             Err(error) => return Err(unusable(file, error.into())),
         }
+        for_each_file(file, check_private)?;
         let pool = connect(options(file).create_if_missing(false)).await?;
         match newest(&pool).await?.unwrap_or(0) {
             schema if schema > known() => Err(LedgerError::Newer { schema, known: known() }),
@@ -101,13 +102,18 @@ impl Ledger {
 
 /// Restricts the files' modes: SQLite creates a database with the umask's mode, and files beside it with the database's mode.
 fn restrict_modes(file: &Path) -> Result<(), LedgerError> {
-    make_private(file).map_err(|error| unusable(file, error))?;
+    for_each_file(file, make_private)
+}
+
+/// Calls a function for the database's file, and for those beside it that exist: SQLite opens all of them by their names.
+fn for_each_file(file: &Path, check: impl Fn(&Path) -> std::io::Result<()>) -> Result<(), LedgerError> {
+    check(file).map_err(|error| unusable(file, error))?;
     for ending in ["-wal", "-shm"] {
         let mut beside = file.as_os_str().to_owned();
         beside.push(ending);
         let beside = Path::new(&beside);
         if beside.symlink_metadata().is_ok() {
-            make_private(beside).map_err(|error| unusable(beside, error))?;
+            check(beside).map_err(|error| unusable(beside, error))?;
         }
     }
     Ok(())

@@ -300,3 +300,74 @@ fn a_lock_that_is_a_link_is_refused_and_what_it_leads_to_is_left_alone() {
     }
     station.start_again();
 }
+
+#[test]
+fn a_ledger_that_is_a_link_or_another_users_is_refused_by_every_command_of_administrators() {
+    let mut station = Station::start("a");
+    station.stop();
+    let (ledger, elsewhere) = (station.state().join("ledger.sqlite"), tempfile::tempdir().unwrap());
+    let target = elsewhere.path().join("ledger.sqlite");
+    fs::rename(&ledger, &target).unwrap();
+    symlink(&target, &ledger).unwrap();
+    let copy = elsewhere.path().join("copy").to_str().unwrap().to_owned();
+    let commands: &[&[&str]] = &[
+        &["run", "list"],
+        &["run", "show", "none"],
+        &["run", "abandon", "none", "--reason", "x"],
+        &["run", "allow-again", "none", "--reason", "x"],
+        &["run", "forget-session", "00", "--reason", "x"],
+        &["run", "prune", "--older-than", "1", "--reason", "x"],
+        &["state", "backup", &copy],
+        &["state", "accept-loss", "ledger", "--reason", "x"],
+        &["state", "accept-loss", "audit", "--reason", "x"],
+    ];
+    let refused = |exit: i32, words: &[&str]| {
+        for command in commands {
+            let done = Command::new(PROGRAM).args(*command).arg("--state").arg(station.state()).output().unwrap();
+            assert_eq!(done.status.code(), Some(exit), "{command:?}: {}", said(&done));
+            for word in words.iter().chain(&["ledger.sqlite"]) {
+                assert!(said(&done).contains(word), "{command:?} without {word:?}: {}", said(&done));
+            }
+        }
+    };
+    let before = fs::read(&target).unwrap();
+    refused(2, &["a symbolic link"]);
+    // Beside a ledger of the station's own, too.
+    fs::remove_file(&ledger).unwrap();
+    fs::rename(&target, &ledger).unwrap();
+    symlink(&target, station.state().join("ledger.sqlite-wal")).unwrap();
+    refused(2, &["a symbolic link", "-wal"]);
+    fs::remove_file(station.state().join("ledger.sqlite-wal")).unwrap();
+    assert!(!target.exists(), "something was written through the link");
+    if is_root() {
+        chown(&ledger, Some(NOBODY), None).unwrap();
+        refused(7, &["uid 65534"]);
+        chown(&ledger, Some(0), None).unwrap();
+    }
+    assert_eq!(fs::read(&ledger).unwrap(), before);
+    station.start_again();
+}
+
+#[test]
+fn a_service_of_roots_does_not_take_the_state_directory_of_another_user() {
+    if !is_root() {
+        return;
+    }
+    let mut station = Station::start("a");
+    station.stop();
+    station.configure(|_| {});
+    let config = station.state().join("test.toml");
+    chown(station.state(), Some(NOBODY), None).unwrap();
+    for arguments in [
+        &["serve", "--config", config.to_str().unwrap()][..],
+        &["serve", "--dev", "--station", "a", "--state", station.state().to_str().unwrap()],
+    ] {
+        let done = Command::new(PROGRAM).args(arguments).output().unwrap();
+        assert_eq!(done.status.code(), Some(7), "{arguments:?}: {}", said(&done));
+        assert!(said(&done).contains("it belongs to uid 65534, and this process is uid 0:"), "{}", said(&done));
+    }
+    // Commands of root's administer it.
+    output(Command::new(PROGRAM).args(["run", "list", "--config"]).arg(&config));
+    chown(station.state(), Some(0), None).unwrap();
+    station.start_again();
+}

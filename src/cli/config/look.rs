@@ -1,0 +1,296 @@
+//! Checks of the files and sockets that a configuration names, without using them.
+
+use std::{
+    fs::{self, Metadata},
+    io::{self, Read},
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::Path,
+};
+
+use nix::unistd::{Uid, User};
+use serde_json::{Value, json};
+use stationmaster_system::files::{input, open_to_append};
+
+use crate::{
+    authz::file,
+    config::{Config, PinSetting, Second},
+    server::{ServerError, bootstrap, socket, tls},
+    trust,
+    trust::{TrustError, TrustMode},
+};
+
+/// What only the running service can tell.
+pub(super) const UNSEEN: [&str; 4] =
+    ["the token and its keys", "whether the PIN is right", "the engine's answer", "the audit's chain"];
+
+/// How something looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// As it should.
+    Well,
+    /// It is not there, and need not be yet.
+    NotYet,
+    /// The service could not use it.
+    Wrong,
+}
+
+impl State {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Well => "ok",
+            Self::NotYet => "not yet",
+            Self::Wrong => "wrong",
+        }
+    }
+}
+
+/// Something that was looked at.
+pub(super) struct Finding {
+    pub what: &'static str,
+    pub state: State,
+    pub note: String,
+}
+
+impl Finding {
+    fn new(what: &'static str, state: State, note: impl Into<String>) -> Self {
+        Self { what, state, note: note.into() }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({ "what": self.what, "state": self.state.name(), "note": self.note })
+    }
+}
+
+/// Who looks.
+pub(super) fn who() -> String {
+    user(rustix::process::geteuid().as_raw())
+}
+
+/// A user's name and number.
+fn user(uid: u32) -> String {
+    match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => format!("{} (uid {uid})", user.name),
+        _ => format!("uid {uid}"),
+    }
+}
+
+/// Everything that can be seen.
+pub(super) fn all(config: &Config) -> Vec<Finding> {
+    let mut all = vec![module(config), pin(config)];
+    all.push(match bootstrap::not_foreign(&config.state.directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Finding::new("State", State::Wrong, format!("{}: {error}", config.state.directory.display()))
+        }
+        _ => directory("State", &config.state.directory),
+    });
+    if let Some(spool) = &config.state.spool {
+        all.push(directory("Spool", spool));
+    }
+    all.extend(config.runs.directory.iter().map(|path| directory("Runs", path)));
+    all.push(match &config.layouts.directory {
+        Some(path) => layouts(path),
+        None => engine(config),
+    });
+    all.push(access_file(config));
+    all.push(trust_file(config));
+    all.extend(config.audit.second.as_ref().map(second));
+    all.extend(config.listen.unix.as_deref().map(|path| unix(path, config.listen.unix_group.as_deref())));
+    all.extend(config.listen.tcp.as_ref().map(|tcp| match tls::Identity::load(tcp) {
+        Ok(_) => Finding::new("TLS", State::Well, format!("{}, {}", tcp.cert.display(), tcp.client_ca.display())),
+        Err(ServerError::Tls(fault)) => Finding::new("TLS", State::Wrong, fault.in_full()),
+        Err(error) => Finding::new("TLS", State::Wrong, error.to_string()),
+    }));
+    all
+}
+
+fn module(config: &Config) -> Finding {
+    let path = &config.token.module;
+    let wrong = |note: String| Finding::new("Module", State::Wrong, note);
+    let begins = || -> io::Result<Vec<u8>> {
+        let mut begins = Vec::new();
+        input::open_regular(path)?.take(4).read_to_end(&mut begins)?;
+        Ok(begins)
+    };
+    match begins() {
+        Err(error) => wrong(failed(path, &error)),
+        Ok(begins) if begins != b"\x7fELF" => wrong(format!("{} is not a shared library", path.display())),
+        // A fact about this one library: the trial at the service's start would tell the same.
+        Ok(_)
+            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libsofthsm2"))
+                && !config.token.allow_raw_unwrap =>
+        {
+            let note = "SoftHSM cannot do RSA-OAEP with SHA-512: the service refuses to start without `allow_raw_unwrap = true` in [token]";
+            wrong(note.to_owned())
+        }
+        Ok(_) => Finding::new("Module", State::Well, path.display().to_string()),
+    }
+}
+
+fn pin(config: &Config) -> Finding {
+    let seen = |state, note: String| Finding::new("PIN", state, note);
+    match config.token.pin() {
+        PinSetting::File(path) => match fs::metadata(&path) {
+            Err(error) => seen(State::Wrong, failed(&path, &error)),
+            Ok(found) if !found.is_file() => seen(State::Wrong, format!("{} is not a file", path.display())),
+            Ok(found) if found.mode() & 0o077 != 0 => {
+                let shown = path.display();
+                seen(State::Wrong, format!("{shown} is open to others (mode {:04o}): chmod 600 {shown}", found.mode() & 0o7777))
+            }
+            Ok(found) => match input::open_regular(&path) {
+                Err(error) => seen(State::Wrong, failed(&path, &error)),
+                Ok(_) => seen(State::Well, format!("{}, which belongs to {}", path.display(), user(found.uid()))),
+            },
+        },
+        PinSetting::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
+            Some(directory) if Path::new(&directory).join(&name).exists() => {
+                seen(State::Well, format!("the credential {name:?}"))
+            }
+            Some(_) => seen(State::Wrong, format!("$CREDENTIALS_DIRECTORY holds no {name:?}")),
+            None => seen(State::NotYet, format!("the credential {name:?}, which systemd gives to the service alone")),
+        },
+        PinSetting::Env(name) => match std::env::var_os(&name) {
+            Some(_) => seen(State::Well, format!("${name}")),
+            None => seen(State::NotYet, format!("${name} is not set here")),
+        },
+        PinSetting::Prompt => seen(State::NotYet, "none is named: the terminal is asked, which a service has not".to_owned()),
+    }
+}
+
+fn directory(what: &'static str, path: &Path) -> Finding {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Finding::new(what, State::NotYet, format!("{} is made when the service starts", path.display()))
+        }
+        Err(error) => Finding::new(what, State::Wrong, failed(path, &error)),
+        Ok(found) if !found.is_dir() => Finding::new(what, State::Wrong, format!("{} is not a directory", path.display())),
+        Ok(found) if found.mode() & 0o002 != 0 => {
+            let shown = path.display();
+            Finding::new(
+                what,
+                State::Wrong,
+                format!("{shown} can be written by everybody (mode {:04o}): chmod 700 {shown}", found.mode() & 0o7777),
+            )
+        }
+        Ok(found) => Finding::new(what, State::Well, format!("{}, which belongs to {}", path.display(), user(found.uid()))),
+    }
+}
+
+/// The service makes every directory but this one.
+fn layouts(path: &Path) -> Finding {
+    match stationmaster_image::store::layouts::directory_at(path) {
+        Ok(_) => directory("Layouts", path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Finding::new("Layouts", State::NotYet, format!("{error}; NOT_SERVING until it exists"))
+        }
+        Err(error) => Finding::new("Layouts", State::Wrong, failed(path, &error)),
+    }
+}
+
+fn engine(config: &Config) -> Finding {
+    // The configuration's check has made sure of the prefix.
+    let path = Path::new(config.engine.socket.strip_prefix("unix://").unwrap_or(&config.engine.socket));
+    match fs::metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {
+            Finding::new("Engine", State::Well, format!("{}{}", path.display(), group_of(&found)))
+        }
+        Ok(_) => Finding::new("Engine", State::Wrong, format!("{} is not a socket", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Finding::new("Engine", State::NotYet, format!("there is no {}: NOT_SERVING until the engine runs", path.display()))
+        }
+        Err(error) => Finding::new("Engine", State::Wrong, failed(path, &error)),
+    }
+}
+
+fn group_of(found: &Metadata) -> String {
+    let gid = found.gid();
+    match nix::unistd::Group::from_gid(gid.into()) {
+        Ok(Some(group)) => format!(", for the group {}", group.name),
+        _ => format!(", for the group {gid}"),
+    }
+}
+
+fn access_file(config: &Config) -> Finding {
+    let path = config.access_file();
+    match file::read(&path) {
+        Ok(_) => Finding::new("Access", State::Well, path.display().to_string()),
+        Err(error) if !path.exists() => Finding::new("Access", State::NotYet, format!("{error} ({})", error.hint())),
+        Err(error) => Finding::new("Access", State::Wrong, format!("{error} ({})", error.hint())),
+    }
+}
+
+/// Whom the station believes, and whether the file that says so can be used.
+fn trust_file(config: &Config) -> Finding {
+    let mode = config.trust.mode.name();
+    let (Some(file), true) = (&config.trust.file, config.trust.mode != TrustMode::Embedded) else {
+        return Finding::new("Trust", State::Well, format!("{mode}: ANYONE can make a train that this station runs"));
+    };
+    match trust::file::read(file) {
+        Ok(_) => Finding::new("Trust", State::Well, format!("{mode}, {}", file.display())),
+        Err(TrustError::Missing(_)) if config.trust.mode == TrustMode::FirstUse => {
+            Finding::new("Trust", State::NotYet, format!("{mode}, no {} yet", file.display()))
+        }
+        Err(error @ TrustError::Missing(_)) => {
+            Finding::new("Trust", State::NotYet, format!("{mode}; NO TRAIN IS OPENED YET: {error}"))
+        }
+        Err(error) => Finding::new("Trust", State::Wrong, format!("{mode}; NO TRAIN IS OPENED: {error}")),
+    }
+}
+
+fn second(second: &Second) -> Finding {
+    let what = "Second sink";
+    let of_directory = |path: &Path| match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Finding::new(what, State::Well, path.display().to_string()),
+        Ok(_) => Finding::new(what, State::Wrong, format!("{} is not a directory", path.display())),
+        Err(error) => Finding::new(what, State::Wrong, failed(path, &error)),
+    };
+    match (&second.file, &second.syslog, &second.directory) {
+        (Some(file), _, _) => match open_to_append(file, false) {
+            Ok(_) => Finding::new(what, State::Well, file.display().to_string()),
+            // The service creates it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => of_directory(file.parent().unwrap_or(file)),
+            Err(error) => Finding::new(what, State::Wrong, format!("{}: {error}", file.display())),
+        },
+        (_, Some(path), _) => match fs::metadata(path) {
+            Ok(found) if found.file_type().is_socket() => Finding::new(what, State::Well, path.display().to_string()),
+            Ok(_) => Finding::new(what, State::Wrong, format!("{} is not a socket", path.display())),
+            Err(error) => Finding::new(what, State::Wrong, failed(path, &error)),
+        },
+        (_, _, Some(path)) => of_directory(path),
+        // The configuration's check has made sure of one.
+        (None, None, None) => Finding::new(what, State::NotYet, "none"),
+    }
+}
+
+fn unix(path: &Path, group: Option<&str>) -> Finding {
+    let what = "Unix socket";
+    if let Err(error) = socket::can_be_at(path) {
+        return Finding::new(what, State::Wrong, format!("{}: {error}", path.display()));
+    }
+    if let Some(Err(error)) = group.map(socket::group_id) {
+        return Finding::new(what, State::Wrong, format!("[listen] unix_group: {error}"));
+    }
+    let parent = path.parent().unwrap_or(path);
+    match fs::metadata(parent) {
+        Ok(found) if found.is_dir() => Finding::new(what, State::Well, path.display().to_string()),
+        Ok(_) => Finding::new(what, State::Wrong, format!("{} is not a directory", parent.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Finding::new(
+            what,
+            State::NotYet,
+            format!("{} is not there: RuntimeDirectory= of the unit makes it", parent.display()),
+        ),
+        Err(error) => Finding::new(what, State::Wrong, failed(parent, &error)),
+    }
+}
+
+/// An error with what helps against it.
+fn failed(path: &Path, error: &io::Error) -> String {
+    let shown = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("{shown} is not there"),
+        io::ErrorKind::PermissionDenied => {
+            let owner = fs::symlink_metadata(path).ok().map(|found| format!(", it belongs to {}", user(found.uid())));
+            format!("{shown} cannot be read by {}{}", who(), owner.unwrap_or_default())
+        }
+        _ => format!("{shown}: {error}"),
+    }
+}

@@ -220,7 +220,14 @@ impl From<ConfigError> for CliError {
 impl From<ServerError> for CliError {
     fn from(error: ServerError) -> Self {
         match error {
-            ServerError::Keystore(error) => error.into(),
+            ServerError::Keystore(error) => {
+                let mut failure = Self::from(error);
+                // Sessions that a crash left open end with time: no administrator has to act, as code 5 would say.
+                if failure.reason.as_deref() == Some(Reason::HsmSessionsExhausted.name()) {
+                    failure.exit = Exit::Unavailable;
+                }
+                failure
+            }
             ServerError::Pin(error) => error.into(),
             ServerError::Ledger(error) => error.into(),
             ServerError::State(error) => error.into(),

@@ -85,3 +85,44 @@ fn a_code_without_a_reason_still_has_an_exit_code() {
     assert_eq!(CliError::from(RpcError::permission_denied("no")).exit, Exit::Permission);
     assert_eq!(CliError::from(RpcError::unknown("?")).exit, Exit::Other);
 }
+
+#[test]
+fn the_unit_restarts_the_service_after_the_exit_codes_that_the_page_says() {
+    let page = include_str!("../../../docs/cli.md");
+    let (_, table) = page.split_once("| Code | Meaning | Reasons | The unit after `serve` |").expect("the table of exit codes");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+    let documented: Vec<&str> = cells.filter(|cells| cells[4] == "stays ended").map(|cells| cells[1]).collect();
+    let unit = include_str!("../../../deploy/stationmaster.service");
+    let setting = unit.lines().find_map(|line| line.strip_prefix("RestartPreventExitStatus=")).expect("a setting of the unit");
+    assert_eq!(setting.split(' ').collect::<Vec<_>>(), documented);
+
+    let is_restarted = |error: ServerError| !documented.contains(&(CliError::from(error).exit as u8).to_string().as_str());
+    let io = |kind: io::ErrorKind| ServerError::io("it", kind.into());
+    let state = || crate::state::StateError::NotLost(crate::state::Part::Ledger);
+    let newer = || LedgerError::Newer { schema: 2, known: 1 };
+    for permanent in [
+        ServerError::State(state()),
+        ServerError::Ledger(newer()),
+        ServerError::Held { what: "it".into(), holder: None },
+        ServerError::Unfit("a key".into()),
+        ServerError::Pin(PinError::NoSource),
+        ServerError::Keystore(KeystoreError::PinRejected { pin: "a file".into(), latch: None }),
+        io(io::ErrorKind::AddrInUse),
+        io(io::ErrorKind::NotFound),
+        io(io::ErrorKind::PermissionDenied),
+    ] {
+        let shown = permanent.to_string();
+        assert!(!is_restarted(permanent), "{shown}");
+    }
+    for passing in [
+        ServerError::Keystore(KeystoreError::TokenNotFound { label: "a".into(), seen: Vec::new() }),
+        ServerError::Keystore(KeystoreError::SessionsExhausted),
+        ServerError::Ledger(LedgerError::DiskFull),
+        io(io::ErrorKind::StorageFull),
+        io(io::ErrorKind::TimedOut),
+    ] {
+        let shown = passing.to_string();
+        assert!(is_restarted(passing), "{shown}");
+    }
+}

@@ -76,8 +76,8 @@ pub enum PinError {
     /// The source exists, but it is empty, longer than a PIN, or not UTF-8.
     #[error("the PIN from {from} cannot be used: its first line is empty, too long or not UTF-8")]
     Malformed {
-        /// The source.
-        from: &'static str,
+        /// The source; of a file, with its path.
+        from: String,
     },
     /// The PIN could not be requested from the terminal.
     #[error("there is no terminal to ask for the PIN ({reason})")]
@@ -139,7 +139,7 @@ pub struct PinSource(Source);
 
 #[derive(Debug, Clone)]
 enum Source {
-    File { path: PathBuf, closed_to_others: bool, from: &'static str },
+    File { path: PathBuf, closed_to_others: bool },
     Kept(Arc<SecretPages>),
 }
 
@@ -165,8 +165,8 @@ impl PinSource {
         Ok(PinSource(Source::Kept(Arc::new(kept))))
     }
 
-    fn file(path: PathBuf, closed_to_others: bool, from: &'static str) -> Result<PinSource, PinError> {
-        let source = PinSource(Source::File { path, closed_to_others, from });
+    fn file(path: PathBuf, closed_to_others: bool) -> Result<PinSource, PinError> {
+        let source = PinSource(Source::File { path, closed_to_others });
         // A defect of the file is reported now, not at the first login.
         source.read()?;
         Ok(source)
@@ -178,9 +178,9 @@ impl PinSource {
     /// When its file can no longer be read, or no longer holds a PIN.
     pub fn read(&self) -> Result<SecretString, PinError> {
         match &self.0 {
-            Source::File { path, closed_to_others, from } => read(path, *closed_to_others, from),
+            Source::File { path, closed_to_others } => read(path, *closed_to_others, &self.to_string()),
             Source::Kept(pin) => {
-                let text = std::str::from_utf8(pin.expose()).map_err(|_| PinError::Malformed { from: "memory" })?;
+                let text = std::str::from_utf8(pin.expose()).map_err(|_| PinError::Malformed { from: "memory".to_owned() })?;
                 Ok(SecretString::from(text.to_owned()))
             }
         }
@@ -201,21 +201,21 @@ pub fn resolve(
     prompt: bool,
 ) -> Result<PinSource, PinError> {
     if let Some(path) = file {
-        return PinSource::file(path.to_owned(), true, "the file");
+        return PinSource::file(path.to_owned(), true);
     }
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     if let (Some(name), Some(directory)) = (credential_name, &credentials) {
         let path = directory.join(name);
         if path.exists() {
-            return PinSource::file(path, false, "the systemd credential");
+            return PinSource::file(path, false);
         }
     }
     if let Some(name) = env_var
         && let Some(value) = take_variable(name)
     {
         tracing::warn!(variable = name, "the PIN comes from the environment, which other processes of this user could read");
-        let value = std::str::from_utf8(&value).map_err(|_| PinError::Malformed { from: "the environment" })?;
-        return PinSource::keep(&pin(value, "the environment")?);
+        let value = std::str::from_utf8(&value).map_err(|_| PinError::Malformed { from: variable(name) })?;
+        return PinSource::keep(&pin(value, &variable(name))?);
     }
     if prompt {
         let typed = rpassword::prompt_password("User PIN: ").map_err(|error| PinError::Prompt { reason: words(&error) })?;
@@ -228,7 +228,11 @@ pub fn resolve(
     })
 }
 
-fn read(path: &Path, closed_to_others: bool, from: &'static str) -> Result<SecretString, PinError> {
+fn variable(name: &str) -> String {
+    format!("the environment variable {name}")
+}
+
+fn read(path: &Path, closed_to_others: bool, from: &str) -> Result<SecretString, PinError> {
     let unreadable = |error: std::io::Error| {
         let (path, kind) = (path.to_owned(), error.kind());
         PinError::Unreadable { kind, reason: words(&explained(&path, error)), path }
@@ -254,17 +258,17 @@ fn read(path: &Path, closed_to_others: bool, from: &'static str) -> Result<Secre
     let mut text = Zeroizing::new(String::with_capacity(MAX_PIN as usize + 2));
     match file.take(MAX_PIN + 2).read_to_string(&mut text) {
         Ok(_) => pin(&text, from),
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(PinError::Malformed { from }),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(PinError::Malformed { from: from.to_owned() }),
         Err(error) => Err(unreadable(error)),
     }
 }
 
-fn pin(text: &str, from: &'static str) -> Result<SecretString, PinError> {
+fn pin(text: &str, from: &str) -> Result<SecretString, PinError> {
     // Further lines are notes for people.
     let (bare, _) = text.split_once('\n').unwrap_or((text, ""));
     let bare = bare.strip_suffix('\r').unwrap_or(bare);
     if bare.is_empty() || bare.len() as u64 > MAX_PIN {
-        return Err(PinError::Malformed { from });
+        return Err(PinError::Malformed { from: from.to_owned() });
     }
     Ok(SecretString::from(bare.to_owned()))
 }
@@ -293,8 +297,10 @@ mod tests {
             assert_eq!(read_from(file(text, 0o600).path()).unwrap(), "12 34", "{text:?}");
         }
         for text in ["", "\n", "\r\n", "\n1234\n"] {
-            let refused = resolve(Some(file(text, 0o600).path()), None, None, false);
-            assert!(matches!(refused, Err(PinError::Malformed { .. })), "{text:?}: {refused:?}");
+            let file = file(text, 0o600);
+            let refused = resolve(Some(file.path()), None, None, false).unwrap_err();
+            assert!(matches!(refused, PinError::Malformed { .. }), "{text:?}: {refused:?}");
+            assert!(refused.to_string().contains(file.path().to_str().unwrap()), "{text:?}: {refused}");
         }
     }
 

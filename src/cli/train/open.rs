@@ -126,7 +126,8 @@ fn open(args: &Args, output: Output) -> Result<Exit, CliError> {
     let stated = train.creator_key().map_err(|error| CliError::new(Exit::Refused, error))?;
     let key = CreatorKey::load(&args.key)?;
     if key.public()? != stated {
-        return Err(CliError::new(Exit::Permission, "this is not the key of the train's creator").with_hint(format!(
+        let message = format!("{}: this is not the key of the train's creator", args.key.key);
+        return Err(CliError::new(Exit::Refused, message).with_hint(format!(
             "the train names {} of {} bits",
             stated.fingerprint(),
             stated.bits()

@@ -26,7 +26,7 @@ const PIN_VARIABLE: &str = "STATIONMASTER_PIN";
 pub(super) struct KeyArgs {
     /// The creator's private key: a PEM file, or pkcs11:token=…;object=…?module-path=…
     #[arg(long, value_name = "PEM|URI")]
-    key: String,
+    pub(super) key: String,
     /// A file with the token's PIN, or with the passphrase of the PEM
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,

@@ -88,9 +88,7 @@ const WRITTEN: &str = "/etc /usr/bin /var/lib /var/backups /root /home";
 const SYSTEMCTL: &str = r#"#!/bin/bash
 set -euo pipefail
 value() { sed -n "s/^$1=//p" /etc/systemd/system/stationmaster.service | tail -n 1; }
-case "$*" in
-daemon-reload) ;;
-'enable --now stationmaster')
+start() {
     user=$(value User)
     install -d -o "$user" -g "$user" -m "$(value RuntimeDirectoryMode)" "/run/$(value RuntimeDirectory)"
     install -d -o "$user" -g "$user" -m "$(value StateDirectoryMode)" "/var/lib/$(value StateDirectory)"
@@ -99,13 +97,18 @@ daemon-reload) ;;
     setsid setpriv --reuid "$user" --regid "$user" --init-groups --no-new-privs --bounding-set=-all \
         $(value ExecStart) </dev/null >/run/stationmaster.log 2>&1 &
     echo $! >/run/stationmaster.pid
-    ;;
-'stop stationmaster')
+}
+stop() {
     pid=$(cat /run/stationmaster.pid)
     kill "$pid"
     # Nothing here reaps it: an ended process keeps its number, not its program.
     while [ -e "/proc/$pid/exe" ]; do sleep 0.05; done
-    ;;
+}
+case "$*" in
+daemon-reload) ;;
+'enable --now stationmaster') start ;;
+'restart stationmaster') stop; start ;;
+'disable --now stationmaster') stop ;;
 *) echo "systemctl $*: not here" >&2; exit 1 ;;
 esac
 "#;

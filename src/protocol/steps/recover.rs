@@ -22,7 +22,8 @@ use crate::{
     authz::Rpc,
     ledger::{OpenInto, PostRunRecord, Run, RunState},
     protocol::{
-        admission::station::Station, checks::rule_report::recorded, content::train_document::TrainDocument, context::error::StepError,
+        admission::station::Station, checks::rule_report::recorded, content::train_document::TrainDocument,
+        context::error::StepError,
     },
 };
 

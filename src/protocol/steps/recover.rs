@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{runs::private_name, working_copy};
 use crate::{
-    audit::{Digests, Entry, Event, Images, TrainRef},
+    audit::{Digests, Entry, Event, ImageIds, TrainRef},
     authz::Rpc,
     ledger::{OpenInto, PostRunRecord, Run, RunState},
     protocol::{
@@ -121,7 +121,7 @@ fn record_completion(station: &Station, run: &Run) -> Result<(), StepError> {
         rpc: Some(Rpc::PostRun.name().to_owned()),
         run: Some(run.id.clone()),
         train: Some(TrainRef { id: run.train_id.clone(), session: const_hex::encode(&run.session_id), stop: run.stop_index }),
-        images: Some(Images {
+        images: Some(ImageIds {
             name: record.map(|record| record.image.clone()),
             input: run.closing_image.clone(),
             output: record.map(|record| record.image_id.clone()),

@@ -42,4 +42,4 @@ pub const FIRST_SEEN: &str = "first-seen.toml";
 pub const LOCK: &str = "lock";
 
 /// Contents of a backup, in the order in which they are restored: a directory without a ledger was not restored completely.
-const KEPT: [&str; 3] = [INSTANCE, FIRST_SEEN, LEDGER];
+const BACKUP_FILES: [&str; 3] = [INSTANCE, FIRST_SEEN, LEDGER];

@@ -24,16 +24,16 @@ pub struct Unremembered {
 
 /// Contents of a log's directory.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct LogFiles {
     /// The log, if it has been begun.
-    pub log: Option<Found>,
+    pub log: Option<FoundLog>,
     /// Segments at the end without any record.
     pub unbegun: Vec<PathBuf>,
 }
 
 /// A log that was read.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundLog {
     /// The log's id.
     pub log: String,
     /// Number of the last segment.
@@ -53,9 +53,9 @@ pub(super) struct Found {
 }
 
 /// Reads the log in a directory: its last segment, and all from the one that holds the last remembered record.
-pub(super) fn find(directory: &Path, remembered: Option<&Remembered>) -> Result<Files, AuditError> {
-    let Begun { segments, unbegun, last } = begun(directory)?;
-    let Some(mut header) = last else { return Ok(Files { log: None, unbegun }) };
+pub(super) fn find(directory: &Path, remembered: Option<&Remembered>) -> Result<LogFiles, AuditError> {
+    let FoundSegments { segments, unbegun, last } = begun(directory)?;
+    let Some(mut header) = last else { return Ok(LogFiles { log: None, unbegun }) };
     let remembered = remembered.filter(|place| place.log == header.log);
     let mut first = segments.len() - 1;
     while first > 0 && remembered.is_some_and(|place| header.frontier.size() >= place.size) {
@@ -72,11 +72,11 @@ pub(super) fn find(directory: &Path, remembered: Option<&Remembered>) -> Result<
     for segment in &segments[first..] {
         reading.segment(segment)?;
     }
-    Ok(Files { log: Some(reading.end()?), unbegun })
+    Ok(LogFiles { log: Some(reading.end()?), unbegun })
 }
 
 /// Segments, divided by whether they have a record.
-struct Begun {
+struct FoundSegments {
     /// Segments up to the last one that has a record.
     segments: Vec<(u64, PathBuf)>,
     /// Segments after that.
@@ -85,16 +85,16 @@ struct Begun {
     last: Option<Header>,
 }
 
-fn begun(directory: &Path) -> Result<Begun, AuditError> {
+fn begun(directory: &Path) -> Result<FoundSegments, AuditError> {
     let (mut segments, mut unbegun) = (read::segments(directory)?, Vec::new());
     while let Some(last) = segments.pop() {
         if let Some(header) = header_of(&last)? {
             segments.push(last);
-            return Ok(Begun { segments, unbegun, last: Some(header) });
+            return Ok(FoundSegments { segments, unbegun, last: Some(header) });
         }
         unbegun.push(last.1);
     }
-    Ok(Begun { segments, unbegun, last: None })
+    Ok(FoundSegments { segments, unbegun, last: None })
 }
 
 /// Returns the first record of a segment, if it has one. The segment's number is read from it: the file may have been renamed.
@@ -181,7 +181,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn end(mut self) -> Result<Found, AuditError> {
+    fn end(mut self) -> Result<FoundLog, AuditError> {
         let size = self.chain.size();
         if let Some(place) = self.remembered {
             let known = place.size;
@@ -190,7 +190,7 @@ impl<'a> Reading<'a> {
             self.unremembered.records = size.checked_sub(known).ok_or_else(fewer)?;
         }
         let Self { log, number, path, chain, whole, torn, long_lines, unremembered, .. } = self;
-        Ok(Found { log, number, path, chain, whole, torn, long_lines, unremembered })
+        Ok(FoundLog { log, number, path, chain, whole, torn, long_lines, unremembered })
     }
 }
 

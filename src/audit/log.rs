@@ -12,8 +12,8 @@ use stationmaster_system::files::{Directory, explained, make_directory, try_lock
 use super::{
     AuditError, Covered, Entry, Event, Position, Remembered,
     chain::{Chain, NOTHING, covered_in, unsigned},
-    found::{self, Found, Unremembered},
-    mirror::End,
+    found::{self, FoundLog, Unremembered},
+    mirror::LogEnd,
     read,
     reserve::Reserve,
     tree::Hash,
@@ -101,8 +101,8 @@ impl Log {
         Ok((log, Opened { size: 0, head: NOTHING, torn_bytes: 0, unsigned: 0, unremembered, long_lines: 0 }))
     }
 
-    fn resume(directory: &Path, segment_limit: u64, lock: File, found: Found) -> Result<(Self, Opened), AuditError> {
-        let Found { log: id, number, path, chain, whole, torn: torn_bytes, long_lines, unremembered } = found;
+    fn resume(directory: &Path, segment_limit: u64, lock: File, found: FoundLog) -> Result<(Self, Opened), AuditError> {
+        let FoundLog { log: id, number, path, chain, whole, torn: torn_bytes, long_lines, unremembered } = found;
         let file = open_owned(directory, &path).map_err(|source| AuditError::io(format!("use {}", path.display()), source))?;
         let size = chain.size();
         let opened =
@@ -142,8 +142,8 @@ impl Log {
     }
 
     /// Returns how far the log is written.
-    pub(super) fn end(&self) -> End {
-        End { segment: self.number, bytes: self.written, size: self.size() }
+    pub(super) fn end(&self) -> LogEnd {
+        LogEnd { segment: self.number, bytes: self.written, size: self.size() }
     }
 
     /// Returns whether the disk is full or nearly full.
@@ -190,10 +190,10 @@ impl Log {
     /// Checks that records can be appended: the file is the one that was written, and nothing else has written to it.
     pub(super) fn truncate_torn_tail(&mut self) -> Result<(), AuditError> {
         let flaw = |path: &Path, source| AuditError::io(format!("use {}", path.display()), source);
-        let there = fs::symlink_metadata(&self.path).map_err(|source| flaw(&self.path, source))?;
+        let on_disk = fs::symlink_metadata(&self.path).map_err(|source| flaw(&self.path, source))?;
         let own = self.file.metadata().map_err(|source| flaw(&self.path, source))?;
         let broken = |what: &str| AuditError::Broken { file: self.path.clone(), what: what.to_owned() };
-        if (there.dev(), there.ino()) != (own.dev(), own.ino()) {
+        if (on_disk.dev(), on_disk.ino()) != (own.dev(), own.ino()) {
             return Err(broken("its file was replaced"));
         }
         if own.len() < self.written || (!self.doubtful && own.len() != self.written) {

@@ -59,7 +59,7 @@ pub(super) struct Report {
 
 /// How far the log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct End {
+pub(super) struct LogEnd {
     /// The segment's number.
     pub segment: u64,
     /// Its bytes.
@@ -88,7 +88,7 @@ pub(super) struct MirrorThread {
 
 #[derive(Default)]
 struct State {
-    end: Mutex<End>,
+    end: Mutex<LogEnd>,
     /// Milliseconds since the thread began, plus one, when it started its current batch; 0 when it waits.
     busy_since: AtomicU64,
     failing: AtomicBool,
@@ -99,13 +99,13 @@ struct State {
 }
 
 impl State {
-    fn end(&self) -> End {
+    fn end(&self) -> LogEnd {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl MirrorThread {
-    pub(super) fn start(sink: Mirror, copied: MirroredLog, end: End) -> Result<Self, AuditError> {
+    pub(super) fn start(sink: Mirror, copied: MirroredLog, end: LogEnd) -> Result<Self, AuditError> {
         let (wake, woken) = bounded(1);
         let state = Arc::new(State { end: Mutex::new(end), size: AtomicU64::new(end.size), ..State::default() });
         let (seen, timeout) = (Arc::clone(&state), sink.timeout);
@@ -117,7 +117,7 @@ impl MirrorThread {
     }
 
     /// Tells the thread how far the log is written. Never blocks.
-    pub(super) fn pass(&self, end: End) {
+    pub(super) fn pass(&self, end: LogEnd) {
         *self.state.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
         // A full channel means that it is awake already.
         let _ = self.wake.try_send(());

@@ -52,22 +52,25 @@ impl DevToken {
     #[expect(unsafe_code, reason = "changes the environment, which its caller makes safe")]
     pub unsafe fn open(directory: &Path) -> Result<Self, DevError> {
         let module = softhsm::find_module().ok_or(DevError::NoSoftHsm)?;
-        let home = directory.join("softhsm");
-        let conf = softhsm::write_conf(&home).map_err(trouble("write SoftHSM's configuration in", &home))?;
+        let softhsm_directory = directory.join("softhsm");
+        let conf =
+            softhsm::write_conf(&softhsm_directory).map_err(trouble("write SoftHSM's configuration in", &softhsm_directory))?;
         // SAFETY: by contract no other thread runs; SoftHSM reads the variable later, when it is loaded.
         unsafe { std::env::set_var(softhsm::CONF_VARIABLE, conf) };
         let token = Self { module, pin_file: directory.join("pin") };
         // The marker is written last: after an interrupted start the token is created again, with a new PIN, before it has any key.
-        let made = home.join("made");
+        let made = softhsm_directory.join("made");
         if !made.exists() {
-            token.make(&home)?;
-            Directory::open(&home).and_then(|home| home.replace("made", 0o600, b"")).map_err(trouble("write", &made))?;
+            token.create(&softhsm_directory)?;
+            Directory::open(&softhsm_directory)
+                .and_then(|softhsm_directory| softhsm_directory.replace("made", 0o600, b""))
+                .map_err(trouble("write", &made))?;
         }
         Ok(token)
     }
 
-    fn make(&self, home: &Path) -> Result<(), DevError> {
-        let tokens = home.join("tokens");
+    fn create(&self, softhsm_directory: &Path) -> Result<(), DevError> {
+        let tokens = softhsm_directory.join("tokens");
         match fs::remove_dir_all(&tokens) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(trouble("clear", &tokens)(error));

@@ -57,7 +57,7 @@ impl Acceptor {
     }
 
     /// Passes a connection on, if it has a place; returns false when the receiver is closed.
-    async fn let_in(&self, way: Transport, peer: Peer, over_tls: Option<(IpAddr, Admitted)>) -> bool {
+    async fn serve_connection(&self, transport: Transport, peer: Peer, over_tls: Option<(IpAddr, Admitted)>) -> bool {
         let kind = peer.kind();
         let (address, admitted) = over_tls.unzip();
         let activity = Arc::<ConnectionActivity>::default();
@@ -66,16 +66,16 @@ impl Acceptor {
             self.is_full(kind);
             return true;
         };
-        let connection = Connection::new(way, ConnectionPeer { peer, activity }, self.timeout, (cancel, slot), admitted);
+        let connection = Connection::new(transport, ConnectionPeer { peer, activity }, self.timeout, (cancel, slot), admitted);
         self.incoming.send(Ok(connection)).await.is_ok()
     }
 }
 
 /// Accepts connections from the Unix socket until the service drains.
-pub(super) async fn unix(listener: UnixListener, gate: Acceptor) {
+pub(super) async fn unix(listener: UnixListener, acceptor: Acceptor) {
     loop {
         let accepted = tokio::select! {
-            () = gate.shutdown.draining.cancelled() => return,
+            () = acceptor.shutdown.draining.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -83,7 +83,7 @@ pub(super) async fn unix(listener: UnixListener, gate: Acceptor) {
                 let Some(peer) = unix_peer(&stream) else {
                     continue;
                 };
-                if !gate.let_in(Transport::Unix(stream), peer, None).await {
+                if !acceptor.serve_connection(Transport::Unix(stream), peer, None).await {
                     return;
                 }
             }
@@ -98,33 +98,33 @@ fn unix_peer(stream: &UnixStream) -> Option<Peer> {
 }
 
 /// Accepts connections from the TCP socket until the service drains.
-pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: usize, gate: Acceptor) {
+pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: usize, acceptor: Acceptor) {
     let mut handshakes = Handshakes::at_most(handshakes);
     let (refused, given_up) = (Arc::<LogThrottle>::default(), LogThrottle::default());
     loop {
         let accepted = tokio::select! {
-            () = gate.shutdown.draining.cancelled() => return,
+            () = acceptor.shutdown.draining.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, address)) => {
                 // No handshake for a client that could not have a place after it.
-                if !gate.connections.may_have_place(Some(address.ip())) {
-                    gate.is_full("mtls");
+                if !acceptor.connections.may_have_place(Some(address.ip())) {
+                    acceptor.is_full("mtls");
                     continue;
                 }
-                let (identity, gate, refused) = (identity.clone(), gate.clone(), Arc::clone(&refused));
+                let (identity, acceptor, refused) = (identity.clone(), acceptor.clone(), Arc::clone(&refused));
                 let full = handshakes.spawn(async move {
-                    match tokio::time::timeout(HANDSHAKE, handshake(stream, &identity, &gate.shutdown.cancel)).await {
-                        Ok(Ok((way, peer, admitted))) => {
-                            gate.let_in(way, peer, Some((address.ip(), admitted))).await;
+                    match tokio::time::timeout(HANDSHAKE, handshake(stream, &identity, &acceptor.shutdown.cancel)).await {
+                        Ok(Ok((transport, peer, admitted))) => {
+                            acceptor.serve_connection(transport, peer, Some((address.ip(), admitted))).await;
                         }
                         Ok(Err(error)) => {
-                            gate.authorizer.count_failed_handshake();
+                            acceptor.authorizer.count_failed_handshake();
                             refused.log(|times| tracing::info!(%address, %error, times, "TLS handshake refused"));
                         }
                         Err(_) => {
-                            gate.authorizer.count_failed_handshake();
+                            acceptor.authorizer.count_failed_handshake();
                             refused.log(|times| tracing::info!(%address, times, "TLS handshake took too long"));
                         }
                     }

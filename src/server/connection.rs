@@ -32,8 +32,8 @@ pub(super) enum Transport {
 /// A connection that holds its place in the connection cap while it lives. It breaks when work must stop or its peer exceeds an
 /// idle timeout.
 pub(super) struct Connection {
-    way: Transport,
-    arrival: ConnectionPeer,
+    transport: Transport,
+    peer: ConnectionPeer,
     watch: IdleWatch,
     authority: Authority,
     _slot: Slot,
@@ -42,20 +42,20 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(
-        way: Transport,
-        arrival: ConnectionPeer,
+        transport: Transport,
+        peer: ConnectionPeer,
         timeout: IdleTimeouts,
         (cancel, slot): (CancellationToken, Slot),
         admitted: Option<Admitted>,
     ) -> Self {
-        let watch = IdleWatch::new(Arc::clone(&arrival.activity), timeout, cancel);
-        Self { way, arrival, watch, authority: Authority::default(), _slot: slot, _admitted: admitted }
+        let watch = IdleWatch::new(Arc::clone(&peer.activity), timeout, cancel);
+        Self { transport, peer, watch, authority: Authority::default(), _slot: slot, _admitted: admitted }
     }
 
     /// Fails when the connection must break.
     fn go_on(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let watched = self.watch.poll(context);
-        if let (Err(error), Transport::Tls(stream)) = (&watched, &self.way)
+        if let (Err(error), Transport::Tls(stream)) = (&watched, &self.transport)
             && error.kind() == io::ErrorKind::TimedOut
         {
             // Otherwise the kernel would keep unread data, and the connection with it, for minutes after the close.
@@ -71,7 +71,7 @@ impl Connection {
         write: impl FnOnce(Pin<&mut (dyn AsyncWrite + Unpin)>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         self.go_on(context)?;
-        let outcome = match &mut self.way {
+        let outcome = match &mut self.transport {
             Transport::Unix(stream) => write(Pin::new(stream), context),
             Transport::Tls(stream) => write(Pin::new(stream), context),
         };
@@ -83,7 +83,7 @@ impl Connected for Connection {
     type ConnectInfo = ConnectionPeer;
 
     fn connect_info(&self) -> ConnectionPeer {
-        self.arrival.clone()
+        self.peer.clone()
     }
 }
 
@@ -91,7 +91,7 @@ impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.go_on(context)?;
         let this = &mut *self;
-        match &mut this.way {
+        match &mut this.transport {
             Transport::Unix(stream) => {
                 let before = buffer.filled().len();
                 let outcome = Pin::new(stream).poll_read(context, buffer);
@@ -106,7 +106,7 @@ impl AsyncRead for Connection {
 // Each write also polls the idle watch: HTTP/2 does not read while it cannot write.
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.write(context, |way, context| way.poll_write(context, bytes))
+        self.write(context, |transport, context| transport.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -114,21 +114,21 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |way, context| way.poll_write_vectored(context, slices))
+        self.write(context, |transport, context| transport.poll_write_vectored(context, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.way {
+        match &self.transport {
             Transport::Unix(stream) => stream.is_write_vectored(),
             Transport::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.write(context, |way, context| way.poll_flush(context))
+        self.write(context, |transport, context| transport.poll_flush(context))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.write(context, |way, context| way.poll_shutdown(context))
+        self.write(context, |transport, context| transport.poll_shutdown(context))
     }
 }

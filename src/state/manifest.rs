@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use stationmaster_system::files::input;
 
-use super::{INSTANCE, KEPT, LEDGER, StateError};
+use super::{BACKUP_FILES, INSTANCE, LEDGER, StateError};
 
 /// Name of the manifest's file.
 pub(super) const FILE: &str = "backup.toml";
@@ -75,7 +75,7 @@ impl Manifest {
             return Err(flaw(format!("its version is {}; this program supports {VERSION}", manifest.version)));
         }
         let names: Vec<&str> = manifest.file.iter().map(|entry| entry.name.as_str()).collect();
-        let known = |name: &&str| KEPT.contains(name) && names.iter().filter(|other| *other == name).count() == 1;
+        let known = |name: &&str| BACKUP_FILES.contains(name) && names.iter().filter(|other| *other == name).count() == 1;
         if !names.iter().all(known) || ![LEDGER, INSTANCE].iter().all(|name| names.contains(name)) {
             return Err(flaw(format!("it names files that are not part of a state directory: {}", names.join(", "))));
         }

@@ -11,7 +11,7 @@ use stationmaster_system::files::input;
 use tokio::runtime::Handle;
 
 use super::{
-    KEPT, LEDGER, LOCK, StateError,
+    BACKUP_FILES, LEDGER, LOCK, StateError,
     backup::{close_and_sync, sync},
     ledger_age::accept_audit_position,
     manifest::{FileEntry, Manifest},
@@ -48,7 +48,7 @@ pub fn restore(
     open_runs: Option<OpenRuns>,
     handle: &Handle,
 ) -> Result<Restored, StateError> {
-    for name in KEPT.iter().map(|name| (*name).to_owned()).chain(["-wal", "-shm"].map(|end| format!("{LEDGER}{end}"))) {
+    for name in BACKUP_FILES.iter().map(|name| (*name).to_owned()).chain(["-wal", "-shm"].map(|end| format!("{LEDGER}{end}"))) {
         let path = state.join(name);
         if path.symlink_metadata().is_ok() {
             return Err(StateError::InTheWay(path));
@@ -75,7 +75,7 @@ pub fn restore(
     handle.block_on(ledger.close());
     let open = settled?;
 
-    let names = KEPT.into_iter().filter(|name| manifest.file.iter().any(|entry| entry.name == *name));
+    let names = BACKUP_FILES.into_iter().filter(|name| manifest.file.iter().any(|entry| entry.name == *name));
     for name in names.clone() {
         close_and_sync(&aside.path().join(name))?;
     }

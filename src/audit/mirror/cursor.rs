@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{End, MirroredLog, SinkKind};
+use super::{LogEnd, MirroredLog, SinkKind};
 use crate::audit::read;
 
 /// Name of the file, in the directory of the log's segments.
@@ -76,7 +76,7 @@ impl Cursor {
     }
 
     /// Returns the next part; moves on to the next segment at the end of one.
-    pub(super) fn next_part(&mut self, copied: &MirroredLog, end: End, lost: &AtomicU64) -> io::Result<Option<Part>> {
+    pub(super) fn next_part(&mut self, copied: &MirroredLog, end: LogEnd, lost: &AtomicU64) -> io::Result<Option<Part>> {
         while self.segment <= end.segment {
             let is_last = self.segment == end.segment;
             if is_last && self.offset >= end.bytes {
@@ -101,8 +101,8 @@ impl Cursor {
 
     /// Continues with the next existing segment.
     fn skip(&mut self, copied: &MirroredLog, lost: &AtomicU64) -> io::Result<bool> {
-        let there: Vec<_> = copied.directories.iter().filter(|directory| directory.is_dir()).cloned().collect();
-        let segments = read::segments_of(&there).map_err(|error| io::Error::other(error.to_string()))?;
+        let directories: Vec<_> = copied.directories.iter().filter(|directory| directory.is_dir()).cloned().collect();
+        let segments = read::segments_of(&directories).map_err(|error| io::Error::other(error.to_string()))?;
         let Some((number, path)) = segments.into_iter().find(|(number, _)| *number > self.segment) else { return Ok(false) };
         let mut segment = read::Segment::open(&path).map_err(|error| io::Error::other(error.to_string()))?;
         let first = segment.next_record().map_err(|error| io::Error::other(error.to_string()))?;

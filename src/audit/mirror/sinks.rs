@@ -68,8 +68,8 @@ fn last_line(mut file: File) -> io::Result<Option<Vec<u8>>> {
 /// Returns the position after a record of the log, searched from `from` on; `None` when it is not found.
 fn behind(from: &Cursor, copied: &MirroredLog, line: &[u8]) -> io::Result<Option<Cursor>> {
     let wanted = crate::audit::leaf_hash(line);
-    let there: Vec<_> = copied.directories.iter().filter(|directory| directory.is_dir()).cloned().collect();
-    for (number, path) in read::segments_of(&there).map_err(other)? {
+    let directories: Vec<_> = copied.directories.iter().filter(|directory| directory.is_dir()).cloned().collect();
+    for (number, path) in read::segments_of(&directories).map_err(other)? {
         if number < from.segment {
             continue;
         }

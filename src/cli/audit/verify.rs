@@ -72,9 +72,9 @@ pub(super) fn run(args: &Args, output: Output) -> Result<Exit, CliError> {
         Some(file) => Some(key_file::public_key(file)?.to_der()),
     };
     let expected = Expected { key: key.as_deref(), head: args.expect_head, allow_unsigned: args.allow_unsigned };
-    let (segments, beside) = gather(&args.paths)?;
+    let (segments, found_administrators) = gather(&args.paths)?;
     let administrators = match &args.administrators[..] {
-        [] => beside,
+        [] => found_administrators,
         directories => Some(gather(directories)?.0),
     };
     let (found, others) = match administrators {

@@ -206,8 +206,8 @@ fn a_file_of_another_kind_is_named_with_the_command_that_converts_it() {
         ("locked.der", "server.key", "is an encrypted PRIVATE key in DER"),
         ("key.gz", "server.key", "is a compressed file"),
         ("two.key", "server.key", "contains 2 PRIVATE keys"),
-        ("server.pem", "crl.pem", "is a certificate, and a revocation list"),
-        ("server.key", "crl.pem", "is a PRIVATE key, and a revocation list"),
+        ("server.pem", "crl.pem", "is a certificate; expected a revocation list"),
+        ("server.key", "crl.pem", "is a PRIVATE key; expected a revocation list"),
     ] {
         let content = fs::read(pki.path(given)).unwrap();
         fs::write(pki.path(instead_of), content).unwrap();

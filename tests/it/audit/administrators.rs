@@ -95,6 +95,6 @@ fn what_was_done_to_the_log_of_administrators_while_no_service_ran_is_found_at_i
     station.start_again();
     let found = seen(&station).unwrap();
     assert_eq!(found["outcome"], "broken", "{found}");
-    assert!(found["detail"].as_str().unwrap().contains("is gone"), "{found}");
+    assert!(found["detail"].as_str().unwrap().contains("no longer exists"), "{found}");
     assert!(station.log().contains("rewritten, truncated or removed"), "{}", station.log());
 }

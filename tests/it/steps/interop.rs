@@ -118,34 +118,41 @@ fn route(version: &str, by: [By; 3], turn: usize) {
     travel(version, &Train::of(&seats).make(), &stops, turn);
 }
 
+/// Routes of one version of train_lib, as tests; those that are marked run in the soak only.
 macro_rules! routes {
-    ($($version:literal as $module:ident,)*) => {$(
+    ($version:literal as $module:ident: $($(#[$soak:meta])? $name:ident $by:tt $turn:literal,)*) => {
         mod $module {
             use super::{Lib, Ours, route};
 
-            #[test]
-            fn lib_lib_lib() { route($version, [Lib, Lib, Lib], 0) }
-            #[test]
-            fn lib_lib_ours() { route($version, [Lib, Lib, Ours], 1) }
-            #[test]
-            fn lib_ours_lib() { route($version, [Lib, Ours, Lib], 2) }
-            #[test]
-            fn lib_ours_ours() { route($version, [Lib, Ours, Ours], 0) }
-            #[test]
-            fn ours_lib_lib() { route($version, [Ours, Lib, Lib], 1) }
-            #[test]
-            fn ours_lib_ours() { route($version, [Ours, Lib, Ours], 2) }
-            #[test]
-            fn ours_ours_lib() { route($version, [Ours, Ours, Lib], 0) }
-            #[test]
-            fn ours_ours_ours() { route($version, [Ours, Ours, Ours], 1) }
+            $(#[test]
+            $(#[$soak])?
+            fn $name() { route($version, $by, $turn) })*
         }
-    )*};
+    };
 }
 
-routes! {
-    "2.0.5" as train_lib_2_0_5,
-    "2.0.6a0" as train_lib_2_0_6a0,
+// Every version of train_lib meets either module at every stop, any two stops have every pair of modules, and our key has every size at every
+// stop. The soak has the other routes.
+routes! { "2.0.5" as train_lib_2_0_5:
+    lib_ours_lib [Lib, Ours, Lib] 2,
+    ours_lib_ours [Ours, Lib, Ours] 2,
+    ours_ours_ours [Ours, Ours, Ours] 1,
+    #[ignore = "one of the complete combinations: `make soak` runs it"] lib_lib_lib [Lib, Lib, Lib] 0,
+    #[ignore = "one of the complete combinations: `make soak` runs it"] lib_lib_ours [Lib, Lib, Ours] 1,
+    #[ignore = "one of the complete combinations: `make soak` runs it"] lib_ours_ours [Lib, Ours, Ours] 0,
+    #[ignore = "one of the complete combinations: `make soak` runs it"] ours_lib_lib [Ours, Lib, Lib] 1,
+    #[ignore = "one of the complete combinations: `make soak` runs it"] ours_ours_lib [Ours, Ours, Lib] 0,
+}
+
+routes! { "2.0.6a0" as train_lib_2_0_6a0:
+    lib_lib_ours [Lib, Lib, Ours] 0,
+    ours_lib_lib [Ours, Lib, Lib] 1,
+    ours_ours_lib [Ours, Ours, Lib] 0,
+    #[ignore = "one of the complete combinations: `make soak` runs it"] lib_lib_lib [Lib, Lib, Lib] 0,
+    #[ignore = "one of the complete combinations: `make soak` runs it"] lib_ours_lib [Lib, Ours, Lib] 2,
+    #[ignore = "one of the complete combinations: `make soak` runs it"] lib_ours_ours [Lib, Ours, Ours] 0,
+    #[ignore = "one of the complete combinations: `make soak` runs it"] ours_lib_ours [Ours, Lib, Ours] 2,
+    #[ignore = "one of the complete combinations: `make soak` runs it"] ours_ours_ours [Ours, Ours, Ours] 1,
 }
 
 /// train_lib on both sides of us.

@@ -194,12 +194,15 @@ fn kill(step: Step, point: &str, into: OpenInto) {
 }
 
 macro_rules! sample {
-    ($($name:ident $step:ident $point:literal $into:ident,)*) => {$(
-        #[test]
+    ($($name:ident $step:ident $point:literal $into:ident,)*) => {
+        /// The points that every test run comes to.
+        pub const SAMPLED: &[&str] = &[$($point,)*];
+
+        $(#[test]
         fn $name() {
             kill(Step::$step, $point, OpenInto::$into);
-        }
-    )*};
+        })*
+    };
 }
 
 sample! {
@@ -209,6 +212,9 @@ sample! {
     pre_run_in_a_layout_killed_after_it_moved_the_name PreRun "pre-run/tagged" Image,
     pre_run_of_a_layout_killed_after_it_recorded_a_directory PreRun "pre-run/recorded" Directory,
     post_run_in_a_layout_killed_while_its_blobs_get_their_names PostRun "layout/half" Image,
+    post_run_in_a_layout_killed_when_its_blobs_are_there PostRun "layout/blobs" Image,
+    post_run_of_a_layout_killed_before_its_index_is_there PostRun "layout/index" Directory,
+    post_run_of_a_layout_killed_after_it_removed_blobs PostRun "layout/removed" Image,
     post_run_in_a_layout_killed_while_it_wipes PostRun "wipe/image" Image,
     post_run_in_a_layout_killed_while_it_lets_go PostRun "release/half" Image,
     post_run_of_a_layout_killed_while_it_removes_blobs PostRun "layout/removing" Image,

@@ -11,7 +11,7 @@ use super::{
     CRASH_AT, Doomed, KILLS,
     Mode::{self, *},
     abort_is_killed,
-    layouts::OF_LAYOUTS,
+    layouts::{OF_LAYOUTS, SAMPLED as SAMPLED_IN_LAYOUTS},
     mending_is_killed, post_run_is_killed, pre_run_is_killed,
 };
 use crate::support::{
@@ -124,12 +124,15 @@ fn spare(step: Step, point: &str, mode: Mode) {
 }
 
 macro_rules! sample {
-    ($($name:ident $step:ident $point:literal $mode:ident,)*) => {$(
-        #[test]
+    ($($name:ident $step:ident $point:literal $mode:ident,)*) => {
+        /// The points that every test run comes to.
+        const SAMPLED: &[&str] = &[$($point,)*];
+
+        $(#[test]
         fn $name() {
             kill(Step::$step, $point, $mode);
-        }
-    )*};
+        })*
+    };
 }
 
 sample! {
@@ -149,6 +152,21 @@ sample! {
     post_run_killed_after_it_moved_the_name PostRun "post-run/tagged" Image,
     post_run_killed_while_it_wipes_images PostRun "wipe/image" Image,
     post_run_killed_after_it_cleaned_up PostRun "post-run/cleaned" Image,
+    pre_run_killed_after_its_container PreRun "pre-run/container" Image,
+    pre_run_killed_before_it_keeps_the_sealed_image PreRun "pre-run/keeping" Image,
+    pre_run_killed_after_it_unwrapped_the_key PreRun "pre-run/unwrapped" Directory,
+    pre_run_killed_before_it_writes PreRun "pre-run/landing" Directory,
+    pre_run_killed_after_it_read_the_train PreRun "pre-run/read" Volume,
+    pre_run_killed_after_it_made_one_volume PreRun "pre-run/volume" Volume,
+    pre_run_killed_while_it_fills_volumes PreRun "pre-run/filling" Volume,
+    pre_run_killed_before_it_answers PreRun "pre-run/prepared" Whole,
+    post_run_killed_after_its_container PostRun "post-run/container" Image,
+    post_run_killed_after_its_signatures PostRun "post-run/signed" Volume,
+    post_run_killed_before_it_lets_go PostRun "release/begun" Image,
+    post_run_killed_before_it_answers PostRun "post-run/completed" Whole,
+    abort_killed_after_it_put_the_name_back Abort "abort/named" Image,
+    abort_killed_before_it_answers Abort "abort/aborted" Directory,
+    a_start_killed_before_it_is_done_mending Mending "pre-run/failed" Volume,
     abort_killed_after_its_intent Abort "abort/intent" Image,
     a_start_killed_while_it_mends Mending "release/half" Image,
 
@@ -193,6 +211,14 @@ fn latest_is_moved_by_the_start_when_the_kill_came_between_the_two_names() {
     assert!(closed.repeated_answer && closed.plaintext_held_by.is_empty(), "{closed:?}");
     assert_eq!(doomed.scene.engine.find(&image).as_ref(), Some(&closed.image_id));
     assert_eq!(doomed.scene.engine.find(&latest), Some(closed.image_id));
+}
+
+#[test]
+fn every_crash_point_is_in_the_sample() {
+    let all: BTreeSet<&str> = POINTS.iter().chain(&OF_LAYOUTS).map(|row| row.0).collect();
+    // `post-run/named` lies between two names: see the test of `latest`.
+    let sampled = SAMPLED.iter().chain(SAMPLED_IN_LAYOUTS).copied().chain(["post-run/named"]).collect();
+    assert_eq!(all, sampled);
 }
 
 #[test]

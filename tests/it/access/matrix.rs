@@ -12,11 +12,12 @@ use tonic::{Code, transport::Channel};
 use super::principals::{Authority, Granted, call, grant, listen, me, over_tls};
 use crate::{
     audit::evidence::records,
-    keystore::TokenServer,
     support::{
         Refusal, Station,
         proxy::{Do, EngineProxy, Way},
-        set, wait_for,
+        set,
+        token::TokenServer,
+        wait_for,
     },
 };
 

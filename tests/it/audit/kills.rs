@@ -9,10 +9,7 @@ use std::{
 use stationmaster::audit::{Event, Record, read, verify, verify::Expected};
 use stationmaster_proto::SignatureScheme;
 
-use crate::{
-    keystore::SpyLog,
-    support::{Station, set},
-};
+use crate::support::{Station, set, token::SpyLog};
 
 /// Callers at once.
 const WRITERS: usize = 8;

@@ -4,10 +4,7 @@ use std::{fs, path::Path, process::Child};
 
 use stationmaster_proto::SignatureScheme;
 
-use crate::{
-    keystore::SpyLog,
-    support::{Station, privileged, wait_for},
-};
+use crate::support::{Station, privileged, token::SpyLog, wait_for};
 
 /// A tracer of a process; it lets go when it ends.
 struct Tracer(Child);

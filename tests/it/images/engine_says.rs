@@ -2,13 +2,11 @@
 
 use serde_json::json;
 
-use crate::{
-    steps::refusals::Proxied,
-    support::{
-        Station,
-        proxy::{Body, LOAD},
-        tamper::{Before, refused},
-    },
+use crate::support::{
+    Station,
+    proxied::Proxied,
+    proxy::{Body, LOAD},
+    tamper::{Before, refused},
 };
 
 const CREATE: &str = "/containers/create";

@@ -13,14 +13,12 @@ use stationmaster_image::{
 };
 use stationmaster_proto::OpenInto;
 
-use crate::{
-    steps::refusals::{Proxied, begin_pre_run, when_free},
-    support::{
-        Engine, Seat, Train, block_on, handle,
-        proxy::{Do, LOAD, SAVE, Way},
-        tamper::{Before, RESULTS, refused, run_script},
-        wait_for, whole_images,
-    },
+use crate::support::{
+    Engine, Seat, Train, block_on, handle,
+    proxied::{Proxied, begin_pre_run, when_free},
+    proxy::{Do, LOAD, SAVE, Way},
+    tamper::{Before, RESULTS, refused, run_script},
+    wait_for, whole_images,
 };
 
 const WARNING: &str = "the engine takes no partial archives: the whole image was sent";

@@ -2,13 +2,11 @@
 
 use bollard::query_parameters::InspectContainerOptions;
 
-use crate::{
-    steps::refusals::Proxied,
-    support::{
-        block_on,
-        proxy::{Do, READ, Way},
-        tamper::{commit_with, docker, instance, refused},
-    },
+use crate::support::{
+    block_on,
+    proxied::Proxied,
+    proxy::{Do, READ, Way},
+    tamper::{commit_with, docker, instance, refused},
 };
 
 #[test]

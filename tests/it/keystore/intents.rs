@@ -5,8 +5,11 @@ use stationmaster::{
     state::LEDGER,
 };
 
-use super::{SpyLog, Uses, softhsm, spy};
-use crate::support::{Refusal, Station, block_on, tamper::Scene};
+use crate::support::{
+    Refusal, Station, block_on,
+    tamper::Scene,
+    token::{SpyLog, Uses, softhsm, spy},
+};
 
 const CRASH_AT: &str = "STATIONMASTER_CRASH_AT";
 

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{PROGRAM, Station, set};
+use crate::support::{PROGRAM, Station, set, token::softhsm};
 
 /// A directory with a SoftHSM of its own and a configuration for it.
 struct Bench {
@@ -26,7 +26,7 @@ impl Bench {
         let config = format!(
             "station = \"hospital-1\"\n[token]\nmodule = {:?}\nlabel = \"pht\"\npin_file = {:?}\nallow_raw_unwrap = true\n\
              [state]\ndirectory = {:?}\n[listen]\nunix = {:?}\n",
-            crate::keystore::softhsm(),
+            softhsm(),
             at("pin"),
             at("state"),
             at("api.sock")
@@ -103,16 +103,7 @@ fn a_token_is_made_whole_or_not_at_all_and_a_half_made_one_is_finished() {
     // The PIN is the file's first line, for other tools as well.
     let listed = Command::new("pkcs11-tool")
         .env("SOFTHSM2_CONF", &bench.conf)
-        .args([
-            "--module",
-            crate::keystore::softhsm().to_str().unwrap(),
-            "--token-label",
-            "pht",
-            "--login",
-            "--pin",
-            "1234",
-            "-O",
-        ])
+        .args(["--module", softhsm().to_str().unwrap(), "--token-label", "pht", "--login", "--pin", "1234", "-O"])
         .output()
         .unwrap();
     assert!(listed.status.success(), "{listed:?}");
@@ -121,12 +112,12 @@ fn a_token_is_made_whole_or_not_at_all_and_a_half_made_one_is_finished() {
     let init = ["--init-token", "--slot-index", "1", "--label", "half", "--so-pin", "567890"];
     let half = Command::new("pkcs11-tool")
         .env("SOFTHSM2_CONF", &bench.conf)
-        .args(["--module", crate::keystore::softhsm().to_str().unwrap()])
+        .args(["--module", softhsm().to_str().unwrap()])
         .args(init)
         .output()
         .unwrap();
     assert!(half.status.success(), "{half:?}");
-    let (module, pin) = (crate::keystore::softhsm().display().to_string(), bench.path("pin"));
+    let (module, pin) = (softhsm().display().to_string(), bench.path("pin"));
     let of_half = ["--module", &module, "--label", "half", "--so-pin-file", &so_pin, "--pin-file", &pin];
     let again = bench.fails(&[&["token", "init"], &of_half[..]].concat());
     assert!(says(&again, "message", "half made") && says(&again, "hint", "token set-pin"), "{again}");
@@ -181,7 +172,7 @@ fn what_is_odd_about_a_pin_its_source_or_a_key_is_said() {
     // Not an RSA key, and another serial number.
     let made = Command::new("pkcs11-tool")
         .env("SOFTHSM2_CONF", &bench.conf)
-        .args(["--module", crate::keystore::softhsm().to_str().unwrap(), "--token-label", "pht", "--login", "--pin", "1234"])
+        .args(["--module", softhsm().to_str().unwrap(), "--token-label", "pht", "--login", "--pin", "1234"])
         .args(["--keypairgen", "--key-type", "EC:prime256v1", "--label", "st1", "--id", "01"])
         .output()
         .unwrap();

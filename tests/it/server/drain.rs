@@ -1,12 +1,10 @@
 //! SIGTERM: what runs may end, or is undone; nothing new begins.
 
-use crate::{
-    steps::refusals::Proxied,
-    support::{
-        proxy::{Do, READ, Way},
-        tamper::Before,
-        wait_for,
-    },
+use crate::support::{
+    proxied::Proxied,
+    proxy::{Do, READ, Way},
+    tamper::Before,
+    wait_for,
 };
 
 #[test]

@@ -8,14 +8,13 @@ use rustix::{
 };
 use stationmaster_proto::SignatureScheme;
 
-use crate::{
-    keystore::TokenServer,
-    steps::refusals::Proxied,
-    support::{
-        Disk, Station, disk,
-        proxy::{Do, READ, Way},
-        set, wait_for,
-    },
+use crate::support::{
+    Disk, Station, disk,
+    proxied::Proxied,
+    proxy::{Do, READ, Way},
+    set,
+    token::TokenServer,
+    wait_for,
 };
 
 /// A pipe that is full; as long as the first end is there, writing to the second waits.

@@ -3,10 +3,10 @@
 use super::{fails, json, office};
 use crate::{
     cli::output,
-    steps::refusals::Proxied,
     support::{
         Engine, Station, Train,
         mounts::{Beside, EVERYWHERE, run_opened},
+        proxied::Proxied,
         proxy::{Do, LOAD, Way},
         tamper::{Before, RESULTS, Scene, commit_with, refused, run_script},
         wait_for,

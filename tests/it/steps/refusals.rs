@@ -7,7 +7,4 @@ mod forged;
 mod misshapen;
 mod untold;
 
-pub use self::{
-    faults::{Proxied, begin_pre_run, put_behind_proxy, when_free},
-    forged::{second_stop, wrap, wrap_oddly},
-};
+pub use self::forged::{second_stop, wrap, wrap_oddly};

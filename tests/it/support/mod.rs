@@ -19,11 +19,13 @@ mod engine;
 pub mod mounts;
 mod peer;
 mod private_engine;
+pub mod proxied;
 pub mod proxy;
 mod refusal;
 pub mod skopeo_layouts;
 mod station;
 pub mod tamper;
+pub mod token;
 mod train;
 mod trust;
 

@@ -12,9 +12,9 @@ use tonic::transport::Channel;
 use crate::{
     access::principals::{Authority, Granted, call, grant, listen, me, over_tls},
     audit::evidence::records,
-    steps::refusals::Proxied,
     support::{
         Refusal, Station, block_on,
+        proxied::Proxied,
         proxy::{Do, READ, Way},
         set,
         tamper::{Before, refused},

@@ -4,13 +4,11 @@ use std::thread;
 
 use stationmaster_proto::OpenInto;
 
-use crate::{
-    steps::refusals::{Proxied, when_free},
-    support::{
-        PrivateEngine, Refusal,
-        proxy::{Do, LOAD, READ, WRITE, Way},
-        tamper::{Before, RESULTS, refused, run_script},
-    },
+use crate::support::{
+    PrivateEngine, Refusal,
+    proxied::{Proxied, when_free},
+    proxy::{Do, LOAD, READ, WRITE, Way},
+    tamper::{Before, RESULTS, refused, run_script},
 };
 
 /// A request of a step, the way its bytes go, and what the step opens into.

@@ -7,12 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    steps::refusals::Proxied,
-    support::{
-        PROGRAM, Refusal, Station,
-        tamper::{Before, Rootfs, Scene, run_script},
-    },
+use crate::support::{
+    PROGRAM, Refusal, Station,
+    proxied::Proxied,
+    tamper::{Before, Rootfs, Scene, run_script},
 };
 
 /// No input may make the service grow by more than this above its idle level, in KiB: the promise that [`crate::server::memory`] tests.

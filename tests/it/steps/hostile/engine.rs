@@ -15,13 +15,11 @@ use super::{
         Stage, matches,
     },
 };
-use crate::{
-    steps::refusals::begin_pre_run,
-    support::{
-        block_on,
-        proxy::{Body, Do, LOAD, SAVE, WRITE, Way},
-        tamper::{Rootfs, commit_with, refused, saved},
-    },
+use crate::support::{
+    block_on,
+    proxied::begin_pre_run,
+    proxy::{Body, Do, LOAD, SAVE, WRITE, Way},
+    tamper::{Rootfs, commit_with, refused, saved},
 };
 
 const HISTORY: &str = "/history HTTP";

@@ -6,9 +6,11 @@ use openssl::md::Md;
 use stationmaster_proto as pb;
 
 use crate::{
-    steps::refusals::{put_behind_proxy, second_stop, wrap, wrap_oddly},
+    steps::refusals::{second_stop, wrap, wrap_oddly},
     support::{
-        Engine, Station, Train, block_on, set,
+        Engine, Station, Train, block_on,
+        proxied::put_behind_proxy,
+        set,
         tamper::{Before, RESULTS, Rootfs, Scene, flip_hex, run_script, stop},
     },
 };

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use stationmaster_proto::OpenInto;
 
-use super::faults::{Proxied, share_directory};
 use crate::support::{
     Disk, PrivateEngine, Refusal, Station, Train,
     disk::{empty, fill},
     mounts::EVERYWHERE,
+    proxied::{Proxied, share_directory},
     proxy::{Do, LOAD, Way},
     set,
     tamper::{Before, RESULTS, Scene, refused, run_script},

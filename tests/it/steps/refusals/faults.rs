@@ -1,85 +1,18 @@
 //! What goes away half-way: the engine, the token, the caller.
 
-use std::path::Path;
-
 use stationmaster_proto as pb;
 use stationmaster_proto::OpenInto;
 
-use crate::{
-    keystore::TokenServer,
-    support::{
-        PATIENCE, Refusal, Station, Train, block_on,
-        proxy::{Do, EngineProxy, LOAD, READ, WRITE, Way},
-        tamper::{Before, RESULTS, Scene, refused, run_script},
-        wait_for,
-    },
+use crate::support::{
+    Station, Train, block_on,
+    proxied::{Proxied, begin_pre_run, when_free},
+    proxy::{Do, LOAD, READ, WRITE, Way},
+    tamper::{Before, RESULTS, Scene, refused, run_script},
+    token::TokenServer,
+    wait_for,
 };
 
 // --- the engine ---
-
-/// A station that reaches the engine through a proxy, and a train of some size for it.
-pub struct Proxied {
-    pub scene: Scene,
-    pub proxy: EngineProxy,
-}
-
-impl Proxied {
-    pub fn start() -> Self {
-        Self::configured(|_| {})
-    }
-
-    pub fn configured(change: impl FnOnce(&mut toml::Table)) -> Self {
-        let mut station = Station::start("a");
-        let proxy = put_behind_proxy(&mut station, change);
-        let train = Train::of(&[station.seat()]).file("large.bin", 4 << 20).make();
-        Self { scene: Scene { train, station, engine: crate::support::Engine::connect() }, proxy }
-    }
-
-    #[track_caller]
-    pub fn healthy(&self, status: &str) {
-        wait_for(status, || self.scene.station.health().is_ok_and(|now| now == status).then_some(()));
-    }
-
-    /// Waits until all is as it was.
-    #[track_caller]
-    pub fn as_it_was(&self, before: &Before) {
-        let since = std::time::Instant::now();
-        while let Err(change) = before.holds(&self.scene.station) {
-            assert!(since.elapsed() < PATIENCE, "it is never as it was: {change}");
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    }
-}
-
-/// Starts a station again that then reaches the engine through a proxy.
-pub fn put_behind_proxy(station: &mut Station, change: impl FnOnce(&mut toml::Table)) -> EngineProxy {
-    station.stop();
-    let proxy = EngineProxy::start(station.state());
-    let runs = station.state().join("runs");
-    station.configure(|config| {
-        config.entry("engine").or_insert_with(|| toml::Table::new().into());
-        config["engine"].as_table_mut().unwrap().insert("socket".into(), proxy.address().into());
-        share_directory(config, &runs);
-        change(config);
-    });
-    station.start_again();
-    proxy
-}
-
-/// A call that is made again as long as the one before it still cleans up.
-#[track_caller]
-pub fn when_free<T>(mut call: impl FnMut() -> Result<T, Refusal>) -> T {
-    wait_for("the train to be free", || match call() {
-        Err(refusal) if refusal.reason == "TRAIN_BUSY" => None,
-        answer => Some(answer.expect("the same call, made again")),
-    })
-}
-
-/// Lets trains be opened into a directory.
-pub fn share_directory(config: &mut toml::Table, directory: &Path) {
-    let directory = directory.to_str().unwrap();
-    config.insert("runs".into(), toml::Table::from_iter([("directory".to_owned(), directory.into())]).into());
-}
 
 /// The engine goes in the middle of a pre-run and comes back.
 #[track_caller]
@@ -182,16 +115,6 @@ fn a_token_that_goes_away_refuses_and_works_again_when_it_is_back() {
 }
 
 // --- the caller ---
-
-/// A pre-run whose answer nobody reads to its end.
-pub fn begin_pre_run(scene: &Scene, into: OpenInto, timeout: Option<&'static str>) -> tonic::Streaming<pb::PreRunResponse> {
-    let request = pb::PreRunRequest { image: scene.train.image.clone(), into: into.into(), ..Default::default() };
-    let mut request = tonic::Request::new(request);
-    if let Some(timeout) = timeout {
-        request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
-    }
-    block_on(scene.station.trains_client().pre_run(request)).expect("a stream").into_inner()
-}
 
 /// The caller hangs up in the middle of a pre-run.
 #[track_caller]

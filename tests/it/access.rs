@@ -1,4 +1,4 @@
-//! Who may call: every RPC, by everybody, on every way in, in every state of the service.
+//! Authorisation: every RPC, for every principal, on every transport, in every state of the service.
 
 mod granted;
 mod hidden;

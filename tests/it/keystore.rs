@@ -1,4 +1,4 @@
-//! The station's key lives in the token: made there, never out of it, and used no more than the protocol needs.
+//! The station's keys: made in the token, never exported, and used no more than the protocol needs.
 
 mod admission;
 mod away;

@@ -1,4 +1,4 @@
-//! A train is believed only when it proves itself, with keys that this station knows, under rules that have names.
+//! Trust: a train is accepted only with keys that the station trusts, and its rules are reported by name.
 
 mod commands;
 mod file;

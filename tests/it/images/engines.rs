@@ -1,4 +1,4 @@
-//! The same on the engine of Debian's next release, which saves images in another layout, and on one that lays no layers over each other.
+//! Images on other engines: Docker of Debian's next release, with either image store, and a storage driver that copies layers.
 
 use super::{inputs, layers, validate};
 use crate::{

@@ -1,4 +1,4 @@
-//! The engine as a bystander sees it, and what an adversary does to images.
+//! The engine as another client sees it, and an adversary's changes to images.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,4 +1,4 @@
-//! Whom a station under test believes.
+//! The trust file of a station under test.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! One attack, and what is held against the service meanwhile and afterwards.
+//! One attack: the state of the service during it and afterwards.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

@@ -1,4 +1,4 @@
-//! Who calls the service honestly while it is attacked, and what it costs them.
+//! An honest client beside an attack, and the latency of its calls.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! What somebody who holds no key does to a finished train is found by its rule, and by no other.
+//! Changes to a finished train without a private key break exactly their rules.
 
 use std::sync::LazyLock;
 

@@ -94,7 +94,9 @@ async fn a_deleted_key_is_missed_and_its_successor_found() {
     station.generate("general", KeyUsage::ALL);
     sign_and_verify(&keystore, "general", MAX_SALT).await;
     wrap_and_unwrap(&keystore, "general", OaepScheme::Sha512).await;
-    assert_ne!(keystore.key("general").unwrap().spki_der, first.spki_der);
+    assert_ne!(keystore.key("general").unwrap().id, first.id);
+    let replaced = keystore.sign(first.id, MAX_SALT, &[0; 64], None).await;
+    assert!(matches!(replaced, Err(KeystoreError::KeyNotFound { .. })), "its successor has its label: {replaced:?}");
 }
 
 #[tokio::test]

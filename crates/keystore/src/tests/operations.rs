@@ -140,3 +140,27 @@ async fn wrong_calls_are_told_what_is_wrong() {
     let late = sign(&keystore, "general", SignScheme::Pss(Hash::Sha256), &[0; 32], None).await;
     assert!(matches!(late, Err(KeystoreError::Unavailable { .. })), "{late:?}");
 }
+
+#[tokio::test]
+async fn one_key_under_two_labels_is_one_key_and_works_while_the_token_shows_either() {
+    let station = TestToken::new();
+    let pem = station.dir.path().join("key.pem");
+    let key = openssl::pkey::PKey::from_rsa(openssl::rsa::Rsa::generate(2048).unwrap()).unwrap();
+    std::fs::write(&pem, key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    for (label, id) in [("one", "01"), ("other", "02")] {
+        let imported = std::process::Command::new("softhsm2-util")
+            .args(["--import", pem.to_str().unwrap(), "--token", TOKEN, "--pin", PIN, "--label", label, "--id", id])
+            .output()
+            .unwrap();
+        assert!(imported.status.success(), "{imported:?}");
+    }
+    let keystore = Keystore::open(station.config(&["one", "other"])).unwrap();
+    let [one, other] = ["one", "other"].map(|label| keystore.key(label).unwrap().id);
+    assert_eq!((one, one), (other, KeyId::of_spki(&key.public_key_to_der().unwrap())));
+    let sign = || keystore.sign(one, SignScheme::PssSha512MaxSalt, &[1; 64], None);
+    sign().await.unwrap();
+    station.delete("one");
+    keystore.check(None).await.unwrap();
+    assert_eq!(keystore.missing(), ["one"]);
+    sign().await.unwrap();
+}

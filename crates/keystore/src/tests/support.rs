@@ -22,7 +22,7 @@ use crate::{
 static TURN: Mutex<()> = Mutex::new(());
 
 pub(crate) const PIN: &str = "station-pin-42";
-pub(crate) const SO_PIN: &str = "officer-pin-42";
+pub(crate) const SO_PIN: &str = "so-pin-42";
 pub(crate) const TOKEN: &str = "station";
 
 pub(crate) const TRAIN: KeyUsage = KeyUsage { sign: &[SignScheme::PssSha512MaxSalt], unwrap: &[OaepScheme::Sha512] };
@@ -32,7 +32,7 @@ pub(crate) struct TestToken {
     pub(crate) module: PathBuf,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) serial: String,
-    // Last: the turn ends when all else is gone.
+    // Last: the turn ends after everything else was dropped.
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -90,7 +90,7 @@ impl TestToken {
         }
     }
 
-    /// OpenSC's tool on the token, logged in. Answers what it says.
+    /// Runs OpenSC's tool on the token, logged in, and returns its output.
     pub(crate) fn tool(&self, arguments: &[&str]) -> String {
         let done = Command::new("pkcs11-tool")
             .args(["--module", self.module.to_str().unwrap(), "--token-label", TOKEN, "--login", "--pin", PIN])

@@ -181,7 +181,8 @@ fn a_deadline_that_passes_ends_the_call_and_leaves_the_train_as_it_was() {
     let scene = &proxied.scene;
     let before = Before::of(&scene.engine, &scene.train);
     proxied.proxy.when(READ, Way::FromEngine, 1 << 20, Do::Stall);
-    let mut stream = begin_pre_run(scene, OpenInto::Image, Some("1500m"));
+    // Long enough for the step to come to where it stalls, also on a busy machine.
+    let mut stream = begin_pre_run(scene, OpenInto::Image, Some("10S"));
     proxied.proxy.struck();
     let ended = block_on(async {
         loop {

@@ -111,11 +111,19 @@ pub async fn run(outside: ServerParts, ready: impl FnOnce(&Addresses) + Send + '
     let services = if listen.reflection { with_reflection(services)? } else { services };
 
     let (incoming, connections) = mpsc::channel(64);
-    let (addresses, _socket) = listen_on(&listen, &limits, &authorizer, || {
+    let (addresses, _socket, identity) = listen_on(&listen, &limits, &authorizer, || {
         accept::Acceptor::new(incoming.clone(), &limits, Arc::clone(&authorizer), shutdown.clone())
     })
     .await?;
     drop(incoming);
+    // Calls over the Unix socket go on without TCP, so no single service depends on it.
+    let probes = match identity {
+        Some(identity) => probes.with_warnings("tls", &[], health::Schedule::Periodic, move || {
+            let checked = identity.checked();
+            async move { checked }
+        }),
+        None => probes,
+    };
 
     let router = router(services, (&limits, board), authorizer, &shutdown);
     let draining = shutdown.draining.clone();
@@ -148,9 +156,9 @@ async fn listen_on(
     limits: &Limits,
     authorizer: &Arc<Authorizer>,
     gate: impl Fn() -> accept::Acceptor,
-) -> Result<(Addresses, Option<socket::UnixSocket>), ServerError> {
+) -> Result<(Addresses, Option<socket::UnixSocket>, Option<tls::Identity>), ServerError> {
     let mut addresses = Addresses::default();
-    let mut held = None;
+    let (mut held, mut secured) = (None, None);
     if let Some(path) = &listen.unix {
         let (socket, listener) = socket::UnixSocket::bind(path, listen.unix_mode, listen.unix_group.as_deref())?;
         tokio::spawn(accept::unix(listener, gate()));
@@ -166,9 +174,10 @@ async fn listen_on(
         addresses.tcp = Some(listener.local_addr().map_err(|error| ServerError::io("cannot read the port", error))?);
         let gate = gate();
         tokio::spawn(identity.clone().keep_fresh(Arc::clone(authorizer), gate.draining()));
-        tokio::spawn(accept::tcp(listener, identity, limits.handshakes, gate));
+        tokio::spawn(accept::tcp(listener, identity.clone(), limits.handshakes, gate));
+        secured = Some(identity);
     }
-    Ok((addresses, held))
+    Ok((addresses, held, secured))
 }
 
 /// Adds both versions of reflection, over this project's services, health and reflection itself.

@@ -27,6 +27,10 @@ SERVING means that every component is usable:
   access   the access file
   audit    records can be written
   disk     [limits] spool_min_free_mib are free, and some space for the state
+  tls      with [listen.tcp]: its files are usable, and none has expired
+
+A usable component may have a warning, for example that the PIN file no longer
+exists while the login lasts.
 
 Components and reasons are shown to callers with a grant of GetStatus, which
 every role except reader has. Other callers see only the state.
@@ -106,7 +110,11 @@ fn what(service: &str) -> &str {
 /// Returns a component's state with its reason.
 fn state(component: &pb::Component) -> String {
     let name = name(component.state());
-    if component.reason.is_empty() { name.to_owned() } else { format!("{name}: {}", component.reason) }
+    match component.state() {
+        _ if component.reason.is_empty() => name.to_owned(),
+        ComponentState::Ready => format!("{name}, with a warning: {}", component.reason),
+        _ => format!("{name}: {}", component.reason),
+    }
 }
 
 fn name(state: ComponentState) -> &'static str {

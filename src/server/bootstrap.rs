@@ -10,6 +10,7 @@ use stationmaster_proto::{
     image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, status_service_server::StatusServiceServer,
     train_service_server::TrainServiceServer,
 };
+use stationmaster_system::files::FileThread;
 use tonic::service::Routes;
 
 use super::{
@@ -172,13 +173,10 @@ async fn run_station(
 fn probes(config: &Config, keys: &AuditedKeys, authorizer: &Arc<Authorizer>, station: &Arc<Station>) -> Probes {
     let (token, fit, audit) = (keys.clone(), keys.clone(), keys.audit().clone());
     let (authorizer, images, trust) = (Arc::clone(authorizer), Arc::clone(station), Arc::clone(station));
-    let (labels, disks) = (config.clone(), disk::Disks::new(config));
+    let (labels, disks, pin_files) = (config.clone(), disk::Disks::new(config), FileThread::new("pin-file"));
     let of_images = if images.containers.is_some() { Schedule::Periodic } else { Schedule::OnRequest };
     Probes::default()
-        .with("token", health::ALL, Schedule::Periodic, move || {
-            let token = token.clone();
-            async move { token.check(Some(Instant::now() + TIMEOUT)).await }
-        })
+        .with_warnings("token", health::ALL, Schedule::Periodic, move || of_token(token.clone(), pin_files.clone()))
         .with("keys", health::OF_TRAINS, Schedule::OnRequest, move || {
             let outcome = fitness::of_trains(&fit.keys(), &labels);
             async move { outcome }
@@ -194,6 +192,25 @@ fn probes(config: &Config, keys: &AuditedKeys, authorizer: &Arc<Authorizer>, sta
             async move { audit.check().await.map_err(|error| format!("{error} ({})", error.hint())) }
         })
         .with("disk", health::OF_TRAINS, Schedule::OnRequest, move || disks.check())
+}
+
+/// Checks the token, and whether the PIN can be read for the next login. As long as the present login lasts, the latter is a warning.
+async fn of_token(keys: AuditedKeys, pin_files: FileThread) -> health::Checked {
+    let source = keys.pin_source();
+    let pin = async {
+        let checked = pin_files.run(move || source.check()).await;
+        let flaw = match checked {
+            Err(stuck) => Some(format!("the PIN cannot be read: {stuck}")),
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.hint().map_or_else(|| error.to_string(), |hint| format!("{error} ({hint})"))),
+        };
+        flaw.map(|flaw| format!("{flaw}: the next login to the token will fail"))
+    };
+    match tokio::join!(keys.check(Some(Instant::now() + TIMEOUT)), pin) {
+        (Ok(()), pin) => Ok(pin),
+        (Err(error), None) => Err(error.to_string()),
+        (Err(error), Some(pin)) => Err(format!("{error}; {pin}")),
+    }
 }
 
 /// Opens the service's log and records the start. Also returns the remembered head of the administrators' log: a log that was

@@ -46,8 +46,10 @@ pub const OF_IMAGES: &[&str] = &[IMAGES, TRAINS];
 /// The services that open trains.
 pub const OF_TRAINS: &[&str] = &[TRAINS];
 
-/// Result of a probe; the text describes the problem and the remedy.
-type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+/// Outcome of a check: usable, perhaps with a warning, or the problem. Each text has the remedy.
+pub type Checked = Result<Option<String>, String>;
+
+type Answer = Pin<Box<dyn Future<Output = Checked> + Send>>;
 
 /// A check of a component that services depend on.
 struct Probe {
@@ -56,11 +58,11 @@ struct Probe {
     ask: Box<dyn Fn() -> Answer + Send + Sync>,
     /// A check in progress and its start. No second one is started meanwhile: a check that hangs occupies one thread, and not
     /// another one every two seconds.
-    open: Option<(JoinHandle<Result<(), String>>, Instant)>,
+    open: Option<(JoinHandle<Checked>, Instant)>,
 }
 
 impl Probe {
-    async fn answer(&mut self) -> Result<(), String> {
+    async fn answer(&mut self) -> Checked {
         let (mut request, since) = self.open.take().unwrap_or_else(|| (tokio::spawn((self.ask)()), Instant::now()));
         let remaining = TIMEOUT.saturating_sub(since.elapsed());
         match tokio::time::timeout(remaining, &mut request).await {
@@ -110,7 +112,7 @@ impl Probes {
     /// Adds a probe: `name` identifies the component in messages and in the API, `services` are those that depend on it.
     #[must_use]
     pub fn with<F, E>(
-        mut self,
+        self,
         name: &'static str,
         services: &'static [&'static str],
         schedule: Schedule,
@@ -120,10 +122,22 @@ impl Probes {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Display,
     {
-        let ask = Box::new(move || -> Answer {
+        self.with_warnings(name, services, schedule, move || {
             let answer = ask();
-            Box::pin(async move { answer.await.map_err(|error| error.to_string()) })
-        });
+            async move { answer.await.map(|()| None).map_err(|error| error.to_string()) }
+        })
+    }
+
+    /// As [`Probes::with`], for a component that may be usable with a warning.
+    #[must_use]
+    pub fn with_warnings<F: Future<Output = Checked> + Send + 'static>(
+        mut self,
+        name: &'static str,
+        services: &'static [&'static str],
+        schedule: Schedule,
+        ask: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self {
+        let ask = Box::new(move || -> Answer { Box::pin(ask()) });
         let place = self.files.len() + self.others.len();
         let group = if schedule == Schedule::OnRequest { &mut self.files } else { &mut self.others };
         group.push(Probe { place, ask, open: None });
@@ -213,7 +227,7 @@ impl<R: FnOnce() + Send> StatusPublisher<R> {
         }
     }
 
-    async fn note(&self, place: usize, answer: Result<(), String>) {
+    async fn note(&self, place: usize, answer: Checked) {
         let mut ready = self.ready.lock().await;
         // The NOT_SERVING of the drain must be the last published state.
         if self.stop.is_cancelled() || !self.board.send_if_modified(|components| note(&mut components[place], answer)) {
@@ -249,31 +263,39 @@ async fn next(requests: &mut Option<mpsc::Receiver<CheckRequest>>) -> CheckReque
 }
 
 /// Stores a component's result; logs it if the state or the reason has changed.
-fn note(component: &mut Component, answer: Result<(), String>) -> bool {
-    let state = answer.map_or_else(State::Unusable, |()| State::Ready);
+fn note(component: &mut Component, answer: Checked) -> bool {
+    let state = match answer {
+        Ok(None) => State::Ready,
+        Ok(Some(warning)) => State::Warned(warning),
+        Err(error) => State::Unusable(error),
+    };
     if component.state == state {
         return false;
     }
-    let was_unusable = matches!(component.state, State::Unusable(_));
+    let was = (component.state != State::Starting).then(|| component.is_usable());
     match &state {
         State::Unusable(error) => tracing::warn!(what = component.name, error, "cannot be used"),
+        State::Warned(warning) => tracing::warn!(what = component.name, warning, "can be used, with a warning"),
         _ => tracing::info!(what = component.name, "can be used"),
     }
-    if !(was_unusable && matches!(state, State::Unusable(_))) {
+    component.state = state;
+    if was != Some(component.is_usable()) {
         component.since = SystemTime::now();
     }
-    component.state = state;
     true
 }
 
 /// Returns one line that summarises all components.
 fn summary(components: &[Component]) -> String {
-    if serves(components, "") {
-        return "SERVING".to_owned();
-    }
-    let missing: Vec<_> = components
+    let serves = serves(components, "");
+    let notable: Vec<_> = components
         .iter()
+        .filter(|component| serves || !component.is_usable())
         .filter_map(|component| component.reason().map(|reason| format!("{}: {reason}", component.name)))
         .collect();
-    format!("NOT_SERVING: {}", missing.join("; "))
+    match (serves, &notable[..]) {
+        (true, []) => "SERVING".to_owned(),
+        (true, _) => format!("SERVING, with a warning: {}", notable.join("; ")),
+        (false, _) => format!("NOT_SERVING: {}", notable.join("; ")),
+    }
 }

@@ -8,7 +8,7 @@ mod own;
 mod tests;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,7 @@ use stationmaster_system::files::{FileThread, NotResponding};
 use tokio_util::sync::CancellationToken;
 
 use self::{admitted::AdmittedConnections, material::Material};
-use super::{Authorizer, ServerError, TlsFault, signals};
+use super::{Authorizer, ServerError, TlsFault, health::Checked, signals};
 use crate::config::Tcp;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
@@ -34,6 +34,15 @@ pub struct Identity {
     file_thread: FileThread,
     current: Arc<ArcSwap<Material>>,
     standing: Arc<AdmittedConnections>,
+    /// Why the files could not be taken into use, as last seen.
+    trouble: Arc<Mutex<Option<Trouble>>>,
+}
+
+/// Files that cannot be taken into use. Certificate and key are two files: while an administrator replaces one after the other, they do
+/// not match for a moment, which is no trouble yet.
+struct Trouble {
+    error: String,
+    lasts: bool,
 }
 
 impl Identity {
@@ -59,6 +68,7 @@ impl Identity {
             file_thread,
             current: Arc::new(ArcSwap::from_pointee(material)),
             standing: Arc::default(),
+            trouble: Arc::default(),
         })
     }
 
@@ -88,25 +98,42 @@ impl Identity {
         (Arc::ptr_eq(&now, by) || now.admits(chain)).then_some(admitted)
     }
 
+    /// Returns whether the files, as they were last read, and what is in force can be used.
+    pub(super) fn checked(&self) -> Checked {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match trouble.as_ref().filter(|trouble| trouble.lasts) {
+            Some(Trouble { error, .. }) => Err(format!("{error}; the files that were loaded before stay in force")),
+            None => self.in_force().checked(),
+        }
+    }
+
+    /// Notes the outcome of reading the files. Returns an error that is to be logged: once, and again when a reload was requested.
+    fn note(&self, looked: Result<(), String>, asked: bool) -> Option<String> {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let Err(error) = looked else {
+            *trouble = None;
+            return None;
+        };
+        let is_new = trouble.as_ref().is_none_or(|before| before.error != error);
+        let lasts = asked || trouble.is_some();
+        *trouble = Some(Trouble { error: error.clone(), lasts });
+        (asked || is_new).then_some(error)
+    }
+
     /// Reads the files again every few seconds and on SIGHUP. When they cannot be used, read or recorded, the error is logged
     /// and the old identity stays.
     pub(super) async fn keep_fresh(self, authorizer: Arc<Authorizer>, stop: CancellationToken) {
         let mut hangup = signals::hangup();
-        let (mut trouble, mut swept) = (None, Instant::now());
+        let mut swept = Instant::now();
         loop {
             let requested = tokio::select! {
                 () = stop.cancelled() => return,
                 () = signals::next(&mut hangup) => true,
                 () = tokio::time::sleep(CHECK_INTERVAL) => false,
             };
-            match self.reload(&authorizer, requested).await {
-                Ok(()) => trouble = None,
-                // Logged once, and again when a reload is requested.
-                Err(error) if requested || trouble.as_ref() != Some(&error) => {
-                    tracing::error!(error, "TLS certificates could not be read again: the previous ones stay in use");
-                    trouble = Some(error);
-                }
-                Err(_) => {}
+            let outcome = self.reload(&authorizer, requested).await;
+            if let Some(error) = self.note(outcome, requested) {
+                tracing::error!(error, "TLS certificates could not be read again: the previous ones stay in use");
             }
             let current = self.in_force();
             current.warn();

@@ -16,6 +16,8 @@ pub enum State {
     Starting,
     /// It can be used.
     Ready,
+    /// It can be used, and something that it will need cannot be: the warning and the remedy.
+    Warned(String),
     /// It cannot be used; the reason and the remedy.
     Unusable(String),
 }
@@ -34,13 +36,19 @@ pub struct Component {
 }
 
 impl Component {
-    /// Returns why it cannot be used; `None` if it can.
+    /// Whether it can be used.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        matches!(self.state, State::Ready | State::Warned(_))
+    }
+
+    /// Returns why it cannot be used, or the warning about one that can.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match &self.state {
             State::Ready => None,
             State::Starting => Some("not looked at yet"),
-            State::Unusable(reason) => Some(reason),
+            State::Warned(reason) | State::Unusable(reason) => Some(reason),
         }
     }
 }
@@ -48,10 +56,7 @@ impl Component {
 /// Whether a gRPC service can be served; with an empty name, whether all can.
 #[must_use]
 pub fn serves(components: &[Component], service: &str) -> bool {
-    components
-        .iter()
-        .filter(|component| service.is_empty() || component.services.contains(&service))
-        .all(|component| component.state == State::Ready)
+    components.iter().filter(|component| service.is_empty() || component.services.contains(&service)).all(Component::is_usable)
 }
 
 /// Maximum time that a call waits for a check: a file system that does not respond must not delay a response about health.
@@ -118,7 +123,7 @@ impl pb::status_service_server::StatusService for Standing {
 fn message(component: &Component) -> pb::Component {
     let state = match component.state {
         State::Starting => pb::ComponentState::Starting,
-        State::Ready => pb::ComponentState::Ready,
+        State::Ready | State::Warned(_) => pb::ComponentState::Ready,
         State::Unusable(_) => pb::ComponentState::Unusable,
     };
     pb::Component {
@@ -142,6 +147,7 @@ mod tests {
             component("trust", &["trains"][..], State::Unusable("no file".to_owned())),
         ];
         assert!(serves(&board, "keys") && !serves(&board, "trains") && !serves(&board, ""));
+        assert!(serves(&[component("token", &["keys"][..], State::Warned("the PIN".to_owned()))], "keys"));
         assert!(!serves(&[component("token", &["keys"][..], State::Starting)], "keys"), "nothing serves before it was looked at");
     }
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use stationmaster_system::files::input;
+use stationmaster_system::files::{Directory, check_private};
 
 use super::{
     FIRST_SEEN, INSTANCE, LEDGER, StateError,
@@ -77,9 +77,11 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Copies a state file. The service's user could have put a link there to a file that only root can read.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut from = input::open_regular(from)?;
-    io::copy(&mut from, &mut File::create_new(to)?).map(drop)
+    check_private(from)?;
+    let (directory, name) = Directory::of_file(from)?;
+    io::copy(&mut directory.open_file(name)?, &mut File::create_new(to)?).map(drop)
 }
 
 /// Restricts a file to its owner and syncs it to the disk.

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, SignScheme, TrialLog,
+    pin::PinSource,
     pkcs11::{Key, Pool, Task, not_found},
     verify::signature_holds,
 };
@@ -163,6 +164,12 @@ impl Keystore {
     /// [`KeystoreError::Unavailable`], [`KeystoreError::DeadlineExceeded`], or errors of the new login.
     pub async fn check(&self, deadline: Option<Instant>) -> Result<(), KeystoreError> {
         self.pool.check(deadline).await
+    }
+
+    /// Returns the source of the PIN, which a new login reads.
+    #[must_use]
+    pub fn pin_source(&self) -> PinSource {
+        self.pool.state().token.pin_source()
     }
 
     /// Returns the number of key uses on the token so far.

@@ -187,6 +187,22 @@ impl PinSource {
     }
 }
 
+impl PinSource {
+    /// Checks whether the next login could read the PIN, without reading it: only whether its first line is empty is looked at.
+    ///
+    /// # Errors
+    /// As [`PinSource::read`].
+    pub fn check(&self) -> Result<(), PinError> {
+        let Source::File { path, closed_to_others } = &self.0 else { return Ok(()) };
+        let mut first = [0];
+        let read = open(path, *closed_to_others)?.read(&mut first).map_err(|error| unreadable(path, error))?;
+        match first[..read] {
+            [] | [b'\n' | b'\r'] => Err(PinError::Malformed { from: self.to_string() }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Finds the first source that is named and exists: `file`, then the systemd credential
 /// `$CREDENTIALS_DIRECTORY/credential_name`, then the environment variable `env_var`, then, with `prompt`, the terminal. The PIN is
 /// the first line without its line end. Blocks while the user types. The variable is cleared for this process afterwards, so a
@@ -232,12 +248,14 @@ fn variable(name: &str) -> String {
     format!("the environment variable {name}")
 }
 
-fn read(path: &Path, closed_to_others: bool, from: &str) -> Result<SecretString, PinError> {
-    let unreadable = |error: std::io::Error| {
-        let (path, kind) = (path.to_owned(), error.kind());
-        PinError::Unreadable { kind, reason: words(&explained(&path, error)), path }
-    };
-    // Owner and mode of a credential are left to systemd; a FIFO is never waited for.
+fn unreadable(path: &Path, error: std::io::Error) -> PinError {
+    let kind = error.kind();
+    PinError::Unreadable { kind, reason: words(&explained(path, error)), path: path.to_owned() }
+}
+
+/// Opens a file that may hold a PIN. Owner and mode of a credential are left to systemd; a FIFO is never waited for.
+fn open(path: &Path, closed_to_others: bool) -> Result<File, PinError> {
+    let unreadable = |error| unreadable(path, error);
     let file = if closed_to_others {
         guarded::open_guarded(path, Reader::Command, Secrecy::Secret).map_err(|refused| match refused {
             GuardError::Rule(why) => PinError::Unprotected(why),
@@ -254,12 +272,17 @@ fn read(path: &Path, closed_to_others: bool, from: &str) -> Result<SecretString,
     if closed_to_others && mode & 0o077 != 0 {
         return Err(PinError::TooOpen { path: path.to_owned(), mode });
     }
+    Ok(file)
+}
+
+fn read(path: &Path, closed_to_others: bool, from: &str) -> Result<SecretString, PinError> {
+    let file = open(path, closed_to_others)?;
     // Full capacity beforehand: a growing buffer leaves copies of the PIN behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_PIN as usize + 2));
     match file.take(MAX_PIN + 2).read_to_string(&mut text) {
         Ok(_) => pin(&text, from),
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(PinError::Malformed { from: from.to_owned() }),
-        Err(error) => Err(unreadable(error)),
+        Err(error) => Err(unreadable(path, error)),
     }
 }
 
@@ -338,8 +361,14 @@ mod tests {
         let source = resolve(Some(file.path()), None, None, false).unwrap();
         std::fs::write(file.path(), "5678").unwrap();
         assert_eq!(source.read().unwrap().expose_secret(), "5678");
+        source.check().unwrap();
+        for text in ["", "\n", "\r\n5678"] {
+            std::fs::write(file.path(), text).unwrap();
+            assert!(matches!(source.check(), Err(PinError::Malformed { .. })), "{text:?}");
+        }
         std::fs::remove_file(file.path()).unwrap();
         assert!(matches!(source.read(), Err(PinError::Unreadable { .. })));
+        assert!(source.check().unwrap_err().to_string().contains(file.path().to_str().unwrap()));
 
         let name = "STATIONMASTER_TEST_PIN";
         // SAFETY: no other test names this variable, and none lists them all.

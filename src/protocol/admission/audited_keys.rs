@@ -4,7 +4,9 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use stationmaster_keystore::{KeyDescription, KeyUses, Keystore, KeystoreError, OaepScheme, SignScheme, TrialLog};
+use stationmaster_keystore::{
+    KeyDescription, KeyUses, Keystore, KeystoreError, OaepScheme, SignScheme, TrialLog, pin::PinSource,
+};
 use stationmaster_train::keys::spki_fingerprint;
 use zeroize::Zeroizing;
 
@@ -115,6 +117,12 @@ impl AuditedKeys {
     /// An error of the token.
     pub async fn check(&self, deadline: Option<Instant>) -> Result<(), KeystoreError> {
         self.keystore.check(deadline).await
+    }
+
+    /// See [`Keystore::pin_source`].
+    #[must_use]
+    pub fn pin_source(&self) -> PinSource {
+        self.keystore.pin_source()
     }
 
     /// See [`Keystore::key_uses`].

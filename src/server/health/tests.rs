@@ -20,3 +20,17 @@ async fn calls_at_once_share_one_check() {
     stop.cancel();
     watching.await.expect("no panic");
 }
+
+#[test]
+fn a_component_with_a_warning_serves_and_is_told_of() {
+    let starting = State::Starting;
+    let mut components = [Component { name: "token", services: ALL, state: starting, since: SystemTime::UNIX_EPOCH }];
+    assert!(note(&mut components[0], Ok(None)));
+    let since = components[0].since;
+    assert_eq!(summary(&components), "SERVING");
+    assert!(note(&mut components[0], Ok(Some("no PIN".to_owned()))) && !note(&mut components[0], Ok(Some("no PIN".to_owned()))));
+    assert_eq!((summary(&components).as_str(), components[0].since), ("SERVING, with a warning: token: no PIN", since));
+    assert!(note(&mut components[0], Err("no token".to_owned())));
+    assert_eq!(summary(&components), "NOT_SERVING: token: no token");
+    assert!(components[0].since > since);
+}

@@ -26,7 +26,7 @@ use super::own::{self, flaw};
 use crate::{
     audit::{Entry, Event},
     config::Tcp,
-    server::TlsFault,
+    server::{TlsFault, health::Checked},
 };
 
 /// Maximum size of a file in bytes: a revocation list of a million certificates.
@@ -192,11 +192,38 @@ impl Material {
 
     /// Logs what expires soon or has expired, each once.
     pub(crate) fn warn(&self) {
-        self.server.warn(now(), "clients refuse it");
-        if let Some(lists) = &self.lists {
-            lists.warn(now(), "no client is admitted over TCP");
+        for (term, then) in self.terms() {
+            term.warn(now(), then);
         }
     }
+
+    /// Returns the warnings about the material, or why no client can be admitted with it now.
+    pub(crate) fn checked(&self) -> Checked {
+        let mut warnings = self.warnings.clone();
+        for (term, then) in self.terms() {
+            match term.said(now(), then) {
+                Some((said, Level::Over)) => return Err(said),
+                Some((said, Level::Soon)) => warnings.push(said),
+                None => {}
+            }
+        }
+        Ok((!warnings.is_empty()).then(|| warnings.join("; ")))
+    }
+
+    /// Returns what has a period of validity, and what follows when it is over.
+    fn terms(&self) -> impl Iterator<Item = (&Term, &'static str)> {
+        let lists = self.lists.as_ref().map(|lists| (lists, "no client is admitted over TCP"));
+        [(&self.server, "clients refuse it")].into_iter().chain(lists)
+    }
+}
+
+/// How urgent the message about a period of validity is.
+#[derive(Clone, Copy)]
+enum Level {
+    /// It ends soon.
+    Soon = 1,
+    /// It has ended, or has not begun.
+    Over = 2,
 }
 
 impl Term {
@@ -204,20 +231,25 @@ impl Term {
         Self { what, from, until, reported: AtomicU8::new(0) }
     }
 
-    fn warn(&self, now: i64, then: &str) {
+    /// Returns the message about the period, if there is something to say.
+    fn said(&self, now: i64, then: &str) -> Option<(String, Level)> {
         // A tenth of its validity before the end, and a week at most.
         let soon = self.until - ((self.until - self.from) / 10).clamp(0, WEEK);
-        let (say, level) = if now >= self.until {
-            (format!("{} expired on {}: {then}", self.what, date(self.until)), 2)
+        if now >= self.until {
+            Some((format!("{} expired on {}: {then}", self.what, date(self.until)), Level::Over))
         } else if now < self.from {
-            (format!("{} is valid only from {}: {then}", self.what, date(self.from)), 2)
+            Some((format!("{} is valid only from {}: {then}", self.what, date(self.from)), Level::Over))
         } else if now >= soon {
-            (format!("{} expires on {}; then {then}", self.what, date(self.until)), 1)
+            Some((format!("{} expires on {}; then {then}", self.what, date(self.until)), Level::Soon))
         } else {
-            return;
-        };
-        if self.reported.swap(level, Ordering::AcqRel) != level {
-            tracing::warn!("{say}");
+            None
+        }
+    }
+
+    fn warn(&self, now: i64, then: &str) {
+        let Some((said, level)) = self.said(now, then) else { return };
+        if self.reported.swap(level as u8, Ordering::AcqRel) != level as u8 {
+            tracing::warn!("{said}");
         }
     }
 }

@@ -345,6 +345,14 @@ fn a_ledger_that_is_a_link_or_another_users_is_refused_by_every_command_of_admin
         chown(&ledger, Some(0), None).unwrap();
     }
     assert_eq!(fs::read(&ledger).unwrap(), before);
+    // A backup copies nothing that only its caller can read.
+    let instance = station.state().join("instance");
+    fs::rename(&instance, &target).unwrap();
+    symlink(&target, &instance).unwrap();
+    let done = Command::new(PROGRAM).args(["state", "backup", &copy, "--state"]).arg(station.state()).output().unwrap();
+    assert!(done.status.code() == Some(2) && said(&done).contains("instance: it is a symbolic link"), "{}", said(&done));
+    assert!(!Path::new(&copy).exists());
+    fs::rename(&target, &instance).unwrap();
     station.start_again();
 }
 

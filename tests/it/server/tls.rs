@@ -15,6 +15,7 @@ use x509_parser::pem::parse_x509_pem;
 use crate::{
     access::principals::{Authority, grant, listen, me, over_tls},
     audit::evidence::records,
+    cli::said,
     support::{Station, block_on, set, wait_for},
 };
 
@@ -163,6 +164,13 @@ fn a_server_certificate_that_has_ended_is_said_in_the_log() {
         fs::write(state.join("tcp/server.key"), key).unwrap();
         set(config, "log", "format", "json");
     });
-    station.start_again();
+    station.spawn();
+    // Calls over the Unix socket go on.
+    wait_for("the keys to be served", || {
+        let asked = station.socket_command(&["health", "--service", "stationmaster.v1.KeyService"]).output().unwrap();
+        asked.status.success().then_some(())
+    });
     assert!(station.log().contains("server.pem expired on "), "{}", station.log());
+    let failed = station.socket_command(&["health"]).output().unwrap();
+    assert!(failed.status.code() == Some(6) && said(&failed).contains("clients refuse it"), "{}", said(&failed));
 }

@@ -46,6 +46,10 @@ impl Token {
         })
     }
 
+    pub(crate) fn pin_source(&self) -> PinSource {
+        self.pin.clone()
+    }
+
     pub(super) fn session(&self) -> Result<Session, Error> {
         let slot = *lock(&self.slot);
         self.module.context().open_ro_session(slot)

@@ -12,3 +12,4 @@ pub mod layout_dir;
 pub mod memory_budget;
 pub mod reader;
 pub mod source;
+pub mod stored_image;

@@ -1,6 +1,5 @@
 //! A train's files below `/opt`: the strict reader, its sources, and the working directories of runs.
 
-pub mod backing;
 pub mod files;
 pub mod layer_changes;
 pub mod layered;

@@ -2,11 +2,10 @@
 
 use stationmaster_image::{
     ImageError,
-    archive::{reader::SavedImage, source::ImageInput},
+    archive::{reader::SavedImage, source::ImageInput, stored_image::StoredImage},
     checks::master::compare_trees,
     filesystem::tree_digest::tree_digest,
     opt::{
-        backing::LayerBacking,
         files::ImageFiles,
         layered::LayeredTrainTree,
         reader::{TrainTreeSink, read_config, read_opt},
@@ -154,7 +153,7 @@ pub fn opt_files(archive: &[u8]) {
     let directory = std::env::temp_dir();
     let mut file = tempfile::tempfile().expect("a file without a name");
     std::io::Write::write_all(&mut file, archive).expect("a disk");
-    let files = LayeredTrainTree::new(LayerBacking::archive(file, None), directory, 0);
+    let files = LayeredTrainTree::new(StoredImage::archive(file), directory, 0);
     let mut by_position = Files::default();
     let opt = files.read("/opt", &Default::default()).and_then(|opt| read_opt(opt, &mut by_position));
     if opt.is_err() {

@@ -7,8 +7,8 @@ use std::{
 
 use stationmaster_image::{
     ImageError,
-    archive::source::layout_at,
-    opt::{backing::LayerBacking, files::ImageFiles, layered::LayeredTrainTree},
+    archive::{source::layout_at, stored_image::StoredImage},
+    opt::{files::ImageFiles, layered::LayeredTrainTree},
 };
 use stationmaster_system::files::input;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,7 @@ pub(super) fn opt_at(train: &str, which: Option<&str>, spool: &Path) -> Result<O
             true => CliError::directory("write into", spool, &error),
             false => CliError::file("read", Path::new("standard input"), &error),
         })?;
-        LayeredTrainTree::new(LayerBacking::archive(file, which), spool.to_owned(), RESERVE)
+        LayeredTrainTree::new(StoredImage::archive(file).choose(which), spool.to_owned(), RESERVE)
     } else if is_readable_path(path) || layout_at(train).map_err(trouble)?.is_some() {
         saved_at(train, which, spool)?
     } else {
@@ -48,11 +48,11 @@ pub(super) fn opt_at(train: &str, which: Option<&str>, spool: &Path) -> Result<O
 pub(super) fn saved_at(place: &str, which: Option<&str>, spool: &Path) -> Result<LayeredTrainTree, CliError> {
     let path = Path::new(place);
     let trouble = |error: io::Error| CliError::file("open", path, &error);
-    let backing = match layout_at(place).map_err(trouble)? {
-        Some(layout) => LayerBacking::layout(layout, which),
-        None => LayerBacking::archive(input::open_regular(path).map_err(trouble)?, which),
+    let image = match layout_at(place).map_err(trouble)? {
+        Some(layout) => StoredImage::Layout(layout),
+        None => StoredImage::archive(input::open_regular(path).map_err(trouble)?),
     };
-    Ok(LayeredTrainTree::new(backing, spool.to_owned(), RESERVE))
+    Ok(LayeredTrainTree::new(image.choose(which), spool.to_owned(), RESERVE))
 }
 
 /// Returns whether a path exists and is not a directory. Whether it is readable is checked when it is opened.

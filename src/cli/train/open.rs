@@ -248,8 +248,7 @@ fn with_archive<T>(
         )?;
         runtime.block_on(engine.check())?;
         let files = engine.files(&engine.resolve(&image)?)?;
-        let archive = files.read("/opt", &CancellationToken::new())?;
-        read(Box::new(archive))
+        read(files.read("/opt", &CancellationToken::new())?)
     };
     reading().map_err(failed)
 }

@@ -8,21 +8,22 @@ use super::{
     foreign_directory,
     layout_dir::{Layout, Which},
     reader::{SavedImage, read_saved},
+    stored_image::StoredImage,
 };
 use crate::archive::layer_sink::LayerSink;
 
-/// An image that can be read once.
+/// An image that is read once, layer by layer.
 pub enum ImageInput<'a> {
-    /// An archive of `docker save` (either layout) or an OCI archive, and the name that selects one of several images.
-    Archive(Box<dyn Read + 'a>, Option<String>),
-    /// An OCI layout directory.
-    Layout(Layout),
+    /// An archive of `docker save` (either layout) or an OCI archive, as a stream, and the name that selects one of several images.
+    Stream(Box<dyn Read + 'a>, Option<String>),
+    /// An image in files.
+    Stored(StoredImage),
 }
 
 impl<'a> ImageInput<'a> {
     /// Returns an archive as input.
     pub fn archive(archive: impl Read + 'a) -> Self {
-        Self::Archive(Box::new(archive), None)
+        Self::Stream(Box::new(archive), None)
     }
 }
 
@@ -37,20 +38,18 @@ impl ImageInput<'_> {
             return Ok(ImageInput::archive(std::io::stdin().lock()));
         }
         match layout_at(text)? {
-            Some(layout) => Ok(ImageInput::Layout(layout)),
+            Some(layout) => Ok(ImageInput::Stored(StoredImage::Layout(layout))),
             None => Ok(ImageInput::archive(input::open(Path::new(text))?)),
         }
     }
 
     /// Selects the image of this name, if there are several.
     #[must_use]
-    pub fn choose(mut self, image: Option<&str>) -> Self {
-        let Some(image) = image else { return self };
-        match &mut self {
-            Self::Archive(_, which) => *which = Some(image.to_owned()),
-            Self::Layout(layout) => layout.which = Which::Named(image.to_owned()),
+    pub fn choose(self, image: Option<&str>) -> Self {
+        match self {
+            Self::Stream(archive, which) => Self::Stream(archive, image.map(str::to_owned).or(which)),
+            Self::Stored(stored) => Self::Stored(stored.choose(image)),
         }
-        self
     }
 
     /// Reads the image, as [`read_saved`].
@@ -61,8 +60,8 @@ impl ImageInput<'_> {
         progress: impl FnMut(u64),
     ) -> Result<SavedImage, S::Error> {
         match self {
-            Self::Archive(archive, image) => read_saved(archive, (image.as_deref(), expected), sink, progress),
-            Self::Layout(layout) => layout.read(sink, progress),
+            Self::Stream(archive, image) => read_saved(archive, (image.as_deref(), expected), sink, progress),
+            Self::Stored(stored) => stored.read(expected, sink, progress),
         }
     }
 }

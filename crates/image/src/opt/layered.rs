@@ -9,16 +9,15 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    backing::LayerBacking,
     files::{FilesReader, ImageFiles},
     layered_tree::OptTree,
     tar_stream::TarStream,
 };
-use crate::ImageError;
+use crate::{ImageError, archive::stored_image::StoredImage};
 
 /// A saved image's file tree. Its layers are read, and their digests verified, once: when the first file is requested.
 pub struct LayeredTrainTree {
-    home: LayerBacking,
+    image: StoredImage,
     /// Directory for the unlinked file that holds the content of compressed layers.
     spool: PathBuf,
     reserve: u64,
@@ -27,8 +26,8 @@ pub struct LayeredTrainTree {
 
 impl LayeredTrainTree {
     /// Returns the tree of an image; `reserve` bytes stay free on the disk of `spool`.
-    pub fn new(home: LayerBacking, spool: PathBuf, reserve: u64) -> Self {
-        Self { home, spool, reserve, tree: OnceLock::new() }
+    pub fn new(image: StoredImage, spool: PathBuf, reserve: u64) -> Self {
+        Self { image, spool, reserve, tree: OnceLock::new() }
     }
 
     /// Returns the image's id as most engines define it: its configuration's digest. Empty if there is none.
@@ -40,7 +39,7 @@ impl LayeredTrainTree {
         if let Some(tree) = self.tree.get() {
             return Ok(Arc::clone(tree));
         }
-        let tree = Arc::new(OptTree::read(&self.home, (&self.spool, self.reserve), cancel)?);
+        let tree = Arc::new(OptTree::read(&self.image, (&self.spool, self.reserve), cancel)?);
         Ok(Arc::clone(self.tree.get_or_init(|| tree)))
     }
 }
@@ -54,7 +53,7 @@ impl ImageFiles for LayeredTrainTree {
             return Err(ImageError::PathMissing);
         }
         let parent = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-        Ok(Box::new(TarStream::new(self.home.clone(), tree, found, parent, cancel.clone())))
+        Ok(Box::new(TarStream::new(self.image.clone(), tree, found, parent, cancel.clone())))
     }
 }
 
@@ -86,7 +85,7 @@ mod tests {
         for archive in [&anew, &engines] {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(archive).unwrap();
-            let files = LayeredTrainTree::new(LayerBacking::archive(file, None), directory.path().to_owned(), 0);
+            let files = LayeredTrainTree::new(StoredImage::archive(file), directory.path().to_owned(), 0);
             let mut shown = Vec::new();
             files.read("/opt", &CancellationToken::new()).unwrap().read_to_end(&mut shown).unwrap();
             assert!(shown == engines);

@@ -1,14 +1,23 @@
 //! Index of `/opt` after all layers are applied, with each file's position in its layer.
 
-use std::{fs::File, io::Read, ops::Range, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    ops::Range,
+    path::Path,
+    sync::Arc,
+};
 
 use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
-use super::{backing::LayerBacking, layer_changes::LayerChanges, reader::ENTRY_LIMIT};
+use super::{
+    layer_changes::LayerChanges,
+    reader::{ENTRY_LIMIT, without_root},
+};
 use crate::{
     ImageError,
-    archive::{layer_sink::LayerSink, memory_budget::Share},
+    archive::{layer_sink::LayerSink, memory_budget::Share, stored_image::StoredImage},
     disk::spool::{Extent, Spool},
     filesystem::{changeset::in_order, overlay::Overlay},
     tar::{
@@ -54,6 +63,24 @@ impl crate::filesystem::changeset::Node for Node {
     }
 }
 
+/// Returns the archive if it is one of `/opt` and not of an image, as its first entries show.
+fn opt_archive(image: &StoredImage) -> Result<Option<&File>, ImageError> {
+    let StoredImage::Archive(file, _) = image else { return Ok(None) };
+    let mut start = &**file;
+    start.seek(SeekFrom::Start(0)).map_err(ImageError::at("archive"))?;
+    let mut entries = TarReader::new(start);
+    // The archive's own root does not show its kind.
+    let is_opt = loop {
+        match entries.next()? {
+            Some(entry) if without_root(&entry.path).is_empty() => {}
+            Some(entry) => break without_root(&entry.path).split(|byte| *byte == b'/').next() == Some(b"opt"),
+            None => break false,
+        }
+    };
+    start.seek(SeekFrom::Start(0)).map_err(ImageError::at("archive"))?;
+    Ok(is_opt.then_some(&**file))
+}
+
 /// `/opt` as a container would see it.
 pub(crate) struct OptTree {
     /// Nodes by path from the root, without slashes at either end, in the order in which an engine walks a tree.
@@ -68,14 +95,14 @@ pub(crate) struct OptTree {
 
 impl OptTree {
     /// Reads all layers, each of which must have the digests that manifest and configuration state.
-    pub(crate) fn read(home: &LayerBacking, spool: (&Path, u64), cancel: &CancellationToken) -> Result<Self, ImageError> {
-        if let Some(archive) = home.opt_archive()? {
+    pub(crate) fn read(image: &StoredImage, spool: (&Path, u64), cancel: &CancellationToken) -> Result<Self, ImageError> {
+        if let Some(archive) = opt_archive(image)? {
             return Self::of_archive(archive, cancel);
         }
         let check = || if cancel.is_cancelled() { Err(ImageError::Cancelled) } else { Ok(()) };
         let mut layers =
             LayeredFiles { changes: LayerChanges::new(&check), files: FileReader { place: spool, open: None, spool: None } };
-        let image = home.read(&mut layers)?;
+        let image = image.read(None, &mut layers, |_| {})?;
         let LayeredFiles { changes: LayerChanges { changes, share, .. }, files: FileReader { mut spool, .. } } = layers;
         let mut laid = Overlay::default();
         for changes in in_order(changes, &image.layers) {

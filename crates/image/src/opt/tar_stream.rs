@@ -13,19 +13,17 @@ use stationmaster_train::rule::Rule;
 use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    backing::LayerBacking,
-    layered_tree::{Location, Node, OptTree},
-};
+use super::layered_tree::{Location, Node, OptTree};
 use crate::{
     ImageError,
+    archive::stored_image::StoredImage,
     disk::spool::Spool,
     tar::{entry::BLOCK, header_writer::header_blocks},
 };
 
 /// A tar archive of files in layers. Its errors contain an [`ImageError`].
 pub struct TarStream {
-    home: LayerBacking,
+    image: StoredImage,
     tree: Arc<OptTree>,
     /// Indices of the tree's remaining nodes.
     entries: Range<usize>,
@@ -56,14 +54,14 @@ enum Source {
 
 impl TarStream {
     pub(crate) fn new(
-        home: LayerBacking,
+        image: StoredImage,
         tree: Arc<OptTree>,
         entries: Range<usize>,
         parent: usize,
         cancel: CancellationToken,
     ) -> Self {
         Self {
-            home,
+            image,
             tree,
             entries,
             parent,
@@ -110,7 +108,7 @@ impl TarStream {
         if let Some(known) = self.layers.get(layer) {
             return Ok(Arc::clone(known));
         }
-        let opened = self.home.open(layer)?;
+        let opened = self.image.open(layer)?;
         self.layers.insert(Arc::clone(layer), Arc::clone(&opened));
         Ok(opened)
     }

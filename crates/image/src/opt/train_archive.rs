@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ImageError,
-    archive::{reader::SavedReader, source::ImageInput},
+    archive::{reader::SavedReader, source::ImageInput, stored_image::StoredImage},
     disk::spool::Spool,
     oci::digest::Sha256Digest,
     opt::train_dirs::TrainDir,
@@ -68,8 +68,9 @@ fn read<'a>(archive: impl Read, image: Option<&str>, mut taken: Collector<'a>) -
 /// As [`read_train`], for any image input.
 pub fn read_train_at(place: ImageInput<'_>, check: &dyn Fn() -> Result<(), ImageError>) -> Result<TrainFiles, ImageError> {
     match place {
-        ImageInput::Archive(archive, image) => Ok(read(archive, image.as_deref(), Collector::new(check))?.files),
-        ImageInput::Layout(layout) => {
+        ImageInput::Stream(archive, image) => Ok(read(archive, image.as_deref(), Collector::new(check))?.files),
+        ImageInput::Stored(StoredImage::Archive(file, image)) => Ok(read(&*file, image.as_deref(), Collector::new(check))?.files),
+        ImageInput::Stored(StoredImage::Layout(layout)) => {
             let (mut layers, mut taken) = (TrainLayers::new(check), Collector::new(check));
             let image = layout.read(&mut layers, |_| {})?;
             layers.emit(&image.layers, &mut taken)?;

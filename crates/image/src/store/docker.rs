@@ -67,7 +67,8 @@ pub enum PartialLoad {
 }
 
 impl Engine {
-    /// Creates a client for the engine's Unix socket. No request is sent before [`ImageStore::check`](super::ImageStore::check), and the socket need not exist yet.
+    /// Creates a client for the engine's Unix socket. No request is sent before [`ImageStore::check`](super::ImageStore::check), and
+    /// the socket need not exist yet.
     ///
     /// `instance` is this service's id, for the label; `timeout` bounds the silence within one call.
     ///

@@ -38,12 +38,13 @@ use crate::{
     archive::{
         layout_dir::{Layout, Which},
         source::ImageInput,
+        stored_image::StoredImage,
     },
     oci::{
         image_config::ImageMetadata,
         reference::{ImageName, ImageSource},
     },
-    opt::{backing::LayerBacking, files::ImageFiles, layered::LayeredTrainTree},
+    opt::{files::ImageFiles, layered::LayeredTrainTree},
     store::{
         ImageStore, StoreKind,
         recipe::{BuiltImage, ImageSpec, LayerSource, WriteError},
@@ -163,11 +164,11 @@ impl ImageStore for LayoutStore {
         }
         // Next to the layout, so that no content gets to another disk.
         let spool = layout.root.by_descriptor();
-        Ok(Box::new(LayeredTrainTree::new(LayerBacking::Layout(layout), spool, self.reserve)))
+        Ok(Box::new(LayeredTrainTree::new(StoredImage::Layout(layout), spool, self.reserve)))
     }
 
     fn input(&self, id: &str, _: &CancellationToken) -> Result<ImageInput<'static>, ImageError> {
-        Ok(ImageInput::Layout(self.of_id(id)?))
+        Ok(ImageInput::Stored(StoredImage::Layout(self.of_id(id)?)))
     }
 
     fn build(&self, spec: &ImageSpec<'_>, layer: &mut dyn LayerSource) -> Result<BuiltImage, WriteError> {

@@ -234,12 +234,6 @@ impl Audit {
         self.inner.health.is_well()
     }
 
-    /// Returns whether the log's disk is full or nearly full; on a full disk the log uses its reserve. Does not access the disk.
-    #[must_use]
-    pub fn is_disk_low(&self) -> bool {
-        self.inner.health.is_low()
-    }
-
     /// Returns the number of records in the log.
     #[must_use]
     pub fn size(&self) -> u64 {

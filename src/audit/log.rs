@@ -146,11 +146,6 @@ impl Log {
         LogEnd { segment: self.number, bytes: self.written, size: self.size() }
     }
 
-    /// Returns whether the disk is full or nearly full.
-    pub(super) fn is_low(&self) -> bool {
-        self.reserve.is_low()
-    }
-
     /// Reserves `bytes` of the disk for this log.
     pub(super) fn reserve(&mut self, bytes: u64) {
         self.reserve = Reserve::new(bytes);

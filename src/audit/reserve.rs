@@ -88,9 +88,4 @@ impl Reserve {
     pub(super) fn forget(&mut self) {
         self.secured = 0;
     }
-
-    /// Returns whether the disk is full or nearly full.
-    pub(super) fn is_low(&self) -> bool {
-        self.low || self.warned
-    }
 }

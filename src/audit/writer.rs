@@ -33,12 +33,11 @@ pub(super) enum Message {
 pub(super) struct Health {
     well: AtomicBool,
     size: AtomicU64,
-    low: AtomicBool,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { well: AtomicBool::new(true), size: AtomicU64::new(0), low: AtomicBool::new(false) }
+        Self { well: AtomicBool::new(true), size: AtomicU64::new(0) }
     }
 }
 
@@ -51,14 +50,9 @@ impl Health {
         self.size.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_low(&self) -> bool {
-        self.low.load(Ordering::Acquire)
-    }
-
     /// Stores the outcome of a write; logs a change.
-    fn set(&self, outcome: Result<(), &AuditError>, size: u64, low: bool) {
+    fn set(&self, outcome: Result<(), &AuditError>, size: u64) {
         self.size.store(size, Ordering::Release);
-        self.low.store(low, Ordering::Release);
         let before = self.well.swap(outcome.is_ok(), Ordering::AcqRel);
         match outcome {
             Err(error) if before => {
@@ -82,7 +76,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(log: Log, health: Arc<Health>, second: Option<MirrorThread>, remember: Option<Remember>) -> Self {
-        health.set(Ok(()), log.size(), log.is_low());
+        health.set(Ok(()), log.size());
         Self { log, health, second, remember, remembers: true, remembered: 0 }
     }
 
@@ -173,7 +167,7 @@ impl Writer {
     }
 
     fn record_outcome<T>(&mut self, outcome: Result<T, AuditError>) -> Result<T, AuditError> {
-        self.health.set(outcome.as_ref().map(|_| ()), self.log.size(), self.log.is_low());
+        self.health.set(outcome.as_ref().map(|_| ()), self.log.size());
         if outcome.is_ok() {
             self.remember();
         }

@@ -178,6 +178,51 @@ fn of_workspace(path: &[String]) -> Option<&str> {
     path.first()?.strip_prefix("stationmaster_")
 }
 
+/// Returns the modules that a syntax tree declares as files, as paths below `module`.
+fn declared(module: &[String], items: &[syn::Item]) -> Vec<Vec<String>> {
+    let modules = items.iter().filter_map(|item| if let syn::Item::Mod(one) = item { Some(one) } else { None });
+    modules
+        .flat_map(|one| {
+            let path = [module, &[one.ident.to_string()]].concat();
+            match &one.content {
+                Some((_, items)) => declared(&path, items),
+                None => vec![path],
+            }
+        })
+        .collect()
+}
+
+/// A file that no module declares is not compiled, and what it says is not true.
+#[test]
+fn every_source_file_is_part_of_a_module() {
+    let roots = CRATES.map(|(_, directory, _)| Path::new(ROOT).join(directory).join("src"));
+    let mut orphans = Vec::new();
+    for root in roots.into_iter().chain([Path::new(ROOT).join("tests/it")]) {
+        let mut known = BTreeSet::from([vec!["lib".to_owned()], vec!["main".to_owned()]]);
+        let mut present = BTreeMap::new();
+        for path in files(&root) {
+            let below = path.strip_prefix(&root).expect("below the root").with_extension("");
+            let mut module: Vec<String> = below.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+            if module.last().is_some_and(|last| last == "mod") {
+                module.pop();
+            }
+            present.insert(module.clone(), path.clone());
+            if module == ["lib"] || module == ["main"] {
+                module.clear();
+            }
+            let syntax = syn::parse_file(&fs::read_to_string(&path).expect("a source file")).expect("Rust");
+            known.extend(declared(&module, &syntax.items));
+        }
+        orphans.extend(
+            present
+                .into_iter()
+                .filter(|(module, _)| !known.contains(module) && !module.contains(&"generated".to_owned()))
+                .map(|(_, path)| path),
+        );
+    }
+    assert!(orphans.is_empty(), "declared by no module: {orphans:?}");
+}
+
 #[test]
 fn crates_depend_on_those_below_only() {
     for (name, directory, allowed) in CRATES {

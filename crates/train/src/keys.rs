@@ -162,11 +162,6 @@ impl PublicKey {
         self.spki.clone()
     }
 
-    /// Returns the form that the registry and a config use: hex of [`PublicKey::to_pem`].
-    pub fn to_hex_pem(&self) -> HexText {
-        HexText::from_bytes(self.to_pem().as_bytes())
-    }
-
     /// Returns `SHA256:` and the unpadded base64 of the SHA-256 of [`PublicKey::to_der`].
     pub fn fingerprint(&self) -> String {
         spki_fingerprint(&self.spki)

@@ -10,7 +10,6 @@
 
 pub mod config;
 pub mod digest;
-pub mod envelope;
 pub mod json;
 pub mod keys;
 pub mod names;
@@ -23,5 +22,7 @@ pub mod selection;
 #[cfg(test)]
 mod vectors;
 pub mod verify;
+pub mod wire;
 
 pub use python::Integer;
+pub use wire::v1::envelope;

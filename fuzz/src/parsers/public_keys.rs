@@ -37,7 +37,7 @@ pub fn run(input: &[u8]) {
     for again in [
         PublicKey::from_spki_der(&key.to_der()),
         PublicKey::from_pem(key.to_pem().as_bytes()),
-        PublicKey::from_hex_pem(&key.to_hex_pem()),
+        PublicKey::from_hex_pem(&HexText::from_bytes(key.to_pem().as_bytes())),
         PublicKey::from_components(&key.modulus(), &key.exponent()),
     ] {
         let again = again.expect("what we write, we read");

@@ -9,7 +9,7 @@ use std::{
 
 use nix::unistd::{Uid, User};
 use serde_json::{Value, json};
-use stationmaster_system::files::input;
+use stationmaster_system::files::{input, open_to_append};
 
 use crate::{
     authz::file,
@@ -253,7 +253,12 @@ fn second(second: &MirrorConfig) -> Finding {
         Err(error) => Finding::new(what, CheckState::Wrong, failed(path, &error)),
     };
     match (&second.file, &second.syslog, &second.directory) {
-        (Some(file), _, _) => of_directory(file.parent().unwrap_or(file)),
+        (Some(file), _, _) => match open_to_append(file, false) {
+            Ok(_) => Finding::new(what, CheckState::Usable, file.display().to_string()),
+            // The service creates it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => of_directory(file.parent().unwrap_or(file)),
+            Err(error) => Finding::new(what, CheckState::Wrong, format!("{}: {error}", file.display())),
+        },
         (_, Some(path), _) => match fs::metadata(path) {
             Ok(found) if found.file_type().is_socket() => Finding::new(what, CheckState::Usable, path.display().to_string()),
             Ok(_) => Finding::new(what, CheckState::Wrong, format!("{} is not a socket", path.display())),

@@ -63,6 +63,7 @@ fn what_is_named_and_cannot_be_used_is_said_and_what_was_not_looked_at_too() {
     fs::write(directory.path().join("text.so"), "no library").unwrap();
     fs::write(directory.path().join("open-pin"), "1234").unwrap();
     fs::set_permissions(directory.path().join("open-pin"), fs::Permissions::from_mode(0o644)).unwrap();
+    std::os::unix::fs::symlink(directory.path().join("elsewhere"), directory.path().join("mirror")).unwrap();
     let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let cases: Vec<(&str, &str, &str, toml::Value)> = vec![
         ("Module", "token", "module", "/nowhere/module.so".into()),
@@ -77,6 +78,8 @@ fn what_is_named_and_cannot_be_used_is_said_and_what_was_not_looked_at_too() {
         ("Layouts", "layouts", "directory", at("pin").into()),
         ("Unix socket", "listen", "unix_group", "no-such-group-here".into()),
         ("Second sink", "audit", "second", toml::Table::from_iter([("syslog".to_owned(), "/nowhere/log".into())]).into()),
+        // The service appends to no link either.
+        ("Second sink", "audit", "second", toml::Table::from_iter([("file".to_owned(), at("mirror").into())]).into()),
         (
             "TLS",
             "listen",

@@ -1,0 +1,3 @@
+//! Formats of sealed files, by version of the train format.
+
+pub mod v1;

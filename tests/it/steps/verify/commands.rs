@@ -86,7 +86,7 @@ fn a_broken_rule_has_an_exit_code_of_its_own_and_a_row_that_says_so() {
         let text = String::from_utf8(done.stdout).unwrap();
         let row = text.lines().find(|line| line.starts_with("builder-signature")).unwrap_or_else(|| panic!("{text}"));
         assert!(row.contains("broken") && row.contains("does not verify"), "{text}");
-        assert!(text.contains("does not hold") && text.contains("RULE") && done.stderr.is_empty(), "{text}");
+        assert!(text.contains("NOT valid") && text.contains("RULE") && done.stderr.is_empty(), "{text}");
     }
     assert_eq!(answer(&mut alone(&["train", "verify", "--archive", file]), 8)["holds"], false);
 }

@@ -1466,13 +1466,13 @@ pub struct GetStatusResponse {
 /// A component that the station depends on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Component {
-    /// The name: "token", "keys", "engine", "layouts", "trust", "access", "audit" or "disk".
+    /// The name: "token", "keys", "engine", "layouts", "trust", "access", "tls", "audit" or "disk".
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// The state.
     #[prost(enumeration = "ComponentState", tag = "2")]
     pub state: i32,
-    /// If unusable: the cause and the remedy, in English. Otherwise empty.
+    /// If unusable, or usable with a warning: the cause and the remedy, in English. Otherwise empty.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
     /// Start of this state.

@@ -142,8 +142,8 @@ fn sealed_digests(
     }
     let destination = Destination { spool: spool(station)?, working_dir: None, expected: 0 };
     let train = admitted.unwrap_key(station, step)?.read(files, destination, step)?.verify(&station.policy, step)?;
-    let results = train.results_digest.clone().unwrap_or_else(|| Digest::of(&train.admitted().document().session_id));
-    Ok(Ok(TrainDigests { immutable: train.immutable_digest.clone(), results, immutable_matches: true, sealed: true }))
+    let results = train.results_digest.unwrap_or_else(|| Digest::of(&train.admitted().document().session_id));
+    Ok(Ok(TrainDigests { immutable: train.immutable_digest, results, immutable_matches: true, sealed: true }))
 }
 
 fn spool(station: &Station) -> Result<Spool, StepError> {

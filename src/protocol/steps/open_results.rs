@@ -133,7 +133,7 @@ pub fn open_results(
         stop_index,
         stops_signed: signed,
         stops: config.route.len(),
-        results_digest: train.results_digest.clone(),
+        results_digest: train.results_digest,
         result_files: results.len() as u64,
         given,
         warnings: what_is_not_there(signed, results.len(), chosen.len())

@@ -224,8 +224,21 @@ async fn a_keystore_closes_while_its_token_is_away() {
     }
 }
 
-#[tokio::test]
-async fn a_call_that_hangs_in_the_module_holds_up_neither_callers_nor_the_end() {
+/// Runs in a process of its own: the module stays initialised, and no other test of the process could use it.
+#[test]
+fn a_call_that_hangs_in_the_module_holds_up_neither_callers_nor_the_end() {
+    const ALONE: &str = "STATIONMASTER_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return tokio::runtime::Runtime::new().unwrap().block_on(a_call_hangs());
+    }
+    let name = "pkcs11::tests::a_call_that_hangs_in_the_module_holds_up_neither_callers_nor_the_end";
+    let test = std::env::current_exe().unwrap();
+    let done = std::process::Command::new(test).args([name, "--exact", "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && said.contains("1 passed"), "{said}\n{}", String::from_utf8_lossy(&done.stderr));
+}
+
+async fn a_call_hangs() {
     let station = TestToken::with_keys();
     let keystore = Keystore::open(KeystoreConfig { sessions: 1, ..station.config(&["train"]) }).unwrap();
     // As a call in a module that never comes back.

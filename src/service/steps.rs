@@ -215,7 +215,7 @@ impl Steps {
                 progress: &report,
                 phases: Default::default(),
             };
-            let outcome = step(&station, &circumstances).map_err(|error| circumstances.told(error));
+            let outcome = step(&station, &circumstances).map_err(|error| circumstances.conceal(error));
             let hides = outcome.as_ref().is_err_and(|error| circumstances.hides(error));
             of_call.cancel();
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);

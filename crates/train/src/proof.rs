@@ -22,7 +22,7 @@ const SESSION_ID: usize = 64;
 
 /// Owner of a key that a config states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who<'c> {
+pub enum KeyHolder<'c> {
     /// The train's creator, by id.
     Creator(&'c Id),
     /// A station of the route, by id.
@@ -30,7 +30,7 @@ pub enum Who<'c> {
 }
 
 /// Returns whether a key is pinned for its owner. A trust store is plugged in here.
-pub type IsPinned<'a> = &'a dyn Fn(Who<'_>, &PublicKey) -> bool;
+pub type IsPinned<'a> = &'a dyn Fn(KeyHolder<'_>, &PublicKey) -> bool;
 
 /// Result of the verification.
 #[derive(Clone, Debug)]
@@ -96,8 +96,9 @@ impl Prover<'_> {
 
     fn trust(&mut self, trust: Option<IsPinned<'_>>) {
         let config = self.config;
-        let creator = (Rule::CreatorPinned, Who::Creator(&config.creator.id), &config.creator.rsa_public_key);
-        let stations = config.route.iter().map(|stop| (Rule::StationsPinned, Who::Station(&stop.station), &stop.rsa_public_key));
+        let creator = (Rule::CreatorPinned, KeyHolder::Creator(&config.creator.id), &config.creator.rsa_public_key);
+        let stations =
+            config.route.iter().map(|stop| (Rule::StationsPinned, KeyHolder::Station(&stop.station), &stop.rsa_public_key));
         for (rule, who, key) in [creator].into_iter().chain(stations) {
             match trust {
                 None => self.unknown(rule, "no trust store was given"),

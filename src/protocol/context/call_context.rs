@@ -126,9 +126,9 @@ impl CallContext<'_> {
     /// step is known to concern one of its trains, a missing image, an image without a train and an image of another train are
     /// refused alike.
     #[must_use]
-    pub fn told(&self, error: StepError) -> StepError {
-        let tells = self.may_tell.load(Ordering::Acquire) || self.caller.may_have_any_train().is_ok();
-        if tells || !error.tells_of_what_is_there() { error } else { StepError::Hidden(Box::new(error)) }
+    pub fn conceal(&self, error: StepError) -> StepError {
+        let is_known = self.may_tell.load(Ordering::Acquire) || self.caller.may_have_any_train().is_ok();
+        if is_known || !error.tells_of_what_is_there() { error } else { StepError::Hidden(Box::new(error)) }
     }
 
     /// Whether an outcome must not reveal what exists, not even by its timing.

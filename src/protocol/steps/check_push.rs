@@ -2,7 +2,7 @@
 
 use stationmaster_image::{
     ImageError,
-    checks::push_scan::{LayerScan, SuspectFile, judge_by_base, others, scan_layers},
+    checks::push_scan::{LayerScan, SuspectFile, compare_with_base, others, scan_layers},
     oci::{image_config::ImageMetadata, reference::ImageSource},
 };
 use stationmaster_train::{
@@ -74,7 +74,7 @@ pub fn check_push(station: &Station, image: &ImageSource, step: &CallContext<'_>
     if let Some(base) = &base {
         let same = facts.layers.iter().zip(&base.layers).take_while(|(layer, below)| layer == below);
         verdict.base_layers = same.count();
-        judge_by_base(&mut layers, verdict.base_layers);
+        compare_with_base(&mut layers, verdict.base_layers);
     }
     classify_entry(&mut verdict, &facts, layers, base.is_some());
     Ok(verdict)

@@ -49,9 +49,9 @@ pub fn retry_recovery(station: &Station) -> Result<(), StepError> {
     if let Some(containers) = &station.containers {
         containers.retry_pending_removals();
     }
-    let unmended = station.recovery_pending.swap(false, Ordering::AcqRel);
-    let mended = if unmended { station.ledger.cut_off() } else { station.ledger.aborting() };
-    let mended = mended.map_err(StepError::from).and_then(|runs| {
+    let is_pending = station.recovery_pending.swap(false, Ordering::AcqRel);
+    let outcome = if is_pending { station.ledger.cut_off() } else { station.ledger.aborting() };
+    let outcome = outcome.map_err(StepError::from).and_then(|runs| {
         for run in runs {
             // A claimed run is in progress, not interrupted; an interrupted one may have continued before this claim.
             let Ok(_claim) = station.claim(&run.session_id) else { continue };
@@ -59,12 +59,12 @@ pub fn retry_recovery(station: &Station) -> Result<(), StepError> {
                 recover_run(station, &run)?;
             }
         }
-        if unmended { record_completions(station) } else { Ok(()) }
+        if is_pending { record_completions(station) } else { Ok(()) }
     });
-    if unmended && mended.is_err() {
+    if is_pending && outcome.is_err() {
         station.recovery_pending.store(true, Ordering::Release);
     }
-    mended
+    outcome
 }
 
 /// Notes a failed roll-back: the next response of the engine, call or startup tries again.

@@ -12,7 +12,7 @@ use stationmaster_image::{
 };
 use stationmaster_train::{
     keys::PublicKey,
-    proof::{Proof, Who, prove},
+    proof::{KeyHolder, Proof, prove},
 };
 
 use crate::{
@@ -104,10 +104,10 @@ pub(in crate::protocol) fn verify_files(
     let proof = match trust {
         None => prove(config, found, None),
         Some(judge) => {
-            let is_pinned = |who: Who<'_>, key: &PublicKey| {
+            let is_pinned = |who: KeyHolder<'_>, key: &PublicKey| {
                 let (kind, id) = match who {
-                    Who::Creator(id) => (OwnerKind::Creator, id),
-                    Who::Station(id) => (OwnerKind::Station, id),
+                    KeyHolder::Creator(id) => (OwnerKind::Creator, id),
+                    KeyHolder::Station(id) => (OwnerKind::Station, id),
                 };
                 judge(kind, &id.to_string(), key) == KeyVerdict::Trusted
             };

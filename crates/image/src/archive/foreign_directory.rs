@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::tar::file_kind::ROOTS;
 
 /// Returns the kind of the directory and the remedy.
-pub(super) fn told(directory: &Path) -> String {
+pub(super) fn describe(directory: &Path) -> String {
     let has = |name: &str| directory.join(name).exists();
     let shown = directory.display();
     let train = |at: &str| ["pht_train", "pht_results", "train_config.json"].iter().any(|name| has(&format!("{at}{name}")));

@@ -21,12 +21,12 @@ pub struct Layout {
     /// The directory, which contains `oci-layout`, `index.json` and `blobs`.
     pub root: Arc<Directory>,
     /// The selected image.
-    pub which: Which,
+    pub which: ImageSelector,
 }
 
 /// Selects one image of a layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum ImageSelector {
     /// The only one.
     Only,
     /// The image with this `org.opencontainers.image.ref.name`.
@@ -42,7 +42,7 @@ impl Layout {
     ///
     /// # Errors
     /// When the directory cannot be opened.
-    pub fn at(directory: &Path, which: Which) -> io::Result<Self> {
+    pub fn at(directory: &Path, which: ImageSelector) -> io::Result<Self> {
         Ok(Self { root: Arc::new(Directory::open(directory)?), which })
     }
 
@@ -93,10 +93,10 @@ impl Layout {
     pub(crate) fn wanted(&self) -> Result<Descriptor, ImageError> {
         let index = || self.document("index.json");
         match &self.which {
-            Which::Only => manifest_of(&index()?, Wanted::Only, |digest| self.blob(digest)),
-            Which::Tag(tag) => manifest_of(&index()?, Wanted::Tag(tag), |digest| self.blob(digest)),
-            Which::Named(name) => manifest_of(&index()?, Wanted::Named(name), |digest| self.blob(digest)),
-            Which::Digest(digest) => Ok(Descriptor::of(digest)),
+            ImageSelector::Only => manifest_of(&index()?, Wanted::Only, |digest| self.blob(digest)),
+            ImageSelector::Tag(tag) => manifest_of(&index()?, Wanted::Tag(tag), |digest| self.blob(digest)),
+            ImageSelector::Named(name) => manifest_of(&index()?, Wanted::Named(name), |digest| self.blob(digest)),
+            ImageSelector::Digest(digest) => Ok(Descriptor::of(digest)),
         }
     }
 

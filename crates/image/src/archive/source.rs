@@ -6,7 +6,7 @@ use stationmaster_system::files::input;
 
 use super::{
     foreign_directory,
-    layout_dir::{Layout, Which},
+    layout_dir::{ImageSelector, Layout},
     reader::{SavedImage, read_saved},
     stored_image::StoredImage,
 };
@@ -81,12 +81,12 @@ fn tagged_directory(text: &str) -> &Path {
 /// When the path is a directory and not a layout.
 pub fn layout_at(text: &str) -> std::io::Result<Option<Layout>> {
     let layout = |directory: &str, which| Path::new(directory).is_dir().then(|| Layout::at(Path::new(directory), which));
-    let tagged = || text.rsplit_once(':').and_then(|(directory, tag)| layout(directory, Which::Named(tag.to_owned())));
-    match layout(text, Which::Only).or_else(tagged).transpose()? {
+    let tagged = || text.rsplit_once(':').and_then(|(directory, tag)| layout(directory, ImageSelector::Named(tag.to_owned())));
+    match layout(text, ImageSelector::Only).or_else(tagged).transpose()? {
         Some(layout) if layout.is_one() => Ok(Some(layout)),
         Some(_) => {
             let directory = tagged_directory(text);
-            Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, foreign_directory::told(directory)))
+            Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, foreign_directory::describe(directory)))
         }
         None => Ok(None),
     }

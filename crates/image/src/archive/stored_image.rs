@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     layer_sink::LayerSink,
-    layout_dir::{Layout, Which},
+    layout_dir::{ImageSelector, Layout},
     reader::{SavedImage, read_saved},
 };
 use crate::ImageError;
@@ -35,7 +35,7 @@ impl StoredImage {
         let Some(image) = image else { return self };
         match &mut self {
             Self::Archive(_, which) => *which = Some(image.to_owned()),
-            Self::Layout(layout) => layout.which = Which::Named(image.to_owned()),
+            Self::Layout(layout) => layout.which = ImageSelector::Named(image.to_owned()),
         }
         self
     }

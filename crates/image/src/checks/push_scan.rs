@@ -55,14 +55,14 @@ pub struct LayerScan {
     /// Entries outside `/opt`: at most 1000.
     outside: Vec<Vec<u8>>,
     outside_count: u64,
-    others: HashSet<Other>,
+    others: HashSet<OtherEntry>,
     /// Memory of the whole scan, counted in the budget. The first layer holds it.
     share: Share,
 }
 
 /// An entry of `/opt` that is not the train's. It may be the base's, if the base has an identical one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Other {
+struct OtherEntry {
     path: Vec<u8>,
     link: Option<Vec<u8>>,
     content: Option<FileDigest>,
@@ -106,13 +106,13 @@ pub fn scan_layers(
 
 /// Adds entries that are suspect only because the base does not have them: in layers above `base`, those outside `/opt`, and
 /// those inside that are neither the train's nor also in the base.
-pub fn judge_by_base(layers: &mut [LayerScan], base: usize) {
+pub fn compare_with_base(layers: &mut [LayerScan], base: usize) {
     let (below, above) = layers.split_at_mut(base);
-    let of_base: HashSet<Other> = below.iter_mut().flat_map(|layer| std::mem::take(&mut layer.others)).collect();
+    let of_base: HashSet<OtherEntry> = below.iter_mut().flat_map(|layer| std::mem::take(&mut layer.others)).collect();
     for layer in above {
-        let mut strangers: Vec<Other> = layer.others.drain().filter(|other| !of_base.contains(other)).collect();
-        strangers.sort_by(|one, other| one.path.cmp(&other.path));
-        for stranger in strangers {
+        let mut unexpected: Vec<OtherEntry> = layer.others.drain().filter(|other| !of_base.contains(other)).collect();
+        unexpected.sort_by(|one, other| one.path.cmp(&other.path));
+        for stranger in unexpected {
             layer.suspect(Rule::OptAllowList, &stranger.path, "it is neither the train's nor its base's");
         }
         let outside = std::mem::take(&mut layer.outside);
@@ -196,10 +196,10 @@ impl LayerSink for Scanner<'_> {
                 }
             }
             _ => {
-                share.entry::<Other>(path.len() + entry.link.len())?;
+                share.entry::<OtherEntry>(path.len() + entry.link.len())?;
                 let link = (!entry.link.is_empty()).then(|| entry.link.clone());
                 let content = if regular { Some(digest(content, check)?) } else { None };
-                scan.others.insert(Other { path, link, content });
+                scan.others.insert(OtherEntry { path, link, content });
             }
         }
         Ok(())

@@ -36,7 +36,7 @@ use self::{
 use crate::{
     ImageError,
     archive::{
-        layout_dir::{Layout, Which},
+        layout_dir::{ImageSelector, Layout},
         source::ImageInput,
         stored_image::StoredImage,
     },
@@ -94,7 +94,7 @@ impl LayoutStore {
     }
 
     /// Returns the layout of a repository; it need not exist.
-    fn layout(&self, repository: &str, which: Which) -> Result<Layout, ImageError> {
+    fn layout(&self, repository: &str, which: ImageSelector) -> Result<Layout, ImageError> {
         // A repository's grammar excludes such parts. This check guards against a climbing path if the grammar has a gap.
         if !repository.split('/').all(|part| !matches!(part, "" | "." | "..")) {
             return Err(ImageError::Reference("give repository:tag"));
@@ -111,7 +111,7 @@ impl LayoutStore {
     /// Returns the layout that contains the image of an id.
     pub(crate) fn of_id(&self, id: &str) -> Result<Layout, ImageError> {
         let (repository, digest) = split(id)?;
-        self.layout(repository, Which::Digest(digest.to_owned()))
+        self.layout(repository, ImageSelector::Digest(digest.to_owned()))
     }
 }
 
@@ -127,19 +127,19 @@ impl ImageStore for LayoutStore {
     fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
         match source {
             ImageSource::Name(name) => {
-                let layout = self.layout(name.repository(), Which::Tag(name.tag().to_owned()))?;
+                let layout = self.layout(name.repository(), ImageSelector::Tag(name.tag().to_owned()))?;
                 Ok(id(name.repository(), &layout.wanted()?.digest))
             }
             ImageSource::Id(id) => {
                 let (repository, digest) = split(id)?;
-                let layout = self.layout(repository, Which::Only)?;
+                let layout = self.layout(repository, ImageSelector::Only)?;
                 if layout.has(digest)? { Ok(id.clone()) } else { Err(ImageError::NotFound) }
             }
         }
     }
 
     fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
-        let layout = match self.layout(repository, Which::Only) {
+        let layout = match self.layout(repository, ImageSelector::Only) {
             Err(ImageError::NotFound) => return Ok(Vec::new()),
             other => other?,
         };
@@ -191,7 +191,7 @@ impl ImageStore for LayoutStore {
     }
 
     fn untag(&self, name: &ImageName) -> Result<(), ImageError> {
-        let layout = match self.layout(name.repository(), Which::Only) {
+        let layout = match self.layout(name.repository(), ImageSelector::Only) {
             Err(ImageError::NotFound) => return Ok(()),
             other => other?,
         };

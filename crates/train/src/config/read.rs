@@ -2,7 +2,7 @@
 
 mod fields;
 
-use fields::{At, Fields};
+use fields::{FieldPath, Fields};
 
 use super::{
     Build, Creator, Ecosystem, HexText, Id, MAX_CONFIG_BYTES, MAX_FILE_LIST, MAX_ROUTE_STOPS, RouteStop, Source, SourceKind,
@@ -23,7 +23,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<TrainConfig, TrainConfigError> {
         JsonError::TooManyValues => TrainConfigError::LimitExceeded { limit: "json_values" },
         other => TrainConfigError::Json(other),
     })?;
-    config(Fields::new(At::Root, json)?)
+    config(Fields::new(FieldPath::Root, json)?)
 }
 
 fn config(mut top: Fields) -> Result<TrainConfig, TrainConfigError> {
@@ -45,7 +45,7 @@ fn config(mut top: Fields) -> Result<TrainConfig, TrainConfigError> {
     })
 }
 
-fn source(at: At, json: Json) -> Result<Source, TrainConfigError> {
+fn source(at: FieldPath, json: Json) -> Result<Source, TrainConfigError> {
     let mut fields = Fields::new(at, json)?;
     Ok(Source {
         kind: fields.required("type", |at, json| match &json {
@@ -59,9 +59,9 @@ fn source(at: At, json: Json) -> Result<Source, TrainConfigError> {
     })
 }
 
-fn creator(at: At, json: Json) -> Result<Creator, TrainConfigError> {
+fn creator(at: FieldPath, json: Json) -> Result<Creator, TrainConfigError> {
     let mut fields = Fields::new(at, json)?;
-    let paillier = |at: At, json| match json {
+    let paillier = |at: FieldPath, json| match json {
         // Hex comes first in this union, so numeric text stays text.
         Json::Text(text) => Ok(Id::Text(text)),
         other => id(at, other),
@@ -74,7 +74,7 @@ fn creator(at: At, json: Json) -> Result<Creator, TrainConfigError> {
     })
 }
 
-fn stop(at: At, json: Json) -> Result<RouteStop, TrainConfigError> {
+fn stop(at: FieldPath, json: Json) -> Result<RouteStop, TrainConfigError> {
     let mut fields = Fields::new(at, json)?;
     Ok(RouteStop {
         station: fields.required("station", within(longest::ID, id))?,
@@ -96,7 +96,7 @@ fn stop(at: At, json: Json) -> Result<RouteStop, TrainConfigError> {
     })
 }
 
-fn build(at: At, json: Json) -> Result<Build, TrainConfigError> {
+fn build(at: FieldPath, json: Json) -> Result<Build, TrainConfigError> {
     let mut fields = Fields::new(at, json)?;
     Ok(Build {
         signature: fields.required("signature", within(longest::SIGNATURE, hex))?,
@@ -107,8 +107,8 @@ fn build(at: At, json: Json) -> Result<Build, TrainConfigError> {
 /// Reads a value and rejects it if it is longer than `most` characters, so that no field is read without a limit of its own.
 fn within<T: Length>(
     most: usize,
-    read: impl Fn(At, Json) -> Result<T, TrainConfigError>,
-) -> impl Fn(At, Json) -> Result<T, TrainConfigError> {
+    read: impl Fn(FieldPath, Json) -> Result<T, TrainConfigError>,
+) -> impl Fn(FieldPath, Json) -> Result<T, TrainConfigError> {
     move |at, json| {
         let value = read(at, json)?;
         if value.is_within(most) { Ok(value) } else { Err(at.is_longer_than(most)) }
@@ -155,7 +155,7 @@ impl Length for Json {
 }
 
 /// Reads any dict, and any value that Python's `dict()` converts to an empty dict.
-fn context(at: At, json: Json) -> Result<Json, TrainConfigError> {
+fn context(at: FieldPath, json: Json) -> Result<Json, TrainConfigError> {
     match json {
         Json::Object(_) => Ok(json),
         Json::Array(items) if items.is_empty() => Ok(Json::Object(Vec::new())),
@@ -164,7 +164,7 @@ fn context(at: At, json: Json) -> Result<Json, TrainConfigError> {
     }
 }
 
-fn hex(at: At, json: Json) -> Result<HexText, TrainConfigError> {
+fn hex(at: FieldPath, json: Json) -> Result<HexText, TrainConfigError> {
     match json {
         Json::Text(text) => Ok(HexText::new(text)),
         _ => Err(at.is_not("text")),
@@ -172,7 +172,7 @@ fn hex(at: At, json: Json) -> Result<HexText, TrainConfigError> {
 }
 
 /// Reads text, or the text that Python's `str()` makes of a number or boolean.
-fn text(at: At, json: Json) -> Result<String, TrainConfigError> {
+fn text(at: FieldPath, json: Json) -> Result<String, TrainConfigError> {
     match json {
         Json::Text(text) => Ok(text),
         Json::Int(number) => Ok(number.to_string()),
@@ -183,14 +183,14 @@ fn text(at: At, json: Json) -> Result<String, TrainConfigError> {
     }
 }
 
-fn id(at: At, json: Json) -> Result<Id, TrainConfigError> {
+fn id(at: FieldPath, json: Json) -> Result<Id, TrainConfigError> {
     match json {
         Json::Text(text) => Ok(Id::from_text(text)),
         other => integer(&other).map(Id::Int).ok_or_else(|| at.is_not("a number or text")),
     }
 }
 
-fn index(at: At, json: Json) -> Result<i64, TrainConfigError> {
+fn index(at: FieldPath, json: Json) -> Result<i64, TrainConfigError> {
     integer(&json).and_then(|number| number.to_i64()).ok_or_else(|| at.is_not("a whole number of 64 bits"))
 }
 
@@ -206,11 +206,11 @@ fn integer(json: &Json) -> Option<Integer> {
 }
 
 fn list<T>(
-    at: At,
+    at: FieldPath,
     json: Json,
     most: usize,
     limit: &'static str,
-    one: impl Fn(At, Json) -> Result<T, TrainConfigError>,
+    one: impl Fn(FieldPath, Json) -> Result<T, TrainConfigError>,
 ) -> Result<Vec<T>, TrainConfigError> {
     let Json::Array(items) = json else {
         return Err(at.is_not("a list"));
@@ -219,8 +219,8 @@ fn list<T>(
         return Err(TrainConfigError::LimitExceeded { limit });
     }
     let read = |(position, item)| match item {
-        Json::Null => Err(At::Item(&at, position).is_missing()),
-        item => one(At::Item(&at, position), item),
+        Json::Null => Err(FieldPath::Item(&at, position).is_missing()),
+        item => one(FieldPath::Item(&at, position), item),
     };
     items.into_iter().enumerate().map(read).collect()
 }

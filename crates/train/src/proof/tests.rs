@@ -205,9 +205,9 @@ fn a_trust_store_decides_over_the_stated_keys() {
         broken(&proof)
     };
     assert_eq!(outcome(&|_, _| true), [""; 0]);
-    assert_eq!(outcome(&|who, _| !matches!(who, Who::Creator(_))), ["creator-pinned"]);
+    assert_eq!(outcome(&|who, _| !matches!(who, KeyHolder::Creator(_))), ["creator-pinned"]);
     let one = config.route[1].station.clone();
-    assert_eq!(outcome(&|who, _| who != Who::Station(&one)), ["stations-pinned"]);
+    assert_eq!(outcome(&|who, _| who != KeyHolder::Station(&one)), ["stations-pinned"]);
 }
 
 #[test]

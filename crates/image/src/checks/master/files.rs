@@ -31,7 +31,7 @@ fn train_entry(path: &[u8]) -> Option<Own> {
 pub(super) fn compare(overlaid: &FinalTree) -> Differences {
     let mut found = Differences::default();
     for (path, before) in &overlaid.before {
-        judge(path, before.as_ref(), overlaid.tree.get(path), &mut found);
+        record_difference(path, before.as_ref(), overlaid.tree.get(path), &mut found);
     }
     compare_nodes(b"/", &overlaid.roots.0, &overlaid.roots.1, &mut found);
     // Layers of stations omit `/opt` too; this gives rights in it to root only.
@@ -56,7 +56,7 @@ pub(super) fn compare(overlaid: &FinalTree) -> Differences {
     found
 }
 
-fn judge(path: &[u8], before: Option<&Node>, after: Option<&Node>, found: &mut Differences) {
+fn record_difference(path: &[u8], before: Option<&Node>, after: Option<&Node>, found: &mut Differences) {
     let mut differ = |what, expected, is| found.add(Difference::of_tree(what, path, expected, is));
     match train_entry(path) {
         Some(place) => {

@@ -9,7 +9,7 @@ use crate::{
 fn scanned(layers: &[&[Item<'_>]], base: usize) -> Vec<Vec<String>> {
     let layers: Vec<Vec<u8>> = layers.iter().map(|entries| tar_of(entries)).collect();
     let mut scans = scan_layers(ImageInput::archive(&saved(&layers, true)[..]), None, |_| {}, &|| Ok(())).unwrap();
-    judge_by_base(&mut scans, base);
+    compare_with_base(&mut scans, base);
     let told = |suspect: &SuspectFile| format!("{} {}", suspect.rule.name(), String::from_utf8_lossy(&suspect.path));
     scans.iter().map(|scan| scan.suspects.iter().map(told).collect()).collect()
 }

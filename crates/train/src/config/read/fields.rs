@@ -7,13 +7,13 @@ use crate::json::Json;
 
 /// Path of a value in the config. It is formatted only for an error.
 #[derive(Clone, Copy)]
-pub(super) enum At<'a> {
+pub(super) enum FieldPath<'a> {
     Root,
-    Field(&'a At<'a>, &'static str),
-    Item(&'a At<'a>, usize),
+    Field(&'a FieldPath<'a>, &'static str),
+    Item(&'a FieldPath<'a>, usize),
 }
 
-impl At<'_> {
+impl FieldPath<'_> {
     pub(super) fn is_missing(&self) -> TrainConfigError {
         TrainConfigError::Missing { field: self.to_string() }
     }
@@ -27,7 +27,7 @@ impl At<'_> {
     }
 }
 
-impl fmt::Display for At<'_> {
+impl fmt::Display for FieldPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => f.write_str("the whole"),
@@ -40,12 +40,12 @@ impl fmt::Display for At<'_> {
 
 /// An object whose known fields are taken out one by one. The remaining fields are dropped, as train_lib does.
 pub(super) struct Fields<'a> {
-    at: At<'a>,
+    at: FieldPath<'a>,
     fields: Vec<(String, Json)>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(at: At<'a>, json: Json) -> Result<Self, TrainConfigError> {
+    pub(super) fn new(at: FieldPath<'a>, json: Json) -> Result<Self, TrainConfigError> {
         match json {
             Json::Object(fields) => Ok(Self { at, fields }),
             _ => Err(at.is_not("an object")),
@@ -55,23 +55,23 @@ impl<'a> Fields<'a> {
     pub(super) fn required<T>(
         &mut self,
         name: &'static str,
-        read: impl Fn(At, Json) -> Result<T, TrainConfigError>,
+        read: impl Fn(FieldPath, Json) -> Result<T, TrainConfigError>,
     ) -> Result<T, TrainConfigError> {
-        self.optional(name, read)?.ok_or_else(|| At::Field(&self.at, name).is_missing())
+        self.optional(name, read)?.ok_or_else(|| FieldPath::Field(&self.at, name).is_missing())
     }
 
     /// Reads an optional field. Missing and null are equal.
     pub(super) fn optional<T>(
         &mut self,
         name: &'static str,
-        read: impl Fn(At, Json) -> Result<T, TrainConfigError>,
+        read: impl Fn(FieldPath, Json) -> Result<T, TrainConfigError>,
     ) -> Result<Option<T>, TrainConfigError> {
         let Some((_, slot)) = self.fields.iter_mut().find(|(key, _)| key == name) else {
             return Ok(None);
         };
         match std::mem::replace(slot, Json::Null) {
             Json::Null => Ok(None),
-            value => read(At::Field(&self.at, name), value).map(Some),
+            value => read(FieldPath::Field(&self.at, name), value).map(Some),
         }
     }
 }

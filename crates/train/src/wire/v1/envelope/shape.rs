@@ -69,14 +69,14 @@ impl Shape {
 
     /// Ends the file, returns the verdict, and resets the state for the next file.
     pub fn verdict(&mut self) -> ShapeVerdict {
-        let verdict = self.judge();
+        let verdict = self.classify();
         self.len = 0;
         self.begin = [0; 8];
         self.counts.fill(0);
         verdict
     }
 
-    fn judge(&self) -> ShapeVerdict {
+    fn classify(&self) -> ShapeVerdict {
         if !has_sealed_len(self.len) {
             return ShapeVerdict::NotSealed("its length is not a sealed file's");
         }

@@ -1,6 +1,7 @@
 //! Opens the station behind the services: its id, ledger and engine, and the recovery that must succeed before it serves.
 
 use std::{
+    io::Read,
     path::Path,
     sync::{Arc, atomic::Ordering},
 };
@@ -10,7 +11,7 @@ use stationmaster_image::{
     archive::memory_budget,
     store::{ImageStore, docker::Engine, layouts::LayoutStore, look_in, whereabouts, working_containers::WorkingContainers},
 };
-use stationmaster_system::files::{Directory, explained, input, make_directory};
+use stationmaster_system::files::{Directory, explained, make_directory};
 use tokio::runtime::Handle;
 
 use super::{ServerError, socket};
@@ -156,7 +157,12 @@ async fn look_at_images(station: Arc<Station>) -> Result<(), StepError> {
 fn instance_id(directory: &Path) -> Result<String, ServerError> {
     let file = directory.join(state::INSTANCE);
     let flaw = |error| ServerError::io(format!("cannot use {}", file.display()), explained(&file, error));
-    match input::read_text(&file, 4096) {
+    let read = Directory::open(directory).and_then(|opened| {
+        let mut id = String::new();
+        opened.open_file(state::INSTANCE)?.take(128).read_to_string(&mut id)?;
+        Ok(id)
+    });
+    match read {
         Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(flaw(error)),
         _ => {}

@@ -16,10 +16,11 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Read,
     path::{Path, PathBuf},
 };
 
-use stationmaster_system::files::input;
+use stationmaster_system::files::Directory;
 
 use super::{FIRST_SEEN, INSTANCE, LEDGER, Part, StateError};
 use crate::{
@@ -27,6 +28,8 @@ use crate::{
     ledger::{Ledger, LogOf, UPGRADED},
 };
 
+/// Maximum length of an id that is read, in bytes.
+const ID_LIMIT: u64 = 128;
 /// Value of the fact that marks a lost part in the ledger until the part exists again.
 pub(super) const LOST: &str = "lost";
 /// The fact that the directory is new: no part is missing before all of them were created.
@@ -189,7 +192,12 @@ pub(super) fn is_filled(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() > 0)
 }
 
+/// Returns the id in a file. No link is followed: the id is shown, and the service's user could have put a link there to a file
+/// that only root can read.
 pub(super) fn read_id(file: &Path) -> Option<String> {
-    let id = input::read_text(file, 4096).ok()?.trim().to_owned();
+    let (directory, name) = Directory::of_file(file).ok()?;
+    let mut id = String::new();
+    directory.open_file(name).ok()?.take(ID_LIMIT).read_to_string(&mut id).ok()?;
+    let id = id.trim().to_owned();
     (!id.is_empty()).then_some(id)
 }

@@ -313,6 +313,13 @@ fn a_part_of_another_life_is_refused() {
     let lived = Lived::new();
     fs::write(lived.path(INSTANCE), "another id").unwrap();
     assert!(matches!(lived.start(&lived.parts), Err(StateError::Mismatch { part: Part::Instance, .. })));
+    // A link is not followed, and what it leads to is in no message.
+    fs::write(lived.path("secret"), "only root reads this").unwrap();
+    fs::remove_file(lived.path(INSTANCE)).unwrap();
+    std::os::unix::fs::symlink(lived.path("secret"), lived.path(INSTANCE)).unwrap();
+    let error = lived.start(&lived.parts).unwrap_err();
+    assert!(!error.to_string().contains("only root"), "{error}");
+    fs::remove_file(lived.path(INSTANCE)).unwrap();
     fs::write(lived.path(INSTANCE), "an id").unwrap();
     let other = StateParts::new(&lived.office.at("state"), &lived.path("audit"), Some("b"));
     let error = lived.start(&other).unwrap_err();

@@ -20,7 +20,7 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
     ("keystore", "crates/keystore", &["system"]),
     ("image", "crates/image", &["system", "train"]),
     ("", "", &["image", "keystore", "proto", "system", "train"]),
-    ("demo", "crates/demo", &["", "image", "keystore", "proto", "system", "train"]),
+    ("demo", "crates/demo", &["", "image", "keystore", "proto", "train"]),
 ];
 
 /// A module of the service's crate, and the modules and crates that it may name. A module that is not in the list may name none.
@@ -282,7 +282,7 @@ fn modules_form_no_cycle() {
         }
         for (parent, graph) in edges {
             let mut left = graph.clone();
-            // What names nobody that is left is on no cycle.
+            // A module that names no remaining module is on no cycle.
             while let Some(leaf) = left.iter().find(|(_, to)| to.iter().all(|to| !left.contains_key(to))).map(|(leaf, _)| *leaf) {
                 left.remove(leaf);
             }

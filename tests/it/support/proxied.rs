@@ -76,7 +76,7 @@ pub fn share_directory(config: &mut toml::Table, directory: &Path) {
     config.insert("runs".into(), toml::Table::from_iter([("directory".to_owned(), directory.into())]).into());
 }
 
-/// A pre-run whose answer nobody reads to its end.
+/// Begins a pre-run and returns its response stream unread.
 pub fn begin_pre_run(scene: &Scene, into: OpenInto, timeout: Option<&'static str>) -> tonic::Streaming<pb::PreRunResponse> {
     let request = pb::PreRunRequest { image: scene.train.image.clone(), into: into.into(), ..Default::default() };
     let mut request = tonic::Request::new(request);

@@ -86,7 +86,7 @@ impl Launch {
         station
     }
 
-    /// Starts it as a station that believes only keys in its trust file, in which nobody is yet: see [`Station::believe`].
+    /// Starts the station with a trust file that has no keys yet; [`Station::believe`] adds them.
     #[track_caller]
     pub fn start_pinned(self) -> Station {
         self.start_pinned_and(|_| {})

@@ -71,6 +71,23 @@ fn files_that_are_not_listed_are_left_out_refused_or_taken_as_the_configuration_
 }
 
 #[test]
+fn hash_image_refuses_a_sealed_train_with_unlisted_files_where_pre_run_does() {
+    for (setting, is_refused) in [("refuse", true), ("drop", false)] {
+        let scene = scene(|config| set(config, "rules", "unlisted", setting));
+        let mut arrived = scene.rootfs();
+        let sealed = arrived.content("opt/pht_train/data.bin").clone();
+        arrived.add_file("opt/pht_train/sitecustomize.py", &sealed);
+        arrived.put(&scene.engine, &scene.train.repository, "latest");
+        let hashed = scene.station.hash(&scene.train.image, true);
+        if is_refused {
+            breaks(&refused(setting, hashed, "IMAGE_POLICY_VIOLATION"), "unlisted-files");
+        } else {
+            hashed.unwrap_or_else(|refusal| panic!("{setting}: {refusal:?}"));
+        }
+    }
+}
+
+#[test]
 fn a_session_id_of_another_length_is_refused_unless_the_rule_is_relaxed() {
     let scene = scene(|_| {});
     let train = Train::of(&[scene.station.seat()]).session_bytes(32).make();

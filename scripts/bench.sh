@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Both are built before anything is measured.
-cargo bench --locked --no-run --bench pure --bench performance
-[ $# -gt 0 ] || cargo bench --locked --bench pure
-cargo bench --locked --bench performance -- "$@"
+# Both are built before anything is measured. The feature is for the bench of OAEP, and in every command so that nothing is built twice.
+cargo bench --locked --features fuzzing --no-run --bench pure --bench performance
+[ $# -gt 0 ] || cargo bench --locked --features fuzzing --bench pure
+cargo bench --locked --features fuzzing --bench performance -- "$@"

@@ -1,4 +1,5 @@
-//! The parts that need neither engine nor token nor disk. `cargo bench --bench pure`; with `-- --test` each runs once.
+//! The parts that need neither engine nor token nor disk. `cargo bench --bench pure`; with `-- --test` each runs once. OAEP needs
+//! `--features fuzzing`, because it is private otherwise.
 
 #![allow(
     clippy::expect_used,
@@ -12,9 +13,16 @@
 
 mod formats;
 mod layers;
+#[cfg(feature = "fuzzing")]
 mod padding;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(pure, formats::config, formats::keys, formats::digests, formats::envelope, layers::all, padding::oaep);
+criterion_group!(pure, formats::config, formats::keys, formats::digests, formats::envelope, layers::all);
+#[cfg(feature = "fuzzing")]
+criterion_group!(private, padding::oaep);
+
+#[cfg(feature = "fuzzing")]
+criterion_main!(pure, private);
+#[cfg(not(feature = "fuzzing"))]
 criterion_main!(pure);

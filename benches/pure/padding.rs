@@ -9,7 +9,7 @@ use openssl::{
     pkey::PKey,
     rsa::{Padding, Rsa},
 };
-use stationmaster_keystore::{OaepScheme, unpad_oaep};
+use stationmaster_keystore::{OaepScheme, fuzzing::unpad_oaep};
 use zeroize::Zeroizing;
 
 /// What a token's raw RSA answers for a wrapped key.

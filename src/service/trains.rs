@@ -92,7 +92,7 @@ impl pb::train_service_server::TrainService for Trains {
     async fn pre_run(&self, request: Request<pb::PreRunRequest>) -> Answer<Self::PreRunStream> {
         let (_, extensions, request) = request.into_parts();
         let caller = self.steps.caller(&extensions)?;
-        let order = self.steps.checked(&caller, pre_run_order(request)).await?;
+        let order = self.steps.checked(&caller, PreRunOrder::try_from(request)).await?;
         let answer = self.steps.stream(
             caller,
             &extensions,
@@ -108,7 +108,7 @@ impl pb::train_service_server::TrainService for Trains {
     async fn post_run(&self, request: Request<pb::PostRunRequest>) -> Answer<Self::PostRunStream> {
         let (_, extensions, request) = request.into_parts();
         let caller = self.steps.caller(&extensions)?;
-        let order = self.steps.checked(&caller, post_run_order(request)).await?;
+        let order = self.steps.checked(&caller, PostRunOrder::try_from(request)).await?;
         let answer = self.steps.stream(
             caller,
             &extensions,
@@ -202,31 +202,39 @@ impl pb::train_service_server::TrainService for Trains {
     }
 }
 
-fn pre_run_order(request: pb::PreRunRequest) -> Result<PreRunOrder, Refusal> {
-    let image: ImageName = request.image.parse()?;
-    if image.tag() == "base" {
-        return Err(Reason::ImageRefInvalid
-            .status("the tag `base` is the train's base, not the train")
-            .with_field("image", "give the train's own tag"));
+impl TryFrom<pb::PreRunRequest> for PreRunOrder {
+    type Error = Refusal;
+
+    fn try_from(request: pb::PreRunRequest) -> Result<Self, Refusal> {
+        let image: ImageName = request.image.parse()?;
+        if image.tag() == "base" {
+            return Err(Reason::ImageRefInvalid
+                .status("the tag `base` is the train's base, not the train")
+                .with_field("image", "give the train's own tag"));
+        }
+        if request.idempotency_key.chars().count() > KEY_LIMIT {
+            let text = format!("at most {KEY_LIMIT} characters");
+            return Err(Reason::MalformedRequest.status("the idempotency key is too long").with_field("idempotency_key", text));
+        }
+        let idempotency_key = Some(request.idempotency_key).filter(|key| !key.is_empty());
+        Ok(Self { image, idempotency_key, into: convert::into(request.into)? })
     }
-    if request.idempotency_key.chars().count() > KEY_LIMIT {
-        let text = format!("at most {KEY_LIMIT} characters");
-        return Err(Reason::MalformedRequest.status("the idempotency key is too long").with_field("idempotency_key", text));
-    }
-    let idempotency_key = Some(request.idempotency_key.clone()).filter(|key| !key.is_empty());
-    Ok(PreRunOrder { image, idempotency_key, into: convert::into(request.into)? })
 }
 
-fn post_run_order(request: pb::PostRunRequest) -> Result<PostRunOrder, Refusal> {
-    let image = match request.image.as_str() {
-        "" => None,
-        image => Some(image.parse::<ImageName>()?),
-    };
-    let run_id = Some(request.run_id).filter(|id| !id.is_empty());
-    if run_id.is_none() && image.is_none() {
-        return Err(Reason::MalformedRequest.status("name a run_id or an image").with_field("run_id", "missing"));
+impl TryFrom<pb::PostRunRequest> for PostRunOrder {
+    type Error = Refusal;
+
+    fn try_from(request: pb::PostRunRequest) -> Result<Self, Refusal> {
+        let image = match request.image.as_str() {
+            "" => None,
+            image => Some(image.parse::<ImageName>()?),
+        };
+        let run_id = Some(request.run_id).filter(|id| !id.is_empty());
+        if run_id.is_none() && image.is_none() {
+            return Err(Reason::MalformedRequest.status("name a run_id or an image").with_field("run_id", "missing"));
+        }
+        Ok(Self { run_id, image, no_results: request.no_results })
     }
-    Ok(PostRunOrder { run_id, image, no_results: request.no_results })
 }
 
 fn results_wanted(request: pb::OpenResultsRequest) -> Result<(Selection, Results), Refusal> {
@@ -234,18 +242,4 @@ fn results_wanted(request: pb::OpenResultsRequest) -> Result<(Selection, Results
         .map_err(|error| Reason::MalformedRequest.status("a path cannot be used").with_field("paths", error.to_string()))?;
     let part = request.part.ok_or_else(|| Reason::MalformedRequest.status("name an image, or send an archive"))?;
     Ok((paths, part))
-}
-
-/// Parses a request's bytes as an order, if they are valid. For `fuzz/`.
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub fn order_for_fuzzing(which: u8, bytes: &[u8]) {
-    use prost::Message;
-    if which.is_multiple_of(2) {
-        let order = pb::PreRunRequest::decode(bytes).ok().and_then(|request| pre_run_order(request).ok());
-        assert!(order.is_none_or(|order| order.image.tag() != "base"), "the base is never opened");
-    } else {
-        let order = pb::PostRunRequest::decode(bytes).ok().and_then(|request| post_run_order(request).ok());
-        assert!(order.is_none_or(|order| order.run_id.is_some() || order.image.is_some()), "an order names its run");
-    }
 }

@@ -8,6 +8,8 @@ pub mod checks;
 pub mod disk;
 mod error;
 pub mod filesystem;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod oci;
 pub mod opt;
 pub mod store;
@@ -16,18 +18,3 @@ pub mod tar;
 mod test_archives;
 
 pub use self::error::{EngineSays, ImageError};
-
-/// Copies a `docker save` archive into a folder `ours`, for a parent of `layers` layers; returns the layers' paths. For fuzz/.
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub fn pass_on_for_fuzzing(saved: &[u8], layers: usize, out: &mut Vec<u8>) -> Option<Vec<String>> {
-    let parent = oci::image_config::ImageMetadata {
-        id: format!("sha256:{}", "0".repeat(64)),
-        layers: vec![String::new(); layers],
-        config: serde_json::Map::new(),
-        platform: serde_json::Map::new(),
-        size: 0,
-        history: Vec::new(),
-    };
-    store::docker::full_load::copy_archive(saved, &parent, "ours", out).ok().map(|passed| passed.layers)
-}

@@ -12,6 +12,8 @@
 pub mod admin;
 mod config;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod key;
 mod keystore;
 pub mod label;
@@ -32,12 +34,3 @@ pub use key::{Capability, KeyDescription, KeyId, KeyUsage};
 pub use keystore::Keystore;
 pub use scheme::{Hash, OaepScheme, SignScheme};
 pub use trial_log::{KeyUses, TrialLog};
-
-/// Removes the OAEP padding from raw RSA output, as the keystore does for a token without native OAEP. For the benches.
-///
-/// # Errors
-/// [`KeystoreError::UnwrapFailed`], whatever the defect.
-#[doc(hidden)]
-pub fn unpad_oaep(block: zeroize::Zeroizing<Vec<u8>>, scheme: OaepScheme) -> Result<zeroize::Zeroizing<Vec<u8>>, KeystoreError> {
-    pkcs11::unpad(block, scheme).map_err(|_| KeystoreError::UnwrapFailed)
-}

@@ -143,12 +143,6 @@ impl Rule {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|rule| rule.name() == name)
     }
-
-    /// Whether a configuration may switch it.
-    #[must_use]
-    pub fn is_switchable(self) -> bool {
-        matches!(self.standing(), Strict | Optional)
-    }
 }
 
 /// What became of a rule.

@@ -7,6 +7,7 @@ mod audit_shape;
 mod envelopes;
 mod json;
 mod names;
+#[cfg(feature = "fuzzing")]
 mod oaep;
 #[cfg(feature = "fuzzing")]
 mod private;
@@ -52,8 +53,10 @@ pub const TARGETS: &[Target] = &[
     plain("names", names::paths, seeds::names, 8192),
     plain("reference", names::reference, seeds::references, 1024),
     plain("envelope", envelopes::run, seeds::envelopes, 4096),
+    #[cfg(feature = "fuzzing")]
     plain("oaep", oaep::run, seeds::oaep_blocks, 1100),
     plain("protobuf", protobuf::run, seeds::protobufs, 4096),
+    plain("requests", protobuf::requests, seeds::protobufs, 4096),
     plain("opt_raw", archives::opt, seeds::opt_archives, 16 * 1024),
     shaped("opt", archives::opt, seeds::opt_archives, 16 * 1024),
     shaped("config_file", archives::config_file, seeds::config_files, 8 * 1024),
@@ -64,6 +67,4 @@ pub const TARGETS: &[Target] = &[
     Target { cost: 5, ..plain("checkpoint", audit::note, seeds::checkpoints, 4096) },
     #[cfg(feature = "fuzzing")]
     shaped("pass_on", private::pass_on, seeds::saved_images, 32 * 1024),
-    #[cfg(feature = "fuzzing")]
-    plain("requests", private::requests, seeds::protobufs, 4096),
 ];

@@ -6,7 +6,7 @@ use std::{
 };
 
 use openssl::hash::{MessageDigest, hash};
-use stationmaster_keystore::{OaepScheme, unpad_oaep};
+use stationmaster_keystore::{OaepScheme, fuzzing::unpad_oaep};
 use zeroize::Zeroizing;
 
 // Exported by every OpenSSL from 1.0.2 on, but not named by the openssl crate, which is why it is named here.

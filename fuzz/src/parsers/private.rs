@@ -1,17 +1,14 @@
-//! What no caller outside can reach: the image that is passed on, and the requests' way to orders.
+//! What no caller outside can reach: the image that is passed on.
 
 use std::io::Read;
 
-use stationmaster::service::trains::order_for_fuzzing;
-use stationmaster_image::pass_on_for_fuzzing;
-
-use super::protobuf;
+use stationmaster_image::fuzzing::copy_archive;
 
 /// What is written has plain names in our folder only, and says nothing of which image it is.
 pub fn pass_on(archive: &[u8]) {
     for layers in 0..3 {
         let mut out = Vec::new();
-        let Some(places) = pass_on_for_fuzzing(archive, layers, &mut out) else { continue };
+        let Some(places) = copy_archive(archive, layers, &mut out) else { continue };
         assert_eq!(places.len(), layers);
         // Headers may grow by a long name each; the content is what came.
         assert!(out.len() <= 2 * archive.len() + 4096);
@@ -27,13 +24,5 @@ pub fn pass_on(archive: &[u8]) {
             names.push(name);
         }
         assert!(places.iter().all(|place| names.contains(place)), "layers are where we say");
-    }
-}
-
-/// A request is an order or a refusal.
-pub fn requests(input: &[u8]) {
-    protobuf::run(input);
-    if let Some((which, bytes)) = input.split_first() {
-        order_for_fuzzing(*which, bytes);
     }
 }

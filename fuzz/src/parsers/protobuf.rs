@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use prost::Message;
+use stationmaster::protocol::{PostRunOrder, PreRunOrder};
 use stationmaster_image::oci::reference::ImageSource;
 use stationmaster_proto as pb;
 use stationmaster_train::{names::FilePath, selection::Selection};
@@ -21,6 +22,19 @@ pub fn run(input: &[u8]) {
         7 => drop(same::<pb::UnwrapKeyRequest>(bytes)),
         9 => results(same::<pb::OpenResultsRequest>(bytes)),
         _ => image(same::<pb::HashImageRequest>(bytes).map(|request| request.image)),
+    }
+}
+
+/// The same, and what becomes of a request to open or to close a train: an order or a refusal.
+pub fn requests(input: &[u8]) {
+    run(input);
+    let Some((which, bytes)) = input.split_first() else { return };
+    if which.is_multiple_of(2) {
+        let order = pb::PreRunRequest::decode(bytes).ok().and_then(|request| PreRunOrder::try_from(request).ok());
+        assert!(order.is_none_or(|order| order.image.tag() != "base"), "the base is never opened");
+    } else {
+        let order = pb::PostRunRequest::decode(bytes).ok().and_then(|request| PostRunOrder::try_from(request).ok());
+        assert!(order.is_none_or(|order| order.run_id.is_some() || order.image.is_some()), "an order names its run");
     }
 }
 

@@ -80,8 +80,8 @@ if [ "$mode" = test ] || [ "$mode" = readme ]; then
     # g++: libFuzzer is C++
     # strace: the order of system calls
     # golang-go: the reader of archives that engines have
-    # openssl, openssh-client: keys and certificates of other kinds; libnss3: a token that does OAEP with SHA-512 itself
-    need opensc opensc-pkcs11 p11-kit p11-kit-modules strace g++ skopeo golang-go openssl openssh-client libnss3
+    # openssl, openssh-client: keys and certificates of other kinds; libnss3, libnss3-tools: a token that does OAEP with SHA-512 itself
+    need opensc opensc-pkcs11 p11-kit p11-kit-modules strace g++ skopeo golang-go openssl openssh-client libnss3 libnss3-tools
     need_python
 fi
 install_missing

@@ -164,6 +164,7 @@ fn config(options: &DevOptions, directory: &Path, token: &DevToken, tls: pki::Fi
         station: options.station.clone(),
         token: TokenConfig {
             module: token.module.clone(),
+            module_init_args: None,
             label: token::LABEL.into(),
             serial: None,
             pin_file: Some(token.pin_file.clone()),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use stationmaster_keystore::{KeystoreError, TokenSelector, admin, pin, softhsm};
+use stationmaster_keystore::{KeystoreError, ModuleConfig, TokenSelector, admin, pin, softhsm};
 
 use super::{
     admin_audit,
@@ -93,8 +93,8 @@ fn init(token_args: &TokenArgs, output: Output) -> Result<(), CliError> {
     let TokenInputs { config, module, token, so_pin, user_pin } = token_args.resolve()?;
     let make = || admin::init_token(&module, &token.label, &so_pin, &user_pin);
     let serial = recorded(config.as_ref(), Event::TokenInitialised, "token init", &token.label, make)?;
-    output.result(&json!({ "label": token.label, "serial": serial, "module": module }), || {
-        fields(&[("Initialised", token.label.clone()), ("Serial", serial.clone()), ("Module", module.display().to_string())])
+    output.result(&json!({ "label": token.label, "serial": serial, "module": module.path }), || {
+        fields(&[("Initialised", token.label.clone()), ("Serial", serial.clone()), ("Module", module.path.display().to_string())])
     });
     Ok(())
 }
@@ -106,8 +106,12 @@ fn set_pin(args: &SetPin, output: Output) -> Result<(), CliError> {
     }
     let set = || admin::set_user_pin(&module, &token, &so_pin, &user_pin, args.replace);
     let serial = recorded(config.as_ref(), Event::UserPinSet, "token set-pin", &token.label, set)?;
-    output.result(&json!({ "label": token.label, "serial": serial, "module": module }), || {
-        fields(&[("User PIN set", token.label.clone()), ("Serial", serial.clone()), ("Module", module.display().to_string())])
+    output.result(&json!({ "label": token.label, "serial": serial, "module": module.path }), || {
+        fields(&[
+            ("User PIN set", token.label.clone()),
+            ("Serial", serial.clone()),
+            ("Module", module.path.display().to_string()),
+        ])
     });
     Ok(())
 }
@@ -131,7 +135,7 @@ fn recorded(
 /// The selected token, and its PINs.
 struct TokenInputs {
     config: Option<Config>,
-    module: PathBuf,
+    module: ModuleConfig,
     token: TokenSelector,
     so_pin: SecretString,
     user_pin: SecretString,
@@ -144,14 +148,14 @@ impl TokenArgs {
         let config = file.as_deref().map(Config::load).transpose()?;
         let (module, token) = match &config {
             Some(Config { token, .. }) => {
-                (Some(token.module.clone()), TokenSelector { label: token.label.clone(), serial: token.serial.clone() })
+                (Some(token.module()), TokenSelector { label: token.label.clone(), serial: token.serial.clone() })
             }
             None => {
                 let label = self.label.clone().ok_or_else(|| {
                     CliError::usage("no token is named: use --config FILE or --label LABEL")
                         .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands")
                 })?;
-                (self.module.clone().or_else(softhsm::find_module), TokenSelector::label(label))
+                (self.module.clone().or_else(softhsm::find_module).map(ModuleConfig::from), TokenSelector::label(label))
             }
         };
         let module = module.ok_or_else(|| CliError::usage("no --module is given, and SoftHSM's was not found"))?;

@@ -55,6 +55,13 @@ fn names(config: &Config) -> Result<(), Flaw> {
     if let Err(error) = label::check_token(&config.token.label) {
         return Err(flaw("token.label", error.to_string(), "`token init --config FILE` creates a token with this label"));
     }
+    if config.token.module_init_args.as_ref().is_some_and(|text| text.is_empty() || text.contains('\0')) {
+        return Err(flaw(
+            "token.module_init_args",
+            "is empty, or holds a zero byte",
+            "leave it out, or take the text from the module's manual",
+        ));
+    }
     let keys = &config.keys;
     if let Some(label) = keys.general.iter().find(|label| keys.train.contains(label)) {
         return Err(flaw(

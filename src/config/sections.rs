@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use serde::Deserialize;
-use stationmaster_keystore::KeystoreConfig;
+use stationmaster_keystore::{KeystoreConfig, ModuleConfig};
 
 /// `[token]`: the PKCS#11 token and how to log in.
 #[derive(Debug, Clone, Deserialize)]
@@ -11,6 +11,8 @@ use stationmaster_keystore::KeystoreConfig;
 pub struct TokenConfig {
     /// The PKCS#11 module (a shared library).
     pub module: PathBuf,
+    /// Text with which the module is initialised, for modules that need one (NSS).
+    pub module_init_args: Option<String>,
     /// The token's label.
     pub label: String,
     /// The token's serial number, needed when labels are not unique.
@@ -46,6 +48,11 @@ pub enum PinSetting {
 }
 
 impl TokenConfig {
+    /// Returns the module, and the text with which it is initialised.
+    pub fn module(&self) -> ModuleConfig {
+        ModuleConfig { path: self.module.clone(), init_args: self.module_init_args.clone() }
+    }
+
     fn default_queue() -> usize {
         KeystoreConfig::DEFAULT_QUEUE
     }

@@ -39,6 +39,7 @@ fn the_example_documents_every_key_with_its_default() {
     assert_eq!((trust.mode, &trust.file), (TrustConfig::default().mode, &Some("/etc/stationmaster/trust.toml".into())));
     assert_eq!(format!("{rules:?}"), format!("{:?}", Rules::default()));
     assert!(config.listen.tcp.is_some() && config.listen.unix_group.is_some());
+    assert!(config.token.module().init_args.is_some_and(|text| text.starts_with("configdir='sql:/")));
 }
 
 #[test]
@@ -151,6 +152,8 @@ fn values_that_cannot_be_used_are_refused_with_a_hint() {
         ("[rules]", "[rules]\nopt_allow = [\"a/b\"]", "rules.opt_allow"),
         ("[trust]", "[trust]\nfile = \"trust.toml\"", "trust.file"),
         ("general = [\"station-1-general\"]", "general = [\"station-1\"]", "keys.general"),
+        ("label = \"pht\"", "label = \"pht\"\nmodule_init_args = \"\"", "token.module_init_args"),
+        ("label = \"pht\"", "label = \"pht\"\nmodule_init_args = \"configdir='\\u0000'\"", "token.module_init_args"),
     ] {
         let error = replaced(from, to).unwrap_err();
         let ConfigError::Value { key: found, line, hint, .. } = &error else { panic!("{error}") };

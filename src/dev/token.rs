@@ -81,7 +81,7 @@ impl DevToken {
         write_secret(&self.pin_file, &user).map_err(trouble("write", &self.pin_file))?;
         // The SO PIN of this token is not needed again.
         let so_pin = SecretString::from(random_pin()?.as_str());
-        admin::init_token(&self.module, LABEL, &so_pin, &SecretString::from(user.as_str()))?;
+        admin::init_token(&self.module.clone().into(), LABEL, &so_pin, &SecretString::from(user.as_str()))?;
         Ok(())
     }
 

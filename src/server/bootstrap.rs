@@ -333,7 +333,7 @@ pub fn token_access(config: &Config) -> Result<TokenAccess, ServerError> {
         PinSetting::Prompt => prompt = true,
     }
     Ok(TokenAccess {
-        module: config.token.module.clone(),
+        module: config.token.module(),
         token: TokenSelector { label: config.token.label.clone(), serial: config.token.serial.clone() },
         pin: pin::resolve(file.as_deref(), env.as_deref(), credential.as_deref(), prompt)?,
         pin_latch: Some(config.state.directory.join("pin-latch")),

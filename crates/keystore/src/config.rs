@@ -4,6 +4,23 @@ use std::path::PathBuf;
 
 use crate::{KeyUsage, pin::PinSource};
 
+/// A PKCS#11 module, and the text with which it is initialised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleConfig {
+    /// The shared library.
+    pub path: PathBuf,
+    /// Text that the module receives in the reserved field of `C_Initialize`'s arguments (PKCS#11 v2.40 §5.4). NSS softokn needs it:
+    /// `configdir='sql:/var/lib/nss' certPrefix='' keyPrefix='' secmod='' flags=`. Most modules take none, and some refuse one.
+    pub init_args: Option<String>,
+}
+
+impl From<PathBuf> for ModuleConfig {
+    /// Returns the configuration of a module that takes no text.
+    fn from(path: PathBuf) -> Self {
+        Self { path, init_args: None }
+    }
+}
+
 /// Selects a token of the module. Slot numbers change between starts, so they are not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenSelector {
@@ -32,8 +49,8 @@ pub struct KeyConfig {
 /// A token, and what is needed to log in to it.
 #[derive(Debug, Clone)]
 pub struct TokenAccess {
-    /// The PKCS#11 module (a shared library).
-    pub module: PathBuf,
+    /// The PKCS#11 module.
+    pub module: ModuleConfig,
     /// The token of the module.
     pub token: TokenSelector,
     /// The user PIN's source.
@@ -45,8 +62,8 @@ pub struct TokenAccess {
 
 impl TokenAccess {
     /// Returns the access to a token without a latch file.
-    pub fn new(module: PathBuf, token: TokenSelector, pin: PinSource) -> Self {
-        Self { module, token, pin, pin_latch: None }
+    pub fn new(module: impl Into<ModuleConfig>, token: TokenSelector, pin: PinSource) -> Self {
+        Self { module: module.into(), token, pin, pin_latch: None }
     }
 }
 

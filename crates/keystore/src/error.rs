@@ -232,7 +232,8 @@ impl KeystoreError {
             KeystoreError::ModuleUnusable { module, .. } => match softhsm::diagnose(module) {
                 Some(found) => found,
                 None if !module.exists() => "check the module's path; SoftHSM: apt install softhsm2".to_owned(),
-                None => "check what the module needs (its configuration, the permissions of its files, its daemon or network)".to_owned(),
+                None => "check what the module needs (its configuration, the permissions of its files, its daemon or network; NSS: `module_init_args` in [token])"
+                    .to_owned(),
             },
             KeystoreError::TokenNotFound { seen, .. } => match softhsm::diagnose_usual().filter(|_| seen.is_empty()) {
                 Some(found) => found,

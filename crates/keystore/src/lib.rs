@@ -28,7 +28,7 @@ mod tests;
 mod trial_log;
 mod verify;
 
-pub use config::{KeyConfig, KeystoreConfig, TokenAccess, TokenSelector};
+pub use config::{KeyConfig, KeystoreConfig, ModuleConfig, TokenAccess, TokenSelector};
 pub use error::KeystoreError;
 pub use key::{Capability, KeyDescription, KeyId, KeyUsage};
 pub use keystore::Keystore;

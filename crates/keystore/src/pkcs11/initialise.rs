@@ -1,7 +1,5 @@
 //! Initialises tokens and sets their user PIN.
 
-use std::path::Path;
-
 use cryptoki::{
     context::Pkcs11,
     error::Error,
@@ -15,7 +13,7 @@ use super::{
     rv::{RvClass, classify, code, translate},
     token::{locate, tokens},
 };
-use crate::{KeystoreError, TokenSelector, label::check_token};
+use crate::{KeystoreError, ModuleConfig, TokenSelector, label::check_token};
 
 /// Initialises the first uninitialised token of the module (`C_InitToken`, `C_InitPIN`) and returns its serial number. A label
 /// has at most 32 bytes. The lengths of the PINs are compared with the token's limits before anything is written.
@@ -24,7 +22,12 @@ use crate::{KeystoreError, TokenSelector, label::check_token};
 /// [`KeystoreError::TokenExists`] when a token has the label, [`KeystoreError::NoFreeSlot`],
 /// [`KeystoreError::Label`], [`KeystoreError::PinLength`]; [`KeystoreError::TokenHalfMade`] when the token was initialised
 /// but its user PIN could not be set, or when an earlier call left a token of that label so: [`set_user_pin`] completes it.
-pub fn init_token(module: &Path, label: &str, so_pin: &SecretString, user_pin: &SecretString) -> Result<String, KeystoreError> {
+pub fn init_token(
+    module: &ModuleConfig,
+    label: &str,
+    so_pin: &SecretString,
+    user_pin: &SecretString,
+) -> Result<String, KeystoreError> {
     check_token(label)?;
     let module = ModuleUse::acquire(module)?;
     let context = module.context();
@@ -62,7 +65,7 @@ pub fn init_token(module: &Path, label: &str, so_pin: &SecretString, user_pin: &
 /// Errors of finding the token, [`KeystoreError::UserPinSet`], [`KeystoreError::PinLength`], [`KeystoreError::SoPinAtRisk`],
 /// [`KeystoreError::PinRefused`].
 pub fn set_user_pin(
-    module: &Path,
+    module: &ModuleConfig,
     selector: &TokenSelector,
     so_pin: &SecretString,
     user_pin: &SecretString,

@@ -5,7 +5,9 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    ffi::CString,
+    path::PathBuf,
+    ptr::NonNull,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,7 +18,7 @@ use cryptoki::{
 use stationmaster_system::files::{explained, input, words};
 
 use super::rv::{translate, wrapper_error};
-use crate::KeystoreError;
+use crate::{KeystoreError, ModuleConfig};
 
 static MODULES: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
 
@@ -31,6 +33,8 @@ struct State {
     users: usize,
     /// Whether this process called `C_Initialize`: only then does it call `C_Finalize`.
     ours: bool,
+    /// The text of `C_Initialize`: kept while the module is initialised, because a module may keep the pointer.
+    init_args: Option<CString>,
 }
 
 /// Which (token serial, PIN mark) has been accepted in this process. A login belongs to the process, not to the session, and a token
@@ -52,9 +56,12 @@ impl Logins {
 pub(super) struct ModuleUse(Arc<Module>);
 
 impl ModuleUse {
-    /// Loads the module, or shares it with its present users.
-    pub(super) fn acquire(path: &Path) -> Result<ModuleUse, KeystoreError> {
-        let unusable = |reason: String| KeystoreError::ModuleUnusable { module: path.to_owned(), reason };
+    /// Loads the module, or shares it with its present users. All users of one time name the same text for it.
+    pub(super) fn acquire(config: &ModuleConfig) -> Result<ModuleUse, KeystoreError> {
+        let ModuleConfig { path, init_args } = config;
+        let unusable = |reason: String| KeystoreError::ModuleUnusable { module: path.clone(), reason };
+        let init_args = init_args.clone().map(CString::new).transpose();
+        let init_args = init_args.map_err(|_| unusable("the text for its initialisation holds a zero byte".to_owned()))?;
         // Two paths of one library would initialise it twice.
         let place = path.canonicalize().map_err(|error| unusable(words(&explained(path, error))))?;
         // The loader would wait for a FIFO.
@@ -72,7 +79,10 @@ impl ModuleUse {
         {
             let mut state = lock(&module.state);
             if state.users == 0 {
-                state.ours = module.initialise().map_err(|error| unusable(translate(&error).to_string()))?;
+                state.init_args = init_args;
+                state.ours = module.initialise(&state).map_err(|error| unusable(translate(&error).to_string()))?;
+            } else if state.init_args != init_args {
+                return Err(unusable("this process uses it already, with another text for its initialisation".to_owned()));
             }
             state.users += 1;
         }
@@ -98,7 +108,7 @@ impl ModuleUse {
             let _ = self.0.context.clone().finalize();
             lock(&self.0.logins).0.clear();
         }
-        state.ours |= self.0.initialise()?;
+        state.ours |= self.0.initialise(&state)?;
         Ok(())
     }
 }
@@ -121,8 +131,16 @@ impl Drop for ModuleUse {
 
 impl Module {
     /// Returns whether this call initialised it.
-    fn initialise(&self) -> Result<bool, Error> {
-        match self.context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+    #[expect(unsafe_code, reason = "passes the module a text of its own format")]
+    fn initialise(&self, state: &State) -> Result<bool, Error> {
+        let flags = CInitializeFlags::OS_LOCKING_OK;
+        let arguments = match &state.init_args {
+            None => CInitializeArgs::new(flags),
+            // SAFETY: the pointer is to a C string, which `state` keeps for as long as the module is initialised. Modules that take
+            // something here take a C string that they do not write to; the administrator names the text for this module.
+            Some(text) => unsafe { CInitializeArgs::new_with_reserved(flags, NonNull::from(text.as_c_str()).cast()) },
+        };
+        match self.context.initialize(arguments) {
             Ok(()) => Ok(true),
             Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(false),
             Err(error) => Err(error),

@@ -1,5 +1,7 @@
 //! Tests of creating and listing tokens and keys, and of the errors when they are missing.
 
+use std::path::PathBuf;
+
 use super::support::*;
 use crate::{admin::*, label::LabelFault, *};
 
@@ -24,7 +26,7 @@ fn nothing_that_exists_is_replaced() {
     let access = station.access();
     let again = generate_key(&access, "train", KeyUsage::ALL, 2048);
     assert_eq!(again.err(), Some(KeystoreError::LabelExists { label: "train".to_owned() }));
-    let token = init_token(&station.module, TOKEN, &secret(SO_PIN), &secret(PIN));
+    let token = init_token(&station.module_config(), TOKEN, &secret(SO_PIN), &secret(PIN));
     assert_eq!(token.err(), Some(KeystoreError::TokenExists { label: TOKEN.to_owned() }));
     assert_eq!(contents(&access).unwrap().keys.len(), 2);
 }
@@ -49,7 +51,7 @@ fn sizes_and_labels_out_of_range_are_refused() {
     ];
     for (label, fault, of_keys_too) in faults {
         let of = |fault| Some(KeystoreError::Label { label: label.to_owned(), fault });
-        assert_eq!(init_token(&station.module, label, &secret(SO_PIN), &secret(PIN)).err(), of(fault), "{label:?}");
+        assert_eq!(init_token(&station.module_config(), label, &secret(SO_PIN), &secret(PIN)).err(), of(fault), "{label:?}");
         let fault = if label.is_empty() { LabelFault::Length { max: 255 } } else { fault };
         assert!(!of_keys_too || generate_key(&access, label, KeyUsage::ALL, 2048).err() == of(fault), "{label:?}");
     }
@@ -70,8 +72,8 @@ fn what_is_missing_is_named_with_a_hint() {
     let other_serial = open_token(TokenAccess { token: serial, ..station.access() });
     let (label, wanted, seen) = (TOKEN.to_owned(), "0".to_owned(), vec![station.serial.clone()]);
     assert_eq!(other_serial, KeystoreError::TokenSerial { label, wanted, seen });
-    let no_module = open_token(TokenAccess { module: "/nonexistent.so".into(), ..station.access() });
-    let not_a_module = open_token(TokenAccess { module: "/bin/true".into(), ..station.access() });
+    let no_module = open_token(TokenAccess { module: PathBuf::from("/nonexistent.so").into(), ..station.access() });
+    let not_a_module = open_token(TokenAccess { module: PathBuf::from("/bin/true").into(), ..station.access() });
     for error in [no_key, no_token, other_serial, no_module, not_a_module] {
         assert!(error.hint().is_some(), "{error}");
     }
@@ -124,13 +126,13 @@ fn a_pin_of_a_length_that_the_token_does_not_take_changes_nothing() {
     let station = TestToken::new();
     let long = "9".repeat(256);
     for (so, user, whose) in [("12", PIN, "SO"), (SO_PIN, "12", "user"), (SO_PIN, &long, "user")] {
-        let refused = init_token(&station.module, "second", &secret(so), &secret(user)).unwrap_err();
+        let refused = init_token(&station.module_config(), "second", &secret(so), &secret(user)).unwrap_err();
         assert_eq!(refused, KeystoreError::PinLength { whose, min: 4, max: 255 });
     }
     let slots = std::process::Command::new("softhsm2-util").arg("--show-slots").output().unwrap();
     let shown = String::from_utf8_lossy(&slots.stdout).into_owned();
     assert!(shown.contains(TOKEN) && !shown.contains("second"), "{shown}");
-    init_token(&station.module, "second", &secret(SO_PIN), &secret(PIN)).expect("the label is free");
+    init_token(&station.module_config(), "second", &secret(SO_PIN), &secret(PIN)).expect("the label is free");
 }
 
 #[test]
@@ -143,14 +145,14 @@ fn a_token_that_is_half_made_is_said_to_be_and_is_finished() {
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
-    let again = init_token(&station.module, "half", &secret(SO_PIN), &secret(PIN)).unwrap_err();
+    let again = init_token(&station.module_config(), "half", &secret(SO_PIN), &secret(PIN)).unwrap_err();
     assert!(matches!(&again, KeystoreError::TokenHalfMade { label, .. } if label == "half"), "{again:?}");
     let hint = again.hint().unwrap();
     // The token may have been named either way, and the options exclude each other.
     assert!(hint.contains("token set-pin") && hint.contains("--config, or --label") && hint.contains("--serial"), "{hint}");
 
     let half = TokenSelector::label("half");
-    let set = |so: &str, user: &str, replace| set_user_pin(&station.module, &half, &secret(so), &secret(user), replace);
+    let set = |so: &str, user: &str, replace| set_user_pin(&station.module_config(), &half, &secret(so), &secret(user), replace);
     let wrong = set("not the SO PIN", PIN, false).unwrap_err();
     assert!(matches!(wrong, KeystoreError::PinRefused { whose: "SO", .. }), "{wrong:?}");
     assert!(

@@ -4,7 +4,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -59,7 +59,8 @@ async fn a_token_in_another_process_works_goes_and_comes_back() {
     };
     let station = TestToken::with_keys();
     let server = Server::start(&station);
-    let config = station.config_with(TokenAccess { module: client.into(), ..station.access() }, &["train", "general"]);
+    let config =
+        station.config_with(TokenAccess { module: PathBuf::from(client).into(), ..station.access() }, &["train", "general"]);
     let keystore = Keystore::open(config).unwrap();
     sign_and_verify(&keystore, "train", SignScheme::PssSha512MaxSalt).await;
     sign_and_verify(&keystore, "general", SignScheme::Pkcs1(Hash::Sha384)).await;

@@ -1,9 +1,10 @@
-//! A test station with its own token. SoftHSM's configuration is process-wide, so stations in one process take turns.
+//! A test station with its own token, of SoftHSM or NSS. A module's configuration is process-wide, so stations in one process take
+//! turns.
 
 #![expect(unsafe_code, reason = "changes the environment while no other thread runs, or speaks to a module without a wrapper")]
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -28,8 +29,27 @@ pub(crate) const TOKEN: &str = "station";
 pub(crate) const TRAIN: KeyUsage = KeyUsage { sign: &[SignScheme::PssSha512MaxSalt], unwrap: &[OaepScheme::Sha512] };
 pub(crate) const CHECKPOINTS: KeyUsage = KeyUsage { sign: &[SignScheme::Pss(Hash::Sha256)], unwrap: &[] };
 
+/// The tokens that tests run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenKind {
+    /// SoftHSM 2: OAEP with SHA-512 through raw RSA only.
+    SoftHsm,
+    /// NSS softokn, Mozilla's: OAEP with SHA-512 natively.
+    Nss,
+}
+
+/// Places of NSS softokn on Debian, Fedora and Arch.
+const SOFTOKN: [&str; 4] = [
+    "/usr/lib/x86_64-linux-gnu/libsoftokn3.so",
+    "/usr/lib/aarch64-linux-gnu/libsoftokn3.so",
+    "/usr/lib64/libsoftokn3.so",
+    "/usr/lib/libsoftokn3.so",
+];
+
 pub(crate) struct TestToken {
+    pub(crate) kind: TokenKind,
     pub(crate) module: PathBuf,
+    init_args: Option<String>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) serial: String,
     // Last: the turn ends after everything else was dropped.
@@ -37,21 +57,56 @@ pub(crate) struct TestToken {
 }
 
 impl TestToken {
+    /// A SoftHSM token without keys.
     pub(crate) fn new() -> TestToken {
+        TestToken::of(TokenKind::SoftHsm)
+    }
+
+    /// A token without keys.
+    pub(crate) fn of(kind: TokenKind) -> TestToken {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().unwrap();
+        match kind {
+            TokenKind::SoftHsm => TestToken::softhsm(dir, turn),
+            TokenKind::Nss => TestToken::nss(dir, turn),
+        }
+    }
+
+    fn softhsm(dir: tempfile::TempDir, turn: MutexGuard<'static, ()>) -> TestToken {
         let conf = softhsm::write_conf(dir.path()).unwrap();
         // SAFETY: nextest gives each test a process; under `cargo test` no other test of ours reads the environment from C
         // while it has not got its turn.
         unsafe { std::env::set_var(softhsm::CONF_VARIABLE, conf) };
         let module = softhsm::find_module().expect("apt install softhsm2");
-        let serial = init_token(&module, TOKEN, &secret(SO_PIN), &secret(PIN)).unwrap();
-        TestToken { module, dir, serial, _turn: turn }
+        let serial = init_token(&module.clone().into(), TOKEN, &secret(SO_PIN), &secret(PIN)).unwrap();
+        TestToken { kind: TokenKind::SoftHsm, module, init_args: None, dir, serial, _turn: turn }
     }
 
-    /// A station with the train key `train` and the general key `general`, of 2048 bits.
+    /// A token as an administrator makes it: with NSS's own tool.
+    fn nss(dir: tempfile::TempDir, turn: MutexGuard<'static, ()>) -> TestToken {
+        let module = SOFTOKN.iter().map(PathBuf::from).find(|place| place.is_file()).expect("apt install libnss3");
+        let (database, pin_file) = (dir.path().join("nss"), dir.path().join("pin"));
+        std::fs::create_dir(&database).unwrap();
+        std::fs::write(&pin_file, PIN).unwrap();
+        let made = Command::new("certutil")
+            .args(["-N", "-d", &format!("sql:{}", database.display()), "-f", pin_file.to_str().unwrap()])
+            .output()
+            .expect("apt install libnss3-tools");
+        assert!(made.status.success(), "{made:?}");
+        let init_args = Some(nss_init_args(&database));
+        // The same for every database.
+        let serial = "0000000000000000".to_owned();
+        TestToken { kind: TokenKind::Nss, module, init_args, dir, serial, _turn: turn }
+    }
+
+    /// A SoftHSM station with the train key `train` and the general key `general`, of 2048 bits.
     pub(crate) fn with_keys() -> TestToken {
-        let station = TestToken::new();
+        TestToken::new().and_keys()
+    }
+
+    /// Generates the train key `train` and the general key `general`, of 2048 bits.
+    pub(crate) fn and_keys(self) -> TestToken {
+        let station = self;
         station.generate("train", TRAIN);
         station.generate("general", KeyUsage::ALL);
         station
@@ -62,7 +117,19 @@ impl TestToken {
     }
 
     pub(crate) fn access(&self) -> TokenAccess {
-        TokenAccess::new(self.module.clone(), TokenSelector::label(TOKEN), kept(PIN))
+        TokenAccess::new(self.module_config(), TokenSelector::label(self.label()), kept(PIN))
+    }
+
+    pub(crate) fn module_config(&self) -> ModuleConfig {
+        ModuleConfig { path: self.module.clone(), init_args: self.init_args.clone() }
+    }
+
+    /// The token's label.
+    pub(crate) fn label(&self) -> &'static str {
+        match self.kind {
+            TokenKind::SoftHsm => TOKEN,
+            TokenKind::Nss => "NSS Certificate DB",
+        }
     }
 
     pub(crate) fn config(&self, labels: &[&str]) -> KeystoreConfig {
@@ -100,6 +167,11 @@ impl TestToken {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).unwrap()
     }
+}
+
+/// What NSS is told at its initialisation: where its database is.
+pub(crate) fn nss_init_args(database: &Path) -> String {
+    format!("configdir='sql:{}' certPrefix='' keyPrefix='' secmod='' flags=", database.display())
 }
 
 pub(crate) fn secret(text: &str) -> SecretString {

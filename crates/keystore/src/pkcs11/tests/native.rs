@@ -1,46 +1,41 @@
 //! Tests with a token that supports OAEP with SHA-512 natively (NSS softokn), which SoftHSM does not.
 
-#![expect(unsafe_code, reason = "changes the environment while no other thread runs, or speaks to a module without a wrapper")]
-
-use std::{ffi::CString, ptr::NonNull};
-
 use cryptoki::{
-    context::{CInitializeArgs, CInitializeFlags, Pkcs11},
+    context::Pkcs11,
     object::{Attribute, AttributeType, ObjectClass},
-    session::UserType,
 };
 
 use crate::{tests::support::*, verify::wrap, *};
 
-const SOFTOKN: &str = "/usr/lib/x86_64-linux-gnu/libsoftokn3.so";
-const TOKEN: &str = "NSS Certificate DB";
+#[test]
+fn a_module_is_told_its_text_and_all_its_users_at_a_time_tell_the_same() {
+    let station = TestToken::of(TokenKind::Nss);
+    let access = station.access();
+    let without = TokenAccess { module: station.module.clone().into(), ..access.clone() };
+    let unusable = |access: &TokenAccess| match admin::contents(access) {
+        Err(error @ KeystoreError::ModuleUnusable { .. }) => (error.to_string(), error.hint().unwrap()),
+        other => panic!("{other:?}"),
+    };
+    let (message, hint) = unusable(&without);
+    assert!(message.contains("C_Initialize") && hint.contains("module_init_args"), "{message}: {hint}");
+    let zero = ModuleConfig { init_args: Some("configdir='\0'".to_owned()), ..access.module.clone() };
+    assert!(unusable(&TokenAccess { module: zero, ..access.clone() }).0.contains("zero byte"));
 
-/// Initialises softokn over a database in `dir` and sets the user PIN. Stays initialised: the keystore joins.
-fn softokn(dir: &std::path::Path) -> Pkcs11 {
-    let parameters =
-        CString::new(format!("configdir='sql:{}' certPrefix='' keyPrefix='' secmod='' flags=", dir.display())).unwrap();
-    let module = Pkcs11::new(SOFTOKN).unwrap();
-    let reserved = NonNull::new(parameters.as_ptr().cast_mut().cast()).unwrap();
-    // SAFETY: softokn takes its parameters as a C string here and copies what it keeps; the string outlives the call.
-    let arguments = unsafe { CInitializeArgs::new_with_reserved(CInitializeFlags::OS_LOCKING_OK, reserved) };
-    module.initialize(arguments).unwrap();
-    let slot = module.get_slots_with_token().unwrap()[1];
-    let session = module.open_rw_session(slot).unwrap();
-    session.login(UserType::So, Some(&secret(""))).unwrap();
-    session.init_pin(&secret(PIN)).unwrap();
-    session.logout().unwrap();
-    module
+    admin::generate_key(&access, "general", KeyUsage::ALL, 2048).unwrap();
+    let keys = vec![KeyConfig { label: "general".to_owned(), usage: KeyUsage::ALL }];
+    let keystore = Keystore::open(KeystoreConfig { keys, ..KeystoreConfig::new(access.clone()) }).unwrap();
+    assert!(unusable(&without).0.contains("another text"), "a database other than the named one would be shown");
+    assert_eq!(admin::contents(&access).unwrap().keys.len(), 1);
+    drop(keystore);
+    drop(station);
+    // Another database, now that nothing uses the first one.
+    assert_eq!(admin::contents(&TestToken::of(TokenKind::Nss).access()).unwrap().keys.len(), 0);
 }
 
 #[tokio::test]
 async fn native_oaep_is_preferred_and_its_refusals_are_recognised() {
-    if !std::path::Path::new(SOFTOKN).is_file() {
-        eprintln!("skipped: no NSS softokn (apt install libnss3)");
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let module = softokn(dir.path());
-    let access = TokenAccess::new(SOFTOKN.into(), TokenSelector::label(TOKEN), kept(PIN));
+    let station = TestToken::of(TokenKind::Nss);
+    let access = station.access();
     let mut config = KeystoreConfig::new(access.clone());
     config.allow_raw_unwrap = true;
     config.keys = vec![KeyConfig { label: "general".to_owned(), usage: KeyUsage::ALL }];
@@ -65,6 +60,8 @@ async fn native_oaep_is_preferred_and_its_refusals_are_recognised() {
     }
     // Whatever this token does with CKA_ALLOWED_MECHANISMS.
     admin::generate_key(&access, "audit", CHECKPOINTS, 2048).unwrap();
+    // The library is loaded once: this is the keystore's module, initialised.
+    let module = Pkcs11::new(&station.module).unwrap();
     let session = module.open_ro_session(module.get_slots_with_token().unwrap()[1]).unwrap();
     let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(b"audit".to_vec())];
     let [audit] = session.find_objects(&template).unwrap()[..] else { panic!("not one key") };
@@ -72,5 +69,4 @@ async fn native_oaep_is_preferred_and_its_refusals_are_recognised() {
     assert_eq!(may, [Attribute::Decrypt(false), Attribute::Unwrap(false), Attribute::Sign(true)]);
     drop(session);
     drop(keystore);
-    module.finalize().unwrap();
 }

@@ -16,8 +16,10 @@ async fn one_signature_and_one_decryption_per_call_and_one_login() {
         std::env::set_var("PKCS11SPY", &station.module);
         std::env::set_var("PKCS11SPY_OUTPUT", &log);
     }
-    let config =
-        KeystoreConfig { sessions: 1, ..station.config_with(TokenAccess { module: spy.into(), ..station.access() }, &["train"]) };
+    let config = KeystoreConfig {
+        sessions: 1,
+        ..station.config_with(TokenAccess { module: std::path::PathBuf::from(spy).into(), ..station.access() }, &["train"])
+    };
     let keystore = Keystore::open(config).unwrap();
     let count = |name: &str| {
         let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap()).into_owned();

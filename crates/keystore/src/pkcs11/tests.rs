@@ -1,5 +1,6 @@
 //! Tests of failures below the pool: sessions, logins, keys and tokens that are lost.
 
+mod faults;
 mod native;
 mod spy;
 

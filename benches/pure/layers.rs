@@ -15,6 +15,7 @@ use stationmaster_image::{
         layer_writer::{HashingWriter, LayerPlan, write_archive},
     },
 };
+use stationmaster_train::digest::Sha256Digest;
 
 /// Trains as archives: so many files of so many bytes.
 const SHAPES: [(&str, u32, usize); 2] = [("1 file of 4 MiB", 1, 4 << 20), ("1,000 files of 1 kB", 1_000, 1_000)];
@@ -31,7 +32,7 @@ fn plan(files: u32, bytes: usize) -> LayerPlan<'static, ()> {
     plan
 }
 
-fn write(plan: &LayerPlan<'_, ()>, content: &[u8], out: &mut impl Write) -> [u8; 32] {
+fn write(plan: &LayerPlan<'_, ()>, content: &[u8], out: &mut impl Write) -> Sha256Digest {
     let mut hashing = HashingWriter::new(out);
     let given = |(): &(), each: &mut dyn FnMut(&[u8]) -> Result<(), ImageError>| each(content);
     write_archive(&mut hashing, plan, given).expect("room");
@@ -70,7 +71,7 @@ pub fn all(criterion: &mut Criterion) {
         let mut archive = Vec::new();
         write(&plan, &content, &mut archive);
         let saved = saved(&archive);
-        let layers = [format!("sha256:{}", const_hex::encode(openssl::sha::sha256(&archive)))];
+        let layers = [Sha256Digest::of(&archive).to_string()];
         let mut group = criterion.benchmark_group(format!("archive, {name}"));
         group.throughput(Throughput::Bytes(archive.len() as u64));
         group.bench_function("read strictly", |bencher| {

@@ -1,8 +1,8 @@
 //! Limits the length of a record. A long text from a caller is replaced by its beginning, its length and its digest: a record holds
 //! evidence, not the data that a caller sent.
 
-use openssl::sha::sha256;
 use serde_json::{Map, Value, json};
+use stationmaster_train::digest::Sha256Digest;
 
 use super::{Digests, Entry, ImageIds, KeyRef, RuleRef, TrainRef};
 
@@ -41,13 +41,13 @@ pub(super) fn shortened(entry: &Entry, room: usize) -> Entry {
 /// Replaces a text longer than `most` bytes by its beginning with its length and digest.
 pub(super) fn shorten(text: &mut String, most: usize) {
     if text.len() > most {
-        let digest = const_hex::encode(sha256(text.as_bytes()));
+        let digest = Sha256Digest::of(text.as_bytes()).to_hex();
         *text = format!("{}… [{} bytes, sha256 {digest}]", &text[..text.floor_char_boundary(most)], text.len());
     }
 }
 
 fn summary(text: &str) -> Value {
-    json!({ "bytes": text.len(), "sha256": const_hex::encode(sha256(text.as_bytes())) })
+    json!({ "bytes": text.len(), "sha256": Sha256Digest::of(text.as_bytes()).to_hex() })
 }
 
 /// Calls `each` for every text of an entry. Without `..`, so that a new field does not compile until it has a bound.
@@ -150,7 +150,7 @@ mod tests {
         let long = "x".repeat(100_000);
         let entry = Entry { detail: Some(long.clone()), principal: Some("unix:uid=0".into()), ..Entry::of(Event::Refusal) };
         let entry = shortened(&entry, RECORD_BYTES - 256);
-        let digest = const_hex::encode(sha256(long.as_bytes()));
+        let digest = Sha256Digest::of(long.as_bytes()).to_hex();
         assert_eq!(entry.detail.unwrap(), format!("{}… [100000 bytes, sha256 {digest}]", &long[..1024]));
         assert_eq!(entry.principal.as_deref(), Some("unix:uid=0"));
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use stationmaster_system::files::{explained, input};
+use stationmaster_train::digest::Sha256Digest;
 
 use super::{
     AuditError, Event, Record,
@@ -256,5 +257,5 @@ impl Record {
 
 /// Parses a hash in hex.
 pub(super) fn hash(text: &str) -> Option<Hash> {
-    const_hex::decode_to_array(text).ok()
+    Sha256Digest::from_hex(text).ok().map(|digest| *digest.as_bytes())
 }

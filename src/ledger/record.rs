@@ -1,7 +1,10 @@
 //! Outcomes of steps as the ledger keeps them, to return them again on a repeated call.
 
 use serde::{Deserialize, Serialize};
-use stationmaster_train::rule::{Outcome, Report};
+use stationmaster_train::{
+    digest::Sha256Digest,
+    rule::{Outcome, Report},
+};
 
 /// Names in a row and a response: as many as fit, and the number of the others. A train's author chooses the names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +53,23 @@ impl std::ops::Deref for Names {
 pub struct FileDigest {
     /// Path below `pht_train`.
     pub path: String,
-    /// SHA-256 of its plaintext, hex.
-    pub sha256: String,
+    /// Digest of its plaintext; in hex in the row.
+    #[serde(with = "hex")]
+    pub sha256: Sha256Digest,
+}
+
+/// A SHA-256 digest in hex, without its algorithm.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use stationmaster_train::digest::Sha256Digest;
+
+    pub(super) fn serialize<S: Serializer>(digest: &Sha256Digest, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&digest.to_hex())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Sha256Digest, D::Error> {
+        Sha256Digest::from_hex(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
 }
 
 /// A pre-run's outcome, kept for repeated calls.

@@ -1,5 +1,7 @@
 //! Runs and their states, as the ledger keeps them.
 
+use stationmaster_train::digest::Sha256Digest;
+
 use super::record::{FileDigest, PostRunRecord, PreRunRecord};
 
 /// The state of a run. The `-ing` states are intents.
@@ -148,8 +150,8 @@ pub struct Run {
     pub key_label: String,
     /// `train_config.json` as it arrived; empty once the run has ended.
     pub config: Vec<u8>,
-    /// SHA-256 of the config, hex.
-    pub config_sha256: String,
+    /// Digest of the config; `None` in a row of an older version that no service of this version has completed yet.
+    pub config_sha256: Option<Sha256Digest>,
     /// The immutable files as pre-run saw them, the query among them.
     pub immutable_files: Vec<FileDigest>,
     /// Pre-run's outcome.

@@ -102,7 +102,7 @@ fn result_message(digests: ImageDigests) -> pb::HashImageResult {
     };
     pb::HashImageResult {
         image_id: digests.image_id,
-        tree_digest: digests.tree.map(|tree| tree.digest.to_vec()).unwrap_or_default(),
+        tree_digest: digests.tree.map(|tree| tree.digest.as_bytes().to_vec()).unwrap_or_default(),
         tree_entries: digests.tree.map_or(0, |tree| tree.entries),
         tree_bytes: digests.tree.map_or(0, |tree| tree.bytes),
         train: digests.train.ok().map(|train| pb::TrainDigests {

@@ -1,5 +1,6 @@
 //! Allowed master images of trains: a repository, optionally with the digest of one image.
 
+use stationmaster_train::digest::Sha256Digest;
 use thiserror::Error;
 
 /// Longest repository, in bytes.
@@ -10,8 +11,8 @@ const REPOSITORY_LIMIT: usize = 255;
 pub struct Master {
     /// The repository, with its registry.
     pub repository: String,
-    /// `sha256:` and 64 lower-case hex digits; any image of the repository when absent.
-    pub digest: Option<String>,
+    /// The digest of the image; any image of the repository when absent.
+    pub digest: Option<Sha256Digest>,
     /// A note for people.
     pub comment: Option<String>,
 }
@@ -53,13 +54,8 @@ impl Master {
         if !parts.all(|(at, part)| is_component(part) || (at == 0 && several && is_host(part))) {
             return Err(MasterError::Repository);
         }
-        if let Some(digest) = digest {
-            let hex = digest.strip_prefix("sha256:").ok_or(MasterError::Digest)?;
-            if hex.len() != 64 || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-                return Err(MasterError::Digest);
-            }
-        }
-        Ok(Self { repository: repository.to_owned(), digest: digest.map(str::to_owned), comment })
+        let digest = digest.map(str::parse).transpose().map_err(|_| MasterError::Digest)?;
+        Ok(Self { repository: repository.to_owned(), digest, comment })
     }
 
     /// Returns the written form: `repository` or `repository@sha256:…`.

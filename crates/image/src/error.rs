@@ -2,10 +2,10 @@
 
 use std::io;
 
-use stationmaster_train::rule::Rule;
+use stationmaster_train::{digest::NotSha256, rule::Rule};
 use thiserror::Error;
 
-use crate::oci::digest::{BLOBS, Sha256Digest};
+use crate::oci::digest;
 
 /// Error of reading or writing an image.
 #[derive(Debug, Error)]
@@ -170,11 +170,16 @@ impl ImageError {
     /// Returns the error for a file of an image. The file's name is included only if it cannot be more than a digest: it may be
     /// untrusted text.
     pub(crate) fn of_file(what: &'static str, name: &str) -> Self {
-        let is_blob = name.strip_prefix(BLOBS).and_then(Sha256Digest::from_hex).is_some();
-        if is_blob || matches!(name, "index.json" | "oci-layout" | "manifest.json") {
+        if digest::of_file(name).is_some() || matches!(name, "index.json" | "oci-layout" | "manifest.json") {
             Self::MalformedAt { what, place: name.to_owned() }
         } else {
             Self::Malformed(what)
         }
+    }
+}
+
+impl From<NotSha256> for ImageError {
+    fn from(_: NotSha256) -> Self {
+        Self::Malformed("a digest that is not sha256")
     }
 }

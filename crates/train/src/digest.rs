@@ -1,10 +1,14 @@
-//! SHA-512 digests of a train's content (`docs/wire-format.md §5`, `§6`). They do not cover names, lengths and counts.
+//! SHA-512 digests of a train's content (`docs/wire-format.md §5`, `§6`), which do not cover names, lengths and counts; and the
+//! SHA-256 digests of files and images.
+
+mod sha256;
 
 use std::fmt;
 
-use openssl::sha::{Sha256, Sha512, sha512};
+use openssl::sha::{Sha512, sha512};
 use subtle::ConstantTimeEq;
 
+pub use self::sha256::{FileHasher, NotSha256, Sha256Digest};
 use super::config::{HexText, Id};
 
 /// A SHA-512 digest. Comparison takes constant time.
@@ -124,30 +128,6 @@ pub fn chain_digest(session_id: &[u8], earlier: &[Digest], results: &Digest) -> 
     }
     sha.update(&results.0);
     Digest(sha.finish())
-}
-
-/// SHA-256 digest of one file's content, 32 bytes. Internal; it is not on the wire.
-pub type FileDigest = [u8; 32];
-
-/// Hashes one file's content with SHA-256.
-#[derive(Default)]
-pub struct FileHasher(Sha256);
-
-impl FileHasher {
-    /// Creates an empty hasher.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds content.
-    pub fn update(&mut self, content: &[u8]) {
-        self.0.update(content);
-    }
-
-    /// Returns the digest.
-    pub fn finish(self) -> FileDigest {
-        self.0.finish()
-    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,6 @@ impl FromStr for Head {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const FORM: &str = "a head is SIZE:HASH, as `audit verify` prints it";
         let (size, hash) = text.split_once(':').ok_or(FORM)?;
-        Ok(Self { size: size.parse().map_err(|_| FORM)?, hash: read::hash(hash).ok_or(FORM)? })
+        Ok(Self { size: size.parse().map_err(|_| FORM)?, hash: read::hash(&hash.to_ascii_lowercase()).ok_or(FORM)? })
     }
 }

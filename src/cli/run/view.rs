@@ -15,6 +15,11 @@ pub(in crate::cli) fn time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
+/// Returns the digest of a run's config in hex; empty if it is not known yet.
+fn config_sha256(run: &Run) -> String {
+    run.config_sha256.map(|digest| digest.to_hex()).unwrap_or_default()
+}
+
 /// Returns the fields of a run in a list.
 pub(in crate::cli) fn summary(run: &Run) -> Value {
     json!({
@@ -43,7 +48,7 @@ pub(super) fn value(run: &Run) -> Value {
         "principal": run.principal,
         "idempotency_key": run.idempotency_key,
         "key_label": run.key_label,
-        "config_sha256": run.config_sha256,
+        "config_sha256": config_sha256(run),
         "source_image_id": run.source_image,
         "base_image_id": run.base_image,
         "opened_image_id": run.opened_image,
@@ -97,7 +102,7 @@ pub(super) fn people(run: &Run) -> String {
         ("Principal", some(&run.principal)),
         ("Idempotency key", run.idempotency_key.clone()),
         ("Station key", run.key_label.clone()),
-        ("Config", format!("sha256 {}", run.config_sha256)),
+        ("Config", format!("sha256 {}", config_sha256(run))),
         ("Source image", run.source_image.clone()),
         ("Base", run.base_image.clone()),
         ("Opened image", some(&run.opened_image)),
@@ -121,7 +126,7 @@ pub(super) fn people(run: &Run) -> String {
         text += &format!("\n{}", rule_table(before, after));
     }
     if !run.immutable_files.is_empty() {
-        let row = |file: &crate::ledger::FileDigest| vec![printable(&file.path), file.sha256.clone()];
+        let row = |file: &crate::ledger::FileDigest| vec![printable(&file.path), file.sha256.to_hex()];
         text += &format!("\n{}", table(&["FILE", "SHA-256"], run.immutable_files.iter().map(row).collect()));
     }
     text

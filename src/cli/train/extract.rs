@@ -19,8 +19,10 @@ use rustix::{
     io::Errno,
 };
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use stationmaster_train::names::FilePath;
+use stationmaster_train::{
+    digest::{FileHasher, Sha256Digest},
+    names::FilePath,
+};
 
 use crate::cli::{
     error::{CliError, Exit},
@@ -37,7 +39,7 @@ const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
 pub(super) struct ExtractedFile {
     pub path: FilePath,
     pub size: u64,
-    pub sha256: [u8; 32],
+    pub sha256: Sha256Digest,
 }
 
 /// Writes files into a directory.
@@ -58,7 +60,7 @@ pub(super) struct Extraction {
 struct Open {
     path: FilePath,
     file: File,
-    hasher: Sha256,
+    hasher: FileHasher,
     expected: u64,
     written: u64,
 }
@@ -111,7 +113,7 @@ impl Extraction {
             rustix::fs::openat(&parent, name, flags, PRIVATE_FILE)
         };
         let file = File::from(create().map_err(|error| not_written(&self.directory, &path, error.into()))?);
-        self.open = Some(Open { path, file, hasher: Sha256::new(), expected: size, written: 0 });
+        self.open = Some(Open { path, file, hasher: FileHasher::new(), expected: size, written: 0 });
         Ok(())
     }
 
@@ -129,8 +131,8 @@ impl Extraction {
     /// Ends the file; `stated` is the sender's digest.
     pub(super) fn end(&mut self, stated: Option<&[u8]>) -> Result<(), CliError> {
         let Open { path, file, hasher, expected, written } = self.open.take().ok_or_else(out_of_order)?;
-        let sha256: [u8; 32] = hasher.finalize().into();
-        if written != expected || stated.is_some_and(|stated| stated != sha256) {
+        let sha256 = hasher.finish();
+        if written != expected || stated.is_some_and(|stated| stated != sha256.as_bytes()) {
             return Err(CliError::other(format!("{} differs from what was sent", printable(path.as_str()))));
         }
         // After a power loss no name may belong to incomplete contents.
@@ -208,8 +210,7 @@ fn out_of_order() -> CliError {
 
 /// Returns the files for programs.
 pub(super) fn value(files: &[ExtractedFile]) -> Value {
-    let one =
-        |file: &ExtractedFile| json!({ "path": file.path.as_str(), "size": file.size, "sha256": const_hex::encode(file.sha256) });
+    let one = |file: &ExtractedFile| json!({ "path": file.path.as_str(), "size": file.size, "sha256": file.sha256.to_hex() });
     files.iter().map(one).collect()
 }
 
@@ -218,7 +219,7 @@ pub(super) fn people(files: &[ExtractedFile]) -> String {
     if files.is_empty() {
         return "No file was written.\n".to_owned();
     }
-    let row = |file: &ExtractedFile| vec![printable(file.path.as_str()), file.size.to_string(), const_hex::encode(file.sha256)];
+    let row = |file: &ExtractedFile| vec![printable(file.path.as_str()), file.size.to_string(), file.sha256.to_hex()];
     table(&["PATH", "SIZE", "SHA256"], files.iter().map(row).collect())
 }
 

@@ -47,7 +47,7 @@ impl Entries {
         self.0.push(Entry {
             kind: "master",
             id: master.repository.clone(),
-            fingerprint: master.digest.clone().unwrap_or_default(),
+            fingerprint: master.digest.map(|digest| digest.to_string()).unwrap_or_default(),
             bits: 0,
             added: String::new(),
             comment: master.comment.clone().unwrap_or_default(),

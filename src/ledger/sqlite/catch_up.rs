@@ -1,8 +1,7 @@
 //! Completes rows of older versions where SQL alone cannot: the creator of a session's train, and the digest of a config.
 
-use sha2::{Digest, Sha256};
 use sqlx::{Row, SqlitePool};
-use stationmaster_train::{config::TrainConfig, keys::PublicKey};
+use stationmaster_train::{config::TrainConfig, digest::Sha256Digest, keys::PublicKey};
 
 use crate::ledger::LedgerError;
 
@@ -28,7 +27,7 @@ pub(super) async fn catch_up(pool: &SqlitePool) -> Result<(), LedgerError> {
         let config: Vec<u8> = sqlx::query_scalar("SELECT config FROM runs WHERE id = ?").bind(&id).fetch_one(pool).await?;
         let sql = "UPDATE runs SET config_sha256 = ?, config = CASE WHEN state IN ('completed', 'aborted', 'failed') THEN x'' ELSE \
              config END WHERE id = ?";
-        sqlx::query(sql).bind(const_hex::encode(Sha256::digest(&config))).bind(id).execute(pool).await?;
+        sqlx::query(sql).bind(Sha256Digest::of(&config).to_hex()).bind(id).execute(pool).await?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Conversion of a database row to a run.
 
 use sqlx::{Row, sqlite::SqliteRow};
+use stationmaster_train::digest::Sha256Digest;
 
 use crate::ledger::{LedgerError, OpenInto, RerunPermission, Run, RunState};
 
@@ -34,7 +35,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<Run, LedgerError> {
         sealed_image: row.try_get("sealed_image")?,
         key_label: row.try_get("key_label")?,
         config: row.try_get("config")?,
-        config_sha256: row.try_get("config_sha256")?,
+        config_sha256: config_digest(row)?,
         immutable_files: parse(Some(files))?.unwrap_or_default(),
         pre_run: parse(row.try_get("pre_run")?)?,
         post_run: parse(row.try_get("post_run")?)?,
@@ -45,6 +46,14 @@ pub(super) fn read(row: &SqliteRow) -> Result<Run, LedgerError> {
         held: parse(Some(row.try_get("held")?))?.unwrap_or_default(),
         released: release(row)?,
     })
+}
+
+/// Returns the digest of a run's config. A row of an older version has none until a service of this version has completed it.
+fn config_digest(row: &SqliteRow) -> Result<Option<Sha256Digest>, LedgerError> {
+    match row.try_get("config_sha256")? {
+        "" => Ok(None),
+        hex => Sha256Digest::from_hex(hex).map(Some).map_err(|error| LedgerError::Corrupt(format!("{hex:?}: {error}"))),
+    }
 }
 
 fn release(row: &SqliteRow) -> Result<Option<RerunPermission>, LedgerError> {

@@ -4,6 +4,7 @@ use std::{
 };
 
 use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+use stationmaster_train::digest::Sha256Digest;
 use tokio::runtime::Runtime;
 
 use super::{schema::MIGRATOR, *};
@@ -350,7 +351,7 @@ fn a_run_that_has_ended_keeps_no_config_but_its_digest() {
         end(id);
         let ended = ledger.run(id).unwrap().unwrap();
         assert!(!ended.state.is_open() && ended.config.is_empty(), "{id}: {} bytes", ended.config.len());
-        assert_eq!(ended.config_sha256, "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", "{id}");
+        assert_eq!(ended.config_sha256, Some(Sha256Digest::of(b"{}")), "{id}");
     }
 }
 
@@ -434,5 +435,5 @@ fn sessions_and_digests_of_older_versions_are_filled_in_and_configs_of_ended_run
     }
     let sizes = ["failed", "done", "open"].map(|id| ledger.run(id).unwrap().unwrap().config.len());
     assert_eq!(sizes, [0, 0, kept_config().len()]);
-    assert!(ledger.list(&all()).unwrap().iter().all(|run| run.config_sha256.len() == 64 && run.principal.is_none()));
+    assert!(ledger.list(&all()).unwrap().iter().all(|run| run.config_sha256.is_some() && run.principal.is_none()));
 }

@@ -1,6 +1,6 @@
 //! State transitions of runs: each intent is written before, each outcome after the step.
 
-use sha2::{Digest, Sha256};
+use stationmaster_train::digest::Sha256Digest;
 
 use super::{Ledger, Query, json, now};
 use crate::ledger::{FileDigest, LedgerError, NewRun, PostRunRecord, PreRunRecord, Run, RunState};
@@ -34,7 +34,7 @@ impl Ledger {
         .bind(&run.base_image)
         .bind(&run.key_label)
         .bind(&run.config)
-        .bind(const_hex::encode(Sha256::digest(&run.config)))
+        .bind(Sha256Digest::of(&run.config).to_hex())
         .bind(now)
         .bind(now);
         let inserted = self.block(insert.execute(&self.pool))?.rows_affected() == 1;

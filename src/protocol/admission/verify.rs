@@ -242,7 +242,7 @@ fn missing(path: &FilePath) -> StepError {
 }
 
 fn file_digest(path: &FilePath, digest: FileHasher) -> FileDigest {
-    FileDigest { path: path.as_str().to_owned(), sha256: const_hex::encode(digest.finish()) }
+    FileDigest { path: path.as_str().to_owned(), sha256: digest.finish() }
 }
 
 fn read_query(contents: &Contents, key: &ProvisionalKey) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, StepError> {

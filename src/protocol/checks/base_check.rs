@@ -8,7 +8,7 @@ use stationmaster_image::{
     oci::image_config::ImageMetadata,
     opt::{reader::read_file, train_dirs::TrainDir},
 };
-use stationmaster_train::{digest::FileHasher, envelope::MIN_SEALED_LEN, rule::Rule};
+use stationmaster_train::{digest::Sha256Digest, envelope::MIN_SEALED_LEN, rule::Rule};
 
 use crate::{
     ledger::Run,
@@ -72,9 +72,7 @@ fn compare_smallest_file(station: &Station, run: &Run, train: &OpenableTrain, st
         Err(ImageError::PathMissing | ImageError::Policy { .. } | ImageError::Limit(_)) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let mut digest = FileHasher::new();
-    digest.update(&bytes);
-    let digest = const_hex::encode(digest.finish());
+    let digest = Sha256Digest::of(&bytes);
     if train.files.iter().any(|file| file.path == path && file.sha256 == digest) {
         return Err(StepError::rule(Rule::NoPlaintextLayers, format!("the base shows {path} in plaintext")));
     }

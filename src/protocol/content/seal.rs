@@ -8,7 +8,7 @@ use stationmaster_image::{
     tar::entry::FileAttrs,
 };
 use stationmaster_train::{
-    digest::{Digest, FileHasher},
+    digest::{Digest, FileHasher, Sha256Digest},
     envelope::{EnvelopeKey, Sealer},
     names::FilePath,
     rule::Rule,
@@ -53,7 +53,7 @@ pub(in crate::protocol) fn seal_run(
         contents: Contents::new(spool),
         key,
         results: ThreadedHasher::new(),
-        expected: immutable.map(|files| files.iter().map(|file| (file.path.as_str(), file.sha256.as_str())).collect()),
+        expected: immutable.map(|files| files.iter().map(|file| (file.path.as_str(), file.sha256)).collect()),
         file: None,
         sealed: Vec::new(),
         dropped: Vec::new(),
@@ -84,7 +84,7 @@ struct Sealing<'a> {
     key: &'a EnvelopeKey,
     results: ThreadedHasher,
     /// Immutable files of pre-run that have not been read yet, with their digests.
-    expected: Option<HashMap<&'a str, &'a str>>,
+    expected: Option<HashMap<&'a str, Sha256Digest>>,
     file: Option<OpenFile>,
     sealed: Vec<u8>,
     dropped: Vec<String>,
@@ -144,7 +144,7 @@ impl TrainTreeSink for Sealing<'_> {
         self.contents.spool.append(&self.sealed)?;
         if let (Some(digest), Some(expected)) = (file.digest, &mut self.expected) {
             let before = expected.remove(file.path.as_str());
-            if before != Some(const_hex::encode(digest.finish()).as_str()) {
+            if before != Some(digest.finish()) {
                 return Err(changed(file.path.as_str()));
             }
         }

@@ -5,9 +5,13 @@
 
 use std::io::Read;
 
-use sha2::{Digest as _, Sha256};
 use stationmaster_image::{disk::spool::Spool, oci::reference::ImageSource, opt::uploaded::UploadedTrain, store::ImageFiles};
-use stationmaster_train::{digest::Digest, names::FilePath, rule::Report, selection::Selection};
+use stationmaster_train::{
+    digest::{Digest, FileHasher, Sha256Digest},
+    names::FilePath,
+    rule::Report,
+    selection::Selection,
+};
 
 use crate::{
     audit::{Event, ImageIds},
@@ -57,7 +61,7 @@ pub enum ResultsPart<'a> {
     /// The next piece of plaintext, at most 64 KiB.
     Piece(&'a [u8]),
     /// End of the file; SHA-256 of its plaintext.
-    End([u8; 32]),
+    End(Sha256Digest),
 }
 
 /// Summary of the returned results.
@@ -164,7 +168,7 @@ fn files_of(
             step.may_tell();
             let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
             let sent = UploadedTrain::receive(archive, spool, &|| step.check_reading())?;
-            step.annotate(|entry| drop(entry.about.insert("archive_sha256".into(), sent.sha256().into())));
+            step.annotate(|entry| drop(entry.about.insert("archive_sha256".into(), sent.sha256().to_hex().into())));
             Ok((String::new(), Box::new(sent)))
         }
     }
@@ -212,7 +216,7 @@ fn give_recorded(
     let mut given = Sent::default();
     let outcome = chosen.iter().zip(sizes).try_for_each(|(file, size)| {
         give(ResultsPart::File { path: &file.path, size })?;
-        let mut hasher = Sha256::new();
+        let mut hasher = FileHasher::new();
         train.contents.open_file(&train.key, file.extent, |plain| {
             step.check_cancelled()?;
             hasher.update(plain);
@@ -222,7 +226,7 @@ fn give_recorded(
             }
             Ok(())
         })?;
-        give(ResultsPart::End(hasher.finalize().into()))?;
+        give(ResultsPart::End(hasher.finish()))?;
         given.files += 1;
         Ok(())
     });

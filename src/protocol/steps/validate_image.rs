@@ -148,7 +148,7 @@ fn resolve(station: &Station, wanted: Option<&str>, image: &ImageMetadata) -> Re
     for master in allowed {
         for (id, digests) in station.images.images_of(&master.repository)? {
             let reference = master.reference();
-            let is_it = master.digest.as_ref().is_none_or(|digest| *digest == id || digests.contains(&reference));
+            let is_it = master.digest.is_none_or(|digest| id.parse() == Ok(digest) || digests.contains(&reference));
             if !is_it {
                 continue;
             }

@@ -15,7 +15,7 @@ use stationmaster_image::{
     },
 };
 use stationmaster_system::failpoint;
-use stationmaster_train::{digest::FileHasher, names::FilePath, rule::Rule};
+use stationmaster_train::{digest::Sha256Digest, names::FilePath, rule::Rule};
 
 use crate::{
     ledger::{OpenInto, Run},
@@ -129,9 +129,7 @@ pub(in crate::protocol) fn read_query(station: &Station, run: &Run, step: &CallC
         }
         RunOutput::Directory(directory) => directory.read_small(TrainDir::Train, &query)?,
     };
-    let mut hasher = FileHasher::new();
-    hasher.update(&bytes);
-    let now = const_hex::encode(hasher.finish());
+    let now = Sha256Digest::of(&bytes);
     if run.immutable_files.iter().any(|file| file.path == query.as_str() && file.sha256 == now) {
         Ok(bytes)
     } else {

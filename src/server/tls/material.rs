@@ -14,11 +14,11 @@ use rustls::{
     pki_types::{CertificateDer, UnixTime},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use sha2::{Digest, Sha256};
 use stationmaster_system::files::{
     guarded,
     guarded::{GuardError, Reader, Secrecy},
 };
+use stationmaster_train::digest::{FileHasher, Sha256Digest};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
@@ -40,7 +40,7 @@ pub(in crate::server) struct Material {
     pub(super) config: Arc<ServerConfig>,
     verifier: Arc<dyn ClientCertVerifier>,
     /// Digest of the files' bytes.
-    digest: [u8; 32],
+    digest: Sha256Digest,
     entry: Entry,
     server: Term,
     lists: Option<Term>,
@@ -76,7 +76,7 @@ impl File {
     }
 
     fn sha256(&self) -> String {
-        const_hex::encode(Sha256::digest(&*self.bytes))
+        Sha256Digest::of(&self.bytes).to_hex()
     }
 }
 
@@ -131,17 +131,17 @@ impl Material {
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
 
-        let mut digest = Sha256::new();
+        let mut digest = FileHasher::new();
         for file in [Some(&cert), Some(&key), Some(&ca), crl.as_ref()].into_iter().flatten() {
-            digest.update((file.bytes.len() as u64).to_be_bytes());
-            digest.update(&*file.bytes);
+            digest.update(&(file.bytes.len() as u64).to_be_bytes());
+            digest.update(&file.bytes);
         }
         let prints = |ders: &mut dyn Iterator<Item = &[u8]>| {
-            ders.take(RECORDED).map(|der| const_hex::encode(Sha256::digest(der))).collect::<Vec<_>>()
+            ders.take(RECORDED).map(|der| Sha256Digest::of(der).to_hex()).collect::<Vec<_>>()
         };
         let mut entry = Entry::of(Event::TlsChanged)
             .with("read_by", "service")
-            .with("certificate", const_hex::encode(Sha256::digest(&leaf)))
+            .with("certificate", Sha256Digest::of(&leaf).to_hex())
             .with("client_ca", ca.sha256())
             .with("authorities", prints(&mut authorities.iter().map(AsRef::as_ref)));
         if let Some(crl) = &crl {
@@ -153,7 +153,7 @@ impl Material {
             validity.not_before.timestamp(),
             validity.not_after.timestamp(),
         );
-        Ok(Self { config: Arc::new(config), verifier, digest: digest.finalize().into(), entry, server, lists: term, warnings })
+        Ok(Self { config: Arc::new(config), verifier, digest: digest.finish(), entry, server, lists: term, warnings })
     }
 
     /// Whether the files had the same content.

@@ -114,7 +114,7 @@ pub(super) fn results_part(part: ResultsPart<'_>) -> pb::open_results_response::
     match part {
         ResultsPart::File { path, size } => Event::File(pb::FileEntry { path: path.as_str().to_owned(), size }),
         ResultsPart::Piece(plain) => Event::Chunk(plain.to_vec()),
-        ResultsPart::End(sha256) => Event::End(pb::ResultEnd { sha256: sha256.to_vec() }),
+        ResultsPart::End(sha256) => Event::End(pb::ResultEnd { sha256: sha256.as_bytes().to_vec() }),
     }
 }
 

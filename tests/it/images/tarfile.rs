@@ -71,7 +71,7 @@ impl TrainTreeSink for Entries {
 
     fn end(&mut self) -> Result<(), ImageError> {
         let digest = self.open.take().expect("a file is open").finish();
-        self.found.last_mut().expect("a file is open")[3] = const_hex::encode(digest).into();
+        self.found.last_mut().expect("a file is open")[3] = digest.to_hex().into();
         Ok(())
     }
 }

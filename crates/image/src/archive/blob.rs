@@ -2,13 +2,15 @@
 
 use std::io::Read;
 
+use stationmaster_train::digest::Sha256Digest;
+
 use super::{
     buffer_pool, decompress::Compression, decompress_thread::DecompressThread, entry_check::check_entry,
     hash_thread::HashingReader, layer_sink::LayerSink,
 };
 use crate::{
     ImageError,
-    oci::{digest::Sha256Digest, documents},
+    oci::documents,
     tar::{end_check::EndCheckedReader, file_kind, reader::TarReader},
 };
 

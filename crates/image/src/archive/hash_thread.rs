@@ -10,10 +10,10 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-use stationmaster_train::digest::FileHasher;
+use stationmaster_train::digest::{FileHasher, Sha256Digest};
 
 use super::buffer_pool::{Buffer, BufferPool, BufferReader, SIZE, WAITING};
-use crate::{ImageError, oci::digest::Sha256Digest};
+use crate::ImageError;
 
 /// Reader that hashes the data it reads.
 pub(crate) struct HashingReader<R> {
@@ -47,7 +47,7 @@ impl<R: Read> HashingReader<R> {
                 hasher.join().map_err(|_| BROKE_OFF)?
             }
         };
-        Ok(hasher.finish().into())
+        Ok(hasher.finish())
     }
 }
 

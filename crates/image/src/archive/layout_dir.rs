@@ -3,6 +3,7 @@
 use std::{collections::HashSet, fs::File, io, path::Path, sync::Arc};
 
 use stationmaster_system::files::Directory;
+use stationmaster_train::digest::Sha256Digest;
 
 use super::reader::{SavedImage, SavedReader};
 use crate::{
@@ -10,8 +11,7 @@ use crate::{
     archive::layer_sink::LayerSink,
     oci::{
         descriptors::{Descriptor, Wanted, blob_name, layer_of, manifest, manifest_of},
-        digest::Sha256Digest,
-        documents,
+        digest, documents,
     },
 };
 
@@ -70,7 +70,7 @@ impl Layout {
     /// Reads a document among the blobs, and verifies its digest.
     pub(crate) fn blob(&self, digest: &str) -> Result<Vec<u8>, ImageError> {
         let digest: Sha256Digest = digest.parse()?;
-        let name = digest.blob_name();
+        let name = digest::file_name(&digest);
         let bytes = self.document(&name)?;
         if Sha256Digest::of(&bytes) == digest { Ok(bytes) } else { Err(ImageError::of_file(documents::WRONG_DIGEST, &name)) }
     }

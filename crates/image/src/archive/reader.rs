@@ -9,6 +9,7 @@ use std::{
     io::Read,
 };
 
+use stationmaster_train::digest::Sha256Digest;
 use tar::EntryType;
 
 use super::{
@@ -54,7 +55,7 @@ impl SavedImage {
     /// Returns the image's id as most engines define it: its configuration's digest.
     #[must_use]
     pub fn id(&self) -> Option<String> {
-        self.config.as_ref().map(|config| documents::sha256(config))
+        self.config.as_ref().map(|config| Sha256Digest::of(config).to_string())
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use stationmaster_train::{
     config::TrainConfig,
-    digest::{FileDigest, FileHasher},
+    digest::{FileHasher, Sha256Digest},
     envelope::{Shape, ShapeVerdict, has_whole_blocks},
     rule::Rule,
 };
@@ -65,7 +65,7 @@ pub struct LayerScan {
 struct OtherEntry {
     path: Vec<u8>,
     link: Option<Vec<u8>>,
-    content: Option<FileDigest>,
+    content: Option<Sha256Digest>,
 }
 
 impl LayerScan {
@@ -230,7 +230,7 @@ fn looks(
     Ok(shape.verdict())
 }
 
-fn digest(content: &mut dyn Read, check: &dyn Fn() -> Result<(), ImageError>) -> Result<FileDigest, ImageError> {
+fn digest(content: &mut dyn Read, check: &dyn Fn() -> Result<(), ImageError>) -> Result<Sha256Digest, ImageError> {
     let mut hasher = FileHasher::new();
     each_chunk(content, check, |bytes| hasher.update(bytes))?;
     Ok(hasher.finish())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stationmaster_train::digest::FileHasher;
+use stationmaster_train::digest::{FileHasher, Sha256Digest};
 
 /// First bytes of the canonical form.
 const MAGIC: &[u8] = b"stationmaster file tree v1\n";
@@ -11,8 +11,8 @@ const MAGIC: &[u8] = b"stationmaster file tree v1\n";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Directory,
-    /// A regular file: the SHA-256 of its content and its length. A hard link is the file that it names.
-    File([u8; 32], u64),
+    /// A regular file: the digest of its content and its length. A hard link is the file that it names.
+    File(Sha256Digest, u64),
     /// A symbolic link: its target.
     Symlink(Vec<u8>),
     /// A character device: major and minor number.
@@ -42,8 +42,8 @@ pub(crate) type Tree = BTreeMap<Vec<u8>, Node>;
 /// A tree's digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TreeDigest {
-    /// SHA-256 over the canonical form.
-    pub digest: [u8; 32],
+    /// Digest of the canonical form.
+    pub digest: Sha256Digest,
     /// Number of entries.
     pub entries: u64,
     /// Bytes in regular files. A hard-linked file counts once per name.
@@ -71,7 +71,7 @@ pub(crate) fn digest(tree: &Tree) -> TreeDigest {
         match &node.kind {
             Kind::File(content, len) => {
                 bytes += len;
-                field(&mut record, content);
+                field(&mut record, content.as_bytes());
             }
             _ => field(&mut record, b""),
         }

@@ -210,7 +210,7 @@ fn read_change(entry: &TarEntry, content: &mut dyn Read, buffer: &mut [u8]) -> R
         EntryType::Fifo => Kind::Fifo,
         EntryType::Link => {
             let target = plain_path(&entry.link)?.ok_or(LINK)?;
-            return Ok(Some(Change::HardLink(path, Box::new((target, node(entry, Kind::File([0; 32], 0)))))));
+            return Ok(Some(Change::HardLink(path, Box::new((target, node(entry, Kind::File([0; 32].into(), 0)))))));
         }
         _ => hash_content(content, buffer)?,
     };
@@ -238,6 +238,8 @@ fn hash_content(content: &mut dyn Read, buffer: &mut [u8]) -> Result<Kind, Image
 
 #[cfg(test)]
 mod tests {
+    use stationmaster_train::digest::Sha256Digest;
+
     use crate::{
         ImageError,
         filesystem::tree_digest::tree_digest,
@@ -245,10 +247,10 @@ mod tests {
     };
 
     fn digests(layers: &[Vec<u8>]) -> Vec<String> {
-        layers.iter().map(|layer| format!("sha256:{}", const_hex::encode(openssl::sha::sha256(layer)))).collect()
+        layers.iter().map(|layer| Sha256Digest::of(layer).to_string()).collect()
     }
 
-    fn digest(layers: &[&[Item<'_>]]) -> [u8; 32] {
+    fn digest(layers: &[&[Item<'_>]]) -> Sha256Digest {
         let layers: Vec<Vec<u8>> = layers.iter().map(|entries| tar_of(entries)).collect();
         tree_digest(&saved(&layers, false)[..], Some(&digests(&layers)), |_| {}).unwrap().digest
     }

@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use stationmaster_train::digest::Sha256Digest;
 
-use super::{digest::Sha256Digest, strict_json::parse};
+use super::{digest, strict_json::parse};
 use crate::{ImageError, oci::selection};
 
 /// OCI's media type of a manifest.
@@ -189,5 +190,5 @@ pub(crate) fn layer_of(layer: &Descriptor) -> Result<String, ImageError> {
 
 /// Returns the file name of a digest.
 pub(crate) fn blob_name(digest: &str) -> Result<String, ImageError> {
-    digest.parse().map(|digest: Sha256Digest| digest.blob_name())
+    Ok(digest::file_name(&digest.parse::<Sha256Digest>()?))
 }

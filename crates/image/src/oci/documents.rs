@@ -6,10 +6,11 @@ use std::{
 };
 
 use serde::Deserialize;
+use stationmaster_train::digest::Sha256Digest;
 
 use super::{
     descriptors::{DEPTH, Platform, Wanted, blob_name, images_of, layer_of, manifest, manifest_of},
-    digest::{BLOBS, Sha256Digest},
+    digest::{self, BLOBS},
     strict_json::parse,
 };
 use crate::{ImageError, oci::selection};
@@ -43,12 +44,7 @@ pub(crate) fn read(size: u64, content: impl Read) -> Result<Vec<u8>, ImageError>
 
 /// Whether a blob's name states another digest.
 pub(crate) fn states_another(name: &str, digest: Sha256Digest) -> bool {
-    name.strip_prefix(BLOBS).is_some_and(|hex| Sha256Digest::from_hex(hex) != Some(digest))
-}
-
-/// Returns the `sha256:…` digest of bytes.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256Digest::of(bytes).to_string()
+    name.starts_with(BLOBS) && digest::of_file(name) != Some(digest)
 }
 
 /// The documents kept.
@@ -190,7 +186,7 @@ impl Documents {
 
     fn blob(&self, digest: &str) -> Result<&[u8], ImageError> {
         let digest: Sha256Digest = digest.parse()?;
-        let name = digest.blob_name();
+        let name = digest::file_name(&digest);
         let missing = || ImageError::of_file("a document that its index names is missing", &name);
         let bytes = self.files.get(&name).ok_or_else(missing)?;
         if Sha256Digest::of(bytes) == digest { Ok(bytes) } else { Err(ImageError::of_file(WRONG_DIGEST, &name)) }
@@ -198,8 +194,8 @@ impl Documents {
 
     fn diff_ids(&self, name: &str, bytes: &[u8]) -> Result<Vec<String>, ImageError> {
         let hex = [BLOBS, "sha256:"].iter().find_map(|prefix| name.strip_prefix(prefix));
-        let hex = hex.or_else(|| name.strip_suffix(".json").filter(|hex| Sha256Digest::from_hex(hex).is_some()));
-        if hex.is_some_and(|hex| Sha256Digest::from_hex(hex) != Some(Sha256Digest::of(bytes))) {
+        let hex = hex.or_else(|| name.strip_suffix(".json").filter(|hex| Sha256Digest::from_hex(hex).is_ok()));
+        if hex.is_some_and(|hex| Sha256Digest::from_hex(hex) != Ok(Sha256Digest::of(bytes))) {
             return Err(ImageError::of_file("the configuration's digest is not the one in its name", name));
         }
         parse::<Config>(bytes, "its configuration").map(|config| config.rootfs.diff_ids)

@@ -6,6 +6,7 @@
 //! (a train_lib station compares them later) and asks for the next candidate if they differ.
 
 use serde_json::{Map, Value, json};
+use stationmaster_train::digest::Sha256Digest;
 
 /// One entry of an image's history, oldest first, as the engine's API shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,11 +107,11 @@ impl ImageMetadata {
     }
 
     /// Returns the configuration file of a child with one more layer. `created` is RFC 3339, `instruction` its history entry.
-    pub fn child_config(&self, layer: &str, empty: Option<&[bool]>, created: &str, instruction: &str) -> Vec<u8> {
+    pub fn child_config(&self, layer: &Sha256Digest, empty: Option<&[bool]>, created: &str, instruction: &str) -> Vec<u8> {
         let mut file = self.platform.clone();
         file.insert("config".into(), Value::Object(self.config.clone()));
         file.insert("created".into(), json!(created));
-        let layers: Vec<&str> = self.layers.iter().map(String::as_str).chain([layer]).collect();
+        let layers: Vec<String> = self.layers.iter().cloned().chain([layer.to_string()]).collect();
         file.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": layers }));
         if let Some(empty) = empty {
             let mut history: Vec<Value> = self.history.iter().zip(empty).map(|(entry, empty)| entry.to_json(*empty)).collect();

@@ -3,8 +3,9 @@
 use std::{fmt, str::FromStr, sync::LazyLock};
 
 use regex_lite::Regex;
+use stationmaster_train::digest::Sha256Digest;
 
-use crate::{ImageError, oci::digest::Sha256Digest};
+use crate::ImageError;
 
 /// Maximum length of a repository's path, in bytes, as engines count it (including Docker Hub's `library/`).
 const LONGEST_PATH: usize = 255;
@@ -68,7 +69,7 @@ impl FromStr for ImageName {
             return Err(ImageError::Reference("a digest cannot be written to; give repository:tag"));
         }
         // `sha256` alone would become `sha256:latest`, which has the form of an id.
-        if text == "sha256" || text.starts_with("sha256:") || Sha256Digest::from_hex(text).is_some() {
+        if text == "sha256" || text.starts_with("sha256:") || Sha256Digest::from_hex(text).is_ok() {
             return Err(ImageError::Reference("an image id cannot be written to; give repository:tag"));
         }
         if !text.is_ascii() {
@@ -126,13 +127,12 @@ impl FromStr for ImageSource {
             };
         }
         // As engines print and accept it.
-        if Sha256Digest::from_hex(text).is_some() {
-            return Ok(Self::Id(format!("sha256:{text}")));
+        if let Ok(digest) = Sha256Digest::from_hex(text).or_else(|_| text.parse()) {
+            return Ok(Self::Id(digest.to_string()));
         }
-        match text.strip_prefix("sha256:") {
-            Some(hex) if Sha256Digest::from_hex(hex).is_some() => Ok(Self::Id(text.to_owned())),
-            Some(_) => Err(ImageError::Reference("an image id is sha256: and all 64 hex digits (`docker images --no-trunc`)")),
-            None => text.parse().map(Self::Name),
+        match text.starts_with("sha256:") {
+            true => Err(ImageError::Reference("an image id is sha256: and all 64 hex digits (`docker images --no-trunc`)")),
+            false => text.parse().map(Self::Name),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::io::Read;
 
+use stationmaster_train::digest::Sha256Digest;
 use tar::EntryType;
 
 use super::{
@@ -17,7 +18,6 @@ use crate::{
     ImageError,
     archive::{reader::SavedReader, source::ImageInput, stored_image::StoredImage},
     disk::spool::Spool,
-    oci::digest::Sha256Digest,
     opt::train_dirs::TrainDir,
     tar::{
         end_check::EndCheckedReader,
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
         let root = std::str::from_utf8(root).unwrap_or_default();
         let is_saved = |file: &str| {
             let stem = [".json", ".tar", ".tar.gz"].iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file);
-            SAVED.contains(&file) || Sha256Digest::from_hex(stem.strip_prefix("sha256:").unwrap_or(stem)).is_some()
+            SAVED.contains(&file) || stem.parse::<Sha256Digest>().or_else(|_| Sha256Digest::from_hex(stem)).is_ok()
         };
         Ok(Some(match root {
             "opt" => Self::Opt(TrainTreeReader::new("opt/")),

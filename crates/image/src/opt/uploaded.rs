@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use stationmaster_train::digest::FileHasher;
+use stationmaster_train::digest::{FileHasher, Sha256Digest};
 use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ const BUFFER: usize = 256 * 1024;
 /// An uploaded archive of `/opt`, unchanged, in a file without a name.
 pub struct UploadedTrain {
     spool: Arc<Spool>,
-    sha256: String,
+    sha256: Sha256Digest,
 }
 
 impl UploadedTrain {
@@ -48,12 +48,12 @@ impl UploadedTrain {
             hasher.update(&buffer[..count]);
         }
         spool.flush()?;
-        Ok(Self { spool: Arc::new(spool), sha256: const_hex::encode(hasher.finish()) })
+        Ok(Self { spool: Arc::new(spool), sha256: hasher.finish() })
     }
 
-    /// Returns the SHA-256 of the archive, in hex.
-    pub fn sha256(&self) -> &str {
-        &self.sha256
+    /// Returns the digest of the archive.
+    pub fn sha256(&self) -> Sha256Digest {
+        self.sha256
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 
-use stationmaster_train::digest::FileHasher;
+use stationmaster_train::digest::{FileHasher, Sha256Digest};
 use tar::EntryType;
 
 use super::{
@@ -137,8 +137,8 @@ impl<'a, W: Write + ?Sized> HashingWriter<'a, W> {
         Self { out, hasher: FileHasher::new() }
     }
 
-    /// Returns the SHA-256 of all bytes written.
-    pub fn finish(self) -> [u8; 32] {
+    /// Returns the digest of all bytes written.
+    pub fn finish(self) -> Sha256Digest {
         self.hasher.finish()
     }
 }

@@ -30,7 +30,7 @@ fn files_are_there_when_all_have_come_for_their_owner_only() {
     let files = extraction.finish().unwrap();
     assert_eq!(names(&directory), ["a", "top"]);
     assert_eq!(fs::read(directory.join("a/b/c")).unwrap(), b"deep");
-    assert_eq!(files[0].sha256[..], Sha256::digest(b"deep")[..]);
+    assert_eq!(files[0].sha256, Sha256Digest::of(b"deep"));
     for (name, mode) in [("", 0o700), ("a", 0o700), ("a/b", 0o700), ("a/b/c", 0o600), ("top", 0o600)] {
         assert_eq!(fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o7777, mode, "{name}");
     }

@@ -57,7 +57,7 @@ fn archive(images: &[&Made], docker: bool, oci: bool) -> Vec<u8> {
 }
 
 fn read(archive: &[u8], image: Option<&str>) -> Result<String, ImageError> {
-    digest_of(ImageInput::archive(archive).choose(image), None, |_| {}).map(|(tree, _)| const_hex::encode(tree.digest))
+    digest_of(ImageInput::archive(archive).choose(image), None, |_| {}).map(|(tree, _)| tree.digest.to_hex())
 }
 
 #[test]

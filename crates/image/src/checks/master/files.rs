@@ -122,7 +122,7 @@ fn display(node: &Node) -> String {
     let mode = node.mode;
     match &node.kind {
         Kind::Directory => format!("a directory, mode {mode:04o}"),
-        Kind::File(digest, len) => format!("a file of {len} bytes, mode {mode:04o}, sha256:{}", const_hex::encode(digest)),
+        Kind::File(digest, len) => format!("a file of {len} bytes, mode {mode:04o}, {digest}"),
         Kind::Symlink(target) => format!("a link to {}", target.escape_ascii()),
         Kind::Character(major, minor) => format!("a character device {major}:{minor}"),
         Kind::Block(major, minor) => format!("a block device {major}:{minor}"),

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use stationmaster_train::digest::Sha256Digest;
+
 use crate::{
     ImageError,
     archive::{memory_budget::Share, reader::SavedImage},
@@ -21,14 +23,8 @@ use crate::{
 
 /// Prefixes of names that are not compared.
 const EXEMPT: [&[u8]; 5] = [b"opt/pht_results", b"opt/pht_train", b"opt/train_config.json", b"opt/user_sym_key.key", b"opt/.wh."];
-/// SHA-256 of empty content, which whiteouts have.
-const EMPTY: [u8; 32] = [
-    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41, 0xe4, 0x64,
-    0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
-];
-
 /// A path's content digests in all layers, sorted.
-type Entries = BTreeMap<Vec<u8>, Vec<[u8; 32]>>;
+type Entries = BTreeMap<Vec<u8>, Vec<Sha256Digest>>;
 
 /// train_lib's view of an image.
 #[derive(Debug, Default)]
@@ -71,7 +67,7 @@ impl Seen {
                 for change in layers.changes.get(name).into_iter().flat_map(|changes| changes.iter()) {
                     let (path, content) = entry(change);
                     if !EXEMPT.iter().any(|exempt| path.starts_with(exempt)) {
-                        share.entry::<(Vec<u8>, Vec<[u8; 32]>)>(path.len())?;
+                        share.entry::<(Vec<u8>, Vec<Sha256Digest>)>(path.len())?;
                         entries.entry(path).or_default().extend(content);
                     }
                 }
@@ -98,18 +94,20 @@ impl Seen {
 }
 
 /// Returns a layer's entry as stored in the archive, with its content if it is a regular file.
-fn entry(change: &Change<Node>) -> (Vec<u8>, Option<[u8; 32]>) {
+fn entry(change: &Change<Node>) -> (Vec<u8>, Option<Sha256Digest>) {
     let mark = |path: &[u8]| {
         let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         [&path[..at], WHITEOUT.as_bytes(), &path[at..]].concat()
     };
+    // Whiteouts are empty files.
+    let empty = || Some(Sha256Digest::of(b""));
     match change {
         Change::Set(path, node) => match node.kind {
             Kind::File(digest, _) => (path.clone(), Some(digest)),
             _ => (path.clone(), None),
         },
         Change::HardLink(path, ..) => (path.clone(), None),
-        Change::Remove(path) => (mark(path), Some(EMPTY)),
-        Change::Opaque(path) => ([path.as_slice(), b"/", OPAQUE.as_bytes()].concat(), Some(EMPTY)),
+        Change::Remove(path) => (mark(path), empty()),
+        Change::Opaque(path) => ([path.as_slice(), b"/", OPAQUE.as_bytes()].concat(), empty()),
     }
 }

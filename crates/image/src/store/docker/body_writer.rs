@@ -6,11 +6,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use stationmaster_train::digest::Sha256Digest;
 use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ImageError, oci::digest::Sha256Digest};
+use crate::ImageError;
 
 /// Bytes buffered before they are sent.
 const PIECE: usize = 256 * 1024;

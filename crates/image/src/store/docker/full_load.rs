@@ -9,13 +9,14 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use stationmaster_train::digest::Sha256Digest;
 use tar::EntryType;
 
 use crate::{
     ImageError,
     oci::{
-        digest::Sha256Digest,
-        documents::{self, Described, Document, Documents, sha256},
+        digest,
+        documents::{self, Described, Document, Documents},
         image_config::ImageMetadata,
     },
     tar::{
@@ -36,8 +37,6 @@ const NAME_LIMIT: usize = 255;
 const LINK_LIMIT: usize = 100;
 /// Bytes copied at a time.
 const BUFFER: usize = 256 * 1024;
-/// Directory of files in OCI's layout, named by digest.
-const BLOBS: &str = "blobs/sha256/";
 
 /// A parent that was copied.
 #[derive(Debug)]
@@ -86,8 +85,8 @@ pub(crate) fn copy_archive(
     if layers.len() != parent.layers.len() || !layers.iter().all(is_there) {
         return Err(ImageError::Malformed("the layers of manifest.json"));
     }
-    let by_config = config.is_some_and(|config| sha256(&config) == parent.id);
-    let by_manifest = !by_config && files.contains_key(&format!("{BLOBS}{}", parent.id.trim_start_matches("sha256:")));
+    let by_config = config.is_some_and(|config| Sha256Digest::of(&config).to_string() == parent.id);
+    let by_manifest = !by_config && parent.id.parse().is_ok_and(|id| files.contains_key(&digest::file_name(&id)));
     let descriptors = by_manifest.then(|| layers.iter().map(|layer| descriptor(layer, &files[layer])).collect()).transpose()?;
     let layers = layers.iter().map(|layer| format!("{folder}/{layer}")).collect();
     Ok(Copied { layers, descriptors })
@@ -96,17 +95,17 @@ pub(crate) fn copy_archive(
 impl Copied {
     /// Returns the files that identify an image by its manifest; `None` if the configuration's digest is the id.
     /// `config` and `layer` are digest and length.
-    pub(crate) fn oci(&self, config: (&str, u64), layer: (&str, u64)) -> Option<OciFiles> {
+    pub(crate) fn oci(&self, config: (Sha256Digest, u64), layer: (Sha256Digest, u64)) -> Option<OciFiles> {
         let mut layers = self.descriptors.clone()?;
-        layers.push(json!({ "mediaType": media_type([0; 4]), "digest": layer.0, "size": layer.1 }));
+        layers.push(json!({ "mediaType": media_type([0; 4]), "digest": layer.0.to_string(), "size": layer.1 }));
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config.0, "size": config.1 },
+            "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config.0.to_string(), "size": config.1 },
             "layers": layers,
         });
         let manifest = manifest.to_string().into_bytes();
-        let id = sha256(&manifest);
+        let id = Sha256Digest::of(&manifest).to_string();
         let index = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -241,11 +240,8 @@ fn stays_inside(name: &str, target: &[u8]) -> bool {
 }
 
 fn descriptor(place: &str, file: &File) -> Result<Value, ImageError> {
-    let hex = place
-        .strip_prefix(BLOBS)
-        .filter(|hex| Sha256Digest::from_hex(hex).is_some())
-        .ok_or(ImageError::Malformed("a layer without its digest"))?;
-    Ok(json!({ "mediaType": media_type(file.start), "digest": format!("sha256:{hex}"), "size": file.len }))
+    let digest = digest::of_file(place).ok_or(ImageError::Malformed("a layer without its digest"))?;
+    Ok(json!({ "mediaType": media_type(file.start), "digest": digest.to_string(), "size": file.len }))
 }
 
 /// Returns a layer's media type by its first bytes. The containerd image store keeps pulled layers unchanged.

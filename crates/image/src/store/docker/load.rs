@@ -7,6 +7,7 @@
 use std::io::Write;
 
 use serde_json::json;
+use stationmaster_train::digest::Sha256Digest;
 use tar::EntryType;
 
 use super::{
@@ -15,10 +16,7 @@ use super::{
 };
 use crate::{
     ImageError,
-    oci::{
-        documents::sha256,
-        image_config::{ImageMetadata, rfc3339},
-    },
+    oci::image_config::{ImageMetadata, rfc3339},
     store::{
         ImageStore,
         recipe::{BuiltImage, ImageSpec, LayerSource, WriteError},
@@ -66,7 +64,7 @@ struct Load<'a> {
     /// Whether the parent's layers are sent, too.
     is_full: bool,
     /// The new layer's digest once the engine has the layer.
-    layer: Option<String>,
+    layer: Option<Sha256Digest>,
 }
 
 /// Outcome of an archive that was sent to the end.
@@ -136,7 +134,7 @@ impl Load<'_> {
     }
 
     /// Sends the archive. Returns the id that the image will have, which was announced, and its layer's digest.
-    fn send(&mut self, writer: &mut EngineWriter, empty: Option<&[bool]>) -> Result<(String, String), WriteError> {
+    fn send(&mut self, writer: &mut EngineWriter, empty: Option<&[bool]>) -> Result<(String, Sha256Digest), WriteError> {
         // The first entry's name is generated here, because engines guess a compression from it. Names are unique to an archive:
         // containerd reuses leftovers of an interrupted archive with the same name, and refuses two at once.
         let folder = format!("stationmaster-{}", uuid::Uuid::new_v4().simple());
@@ -156,22 +154,22 @@ impl Load<'_> {
             Some(layer) => layer,
             None => self.write_layer(writer, &folder)?,
         };
-        let layer = self.layer.insert(layer).clone();
+        let layer = *self.layer.insert(layer);
         let (id, files) = self.documents(&folder, below.as_ref(), &layer, empty);
         (self.spec.announce)(&id)?;
         write_end(writer, &files).map_err(output_error)?;
         Ok((id, layer))
     }
 
-    /// Sends the layer and returns its digest, `sha256:…`.
-    fn write_layer(&mut self, writer: &mut EngineWriter, folder: &str) -> Result<String, WriteError> {
+    /// Sends the layer and returns its digest.
+    fn write_layer(&mut self, writer: &mut EngineWriter, folder: &str) -> Result<Sha256Digest, WriteError> {
         let name = format!("{folder}/layer.tar");
         let start = header_blocks(&name, EntryType::Regular, FileAttrs::immutable_file(0), self.source.size());
         writer.write_all(&start).map_err(output_error)?;
         let mut layer = HashingWriter::new(writer);
         // A layer is a whole number of blocks, so it needs no padding.
         self.source.write(&mut layer)?;
-        Ok(format!("sha256:{}", const_hex::encode(layer.finish())))
+        Ok(layer.finish())
     }
 
     /// Returns the image's id, and the files that make the image.
@@ -179,13 +177,13 @@ impl Load<'_> {
         &self,
         folder: &str,
         below: Option<&Copied>,
-        layer: &str,
+        layer: &Sha256Digest,
         empty: Option<&[bool]>,
     ) -> (String, Vec<(String, Vec<u8>)>) {
         let ImageSpec { parent, created, instruction, .. } = self.spec;
         let config = parent.child_config(layer, empty, &rfc3339(*created), instruction);
-        let config_id = sha256(&config);
-        let name = format!("{folder}/{}.json", config_id.trim_start_matches("sha256:"));
+        let config_id = Sha256Digest::of(&config);
+        let name = format!("{folder}/{}.json", config_id.to_hex());
         let mut layers = match below {
             Some(below) => below.layers.clone(),
             // The engine searches for these files only if it lacks the layers, which it does not.
@@ -193,10 +191,10 @@ impl Load<'_> {
         };
         layers.push(format!("{folder}/layer.tar"));
         let manifest = json!([{ "Config": name, "RepoTags": null, "Layers": layers }]).to_string();
-        let oci = below.and_then(|below| below.oci((&config_id, config.len() as u64), (layer, self.source.size())));
+        let oci = below.and_then(|below| below.oci((config_id, config.len() as u64), (*layer, self.source.size())));
         let mut files = vec![(name, config), ("manifest.json".to_owned(), manifest.into_bytes())];
         let id = match oci {
-            None => config_id,
+            None => config_id.to_string(),
             Some(oci) => {
                 files.push((format!("{folder}/oci-manifest.json"), oci.manifest));
                 files.push(("index.json".to_owned(), oci.index));
@@ -238,13 +236,13 @@ fn write_end(writer: &mut EngineWriter, files: &[(String, Vec<u8>)]) -> std::io:
 }
 
 /// Whether the new image is as intended: the layers are compared by digest (an error if they differ), the history by value.
-fn verify_loaded(engine: &Engine, parent: &ImageMetadata, id: &str, layer: &str) -> Result<bool, ImageError> {
+fn verify_loaded(engine: &Engine, parent: &ImageMetadata, id: &str, layer: &Sha256Digest) -> Result<bool, ImageError> {
     let image = engine.metadata(id).map_err(|error| match error {
         // The engine reported success.
         ImageError::NotFound => ImageError::Engine { call: "load image", detail: "the image is not there afterwards".into() },
         other => other,
     })?;
-    let layers_match = image.descends_from(&parent.layers) && image.layers[parent.layers.len()..] == [layer];
+    let layers_match = image.descends_from(&parent.layers) && image.layers[parent.layers.len()..] == [layer.to_string()];
     if image.id != id || !layers_match {
         return Err(ImageError::Engine {
             call: "load image",

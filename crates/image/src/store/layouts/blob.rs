@@ -7,6 +7,7 @@ use std::{
 };
 
 use stationmaster_system::files::Directory;
+use stationmaster_train::digest::Sha256Digest;
 
 use super::failed;
 use crate::{ImageError, disk::space::DiskSpace};
@@ -69,8 +70,8 @@ pub(super) struct FinishedBlob(File);
 
 impl FinishedBlob {
     /// Names the blob by its digest. An existing blob of that name is the same.
-    pub(super) fn publish(self, blobs: &Directory, digest: &str) -> Result<(), ImageError> {
-        match blobs.link(&self.0, digest.trim_start_matches("sha256:")) {
+    pub(super) fn publish(self, blobs: &Directory, digest: &Sha256Digest) -> Result<(), ImageError> {
+        match blobs.link(&self.0, &digest.to_hex()) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
             _ => Ok(()),
         }

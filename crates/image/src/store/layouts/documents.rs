@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
+use stationmaster_train::digest::Sha256Digest;
 
 use crate::{
     ImageError,
@@ -90,18 +91,18 @@ impl ImageDocuments {
     }
 
     /// Returns the configuration of a child with one more layer: digest of its archive, time as RFC 3339, its history entry.
-    pub(super) fn child_config(&self, layer: &str, created: &str, instruction: &str) -> Result<Vec<u8>, ImageError> {
+    pub(super) fn child_config(&self, layer: Sha256Digest, created: &str, instruction: &str) -> Result<Vec<u8>, ImageError> {
         let facts = self.metadata("")?;
         let mut child = facts.platform;
         if let Some(config) = self.config.get("config") {
             child.insert("config".into(), config.clone());
         }
         child.insert("created".into(), json!(created));
-        let layers: Vec<&str> = facts.layers.iter().map(String::as_str).chain([layer]).collect();
+        let layers: Vec<String> = facts.layers.into_iter().chain([layer.to_string()]).collect();
         child.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": layers }));
         let mut history = self.config.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
         // Without any entries, the history would seem to be of the new layer alone.
-        if !history.is_empty() || facts.layers.is_empty() {
+        if !history.is_empty() || layers.len() == 1 {
             history.push(json!({ "created": created, "created_by": instruction }));
             child.insert("history".into(), Value::Array(history));
         }

@@ -17,7 +17,7 @@ fn the_planned_length_is_the_written_length_and_any_reader_reads_it() {
     write_archive(&mut hashing, &plan, |size: &u64, each| each(&vec![b'z'; *size as usize]) as Result<(), ImageError>).unwrap();
     let digest = hashing.finish();
     assert_eq!(out.len() as u64, plan.len());
-    assert_eq!(digest[..], openssl::sha::sha256(&out)[..]);
+    assert_eq!(digest, Sha256Digest::of(&out));
     let mut names = Vec::new();
     for entry in tar::Archive::new(&out[..]).entries().unwrap() {
         let mut entry = entry.unwrap();

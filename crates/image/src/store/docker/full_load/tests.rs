@@ -2,12 +2,16 @@ use std::collections::BTreeMap;
 
 use tar::Header;
 
-use crate::store::docker::full_load::*;
+use crate::{oci::digest::BLOBS, store::docker::full_load::*};
 
 const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 /// A configuration.
 const CONFIG: &[u8] = br#"{"rootfs":{"type":"layers","diff_ids":[]}}"#;
 const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
+
+fn of(bytes: &[u8]) -> Sha256Digest {
+    Sha256Digest::of(bytes)
+}
 
 /// Returns an archive as an engine might save it; a link's content is its target.
 fn tar_of(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
@@ -72,7 +76,7 @@ const LINK: EntryType = EntryType::Symlink;
 #[test]
 fn everything_but_what_names_the_image_is_passed_on() {
     let long = format!("{}/layer.tar", "d".repeat(120));
-    let id = const_hex::encode(openssl::sha::sha256(CONFIG));
+    let id = of(CONFIG).to_hex();
     let config = format!("{id}.json");
     let link = format!("{OTHER}/layer.tar");
     let manifest = manifest_of(&config, &[&long, &link]);
@@ -89,7 +93,7 @@ fn everything_but_what_names_the_image_is_passed_on() {
     let (passed, out) = pass(&saved, &parent(&id, 2)).unwrap();
     let ours = |name: &str| format!("ours/{name}");
     assert_eq!(passed.layers, [ours(&long), ours(&link)]);
-    assert!(passed.oci(("sha256:c", 1), ("sha256:l", 2)).is_none(), "this image is known by its configuration");
+    assert!(passed.oci((of(b"c"), 1), (of(b"l"), 2)).is_none(), "this image is known by its configuration");
     let read = read(&out);
     assert_eq!(read.keys().collect::<Vec<_>>(), [&ours(&config), &ours(&long), &ours(&link), "ours/x/"]);
     assert_eq!((&read[&ours(&long)].1, &read[&ours(&link)]), (&large, &(LINK, b"../x/layer.tar".to_vec())));
@@ -97,11 +101,8 @@ fn everything_but_what_names_the_image_is_passed_on() {
 
 #[test]
 fn an_image_known_by_its_manifest_gets_one_of_ours() {
-    let (config, zipped, plain) = (
-        format!("{BLOBS}{}", const_hex::encode(openssl::sha::sha256(CONFIG))),
-        format!("{BLOBS}{DIGEST}"),
-        format!("{BLOBS}{}", "a".repeat(64)),
-    );
+    let (config, zipped, plain) =
+        (digest::file_name(&of(CONFIG)), format!("{BLOBS}{DIGEST}"), format!("{BLOBS}{}", "a".repeat(64)));
     let id = "b".repeat(64);
     let manifest = manifest_of(&config, &[&zipped, &plain]);
     let saved = tar_of(&[
@@ -112,16 +113,16 @@ fn an_image_known_by_its_manifest_gets_one_of_ours() {
         ("manifest.json", FILE, &manifest),
     ]);
     let (passed, _) = pass(&saved, &parent(&id, 2)).unwrap();
-    let oci = passed.oci(("sha256:c", 11), ("sha256:l", 22)).expect("it is known by its manifest");
-    assert_eq!(oci.id, format!("sha256:{}", const_hex::encode(openssl::sha::sha256(&oci.manifest))));
+    let oci = passed.oci((of(b"c"), 11), (of(b"l"), 22)).expect("it is known by its manifest");
+    assert_eq!(oci.id, of(&oci.manifest).to_string());
     let manifest: Value = serde_json::from_slice(&oci.manifest).unwrap();
-    assert_eq!(manifest["config"]["digest"], "sha256:c");
+    assert_eq!(manifest["config"]["digest"], of(b"c").to_string());
     let layer = |kind: &str, digest: &str, size: u64| json!({ "mediaType": kind, "digest": digest, "size": size });
     let (tar, gzip) = ("application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.v1.tar+gzip");
     let layers = [
         layer(gzip, &format!("sha256:{DIGEST}"), 5),
         layer(tar, &format!("sha256:{}", "a".repeat(64)), 3),
-        layer(tar, "sha256:l", 22),
+        layer(tar, &of(b"l").to_string(), 22),
     ];
     assert_eq!(manifest["layers"], json!(layers));
     let index: Value = serde_json::from_slice(&oci.index).unwrap();

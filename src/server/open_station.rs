@@ -9,7 +9,7 @@ use std::{
 use stationmaster_image::{
     ImageError,
     archive::memory_budget,
-    store::{ImageStore, docker::Engine, layouts::LayoutStore, look_in, whereabouts, working_containers::WorkingContainers},
+    store::{ImageStore, docker::Engine, layouts::LayoutStore, working_containers::WorkingContainers},
 };
 use stationmaster_system::files::{Directory, explained, make_directory};
 use tokio::runtime::Handle;
@@ -77,10 +77,6 @@ fn images(config: &Config, instance: &str, reserve: u64) -> Result<Images, Image
         let used = &config.engine.socket;
         tracing::warn!(%other, used, "the service does not support the engine that `docker` uses here: [engine] socket selects another");
     }
-    look_in(match &config.layouts.directory {
-        Some(directory) => format!("the layouts below {}", directory.display()),
-        None => format!("the engine at {}", config.engine.socket),
-    });
     memory_budget::set_limit(config.limits.image_memory_mib << 20);
     Ok(match &config.layouts.directory {
         Some(directory) => {
@@ -130,13 +126,13 @@ pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
 /// # Errors
 /// When the engine does not respond, or something cannot be recovered yet; the text names the place.
 pub async fn check_images(station: Arc<Station>) -> Result<(), String> {
-    let kind = station.images.kind().name;
+    let images = Arc::clone(&station.images);
     look_at_images(station).await.map_err(|error| {
-        let remedy = match kind {
+        let remedy = match images.kind().name {
             "engine" => "check it, and [engine] socket",
             _ => "[layouts] directory must exist, and the service's user must be able to write to it",
         };
-        format!("{}: {error} ({remedy})", whereabouts().unwrap_or(kind))
+        format!("{}: {error} ({remedy})", images.place())
     })
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use stationmaster_image::{archive::memory_budget, oci::reference::ImageSource, store::whereabouts};
+use stationmaster_image::{archive::memory_budget, oci::reference::ImageSource};
 use stationmaster_proto as pb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -224,7 +224,7 @@ impl Steps {
                 error if error.is_cancelled() && withdrawn => Refusal::withdrawn(),
                 error if error.is_cancelled() && late => Reason::DeadlineExceeded.into(),
                 error if error.is_cancelled() && all.is_cancelled() => Reason::ShuttingDown.into(),
-                error => Refusal::from(error),
+                error => Refusal::of_step(error, Some(station.images.place())),
             });
             let outcome = recorded((&station, &refusals), &circumstances, outcome);
             answer(Answered { outcome, not_before: hides.then(|| next_multiple(begun)) });
@@ -262,7 +262,7 @@ fn next_multiple(begun: Instant) -> Instant {
 
 /// Returns why no step may run yet.
 fn not_ready(station: &Station) -> Refusal {
-    let place = whereabouts().unwrap_or("the place of the images");
+    let place = station.images.place();
     let text = match (station.images_away.load(Ordering::Acquire), &station.containers) {
         (true, Some(_)) => return Reason::EngineUnavailable.status(format!("{place} does not answer")),
         (true, None) => format!("{place} cannot be used"),

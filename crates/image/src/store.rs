@@ -5,8 +5,6 @@ pub mod layouts;
 pub mod recipe;
 pub mod working_containers;
 
-use std::sync::OnceLock;
-
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
@@ -20,19 +18,6 @@ use crate::{
         reference::{ImageName, ImageSource},
     },
 };
-
-/// Description of the image store of this process, for errors about a missing image.
-static PLACE: OnceLock<String> = OnceLock::new();
-
-/// Returns the description of this process's image store, once it is set.
-pub fn whereabouts() -> Option<&'static str> {
-    PLACE.get().map(String::as_str)
-}
-
-/// Sets the description of this process's image store. Only the first call has an effect: a process has one store.
-pub fn look_in(place: String) {
-    let _ = PLACE.set(place);
-}
 
 /// Kind of the service's private name that keeps an image while a run needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +37,14 @@ pub struct StoreKind {
     pub bound_to_repository: Option<&'static str>,
 }
 
-/// The images of a station. Its functions must not be called from async code, except [`ImageStore::kind`] and
-/// [`ImageStore::check`].
+/// The images of a station. Its functions must not be called from async code, except [`ImageStore::kind`],
+/// [`ImageStore::place`] and [`ImageStore::check`].
 pub trait ImageStore: Send + Sync {
     /// Returns the properties of the store.
     fn kind(&self) -> &'static StoreKind;
+
+    /// Returns where the store is, for messages: "the engine at …", "the layouts below …".
+    fn place(&self) -> &str;
 
     /// Checks that the store can be used now.
     ///

@@ -8,7 +8,9 @@ mod keys;
 pub use archives::{config_files, opt_archives, saved_images};
 pub use audit::{audit_logs, checkpoints};
 pub use configs::configs;
-pub use keys::{envelopes, oaep_blocks, public_keys};
+#[cfg(feature = "fuzzing")]
+pub use keys::oaep_blocks;
+pub use keys::{envelopes, public_keys};
 
 /// Lines of names.
 pub fn names() -> Vec<Vec<u8>> {

@@ -3,7 +3,6 @@
 use stationmaster_image::{
     EngineSays, ImageError,
     oci::reference::{ImageSource, looks_like_short_id},
-    store::whereabouts,
 };
 use stationmaster_train::{config::TrainConfigError, rule::Rule};
 
@@ -15,10 +14,29 @@ use crate::{
     trust::{FileError, TrustError},
 };
 
+/// Without a place: for commands, which have no station.
 impl From<StepError> for Refusal {
     fn from(error: StepError) -> Self {
+        Self::of_step(error, None)
+    }
+}
+
+/// Without a place: for names that cannot be read.
+impl From<ImageError> for Refusal {
+    fn from(error: ImageError) -> Self {
+        Self::of_image(error, None)
+    }
+}
+
+impl Refusal {
+    /// Makes the refusal for a step's error. `place` is where the station's image store is ([`ImageStore::place`]); it may differ
+    /// from the engine that the caller's `docker` uses, so errors about a missing image name it.
+    ///
+    /// [`ImageStore::place`]: stationmaster_image::store::ImageStore::place
+    #[must_use]
+    pub fn of_step(error: StepError, place: Option<&str>) -> Self {
         match error {
-            StepError::Image(error) => error.into(),
+            StepError::Image(error) => Self::of_image(error, place),
             StepError::Rule { rule, detail } => rule_broken(rule, &detail),
             StepError::Cancelled => Reason::Cancelled.into(),
             StepError::Keystore(error) => error.into(),
@@ -32,7 +50,7 @@ impl From<StepError> for Refusal {
             StepError::SessionDiffers { differs, run } => session_differs(differs, run),
             StepError::KeyNotGranted => Reason::KeyNotAllowed.status("the train's key is not granted for this call"),
             StepError::Audit(error) => unrecorded(&error),
-            StepError::ImageNotFound(image) => image_not_found(&image),
+            StepError::ImageNotFound(image) => image_not_found(&image, place),
             StepError::NotATrain => Reason::ConfigMalformed.status("the image holds no train config: it is not a train"),
             StepError::Route(error) => Reason::RouteRejected.status(error.to_string()),
             StepError::ForeignRouteKey => Reason::RouteRejected.status(error.to_string()),
@@ -48,7 +66,7 @@ impl From<StepError> for Refusal {
                     .with_fault(&detail)
             }
             StepError::BaseMissing(base) => {
-                let text = format!("the station does not have the train's base image, {base}{}", looked_in());
+                let text = format!("the station does not have the train's base image, {base}{}", looked_in(place));
                 Reason::BaseMissing.status(text).with_meta("image", base)
             }
             StepError::MasterUnknown { what, wanted: None } => Reason::MasterUnknown.status(what),
@@ -166,11 +184,11 @@ fn key_untrusted(stranger: &UntrustedKey) -> Refusal {
         .with_detail(&format!("{who} {id:?}, {fingerprint}"))
 }
 
-impl From<ImageError> for Refusal {
-    fn from(error: ImageError) -> Self {
+impl Refusal {
+    fn of_image(error: ImageError, place: Option<&str>) -> Self {
         match &error {
             ImageError::Reference(message) => Reason::ImageRefInvalid.status(*message).with_field("image", *message),
-            ImageError::NotFound => Reason::ImageNotFound.status(format!("{}{}", Reason::ImageNotFound.text(), looked_in())),
+            ImageError::NotFound => Reason::ImageNotFound.status(format!("{}{}", Reason::ImageNotFound.text(), looked_in(place))),
             ImageError::PathMissing => Reason::ArchiveMalformed.status("the image has no /opt"),
             ImageError::Malformed(what) => Reason::ArchiveMalformed.status(format!("the image's archive is malformed: {what}")),
             ImageError::MalformedAt { what, place } => {
@@ -194,7 +212,7 @@ impl From<ImageError> for Refusal {
             ImageError::DiskFull { place, .. } => disk_full(place, &error),
             ImageError::Cancelled => Reason::Cancelled.into(),
             ImageError::NoEngine => Reason::NoEngine.into(),
-            ImageError::EngineUnavailable(_) => match whereabouts() {
+            ImageError::EngineUnavailable(_) => match place {
                 Some(place) => Reason::EngineUnavailable.status(format!("{place} does not answer")),
                 None => Reason::EngineUnavailable.into(),
             }
@@ -221,18 +239,18 @@ fn rule_broken(rule: Rule, detail: &str) -> Refusal {
         .with_detail(&format!("{rule}: {detail:?}"))
 }
 
-/// Returns where the station looks for images, in brackets: it may differ from the place that the caller's `docker` uses.
-fn looked_in() -> String {
-    whereabouts().map_or_else(String::new, |place| format!(" (it looks in {place})"))
+/// Returns where the station looks for images, in brackets.
+fn looked_in(place: Option<&str>) -> String {
+    place.map_or_else(String::new, |place| format!(" (it looks in {place})"))
 }
 
 /// A reference is ASCII and of bounded length, so it is repeated unchanged.
-fn image_not_found(image: &ImageSource) -> Refusal {
+fn image_not_found(image: &ImageSource, place: Option<&str>) -> Refusal {
     let short_id = match looks_like_short_id(image) {
         true => "; of an id give all of it: sha256: and 64 hex digits (`docker images --no-trunc`)",
         false => "",
     };
-    let text = format!("the station has no image {image}{}{short_id}", looked_in());
+    let text = format!("the station has no image {image}{}{short_id}", looked_in(place));
     Reason::ImageNotFound.status(text).with_meta("image", image.to_string())
 }
 

@@ -46,6 +46,8 @@ pub const INSTANCE_LABEL: &str = "org.stationmaster.instance";
 pub struct Engine {
     docker: Docker,
     handle: Handle,
+    /// Where it is, for messages.
+    place: Arc<str>,
     instance: Arc<str>,
     /// Containers whose removal failed, by id or name.
     left: Arc<Mutex<Vec<String>>>,
@@ -78,6 +80,7 @@ impl Engine {
         Ok(Self {
             docker: client(socket.strip_prefix("unix://").unwrap_or(socket), timeout).map_err(|error| fault("connect", error))?,
             handle,
+            place: format!("the engine at {socket}").into(),
             instance: instance.into(),
             left: Arc::default(),
             partial_load: true,

@@ -74,6 +74,8 @@ pub fn directory_at(path: &Path) -> io::Result<Directory> {
 #[derive(Clone, Debug)]
 pub struct LayoutStore {
     directory: PathBuf,
+    /// Where it is, for messages.
+    place: Arc<str>,
     /// Bytes that stay free on the disk.
     reserve: u64,
     /// The group that may read opened trains.
@@ -84,7 +86,8 @@ impl LayoutStore {
     /// Returns the layouts below `directory`; `reserve` bytes stay free on its disk. Opened trains are readable for the service's
     /// user and `group`.
     pub fn new(directory: &Path, reserve: u64, group: Option<u32>) -> Self {
-        Self { directory: directory.to_owned(), reserve, group }
+        let place = format!("the layouts below {}", directory.display()).into();
+        Self { directory: directory.to_owned(), place, reserve, group }
     }
 
     /// Checks that the directory is writable.
@@ -118,6 +121,10 @@ impl LayoutStore {
 impl ImageStore for LayoutStore {
     fn kind(&self) -> &'static StoreKind {
         &KIND
+    }
+
+    fn place(&self) -> &str {
+        &self.place
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), ImageError>> {

@@ -69,6 +69,7 @@ pub fn envelopes() -> Vec<Vec<u8>> {
 }
 
 /// Blocks that are good once masked, and wrong in each way they can be.
+#[cfg(feature = "fuzzing")]
 pub fn oaep_blocks() -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     for (scheme, hash) in [(0u8, 32usize), (1, 64)] {

@@ -26,6 +26,10 @@ use crate::{
 const KIND: StoreKind = StoreKind { name: "engine", bound_to_repository: None };
 
 impl ImageStore for Engine {
+    fn place(&self) -> &str {
+        &self.place
+    }
+
     fn kind(&self) -> &'static StoreKind {
         &KIND
     }

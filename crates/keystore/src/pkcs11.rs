@@ -2,9 +2,10 @@
 //!
 //! `module` holds the library, `token` finds the token and logs in, `objects` reads keys, `mechanisms` runs one operation,
 //! `probe` learns what works, `keys` and `keyring` store it, `oaep` removes padding, `pool`, `fair_queue`, `worker` and
-//! `session_slot` use sessions from several threads, which have `shared_state`, `recovery` recovers a lost token, `initialise`,
-//! `generate` and `listing` serve the administration.
+//! `session_slot` use sessions from several threads, which have `shared_state`, `attempt_error` says what may be tried again, `recovery`
+//! recovers a lost token, `initialise`, `generate` and `listing` serve the administration.
 
+mod attempt_error;
 mod counters;
 mod fair_queue;
 mod generate;

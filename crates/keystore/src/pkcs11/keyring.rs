@@ -6,13 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cryptoki::session::Session;
+
 use super::{
+    attempt_error::{AttemptError, abandon},
     counters::Counters,
     keys::{Key, not_found},
     module::lock,
     objects::{self, PrivateKey},
     probe,
-    rv::{RvClass, classify, translate},
     token::Token,
 };
 use crate::{KeyConfig, KeyId, KeyUsage, KeystoreError, TrialLog};
@@ -124,7 +126,7 @@ impl KeyRing {
         token: &Token,
         counters: &Counters,
         log: Option<&dyn TrialLog>,
-    ) -> Result<Loaded, KeystoreError> {
+    ) -> Result<Loaded, AttemptError> {
         let slot = self.slots.get(label).ok_or_else(|| not_found(label))?;
         let mut trial = lock(&slot.trial);
         if let Some(key) = slot.key() {
@@ -141,7 +143,7 @@ impl KeyRing {
             Some(capabilities) => capabilities,
             None => {
                 if trial.failed.is_some_and(|failed| failed.elapsed() < TRIAL_PAUSE) {
-                    return Err(KeystoreError::Unavailable { reason: "a trial of the key failed a moment ago" });
+                    return Err(KeystoreError::Unavailable { reason: "a trial of the key failed a moment ago" }.into());
                 }
                 if let Some(log) = log {
                     log.about_to_try(&private.description, probe::cost(slot.usage))?;
@@ -164,27 +166,27 @@ pub(super) struct Loaded {
     pub(super) tried: bool,
 }
 
-fn read(label: &str, token: &Token) -> Result<PrivateKey, KeystoreError> {
-    let session = token.session().map_err(|error| translate(&error))?;
-    let handles = objects::private_keys(&session, Some(label)).map_err(|error| read_error(&error))?;
-    match handles[..] {
-        [] => Err(match objects::other_kind(&session, label).map_err(|error| read_error(&error))? {
-            Some(kind) => KeystoreError::KeyOfOtherType { label: label.to_owned(), kind },
-            None => not_found(label),
-        }),
-        [handle] => objects::describe(&session, handle).map_err(|error| read_error(&error))?.ok_or_else(|| {
-            KeystoreError::KeyUnusable { label: label.to_owned(), reason: "the token does not show its public half" }
-        }),
-        _ => Err(KeystoreError::KeyAmbiguous { label: label.to_owned() }),
+/// Reads a key in a session of its own.
+fn read(label: &str, token: &Token) -> Result<PrivateKey, AttemptError> {
+    let session = token.session()?;
+    match read_in(&session, label) {
+        Err(AttemptError::Token(error)) => {
+            abandon(session, &error);
+            Err(error.into())
+        }
+        other => other,
     }
 }
 
-/// Converts an error. Operations cannot be repeated in part here: whatever the session lost, the caller retries.
-fn read_error(error: &cryptoki::error::Error) -> KeystoreError {
-    match classify(error) {
-        RvClass::Session | RvClass::Handle | RvClass::Login => {
-            KeystoreError::Unavailable { reason: "the session was lost while a key was read" }
-        }
-        _ => translate(error),
+fn read_in(session: &Session, label: &str) -> Result<PrivateKey, AttemptError> {
+    match objects::private_keys(session, Some(label))?[..] {
+        [] => Err(match objects::other_kind(session, label)? {
+            Some(kind) => KeystoreError::KeyOfOtherType { label: label.to_owned(), kind }.into(),
+            None => not_found(label).into(),
+        }),
+        [handle] => objects::describe(session, handle)?.ok_or_else(|| {
+            KeystoreError::KeyUnusable { label: label.to_owned(), reason: "the token does not show its public half" }.into()
+        }),
+        _ => Err(KeystoreError::KeyAmbiguous { label: label.to_owned() }.into()),
     }
 }

@@ -45,9 +45,9 @@ impl SharedState {
                     self.mark_down("the token shows none of the keys");
                     return self.ready();
                 }
-                Ok(Presence::LoggedOut) => self.log_in_again()?,
+                Ok(Presence::LoggedOut) => self.log_in_again().map_err(|error| self.conclude(error))?,
                 Err(error) => match classify(&error) {
-                    RvClass::Login | RvClass::Session => self.log_in_again()?,
+                    RvClass::Login | RvClass::Session => self.log_in_again().map_err(|error| self.conclude(error))?,
                     RvClass::Exhausted => return Err(translate(&error)),
                     _ => {
                         self.mark_down("the token does not answer");

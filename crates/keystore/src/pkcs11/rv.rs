@@ -90,6 +90,14 @@ pub(super) fn translate(error: &Error) -> KeystoreError {
     }
 }
 
+/// Returns the error for the caller after the retries: a fault of the token, whatever its name.
+pub(super) fn fault(error: &Error) -> KeystoreError {
+    match error {
+        Error::Pkcs11(value, function) => KeystoreError::Fault { operation: format!("C_{function:?}"), code: code(value) },
+        _ => translate(error),
+    }
+}
+
 /// Returns the name of a return value in the standard: `CKR_GENERAL_ERROR`.
 pub(super) fn code(value: &RvError) -> String {
     let mut spelled = "CKR".to_owned();

@@ -9,12 +9,13 @@ use crossbeam_channel::Sender;
 use cryptoki::session::Session;
 
 use super::{
+    attempt_error::{AttemptError, abandon},
     counters::Counters,
     keyring::KeyRing,
     module::lock,
-    rv::{handle_is_stale, translate},
+    rv::{RvClass, classify, fault, translate},
     session_slot::SessionSlot,
-    token::{Token, is_logged_in},
+    token::Token,
 };
 use crate::{KeystoreError, TrialLog};
 
@@ -86,39 +87,69 @@ impl SharedState {
         let _ = self.wake.try_send(());
     }
 
-    /// Logs in again, once for all threads that notice the lost login.
-    pub(super) fn log_in_again(&self) -> Result<(), KeystoreError> {
+    /// Logs in again, once for all threads that notice the lost login. A session that turns out to be lost is replaced once.
+    pub(super) fn log_in_again(&self) -> Result<(), AttemptError> {
         let mut login_session = lock(&self.login_session);
-        if let Some(session) = &*login_session {
-            match is_logged_in(session) {
-                Ok(true) => return Ok(()),
-                Ok(false) => return self.token.login(session),
-                Err(error) => {
-                    let session = login_session.take();
-                    if handle_is_stale(&error) {
-                        std::mem::forget(session);
+        if let Some(session) = login_session.take() {
+            match self.token.login(&session) {
+                Err(AttemptError::Token(error)) => {
+                    abandon(session, &error);
+                    if !matches!(classify(&error), RvClass::Session | RvClass::Handle | RvClass::Login) {
+                        return Err(error.into());
                     }
+                }
+                outcome => {
+                    *login_session = Some(session);
+                    return outcome;
                 }
             }
         }
         self.log_in(&mut login_session)
     }
 
-    pub(super) fn log_in(&self, login_session: &mut Option<Session>) -> Result<(), KeystoreError> {
-        let session = self.token.session().map_err(|error| translate(&error))?;
-        self.token.login(&session)?;
-        *login_session = Some(session);
+    pub(super) fn log_in(&self, login_session: &mut Option<Session>) -> Result<(), AttemptError> {
+        let session = self.token.session()?;
+        match self.token.login(&session) {
+            Ok(()) => *login_session = Some(session),
+            Err(AttemptError::Token(error)) => {
+                abandon(session, &error);
+                return Err(error.into());
+            }
+            Err(decided) => return Err(decided),
+        }
         Ok(())
     }
 
+    /// Returns the error for the caller when nothing is left to be tried, and starts the recovery of a lost token.
+    pub(super) fn conclude(&self, error: AttemptError) -> KeystoreError {
+        let error = match error {
+            AttemptError::Decided(error) => return error,
+            AttemptError::Token(error) => error,
+        };
+        match classify(&error) {
+            RvClass::Device => {
+                self.mark_down("the token does not answer");
+                translate(&error)
+            }
+            RvClass::Exhausted => translate(&error),
+            RvClass::Pin | RvClass::Refused | RvClass::Padding => fault(&error),
+            RvClass::Session | RvClass::Handle | RvClass::Login | RvClass::Other => {
+                if self.counters.failed_repeatedly() {
+                    self.mark_down("the token failed repeatedly");
+                }
+                fault(&error)
+            }
+        }
+    }
+
     /// Reads a key and, if necessary, probes it. Returns whether it was probed.
-    pub(super) fn load_key(&self, label: &str) -> Result<bool, KeystoreError> {
+    pub(super) fn load_key(&self, label: &str) -> Result<bool, AttemptError> {
         let log = self.trials.get().map(|log| &**log);
         Ok(self.keys.load_and_probe(label, &self.token, &self.counters, log)?.tried)
     }
 
     /// As [`SharedState::load_key`], and reports afterwards which keys exist.
-    pub(super) fn load_and_report(&self, label: &str) -> Result<(), KeystoreError> {
+    pub(super) fn load_and_report(&self, label: &str) -> Result<(), AttemptError> {
         if self.load_key(label)? {
             self.report_found();
         }

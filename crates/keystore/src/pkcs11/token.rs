@@ -10,6 +10,7 @@ use cryptoki::{
 };
 
 use super::{
+    attempt_error::AttemptError,
     module::{ModuleUse, lock},
     rv::{RvClass, classify, translate},
 };
@@ -69,9 +70,12 @@ impl Token {
     }
 
     /// Logs the process in, unless it is logged in. The given session holds the login, which ends with the process's last session.
-    pub(super) fn login(&self, session: &Session) -> Result<(), KeystoreError> {
+    ///
+    /// # Errors
+    /// [`AttemptError::Token`] when the session must not be used again.
+    pub(super) fn login(&self, session: &Session) -> Result<(), AttemptError> {
         let mut logins = self.module.logins();
-        let logged_in = is_logged_in(session).map_err(|error| translate(&error))?;
+        let logged_in = is_logged_in(session)?;
         if logged_in && lock(&self.accepted).is_some_and(|accepted| logins.proves(&self.serial, &accepted)) {
             return Ok(());
         }
@@ -81,12 +85,12 @@ impl Token {
         })?;
         let mark = mark(&self.serial, &pin);
         if logged_in {
-            return if logins.proves(&self.serial, &mark) { Ok(()) } else { Err(KeystoreError::LoggedInElsewhere) };
+            return if logins.proves(&self.serial, &mark) { Ok(()) } else { Err(KeystoreError::LoggedInElsewhere.into()) };
         }
         let slot = *lock(&self.slot);
-        let info = self.module.context().get_token_info(slot).map_err(|error| translate(&error))?;
+        let info = self.module.context().get_token_info(slot)?;
         if !info.user_pin_initialized() {
-            return Err(KeystoreError::PinNotSet);
+            return Err(KeystoreError::PinNotSet.into());
         }
         let risk = PinRisk {
             count_low: info.user_pin_count_low(),
@@ -104,14 +108,14 @@ impl Token {
             // Other code logged in between the check and the call; the lock shows that it was not this keystore.
             Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) if logins.proves(&self.serial, &mark) => Ok(()),
             Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn | RvError::UserAnotherAlreadyLoggedIn, _)) => {
-                Err(KeystoreError::LoggedInElsewhere)
+                Err(KeystoreError::LoggedInElsewhere.into())
             }
-            Err(Error::Pkcs11(RvError::UserPinNotInitialized, _)) => Err(KeystoreError::PinNotSet),
+            Err(Error::Pkcs11(RvError::UserPinNotInitialized, _)) => Err(KeystoreError::PinNotSet.into()),
             Err(error) if classify(&error) == RvClass::Pin => {
                 attempt.rejected();
-                Err(KeystoreError::PinRejected { pin: self.pin.to_string(), latch: self.latch.file() })
+                Err(KeystoreError::PinRejected { pin: self.pin.to_string(), latch: self.latch.file() }.into())
             }
-            Err(error) => Err(translate(&error)),
+            Err(error) => Err(error.into()),
         }
     }
 }

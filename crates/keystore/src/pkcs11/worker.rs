@@ -14,13 +14,14 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::{
+    attempt_error::{AttemptError, abandon},
     fair_queue::FairQueue,
     keys::{Key, not_found},
     mechanisms,
     module::lock,
     oaep,
     probe::UnwrapMethod,
-    rv::{RvClass, classify, code, handle_is_stale, translate},
+    rv::{RvClass, classify},
     session_slot::SessionSlot,
     shared_state::SharedState,
 };
@@ -62,20 +63,6 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Outcome>,
 }
 
-/// Why an attempt ended without a result.
-enum AttemptError {
-    /// The token returned a proper result; the session is usable.
-    Decided(KeystoreError),
-    /// The session must be closed.
-    Token(Error),
-}
-
-impl From<Error> for AttemptError {
-    fn from(error: Error) -> AttemptError {
-        AttemptError::Token(error)
-    }
-}
-
 /// Main loop of a worker thread: ends when the queue is closed.
 pub(super) fn run(shared: &SharedState, slot: usize, jobs: &FairQueue<Job>) {
     while let Some(Job { task, deadline, reply }) = jobs.pop() {
@@ -111,30 +98,19 @@ impl SharedState {
                 Err(AttemptError::Decided(error)) => return Err(error),
                 Err(AttemptError::Token(error)) => error,
             };
-            // After an error of unknown effect the session is not used again.
-            if let Some(left) = slot.take()
-                && handle_is_stale(&error)
+            // A key is read in a session of its own.
+            if !matches!(task, Task::Load { .. })
+                && let Some(left) = slot.take()
             {
-                std::mem::forget(left.session);
+                abandon(left.session, &error);
             }
             match classify(&error) {
                 RvClass::Session | RvClass::Handle if !session_retried => session_retried = true,
                 RvClass::Login if !login_retried => {
                     login_retried = true;
-                    self.log_in_again()?;
+                    self.log_in_again().map_err(|error| self.conclude(error))?;
                 }
-                RvClass::Device => {
-                    self.mark_down("the token does not answer");
-                    return Err(translate(&error));
-                }
-                RvClass::Exhausted => return Err(translate(&error)),
-                RvClass::Pin | RvClass::Refused | RvClass::Padding => return Err(fault(&error)),
-                RvClass::Session | RvClass::Handle | RvClass::Login | RvClass::Other => {
-                    if self.counters.failed_repeatedly() {
-                        self.mark_down("the token failed repeatedly");
-                    }
-                    return Err(fault(&error));
-                }
+                _ => return Err(self.conclude(error.into())),
             }
         }
     }
@@ -176,7 +152,7 @@ impl SharedState {
                 }
             }
             Task::Load { label } => {
-                self.load_and_report(label).map_err(AttemptError::Decided)?;
+                self.load_and_report(label)?;
                 Ok(Zeroizing::default())
             }
             #[cfg(test)]
@@ -199,12 +175,4 @@ impl SharedState {
 
 fn is_refusal(error: &Error, learnt: Option<RvError>) -> bool {
     classify(error) == RvClass::Padding || matches!(error, Error::Pkcs11(value, _) if learnt == Some(*value))
-}
-
-/// Converts an error that remains after the retries: a fault of the token, whatever its name.
-fn fault(error: &Error) -> KeystoreError {
-    match error {
-        Error::Pkcs11(value, function) => KeystoreError::Fault { operation: format!("C_{function:?}"), code: code(value) },
-        _ => translate(error),
-    }
 }

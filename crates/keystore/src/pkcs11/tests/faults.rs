@@ -2,13 +2,14 @@
 
 #![expect(unsafe_code, reason = "changes the environment while no other thread runs")]
 
+mod matrix;
 mod module;
 
 use std::path::PathBuf;
 
 use stationmaster_pkcs11_fault::{FaultModule, Journal, VARIABLE};
 
-use crate::tests::support::*;
+use crate::{pkcs11::module::lock, tests::support::*};
 
 /// A token that is reached through the fault module.
 struct FaultyToken {

@@ -10,6 +10,7 @@ mod hash;
 mod health;
 mod hints;
 mod image;
+mod image_input;
 mod key;
 mod key_file;
 mod out_file;

@@ -21,7 +21,7 @@ use std::{
 pub use env_file::EnvFile;
 use stationmaster_keystore::{KeystoreError, pin::PinError};
 use stationmaster_system::files::make_directory;
-pub use token::{DevToken, GENERAL_BITS};
+pub use token::DevToken;
 
 use crate::{
     config::{

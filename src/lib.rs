@@ -13,15 +13,15 @@
 //! and depends on `audit` and `ledger`.
 
 pub mod audit;
-pub mod authz;
+pub(crate) mod authz;
 pub mod cli;
 pub mod config;
-pub mod dev;
+pub(crate) mod dev;
 mod key_file;
 pub mod ledger;
 pub mod protocol;
-pub mod server;
+pub(crate) mod server;
 pub mod service;
 pub mod state;
 pub mod trust;
-pub mod watched_file;
+pub(crate) mod watched_file;

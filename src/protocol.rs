@@ -14,7 +14,7 @@ pub mod verify_returned;
 pub use self::{
     admission::{
         admit::{AdmittedTrain, StopOnRoute},
-        audited_keys::{AuditedKeys, OnBehalf, key_ref, keys_found, token_uses},
+        audited_keys::{AuditedKeys, OnBehalf, keys_found},
         authorize::AuthorizedTrain,
         permitted_keys::{RawKey, TrainKey},
         raw_key::RawKeyError,

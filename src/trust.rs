@@ -12,7 +12,7 @@ mod store;
 use std::{io, path::PathBuf};
 
 pub use master::{Master, MasterError};
-pub use store::{EntryError, KeyVerdict, OwnerKind, Pin, TrustStore, canonical_id};
+pub use store::{EntryError, KeyVerdict, OwnerKind, Pin, TrustStore};
 use thiserror::Error;
 
 pub use self::current::{NewPin, PinningError, Trust, TrustSnapshot};

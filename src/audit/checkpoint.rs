@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The signature is RSASSA-PSS with SHA-256, MGF1-SHA-256 and a salt of 32 bytes, over the text up to and including the newline
-//! before the empty line. Signed notes define no RSA type; this type is 0xff (other), with [`SIGNATURE_SCHEME`] as its name.
+//! before the empty line. Signed notes define no RSA type; this type is 0xff (other), with `stationmaster-rsa-pss-sha256` as its name.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::{read, tree::Hash};
 
 /// Name of the signature type in the key's id.
-pub const SIGNATURE_SCHEME: &str = "stationmaster-rsa-pss-sha256";
+const SIGNATURE_SCHEME: &str = "stationmaster-rsa-pss-sha256";
 
 /// What a checkpoint covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,7 +37,7 @@ macro_rules! rpcs {
 
             /// Returns the roles that include it.
             #[must_use]
-            pub fn roles(self) -> &'static [Role] {
+            fn roles(self) -> &'static [Role] {
                 match self { $(Self::$variant => &[$(Role::$role),*],)* }
             }
         }

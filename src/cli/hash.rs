@@ -1,13 +1,14 @@
 //! `hash`: computes the digests of an image.
 
 use serde_json::{Value, json};
-use stationmaster_image::{ImageError, archive::source::ImageInput, filesystem::tree_digest::digest_of};
+use stationmaster_image::{ImageError, filesystem::tree_digest::digest_of};
 use stationmaster_proto as pb;
 use stationmaster_proto::hash_image_response::Event as Message;
 
 use super::{
     client::{self, ClientArgs},
     error::CliError,
+    image_input,
     output::{Output, fields, yes},
     progress::{Event, follow},
 };
@@ -62,8 +63,8 @@ pub(super) fn run(args: Args, output: Output) -> Result<(), CliError> {
 
 /// Computes the digest of the tree without a service.
 fn offline(place: &str, which: Option<&str>) -> Result<pb::HashImageResult, CliError> {
-    let place = ImageInput::of(place).map_err(|error| CliError::file("open", place.as_ref(), &error))?;
-    let (tree, image) = digest_of(place.choose(which), None, |_| {}).map_err(|error| RpcError::from(Refusal::from(error)))?;
+    let (tree, image) =
+        digest_of(image_input::open(place)?.choose(which), None, |_| {}).map_err(|error| RpcError::from(Refusal::from(error)))?;
     let image_id =
         image.id().ok_or_else(|| RpcError::from(Refusal::from(ImageError::Malformed("no configuration of the image"))))?;
     Ok(pb::HashImageResult {

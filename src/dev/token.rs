@@ -16,7 +16,7 @@ use crate::{authz::Purpose, protocol::key_usage};
 /// The token's label.
 pub(super) const LABEL: &str = "stationmaster-dev";
 /// The general key's size.
-pub const GENERAL_BITS: u32 = 2048;
+const GENERAL_BITS: u32 = 2048;
 
 /// The label of the key that signs the audit's checkpoints.
 pub(super) const AUDIT: &str = "audit";

@@ -286,7 +286,7 @@ async fn open_audit(
 ///
 /// # Errors
 /// When the token cannot be used as configured.
-pub async fn open_keystore(config: &Config) -> Result<Keystore, ServerError> {
+async fn open_keystore(config: &Config) -> Result<Keystore, ServerError> {
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let settings = keystore_config(&config)?;

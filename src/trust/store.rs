@@ -35,7 +35,7 @@ impl OwnerKind {
 /// A trusted key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
-    /// The owner's id, in its canonical spelling ([`canonical_id`]).
+    /// The owner's id, in the spelling that train configs use: train_lib reads `"0123"` as the number 123.
     pub id: String,
     /// The key.
     pub key: PublicKey,
@@ -84,8 +84,7 @@ pub enum EntryError {
 }
 
 /// Returns the spelling of an id that train configs use: train_lib reads `"0123"` as the number 123.
-#[must_use]
-pub fn canonical_id(text: &str) -> String {
+fn canonical_id(text: &str) -> String {
     Id::from_text(text.to_owned()).to_string()
 }
 

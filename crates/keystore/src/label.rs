@@ -3,7 +3,7 @@
 use super::KeystoreError;
 
 /// Maximum length of a token's label, in bytes: `CK_TOKEN_INFO.label`.
-pub const LONGEST_OF_TOKEN: usize = 32;
+const LONGEST_OF_TOKEN: usize = 32;
 /// Maximum length of a key's label, in bytes. The standard sets none.
 pub(super) const LONGEST_OF_KEY: usize = 255;
 

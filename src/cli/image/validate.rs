@@ -1,7 +1,6 @@
 //! `image validate`: validates an image against its master.
 
 use serde_json::{Value, json};
-use stationmaster_image::archive::source::ImageInput;
 use stationmaster_proto as pb;
 use stationmaster_proto::validate_image_response::Event as Message;
 
@@ -10,6 +9,7 @@ use crate::{
         client,
         client::ClientArgs,
         error::{CliError, Exit},
+        image_input,
         output::{Output, fields, printable, table},
         progress::{Event, follow},
         train::rules,
@@ -105,8 +105,8 @@ fn offline(
     (place, image): (&str, Option<&str>),
     (master, of_master): (&str, Option<&str>),
 ) -> Result<pb::ValidateImageResult, CliError> {
-    let open = |place: &str| ImageInput::of(place).map_err(|error| CliError::file("open", place.as_ref(), &error));
-    let verdict = protocol::validate_places(open(place)?.choose(image), open(master)?.choose(of_master), master);
+    let verdict =
+        protocol::validate_places(image_input::open(place)?.choose(image), image_input::open(master)?.choose(of_master), master);
     let verdict = verdict.map_err(|(side, error)| {
         let error = CliError::from(RpcError::from(Refusal::from(error)));
         match side {

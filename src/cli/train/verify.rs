@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use stationmaster_image::archive::source::ImageInput;
 use stationmaster_proto as pb;
 use stationmaster_proto::verify_train_request::Part;
 
@@ -13,6 +12,7 @@ use crate::{
         client,
         client::ClientArgs,
         error::{CliError, Exit},
+        image_input,
         output::{Output, fields},
     },
     protocol,
@@ -118,7 +118,7 @@ async fn online(client: ClientArgs, image: String) -> Result<VerifyResult, CliEr
 /// Performs the same check without a service, with the same errors.
 fn offline(file: &Path, which: Option<&str>, trust: Option<&Path>) -> Result<VerifyResult, CliError> {
     let store = trust.map(trust::file::read).transpose()?;
-    let place = ImageInput::of(&file.to_string_lossy()).map_err(|error| CliError::file("open", file, &error))?.choose(which);
+    let place = image_input::open(&file.to_string_lossy())?.choose(which);
     let verified = match &store {
         Some(store) => protocol::verify_place(place, Some(&|kind, id, key| store.check_key(kind, id, key)), &|| Ok(())),
         None => protocol::verify_place(place, None, &|| Ok(())),

@@ -327,14 +327,12 @@ impl TrialLog for TrialsInAudit {
 }
 
 /// Returns the reference to a key in records.
-#[must_use]
-pub fn key_ref(key: &StationKey) -> KeyRef {
+fn key_ref(key: &StationKey) -> KeyRef {
     let KeyDescription { label, spki_der, .. } = &key.description;
     KeyRef { label: label.clone(), fingerprint: spki_fingerprint(spki_der), purpose: key.purpose.name().to_owned() }
 }
 
 /// Returns the token's own count in the form of records.
-#[must_use]
-pub fn token_uses(uses: KeyUses) -> serde_json::Value {
+fn token_uses(uses: KeyUses) -> serde_json::Value {
     serde_json::json!({ "signatures": uses.signatures, "decryptions": uses.decryptions })
 }

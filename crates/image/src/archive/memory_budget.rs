@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::ImageError;
 
 /// Default size of the budget in MiB, unless [`set_limit`] sets another: two images of some 500,000 files each at a time.
-pub const DEFAULT_MIB: u64 = 512;
+const DEFAULT_MIB: u64 = 512;
 /// Bytes that any reader may keep: a few thousand files.
 const FREE: u64 = 4 << 20;
 /// Bytes that are taken out of the budget at a time.

@@ -28,15 +28,11 @@ impl<'a> ImageInput<'a> {
 }
 
 impl ImageInput<'_> {
-    /// Opens a user-supplied input: `-` is an archive from standard input, a file is an archive, and a directory is an OCI layout,
-    /// with `:TAG` one of its images.
+    /// Opens a user-supplied input: a file is an archive, and a directory is an OCI layout, with `:TAG` one of its images.
     ///
     /// # Errors
     /// When the input cannot be opened.
-    pub fn of(text: &str) -> std::io::Result<ImageInput<'static>> {
-        if text == "-" {
-            return Ok(ImageInput::archive(std::io::stdin().lock()));
-        }
+    pub fn at(text: &str) -> std::io::Result<ImageInput<'static>> {
         match layout_at(text)? {
             Some(layout) => Ok(ImageInput::Stored(StoredImage::Layout(layout))),
             None => Ok(ImageInput::archive(input::open(Path::new(text))?)),

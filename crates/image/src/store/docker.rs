@@ -3,15 +3,15 @@
 //! Containers are only created, never started, to read an image through the archive call. Each has a label with this
 //! service's instance id and is removed when its guard is dropped. Images are written as one archive (`load`).
 
-pub mod body_reader;
-pub mod body_writer;
-pub mod container;
-pub mod engine_error;
-pub mod full_load;
-pub mod images;
-pub mod load;
+mod body_reader;
+mod body_writer;
+mod container;
+mod engine_error;
+pub(crate) mod full_load;
+mod images;
+mod load;
 mod mounts;
-pub mod transport;
+mod transport;
 mod working_containers;
 
 use std::{

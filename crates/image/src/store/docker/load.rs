@@ -32,7 +32,7 @@ use crate::{
 const SLOWER: &str = "the engine takes no partial archives: the whole image was sent";
 
 /// Writes an image: an archive with only the new layer, or the whole image if the engine refuses that.
-pub fn build(engine: &Engine, spec: &ImageSpec<'_>, source: &mut dyn LayerSource) -> Result<BuiltImage, WriteError> {
+pub(super) fn build(engine: &Engine, spec: &ImageSpec<'_>, source: &mut dyn LayerSource) -> Result<BuiltImage, WriteError> {
     let mut write = |is_full| Load { engine, spec, source: &mut *source, is_full, layer: None }.run();
     let partial = engine.partial_load();
     let refused = match partial {

@@ -8,7 +8,7 @@ scripts/lint.sh --offline
 target=${CARGO_TARGET_DIR:-target}
 counts=$target/tmp/counts
 report=$target/nextest/default/junit.xml
-rm -rf "$counts" "$target/tmp/tokens" "$report"
+rm -rf "$counts" "$target/tmp/tokens" "$target/tmp/token-suite" "$report"
 what=(--locked --features crash-points --lib --bins --tests)
 if cargo nextest --version >/dev/null 2>&1; then
     if ! cargo nextest run --cargo-profile quick "${what[@]}"; then
@@ -29,6 +29,7 @@ cargo test --profile quick --locked --features crash-points --doc
 cargo bench --profile quick --locked --features crash-points --bench pure -- --test
 cargo bench --profile quick --locked --features crash-points --bench performance -- --short
 cat "$counts"/*
+scripts/token-table.sh "$target/tmp/token-suite"
 if [ -f "$report" ]; then
     scripts/longest-tests.sh "$report"
 else

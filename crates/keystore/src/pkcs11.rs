@@ -35,4 +35,8 @@ pub use listing::contents;
 #[cfg(feature = "fuzzing")]
 pub(super) use oaep::unpad;
 pub(super) use pool::Pool;
+#[cfg(test)]
+pub(super) use shared_state::Health;
+#[cfg(test)]
+pub(super) use tests::underneath;
 pub(super) use worker::Task;

@@ -1,7 +1,8 @@
-//! Tests of the keystore on a real SoftHSM, one property per test.
+//! Tests of the keystore on real tokens, one property per test: `suite` runs on every kind, the others on SoftHSM.
 
 mod administration;
 mod operations;
 mod pins;
 mod remote;
+mod suite;
 pub(crate) mod support;

@@ -1,35 +1,9 @@
-//! Tests of creating and listing tokens and keys, and of the errors when they are missing.
+//! Tests of creating tokens and keys on SoftHSM, and of the errors when they are missing.
 
 use std::path::PathBuf;
 
 use super::support::*;
 use crate::{admin::*, label::LabelFault, *};
-
-#[test]
-fn a_generated_key_was_made_in_the_token_and_cannot_leave_it() {
-    let station = TestToken::new();
-    for (label, usage) in [("train", TRAIN), ("general", KeyUsage::ALL)] {
-        let made = station.generate(label, usage);
-        assert!(made.mechanisms_restricted, "SoftHSM takes CKA_ALLOWED_MECHANISMS");
-        let info = made.description;
-        assert!(info.sensitive && info.never_extractable && info.generated_in_token && !info.extractable);
-        assert_eq!((&info.label[..], info.bits), (label, 2048));
-    }
-    let listed = contents(&station.access()).unwrap().keys;
-    assert_eq!(listed.iter().map(|key| &key.label[..]).collect::<Vec<_>>(), ["general", "train"]);
-    assert!(listed.iter().all(|key| key.never_extractable && key.generated_in_token && key.bits == 2048));
-}
-
-#[test]
-fn nothing_that_exists_is_replaced() {
-    let station = TestToken::with_keys();
-    let access = station.access();
-    let again = generate_key(&access, "train", KeyUsage::ALL, 2048);
-    assert_eq!(again.err(), Some(KeystoreError::LabelExists { label: "train".to_owned() }));
-    let token = init_token(&station.module_config(), TOKEN, &secret(SO_PIN), &secret(PIN));
-    assert_eq!(token.err(), Some(KeystoreError::TokenExists { label: TOKEN.to_owned() }));
-    assert_eq!(contents(&access).unwrap().keys.len(), 2);
-}
 
 #[test]
 fn sizes_and_labels_out_of_range_are_refused() {
@@ -79,46 +53,6 @@ fn what_is_missing_is_named_with_a_hint() {
     }
     let twice = open(station.config(&["train", "train"]));
     assert!(matches!(twice, KeystoreError::KeyUnusable { .. }));
-}
-
-#[test]
-fn two_keys_with_one_label_are_ambiguous() {
-    let station = TestToken::with_keys();
-    let made = std::process::Command::new("pkcs11-tool")
-        .args(["--module", station.module.to_str().unwrap(), "--token-label", TOKEN, "--login", "--pin", PIN])
-        .args(["--keypairgen", "--key-type", "rsa:2048", "--label", "train", "--id", "77"])
-        .output()
-        .unwrap();
-    assert!(made.status.success());
-    let error = Keystore::open(station.config(&["train"])).unwrap_err();
-    assert_eq!(error, KeystoreError::KeyAmbiguous { label: "train".to_owned() });
-    assert!(error.hint().is_some());
-}
-
-#[test]
-fn a_key_that_is_no_rsa_key_is_said_to_be_none_and_is_listed() {
-    let station = TestToken::with_keys();
-    station.tool(&["--keypairgen", "--key-type", "EC:prime256v1", "--label", "curve", "--id", "77"]);
-    let error = Keystore::open(station.config(&["curve"])).unwrap_err();
-    assert_eq!(error, KeystoreError::KeyOfOtherType { label: "curve".to_owned(), kind: "EC".to_owned() });
-    assert!(error.hint().is_some());
-    let contents = contents(&station.access()).unwrap();
-    assert_eq!(contents.others, [OtherKey { label: "curve".to_owned(), kind: "EC".to_owned() }]);
-    assert_eq!(contents.keys.len(), 2);
-}
-
-#[test]
-fn a_key_of_the_audit_cannot_decrypt_says_the_token() {
-    let station = TestToken::with_keys();
-    station.generate("audit", CHECKPOINTS);
-    let shown = station.tool(&["--list-objects", "--type", "privkey"]);
-    let usage = |label: &str| {
-        let named = format!("label:      {label}");
-        let of_key = shown.split("Private Key Object").find(|object| object.lines().any(|line| line.trim() == named));
-        of_key.and_then(|object| object.lines().find_map(|line| Some(line.trim().strip_prefix("Usage:")?.trim().to_owned())))
-    };
-    assert_eq!(usage("audit").as_deref(), Some("sign"), "{shown}");
-    assert_eq!(usage("general").as_deref(), Some("decrypt, sign"), "{shown}");
 }
 
 #[test]

@@ -38,6 +38,15 @@ pub(crate) enum TokenKind {
     Nss,
 }
 
+impl std::fmt::Display for TokenKind {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            TokenKind::SoftHsm => "SoftHSM",
+            TokenKind::Nss => "NSS softokn",
+        })
+    }
+}
+
 /// Places of NSS softokn on Debian, Fedora and Arch.
 const SOFTOKN: [&str; 4] = [
     "/usr/lib/x86_64-linux-gnu/libsoftokn3.so",
@@ -122,6 +131,22 @@ impl TestToken {
 
     pub(crate) fn module_config(&self) -> ModuleConfig {
         ModuleConfig { path: self.module.clone(), init_args: self.init_args.clone() }
+    }
+
+    /// The directory of the token's files.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.dir.path().join(match self.kind {
+            TokenKind::SoftHsm => "tokens",
+            TokenKind::Nss => "nss",
+        })
+    }
+
+    /// How the token unwraps with OAEP.
+    pub(crate) fn unwraps(&self) -> Capability {
+        match self.kind {
+            TokenKind::SoftHsm => Capability::Raw,
+            TokenKind::Nss => Capability::Native,
+        }
     }
 
     /// The token's label.

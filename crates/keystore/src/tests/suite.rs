@@ -1,0 +1,93 @@
+//! What a station needs of a token, on every kind of token that the tests have: each case on each kind is a test of its own.
+//!
+//! A case returns whether the token works as it should, or what it cannot do and why; the latter is established by a call, never
+//! assumed. `scripts/test.sh` prints the outcomes as a table.
+
+mod administration;
+mod keys;
+mod lost;
+mod operations;
+mod refusals;
+
+use std::{fs, future::Future, path::PathBuf};
+
+use super::support::{TestToken, TokenKind};
+
+/// The outcome of a case that did not fail.
+enum Outcome {
+    /// The token does it, and the keystore does what it promises.
+    Works,
+    /// The token lacks it, for this reason. The case has seen the refusal.
+    Cannot(&'static str),
+}
+
+/// Runs a case on a new token without keys, and notes the outcome for the table.
+fn run<F: Future<Output = Outcome>>(kind: TokenKind, capability: &str, case: impl FnOnce(TestToken) -> F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let outcome = match runtime.block_on(case(TestToken::of(kind))) {
+        Outcome::Works => "works".to_owned(),
+        Outcome::Cannot(why) => format!("cannot: {why}"),
+    };
+    println!("{kind}: {capability}: {outcome}");
+    note(&format!("{capability}\t{kind}\t{outcome}\n"));
+}
+
+/// Notes a line in the build's folder, in a file of this process: a runner keeps the words of a test that passes to itself.
+fn note(line: &str) {
+    use std::io::Write;
+    let executable = std::env::current_exe().unwrap();
+    // target/quick/deps/…
+    let Some(target) = executable.ancestors().nth(3) else { return };
+    let folder: PathBuf = target.join("tmp/token-suite");
+    fs::create_dir_all(&folder).unwrap();
+    let file = fs::File::options().create(true).append(true).open(folder.join(std::process::id().to_string()));
+    file.unwrap().write_all(line.as_bytes()).unwrap();
+}
+
+macro_rules! on_every_token {
+    ($($file:ident :: $case:ident => $capability:literal,)*) => {
+        mod softhsm {
+            $(#[test]
+            fn $case() {
+                super::run(super::TokenKind::SoftHsm, $capability, super::$file::$case);
+            })*
+        }
+
+        mod nss {
+            $(#[test]
+            fn $case() {
+                super::run(super::TokenKind::Nss, $capability, super::$file::$case);
+            })*
+        }
+    };
+}
+
+on_every_token! {
+    operations::every_signature_scheme_works_and_counts_one_use => "sign with every scheme",
+    operations::every_wrapping_scheme_works_and_counts_one_use => "unwrap with every scheme",
+    operations::keys_of_3072_bits_sign_and_unwrap => "keys of 3072 bits",
+    operations::sixty_mixed_calls_at_once_all_succeed => "many calls at once",
+    operations::wrong_calls_are_told_what_is_wrong => "name what is wrong with a call",
+    operations::one_key_under_two_labels_is_one_key_and_works_while_the_token_shows_either => "one key, two labels",
+    refusals::everything_wrong_with_a_wrapped_key_looks_the_same => "one refusal for every wrong wrapped key",
+    refusals::a_session_after_a_refusal_is_fit_for_use => "a usable session after a refusal",
+    refusals::a_session_that_an_error_left_unusable_is_replaced => "a session that an error left unusable",
+    refusals::without_raw_unwrapping_no_raw_rsa_is_used => "unwrap without raw RSA",
+    keys::a_key_is_tried_with_every_scheme_when_the_keystore_is_opened => "self-test of a key",
+    keys::a_train_key_does_what_trains_need_and_not_v1_5 => "restrict a key to its schemes",
+    keys::a_generated_key_cannot_leave_the_token => "keys that cannot leave the token",
+    keys::a_generated_key_is_said_to_have_been_made_in_the_token => "tell which keys were made in the token",
+    keys::a_key_of_the_audit_cannot_decrypt_says_the_token => "a key that never decrypts",
+    keys::an_existing_key_is_never_replaced => "refuse a label that is taken",
+    keys::every_key_is_listed_with_what_the_token_says_of_it => "list keys",
+    keys::a_key_that_is_no_rsa_key_is_said_to_be_none_and_is_listed => "name the type of another key",
+    keys::two_keys_with_one_label_are_ambiguous => "two keys, one label",
+    lost::a_lost_login_is_renewed_once_for_all => "a lost login",
+    lost::sessions_lost_underneath_are_opened_again => "lost sessions",
+    lost::a_finalised_module_is_set_up_again => "a finalised module",
+    lost::a_deleted_key_is_missed_and_its_successor_found => "a deleted key and its successor",
+    lost::a_vanished_token_is_noticed_and_so_is_its_return => "a vanished token and its return",
+    administration::a_token_is_initialised => "initialise a token",
+    administration::a_user_pin_is_replaced_with_the_so_pin => "replace the user PIN",
+    administration::a_wrong_pin_is_tried_once_and_a_corrected_one_works => "a wrong PIN is tried once",
+}

@@ -1,0 +1,123 @@
+//! Keys: generating, listing, what the token lets them do, and their trial at the start.
+
+use openssl::rsa::Rsa;
+
+use super::Outcome;
+use crate::{
+    admin::{OtherKey, contents, generate_key},
+    pkcs11::underneath::{self, Permitted},
+    tests::support::*,
+    *,
+};
+
+pub(super) async fn a_key_is_tried_with_every_scheme_when_the_keystore_is_opened(token: TestToken) -> Outcome {
+    token.generate("audit", CHECKPOINTS);
+    token.generate("general", KeyUsage::ALL);
+    let tried = |label: &str, usage| {
+        let keys = vec![KeyConfig { label: label.to_owned(), usage }];
+        let keystore = Keystore::open(KeystoreConfig { keys, ..token.config(&[]) }).unwrap();
+        let key = keystore.key(label).unwrap();
+        assert_eq!(key.capabilities.len(), SignScheme::ALL.len() + OaepScheme::ALL.len());
+        (keystore.key_uses(), key.capabilities)
+    };
+    let (uses, capabilities) = tried("general", KeyUsage::ALL);
+    assert_eq!(uses, KeyUses { signatures: 7, decryptions: 4 });
+    assert!(SignScheme::ALL.iter().all(|scheme| capabilities[scheme.name()] == Capability::Native), "{capabilities:?}");
+    assert!(OaepScheme::ALL.iter().all(|scheme| capabilities[scheme.name()] == token.unwraps()), "{capabilities:?}");
+    // A key that is not meant to decrypt is not asked to.
+    let (uses, capabilities) = tried("audit", CHECKPOINTS);
+    assert_eq!(uses, KeyUses { signatures: 7, decryptions: 0 });
+    assert!(OaepScheme::ALL.iter().all(|scheme| capabilities[scheme.name()] == Capability::No), "{capabilities:?}");
+    Outcome::Works
+}
+
+pub(super) async fn a_train_key_does_what_trains_need_and_not_v1_5(token: TestToken) -> Outcome {
+    let made = token.generate("train", TRAIN);
+    let keystore = Keystore::open(token.config(&["train"])).unwrap();
+    sign_and_verify(&keystore, "train", SignScheme::PssSha512MaxSalt).await;
+    wrap_and_unwrap(&keystore, "train", OaepScheme::Sha512).await;
+    let info = keystore.key("train").unwrap();
+    assert_eq!((info.bits, info.cka_id.len()), (2048, 16));
+    let refused = sign(&keystore, "train", SignScheme::Pkcs1(Hash::Sha256), &[0; 32], None).await;
+    if made.mechanisms_restricted {
+        assert!(matches!(refused, Err(KeystoreError::MechanismUnsupported { .. })), "{refused:?}");
+        return Outcome::Works;
+    }
+    assert!(refused.is_ok() && token.kind == TokenKind::Nss, "{refused:?}");
+    Outcome::Cannot("it refuses CKA_ALLOWED_MECHANISMS; `key generate` and the start report it")
+}
+
+pub(super) async fn a_generated_key_cannot_leave_the_token(token: TestToken) -> Outcome {
+    for (label, usage) in [("train", TRAIN), ("general", KeyUsage::ALL)] {
+        let info = token.generate(label, usage).description;
+        assert!(info.sensitive && info.never_extractable && !info.extractable);
+        assert_eq!((&info.label[..], info.bits), (label, 2048));
+    }
+    Outcome::Works
+}
+
+pub(super) async fn a_generated_key_is_said_to_have_been_made_in_the_token(token: TestToken) -> Outcome {
+    if token.generate("train", TRAIN).description.generated_in_token {
+        return Outcome::Works;
+    }
+    assert_eq!(token.kind, TokenKind::Nss);
+    Outcome::Cannot("CKA_LOCAL is false of every key, so the start warns of each")
+}
+
+pub(super) async fn a_key_of_the_audit_cannot_decrypt_says_the_token(token: TestToken) -> Outcome {
+    let token = token.and_keys();
+    token.generate("audit", CHECKPOINTS);
+    assert_eq!(underneath::permitted(&token, "audit"), Permitted { sign: true, decrypt: false, unwrap: false });
+    assert_eq!(underneath::permitted(&token, "general"), Permitted { sign: true, decrypt: true, unwrap: false });
+    Outcome::Works
+}
+
+pub(super) async fn an_existing_key_is_never_replaced(token: TestToken) -> Outcome {
+    let token = token.and_keys();
+    let before = contents(&token.access()).unwrap();
+    let again = generate_key(&token.access(), "train", KeyUsage::ALL, 2048);
+    assert_eq!(again.err(), Some(KeystoreError::LabelExists { label: "train".to_owned() }));
+    assert_eq!(contents(&token.access()).unwrap(), before);
+    Outcome::Works
+}
+
+pub(super) async fn a_key_that_is_no_rsa_key_is_said_to_be_none_and_is_listed(token: TestToken) -> Outcome {
+    let token = token.and_keys();
+    underneath::generate_curve_key(&token, "curve");
+    let error = Keystore::open(token.config(&["curve"])).unwrap_err();
+    assert_eq!(error, KeystoreError::KeyOfOtherType { label: "curve".to_owned(), kind: "EC".to_owned() });
+    assert!(error.hint().is_some());
+    let contents = contents(&token.access()).unwrap();
+    assert_eq!(contents.others, [OtherKey { label: "curve".to_owned(), kind: "EC".to_owned() }]);
+    assert_eq!(contents.keys.len(), 2);
+    Outcome::Works
+}
+
+pub(super) async fn two_keys_with_one_label_are_ambiguous(token: TestToken) -> Outcome {
+    let token = token.and_keys();
+    underneath::import(&token, "train", 7, &Rsa::generate(2048).unwrap());
+    let error = Keystore::open(token.config(&["train"])).unwrap_err();
+    assert_eq!(error, KeystoreError::KeyAmbiguous { label: "train".to_owned() });
+    assert!(error.hint().is_some());
+    Outcome::Works
+}
+
+pub(super) async fn every_key_is_listed_with_what_the_token_says_of_it(token: TestToken) -> Outcome {
+    let token = token.and_keys();
+    underneath::import(&token, "brought", 7, &Rsa::generate(2048).unwrap());
+    let listed = contents(&token.access()).unwrap();
+    let labels: Vec<_> = listed.keys.iter().map(|key| &key.label[..]).collect();
+    assert_eq!(labels, ["brought", "general", "train"]);
+    if token.kind == TokenKind::SoftHsm {
+        let made_here: Vec<_> = listed.keys.iter().map(|key| key.never_extractable && key.generated_in_token).collect();
+        assert_eq!(made_here, [false, true, true]);
+    }
+    assert!(listed.keys.iter().all(|key| key.bits == 2048 && key.sensitive && !key.extractable));
+    // What the keystore finds is what was listed.
+    let keystore = token.open();
+    for key in keystore.keys() {
+        let found = listed.keys.iter().find(|listed| listed.label == key.label).unwrap();
+        assert_eq!(KeyDescription { capabilities: key.capabilities.clone(), ..found.clone() }, key);
+    }
+    Outcome::Works
+}

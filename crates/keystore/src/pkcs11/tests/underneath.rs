@@ -140,6 +140,6 @@ pub(crate) fn leave_the_first_session_in_an_operation(keystore: &Keystore, label
 fn in_session<T>(token: &TestToken, action: impl FnOnce(&Session) -> T) -> T {
     let token = Token::find(&token.access()).unwrap();
     let session = token.writable_session().unwrap();
-    token.login(&session).unwrap();
+    assert!(token.login(&session).is_ok(), "no login");
     action(&session)
 }

@@ -13,15 +13,15 @@
 //! and depends on `audit` and `ledger`.
 
 pub mod audit;
-pub(crate) mod authz;
+pub mod authz;
 pub mod cli;
 pub mod config;
-pub(crate) mod dev;
+pub mod dev;
 mod key_file;
 pub mod ledger;
 pub mod protocol;
-pub(crate) mod server;
+pub mod server;
 pub mod service;
 pub mod state;
 pub mod trust;
-pub(crate) mod watched_file;
+pub mod watched_file;

@@ -14,6 +14,7 @@
 pub mod admit;
 pub mod audited_keys;
 pub mod authorize;
+pub mod immutable_files;
 pub mod implicit_rejection;
 pub mod permitted_keys;
 pub mod raw_key;

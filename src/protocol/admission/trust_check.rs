@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use stationmaster_train::{
-    config::{HexText, RouteStop, TrainConfig},
+    config::{Creator, HexText, RouteStop, TrainConfig},
     keys::PublicKey,
     route::OwnStop,
     rule::Rule,
@@ -62,53 +62,70 @@ pub(in crate::protocol) fn check_keys(
     station: &Station,
     config: &TrainConfig,
     own: &OwnStop,
-    TrustCheck { believed, phase }: TrustCheck<'_>,
+    check: TrustCheck<'_>,
     rules: &RuleLog,
 ) -> Result<NewPins, StepError> {
-    let holds = |rule| station.enforces(rule);
-    let asking = |pinned: Rule, given: bool| {
-        if phase != TrustPhase::BeforeWrapping && holds(pinned) {
-            Some(pinned)
-        } else {
-            (phase != TrustPhase::ToRead && given && holds(Rule::WrapForTrusted)).then_some(Rule::WrapForTrusted)
+    let mut keys = KeyCheck { station, check, seen: NewPins::default() };
+    keys.check_creator(&config.creator)?;
+    for (position, stop) in config.route.iter().enumerate() {
+        if position != own.position() {
+            keys.check_stop(stop, receives_key(station, own, stop))?;
         }
-    };
-    let mut seen = NewPins::default();
-    let mut look = |rule: Option<Rule>, kind, who, id: String, key: &HexText| {
-        let Some(rule) = rule else { return Ok(()) };
-        let key = usable(key)?;
-        let changed = match believed.check_key(kind, &id, &key) {
+    }
+    note_rules(station, check.phase, rules);
+    keys.seen.explain(rules);
+    Ok(keys.seen)
+}
+
+/// The check of a train's keys, one after the other.
+struct KeyCheck<'a> {
+    station: &'a Station,
+    check: TrustCheck<'a>,
+    /// The keys so far that were seen for the first time.
+    seen: NewPins,
+}
+
+impl KeyCheck<'_> {
+    fn check_creator(&mut self, creator: &Creator) -> Result<(), StepError> {
+        let Some(rule) = self.rule(Rule::CreatorPinned, true) else { return Ok(()) };
+        let pin = NewPin { kind: OwnerKind::Creator, id: creator.id.to_string(), key: usable(&creator.rsa_public_key)? };
+        self.check(pin, KeyOwner::Creator, rule)
+    }
+
+    fn check_stop(&mut self, stop: &RouteStop, receives_key: bool) -> Result<(), StepError> {
+        let Some(rule) = self.rule(Rule::StationsPinned, receives_key) else { return Ok(()) };
+        let pin = NewPin { kind: OwnerKind::Station, id: stop.station.to_string(), key: usable(&stop.rsa_public_key)? };
+        self.check(pin, KeyOwner::Stop(stop.index), rule)
+    }
+
+    /// Returns the rule by which a key must be trusted now, if any: `pinned` before anything is wrapped, and the rule about
+    /// wrapping for owners that receive the envelope key.
+    fn rule(&self, pinned: Rule, receives_key: bool) -> Option<Rule> {
+        let phase = self.check.phase;
+        if phase != TrustPhase::BeforeWrapping && self.station.enforces(pinned) {
+            return Some(pinned);
+        }
+        let wraps = phase != TrustPhase::ToRead && receives_key && self.station.enforces(Rule::WrapForTrusted);
+        wraps.then_some(Rule::WrapForTrusted)
+    }
+
+    /// Compares a key with those that the station trusts. An unknown key is kept, to be pinned, where first use is trusted.
+    fn check(&mut self, pin: NewPin, who: KeyOwner, rule: Rule) -> Result<(), StepError> {
+        let TrustCheck { believed, phase } = self.check;
+        let changed = match believed.check_key(pin.kind, &pin.id, &pin.key) {
             KeyVerdict::Trusted => return Ok(()),
             KeyVerdict::Unknown => false,
             KeyVerdict::OtherKey => true,
         };
         // Pre-run has pinned all keys, so no key can be new after it.
         if changed || believed.mode() != TrustMode::FirstUse || phase != TrustPhase::BeforeRun {
+            let NewPin { id, key, .. } = pin;
             let fingerprint = key.fingerprint();
             return Err(StepError::KeyUntrusted(Box::new(UntrustedKey { who, id, fingerprint, changed, rule })));
         }
-        seen.who.push(who);
-        seen.pins.push(NewPin { kind, id, key });
-        seen.rules.push(rule);
+        self.seen.add(pin, who, rule);
         Ok(())
-    };
-    let creator = &config.creator;
-    look(
-        asking(Rule::CreatorPinned, true),
-        OwnerKind::Creator,
-        KeyOwner::Creator,
-        creator.id.to_string(),
-        &creator.rsa_public_key,
-    )?;
-    for (position, stop) in config.route.iter().enumerate() {
-        if position != own.position() {
-            let rule = asking(Rule::StationsPinned, receives_key(station, own, stop));
-            look(rule, OwnerKind::Station, KeyOwner::Stop(stop.index), stop.station.to_string(), &stop.rsa_public_key)?;
-        }
     }
-    note_rules(station, phase, rules);
-    seen.explain(rules);
-    Ok(seen)
 }
 
 /// Notes the rules that the check of a phase has enforced.
@@ -130,6 +147,12 @@ fn usable(key: &HexText) -> Result<PublicKey, StepError> {
 }
 
 impl NewPins {
+    fn add(&mut self, pin: NewPin, who: KeyOwner, rule: Rule) {
+        self.pins.push(pin);
+        self.who.push(who);
+        self.rules.push(rule);
+    }
+
     /// Notes which keys were seen for the first time.
     fn explain(&self, rules: &RuleLog) {
         for (who, rule) in self.who.iter().zip(&self.rules) {

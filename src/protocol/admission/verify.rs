@@ -1,16 +1,21 @@
 //! Verification of trains: the only module that makes a verified train.
 
-use stationmaster_image::ImageError;
 use stationmaster_train::{
     config::TrainConfig,
-    digest::{Digest, FileHasher, ImmutableHasher},
+    digest::{Digest, ImmutableHasher},
     envelope::EnvelopeKey,
-    names::{FilePath, Listing},
+    names::Listing,
     rule::Rule,
     verify,
 };
 
-use super::{admit::AdmittedTrain, implicit_rejection::ProvisionalKey, station::Station, unwrap::ReadTrain};
+use super::{
+    admit::AdmittedTrain,
+    immutable_files::{self, SealedFiles, listing_of, unlisted},
+    implicit_rejection::ProvisionalKey,
+    station::Station,
+    unwrap::ReadTrain,
+};
 use crate::{
     ledger::FileDigest,
     protocol::{
@@ -21,9 +26,6 @@ use crate::{
         context::{call_context::CallContext, error::StepError, rule_log::RuleLog, rules::Policy},
     },
 };
-
-/// Longest query that is read into memory, in bytes of plaintext.
-const QUERY_LIMIT: u64 = 2 * 1024 * 1024;
 
 /// A value whose checks have all passed. Only [`verify_state`] makes one.
 pub(in crate::protocol) struct Verified<T>(T);
@@ -72,11 +74,6 @@ impl OpenableTrain {
         }
         unlisted(&self.contents, &self.listing).map(|file| file.path.as_str().to_owned()).collect()
     }
-}
-
-/// Returns the immutable files that `file_list` does not name.
-fn unlisted<'a>(contents: &'a Contents, listing: &'a Listing) -> impl Iterator<Item = &'a StoredFile> {
-    contents.train.files.iter().filter(|file| !file.path.is_query() && !listing.contains(&file.path))
 }
 
 /// A train with its content, of which nothing is verified.
@@ -163,97 +160,61 @@ pub(in crate::protocol) fn verify_state(
     let Unverified { document, signed, contents, key, results_digest, rules } = train;
     let TrainDocument { config, session_id, .. } = document;
     let listing = listing_of(config, &contents, rules)?;
-    let total: u64 = contents.train.files.iter().map(|file| file.extent.len).sum();
-    let mut done = 0;
-    let mut hasher = ImmutableHasher::new(&config.creator.id);
-    let mut files = Vec::with_capacity(listing.names().len());
-    for path in listing.names() {
-        let file = contents.train.file(path).ok_or_else(|| missing(path))?;
-        let mut digest = FileHasher::new();
-        key.defer(contents.open_file(key.key(), file.extent, |plain| {
-            step.check_cancelled()?;
-            hasher.update(plain);
-            digest.update(plain);
-            done += plain.len() as u64;
-            (step.progress)("verify", done, total);
-            Ok(())
-        }))?;
-        files.push(file_digest(path, digest));
-    }
     let unlisted_too = !policy.rules.holds(Rule::UnlistedFiles);
+    let sealed = SealedFiles { contents: &contents, key: &key, step };
+    let mut hasher = ImmutableHasher::new(&config.creator.id);
+    let mut files = sealed.hash_listed(&listing, &mut hasher)?;
     if unlisted_too {
-        // No signature covers these files; post-run still detects whether the run changed them.
-        for file in unlisted(&contents, &listing) {
-            let mut digest = FileHasher::new();
-            key.defer(contents.open_file(key.key(), file.extent, |plain| {
-                step.check_cancelled()?;
-                digest.update(plain);
-                Ok(())
-            }))?;
-            files.push(file_digest(&file.path, digest));
-        }
+        files.extend(sealed.hash_unlisted(&listing)?);
     }
-    let query = read_query(&contents, &key)?;
-    if let Some(query) = &query {
-        let mut digest = FileHasher::new();
-        digest.update(query);
-        files.push(file_digest(&FilePath::query(), digest));
-    }
+    let query = sealed.read_query()?;
+    files.extend(query.as_ref().map(|query| immutable_files::of_query(query)));
     let immutable_digest = hasher.finish(session_id, query.as_ref().map(|query| query.as_slice()));
     // A file of another length cannot be opened.
     rules.checked(Rule::SealedLengths);
-    let believed = |proof: Result<(), verify::Distrust>, of: &[Rule]| {
-        of.iter().for_each(|rule| rules.checked(*rule));
-        key.defer(proof.map_err(StepError::untrusted))
-    };
-    let of_code = [Rule::CreatorSignature, Rule::BuilderSignature, Rule::ImmutableDigest];
-    believed(verify::verify_creator_and_build(config, &immutable_digest), &of_code)?;
-    rules.explain(Rule::BuilderSignature, BUILDER);
-    if signed == 0 {
-        OF_CHAIN.into_iter().for_each(|rule| rules.not_checkable(rule, NO_STOP_BEFORE));
-    } else {
-        let digest = results_digest.as_ref().ok_or(StepError::Invariant("results were not hashed"))?;
-        believed(verify::verify_chain(config, signed), &[Rule::ChainSignatures, Rule::NewestLink])?;
-        if policy.rules.holds(Rule::SignaturesApart) {
-            believed(verify::verify_signatures_apart(config, signed), &[Rule::SignaturesApart])?;
-        } else {
-            rules.relaxed(Rule::SignaturesApart);
-        }
-        believed(verify::verify_results(config, signed, digest), &[Rule::ResultsSignature, Rule::ResultsDigest])?;
-    }
+    let proofs = Proofs { config, key: &key, rules };
+    proofs.check_code(&immutable_digest)?;
+    proofs.check_earlier_stops(policy, signed, results_digest.as_ref())?;
     let key = key.verdict()?;
     Ok(Verified(OpenableTrain { contents, listing, unlisted_too, key, query, files, immutable_digest, results_digest }))
 }
 
-/// Returns the names to hash. Fails if one of them has no file.
-pub(in crate::protocol) fn listing_of(config: &TrainConfig, contents: &Contents, rules: &RuleLog) -> Result<Listing, StepError> {
-    let listing = Listing::new(&config.file_list)
-        .map_err(|error| StepError::rule(Rule::PlainNames, format!("file_list entry {}: {}", error.position, error.cause)))?;
-    if let Some(absent) = listing.names().iter().find(|path| contents.train.file(path).is_none()) {
-        return Err(missing(absent));
-    }
-    rules.checked(Rule::PlainNames);
-    rules.checked(Rule::ListedFilesPresent);
-    Ok(listing)
+/// Checks of a train's digests and signatures. A wrong one is a failure of the key, which ends nothing.
+struct Proofs<'a> {
+    config: &'a TrainConfig,
+    key: &'a ProvisionalKey,
+    rules: &'a RuleLog,
 }
 
-fn missing(path: &FilePath) -> StepError {
-    StepError::rule(Rule::ListedFilesPresent, path.as_str())
-}
-
-fn file_digest(path: &FilePath, digest: FileHasher) -> FileDigest {
-    FileDigest { path: path.as_str().to_owned(), sha256: digest.finish() }
-}
-
-fn read_query(contents: &Contents, key: &ProvisionalKey) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, StepError> {
-    let Some(file) = contents.train.file(&FilePath::query()) else { return Ok(None) };
-    if file.extent.len > QUERY_LIMIT {
-        return Err(ImageError::Limit("bytes of query.json").into());
-    }
-    let mut query = zeroize::Zeroizing::new(Vec::with_capacity(file.extent.len as usize));
-    key.defer(contents.open_file(key.key(), file.extent, |plain| {
-        query.extend_from_slice(plain);
+impl Proofs<'_> {
+    /// Checks the signatures of creator and builder over the immutable files.
+    fn check_code(&self, immutable_digest: &Digest) -> Result<(), StepError> {
+        let of_code = [Rule::CreatorSignature, Rule::BuilderSignature, Rule::ImmutableDigest];
+        self.note(verify::verify_creator_and_build(self.config, immutable_digest), &of_code)?;
+        self.rules.explain(Rule::BuilderSignature, BUILDER);
         Ok(())
-    }))?;
-    Ok(Some(query))
+    }
+
+    /// Checks what the `signed` earlier stops have signed: the chain, and the results, which the last of them sealed.
+    fn check_earlier_stops(&self, policy: &Policy, signed: usize, results: Option<&Digest>) -> Result<(), StepError> {
+        let Self { config, rules, .. } = self;
+        if signed == 0 {
+            OF_CHAIN.into_iter().for_each(|rule| rules.not_checkable(rule, NO_STOP_BEFORE));
+            return Ok(());
+        }
+        let results = results.ok_or(StepError::Invariant("results were not hashed"))?;
+        self.note(verify::verify_chain(config, signed), &[Rule::ChainSignatures, Rule::NewestLink])?;
+        if policy.rules.holds(Rule::SignaturesApart) {
+            self.note(verify::verify_signatures_apart(config, signed), &[Rule::SignaturesApart])?;
+        } else {
+            rules.relaxed(Rule::SignaturesApart);
+        }
+        self.note(verify::verify_results(config, signed, results), &[Rule::ResultsSignature, Rule::ResultsDigest])
+    }
+
+    /// Notes the rules of a check, and defers its failure.
+    fn note(&self, proof: Result<(), verify::Distrust>, of: &[Rule]) -> Result<(), StepError> {
+        of.iter().for_each(|rule| self.rules.checked(*rule));
+        self.key.defer(proof.map_err(StepError::untrusted))
+    }
 }

@@ -19,9 +19,9 @@ use crate::protocol::{
     admission::{
         admit::StopOnRoute,
         authorize::AuthorizedTrain,
+        immutable_files::listing_of,
         station::Station,
         trust_check::{TrustCheck, TrustPhase},
-        verify::listing_of,
     },
     content::{read_sealed::Destination, seal::seal_run, sealed_contents::Contents, train_document::TrainDocument},
     context::{call_context::CallContext, error::StepError, rule_log::RuleLog},

@@ -14,6 +14,7 @@
 //! | nothing | yes, if this PIN is not remembered |
 //!
 //! Thus every PIN is tried at most once after it failed, and this service never uses the last try. A correct PIN clears the file.
+//! Processes with the same file log in one after another, so that those that start at once try a wrong PIN once.
 
 use std::{
     collections::BTreeSet,
@@ -21,12 +22,14 @@ use std::{
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
     sync::{LazyLock, Mutex, PoisonError},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use openssl::{hash::MessageDigest, pkcs5::pbkdf2_hmac, rand::rand_bytes};
 use secrecy::{ExposeSecret, SecretString};
 use stationmaster_system::{
-    files::{Directory, input, words},
+    files::{Directory, input, try_lock, words},
     memory::SecretPages,
 };
 use subtle::ConstantTimeEq;
@@ -38,6 +41,9 @@ use super::KeystoreError;
 const HEADER: &str = "# stationmaster: PINs that the token refused (salted hashes); delete this file to allow them again";
 const ROUNDS: usize = 100_000;
 const SALT: usize = 16;
+
+/// How long a login waits for the logins of other processes.
+const TURN: Duration = Duration::from_secs(30);
 
 /// PINs rejected in this process: (serial, mark). In memory a plain set of marks is sufficient.
 static REJECTED: Mutex<BTreeSet<(String, [u8; 32])>> = Mutex::new(BTreeSet::new());
@@ -64,6 +70,8 @@ pub(super) struct Attempt<'a> {
     /// Created before the login: a file that cannot be written must prevent the login, not follow it.
     spare: Option<NamedTempFile>,
     remembered: String,
+    /// Locked: no other process with this file logs in meanwhile.
+    turn: Option<Directory>,
 }
 
 impl PinLatch {
@@ -93,11 +101,12 @@ impl PinLatch {
         if rejected().contains(&(serial.to_owned(), mark(serial, pin))) {
             return Err(latched());
         }
-        let mut attempt = Attempt { latch: self, serial, pin, spare: None, remembered: String::new() };
+        let mut attempt = Attempt { latch: self, serial, pin, spare: None, remembered: String::new(), turn: None };
         match &self.file {
             None if risk.count_low => return Err(KeystoreError::PinAtRisk { state: "count low" }),
             None => {}
             Some(file) => {
+                attempt.turn = Some(turn(file)?);
                 attempt.remembered = read(file)?;
                 for line in attempt.remembered.lines().filter(|line| !line.starts_with('#')) {
                     if matches(file, line, serial, pin)? {
@@ -173,6 +182,20 @@ fn rejected() -> std::sync::MutexGuard<'static, BTreeSet<(String, [u8; 32])>> {
 #[cfg(test)]
 pub(super) fn forget_this_process(serial: &str) {
     rejected().retain(|(known, _)| known != serial);
+}
+
+/// Waits until no other process logs in with this latch file. The lock is that of the file's directory, because the file is
+/// replaced, and is released with the descriptor.
+fn turn(file: &Path) -> Result<Directory, KeystoreError> {
+    let (directory, _) = Directory::of_file(file).map_err(|error| unusable(file, &error))?;
+    let since = Instant::now();
+    while !try_lock(&directory).map_err(|error| unusable(file, &error))? {
+        if since.elapsed() > TURN {
+            return Err(KeystoreError::Unavailable { reason: "the login of another process does not end" });
+        }
+        sleep(Duration::from_millis(20));
+    }
+    Ok(directory)
 }
 
 fn read(file: &Path) -> Result<String, KeystoreError> {

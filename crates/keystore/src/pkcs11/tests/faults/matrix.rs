@@ -140,9 +140,9 @@ const SECRET: [u8; 32] = [7; 32];
 
 impl Row {
     fn open() -> Row {
-        let station = FaultyToken::over(TestToken::with_keys());
+        let station = FaultyToken::with_keys();
         let latch = station.token.dir.path().join("latch");
-        let access = TokenAccess { module: station.library.clone().into(), pin_latch: Some(latch), ..station.token.access() };
+        let access = TokenAccess { pin_latch: Some(latch), ..station.access() };
         let config = KeystoreConfig { sessions: 1, ..station.token.config_with(access.clone(), &["train", "general"]) };
         let keystore = Keystore::open(config).unwrap();
         let wrapped = wrap(&public(&keystore, "train"), OaepScheme::Sha512, &SECRET).unwrap();

@@ -2,7 +2,6 @@
 
 use std::{
     os::unix::process::ExitStatusExt,
-    process::{Command, Output},
     time::{Duration, Instant},
 };
 
@@ -13,9 +12,6 @@ use cryptoki::{
 };
 
 use super::*;
-
-/// Set in a process that runs one test alone; its value is what the test does there.
-const ALONE: &str = "STATIONMASTER_TEST_ALONE";
 
 fn initialised(station: &FaultyToken) -> Pkcs11 {
     let module = Pkcs11::new(&station.library).unwrap();
@@ -33,12 +29,6 @@ fn random(session: &Session) -> Result<(), RvError> {
         Err(error) => panic!("{error:?}"),
         Ok(()) => Ok(()),
     }
-}
-
-/// Runs a test of this file in a process of its own, which finds `ALONE` set to `what`.
-fn alone(test: &str, what: &str) -> Output {
-    let name = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
-    Command::new(std::env::current_exe().unwrap()).args([&name, "--exact", "--nocapture"]).env(ALONE, what).output().unwrap()
 }
 
 #[test]
@@ -119,11 +109,11 @@ fn a_crash_and_a_malformed_rule_end_the_process() {
     }
     let test = "a_crash_and_a_malformed_rule_end_the_process";
     for rule in ["C_GenerateRandom 1 before crash", "C_GenerateRandom 1 after crash", "C_GenerateRandom 1 later crash"] {
-        let done = alone(test, rule);
+        let done = alone(module_path!(), test, rule).output().unwrap();
         let output = String::from_utf8_lossy(&done.stdout);
         assert_eq!(done.status.signal(), Some(6), "{rule}: {output}");
     }
-    let done = alone(test, "C_Sign 1 before crash");
+    let done = alone(module_path!(), test, "C_Sign 1 before crash").output().unwrap();
     assert!(String::from_utf8_lossy(&done.stdout).contains("still running"), "{done:?}");
     let fault = FaultModule::create(tempfile::tempdir().unwrap().path(), std::path::Path::new("/module")).unwrap();
     for wrong in [
@@ -169,7 +159,7 @@ fn a_module_of_version_3_is_wrapped_with_its_functions() {
         return;
     }
     if std::env::var_os(ALONE).is_none() {
-        let done = alone("a_module_of_version_3_is_wrapped_with_its_functions", "yes");
+        let done = alone(module_path!(), "a_module_of_version_3_is_wrapped_with_its_functions", "yes").output().unwrap();
         assert!(done.status.success() && String::from_utf8_lossy(&done.stdout).contains("1 passed"), "{done:?}");
         return;
     }

@@ -4,12 +4,12 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use stationmaster_system::files::input;
+use stationmaster_system::files::{Directory, NewFile, input};
 
 use super::{AuditError, read};
 
@@ -44,7 +44,7 @@ pub fn move_segment(segment: &Path, archive: &Path) -> Result<(), AuditError> {
         Err(rustix::io::Errno::EXIST) => {
             return Err(AuditError::Broken { file: target, what: "it is another segment of the same name".to_owned() });
         }
-        Err(rustix::io::Errno::XDEV) => copy(segment, archive, &target).map_err(flaw)?,
+        Err(rustix::io::Errno::XDEV) => copy(segment, &target).map_err(flaw)?,
         Err(error) => return Err(flaw(error.into())),
     }
     let sync = |directory: &Path| File::open(directory)?.sync_all();
@@ -52,19 +52,11 @@ pub fn move_segment(segment: &Path, archive: &Path) -> Result<(), AuditError> {
 }
 
 /// Copies a segment to another file system.
-fn copy(segment: &Path, archive: &Path, target: &Path) -> io::Result<()> {
-    let aside = archive.join(format!(".{}", uuid::Uuid::new_v4()));
-    let copied = (|| {
-        let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-        io::copy(&mut input::open_regular(segment)?, &mut to)?;
-        to.sync_all()?;
-        renameat_with(CWD, &aside, CWD, target, RenameFlags::NOREPLACE)?;
-        File::open(archive)?.sync_all()
-    })();
-    if let Err(error) = copied {
-        let _ = fs::remove_file(&aside);
-        return Err(error);
-    }
+fn copy(segment: &Path, target: &Path) -> io::Result<()> {
+    let (archive, name) = Directory::of_file(target)?;
+    let mut to = NewFile::begin(&archive, name, 0o600)?;
+    io::copy(&mut input::open_regular(segment)?, &mut to)?;
+    to.sync()?.publish_new()?;
     fs::remove_file(segment)
 }
 

@@ -42,6 +42,7 @@ impl UnixSocket {
         let gid = group.map(group_id).transpose().map_err(trouble)?;
         let lock = Lock::acquire(&with_ending(path, ".lock"), &format!("the socket {shown}"))?;
         remove_stale(path)?;
+        // A socket is not written like a file (`NewFile`): binding gives it its name.
         let other = with_ending(path, ".new");
         match fs::remove_file(&other) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(trouble(error)),

@@ -67,7 +67,8 @@ pub(super) struct Attempt<'a> {
     latch: &'a PinLatch,
     serial: &'a str,
     pin: &'a SecretString,
-    /// Created before the login: a file that cannot be written must prevent the login, not follow it.
+    /// Created before the login, with a name: a directory that takes no file must prevent the login, not follow it. A
+    /// [`NewFile`](stationmaster_system::files::NewFile) has no name before it is complete.
     spare: Option<NamedTempFile>,
     remembered: String,
     /// Locked: no other process with this file logs in meanwhile.

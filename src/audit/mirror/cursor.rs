@@ -1,14 +1,14 @@
 //! Position of a mirror in the log, stored in the log's directory so that the mirror continues from there after a restart.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use serde::{Deserialize, Serialize};
+use stationmaster_system::files::{Directory, NewFile};
 
 use super::{LogEnd, MirroredLog, SinkKind};
 use crate::audit::read;
@@ -57,7 +57,11 @@ fn name(sink: &SinkKind) -> String {
 impl Cursor {
     /// Returns the stored position of this sink in this log; the beginning when it is unknown.
     pub(super) fn load(copied: &MirroredLog, sink: &SinkKind) -> Self {
-        let kept = file(copied).and_then(|file| fs::read(file).ok());
+        let file = file(copied);
+        if let Some((directory, name)) = file.as_deref().and_then(|file| Directory::of_file(file).ok()) {
+            let _ = directory.clear(name);
+        }
+        let kept = file.and_then(|file| fs::read(file).ok());
         let kept = kept.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
         match kept.filter(|kept| kept.log == copied.log && kept.sink == name(sink)) {
             Some(Kept { segment, offset, seq, .. }) => Self { segment, offset, seq },
@@ -69,10 +73,11 @@ impl Cursor {
         let Some(file) = file(copied) else { return Ok(()) };
         let Self { segment, offset, seq } = *self;
         let kept = Kept { log: copied.log.clone(), sink: name(sink), segment, offset, seq };
-        let aside = file.with_extension("json.new");
-        let mut to = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        let (directory, name) = Directory::of_file(&file)?;
+        let mut to = NewFile::begin(&directory, name, 0o600)?;
         to.write_all(serde_json::to_string(&kept)?.as_bytes())?;
-        fs::rename(aside, file)
+        // Not synced: it is written after each batch, and records behind an older position are only sent again.
+        to.publish_unsynced()
     }
 
     /// Returns the next part; moves on to the next segment at the end of one.

@@ -1,12 +1,13 @@
 //! Mirrors records into a directory as files that are complete under their final names.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     time::{Duration, Instant},
 };
+
+use stationmaster_system::files::{Directory, NewFile};
 
 use super::cursor::{Cursor, Part};
 
@@ -18,27 +19,17 @@ pub(super) fn is_due(part: &Part, cursor: &Cursor, since: Instant, ended: bool) 
     ended || part.end - cursor.offset >= OBJECT_BYTES || since.elapsed() >= OBJECT_AGE
 }
 
-/// Writes a file under a temporary name and renames it, so that a reader of the directory never sees a partial file. Its name sorts by time.
+/// Writes a file that gets its name when it is complete, so that a reader of the directory never sees a partial one. Its name
+/// sorts by time.
 pub(super) fn put(directory: &Path, part: &Part, cursor: &mut Cursor) -> io::Result<()> {
     let name = format!("{:.3}-{}.jsonl", jiff::Timestamp::now(), uuid::Uuid::now_v7());
-    let aside = directory.join(format!(".{name}"));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-    let written = lines(part, cursor.offset, &mut file).and_then(|counted| {
-        file.sync_data()?;
-        fs::rename(&aside, directory.join(&name))?;
-        Ok(counted)
-    });
-    match written {
-        Ok((bytes, records)) => {
-            cursor.offset += bytes;
-            cursor.seq += records;
-            Ok(())
-        }
-        Err(error) => {
-            let _ = fs::remove_file(&aside);
-            Err(error)
-        }
-    }
+    let mut file = NewFile::begin(&Directory::open(directory)?, name, 0o600)?;
+    let (bytes, records) = lines(part, cursor.offset, &mut file)?;
+    // Not every file system for object stores can sync a directory.
+    file.sync()?.publish_unsynced()?;
+    cursor.offset += bytes;
+    cursor.seq += records;
+    Ok(())
 }
 
 /// Copies whole lines, up to about the length of an object; returns the number of bytes and of lines.

@@ -21,10 +21,9 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use rustix::fs::{FlockOperation, flock};
 use stationmaster_system::{
     failpoint,
-    files::{Directory, explained},
+    files::{self, Directory, explained},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -256,7 +255,7 @@ fn remove_blobs(layout: &Layout, mut index: Index, digest: &str) -> Result<(), I
 fn lock(layout: &Layout) -> Result<Directory, ImageError> {
     // A separate descriptor: the lock ends with it.
     let locked = layout.root.enter("").map_err(ImageError::at(blob::PLACE))?;
-    flock(&locked, FlockOperation::LockExclusive).map_err(ImageError::at(blob::PLACE))?;
+    files::lock(&locked).map_err(ImageError::at(blob::PLACE))?;
     Index::clear(&locked)?;
     Ok(locked)
 }

@@ -29,8 +29,11 @@ pub struct NewFile {
 
 impl NewFile {
     /// Begins a file that belongs to this process's user and has exactly this mode.
-    pub(super) fn begin(directory: &Directory, name: &OsStr, mode: u32) -> io::Result<Self> {
-        let (name, directory) = (check_component(name)?.to_owned(), directory.try_clone()?);
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn begin(directory: &Directory, name: impl AsRef<OsStr>, mode: u32) -> io::Result<Self> {
+        let (name, directory) = (check_component(name.as_ref())?.to_owned(), directory.try_clone()?);
         let (file, temporary) = match directory.unnamed(0o600) {
             Ok(file) => (file, None),
             // NFS and some FUSE file systems do not support unnamed files.
@@ -59,11 +62,22 @@ impl NewFile {
         Ok(self)
     }
 
-    /// Gives the file its name, replacing an existing file.
+    /// Gives the file its name, replacing an existing file, and makes that durable.
     ///
     /// # Errors
     /// When the rename fails.
-    pub fn publish(mut self) -> io::Result<()> {
+    pub fn publish(self) -> io::Result<()> {
+        let directory = self.directory.try_clone()?;
+        self.publish_unsynced()?;
+        directory.sync()
+    }
+
+    /// Gives the file its name, replacing an existing file. The directory is not synced: after a crash of the system the previous
+    /// file may be there.
+    ///
+    /// # Errors
+    /// When the rename fails.
+    pub fn publish_unsynced(mut self) -> io::Result<()> {
         let temporary = match self.temporary.take() {
             Some(temporary) => temporary,
             None => {
@@ -76,7 +90,7 @@ impl NewFile {
             self.temporary = Some(temporary);
             return Err(error.into());
         }
-        self.directory.sync()
+        Ok(())
     }
 
     /// Gives the file its name, which must not exist.
@@ -111,7 +125,7 @@ impl Directory {
     /// # Errors
     /// When it cannot be created.
     pub fn begin(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<NewFile> {
-        let new = NewFile::begin(self, name.as_ref(), 0o600)?;
+        let new = NewFile::begin(self, &name, 0o600)?;
         let before = self.stat_of(name)?.filter(|facts| FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile);
         self.give_to_owner(&new.file, before.as_ref())?;
         // After the owner: changing the owner clears bits of the mode.

@@ -32,7 +32,7 @@ pub use generate::generate_key;
 pub use initialise::{init_token, set_user_pin};
 pub(super) use keys::{Key, not_found};
 pub use listing::contents;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) use oaep::unpad;
 pub(super) use pool::Pool;
 #[cfg(test)]

@@ -6,3 +6,4 @@ mod pins;
 mod remote;
 mod suite;
 pub(crate) mod support;
+mod wycheproof;

@@ -23,6 +23,8 @@ pub mod selection;
 mod vectors;
 pub mod verify;
 pub mod wire;
+#[cfg(test)]
+mod wycheproof;
 
 pub use python::Integer;
 pub use wire::v1::envelope;

@@ -9,8 +9,9 @@ use crate::{
     record::{Case, Cost},
     sealed::Sealed,
     second::Second,
+    steps::{POST, PRE},
     support::Station,
-    trains::{POST, PRE, sealed_train},
+    trains::sealed_train,
 };
 
 /// Trains at once.

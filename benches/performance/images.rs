@@ -1,7 +1,7 @@
 //! `hash` and the reading of images, against the engine's own export of the same image.
 
 use crate::{
-    engine::Engine, modes::FLOOR, options::Options, payload::Payload, record::Case, sealed::Sealed, second::Second, trains::WHOLE,
+    engine::Engine, modes::FLOOR, options::Options, payload::Payload, record::Case, sealed::Sealed, second::Second, steps::WHOLE,
 };
 
 /// Who reads.

@@ -13,8 +13,8 @@ use crate::{
     process,
     record::{Case, Cost},
     second::{PROGRAM, Second},
+    steps::WHOLE,
     support::{self, Peer},
-    trains::WHOLE,
 };
 
 /// Who reads: the service, twice; the command line alone; train_lib.

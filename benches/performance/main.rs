@@ -33,6 +33,7 @@ mod second;
 mod served;
 mod speeds;
 mod statistics;
+mod steps;
 #[allow(dead_code, unused_imports, reason = "made for the tests; a part of it is needed here")]
 #[path = "../../tests/it/support/mod.rs"]
 mod support;

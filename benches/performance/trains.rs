@@ -11,19 +11,9 @@ use crate::{
     sealed::Sealed,
     second::Second,
     speeds,
+    steps::{CARRIED, COMMITTED, POST, PRE, WHOLE},
     support::Station,
 };
-
-/// Steps by their names in tables.
-pub const PRE: &str = "pre-run";
-/// As [`PRE`].
-pub const COMMITTED: &str = "keep (commit)";
-/// As [`PRE`].
-pub const CARRIED: &str = "keep (carry)";
-/// As [`PRE`].
-pub const POST: &str = "post-run";
-/// As [`PRE`].
-pub const WHOLE: &str = "whole";
 
 /// Larger trains take so long that a cold start does not show.
 const NEEDS_WARMTH: u64 = 10_000_000;

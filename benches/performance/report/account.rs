@@ -6,7 +6,7 @@ use crate::{
     options::Part,
     record::{Cost, Record, Speeds},
     statistics::median,
-    trains::{POST, PRE},
+    steps::{POST, PRE},
 };
 
 /// What the table means.

@@ -1,7 +1,7 @@
 //! The reading of whole images.
 
 use super::table::{self, figure, number, ratios};
-use crate::{images::OURS, modes::FLOOR, options::Part, record::Record, statistics::median, trains::WHOLE};
+use crate::{images::OURS, modes::FLOOR, options::Part, record::Record, statistics::median, steps::WHOLE};
 
 /// What the table means.
 pub const ABOUT: &str = "\

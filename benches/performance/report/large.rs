@@ -7,7 +7,7 @@ use crate::{
     options::Part,
     record::Record,
     statistics::median,
-    trains::WHOLE,
+    steps::WHOLE,
 };
 
 /// What the table means.

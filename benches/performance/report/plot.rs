@@ -10,7 +10,7 @@ use crate::{
     options::Part,
     record::{Case, Record},
     statistics::{median, spread},
-    trains::{CARRIED, POST, PRE, WHOLE},
+    steps::{CARRIED, POST, PRE, WHOLE},
 };
 
 const SIZE: (u32, u32) = (1000, 900);

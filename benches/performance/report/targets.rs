@@ -11,7 +11,7 @@ use crate::{
     options::Part,
     record::{Case, Record},
     statistics::median,
-    trains::{CARRIED, POST, PRE, WHOLE},
+    steps::{CARRIED, POST, PRE, WHOLE},
 };
 
 /// Bounds a figure.

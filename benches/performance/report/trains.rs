@@ -6,7 +6,7 @@ use crate::{
     options::Part,
     record::{Case, Cost, Record},
     statistics::median,
-    trains::{CARRIED, COMMITTED, POST, PRE, WHOLE},
+    steps::{CARRIED, COMMITTED, POST, PRE, WHOLE},
 };
 
 /// Rows of the tables: a name, and the steps it is the sum of.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
+use stationmaster_pkcs11_fault::{FaultModule, VARIABLE};
 
 use crate::support::{PROGRAM, Station, set, token::softhsm};
 
@@ -48,6 +49,10 @@ impl Bench {
 
     /// The program, with the configuration named by the environment alone and without a terminal.
     fn program(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command
             .env("SOFTHSM2_CONF", &self.conf)
@@ -58,7 +63,7 @@ impl Bench {
             command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?));
         }
         command.stdin(Stdio::null()).args(["--output", "json"]).args(arguments);
-        command.output().unwrap()
+        command
     }
 
     #[track_caller]
@@ -198,6 +203,36 @@ fn what_is_odd_about_a_pin_its_source_or_a_key_is_said() {
     fs::remove_dir_all(bench.path("state")).unwrap();
     let early = bench.fails(&[&["key", "list"], &direct[..]].concat());
     assert!(says(&early, "message", "No such file or directory") && says(&early, "hint", &bench.path("state")), "{early}");
+}
+
+#[test]
+fn a_wrong_pin_is_tried_once_by_restarts_of_the_service_and_commands_beside_it() {
+    let bench = Bench::new();
+    bench.done(&["token", "init", "--so-pin-file", &bench.path("so-pin")]);
+    let fault = FaultModule::create(&bench.directory.path().join("fault"), &softhsm()).unwrap();
+    let config = fs::read_to_string(bench.path("c.toml")).unwrap();
+    let module = FaultModule::library().unwrap();
+    fs::write(bench.path("c.toml"), config.replace(softhsm().to_str().unwrap(), module.to_str().unwrap())).unwrap();
+    bench.pin("pin", "9999\n");
+    let start = |arguments: &[&str]| {
+        let mut command = bench.command(arguments);
+        command.env(VARIABLE, fault.directory()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let config = bench.path("c.toml");
+    let (serve, list) = (["serve", "--config", &config], ["key", "list", "--config", &config]);
+    // At once: the others come while the first waits for the token.
+    fault.set("C_Login every before delay 1000").unwrap();
+    let processes = [&serve[..], &list, &list].map(start);
+    for process in processes {
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    for round in 0..20 {
+        let output = start(if round % 4 == 0 { &list } else { &serve }).wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let journal = fault.journal().unwrap();
+    assert_eq!((journal.calls("C_Login"), journal.calls("C_Initialize")), (1, 23));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod rules;
 mod sections;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::{
     io,
@@ -17,11 +18,11 @@ pub use audit::{AuditConfig, MirrorConfig};
 pub use engine::{EngineConfig, PartialLoadSetting};
 pub use rules::{Rules, TrustConfig, Unlisted};
 pub use sections::{
-    AccessConfig, CompatConfig, KeysConfig, LayoutsConfig, Limits, Listen, LogConfig, LogFormat, PinSetting, RunsConfig,
-    StateConfig, Tcp, TokenConfig,
+    AccessConfig, CompatConfig, KeysConfig, LayoutsConfig, Limits, Listen, LogConfig, LogFormat, RunsConfig, StateConfig, Tcp,
 };
 use serde::Deserialize;
 use stationmaster_system::files::input;
+pub use token::{PinSetting, TokenConfig, TokensConfig};
 
 /// Maximum size of a configuration, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -32,8 +33,9 @@ const LONGEST: u64 = 1 << 20;
 pub struct Config {
     /// This station's id, as trains' routes name it.
     pub station: String,
-    /// The PKCS#11 token.
-    pub token: TokenConfig,
+    /// The PKCS#11 tokens.
+    #[serde(rename = "token")]
+    pub tokens: TokensConfig,
     /// The keys served.
     #[serde(default)]
     pub keys: KeysConfig,

@@ -26,7 +26,7 @@ pub use token::DevToken;
 use crate::{
     config::{
         AccessConfig, AuditConfig, CompatConfig, Config, EngineConfig, KeysConfig, LayoutsConfig, Limits, Listen, LogConfig,
-        Rules, RunsConfig, StateConfig, Tcp, TokenConfig, TrustConfig,
+        Rules, RunsConfig, StateConfig, Tcp, TokenConfig, TokensConfig, TrustConfig,
     },
     server::{Addresses, ServerError, bootstrap, lock::Lock, state_directory},
     trust::TrustMode,
@@ -162,19 +162,12 @@ fn state_directory(path: &Path) -> Result<PathBuf, DevError> {
 fn config(options: &DevOptions, directory: &Path, token: &DevToken, tls: pki::Files) -> Config {
     Config {
         station: options.station.clone(),
-        token: TokenConfig {
-            module: token.module.clone(),
-            module_init_args: None,
-            label: token::LABEL.into(),
-            serial: None,
+        tokens: TokensConfig::one(TokenConfig {
             pin_file: Some(token.pin_file.clone()),
-            pin_credential: None,
-            pin_env: None,
-            sessions: 0,
-            queue: 256,
             // SoftHSM does not support RSA-OAEP with SHA-512.
             allow_raw_unwrap: true,
-        },
+            ..TokenConfig::new(token.module.clone(), token::LABEL)
+        }),
         keys: KeysConfig {
             train: vec![options.station.clone()],
             general: vec![token::general_label(&options.station)],

@@ -11,7 +11,7 @@ use super::{
     error::{CliError, Exit},
     output::{Output, fields},
 };
-use crate::config::Config;
+use crate::config::{Config, TokenConfig};
 
 const AFTER: &str = "\
 Parses the file, then checks the files and sockets that it names: module, PIN
@@ -57,7 +57,8 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     let value = json!({
         "file": file,
         "station": config.station,
-        "token": config.token.label,
+        "token": config.tokens.all()[0].selector().name(),
+        "tokens": config.tokens.all().iter().map(|token| token.selector().uri().to_string()).collect::<Vec<_>>(),
         "train_keys": config.keys.train,
         "general_keys": config.keys.general,
         "raw_use": config.keys.raw_use,
@@ -75,7 +76,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         let summary = fields(&[
             ("Configuration", format!("{} is valid", file.display())),
             ("Station", config.station.clone()),
-            ("Token", format!("{} through {}", config.token.label, config.token.module.display())),
+            ("Token", tokens(&config)),
             ("Train keys", config.keys.train.join(", ")),
             ("General keys", config.keys.general.join(", ")),
             ("Raw use", config.keys.raw_use.join(", ")),
@@ -104,4 +105,10 @@ fn images(config: &Config) -> (&'static str, String) {
         Some(directory) => ("Layouts", directory.display().to_string()),
         None => ("Engine", config.engine.socket.clone()),
     }
+}
+
+/// Returns each token with its module.
+fn tokens(config: &Config) -> String {
+    let token = |token: &TokenConfig| format!("{} through {}", token.selector().name(), token.module.display());
+    config.tokens.all().iter().map(token).collect::<Vec<_>>().join(", ")
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     audit::Event,
-    config::{Config, PinSetting},
+    config::{Config, PinSetting, TokenConfig},
 };
 
 const INIT: &str = "\
@@ -68,6 +68,9 @@ pub(super) struct TokenArgs {
     /// A file whose first line is the user PIN
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
+    /// Which of the configuration's tokens: its label, serial number or PKCS#11 URI
+    #[arg(long, conflicts_with_all = ["module", "label"])]
+    token: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,10 +94,14 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
 
 fn init(token_args: &TokenArgs, output: Output) -> Result<(), CliError> {
     let TokenInputs { config, module, token, so_pin, user_pin } = token_args.resolve()?;
-    let make = || admin::init_token(&module, &token.label, &so_pin, &user_pin);
-    let serial = recorded(config.as_ref(), Event::TokenInitialised, "token init", &token.label, make)?;
-    output.result(&json!({ "label": token.label, "serial": serial, "module": module.path }), || {
-        fields(&[("Initialised", token.label.clone()), ("Serial", serial.clone()), ("Module", module.path.display().to_string())])
+    let Some(label) = token.label else {
+        return Err(CliError::usage("the configuration names the token by serial number, and a new token needs a label")
+            .with_hint("name the token by `label`"));
+    };
+    let make = || admin::init_token(&module, &label, &so_pin, &user_pin);
+    let serial = recorded(config.as_ref(), Event::TokenInitialised, "token init", &label, make)?;
+    output.result(&json!({ "label": label, "serial": serial, "module": module.path }), || {
+        fields(&[("Initialised", label.clone()), ("Serial", serial.clone()), ("Module", module.path.display().to_string())])
     });
     Ok(())
 }
@@ -105,13 +112,10 @@ fn set_pin(args: &SetPin, output: Output) -> Result<(), CliError> {
         token.serial.clone_from(&args.serial);
     }
     let set = || admin::set_user_pin(&module, &token, &so_pin, &user_pin, args.replace);
-    let serial = recorded(config.as_ref(), Event::UserPinSet, "token set-pin", &token.label, set)?;
-    output.result(&json!({ "label": token.label, "serial": serial, "module": module.path }), || {
-        fields(&[
-            ("User PIN set", token.label.clone()),
-            ("Serial", serial.clone()),
-            ("Module", module.path.display().to_string()),
-        ])
+    let label = token.name();
+    let serial = recorded(config.as_ref(), Event::UserPinSet, "token set-pin", label, set)?;
+    output.result(&json!({ "label": label, "serial": serial, "module": module.path }), || {
+        fields(&[("User PIN set", label.to_owned()), ("Serial", serial.clone()), ("Module", module.path.display().to_string())])
     });
     Ok(())
 }
@@ -146,10 +150,12 @@ impl TokenArgs {
         let of_environment = || if self.label.is_none() && self.module.is_none() { config_of_environment() } else { None };
         let file = self.config.clone().or_else(of_environment);
         let config = file.as_deref().map(Config::load).transpose()?;
-        let (module, token) = match &config {
-            Some(Config { token, .. }) => {
-                (Some(token.module()), TokenSelector { label: token.label.clone(), serial: token.serial.clone() })
-            }
+        let configured = match &config {
+            Some(config) => Some(config.tokens.select(self.token.as_deref()).map_err(CliError::usage)?),
+            None => None,
+        };
+        let (module, token) = match configured {
+            Some(token) => (Some(token.module()), token.selector()),
             None => {
                 let label = self.label.clone().ok_or_else(|| {
                     CliError::usage("no token is named: use --config FILE or --label LABEL")
@@ -166,19 +172,19 @@ impl TokenArgs {
             }
             None => prompt_twice("SO PIN", "--so-pin-file")?,
         };
-        let user_pin = self.user_pin(config.as_ref())?;
+        let user_pin = self.user_pin(configured)?;
         if so_pin.expose_secret() == user_pin.expose_secret() {
             return Err(CliError::usage(
                 "the SO PIN and the user PIN are the same: the service has the user PIN, and could then also set PINs",
             )
-            .with_hint(self.equal_pins_hint(config.as_ref())));
+            .with_hint(self.equal_pins_hint(configured)));
         }
         Ok(TokenInputs { config, module, token, so_pin, user_pin })
     }
 
     /// Returns the remedy if both PINs are the same.
-    fn equal_pins_hint(&self, config: Option<&Config>) -> String {
-        let configured = config.and_then(|config| match config.token.pin() {
+    fn equal_pins_hint(&self, token: Option<&TokenConfig>) -> String {
+        let configured = token.and_then(|token| match token.pin() {
             PinSetting::File(file) => Some(file),
             _ => None,
         });
@@ -195,10 +201,10 @@ impl TokenArgs {
         }
     }
 
-    fn user_pin(&self, config: Option<&Config>) -> Result<SecretString, CliError> {
-        let setting = match (&self.pin_file, config) {
+    fn user_pin(&self, token: Option<&TokenConfig>) -> Result<SecretString, CliError> {
+        let setting = match (&self.pin_file, token) {
             (Some(file), _) => PinSetting::File(file.clone()),
-            (None, Some(config)) => config.token.pin(),
+            (None, Some(token)) => token.pin(),
             (None, None) if std::env::var_os("STATIONMASTER_PIN").is_some() => PinSetting::Env("STATIONMASTER_PIN".into()),
             (None, None) => PinSetting::Prompt,
         };

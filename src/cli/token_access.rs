@@ -20,6 +20,14 @@ pub(super) struct DirectArgs {
     pub state: Option<PathBuf>,
 }
 
+/// Selects one of several configured tokens.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct TokenChoice {
+    /// Which of the configuration's tokens: its label, serial number or PKCS#11 URI
+    #[arg(long, value_name = "TOKEN", help_heading = "Token", conflicts_with = "state")]
+    pub token: Option<String>,
+}
+
 /// The environment variable that names the service's configuration for commands that need one.
 const CONFIG_VARIABLE: &str = "STATIONMASTER_CONFIG";
 
@@ -34,6 +42,8 @@ pub(super) struct PinArgs {
     /// A file whose first line is the user PIN, instead of the configured source
     #[arg(long, value_name = "FILE", help_heading = "Token", conflicts_with = "state")]
     pub pin_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub choice: TokenChoice,
 }
 
 /// A token, and its configuration if one is named.
@@ -66,13 +76,14 @@ impl DirectArgs {
             memory::protect_process().map_err(|error| CliError::other(format!("the process cannot be protected: {error}")))?;
         }
         if let Some(file) = &self.config {
-            let mut config = Config::load(file)?;
+            let config = Config::load(file)?;
+            let mut token = config.tokens.select(pin.choice.token.as_deref()).map_err(CliError::usage)?.clone();
             if let Some(file) = &pin.pin_file {
-                config.token.pin_file = Some(file.clone());
-                (config.token.pin_credential, config.token.pin_env) = (None, None);
+                token.pin_file = Some(file.clone());
+                (token.pin_credential, token.pin_env) = (None, None);
             }
             let audit = config.audit_directory();
-            return Ok(Some(TokenContext { access: bootstrap::token_access(&config)?, config: Some(config), audit }));
+            return Ok(Some(TokenContext { access: bootstrap::token_access(&config, &token)?, config: Some(config), audit }));
         }
         let Some(state) = &self.state else {
             return Ok(None);

@@ -1,11 +1,11 @@
 //! Checks of the configuration that its types do not express: ranges, exclusive choices, references to other names.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
-use stationmaster_keystore::label;
+use stationmaster_keystore::{TokenSelector, label};
 use stationmaster_train::config::Id;
 
-use super::Config;
+use super::{Config, TokenConfig};
 
 /// A value that is not usable.
 pub(super) struct Flaw {
@@ -52,16 +52,7 @@ fn example(number: &str) -> String {
 
 fn names(config: &Config) -> Result<(), Flaw> {
     station_id(&config.station)?;
-    if let Err(error) = label::check_token(&config.token.label) {
-        return Err(flaw("token.label", error.to_string(), "`token init --config FILE` creates a token with this label"));
-    }
-    if config.token.module_init_args.as_ref().is_some_and(|text| text.is_empty() || text.contains('\0')) {
-        return Err(flaw(
-            "token.module_init_args",
-            "is empty, or holds a zero byte",
-            "leave it out, or take the text from the module's manual",
-        ));
-    }
+    tokens(config)?;
     let keys = &config.keys;
     if let Some(label) = keys.general.iter().find(|label| keys.train.contains(label)) {
         return Err(flaw(
@@ -105,11 +96,54 @@ fn names(config: &Config) -> Result<(), Flaw> {
     Ok(())
 }
 
+fn tokens(config: &Config) -> Result<(), Flaw> {
+    let mut seen = BTreeSet::new();
+    for token in config.tokens.all() {
+        if let Some(Err(error)) = token.selector().label.as_deref().map(label::check_token) {
+            return Err(flaw("token.label", error.to_string(), "`token init --config FILE` creates a token with this label"));
+        }
+        selection(token)?;
+        if token.module_init_args.as_ref().is_some_and(|text| text.is_empty() || text.contains('\0')) {
+            return Err(flaw(
+                "token.module_init_args",
+                "is empty, or holds a zero byte",
+                "leave it out, or take the text from the module's manual",
+            ));
+        }
+        if !seen.insert((&token.module, token.selector().to_string())) {
+            return Err(flaw(
+                "token.label",
+                format!("the token {:?} is configured twice", token.selector().name()),
+                "name each token once; `serial` distinguishes tokens of one label",
+            ));
+        }
+    }
+    if config.tokens.all().iter().all(|token| token.standby) {
+        return Err(flaw("token.standby", "every token is a standby", "leave `standby` out for the token to use first"));
+    }
+    Ok(())
+}
+
+/// Checks that a token is named, and in one way.
+fn selection(token: &TokenConfig) -> Result<(), Flaw> {
+    let named = token.label.is_some() || token.serial.is_some();
+    let hint = "name the token by `label`, `serial`, or `uri = \"pkcs11:token=LABEL\"`";
+    match &token.uri {
+        Some(_) if named => Err(flaw("token.uri", "`label` or `serial` is there, too", hint)),
+        Some(uri) if *uri != TokenSelector::of_uri(uri).uri() => {
+            Err(flaw("token.uri", "names more than the token", "leave object, id, module-path and pin-source out of it"))
+        }
+        _ if token.selector() == TokenSelector::default() => Err(flaw("token", "names no token", hint)),
+        _ => Ok(()),
+    }
+}
+
 fn pin(config: &Config) -> Result<(), Flaw> {
-    let token = &config.token;
-    let given = [token.pin_file.is_some(), token.pin_credential.is_some(), token.pin_env.is_some()];
-    if given.iter().filter(|&&set| set).count() > 1 {
-        return Err(flaw("token", "more than one of pin_file, pin_credential, pin_env", "keep exactly one of them"));
+    for token in config.tokens.all() {
+        let given = [token.pin_file.is_some(), token.pin_credential.is_some(), token.pin_env.is_some()];
+        if given.iter().filter(|&&set| set).count() > 1 {
+            return Err(flaw("token", "more than one of pin_file, pin_credential, pin_env", "keep exactly one of them"));
+        }
     }
     Ok(())
 }
@@ -118,8 +152,6 @@ fn paths(config: &Config) -> Result<(), Flaw> {
     let tcp = config.listen.tcp.as_ref();
     let second = config.audit.second.as_ref();
     let paths = [
-        ("token.module", Some(config.token.module.as_path())),
-        ("token.pin_file", config.token.pin_file.as_deref()),
         ("state.directory", Some(config.state.directory.as_path())),
         ("state.spool", config.state.spool.as_deref()),
         ("runs.directory", config.runs.directory.as_deref()),
@@ -137,7 +169,12 @@ fn paths(config: &Config) -> Result<(), Flaw> {
         ("listen.tcp.client_ca", tcp.map(|tcp| tcp.client_ca.as_path())),
         ("listen.tcp.client_crl", tcp.and_then(|tcp| tcp.client_crl.as_deref())),
     ];
-    for (key, path) in paths {
+    let of_tokens = config
+        .tokens
+        .all()
+        .iter()
+        .flat_map(|token| [("token.module", Some(token.module.as_path())), ("token.pin_file", token.pin_file.as_deref())]);
+    for (key, path) in of_tokens.chain(paths) {
         if path.is_some_and(|path| !path.is_absolute()) {
             return Err(flaw(key, "must be an absolute path", "the service's working directory is not defined"));
         }
@@ -169,8 +206,6 @@ fn listeners(config: &Config) -> Result<(), Flaw> {
 fn numbers(config: &Config) -> Result<(), Flaw> {
     let limits = &config.limits;
     let ranges = [
-        ("token.sessions", config.token.sessions as u64, 0, 256),
-        ("token.queue", config.token.queue as u64, 1, 65_536),
         ("engine.timeout_s", config.engine.timeout_s, 1, 86_400),
         ("limits.requests", limits.requests as u64, 1, 65_536),
         ("limits.request_bytes", limits.request_bytes as u64, 1024, 4 << 20),
@@ -195,7 +230,16 @@ fn numbers(config: &Config) -> Result<(), Flaw> {
         ("limits.spool_min_free_mib", limits.spool_min_free_mib, 0, 1 << 30),
         ("limits.image_memory_mib", limits.image_memory_mib, 16, 1 << 20),
     ];
-    for (key, value, least, most) in ranges {
+    let of_tokens = config.tokens.all().iter().flat_map(|token| {
+        [
+            ("token.sessions", token.sessions as u64, 0, 256),
+            ("token.queue", token.queue as u64, 1, 65_536),
+            ("token.call_timeout_s", token.call_timeout_s, 1, 3600),
+            ("token.keep_alive_s", token.keep_alive_s, 0, 86_400),
+            ("token.weight", u64::from(token.weight), 1, 1000),
+        ]
+    });
+    for (key, value, least, most) in of_tokens.chain(ranges) {
         if !(least..=most).contains(&value) {
             return Err(flaw(key, format!("{value} is not between {least} and {most}"), "omit it for the default"));
         }

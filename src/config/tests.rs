@@ -19,7 +19,7 @@ fn the_shipped_example_is_a_configuration() {
     assert_eq!(config.station, "station-1");
     assert_eq!(config.keys.train, ["station-1"]);
     assert_eq!(config.listen.unix_mode, 0o660);
-    assert!(!config.compat.move_latest && !config.token.allow_raw_unwrap);
+    assert!(!config.compat.move_latest && !config.tokens.all()[0].allow_raw_unwrap);
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn the_example_documents_every_key_with_its_default() {
     assert_eq!((trust.mode, &trust.file), (TrustConfig::default().mode, &Some("/etc/stationmaster/trust.toml".into())));
     assert_eq!(format!("{rules:?}"), format!("{:?}", Rules::default()));
     assert!(config.listen.tcp.is_some() && config.listen.unix_group.is_some());
-    assert!(config.token.module().init_args.is_some_and(|text| text.starts_with("configdir='sql:/")));
+    assert!(config.tokens.all()[0].module().init_args.is_some_and(|text| text.starts_with("configdir='sql:/")));
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn the_least_configuration_gets_its_defaults() {
     )
     .unwrap();
     assert_eq!(config.keys.train, ["s"]);
-    assert_eq!(config.token.pin(), PinSetting::Prompt);
+    assert_eq!(config.tokens.all()[0].pin(), PinSetting::Prompt);
     assert_eq!(config.limits.streams, 64);
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stationmaster_keystore::{KeyConfig, Keystore, KeystoreConfig, TokenAccess, TokenSelector, pin};
+use stationmaster_keystore::{KeyConfig, Keystore, KeystoreConfig, TokenAccess, TokenStatus, pin};
 use stationmaster_proto::{
     image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, status_service_server::StatusServiceServer,
     train_service_server::TrainServiceServer,
@@ -29,7 +29,7 @@ use crate::{
     audit::{Administrators, Audit, Entry, Event, Remember, Remembered},
     authz::{Access, Purpose},
     config,
-    config::{Config, PinSetting},
+    config::{Config, PinSetting, TokenConfig},
     ledger::{Ledger, LogOf},
     protocol::{AuditedKeys, KeyPurposes, Station, key_usage, keys_found},
     service::{images::Images, keys::Keys, refusals::Refusals, standing::Standing, steps::Steps, trains::Trains},
@@ -176,7 +176,7 @@ fn probes(config: &Config, keys: &AuditedKeys, authorizer: &Arc<Authorizer>, sta
     let (labels, disks, pin_files) = (config.clone(), disk::Disks::new(config), FileThread::new("pin-file"));
     let of_images = if images.containers.is_some() { Schedule::Periodic } else { Schedule::OnRequest };
     Probes::default()
-        .with_warnings("token", health::ALL, Schedule::Periodic, move || of_token(token.clone(), pin_files.clone()))
+        .with_warnings("token", health::ALL, Schedule::Periodic, move || of_tokens(token.clone(), pin_files.clone()))
         .with("keys", health::OF_TRAINS, Schedule::OnRequest, move || {
             let outcome = fitness::of_trains(&fit.keys(), &labels);
             async move { outcome }
@@ -194,11 +194,12 @@ fn probes(config: &Config, keys: &AuditedKeys, authorizer: &Arc<Authorizer>, sta
         .with("disk", health::OF_TRAINS, Schedule::OnRequest, move || disks.check())
 }
 
-/// Checks the token, and whether the PIN can be read for the next login. As long as the present login lasts, the latter is a warning.
-async fn of_token(keys: AuditedKeys, pin_files: FileThread) -> health::Checked {
-    let source = keys.pin_source();
-    let pin = async {
-        let checked = pin_files.run(move || source.check()).await;
+/// Checks the tokens, and whether their PINs can be read for the next login. As long as the present logins last, the latter is a
+/// warning, and so is a token that is away while others serve its keys.
+async fn of_tokens(keys: AuditedKeys, pin_files: FileThread) -> health::Checked {
+    let sources = keys.pin_sources();
+    let pins = async {
+        let checked = pin_files.run(move || sources.iter().try_for_each(|source| source.check())).await;
         let flaw = match checked {
             Err(stuck) => Some(format!("the PIN cannot be read: {stuck}")),
             Ok(Ok(())) => None,
@@ -206,10 +207,25 @@ async fn of_token(keys: AuditedKeys, pin_files: FileThread) -> health::Checked {
         };
         flaw.map(|flaw| format!("{flaw}: the next login to the token will fail"))
     };
-    match tokio::join!(keys.check(Some(Instant::now() + TIMEOUT)), pin) {
-        (Ok(()), pin) => Ok(pin),
-        (Err(error), None) => Err(error.to_string()),
-        (Err(error), Some(pin)) => Err(format!("{error}; {pin}")),
+    let (checked, pins) = tokio::join!(keys.check(Some(Instant::now() + TIMEOUT)), pins);
+    let warnings: Vec<_> = pins.into_iter().chain(keys.tokens().iter().filter_map(token_warning)).collect();
+    match checked {
+        Ok(()) if warnings.is_empty() => Ok(None),
+        Ok(()) => Ok(Some(warnings.join("; "))),
+        Err(error) => Err([error.to_string()].into_iter().chain(warnings).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+/// Returns what is wrong with a token, when the service can do without it.
+fn token_warning(token: &TokenStatus) -> Option<String> {
+    let name = &token.name;
+    match &token.unavailable {
+        Some(error) => Some(match error.hint() {
+            Some(hint) => format!("the token {name:?} is away: {error} ({hint})"),
+            None => format!("the token {name:?} is away: {error}"),
+        }),
+        None if token.hung > 0 => Some(format!("{} calls hang in the module of the token {name:?}", token.hung)),
+        None => None,
     }
 }
 
@@ -289,19 +305,24 @@ async fn open_audit(
 async fn open_keystore(config: &Config) -> Result<Keystore, ServerError> {
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let settings = keystore_config(&config)?;
-        Keystore::open(settings).map_err(ServerError::from)
+        let tokens = config.tokens.all().iter().map(|token| keystore_config(&config, token)).collect::<Result<_, _>>()?;
+        Keystore::open_tokens(tokens).map_err(ServerError::from)
     });
     opened.await.map_err(|error| ServerError::Setup(format!("opening the token: {error}")))?
 }
 
-fn keystore_config(config: &Config) -> Result<KeystoreConfig, ServerError> {
+fn keystore_config(config: &Config, token: &TokenConfig) -> Result<KeystoreConfig, ServerError> {
+    let key = |(label, purpose)| KeyConfig::new(label, key_usage(purpose));
     Ok(KeystoreConfig {
-        access: token_access(config)?,
-        keys: configured_keys(config).map(|(label, purpose)| KeyConfig { label, usage: key_usage(purpose) }).collect(),
-        allow_raw_unwrap: config.token.allow_raw_unwrap,
-        sessions: config.token.sessions,
-        queue: config.token.queue,
+        keys: configured_keys(config).map(key).collect(),
+        allow_raw_unwrap: token.allow_raw_unwrap,
+        sessions: token.sessions,
+        queue: token.queue,
+        call_timeout: Duration::from_secs(token.call_timeout_s),
+        keep_alive: (token.keep_alive_s > 0).then(|| Duration::from_secs(token.keep_alive_s)),
+        standby: token.standby,
+        weight: token.weight,
+        ..KeystoreConfig::new(token_access(config, token)?)
     })
 }
 
@@ -320,21 +341,21 @@ fn configured_keys(config: &Config) -> impl Iterator<Item = (String, Purpose)> {
     keys.into_iter().flatten()
 }
 
-/// Returns the configured token and its login.
+/// Returns a token of the configuration and its login.
 ///
 /// # Errors
 /// When no PIN is available.
-pub fn token_access(config: &Config) -> Result<TokenAccess, ServerError> {
+pub fn token_access(config: &Config, token: &TokenConfig) -> Result<TokenAccess, ServerError> {
     let (mut file, mut credential, mut env, mut prompt) = (None, None, None, false);
-    match config.token.pin() {
+    match token.pin() {
         PinSetting::File(path) => file = Some(path),
         PinSetting::Credential(name) => credential = Some(name),
         PinSetting::Env(name) => env = Some(name),
         PinSetting::Prompt => prompt = true,
     }
     Ok(TokenAccess {
-        module: config.token.module(),
-        token: TokenSelector { label: config.token.label.clone(), serial: config.token.serial.clone() },
+        module: token.module(),
+        token: token.selector(),
         pin: pin::resolve(file.as_deref(), env.as_deref(), credential.as_deref(), prompt)?,
         pin_latch: Some(config.state.directory.join("pin-latch")),
     })

@@ -47,7 +47,7 @@ fn lacks(key: &StationKey, config: &Config) -> Result<(), String> {
             Err(cannot(SignScheme::PssSha512MaxSalt.name(), "sign trains"))
         }
         Purpose::Train if lacks(OaepScheme::Sha512.name()) => {
-            let remedy = if config.token.allow_raw_unwrap {
+            let remedy = if config.tokens.all().iter().all(|token| token.allow_raw_unwrap) {
                 "another token is needed"
             } else {
                 "a token with raw RSA can be used with `allow_raw_unwrap = true` in [token]"

@@ -1,8 +1,8 @@
 //! Configuration of a keystore: module, token, PIN source, keys, pool sizes. Plain values; the caller reads files and environment.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, time::Duration};
 
-use crate::{KeyUsage, pin::PinSource};
+use crate::{KeyUsage, Pkcs11Uri, pin::PinSource};
 
 /// A PKCS#11 module, and the text with which it is initialised.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,19 +21,60 @@ impl From<PathBuf> for ModuleConfig {
     }
 }
 
-/// Selects a token of the module. Slot numbers change between starts, so they are not used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Selects a token of the module. An absent value matches everything. Slot numbers change between starts, so they are not used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenSelector {
     /// The token's label, at most 32 bytes.
-    pub label: String,
+    pub label: Option<String>,
     /// The token's serial number, needed only when two tokens have the same label.
     pub serial: Option<String>,
+    /// The token's manufacturer.
+    pub manufacturer: Option<String>,
+    /// The token's model.
+    pub model: Option<String>,
 }
 
 impl TokenSelector {
     /// Selects the only token with this label.
     pub fn label(label: impl Into<String>) -> Self {
-        Self { label: label.into(), serial: None }
+        Self { label: Some(label.into()), ..Self::default() }
+    }
+
+    /// Selects the token that a URI names.
+    #[must_use]
+    pub fn of_uri(uri: &Pkcs11Uri) -> Self {
+        let Pkcs11Uri { token, serial, manufacturer, model, .. } = uri.clone();
+        Self { label: token, serial, manufacturer, model }
+    }
+
+    /// Returns the URI of the selected token.
+    #[must_use]
+    pub fn uri(&self) -> Pkcs11Uri {
+        let Self { label, serial, manufacturer, model } = self.clone();
+        Pkcs11Uri { token: label, serial, manufacturer, model, ..Pkcs11Uri::default() }
+    }
+
+    /// Returns a short name: the label, else the serial number.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.label.as_deref().or(self.serial.as_deref()).unwrap_or("any")
+    }
+}
+
+impl fmt::Display for TokenSelector {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("labelled", &self.label),
+            ("with serial number", &self.serial),
+            ("by manufacturer", &self.manufacturer),
+            ("of model", &self.model),
+        ];
+        let mut between = "";
+        for (what, value) in parts.into_iter().filter_map(|(what, value)| Some((what, value.as_ref()?))) {
+            write!(out, "{between}{what} {value:?}")?;
+            between = " ";
+        }
+        Ok(())
     }
 }
 
@@ -42,8 +83,17 @@ impl TokenSelector {
 pub struct KeyConfig {
     /// `CKA_LABEL` of the private key.
     pub label: String,
+    /// `CKA_ID` of the private key, which distinguishes keys of one label.
+    pub id: Option<Vec<u8>>,
     /// The schemes that the key is meant for.
     pub usage: KeyUsage,
+}
+
+impl KeyConfig {
+    /// Returns the only key with this label.
+    pub fn new(label: impl Into<String>, usage: KeyUsage) -> Self {
+        Self { label: label.into(), id: None, usage }
+    }
 }
 
 /// A token, and what is needed to log in to it.
@@ -67,7 +117,7 @@ impl TokenAccess {
     }
 }
 
-/// The configuration of a [`Keystore`](crate::Keystore).
+/// One token of a [`Keystore`](crate::Keystore), and the keys that are used in it.
 #[derive(Debug, Clone)]
 pub struct KeystoreConfig {
     /// The token.
@@ -81,16 +131,37 @@ pub struct KeystoreConfig {
     pub sessions: usize,
     /// Number of calls that may wait for a session; one more fails with [`KeystoreError::Overloaded`](crate::KeystoreError::Overloaded).
     pub queue: usize,
+    /// How long a call in the module may last. After that its caller gets [`KeystoreError::Unavailable`](crate::KeystoreError::Unavailable),
+    /// and another worker takes the place of the one that hangs.
+    pub call_timeout: Duration,
+    /// How long a session may be idle before it is used, so that no firewall closes its connection; `None` for never.
+    pub keep_alive: Option<Duration>,
+    /// Among several tokens: whether this one is used only while no other that has the key serves the call.
+    pub standby: bool,
+    /// Among several tokens: this one's share of the calls, relative to the others; at least 1.
+    pub weight: u32,
 }
 
 impl KeystoreConfig {
     /// Number of calls that may wait, if nothing else is configured.
     pub const DEFAULT_QUEUE: usize = 256;
+    /// How long a call in the module may last, if nothing else is configured. A signature takes milliseconds, over a network some more.
+    pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
     /// Returns a configuration with the defaults: no keys, raw unwrapping not allowed, one session per available core, no more than
-    /// [`KeystoreConfig::DEFAULT_QUEUE`] waiting calls.
+    /// [`KeystoreConfig::DEFAULT_QUEUE`] waiting calls, [`KeystoreConfig::DEFAULT_CALL_TIMEOUT`], no keep-alive.
     pub fn new(access: TokenAccess) -> Self {
-        Self { access, keys: Vec::new(), allow_raw_unwrap: false, sessions: 0, queue: Self::DEFAULT_QUEUE }
+        Self {
+            access,
+            keys: Vec::new(),
+            allow_raw_unwrap: false,
+            sessions: 0,
+            queue: Self::DEFAULT_QUEUE,
+            call_timeout: Self::DEFAULT_CALL_TIMEOUT,
+            keep_alive: None,
+            standby: false,
+            weight: 1,
+        }
     }
 
     /// Returns the number of sessions to open.

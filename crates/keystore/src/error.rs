@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{label::LabelFault, softhsm};
+use super::{TokenSelector, label::LabelFault, softhsm};
 
 /// Why the keystore refused an operation. No message contains a PIN, a ciphertext or a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,11 +15,11 @@ pub enum KeystoreError {
         /// What happened.
         reason: String,
     },
-    /// The module shows no token with the label (and serial). For the operator; retry when the token may appear late.
-    #[error("no token labelled {label:?}; the module shows {}", list(seen))]
+    /// The module shows no such token. For the operator; retry when the token may appear late.
+    #[error("no token {wanted}; the module shows {}", list(seen))]
     TokenNotFound {
-        /// The requested label.
-        label: String,
+        /// The requested token.
+        wanted: TokenSelector,
         /// The labels of the existing tokens.
         seen: Vec<String>,
     },
@@ -33,11 +33,11 @@ pub enum KeystoreError {
         /// The serial numbers of tokens with this label.
         seen: Vec<String>,
     },
-    /// Several tokens have the label. For the operator; no retry.
-    #[error("several tokens are labelled {label:?}; their serial numbers are {}", list(serials))]
+    /// Several tokens match. For the operator; no retry.
+    #[error("there are several tokens {wanted}; their serial numbers are {}", list(serials))]
     TokenAmbiguous {
-        /// The label.
-        label: String,
+        /// The requested token.
+        wanted: TokenSelector,
         /// The available serial numbers.
         serials: Vec<String>,
     },
@@ -146,6 +146,14 @@ pub enum KeystoreError {
         /// The label.
         label: String,
     },
+    /// Two tokens have different keys with one label. For the operator; no retry.
+    #[error("the tokens {:?} and {:?} have different keys labelled {label:?}", tokens[0], tokens[1])]
+    KeysDiffer {
+        /// The label.
+        label: String,
+        /// The labels of two tokens.
+        tokens: [String; 2],
+    },
     /// The key's public half cannot be determined, or the configuration names the key twice. For the operator; no retry.
     #[error("the key labelled {label:?} cannot be used: {reason}")]
     KeyUnusable {
@@ -222,6 +230,44 @@ pub enum KeystoreError {
 }
 
 impl KeystoreError {
+    /// Returns whether another token that has the key may serve the call: the token is away, busy or faulty, or lacks the key.
+    pub(crate) fn concerns_one_token(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable { .. }
+                | Self::Overloaded
+                | Self::SessionsExhausted
+                | Self::Fault { .. }
+                | Self::SignatureInvalid
+                | Self::KeyNotFound { .. }
+                | Self::MechanismUnsupported { .. }
+        ) || self.concerns_login()
+    }
+
+    /// Returns whether the token could not be opened, or its login failed.
+    fn concerns_login(&self) -> bool {
+        matches!(
+            self,
+            Self::ModuleUnusable { .. }
+                | Self::TokenNotFound { .. }
+                | Self::TokenSerial { .. }
+                | Self::TokenAmbiguous { .. }
+                | Self::PinNotSet
+                | Self::PinRejected { .. }
+                | Self::PinLatched { .. }
+                | Self::PinAtRisk { .. }
+                | Self::LatchUnusable { .. }
+                | Self::LoggedInElsewhere
+        )
+    }
+
+    /// Returns the error for the caller if two tokens fail in different ways: the one that a retry may help rather than the one
+    /// that says that the token lacks the key.
+    pub(crate) fn or_worse(self, other: Self) -> Self {
+        let says_no = |error: &Self| matches!(error, Self::KeyNotFound { .. } | Self::MechanismUnsupported { .. });
+        if says_no(&self) && !says_no(&other) { other } else { self }
+    }
+
     /// Returns a remedy, for a user at a terminal. If the module is SoftHSM, its files are checked.
     pub fn hint(&self) -> Option<String> {
         let remembered = |latch: &Option<PathBuf>| match latch {
@@ -279,6 +325,9 @@ impl KeystoreError {
             KeystoreError::KeyNotFound { .. } => "`key list` shows what the token holds; `key generate` makes a key".to_owned(),
             KeystoreError::KeyOfOtherType { .. } => "`key generate` makes an RSA key, under another label".to_owned(),
             KeystoreError::KeyAmbiguous { .. } => "give each key its own label (pkcs11-tool can rename)".to_owned(),
+            KeystoreError::KeysDiffer { .. } => {
+                "a key on several tokens must be one key, restored from a backup; give other keys other labels (pkcs11-tool can rename)".to_owned()
+            }
             KeystoreError::Label { .. } => "choose a label of letters, digits, `-`, `_` and `.`".to_owned(),
             KeystoreError::LabelExists { .. } => "choose another label; an existing key is never replaced".to_owned(),
             KeystoreError::MechanismUnsupported { .. } => {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use openssl::sha::sha256;
 
-use crate::{OaepScheme, SignScheme};
+use crate::{OaepScheme, Pkcs11Uri, SignScheme};
 
 /// Identity of an RSA key: the SHA-256 of its SubjectPublicKeyInfo in DER. It is the same in every token that has the key, and
 /// survives a change of the label.
@@ -99,6 +99,8 @@ pub struct KeyDescription {
     pub never_extractable: bool,
     /// `CKA_LOCAL`: generated in this token, not imported.
     pub generated_in_token: bool,
+    /// Where the key is: a PKCS#11 URI (RFC 7512) for each token that has it.
+    pub uris: Vec<Pkcs11Uri>,
     /// Capability by scheme name (`RSA_OAEP_SHA512`, …); empty when the key has not been probed.
     pub capabilities: BTreeMap<&'static str, Capability>,
 }

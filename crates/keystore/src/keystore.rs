@@ -5,19 +5,30 @@ use std::{sync::Arc, time::Instant};
 use zeroize::Zeroizing;
 
 use crate::{
-    KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, SignScheme, TrialLog,
+    KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, SignScheme, TokenStatus, TrialLog,
     pin::PinSource,
-    pkcs11::{Key, Pool, Task, not_found},
+    pkcs11::{Key, Outcome, Pool, Task, not_found},
+    tokens::{Member, Tokens},
     verify::signature_holds,
 };
 
-/// The configured keys of one token, and a pool of sessions to use them. Cheap to clone. Dropping the last clone joins the
-/// worker threads, closes the sessions and then finalises the module.
+/// The configured keys of one or several tokens, and pools of sessions to use them. Cheap to clone. Dropping the last clone joins
+/// the worker threads, closes the sessions and then finalises the modules.
+///
+/// A key is its public key: a key that several tokens have is one key, and a call with it goes to one that answers. When a token fails
+/// during a call, the next one gets it.
 #[derive(Clone)]
 pub struct Keystore {
-    pub(crate) pool: Arc<Pool>,
+    tokens: Arc<Tokens>,
     /// The caller on whose behalf the token is used: callers are served round robin.
     pub(crate) caller: Arc<str>,
+}
+
+/// An operation with a key, whichever token carries it out.
+#[derive(Clone, Copy)]
+enum Operation<'a> {
+    Sign { scheme: SignScheme, digest: &'a [u8] },
+    Unwrap { scheme: OaepScheme, wrapped: &'a [u8] },
 }
 
 impl std::fmt::Debug for Keystore {
@@ -28,48 +39,77 @@ impl std::fmt::Debug for Keystore {
 }
 
 impl Keystore {
-    /// Loads the module, logs in, finds every configured key and probes what the token can do with it. Blocks, up to some
+    /// Opens a keystore of one token: see [`Keystore::open_tokens`].
+    ///
+    /// # Errors
+    /// Those of [`Keystore::open_tokens`].
+    pub fn open(config: KeystoreConfig) -> Result<Self, KeystoreError> {
+        Self::open_tokens(vec![config])
+    }
+
+    /// Loads the modules, logs in, finds every configured key and probes what the tokens can do with it. Blocks, up to some
     /// hundred milliseconds per key; call it before the runtime starts or on a blocking thread.
+    ///
+    /// A single token must be there, with all its keys. Of several tokens each may lack keys or be away, and is opened when it
+    /// appears, if each key is on one that is there.
     ///
     /// # Errors
     /// Errors of the configuration ([`KeystoreError::TokenNotFound`], [`KeystoreError::KeyNotFound`],
-    /// [`KeystoreError::KeyAmbiguous`], …) and of the PIN ([`KeystoreError::PinRejected`], [`KeystoreError::PinLatched`],
-    /// [`KeystoreError::PinAtRisk`]), and [`KeystoreError::Unavailable`] when the token is unavailable.
-    pub fn open(config: KeystoreConfig) -> Result<Self, KeystoreError> {
-        Ok(Self { pool: Arc::new(Pool::open(config)?), caller: Arc::from("service") })
+    /// [`KeystoreError::KeyAmbiguous`], [`KeystoreError::KeysDiffer`], …) and of the PIN ([`KeystoreError::PinRejected`],
+    /// [`KeystoreError::PinLatched`], [`KeystoreError::PinAtRisk`]), and [`KeystoreError::Unavailable`] when the token is
+    /// unavailable.
+    pub fn open_tokens(configs: Vec<KeystoreConfig>) -> Result<Self, KeystoreError> {
+        Ok(Self { tokens: Arc::new(Tokens::open(configs)?), caller: Arc::from("service") })
     }
 
     /// Returns the same keystore, used on behalf of the named caller. Callers are served round robin, and no single caller can
     /// fill the queue.
     #[must_use]
     pub fn on_behalf(&self, caller: &str) -> Self {
-        Self { pool: Arc::clone(&self.pool), caller: Arc::from(caller) }
+        Self { tokens: Arc::clone(&self.tokens), caller: Arc::from(caller) }
     }
 
     /// Returns the usable keys, sorted by label. Makes no call to the token.
     pub fn keys(&self) -> Vec<KeyDescription> {
-        self.pool.state().keys.present().iter().map(|key| key.description()).collect()
+        self.tokens.keys()
     }
 
     /// Returns the key with this label. Makes no call to the token.
     ///
     /// # Errors
-    /// [`KeystoreError::KeyNotFound`] when no such key is configured, or when it is missing from the token.
+    /// [`KeystoreError::KeyNotFound`] when no such key is configured, or when it is missing from all tokens.
     pub fn key(&self, label: &str) -> Result<KeyDescription, KeystoreError> {
-        Ok(self.pool.state().keys.known(label)?.ok_or_else(|| not_found(label))?.description())
+        self.tokens.keys().into_iter().find(|key| key.label == label).ok_or_else(|| not_found(label))
     }
 
-    /// Returns the key that has this label. Searches the token again when the key was missing before.
+    /// Returns the key that has this label. Searches the tokens again when the key was missing before.
     ///
     /// # Errors
     /// [`KeystoreError::KeyNotFound`], and errors of the search in the token.
     pub async fn find(&self, label: &str, deadline: Option<Instant>) -> Result<KeyDescription, KeystoreError> {
-        Ok(self.loaded(label, deadline).await?.description())
+        if let Ok(key) = self.key(label) {
+            return Ok(key);
+        }
+        let mut failure = not_found(label);
+        for member in self.tokens.members() {
+            let found = match member.pool() {
+                Ok(pool) => self.loaded(&pool, label, deadline).await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(key) => return Ok(key.description()),
+                Err(error) if error.concerns_one_token() => failure = failure.or_worse(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failure)
     }
 
-    /// Returns the labels of the configured keys that are missing from the token. Makes no call to the token.
+    /// Returns the labels of the configured keys that are missing from all tokens. Makes no call to the token.
     pub fn missing(&self) -> Vec<String> {
-        self.pool.state().keys.missing()
+        let present = self.tokens.keys();
+        let is_missing = |label: &&str| !present.iter().any(|key| key.label == *label);
+        self.tokens.labels().into_iter().filter(is_missing).map(str::to_owned).collect()
     }
 
     /// Signs a digest: one signature on the token, verified with the public key (exact salt length for PSS) before it is
@@ -90,15 +130,7 @@ impl Keystore {
         if expected != got {
             return Err(KeystoreError::DigestLength { expected, got });
         }
-        let key = self.usable(id, scheme.name(), deadline, |key| key.can_sign(scheme)).await?;
-        let task = Task::Sign { key: Arc::clone(&key), scheme, digest: digest.to_vec() };
-        let signature = self.pool.call(&self.caller, task, deadline).await?;
-        // In the caller's task: the token's thread continues. A public RSA operation takes some ten microseconds.
-        if !signature_holds(key.public(), scheme, digest, &signature) {
-            tracing::error!(key = key.label(), "the token made a signature that does not verify");
-            return Err(KeystoreError::SignatureInvalid);
-        }
-        Ok(signature.to_vec())
+        self.with_key(id, Operation::Sign { scheme, digest }, deadline).await.map(|signature| signature.to_vec())
     }
 
     /// Unwraps a symmetric key: one decryption on the token. PKCS#11 v2.40 §2.1.8 (OAEP), or §2.1.5 (raw RSA) and RFC 8017
@@ -113,27 +145,71 @@ impl Keystore {
         wrapped: &[u8],
         deadline: Option<Instant>,
     ) -> Result<Zeroizing<Vec<u8>>, KeystoreError> {
-        let key = self.usable(id, scheme.name(), deadline, |key| key.can_unwrap(scheme)).await?;
-        // Both are public facts about the ciphertext; tokens return different values for them.
-        if !key.could_have_wrapped(wrapped) {
-            return Err(KeystoreError::UnwrapFailed);
-        }
-        self.pool.call(&self.caller, Task::Unwrap { key, scheme, wrapped: wrapped.to_vec() }, deadline).await
+        self.with_key(id, Operation::Unwrap { scheme, wrapped }, deadline).await
     }
 
-    /// Returns the key with this identity that the token can use for a scheme; reads it again from the token if it was missing.
+    /// Carries out an operation on one token after the other, until one answers it.
+    async fn with_key(&self, id: KeyId, operation: Operation<'_>, deadline: Option<Instant>) -> Outcome {
+        let mut failure: Option<KeystoreError> = None;
+        for member in self.tokens.for_key(id) {
+            let answer = match member.pool() {
+                Ok(pool) => {
+                    let _in_progress = member.begin();
+                    self.carry_out(&pool, id, operation, deadline).await
+                }
+                Err(error) => Err(error),
+            };
+            match answer {
+                Err(error) if error.concerns_one_token() => {
+                    failure = Some(match failure {
+                        None => error,
+                        Some(earlier) => earlier.or_worse(error),
+                    });
+                }
+                decided => return decided,
+            }
+        }
+        Err(failure.unwrap_or_else(|| not_found(&id.to_string())))
+    }
+
+    async fn carry_out(&self, pool: &Pool, id: KeyId, operation: Operation<'_>, deadline: Option<Instant>) -> Outcome {
+        match operation {
+            Operation::Sign { scheme, digest } => {
+                let key = self.usable(pool, id, scheme.name(), deadline, |key| key.can_sign(scheme)).await?;
+                let task = Task::Sign { key: Arc::clone(&key), scheme, digest: digest.to_vec() };
+                let signature = pool.call(&self.caller, task, deadline).await?;
+                // In the caller's task: the token's thread continues. A public RSA operation takes some ten microseconds.
+                if !signature_holds(key.public(), scheme, digest, &signature) {
+                    tracing::error!(key = key.label(), "the token made a signature that does not verify");
+                    return Err(KeystoreError::SignatureInvalid);
+                }
+                Ok(signature)
+            }
+            Operation::Unwrap { scheme, wrapped } => {
+                let key = self.usable(pool, id, scheme.name(), deadline, |key| key.can_unwrap(scheme)).await?;
+                // Both are public facts about the ciphertext; tokens return different values for them.
+                if !key.could_have_wrapped(wrapped) {
+                    return Err(KeystoreError::UnwrapFailed);
+                }
+                pool.call(&self.caller, Task::Unwrap { key, scheme, wrapped: wrapped.to_vec() }, deadline).await
+            }
+        }
+    }
+
+    /// Returns the key with this identity that a token can use for a scheme; reads it again from the token if it was missing.
     async fn usable(
         &self,
+        pool: &Pool,
         id: KeyId,
         scheme: &'static str,
         deadline: Option<Instant>,
         can: impl Fn(&Key) -> bool,
     ) -> Result<Arc<Key>, KeystoreError> {
-        let keys = &self.pool.state().keys;
+        let keys = &pool.state().keys;
         let mut present = keys.with_id(id);
         if present.is_empty() {
             for label in keys.labels_of(id) {
-                let key = self.loaded(&label, deadline).await?;
+                let key = self.loaded(pool, &label, deadline).await?;
                 if key.id() != id {
                     // Another key has the label by now.
                     return Err(not_found(&label));
@@ -147,50 +223,75 @@ impl Keystore {
         }
     }
 
-    /// Returns the key with this label; reads it again from the token if it was missing.
-    async fn loaded(&self, label: &str, deadline: Option<Instant>) -> Result<Arc<Key>, KeystoreError> {
-        let keys = &self.pool.state().keys;
+    /// Returns a token's key with this label; reads it again from the token if it was missing.
+    async fn loaded(&self, pool: &Pool, label: &str, deadline: Option<Instant>) -> Result<Arc<Key>, KeystoreError> {
+        let keys = &pool.state().keys;
         if let Some(key) = keys.known(label)? {
             return Ok(key);
         }
-        self.pool.call(&self.caller, Task::Load { label: label.to_owned() }, deadline).await?;
+        pool.call(&self.caller, Task::Load { label: label.to_owned() }, deadline).await?;
         keys.known(label)?.ok_or_else(|| not_found(label))
     }
 
-    /// Checks with the token that the session is alive and that a key can be found. Uses no key. While the token is unavailable,
+    /// Checks with each token that a session is alive and that a key can be found. Uses no key. While a token is unavailable,
     /// each call also triggers an attempt to recover it, so calling this every few seconds bounds the recovery time.
     ///
     /// # Errors
-    /// [`KeystoreError::Unavailable`], [`KeystoreError::DeadlineExceeded`], or errors of the new login.
+    /// When a key is only on tokens that do not serve calls, or no token does: [`KeystoreError::Unavailable`],
+    /// [`KeystoreError::DeadlineExceeded`], or errors of the new login. [`Keystore::tokens`] tells the others.
     pub async fn check(&self, deadline: Option<Instant>) -> Result<(), KeystoreError> {
-        self.pool.check(deadline).await
+        let checks = self.tokens.members().iter().map(|member| {
+            let pool = member.pool();
+            async move { pool?.check(deadline).await }
+        });
+        let outcomes = futures_util::future::join_all(checks).await;
+        let checked = || self.tokens.members().iter().zip(&outcomes);
+        let served: Vec<_> = checked().filter(|(_, outcome)| outcome.is_ok()).flat_map(|(member, _)| member.keys()).collect();
+        let is_needed = |member: &Member| member.last_shown().iter().any(|id| !served.iter().any(|key| key.id == *id));
+        let none = outcomes.iter().all(Result::is_err);
+        match checked().find_map(|(member, outcome)| outcome.as_ref().err().filter(|_| none || is_needed(member))) {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
     }
 
-    /// Returns the source of the PIN, which a new login reads.
+    /// Returns the state of each token, in the order of the configuration. Makes no call to a token.
+    pub fn tokens(&self) -> Vec<TokenStatus> {
+        self.tokens.members().iter().map(|member| member.status()).collect()
+    }
+
+    /// Returns the sources of the PINs, which a new login reads, in the order of the configuration.
     #[must_use]
-    pub fn pin_source(&self) -> PinSource {
-        self.pool.state().token.pin_source()
+    pub fn pin_sources(&self) -> Vec<PinSource> {
+        self.tokens.members().iter().map(|member| member.pin_source()).collect()
     }
 
-    /// Returns the number of key uses on the token so far.
+    /// Returns the number of key uses on the tokens so far.
     pub fn key_uses(&self) -> KeyUses {
-        self.pool.state().counters.uses()
+        self.pools().map(|pool| pool.state().counters.uses()).fold(KeyUses::default(), |sum, uses| KeyUses {
+            signatures: sum.signatures + uses.signatures,
+            decryptions: sum.decryptions + uses.decryptions,
+        })
     }
 
-    /// Returns the number of calls that wait for the token.
+    /// Returns the number of calls that wait for a token.
     pub fn waiting(&self) -> usize {
-        self.pool.waiting()
+        self.pools().map(|pool| pool.waiting()).sum()
+    }
+
+    fn pools(&self) -> impl Iterator<Item = Arc<Pool>> {
+        self.tokens.members().iter().filter_map(|member| member.pool().ok())
     }
 
     /// Reports every trial from now on to `log`, before it is made. Only the first log that is set is used.
     pub fn announce_trials_to(&self, log: Arc<dyn TrialLog>) {
-        self.pool.state().announce_trials_to(log);
+        self.tokens.announce_trials_to(&log);
     }
 
-    /// Fails all waiting and future calls with [`KeystoreError::Unavailable`]: for the shutdown, when the token does not
-    /// respond. Calls that already run in the token continue.
+    /// Fails all waiting and future calls with [`KeystoreError::Unavailable`]: for the shutdown, when a token does not
+    /// respond. Calls that already run in a token continue.
     pub fn give_up(&self) {
-        self.pool.give_up();
+        self.pools().for_each(|pool| pool.give_up());
     }
 
     /// Stops accepting calls, joins the workers and closes the sessions. Blocks while calls run, for some seconds at most. The
@@ -201,6 +302,18 @@ impl Keystore {
     /// only ending the process without its exit handlers is safe.
     #[must_use]
     pub fn close(&self) -> bool {
-        self.pool.close()
+        self.tokens.close()
+    }
+
+    /// Returns the pool of the first token.
+    #[cfg(test)]
+    pub(crate) fn pool(&self) -> Arc<Pool> {
+        self.pools().next().expect("a token is open")
+    }
+
+    /// Returns the number of calls that went to each token.
+    #[cfg(test)]
+    pub(crate) fn calls_by_token(&self) -> Vec<u64> {
+        self.tokens.members().iter().map(|member| member.served()).collect()
     }
 }

@@ -25,7 +25,9 @@ pub mod softhsm;
 pub mod software;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod trial_log;
+mod uri;
 mod verify;
 
 pub use config::{KeyConfig, KeystoreConfig, ModuleConfig, TokenAccess, TokenSelector};
@@ -33,4 +35,6 @@ pub use error::KeystoreError;
 pub use key::{Capability, KeyDescription, KeyId, KeyUsage};
 pub use keystore::Keystore;
 pub use scheme::{Hash, OaepScheme, SignScheme};
+pub use tokens::TokenStatus;
 pub use trial_log::{KeyUses, TrialLog};
+pub use uri::{Pkcs11Uri, UriError};

@@ -1,9 +1,10 @@
 //! PKCS#11 backend: the only module that uses the `cryptoki` crate.
 //!
 //! `module` holds the library, `token` finds the token and logs in, `objects` reads keys, `mechanisms` runs one operation,
-//! `probe` learns what works, `keys` and `keyring` store it, `oaep` removes padding, `pool`, `fair_queue`, `worker` and
-//! `session_slot` use sessions from several threads, which have `shared_state`, `attempt_error` says what may be tried again, `recovery`
-//! recovers a lost token, `initialise`, `generate` and `listing` serve the administration.
+//! `probe` learns what works, `keys` and `keyring` store it, `oaep` removes padding, `pool`, `threads`, `fair_queue`, `worker`,
+//! `worker_slot` and `session_slot` use sessions from several threads, which have `shared_state`, `attempt_error` says
+//! what may be tried again, `watchdog` replaces workers whose
+//! call hangs, `recovery` recovers a lost token, `initialise`, `generate` and `listing` serve the administration.
 
 mod attempt_error;
 mod counters;
@@ -25,8 +26,11 @@ mod session_slot;
 mod shared_state;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod token;
+mod watchdog;
 mod worker;
+mod worker_slot;
 
 pub use generate::generate_key;
 pub use initialise::{init_token, set_user_pin};
@@ -34,9 +38,9 @@ pub(super) use keys::{Key, not_found};
 pub use listing::contents;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use oaep::unpad;
-pub(super) use pool::Pool;
+pub(super) use pool::{Needed, Pool};
 #[cfg(test)]
 pub(super) use shared_state::Health;
 #[cfg(test)]
 pub(super) use tests::underneath;
-pub(super) use worker::Task;
+pub(super) use worker::{Outcome, Task};

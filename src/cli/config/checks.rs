@@ -13,7 +13,7 @@ use stationmaster_system::files::{input, open_to_append};
 
 use crate::{
     authz::file,
-    config::{Config, MirrorConfig, PinSetting},
+    config::{Config, MirrorConfig, PinSetting, TokenConfig},
     server::{ServerError, socket, state_directory, tls},
     trust,
     trust::{FileError, TrustError, TrustMode},
@@ -75,7 +75,7 @@ fn user(uid: u32) -> String {
 
 /// Performs all checks.
 pub(super) fn all(config: &Config) -> Vec<Finding> {
-    let mut all = vec![module(config), pin(config)];
+    let mut all: Vec<_> = config.tokens.all().iter().flat_map(|token| [module(token), pin(token)]).collect();
     all.push(match state_directory::check_is_station(&config.state.directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Finding::new("State", CheckState::Wrong, format!("{}: {error}", config.state.directory.display()))
@@ -102,8 +102,8 @@ pub(super) fn all(config: &Config) -> Vec<Finding> {
     all
 }
 
-fn module(config: &Config) -> Finding {
-    let path = &config.token.module;
+fn module(token: &TokenConfig) -> Finding {
+    let path = &token.module;
     let wrong = |note: String| Finding::new("Module", CheckState::Wrong, note);
     let first_bytes = || -> io::Result<Vec<u8>> {
         let mut begins = Vec::new();
@@ -116,7 +116,7 @@ fn module(config: &Config) -> Finding {
         // Known of this library: the probe at the service's start would fail.
         Ok(_)
             if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libsofthsm2"))
-                && !config.token.allow_raw_unwrap =>
+                && !token.allow_raw_unwrap =>
         {
             let note = "SoftHSM does not support RSA-OAEP with SHA-512: the service refuses to start without `allow_raw_unwrap = true` in [token]";
             wrong(note.to_owned())
@@ -125,9 +125,9 @@ fn module(config: &Config) -> Finding {
     }
 }
 
-fn pin(config: &Config) -> Finding {
+fn pin(token: &TokenConfig) -> Finding {
     let finding = |state, note: String| Finding::new("PIN", state, note);
-    match config.token.pin() {
+    match token.pin() {
         PinSetting::File(path) => match fs::metadata(&path) {
             Err(error) => finding(CheckState::Wrong, failed(&path, &error)),
             Ok(found) if !found.is_file() => finding(CheckState::Wrong, format!("{} is not a file", path.display())),

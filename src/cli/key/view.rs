@@ -23,6 +23,7 @@ pub(super) struct KeyView {
     pub extractable: bool,
     pub never_extractable: bool,
     pub generated_in_token: bool,
+    pub uris: Vec<String>,
     pub capabilities: BTreeMap<String, String>,
 }
 
@@ -45,6 +46,7 @@ impl KeyView {
             extractable: key.extractable,
             never_extractable: key.never_extractable,
             generated_in_token: key.generated_in_token,
+            uris: key.uris,
             capabilities: key.capabilities.into_iter().collect(),
         }
     }
@@ -73,6 +75,7 @@ impl KeyView {
             extractable: key.extractable,
             never_extractable: key.never_extractable,
             generated_in_token: key.generated_in_token,
+            uris: key.uris.iter().map(ToString::to_string).collect(),
             capabilities: key
                 .capabilities
                 .into_iter()
@@ -95,6 +98,7 @@ impl KeyView {
             "extractable": self.extractable,
             "never_extractable": self.never_extractable,
             "generated_in_token": self.generated_in_token,
+            "uris": self.uris,
             "capabilities": self.capabilities,
         })
     }
@@ -111,6 +115,9 @@ impl KeyView {
             ("Extractable", yes(self.extractable)),
             ("Never extractable", yes(self.never_extractable)),
         ]);
+        for uri in &self.uris {
+            text += &format!("  {uri}\n");
+        }
         for (scheme, method) in &self.capabilities {
             text += &format!("  {scheme:<24} {method}\n");
         }

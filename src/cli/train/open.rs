@@ -1,7 +1,6 @@
 //! `train open`: decrypts a train's results with the creator's key, without the service.
 
 mod key;
-mod uri;
 
 use std::{
     io::{self, Read},

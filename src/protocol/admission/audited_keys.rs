@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use stationmaster_keystore::{
-    KeyDescription, KeyUses, Keystore, KeystoreError, OaepScheme, SignScheme, TrialLog, pin::PinSource,
+    KeyDescription, KeyUses, Keystore, KeystoreError, OaepScheme, SignScheme, TokenStatus, TrialLog, pin::PinSource,
 };
 use stationmaster_train::keys::spki_fingerprint;
 use zeroize::Zeroizing;
@@ -119,10 +119,16 @@ impl AuditedKeys {
         self.keystore.check(deadline).await
     }
 
-    /// See [`Keystore::pin_source`].
+    /// See [`Keystore::pin_sources`].
     #[must_use]
-    pub fn pin_source(&self) -> PinSource {
-        self.keystore.pin_source()
+    pub fn pin_sources(&self) -> Vec<PinSource> {
+        self.keystore.pin_sources()
+    }
+
+    /// See [`Keystore::tokens`].
+    #[must_use]
+    pub fn tokens(&self) -> Vec<TokenStatus> {
+        self.keystore.tokens()
     }
 
     /// See [`Keystore::key_uses`].

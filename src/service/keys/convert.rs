@@ -58,6 +58,7 @@ pub fn key_message(StationKey { description: key, purpose }: &StationKey) -> pb:
         never_extractable: key.never_extractable,
         generated_in_token: key.generated_in_token,
         extractable: key.extractable,
+        uris: key.uris.iter().map(ToString::to_string).collect(),
         capabilities: key.capabilities.iter().map(|(name, way)| ((*name).to_owned(), way.name().to_owned())).collect(),
     }
 }

@@ -49,6 +49,7 @@ impl From<KeystoreError> for Refusal {
             | Error::NoFreeSlot
             | Error::KeyOfOtherType { .. }
             | Error::KeyAmbiguous { .. }
+            | Error::KeysDiffer { .. }
             | Error::KeyUnusable { .. }
             | Error::SignatureInvalid
             | Error::Fault { .. } => Reason::HsmFault,

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// Why a job was not accepted.
@@ -11,6 +12,17 @@ pub(super) enum NotQueued {
     /// The queue, or the caller's share of it, is full.
     Full,
     /// The queue is closed.
+    Closed,
+}
+
+/// What a worker gets from the queue.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Popped<T> {
+    /// The next job.
+    Job(T),
+    /// No job came while the worker waited.
+    Idle,
+    /// The queue is closed and empty.
     Closed,
 }
 
@@ -62,8 +74,9 @@ impl<T> FairQueue<T> {
         Ok(())
     }
 
-    /// Requeue the next job; waits for one. Requeue `None` when the queue is closed and empty.
-    pub(super) fn pop(&self) -> Option<T> {
+    /// Returns the next job. Waits for one, at most for `patience` if it is given.
+    pub(super) fn pop(&self, patience: Option<Duration>) -> Popped<T> {
+        let until = patience.map(|patience| Instant::now() + patience);
         let mut state = self.state();
         loop {
             if let Some(caller) = state.order.pop_front() {
@@ -78,10 +91,16 @@ impl<T> FairQueue<T> {
                 }
                 if let Some(job) = job {
                     state.waiting -= 1;
-                    return Some(job);
+                    return Popped::Job(job);
                 }
             } else if state.closed {
-                return None;
+                return Popped::Closed;
+            } else if let Some(until) = until {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Popped::Idle;
+                }
+                state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             } else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
@@ -103,6 +122,21 @@ impl<T> FairQueue<T> {
 mod tests {
     use super::*;
 
+    fn next<T>(queue: &FairQueue<T>) -> T {
+        match queue.pop(None) {
+            Popped::Job(job) => job,
+            _ => panic!("nothing waits"),
+        }
+    }
+
+    #[test]
+    fn a_worker_that_waits_in_vain_is_told_and_a_later_job_is_not_lost() {
+        let queue = FairQueue::new(4);
+        assert_eq!(queue.pop(Some(Duration::from_millis(5))), Popped::Idle);
+        queue.push(&Arc::from("one"), 7).unwrap();
+        assert_eq!(queue.pop(Some(Duration::ZERO)), Popped::Job(7));
+    }
+
     #[test]
     fn a_caller_with_many_jobs_does_not_delay_one_with_few() {
         let queue = FairQueue::new(256);
@@ -113,7 +147,7 @@ mod tests {
         for at in 0..2 {
             queue.push(&few, ("few", at)).unwrap();
         }
-        let first: Vec<_> = (0..5).map(|_| queue.pop().unwrap()).collect();
+        let first: Vec<_> = (0..5).map(|_| next(&queue)).collect();
         assert_eq!(first, [("many", 0), ("few", 0), ("many", 1), ("few", 1), ("many", 2)]);
         assert_eq!(queue.waiting(), 93);
     }
@@ -136,6 +170,6 @@ mod tests {
         queue.push(&one, 7).unwrap();
         queue.close();
         assert_eq!(queue.push(&one, 8), Err(NotQueued::Closed));
-        assert_eq!((queue.pop(), queue.pop()), (Some(7), None));
+        assert_eq!((queue.pop(None), queue.pop(None)), (Popped::Job(7), Popped::Closed));
     }
 }

@@ -45,7 +45,7 @@ pub fn generate_key(access: &TokenAccess, label: &str, usage: KeyUsage, bits: u3
         }
         Err(error) => return Err(translate(&error)),
     };
-    let key = objects::describe(&session, handle).map_err(|error| translate(&error))?.ok_or_else(|| {
+    let key = objects::describe(&session, handle, token.uri()).map_err(|error| translate(&error))?.ok_or_else(|| {
         KeystoreError::KeyUnusable { label: label.to_owned(), reason: "the token does not show its public half" }
     })?;
     Ok(GeneratedKey { description: key.description, mechanisms_restricted })

@@ -75,7 +75,7 @@ pub fn set_user_pin(
     let context = module.context();
     let (slot, info) = locate(context, selector)?;
     if info.user_pin_initialized() && !replace {
-        return Err(KeystoreError::UserPinSet { label: selector.label.clone() });
+        return Err(KeystoreError::UserPinSet { label: info.label().to_owned() });
     }
     fits(&info, "user", user_pin)?;
     // Too many wrong SO PINs destroy a token permanently: this service never uses the last try.

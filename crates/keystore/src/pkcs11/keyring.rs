@@ -17,7 +17,7 @@ use super::{
     probe,
     token::Token,
 };
-use crate::{KeyConfig, KeyId, KeyUsage, KeystoreError, TrialLog};
+use crate::{KeyConfig, KeyId, Pkcs11Uri, KeyUsage, KeystoreError, TrialLog};
 
 /// Pause after a failed trial: each trial uses the key, and there may be thousands of callers.
 const TRIAL_PAUSE: Duration = Duration::from_secs(5);
@@ -29,6 +29,8 @@ pub(crate) struct KeyRing {
 }
 
 struct KeySlot {
+    /// `CKA_ID`, where the configuration names it.
+    id: Option<Vec<u8>>,
     usage: KeyUsage,
     current: RwLock<Current>,
     /// Held while a key is read and probed: a key that has reappeared is probed once, however many callers wait for it.
@@ -68,10 +70,11 @@ impl KeySlot {
 }
 
 impl KeyRing {
-    pub(super) fn new(configured: Vec<KeyConfig>, allow_raw: bool) -> Result<KeyRing, KeystoreError> {
+    pub(super) fn new(configured: &[KeyConfig], allow_raw: bool) -> Result<KeyRing, KeystoreError> {
         let mut slots = BTreeMap::new();
-        for KeyConfig { label, usage } in configured {
-            let slot = KeySlot { usage, current: RwLock::default(), trial: Mutex::default() };
+        for KeyConfig { label, id, usage } in configured {
+            let (label, usage) = (label.clone(), *usage);
+            let slot = KeySlot { id: id.clone(), usage, current: RwLock::default(), trial: Mutex::default() };
             if slots.insert(label.clone(), slot).is_some() {
                 return Err(KeystoreError::KeyUnusable { label, reason: "it is configured twice" });
             }
@@ -86,6 +89,12 @@ impl KeyRing {
     /// Returns the keys that the token has, sorted by label.
     pub(crate) fn present(&self) -> Vec<Arc<Key>> {
         self.slots.values().filter_map(KeySlot::key).collect()
+    }
+
+    /// Returns the identities of the keys that the token showed last, also of those that are missing now.
+    pub(crate) fn last_shown(&self) -> Vec<KeyId> {
+        let ids = self.slots.values().map(|slot| slot.current.read().unwrap_or_else(PoisonError::into_inner).id);
+        ids.flatten().collect()
     }
 
     /// Returns the labels of missing keys.
@@ -132,7 +141,7 @@ impl KeyRing {
         if let Some(key) = slot.key() {
             return Ok(Loaded { key, tried: false });
         }
-        let private = read(label, token)?;
+        let private = read(label, slot.id.as_deref(), token)?;
         let known = trial
             .last
             .as_ref()
@@ -167,9 +176,9 @@ pub(super) struct Loaded {
 }
 
 /// Reads a key in a session of its own.
-fn read(label: &str, token: &Token) -> Result<PrivateKey, AttemptError> {
+fn read(label: &str, id: Option<&[u8]>, token: &Token) -> Result<PrivateKey, AttemptError> {
     let session = token.session()?;
-    match read_in(&session, label) {
+    match read_in(&session, label, id, token.uri()) {
         Err(AttemptError::Token(error)) => {
             abandon(session, &error);
             Err(error.into())
@@ -178,13 +187,13 @@ fn read(label: &str, token: &Token) -> Result<PrivateKey, AttemptError> {
     }
 }
 
-fn read_in(session: &Session, label: &str) -> Result<PrivateKey, AttemptError> {
-    match objects::private_keys(session, Some(label))?[..] {
+fn read_in(session: &Session, label: &str, id: Option<&[u8]>, token: &Pkcs11Uri) -> Result<PrivateKey, AttemptError> {
+    match objects::private_keys(session, Some(label), id)?[..] {
         [] => Err(match objects::other_kind(session, label)? {
             Some(kind) => KeystoreError::KeyOfOtherType { label: label.to_owned(), kind }.into(),
             None => not_found(label).into(),
         }),
-        [handle] => objects::describe(session, handle)?.ok_or_else(|| {
+        [handle] => objects::describe(session, handle, token)?.ok_or_else(|| {
             KeystoreError::KeyUnusable { label: label.to_owned(), reason: "the token does not show its public half" }.into()
         }),
         _ => Err(KeystoreError::KeyAmbiguous { label: label.to_owned() }.into()),

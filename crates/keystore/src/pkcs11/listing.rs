@@ -16,8 +16,8 @@ pub fn contents(access: &TokenAccess) -> Result<TokenContents, KeystoreError> {
     let session = token.session().map_err(|error| translate(&error))?;
     token.login(&session)?;
     let mut keys = Vec::new();
-    for handle in objects::private_keys(&session, None).map_err(|error| translate(&error))? {
-        match objects::describe(&session, handle).map_err(|error| translate(&error))? {
+    for handle in objects::private_keys(&session, None, None).map_err(|error| translate(&error))? {
+        match objects::describe(&session, handle, token.uri()).map_err(|error| translate(&error))? {
             Some(key) => keys.push(key.description),
             None => tracing::warn!("a private key of the token is left out: its public half cannot be known"),
         }

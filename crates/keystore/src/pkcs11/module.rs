@@ -4,7 +4,7 @@
 //! itself is never unloaded, because libraries shared with this process (libcrypto) may keep pointers into it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::CString,
     path::PathBuf,
     ptr::NonNull,
@@ -31,6 +31,10 @@ struct Module {
 #[derive(Default)]
 struct State {
     users: usize,
+    /// The number that the next user gets.
+    next: u64,
+    /// Users without a session, which wait for their token.
+    quiet: BTreeSet<u64>,
     /// Whether this process called `C_Initialize`: only then does it call `C_Finalize`.
     ours: bool,
     /// The text of `C_Initialize`: kept while the module is initialised, because a module may keep the pointer.
@@ -53,7 +57,10 @@ impl Logins {
 }
 
 /// The use of an initialised module. The last use to be dropped finalises it; all sessions must be closed before.
-pub(super) struct ModuleUse(Arc<Module>);
+pub(super) struct ModuleUse {
+    module: Arc<Module>,
+    number: u64,
+}
 
 impl ModuleUse {
     /// Loads the module, or shares it with its present users. All users of one time name the same text for it.
@@ -76,7 +83,7 @@ impl ModuleUse {
                 module
             }
         };
-        {
+        let number = {
             let mut state = lock(&module.state);
             if state.users == 0 {
                 state.init_args = init_args;
@@ -85,42 +92,52 @@ impl ModuleUse {
                 return Err(unusable("this process uses it already, with another text for its initialisation".to_owned()));
             }
             state.users += 1;
-        }
-        Ok(ModuleUse(module))
+            state.next += 1;
+            state.next
+        };
+        Ok(ModuleUse { module, number })
     }
 
     pub(super) fn context(&self) -> &Pkcs11 {
-        &self.0.context
+        &self.module.context
     }
 
     /// Returns the accepted logins; held during a login, so that there is one login at a time.
     pub(super) fn logins(&self) -> MutexGuard<'_, Logins> {
-        lock(&self.0.logins)
+        lock(&self.module.logins)
+    }
+
+    /// Notes that this user has no session and waits for its token.
+    pub(super) fn quiet(&self) {
+        lock(&self.module.state).quiet.insert(self.number);
     }
 
     /// Finalises and initialises the module, which some modules (p11-kit's client) need to see a token again. Sessions of the
-    /// caller must be closed. If there are other users in the process, nothing is finalised: the module is only initialised if
-    /// necessary.
-    pub(super) fn reinitialise(&self) -> Result<(), Error> {
-        let mut state = lock(&self.0.state);
-        if state.users == 1 && state.ours {
+    /// caller must be closed. While another user in the process has sessions, nothing is finalised: the module is only
+    /// initialised if necessary; likewise without `finalise`.
+    pub(super) fn reinitialise(&self, finalise: bool) -> Result<(), Error> {
+        let mut state = lock(&self.module.state);
+        // From here on the caller may have sessions.
+        state.quiet.remove(&self.number);
+        if finalise && state.quiet.len() + 1 == state.users && state.ours {
             // Not initialised, or the device was removed: the initialisation that follows shows it.
-            let _ = self.0.context.clone().finalize();
-            lock(&self.0.logins).0.clear();
+            let _ = self.module.context.clone().finalize();
+            lock(&self.module.logins).0.clear();
         }
-        state.ours |= self.0.initialise(&state)?;
+        state.ours |= self.module.initialise(&state)?;
         Ok(())
     }
 }
 
 impl Drop for ModuleUse {
     fn drop(&mut self) {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.module.state);
         state.users -= 1;
+        state.quiet.remove(&self.number);
         if state.users == 0 {
-            lock(&self.0.logins).0.clear();
+            lock(&self.module.logins).0.clear();
             if state.ours
-                && let Err(error) = self.0.context.clone().finalize()
+                && let Err(error) = self.module.context.clone().finalize()
             {
                 tracing::warn!(error = %translate(&error), "the PKCS#11 module could not be finalised");
             }

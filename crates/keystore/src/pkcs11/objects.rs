@@ -16,7 +16,7 @@ use openssl::{
 };
 
 use super::token::is_logged_in;
-use crate::{KeyDescription, KeyId};
+use crate::{KeyDescription, KeyId, Pkcs11Uri};
 
 /// An RSA private key of the token, and its public half for OpenSSL.
 #[derive(Debug, Clone)]
@@ -26,10 +26,11 @@ pub(super) struct PrivateKey {
     pub(super) public: PKey<Public>,
 }
 
-/// Returns the private RSA keys of the token with this label (all without a label).
-pub(super) fn private_keys(session: &Session, label: Option<&str>) -> Result<Vec<ObjectHandle>, Error> {
+/// Returns the private RSA keys of the token with this label and id; of all labels and ids without them.
+pub(super) fn private_keys(session: &Session, label: Option<&str>, id: Option<&[u8]>) -> Result<Vec<ObjectHandle>, Error> {
     let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::RSA), Attribute::Token(true)];
     template.extend(label.map(|label| Attribute::Label(label.as_bytes().to_vec())));
+    template.extend(id.map(|id| Attribute::Id(id.to_vec())));
     found(session, &template)
 }
 
@@ -101,7 +102,7 @@ pub(super) fn label_is_taken(session: &Session, label: &str) -> Result<bool, Err
 
 /// Reads a private key's attributes; returns `None` when its public half cannot be determined. The public half is read from the
 /// private object if it is given there, otherwise from the public object with the same id.
-pub(super) fn describe(session: &Session, handle: ObjectHandle) -> Result<Option<PrivateKey>, Error> {
+pub(super) fn describe(session: &Session, handle: ObjectHandle, token: &Pkcs11Uri) -> Result<Option<PrivateKey>, Error> {
     const PUBLIC_HALF: [AttributeType; 2] = [AttributeType::Modulus, AttributeType::PublicExponent];
     let wanted = [
         AttributeType::Label,
@@ -126,9 +127,11 @@ pub(super) fn describe(session: &Session, handle: ObjectHandle) -> Result<Option
         }
     }
     let Some((public, spki_der)) = public else { return Ok(None) };
+    let label = String::from_utf8_lossy(&bytes(&attributes, AttributeType::Label)).into_owned();
     let description = KeyDescription {
         id: KeyId::of_spki(&spki_der),
-        label: String::from_utf8_lossy(&bytes(&attributes, AttributeType::Label)).into_owned(),
+        uris: vec![Pkcs11Uri { object: Some(label.clone()), id: Some(cka_id.clone()), ..token.clone() }],
+        label,
         cka_id,
         bits: public.bits(),
         spki_der,

@@ -2,14 +2,13 @@
 
 use std::{
     sync::{
-        Arc, Mutex, OnceLock, TryLockError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread::{Builder, JoinHandle},
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -19,21 +18,30 @@ use super::{
     keyring::KeyRing,
     module::lock,
     shared_state::{Health, SharedState},
+    threads::Threads,
     token::Token,
-    worker::{self, Job, Outcome, Task},
+    watchdog,
+    worker::{Job, Outcome, Task},
+    worker_slot::Lane,
 };
-use crate::{KeystoreConfig, KeystoreError};
+use crate::{KeystoreConfig, KeystoreError, TrialLog};
 
 /// How long calls in the module may continue when the keystore is closed.
 const LAST_CALL: Duration = Duration::from_secs(5);
 
-/// The worker threads of one token, and the queue before them.
+/// Which of the configured keys a token must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needed {
+    /// All: it is the only token.
+    All,
+    /// One at least: other tokens may have the others.
+    Any,
+}
+
+/// The worker threads of one token, and the queues before them.
 pub(crate) struct Pool {
-    queue: Arc<FairQueue<Job>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Each thread holds a clone of the sender: when the last thread has ended, the receiver is disconnected.
-    alive: Mutex<Option<(Sender<()>, Receiver<()>)>>,
-    /// Taken out at the end, which disconnects the recovery thread's receiver.
+    pub(super) threads: Arc<Threads>,
+    /// Taken out at the end, which disconnects the receivers of recovery thread and watchdog.
     stop: Mutex<Option<Sender<()>>>,
     /// Cancelled when callers shall no longer wait for a token that does not respond.
     given_up: CancellationToken,
@@ -43,13 +51,17 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Finds the token, logs in, probes the configured keys and starts the threads.
-    pub(crate) fn open(config: KeystoreConfig) -> Result<Self, KeystoreError> {
+    /// Finds the token, logs in, probes the configured keys and starts the threads. Trials are reported to the log, if there is one.
+    pub(crate) fn open(config: &KeystoreConfig, needed: Needed, log: Option<&Arc<dyn TrialLog>>) -> Result<Self, KeystoreError> {
         let sessions = config.session_count();
-        let keys = KeyRing::new(config.keys, config.allow_raw_unwrap)?;
+        let keys = KeyRing::new(&config.keys, config.allow_raw_unwrap)?;
         let (wake, woken) = bounded(1);
         let state = Arc::new(SharedState {
-            slots: (0..sessions).map(|_| Mutex::new(None)).collect(),
+            workers: Mutex::default(),
+            hung: AtomicUsize::new(0),
+            sessions,
+            call_timeout: config.call_timeout,
+            keep_alive: config.keep_alive,
             login_session: Mutex::new(None),
             keys,
             counters: Counters::default(),
@@ -60,28 +72,29 @@ impl Pool {
             token: Token::find(&config.access)?,
         });
         state.log_in(&mut lock(&state.login_session))?;
-        let labels: Vec<String> = state.keys.labels().map(str::to_owned).collect();
-        for label in labels {
-            state.keys.load_and_probe(&label, &state.token, &state.counters, None)?.key.report();
+        if let Some(log) = log {
+            state.announce_trials_to(Arc::clone(log));
         }
+        state.load_all(needed)?;
 
-        let queue = Arc::new(FairQueue::new(config.queue));
-        // From here on a failure must end the threads that are running: dropping the pool does.
         let (stop, stopped) = bounded(0);
+        // From here on a failure must end the threads that are running: dropping the pool does.
         let pool = Pool {
-            queue: Arc::clone(&queue),
-            threads: Mutex::default(),
-            alive: Mutex::new(Some(bounded(0))),
+            threads: Threads::new(config.queue),
             stop: Mutex::new(Some(stop)),
             given_up: CancellationToken::new(),
             stuck: AtomicBool::new(false),
-            state: Arc::clone(&state),
+            state,
         };
-        for slot in 0..sessions {
-            let (state, jobs) = (Arc::clone(&state), Arc::clone(&queue));
-            pool.start(format!("hsm-{slot}"), move || worker::run(&state, slot, &jobs))?;
+        let (state, threads) = (&pool.state, &pool.threads);
+        for _ in 0..sessions {
+            threads.start_worker(state, Lane::Keys)?;
         }
-        pool.start("hsm-recovery".to_owned(), move || state.supervise(&woken, &stopped))?;
+        threads.start_worker(state, Lane::Checks)?;
+        let (of_recovery, recovery_stopped) = (Arc::clone(state), stopped.clone());
+        threads.start("hsm-recovery", move || of_recovery.supervise(&woken, &recovery_stopped))?;
+        let (of_watchdog, replacements) = (Arc::clone(state), Arc::downgrade(threads));
+        threads.start("hsm-watchdog", move || watchdog::run(&of_watchdog, &replacements, &stopped))?;
         Ok(pool)
     }
 
@@ -90,33 +103,28 @@ impl Pool {
         &self.state
     }
 
-    fn start(&self, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), KeystoreError> {
-        let alive = lock(&self.alive).as_ref().map(|(alive, _)| alive.clone());
-        let thread = Builder::new()
-            .name(name)
-            .spawn(move || {
-                let _alive = alive;
-                body();
-            })
-            .map_err(|_| KeystoreError::Unavailable { reason: "no thread could be started" })?;
-        lock(&self.threads).push(thread);
-        Ok(())
-    }
-
     /// Queues a task for the workers and waits for its answer, until the deadline at most.
     pub(crate) async fn call(&self, caller: &Arc<str>, task: Task, deadline: Option<Instant>) -> Outcome {
+        self.call_in(&self.threads.keys, caller, task, deadline).await
+    }
+
+    async fn call_in(&self, queue: &FairQueue<Job>, caller: &Arc<str>, task: Task, deadline: Option<Instant>) -> Outcome {
         self.state.ready()?;
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(KeystoreError::DeadlineExceeded);
         }
-        let reply = self.enqueue(caller, task, deadline)?;
+        let (reply, answer) = oneshot::channel();
+        queue.push(caller, Job { task, deadline, reply }).map_err(|refused| match refused {
+            NotQueued::Full => KeystoreError::Overloaded,
+            NotQueued::Closed => KeystoreError::Unavailable { reason: "the keystore is closing" },
+        })?;
         let reply = async {
             match deadline {
                 // Returning drops the receiver, which removes a waiting job from the queue.
                 Some(deadline) => {
-                    tokio::time::timeout_at(deadline.into(), reply).await.map_err(|_| KeystoreError::DeadlineExceeded)
+                    tokio::time::timeout_at(deadline.into(), answer).await.map_err(|_| KeystoreError::DeadlineExceeded)
                 }
-                None => Ok(reply.await),
+                None => Ok(answer.await),
             }
         };
         let reply = tokio::select! {
@@ -128,36 +136,18 @@ impl Pool {
         reply.unwrap_or(Err(KeystoreError::Unavailable { reason: "the keystore is closing" }))
     }
 
-    fn enqueue(
-        &self,
-        caller: &Arc<str>,
-        task: Task,
-        deadline: Option<Instant>,
-    ) -> Result<oneshot::Receiver<Outcome>, KeystoreError> {
-        let (reply, receiver) = oneshot::channel();
-        match self.queue.push(caller, Job { task, deadline, reply }) {
-            Ok(()) => Ok(receiver),
-            Err(NotQueued::Full) => Err(KeystoreError::Overloaded),
-            Err(NotQueued::Closed) => Err(KeystoreError::Unavailable { reason: "the keystore is closing" }),
-        }
-    }
-
     /// Returns the number of waiting calls.
     pub(crate) fn waiting(&self) -> usize {
-        self.queue.waiting()
+        self.threads.keys.waiting()
     }
 
-    /// Checks the token without using a key, on a thread of its own.
+    /// Checks the token without using a key. While it is unavailable, triggers an attempt to recover it.
     pub(crate) async fn check(&self, deadline: Option<Instant>) -> Result<(), KeystoreError> {
-        let state = Arc::clone(&self.state);
-        let check = tokio::task::spawn_blocking(move || state.health_check());
-        let outcome = match deadline {
-            Some(deadline) => {
-                tokio::time::timeout_at(deadline.into(), check).await.map_err(|_| KeystoreError::DeadlineExceeded)?
-            }
-            None => check.await,
-        };
-        outcome.unwrap_or(Err(KeystoreError::Unavailable { reason: "the look at the token was broken off" }))
+        if let Err(unavailable) = self.state.ready() {
+            self.state.wake();
+            return Err(unavailable);
+        }
+        self.call_in(&self.threads.checks, &Arc::from("health"), Task::Check, deadline).await.map(drop)
     }
 
     /// See [`Keystore::give_up`](crate::Keystore::give_up).
@@ -168,42 +158,20 @@ impl Pool {
     /// See [`Keystore::close`](crate::Keystore::close).
     pub(crate) fn close(&self) -> bool {
         self.state.closing.store(true, Ordering::Release);
-        self.queue.close();
         drop(lock(&self.stop).take());
-        if let Some((alive, all_ended)) = lock(&self.alive).take() {
-            drop(alive);
-            // Nothing is ever sent: the channel is disconnected when all threads have ended.
-            if all_ended.recv_timeout(LAST_CALL) == Err(RecvTimeoutError::Timeout) {
-                tracing::error!("a call in the PKCS#11 module does not come back: it is left to itself");
-                self.stuck.store(true, Ordering::Release);
-                // Sessions and module stay as they are: finalising during a running call crashes token libraries.
-                std::mem::forget(Arc::clone(&self.state));
-            }
-        }
         if self.stuck.load(Ordering::Acquire) {
             return false;
         }
-        for thread in std::mem::take(&mut *lock(&self.threads)) {
-            // A panic was handled where it happened.
-            let _ = thread.join();
+        if !self.threads.end(LAST_CALL) {
+            tracing::error!("a call in the PKCS#11 module does not come back: it is left to itself");
+            self.stuck.store(true, Ordering::Release);
+            // Sessions and module stay as they are: finalising during a running call crashes token libraries.
+            std::mem::forget(Arc::clone(&self.state));
+            return false;
         }
-        self.state.slots.iter().for_each(|slot| drop(lock(slot).take()));
-        // A health check of the token may hang, too.
-        match self.state.login_session.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                self.stuck.store(true, Ordering::Release);
-                std::mem::forget(Arc::clone(&self.state));
-                false
-            }
-            Err(TryLockError::Poisoned(session)) => {
-                drop(session.into_inner().take());
-                true
-            }
-            Ok(mut session) => {
-                drop(session.take());
-                true
-            }
-        }
+        self.state.workers().iter().for_each(|worker| drop(lock(&worker.session).take()));
+        drop(lock(&self.state.login_session).take());
+        true
     }
 }
 

@@ -1,66 +1,55 @@
 //! Health checks, and the thread that recovers a lost token.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, MutexGuard, TryLockError, atomic::Ordering},
+    time::Duration,
+};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
-use cryptoki::session::Session;
+use cryptoki::{
+    context::Function,
+    error::{Error, RvError},
+    session::Session,
+};
 
 use super::{
+    attempt_error::AttemptError,
     module::lock,
-    rv::{RvClass, classify, translate},
+    rv::translate,
+    session_slot::SessionSlot,
     shared_state::{Health, SharedState},
     token::is_logged_in,
+    watchdog::{DOES_NOT_RETURN, HUNG_MAX},
+    worker_slot::WorkerSlot,
 };
 use crate::KeystoreError;
 
 /// Pauses between attempts to recover the token.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Pause between looks whether a worker's call has ended.
+const POLL: Duration = Duration::from_millis(10);
 
 impl SharedState {
-    /// Checks the token without using a key: the session is alive, the login is valid, one of the keys exists.
-    pub(super) fn health_check(&self) -> Result<(), KeystoreError> {
-        if let Err(unavailable) = self.ready() {
-            self.wake();
-            return Err(unavailable);
-        }
-        for _ in 0..2 {
-            // A check that hangs in the token must not make the next ones hang too.
-            let Ok(login_session) = self.login_session.try_lock() else {
-                return Err(KeystoreError::Unavailable { reason: "an earlier look at the token has not come back" });
-            };
-            let outcome = match &*login_session {
-                Some(session) => self.find_keys(session),
-                None => Ok(Presence::LoggedOut),
-            };
-            if matches!(outcome, Ok(Presence::Key)) {
-                // While holding the login session: the recovery thread locks it before it touches the module.
+    /// Checks the token without using a key: the session is alive, the login is valid, one of the keys exists. Also searches for
+    /// missing keys.
+    pub(super) fn look_at(&self, session: &Session) -> Result<(), AttemptError> {
+        match self.find_keys(session)? {
+            Presence::Key => {
+                self.hold_login()?;
                 self.search_missing();
-                return Ok(());
+                Ok(())
             }
-            drop(login_session);
-            match outcome {
-                Ok(Presence::Key) => return Ok(()),
-                Ok(Presence::Nothing) => {
-                    self.mark_down("the token shows none of the keys");
-                    return self.ready();
-                }
-                Ok(Presence::LoggedOut) => self.log_in_again().map_err(|error| self.conclude(error))?,
-                Err(error) => match classify(&error) {
-                    RvClass::Login | RvClass::Session => self.log_in_again().map_err(|error| self.conclude(error))?,
-                    RvClass::Exhausted => return Err(translate(&error)),
-                    _ => {
-                        self.mark_down("the token does not answer");
-                        return self.ready();
-                    }
-                },
+            Presence::Nothing => {
+                self.mark_down("the token shows none of the keys");
+                self.ready().map_err(AttemptError::Decided)
             }
+            Presence::LoggedOut => Err(Error::Pkcs11(RvError::UserNotLoggedIn, Function::GetSessionInfo).into()),
         }
-        Err(KeystoreError::Unavailable { reason: "the login does not hold" })
     }
 
     /// Checks which of the keys exist: the others are missing from now on, unless all are.
-    fn find_keys(&self, session: &Session) -> Result<Presence, cryptoki::error::Error> {
+    fn find_keys(&self, session: &Session) -> Result<Presence, Error> {
         if !is_logged_in(session)? {
             return Ok(Presence::LoggedOut);
         }
@@ -120,14 +109,27 @@ impl SharedState {
     }
 
     /// Sets up everything anew, with no call running: finalising during a running call crashes token libraries, and a stale
-    /// session closed afterwards might close another user's new one.
+    /// session closed afterwards might close another user's new one. While a call hangs, the module is not finalised.
     fn reinitialise(&self) -> Result<(), KeystoreError> {
-        let mut slots: Vec<_> = self.slots.iter().map(lock).collect();
+        let workers = self.workers();
+        let mut sessions = self.all_sessions(&workers)?;
+        if self.hung() >= HUNG_MAX {
+            return Err(KeystoreError::Unavailable { reason: DOES_NOT_RETURN });
+        }
         let mut login_session = lock(&self.login_session);
-        slots.iter_mut().for_each(|slot| drop(slot.take()));
+        sessions.iter_mut().for_each(|slot| drop(slot.take()));
         drop(login_session.take());
-        self.token.find_again()?;
-        self.log_in(&mut login_session)?;
+        let found = self.find_everything(&mut login_session);
+        if found.is_err() {
+            drop(login_session.take());
+            self.token.quiet();
+        }
+        found
+    }
+
+    fn find_everything(&self, login_session: &mut Option<Session>) -> Result<(), KeystoreError> {
+        self.token.find_again(self.hung() == 0)?;
+        self.log_in(login_session)?;
         let session = login_session.as_ref().ok_or(KeystoreError::Unavailable { reason: "no session" })?;
         let mut usable = self.keys.labels().next().is_none();
         for key in self.keys.present() {
@@ -145,6 +147,32 @@ impl SharedState {
         }
         self.report_found();
         Ok(())
+    }
+
+    /// Takes the sessions of all workers. A worker with a running call has its own: waits until the call returns or is given up.
+    fn all_sessions<'a>(
+        &self,
+        workers: &'a [Arc<WorkerSlot>],
+    ) -> Result<Vec<MutexGuard<'a, Option<SessionSlot>>>, KeystoreError> {
+        let mut sessions = Vec::new();
+        for worker in workers {
+            loop {
+                match worker.session.try_lock() {
+                    Ok(session) => sessions.push(session),
+                    Err(TryLockError::Poisoned(session)) => sessions.push(session.into_inner()),
+                    Err(TryLockError::WouldBlock) if worker.is_abandoned() => {}
+                    Err(TryLockError::WouldBlock) => {
+                        if self.closing.load(Ordering::Acquire) {
+                            return Err(KeystoreError::Unavailable { reason: "the keystore is closing" });
+                        }
+                        std::thread::sleep(POLL);
+                        continue;
+                    }
+                }
+                break;
+            }
+        }
+        Ok(sessions)
     }
 }
 

@@ -1,8 +1,11 @@
 //! State that the threads of a keystore share: the token, its login, the sessions of the workers and the keys.
 
-use std::sync::{
-    Arc, Mutex, OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use crossbeam_channel::Sender;
@@ -13,9 +16,10 @@ use super::{
     counters::Counters,
     keyring::KeyRing,
     module::lock,
+    pool::Needed,
     rv::{RvClass, classify, fault, translate},
-    session_slot::SessionSlot,
     token::Token,
+    worker_slot::WorkerSlot,
 };
 use crate::{KeystoreError, TrialLog};
 
@@ -33,8 +37,17 @@ pub(crate) enum Health {
 
 /// State shared by all threads of a keystore. Sessions are declared before the token, so that they are closed before the module.
 pub(crate) struct SharedState {
-    /// One session per worker, which holds its own while it works; the recovery thread takes all of them for exclusive use of the token.
-    pub(super) slots: Vec<Mutex<Option<SessionSlot>>>,
+    /// The workers with their sessions, without those that were given up. The recovery thread takes all sessions for exclusive use
+    /// of the token.
+    pub(super) workers: Mutex<Vec<Arc<WorkerSlot>>>,
+    /// Number of calls that were given up and have not returned.
+    pub(super) hung: AtomicUsize,
+    /// Number of workers that use keys.
+    pub(super) sessions: usize,
+    /// How long a call in the module may last.
+    pub(super) call_timeout: Duration,
+    /// How long a session may be idle before it is used to keep its connection alive.
+    pub(super) keep_alive: Option<Duration>,
     /// The session that holds the login while workers drop theirs.
     pub(super) login_session: Mutex<Option<Session>>,
     pub(crate) keys: KeyRing,
@@ -58,6 +71,24 @@ impl SharedState {
             Health::Ready => Ok(()),
             Health::Down { reason } => Err(KeystoreError::Unavailable { reason }),
         }
+    }
+
+    /// Returns the workers, without those that were given up.
+    pub(super) fn workers(&self) -> Vec<Arc<WorkerSlot>> {
+        lock(&self.workers).clone()
+    }
+
+    pub(super) fn add(&self, worker: Arc<WorkerSlot>) {
+        lock(&self.workers).push(worker);
+    }
+
+    pub(super) fn remove(&self, worker: &Arc<WorkerSlot>) {
+        lock(&self.workers).retain(|known| !Arc::ptr_eq(known, worker));
+    }
+
+    /// Returns the number of calls that were given up and have not returned.
+    pub(crate) fn hung(&self) -> usize {
+        self.hung.load(Ordering::Acquire)
     }
 
     /// Returns the state last observed.
@@ -107,6 +138,12 @@ impl SharedState {
         self.log_in(&mut login_session)
     }
 
+    /// Opens the session that holds the login, if it was lost while others kept the login.
+    pub(super) fn hold_login(&self) -> Result<(), AttemptError> {
+        let mut login_session = lock(&self.login_session);
+        if login_session.is_some() { Ok(()) } else { self.log_in(&mut login_session) }
+    }
+
     pub(super) fn log_in(&self, login_session: &mut Option<Session>) -> Result<(), AttemptError> {
         let session = self.token.session()?;
         match self.token.login(&session) {
@@ -139,6 +176,23 @@ impl SharedState {
                 }
                 fault(&error)
             }
+        }
+    }
+
+    /// Reads and probes all configured keys.
+    pub(super) fn load_all(&self, needed: Needed) -> Result<(), KeystoreError> {
+        let log = self.trials.get().map(|log| &**log);
+        let mut missing = None;
+        for label in self.keys.labels() {
+            match self.keys.load_and_probe(label, &self.token, &self.counters, log).map_err(KeystoreError::from) {
+                Ok(loaded) => loaded.key.report(),
+                Err(error @ KeystoreError::KeyNotFound { .. }) if needed == Needed::Any => missing = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match missing {
+            Some(missing) if self.keys.present().is_empty() => Err(missing),
+            _ => Ok(()),
         }
     }
 

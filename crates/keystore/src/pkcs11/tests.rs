@@ -8,21 +8,34 @@ pub(crate) mod underneath;
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use super::{Pool, module::lock, session_slot::SessionSlot, worker::Task};
+use super::{
+    Pool,
+    module::lock,
+    worker::{Job, Task},
+};
 use crate::{tests::support::*, *};
 
-/// While it exists, the first worker cannot work.
-pub(crate) struct HeldSlot<'a>(#[expect(dead_code)] MutexGuard<'a, Option<SessionSlot>>);
+/// While it exists, a worker is busy.
+pub(crate) struct HeldWorker(#[expect(dead_code, reason = "dropped to release the worker")] crossbeam_channel::Sender<()>);
 
 impl Pool {
-    pub(crate) fn hold_first_slot(&self) -> HeldSlot<'_> {
-        HeldSlot(lock(&self.state().slots[0]))
+    /// Keeps a worker busy, which must be the only one.
+    pub(crate) fn hold_worker(&self) -> HeldWorker {
+        let (begun, begins) = crossbeam_channel::bounded(1);
+        let (release, until) = crossbeam_channel::bounded(0);
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let job = Job { task: Task::Hang { begun, until }, deadline: None, reply };
+        self.threads.keys.push(&Arc::from("holder"), job).unwrap();
+        begins.recv().unwrap();
+        // The worker takes a job whose caller has left as done.
+        drop(answer);
+        HeldWorker(release)
     }
 }
 
@@ -164,7 +177,7 @@ async fn a_call_hangs() {
     let (let_go, until) = crossbeam_channel::bounded(1);
     let waiting = tokio::spawn({
         let keystore = keystore.clone();
-        async move { keystore.pool.call(&Arc::from("test"), Task::Hang { begun, until }, None).await }
+        async move { keystore.pool().call(&Arc::from("test"), Task::Hang { begun, until }, None).await }
     });
     tokio::task::spawn_blocking(move || begins.recv()).await.unwrap().unwrap();
     keystore.give_up();
@@ -181,7 +194,7 @@ async fn a_panic_in_a_worker_leaves_nobody_waiting() {
     let station = TestToken::with_keys();
     let keystore = Keystore::open(KeystoreConfig { sessions: 1, ..station.config(&["train"]) }).unwrap();
     for _ in 0..3 {
-        let answer = keystore.pool.call(&keystore.caller, Task::Panic, None).await;
+        let answer = keystore.pool().call(&keystore.caller, Task::Panic, None).await;
         assert!(matches!(answer, Err(KeystoreError::Fault { .. })), "{answer:?}");
     }
     sign_and_verify(&keystore, "train", MAX_SALT).await;

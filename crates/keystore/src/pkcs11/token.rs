@@ -15,7 +15,7 @@ use super::{
     rv::{RvClass, classify, translate},
 };
 use crate::{
-    KeystoreError, TokenAccess, TokenSelector,
+    KeystoreError, Pkcs11Uri, TokenAccess, TokenSelector,
     pin::PinSource,
     pin_latch::{PinLatch, PinRisk, mark},
 };
@@ -23,6 +23,8 @@ use crate::{
 pub(crate) struct Token {
     selector: TokenSelector,
     serial: String,
+    /// Names the token, and no key.
+    uri: Pkcs11Uri,
     pin: PinSource,
     /// Mark of the PIN that the token last accepted: its source may hold another PIN by now.
     accepted: Mutex<Option<[u8; 32]>>,
@@ -37,7 +39,8 @@ impl Token {
         let (slot, info) = locate(module.context(), &access.token)?;
         Ok(Token {
             // From now on this token is selected, whatever other token gets the label later.
-            selector: TokenSelector { label: access.token.label.clone(), serial: Some(info.serial_number().to_owned()) },
+            selector: TokenSelector { serial: Some(info.serial_number().to_owned()), ..access.token.clone() },
+            uri: uri_of(&info),
             serial: info.serial_number().to_owned(),
             pin: access.pin.clone(),
             accepted: Mutex::default(),
@@ -45,10 +48,6 @@ impl Token {
             slot: Mutex::new(slot),
             module,
         })
-    }
-
-    pub(crate) fn pin_source(&self) -> PinSource {
-        self.pin.clone()
     }
 
     pub(super) fn session(&self) -> Result<Session, Error> {
@@ -61,9 +60,19 @@ impl Token {
         self.module.context().open_rw_session(slot)
     }
 
-    /// Sets the module up anew and finds the token in it again. The caller has closed its sessions.
-    pub(super) fn find_again(&self) -> Result<(), KeystoreError> {
-        self.module.reinitialise().map_err(|error| translate(&error))?;
+    /// Notes that there is no session with the token, so that the module may be finalised for another token of it.
+    pub(super) fn quiet(&self) {
+        self.module.quiet();
+    }
+
+    pub(crate) fn uri(&self) -> &Pkcs11Uri {
+        &self.uri
+    }
+
+    /// Sets the module up anew and finds the token in it again. The caller has closed its sessions. Without `finalise`, the module is
+    /// only initialised if necessary.
+    pub(super) fn find_again(&self, finalise: bool) -> Result<(), KeystoreError> {
+        self.module.reinitialise(finalise).map_err(|error| translate(&error))?;
         let (slot, _) = locate(self.module.context(), &self.selector)?;
         *lock(&self.slot) = slot;
         Ok(())
@@ -120,6 +129,19 @@ impl Token {
     }
 }
 
+/// Returns the URI of a token.
+pub(super) fn uri_of(info: &TokenInfo) -> Pkcs11Uri {
+    // A token that leaves an attribute empty is not selected by it.
+    let set = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Pkcs11Uri {
+        token: set(info.label()),
+        manufacturer: set(info.manufacturer_id()),
+        model: set(info.model()),
+        serial: set(info.serial_number()),
+        ..Pkcs11Uri::default()
+    }
+}
+
 /// Returns whether the process is logged in as user, as this session sees it.
 pub(super) fn is_logged_in(session: &Session) -> Result<bool, Error> {
     let state = session.get_session_info()?.session_state();
@@ -136,13 +158,19 @@ pub(super) fn locate(context: &Pkcs11, selector: &TokenSelector) -> Result<(Slot
     let all = tokens(context)?;
     let (mut fitting, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, info)| {
         info.token_initialized()
-            && info.label() == selector.label
-            && selector.serial.as_deref().is_none_or(|serial| info.serial_number() == serial)
+            && [
+                (&selector.label, info.label()),
+                (&selector.serial, info.serial_number()),
+                (&selector.manufacturer, info.manufacturer_id()),
+                (&selector.model, info.model()),
+            ]
+            .iter()
+            .all(|(wanted, has)| wanted.as_deref().is_none_or(|wanted| wanted == *has))
     });
     match (fitting.pop(), fitting.is_empty()) {
         (Some(token), true) => Ok(token),
         (Some(token), false) => Err(KeystoreError::TokenAmbiguous {
-            label: selector.label.clone(),
+            wanted: selector.clone(),
             serials: fitting.iter().chain([&token]).map(|(_, info)| info.serial_number().to_owned()).collect(),
         }),
         (None, _) => Err(missed(selector, &others)),
@@ -154,11 +182,14 @@ fn missed(selector: &TokenSelector, others: &[(Slot, TokenInfo)]) -> KeystoreErr
     let seen = |named: &dyn Fn(&TokenInfo) -> Option<String>| -> Vec<String> {
         others.iter().map(|(_, info)| info).filter(|info| info.token_initialized()).filter_map(named).collect()
     };
-    let serials = seen(&|info| (info.label() == selector.label).then(|| info.serial_number().to_owned()));
-    match &selector.serial {
-        Some(wanted) if !serials.is_empty() => {
-            KeystoreError::TokenSerial { label: selector.label.clone(), wanted: wanted.clone(), seen: serials }
+    let serials = seen(&|info| (Some(info.label()) == selector.label.as_deref()).then(|| info.serial_number().to_owned()));
+    match selector {
+        TokenSelector { label: Some(label), serial: Some(wanted), .. } if !serials.is_empty() => {
+            KeystoreError::TokenSerial { label: label.clone(), wanted: wanted.clone(), seen: serials }
         }
-        _ => KeystoreError::TokenNotFound { label: selector.label.clone(), seen: seen(&|info| Some(info.label().to_owned())) },
+        TokenSelector { label: None, .. } => {
+            KeystoreError::TokenNotFound { wanted: selector.clone(), seen: seen(&|info| Some(info.serial_number().to_owned())) }
+        }
+        _ => KeystoreError::TokenNotFound { wanted: selector.clone(), seen: seen(&|info| Some(info.label().to_owned())) },
     }
 }

@@ -15,15 +15,16 @@ use zeroize::Zeroizing;
 
 use super::{
     attempt_error::{AttemptError, abandon},
-    fair_queue::FairQueue,
+    fair_queue::{FairQueue, Popped},
     keys::{Key, not_found},
     mechanisms,
     module::lock,
     oaep,
     probe::UnwrapMethod,
-    rv::{RvClass, classify},
+    rv::{RvClass, classify, fault, translate},
     session_slot::SessionSlot,
     shared_state::SharedState,
+    worker_slot::WorkerSlot,
 };
 use crate::{KeystoreError, OaepScheme, SignScheme};
 
@@ -45,6 +46,8 @@ pub(crate) enum Task {
     Load {
         label: String,
     },
+    /// Check the token without using a key.
+    Check,
     /// Panics, to test that no caller is left waiting.
     #[cfg(test)]
     Panic,
@@ -63,30 +66,46 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Outcome>,
 }
 
-/// Main loop of a worker thread: ends when the queue is closed.
-pub(super) fn run(shared: &SharedState, slot: usize, jobs: &FairQueue<Job>) {
-    while let Some(Job { task, deadline, reply }) = jobs.pop() {
-        // No caller waits any more, so the token is not used.
-        if reply.is_closed() {
-            continue;
+/// Main loop of a worker thread: ends when the queue is closed, or when its call returns after it was given up.
+pub(super) fn run(shared: &SharedState, worker: &WorkerSlot, jobs: &FairQueue<Job>) {
+    while !worker.is_abandoned() {
+        match jobs.pop(shared.keep_alive) {
+            Popped::Job(job) => carry_out(shared, worker, job),
+            Popped::Idle => {
+                worker.begin(None);
+                shared.keep_alive(worker);
+                worker.end();
+            }
+            Popped::Closed => return,
         }
-        let outcome = if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            Err(KeystoreError::DeadlineExceeded)
-        } else {
-            catch_unwind(AssertUnwindSafe(|| shared.serve(slot, &task))).unwrap_or_else(|_| {
-                lock(&shared.slots[slot]).take();
-                Err(KeystoreError::Fault { operation: "the worker".to_owned(), code: "panic".to_owned() })
-            })
-        };
+    }
+    shared.returned(worker);
+}
+
+fn carry_out(shared: &SharedState, worker: &WorkerSlot, Job { task, deadline, reply }: Job) {
+    // No caller waits any more, so the token is not used.
+    if reply.is_closed() {
+        return;
+    }
+    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
         // The caller may have left meanwhile.
+        let _ = reply.send(Err(KeystoreError::DeadlineExceeded));
+        return;
+    }
+    worker.begin(Some(reply));
+    let outcome = catch_unwind(AssertUnwindSafe(|| shared.serve(worker, &task))).unwrap_or_else(|_| {
+        lock(&worker.session).take();
+        Err(KeystoreError::Fault { operation: "the worker".to_owned(), code: "panic".to_owned() })
+    });
+    if let Some(reply) = worker.end() {
         let _ = reply.send(outcome);
     }
 }
 
 impl SharedState {
-    fn serve(&self, slot: usize, task: &Task) -> Outcome {
-        let mut slot = lock(&self.slots[slot]);
-        // Checked while holding the slot: the recovery thread locks all slots before it touches the module.
+    fn serve(&self, worker: &WorkerSlot, task: &Task) -> Outcome {
+        let mut slot = lock(&worker.session);
+        // Checked while holding the session: the recovery thread takes all sessions before it touches the module.
         self.ready()?;
         let (mut session_retried, mut login_retried) = (false, false);
         loop {
@@ -104,14 +123,38 @@ impl SharedState {
             {
                 abandon(left.session, &error);
             }
+            // Another worker has this one's place, and the caller has its answer.
+            if worker.is_abandoned() {
+                return Err(fault(&error));
+            }
             match classify(&error) {
                 RvClass::Session | RvClass::Handle if !session_retried => session_retried = true,
                 RvClass::Login if !login_retried => {
                     login_retried = true;
                     self.log_in_again().map_err(|error| self.conclude(error))?;
                 }
+                RvClass::Exhausted => return Err(translate(&error)),
+                _ if matches!(task, Task::Check) => {
+                    self.mark_down("the token does not answer");
+                    return Err(self.ready().err().unwrap_or_else(|| fault(&error)));
+                }
                 _ => return Err(self.conclude(error.into())),
             }
+        }
+    }
+
+    /// Uses an idle session, so that no firewall closes its connection. A session that fails is dropped.
+    fn keep_alive(&self, worker: &WorkerSlot) {
+        let mut slot = lock(&worker.session);
+        if self.ready().is_err() {
+            return;
+        }
+        let Some(error) = slot.as_ref().and_then(|slot| slot.session.get_session_info().err()) else { return };
+        if let Some(left) = slot.take() {
+            abandon(left.session, &error);
+        }
+        if classify(&error) == RvClass::Device && !worker.is_abandoned() {
+            self.mark_down("the token does not answer");
         }
     }
 
@@ -153,6 +196,10 @@ impl SharedState {
             }
             Task::Load { label } => {
                 self.load_and_report(label)?;
+                Ok(Zeroizing::default())
+            }
+            Task::Check => {
+                self.look_at(&slot.session)?;
                 Ok(Zeroizing::default())
             }
             #[cfg(test)]

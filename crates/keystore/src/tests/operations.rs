@@ -11,7 +11,7 @@ async fn a_call_whose_deadline_passes_in_the_queue_is_not_carried_out() {
     let config = KeystoreConfig { sessions: 1, ..station.config(&["general"]) };
     let keystore = Keystore::open(config).unwrap();
     // The one worker is kept from working: it cannot lock its slot.
-    let slot = keystore.pool.hold_first_slot();
+    let slot = keystore.pool().hold_worker();
     let before = keystore.key_uses();
     let sign = |deadline| sign(&keystore, "general", SignScheme::Pss(Hash::Sha256), &[1; 32], deadline);
     let soon = || Some(Instant::now() + Duration::from_millis(30));
@@ -31,7 +31,7 @@ async fn a_full_queue_turns_callers_away() {
     let station = TestToken::with_keys();
     let config = KeystoreConfig { sessions: 1, queue: 2, ..station.config(&["general"]) };
     let keystore = Keystore::open(config).unwrap();
-    let slot = keystore.pool.hold_first_slot();
+    let slot = keystore.pool().hold_worker();
     let soon = Some(Instant::now() + Duration::from_millis(100));
     let answers =
         futures_util::future::join_all((0..8).map(|_| sign(&keystore, "general", SignScheme::Pss(Hash::Sha256), &[1; 32], soon)))

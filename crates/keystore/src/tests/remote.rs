@@ -70,7 +70,7 @@ async fn a_token_in_another_process_works_goes_and_comes_back() {
     drop(server);
     let gone = keystore.check(None).await;
     assert!(matches!(gone, Err(KeystoreError::Unavailable { .. })), "{gone:?}");
-    assert!(keystore.pool.state().ready().is_err());
+    assert!(keystore.pool().state().ready().is_err());
     let refused = sign(&keystore, "train", SignScheme::PssSha512MaxSalt, &[0; 64], None).await;
     assert!(matches!(refused, Err(KeystoreError::Unavailable { .. })), "{refused:?}");
 

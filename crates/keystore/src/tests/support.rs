@@ -164,7 +164,7 @@ impl TestToken {
     pub(crate) fn config_with(&self, access: TokenAccess, labels: &[&str]) -> KeystoreConfig {
         let usage = |label: &str| if label.starts_with("train") { TRAIN } else { KeyUsage::ALL };
         KeystoreConfig {
-            keys: labels.iter().map(|label| KeyConfig { label: (*label).to_owned(), usage: usage(label) }).collect(),
+            keys: labels.iter().map(|label| KeyConfig::new(*label, usage(label))).collect(),
             allow_raw_unwrap: true,
             sessions: 2,
             ..KeystoreConfig::new(access)

@@ -820,6 +820,9 @@ pub struct Key {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// Where the key is: a PKCS#11 URI (RFC 7512) for each token that has it.
+    #[prost(string, repeated, tag = "14")]
+    pub uris: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Requests all keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use stationmaster_keystore::{
-    KeyConfig, KeyDescription, KeyUsage, Keystore, KeystoreConfig, KeystoreError, OaepScheme, TokenAccess, TokenSelector, pin,
+    KeyConfig, KeyDescription, KeyUsage, Keystore, KeystoreConfig, KeystoreError, OaepScheme, Pkcs11Uri, TokenAccess,
+    TokenSelector, UriError, pin,
     pin::PinError,
     softhsm,
     software::{FileKey, FileKeyError},
 };
 use stationmaster_train::{config::HexText, envelope::EnvelopeKey, keys::PublicKey};
 
-use super::uri::TokenUri;
 use crate::cli::{
     error::{CliError, Exit},
     key_file,
@@ -42,9 +42,9 @@ pub(super) enum CreatorKey {
 impl CreatorKey {
     /// Reads the file, or opens the token.
     pub(super) fn load(args: &KeyArgs) -> Result<Self, CliError> {
-        match args.key.strip_prefix("pkcs11:") {
-            Some(uri) => in_token(&TokenUri::parse(uri).map_err(CliError::usage)?, args.pin_file.as_deref()),
-            None => in_file(Path::new(&args.key), args.pin_file.as_deref()).map(Self::File),
+        match args.key.starts_with(Pkcs11Uri::SCHEME) {
+            true => in_token(&args.key, args.pin_file.as_deref()),
+            false => in_file(Path::new(&args.key), args.pin_file.as_deref()).map(Self::File),
         }
     }
 
@@ -112,19 +112,23 @@ fn passphrase(pin_file: Option<&Path>) -> Result<SecretString, CliError> {
     })
 }
 
-fn in_token(uri: &TokenUri, pin_file: Option<&Path>) -> Result<CreatorKey, CliError> {
-    let module = uri.module.clone().or_else(softhsm::find_module);
+fn in_token(uri: &str, pin_file: Option<&Path>) -> Result<CreatorKey, CliError> {
+    let uri: Pkcs11Uri = uri.parse().map_err(|error: UriError| CliError::usage(error.to_string()))?;
+    let Some(label) = uri.object.clone().filter(|_| uri.token.is_some() || uri.serial.is_some()) else {
+        return Err(CliError::usage("pkcs11 URI: name the token and the key: pkcs11:token=LABEL;object=LABEL"));
+    };
+    let module = uri.module_path.clone().or_else(softhsm::find_module);
     let module = module.ok_or_else(|| CliError::usage("the URI names no module-path, and SoftHSM's was not found"))?;
     let pin = pin::resolve(pin_file.or(uri.pin_file.as_deref()), Some(PIN_VARIABLE), None, true)?;
-    let token = TokenSelector { label: uri.token.clone(), serial: uri.serial.clone() };
+    let token = TokenSelector::of_uri(&uri);
     let config = KeystoreConfig {
-        keys: vec![KeyConfig { label: uri.object.clone(), usage: KeyUsage::ALL }],
+        keys: vec![KeyConfig { label: label.clone(), id: uri.id, usage: KeyUsage::ALL }],
         // The padding is removed in this protected process, because many tokens do not support OAEP with SHA-512.
         allow_raw_unwrap: true,
         sessions: 1,
         ..KeystoreConfig::new(TokenAccess::new(module, token, pin))
     };
     let keystore = Keystore::open(config)?;
-    let key = keystore.key(&uri.object)?;
+    let key = keystore.key(&label)?;
     Ok(CreatorKey::Token(keystore, key))
 }

@@ -21,7 +21,7 @@ use crate::{tests::support::*, *};
 
 /// Logs the process out.
 pub(crate) fn log_out(keystore: &Keystore) {
-    lock(&keystore.pool.state().login_session).as_ref().unwrap().logout().unwrap();
+    lock(&keystore.pool().state().login_session).as_ref().unwrap().logout().unwrap();
 }
 
 /// Finalises the module.
@@ -101,7 +101,7 @@ pub(crate) struct Permitted {
 /// Returns what the token lets the private key of this label do, from its attributes.
 pub(crate) fn permitted(token: &TestToken, label: &str) -> Permitted {
     in_session(token, |session| {
-        let [key] = objects::private_keys(session, Some(label)).unwrap()[..] else { panic!("not one key") };
+        let [key] = objects::private_keys(session, Some(label), None).unwrap()[..] else { panic!("not one key") };
         let wanted = [AttributeType::Sign, AttributeType::Decrypt, AttributeType::Unwrap];
         let found = session.get_attributes(key, &wanted).unwrap();
         let has = |attribute| found.contains(&attribute);
@@ -121,7 +121,8 @@ pub(crate) struct LeftActive {
 
 /// Makes the session of the first worker refuse every signature: an operation has begun in it and does not end.
 pub(crate) fn leave_the_first_session_in_an_operation(keystore: &Keystore, label: &str) -> LeftActive {
-    let state = keystore.pool.state();
+    let pool = keystore.pool();
+    let state = pool.state();
     let mut slot = SessionSlot::new(state.token.session().unwrap());
     let key = slot.handle(&state.keys.known(label).unwrap().unwrap()).unwrap().unwrap();
     // One byte longer than a salt can be.
@@ -133,7 +134,7 @@ pub(crate) fn leave_the_first_session_in_an_operation(keystore: &Keystore, label
         Err(Error::Pkcs11(RvError::OperationActive, _)) => LeftActive { by_an_error: true },
         Err(error) => panic!("{error:?}"),
     };
-    *lock(&state.slots[0]) = Some(slot);
+    *lock(&state.workers()[0].session) = Some(slot);
     left
 }
 

@@ -15,7 +15,7 @@ pub(super) async fn a_token_is_initialised(token: TestToken) -> Outcome {
         return Outcome::Cannot("its slots are fixed; certutil makes a database and sets its PIN");
     }
     let serial = made.unwrap();
-    let second = TokenSelector { label: "second".to_owned(), serial: Some(serial) };
+    let second = TokenSelector { serial: Some(serial), ..TokenSelector::label("second") };
     let access = TokenAccess { token: second, ..token.access() };
     assert_eq!(contents(&access).unwrap().keys, []);
     let again = init_token(&token.module_config(), "second", &secret(SO_PIN), &secret(PIN));

@@ -14,7 +14,7 @@ pub(super) async fn a_key_is_tried_with_every_scheme_when_the_keystore_is_opened
     token.generate("audit", CHECKPOINTS);
     token.generate("general", KeyUsage::ALL);
     let tried = |label: &str, usage| {
-        let keys = vec![KeyConfig { label: label.to_owned(), usage }];
+        let keys = vec![KeyConfig::new(label, usage)];
         let keystore = Keystore::open(KeystoreConfig { keys, ..token.config(&[]) }).unwrap();
         let key = keystore.key(label).unwrap();
         assert_eq!(key.capabilities.len(), SignScheme::ALL.len() + OaepScheme::ALL.len());

@@ -29,7 +29,7 @@ pub(super) async fn a_lost_login_is_renewed_once_for_all(token: TestToken) -> Ou
     wrap_and_unwrap(&keystore, "general", OaepScheme::Sha512).await;
     underneath::log_out(&keystore);
     keystore.check(None).await.unwrap();
-    assert_eq!(keystore.pool.state().health(), Health::Ready);
+    assert_eq!(keystore.pool().state().health(), Health::Ready);
     Outcome::Works
 }
 
@@ -94,12 +94,12 @@ pub(super) async fn a_vanished_token_is_noticed_and_so_is_its_return(token: Test
     }
     let gone = keystore.check(None).await;
     assert!(matches!(gone, Err(KeystoreError::Unavailable { .. })), "{gone:?}");
-    assert!(matches!(keystore.pool.state().health(), Health::Down { .. }));
+    assert!(matches!(keystore.pool().state().health(), Health::Down { .. }));
     tokio::time::sleep(Duration::from_millis(1200)).await;
     std::fs::remove_dir(&files).unwrap();
     std::fs::rename(&away, &files).unwrap();
     recovered(&keystore).await;
-    assert_eq!(keystore.pool.state().health(), Health::Ready);
+    assert_eq!(keystore.pool().state().health(), Health::Ready);
     sign_and_verify(&keystore, "train", MAX_SALT).await;
     wrap_and_unwrap(&keystore, "general", OaepScheme::Sha512).await;
     Outcome::Works

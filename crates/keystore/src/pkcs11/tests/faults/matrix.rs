@@ -76,17 +76,17 @@ const DECRYPT: Target = Target { function: "C_Decrypt", number: 2, unwraps: true
 
 /// The worker opens a session, and finds the key, at the next call.
 fn drop_worker_session(keystore: &Keystore) {
-    lock(&keystore.pool.state().slots[0]).take();
+    keystore.pool().state().workers().iter().for_each(|worker| drop(lock(&worker.session).take()));
 }
 
 fn log_out(keystore: &Keystore) {
-    lock(&keystore.pool.state().login_session).as_ref().unwrap().logout().unwrap();
+    lock(&keystore.pool().state().login_session).as_ref().unwrap().logout().unwrap();
 }
 
 /// The key is read from the token at the next call, as one that was away.
 fn forget_key(keystore: &Keystore) {
-    let key = keystore.pool.state().keys.known("train").unwrap().unwrap();
-    keystore.pool.state().keys.forget(&key);
+    let key = keystore.pool().state().keys.known("train").unwrap().unwrap();
+    keystore.pool().state().keys.forget(&key);
 }
 
 /// One cell of the matrix.
@@ -214,9 +214,9 @@ impl Row {
         check(logins <= 2, format!("{logins} logins"));
         let anew = usize::from(cell.reaction == Reaction::SetUpAnew);
         check(initialised == anew, format!("the module was initialised {initialised} times, not {anew}"));
-        // Of the worker, and the one that holds the login.
+        // Of the two workers, and the one that holds the login.
         let sessions = self.station.journal().sessions();
-        check(sessions == 2, format!("{sessions} sessions are open"));
+        check(sessions == 3, format!("{sessions} sessions are open"));
         let uses = self.keystore.key_uses();
         let counted = [self.count("C_SignInit") as u64, self.count("C_DecryptInit") as u64];
         check([uses.signatures, uses.decryptions] == counted, format!("{uses:?} were counted, {counted:?} were made"));

@@ -54,6 +54,38 @@ fn the_least_configuration_gets_its_defaults() {
 }
 
 #[test]
+fn tokens_are_one_table_or_several_and_each_is_named_in_one_way() {
+    let with =
+        |tokens: &str| parse(&format!("station = \"s\"\n{tokens}\n[state]\ndirectory = \"/s\"\n[listen]\nunix = \"/a\"\n"));
+    let two = with(
+        "[[token]]\nmodule = \"/m.so\"\nuri = \"pkcs11:token=a;serial=1\"\n[[token]]\nmodule = \"/n.so\"\nserial = \"2\"\nstandby = true\n",
+    )
+    .unwrap();
+    let selectors: Vec<_> = two.tokens.all().iter().map(|token| token.selector().uri().to_string()).collect();
+    assert_eq!(selectors, ["pkcs11:token=a;serial=1", "pkcs11:serial=2"]);
+    for name in ["a", "1", "pkcs11:token=a", "pkcs11:serial=1"] {
+        assert_eq!(two.tokens.select(Some(name)).unwrap().module, Path::new("/m.so"), "{name}");
+    }
+    for (name, message) in [(None, "several tokens"), (Some("b"), "no token"), (Some("pkcs11:object=a"), "no token")] {
+        let error = two.tokens.select(name).unwrap_err();
+        assert!(error.contains(message), "{name:?}: {error}");
+    }
+    for (tokens, message) in [
+        ("token = []", "invalid length 0"),
+        ("[token]\nmodule = \"/m.so\"", "names no token"),
+        ("[token]\nmodule = \"/m.so\"\nlabel = \"a\"\nuri = \"pkcs11:token=a\"", "`label` or `serial` is there, too"),
+        ("[token]\nmodule = \"/m.so\"\nuri = \"pkcs11:token=a;object=b\"", "names more than the token"),
+        ("[token]\nmodule = \"/m.so\"\nuri = \"pkcs11:token=a?pin-value=1\"", "pin-value is not accepted"),
+        ("[[token]]\nmodule = \"/m.so\"\nlabel = \"a\"\nstandby = true", "every token is a standby"),
+        ("[[token]]\nmodule = \"/m.so\"\nlabel = \"a\"\n[[token]]\nmodule = \"/m.so\"\nlabel = \"a\"", "configured twice"),
+        ("[[token]]\nmodule = \"/m.so\"\nlabel = \"a\"\n[[token]]\nmodul = \"/m.so\"", "unknown field `modul`"),
+    ] {
+        let error = with(tokens).unwrap_err().to_string();
+        assert!(error.contains(message), "{tokens}: {error}");
+    }
+}
+
+#[test]
 fn the_example_names_every_rule_that_can_be_switched() {
     let may_be_switched = |rule: &&Rule| matches!(rule.standing(), Enforcement::Strict | Enforcement::Optional);
     for rule in Rule::ALL.iter().filter(may_be_switched) {

@@ -34,13 +34,15 @@ mod worker_slot;
 
 pub use generate::generate_key;
 pub use initialise::{init_token, set_user_pin};
+pub(super) use keyring::Needed;
 pub(super) use keys::{Key, not_found};
 pub use listing::contents;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use oaep::unpad;
-pub(super) use pool::{Needed, Pool};
+pub(super) use pool::Pool;
 #[cfg(test)]
 pub(super) use shared_state::Health;
 #[cfg(test)]
 pub(super) use tests::underneath;
-pub(super) use worker::{Outcome, Task};
+pub(super) use worker::Task;
+pub(super) use worker_slot::Outcome;

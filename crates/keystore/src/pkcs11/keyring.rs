@@ -17,10 +17,19 @@ use super::{
     probe,
     token::Token,
 };
-use crate::{KeyConfig, KeyId, Pkcs11Uri, KeyUsage, KeystoreError, TrialLog};
+use crate::{KeyConfig, KeyId, KeyUsage, KeystoreError, Pkcs11Uri, TrialLog};
 
 /// Pause after a failed trial: each trial uses the key, and there may be thousands of callers.
 const TRIAL_PAUSE: Duration = Duration::from_secs(5);
+
+/// Which of the configured keys a token must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needed {
+    /// All: it is the only token.
+    All,
+    /// One at least: other tokens may have the others.
+    Any,
+}
 
 /// The configured keys by label. A key that is missing from the token keeps its entry, without a [`Key`].
 pub(crate) struct KeyRing {

@@ -15,28 +15,19 @@ use tokio_util::sync::CancellationToken;
 use super::{
     counters::Counters,
     fair_queue::{FairQueue, NotQueued},
-    keyring::KeyRing,
+    keyring::{KeyRing, Needed},
     module::lock,
     shared_state::{Health, SharedState},
     threads::Threads,
     token::Token,
     watchdog,
-    worker::{Job, Outcome, Task},
-    worker_slot::Lane,
+    worker::{Job, Task},
+    worker_slot::{Lane, Outcome},
 };
 use crate::{KeystoreConfig, KeystoreError, TrialLog};
 
 /// How long calls in the module may continue when the keystore is closed.
 const LAST_CALL: Duration = Duration::from_secs(5);
-
-/// Which of the configured keys a token must have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Needed {
-    /// All: it is the only token.
-    All,
-    /// One at least: other tokens may have the others.
-    Any,
-}
 
 /// The worker threads of one token, and the queues before them.
 pub(crate) struct Pool {

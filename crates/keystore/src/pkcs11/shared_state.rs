@@ -14,9 +14,8 @@ use cryptoki::session::Session;
 use super::{
     attempt_error::{AttemptError, abandon},
     counters::Counters,
-    keyring::KeyRing,
+    keyring::{KeyRing, Needed},
     module::lock,
-    pool::Needed,
     rv::{RvClass, classify, fault, translate},
     token::Token,
     worker_slot::WorkerSlot,

@@ -24,11 +24,9 @@ use super::{
     rv::{RvClass, classify, fault, translate},
     session_slot::SessionSlot,
     shared_state::SharedState,
-    worker_slot::WorkerSlot,
+    worker_slot::{Outcome, WorkerSlot},
 };
 use crate::{KeystoreError, OaepScheme, SignScheme};
-
-pub(crate) type Outcome = Result<Zeroizing<Vec<u8>>, KeystoreError>;
 
 /// Tasks of a worker.
 pub(crate) enum Task {

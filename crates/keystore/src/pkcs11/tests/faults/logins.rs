@@ -21,7 +21,7 @@ async fn sixty_four_calls_that_miss_the_login_share_one() {
         let before = station.journal().calls("C_Login");
         // All others find the login lost meanwhile.
         station.set("C_Login every before delay 100");
-        lock(&keystore.pool.state().login_session).as_ref().unwrap().logout().unwrap();
+        lock(&keystore.pool().state().login_session).as_ref().unwrap().logout().unwrap();
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..64 {
             let keystore = keystore.clone();

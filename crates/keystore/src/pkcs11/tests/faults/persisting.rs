@@ -48,7 +48,7 @@ async fn five_failures_in_a_row_have_everything_set_up_anew_and_four_have_not() 
         for _ in 0..failures {
             assert_eq!(signs(&keystore).await, fault());
         }
-        assert_eq!(keystore.pool.state().ready().is_ok(), failures < 5, "after {failures}");
+        assert_eq!(keystore.pool().state().ready().is_ok(), failures < 5, "after {failures}");
         station.set("");
         recovered(&keystore).await;
         signs(&keystore).await.unwrap();

@@ -1,7 +1,7 @@
 //! Every return value of the table below, from every function that a call needs, before and after the real call: what the caller
 //! gets, and that the keystore then works as before.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use super::*;
 use crate::{pkcs11::tests::recovered, verify::wrap, *};
@@ -73,6 +73,21 @@ const SIGN_INIT: Target = Target { function: "C_SignInit", number: 1, unwraps: f
 const SIGN: Target = Target { function: "C_Sign", number: 2, unwraps: false, prepare: NOTHING };
 const DECRYPT_INIT: Target = Target { function: "C_DecryptInit", number: 1, unwraps: true, prepare: NOTHING };
 const DECRYPT: Target = Target { function: "C_Decrypt", number: 2, unwraps: true, prepare: NOTHING };
+
+const FIND_NEXT: Target = Target { function: "C_FindObjects", ..FIND };
+/// The worker asks whether the login is lost when it finds no key.
+const SESSION_INFO: Target = Target {
+    function: "C_GetSessionInfo",
+    number: 1,
+    unwraps: false,
+    prepare: |keystore| {
+        log_out(keystore);
+        drop_worker_session(keystore);
+    },
+};
+const ATTRIBUTE_VALUES: Target = Target { number: 2, ..ATTRIBUTES };
+const SIGN_LENGTH: Target = Target { number: 1, ..SIGN };
+const DECRYPT_LENGTH: Target = Target { number: 1, ..DECRYPT };
 
 /// The worker opens a session, and finds the key, at the next call.
 fn drop_worker_session(keystore: &Keystore) {
@@ -234,7 +249,9 @@ async fn row(target: Target) {
             cells += 1;
         }
     }
-    note(&format!("faults of {}: {cells} of {} cells ran", target.function, VALUES.len() * MOMENTS.len()), target.function);
+    let Target { function, number, .. } = target;
+    let all = VALUES.len() * MOMENTS.len();
+    note(&format!("faults of {function}, call {number}: {cells} of {all} cells ran"), &format!("{function}-{number}"));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -249,25 +266,20 @@ fn note(line: &str, name: &str) {
 }
 
 macro_rules! rows {
-    ($($name:ident: $target:ident,)*) => {
+    ($list:ident: $($name:ident: $target:ident,)*) => {
+        const $list: &[Target] = &[$($target),*];
+
         $(
             #[tokio::test]
             async fn $name() {
                 row($target).await;
             }
         )*
-
-        #[test]
-        fn the_matrix_has_288_cells() {
-            let functions = [$($target.function),*];
-            let distinct: std::collections::BTreeSet<_> = functions.iter().chain(VALUES.iter().map(|(value, _)| value)).collect();
-            assert_eq!(distinct.len(), functions.len() + VALUES.len());
-            assert_eq!(functions.len() * VALUES.len() * MOMENTS.len(), 288);
-        }
     };
 }
 
 rows! {
+    ROWS:
     a_fault_of_open_session: OPEN_SESSION,
     a_fault_of_login: LOGIN,
     a_fault_of_find_objects: FIND,
@@ -276,4 +288,23 @@ rows! {
     a_fault_of_sign: SIGN,
     a_fault_of_decrypt_init: DECRYPT_INIT,
     a_fault_of_decrypt: DECRYPT,
+}
+
+// The other calls on the way of the wrapper.
+rows! {
+    FURTHER:
+    a_fault_between_found_objects: FIND_NEXT,
+    a_fault_of_get_session_info: SESSION_INFO,
+    a_fault_of_get_attribute_value_for_the_values: ATTRIBUTE_VALUES,
+    a_fault_of_sign_for_the_length: SIGN_LENGTH,
+    a_fault_of_decrypt_for_the_length: DECRYPT_LENGTH,
+}
+
+#[test]
+fn the_matrix_has_288_cells_and_180_of_other_calls_on_the_way() {
+    let cells = |rows: &[Target]| rows.len() * VALUES.len() * MOMENTS.len();
+    assert_eq!((cells(ROWS), cells(FURTHER)), (288, 180));
+    let calls = ROWS.iter().chain(FURTHER).map(|target| (target.function, target.number));
+    assert_eq!(calls.collect::<BTreeSet<_>>().len(), ROWS.len() + FURTHER.len());
+    assert_eq!(VALUES.map(|(value, _)| value).into_iter().collect::<BTreeSet<_>>().len(), VALUES.len());
 }

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_usage_error_is_told_whole() {
+    fn a_usage_error_is_shown_completely() {
         let error_of = |line: &str| match Cli::try_parse_from(line.split(' ')) {
             Ok(_) => panic!("{line} is accepted"),
             Err(error) => usage(&error),

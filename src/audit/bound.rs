@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_said_by_length_and_digest_and_nothing_else_is_changed() {
+    fn shortened_text_has_its_length_and_digest_and_nothing_else_is_changed() {
         let long = "x".repeat(100_000);
         let entry = Entry { detail: Some(long.clone()), principal: Some("unix:uid=0".into()), ..Entry::of(Event::Refusal) };
         let entry = shortened(&entry, RECORD_BYTES - 256);

@@ -118,7 +118,7 @@ fn a_rotated_log_has_no_gap_and_an_older_segment_among_later_ones_is_found() {
 }
 
 #[test]
-fn a_half_written_end_is_cut_off_and_said_so_and_nothing_else_is_lost() {
+fn a_half_written_end_is_cut_off_and_reported_and_nothing_else_is_lost() {
     let directory = tempfile::tempdir().unwrap();
     let audit = open(directory.path(), 1 << 20);
     let before: Vec<_> = (0..5).map(|number| audit.record(entry(number)).unwrap()).collect();
@@ -194,7 +194,7 @@ fn a_file_that_was_changed_under_the_service_is_not_written_to() {
 }
 
 #[test]
-fn a_clock_that_jumps_back_is_said_and_changes_no_order() {
+fn a_clock_that_jumps_back_is_reported_and_changes_no_order() {
     let directory = tempfile::tempdir().unwrap();
     let audit = open(directory.path(), 1 << 20);
     audit.record(entry(0)).unwrap();

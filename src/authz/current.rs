@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn an_officers_change_counts_at_once_and_a_broken_file_changes_nothing() {
+    fn an_administrators_change_applies_at_once_and_a_broken_file_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("access.toml");
         let access = Access::new(&path);

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_certificate_without_a_name_that_counts_it_is_said_what_it_has_and_what_counts() {
+    fn a_certificate_without_a_usable_name_is_reported_with_its_names_and_the_usable_kinds() {
         let said = |names: &[rcgen::SanType]| {
             let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
             params.subject_alt_names = names.to_vec();

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_officer_may_everything_and_an_auditor_uses_no_key() {
+    fn the_role_officer_includes_every_rpc_and_the_role_auditor_no_key_use() {
         assert_eq!(Role::Officer.rpcs().count(), Rpc::ALL.len());
         assert!(Role::Auditor.rpcs().all(|rpc| matches!(rpc.keys(), RpcKeys::None | RpcKeys::Shown)));
         assert!(Role::Station.rpcs().all(|rpc| rpc.keys() != RpcKeys::Named));

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_in_the_authority_of_a_header_block_is_mended_and_nothing_else_is_changed() {
+    fn a_path_in_the_authority_of_a_header_block_is_corrected_and_nothing_else_is_changed() {
         let long = format!("%2Frun%2F{}.sock", "a".repeat(150));
         for path in ["localhost", "%2Frun%2Fapi.sock", &long] {
             let before = sent(path);

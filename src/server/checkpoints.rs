@@ -53,7 +53,7 @@ pub(super) struct Checkpoints {
 impl Checkpoints {
     /// Signs the first checkpoint, before anything is served, so that no old record remains unsigned. Returns what it covers.
     pub(super) async fn first(&self) -> Option<u64> {
-        self.look_at_administrators().await;
+        self.check_administrators().await;
         self.sign().await
     }
 
@@ -74,7 +74,7 @@ impl Checkpoints {
                 }
                 summed = Instant::now();
             }
-            let has_command = self.look_at_administrators().await;
+            let has_command = self.check_administrators().await;
             let new = self.keys.audit().size().saturating_sub(covered);
             let is_due = has_command || new >= self.every_records || (new > OWN && since.elapsed() >= self.every);
             if is_due && failed.is_none_or(|failed| failed.elapsed() >= AGAIN_AFTER) {
@@ -89,7 +89,7 @@ impl Checkpoints {
     /// Signs the last checkpoint, which covers all records so far.
     pub(super) async fn last(&self) {
         self.authorizer.record_counted().await;
-        self.look_at_administrators().await;
+        self.check_administrators().await;
         // A token that fails the health check would delay the shutdown for longer.
         match self.keys.check(Some(Instant::now() + LAST_LOOK)).await {
             Ok(()) => drop(self.sign().await),
@@ -108,7 +108,7 @@ impl Checkpoints {
     }
 
     /// Records the head of the administrators' log if it has changed. Returns whether it had.
-    async fn look_at_administrators(&self) -> bool {
+    async fn check_administrators(&self) -> bool {
         let administrators = Arc::clone(&self.administrators);
         let look =
             tokio::task::spawn_blocking(move || administrators.lock().unwrap_or_else(PoisonError::into_inner).check()).await;

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_has_a_share_whoever_comes_from_it() {
+    fn one_address_has_one_share_for_all_its_clients() {
         let connections = Connections::at_most(4);
         let [near, far] = [1, 2].map(|last| Some(IpAddr::from([10, 0, 0, last])));
         let held: Vec<_> = ["a", "b", "c"].iter().map(|name| come(&connections, name, near).unwrap()).collect();

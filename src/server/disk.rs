@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_little_room_and_a_missing_directory_are_said_with_their_path() {
+    fn too_little_space_and_a_missing_directory_are_reported_with_their_path() {
         let here = std::env::temp_dir();
         assert_eq!(lacking(&here, 0), None);
         assert!(lacking(&here, u64::MAX).unwrap().contains(here.to_str().unwrap()));

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_one_is_told_who_holds_it() {
+    fn a_second_process_receives_the_holders_id() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
         let first = Lock::acquire(&path, "the state directory").unwrap();

@@ -127,7 +127,7 @@ pub async fn check_trust(station: Arc<Station>) -> Result<(), String> {
 /// When the engine does not respond, or something cannot be recovered yet; the text names the place.
 pub async fn check_images(station: Arc<Station>) -> Result<(), String> {
     let images = Arc::clone(&station.images);
-    look_at_images(station).await.map_err(|error| {
+    check_and_recover(station).await.map_err(|error| {
         let remedy = match images.kind().name {
             "engine" => "check it, and [engine] socket",
             _ => "[layouts] directory must exist, and the service's user must be able to write to it",
@@ -136,7 +136,7 @@ pub async fn check_images(station: Arc<Station>) -> Result<(), String> {
     })
 }
 
-async fn look_at_images(station: Arc<Station>) -> Result<(), StepError> {
+async fn check_and_recover(station: Arc<Station>) -> Result<(), StepError> {
     let looked = station.images.check().await;
     station.images_away.store(looked.is_err(), Ordering::Release);
     looked?;

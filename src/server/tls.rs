@@ -58,7 +58,7 @@ impl Identity {
             ServerError::Tls(TlsFault { what: stuck.to_string(), kind, hint: None })
         };
         let material = file_thread.run_blocking(move || Material::read(&read)).map_err(stuck)?.map_err(ServerError::Tls)?;
-        material.say_warnings();
+        material.log_warnings();
         material.warn();
         if let Some(ended) = material.ended_list() {
             tracing::error!("{ended}: no client is admitted over TCP until there is a new one");
@@ -162,7 +162,7 @@ impl Identity {
         let new = Arc::new(new);
         self.current.store(Arc::clone(&new));
         tracing::info!("TLS certificates read again");
-        new.say_warnings();
+        new.log_warnings();
         self.sweep(&new);
         Ok(())
     }

@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caller_that_is_too_slow_too_late_or_too_large_is_told_which() {
+    fn a_caller_that_is_too_slow_too_late_or_too_large_receives_the_cause() {
         let bounds = Bounds { runs: 1, uploads: 1, upload_bytes: 1000, upload_rate: 100, upload_time: Duration::from_secs(3600) };
         let mut meter = Meter { bounds: &bounds, begun: Instant::now(), waited: Duration::ZERO, bytes: 0 };
         assert_eq!(meter.left(), (GRACE, "upload_min_kib_s"));

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_officers_change_counts_at_once_and_a_broken_file_changes_nothing() {
+    fn an_administrators_change_applies_at_once_and_a_broken_file_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("trust.toml");
         let (first, second) = (key(), key());
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_seen_first_stays_and_an_officers_word_goes_before_it() {
+    fn a_key_seen_first_stays_and_an_administrators_entry_takes_precedence() {
         let directory = tempfile::tempdir().unwrap();
         let (path, seen) = (directory.path().join("trust.toml"), directory.path().join("first-seen.toml"));
         let (first, second) = (key(), key());

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_everybody_may_write_is_not_believed() {
+    fn a_file_that_all_users_can_write_is_not_trusted() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("trust.toml");
         fs::write(&file, text(&filled())).unwrap();

@@ -38,7 +38,7 @@ fn pkcs11_tool(station: &Station, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn the_train_key_is_made_in_the_token_and_never_extractable_says_the_service() {
+fn the_train_key_is_made_in_the_token_and_never_extractable_according_to_the_service() {
     let station = Station::with("a").bits(4096).makes_token().start();
     let key = station.key("a").unwrap();
     assert_eq!((key.purpose(), key.bits), (KeyPurpose::Train, 4096));
@@ -46,7 +46,7 @@ fn the_train_key_is_made_in_the_token_and_never_extractable_says_the_service() {
 }
 
 #[test]
-fn the_train_key_is_made_in_the_token_and_never_extractable_says_another_tool() {
+fn the_train_key_is_made_in_the_token_and_never_extractable_according_to_another_tool() {
     let station = Station::with("a").makes_token().start();
     let listed = pkcs11_tool(&station, &["--list-objects", "--type", "privkey"]);
     assert!(listed.status.success(), "{listed:?}");
@@ -60,7 +60,7 @@ fn the_train_key_is_made_in_the_token_and_never_extractable_says_another_tool() 
 }
 
 #[test]
-fn whoever_has_the_pin_cannot_take_the_train_key_out() {
+fn the_pin_alone_cannot_extract_the_train_key() {
     let station = Station::start("a");
     // SAFETY: no other test sets or reads this variable in its own process, and services set their own.
     unsafe { std::env::set_var(stationmaster_keystore::softhsm::CONF_VARIABLE, station.softhsm_conf()) };

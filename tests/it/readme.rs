@@ -113,9 +113,9 @@ fn follow(machine: &dyn Machine, train_is_made: impl FnOnce(&Train)) {
 fn the_steps_make_a_station_that_a_train_passes() {
     let machine = Namespaces::start();
     follow(&machine, |_| {});
-    // Nothing of the token or the state belongs to another user than the service's, but what officers keep.
-    let strangers = machine.types("root", "find /var/lib/stationmaster /var/lib/softhsm/tokens -mindepth 1 -name '*.new' -print");
-    assert_eq!(strangers, "");
+    // Nothing of the token or the state belongs to another user than the service's, but what administrators keep.
+    let temporary = machine.types("root", "find /var/lib/stationmaster /var/lib/softhsm/tokens -mindepth 1 -name '*.new' -print");
+    assert_eq!(temporary, "");
     // An upgrade, here to the same version: what ran is known afterwards.
     let health = machine.types("root", &block_below("## Upgrade and uninstall"));
     assert!(health.lines().any(|line| line == "SERVING"), "{health}");

@@ -115,7 +115,7 @@ fn what_is_published_is_neither_removed_nor_renamed_nor_renumbered_nor_of_anothe
 }
 
 #[test]
-fn a_change_of_what_is_published_is_told_with_what_it_was() {
+fn a_change_of_the_published_api_is_reported_with_what_it_was() {
     let mut set = FileDescriptorSet::decode(stationmaster_proto::DESCRIPTORS).expect("descriptors");
     let published: String = of_the_api(&set).iter().map(|line| format!("{line}\n")).collect();
     let of = |set: &FileDescriptorSet| broken(&published, &of_the_api(set));

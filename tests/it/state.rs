@@ -1,4 +1,4 @@
-//! The ledger as an officer and a replayed train meet it: the real service, the real commands.
+//! The ledger, by the commands of an administrator and by trains that are replayed, against a running service.
 
 pub mod administrator;
 mod backup;
@@ -17,7 +17,7 @@ use crate::{
     support::{PROGRAM, Station},
 };
 
-/// An officer's command on a station's state directory.
+/// An administrator's command on a station's state directory.
 fn office(station: &Station, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.env_remove("STATIONMASTER_CONFIG").args(arguments).arg("--state").arg(station.state()).stdin(Stdio::null());

@@ -404,7 +404,7 @@ def connections(given):
     wires, refused = [], 0
     for _ in range(500):
         try:
-            wires.append(Wire(given, shake_hands=not given.strangers))
+            wires.append(Wire(given, shake_hands=not given.no_handshake))
         except OSError:
             refused += 1
     closed = refused + sum(wire.wait_for_the_end() for wire in wires)
@@ -432,7 +432,7 @@ def main():
     parser.add_argument("--path", required=True)
     parser.add_argument("--message", type=bytes.fromhex, default=b"")
     parser.add_argument("--streams", type=int, default=60)
-    parser.add_argument("--strangers", action="store_true", help="without a TLS handshake")
+    parser.add_argument("--no-handshake", action="store_true", help="without a TLS handshake")
     given = parser.parse_args()
     try:
         answer = ATTACKS[given.attack](given)

@@ -120,7 +120,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="only list services and methods")
     parser.add_argument("--label")
     parser.add_argument("--scheme", default="RSA_PSS_SHA256", help="a SignatureScheme, less its prefix")
-    parser.add_argument("--message", default="signed for a stranger")
+    parser.add_argument("--message", default="signed for a foreign client")
     given = parser.parse_args()
     if not given.list and not given.label:
         parser.error("--label or --list")

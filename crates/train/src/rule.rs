@@ -291,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rule_is_found_by_its_name_and_says_something() {
+    fn every_rule_is_found_by_its_name_and_has_a_text() {
         for rule in Rule::ALL {
             assert_eq!(Rule::from_name(rule.name()), Some(*rule));
             assert!(rule.text().ends_with('.'), "{}", rule.name());

@@ -36,7 +36,7 @@ fn forged_principals_and_uses_take_no_more_memory_than_honest_ones() {
 }
 
 #[test]
-fn lines_that_are_no_records_are_counted_and_the_first_hundred_told() {
+fn lines_that_are_no_records_are_counted_and_the_first_hundred_listed() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("00000001.jsonl");
     fs::write(&file, "\n".repeat(2_000_000) + "{}\n[\n").unwrap();

@@ -11,7 +11,7 @@ fn copied(at: &Path, kind: SinkKind) -> Audit {
 }
 
 #[test]
-fn a_second_sink_that_hangs_or_fails_holds_up_nobody_and_is_reported() {
+fn a_mirror_that_hangs_or_fails_delays_nothing_and_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     // Nothing reads what is sent to it.
     let full = directory.path().join("full");
@@ -216,7 +216,7 @@ fn what_syslog_missed_while_it_was_gone_is_sent_when_it_is_back() {
 }
 
 #[test]
-fn records_whose_segments_are_gone_before_they_were_sent_are_said_to_be_lost() {
+fn records_whose_segments_were_removed_before_they_were_sent_are_reported_as_lost() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("nowhere/copy.jsonl");
     let audit = copied(directory.path(), SinkKind::File(path.clone()));

@@ -19,7 +19,7 @@ pub(super) fn long_line(file: &Path, bytes: usize) -> String {
 }
 
 #[test]
-fn a_log_with_lines_that_are_too_long_is_continued_and_verified_and_they_are_told() {
+fn a_log_with_lines_that_are_too_long_is_continued_and_verified_and_they_are_reported() {
     let directory = tempfile::tempdir().unwrap();
     open(directory.path(), 1 << 30).close();
     let file = segments(directory.path()).remove(0);

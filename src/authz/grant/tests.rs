@@ -21,7 +21,7 @@ fn me() -> Principals {
 }
 
 #[test]
-fn nobody_may_anything_that_is_not_granted() {
+fn access_is_denied_by_default() {
     let mut grants = Grants::default();
     assert_eq!(grants.decide(&me(), Rpc::ListKeys), None);
     grants.add(grant(&["ListKeys", "Sign"], Some(&["a"]), None, None).unwrap());

@@ -56,7 +56,7 @@ fn the_page_of_errors_names_every_rule_and_every_reason() {
 }
 
 #[test]
-fn who_was_refused_is_told() {
+fn the_hint_names_the_refused_principal() {
     let hint = hint(&failure(Reason::RpcNotAllowed, &[("principal", "unix:uid=1000"), ("rpc", "PreRun")])).unwrap();
     assert!(hint.contains("access allow unix:uid=1000 --rpc PreRun"), "{hint}");
 }

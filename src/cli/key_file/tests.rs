@@ -93,7 +93,7 @@ fn what_holds_the_key_is_named_with_the_command_that_takes_it_out() {
 }
 
 #[test]
-fn what_cannot_become_the_key_is_named_all_the_same() {
+fn what_cannot_become_the_key_is_named_too() {
     let files = KeyFiles::new();
     files.sh("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 | openssl pkey -pubout -out ec.pem");
     files.sh("openssl pkey -pubin -in ec.pem -outform DER -out ec.der");
@@ -126,7 +126,7 @@ fn what_cannot_become_the_key_is_named_all_the_same() {
 }
 
 #[test]
-fn certificates_and_private_keys_are_told_apart() {
+fn certificates_and_private_keys_are_distinguished() {
     let files = KeyFiles::new();
     files.sh("cat cert.pem private.pem > both.pem; openssl x509 -in cert.pem -outform DER -out cert.der");
     files.sh("openssl pkey -in private.pem -aes256 -passout pass:a -out locked.pem");

@@ -128,7 +128,7 @@ impl CallContext<'_> {
     #[must_use]
     pub fn conceal(&self, error: StepError) -> StepError {
         let is_known = self.may_tell.load(Ordering::Acquire) || self.caller.may_have_any_train().is_ok();
-        if is_known || !error.tells_of_what_is_there() { error } else { StepError::Hidden(Box::new(error)) }
+        if is_known || !error.reveals_existence() { error } else { StepError::Hidden(Box::new(error)) }
     }
 
     /// Whether an outcome must not reveal what exists, not even by its timing.

@@ -189,7 +189,7 @@ impl From<WriteError> for StepError {
 impl StepError {
     /// Whether the error reveals what exists: an image, its kind, or a run. Errors that reveal only the station's condition may
     /// be returned to any caller.
-    pub(in crate::protocol) fn tells_of_what_is_there(&self) -> bool {
+    pub(in crate::protocol) fn reveals_existence(&self) -> bool {
         match self {
             Self::Image(error) => {
                 !matches!(error, ImageError::Reference(_) | ImageError::NoEngine | ImageError::EngineUnavailable(_))

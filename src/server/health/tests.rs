@@ -22,7 +22,7 @@ async fn calls_at_once_share_one_check() {
 }
 
 #[test]
-fn a_component_with_a_warning_serves_and_is_told_of() {
+fn a_component_with_a_warning_serves_and_is_reported() {
     let starting = State::Starting;
     let mut components = [Component { name: "token", services: ALL, state: starting, since: SystemTime::UNIX_EPOCH }];
     assert!(note(&mut components[0], Ok(None)));

@@ -184,7 +184,7 @@ impl Material {
     }
 
     /// Logs the defects of the material when it is taken into use.
-    pub(crate) fn say_warnings(&self) {
+    pub(crate) fn log_warnings(&self) {
         for warning in &self.warnings {
             tracing::warn!("{warning}");
         }

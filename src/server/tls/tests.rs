@@ -81,7 +81,7 @@ fn version_1() -> (String, String) {
 }
 
 #[test]
-fn what_is_wrong_with_the_services_own_files_is_said_with_file_and_remedy() {
+fn defects_of_the_services_own_files_are_reported_with_file_and_remedy() {
     let pki = Pki::new();
     Identity::load(&pki.files()).unwrap();
     let (good_cert, good_key) =

@@ -54,7 +54,7 @@ impl Refusal {
             StepError::NotATrain => Reason::ConfigMalformed.status("the image holds no train config: it is not a train"),
             StepError::Route(error) => Reason::RouteRejected.status(error.to_string()),
             StepError::ForeignRouteKey => Reason::RouteRejected.status(error.to_string()),
-            StepError::KeyUntrusted(stranger) => key_untrusted(&stranger),
+            StepError::KeyUntrusted(key) => key_untrusted(&key),
             StepError::TrustNotReady(error) => {
                 let detail = format!("{error} ({})", error.hint());
                 Reason::NotReady
@@ -165,8 +165,8 @@ fn is_full(error: &std::io::Error) -> bool {
 }
 
 /// The key's fingerprint is public; the id that it is stated for is the train's own text, and is logged only.
-fn key_untrusted(stranger: &UntrustedKey) -> Refusal {
-    let UntrustedKey { who, id, fingerprint, changed, rule } = stranger;
+fn key_untrusted(key: &UntrustedKey) -> Refusal {
+    let UntrustedKey { who, id, fingerprint, changed, rule } = key;
     let (whose, command) = match who {
         KeyOwner::Creator => ("the creator's key".to_owned(), "creator"),
         KeyOwner::Stop(index) => (format!("the key of stop {index}"), "station"),

@@ -28,7 +28,7 @@ fn a_key_that_is_not_granted_is_refused_as_one_that_is_not_there() {
 }
 
 #[test]
-fn an_officers_commands_grant_explain_and_revoke_and_are_recorded() {
+fn an_administrators_commands_grant_explain_and_revoke_and_are_recorded() {
     let mut station = Station::start("a");
     station.stop();
     station.configure(|_| {});
@@ -67,7 +67,7 @@ fn an_officers_commands_grant_explain_and_revoke_and_are_recorded() {
 }
 
 #[test]
-fn whoever_may_have_certain_trains_only_learns_nothing_of_others() {
+fn a_caller_with_a_grant_for_certain_trains_learns_nothing_of_others() {
     let scene = Scene::set();
     let id = scene.station.inspect(&scene.train.image).unwrap().train_id;
     let rpcs = &["PreRun", "PostRun", "AbortRun", "InspectTrain", "HashImage", "VerifyTrain", "CheckPush", "OpenResults"];

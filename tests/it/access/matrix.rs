@@ -90,12 +90,12 @@ const AUDITOR: &[&str] = &["ListKeys", "GetKey", "InspectTrain", "VerifyTrain", 
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
-    Nobody,
+    NoCertificate,
     Expired,
     OtherAuthority,
     OtherUsage,
     /// Known, and granted nothing.
-    Stranger,
+    WithoutGrant,
     Station,
     Reader,
     Auditor,
@@ -114,7 +114,7 @@ impl Who {
     }
 
     fn gets_in(self) -> bool {
-        !matches!(self, Self::Nobody | Self::Expired | Self::OtherAuthority | Self::OtherUsage)
+        !matches!(self, Self::NoCertificate | Self::Expired | Self::OtherAuthority | Self::OtherUsage)
     }
 }
 
@@ -139,11 +139,11 @@ impl Everybody {
         let san = || SanType::URI(uri("officer").as_str().try_into().unwrap());
         let client = ExtendedKeyUsagePurpose::ClientAuth;
         let people = [
-            (Who::Nobody, None),
+            (Who::NoCertificate, None),
             (Who::Expired, Some(authority.sign(san(), client.clone(), -3..-1))),
             (Who::OtherAuthority, Some(Authority::new().client(&uri("officer")))),
             (Who::OtherUsage, Some(authority.sign(san(), ExtendedKeyUsagePurpose::ServerAuth, -1..1))),
-            (Who::Stranger, Some(authority.client(&uri("stranger")))),
+            (Who::WithoutGrant, Some(authority.client(&uri("without-grant")))),
             (Who::Station, Some(authority.client(&uri("station")))),
             (Who::Reader, Some(authority.client(&uri("reader")))),
             (Who::Auditor, Some(authority.client(&uri("auditor")))),
@@ -191,7 +191,7 @@ impl Everybody {
         for (who, channel) in &self.tls {
             ask("mTLS", *who, channel);
         }
-        for who in [Who::Stranger, Who::Station, Who::Reader, Who::Auditor, Who::Officer] {
+        for who in [Who::WithoutGrant, Who::Station, Who::Reader, Who::Auditor, Who::Officer] {
             Self::grant(station, who);
             ask("Unix", who, &self.unix);
         }
@@ -237,7 +237,7 @@ fn judge(who: Who, state: State, rpc: &str, row: &Row, outcome: &Result<(), Refu
 }
 
 #[test]
-fn every_rpc_is_for_whom_it_is_granted_and_nobody_else_on_every_way_in_every_state() {
+fn every_rpc_is_for_its_granted_principals_only_on_every_transport_in_every_state() {
     let mut station = Station::start("a");
     station.stop();
     let authority = Authority::new();

@@ -79,7 +79,7 @@ impl Authority {
 
 /// Has a station listen on TCP, for clients of an authority. Answers the address.
 pub fn listen(state: &Path, authority: &Authority, config: &mut toml::Table) -> String {
-    // A port of this moment: nobody else takes it in between, as likely as not; a test that meets it fails at the start.
+    // A port of this moment: another process hardly takes it in between; if one does, the test fails at its start.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let localhost = SanType::DnsName("localhost".try_into().unwrap());
     let (certificate, key) = authority.sign(localhost, ExtendedKeyUsagePurpose::ServerAuth, -1..1);

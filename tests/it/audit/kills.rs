@@ -14,7 +14,7 @@ use crate::support::{Station, set, token::SpyLog};
 /// Callers at once.
 const WRITERS: usize = 8;
 
-/// Digests that nobody else asks for.
+/// Digests that no other test signs.
 fn digest(number: u64) -> [u8; 32] {
     let mut digest = [0xA5; 32];
     digest[..8].copy_from_slice(&number.to_be_bytes());

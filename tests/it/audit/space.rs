@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_full_disk_is_said_before_it_is_and_the_audit_goes_on_within_its_reserve() {
+fn a_disk_is_reported_before_it_is_full_and_the_audit_continues_within_its_reserve() {
     let directory = tempfile::tempdir().unwrap();
     let disk = Disk::mount(directory.path(), 8 << 10);
     let mut station = Station::with("a").start_configured(|config| {

@@ -14,7 +14,7 @@ fn verify(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_verdict_says_what_was_checked_and_a_log_without_a_signature_is_none() {
+fn a_verdict_states_what_was_checked_and_a_log_without_a_signature_gets_none() {
     let mut station = Station::start("a");
     let key = audit_key(&station);
     let key = key.to_str().unwrap();

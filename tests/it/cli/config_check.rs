@@ -28,7 +28,7 @@ fn usable(directory: &std::path::Path) -> toml::Table {
 }
 
 #[test]
-fn what_is_named_and_cannot_be_used_is_said_and_what_was_not_looked_at_too() {
+fn what_is_named_and_unusable_is_reported_and_what_was_not_checked_too() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("stationmaster.toml");
     let usable = usable(directory.path());

@@ -140,7 +140,7 @@ fn without_a_terminal_a_prompt_is_a_wrong_argument_and_a_full_disk_is_not_availa
 }
 
 #[test]
-fn one_pin_for_the_officer_and_the_service_is_refused() {
+fn one_pin_for_the_so_and_the_user_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     for name in ["pin", "so-pin"] {

@@ -133,7 +133,7 @@ fn a_key_of_another_kind_is_named_where_it_is_given() {
 }
 
 #[test]
-fn an_engine_that_the_environment_names_and_is_not_used_is_told() {
+fn an_engine_that_the_environment_names_and_is_not_used_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     fs::write(at("config.json"), r#"{"currentContext": "elsewhere"}"#).unwrap();

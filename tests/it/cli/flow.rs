@@ -121,7 +121,7 @@ fn abort_gives_a_run_up() {
 }
 
 #[test]
-fn inspect_shows_what_a_train_says_of_itself() {
+fn inspect_shows_what_a_train_states() {
     let (first, second) = (Station::start("a"), Station::start("b"));
     let train = Train::of(&[first.seat(), second.seat()]).make();
     let shown = json(&second, &["train", "inspect", &train.image]);

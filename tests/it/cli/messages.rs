@@ -76,7 +76,7 @@ fn a_label_that_would_not_be_found_or_seen_again_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_ledger_that_is_a_link_and_a_directory_that_is_a_file_are_told_with_the_remedy() {
+fn a_ledger_that_is_a_link_and_a_directory_that_is_a_file_are_reported_with_the_remedy() {
     let mut station = Station::start("a");
     station.stop();
     station.configure(|_| {});
@@ -99,7 +99,7 @@ fn a_ledger_that_is_a_link_and_a_directory_that_is_a_file_are_told_with_the_reme
 }
 
 #[test]
-fn a_configuration_and_an_audit_out_of_reach_are_told_with_owner_and_user() {
+fn an_inaccessible_configuration_or_audit_is_reported_with_owner_and_user() {
     const NOBODY: u32 = 65534;
     // Only root can run a command as another user.
     if !rustix::process::geteuid().is_root() {
@@ -127,7 +127,7 @@ fn a_configuration_and_an_audit_out_of_reach_are_told_with_owner_and_user() {
 }
 
 #[test]
-fn a_full_disk_is_told_with_the_directory_on_it() {
+fn a_full_disk_is_reported_with_the_directory_on_it() {
     let scene = Scene::set();
     let room = tempfile::tempdir().unwrap();
     let place = room.path().join("disk");

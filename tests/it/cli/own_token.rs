@@ -46,7 +46,7 @@ fn the_shipped_example_becomes_a_station() {
     let conf = stationmaster_keystore::softhsm::write_conf(&directory.path().join("softhsm")).unwrap();
     let config = at("stationmaster.toml");
     fs::write(&config, adapted(directory.path())).unwrap();
-    for (name, pin) in [("pin", "a user's PIN\n"), ("so-pin", "an officer's PIN\n")] {
+    for (name, pin) in [("pin", "a user's PIN\n"), ("so-pin", "the SO's PIN\n")] {
         fs::write(at(name), pin).unwrap();
         fs::set_permissions(at(name), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
@@ -76,14 +76,14 @@ fn the_shipped_example_becomes_a_station() {
     assert_eq!(again.status.code(), Some(5), "a key is replaced: {}", said(&again));
 
     let mut serving = Running(program(&["serve", "--config", &config]).stderr(Stdio::null()).spawn().unwrap());
-    // Nobody may anything yet: that is said, and mended while it runs.
+    // No access is granted yet: that is reported, and a grant applies while the service runs.
     let me = format!("unix:uid={}", rustix::process::geteuid().as_raw());
     assert_eq!(program(&["access", "check", &me, "ListKeys", "--config", &config]).output().unwrap().status.code(), Some(3));
     wait_for("the socket", || Path::new(&at("api.sock")).exists().then_some(()));
     assert_eq!(program(&["key", "list"]).output().unwrap().status.code(), Some(7), "somebody without a grant is served");
     json(&["access", "allow", &me, "--role", "officer", "--config", &config]);
     assert_eq!(json(&["access", "check", &me, "ListKeys", "--config", &config])["allowed"], true);
-    // Keys can be used; trains wait until somebody has said whom to believe.
+    // Keys can be used; trains wait until their keys are trusted.
     wait_for("the keys", || {
         assert!(serving.0.try_wait().unwrap().is_none(), "it ended");
         program(&["health", "--service", "stationmaster.v1.KeyService"]).output().unwrap().status.success().then_some(())
@@ -104,7 +104,7 @@ fn the_shipped_example_becomes_a_station() {
     assert!(wait_for("its end", || serving.0.try_wait().unwrap()).success());
     assert_eq!(program(&["health"]).output().unwrap().status.code(), Some(6));
 
-    // What was done can be proved with the public key alone, the officer's part of it too.
+    // What was done can be proved with the public key alone, the administrator's part of it too.
     fs::write(at("audit.pem"), audit["public_key_pem"].as_str().unwrap()).unwrap();
     let verified = json(&["audit", "verify", &at("state/audit/service"), "--key", &at("audit.pem")]);
     assert!(verified["holds"] == true && verified["checkpoints"].as_u64() >= Some(1), "{verified}");

@@ -70,7 +70,7 @@ fn refusals_have_their_exit_code_and_a_hint() {
 }
 
 #[test]
-fn a_train_that_was_finished_here_is_refused_with_the_officers_way_out() {
+fn a_train_that_was_finished_here_is_refused_with_the_administrators_remedy() {
     let scene = Scene::set();
     let run = scene.pre_run().unwrap();
     scene.station.post_run_without_results(&run.run_id).unwrap();
@@ -80,14 +80,14 @@ fn a_train_that_was_finished_here_is_refused_with_the_officers_way_out() {
 }
 
 #[test]
-fn a_route_that_does_not_lead_here_is_said() {
-    let (scene, stranger) = (Scene::set(), Station::start("b"));
+fn a_route_without_this_station_is_reported() {
+    let (scene, other) = (Scene::set(), Station::start("b"));
     let image = scene.train.image.clone();
-    fails(|| stranger.client_command(&["train", "pre-run", &image]), 4, "ROUTE_REJECTED", "train inspect");
+    fails(|| other.client_command(&["train", "pre-run", &image]), 4, "ROUTE_REJECTED", "train inspect");
 }
 
 #[test]
-fn a_service_that_cannot_be_reached_is_said() {
+fn a_service_that_cannot_be_reached_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let command = |address: String| {
         move || {
@@ -101,7 +101,7 @@ fn a_service_that_cannot_be_reached_is_said() {
 }
 
 #[test]
-fn a_passed_deadline_is_said() {
+fn a_passed_deadline_is_reported() {
     let scene = Scene::set();
     let image = scene.train.image.clone();
     fails(|| scene.station.client_command(&["hash", &image, "--timeout", "0.01"]), 6, "DEADLINE_EXCEEDED", "");

@@ -83,7 +83,7 @@ fn tables_fit_the_terminal_and_break_no_fingerprint() {
 }
 
 #[test]
-fn nothing_that_a_train_says_of_itself_turns_the_terminals_text() {
+fn no_text_of_a_train_controls_the_terminal() {
     let scene = Scene::with(Station::start("a"));
     let mut rootfs = scene.rootfs();
     let spoof = "honest\u{202e}tset\u{2066}x\u{2028}y\u{9b}2J\u{7f}";

@@ -56,7 +56,7 @@ impl Client<'_> {
 }
 
 #[test]
-fn a_client_is_told_why_its_certificate_was_refused_and_that_nothing_was_done() {
+fn a_client_receives_why_its_certificate_was_refused_and_that_nothing_was_done() {
     let (authority, other) = (Authority::new(), Authority::new());
     let directory = tempfile::tempdir().unwrap();
     let mut address = String::new();
@@ -113,7 +113,7 @@ fn a_client_is_told_why_its_certificate_was_refused_and_that_nothing_was_done() 
 }
 
 #[test]
-fn a_certificate_that_names_its_client_only_in_its_common_name_is_told_so() {
+fn a_certificate_with_a_common_name_only_is_refused_with_the_reason() {
     let authority = Authority::new();
     let directory = tempfile::tempdir().unwrap();
     let mut address = String::new();
@@ -203,7 +203,7 @@ fn the_page_about_tls_works_as_it_is_written() {
 }
 
 #[test]
-fn a_socket_out_of_reach_is_told_of_with_its_group() {
+fn an_inaccessible_socket_is_reported_with_its_group() {
     if !rustix::process::geteuid().is_root() {
         return;
     }

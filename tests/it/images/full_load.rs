@@ -39,7 +39,7 @@ fn count(text: &str, part: &str) -> usize {
 }
 
 #[test]
-fn an_engine_that_refuses_a_partial_archive_is_sent_the_whole_image_and_the_answer_says_so() {
+fn an_engine_that_refuses_a_partial_archive_is_sent_the_whole_image_and_the_response_warns() {
     let proxied = Proxied::start();
     let scene = &proxied.scene;
     proxied.proxy.refuse_loads(1);

@@ -72,7 +72,7 @@ fn a_route_of_three_stops_passes_without_an_engine() {
     let train = Train::of(&stations.each_ref().map(Station::seat)).make();
     yard.take(&train);
     let before = yard.blobs(&train);
-    stations.iter().for_each(|station| station.believe(&train));
+    stations.iter().for_each(|station| station.trust_train(&train));
     let ways = [(OpenInto::Image, false), (OpenInto::Directory, false), (OpenInto::Image, true)];
     let mut hashes = Vec::new();
     for (at, (station, (into, gzip))) in stations.iter().zip(ways).enumerate() {
@@ -96,8 +96,8 @@ fn a_route_goes_from_layouts_to_train_lib_in_the_engine_and_back() {
     let seats = [first.seat(), Seat { id: lib.id.clone(), hex_pem: lib.hex_pem.clone() }, last.seat()];
     let train = Train::of(&seats).make();
     yard.take(&train);
-    first.believe(&train);
-    last.believe(&train);
+    first.trust_train(&train);
+    last.trust_train(&train);
 
     stop(&first, &yard, &train, 0, OpenInto::Image, false);
     yard.give(&train);

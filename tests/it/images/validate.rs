@@ -41,7 +41,7 @@ fn found(result: &pb::ValidateImageResult) -> Vec<(&str, &str)> {
 }
 
 #[test]
-pub fn every_image_that_is_more_than_its_master_and_a_train_is_told_with_train_libs_verdict_beside() {
+pub fn every_image_with_more_than_its_master_and_a_train_is_reported_beside_train_libs_verdict() {
     let scene = Scene::pinned();
     let masters = Masters::make(&scene);
     scene.station.allow(&masters.repository);
@@ -107,7 +107,7 @@ fn pre_run_refuses_a_train_that_is_more_than_its_master_where_that_is_demanded()
         set(config, "rules", "demand", vec!["master-image".to_owned()]);
     });
     let scene = Scene::with(station);
-    scene.station.believe(&scene.train);
+    scene.station.trust_train(&scene.train);
     refused("no master", scene.pre_run(), "MASTER_UNKNOWN");
     let base = scene.engine.find(&format!("{}:base", scene.train.repository)).unwrap();
     scene.station.allow(&format!("{}@{base}", scene.train.repository));
@@ -121,7 +121,7 @@ fn pre_run_refuses_a_train_that_is_more_than_its_master_where_that_is_demanded()
 }
 
 #[test]
-pub fn archives_are_judged_as_the_engine_is_and_by_nobody_elses_rules() {
+pub fn archives_are_judged_as_the_engine_is_and_by_no_other_rules() {
     let scene = Scene::set();
     let masters = Masters::make(&scene);
     let directory = tempfile::tempdir().unwrap();
@@ -176,7 +176,7 @@ fn of_two_archives_the_one_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn a_master_that_is_newer_than_the_image_is_said_to_be() {
+fn a_master_that_is_newer_than_the_image_is_reported() {
     let scene = Scene::pinned();
     let masters = Masters::make(&scene);
     let good = masters.good();

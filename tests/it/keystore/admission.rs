@@ -18,27 +18,27 @@ fn uses(station: &Station) -> Vec<Value> {
 }
 
 #[test]
-fn no_call_has_the_token_asked_for_a_train_that_is_not_believed() {
+fn no_call_uses_the_token_for_a_train_that_is_not_trusted() {
     let scene = Scene::with(Station::with("a").start_pinned());
     let (station, image) = (&scene.station, &scene.train.image);
-    for beginning in ["nobody is believed", "the creator alone is gone"] {
+    for beginning in ["no key is trusted", "the creator alone is gone"] {
         refused(beginning, scene.pre_run(), "KEY_UNTRUSTED");
         let refusal = refused(beginning, station.hash(image, true), "KEY_UNTRUSTED");
         assert_eq!((refusal.metadata["who"].as_str(), refusal.metadata["rule"].as_str()), ("creator", "creator-pinned"));
         refused(beginning, station.hash(image, false), "KEY_UNTRUSTED");
         refused(beginning, station.open_results(image, &[]), "KEY_UNTRUSTED");
         assert_eq!(uses(station), [Value::Null; 0], "{beginning}: a key was used");
-        station.believe(&scene.train);
+        station.trust_train(&scene.train);
         let creator = scene.train.creator();
         station.edit_trust(|store| assert_eq!(store.remove(OwnerKind::Creator, &creator.id, None).len(), 1));
     }
-    station.believe(&scene.train);
+    station.trust_train(&scene.train);
     assert!(station.hash(image, true).unwrap().train.expect("digests of the train").sealed);
     assert_eq!(uses(station).len(), 1, "one decryption");
 }
 
 #[test]
-fn a_session_id_of_another_length_is_refused_by_every_call_before_the_token_is_asked() {
+fn a_session_id_of_another_length_is_refused_by_every_call_before_the_token_is_used() {
     let scene = Scene::pinned();
     let mut arrived = scene.rootfs();
     arrived.edit_config(|config| config["session_id"] = "ab".repeat(32).into());
@@ -55,7 +55,7 @@ fn a_session_id_of_another_length_is_refused_by_every_call_before_the_token_is_a
 }
 
 #[test]
-fn a_repeated_pre_run_is_answered_to_whom_the_first_would_be() {
+fn a_repeated_pre_run_is_answered_to_a_caller_that_the_first_would_be() {
     let scene = Scene::pinned();
     let (station, image) = (&scene.station, &scene.train.image);
     let run = station.pre_run_as(image, "the first caller's").unwrap();
@@ -70,7 +70,7 @@ fn a_repeated_pre_run_is_answered_to_whom_the_first_would_be() {
     for answer in again() {
         refused("a creator who is believed no longer", answer, "KEY_UNTRUSTED");
     }
-    station.believe(&scene.train);
+    station.trust_train(&scene.train);
     for answer in again() {
         let answer = answer.unwrap();
         assert!(answer.repeated_answer && answer.run_id == run.run_id && answer.query == run.query, "{answer:?}");

@@ -148,7 +148,7 @@ fn a_token_is_made_whole_or_not_at_all_and_a_half_made_one_is_finished() {
 }
 
 #[test]
-fn what_is_odd_about_a_pin_its_source_or_a_key_is_said() {
+fn what_is_unusual_about_a_pin_its_source_or_a_key_is_reported() {
     let bench = Bench::new();
     // No terminal: the message names what is missing, not a device.
     let no_pin = bench.fails(&["token", "init"]);

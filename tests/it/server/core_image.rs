@@ -112,7 +112,7 @@ fn a_search_finds_a_secret_in_each_of_its_forms() {
         [("A", hex.clone()), ("B", hex.to_uppercase()), ("C", BASE64_STANDARD.encode([b"x", &secret[..], b"yz"].concat()))];
     let mut keeper = Command::new("sleep").arg("600").env("RAW", "a canary that has thirty-two byt").envs(forms).spawn().unwrap();
     wait_for("it to run", || fs::read(format!("/proc/{}/comm", keeper.id())).ok().filter(|name| name == b"sleep\n"));
-    let found = search(keeper.id(), [("secret", &secret[..]), ("absent", b"nobody has this text")]);
+    let found = search(keeper.id(), [("secret", &secret[..]), ("absent", b"no process has this text")]);
     keeper.kill().unwrap();
     keeper.wait().unwrap();
     let forms = found.forms_of("secret");

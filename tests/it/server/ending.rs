@@ -46,7 +46,7 @@ fn a_log_that_nothing_reads_holds_up_neither_calls_nor_the_end() {
 }
 
 #[test]
-fn it_ends_with_a_full_disk_under_its_audit_of_which_health_tells() {
+fn it_ends_with_a_full_disk_under_its_audit_which_health_reports() {
     let layouts = tempfile::tempdir().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().join("disk");

@@ -1,4 +1,4 @@
-//! A client that nobody here wrote: Python's grpcio, which knows nothing but the server's reflection.
+//! A client with no code of this project: Python's grpcio, which uses only the server's reflection.
 
 use serde_json::Value;
 
@@ -63,25 +63,25 @@ fn train_key_is_refused(way: &[String]) {
 }
 
 #[test]
-fn a_stranger_signs_over_the_unix_socket_and_verifies_with_its_own_library() {
+fn a_foreign_client_signs_over_the_unix_socket_and_verifies_with_its_own_library() {
     let station = Station::start("a");
     signs_and_verifies(&station, &over_unix(&station), &SCHEMES);
 }
 
 #[test]
-fn a_stranger_with_a_certificate_signs_over_mutual_tls() {
+fn a_foreign_client_with_a_certificate_signs_over_mutual_tls() {
     let station = Station::start("a");
     signs_and_verifies(&station, &over_tls(&station, true), &SCHEMES[..1]);
 }
 
 #[test]
-fn a_stranger_cannot_sign_with_the_train_key() {
+fn a_foreign_client_cannot_sign_with_the_train_key() {
     let station = Station::start("a");
     train_key_is_refused(&over_unix(&station));
 }
 
 #[test]
-fn a_stranger_without_a_certificate_gets_nowhere() {
+fn a_foreign_client_without_a_certificate_is_refused() {
     let station = Station::start("a");
     let refused = sign(&over_tls(&station, false), "a-general", SCHEMES[0]).expect_err("it was let in");
     assert_eq!(refused.answer["code"], "UNAVAILABLE", "{refused:?}");

@@ -211,10 +211,10 @@ fn a_train_has_the_same_digests_sealed_and_open() {
 
 #[test]
 fn sealed_content_of_another_station_gets_no_digests() {
-    let (scene, stranger) = (Scene::set(), Station::start("b"));
-    let answer = stranger.hash(&scene.train.image, false).unwrap();
+    let (scene, other) = (Scene::set(), Station::start("b"));
+    let answer = other.hash(&scene.train.image, false).unwrap();
     assert_eq!((answer.train, answer.train_absent.as_str()), (None, "not-on-route"));
-    assert_eq!(answer.tree_digest, tree_digest(&scene.train.image).0, "the tree is nobody's secret");
+    assert_eq!(answer.tree_digest, tree_digest(&scene.train.image).0, "the tree is no secret");
     // The same id, and another key.
     let namesake = Station::start("a");
     let answer = namesake.hash(&scene.train.image, true).unwrap();

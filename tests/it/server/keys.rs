@@ -68,7 +68,7 @@ fn wrap(key: &PKey<Public>, hash: &MdRef, secret: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_key_wrapped_elsewhere_is_opened_and_a_forged_one_tells_nothing() {
+fn a_key_wrapped_elsewhere_is_unwrapped_and_a_forged_one_reveals_nothing() {
     let station = Station::start("a");
     let key = public_key(&station, GENERAL);
     for (scheme, hash, other) in

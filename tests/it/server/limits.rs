@@ -39,10 +39,10 @@ attacks! {
 #[test]
 fn tls_handshakes_byte_by_byte() {
     // More than may be under way: for a moment, who is in the middle of one is given up with the oldest.
-    Attack::of("slow-handshake").by_strangers().crowds().closes(100).over_tcp();
+    Attack::of("slow-handshake").without_handshake().crowds().closes(100).over_tcp();
 }
 
 #[test]
 fn five_hundred_connections_without_a_handshake() {
-    Attack::of("connections").by_strangers().crowds().closes(500).over_tcp();
+    Attack::of("connections").without_handshake().crowds().closes(500).over_tcp();
 }

@@ -27,7 +27,7 @@ fn lines_to_the_journal_begin_with_their_priority() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_up_neither_calls_nor_the_end() {
+fn a_log_without_a_reader_delays_neither_calls_nor_the_end() {
     let mut station = Station::start("a");
     station.stop();
     let _ = fs::remove_file(station.state().join("env"));

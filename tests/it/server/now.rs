@@ -13,7 +13,7 @@ fn told(station: &Station) -> String {
 }
 
 #[test]
-fn a_file_that_breaks_and_one_that_is_mended_is_seen_by_the_next_call() {
+fn a_broken_file_and_a_repaired_one_are_seen_by_the_next_call() {
     let layouts = tempfile::tempdir().unwrap();
     let mut station = Station::with("a").layouts(layouts.path()).start();
     station.stop();

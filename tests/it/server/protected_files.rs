@@ -60,7 +60,7 @@ fn a_fifo_in_the_place_of_a_file_holds_up_neither_calls_nor_health_nor_the_end()
 }
 
 #[test]
-fn a_file_that_cannot_be_used_any_more_is_named_by_health_while_what_it_said_stays() {
+fn a_file_that_cannot_be_used_any_more_is_named_by_health_while_its_last_content_applies() {
     let station = Station::with("a").start_pinned();
     for (component, name) in [("access", "access.toml"), ("trust", "trust.toml")] {
         let file = station.state().join(name);
@@ -80,7 +80,7 @@ fn a_file_that_cannot_be_used_any_more_is_named_by_health_while_what_it_said_sta
 }
 
 #[test]
-fn an_access_file_that_is_emptied_revokes_everything_at_once_and_health_says_so() {
+fn an_access_file_that_is_emptied_revokes_everything_at_once_and_health_reports_it() {
     let mut station = Station::with("a").start_configured(|_| {});
     let file = station.state().join("access.toml");
     let good = fs::read(&file).unwrap();
@@ -112,7 +112,7 @@ fn an_access_file_that_is_emptied_revokes_everything_at_once_and_health_says_so(
 }
 
 #[test]
-fn a_file_that_others_could_have_changed_admits_nobody_and_health_says_so() {
+fn a_file_that_others_could_have_changed_grants_nothing_and_health_reports_it() {
     let outside = tempfile::tempdir().unwrap();
     chmod(outside.path(), 0o755);
     let file = outside.path().join("access.toml");
@@ -232,7 +232,7 @@ fn what_roots_commands_write_belongs_to_the_services_user() {
 }
 
 #[test]
-fn a_file_out_of_reach_is_told_of_with_owner_mode_user_and_remedy() {
+fn an_inaccessible_file_is_reported_with_owner_mode_user_and_remedy() {
     if !is_root() {
         return;
     }

@@ -143,7 +143,7 @@ fn a_revoked_certificate_is_not_admitted_and_the_connection_that_it_has_is_ended
     replace(&crl, &list(&authority, &[], -60));
     wait_for("a word about it", || station.log()[log..].contains("crl.pem expired on ").then_some(()));
     assert!(!asks(&over_tls(&address, &authority, Some(&revoked))), "an old list was put back");
-    // And one that ends while it is in force admits nobody any more.
+    // And one that expires while it is in force admits no client any more.
     replace(&crl, &list(&authority, &[], 8));
     wait_for("the list that ends soon", || asks(&over_tls(&address, &authority, Some(&revoked))).then_some(()));
     wait_for("its end", || (!asks(&over_tls(&address, &authority, Some(&kept)))).then_some(()));
@@ -151,7 +151,7 @@ fn a_revoked_certificate_is_not_admitted_and_the_connection_that_it_has_is_ended
 }
 
 #[test]
-fn a_server_certificate_that_has_ended_is_said_in_the_log() {
+fn an_expired_server_certificate_is_logged() {
     let authority = Authority::new();
     let mut station = Station::start("a");
     station.stop();

@@ -30,7 +30,7 @@ fn health_over_tls(station: &Station, ca: &Path, identity: Option<(&Path, &Path)
 }
 
 #[test]
-fn it_serves_only_once_the_engine_answers_and_says_so() {
+fn it_serves_only_once_the_engine_responds_and_reports_that() {
     let mut station = Station::start("a");
     station.stop();
     let proxy = EngineProxy::absent(station.state());
@@ -69,16 +69,16 @@ fn the_socket_is_for_its_owner_and_group_only() {
 
 #[test]
 fn over_tcp_only_a_certificate_of_the_right_authority_gets_in() {
-    let (station, stranger) = (Station::start("a"), Station::start("b"));
+    let (station, other) = (Station::start("a"), Station::start("b"));
     let pki = |station: &Station, name: &str| station.state().join("pki").join(name);
     let (ca, certificate, key) = (pki(&station, "ca.pem"), pki(&station, "client.pem"), pki(&station, "client.key"));
     assert_eq!(health_over_tls(&station, &ca, Some((&certificate, &key))), Ok(ServingStatus::Serving));
     health_over_tls(&station, &ca, None).expect_err("no certificate");
-    let (foreign, foreign_key) = (pki(&stranger, "client.pem"), pki(&stranger, "client.key"));
+    let (foreign, foreign_key) = (pki(&other, "client.pem"), pki(&other, "client.key"));
     health_over_tls(&station, &ca, Some((&foreign, &foreign_key))).expect_err("another authority's certificate");
     let (server, server_key) = (pki(&station, "server.pem"), pki(&station, "server.key"));
     health_over_tls(&station, &ca, Some((&server, &server_key))).expect_err("a certificate that is not for clients");
-    health_over_tls(&station, &pki(&stranger, "ca.pem"), Some((&certificate, &key))).expect_err("a client that trusts another");
+    health_over_tls(&station, &pki(&other, "ca.pem"), Some((&certificate, &key))).expect_err("a client that trusts another");
 }
 
 #[test]

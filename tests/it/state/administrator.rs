@@ -1,4 +1,4 @@
-//! `stationmaster run`: what ran here, and an officer's two decisions about it, while the service runs.
+//! `stationmaster run`: the runs of a station, and an administrator's two decisions about them, while the service runs.
 
 use super::{fails, json, office};
 use crate::{
@@ -21,7 +21,7 @@ fn runs_are_listed_and_shown_with_all_that_the_ledger_knows_and_no_secret() {
     let closed = scene.station.post_run(&done.run_id).unwrap();
     let other = Train::of(&[scene.station.seat()]).make();
     scene.station.edit_trust(|store| *store = Default::default());
-    scene.station.believe(&other);
+    scene.station.trust_train(&other);
     let open = scene.station.pre_run(&other.image).unwrap();
 
     let listed = |more: &[&str]| {
@@ -36,7 +36,7 @@ fn runs_are_listed_and_shown_with_all_that_the_ledger_knows_and_no_secret() {
     assert_eq!(listed(&["--only", "completed"]), [done_id]);
     assert_eq!(listed(&["--session", &const_hex::encode(&done.session_id[..4])]), [done_id]);
     assert_eq!(listed(&["--train", other.made["train_id"].as_str().unwrap()]).len(), 1);
-    assert!(listed(&["--train", "nobody's"]).is_empty());
+    assert!(listed(&["--train", "absent"]).is_empty());
     let table = output(&mut office(&scene.station, &["run", "list"]));
     assert!(table.starts_with("RUN") && table.contains(done_id) && table.contains("prepared"), "{table}");
 
@@ -54,7 +54,7 @@ fn runs_are_listed_and_shown_with_all_that_the_ledger_knows_and_no_secret() {
         }
         assert!(!text.contains(&scene.station.pin()) && !text.contains("encrypted_key") && !text.contains("rsa_public_key"));
     }
-    fails(&scene.station, &["run", "show", "nobody's"], 3, "no run \"nobody's\"");
+    fails(&scene.station, &["run", "show", "absent"], 3, "no run \"absent\"");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_run_that_is_given_up_while_no_service_runs_is_ended_by_the_next_start() {
 }
 
 #[test]
-fn a_run_whose_sealed_image_somebody_removed_is_given_up_all_the_same() {
+fn a_run_whose_sealed_image_was_removed_is_given_up_nevertheless() {
     let (engine, first, mut second) = (Engine::connect(), Station::start("a"), Station::start("b"));
     let train = Train::of(&[first.seat(), second.seat()]).make();
     let run = first.pre_run(&train.image).unwrap();
@@ -115,7 +115,7 @@ fn a_run_whose_sealed_image_somebody_removed_is_given_up_all_the_same() {
 }
 
 #[test]
-fn what_still_holds_plaintext_of_a_run_that_was_given_up_is_said() {
+fn what_still_holds_plaintext_of_a_run_that_was_given_up_is_reported() {
     let scene = Scene::pinned();
     let run = scene.pre_run().unwrap();
     let held = scene.engine.hold(&run.image_id, &[]);
@@ -124,7 +124,7 @@ fn what_still_holds_plaintext_of_a_run_that_was_given_up_is_said() {
 }
 
 #[test]
-fn an_officers_decision_that_makes_no_sense_is_refused_with_a_hint() {
+fn an_administrators_decision_that_cannot_apply_is_refused_with_a_hint() {
     let (engine, station) = (Engine::connect(), Station::start("a"));
     let train = Train::of(&[station.seat()]).make();
     let run = station.pre_run(&train.image).unwrap().run_id;
@@ -153,7 +153,7 @@ fn an_officers_decision_that_makes_no_sense_is_refused_with_a_hint() {
 }
 
 #[test]
-fn a_pre_run_that_fails_while_somebody_has_its_image_ends_and_what_it_left_is_said() {
+fn a_pre_run_that_fails_while_its_image_is_in_use_ends_and_reports_what_it_left() {
     let proxied = Proxied::start();
     let scene = &proxied.scene;
     let (engine, repository) = (&scene.engine, &scene.train.repository);

@@ -35,7 +35,7 @@ fn a_session_that_ran_here_does_not_run_once_more_with_another_index() {
     let refusal = refused("with another index", ours.pre_run(&train.image), "TRAIN_REPLAYED");
     assert_eq!((refusal.metadata["differs"].as_str(), &refusal.metadata["run_id"]), ("stop", &run.run_id));
     before.assert(&ours, "with another index");
-    // An officer's word is for the stop that ran, and for no other.
+    // An administrator's permission is for the stop that ran, and for no other.
     json(&ours, &["run", "allow-again", &run.run_id, "--reason", "asked for"]);
     refused("after allow-again", ours.pre_run(&train.image), "TRAIN_REPLAYED");
     assert_eq!(refused("read", ours.open_results(&train.image, &[]), "TRAIN_REPLAYED").metadata["differs"], "stop");
@@ -89,7 +89,7 @@ fn a_session_keeps_its_creator_and_its_id_whatever_becomes_of_its_runs() {
     let refusal = refused("another id", scene.station.pre_run(&renamed), "TRAIN_REPLAYED");
     assert_eq!(refusal.metadata["differs"], "train-id");
     assert!(!refusal.metadata.contains_key("run_id"), "an aborted run is no run of the session's: {refusal:?}");
-    // Had the first copy been the changed one: an officer's word binds the session anew, once nothing holds it.
+    // Had the first copy been the changed one: an administrator's command binds the session again, once no run uses it.
     let session = scene.train.made["session_id"].as_str().unwrap().to_owned();
     let open = scene.pre_run().unwrap();
     let forget = ["run", "forget-session", &session, "--reason", "the first copy was changed"];

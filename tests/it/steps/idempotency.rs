@@ -152,7 +152,7 @@ fn an_abort_after_the_run_deletes_its_results() {
 }
 
 #[test]
-fn a_run_that_nobody_began_is_not_found() {
+fn a_run_that_was_never_begun_is_not_found() {
     let station = Station::start("a");
     let unknown = uuid::Uuid::now_v7().to_string();
     refused("post-run", station.post_run(&unknown), "RUN_NOT_FOUND");
@@ -182,7 +182,7 @@ fn of_pre_runs_at_once_one_opens_the_train() {
 }
 
 #[test]
-fn what_still_holds_plaintext_is_said() {
+fn what_still_holds_plaintext_is_reported() {
     let scene = Scene::pinned();
     let run = scene.pre_run().unwrap();
     let held = scene.engine.hold(&run.image_id, &[]);
@@ -239,11 +239,11 @@ fn runs_outlive_the_service() {
 }
 
 #[test]
-fn a_run_that_left_nothing_is_sealed_only_when_that_is_said_to_be_meant() {
+fn a_run_without_results_is_sealed_only_on_explicit_request() {
     for into in EVERYWHERE {
         let scene = Scene::set();
         let run = scene.station.open_into(&scene.train.image, into).unwrap();
-        // What `docker run` without a commit leaves, and a mount that nobody wrote to.
+        // What `docker run` without a commit leaves, and a mount that was not written to.
         let before = Before::of(&scene.engine, &scene.train);
         let refusal = refused("nothing was committed", scene.station.post_run(&run.run_id), "RUN_UNCHANGED");
         assert_eq!((refusal.code, &refusal.metadata["run_id"]), (tonic::Code::FailedPrecondition, &run.run_id), "{into:?}");

@@ -24,7 +24,7 @@ fn travels_between_train_lib(version: &str, into: OpenInto) {
     let (first, ours, last) = (lib("first"), Station::with("ours").bits(3072).start_pinned(), lib("last"));
     let seat = |station: &LibStation| crate::support::Seat { id: station.id.clone(), hex_pem: station.hex_pem.clone() };
     let train = Train::of(&[seat(&first), ours.seat(), seat(&last)]).make();
-    ours.believe(&train);
+    ours.trust_train(&train);
     let mut hashes = Vec::new();
     for stop in 0..3 {
         match stop {
@@ -75,7 +75,7 @@ fn a_train_opened_into_a_directory_travels_between_stations_with_train_lib_2_0_6
 fn a_train_is_opened_elsewhere_at_every_stop_of_ours() {
     let stations = ["a", "b", "c"].map(|id| Station::with(id).start_pinned());
     let train = Train::of(&stations.each_ref().map(Station::seat)).make();
-    stations.iter().for_each(|station| station.believe(&train));
+    stations.iter().for_each(|station| station.trust_train(&train));
     let mut hashes = Vec::new();
     for (stop, (station, into)) in stations.iter().zip([OpenInto::Directory, OpenInto::Volume, OpenInto::Directory]).enumerate() {
         let run = station.open_into(&train.image, into).unwrap();
@@ -187,7 +187,7 @@ fn what_a_run_may_not_do_is_refused_beside_the_image_too() {
 }
 
 #[test]
-fn what_a_run_adds_to_its_code_is_dropped_and_said() {
+fn what_a_run_adds_to_its_code_is_dropped_and_reported() {
     for into in BESIDE {
         let (scene, run) = opened(into);
         run_opened(&scene.engine, &run, Some(&format!("{RESULTS}; echo x > /opt/pht_train/extra")), &[]);
@@ -198,7 +198,7 @@ fn what_a_run_adds_to_its_code_is_dropped_and_said() {
 }
 
 #[test]
-fn a_volume_that_a_container_still_has_is_said_and_wiped_by_the_next_call() {
+fn a_volume_in_use_by_a_container_is_reported_and_wiped_by_the_next_call() {
     let (scene, run) = opened(OpenInto::Volume);
     run_opened(&scene.engine, &run, Some(RESULTS), &[]);
     let holder = made(&run, Some("true"), &[]);

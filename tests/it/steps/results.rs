@@ -1,4 +1,4 @@
-//! Results of a train: given to whom they are granted and to the creator, and to nobody else.
+//! Results of a train: returned to granted principals and the creator only.
 
 mod creator;
 mod hostile_service;

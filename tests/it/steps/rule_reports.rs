@@ -100,7 +100,7 @@ fn each_step_reports_the_rules_that_its_checks_enforced() {
     let (engine, stations) = (Engine::connect(), ["a", "b"].map(|id| Station::with(id).start_pinned()));
     let train = Train::of(&stations.each_ref().map(Station::seat)).make();
     for (index, station) in stations.iter().enumerate() {
-        station.believe(&train);
+        station.trust_train(&train);
         let (chain, unknown) = if index == 0 { (&[][..], CHAIN) } else { (CHAIN, &[][..]) };
         let (_, read) = station.open_results(&train.image, &[]).unwrap();
         reports("reading", &read.rules, &expected(&[READING, chain], unknown, &[]));

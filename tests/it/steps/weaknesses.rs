@@ -1,5 +1,5 @@
 //! The demonstrated attacks of `docs/weaknesses.md`: both versions of train_lib take each of them, this station does not; and
-//! what nobody can find on this wire, with the report that says so.
+//! what no station can detect on this wire, with the report that says so.
 
 mod code;
 mod document;
@@ -105,7 +105,7 @@ fn under_way(first: &Lib, second: Seat) -> Train {
 fn second_stop_refuses(attack: Attack, reason: &str) -> Refusal {
     let (first, ours) = (Lib::new("2.0.6a0", "a"), Station::with("b").start_pinned());
     let train = under_way(&first, ours.seat());
-    ours.believe(&train);
+    ours.trust_train(&train);
     arrives(&train, attack);
     let before = Before::of(&Engine::connect(), &train);
     let refusal = refused("the attack", ours.pre_run(&train.image), reason);

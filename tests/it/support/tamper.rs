@@ -376,11 +376,11 @@ impl Scene {
         Self::with(Station::start("a"))
     }
 
-    /// The same, and the station believes nobody but those who made the train.
+    /// The same, and the station trusts only the keys of the train.
     #[track_caller]
     pub fn pinned() -> Self {
         let scene = Self::with(Station::with("a").start_pinned());
-        scene.station.believe(&scene.train);
+        scene.station.trust_train(&scene.train);
         scene
     }
 

@@ -28,14 +28,14 @@ impl Station {
 
     /// Believes a train's creator and every other station on its route, with the keys that they were made with.
     #[track_caller]
-    pub fn believe(&self, train: &Train) {
-        self.believe_creator(train);
-        self.believe_stations(&train.seats().into_iter().filter(|seat| seat.id != self.id()).collect::<Vec<_>>());
+    pub fn trust_train(&self, train: &Train) {
+        self.trust_creator(train);
+        self.trust_stations(&train.seats().into_iter().filter(|seat| seat.id != self.id()).collect::<Vec<_>>());
     }
 
     /// Believes a train's creator.
     #[track_caller]
-    pub fn believe_creator(&self, train: &Train) {
+    pub fn trust_creator(&self, train: &Train) {
         let creator = train.creator();
         self.edit_trust(|store| {
             let _ = store.add(OwnerKind::Creator, pin(&creator));
@@ -44,7 +44,7 @@ impl Station {
 
     /// Believes stations.
     #[track_caller]
-    pub fn believe_stations(&self, seats: &[Seat]) {
+    pub fn trust_stations(&self, seats: &[Seat]) {
         self.edit_trust(|store| {
             for seat in seats {
                 let _ = store.add(OwnerKind::Station, pin(seat));

@@ -1,4 +1,4 @@
-//! `stationmaster trust`: an officer's work on the trust file.
+//! `stationmaster trust`: an administrator's changes of the trust file.
 
 use std::{fs, process::Command};
 
@@ -97,7 +97,7 @@ fn keys_and_masters_are_added_listed_shared_and_removed() {
 }
 
 #[test]
-fn a_trains_keys_are_taken_over_only_by_somebody_who_says_so() {
+fn a_trains_keys_are_imported_only_on_explicit_request() {
     let office = Office { directory: tempfile::tempdir().unwrap() };
     let (first, second) = (Station::start("a"), Station::start("b"));
     let train = Train::of(&[first.seat(), second.seat()]).make();
@@ -105,7 +105,7 @@ fn a_trains_keys_are_taken_over_only_by_somebody_who_says_so() {
     fs::write(&config, Rootfs::of(&Engine::connect(), &train.image).config().to_string()).unwrap();
 
     office.fails(&["import", &config], 2, "compare every fingerprint");
-    assert!(!fs::exists(office.at("trust.toml")).unwrap(), "keys were taken that nobody compared");
+    assert!(!fs::exists(office.at("trust.toml")).unwrap(), "keys were imported without a comparison");
     let taken = office.json(&["import", &config, "--yes", "--comment", "study 12"]);
     let fingerprints: Vec<_> =
         taken["added"].as_array().unwrap().iter().map(|entry| entry["fingerprint"].as_str().unwrap().to_owned()).collect();

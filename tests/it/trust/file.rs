@@ -43,8 +43,8 @@ fn without_a_trust_file_no_train_is_opened_and_it_need_not_be_started_again() {
     fs::write(station.trust_file(), "version = 1\nnonsense").unwrap();
     refused("no TOML", station.pre_run(&train.image), "NOT_READY");
     fs::remove_file(station.trust_file()).unwrap();
-    station.believe(&train);
-    station.pre_run(&train.image).expect("the officer has written the file");
+    station.trust_train(&train);
+    station.pre_run(&train.image).expect("the administrator has written the file");
     wait_for("SERVING", || (health(&station, "").ok()? == ServingStatus::Serving).then_some(()));
 }
 
@@ -52,8 +52,8 @@ fn without_a_trust_file_no_train_is_opened_and_it_need_not_be_started_again() {
 fn a_change_counts_from_the_next_call_and_a_broken_file_leaves_what_was_there() {
     let station = Station::with("a").start_pinned();
     let train = Train::of(&[station.seat()]).make();
-    refused("nobody is believed", station.pre_run(&train.image), "KEY_UNTRUSTED");
-    station.believe(&train);
+    refused("no key is trusted", station.pre_run(&train.image), "KEY_UNTRUSTED");
+    station.trust_train(&train);
     let run = station.pre_run(&train.image).expect("believed from this call on");
     station.abort(&run.run_id).unwrap();
     fs::write(station.trust_file(), "version = 1\nnonsense").unwrap();
@@ -62,11 +62,11 @@ fn a_change_counts_from_the_next_call_and_a_broken_file_leaves_what_was_there() 
     assert!(station.log().contains("its previous contents stay"), "{}", station.log());
     fs::remove_file(station.trust_file()).unwrap();
     station.edit_trust(|_| {});
-    refused("nobody is believed again", station.pre_run(&train.image), "KEY_UNTRUSTED");
+    refused("no key is trusted again", station.pre_run(&train.image), "KEY_UNTRUSTED");
 }
 
 #[test]
-fn a_station_that_believes_the_keys_in_trains_says_so_at_its_start_and_in_every_answer() {
+fn a_station_that_trusts_the_keys_in_trains_warns_at_its_start_and_in_every_response() {
     let mut station = Station::start("a");
     let said = |station: &Station| station.log().matches(stationmaster::protocol::EMBEDDED).count();
     assert_eq!(said(&station), 1);

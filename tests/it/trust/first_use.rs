@@ -64,12 +64,12 @@ fn the_first_key_of_an_id_is_pinned_and_another_is_refused() {
 }
 
 #[test]
-fn what_an_officer_wrote_goes_before_what_was_seen_first() {
+fn an_administrators_entry_takes_precedence_over_a_key_seen_first() {
     let station = start();
     let (first, second) = (Train::of(&[station.seat()]).make(), Train::of(&[station.seat()]).make());
     let run = station.pre_run(&first.image).unwrap();
-    station.believe_creator(&second);
-    refused("the officer says another", station.post_run_without_results(&run.run_id), "KEY_UNTRUSTED");
+    station.trust_creator(&second);
+    refused("the administrator's entry is another key", station.post_run_without_results(&run.run_id), "KEY_UNTRUSTED");
     let run = station.pre_run(&second.image).unwrap();
     assert!(!run.warnings.iter().any(|warning| warning.contains("seen first")), "{:?}", run.warnings);
 }

@@ -25,7 +25,7 @@ fn trains_under_way_are_opened_and_closed_with_the_key_that_they_name() {
     for label in ["a", "a-new"] {
         let train = Train::of(&[Seat { id: "a".into(), hex_pem: hex_pem(label) }]).make();
         station.edit_trust(|store| drop(store.remove(OwnerKind::Creator, &train.creator().id, None)));
-        station.believe(&train);
+        station.trust_train(&train);
         let run = station.pre_run(&train.image).unwrap_or_else(|refusal| panic!("{label}: {refusal:?}"));
         run_script(&engine, &train.image, RESULTS);
         station.post_run(&run.run_id).unwrap();
@@ -44,12 +44,12 @@ fn trains_under_way_are_opened_and_closed_with_the_key_that_they_name() {
 }
 
 #[test]
-fn others_are_believed_with_both_keys_while_they_change() {
+fn other_stations_are_trusted_with_both_keys_while_they_change() {
     let station = Station::with("a").start_pinned();
     let general = station.key("a-general").unwrap().public_key_hex_pem;
     let old = Seat { id: "b".into(), hex_pem: general };
     let new = Seat { id: "b".into(), hex_pem: station.hex_pem() };
-    station.believe_stations(&[old.clone(), new.clone()]);
+    station.trust_stations(&[old.clone(), new.clone()]);
     for seat in [old, new] {
         let train = Train::of(&[station.seat(), seat]).make();
         station.edit_trust(|store| {

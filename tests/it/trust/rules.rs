@@ -15,10 +15,10 @@ fn rule(section: &str, rule: &str) -> impl Fn(&mut toml::Table) {
     move |config| set(config, "rules", &section, vec![toml::Value::from(rule.as_str())])
 }
 
-/// A pinned station whose configuration is as `change` leaves it, and a train for it that it believes.
+/// A pinned station whose configuration is as `change` leaves it, and a train for it that it trusts.
 fn scene(change: impl FnOnce(&mut toml::Table)) -> Scene {
     let scene = Scene::with(Station::with("a").start_pinned_and(change));
-    scene.station.believe(&scene.train);
+    scene.station.trust_train(&scene.train);
     scene
 }
 
@@ -92,14 +92,14 @@ fn a_session_id_of_another_length_is_refused_unless_the_rule_is_relaxed() {
     let scene = scene(|_| {});
     let train = Train::of(&[scene.station.seat()]).session_bytes(32).make();
     scene.station.edit_trust(|store| drop(store.remove(OwnerKind::Creator, &train.creator().id, None)));
-    scene.station.believe(&train);
+    scene.station.trust_train(&train);
     let before = Before::of(&scene.engine, &train);
     breaks(&refused("32 bytes", scene.station.pre_run(&train.image), "IMAGE_POLICY_VIOLATION"), "session-id-length");
     before.assert(&scene.station, "32 bytes");
 
     let relaxed = Station::with("a").start_pinned_and(rule("relax", "session-id-length"));
     let train = Train::of(&[relaxed.seat()]).session_bytes(32).make();
-    relaxed.believe(&train);
+    relaxed.trust_train(&train);
     says_relaxed(&relaxed.pre_run(&train.image).unwrap(), "session-id-length");
 }
 
@@ -140,7 +140,7 @@ fn a_results_signature_that_was_slipped_into_the_chain_is_refused_unless_the_rul
         });
         let seat = |station: &LibStation| Seat { id: station.id.clone(), hex_pem: station.hex_pem.clone() };
         let train = Train::of(&[seat(&first), seat(&second), station.seat()]).make();
-        station.believe(&train);
+        station.trust_train(&train);
         first.pre_run(&train.image).unwrap();
         Peer::newest().run_train(&train.image, Mode::Commit, &[]);
         first.post_run(&train.image).unwrap();
@@ -173,7 +173,7 @@ fn stations_that_the_train_has_passed_get_no_key_where_that_is_demanded() {
     let station = Station::with("b").start_pinned_and(rule("demand", "past-stops-excluded"));
     let seat = |station: &LibStation| Seat { id: station.id.clone(), hex_pem: station.hex_pem.clone() };
     let train = Train::of(&[seat(&first), station.seat(), seat(&last)]).make();
-    station.believe(&train);
+    station.trust_train(&train);
     first.pre_run(&train.image).unwrap();
     Peer::newest().run_train(&train.image, Mode::Commit, &[]);
     first.post_run(&train.image).unwrap();
@@ -203,10 +203,10 @@ fn the_keys_of_a_train_can_be_let_pass_by_name() {
         assert_eq!(outcome(&closed.rules, rule), RuleOutcome::Relaxed);
     }
     drop(station);
-    // One of them alone does not give a stranger a key.
+    // One of them alone does not give an unknown key the envelope key.
     let station = Station::with("a").start_pinned_and(rule("relax", "creator-pinned"));
     let train = Train::of(&[station.seat()]).make();
-    breaks(&refused("no key for strangers", station.pre_run(&train.image), "KEY_UNTRUSTED"), "wrap-for-trusted");
+    breaks(&refused("no key for unknown keys", station.pre_run(&train.image), "KEY_UNTRUSTED"), "wrap-for-trusted");
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_base_that_an_opened_train_is_in_is_refused() {
 }
 
 #[test]
-fn an_answer_that_is_repeated_says_the_same_of_every_rule() {
+fn a_repeated_answer_has_the_same_outcome_of_every_rule() {
     let scene = Scene::pinned();
     let run = scene.pre_run().unwrap();
     let again = scene.pre_run().unwrap();

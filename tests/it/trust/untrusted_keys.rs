@@ -1,4 +1,4 @@
-//! Strangers: who holds the registry but no trusted key gets nothing run, signed or wrapped.
+//! Unknown keys: a party that controls the registry but no trusted key gets nothing run, signed or wrapped.
 
 use openssl::{
     hash::MessageDigest,
@@ -61,28 +61,28 @@ fn names(refusal: &Refusal, who: &str, rule: &str, hex_pem: &str) {
 }
 
 #[test]
-fn a_strangers_train_with_keys_of_its_own_is_refused_before_the_token_is_touched() {
+fn a_train_with_unknown_keys_is_refused_before_the_token_is_used() {
     let station = Station::with("a").start_pinned();
     let train = Train::of(&[station.seat()]).make();
     let scene = Scene { train, station, engine: Engine::connect() };
     let mut arrived = scene.rootfs();
     let creator = scene.train.creator();
-    names(&scene.refuses("a stranger's train", &arrived, "KEY_UNTRUSTED"), "creator", "creator-pinned", &creator.hex_pem);
-    // The token would not open this one: that is not found out for a stranger.
+    names(&scene.refuses("an unknown creator's train", &arrived, "KEY_UNTRUSTED"), "creator", "creator-pinned", &creator.hex_pem);
+    // The token would not open this one: that is not tried for an unknown key.
     arrived.edit_config(|config| flip_hex(&mut stop(config, 0)["encrypted_key"]));
     scene.refuses("a wrapped key to try out", &arrived, "KEY_UNTRUSTED");
     let log = scene.station.log();
     assert!(log.lines().any(|line| line.contains(&creator.id) && line.contains(&fingerprint(&creator.hex_pem))), "{log}");
-    scene.station.believe(&scene.train);
+    scene.station.trust_train(&scene.train);
     scene.still_works();
 }
 
 #[test]
 fn a_creators_key_that_was_replaced_with_everything_signed_anew_is_refused() {
     let scene = Scene::pinned();
-    let (mut arrived, mut stranger) = (scene.rootfs(), String::new());
-    arrived.edit_config(|config| stranger = hex_pem(&replace_creator(config)));
-    names(&scene.refuses("another creator", &arrived, "KEY_UNTRUSTED"), "creator", "creator-pinned", &stranger);
+    let (mut arrived, mut unknown) = (scene.rootfs(), String::new());
+    arrived.edit_config(|config| unknown = hex_pem(&replace_creator(config)));
+    names(&scene.refuses("another creator", &arrived, "KEY_UNTRUSTED"), "creator", "creator-pinned", &unknown);
     scene.still_works();
     // It is the trust file that refuses it: a station that believes the train's own keys opens it.
     let scene = Scene::set();
@@ -106,7 +106,7 @@ fn a_stop_that_was_added_to_the_route_is_refused_before_the_run() {
 fn a_station_whose_key_was_replaced_is_refused_by_those_before_and_after_it() {
     let stations = ["a", "b", "c"].map(|id| Station::with(id).start_pinned());
     let train = Train::of(&stations.each_ref().map(Station::seat)).make();
-    stations.iter().for_each(|station| station.believe(&train));
+    stations.iter().for_each(|station| station.trust_train(&train));
     let [first, _, last] = stations;
     let attacker = Peer::newest().station("b", 2048, train.directory());
     let engine = Engine::connect();
@@ -126,8 +126,8 @@ fn a_station_whose_key_was_replaced_is_refused_by_those_before_and_after_it() {
     let false_b = Seat { id: "b".into(), hex_pem: attacker.hex_pem.clone() };
     let train = Train::of(&[deceived.seat(), false_b, last.seat()]).make();
     last.edit_trust(|store| *store = TrustStore::default());
-    last.believe_creator(&train);
-    last.believe_stations(&[deceived.seat(), true_b]);
+    last.trust_creator(&train);
+    last.trust_stations(&[deceived.seat(), true_b]);
     let run = deceived.pre_run(&train.image).unwrap();
     deceived.post_run_without_results(&run.run_id).unwrap();
     attacker.pre_run(&train.image).unwrap();
@@ -148,7 +148,7 @@ fn a_key_that_is_trusted_no_longer_gets_nothing_after_the_run_and_nothing_is_los
     let refusal = refused("no longer trusted", scene.station.post_run(&run.run_id), "KEY_UNTRUSTED");
     names(&refusal, "creator", "wrap-for-trusted", &creator.hex_pem);
     before.assert(&scene.station, "no longer trusted");
-    scene.station.believe_creator(&scene.train);
+    scene.station.trust_creator(&scene.train);
     scene.station.post_run(&run.run_id).expect("the run was still open");
     assert_eq!(scene.train.open(&[]).stops_signed, 1);
 }

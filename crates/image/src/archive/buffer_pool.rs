@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_is_filled_again_only_when_nobody_holds_it() {
+    fn a_piece_is_filled_again_only_when_nothing_holds_it() {
         let mut blocks = BufferPool::default();
         let held = blocks.fill(&mut &[1; 10][..]).unwrap();
         for _ in 0..10 {

@@ -112,8 +112,8 @@ pub fn compare_with_base(layers: &mut [LayerScan], base: usize) {
     for layer in above {
         let mut unexpected: Vec<OtherEntry> = layer.others.drain().filter(|other| !of_base.contains(other)).collect();
         unexpected.sort_by(|one, other| one.path.cmp(&other.path));
-        for stranger in unexpected {
-            layer.suspect(Rule::OptAllowList, &stranger.path, "it is neither the train's nor its base's");
+        for entry in unexpected {
+            layer.suspect(Rule::OptAllowList, &entry.path, "it is neither the train's nor its base's");
         }
         let outside = std::mem::take(&mut layer.outside);
         layer.suspect_count += layer.outside_count - outside.len() as u64;

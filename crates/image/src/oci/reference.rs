@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_reference_is_said() {
+    fn the_defect_of_a_reference_is_reported() {
         let tag = format!("train:{}", "t".repeat(LONGEST_TAG + 1));
         for (text, flaw) in [
             ("", "empty"),

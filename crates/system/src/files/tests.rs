@@ -144,7 +144,7 @@ fn modes_are_what_is_meant_whatever_the_umask() {
 }
 
 #[test]
-fn a_job_that_hangs_holds_up_nobody_for_long() {
+fn a_job_that_hangs_delays_its_callers_only_briefly() {
     let aside = FileThread::new("test");
     assert_eq!(aside.run_blocking(|| 7), Ok(7));
     let (end, ended) = crossbeam_channel::bounded::<()>(0);

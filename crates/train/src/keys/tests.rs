@@ -74,7 +74,7 @@ fn the_maximum_salt_is_what_train_lib_signs_with() {
 }
 
 #[test]
-fn any_salt_is_believed_of_others_but_only_the_exact_one_of_ourselves() {
+fn any_salt_length_is_accepted_of_others_but_only_the_exact_one_of_own_signatures() {
     let private = private_key(2048);
     let key = public_half(&private);
     let digest = Digest::of(b"message");

@@ -80,7 +80,7 @@ fn a_train_holds_before_every_stop_and_at_the_end() {
 }
 
 #[test]
-fn every_rule_of_a_train_at_rest_has_an_outcome_and_what_is_not_checked_says_why() {
+fn every_rule_of_a_train_at_rest_has_an_outcome_and_each_unchecked_one_a_cause() {
     let config = at_the_end();
     let proof = prove(&config, beside(&config), None);
     let of_steps = [
@@ -110,7 +110,7 @@ fn a_forged_signature_breaks_its_own_rule_only() {
 }
 
 #[test]
-fn a_link_in_the_place_of_another_is_told_even_where_it_cannot_be_recomputed() {
+fn a_link_in_the_place_of_another_is_reported_even_where_it_cannot_be_recomputed() {
     // Both are signed by the same key in the same form.
     let results_as_link = |c: &mut TrainConfig| {
         let digest = c.result_hash.clone().unwrap();
@@ -122,7 +122,7 @@ fn a_link_in_the_place_of_another_is_told_even_where_it_cannot_be_recomputed() {
 }
 
 #[test]
-fn a_route_that_no_stop_leaves_so_is_told() {
+fn a_route_that_no_stop_leaves_so_is_reported() {
     assert_eq!(broken_by(|c| c.result_hash = None), ["route-shape", "newest-link", "results-signature"]);
     let skipped = broken_by(|c| stop(c, 1).signature = None);
     assert!(skipped.contains(&"route-shape"), "{skipped:?}");
@@ -137,19 +137,19 @@ fn a_route_that_no_stop_leaves_so_is_told() {
 }
 
 #[test]
-fn a_session_that_is_too_short_is_told() {
+fn a_session_that_is_too_short_is_reported() {
     let broken = broken_by(|c| c.session_id = HexText::new("00ff"));
     assert_eq!(broken, ["session-id-length"]);
 }
 
 #[test]
-fn a_key_that_nobody_can_wrap_for_is_told() {
+fn a_key_that_cannot_be_wrapped_for_is_reported() {
     let broken = broken_by(|c| stop(c, 1).rsa_public_key = HexText::new("00"));
     assert_eq!(broken, ["chain-signatures", "route-keys-usable"]);
 }
 
 #[test]
-fn what_does_not_belong_beside_the_config_is_told() {
+fn what_does_not_belong_beside_the_config_is_reported() {
     let path = |path: &str| FilePath::new(path).unwrap();
     for (rule, change) in [
         (
@@ -178,7 +178,7 @@ fn what_does_not_belong_beside_the_config_is_told() {
 }
 
 #[test]
-fn a_user_key_before_the_first_run_is_told() {
+fn a_user_key_before_the_first_run_is_reported() {
     let config = states().remove(0);
     let mut found = beside(&config);
     found.user_key = Some(vec![1; 256]);
@@ -186,7 +186,7 @@ fn a_user_key_before_the_first_run_is_told() {
 }
 
 #[test]
-fn an_archive_without_the_code_says_nothing_of_it() {
+fn an_archive_without_the_code_gets_no_verdict_about_it() {
     let config = at_the_end();
     let mut found = beside(&config);
     (found.code, found.without_code) = (FoundDirectory::default(), true);

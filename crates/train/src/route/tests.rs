@@ -22,7 +22,7 @@ fn each_stop_of_a_real_train_finds_itself() {
 }
 
 #[test]
-fn a_stranger_is_not_on_the_route() {
+fn an_unknown_station_is_not_on_the_route() {
     assert_eq!(own_stop(&at_second_stop(), "s-9999"), Err(RouteError::NotOnRoute));
     assert_eq!(own_stop(&at_second_stop(), ""), Err(RouteError::NotOnRoute));
 }

@@ -19,7 +19,7 @@ fn changed(text: &HexText) -> HexText {
 }
 
 #[test]
-fn a_train_closed_by_train_lib_is_believed_at_every_stop() {
+fn a_train_closed_by_train_lib_is_accepted_at_every_stop() {
     for step in steps() {
         assert_eq!(verify_creator_and_build(&step.config, &step.immutable), Ok(()));
         assert_eq!(verify_chain(&step.config, step.own.index()), Ok(()));
@@ -62,7 +62,7 @@ fn a_changed_creators_or_builders_signature_or_key_is_refused() {
 }
 
 #[test]
-fn hex_in_another_spelling_is_believed() {
+fn hex_in_another_spelling_is_accepted() {
     let Step { mut config, immutable, own, arriving, .. } = step(2);
     let respell = |text: &HexText| HexText::new(format!(" {}\n", text.as_str().to_uppercase()));
     config.hash = respell(&config.hash);
@@ -103,7 +103,7 @@ fn a_results_signature_is_no_link() {
 }
 
 #[test]
-fn links_that_are_another_stops_or_the_results_are_told_apart() {
+fn links_that_are_another_stops_or_the_results_are_distinguished() {
     for Step { config, own, .. } in steps() {
         assert_eq!(verify_signatures_apart(&config, own.index()), Ok(()));
     }

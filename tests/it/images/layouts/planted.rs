@@ -26,7 +26,7 @@ fn a_link_that_is_planted_while_an_index_is_written_leads_the_service_nowhere() 
     let (yard, elsewhere) = (Yard::new(), tempfile::tempdir().unwrap());
     let station = station("a", &yard);
     let train = Train::of(&[station.seat()]).make();
-    station.believe(&train);
+    station.trust_train(&train);
     yard.take(&train);
     let (victim, layout, done) = (elsewhere.path().join("victim"), yard.layout(&train), AtomicBool::new(false));
     fs::write(&victim, "precious").unwrap();
@@ -55,7 +55,7 @@ fn a_layout_whose_directories_are_links_is_refused_and_nothing_is_written_behind
     let (yard, elsewhere) = (Yard::new(), tempfile::tempdir().unwrap());
     let station = station("a", &yard);
     let train = Train::of(&[station.seat()]).make();
-    station.believe(&train);
+    station.trust_train(&train);
     yard.take(&train);
     let layout = yard.layout(&train);
     for (place, below) in [(layout.join("blobs/sha256"), ""), (layout.join("blobs"), "sha256"), (layout.clone(), "blobs/sha256")]
@@ -98,7 +98,7 @@ fn what_is_opened_in_a_layout_is_for_the_service_and_the_configured_group_alone(
         // The widest umask: what it would leave open must not count.
         let station = Station::with("a").layouts(yard.path()).umask(0).start_pinned_and(group_of);
         let train = Train::of(&[station.seat()]).make();
-        station.believe(&train);
+        station.trust_train(&train);
         yard.take(&train);
         let (before, blobs) = (yard.blobs(&train), yard.layout(&train).join("blobs/sha256"));
         let run = station.pre_run(&train.image).unwrap();

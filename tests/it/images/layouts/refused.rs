@@ -23,7 +23,7 @@ impl Scene {
         let yard = Yard::new();
         let station = station("a", &yard);
         let train = Train::of(&[station.seat()]).make();
-        station.believe(&train);
+        station.trust_train(&train);
         yard.take(&train);
         Self { yard, station, train }
     }

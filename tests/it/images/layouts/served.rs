@@ -12,11 +12,11 @@ use crate::support::{
 };
 
 #[test]
-fn a_service_says_the_same_of_a_train_in_a_layout_as_in_the_engine() {
+fn a_train_in_a_layout_gets_the_same_responses_as_in_the_engine() {
     let yard = Yard::new();
     let (of_layout, of_engine) = (station("a", &yard), Station::start("b"));
     let train = Train::of(&[of_layout.seat(), of_engine.seat()]).make();
-    of_layout.believe(&train);
+    of_layout.trust_train(&train);
     yard.take(&train);
     stop(&of_layout, &yard, &train, 0, OpenInto::Image, true);
     yard.give(&train);
@@ -45,16 +45,16 @@ fn an_opened_train_in_a_layout_is_known_and_may_not_be_pushed() {
     let yard = Yard::new();
     let station = station("a", &yard);
     let train = Train::of(&[station.seat()]).make();
-    station.believe(&train);
+    station.trust_train(&train);
     yard.take(&train);
     let run = station.pre_run(&train.image).unwrap();
     let verdict = station.check_push(&train.image).unwrap();
     assert_eq!((verdict.ok, verdict.run_id), (false, run.run_id.clone()));
     // By a station that knows nothing of the run, too.
-    let stranger = Station::with("b").layouts(yard.path()).start();
-    assert!(!stranger.check_push(&train.image).unwrap().ok);
+    let other = Station::with("b").layouts(yard.path()).start();
+    assert!(!other.check_push(&train.image).unwrap().ok);
     station.abort(&run.run_id).unwrap();
-    assert!(stranger.check_push(&train.image).unwrap().ok);
+    assert!(other.check_push(&train.image).unwrap().ok);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn skopeo_copies_what_was_written_to_and_from_and_the_tree_stays_the_same() {
     let (yard, back) = (Yard::new(), Yard::new());
     let (first, second) = (station("a", &yard), station("a2", &back));
     let train = Train::of(&[first.seat()]).make();
-    first.believe(&train);
+    first.trust_train(&train);
     yard.take(&train);
     first.pre_run(&train.image).unwrap();
     let tree = first.hash(&train.image, false).unwrap().tree_digest;

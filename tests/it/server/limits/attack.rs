@@ -20,7 +20,7 @@ const BOUND_KIB: u64 = 64 * 1024;
 pub struct Attack {
     name: &'static str,
     target: Target,
-    strangers: bool,
+    no_handshake: bool,
     comes_in: ComesIn,
     closes: Option<u64>,
     answers: Option<&'static str>,
@@ -43,7 +43,7 @@ enum ComesIn {
 impl Attack {
     /// On `Sign`.
     pub fn of(name: &'static str) -> Self {
-        Self { name, target: Target::Sign, strangers: false, comes_in: ComesIn::AtOnce, closes: None, answers: None }
+        Self { name, target: Target::Sign, no_handshake: false, comes_in: ComesIn::AtOnce, closes: None, answers: None }
     }
 
     /// On `HashImage`, which streams progress.
@@ -59,8 +59,8 @@ impl Attack {
     }
 
     /// By somebody without a certificate.
-    pub fn by_strangers(mut self) -> Self {
-        self.strangers = true;
+    pub fn without_handshake(mut self) -> Self {
+        self.no_handshake = true;
         self
     }
 
@@ -174,7 +174,7 @@ impl Attack {
                 arguments.extend([option.to_owned(), file.to_str().expect("UTF-8").to_owned()]);
             }
         }
-        arguments.extend(self.strangers.then(|| "--strangers".to_owned()));
+        arguments.extend(self.no_handshake.then(|| "--no-handshake".to_owned()));
         arguments
     }
 

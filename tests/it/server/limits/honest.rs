@@ -58,7 +58,7 @@ impl<'a> Honest<'a> {
         Ok(begun.elapsed())
     }
 
-    /// Signs on a new connection, and tries again where strangers crowd it out; how long all of it took.
+    /// Signs on a new connection, and tries again where other connections crowd it out; how long all of it took.
     #[track_caller]
     pub fn sign_at_last(&self) -> Duration {
         let begun = Instant::now();

@@ -91,7 +91,7 @@ fn what_cannot_be_decoded_or_is_too_large_has_a_record() {
 }
 
 #[test]
-fn a_caller_without_a_grant_chooses_no_byte_of_the_log_and_is_told_its_own_name() {
+fn a_caller_without_a_grant_chooses_no_byte_of_the_log_and_receives_its_own_name() {
     let authority = Authority::new();
     let mut address = String::new();
     let station = Station::with("a").start_configured(|config| {
@@ -99,7 +99,7 @@ fn a_caller_without_a_grant_chooses_no_byte_of_the_log_and_is_told_its_own_name(
         address = listen(&state, &authority, config);
         set(config, "limits", "principal_refusals_per_min", 10);
     });
-    let name = "spiffe://hospital.example/stranger";
+    let name = "spiffe://hospital.example/unknown";
     let channel = over_tls(&address, &authority, Some(&authority.client(name)));
     let (log, audit) = (station.log().len(), audit_bytes(&station));
     for at in 0..200 {

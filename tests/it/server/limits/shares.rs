@@ -193,16 +193,16 @@ fn connections_of_one_principal_leave_room_for_others_and_idle_ones_give_way() {
     };
     let list = |channel: &Channel| call(channel, "/stationmaster.v1.KeyService/ListKeys", Vec::new());
     // Nothing is granted to this one: health is all that it can have, and that holds no place against anybody.
-    let stranger = authority.client("spiffe://hospital.example/stranger");
-    let held: Vec<_> = (0..20).map(|_| asks_health(&stranger)).collect();
+    let unknown = authority.client("spiffe://hospital.example/unknown");
+    let held: Vec<_> = (0..20).map(|_| asks_health(&unknown)).collect();
     assert!(held.iter().all(|(_, answer)| answer.is_ok()), "its own idle connections give way to it");
     let other = authority.client(OTHER);
     let honest: Vec<_> = (0..3).map(|_| over_tls(&address, &authority, Some(&other))).collect();
     for channel in &honest {
-        list(channel).expect("a place among the strangers'");
+        list(channel).expect("a place in the share of unknown callers");
     }
-    // And those that were of use stay, however often the stranger comes.
-    let _more: Vec<_> = (0..20).map(|_| asks_health(&stranger)).collect();
+    // And those that were of use stay, however often the unknown caller connects.
+    let _more: Vec<_> = (0..20).map(|_| asks_health(&unknown)).collect();
     let log = station.log();
     for channel in &honest {
         list(channel).expect("the connection stands");

@@ -1,4 +1,4 @@
-//! Tar archives as nobody should write them.
+//! Tar archives that break the rules of the format.
 
 use tar::{EntryType, Header};
 

@@ -129,7 +129,7 @@ fn routes(honest: &Value, ours: &str) -> Vec<Row> {
             second(config);
             config["route"][1]["signature"]["digest"] = Value::Null;
         }),
-        row(48, "R2: a chain digest that nobody computed", UNBELIEVED, &second),
+        row(48, "R2: a chain digest that no stop computed", UNBELIEVED, &second),
         row(49, "a chain digest that is none", UNBELIEVED, &|config| {
             second(config);
             config["route"][1]["signature"]["digest"] = "00".into();

@@ -59,7 +59,7 @@ fn a_run_that_left_a_link_among_its_results_is_refused() {
 }
 
 #[test]
-fn what_a_run_adds_outside_the_results_is_dropped_and_said() {
+fn what_a_run_adds_outside_the_results_is_dropped_and_reported() {
     let (scene, run_id) = opened();
     let script = format!("{RESULTS}; echo x > /opt/pht_train/extra; mkdir /opt/own; echo y > /opt/own/file");
     run_script(&scene.engine, &scene.train.image, &script);
@@ -85,7 +85,7 @@ fn a_run_cannot_change_the_trains_config() {
 }
 
 #[test]
-fn a_run_that_destroyed_the_trains_config_is_sealed_all_the_same() {
+fn a_run_that_destroyed_the_trains_config_is_sealed_nevertheless() {
     let (scene, run_id) = opened();
     run_script(&scene.engine, &scene.train.image, &format!("{RESULTS}; rm /opt/train_config.json"));
     scene.station.post_run(&run_id).unwrap();

@@ -83,7 +83,7 @@ fn an_engine_that_goes_during_post_run_leaves_the_run_open() {
 // --- the token ---
 
 #[test]
-fn a_token_that_goes_away_refuses_and_works_again_when_it_is_back() {
+fn calls_are_refused_while_the_token_is_unavailable_and_served_when_it_is_back() {
     let mut station = Station::start("a");
     station.stop();
     let server = TokenServer::start(&station);

@@ -64,7 +64,7 @@ fn a_caller_for_certain_trains_cannot_tell_what_is_missing_from_what_is_anothers
     let there = refused("a run that is there", station.abort(&run.run_id), "RPC_NOT_ALLOWED");
     let not = refused("a run that is not", station.abort("none"), "RPC_NOT_ALLOWED");
     assert_eq!(shown(&there), shown(&not));
-    // The cause is an officer's to see, and a caller who may have the train is told it.
+    // Administrators see the cause, and so does a caller with a grant for the train.
     let causes = crate::audit::evidence::records(station, &["--event", "refusal"]);
     assert!(
         causes.iter().any(|record| record["detail"].as_str().is_some_and(|detail| detail.contains("no image"))),

@@ -29,7 +29,7 @@ fn grant(station: &Station, train: &str) {
 }
 
 #[test]
-fn results_reach_whom_they_are_granted_and_the_creator_and_nobody_else() {
+fn results_reach_the_granted_principals_and_the_creator_only() {
     let directory = tempfile::tempdir().unwrap();
     let (engine, ours) = (Engine::connect(), Station::start("ours"));
     let [first, last] = ["first", "last"].map(|id| Peer::newest().station(id, 2048, directory.path()));

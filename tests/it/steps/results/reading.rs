@@ -19,13 +19,13 @@ use crate::{
 const LARGE: usize = 12 << 20;
 
 #[test]
-fn nothing_is_given_before_the_first_stop_nor_of_a_train_that_is_not_believed() {
+fn no_results_are_given_before_the_first_stop_nor_of_a_train_that_is_not_trusted() {
     let scene = Scene::with(Station::with("a").start_pinned());
     let image = scene.train.image.as_str();
     let before = Before::of(&scene.engine, &scene.train);
-    refused("a stranger's", scene.station.open_results(image, &[]), "KEY_UNTRUSTED");
+    refused("an unknown creator's", scene.station.open_results(image, &[]), "KEY_UNTRUSTED");
     assert!(records(&scene.station, &["--event", "key-use"]).iter().all(|record| record["rpc"] != "OpenResults"));
-    scene.station.believe(&scene.train);
+    scene.station.trust_train(&scene.train);
     let (files, outcome) = scene.station.open_results(image, &[]).unwrap();
     assert_eq!((files.len(), outcome.stops_signed, outcome.results_digest.len()), (0, 0, 0));
     let out = tempfile::tempdir().unwrap();
@@ -72,7 +72,7 @@ fn nothing_is_given_before_the_first_stop_nor_of_a_train_that_is_not_believed() 
 }
 
 #[test]
-fn a_train_that_is_sent_is_read_as_one_in_the_engine_and_is_nobody_elses_either() {
+fn an_uploaded_train_is_read_as_one_in_the_engine_under_the_same_grants() {
     let scene = Scene::set();
     let image = scene.train.image.as_str();
     let run = scene.pre_run().unwrap();

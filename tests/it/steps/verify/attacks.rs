@@ -143,14 +143,14 @@ fn a_forged_config_is_found() {
 }
 
 #[test]
-fn a_key_appended_to_the_route_is_not_found_without_a_trust_store_and_that_is_said() {
+fn a_key_appended_to_the_route_is_not_found_without_a_trust_store_and_the_report_says_so() {
     let finished = Finished::make();
     let mut tampered = finished.rootfs.clone();
     tampered.edit_config(|config| {
-        let mut stranger = stop(config, 1).clone();
-        (stranger["station"], stranger["index"], stranger["signature"]) = ("stranger".into(), 2.into(), Value::Null);
-        stranger["rsa_public_key"] = config["build"]["rsa_public_key"].clone();
-        config["route"].as_array_mut().unwrap().push(stranger);
+        let mut added = stop(config, 1).clone();
+        (added["station"], added["index"], added["signature"]) = ("unknown".into(), 2.into(), Value::Null);
+        added["rsa_public_key"] = config["build"]["rsa_public_key"].clone();
+        config["route"].as_array_mut().unwrap().push(added);
     });
     let found = finished.station.verify_archive(&tampered.only("opt").tar()).unwrap();
     assert_eq!((found.holds, found.stops_signed, found.stops), (true, 2, 3));

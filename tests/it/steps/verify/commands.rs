@@ -69,7 +69,7 @@ fn verify_answers_the_same_with_and_without_a_service() {
 }
 
 #[test]
-fn a_broken_rule_has_an_exit_code_of_its_own_and_a_row_that_says_so() {
+fn a_broken_rule_has_an_exit_code_and_a_row_of_its_own() {
     let scene = Scene::set();
     let tampered = tampered(&scene);
     tampered.put(&scene.engine, &scene.train.repository, "tampered");
@@ -109,7 +109,7 @@ fn what_cannot_be_verified_at_all_is_an_error_with_its_reason() {
 }
 
 #[test]
-fn check_push_tells_in_a_row_and_by_its_exit_code() {
+fn check_push_reports_in_a_row_and_by_its_exit_code() {
     let scene = Scene::set();
     let image = scene.train.image.as_str();
     let check = || scene.station.client_command(&["train", "check-push", image]);
@@ -121,8 +121,8 @@ fn check_push_tells_in_a_row_and_by_its_exit_code() {
     let text = String::from_utf8(check().output().unwrap().stdout).unwrap();
     assert!(text.contains("may NOT be pushed") && text.contains(&run.run_id), "{text}");
     // To a station that knows nothing of the run, the layers tell it.
-    let stranger = Station::start("b");
-    let done = stranger.client_command(&["train", "check-push", image]).output().unwrap();
+    let other = Station::start("b");
+    let done = other.client_command(&["train", "check-push", image]).output().unwrap();
     assert_eq!(done.status.code(), Some(8));
     let text = String::from_utf8(done.stdout).unwrap();
     assert!(text.contains("opt/pht_train/run.sh") && text.contains("it is text"), "{text}");

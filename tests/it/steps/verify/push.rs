@@ -72,7 +72,7 @@ fn a_train_that_is_opened_beside_its_image_leaves_that_as_it_came() {
 }
 
 #[test]
-fn an_opened_train_of_somebody_else_is_found_by_what_it_shows() {
+fn an_opened_train_of_another_station_is_found_by_its_content() {
     let at = AtLib::opened();
     let verdict = at.verdict();
     assert_eq!((verdict.ok, verdict.run_id.as_str()), (false, ""));
@@ -114,7 +114,7 @@ fn something_else_in_opt_is_found_unless_its_base_has_it_too() {
     let verdict = at.verdict();
     assert_eq!((verdict.ok, broken(&verdict.rules)), (false, vec!["opt-allow-list"]), "{verdict:#?}");
     assert_eq!(paths(&verdict, "opt-allow-list"), ["opt/other.txt"]);
-    // Without the base nobody can tell whose it is, and that is said.
+    // Without the base it cannot be attributed, and the report says so.
     at.engine.untag(&at.train.base);
     let verdict = at.verdict();
     assert_eq!((verdict.ok, verdict.base_layers), (true, 0), "{verdict:#?}");

@@ -123,7 +123,7 @@ fn boundary_of_the_session_id() {
         set(config, "rules", "relax", vec![toml::Value::from("session-id-length")]);
     });
     let train = Train::of(&[relaxed.seat()]).make();
-    relaxed.believe(&train);
+    relaxed.trust_train(&train);
     crate::steps::weaknesses::arrives(&train, &moves(&train)[0].1);
     assert!(!relaxed.pre_run(&train.image).unwrap().has_query);
 }

@@ -31,7 +31,7 @@ fn swapped(train: &mut Rootfs) {
 }
 
 #[test]
-fn names_of_code_are_signed_by_nobody_and_that_is_said() {
+fn names_of_code_are_not_signed_and_the_report_says_so() {
     let is_swapped = |mut opened: Rootfs| assert!(opened.content(DATA).starts_with(b"#!/bin/sh"));
     train_lib_opens(&swapped, is_swapped);
     let ours = Scene::pinned();
@@ -46,12 +46,12 @@ fn names_of_code_are_signed_by_nobody_and_that_is_said() {
 }
 
 #[test]
-fn names_of_results_are_signed_by_nobody_and_that_is_said() {
+fn names_of_results_are_not_signed_and_the_report_says_so() {
     let renamed = |train: &mut Rootfs| train.entry("opt/pht_results/d/a").path = "opt/pht_results/d/b".into();
     train_lib_takes_at_second_stop(&renamed);
     let (first, ours) = (Lib::new("2.0.6a0", "a"), Station::with("b").start_pinned());
     let train = under_way(&first, ours.seat());
-    ours.believe(&train);
+    ours.trust_train(&train);
     arrives(&train, &renamed);
     let run = ours.pre_run(&train.image).unwrap();
     assert!(Rootfs::of(&Engine::connect(), &train.image).below("opt/pht_results").contains("d/b"));
@@ -59,7 +59,7 @@ fn names_of_results_are_signed_by_nobody_and_that_is_said() {
 }
 
 #[test]
-fn a_link_older_than_the_newest_is_recomputed_by_nobody_and_that_is_said() {
+fn a_link_older_than_the_newest_is_not_recomputed_and_the_report_says_so() {
     let [first, second] = ["a", "b"].map(|id| Lib::new("2.0.6a0", id));
     let ours = Station::with("c").start_pinned();
     let [train, other] = [(); 2].map(|()| {
@@ -67,7 +67,7 @@ fn a_link_older_than_the_newest_is_recomputed_by_nobody_and_that_is_said() {
         first.passes(&train);
         train
     });
-    ours.believe(&train);
+    ours.trust_train(&train);
     let other = Rootfs::of(&Engine::connect(), &other.image).config();
     arrives(&train, &|train| {
         train.edit_config(|config| stop(config, 0)["signature"] = stop(&mut other.clone(), 0)["signature"].clone());

@@ -26,7 +26,7 @@ fn chain_splice_of_another_train() {
     }
     let (first, ours) = (Lib::new("2.0.6a0", "a"), Station::with("b").start_pinned());
     let [train, other] = [(); 2].map(|()| under_way(&first, ours.seat()));
-    ours.believe(&train);
+    ours.trust_train(&train);
     arrives(&train, &splice(&other));
     refused("another train's link", ours.pre_run(&train.image), "TRAIN_AUTHENTICATION_FAILED");
     assert!(ours.log().contains("its chain digest belongs to another train or state"), "it was refused for something else");
@@ -61,7 +61,7 @@ fn replay() {
     // At our second stop: a state that ran here, and another one of the same session.
     let (first, ours) = (Lib::new("2.0.6a0", "a"), Station::with("b").start_pinned());
     let (engine, train) = (Engine::connect(), under_way(&first, ours.seat()));
-    ours.believe(&train);
+    ours.trust_train(&train);
     let state = engine.find(&train.image).unwrap();
     engine.tag(&state, &train.repository, "state");
     let run = ours.pre_run(&train.image).unwrap();
@@ -76,11 +76,11 @@ fn replay() {
 }
 
 #[test]
-fn a_replay_that_another_station_began_is_not_seen_and_that_is_said() {
+fn a_replay_at_another_station_is_not_detected_and_the_report_says_so() {
     // The first stop ran the train twice. Which of the two states comes here first is the one that runs here.
     let (first, ours) = (Lib::new("2.0.6a0", "a"), Station::with("b").start_pinned());
     let (engine, train) = (Engine::connect(), under_way(&first, ours.seat()));
-    ours.believe(&train);
+    ours.trust_train(&train);
     let older = engine.find(&train.image).unwrap();
     engine.tag(&older, &train.repository, "older");
     engine.tag(&engine.find(&train.base).unwrap(), &train.repository, "latest");
@@ -112,7 +112,7 @@ fn user_bitflip() {
     // Who compares the digest that the last stop signed does not. That is the tests' own creator.
     let error = scene.train.try_open(&[], false).expect_err("the creator compares");
     assert_eq!((&error.error[..], &error.message[..]), ("Refused", "the results are not those of `result_hash`"));
-    // Without the creator's key nobody can compare, and a verification says so.
+    // Without the creator's key no comparison is possible, and a verification says so.
     let found = scene.station.verify(&scene.train.image).unwrap();
     assert!(found.holds);
     assert_eq!(outcome(&found.rules, "results-digest"), RuleOutcome::NotCheckable);

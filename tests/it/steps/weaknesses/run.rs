@@ -22,7 +22,7 @@ fn rebase() {
         lib.closes(&train);
         assert!(Rootfs::of(&Engine::connect(), &train.image).below("opt/pht_train").contains("new.sh"));
         // What train_lib signed and sent on does not get past us.
-        next.believe(&train);
+        next.trust_train(&train);
         refused("changed code", next.pre_run(&train.image), "TRAIN_AUTHENTICATION_FAILED");
     }
     let ours = Scene::pinned();
@@ -105,7 +105,7 @@ fn logs() {
     let first = Lib::new("2.0.6a0", "a");
     let ours = Station::with("b").start_pinned_and(|config| set(config, "log", "filter", "trace"));
     let train = under_way(&first, ours.seat());
-    ours.believe(&train);
+    ours.trust_train(&train);
     let run = ours.pre_run(&train.image).unwrap();
     Peer::newest().run_train(&train.image, Mode::Commit, &[]);
     ours.post_run(&run.run_id).unwrap();
@@ -128,7 +128,7 @@ fn empty_query() {
     let stations = ["a", "b"].map(|id| Station::with(id).start_pinned());
     let train = Train::of(&stations.each_ref().map(Station::seat)).empty_query().make();
     for station in &stations {
-        station.believe(&train);
+        station.trust_train(&train);
         let run = station.pre_run(&train.image).unwrap();
         assert_eq!((run.has_query, run.query.len()), (true, 0));
         run_script(&Engine::connect(), &train.image, RESULTS);

@@ -1,4 +1,4 @@
-//! Who is believed (1 to 5). That this station refuses these trains is `trust::strangers`' promise; here is what they do elsewhere.
+//! Which keys are trusted (1 to 5). `trust::untrusted_keys` tests that this station refuses these trains; here is what they do elsewhere.
 
 use super::{Lib, VERSIONS, arrives, opened, unwrapped};
 use crate::{
@@ -20,14 +20,14 @@ fn reads(train: &mut Rootfs, private: &openssl::pkey::PKey<openssl::pkey::Privat
 fn no_anchor() {
     for version in VERSIONS {
         let lib = Lib::new(version, "a");
-        // Nobody ever told the station of this creator.
+        // The station was never given this creator.
         let train = Train::of(&[lib.seat()]).make();
         lib.passes(&train);
         assert_eq!(train.open(&[]).stops_signed, 1, "train_lib {version} ran and signed it");
     }
     let ours = Station::with("a").start_pinned();
     let train = Train::of(&[ours.seat()]).make();
-    let refusal = refused("a stranger's train", ours.pre_run(&train.image), "KEY_UNTRUSTED");
+    let refusal = refused("an unknown creator's train", ours.pre_run(&train.image), "KEY_UNTRUSTED");
     assert_eq!(refusal.metadata["rule"], "creator-pinned");
 }
 
@@ -83,7 +83,7 @@ fn impersonate() {
     let [first, true_b, false_b] = ["a", "b", "b"].map(|id| Lib::new("2.0.6a0", id));
     let last = Station::with("c").start_pinned();
     let train = Train::of(&[first.seat(), true_b.seat(), last.seat()]).make();
-    last.believe(&train);
+    last.trust_train(&train);
     arrives(&train, &|train| train.edit_config(|config| stop(config, 1)["rsa_public_key"] = false_b.seat().hex_pem.into()));
     first.passes(&train);
     false_b.passes(&train);

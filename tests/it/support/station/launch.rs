@@ -86,7 +86,7 @@ impl Launch {
         station
     }
 
-    /// Starts the station with a trust file that has no keys yet; [`Station::believe`] adds them.
+    /// Starts the station with a trust file that has no keys yet; [`Station::trust_train`] adds them.
     #[track_caller]
     pub fn start_pinned(self) -> Station {
         self.start_pinned_and(|_| {})

@@ -38,7 +38,7 @@ fn what_a_sealed_train_consists_of_is_not_suspect() {
 }
 
 #[test]
-fn what_may_be_in_no_layer_is_told_wherever_a_later_one_hides_it() {
+fn content_that_no_layer_may_have_is_reported_also_where_a_later_one_hides_it() {
     let plain: [Item<'_>; 7] = [
         ("opt/pht_results/a", FILE, b"age,count\n"),
         ("./opt//pht_results/b", FILE, b"age,count\n"),
@@ -63,7 +63,7 @@ fn what_may_be_in_no_layer_is_told_wherever_a_later_one_hides_it() {
 }
 
 #[test]
-fn what_only_the_base_may_have_is_told_above_it() {
+fn content_that_only_the_base_may_have_is_reported_above_it() {
     let base: [Item<'_>; 3] = [("opt/tool", FILE, b"tool"), ("opt/pht_tool", FILE, b""), ("etc/passwd", FILE, b"x")];
     let same: [Item<'_>; 3] = [("opt/tool", FILE, b"tool"), ("opt/own/", DIR, b""), ("etc/empty", FILE, b"")];
     let other: [Item<'_>; 4] =

@@ -125,7 +125,7 @@ fn what_is_no_archive_of_a_train_is_refused() {
 }
 
 #[test]
-fn links_twins_and_bad_names_are_told_and_the_rest_is_read_on() {
+fn links_duplicates_and_bad_names_are_reported_and_the_rest_is_read() {
     let entries: [Item<'_>; 7] = [
         ("opt/pht_results/", DIR, b""),
         ("opt/pht_results/a\u{1b}", FILE, b""),

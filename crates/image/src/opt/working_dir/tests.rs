@@ -70,7 +70,7 @@ fn what_was_written_is_read_in_the_engines_order() {
 }
 
 #[test]
-fn an_area_that_is_gone_is_said_to_be() {
+fn a_removed_area_is_reported() {
     let shared = tempfile::tempdir().unwrap();
     let directory = filled(shared.path());
     fs::remove_dir_all(directory.area(TrainDir::Train)).unwrap();

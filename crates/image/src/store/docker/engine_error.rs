@@ -75,7 +75,7 @@ mod tests {
     use crate::store::docker::engine_error::*;
 
     #[test]
-    fn what_will_not_change_by_itself_is_told_from_what_passes() {
+    fn permanent_errors_are_distinguished_from_transient_ones() {
         use EngineSays::{Denied, DiskFull, Other, ReadOnly, TooManyLayers};
         for (status, words, expected) in [
             (Some(500), "write /var/lib/docker/tmp/x: no space left on device", Some(DiskFull)),

@@ -114,7 +114,7 @@ fn numbers_are_read_as_writers_write_them() {
 }
 
 #[test]
-fn links_devices_and_extended_attributes_are_told() {
+fn links_devices_and_extended_attributes_are_reported() {
     let comment = raw(GIT, EntryType::XGlobalHeader, b"13 comment=x\n", |_| {});
     let records = pax(&[("SCHILY.xattr.user.a", b"1\n2"), ("linkpath", b"to/there")]);
     let device = raw("d", EntryType::Char, b"", |header| {

@@ -1,4 +1,4 @@
-//! Keys that nobody should have, and signatures that nobody should believe.
+//! Keys that must not be used, and signatures that must not be accepted.
 
 use openssl::{
     asn1::Asn1Time,

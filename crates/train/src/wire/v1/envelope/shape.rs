@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn plaintext_of_a_fitting_length_is_told_by_its_content() {
+    fn plaintext_of_a_valid_length_is_recognised_by_its_content() {
         let csv: String = (0..4000).map(|row| format!("{row},{},{:.3}\n", row % 7, f64::from(row) / 3.0)).collect();
         let floats: Vec<u8> = (0..4000).flat_map(|row| (f64::from(row) / 3.0).to_le_bytes()).collect();
         let hex: String = const_hex::encode(sealed(&[7; 900]));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_says_nothing_of_the_next() {
+    fn one_file_determines_nothing_of_the_next() {
         let mut shape = Shape::default();
         shape.update(&[b'a'; 64]);
         assert!(matches!(shape.verdict(), ShapeVerdict::NotSealed(_)));

@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn the_size_is_told_exactly_where_the_file_opens(mut blocks in any::<[u8; 32]>(), padding in 0u8..20) {
+    fn the_size_is_exact_where_the_file_opens(mut blocks in any::<[u8; 32]>(), padding in 0u8..20) {
         let key = key();
         // Half of the cases: a last block that ends in `padding` bytes of that value, so that many open.
         let probe = open_block(&key, &blocks);

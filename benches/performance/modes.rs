@@ -5,7 +5,7 @@
 pub struct Mode {
     /// Its name, for tables.
     pub name: &'static str,
-    /// What `train pre-run` is told besides the image.
+    /// Arguments of `train pre-run` after the image.
     pub pre_run: &'static [&'static str],
     /// Whether the run's outcome must be kept in an image before post-run.
     pub keeps: bool,

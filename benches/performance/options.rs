@@ -69,7 +69,7 @@ impl Options {
         }
     }
 
-    /// How often a train of this size is taken past everybody.
+    /// Number of rounds for a train of this size.
     pub fn rounds(&self, payload: Payload) -> usize {
         let usual = match payload.bytes() {
             0..10_000_000 => 9,

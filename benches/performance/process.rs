@@ -89,7 +89,7 @@ pub fn run(command: &mut Command) -> Ended {
     child.stdout.take().expect("its output").read_to_string(&mut output).expect("text");
     let (mut status, mut usage) = (0, std::mem::MaybeUninit::zeroed());
     let pid = child.id().cast_signed();
-    // SAFETY: a child of ours that nobody else waits for; the structure is filled by the call.
+    // SAFETY: a child that only this thread waits for; the structure is filled by the call.
     let usage: libc::rusage = unsafe {
         assert_eq!(libc::wait4(pid, &raw mut status, 0, usage.as_mut_ptr()), pid, "wait4");
         usage.assume_init()

@@ -32,7 +32,7 @@ pub struct Pure {
     pub bytes: Option<f64>,
 }
 
-/// One size, and what everybody needed for it.
+/// One size, and the cost of each way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Case {
     /// What was measured.

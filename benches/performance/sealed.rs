@@ -1,4 +1,4 @@
-//! A sealed train at the second stop of its route, to which everybody's every round begins.
+//! A sealed train at the second stop of its route, from which each way begins each round.
 
 use std::collections::BTreeSet;
 

@@ -41,7 +41,7 @@ impl Second {
         Self::set_up(None)
     }
 
-    /// One that believes only what is in its trust file: this master.
+    /// One that trusts only this master.
     pub fn allowing(master: Master) -> Self {
         Self::set_up(Some(master))
     }

@@ -48,7 +48,7 @@ pub fn measure(options: &Options, done: &mut dyn FnMut(Part, &[Case])) {
     }
 }
 
-/// Everybody once, beginning with another each round.
+/// Each way once, beginning with another each round.
 fn round(number: usize, sealed: &Sealed, second: &mut Second, case: &mut Case) {
     let contestants = MODES.len() + 2;
     for turn in 0..contestants {

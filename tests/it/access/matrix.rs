@@ -127,7 +127,7 @@ enum State {
     Draining,
 }
 
-/// Everybody who comes over TCP, and who comes through the socket as each of those.
+/// Every client over TCP, and clients of the Unix socket with the grants of each of those.
 struct Everybody {
     tls: Vec<(Who, Channel)>,
     unix: Channel,
@@ -174,7 +174,7 @@ impl Everybody {
         grant(station, &grants);
     }
 
-    /// Has everybody call everything; answers the number of cells, and what was not as it should be.
+    /// Calls every RPC as every client; returns the number of cells, and the deviations.
     fn call_all(&self, station: &Station, state: State) -> (usize, Vec<String>) {
         let mut cells = 0;
         let mut wrong = Vec::new();
@@ -221,7 +221,7 @@ fn judge(who: Who, state: State, rpc: &str, row: &Row, outcome: &Result<(), Refu
         return if reason == "RPC_NOT_ALLOWED" { Ok(()) } else { Err("not refused, or it tells more than that") };
     }
     let expected: &[&str] = match state {
-        // What is wrong is told all the same, as long as the grants did not change.
+        // Errors are reported nevertheless, as long as the grants did not change.
         State::AuditDown if rpc == "GetStatus" => &["OK", "AUDIT_UNAVAILABLE"],
         State::AuditDown => &["AUDIT_UNAVAILABLE"],
         State::Starting if row.of_images => &["NOT_READY", "ENGINE_UNAVAILABLE"],
@@ -299,7 +299,7 @@ fn every_rpc_is_for_its_granted_principals_only_on_every_transport_in_every_stat
     assert!(station.wait().success(), "{}", station.log());
     drop(token);
 
-    // Whoever did not get through a handshake has left a trace, too.
+    // A failed handshake is recorded, too.
     let counted = records(&station, &["--event", "refusals", "--principal", "nobody"]);
     assert!(
         counted.iter().any(|record| record["rpc"] == "handshake" && record["about"]["count"].as_u64() > Some(0)),

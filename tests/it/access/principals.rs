@@ -1,4 +1,4 @@
-//! Somebody with a certificate, or somebody on the Unix socket.
+//! A principal by its certificate, or by its user on the Unix socket.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -101,7 +101,7 @@ pub fn listen(state: &Path, authority: &Authority, config: &mut toml::Table) -> 
     format!("https://localhost:{port}")
 }
 
-/// A connection as somebody. Nothing is sent yet.
+/// A connection as a principal. Nothing is sent yet.
 pub fn over_tls(address: &str, authority: &Authority, identity: Option<&(String, String)>) -> Channel {
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem()));
     if let Some((certificate, key)) = identity {

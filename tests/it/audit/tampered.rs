@@ -152,7 +152,7 @@ fn a_chain_that_was_forged_throughout_has_no_checkpoint_that_holds() {
     assert_eq!(code, Some(8), "another key is taken: {report}");
 }
 
-/// Changes records and chains them anew, as somebody would who may write the file.
+/// Changes records and chains them anew, as an attacker with write access to the file can.
 pub fn rechained(lines: &[String], change: impl Fn(&mut Value)) -> Vec<String> {
     let mut prev: Option<String> = None;
     let rechain = |line: &String| {

@@ -24,7 +24,7 @@ use crate::support::{
 const WARNING: &str = "the engine takes no partial archives: the whole image was sent";
 const LOGGED: &str = "the engine takes no partial archives: whole images are sent from now on";
 
-/// The warnings of an answer, less the one of every station that believes the keys in trains.
+/// The warnings of an answer, without the one of every station that trusts the keys in trains.
 fn warned(warnings: &[String]) -> Vec<&str> {
     warnings.iter().map(String::as_str).filter(|warning| *warning != stationmaster::protocol::EMBEDDED).collect()
 }

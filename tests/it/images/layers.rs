@@ -43,7 +43,7 @@ fn with_layers(image: &[u8], layers: &[Vec<u8>], name: &str) -> Vec<u8> {
     archive_of(&files)
 }
 
-/// What a container sees besides plain files of the train's, and what the engine puts there.
+/// What a container sees, without plain files of the train and what the engine puts there.
 fn seen(engine: &Engine, image: &str) -> BTreeSet<String> {
     let engines = ["dev", "proc", "sys", ".dockerenv", "etc/hostname", "etc/hosts", "etc/resolv.conf", "etc/mtab"];
     let is_its_own = |entry: &&Entry| {

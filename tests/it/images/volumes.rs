@@ -18,7 +18,7 @@ fn nothing_is_copied_into_the_volumes_of_an_image_that_is_only_read() {
         commit_with(engine, &scene.train.image, what, repository, "volumes");
         format!("{repository}:volumes")
     };
-    // One of them lies over the train: what the image has there is shown all the same.
+    // One of them lies over the train: what the image has there is shown nevertheless.
     let image = with("VOLUME /data /opt/pht_train /usr/./share/");
     let told = std::thread::scope(|scope| {
         // The engine does not tell of a container while it is read: the request stands still before it gets there.

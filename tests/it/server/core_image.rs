@@ -166,7 +166,7 @@ fn no_call_leaves_a_pin_or_a_key_in_memory() {
     searching.after("VerifyTrain");
     station.hash(&train.image, true).unwrap();
     searching.after("HashImage of a sealed train");
-    // At the first stop there are none; the key is used all the same.
+    // At the first stop there are none; the key is used nevertheless.
     assert!(station.open_results(&train.image, &[]).unwrap().0.is_empty());
     station.open_results_in(&fetched(&scene.engine, &train.image, "/opt"), &[]).unwrap();
     searching.after("OpenResults of an image and of an archive");

@@ -16,7 +16,7 @@ fn a_pre_run_under_way_is_finished_before_the_service_ends() {
         let call = scope.spawn(|| scene.pre_run());
         proxy.struck();
         scene.station.signal(rustix::process::Signal::TERM);
-        // Whoever got in just before the door closed is told the same. The log cannot tell: an earlier life of the
+        // A call that was accepted just before the drain gets the same answer. The log cannot tell: an earlier life of the
         // station has drained too.
         wait_for("new calls to be refused", || (scene.station.health().ok().as_deref() != Some("SERVING")).then_some(()));
         proxy.release();

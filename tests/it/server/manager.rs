@@ -56,7 +56,7 @@ fn systemd_hears_ready_what_is_missing_reloads_and_the_end() {
     assert!(station.socket().exists(), "it is not ready before it listens");
     manager.hears("WATCHDOG=1");
 
-    // No TCP is configured, so there is nothing to read again; it goes on all the same.
+    // No TCP is configured, so there is nothing to read again; the service continues.
     station.signal(Signal::HUP);
     let reloading = manager.hears("RELOADING=1");
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");

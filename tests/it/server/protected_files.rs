@@ -1,4 +1,4 @@
-//! Files that decide who is believed or admitted, and files that hold what others must not see.
+//! Files that decide about trust and access, and files whose content is private.
 
 use std::{
     collections::BTreeMap,

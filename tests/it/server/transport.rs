@@ -14,7 +14,7 @@ use tonic_reflection::pb::v1::{
 
 use crate::support::{Station, block_on, proxy::EngineProxy, tamper::refused, wait_for};
 
-/// Health over TCP, as somebody with these PEM files.
+/// Health over TCP, as a client with these PEM files.
 fn health_over_tls(station: &Station, ca: &Path, identity: Option<(&Path, &Path)>) -> Result<ServingStatus, String> {
     let read = |path: &Path| fs::read(path).expect("a PEM file");
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)));
@@ -132,7 +132,7 @@ fn certificates_are_exchanged_while_it_runs() {
     }
     let ask = |directory: &Path| {
         let identity = (directory.join("client.pem"), directory.join("client.key"));
-        // Whom the client believes is not what is tried: the service's new certificate is of the new authority.
+        // Which authority the client trusts is not tested: the service's new certificate is of the new authority.
         health_over_tls(&station, &pki.join("ca.pem"), Some((&identity.0, &identity.1)))
     };
     assert_eq!(ask(old.path()), Ok(ServingStatus::Serving));

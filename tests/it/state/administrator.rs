@@ -162,7 +162,7 @@ fn a_pre_run_that_fails_while_its_image_is_in_use_ends_and_reports_what_it_left(
     commit_with(engine, &scene.train.image, "ENV OTHER=train", repository, "other");
     let known = engine.image_ids(repository);
     proxied.proxy.when(LOAD, Way::FromEngine, 1, Do::Stall);
-    // The image is made; before the step goes on, somebody makes a container of it, and the name stands for another train.
+    // The image is made; before the step goes on, a container of it is made, and the name is given to another train.
     let holder = std::thread::scope(|scope| {
         let call = scope.spawn(|| scene.pre_run());
         proxied.proxy.struck();

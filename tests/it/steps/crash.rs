@@ -106,7 +106,7 @@ impl Doomed {
         is_dead(&mut self.scene.station);
     }
 
-    /// It starts again and has mended: no container of its own is left, what is somebody else's is, and no name moved.
+    /// It starts again and has recovered: no container of its own is left, those of others are, and no name moved.
     #[track_caller]
     fn starts_again(&mut self) {
         let now = self.stands_for();
@@ -119,7 +119,7 @@ impl Doomed {
         assert_eq!(self.stands_for(), now, "the start moved the name");
     }
 
-    /// Exactly these images are left, and these names besides the train's two.
+    /// Exactly these images are left, and these names in addition to the train's two.
     #[track_caller]
     fn has_only(&self, images: &[&str], private: &[String]) {
         let train = &self.scene.train;

@@ -1,4 +1,4 @@
-//! stationmaster and train_lib on one route: whoever is at a stop, the next stop and the creator take the train.
+//! stationmaster and train_lib on one route: whichever is at a stop, the next stop and the creator accept the train.
 
 use stationmaster_proto as pb;
 use stationmaster_proto::RuleOutcome;

@@ -27,7 +27,7 @@ const VERSIONS: [&str; 2] = ["2.0.5", "2.0.6a0"];
 /// What a builder tells a train to run: without a command train_lib can make no container of it.
 const COMMAND: &str = "CMD [\"/bin/sh\", \"/opt/pht_train/run.sh\"]";
 
-/// What somebody who can write to the registry does to a train on its way.
+/// What an attacker who can write to the registry does to a train on its way.
 type Attack<'a> = &'a dyn Fn(&mut Rootfs);
 
 /// A train_lib station, with its key.
@@ -127,7 +127,7 @@ fn train_lib_takes_at_second_stop(attack: Attack) {
     }
 }
 
-/// Unwraps an envelope key as whoever holds the private key would.
+/// Unwraps an envelope key as a holder of the private key does.
 fn unwrapped(key: &PKey<Private>, wrapped: &Value) -> Option<Vec<u8>> {
     let wrapped = const_hex::decode(wrapped.as_str().expect("a wrapped key")).expect("hex");
     let mut context = PkeyCtx::new(key).expect("a context");
@@ -139,7 +139,7 @@ fn unwrapped(key: &PKey<Private>, wrapped: &Value) -> Option<Vec<u8>> {
     context.decrypt_to_vec(&wrapped, &mut plain).is_ok().then_some(plain)
 }
 
-/// Decrypts a sealed file, and believes what comes out: as train_lib does, and as a user's tool does.
+/// Decrypts a sealed file, and accepts any plaintext: as train_lib does, and as a user's tool does.
 fn opened(key: &[u8], sealed: &[u8]) -> Vec<u8> {
     decrypt(Cipher::aes_256_cbc(), key, Some(&sealed[..16]), &sealed[16..]).expect("it decrypts")
 }

@@ -111,7 +111,7 @@ impl Engine {
         block_on(self.0.remove_image(name, Some(options), None)).expect("the engine untags");
     }
 
-    /// A container of `image` that is not started: it holds the image. With `labels`, as somebody else would make it.
+    /// A container of `image` that is not started: it holds the image. With `labels`, as another program makes it.
     pub fn hold(&self, image: &str, labels: &[(&str, &str)]) -> Held {
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),

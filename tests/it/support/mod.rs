@@ -61,7 +61,7 @@ pub fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
     }
 }
 
-/// A program that may look into the service, which shows its memory to nobody but root: through sudo where the test is not root.
+/// A program that may read the memory of the service, as only root can: through sudo where the test is not root.
 pub fn as_root(program: impl AsRef<std::ffi::OsStr>) -> std::process::Command {
     if rustix::process::geteuid().is_root() {
         return std::process::Command::new(program);

@@ -22,7 +22,7 @@ pub const EVERYWHERE: [OpenInto; 3] = [OpenInto::Image, OpenInto::Volume, OpenIn
 pub const BESIDE: [OpenInto; 2] = [OpenInto::Volume, OpenInto::Directory];
 
 /// Runs an opened train, wherever it is: its own command, or a script in its place. What it leaves is where post-run looks.
-/// The code can be written to, as an engine allows to whoever does not mount it read-only.
+/// The code can be written to, as an engine allows where it is not mounted read-only.
 #[track_caller]
 pub fn run_opened(engine: &Engine, opened: &pb::PreRunOutcome, script: Option<&str>, environment: &[&str]) {
     if let (true, Some(script)) = (opened.mounts.is_empty(), script) {

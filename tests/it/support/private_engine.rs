@@ -187,7 +187,7 @@ impl PrivateEngine {
             let _ = privileged("kill").arg("-KILL").args(&pids).status();
         }
         wait_for("the private engine to be gone", || (!pids.iter().any(|pid| ours(pid))).then_some(()));
-        // A new dockerd would wait for the process that an old file names: another one by now, or one that nobody has reaped.
+        // A new dockerd would wait for the process that an old file names: another one by now, or one that was not reaped.
         let files = ["dockerd.pid", "exec/containerd/containerd.pid"].map(|name| self.directory.join(name));
         let _ = privileged("rm").arg("-f").args(files).status();
     }

@@ -211,7 +211,7 @@ async fn connection(service: UnixStream, engine: UnixStream, shared: Arc<Shared>
     let (from_service, mut to_service) = service.into_split();
     let (from_engine, to_engine) = engine.into_split();
     let mut there = shared.there.subscribe();
-    // Whoever hangs up first ends both ways, also of a connection that stands still.
+    // The first end that closes ends both directions, also of an idle connection.
     let mut from_service = from_service;
     let reply = tokio::select! {
         reply = pump(&mut from_service, to_engine, Way::ToEngine, &marked, &shared) => reply,

@@ -26,14 +26,14 @@ impl Station {
         changed.expect("a trust file");
     }
 
-    /// Believes a train's creator and every other station on its route, with the keys that they were made with.
+    /// Adds a train's creator and every other station on its route to the trust file, with the keys that they were made with.
     #[track_caller]
     pub fn trust_train(&self, train: &Train) {
         self.trust_creator(train);
         self.trust_stations(&train.seats().into_iter().filter(|seat| seat.id != self.id()).collect::<Vec<_>>());
     }
 
-    /// Believes a train's creator.
+    /// Adds a train's creator to the trust file.
     #[track_caller]
     pub fn trust_creator(&self, train: &Train) {
         let creator = train.creator();
@@ -42,7 +42,7 @@ impl Station {
         });
     }
 
-    /// Believes stations.
+    /// Adds stations to the trust file.
     #[track_caller]
     pub fn trust_stations(&self, seats: &[Seat]) {
         self.edit_trust(|store| {

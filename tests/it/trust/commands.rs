@@ -52,7 +52,7 @@ fn keys_and_masters_are_added_listed_shared_and_removed() {
     office.json(&["add", "station", "b", "--key", &first]);
     office.json(&["add", "station", "b", "--key", &second]);
     office.json(&["add", "master", "harbor.example/master/python"]);
-    // The same again changes nothing, and is no failure: whoever sets up a station does so more than once.
+    // The same again changes nothing, and is no failure: a station may be set up more than once.
     let before = fs::read(office.at("trust.toml")).unwrap();
     for (again, field) in [
         (&["add", "creator", "7", "--key", &pem][..], "fingerprint"),

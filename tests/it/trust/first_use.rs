@@ -1,4 +1,4 @@
-//! `first-use`: the first key seen for an id is believed from then on, once its train has proved right in everything else.
+//! `first-use`: the first key seen for an id is trusted from then on, once everything else of its train was verified.
 
 use stationmaster::{trust, trust::OwnerKind};
 use stationmaster_proto::RuleOutcome;

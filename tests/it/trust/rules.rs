@@ -58,7 +58,7 @@ fn files_that_are_not_listed_are_left_out_refused_or_taken_as_the_configuration_
     let refusing = scene(|config| set(config, "rules", "unlisted", "refuse"));
     breaks(&refusing.refuses("unlisted", &unlisted(&refusing), "IMAGE_POLICY_VIOLATION"), "unlisted-files");
     let run = refusing.pre_run().unwrap();
-    // What an honest run leaves is left out all the same.
+    // What an honest run leaves is left out nevertheless.
     run_script(&refusing.engine, &refusing.train.image, &format!("{RESULTS}; echo x > /opt/pht_train/left.pyc"));
     assert_eq!(refusing.station.post_run(&run.run_id).unwrap().dropped_files, ["pht_train/left.pyc"]);
 

@@ -15,7 +15,7 @@ use crate::support::{
     tamper::{Before, RESULTS, Rootfs, Scene, flip_hex, refused, run_script, stop},
 };
 
-/// Somebody's key.
+/// A key of another party.
 pub fn key() -> PKey<Private> {
     PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap()
 }
@@ -84,7 +84,7 @@ fn a_creators_key_that_was_replaced_with_everything_signed_anew_is_refused() {
     arrived.edit_config(|config| unknown = hex_pem(&replace_creator(config)));
     names(&scene.refuses("another creator", &arrived, "KEY_UNTRUSTED"), "creator", "creator-pinned", &unknown);
     scene.still_works();
-    // It is the trust file that refuses it: a station that believes the train's own keys opens it.
+    // It is the trust file that refuses it: a station that trusts the train's own keys opens it.
     let scene = Scene::set();
     let mut arrived = scene.rootfs();
     arrived.edit_config(|config| drop(replace_creator(config)));
@@ -119,7 +119,7 @@ fn a_station_whose_key_was_replaced_is_refused_by_those_before_and_after_it() {
     assert!(refusal.message.contains("another key is believed"), "{}", refusal.message);
     before.assert(&first, "before it");
 
-    // The stop before is deceived (it believes the train), the attacker acts as b, and c sees it.
+    // The stop before is deceived (it trusts the train), the attacker acts as b, and c sees it.
     drop(first);
     let deceived = Station::start("a");
     let true_b = train.seats().swap_remove(1);

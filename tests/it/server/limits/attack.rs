@@ -58,7 +58,7 @@ impl Attack {
         self
     }
 
-    /// By somebody without a certificate.
+    /// By a client without a certificate, which ends before the handshake.
     pub fn without_handshake(mut self) -> Self {
         self.no_handshake = true;
         self

@@ -85,7 +85,7 @@ pub fn header(name: &[u8], kind: u8, mode: u32, size: &[u8; 12], target: &str) -
     header.as_bytes().to_vec()
 }
 
-/// A size as everybody writes it.
+/// A size in the usual notation.
 pub fn octal(size: u64) -> [u8; 12] {
     format!("{size:011o}\0").into_bytes().try_into().expect("12 bytes")
 }

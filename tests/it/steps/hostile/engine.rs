@@ -134,7 +134,7 @@ fn saves(stage: &mut Stage) {
     assert!(stage.scene().station.hash(&image, false).is_ok(), "the honest image");
 }
 
-/// An engine (or whoever built the image) tells another history than the true one.
+/// An engine, or the builder of the image, states another history than the true one.
 fn history(stage: &mut Stage) {
     let image = stage.scene().train.image.clone();
     let mut told = serde_json::to_value(crate::support::tamper::history(&image)).expect("JSON");

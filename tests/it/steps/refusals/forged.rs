@@ -20,7 +20,7 @@ fn shown(refusal: &Refusal) -> (tonic::Code, String, Vec<String>, bool) {
     (refusal.code, refusal.message.clone(), names, refusal.has_retry_info)
 }
 
-/// What somebody does to a sealed train.
+/// What an attacker does to a sealed train.
 type Attack<'a> = &'a dyn Fn(&mut Rootfs);
 
 /// Every attack is refused, all alike, and the log has the cause of each.

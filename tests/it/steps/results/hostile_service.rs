@@ -15,7 +15,7 @@ use crate::support::{PROGRAM, block_on, spawn};
 
 type Stream<T> = tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>>;
 
-/// Answers these events, whoever asks.
+/// Sends these events to every caller.
 struct Hostile(Vec<Event>);
 
 fn no<T>() -> Result<Response<T>, Status> {

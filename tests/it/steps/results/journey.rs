@@ -19,7 +19,7 @@ const OTHER: &str = "dns:client.stationmaster.internal";
 /// What a train is told to run.
 const ALGORITHM: &str = "/bin/sh /opt/pht_train/run.sh";
 
-/// Grants us one train's results, and somebody else another's.
+/// Grants this user one train's results, and another principal another's.
 fn grant(station: &Station, train: &str) {
     let one = |principal: &str, train: &str| {
         format!("[[grant]]\nprincipal = {principal:?}\nrpcs = [\"OpenResults\"]\ntrains = [{train:?}]\n")
@@ -84,7 +84,7 @@ fn results_reach_the_granted_principals_and_the_creator_only() {
     let some: Vec<_> = written(&at("some")).into_keys().collect();
     assert_eq!(some, ["a/b/c.txt", "canary-0.txt", "canary-1.txt", "canary-2.txt"]);
 
-    // Somebody else, who is granted another train's.
+    // Another principal, with a grant for another train.
     let tcp = ours.env()["STATIONMASTER_TCP"].clone();
     let mut elsewhere = results("refused", &[]);
     let refusal = answer(
@@ -130,7 +130,7 @@ fn results_reach_the_granted_principals_and_the_creator_only() {
 /// The audit says who got what, and who was refused.
 fn audited(ours: &Station, id: &str, number: usize, given: &serde_json::Value) {
     let announced = records(ours, &["--event", "results-given"]);
-    // Everybody was granted it at first: those of our turn, all of them, some.
+    // All principals had the grant at first: those of our turn, all of them, some.
     let [_, all, some] = &announced[..] else { panic!("{announced:?}") };
     for record in [all, some] {
         assert_eq!((&record["principal"], &record["rpc"]), (&me().into(), &"OpenResults".into()));

@@ -42,7 +42,7 @@ fn no_results_are_given_before_the_first_stop_nor_of_a_train_that_is_not_trusted
     }
     before.assert(&scene.station, "reading changes nothing");
 
-    // Whoever has a finished train may read it again and again: no replay, and no run.
+    // A finished train may be read any number of times: this is no replay, and no run.
     let run = scene.pre_run().unwrap();
     run_script(&scene.engine, image, &format!("head -c {LARGE} /dev/urandom > /opt/pht_results/large"));
     scene.station.post_run(&run.run_id).unwrap();
@@ -54,7 +54,7 @@ fn no_results_are_given_before_the_first_stop_nor_of_a_train_that_is_not_trusted
     assert!(told.contains("none of the train's 1 result files"), "{told}");
     refused("run again", scene.pre_run(), "TRAIN_REPLAYED");
 
-    // Whoever stops reading gets no more, and it is in the audit how much they got.
+    // A caller that stops reading gets no more, and the audit records how much it got.
     let memory = scene.station.memory_kib("VmRSS");
     let request = pb::OpenResultsRequest { part: Some(Part::Image(image.into())), paths: Vec::new() };
     block_on(async {

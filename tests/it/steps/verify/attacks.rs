@@ -11,7 +11,7 @@ use crate::support::{
     tamper::{CONFIG, RESULTS, Rootfs, flip_hex, run_script, stop},
 };
 
-/// A finished train of two stops, another over the same route, and whoever looks at it.
+/// A finished train of two stops, another over the same route, and the station that verifies it.
 struct Finished {
     station: Station,
     train: Train,
@@ -204,7 +204,7 @@ fn an_image_is_held_to_the_same_rules_as_an_archive() {
     assert!(note(&found.rules, "opt-allow-list").contains("own.txt"), "{:?}", found.rules);
     let saved = finished.station.verify_archive(&crate::support::tamper::saved(&image)).unwrap();
     assert_eq!(broken(&saved.rules), expected);
-    // Without an engine, by whoever wants to know.
+    // Without an engine.
     let offline = block_on(async {
         let archive = tampered.only("opt").tar();
         stationmaster::protocol::verify_archive(&archive[..], None, &|| Ok(())).map(|found| found.proof.report.holds())

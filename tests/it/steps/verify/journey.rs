@@ -1,4 +1,4 @@
-//! A real train proves itself before every stop and at the end, to everybody, however it is looked at.
+//! A real train is verified before every stop and at the end, in every form in which it can be read.
 
 use super::{broken, delivered, note};
 use crate::support::{

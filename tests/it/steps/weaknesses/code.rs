@@ -12,7 +12,7 @@ const DATA: &str = "opt/pht_train/data.bin";
 const RUN: &str = "opt/pht_train/run.sh";
 const QUERY: &str = "opt/pht_train/query.json";
 
-/// The train's own files, which whoever can see the algorithm knows.
+/// The train's own files, which are known to anyone with the algorithm.
 fn known(path: &str) -> Vec<u8> {
     std::fs::read(format!("{}/tests/peer/algorithm/{path}", env!("CARGO_MANIFEST_DIR"))).expect("the algorithm")
 }
@@ -130,7 +130,7 @@ fn boundary_of_the_session_id() {
 
 #[test]
 fn boundary_of_the_creator_id() {
-    // A byte between the creator's id and the first file. Whoever is another creator is not in the trust store.
+    // A byte between the creator's id and the first file. Another creator is not in the trust store.
     let ours = Scene::pinned();
     let mut arrived = ours.rootfs();
     arrived.edit_config(|config| {

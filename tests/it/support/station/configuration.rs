@@ -13,7 +13,7 @@ pub fn whole_images(config: &mut toml::Table) {
     engine.as_table_mut().expect("a section").insert("partial_load".into(), "never".into());
 }
 
-/// For [`Launch::start_configured`]: only keys in the trust file are believed, which is beside the configuration.
+/// For [`Launch::start_configured`]: only keys in the trust file are trusted, which is beside the configuration.
 pub fn pinned(config: &mut toml::Table) {
     config.remove("trust");
 }

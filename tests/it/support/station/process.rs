@@ -142,7 +142,7 @@ impl Station {
     #[track_caller]
     pub fn open_files(&self) -> u64 {
         let directory = format!("/proc/{}/fd", self.pid());
-        // Not dumpable, it shows them to root only; the directory's size tells their number to everybody (Linux 6.2).
+        // Not dumpable, it shows them to root only; the directory's size tells their number to all users (Linux 6.2).
         match fs::read_dir(&directory) {
             Ok(entries) => entries.count() as u64,
             Err(_) => fs::metadata(&directory).expect("a process").len(),

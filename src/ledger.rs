@@ -19,6 +19,7 @@ mod error;
 mod reason;
 mod record;
 mod run;
+mod run_id;
 mod session;
 mod sqlite;
 
@@ -28,6 +29,7 @@ pub use self::{
     reason::{ReasonError, ReasonText},
     record::{FileDigest, Names, PostRunRecord, PreRunRecord, RuleNote},
     run::{NewRun, OpenInto, Pruned, RerunPermission, Run, RunFilter, RunState},
+    run_id::RunId,
     session::{Session, SessionCreator},
     sqlite::Ledger,
 };

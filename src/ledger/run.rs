@@ -1,8 +1,11 @@
 //! Runs and their states, as the ledger keeps them.
 
-use stationmaster_train::digest::Sha256Digest;
+use stationmaster_train::{digest::Sha256Digest, route::StopIndex};
 
-use super::record::{FileDigest, PostRunRecord, PreRunRecord};
+use super::{
+    RunId,
+    record::{FileDigest, PostRunRecord, PreRunRecord},
+};
 
 /// The state of a run. The `-ing` states are intents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +88,8 @@ impl OpenInto {
 /// Data of a run that is about to start.
 #[derive(Clone, Debug)]
 pub struct NewRun {
-    /// UUID, version 7.
-    pub id: String,
+    /// Its id.
+    pub id: RunId,
     /// This station's id.
     pub station: String,
     /// The train's `@id`.
@@ -94,7 +97,7 @@ pub struct NewRun {
     /// The train session, raw.
     pub session_id: Vec<u8>,
     /// This station's index in the route.
-    pub stop_index: u32,
+    pub stop_index: StopIndex,
     /// The principal that requested it.
     pub principal: String,
     /// The client's key, or the derived one; unique per principal.
@@ -116,8 +119,8 @@ pub struct NewRun {
 /// A run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// UUID, version 7.
-    pub id: String,
+    /// Its id.
+    pub id: RunId,
     /// Its state.
     pub state: RunState,
     /// This station's id.
@@ -127,7 +130,7 @@ pub struct Run {
     /// The train session, raw.
     pub session_id: Vec<u8>,
     /// This station's index in the route.
-    pub stop_index: u32,
+    pub stop_index: StopIndex,
     /// The principal that requested it; `None` in rows of older versions.
     pub principal: Option<String>,
     /// The client's key, or the derived one; unique per principal.

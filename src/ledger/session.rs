@@ -3,6 +3,8 @@
 //! Format 1 signs the session, but neither `@id` nor the indices of the route. So the ledger stores together what a train stated when it
 //! was first opened: session, train id, creator and this station's stop. A session keeps this binding, whatever happens to its runs.
 
+use stationmaster_train::route::StopIndex;
+
 /// A session's binding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -11,7 +13,7 @@ pub struct Session {
     /// The creator; `None` when an older version opened the train and its config could not be read again.
     pub creator: Option<SessionCreator>,
     /// This station's index in the route.
-    pub stop_index: u32,
+    pub stop_index: StopIndex,
 }
 
 /// The creator of a train.

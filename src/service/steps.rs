@@ -304,7 +304,7 @@ fn recorded<T>(
             let completed = entry.run.clone().filter(|_| entry.rpc.as_deref() == Some(Rpc::PostRun.name()));
             station.keys.audit().record(entry).map_err(|error| unrecorded(&error))?;
             if let Some(run) = completed
-                && let Err(error) = station.ledger.completion_recorded(&run)
+                && let Err(error) = run.parse().and_then(|id| station.ledger.completion_recorded(id))
             {
                 tracing::warn!(%run, %error, "the next start records the completion of this run again");
             }

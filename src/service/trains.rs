@@ -127,7 +127,7 @@ impl pb::train_service_server::TrainService for Trains {
         let abort = move |station: &Station, step: &CallContext<'_>| protocol::abort_run(station, &request.run_id, step);
         let answer = self.steps.unary(caller, &extensions, abort).await?;
         Ok(Response::new(pb::AbortRunResponse {
-            run_id: answer.run_id,
+            run_id: answer.run_id.to_string(),
             image: answer.image,
             plaintext_held_by: answer.plaintext_held_by,
         }))

@@ -100,7 +100,11 @@ async fn missing_run(ledger: &Ledger, since: &Unremembered) -> Result<Option<Str
         return Ok(Some(format!("{} records that the ledger does not know are in segments that are missing", since.gone)));
     }
     for (run, ended) in &since.runs {
-        match ledger.state_of(run).await? {
+        let state = match run.parse() {
+            Ok(id) => ledger.state_of(id).await?,
+            Err(_) => None,
+        };
+        match state {
             None => return Ok(Some(format!("the audit log names the run {run}, and the ledger does not have it"))),
             Some(state) if ended.contains(COMPLETES) && state != RunState::Completed => {
                 return Ok(Some(format!(

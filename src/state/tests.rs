@@ -3,12 +3,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use stationmaster_train::route::StopIndex;
 use tokio::runtime::Runtime;
 
 use super::*;
 use crate::{
     audit::{Audit, Entry, Event, Remember, Settings},
-    ledger::{Ledger, LogOf, NewRun, OpenInto, RunState},
+    ledger::{Ledger, LogOf, NewRun, OpenInto, RunId, RunState},
 };
 
 /// A state directory with a ledger that is open, and room for others.
@@ -33,13 +34,13 @@ impl Office {
         self.room.path().join(name)
     }
 
-    fn run(&self, id: &str, session: u8, states: &[RunState]) {
+    fn run(&self, name: &str, session: u8, states: &[RunState]) {
         let run = NewRun {
-            id: id.into(),
+            id: RunId::named(name),
             station: "a".into(),
             train_id: "train".into(),
             session_id: vec![session; 64],
-            stop_index: 0,
+            stop_index: StopIndex::new(0),
             principal: "unix:uid=1".into(),
             idempotency_key: String::new(),
             opened_into: OpenInto::Image,
@@ -52,7 +53,7 @@ impl Office {
         self.ledger.begin(&run).unwrap().unwrap();
         let mut before = RunState::Opening;
         for &state in states {
-            self.ledger.advance(id, before, state).unwrap();
+            self.ledger.advance(RunId::named(name), before, state).unwrap();
             before = state;
         }
     }
@@ -94,8 +95,8 @@ fn what_was_finished_before_a_backup_is_known_after_it_is_put_back() {
     assert!(office.restore("backup", "other", None).unwrap().open.is_empty());
     assert_eq!(names(&office.at("other")), [FIRST_SEEN, INSTANCE, LEDGER, "pin-latch"]);
     let ledger = office.ledger_in("other");
-    assert!(ledger.finished("a", &[1; 64], 0).unwrap().is_some());
-    assert!(ledger.finished("a", &[2; 64], 0).unwrap().is_none(), "what a backup cannot know");
+    assert!(ledger.finished("a", &[1; 64], StopIndex::new(0)).unwrap().is_some());
+    assert!(ledger.finished("a", &[2; 64], StopIndex::new(0)).unwrap().is_none(), "what a backup cannot know");
     assert_eq!(fs::read_to_string(office.at("other").join("pin-latch")).unwrap(), "other hashes");
 }
 
@@ -178,9 +179,9 @@ fn runs_that_were_open_are_put_back_only_with_a_word_about_them() {
     assert!(matches!(&error, StateError::OpenRuns(runs) if runs[0].starts_with("one (closing")), "{error}");
     assert!(names(&office.at("other")).is_empty());
     assert_eq!(office.restore("backup", "kept", Some(OpenRuns::Keep)).unwrap().open.len(), 1);
-    assert_eq!(office.ledger_in("kept").run("one").unwrap().unwrap().state, RunState::Closing);
+    assert_eq!(office.ledger_in("kept").run(RunId::named("one")).unwrap().unwrap().state, RunState::Closing);
     office.restore("backup", "forgotten", Some(OpenRuns::Forget)).unwrap();
-    let run = office.ledger_in("forgotten").run("one").unwrap().unwrap();
+    let run = office.ledger_in("forgotten").run(RunId::named("one")).unwrap().unwrap();
     assert!(run.state == RunState::Failed && run.reason.is_some_and(|reason| reason.contains("backup")));
 }
 
@@ -355,7 +356,12 @@ fn a_backup_put_back_where_nothing_is_starts_without_the_audit() {
 
 /// A record of a step that ended well.
 fn step(rpc: &str, run: &str) -> Entry {
-    Entry { rpc: Some(rpc.to_owned()), run: Some(run.to_owned()), outcome: Some("ok".to_owned()), ..Entry::of(Event::Step) }
+    Entry {
+        rpc: Some(rpc.to_owned()),
+        run: Some(RunId::named(run).to_string()),
+        outcome: Some("ok".to_owned()),
+        ..Entry::of(Event::Step)
+    }
 }
 
 #[test]
@@ -368,7 +374,12 @@ fn a_ledger_is_older_than_the_audit_when_it_lacks_a_run_and_not_when_it_only_kno
         ("a run that is there", &[Prepared], vec![step("PreRun", "one")], false),
         ("a run that is completed", &[Prepared, Closing, Completed], vec![step("PreRun", "one"), step("PostRun", "one")], false),
         ("a post-run that did not end well", &[Prepared], vec![Entry { outcome: None, ..step("PostRun", "one") }], false),
-        ("a run that is not there", &[], vec![Entry { run: Some("one".into()), ..Entry::of(Event::KeyUse) }], true),
+        (
+            "a run that is not there",
+            &[],
+            vec![Entry { run: Some(RunId::named("one").to_string()), ..Entry::of(Event::KeyUse) }],
+            true,
+        ),
         ("a run that is not completed", &[Prepared], vec![step("PostRun", "one")], true),
     ];
     for (what, states, entries, is_old) in cases {

@@ -1,19 +1,57 @@
 //! Finds this station's stop on the route, and checks that the train's state allows the stop to take it
 //! (`docs/wire-format.md §7`, `§8`).
 
+use std::fmt;
+
 use super::config::{RouteStop, TrainConfig};
+
+/// Index of a stop on a route, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StopIndex(u32);
+
+impl StopIndex {
+    /// Wraps an index, as the wire and the ledger have it.
+    pub const fn new(index: u32) -> Self {
+        Self(index)
+    }
+
+    /// Returns the index.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<i64> for StopIndex {
+    type Error = RouteError;
+
+    /// Converts the index that a config states.
+    fn try_from(stated: i64) -> Result<Self, RouteError> {
+        u32::try_from(stated).map(Self).map_err(|_| RouteError::BadIndices)
+    }
+}
+
+impl fmt::Display for StopIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// This station's stop in one config. Only [`own_stop`] and [`stop_to_read`] create one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnStop {
-    index: usize,
+    index: StopIndex,
     position: usize,
 }
 
 impl OwnStop {
     /// Returns the place on the route, from 0.
-    pub fn index(&self) -> usize {
+    pub fn index(&self) -> StopIndex {
         self.index
+    }
+
+    /// Returns the number of stops before this one.
+    pub fn stops_before(&self) -> usize {
+        self.index.get() as usize
     }
 
     /// Returns the place in [`TrainConfig::route`] as it was parsed.
@@ -24,7 +62,7 @@ impl OwnStop {
     /// Whether this is the first stop. Only the index decides: otherwise a train that states "no results yet" to a later stop
     /// would disable all checks there.
     pub fn is_first(&self) -> bool {
-        self.index == 0
+        self.index == StopIndex::new(0)
     }
 }
 
@@ -83,23 +121,24 @@ pub fn own_stop(config: &TrainConfig, station_id: &str) -> Result<OwnStop, Route
     let position = position_of(config, station_id)?;
     let stop = &config.route[position]; // `position_of` found it there
     let in_order = in_order(config)?;
-    let index = usize::try_from(stop.index).map_err(|_| RouteError::BadIndices)?;
-    match (index, &config.result_hash) {
+    let own = OwnStop { index: StopIndex::try_from(stop.index)?, position };
+    let before = own.stops_before();
+    match (before, &config.result_hash) {
         (0, Some(_)) => return Err(RouteError::ResultAtFirstStop),
         (1.., None) => return Err(RouteError::ResultMissing),
         _ => {}
     }
     for (at, stop) in in_order.iter().enumerate() {
         match &stop.signature {
-            None if at < index => return Err(RouteError::EarlierStopUnsigned { index: at }),
-            Some(_) if at >= index => return Err(RouteError::AlreadySigned { index: at }),
+            None if at < before => return Err(RouteError::EarlierStopUnsigned { index: at }),
+            Some(_) if at >= before => return Err(RouteError::AlreadySigned { index: at }),
             _ => {}
         }
     }
     if stop.encrypted_key.is_none() {
         return Err(RouteError::NoWrappedKey);
     }
-    Ok(OwnStop { index, position })
+    Ok(own)
 }
 
 /// Finds this station's stop in a train that is to be read and not run: before, at or after this stop, or at the end of its
@@ -109,7 +148,7 @@ pub fn stop_to_read(config: &TrainConfig, station_id: &str) -> Result<(OwnStop, 
     let position = position_of(config, station_id)?;
     let stop = &config.route[position]; // `position_of` found it there
     let signed = stops_signed(config)?;
-    let index = usize::try_from(stop.index).map_err(|_| RouteError::BadIndices)?;
+    let index = StopIndex::try_from(stop.index)?;
     if stop.encrypted_key.is_none() {
         return Err(RouteError::NoWrappedKey);
     }

@@ -195,10 +195,10 @@ pub fn session_id(config: &TrainConfig) -> Result<Vec<u8>, Distrust> {
 }
 
 fn earlier_stops<'c>(config: &'c TrainConfig, own: &OwnStop) -> Result<Vec<&'c RouteStop>, Distrust> {
-    if own.index() >= config.route.len() {
+    if own.stops_before() >= config.route.len() {
         return Err(Distrust::Route);
     }
-    first_stops(config, own.index())
+    first_stops(config, own.stops_before())
 }
 
 /// Returns the first `count` stops by index; the route must have that many.

@@ -91,7 +91,7 @@ pub fn config(text: &[u8]) {
         let id = stop.station.to_string();
         if let Ok(own) = route::own_stop(&config, &id) {
             assert_eq!(config.route[own.position()].station.to_string(), id);
-            assert_eq!(config.route[own.position()].index, own.index() as i64);
+            assert_eq!(config.route[own.position()].index, i64::from(own.index().get()));
             assert_eq!(own.is_first(), config.result_hash.is_none(), "the index decides, and the digest fits it");
         }
         let _ = PublicKey::from_hex_pem(&stop.rsa_public_key);

@@ -13,7 +13,7 @@ use crate::{
         output::{Output, fields},
         state_dir::StateDirArgs,
     },
-    ledger::{Ledger, LedgerError, ReasonText, Run, RunState},
+    ledger::{Ledger, LedgerError, ReasonText, Run, RunId, RunState},
 };
 
 /// Interval between queries of the ledger.
@@ -44,13 +44,20 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (state_dir, ledger) = args.state_dir.ledger()?;
-    let is_aborting = ledger.run(&args.run_id)?.is_some_and(|run| run.state == RunState::Aborting);
+    let run = args.run_id.parse::<RunId>();
+    let is_aborting = match &run {
+        Ok(id) => ledger.run(*id)?.is_some_and(|run| run.state == RunState::Aborting),
+        Err(_) => false,
+    };
     if !is_aborting {
         let entry = Entry { run: Some(args.run_id.clone()), ..admin_audit::entry(Event::RunAbandoned, "run abandon") };
         let entry = entry.with("reason", args.reason.as_str());
-        state_dir.carry_out(entry, || ledger.abandon(&args.run_id, &admin_audit::user_name(), &args.reason).map_err(refused))?;
+        state_dir.carry_out(entry, || {
+            let abandoned = args.run_id.parse().and_then(|id| ledger.abandon(id, &admin_audit::user_name(), &args.reason));
+            abandoned.map_err(refused)
+        })?;
     }
-    let run = ended(&ledger, &args.run_id, Duration::from_secs(args.wait))?;
+    let run = ended(&ledger, run?, Duration::from_secs(args.wait))?;
     output.result(&value(&run), || people(&run));
     Ok(())
 }
@@ -68,10 +75,10 @@ fn refused(error: LedgerError) -> CliError {
 }
 
 /// Returns the run when the service has ended it, or at the timeout.
-fn ended(ledger: &Ledger, id: &str, timeout: Duration) -> Result<Run, CliError> {
+fn ended(ledger: &Ledger, id: RunId, timeout: Duration) -> Result<Run, CliError> {
     let started = Instant::now();
     loop {
-        let run = ledger.run(id)?.ok_or_else(|| LedgerError::NoSuchRun(id.to_owned()))?;
+        let run = ledger.run(id)?.ok_or_else(|| LedgerError::NoSuchRun(id.to_string()))?;
         if run.state != RunState::Aborting || started.elapsed() >= timeout {
             return Ok(run);
         }
@@ -81,7 +88,7 @@ fn ended(ledger: &Ledger, id: &str, timeout: Duration) -> Result<Run, CliError> 
 
 fn value(run: &Run) -> Value {
     json!({
-        "run_id": run.id,
+        "run_id": run.id.to_string(),
         "state": run.state.as_str(),
         "finished": run.state == RunState::Aborted,
         "image": run.image,
@@ -90,7 +97,7 @@ fn value(run: &Run) -> Value {
 }
 
 fn people(run: &Run) -> String {
-    let mut text = fields(&[("Run", run.id.clone()), ("State", run.state.as_str().to_owned()), ("Image", run.image.clone())]);
+    let mut text = fields(&[("Run", run.id.to_string()), ("State", run.state.as_str().to_owned()), ("Image", run.image.clone())]);
     if run.state == RunState::Aborting {
         text += "warning: the run is abandoned, but no service has ended it yet: its plaintext exists until a service runs and its engine \
                  responds\n";

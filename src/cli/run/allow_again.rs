@@ -35,8 +35,10 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (state_dir, ledger) = args.state_dir.ledger()?;
     let entry = Entry { run: Some(args.run_id.clone()), ..admin_audit::entry(Event::RunAllowedAgain, "run allow-again") };
     let entry = entry.with("reason", args.reason.as_str());
-    let run =
-        state_dir.carry_out(entry, || ledger.release(&args.run_id, &admin_audit::user_name(), &args.reason).map_err(refused))?;
+    let run = state_dir.carry_out(entry, || {
+        let released = args.run_id.parse().and_then(|id| ledger.release(id, &admin_audit::user_name(), &args.reason));
+        released.map_err(refused)
+    })?;
     output.result(&view::summary(&run), || {
         format!(
             "Stop {} of train {} may run once more at this station\n",

@@ -61,7 +61,7 @@ fn people(runs: &[Run], limit: u32) -> String {
         let mut session = const_hex::encode(&run.session_id);
         session.truncate(12);
         vec![
-            run.id.clone(),
+            run.id.to_string(),
             run.state.as_str().to_owned(),
             run.stop_index.to_string(),
             session,

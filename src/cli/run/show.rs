@@ -14,7 +14,7 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let (_state_dir, ledger) = args.state_dir.ledger()?;
-    let run = ledger.run(&args.run_id)?.ok_or_else(|| crate::ledger::LedgerError::NoSuchRun(args.run_id.clone()))?;
+    let run = ledger.run(args.run_id.parse()?)?.ok_or_else(|| crate::ledger::LedgerError::NoSuchRun(args.run_id.clone()))?;
     output.result(&view::value(&run), || view::people(&run));
     Ok(())
 }

@@ -23,12 +23,12 @@ fn config_sha256(run: &Run) -> String {
 /// Returns the fields of a run in a list.
 pub(in crate::cli) fn summary(run: &Run) -> Value {
     json!({
-        "run_id": run.id,
+        "run_id": run.id.to_string(),
         "state": run.state.as_str(),
         "station": run.station,
         "train_id": run.train_id,
         "session_id": const_hex::encode(&run.session_id),
-        "stop_index": run.stop_index,
+        "stop_index": run.stop_index.get(),
         "image": run.image,
         "opened_into": run.opened_into.as_str(),
         "created_at": time(run.created_at),
@@ -83,7 +83,7 @@ pub(super) fn people(run: &Run) -> String {
     let some = |text: &Option<String>| text.clone().unwrap_or_default();
     let (pre, post) = (run.pre_run.as_ref(), run.post_run.as_ref());
     let mut text = fields(&[
-        ("Run", run.id.clone()),
+        ("Run", run.id.to_string()),
         ("State", run.state.as_str().to_owned()),
         ("Reason", some(&run.reason)),
         ("Abandoned by", some(&run.abandoned_by)),

@@ -80,7 +80,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         "warnings": warnings,
     });
     output.result(&value, || {
-        let open: Vec<&str> = restored.open.iter().map(|run| run.id.as_str()).collect();
+        let open: Vec<String> = restored.open.iter().map(|run| run.id.to_string()).collect();
         fields(&[
             ("State", state_dir.directory.display().to_string()),
             ("Backup of", made.clone()),

@@ -1,20 +1,22 @@
 //! Queries for runs. *Newest* means started last, by the sequence `number`, because clocks may jump.
 
+use stationmaster_train::route::StopIndex;
+
 use super::{
     Ledger, Query,
     row::{COLUMNS, read},
 };
-use crate::ledger::{LedgerError, Run, RunFilter, RunState};
+use crate::ledger::{LedgerError, Run, RunFilter, RunId, RunState};
 
 impl Ledger {
     /// Returns a run by its id.
-    pub fn run(&self, id: &str) -> Result<Option<Run>, LedgerError> {
-        self.first("id = ?", |query| query.bind(id))
+    pub fn run(&self, id: RunId) -> Result<Option<Run>, LedgerError> {
+        self.first("id = ?", |query| query.bind(id.to_string()))
     }
 
     /// Returns the state of a run, for async code.
-    pub async fn state_of(&self, id: &str) -> Result<Option<RunState>, LedgerError> {
-        let query = sqlx::query_scalar("SELECT state FROM runs WHERE id = ?").bind(id);
+    pub async fn state_of(&self, id: RunId) -> Result<Option<RunState>, LedgerError> {
+        let query = sqlx::query_scalar("SELECT state FROM runs WHERE id = ?").bind(id.to_string());
         let state: Option<String> = query.fetch_optional(&self.pool).await?;
         state.map(|state| RunState::from_name(&state).ok_or(LedgerError::Corrupt(state))).transpose()
     }
@@ -36,10 +38,10 @@ impl Ledger {
     }
 
     /// Returns the run that occupies a train's stop: any except aborted, failed and released ones.
-    pub fn of_stop(&self, station: &str, session_id: &[u8], stop_index: u32) -> Result<Option<Run>, LedgerError> {
+    pub fn of_stop(&self, station: &str, session_id: &[u8], stop_index: StopIndex) -> Result<Option<Run>, LedgerError> {
         self.first(
             "station = ? AND session_id = ? AND stop_index = ? AND state NOT IN ('aborted', 'failed') AND released_at IS NULL",
-            |query| query.bind(station).bind(session_id).bind(stop_index),
+            |query| query.bind(station).bind(session_id).bind(stop_index.get()),
         )
     }
 
@@ -52,10 +54,10 @@ impl Ledger {
     }
 
     /// Returns the completed run that closes a stop of a train session, and all stops before it, at this station.
-    pub fn finished(&self, station: &str, session_id: &[u8], stop_index: u32) -> Result<Option<Run>, LedgerError> {
+    pub fn finished(&self, station: &str, session_id: &[u8], stop_index: StopIndex) -> Result<Option<Run>, LedgerError> {
         self.first(
             "station = ? AND session_id = ? AND stop_index >= ? AND state = 'completed' AND released_at IS NULL ORDER BY number DESC",
-            |query| query.bind(station).bind(session_id).bind(stop_index),
+            |query| query.bind(station).bind(session_id).bind(stop_index.get()),
         )
     }
 

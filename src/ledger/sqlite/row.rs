@@ -1,9 +1,9 @@
 //! Conversion of a database row to a run.
 
 use sqlx::{Row, sqlite::SqliteRow};
-use stationmaster_train::digest::Sha256Digest;
+use stationmaster_train::{digest::Sha256Digest, route::StopIndex};
 
-use crate::ledger::{LedgerError, OpenInto, RerunPermission, Run, RunState};
+use crate::ledger::{LedgerError, OpenInto, RerunPermission, Run, RunId, RunState};
 
 /// All columns, in the order of [`read`].
 pub(super) const COLUMNS: &str = "id, state, station, train_id, session_id, stop_index, principal, idempotency_key, opened_into, image, \
@@ -18,12 +18,12 @@ pub(super) fn read(row: &SqliteRow) -> Result<Run, LedgerError> {
     let files: String = row.try_get("immutable_files")?;
     let into: String = row.try_get("opened_into")?;
     Ok(Run {
-        id: row.try_get("id")?,
+        id: stored_id(row.try_get("id")?)?,
         state: RunState::from_name(&state).ok_or(LedgerError::Corrupt(state))?,
         station: row.try_get("station")?,
         train_id: row.try_get("train_id")?,
         session_id: row.try_get("session_id")?,
-        stop_index: row.try_get("stop_index")?,
+        stop_index: StopIndex::new(row.try_get("stop_index")?),
         principal: row.try_get("principal")?,
         idempotency_key: row.try_get("idempotency_key")?,
         opened_into: OpenInto::parse(&into).ok_or(LedgerError::Corrupt(into))?,
@@ -46,6 +46,11 @@ pub(super) fn read(row: &SqliteRow) -> Result<Run, LedgerError> {
         held: parse(Some(row.try_get("held")?))?.unwrap_or_default(),
         released: release(row)?,
     })
+}
+
+/// Parses a run's id as the ledger has it.
+pub(super) fn stored_id(text: &str) -> Result<RunId, LedgerError> {
+    text.parse().map_err(|_| LedgerError::Corrupt(format!("{text:?} is not the id of a run")))
 }
 
 /// Returns the digest of a run's config. A row of an older version has none until a service of this version has completed it.

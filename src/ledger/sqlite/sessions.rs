@@ -1,6 +1,7 @@
 //! Stores and reads the bindings of train sessions.
 
 use sqlx::Row;
+use stationmaster_train::route::StopIndex;
 
 use super::{Ledger, now};
 use crate::ledger::{LedgerError, RunState, Session, SessionCreator};
@@ -14,7 +15,7 @@ impl Ledger {
         let Some(row) = row else { return Ok(None) };
         let (id, fingerprint): (Option<String>, Option<String>) = (row.try_get("creator")?, row.try_get("creator_key")?);
         let creator = id.zip(fingerprint).map(|(id, fingerprint)| SessionCreator { id, fingerprint });
-        Ok(Some(Session { train_id: row.try_get("train_id")?, creator, stop_index: row.try_get("stop_index")? }))
+        Ok(Some(Session { train_id: row.try_get("train_id")?, creator, stop_index: StopIndex::new(row.try_get("stop_index")?) }))
     }
 
     /// Removes the binding of a session of which no run is open or keeps its stop closed: the next train that is verified with this session
@@ -48,7 +49,7 @@ impl Ledger {
             .bind(&new.train_id)
             .bind(new.creator.as_ref().map(|creator| &creator.id))
             .bind(new.creator.as_ref().map(|creator| &creator.fingerprint))
-            .bind(new.stop_index)
+            .bind(new.stop_index.get())
             .bind(now());
         self.block(query.execute(&self.pool))?;
         self.session(station, session_id)?.ok_or_else(|| LedgerError::Corrupt("a new session is missing".into()))

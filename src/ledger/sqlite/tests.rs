@@ -4,7 +4,7 @@ use std::{
 };
 
 use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
-use stationmaster_train::digest::Sha256Digest;
+use stationmaster_train::{digest::Sha256Digest, route::StopIndex};
 use tokio::runtime::Runtime;
 
 use super::{schema::MIGRATOR, *};
@@ -47,41 +47,45 @@ impl TestLedger {
     }
 }
 
-fn new_run(id: &str, session: u8, stop: u32) -> NewRun {
+fn id(name: &str) -> RunId {
+    RunId::named(name)
+}
+
+fn new_run(name: &str, session: u8, stop: u32) -> NewRun {
     NewRun {
-        id: id.into(),
+        id: id(name),
         station: "a".into(),
         train_id: "train".into(),
         session_id: vec![session; 64],
-        stop_index: stop,
+        stop_index: StopIndex::new(stop),
         principal: "unix:uid=1".into(),
         idempotency_key: format!("key of {session}"),
         opened_into: OpenInto::Image,
         image: "train:latest".into(),
-        source_image: format!("source of {id}"),
+        source_image: format!("source of {name}"),
         base_image: "base".into(),
         key_label: "a".into(),
         config: b"{}".to_vec(),
     }
 }
 
-fn prepared(ledger: &Ledger, id: &str, session: u8, stop: u32) {
-    ledger.begin(&new_run(id, session, stop)).unwrap().unwrap();
-    ledger.advance(id, RunState::Opening, RunState::Prepared).unwrap();
+fn prepared(ledger: &Ledger, name: &str, session: u8, stop: u32) {
+    ledger.begin(&new_run(name, session, stop)).unwrap().unwrap();
+    ledger.advance(id(name), RunState::Opening, RunState::Prepared).unwrap();
 }
 
-fn completed(ledger: &Ledger, id: &str, session: u8, stop: u32) {
-    prepared(ledger, id, session, stop);
-    ledger.begin_closing(id, "left").unwrap();
-    ledger.advance(id, RunState::Closing, RunState::Completed).unwrap();
+fn completed(ledger: &Ledger, name: &str, session: u8, stop: u32) {
+    prepared(ledger, name, session, stop);
+    ledger.begin_closing(id(name), "left").unwrap();
+    ledger.advance(id(name), RunState::Closing, RunState::Completed).unwrap();
 }
 
 fn why() -> ReasonText {
     "a reason".parse().unwrap()
 }
 
-fn ids(runs: &[Run]) -> Vec<&str> {
-    runs.iter().map(|run| run.id.as_str()).collect()
+fn ids(runs: &[Run]) -> Vec<String> {
+    runs.iter().map(|run| run.id.name()).collect()
 }
 
 fn all() -> RunFilter {
@@ -126,17 +130,17 @@ fn a_ledger_of_the_first_version_opens_with_its_runs() {
     test.sql(
         "INSERT INTO runs (id, state, station, train_id, session_id, stop_index, idempotency_key, image, source_image, base_image, \
          key_label, config, created_at, updated_at) VALUES \
-         ('one', 'completed', 'a', 'train', x'0101', 0, 'k1', 'i', 's1', 'b', 'a', x'7b7d', 2000, 2000), \
-         ('two', 'prepared', 'a', 'train', x'0202', 1, 'k2', 'i', 's2', 'b', 'a', x'7b7d', 1000, 1000), \
-         ('three', 'aborted', 'a', 'train', x'0202', 1, 'k3', 'i', 's3', 'b', 'a', x'7b7d', 1500, 1500)",
+         ('6f6e6500-0000-0000-0000-000000000000', 'completed', 'a', 'train', x'0101', 0, 'k1', 'i', 's1', 'b', 'a', x'7b7d', 2000, 2000), \
+         ('74776f00-0000-0000-0000-000000000000', 'prepared', 'a', 'train', x'0202', 1, 'k2', 'i', 's2', 'b', 'a', x'7b7d', 1000, 1000), \
+         ('74687265-6500-0000-0000-000000000000', 'aborted', 'a', 'train', x'0202', 1, 'k3', 'i', 's3', 'b', 'a', x'7b7d', 1500, 1500)",
     );
     assert!(matches!(test.attach(), Err(LedgerError::Older { schema: 1, .. })), "a guest migrates");
     let ledger = test.open().unwrap();
     assert_eq!(ids(&ledger.list(&all()).unwrap()), ["three", "two", "one"]);
-    let one = ledger.run("one").unwrap().unwrap();
+    let one = ledger.run(id("one")).unwrap().unwrap();
     assert_eq!((one.state, one.opened_into, one.created_at), (RunState::Completed, OpenInto::Image, 2000));
     assert!(one.released.is_none() && one.abandoned_by.is_none() && one.held.is_empty());
-    assert_eq!(ledger.finished("a", &[1, 1], 0).unwrap().map(|run| run.id).as_deref(), Some("one"));
+    assert_eq!(ledger.finished("a", &[1, 1], StopIndex::new(0)).unwrap().map(|run| run.id), Some(id("one")));
     assert_eq!(ids(&ledger.open_runs().unwrap()), ["two"]);
     // And it goes on from there.
     prepared(&ledger, "four", 4, 0);
@@ -198,8 +202,11 @@ fn a_clock_that_jumps_back_neither_reorders_nor_loses_runs() {
     prepared(&ledger, "8888", 1, 1);
     assert_eq!(ids(&ledger.list(&all()).unwrap()), ["8888", "0000", "ffff"]);
     let newest = ledger.of_session("a", &[1; 64]).unwrap().unwrap();
-    assert_eq!(newest.id, "8888", "the run with the latest time, not the newest one");
-    assert!(ledger.finished("a", &[1; 64], 0).unwrap().is_some() && ledger.begin(&new_run("again", 1, 0)).unwrap().is_err());
+    assert_eq!(newest.id, id("8888"), "the run with the latest time, not the newest one");
+    assert!(
+        ledger.finished("a", &[1; 64], StopIndex::new(0)).unwrap().is_some()
+            && ledger.begin(&new_run("again", 1, 0)).unwrap().is_err()
+    );
 }
 
 #[test]
@@ -214,7 +221,7 @@ fn runs_are_listed_by_what_is_asked_for() {
     let list = |change: &dyn Fn(&mut RunFilter)| {
         let mut filter = all();
         change(&mut filter);
-        ledger.list(&filter).unwrap().into_iter().map(|run| run.id).collect::<Vec<_>>()
+        ledger.list(&filter).unwrap().into_iter().map(|run| run.id.name()).collect::<Vec<_>>()
     };
     assert_eq!(list(&|filter| filter.open = true), ["three", "two"]);
     assert_eq!(list(&|filter| filter.state = Some(RunState::Completed)), ["one"]);
@@ -232,19 +239,19 @@ fn a_released_stop_takes_exactly_one_more_completed_run() {
     // Another process, as an administrator's command is.
     let office = test.attach().unwrap();
     assert!(ledger.begin(&new_run("two", 1, 0)).unwrap().is_err());
-    let released = office.release("one", "uid:0", &why()).unwrap().released.unwrap();
+    let released = office.release(id("one"), "uid:0", &why()).unwrap().released.unwrap();
     assert_eq!((released.by.as_str(), released.reason.as_str()), ("uid:0", "a reason"));
-    assert!(ledger.finished("a", &[1; 64], 0).unwrap().is_none());
+    assert!(ledger.finished("a", &[1; 64], StopIndex::new(0)).unwrap().is_none());
     assert!(ledger.of_idempotency_key("a", "unix:uid=1", "key of 1").unwrap().is_none());
     // A run that fails does not use up the permission.
     prepared(&ledger, "two", 1, 0);
     assert!(ledger.begin(&new_run("beside", 1, 0)).unwrap().is_err(), "two at once");
-    ledger.advance("two", RunState::Prepared, RunState::Aborting).unwrap();
-    ledger.end_abort("two", &[]).unwrap();
+    ledger.advance(id("two"), RunState::Prepared, RunState::Aborting).unwrap();
+    ledger.end_abort(id("two"), &[]).unwrap();
     completed(&ledger, "three", 1, 0);
-    assert_eq!(ledger.begin(&new_run("four", 1, 0)).unwrap().unwrap_err().id, "three");
-    assert_eq!(ledger.finished("a", &[1; 64], 0).unwrap().unwrap().id, "three");
-    assert_eq!(ledger.of_session("a", &[1; 64]).unwrap().unwrap().id, "three");
+    assert_eq!(ledger.begin(&new_run("four", 1, 0)).unwrap().unwrap_err().id, id("three"));
+    assert_eq!(ledger.finished("a", &[1; 64], StopIndex::new(0)).unwrap().unwrap().id, id("three"));
+    assert_eq!(ledger.of_session("a", &[1; 64]).unwrap().unwrap().id, id("three"));
 }
 
 #[test]
@@ -252,7 +259,8 @@ fn a_finished_stop_shuts_the_stops_before_it_and_no_later_one() {
     let test = TestLedger::new();
     let ledger = test.open().unwrap();
     completed(&ledger, "one", 1, 2);
-    let shut = |station: &str, session: u8, stop| ledger.finished(station, &[session; 64], stop).unwrap().is_some();
+    let shut =
+        |station: &str, session: u8, stop| ledger.finished(station, &[session; 64], StopIndex::new(stop)).unwrap().is_some();
     assert_eq!([0, 2, 3].map(|stop| shut("a", 1, stop)), [true, true, false]);
     assert!(!shut("b", 1, 0) && !shut("a", 2, 0));
 }
@@ -261,35 +269,35 @@ fn a_finished_stop_shuts_the_stops_before_it_and_no_later_one() {
 fn only_completed_runs_are_released_and_each_once() {
     let test = TestLedger::new();
     let ledger = test.open().unwrap();
-    assert!(matches!(ledger.release("one", "uid:0", &why()), Err(LedgerError::NoSuchRun(_))));
+    assert!(matches!(ledger.release(id("one"), "uid:0", &why()), Err(LedgerError::NoSuchRun(_))));
     prepared(&ledger, "one", 1, 0);
-    assert!(matches!(ledger.release("one", "uid:0", &why()), Err(LedgerError::InState(RunState::Prepared))));
+    assert!(matches!(ledger.release(id("one"), "uid:0", &why()), Err(LedgerError::InState(RunState::Prepared))));
     completed(&ledger, "two", 2, 0);
-    ledger.release("two", "uid:0", &why()).unwrap();
-    assert!(matches!(ledger.release("two", "uid:1", &why()), Err(LedgerError::ReleasedBefore)));
-    assert_eq!(ledger.run("two").unwrap().unwrap().released.unwrap().by, "uid:0");
+    ledger.release(id("two"), "uid:0", &why()).unwrap();
+    assert!(matches!(ledger.release(id("two"), "uid:1", &why()), Err(LedgerError::ReleasedBefore)));
+    assert_eq!(ledger.run(id("two")).unwrap().unwrap().released.unwrap().by, "uid:0");
 }
 
 #[test]
 fn only_prepared_runs_are_given_up_and_the_reason_stays() {
     let test = TestLedger::new();
     let (ledger, office) = (test.open().unwrap(), test.attach().unwrap());
-    assert!(matches!(office.abandon("one", "uid:0", &why()), Err(LedgerError::NoSuchRun(_))));
+    assert!(matches!(office.abandon(id("one"), "uid:0", &why()), Err(LedgerError::NoSuchRun(_))));
     ledger.begin(&new_run("one", 1, 0)).unwrap().unwrap();
-    assert!(matches!(office.abandon("one", "uid:0", &why()), Err(LedgerError::InState(RunState::Opening))));
-    ledger.advance("one", RunState::Opening, RunState::Prepared).unwrap();
-    assert_eq!(office.abandon("one", "uid:0", &why()).unwrap().state, RunState::Aborting);
+    assert!(matches!(office.abandon(id("one"), "uid:0", &why()), Err(LedgerError::InState(RunState::Opening))));
+    ledger.advance(id("one"), RunState::Opening, RunState::Prepared).unwrap();
+    assert_eq!(office.abandon(id("one"), "uid:0", &why()).unwrap().state, RunState::Aborting);
     assert_eq!(ids(&ledger.aborting().unwrap()), ["one"]);
-    assert!(matches!(ledger.begin_closing("one", "left"), Err(LedgerError::StateChanged(_))), "a step goes on all the same");
-    ledger.end_abort("one", &["container".into()]).unwrap();
-    let run = office.run("one").unwrap().unwrap();
+    assert!(matches!(ledger.begin_closing(id("one"), "left"), Err(LedgerError::StateChanged(_))), "a step goes on all the same");
+    ledger.end_abort(id("one"), &["container".into()]).unwrap();
+    let run = office.run(id("one")).unwrap().unwrap();
     assert_eq!(
         (run.state, run.reason.as_deref(), run.held.as_slice()),
         (RunState::Aborted, Some("a reason"), &["container".into()][..])
     );
     assert_eq!(run.abandoned_by.as_deref(), Some("uid:0"));
     completed(&ledger, "two", 2, 0);
-    assert!(matches!(office.abandon("two", "uid:0", &why()), Err(LedgerError::InState(RunState::Completed))));
+    assert!(matches!(office.abandon(id("two"), "uid:0", &why()), Err(LedgerError::InState(RunState::Completed))));
 }
 
 #[test]
@@ -297,11 +305,11 @@ fn a_run_that_fails_keeps_why_and_what_holds_plaintext_and_frees_the_stop() {
     let test = TestLedger::new();
     let ledger = test.open().unwrap();
     ledger.begin(&new_run("one", 1, 0)).unwrap().unwrap();
-    ledger.fail_opening("one", "a reason", &["container".into()]).unwrap();
-    let run = ledger.run("one").unwrap().unwrap();
+    ledger.fail_opening(id("one"), "a reason", &["container".into()]).unwrap();
+    let run = ledger.run(id("one")).unwrap().unwrap();
     assert_eq!((run.state, run.reason.as_deref(), &*run.held), (RunState::Failed, Some("a reason"), &["container".into()][..]));
     prepared(&ledger, "two", 1, 0);
-    assert!(matches!(ledger.fail_opening("two", "a reason", &[]), Err(LedgerError::StateChanged("opening"))));
+    assert!(matches!(ledger.fail_opening(id("two"), "a reason", &[]), Err(LedgerError::StateChanged("opening"))));
 }
 
 #[test]
@@ -330,7 +338,7 @@ fn kept_config() -> Vec<u8> {
 fn a_run_that_has_ended_keeps_no_config_but_its_digest() {
     let test = TestLedger::new();
     let ledger = test.open().unwrap();
-    type End<'a> = (&'a str, &'a dyn Fn(&str));
+    type End<'a> = (&'a str, &'a dyn Fn(RunId));
     let end: [End<'_>; 4] = [
         ("failed", &|id| ledger.fail_opening(id, "why", &[]).unwrap()),
         ("aborted", &|id| {
@@ -345,13 +353,13 @@ fn a_run_that_has_ended_keeps_no_config_but_its_digest() {
         }),
         ("forgotten", &|_| ledger.forget_open("restored").unwrap()),
     ];
-    for (session, (id, end)) in end.into_iter().enumerate() {
-        let open = ledger.begin(&new_run(id, session as u8, 0)).unwrap().unwrap();
+    for (session, (name, end)) in end.into_iter().enumerate() {
+        let open = ledger.begin(&new_run(name, session as u8, 0)).unwrap().unwrap();
         assert_eq!(open.config, b"{}");
-        end(id);
-        let ended = ledger.run(id).unwrap().unwrap();
-        assert!(!ended.state.is_open() && ended.config.is_empty(), "{id}: {} bytes", ended.config.len());
-        assert_eq!(ended.config_sha256, Some(Sha256Digest::of(b"{}")), "{id}");
+        end(id(name));
+        let ended = ledger.run(id(name)).unwrap().unwrap();
+        assert!(!ended.state.is_open() && ended.config.is_empty(), "{name}: {} bytes", ended.config.len());
+        assert_eq!(ended.config_sha256, Some(Sha256Digest::of(b"{}")), "{name}");
     }
 }
 
@@ -359,7 +367,7 @@ fn a_run_that_has_ended_keeps_no_config_but_its_digest() {
 fn a_session_is_bound_once_and_outlives_its_runs() {
     let test = TestLedger::new();
     let ledger = test.open().unwrap();
-    let session = |train: &str, stop| Session { train_id: train.into(), creator: None, stop_index: stop };
+    let session = |train: &str, stop| Session { train_id: train.into(), creator: None, stop_index: StopIndex::new(stop) };
     assert_eq!(ledger.session("a", &[1; 64]).unwrap(), None);
     assert_eq!(ledger.bind_session("a", &[1; 64], &session("train", 0)).unwrap(), session("train", 0));
     assert_eq!(ledger.bind_session("a", &[1; 64], &session("another", 1)).unwrap(), session("train", 0));
@@ -376,9 +384,9 @@ fn pruning_keeps_what_keeps_a_train_from_running_twice_and_what_still_holds_plai
     completed(&ledger, "done", 1, 0);
     completed(&ledger, "held", 2, 0);
     ledger.begin(&new_run("failed", 3, 0)).unwrap().unwrap();
-    ledger.fail_opening("failed", "why", &[]).unwrap();
+    ledger.fail_opening(id("failed"), "why", &[]).unwrap();
     ledger.begin(&new_run("holding", 4, 0)).unwrap().unwrap();
-    ledger.fail_opening("holding", "why", &["container".into()]).unwrap();
+    ledger.fail_opening(id("holding"), "why", &["container".into()]).unwrap();
     prepared(&ledger, "open", 5, 0);
     let record = |held: &[&str]| PostRunRecord {
         image: "train:latest".into(),
@@ -390,17 +398,20 @@ fn pruning_keeps_what_keeps_a_train_from_running_twice_and_what_still_holds_plai
         warnings: vec!["a long text".repeat(100)],
         rules: Vec::new(),
     };
-    ledger.record_post_run("done", &record(&[])).unwrap();
-    ledger.record_post_run("held", &record(&["container"])).unwrap();
+    ledger.record_post_run(id("done"), &record(&[])).unwrap();
+    ledger.record_post_run(id("held"), &record(&["container"])).unwrap();
     assert_eq!(ledger.prunable(0).unwrap(), Pruned::default(), "nothing is so old");
     let expected = Pruned { removed: 1, shortened: 1 };
     assert_eq!((ledger.prunable(i64::MAX).unwrap(), ledger.prune(i64::MAX).unwrap()), (expected, expected));
     assert_eq!(ledger.prune(i64::MAX).unwrap(), Pruned::default(), "the second time there is nothing left");
     assert_eq!(ids(&ledger.list(&all()).unwrap()), ["open", "holding", "held", "done"]);
-    assert!(ledger.finished("a", &[1; 64], 0).unwrap().is_some() && ledger.begin(&new_run("again", 1, 0)).unwrap().is_err());
-    assert_eq!(ledger.run("done").unwrap().unwrap().post_run, None);
-    assert!(ledger.run("held").unwrap().unwrap().post_run.is_some());
-    assert_eq!(ledger.run("holding").unwrap().unwrap().held, ["container"]);
+    assert!(
+        ledger.finished("a", &[1; 64], StopIndex::new(0)).unwrap().is_some()
+            && ledger.begin(&new_run("again", 1, 0)).unwrap().is_err()
+    );
+    assert_eq!(ledger.run(id("done")).unwrap().unwrap().post_run, None);
+    assert!(ledger.run(id("held")).unwrap().unwrap().post_run.is_some());
+    assert_eq!(ledger.run(id("holding")).unwrap().unwrap().held, ["container"]);
 }
 
 #[test]
@@ -410,30 +421,30 @@ fn sessions_and_digests_of_older_versions_are_filled_in_and_configs_of_ended_run
         let options = SqliteConnectOptions::new().filename(test.file()).create_if_missing(true);
         let mut connection = options.connect().await.unwrap();
         MIGRATOR.run_direct(Some(4), &mut connection, false).await.unwrap();
-        for (number, (id, state, pre_run)) in
+        for (number, (name, state, pre_run)) in
             [("failed", "failed", false), ("done", "completed", true), ("open", "prepared", true)].into_iter().enumerate()
         {
             let sql = "INSERT INTO runs (id, state, station, train_id, session_id, stop_index, idempotency_key, image, source_image, \
                  base_image, key_label, config, created_at, updated_at, number) VALUES (?, ?, 'a', ?, ?, 1, 'k', 'i', 's', 'b', 'a', ?, 5, \
                  5, ?)";
-            let query = sqlx::query(sql).bind(id).bind(state).bind(id).bind(vec![number as u8]).bind(kept_config());
+            let query = sqlx::query(sql).bind(id(name).to_string()).bind(state).bind(name).bind(vec![number as u8]).bind(kept_config());
             query.bind(number as i64).execute(&mut connection).await.unwrap();
             if pre_run {
                 let record = r#"{"image_id":"i","has_query":false,"dropped_files":[],"immutable_digest":"00","results_digest":null,"warnings":[]}"#;
-                sqlx::query("UPDATE runs SET pre_run = ? WHERE id = ?").bind(record).bind(id).execute(&mut connection).await.unwrap();
+                sqlx::query("UPDATE runs SET pre_run = ? WHERE id = ?").bind(record).bind(id(name).to_string()).execute(&mut connection).await.unwrap();
             }
         }
         connection.close().await.unwrap();
     });
     let ledger = test.open().unwrap();
     assert_eq!(ledger.session("a", &[0]).unwrap(), None, "what was never opened is not bound");
-    for (id, session) in [("done", 1), ("open", 2)] {
+    for (name, session) in [("done", 1), ("open", 2)] {
         let bound = ledger.session("a", &[session]).unwrap().unwrap();
-        assert_eq!((bound.train_id.as_str(), bound.stop_index), (id, 1));
+        assert_eq!((bound.train_id.as_str(), bound.stop_index), (name, StopIndex::new(1)));
         let creator = bound.creator.unwrap();
         assert!(!creator.id.is_empty() && creator.fingerprint.starts_with("SHA256:"), "{creator:?}");
     }
-    let sizes = ["failed", "done", "open"].map(|id| ledger.run(id).unwrap().unwrap().config.len());
+    let sizes = ["failed", "done", "open"].map(|name| ledger.run(id(name)).unwrap().unwrap().config.len());
     assert_eq!(sizes, [0, 0, kept_config().len()]);
     assert!(ledger.list(&all()).unwrap().iter().all(|run| run.config_sha256.is_some() && run.principal.is_none()));
 }

@@ -4,7 +4,7 @@ use stationmaster_keystore::{KeyId, KeystoreError};
 use stationmaster_train::{
     config::{HexText, SESSION_BYTES, TrainConfig},
     keys::PublicKey,
-    route::{OwnStop, RouteError, own_stop, stop_to_read},
+    route::{OwnStop, RouteError, StopIndex, own_stop, stop_to_read},
     rule::Rule,
 };
 
@@ -36,7 +36,7 @@ impl StopOnRoute {
     /// # Errors
     /// When the route does not allow that.
     pub fn to_run(config: &TrainConfig, station_id: &str) -> Result<Self, RouteError> {
-        own_stop(config, station_id).map(|own| Self { signed: own.index(), own })
+        own_stop(config, station_id).map(|own| Self { signed: own.stops_before(), own })
     }
 
     /// Finds the stop of a train that is only read, before, at or after this stop.
@@ -47,9 +47,9 @@ impl StopOnRoute {
         stop_to_read(config, station_id).map(|(own, signed)| Self { own, signed })
     }
 
-    /// Returns the stop's index as the ledger and the wire have it.
-    pub(in crate::protocol) fn index(&self) -> Result<u32, StepError> {
-        u32::try_from(self.own.index()).map_err(|_| StepError::Invariant("a stop index beyond u32"))
+    /// Returns the stop's index.
+    pub(in crate::protocol) fn index(&self) -> StopIndex {
+        self.own.index()
     }
 }
 

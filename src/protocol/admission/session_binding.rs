@@ -4,7 +4,7 @@
 //! writer to the registry can change both. So a session is bound once its train has been verified, and a train with the same
 //! session and another `@id`, creator or stop is refused.
 
-use stationmaster_train::{config::TrainConfig, keys::PublicKey};
+use stationmaster_train::{config::TrainConfig, keys::PublicKey, route::StopIndex};
 
 use super::station::Station;
 use crate::{
@@ -18,10 +18,10 @@ impl Station {
         &self,
         config: &TrainConfig,
         session_id: &[u8],
-        stop: usize,
+        stop: StopIndex,
     ) -> Result<(), StepError> {
         match self.ledger.session(&self.id, session_id)? {
-            Some(known) => self.compare(&known, &stated(config, stop)?, session_id),
+            Some(known) => self.compare(&known, &stated(config, stop), session_id),
             None => Ok(()),
         }
     }
@@ -31,9 +31,9 @@ impl Station {
         &self,
         config: &TrainConfig,
         session_id: &[u8],
-        stop: usize,
+        stop: StopIndex,
     ) -> Result<(), StepError> {
-        let stated = stated(config, stop)?;
+        let stated = stated(config, stop);
         let known = self.ledger.bind_session(&self.id, session_id, &stated)?;
         self.compare(&known, &stated, session_id)
     }
@@ -55,12 +55,12 @@ impl Station {
 }
 
 /// Returns the statements of a train that a binding records.
-fn stated(config: &TrainConfig, stop: usize) -> Result<Session, StepError> {
+fn stated(config: &TrainConfig, stop: StopIndex) -> Session {
     let creator = &config.creator;
     let key = PublicKey::from_hex_pem(&creator.rsa_public_key).ok();
-    Ok(Session {
+    Session {
         train_id: config.id.clone(),
         creator: key.map(|key| SessionCreator { id: creator.id.to_string(), fingerprint: key.fingerprint() }),
-        stop_index: u32::try_from(stop).map_err(|_| StepError::Invariant("a stop index beyond u32"))?,
-    })
+        stop_index: stop,
+    }
 }

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use super::audited_keys::AuditedKeys;
 use crate::{
     audit::{Entry, Event},
-    ledger::{Ledger, Run},
+    ledger::{Ledger, Run, RunId},
     protocol::context::{
         call_context::KnownSessions,
         error::StepError,
@@ -111,8 +111,8 @@ impl Station {
     }
 
     /// Returns the run with that id.
-    pub(in crate::protocol) fn run(&self, id: &str) -> Result<Run, StepError> {
-        self.ledger.run(id)?.ok_or_else(|| StepError::RunNotFound(id.to_owned()))
+    pub(in crate::protocol) fn run(&self, id: RunId) -> Result<Run, StepError> {
+        self.ledger.run(id)?.ok_or_else(|| StepError::RunNotFound(id.to_string()))
     }
 
     /// Claims a train session for one call. The session is the unit because it has one stop here, whatever its route states.

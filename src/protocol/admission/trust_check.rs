@@ -52,7 +52,7 @@ pub(in crate::protocol) struct NewPins {
 
 /// Whether a stop receives the next envelope key.
 pub(in crate::protocol) fn receives_key(station: &Station, own: &OwnStop, stop: &RouteStop) -> bool {
-    let passed = usize::try_from(stop.index).is_ok_and(|index| index < own.index());
+    let passed = usize::try_from(stop.index).is_ok_and(|index| index < own.stops_before());
     !(passed && station.policy.rules.holds(Rule::PastStopsExcluded))
 }
 

@@ -9,12 +9,13 @@ use std::{
 };
 
 use stationmaster_image::ImageError;
+use stationmaster_train::route::StopIndex;
 use tokio_util::sync::CancellationToken;
 
 use super::{caller::Caller, error::StepError};
 use crate::{
     audit::{Entry, Event, TrainRef},
-    ledger::{Ledger, Run},
+    ledger::{Ledger, Run, RunId},
 };
 
 /// Read access to the sessions that a station has bound.
@@ -90,9 +91,14 @@ impl CallContext<'_> {
     }
 
     /// Refuses a train that no grant covers, and notes it for the records.
-    pub(in crate::protocol) fn authorize_train(&self, id: &str, session_id: &[u8], stop: Option<u32>) -> Result<(), StepError> {
+    pub(in crate::protocol) fn authorize_train(
+        &self,
+        id: &str,
+        session_id: &[u8],
+        stop: Option<StopIndex>,
+    ) -> Result<(), StepError> {
         self.annotate(|entry| {
-            let stop = stop.unwrap_or_default();
+            let stop = stop.map(StopIndex::get).unwrap_or_default();
             entry.train = Some(TrainRef { id: id.to_owned(), session: const_hex::encode(session_id), stop });
         });
         self.caller.may_have_train(id)?;
@@ -140,14 +146,14 @@ impl CallContext<'_> {
     /// Refuses a run whose train or key no grant covers, and notes it for the records. Every step calls this before it changes a
     /// run or returns anything about it.
     pub(in crate::protocol) fn authorize_run(&self, run: &Run) -> Result<(), StepError> {
-        self.annotate(|entry| entry.run = Some(run.id.clone()));
+        self.annotate(|entry| entry.run = Some(run.id.to_string()));
         self.authorize_train(&run.train_id, &run.session_id, Some(run.stop_index))?;
         self.caller.may_use_train_key(&run.key_label, &run.train_id)
     }
 
     /// Notes which stop of the train the step is about.
-    pub(in crate::protocol) fn annotate_stop(&self, stop: u32) {
-        self.annotate(|entry| entry.train.iter_mut().for_each(|train| train.stop = stop));
+    pub(in crate::protocol) fn annotate_stop(&self, stop: StopIndex) {
+        self.annotate(|entry| entry.train.iter_mut().for_each(|train| train.stop = stop.get()));
     }
 
     /// Returns a record of the step: the caller and all facts noted so far.
@@ -165,12 +171,12 @@ impl CallContext<'_> {
     }
 
     /// Logs the durations of a step's phases and its outcome.
-    pub(in crate::protocol) fn log_phases(&self, step: &'static str, run: &str, ended: &'static str) {
+    pub(in crate::protocol) fn log_phases(&self, step: &'static str, run: RunId, ended: &'static str) {
         let phases = self.phases.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let spent: Vec<String> = phases.done.iter().map(|(name, spent)| format!("{name} {}", spent.as_millis())).collect();
         let total: Duration = phases.done.iter().map(|(_, spent)| *spent).sum();
         let ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(target: "stationmaster::step", step, run, ms, phases = spent.join(", "), "{ended}");
+        tracing::info!(target: "stationmaster::step", step, run = run.to_string(), ms, phases = spent.join(", "), "{ended}");
     }
 
     /// Fails when the call was cancelled.

@@ -6,13 +6,17 @@ use stationmaster_image::{
     store::recipe::WriteError,
 };
 use stationmaster_keystore::KeystoreError;
-use stationmaster_train::{config::TrainConfigError, route::RouteError, rule::Rule};
+use stationmaster_train::{
+    config::TrainConfigError,
+    route::{RouteError, StopIndex},
+    rule::Rule,
+};
 use thiserror::Error;
 
 use super::key_errors::{KeyUseError, UntrustedKey};
 use crate::{
     audit::AuditError,
-    ledger::{LedgerError, RunState},
+    ledger::{LedgerError, RunId, RunState},
     trust::TrustError,
 };
 
@@ -67,7 +71,7 @@ pub enum StepError {
         /// `train-id`, `creator` or `stop`.
         differs: &'static str,
         /// The newest run of the session.
-        run: Option<String>,
+        run: Option<RunId>,
     },
     /// No grant covers the station's key on this train's route for the caller.
     #[error("not granted for this key")]
@@ -110,7 +114,7 @@ pub enum StepError {
     #[error("run {id} is {}", state.as_str())]
     RunState {
         /// The run.
-        id: String,
+        id: RunId,
         /// Its state.
         state: RunState,
     },
@@ -118,7 +122,7 @@ pub enum StepError {
     #[error("run {id} left nothing: what would be sealed is what pre-run opened")]
     Unchanged {
         /// The run.
-        id: String,
+        id: RunId,
         /// The unchanged image; empty if the content is outside an image.
         image: String,
     },
@@ -126,9 +130,9 @@ pub enum StepError {
     #[error("the train was finished here before, at stop {stop} by run {run}")]
     Replayed {
         /// The run that finished it.
-        run: String,
+        run: RunId,
         /// Its stop.
-        stop: u32,
+        stop: StopIndex,
     },
     /// A train was to be opened into a directory, and no directory is shared with the engine. The administrator configures one.
     #[error("no directory is shared with the engine")]

@@ -6,7 +6,7 @@ use super::{
     working_copy,
 };
 use crate::{
-    ledger::RunState,
+    ledger::{RunId, RunState},
     protocol::{
         admission::station::Station,
         context::{call_context::CallContext, error::StepError},
@@ -16,7 +16,7 @@ use crate::{
 /// Result of an aborted run.
 pub struct AbortAnswer {
     /// The run.
-    pub run_id: String,
+    pub run_id: RunId,
     /// The name that refers to the sealed image again.
     pub image: String,
     /// The names of those that still hold a plaintext image.
@@ -26,6 +26,7 @@ pub struct AbortAnswer {
 /// Ends a prepared run; the contract is documented at the proto's `AbortRun`.
 pub fn abort_run(station: &Station, run_id: &str, step: &CallContext<'_>) -> Result<AbortAnswer, StepError> {
     let run = named_run(station, run_id, step)?;
+    let run_id = run.id;
     step.authorize_run(&run)?;
     let _claim = station.claim(&run.session_id)?;
     let mut run = station.run(run_id)?;

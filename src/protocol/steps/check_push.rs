@@ -11,7 +11,7 @@ use stationmaster_train::{
 };
 
 use crate::{
-    ledger::{OpenInto, Run},
+    ledger::{OpenInto, Run, RunId},
     protocol::{
         admission::{authorize::authorize_any_image, station::Station},
         context::{call_context::CallContext, error::StepError},
@@ -40,7 +40,7 @@ pub struct PushVerdict {
     /// Number of these that belong to the base.
     pub base_layers: usize,
     /// The run whose plaintext image this is.
-    pub run_id: Option<String>,
+    pub run_id: Option<RunId>,
     /// The outcome of each rule that applies.
     pub report: Report,
     /// The findings against it, at most 1000.

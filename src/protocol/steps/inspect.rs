@@ -14,7 +14,7 @@ use stationmaster_image::{
 use stationmaster_train::{
     config::TrainConfig,
     names::{FilePath, Listing},
-    route::position_of,
+    route::{StopIndex, position_of},
 };
 
 use crate::protocol::{
@@ -41,7 +41,7 @@ pub struct Inspection {
     /// The train session, raw bytes.
     pub session_id: Vec<u8>,
     /// This station's index, if the route names it.
-    pub own_index: Option<u32>,
+    pub own_index: Option<StopIndex>,
     /// Files that `file_list` names, in its order.
     pub listed: Vec<ListedFile>,
     /// Files that it does not name.
@@ -64,7 +64,7 @@ pub fn inspect_train(station: &Station, image: &ImageSource, step: &CallContext<
     step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
     let mut inspection = inspect(&*station.images.files(&image_id)?, image_id, step)?;
     let route = &inspection.config.route;
-    inspection.own_index = position_of(&inspection.config, &station.id).ok().and_then(|at| u32::try_from(route[at].index).ok());
+    inspection.own_index = position_of(&inspection.config, &station.id).ok().and_then(|at| route[at].index.try_into().ok());
     inspection.base_image_id = match image {
         ImageSource::Name(name) => station.images.find(&ImageSource::Name(name.with_tag("base")))?,
         ImageSource::Id(_) => None,

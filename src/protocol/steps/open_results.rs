@@ -9,6 +9,7 @@ use stationmaster_image::{disk::spool::Spool, oci::reference::ImageSource, opt::
 use stationmaster_train::{
     digest::{Digest, FileHasher, Sha256Digest},
     names::FilePath,
+    route::StopIndex,
     rule::Report,
     selection::Selection,
 };
@@ -73,7 +74,7 @@ pub struct ResultsAnswer {
     /// The train session, raw bytes.
     pub session_id: Vec<u8>,
     /// This station's position on the route.
-    pub stop_index: u32,
+    pub stop_index: StopIndex,
     /// Number of stops that have signed.
     pub stops_signed: usize,
     /// Number of stops on the route.
@@ -113,7 +114,7 @@ pub fn open_results(
     let (image_id, files) = files_of(station, train, step)?;
     let train = AuthorizedTrain::authorize_image(&*files, step)?;
     let stop = StopOnRoute::to_read(&train.document().config, &station.id)?;
-    let (stop_index, signed) = (stop.index()?, stop.signed);
+    let (stop_index, signed) = (stop.index(), stop.signed);
     step.annotate_stop(stop_index);
     let admitted = train.admit(station, stop, TrustCheck { believed: &believed, phase: TrustPhase::ToRead }, step)?;
     let train = verified(station, files, admitted, step)?;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     audit::ImageIds,
-    ledger::{PostRunRecord, Run, RunState},
+    ledger::{PostRunRecord, Run, RunId, RunState},
     protocol::{
         admission::{authorize::AuthorizedTrain, station::Station},
         checks::rule_report,
@@ -23,7 +23,7 @@ use crate::{
 
 /// Parameters of a post-run.
 pub struct PostRunOrder {
-    /// The run; if absent, it is found by the image.
+    /// The run, as the caller names it; if absent, it is found by the image.
     pub run_id: Option<String>,
     /// The image with the results, whose name is written; if absent, the one that pre-run wrote.
     pub image: Option<ImageName>,
@@ -34,7 +34,7 @@ pub struct PostRunOrder {
 /// Result of a post-run.
 pub struct PostRunAnswer {
     /// The run.
-    pub run_id: String,
+    pub run_id: RunId,
     /// Its outcome.
     pub record: PostRunRecord,
     /// Whether the run was already closed before this call.
@@ -47,7 +47,7 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &CallContext<'_>)
     let run = find_run(station, order, step)?;
     step.authorize_run(&run)?;
     let _claim = station.claim(&run.session_id)?;
-    let run = recovered(station, &run.id)?;
+    let run = recovered(station, run.id)?;
     let image: ImageName = match &order.image {
         Some(image) => image.clone(),
         None => run.image.parse()?,
@@ -67,7 +67,7 @@ pub fn post_run(station: &Station, order: &PostRunOrder, step: &CallContext<'_>)
 
 /// Returns the run as it is now. The call holds the claim, so no other call works on a run that is closing: it was interrupted,
 /// and its roll-back too.
-fn recovered(station: &Station, run_id: &str) -> Result<Run, StepError> {
+fn recovered(station: &Station, run_id: RunId) -> Result<Run, StepError> {
     let run = station.run(run_id)?;
     if run.state != RunState::Closing {
         return Ok(run);
@@ -85,7 +85,7 @@ fn replay_answer(
 ) -> Result<PostRunAnswer, StepError> {
     if !record.plaintext_held_by.is_empty() {
         recover::clean_up_completed(station, &run, run.closing_image.as_deref().unwrap_or_default(), &mut record);
-        station.ledger.record_post_run(&run.id, &record)?;
+        station.ledger.record_post_run(run.id, &record)?;
     }
     annotate_outcome(&record, step);
     Ok(PostRunAnswer { run_id: run.id, record, repeated: true })
@@ -106,9 +106,9 @@ fn begin(
     });
     if !order.no_results && run.opened_image.as_deref() == Some(&image_id) {
         // Whatever ran, its container was not committed under this name.
-        return Err(StepError::Unchanged { id: run.id.clone(), image: image.to_string() });
+        return Err(StepError::Unchanged { id: run.id, image: image.to_string() });
     }
-    station.ledger.begin_closing(&run.id, &image_id)?;
+    station.ledger.begin_closing(run.id, &image_id)?;
     failpoint::point("post-run/intent");
     step.end_phase("intent");
     Ok(image_id)
@@ -121,18 +121,18 @@ fn complete(closing: &ClosingRun<'_>) -> Result<PostRunAnswer, StepError> {
         Ok(mut record) => {
             if let Err(error) = recover::complete(station, run, image_id, &mut record) {
                 // The name has moved, so this is completed and not undone.
-                recover::note_recovery_failure(station, &run.id, &error);
+                recover::note_recovery_failure(station, run.id, &error);
                 return Err(error);
             }
             failpoint::point("post-run/completed");
             step.end_phase("clean");
-            step.log_phases("post-run", &run.id, "done");
+            step.log_phases("post-run", run.id, "done");
             annotate_outcome(&record, step);
-            Ok(PostRunAnswer { run_id: run.id.clone(), record, repeated: false })
+            Ok(PostRunAnswer { run_id: run.id, record, repeated: false })
         }
         Err(error) => {
-            if let Err(second) = recover::roll_back_closing(station, &run.id) {
-                recover::note_recovery_failure(station, &run.id, &second);
+            if let Err(second) = recover::roll_back_closing(station, run.id) {
+                recover::note_recovery_failure(station, run.id, &second);
             }
             Err(error)
         }

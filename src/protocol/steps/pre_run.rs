@@ -9,6 +9,7 @@ use stationmaster_image::{
     store::ImageFiles,
 };
 use stationmaster_system::failpoint;
+use stationmaster_train::route::StopIndex;
 
 use self::{open::Opening, replay::replay_answer};
 use super::{
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     audit::ImageIds,
-    ledger::{NewRun, OpenInto, PreRunRecord, Run, RunState},
+    ledger::{NewRun, OpenInto, PreRunRecord, Run, RunId, RunState},
     protocol::{
         admission::{
             admit::{AdmittedTrain, StopOnRoute},
@@ -129,7 +130,7 @@ impl<'a> PreRunCall<'a> {
         let train = AuthorizedTrain::authorize_image(files, step)?;
         step.end_phase("config");
         let stop = self.stop_to_run(train.document())?;
-        if let Some(run) = station.ledger.finished(&station.id, &train.document().session_id, stop.index()?)? {
+        if let Some(run) = station.ledger.finished(&station.id, &train.document().session_id, stop.index())? {
             return Err(conflict_error(run, step));
         }
         train.admit(station, stop, TrustCheck { believed: &self.believed, phase: TrustPhase::BeforeRun }, step)
@@ -171,10 +172,10 @@ impl<'a> PreRunCall<'a> {
     fn new_run(&self, train: &AdmittedTrain, base_id: String) -> Result<NewRun, StepError> {
         let Self { station, order, step, source_id, .. } = self;
         let TrainDocument { config, session_id, bytes } = train.document();
-        let stop_index = train.stop().index()?;
+        let stop_index = train.stop().index();
         let derived = || derived_key(&station.id, source_id, session_id, stop_index);
         Ok(NewRun {
-            id: uuid::Uuid::now_v7().to_string(),
+            id: RunId::generate(),
             station: station.id.clone(),
             train_id: config.id.clone(),
             session_id: session_id.clone(),
@@ -197,14 +198,14 @@ impl<'a> PreRunCall<'a> {
             Ok((record, query)) => {
                 let mounts = working_copy::mounts(station, &run)?;
                 step.end_phase("clean");
-                step.log_phases("pre-run", &run.id, "done");
+                step.log_phases("pre-run", run.id, "done");
                 annotate_outcome(&record, step);
                 Ok(PreRunAnswer { run: Run { state: RunState::Prepared, ..run }, record, query, mounts, repeated: false })
             }
             Err(error) => {
-                step.log_phases("pre-run", &run.id, "not done");
-                if let Err(second) = recover::roll_back_opening(station, &run.id, &error.to_string()) {
-                    recover::note_recovery_failure(station, &run.id, &second);
+                step.log_phases("pre-run", run.id, "not done");
+                if let Err(second) = recover::roll_back_opening(station, run.id, &error.to_string()) {
+                    recover::note_recovery_failure(station, run.id, &second);
                 }
                 Err(error)
             }
@@ -224,6 +225,6 @@ fn annotate_outcome(record: &PreRunRecord, step: &CallContext<'_>) {
 }
 
 /// Derives the idempotency key of a call without one from the properties that identify the call.
-fn derived_key(station: &str, image_id: &str, session_id: &[u8], stop: u32) -> String {
+fn derived_key(station: &str, image_id: &str, session_id: &[u8], stop: StopIndex) -> String {
     format!("derived/{station}/{image_id}/{}/{stop}/pre-run", const_hex::encode(session_id))
 }

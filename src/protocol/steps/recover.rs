@@ -20,7 +20,7 @@ use super::{runs::private_name, working_copy};
 use crate::{
     audit::{Digests, Entry, Event, ImageIds, TrainRef},
     authz::Rpc,
-    ledger::{OpenInto, PostRunRecord, Run, RunState},
+    ledger::{OpenInto, PostRunRecord, Run, RunId, RunState},
     protocol::{
         admission::station::Station, checks::rule_report::recorded, content::train_document::TrainDocument,
         context::error::StepError,
@@ -55,7 +55,7 @@ pub fn retry_recovery(station: &Station) -> Result<(), StepError> {
         for run in runs {
             // A claimed run is in progress, not interrupted; an interrupted one may have continued before this claim.
             let Ok(_claim) = station.claim(&run.session_id) else { continue };
-            if let Some(run) = station.ledger.run(&run.id)? {
+            if let Some(run) = station.ledger.run(run.id)? {
                 recover_run(station, &run)?;
             }
         }
@@ -68,7 +68,7 @@ pub fn retry_recovery(station: &Station) -> Result<(), StepError> {
 }
 
 /// Notes a failed roll-back: the next response of the engine, call or startup tries again.
-pub(in crate::protocol) fn note_recovery_failure(station: &Station, run_id: &str, error: &StepError) {
+pub(in crate::protocol) fn note_recovery_failure(station: &Station, run_id: RunId, error: &StepError) {
     station.recovery_pending.store(true, Ordering::Release);
     tracing::error!(run = %run_id, %error, "a step that failed could not be rolled back yet");
 }
@@ -77,11 +77,11 @@ pub(in crate::protocol) fn note_recovery_failure(station: &Station, run_id: &str
 pub(in crate::protocol) fn recover_run(station: &Station, run: &Run) -> Result<(), StepError> {
     let outcome = match run.state {
         RunState::Opening if run.pre_run.is_some() && is_named(station, run)? => {
-            station.ledger.advance(&run.id, RunState::Opening, RunState::Prepared)?;
+            station.ledger.advance(run.id, RunState::Opening, RunState::Prepared)?;
             "completed"
         }
         RunState::Opening => {
-            roll_back_opening(station, &run.id, "cut off")?;
+            roll_back_opening(station, run.id, "cut off")?;
             "rolled back"
         }
         RunState::Closing => match &run.post_run {
@@ -92,11 +92,11 @@ pub(in crate::protocol) fn recover_run(station: &Station, run: &Run) -> Result<(
                 }
                 complete(station, run, run.closing_image.as_deref().unwrap_or_default(), &mut record)?;
                 // With what is stored now: `complete` has noted what still holds plaintext.
-                record_completion(station, &station.run(&run.id)?)?;
+                record_completion(station, &station.run(run.id)?)?;
                 "completed"
             }
             _ => {
-                roll_back_closing(station, &run.id)?;
+                roll_back_closing(station, run.id)?;
                 "rolled back"
             }
         },
@@ -119,8 +119,12 @@ fn record_completion(station: &Station, run: &Run) -> Result<(), StepError> {
     let record = run.post_run.as_ref();
     let entry = Entry {
         rpc: Some(Rpc::PostRun.name().to_owned()),
-        run: Some(run.id.clone()),
-        train: Some(TrainRef { id: run.train_id.clone(), session: const_hex::encode(&run.session_id), stop: run.stop_index }),
+        run: Some(run.id.to_string()),
+        train: Some(TrainRef {
+            id: run.train_id.clone(),
+            session: const_hex::encode(&run.session_id),
+            stop: run.stop_index.get(),
+        }),
         images: Some(ImageIds {
             name: record.map(|record| record.image.clone()),
             input: run.closing_image.clone(),
@@ -132,14 +136,14 @@ fn record_completion(station: &Station, run: &Run) -> Result<(), StepError> {
         ..Entry::of(Event::Step)
     };
     station.keys.audit().record(entry.with("recovered", true))?;
-    Ok(station.ledger.completion_recorded(&run.id)?)
+    Ok(station.ledger.completion_recorded(run.id)?)
 }
 
 /// Records completions that no record shows: the process ended, or the audit failed, between the commit of a run and its record.
 fn record_completions(station: &Station) -> Result<(), StepError> {
     for id in station.ledger.unrecorded_completions()? {
-        let Some(run) = station.ledger.run(&id)? else {
-            station.ledger.completion_recorded(&id)?;
+        let Some(run) = station.ledger.run(id)? else {
+            station.ledger.completion_recorded(id)?;
             continue;
         };
         // A call in progress records it by itself.
@@ -161,7 +165,7 @@ fn is_named(station: &Station, run: &Run) -> Result<bool, StepError> {
 }
 
 /// Undoes a pre-run: moves the name back to the sealed image, removes the opened image and frees the stop.
-pub(in crate::protocol) fn roll_back_opening(station: &Station, run_id: &str, reason: &str) -> Result<(), StepError> {
+pub(in crate::protocol) fn roll_back_opening(station: &Station, run_id: RunId, reason: &str) -> Result<(), StepError> {
     let run = station.run(run_id)?;
     let mut held = Vec::new();
     if let Some(opened) = &run.opened_image {
@@ -204,7 +208,7 @@ fn remove_announced(station: &Station, id: &str) -> Result<Vec<String>, StepErro
 }
 
 /// Undoes a post-run: removes the sealed image and marks the run as prepared again.
-pub(in crate::protocol) fn roll_back_closing(station: &Station, run_id: &str) -> Result<(), StepError> {
+pub(in crate::protocol) fn roll_back_closing(station: &Station, run_id: RunId) -> Result<(), StepError> {
     let run = station.run(run_id)?;
     if let (Some(sealed), Some(record), Some(before)) = (&run.sealed_image, &run.post_run, &run.closing_image)
         && image_tagged(station, &record.image)?.as_ref() == Some(sealed)
@@ -227,7 +231,7 @@ pub(in crate::protocol) fn finish_abort(station: &Station, run: &Run) -> Result<
         OpenInto::Volume | OpenInto::Directory => working_copy::wipe(station, run)?,
     };
     release(station, run)?;
-    station.ledger.end_abort(&run.id, &held)?;
+    station.ledger.end_abort(run.id, &held)?;
     Ok(held)
 }
 
@@ -274,9 +278,9 @@ pub(in crate::protocol) fn complete(
     record: &mut PostRunRecord,
 ) -> Result<(), StepError> {
     clean_up_completed(station, run, read_from, record);
-    station.ledger.record_post_run(&run.id, record)?;
+    station.ledger.record_post_run(run.id, record)?;
     failpoint::point("post-run/cleaned");
-    Ok(station.ledger.complete(&run.id)?)
+    Ok(station.ledger.complete(run.id)?)
 }
 
 /// Deletes what a completed run no longer needs, and notes what still holds plaintext.

@@ -10,9 +10,10 @@ use crate::{
     },
 };
 
-/// Returns the run with that id. A caller whose grants name certain trains does not learn which runs exist.
+/// Returns the run that a call names; a text that is no id names none. A caller whose grants name certain trains does not learn which runs exist.
 pub(in crate::protocol) fn named_run(station: &Station, id: &str, step: &CallContext<'_>) -> Result<Run, StepError> {
-    station.run(id).map_err(|error| step.authorize_absence(error))
+    let run = id.parse().map_err(|_| StepError::RunNotFound(id.to_owned())).and_then(|id| station.run(id));
+    run.map_err(|error| step.authorize_absence(error))
 }
 
 /// Returns why a run prevents a train from being opened, for a caller that is granted the run.
@@ -33,5 +34,5 @@ pub(in crate::protocol) fn state_error(run: Run) -> StepError {
 
 /// Returns the private name that keeps an image for a run.
 pub(in crate::protocol) fn private_name(station: &Station, kept: PinnedImage, run: &Run) -> Result<ImageName, ImageError> {
-    Ok(station.images.pin_tag(kept, &run.image.parse()?, &run.id))
+    Ok(station.images.pin_tag(kept, &run.image.parse()?, &run.id.to_string()))
 }

@@ -18,7 +18,7 @@ use stationmaster_system::failpoint;
 use stationmaster_train::{digest::Sha256Digest, names::FilePath, rule::Rule};
 
 use crate::{
-    ledger::{OpenInto, Run},
+    ledger::{OpenInto, Run, RunId},
     protocol::{
         admission::station::Station,
         context::{call_context::CallContext, error::StepError},
@@ -54,9 +54,9 @@ pub(in crate::protocol) fn mounts(station: &Station, run: &Run) -> Result<Vec<Mo
         |area: TrainDir, source| Mount { source, target: format!("/{}", area.path()), read_only: area == TrainDir::Train };
     Ok(match run.opened_into {
         OpenInto::Image => Vec::new(),
-        OpenInto::Volume => AREAS.map(|area| mount(area, MountSource::Volume(volume_name(area, &run.id)))).into(),
+        OpenInto::Volume => AREAS.map(|area| mount(area, MountSource::Volume(volume_name(area, run.id)))).into(),
         OpenInto::Directory => {
-            let directory = directory(station, &run.id)?;
+            let directory = directory(station, run.id)?;
             AREAS.map(|area| mount(area, MountSource::Directory(directory.area(area)))).into()
         }
     })
@@ -68,18 +68,18 @@ pub(in crate::protocol) fn containers(station: &Station) -> Result<&dyn WorkingC
 }
 
 /// Returns the volumes of a run.
-pub(in crate::protocol) fn volumes(run_id: &str) -> [VolumeMount; 2] {
+pub(in crate::protocol) fn volumes(run_id: RunId) -> [VolumeMount; 2] {
     AREAS.map(|area| VolumeMount { volume: volume_name(area, run_id), target: format!("/{}", area.path()) })
 }
 
-fn volume_name(area: TrainDir, run_id: &str) -> String {
+fn volume_name(area: TrainDir, run_id: RunId) -> String {
     format!("stationmaster-{run_id}-{}", area.name())
 }
 
 /// Returns the directory of a run.
-pub(in crate::protocol) fn directory(station: &Station, run_id: &str) -> Result<WorkingDir, StepError> {
+pub(in crate::protocol) fn directory(station: &Station, run_id: RunId) -> Result<WorkingDir, StepError> {
     let shared = station.shared_directory.as_deref().ok_or(StepError::NoSharedDirectory)?;
-    Ok(WorkingDir::of(shared, run_id))
+    Ok(WorkingDir::of(shared, &run_id.to_string()))
 }
 
 /// The content after a run, at its location.
@@ -95,8 +95,8 @@ impl RunOutput {
     pub(crate) fn of(station: &Station, run: &Run, image_id: &str) -> Result<Self, StepError> {
         Ok(match run.opened_into {
             OpenInto::Image => Self::Image(station.images.files(image_id)?),
-            OpenInto::Volume => Self::Image(containers(station)?.create(&run.base_image, &volumes(&run.id))?),
-            OpenInto::Directory => Self::Directory(directory(station, &run.id)?),
+            OpenInto::Volume => Self::Image(containers(station)?.create(&run.base_image, &volumes(run.id))?),
+            OpenInto::Directory => Self::Directory(directory(station, run.id)?),
         })
     }
 
@@ -145,7 +145,7 @@ pub(in crate::protocol) fn wipe(station: &Station, run: &Run) -> Result<Vec<Stri
         OpenInto::Image => {}
         OpenInto::Volume => {
             let containers = containers(station)?;
-            for VolumeMount { volume, .. } in volumes(&run.id) {
+            for VolumeMount { volume, .. } in volumes(run.id) {
                 match containers.remove_volume(&volume) {
                     Err(ImageError::InUse) => {
                         held.extend(containers.volume_users(&volume)?);
@@ -157,7 +157,7 @@ pub(in crate::protocol) fn wipe(station: &Station, run: &Run) -> Result<Vec<Stri
             }
         }
         OpenInto::Directory => {
-            let directory = directory(station, &run.id)?;
+            let directory = directory(station, run.id)?;
             failpoint::point("wipe/directory");
             if let Err(error) = directory.remove() {
                 tracing::error!(run = %run.id, %error, "the directory of a run could not be wiped");

@@ -9,7 +9,7 @@ use stationmaster_train::{config::TrainConfigError, rule::Rule};
 use super::{Reason, Refusal, named};
 use crate::{
     audit::AuditError,
-    ledger::LedgerError,
+    ledger::{LedgerError, RunId},
     protocol::{KeyOwner, StepError, UntrustedKey},
     trust::{FileError, TrustError},
 };
@@ -82,13 +82,13 @@ impl Refusal {
             StepError::RunState { id, state } => Reason::RunState
                 .status(format!("the run is {}", state.as_str()))
                 .with_meta("state", state.as_str())
-                .with_meta("run_id", id),
+                .with_meta("run_id", id.to_string()),
             StepError::Replayed { run, stop } => Reason::TrainReplayed
                 .status(format!(
                     "this station has finished this train (stop {stop}): no state of it is opened here again, unless an officer \
                      allows one more run"
                 ))
-                .with_meta("run_id", run),
+                .with_meta("run_id", run.to_string()),
             StepError::NoSharedDirectory => Reason::DirectoryNotShared.into(),
             StepError::IdempotencyMismatch => Reason::IdempotencyMismatch.into(),
             StepError::Busy => Reason::TrainBusy.into(),
@@ -103,7 +103,7 @@ impl Refusal {
                 } else {
                     format!("the run left nothing: {image} is still the image that pre-run opened")
                 })
-                .with_meta("run_id", id),
+                .with_meta("run_id", id.to_string()),
             StepError::TrustNotKept(TrustError::File(FileError::Write { ref source, .. })) if is_full(source) => {
                 disk_full("state", &error)
             }
@@ -135,7 +135,7 @@ fn train_not_granted() -> Refusal {
 }
 
 /// The session's own train id is not included: it may be another caller's.
-fn session_differs(differs: &str, run: Option<String>) -> Refusal {
+fn session_differs(differs: &str, run: Option<RunId>) -> Refusal {
     let what = match differs {
         "train-id" => "as another train (its @id differs)",
         "creator" => "as another creator's",
@@ -147,7 +147,7 @@ fn session_differs(differs: &str, run: Option<String>) -> Refusal {
     );
     let refusal = Reason::TrainReplayed.status(text).with_meta("differs", differs);
     match run {
-        Some(run) => refusal.with_meta("run_id", run),
+        Some(run) => refusal.with_meta("run_id", run.to_string()),
         None => refusal,
     }
 }

@@ -4,6 +4,7 @@ use stationmaster_proto as pb;
 use stationmaster_train::{
     config::RouteStop,
     keys::PublicKey,
+    route::StopIndex,
     rule::{Outcome, Report},
 };
 
@@ -19,12 +20,12 @@ use crate::{
 pub(super) fn pre_run(answer: PreRunAnswer) -> pb::PreRunOutcome {
     let (run, record) = (answer.run, answer.record);
     pb::PreRunOutcome {
-        run_id: run.id,
+        run_id: run.id.to_string(),
         image: run.image,
         image_id: record.image_id,
         source_image_id: run.source_image,
         session_id: run.session_id,
-        stop_index: run.stop_index,
+        stop_index: run.stop_index.get(),
         has_query: answer.query.is_some(),
         query: answer.query.unwrap_or_default(),
         dropped_files: record.dropped_files.into_vec(),
@@ -57,7 +58,7 @@ fn mount(mount: Mount) -> pb::Mount {
 pub(super) fn post_run(answer: PostRunAnswer) -> pb::PostRunOutcome {
     let record = answer.record;
     pb::PostRunOutcome {
-        run_id: answer.run_id,
+        run_id: answer.run_id.to_string(),
         image: record.image,
         image_id: record.image_id,
         results_digest: bytes(&record.results_digest),
@@ -85,7 +86,7 @@ pub fn inspection(found: Inspection) -> Result<pb::InspectTrainResponse, Refusal
         session_id: found.session_id,
         creator_id: found.config.creator.id.to_string(),
         route,
-        own_index: found.own_index,
+        own_index: found.own_index.map(StopIndex::get),
         listed: found.listed.into_iter().map(file).collect(),
         unlisted: found.unlisted.into_iter().map(file).collect(),
         missing: found.missing,
@@ -123,7 +124,7 @@ pub(super) fn results(answer: ResultsAnswer) -> pb::OpenResultsOutcome {
         image_id: answer.image_id,
         train_id: answer.train_id,
         session_id: answer.session_id,
-        stop_index: answer.stop_index,
+        stop_index: answer.stop_index.get(),
         // A route has at most 10,000 stops.
         stops_signed: answer.stops_signed as u32,
         stops: answer.stops as u32,
@@ -143,7 +144,7 @@ pub(super) fn push_verdict(verdict: PushVerdict) -> pb::CheckPushResult {
         // An image has a few hundred layers at most.
         layers: verdict.layers as u32,
         base_layers: verdict.base_layers as u32,
-        run_id: verdict.run_id.unwrap_or_default(),
+        run_id: verdict.run_id.map(|id| id.to_string()).unwrap_or_default(),
         rules: rules(&verdict.report),
         findings: verdict.findings.into_iter().map(push_finding).collect(),
     }

@@ -15,7 +15,7 @@ fn the_next_config_is_what_train_lib_writes_to_the_byte() {
         // Signatures and wrapped keys are random: take train_lib's, in the order of this config.
         let theirs = TrainConfig::parse(&next).unwrap();
         let their_stop = |index: i64| theirs.route.iter().find(|stop| stop.index == index).unwrap();
-        let link = their_stop(own.index() as i64).signature.clone().unwrap();
+        let link = their_stop(own.stops_before() as i64).signature.clone().unwrap();
         let route = config.route.iter().map(|stop| their_stop(stop.index).encrypted_key.clone());
         let closing = Closing {
             results: &results,

@@ -133,7 +133,7 @@ impl ClosingRun<'_> {
         let is_unchanged = has_no_new_results(run, &content);
         // A committed image shows that there was a run. For content outside an image only the results show it.
         if is_unchanged && !self.no_results && run.opened_into != OpenInto::Image {
-            return Err(StepError::Unchanged { id: run.id.clone(), image: String::new() });
+            return Err(StepError::Unchanged { id: run.id, image: String::new() });
         }
         Ok(Sealed { content, key, is_unchanged, removal })
     }
@@ -164,7 +164,7 @@ impl ClosingRun<'_> {
         let created = jiff::Timestamp::now().as_second();
         let (parent, plan) = (&prepared.base, &sealed_layer(&sealed.content, next, created)?);
         let announce = |id: &str| {
-            station.ledger.announce_sealed(&run.id, id).map_err(StepError::from)?;
+            station.ledger.announce_sealed(run.id, id).map_err(StepError::from)?;
             failpoint::point("post-run/announced");
             Ok(())
         };
@@ -207,7 +207,7 @@ impl ClosingRun<'_> {
             warnings,
             rules: RuleNote::of(&report),
         };
-        self.station.ledger.record_post_run(&self.run.id, &record)?;
+        self.station.ledger.record_post_run(self.run.id, &record)?;
         failpoint::point("post-run/recorded");
         Ok(record)
     }

@@ -108,7 +108,7 @@ impl Opening<'_> {
     fn read(&self, files: Box<dyn ImageFiles>, train: UnwrappedTrain, expected: u64) -> Result<Read, StepError> {
         let Self { station, run, step, .. } = self;
         let mut working_dir = match run.opened_into {
-            OpenInto::Directory => Some(working_copy::directory(station, &run.id)?.create(expected, station.spool_reserve)?),
+            OpenInto::Directory => Some(working_copy::directory(station, run.id)?.create(expected, station.spool_reserve)?),
             OpenInto::Image | OpenInto::Volume => None,
         };
         failpoint::point("pre-run/landing");
@@ -160,7 +160,7 @@ impl Opening<'_> {
         let Self { station, order, run, step } = self;
         let query = written.train.query.as_ref().map(|query| query.to_vec());
         let record = self.record_of(&written);
-        station.ledger.record_pre_run(&run.id, &record, &written.train.files)?;
+        station.ledger.record_pre_run(run.id, &record, &written.train.files)?;
         failpoint::point("pre-run/recorded");
         if station.image_id(&ImageSource::Name(order.image.clone()))? != run.source_image {
             return Err(StepError::ImageChanged);
@@ -170,7 +170,7 @@ impl Opening<'_> {
             station.images.tag(&written.image_id, &order.image)?;
         }
         failpoint::point("pre-run/tagged");
-        station.ledger.advance(&run.id, RunState::Opening, RunState::Prepared)?;
+        station.ledger.advance(run.id, RunState::Opening, RunState::Prepared)?;
         failpoint::point("pre-run/prepared");
         step.end_phase("name");
         Ok((record, query))

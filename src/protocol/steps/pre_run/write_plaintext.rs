@@ -46,7 +46,7 @@ impl PlaintextWriter<'_> {
             plan.file("opt/user_sym_key.key", meta, bytes.len() as u64, Content::Bytes(bytes));
         }
         let announce = |id: &str| {
-            self.station.ledger.announce_opened(&self.run.id, id).map_err(StepError::from)?;
+            self.station.ledger.announce_opened(self.run.id, id).map_err(StepError::from)?;
             failpoint::point("pre-run/announced");
             Ok(())
         };
@@ -59,7 +59,7 @@ impl PlaintextWriter<'_> {
 
     /// Writes volumes of the engine. Returns the id of the image to run with them: the sealed one.
     pub(crate) fn volumes(&self) -> Result<String, StepError> {
-        let (containers, volumes) = (working_copy::containers(self.station)?, working_copy::volumes(&self.run.id));
+        let (containers, volumes) = (working_copy::containers(self.station)?, working_copy::volumes(self.run.id));
         for volume in &volumes {
             containers.create_volume(&volume.volume)?;
             failpoint::point("pre-run/volume");

@@ -68,7 +68,7 @@ fn offline(place: &str, which: Option<&str>) -> Result<pb::HashImageResult, CliE
     let image_id =
         image.id().ok_or_else(|| RpcError::from(Refusal::from(ImageError::Malformed("no configuration of the image"))))?;
     Ok(pb::HashImageResult {
-        image_id,
+        image_id: image_id.to_string(),
         tree_digest: tree.digest.as_bytes().to_vec(),
         tree_entries: tree.entries,
         tree_bytes: tree.bytes,

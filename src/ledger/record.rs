@@ -1,6 +1,7 @@
 //! Outcomes of steps as the ledger keeps them, to return them again on a repeated call.
 
 use serde::{Deserialize, Serialize};
+use stationmaster_image::oci::reference::ImageId;
 use stationmaster_train::{
     digest::Sha256Digest,
     rule::{Outcome, Report},
@@ -76,7 +77,7 @@ mod hex {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreRunRecord {
     /// Id of the image to run: the opened one; the sealed one when its content is opened outside an image.
-    pub image_id: String,
+    pub image_id: ImageId,
     /// Whether the train has a query. Its bytes are with the opened content only.
     pub has_query: bool,
     /// Immutable files dropped because `file_list` does not name them.
@@ -132,7 +133,7 @@ pub struct PostRunRecord {
     /// The image reference that was written.
     pub image: String,
     /// Id of the sealed image.
-    pub image_id: String,
+    pub image_id: ImageId,
     /// Digest of the results as signed, hex.
     pub results_digest: String,
     /// Result files sealed.
@@ -156,9 +157,9 @@ mod tests {
 
     #[test]
     fn rows_of_a_version_without_reports_are_read() {
-        let pre_run = r#"{"image_id":"i","has_query":false,"dropped_files":[],"immutable_digest":"00","results_digest":null,"warnings":[]}"#;
+        let pre_run = r#"{"image_id":"sha256:0000000000000000000000000000000000000000000000000000000000000000","has_query":false,"dropped_files":[],"immutable_digest":"00","results_digest":null,"warnings":[]}"#;
         assert_eq!(serde_json::from_str::<PreRunRecord>(pre_run).unwrap().rules, []);
-        let post_run = r#"{"image":"i","image_id":"i","results_digest":"00","result_files":0,"dropped_files":[],"plaintext_held_by":[],"warnings":[]}"#;
+        let post_run = r#"{"image":"i","image_id":"sha256:0000000000000000000000000000000000000000000000000000000000000000","results_digest":"00","result_files":0,"dropped_files":[],"plaintext_held_by":[],"warnings":[]}"#;
         assert_eq!(serde_json::from_str::<PostRunRecord>(post_run).unwrap().rules, []);
     }
 

@@ -1,5 +1,6 @@
 //! Runs and their states, as the ledger keeps them.
 
+use stationmaster_image::oci::reference::ImageId;
 use stationmaster_train::{digest::Sha256Digest, route::StopIndex};
 
 use super::{
@@ -107,9 +108,9 @@ pub struct NewRun {
     /// The reference that is written, `repository:tag`.
     pub image: String,
     /// Id of the sealed image that arrived.
-    pub source_image: String,
+    pub source_image: ImageId,
     /// Id of the train's base.
-    pub base_image: String,
+    pub base_image: ImageId,
     /// Label of the station key that the route names.
     pub key_label: String,
     /// `train_config.json` as it arrived.
@@ -140,15 +141,15 @@ pub struct Run {
     /// The reference passed to pre-run.
     pub image: String,
     /// Id of the sealed image that arrived.
-    pub source_image: String,
+    pub source_image: ImageId,
     /// Id of the train's base.
-    pub base_image: String,
+    pub base_image: ImageId,
     /// Id of the opened image, announced before it can exist.
-    pub opened_image: Option<String>,
+    pub opened_image: Option<ImageId>,
     /// Id of the image whose results are being or were sealed.
-    pub closing_image: Option<String>,
+    pub closing_image: Option<ImageId>,
     /// Id of the sealed image, announced before it can exist.
-    pub sealed_image: Option<String>,
+    pub sealed_image: Option<ImageId>,
     /// Label of the station key.
     pub key_label: String,
     /// `train_config.json` as it arrived; empty once the run has ended.
@@ -177,9 +178,9 @@ pub struct Run {
 
 impl Run {
     /// Returns whether an image belongs to the run: the arrived, the opened or the sealed one.
-    pub fn has_image(&self, image_id: &str) -> bool {
+    pub fn has_image(&self, image_id: &ImageId) -> bool {
         let later = [&self.opened_image, &self.closing_image, &self.sealed_image];
-        self.source_image == image_id || later.into_iter().flatten().any(|image| image == image_id)
+        self.source_image == *image_id || later.into_iter().flatten().any(|image| image == image_id)
     }
 }
 

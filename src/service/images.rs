@@ -71,9 +71,9 @@ pub fn verdict_message(verdict: ImageVerdict) -> pb::ValidateImageResult {
         holds: verdict.holds(),
         rules: verdict.rules.iter().map(rule).collect(),
         difference_count: verdict.differences.count(),
-        image_id: verdict.image_id,
+        image_id: verdict.image_id.map(|id| id.to_string()).unwrap_or_default(),
         master: verdict.master,
-        master_id: verdict.master_id,
+        master_id: verdict.master_id.map(|id| id.to_string()).unwrap_or_default(),
         layers: verdict.layers as u32,
         shared_layers: verdict.shared as u32,
         master_layers: verdict.master_layers as u32,
@@ -101,7 +101,7 @@ fn result_message(digests: ImageDigests) -> pb::HashImageResult {
         Err(TrainAbsent::NoKey) => "no-key",
     };
     pb::HashImageResult {
-        image_id: digests.image_id,
+        image_id: digests.image_id.to_string(),
         tree_digest: digests.tree.map(|tree| tree.digest.as_bytes().to_vec()).unwrap_or_default(),
         tree_entries: digests.tree.map_or(0, |tree| tree.entries),
         tree_bytes: digests.tree.map_or(0, |tree| tree.bytes),

@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use stationmaster_train::route::StopIndex;
+use stationmaster_train::{digest::Sha256Digest, route::StopIndex};
 use tokio::runtime::Runtime;
 
 use super::*;
@@ -45,8 +45,8 @@ impl Office {
             idempotency_key: String::new(),
             opened_into: OpenInto::Image,
             image: "train:latest".into(),
-            source_image: "source".into(),
-            base_image: "base".into(),
+            source_image: Sha256Digest::of(b"source").into(),
+            base_image: Sha256Digest::of(b"base").into(),
             key_label: "a".into(),
             config: Vec::new(),
         };
@@ -176,7 +176,10 @@ fn runs_that_were_open_are_put_back_only_with_a_word_about_them() {
     office.run("one", 1, &[RunState::Prepared, RunState::Closing]);
     office.backup("backup").unwrap();
     let error = office.restore("backup", "other", None).unwrap_err();
-    assert!(matches!(&error, StateError::OpenRuns(runs) if runs[0].starts_with("one (closing")), "{error}");
+    assert!(
+        matches!(&error, StateError::OpenRuns(runs) if runs[0].starts_with(&format!("{} (closing", RunId::named("one")))),
+        "{error}"
+    );
     assert!(names(&office.at("other")).is_empty());
     assert_eq!(office.restore("backup", "kept", Some(OpenRuns::Keep)).unwrap().open.len(), 1);
     assert_eq!(office.ledger_in("kept").run(RunId::named("one")).unwrap().unwrap().state, RunState::Closing);

@@ -27,7 +27,7 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
 const LAYERS: [(&str, &[&str]); 14] = [
     ("watched_file", &["system"]),
     ("key_file", &[]),
-    ("ledger", &["system", "train"]),
+    ("ledger", &["image", "system", "train"]),
     ("trust", &["system", "train", "watched_file"]),
     ("authz", &["proto", "system", "watched_file"]),
     ("audit", &["system", "train"]),

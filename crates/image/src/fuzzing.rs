@@ -6,7 +6,7 @@ use crate::{oci::image_config::ImageMetadata, store::docker::full_load};
 /// with the new layer only. Returns the layers' paths, or `None` if the archive is refused.
 pub fn copy_archive(saved: &[u8], layers: usize, out: &mut Vec<u8>) -> Option<Vec<String>> {
     let parent = ImageMetadata {
-        id: format!("sha256:{}", "0".repeat(64)),
+        id: stationmaster_train::digest::Sha256Digest::from([0; 32]).into(),
         layers: vec![String::new(); layers],
         config: serde_json::Map::new(),
         platform: serde_json::Map::new(),

@@ -15,7 +15,7 @@ use crate::{
     archive::source::ImageInput,
     oci::{
         image_config::ImageMetadata,
-        reference::{ImageName, ImageSource},
+        reference::{ImageId, ImageName, ImageSource},
     },
 };
 
@@ -53,37 +53,37 @@ pub trait ImageStore: Send + Sync {
     fn check(&self) -> BoxFuture<'_, Result<(), ImageError>>;
 
     /// Returns the current id of an image's name or id.
-    fn resolve(&self, source: &ImageSource) -> Result<String, ImageError>;
+    fn resolve(&self, source: &ImageSource) -> Result<ImageId, ImageError>;
 
     /// Returns the images of a repository in the store, with or without a tag: their ids and their `repository@sha256:…`.
-    fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError>;
+    fn images_of(&self, repository: &str) -> Result<Vec<(ImageId, Vec<String>)>, ImageError>;
 
     /// Returns an image's metadata without reading its layers.
-    fn metadata(&self, id: &str) -> Result<ImageMetadata, ImageError>;
+    fn metadata(&self, id: &ImageId) -> Result<ImageMetadata, ImageError>;
 
     /// Opens the files of an image for reading.
-    fn files(&self, id: &str) -> Result<Box<dyn ImageFiles>, ImageError>;
+    fn files(&self, id: &ImageId) -> Result<Box<dyn ImageFiles>, ImageError>;
 
     /// Opens the whole image as an input, to be read layer by layer.
-    fn input(&self, id: &str, cancel: &CancellationToken) -> Result<ImageInput<'static>, ImageError>;
+    fn input(&self, id: &ImageId, cancel: &CancellationToken) -> Result<ImageInput<'static>, ImageError>;
 
     /// Writes an image: its parent with one more layer. The image has no name.
     fn build(&self, spec: &ImageSpec<'_>, layer: &mut dyn LayerSource) -> Result<BuiltImage, WriteError>;
 
     /// Adds a name to an image.
-    fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError>;
+    fn tag(&self, id: &ImageId, name: &ImageName) -> Result<(), ImageError>;
 
     /// Removes a name; the image is removed too if it was its last. A missing name is not an error.
     fn untag(&self, name: &ImageName) -> Result<(), ImageError>;
 
     /// Removes an image by id. A missing image is not an error; [`ImageError::InUse`] if the image is in use.
-    fn remove(&self, id: &str) -> Result<(), ImageError>;
+    fn remove(&self, id: &ImageId) -> Result<(), ImageError>;
 
     /// Returns the users of an image: ids of containers made from it or from a child of it, and its names (as `name:…`).
-    fn images_using(&self, id: &str) -> Result<Vec<String>, ImageError>;
+    fn images_using(&self, id: &ImageId) -> Result<Vec<String>, ImageError>;
 
     /// As [`ImageStore::resolve`], with `None` for an image that does not exist.
-    fn find(&self, source: &ImageSource) -> Result<Option<String>, ImageError> {
+    fn find(&self, source: &ImageSource) -> Result<Option<ImageId>, ImageError> {
         match self.resolve(source) {
             Ok(id) => Ok(Some(id)),
             Err(ImageError::NotFound) => Ok(None),

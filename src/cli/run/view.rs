@@ -9,6 +9,7 @@ use crate::{
     },
     ledger::{RuleNote, Run},
 };
+use stationmaster_image::oci::reference::ImageId;
 
 /// Formats a time of the ledger.
 pub(in crate::cli) fn time(seconds: i64) -> String {
@@ -49,11 +50,11 @@ pub(super) fn value(run: &Run) -> Value {
         "idempotency_key": run.idempotency_key,
         "key_label": run.key_label,
         "config_sha256": config_sha256(run),
-        "source_image_id": run.source_image,
-        "base_image_id": run.base_image,
-        "opened_image_id": run.opened_image,
-        "closing_image_id": run.closing_image,
-        "sealed_image_id": run.sealed_image,
+        "source_image_id": run.source_image.to_string(),
+        "base_image_id": run.base_image.to_string(),
+        "opened_image_id": run.opened_image.as_ref().map(ImageId::to_string),
+        "closing_image_id": run.closing_image.as_ref().map(ImageId::to_string),
+        "sealed_image_id": run.sealed_image.as_ref().map(ImageId::to_string),
         "plaintext_held_by": held(run),
         "immutable_files": run.immutable_files,
         "pre_run": run.pre_run,
@@ -81,6 +82,7 @@ pub(super) fn note(run: &Run) -> String {
 
 pub(super) fn people(run: &Run) -> String {
     let some = |text: &Option<String>| text.clone().unwrap_or_default();
+    let image = |id: &Option<ImageId>| id.as_ref().map(ImageId::to_string).unwrap_or_default();
     let (pre, post) = (run.pre_run.as_ref(), run.post_run.as_ref());
     let mut text = fields(&[
         ("Run", run.id.to_string()),
@@ -103,11 +105,11 @@ pub(super) fn people(run: &Run) -> String {
         ("Idempotency key", run.idempotency_key.clone()),
         ("Station key", run.key_label.clone()),
         ("Config", format!("sha256 {}", config_sha256(run))),
-        ("Source image", run.source_image.clone()),
-        ("Base", run.base_image.clone()),
-        ("Opened image", some(&run.opened_image)),
-        ("Closing image", some(&run.closing_image)),
-        ("Sealed image", some(&run.sealed_image)),
+        ("Source image", run.source_image.to_string()),
+        ("Base", run.base_image.to_string()),
+        ("Opened image", image(&run.opened_image)),
+        ("Closing image", image(&run.closing_image)),
+        ("Sealed image", image(&run.sealed_image)),
         ("Immutable files", pre.map_or(String::new(), |record| record.immutable_digest.clone())),
         ("Results before", pre.and_then(|record| record.results_digest.clone()).unwrap_or_default()),
         ("Results after", post.map_or(String::new(), |record| record.results_digest.clone())),

@@ -1,5 +1,6 @@
 //! Queries for runs. *Newest* means started last, by the sequence `number`, because clocks may jump.
 
+use stationmaster_image::oci::reference::ImageId;
 use stationmaster_train::route::StopIndex;
 
 use super::{
@@ -62,16 +63,18 @@ impl Ledger {
     }
 
     /// Returns the newest run with this opened image.
-    pub fn of_opened_image(&self, image_id: &str) -> Result<Option<Run>, LedgerError> {
-        self.first("opened_image = ? AND state NOT IN ('aborted', 'failed') ORDER BY number DESC", |query| query.bind(image_id))
+    pub fn of_opened_image(&self, image_id: &ImageId) -> Result<Option<Run>, LedgerError> {
+        self.first("opened_image = ? AND state NOT IN ('aborted', 'failed') ORDER BY number DESC", |query| {
+            query.bind(image_id.to_string())
+        })
     }
 
     /// Returns the newest run, ended or not, that was opened into this image, or whose results were sealed from it.
-    pub fn of_plaintext_image(&self, image_id: &str) -> Result<Option<Run>, LedgerError> {
+    pub fn of_plaintext_image(&self, image_id: &ImageId) -> Result<Option<Run>, LedgerError> {
         self.first(
             "(opened_image = ? OR (opened_into = 'image' AND closing_image = ? AND closing_image <> source_image)) \
              ORDER BY number DESC",
-            |query| query.bind(image_id).bind(image_id),
+            |query| query.bind(image_id.to_string()).bind(image_id.to_string()),
         )
     }
 

@@ -1,6 +1,7 @@
 //! Conversion of a database row to a run.
 
 use sqlx::{Row, sqlite::SqliteRow};
+use stationmaster_image::oci::reference::ImageId;
 use stationmaster_train::{digest::Sha256Digest, route::StopIndex};
 
 use crate::ledger::{LedgerError, OpenInto, RerunPermission, Run, RunId, RunState};
@@ -28,11 +29,11 @@ pub(super) fn read(row: &SqliteRow) -> Result<Run, LedgerError> {
         idempotency_key: row.try_get("idempotency_key")?,
         opened_into: OpenInto::parse(&into).ok_or(LedgerError::Corrupt(into))?,
         image: row.try_get("image")?,
-        source_image: row.try_get("source_image")?,
-        base_image: row.try_get("base_image")?,
-        opened_image: row.try_get("opened_image")?,
-        closing_image: row.try_get("closing_image")?,
-        sealed_image: row.try_get("sealed_image")?,
+        source_image: image(row.try_get("source_image")?)?,
+        base_image: image(row.try_get("base_image")?)?,
+        opened_image: row.try_get::<Option<&str>, _>("opened_image")?.map(image).transpose()?,
+        closing_image: row.try_get::<Option<&str>, _>("closing_image")?.map(image).transpose()?,
+        sealed_image: row.try_get::<Option<&str>, _>("sealed_image")?.map(image).transpose()?,
         key_label: row.try_get("key_label")?,
         config: row.try_get("config")?,
         config_sha256: config_digest(row)?,
@@ -51,6 +52,11 @@ pub(super) fn read(row: &SqliteRow) -> Result<Run, LedgerError> {
 /// Parses a run's id as the ledger has it.
 pub(super) fn stored_id(text: &str) -> Result<RunId, LedgerError> {
     text.parse().map_err(|_| LedgerError::Corrupt(format!("{text:?} is not the id of a run")))
+}
+
+/// Parses an image's id as the ledger has it.
+fn image(text: &str) -> Result<ImageId, LedgerError> {
+    text.parse().map_err(|_| LedgerError::Corrupt(format!("{text:?} is not the id of an image")))
 }
 
 /// Returns the digest of a run's config. A row of an older version has none until a service of this version has completed it.

@@ -4,6 +4,7 @@ use std::{
 };
 
 use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+use stationmaster_image::oci::reference::ImageId;
 use stationmaster_train::{digest::Sha256Digest, route::StopIndex};
 use tokio::runtime::Runtime;
 
@@ -47,6 +48,11 @@ impl TestLedger {
     }
 }
 
+/// Returns the id of the image that a test calls `name`.
+fn image(name: &str) -> ImageId {
+    Sha256Digest::of(name.as_bytes()).into()
+}
+
 fn id(name: &str) -> RunId {
     RunId::named(name)
 }
@@ -62,8 +68,8 @@ fn new_run(name: &str, session: u8, stop: u32) -> NewRun {
         idempotency_key: format!("key of {session}"),
         opened_into: OpenInto::Image,
         image: "train:latest".into(),
-        source_image: format!("source of {name}"),
-        base_image: "base".into(),
+        source_image: image(&format!("source of {name}")),
+        base_image: image("base"),
         key_label: "a".into(),
         config: b"{}".to_vec(),
     }
@@ -76,7 +82,7 @@ fn prepared(ledger: &Ledger, name: &str, session: u8, stop: u32) {
 
 fn completed(ledger: &Ledger, name: &str, session: u8, stop: u32) {
     prepared(ledger, name, session, stop);
-    ledger.begin_closing(id(name), "left").unwrap();
+    ledger.begin_closing(id(name), &image("left")).unwrap();
     ledger.advance(id(name), RunState::Closing, RunState::Completed).unwrap();
 }
 
@@ -130,9 +136,12 @@ fn a_ledger_of_the_first_version_opens_with_its_runs() {
     test.sql(
         "INSERT INTO runs (id, state, station, train_id, session_id, stop_index, idempotency_key, image, source_image, base_image, \
          key_label, config, created_at, updated_at) VALUES \
-         ('6f6e6500-0000-0000-0000-000000000000', 'completed', 'a', 'train', x'0101', 0, 'k1', 'i', 's1', 'b', 'a', x'7b7d', 2000, 2000), \
-         ('74776f00-0000-0000-0000-000000000000', 'prepared', 'a', 'train', x'0202', 1, 'k2', 'i', 's2', 'b', 'a', x'7b7d', 1000, 1000), \
-         ('74687265-6500-0000-0000-000000000000', 'aborted', 'a', 'train', x'0202', 1, 'k3', 'i', 's3', 'b', 'a', x'7b7d', 1500, 1500)",
+         ('6f6e6500-0000-0000-0000-000000000000', 'completed', 'a', 'train', x'0101', 0, 'k1', 'i', \
+         printf('sha256:%064d', 1), printf('sha256:%064d', 0), 'a', x'7b7d', 2000, 2000), \
+         ('74776f00-0000-0000-0000-000000000000', 'prepared', 'a', 'train', x'0202', 1, 'k2', 'i', \
+         printf('sha256:%064d', 2), printf('sha256:%064d', 0), 'a', x'7b7d', 1000, 1000), \
+         ('74687265-6500-0000-0000-000000000000', 'aborted', 'a', 'train', x'0202', 1, 'k3', 'i', \
+         printf('sha256:%064d', 3), printf('sha256:%064d', 0), 'a', x'7b7d', 1500, 1500)",
     );
     assert!(matches!(test.attach(), Err(LedgerError::Older { schema: 1, .. })), "a guest migrates");
     let ledger = test.open().unwrap();
@@ -288,7 +297,10 @@ fn only_prepared_runs_are_given_up_and_the_reason_stays() {
     ledger.advance(id("one"), RunState::Opening, RunState::Prepared).unwrap();
     assert_eq!(office.abandon(id("one"), "uid:0", &why()).unwrap().state, RunState::Aborting);
     assert_eq!(ids(&ledger.aborting().unwrap()), ["one"]);
-    assert!(matches!(ledger.begin_closing(id("one"), "left"), Err(LedgerError::StateChanged(_))), "a step goes on all the same");
+    assert!(
+        matches!(ledger.begin_closing(id("one"), &image("left")), Err(LedgerError::StateChanged(_))),
+        "a step goes on all the same"
+    );
     ledger.end_abort(id("one"), &["container".into()]).unwrap();
     let run = office.run(id("one")).unwrap().unwrap();
     assert_eq!(
@@ -348,7 +360,7 @@ fn a_run_that_has_ended_keeps_no_config_but_its_digest() {
         }),
         ("completed", &|id| {
             ledger.advance(id, RunState::Opening, RunState::Prepared).unwrap();
-            ledger.begin_closing(id, "left").unwrap();
+            ledger.begin_closing(id, &image("left")).unwrap();
             ledger.advance(id, RunState::Closing, RunState::Completed).unwrap();
         }),
         ("forgotten", &|_| ledger.forget_open("restored").unwrap()),
@@ -390,7 +402,7 @@ fn pruning_keeps_what_keeps_a_train_from_running_twice_and_what_still_holds_plai
     prepared(&ledger, "open", 5, 0);
     let record = |held: &[&str]| PostRunRecord {
         image: "train:latest".into(),
-        image_id: "sealed".into(),
+        image_id: image("sealed"),
         results_digest: "00".into(),
         result_files: 1,
         dropped_files: Default::default(),
@@ -425,12 +437,13 @@ fn sessions_and_digests_of_older_versions_are_filled_in_and_configs_of_ended_run
             [("failed", "failed", false), ("done", "completed", true), ("open", "prepared", true)].into_iter().enumerate()
         {
             let sql = "INSERT INTO runs (id, state, station, train_id, session_id, stop_index, idempotency_key, image, source_image, \
-                 base_image, key_label, config, created_at, updated_at, number) VALUES (?, ?, 'a', ?, ?, 1, 'k', 'i', 's', 'b', 'a', ?, 5, \
+                 base_image, key_label, config, created_at, updated_at, number) VALUES (?, ?, 'a', ?, ?, 1, 'k', 'i', \
+                 printf('sha256:%064d', 1), printf('sha256:%064d', 0), 'a', ?, 5, \
                  5, ?)";
             let query = sqlx::query(sql).bind(id(name).to_string()).bind(state).bind(name).bind(vec![number as u8]).bind(kept_config());
             query.bind(number as i64).execute(&mut connection).await.unwrap();
             if pre_run {
-                let record = r#"{"image_id":"i","has_query":false,"dropped_files":[],"immutable_digest":"00","results_digest":null,"warnings":[]}"#;
+                let record = r#"{"image_id":"sha256:0000000000000000000000000000000000000000000000000000000000000000","has_query":false,"dropped_files":[],"immutable_digest":"00","results_digest":null,"warnings":[]}"#;
                 sqlx::query("UPDATE runs SET pre_run = ? WHERE id = ?").bind(record).bind(id(name).to_string()).execute(&mut connection).await.unwrap();
             }
         }

@@ -1,5 +1,6 @@
 //! State transitions of runs: each intent is written before, each outcome after the step.
 
+use stationmaster_image::oci::reference::ImageId;
 use stationmaster_train::digest::Sha256Digest;
 
 use super::{Ledger, Query, json, now, row::stored_id};
@@ -30,8 +31,8 @@ impl Ledger {
         .bind(&run.idempotency_key)
         .bind(run.opened_into.as_str())
         .bind(&run.image)
-        .bind(&run.source_image)
-        .bind(&run.base_image)
+        .bind(run.source_image.to_string())
+        .bind(run.base_image.to_string())
         .bind(&run.key_label)
         .bind(&run.config)
         .bind(Sha256Digest::of(&run.config).to_hex())
@@ -49,10 +50,10 @@ impl Ledger {
     }
 
     /// Stores the id of the run's opened image before the image can exist.
-    pub fn announce_opened(&self, id: RunId, image_id: &str) -> Result<(), LedgerError> {
+    pub fn announce_opened(&self, id: RunId, image_id: &ImageId) -> Result<(), LedgerError> {
         self.update(
             sqlx::query("UPDATE runs SET opened_image = ?, updated_at = ? WHERE id = ? AND state = 'opening'")
-                .bind(image_id)
+                .bind(image_id.to_string())
                 .bind(now())
                 .bind(id.to_string()),
             "opening",
@@ -67,18 +68,18 @@ impl Ledger {
     }
 
     /// Writes the intent to close a run, and the image from which its results come.
-    pub fn begin_closing(&self, id: RunId, from_image: &str) -> Result<(), LedgerError> {
+    pub fn begin_closing(&self, id: RunId, from_image: &ImageId) -> Result<(), LedgerError> {
         let query = sqlx::query(
             "UPDATE runs SET state = 'closing', closing_image = ?, sealed_image = NULL, post_run = NULL, updated_at = ? WHERE id = ? AND state = 'prepared'",
         );
-        self.update(query.bind(from_image).bind(now()).bind(id.to_string()), "prepared")
+        self.update(query.bind(from_image.to_string()).bind(now()).bind(id.to_string()), "prepared")
     }
 
     /// Stores the id of the run's sealed image before the image can exist.
-    pub fn announce_sealed(&self, id: RunId, image_id: &str) -> Result<(), LedgerError> {
+    pub fn announce_sealed(&self, id: RunId, image_id: &ImageId) -> Result<(), LedgerError> {
         self.update(
             sqlx::query("UPDATE runs SET sealed_image = ?, updated_at = ? WHERE id = ? AND state = 'closing'")
-                .bind(image_id)
+                .bind(image_id.to_string())
                 .bind(now())
                 .bind(id.to_string()),
             "closing",

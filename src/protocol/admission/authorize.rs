@@ -1,5 +1,6 @@
 //! Authorisation: refuses a train that no grant of the caller covers, before anything about it is revealed.
 
+use stationmaster_image::oci::reference::ImageId;
 use stationmaster_image::store::ImageFiles;
 use stationmaster_train::rule::Rule;
 
@@ -98,7 +99,7 @@ impl AuthorizedTrain {
 /// Refuses an image to a caller whose grants name trains, unless they cover the train in it.
 pub(in crate::protocol) fn authorize_any_image(
     station: &Station,
-    image_id: &str,
+    image_id: &ImageId,
     step: &CallContext<'_>,
 ) -> Result<(), StepError> {
     if step.caller.may_have_any_train().is_err() {

@@ -8,7 +8,7 @@ use std::{
 
 use stationmaster_image::{
     ImageError,
-    oci::reference::ImageSource,
+    oci::reference::{ImageId, ImageSource},
     store::{ImageStore, working_containers::WorkingContainers},
 };
 use stationmaster_train::rule::Rule;
@@ -103,7 +103,7 @@ impl Station {
     }
 
     /// Returns the id of the image that a call names.
-    pub(in crate::protocol) fn image_id(&self, image: &ImageSource) -> Result<String, StepError> {
+    pub(in crate::protocol) fn image_id(&self, image: &ImageSource) -> Result<ImageId, StepError> {
         self.images.resolve(image).map_err(|error| match error {
             ImageError::NotFound => StepError::ImageNotFound(image.clone()),
             other => other.into(),

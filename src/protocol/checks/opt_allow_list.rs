@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use stationmaster_image::{
     ImageError,
+    oci::reference::ImageId,
     opt::reader::{TrainTreeSink, read_opt},
 };
 use stationmaster_train::rule::Rule;
@@ -19,7 +20,7 @@ use crate::protocol::{
 /// read only if there are such entries.
 pub(in crate::protocol) fn check(
     station: &Station,
-    base_image: &str,
+    base_image: &ImageId,
     contents: &Contents,
     rules: &RuleLog,
     step: &CallContext<'_>,
@@ -40,7 +41,7 @@ pub(in crate::protocol) fn check(
 /// Returns a name that is neither the protocol's, nor in the base, nor allowed by the configuration.
 fn unexplained_name(
     station: &Station,
-    base_image: &str,
+    base_image: &ImageId,
     contents: &Contents,
     step: &CallContext<'_>,
 ) -> Result<Option<String>, StepError> {

@@ -3,7 +3,10 @@
 use stationmaster_image::{
     ImageError,
     checks::push_scan::{LayerScan, SuspectFile, compare_with_base, others, scan_layers},
-    oci::{image_config::ImageMetadata, reference::ImageSource},
+    oci::{
+        image_config::ImageMetadata,
+        reference::{ImageId, ImageSource},
+    },
 };
 use stationmaster_train::{
     proof::NameSample,
@@ -34,7 +37,7 @@ pub struct PushFinding {
 /// Result of the check whether an image may leave the station.
 pub struct PushVerdict {
     /// The engine's image id.
-    pub image_id: String,
+    pub image_id: ImageId,
     /// Number of layers of the image.
     pub layers: usize,
     /// Number of these that belong to the base.
@@ -51,7 +54,7 @@ pub struct PushVerdict {
 pub fn check_push(station: &Station, image: &ImageSource, step: &CallContext<'_>) -> Result<PushVerdict, StepError> {
     let image_id = station.image_id(image)?;
     authorize_any_image(station, &image_id, step)?;
-    step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
+    step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.to_string()));
     let facts = station.images.metadata(&image_id)?;
     let mut verdict = PushVerdict {
         image_id,
@@ -104,10 +107,10 @@ fn plaintext_of(station: &Station, image: &ImageSource, facts: &ImageMetadata) -
 
 /// Returns the train's base, if the engine has it. Neither the image itself nor one with a run's plaintext counts as base,
 /// whatever its name.
-fn base_of(station: &Station, image: &ImageSource, image_id: &str) -> Result<Option<ImageMetadata>, StepError> {
+fn base_of(station: &Station, image: &ImageSource, image_id: &ImageId) -> Result<Option<ImageMetadata>, StepError> {
     let ImageSource::Name(name) = image else { return Ok(None) };
     let Some(id) = station.images.find(&ImageSource::Name(name.with_tag("base")))? else { return Ok(None) };
-    if id == image_id || station.ledger.of_plaintext_image(&id)?.is_some() {
+    if id == *image_id || station.ledger.of_plaintext_image(&id)?.is_some() {
         return Ok(None);
     }
     Ok(Some(station.images.metadata(&id)?))

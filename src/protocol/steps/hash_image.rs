@@ -3,7 +3,7 @@
 use stationmaster_image::{
     disk::spool::Spool,
     filesystem::{canonical::TreeDigest, tree_digest::digest_of},
-    oci::reference::ImageSource,
+    oci::reference::{ImageId, ImageSource},
     opt::reader::{TrainTreeSink, read_opt},
     store::ImageFiles,
 };
@@ -30,7 +30,7 @@ use crate::protocol::{
 /// The digests of an image.
 pub struct ImageDigests {
     /// The engine's image id.
-    pub image_id: String,
+    pub image_id: ImageId,
     /// Digest of the final file tree; `None` if it was not requested.
     pub tree: Option<TreeDigest>,
     /// Digests of the train in the image.
@@ -74,7 +74,7 @@ pub fn hash_image(
     step: &CallContext<'_>,
 ) -> Result<ImageDigests, StepError> {
     let image_id = station.image_id(image)?;
-    step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
+    step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.to_string()));
     let files = station.images.files(&image_id)?;
     let train = match AuthorizedTrain::authorize_image(&*files, step) {
         Err(StepError::NotATrain) => Err(TrainAbsent::NotATrain),

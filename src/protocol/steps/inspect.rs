@@ -2,7 +2,7 @@
 
 use stationmaster_image::{
     archive::memory_budget::Share,
-    oci::reference::ImageSource,
+    oci::reference::{ImageId, ImageSource},
     opt::{
         layered::LayeredTrainTree,
         reader::{TrainTreeSink, read_opt},
@@ -33,7 +33,7 @@ pub struct ListedFile {
 /// The statements of a train and its files.
 pub struct Inspection {
     /// The image's id.
-    pub image_id: String,
+    pub image_id: Option<ImageId>,
     /// `train_config.json` as stored.
     pub config_bytes: Vec<u8>,
     /// The same, parsed.
@@ -55,14 +55,14 @@ pub struct Inspection {
     /// Total size of the result files in bytes.
     pub result_bytes: u64,
     /// Image id of the train's `base`, if it exists here.
-    pub base_image_id: Option<String>,
+    pub base_image_id: Option<ImageId>,
 }
 
 /// Reads a train's config and lists its files.
 pub fn inspect_train(station: &Station, image: &ImageSource, step: &CallContext<'_>) -> Result<Inspection, StepError> {
     let image_id = station.image_id(image)?;
-    step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
-    let mut inspection = inspect(&*station.images.files(&image_id)?, image_id, step)?;
+    step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.to_string()));
+    let mut inspection = inspect(&*station.images.files(&image_id)?, Some(image_id), step)?;
     let route = &inspection.config.route;
     inspection.own_index = position_of(&inspection.config, &station.id).ok().and_then(|at| route[at].index.try_into().ok());
     inspection.base_image_id = match image {
@@ -82,7 +82,7 @@ pub fn inspect_saved(files: LayeredTrainTree) -> Result<Inspection, StepError> {
     inspect(&files, image_id, &step)
 }
 
-fn inspect(files: &dyn ImageFiles, image_id: String, step: &CallContext<'_>) -> Result<Inspection, StepError> {
+fn inspect(files: &dyn ImageFiles, image_id: Option<ImageId>, step: &CallContext<'_>) -> Result<Inspection, StepError> {
     let document = AuthorizedTrain::authorize_image(files, step)?.into_document();
     let mut names = Names { step, code: Vec::new(), share: Share::default(), result_files: 0, result_bytes: 0 };
     read_opt(files.read("/opt", &step.cancel)?, &mut names)?;

@@ -5,7 +5,12 @@
 
 use std::io::Read;
 
-use stationmaster_image::{disk::spool::Spool, oci::reference::ImageSource, opt::uploaded::UploadedTrain, store::ImageFiles};
+use stationmaster_image::{
+    disk::spool::Spool,
+    oci::reference::{ImageId, ImageSource},
+    opt::uploaded::UploadedTrain,
+    store::ImageFiles,
+};
 use stationmaster_train::{
     digest::{Digest, FileHasher, Sha256Digest},
     names::FilePath,
@@ -67,8 +72,8 @@ pub enum ResultsPart<'a> {
 
 /// Summary of the returned results.
 pub struct ResultsAnswer {
-    /// The image's id; empty for an archive.
-    pub image_id: String,
+    /// The image's id; `None` for an archive.
+    pub image_id: Option<ImageId>,
     /// `@id`.
     pub train_id: String,
     /// The train session, raw bytes.
@@ -149,20 +154,20 @@ pub fn open_results(
     })
 }
 
-/// Returns the image's id, empty for an archive, and its files.
+/// Returns the image's id, unless it is an archive, and its files.
 fn files_of(
     station: &Station,
     train: ResultsOf<impl Read>,
     step: &CallContext<'_>,
-) -> Result<(String, Box<dyn ImageFiles>), StepError> {
+) -> Result<(Option<ImageId>, Box<dyn ImageFiles>), StepError> {
     match train {
         ResultsOf::Image(image) => {
             let id = station.image_id(&image)?;
             step.annotate(|entry| {
-                entry.images = Some(ImageIds { name: Some(image.to_string()), input: Some(id.clone()), output: None });
+                entry.images = Some(ImageIds { name: Some(image.to_string()), input: Some(id.to_string()), output: None });
             });
             let files = station.images.files(&id)?;
-            Ok((id, files))
+            Ok((Some(id), files))
         }
         ResultsOf::Archive(archive) => {
             // The archive is the caller's own.
@@ -170,7 +175,7 @@ fn files_of(
             let spool = Spool::create(&station.spool_directory, 0, station.spool_reserve)?;
             let sent = UploadedTrain::receive(archive, spool, &|| step.check_reading())?;
             step.annotate(|entry| drop(entry.about.insert("archive_sha256".into(), sent.sha256().to_hex().into())));
-            Ok((String::new(), Box::new(sent)))
+            Ok((None, Box::new(sent)))
         }
     }
 }

@@ -3,7 +3,7 @@
 mod close;
 mod sealed_layer;
 
-use stationmaster_image::oci::reference::{ImageName, ImageSource};
+use stationmaster_image::oci::reference::{ImageId, ImageName, ImageSource};
 use stationmaster_system::failpoint;
 
 use self::close::ClosingRun;
@@ -84,7 +84,7 @@ fn replay_answer(
     step: &CallContext<'_>,
 ) -> Result<PostRunAnswer, StepError> {
     if !record.plaintext_held_by.is_empty() {
-        recover::clean_up_completed(station, &run, run.closing_image.as_deref().unwrap_or_default(), &mut record);
+        recover::clean_up_completed(station, &run, run.closing_image.as_ref(), &mut record);
         station.ledger.record_post_run(run.id, &record)?;
     }
     annotate_outcome(&record, step);
@@ -98,13 +98,13 @@ fn begin(
     run: &Run,
     image: &ImageName,
     step: &CallContext<'_>,
-) -> Result<String, StepError> {
+) -> Result<ImageId, StepError> {
     station.images.check_retag(&run.image.parse()?, image)?;
     let image_id = station.image_id(&ImageSource::Name(image.clone()))?;
     step.annotate(|entry| {
-        entry.images = Some(ImageIds { name: Some(image.to_string()), input: Some(image_id.clone()), output: None });
+        entry.images = Some(ImageIds { name: Some(image.to_string()), input: Some(image_id.to_string()), output: None });
     });
-    if !order.no_results && run.opened_image.as_deref() == Some(&image_id) {
+    if !order.no_results && run.opened_image.as_ref() == Some(&image_id) {
         // Whatever ran, its container was not committed under this name.
         return Err(StepError::Unchanged { id: run.id, image: image.to_string() });
     }
@@ -119,7 +119,7 @@ fn complete(closing: &ClosingRun<'_>) -> Result<PostRunAnswer, StepError> {
     let ClosingRun { station, run, image_id, step, .. } = *closing;
     match closing.close() {
         Ok(mut record) => {
-            if let Err(error) = recover::complete(station, run, image_id, &mut record) {
+            if let Err(error) = recover::complete(station, run, Some(image_id), &mut record) {
                 // The name has moved, so this is completed and not undone.
                 recover::note_recovery_failure(station, run.id, &error);
                 return Err(error);
@@ -142,7 +142,7 @@ fn complete(closing: &ClosingRun<'_>) -> Result<PostRunAnswer, StepError> {
 /// Notes the outcome for the record of the step.
 fn annotate_outcome(record: &PostRunRecord, step: &CallContext<'_>) {
     step.annotate(|entry| {
-        entry.images.get_or_insert_default().output = Some(record.image_id.clone());
+        entry.images.get_or_insert_default().output = Some(record.image_id.to_string());
         entry.digests.get_or_insert_default().results_out = Some(record.results_digest.clone());
         entry.rules = rule_report::recorded(&record.rules);
     });

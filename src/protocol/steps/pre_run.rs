@@ -5,7 +5,7 @@ mod replay;
 mod write_plaintext;
 
 use stationmaster_image::{
-    oci::reference::{ImageName, ImageSource},
+    oci::reference::{ImageId, ImageName, ImageSource},
     store::ImageFiles,
 };
 use stationmaster_system::failpoint;
@@ -65,7 +65,7 @@ struct PreRunCall<'a> {
     step: &'a CallContext<'a>,
     believed: TrustSnapshot,
     /// The id of the image that the name refers to.
-    source_id: String,
+    source_id: ImageId,
 }
 
 /// The run of a call: begun by it, or by an earlier one.
@@ -107,7 +107,8 @@ impl<'a> PreRunCall<'a> {
         let believed = station.trusted_keys()?;
         let source_id = station.image_id(&ImageSource::Name(order.image.clone()))?;
         step.annotate(|entry| {
-            entry.images = Some(ImageIds { name: Some(order.image.to_string()), input: Some(source_id.clone()), output: None });
+            entry.images =
+                Some(ImageIds { name: Some(order.image.to_string()), input: Some(source_id.to_string()), output: None });
         });
         Ok(Self { station, order, step, believed, source_id })
     }
@@ -148,14 +149,14 @@ impl<'a> PreRunCall<'a> {
         }
     }
 
-    fn find_base(&self) -> Result<String, StepError> {
+    fn find_base(&self) -> Result<ImageId, StepError> {
         let base = self.order.image.with_tag("base");
         let found = self.station.images.find(&ImageSource::Name(base.clone()))?;
         found.ok_or_else(|| StepError::BaseMissing(base.to_string()))
     }
 
     /// Writes the intent to the ledger. The call holds the claim on the train's session.
-    fn begin(&self, train: &AdmittedTrain, base_id: String) -> Result<Begun, StepError> {
+    fn begin(&self, train: &AdmittedTrain, base_id: ImageId) -> Result<Begun, StepError> {
         let ledger = &self.station.ledger;
         let new = self.new_run(train, base_id)?;
         match ledger.begin(&new)? {
@@ -169,7 +170,7 @@ impl<'a> PreRunCall<'a> {
         }
     }
 
-    fn new_run(&self, train: &AdmittedTrain, base_id: String) -> Result<NewRun, StepError> {
+    fn new_run(&self, train: &AdmittedTrain, base_id: ImageId) -> Result<NewRun, StepError> {
         let Self { station, order, step, source_id, .. } = self;
         let TrainDocument { config, session_id, bytes } = train.document();
         let stop_index = train.stop().index();
@@ -216,7 +217,7 @@ impl<'a> PreRunCall<'a> {
 /// Notes the outcome for the record of the step.
 fn annotate_outcome(record: &PreRunRecord, step: &CallContext<'_>) {
     step.annotate(|entry| {
-        entry.images.get_or_insert_default().output = Some(record.image_id.clone());
+        entry.images.get_or_insert_default().output = Some(record.image_id.to_string());
         let digests = entry.digests.get_or_insert_default();
         digests.immutable = Some(record.immutable_digest.clone());
         digests.results_in.clone_from(&record.results_digest);
@@ -225,6 +226,6 @@ fn annotate_outcome(record: &PreRunRecord, step: &CallContext<'_>) {
 }
 
 /// Derives the idempotency key of a call without one from the properties that identify the call.
-fn derived_key(station: &str, image_id: &str, session_id: &[u8], stop: StopIndex) -> String {
+fn derived_key(station: &str, image_id: &ImageId, session_id: &[u8], stop: StopIndex) -> String {
     format!("derived/{station}/{image_id}/{}/{stop}/pre-run", const_hex::encode(session_id))
 }

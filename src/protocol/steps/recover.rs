@@ -10,7 +10,7 @@ use std::{
 
 use stationmaster_image::{
     ImageError,
-    oci::reference::{ImageName, ImageSource},
+    oci::reference::{ImageId, ImageName, ImageSource},
     store::PinnedImage,
 };
 use stationmaster_system::failpoint;
@@ -90,7 +90,7 @@ pub(in crate::protocol) fn recover_run(station: &Station, run: &Run) -> Result<(
                 if station.compat.move_latest {
                     station.images.tag(&record.image_id, &record.image.parse::<ImageName>()?.with_tag("latest"))?;
                 }
-                complete(station, run, run.closing_image.as_deref().unwrap_or_default(), &mut record)?;
+                complete(station, run, run.closing_image.as_ref(), &mut record)?;
                 // With what is stored now: `complete` has noted what still holds plaintext.
                 record_completion(station, &station.run(run.id)?)?;
                 "completed"
@@ -127,8 +127,8 @@ fn record_completion(station: &Station, run: &Run) -> Result<(), StepError> {
         }),
         images: Some(ImageIds {
             name: record.map(|record| record.image.clone()),
-            input: run.closing_image.clone(),
-            output: record.map(|record| record.image_id.clone()),
+            input: run.closing_image.as_ref().map(ImageId::to_string),
+            output: record.map(|record| record.image_id.to_string()),
         }),
         digests: record.map(|record| Digests { results_out: Some(record.results_digest.clone()), ..Digests::default() }),
         outcome: Some("ok".to_owned()),
@@ -155,7 +155,7 @@ fn record_completions(station: &Station) -> Result<(), StepError> {
 }
 
 /// Returns the image that a name refers to now.
-fn image_tagged(station: &Station, name: &str) -> Result<Option<String>, StepError> {
+fn image_tagged(station: &Station, name: &str) -> Result<Option<ImageId>, StepError> {
     Ok(station.images.find(&ImageSource::Name(name.parse()?))?)
 }
 
@@ -190,9 +190,9 @@ pub(in crate::protocol) fn roll_back_opening(station: &Station, run_id: RunId, r
 ///
 /// Returns what holds the image if it cannot be removed: the image may have been found and used without a name, and another one
 /// opened within the same second is the same image. No roll-back waits for that.
-fn remove_announced(station: &Station, id: &str) -> Result<Vec<String>, StepError> {
+fn remove_announced(station: &Station, id: &ImageId) -> Result<Vec<String>, StepError> {
     const EVERY: Duration = Duration::from_millis(50);
-    let (source, begun) = (id.parse::<ImageSource>()?, Instant::now());
+    let (source, begun) = (ImageSource::Id(id.clone()), Instant::now());
     let patience = station.containers.as_ref().map_or(Duration::ZERO, |containers| containers.load_grace_period());
     while station.images.find(&source)?.is_none() && begun.elapsed() < patience {
         std::thread::sleep(EVERY);
@@ -238,7 +238,7 @@ pub(in crate::protocol) fn finish_abort(station: &Station, run: &Run) -> Result<
 /// Gives the sealed image its name again and deletes the opened one. Returns what still holds plaintext.
 fn restore_tag(station: &Station, run: &Run) -> Result<Vec<String>, StepError> {
     let name: ImageName = run.image.parse()?;
-    let mut plaintext: Vec<String> = run.opened_image.iter().cloned().collect();
+    let mut plaintext: Vec<ImageId> = run.opened_image.iter().cloned().collect();
     match image_tagged(station, &run.image)? {
         Some(now) if now == run.source_image => {}
         // Another train may have taken the name meanwhile: it is kept.
@@ -274,7 +274,7 @@ fn restore_sealed_image(station: &Station, run: &Run, name: &ImageName) -> Resul
 pub(in crate::protocol) fn complete(
     station: &Station,
     run: &Run,
-    read_from: &str,
+    read_from: Option<&ImageId>,
     record: &mut PostRunRecord,
 ) -> Result<(), StepError> {
     clean_up_completed(station, run, read_from, record);
@@ -284,11 +284,16 @@ pub(in crate::protocol) fn complete(
 }
 
 /// Deletes what a completed run no longer needs, and notes what still holds plaintext.
-pub(in crate::protocol) fn clean_up_completed(station: &Station, run: &Run, read_from: &str, record: &mut PostRunRecord) {
+pub(in crate::protocol) fn clean_up_completed(
+    station: &Station,
+    run: &Run,
+    read_from: Option<&ImageId>,
+    record: &mut PostRunRecord,
+) {
     record.plaintext_held_by = match run.opened_into {
         OpenInto::Image => {
-            let mut plaintext = vec![read_from.to_owned()];
-            plaintext.extend(run.opened_image.iter().filter(|opened| *opened != read_from).cloned());
+            let opened = run.opened_image.as_ref().filter(|opened| Some(*opened) != read_from);
+            let plaintext: Vec<ImageId> = read_from.into_iter().chain(opened).cloned().collect();
             remove_plaintext(station, &plaintext)
         }
         OpenInto::Volume | OpenInto::Directory => {
@@ -301,7 +306,7 @@ pub(in crate::protocol) fn clean_up_completed(station: &Station, run: &Run, read
 }
 
 /// Deletes plaintext images, newest first; returns what holds the remaining ones.
-fn remove_plaintext(station: &Station, images: &[String]) -> Vec<String> {
+fn remove_plaintext(station: &Station, images: &[ImageId]) -> Vec<String> {
     let mut held = Vec::new();
     for image in images {
         let holders = match station.images.images_using(image) {
@@ -316,7 +321,7 @@ fn remove_plaintext(station: &Station, images: &[String]) -> Vec<String> {
                     failpoint::point("wipe/image");
                     continue;
                 }
-                Err(error) => tracing::warn!(image, %error, "a plaintext image could not be removed"),
+                Err(error) => tracing::warn!(image = image.to_string(), %error, "a plaintext image could not be removed"),
             }
             held.push(format!("image:{image}"));
         }
@@ -335,7 +340,7 @@ fn release(station: &Station, run: &Run) -> Result<(), ImageError> {
     station.images.untag(&private_name(station, PinnedImage::Base, run)?)
 }
 
-fn is_of_session(station: &Station, image_id: &str, session_id: &[u8]) -> Result<bool, StepError> {
+fn is_of_session(station: &Station, image_id: &ImageId, session_id: &[u8]) -> Result<bool, StepError> {
     let document = TrainDocument::read(&*station.images.files(image_id)?, &CancellationToken::new());
     Ok(document.is_ok_and(|document| document.session_id == session_id))
 }

@@ -11,7 +11,10 @@ use stationmaster_image::{
     checks::master::{
         Differences, ImageRule, Seen, TrainLibVerdict, compare_configs, compare_platforms, compare_trees, describe, seen,
     },
-    oci::{image_config::ImageMetadata, reference::ImageSource},
+    oci::{
+        image_config::ImageMetadata,
+        reference::{ImageId, ImageSource},
+    },
 };
 use stationmaster_train::rule::{Outcome, Rule};
 
@@ -23,11 +26,11 @@ use crate::protocol::{
 /// Result of the validation of an image.
 pub struct ImageVerdict {
     /// The image's id.
-    pub image_id: String,
+    pub image_id: Option<ImageId>,
     /// The master as named in the trust file, or the place it came from.
     pub master: String,
     /// The master's image id.
-    pub master_id: String,
+    pub master_id: Option<ImageId>,
     /// Number of layers of the image.
     pub layers: usize,
     /// Number of these that the master has too.
@@ -60,14 +63,14 @@ pub fn validate_image(
 ) -> Result<ImageVerdict, StepError> {
     let image_id = station.image_id(image)?;
     authorize_any_image(station, &image_id, step)?;
-    step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.clone()));
+    step.annotate(|entry| entry.images.get_or_insert_default().input = Some(image_id.to_string()));
     compare_with_master(station, &image_id, master, as_train_lib, step)
 }
 
 /// Refuses a train whose image matches no allowed master, if the configuration demands it.
 pub(in crate::protocol) fn enforce_master_image(
     station: &Station,
-    image_id: &str,
+    image_id: &ImageId,
     rules: &RuleLog,
     step: &CallContext<'_>,
 ) -> Result<(), StepError> {
@@ -87,7 +90,7 @@ pub(in crate::protocol) fn enforce_master_image(
 
 fn compare_with_master(
     station: &Station,
-    image_id: &str,
+    image_id: &ImageId,
     master: Option<&str>,
     as_train_lib: bool,
     step: &CallContext<'_>,
@@ -121,9 +124,9 @@ fn compare_with_master(
         _ => "",
     };
     Ok(ImageVerdict {
-        image_id: image.id,
+        image_id: Some(image.id),
         master: name,
-        master_id: master.id,
+        master_id: Some(master.id),
         layers: image.layers.len(),
         shared,
         master_layers: master.layers.len(),
@@ -148,7 +151,7 @@ fn resolve(station: &Station, wanted: Option<&str>, image: &ImageMetadata) -> Re
     for master in allowed {
         for (id, digests) in station.images.images_of(&master.repository)? {
             let reference = master.reference();
-            let is_it = master.digest.is_none_or(|digest| id.parse() == Ok(digest) || digests.contains(&reference));
+            let is_it = master.digest.is_none_or(|digest| id == digest.into() || digests.contains(&reference));
             if !is_it {
                 continue;
             }
@@ -236,7 +239,7 @@ pub fn validate_places(image: ImageInput<'_>, master: ImageInput<'_>, name: &str
 }
 
 struct Described {
-    id: String,
+    id: Option<ImageId>,
     layers: Vec<String>,
     config: Map<String, Value>,
     /// The whole file, which contains the platform among other fields.
@@ -247,5 +250,5 @@ fn described(image: &SavedImage) -> Result<Described, ImageError> {
     let bytes = image.config.as_ref().ok_or(ImageError::Malformed("the image's configuration is not there"))?;
     let platform: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| ImageError::Malformed("its configuration"))?;
     let config = platform.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
-    Ok(Described { id: image.id().unwrap_or_default(), layers: image.diff_ids.clone(), config, platform })
+    Ok(Described { id: image.id(), layers: image.diff_ids.clone(), config, platform })
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use stationmaster_image::{
     ImageError,
+    oci::reference::ImageId,
     opt::{
         reader::{TrainTreeSink, read_file, read_opt},
         train_dirs::TrainDir,
@@ -92,9 +93,11 @@ pub(in crate::protocol) enum RunOutput {
 
 impl RunOutput {
     /// Finds the content after a run; `image_id` is the image after the run, if the content is in one.
-    pub(crate) fn of(station: &Station, run: &Run, image_id: &str) -> Result<Self, StepError> {
+    pub(crate) fn of(station: &Station, run: &Run, image_id: Option<&ImageId>) -> Result<Self, StepError> {
         Ok(match run.opened_into {
-            OpenInto::Image => Self::Image(station.images.files(image_id)?),
+            OpenInto::Image => {
+                Self::Image(station.images.files(image_id.ok_or(StepError::Invariant("a run in an image without its id"))?)?)
+            }
             OpenInto::Volume => Self::Image(containers(station)?.create(&run.base_image, &volumes(run.id))?),
             OpenInto::Directory => Self::Directory(directory(station, run.id)?),
         })
@@ -121,8 +124,7 @@ impl RunOutput {
 /// Reads the query of an opened train again; it must still be the one that was verified.
 pub(in crate::protocol) fn read_query(station: &Station, run: &Run, step: &CallContext<'_>) -> Result<Vec<u8>, StepError> {
     let query = FilePath::query();
-    let opened = run.opened_image.as_deref().unwrap_or_default();
-    let bytes = match RunOutput::of(station, run, opened)? {
+    let bytes = match RunOutput::of(station, run, run.opened_image.as_ref())? {
         RunOutput::Image(files) => {
             let path = format!("/{}/{query}", TrainDir::Train.path());
             read_file(files.read(&path, &step.cancel)?, query.as_str().as_bytes())?

@@ -1,5 +1,6 @@
 //! Converts the results of steps to messages.
 
+use stationmaster_image::oci::reference::ImageId;
 use stationmaster_proto as pb;
 use stationmaster_train::{
     config::RouteStop,
@@ -22,8 +23,8 @@ pub(super) fn pre_run(answer: PreRunAnswer) -> pb::PreRunOutcome {
     pb::PreRunOutcome {
         run_id: run.id.to_string(),
         image: run.image,
-        image_id: record.image_id,
-        source_image_id: run.source_image,
+        image_id: record.image_id.to_string(),
+        source_image_id: run.source_image.to_string(),
         session_id: run.session_id,
         stop_index: run.stop_index.get(),
         has_query: answer.query.is_some(),
@@ -60,7 +61,7 @@ pub(super) fn post_run(answer: PostRunAnswer) -> pb::PostRunOutcome {
     pb::PostRunOutcome {
         run_id: answer.run_id.to_string(),
         image: record.image,
-        image_id: record.image_id,
+        image_id: record.image_id.to_string(),
         results_digest: bytes(&record.results_digest),
         result_files: record.result_files,
         dropped_files: record.dropped_files.into_vec(),
@@ -79,7 +80,7 @@ pub fn inspection(found: Inspection) -> Result<pb::InspectTrainResponse, Refusal
     let mut route = found.config.route.iter().map(stop).collect::<Result<Vec<_>, _>>()?;
     route.sort_by_key(|stop| stop.index);
     Ok(pb::InspectTrainResponse {
-        image_id: found.image_id,
+        image_id: optional(found.image_id),
         config_json: found.config_bytes,
         train_id: found.config.id,
         proposal_id: found.config.proposal_id.to_string(),
@@ -93,7 +94,7 @@ pub fn inspection(found: Inspection) -> Result<pb::InspectTrainResponse, Refusal
         query: found.query.map(file),
         result_files: found.result_files,
         result_bytes: found.result_bytes,
-        base_image_id: found.base_image_id.unwrap_or_default(),
+        base_image_id: optional(found.base_image_id),
     })
 }
 
@@ -121,7 +122,7 @@ pub(super) fn results_part(part: ResultsPart<'_>) -> pb::open_results_response::
 
 pub(super) fn results(answer: ResultsAnswer) -> pb::OpenResultsOutcome {
     pb::OpenResultsOutcome {
-        image_id: answer.image_id,
+        image_id: optional(answer.image_id),
         train_id: answer.train_id,
         session_id: answer.session_id,
         stop_index: answer.stop_index.get(),
@@ -140,7 +141,7 @@ pub(super) fn results(answer: ResultsAnswer) -> pb::OpenResultsOutcome {
 pub(super) fn push_verdict(verdict: PushVerdict) -> pb::CheckPushResult {
     pb::CheckPushResult {
         ok: verdict.report.holds(),
-        image_id: verdict.image_id,
+        image_id: verdict.image_id.to_string(),
         // An image has a few hundred layers at most.
         layers: verdict.layers as u32,
         base_layers: verdict.base_layers as u32,
@@ -201,6 +202,11 @@ fn stop(stop: &RouteStop) -> Result<pb::RouteStop, Refusal> {
 
 fn file(file: ListedFile) -> pb::FileEntry {
     pb::FileEntry { path: file.path, size: file.size }
+}
+
+/// Returns the text of an image's id; empty where there is none.
+fn optional(id: Option<ImageId>) -> String {
+    id.map(|id| id.to_string()).unwrap_or_default()
 }
 
 /// Decodes the ledger's hex. It is this project's own data, so invalid hex becomes an empty digest rather than a refusal.

@@ -23,6 +23,7 @@ use crate::{
     oci::{
         documents,
         documents::{Document, Documents},
+        reference::ImageId,
     },
     tar::{
         end_check::EndCheckedReader,
@@ -54,8 +55,8 @@ pub struct SavedImage {
 impl SavedImage {
     /// Returns the image's id as most engines define it: its configuration's digest.
     #[must_use]
-    pub fn id(&self) -> Option<String> {
-        self.config.as_ref().map(|config| Sha256Digest::of(config).to_string())
+    pub fn id(&self) -> Option<ImageId> {
+        self.config.as_ref().map(|config| Sha256Digest::of(config).into())
     }
 }
 

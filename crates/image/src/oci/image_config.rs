@@ -8,6 +8,8 @@
 use serde_json::{Map, Value, json};
 use stationmaster_train::digest::Sha256Digest;
 
+use super::reference::ImageId;
+
 /// One entry of an image's history, oldest first, as the engine's API shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryEntry {
@@ -24,8 +26,8 @@ pub struct HistoryEntry {
 /// Metadata of an image as the engine shows it, as far as a child needs it.
 #[derive(Clone, Debug)]
 pub struct ImageMetadata {
-    /// `sha256:…`.
-    pub id: String,
+    /// The image's id.
+    pub id: ImageId,
     /// Digests of the layers' archives, lowest first.
     pub layers: Vec<String>,
     /// `Config` as the API shows it.
@@ -174,7 +176,7 @@ mod tests {
 
     fn facts(layers: usize, history: &[(&str, i64)]) -> ImageMetadata {
         ImageMetadata {
-            id: "sha256:0".into(),
+            id: Sha256Digest::of(b"").into(),
             layers: (0..layers).map(|i| format!("sha256:{i}")).collect(),
             config: Map::new(),
             platform: Map::new(),

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr, sync::LazyLock};
 
 use regex_lite::Regex;
+use serde::{Deserialize, Serialize};
 use stationmaster_train::digest::Sha256Digest;
 
 use crate::ImageError;
@@ -96,20 +97,102 @@ fn path_length(repository: &str) -> usize {
     }
 }
 
+/// Id of an image in a store: the digest of its configuration or, where a store identifies images so, of its manifest. Its text is
+/// `sha256:` and 64 hex digits; `repository@sha256:…` in a layout, and where an engine knows an image by a registry's digest.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageId {
+    repository: Option<String>,
+    digest: Sha256Digest,
+}
+
+impl ImageId {
+    /// Returns the id of an image of a repository.
+    pub(crate) fn in_repository(name: &ImageName, digest: Sha256Digest) -> Self {
+        Self { repository: Some(name.repository.clone()), digest }
+    }
+
+    /// Returns the id with another digest, of an image in the same repository.
+    pub(crate) fn with_digest(&self, digest: Sha256Digest) -> Self {
+        Self { repository: self.repository.clone(), digest }
+    }
+
+    /// Returns the repository to which the id belongs, if it is one of a layout or a registry.
+    pub fn repository(&self) -> Option<&str> {
+        self.repository.as_deref()
+    }
+
+    /// Returns the digest.
+    pub fn digest(&self) -> &Sha256Digest {
+        &self.digest
+    }
+}
+
+impl From<Sha256Digest> for ImageId {
+    fn from(digest: Sha256Digest) -> Self {
+        Self { repository: None, digest }
+    }
+}
+
+impl FromStr for ImageId {
+    type Err = ImageError;
+
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        let Some((repository, digest)) = text.split_once('@') else {
+            let digest: Sha256Digest = text.parse().map_err(|_| ImageError::Reference(NOT_AN_ID))?;
+            return Ok(digest.into());
+        };
+        let name: ImageName = repository.parse()?;
+        match digest.parse() {
+            Ok(digest) if name.repository() == repository => Ok(Self::in_repository(&name, digest)),
+            _ => Err(ImageError::Reference("a digest is repository@sha256: and 64 hex digits, without a tag")),
+        }
+    }
+}
+
+impl TryFrom<String> for ImageId {
+    type Error = ImageError;
+
+    fn try_from(text: String) -> Result<Self, ImageError> {
+        text.parse()
+    }
+}
+
+impl From<ImageId> for String {
+    fn from(id: ImageId) -> Self {
+        id.to_string()
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.repository {
+            Some(repository) => write!(f, "{repository}@{}", self.digest),
+            None => self.digest.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// An image to read: a name, or an id returned by the engine or a layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageSource {
     /// `repository:tag`.
     Name(ImageName),
-    /// `sha256:` and 64 hex digits; `repository@sha256:…` in a layout, and where an engine knows an image by a registry's digest.
-    Id(String),
+    /// An id.
+    Id(ImageId),
 }
 
 impl fmt::Display for ImageSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => name.fmt(f),
-            Self::Id(id) => f.write_str(id),
+            Self::Id(id) => id.fmt(f),
         }
     }
 }
@@ -118,25 +201,19 @@ impl FromStr for ImageSource {
     type Err = ImageError;
 
     fn from_str(text: &str) -> Result<Self, ImageError> {
-        if let Some((repository, digest)) = text.split_once('@') {
-            let name: ImageName = repository.parse()?;
-            let is_digest = digest.parse::<Sha256Digest>().is_ok();
-            return match name.repository() == repository && is_digest {
-                true => Ok(Self::Id(text.to_owned())),
-                false => Err(ImageError::Reference("a digest is repository@sha256: and 64 hex digits, without a tag")),
-            };
+        if text.contains('@') || text.starts_with("sha256:") {
+            return text.parse().map(Self::Id);
         }
         // As engines print and accept it.
-        if let Ok(digest) = Sha256Digest::from_hex(text).or_else(|_| text.parse()) {
-            return Ok(Self::Id(digest.to_string()));
-        }
-        match text.starts_with("sha256:") {
-            true => Err(ImageError::Reference("an image id is sha256: and all 64 hex digits (`docker images --no-trunc`)")),
-            false => text.parse().map(Self::Name),
+        match Sha256Digest::from_hex(text) {
+            Ok(digest) => Ok(Self::Id(digest.into())),
+            Err(_) => text.parse().map(Self::Name),
         }
     }
 }
 
+/// Error text: a text that is not an image's id.
+const NOT_AN_ID: &str = "an image id is sha256: and all 64 hex digits (`docker images --no-trunc`)";
 /// Maximum length of a tag, in characters (OCI distribution-spec, "Pulling manifests").
 const LONGEST_TAG: usize = 128;
 
@@ -239,7 +316,11 @@ mod tests {
             assert!(error.contains(flaw), "{text:?}: {error}");
         }
         let hex = "0123456789abcdef".repeat(4);
-        assert_eq!(hex.parse::<ImageSource>().unwrap(), ImageSource::Id(format!("sha256:{hex}")), "as `docker images` prints it");
+        assert_eq!(
+            hex.parse::<ImageSource>().unwrap(),
+            ImageSource::Id(format!("sha256:{hex}").parse().unwrap()),
+            "as `docker images` prints it"
+        );
         assert!(looks_like_short_id(&hex[..12].parse().unwrap()));
         assert!(!looks_like_short_id(&"decade:x".parse().unwrap()));
     }
@@ -258,9 +339,10 @@ mod tests {
             let long = |length: usize| format!("{before}{}", "t".repeat(length)).parse::<ImageName>();
             assert!(long(longest).is_ok() && long(longest + 1).is_err(), "{before}");
         }
-        assert_eq!(id.parse::<ImageSource>().unwrap(), ImageSource::Id(id.clone()));
+        assert_eq!(id.parse::<ImageSource>().unwrap(), ImageSource::Id(id.parse().unwrap()));
         let of_layout = format!("pht/train@{id}");
-        assert_eq!(of_layout.parse::<ImageSource>().unwrap(), ImageSource::Id(of_layout));
+        assert_eq!(of_layout.parse::<ImageSource>().unwrap(), ImageSource::Id(of_layout.parse().unwrap()));
+        assert_eq!(of_layout.parse::<ImageId>().unwrap().to_string(), of_layout);
         for bad in ["train@sha256:00", "train:x@sha256:00", &format!("train:x@{id}"), &format!("../x@{id}"), &format!("@{id}")] {
             assert!(bad.parse::<ImageSource>().is_err(), "{bad:?} was accepted");
         }

@@ -13,7 +13,7 @@ use super::{
     layered_tree::OptTree,
     tar_stream::TarStream,
 };
-use crate::{ImageError, archive::stored_image::StoredImage};
+use crate::{ImageError, archive::stored_image::StoredImage, oci::reference::ImageId};
 
 /// A saved image's file tree. Its layers are read, and their digests verified, once: when the first file is requested.
 pub struct LayeredTrainTree {
@@ -30,8 +30,8 @@ impl LayeredTrainTree {
         Self { image, spool, reserve, tree: OnceLock::new() }
     }
 
-    /// Returns the image's id as most engines define it: its configuration's digest. Empty if there is none.
-    pub fn image_id(&self, cancel: &CancellationToken) -> Result<String, ImageError> {
+    /// Returns the image's id as most engines define it: its configuration's digest. `None` if there is none.
+    pub fn image_id(&self, cancel: &CancellationToken) -> Result<Option<ImageId>, ImageError> {
         Ok(self.tree(cancel)?.image_id.clone())
     }
 

@@ -20,6 +20,7 @@ use crate::{
     archive::{layer_sink::LayerSink, memory_budget::Share, stored_image::StoredImage},
     disk::spool::{Extent, Spool},
     filesystem::{changeset::in_order, overlay::Overlay},
+    oci::reference::ImageId,
     tar::{
         end_check::EndCheckedReader,
         entry::{FileAttrs, plain_path},
@@ -87,8 +88,8 @@ pub(crate) struct OptTree {
     pub nodes: Vec<(Vec<u8>, Node)>,
     /// Content of compressed layers.
     pub spool: Option<Spool>,
-    /// The image's id: its configuration's digest.
-    pub image_id: String,
+    /// The image's id: its configuration's digest, if it has one.
+    pub image_id: Option<ImageId>,
     /// Memory of the nodes, counted in the budget.
     _share: Share,
 }
@@ -113,7 +114,7 @@ impl OptTree {
         }
         let mut nodes: Vec<(Vec<u8>, Node)> = laid.tree.into_iter().collect();
         nodes.sort_unstable_by(|(one, _), (other, _)| walk_order(one, other));
-        Ok(Self { nodes, spool, image_id: image.id().unwrap_or_default(), _share: share })
+        Ok(Self { nodes, spool, image_id: image.id(), _share: share })
     }
 
     /// Reads an archive of `/opt`, in any order. Duplicates are reported by the strict reader later.
@@ -141,7 +142,7 @@ impl OptTree {
         }
         tape.check_end()?;
         nodes.sort_by(|(one, _), (other, _)| walk_order(one, other));
-        Ok(Self { nodes, spool: None, image_id: String::new(), _share: share })
+        Ok(Self { nodes, spool: None, image_id: None, _share: share })
     }
 
     /// Returns the indices of a path and of everything below it; empty if the path does not exist.

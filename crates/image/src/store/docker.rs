@@ -36,7 +36,7 @@ pub use self::{
     container::Container,
     transport::client,
 };
-use crate::ImageError;
+use crate::{ImageError, oci::reference::ImageId};
 
 /// Label that names the service instance a container belongs to.
 pub const INSTANCE_LABEL: &str = "org.stationmaster.instance";
@@ -136,8 +136,8 @@ impl Engine {
     }
 
     /// Reads a whole image as `docker save` returns it.
-    pub fn save(&self, id: &str, cancel: &CancellationToken) -> Result<EngineReader, ImageError> {
-        let (docker, id) = (self.docker.clone(), id.to_owned());
+    pub fn save(&self, id: &ImageId, cancel: &CancellationToken) -> Result<EngineReader, ImageError> {
+        let (docker, id) = (self.docker.clone(), id.to_string());
         EngineReader::start(move || docker.export_image(&id), cancel)
     }
 

@@ -41,7 +41,7 @@ use crate::{
     },
     oci::{
         image_config::ImageMetadata,
-        reference::{ImageName, ImageSource},
+        reference::{ImageId, ImageName, ImageSource},
     },
     opt::{files::ImageFiles, layered::LayeredTrainTree},
     store::{
@@ -111,9 +111,9 @@ impl LayoutStore {
     }
 
     /// Returns the layout that contains the image of an id.
-    pub(crate) fn of_id(&self, id: &str) -> Result<Layout, ImageError> {
+    pub(crate) fn of_id(&self, id: &ImageId) -> Result<Layout, ImageError> {
         let (repository, digest) = split(id)?;
-        self.layout(repository, ImageSelector::Digest(digest.to_owned()))
+        self.layout(repository, ImageSelector::Digest(digest))
     }
 }
 
@@ -130,42 +130,45 @@ impl ImageStore for LayoutStore {
         async { self.check_writable() }.boxed()
     }
 
-    fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
+    fn resolve(&self, source: &ImageSource) -> Result<ImageId, ImageError> {
         match source {
             ImageSource::Name(name) => {
                 let layout = self.layout(name.repository(), ImageSelector::Tag(name.tag().to_owned()))?;
-                Ok(id(name.repository(), &layout.wanted()?.digest))
+                Ok(ImageId::in_repository(name, layout.wanted()?.digest.parse()?))
             }
             ImageSource::Id(id) => {
                 let (repository, digest) = split(id)?;
                 let layout = self.layout(repository, ImageSelector::Only)?;
-                if layout.has(digest)? { Ok(id.clone()) } else { Err(ImageError::NotFound) }
+                if layout.has(&digest)? { Ok(id.clone()) } else { Err(ImageError::NotFound) }
             }
         }
     }
 
-    fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
+    fn images_of(&self, repository: &str) -> Result<Vec<(ImageId, Vec<String>)>, ImageError> {
         let layout = match self.layout(repository, ImageSelector::Only) {
             Err(ImageError::NotFound) => return Ok(Vec::new()),
             other => other?,
         };
         let digests: HashSet<String> = Index::read(&layout)?.digests().map(str::to_owned).collect();
+        let name: ImageName = repository.parse()?;
         let described = digests.into_iter().map(|digest| {
             let config = ImageDocuments::read(&layout, &digest)?.config_digest()?;
-            Ok((id(repository, &digest), vec![id(repository, &digest), id(repository, &config)]))
+            let id = ImageId::in_repository(&name, digest.parse()?);
+            let config = id.with_digest(config.parse()?);
+            Ok((id.clone(), vec![id.to_string(), config.to_string()]))
         });
         described.collect()
     }
 
-    fn metadata(&self, id: &str) -> Result<ImageMetadata, ImageError> {
+    fn metadata(&self, id: &ImageId) -> Result<ImageMetadata, ImageError> {
         let (layout, (_, digest)) = (self.of_id(id)?, split(id)?);
-        ImageDocuments::read(&layout, digest)?.metadata(id)
+        ImageDocuments::read(&layout, &digest)?.metadata(id)
     }
 
-    fn files(&self, id: &str) -> Result<Box<dyn ImageFiles>, ImageError> {
+    fn files(&self, id: &ImageId) -> Result<Box<dyn ImageFiles>, ImageError> {
         let layout = self.of_id(id)?;
         let (_, digest) = split(id)?;
-        if !layout.has(digest)? {
+        if !layout.has(&digest)? {
             return Err(ImageError::NotFound);
         }
         // Next to the layout, so that no content gets to another disk.
@@ -173,7 +176,7 @@ impl ImageStore for LayoutStore {
         Ok(Box::new(LayeredTrainTree::new(StoredImage::Layout(layout), spool, self.reserve)))
     }
 
-    fn input(&self, id: &str, _: &CancellationToken) -> Result<ImageInput<'static>, ImageError> {
+    fn input(&self, id: &ImageId, _: &CancellationToken) -> Result<ImageInput<'static>, ImageError> {
         Ok(ImageInput::Stored(StoredImage::Layout(self.of_id(id)?)))
     }
 
@@ -181,18 +184,18 @@ impl ImageStore for LayoutStore {
         build::build(self, spec, layer)
     }
 
-    fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {
+    fn tag(&self, id: &ImageId, name: &ImageName) -> Result<(), ImageError> {
         let (repository, digest) = split(id)?;
         if name.repository() != repository {
             return Err(ImageError::Reference(OTHER_LAYOUT));
         }
         let layout = self.of_id(id)?;
         let _lock = lock(&layout)?;
-        if !layout.has(digest)? {
+        if !layout.has(&digest)? {
             return Err(ImageError::NotFound);
         }
         let mut index = Index::read(&layout)?;
-        index.name(&ImageDocuments::read(&layout, digest)?.descriptor(), name.tag());
+        index.name(&ImageDocuments::read(&layout, &digest)?.descriptor(), name.tag());
         index.write(&layout.root)
     }
 
@@ -208,7 +211,7 @@ impl ImageStore for LayoutStore {
         if index.names_of(&digest).next().is_none() { remove_blobs(&layout, index, &digest) } else { Ok(()) }
     }
 
-    fn remove(&self, id: &str) -> Result<(), ImageError> {
+    fn remove(&self, id: &ImageId) -> Result<(), ImageError> {
         let (_, digest) = split(id)?;
         let layout = match self.of_id(id) {
             Err(ImageError::NotFound) => return Ok(()),
@@ -216,19 +219,19 @@ impl ImageStore for LayoutStore {
         };
         let _lock = lock(&layout)?;
         let index = Index::read(&layout)?;
-        if index.names_of(digest).next().is_some() {
+        if index.names_of(&digest).next().is_some() {
             return Err(ImageError::InUse);
         }
-        remove_blobs(&layout, index, digest)
+        remove_blobs(&layout, index, &digest)
     }
 
-    fn images_using(&self, id: &str) -> Result<Vec<String>, ImageError> {
+    fn images_using(&self, id: &ImageId) -> Result<Vec<String>, ImageError> {
         let (repository, digest) = split(id)?;
         let layout = self.of_id(id)?;
-        if !layout.has(digest)? {
+        if !layout.has(&digest)? {
             return Err(ImageError::NotFound);
         }
-        Ok(Index::read(&layout)?.names_of(digest).map(|tag| format!("name:{repository}:{tag}")).collect())
+        Ok(Index::read(&layout)?.names_of(&digest).map(|tag| format!("name:{repository}:{tag}")).collect())
     }
 }
 
@@ -260,12 +263,10 @@ fn lock(layout: &Layout) -> Result<Directory, ImageError> {
     Ok(locked)
 }
 
-fn id(repository: &str, digest: &str) -> String {
-    format!("{repository}@{digest}")
-}
-
-fn split(id: &str) -> Result<(&str, &str), ImageError> {
-    id.split_once('@').ok_or(ImageError::Reference("an image's id in a layout is repository@sha256:…"))
+/// Returns the repository and the manifest's digest of an id.
+fn split(id: &ImageId) -> Result<(&str, String), ImageError> {
+    let repository = id.repository().ok_or(ImageError::Reference("an image's id in a layout is repository@sha256:…"))?;
+    Ok((repository, id.digest().to_string()))
 }
 
 /// Converts an error of a layout's disk.

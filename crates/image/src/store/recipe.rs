@@ -4,7 +4,10 @@ use std::{error::Error, io::Write};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{ImageError, oci::image_config::ImageMetadata};
+use crate::{
+    ImageError,
+    oci::{image_config::ImageMetadata, reference::ImageId},
+};
 
 /// A new image, without its layer.
 pub struct ImageSpec<'a> {
@@ -18,7 +21,7 @@ pub struct ImageSpec<'a> {
     pub is_plaintext: bool,
     /// Receives the id before the store gets the files that make the image: an image of that id may exist only after it returns.
     /// The last announced id is the valid one.
-    pub announce: &'a dyn Fn(&str) -> Result<(), WriteError>,
+    pub announce: &'a dyn Fn(&ImageId) -> Result<(), WriteError>,
     /// Ends the writing.
     pub cancel: &'a CancellationToken,
 }
@@ -40,7 +43,7 @@ pub trait LayerSource {
 #[derive(Debug, PartialEq, Eq)]
 pub struct BuiltImage {
     /// Its id.
-    pub id: String,
+    pub id: ImageId,
     /// A warning for the caller.
     pub warning: Option<&'static str>,
 }

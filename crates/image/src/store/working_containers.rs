@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::recipe::{LayerSource, WriteError};
-use crate::{ImageError, opt::files::ImageFiles};
+use crate::{ImageError, oci::reference::ImageId, opt::files::ImageFiles};
 
 /// A volume in a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct VolumeMount {
 /// The working containers of a station. The functions must not be called from async code.
 pub trait WorkingContainers: Send + Sync {
     /// Creates a container of an image with volumes in it. It is never started, and is removed on drop.
-    fn create(&self, image_id: &str, volumes: &[VolumeMount]) -> Result<Box<dyn WorkingContainer>, ImageError>;
+    fn create(&self, image_id: &ImageId, volumes: &[VolumeMount]) -> Result<Box<dyn WorkingContainer>, ImageError>;
 
     /// Creates an empty volume. An existing one is not an error.
     fn create_volume(&self, name: &str) -> Result<(), ImageError>;

@@ -4,7 +4,7 @@ use stationmaster_image::{
     disk::spool::Spool,
     oci::{
         image_config::ImageMetadata,
-        reference::{ImageName, ImageSource},
+        reference::{ImageId, ImageName, ImageSource},
     },
     store::{
         PendingRemoval,
@@ -51,7 +51,7 @@ pub(super) struct ClosingRun<'a> {
     pub run: &'a Run,
     /// The image after the run: its name, which is written, and its id.
     pub image: &'a ImageName,
-    pub image_id: &'a str,
+    pub image_id: &'a ImageId,
     /// Whether the caller confirms that the run left no results.
     pub no_results: bool,
     pub step: &'a CallContext<'a>,
@@ -105,22 +105,22 @@ impl ClosingRun<'_> {
     /// Refuses an image that does not belong to this run. Returns the approximate number of bytes to read (0: unknown).
     fn size_of_output(&self, base: &ImageMetadata) -> Result<u64, StepError> {
         let Self { station, run, image_id, .. } = *self;
-        let foreign = || StepError::rule(Rule::ImageOfThisRun, image_id);
+        let foreign = || StepError::rule(Rule::ImageOfThisRun, image_id.to_string());
         if run.opened_into != OpenInto::Image {
             // The name still refers to the sealed image: the run's output is outside the image.
-            return if image_id == run.source_image { Ok(0) } else { Err(foreign()) };
+            return if *image_id == run.source_image { Ok(0) } else { Err(foreign()) };
         }
-        let opened = run.opened_image.as_deref().ok_or(StepError::Invariant("a prepared run without its image"))?;
+        let opened = run.opened_image.as_ref().ok_or(StepError::Invariant("a prepared run without its image"))?;
         let after = station.images.metadata(image_id)?;
         let of_this_run = after.descends_from(&base.layers) || after.descends_from(&station.images.metadata(opened)?.layers);
-        if image_id == run.source_image || !of_this_run { Err(foreign()) } else { Ok(after.size.saturating_sub(base.size)) }
+        if *image_id == run.source_image || !of_this_run { Err(foreign()) } else { Ok(after.size.saturating_sub(base.size)) }
     }
 
     fn seal(&self, prepared: &Prepared) -> Result<Sealed, StepError> {
         let Self { station, run, step, .. } = self;
         let key = EnvelopeKey::random().map_err(|_| StepError::Invariant("no random key"))?;
         let spool = Spool::create(&station.spool_directory, prepared.expected, station.spool_reserve)?;
-        let output = RunOutput::of(station, run, self.image_id)?;
+        let output = RunOutput::of(station, run, Some(self.image_id))?;
         failpoint::point("post-run/container");
         step.end_phase("container");
         let (rules, immutable) = (prepared.train.rules(), Some(run.immutable_files.as_slice()));
@@ -163,7 +163,7 @@ impl ClosingRun<'_> {
         let Self { station, run, step, .. } = self;
         let created = jiff::Timestamp::now().as_second();
         let (parent, plan) = (&prepared.base, &sealed_layer(&sealed.content, next, created)?);
-        let announce = |id: &str| {
+        let announce = |id: &ImageId| {
             station.ledger.announce_sealed(run.id, id).map_err(StepError::from)?;
             failpoint::point("post-run/announced");
             Ok(())
@@ -215,7 +215,7 @@ impl ClosingRun<'_> {
     /// Moves the names to the sealed image.
     fn commit(&self, record: &PostRunRecord) -> Result<(), StepError> {
         let Self { station, image, image_id, step, .. } = *self;
-        if station.image_id(&ImageSource::Name(image.clone()))? != image_id {
+        if station.image_id(&ImageSource::Name(image.clone()))? != *image_id {
             return Err(StepError::ImageChanged);
         }
         step.check_cancelled()?;

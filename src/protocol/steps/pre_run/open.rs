@@ -2,7 +2,10 @@
 
 use stationmaster_image::{
     disk::spool::Spool,
-    oci::{image_config::ImageMetadata, reference::ImageSource},
+    oci::{
+        image_config::ImageMetadata,
+        reference::{ImageId, ImageSource},
+    },
     opt::working_dir::DirectoryWriter,
     store::{ImageFiles, PendingRemoval, PinnedImage},
 };
@@ -60,7 +63,7 @@ struct Checked {
 /// Stage 4: the plaintext is written, and has no name yet.
 struct Written {
     train: VerifiedTrain,
-    image_id: String,
+    image_id: ImageId,
     warnings: Vec<String>,
     _removal: PendingRemoval,
 }

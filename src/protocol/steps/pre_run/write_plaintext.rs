@@ -3,6 +3,7 @@
 use stationmaster_image::{
     ImageError,
     oci::image_config::ImageMetadata,
+    oci::reference::ImageId,
     opt::{train_dirs::TrainDir, working_dir::DirectoryWriter},
     store::recipe::{BuiltImage, ImageSpec},
     tar::{
@@ -37,7 +38,7 @@ pub(super) struct PlaintextWriter<'a> {
 
 impl PlaintextWriter<'_> {
     /// Writes an image on top of the one that arrived: plain results and code, each directory replaced. Returns its id.
-    pub(crate) fn image(&self, parent: &ImageMetadata, warnings: &mut Vec<String>) -> Result<String, StepError> {
+    pub(crate) fn image(&self, parent: &ImageMetadata, warnings: &mut Vec<String>) -> Result<ImageId, StepError> {
         let created = jiff::Timestamp::now().as_second();
         let mut plan = self.plan(created, true)?;
         if let Some(bytes) = user_key_bytes(&self.train.admitted().document().config) {
@@ -45,7 +46,7 @@ impl PlaintextWriter<'_> {
             let meta = FileAttrs::immutable_file(created.unsigned_abs());
             plan.file("opt/user_sym_key.key", meta, bytes.len() as u64, Content::Bytes(bytes));
         }
-        let announce = |id: &str| {
+        let announce = |id: &ImageId| {
             self.station.ledger.announce_opened(self.run.id, id).map_err(StepError::from)?;
             failpoint::point("pre-run/announced");
             Ok(())
@@ -58,7 +59,7 @@ impl PlaintextWriter<'_> {
     }
 
     /// Writes volumes of the engine. Returns the id of the image to run with them: the sealed one.
-    pub(crate) fn volumes(&self) -> Result<String, StepError> {
+    pub(crate) fn volumes(&self) -> Result<ImageId, StepError> {
         let (containers, volumes) = (working_copy::containers(self.station)?, working_copy::volumes(self.run.id));
         for volume in &volumes {
             containers.create_volume(&volume.volume)?;
@@ -84,7 +85,7 @@ impl PlaintextWriter<'_> {
     }
 
     /// Completes the directory, which already holds the results. Returns the id of the image to run with it: the sealed one.
-    pub(crate) fn directory(&self, mut directory: DirectoryWriter, warnings: &mut Vec<String>) -> Result<String, StepError> {
+    pub(crate) fn directory(&self, mut directory: DirectoryWriter, warnings: &mut Vec<String>) -> Result<ImageId, StepError> {
         let code = &self.train.contents.train;
         let root = code.root.ok_or(StepError::Invariant("a tree without its directory"))?;
         directory.directory(TrainDir::Train, None, root)?;

@@ -11,7 +11,7 @@ use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::ImageError;
+use crate::{ImageError, oci::reference::ImageId};
 
 /// Bytes buffered before they are sent.
 const PIECE: usize = 256 * 1024;
@@ -23,19 +23,19 @@ pub(super) type Pieces = ReceiverStream<io::Result<Bytes>>;
 
 /// Ids of loaded images as the engine reports them. They are not trusted, but used for cleanup.
 #[derive(Clone, Debug, Default)]
-pub struct Loaded(Arc<Mutex<Vec<String>>>);
+pub struct Loaded(Arc<Mutex<Vec<ImageId>>>);
 
 impl Loaded {
     /// Returns the ids reported so far.
-    pub fn ids(&self) -> Vec<String> {
+    pub fn ids(&self) -> Vec<ImageId> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Records the id in a line of the engine's response: `Loaded image ID: sha256:…`.
     pub(super) fn note(&self, said: &str) {
         let id = said.find("sha256:").map(|at| said[at..].trim_end());
-        if let Some(id) = id.filter(|id| id.parse::<Sha256Digest>().is_ok()) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(id.to_owned());
+        if let Some(id) = id.and_then(|id| id.parse::<Sha256Digest>().ok()) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(id.into());
         }
     }
 }
@@ -148,6 +148,7 @@ mod tests {
         ] {
             loaded.note(&said);
         }
+        let id: ImageId = id.parse().unwrap();
         assert_eq!(loaded.ids(), [id.clone(), id]);
     }
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     ImageError,
+    oci::reference::ImageId,
     opt::files::{FilesReader, ImageFiles, PendingRemoval},
     store::{
         recipe::{LayerSource, WriteError},
@@ -31,13 +32,13 @@ pub struct Container {
 
 impl Container {
     /// Creates a container of an image with volumes in it.
-    pub(super) fn create(engine: &Engine, image_id: &str, volumes: &[VolumeMount]) -> Result<Self, ImageError> {
+    pub(super) fn create(engine: &Engine, image_id: &ImageId, volumes: &[VolumeMount]) -> Result<Self, ImageError> {
         let mut mounts: Vec<Mount> = volumes.iter().map(mount).collect();
-        let image = engine.block(engine.docker.inspect_image(image_id)).map_err(|e| fault("inspect image", e))?;
+        let image = engine.block(engine.docker.inspect_image(&image_id.to_string())).map_err(|e| fault("inspect image", e))?;
         let of_image = image.config.and_then(|config| config.volumes).unwrap_or_default();
         mounts.extend(shadows(of_image, volumes)?);
         let body = ContainerCreateBody {
-            image: Some(image_id.to_owned()),
+            image: Some(image_id.to_string()),
             labels: Some(HashMap::from([(INSTANCE_LABEL.to_owned(), engine.instance.to_string())])),
             // The engine creates no container of an image without a command. The command is never run.
             cmd: Some(vec!["/never-started".to_owned()]),

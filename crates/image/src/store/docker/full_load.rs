@@ -18,6 +18,7 @@ use crate::{
         digest,
         documents::{self, Described, Document, Documents},
         image_config::ImageMetadata,
+        reference::ImageId,
     },
     tar::{
         entry::FileAttrs,
@@ -50,7 +51,7 @@ pub(crate) struct Copied {
 /// Files that identify an image by its manifest.
 pub(crate) struct OciFiles {
     /// The image's id: the manifest's digest.
-    pub id: String,
+    pub id: ImageId,
     /// The manifest, under any name: it is found by its digest.
     pub manifest: Vec<u8>,
     /// `index.json`.
@@ -85,8 +86,9 @@ pub(crate) fn copy_archive(
     if layers.len() != parent.layers.len() || !layers.iter().all(is_there) {
         return Err(ImageError::Malformed("the layers of manifest.json"));
     }
-    let by_config = config.is_some_and(|config| Sha256Digest::of(&config).to_string() == parent.id);
-    let by_manifest = !by_config && parent.id.parse().is_ok_and(|id| files.contains_key(&digest::file_name(&id)));
+    let by_config = config.is_some_and(|config| ImageId::from(Sha256Digest::of(&config)) == parent.id);
+    let has_manifest = parent.id.repository().is_none() && files.contains_key(&digest::file_name(parent.id.digest()));
+    let by_manifest = !by_config && has_manifest;
     let descriptors = by_manifest.then(|| layers.iter().map(|layer| descriptor(layer, &files[layer])).collect()).transpose()?;
     let layers = layers.iter().map(|layer| format!("{folder}/{layer}")).collect();
     Ok(Copied { layers, descriptors })
@@ -105,19 +107,19 @@ impl Copied {
             "layers": layers,
         });
         let manifest = manifest.to_string().into_bytes();
-        let id = Sha256Digest::of(&manifest).to_string();
+        let id = Sha256Digest::of(&manifest);
         let index = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
             "manifests": [{
                 "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                "digest": id,
+                "digest": id.to_string(),
                 "size": manifest.len(),
             }],
         });
         let layout = json!({ "imageLayoutVersion": "1.0.0" });
         let text = |value: Value| value.to_string().into_bytes();
-        Some(OciFiles { id, manifest, index: text(index), layout: text(layout) })
+        Some(OciFiles { id: id.into(), manifest, index: text(index), layout: text(layout) })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     archive::source::ImageInput,
     oci::{
         image_config::{HistoryEntry, ImageMetadata},
-        reference::{ImageName, ImageSource},
+        reference::{ImageId, ImageName, ImageSource},
     },
     opt::files::ImageFiles,
     store::{
@@ -40,21 +40,22 @@ impl ImageStore for Engine {
         async { self.docker.clone().negotiate_version().await.map(drop).map_err(|e| fault("version", e)) }.boxed()
     }
 
-    fn resolve(&self, source: &ImageSource) -> Result<String, ImageError> {
+    fn resolve(&self, source: &ImageSource) -> Result<ImageId, ImageError> {
         let image = self.block(self.docker.inspect_image(&source.to_string())).map_err(|e| fault("inspect image", e))?;
-        image.id.ok_or_else(|| missing("inspect image", "Id"))
+        id_of("inspect image", image.id)
     }
 
-    fn images_of(&self, repository: &str) -> Result<Vec<(String, Vec<String>)>, ImageError> {
+    fn images_of(&self, repository: &str) -> Result<Vec<(ImageId, Vec<String>)>, ImageError> {
         let filters = HashMap::from([("reference".to_owned(), vec![repository.to_owned()])]);
         let options = q::ListImagesOptionsBuilder::new().filters(&filters).build();
         let list = self.block(self.docker.list_images(Some(options))).map_err(|e| fault("list images", e))?;
-        Ok(list.into_iter().map(|image| (image.id, image.repo_digests)).collect())
+        list.into_iter().map(|image| Ok((id_of("list images", Some(image.id))?, image.repo_digests))).collect()
     }
 
-    fn metadata(&self, id: &str) -> Result<ImageMetadata, ImageError> {
-        let image = self.block(self.docker.inspect_image(id)).map_err(|e| fault("inspect image", e))?;
-        let history = self.block(self.docker.image_history(id)).map_err(|e| fault("image history", e))?;
+    fn metadata(&self, id: &ImageId) -> Result<ImageMetadata, ImageError> {
+        let id = id.to_string();
+        let image = self.block(self.docker.inspect_image(&id)).map_err(|e| fault("inspect image", e))?;
+        let history = self.block(self.docker.image_history(&id)).map_err(|e| fault("image history", e))?;
         let mut platform = Map::new();
         let fields = [
             ("architecture", &image.architecture),
@@ -75,7 +76,7 @@ impl ImageStore for Engine {
             size: entry.size,
         });
         Ok(ImageMetadata {
-            id: image.id.ok_or_else(|| missing("inspect image", "Id"))?,
+            id: id_of("inspect image", image.id)?,
             layers: image.root_fs.and_then(|root| root.layers).unwrap_or_default(),
             config: image.config.map(config_file).unwrap_or_default(),
             platform,
@@ -84,11 +85,11 @@ impl ImageStore for Engine {
         })
     }
 
-    fn files(&self, id: &str) -> Result<Box<dyn ImageFiles>, ImageError> {
+    fn files(&self, id: &ImageId) -> Result<Box<dyn ImageFiles>, ImageError> {
         Ok(Box::new(Container::create(self, id, &[])?))
     }
 
-    fn input(&self, id: &str, cancel: &CancellationToken) -> Result<ImageInput<'static>, ImageError> {
+    fn input(&self, id: &ImageId, cancel: &CancellationToken) -> Result<ImageInput<'static>, ImageError> {
         Ok(ImageInput::archive(self.save(id, cancel)?))
     }
 
@@ -96,16 +97,34 @@ impl ImageStore for Engine {
         load::build(self, spec, layer)
     }
 
-    fn tag(&self, id: &str, name: &ImageName) -> Result<(), ImageError> {
+    fn tag(&self, id: &ImageId, name: &ImageName) -> Result<(), ImageError> {
         let options = q::TagImageOptionsBuilder::new().repo(name.repository()).tag(name.tag()).build();
-        self.block(self.docker.tag_image(id, Some(options))).map_err(|e| fault("tag image", e))
+        self.block(self.docker.tag_image(&id.to_string(), Some(options))).map_err(|e| fault("tag image", e))
     }
 
     fn untag(&self, name: &ImageName) -> Result<(), ImageError> {
-        self.remove(&name.to_string())
+        self.remove_named(&name.to_string())
     }
 
-    fn remove(&self, image: &str) -> Result<(), ImageError> {
+    fn remove(&self, id: &ImageId) -> Result<(), ImageError> {
+        self.remove_named(&id.to_string())
+    }
+
+    fn images_using(&self, id: &ImageId) -> Result<Vec<String>, ImageError> {
+        let id = id.to_string();
+        let filters = HashMap::from([("ancestor".to_owned(), vec![id.clone()])]);
+        let mut holders = self.containers(filters)?;
+        let image = self.block(self.docker.inspect_image(&id)).map_err(|e| fault("inspect image", e))?;
+        holders.extend(
+            image.repo_tags.unwrap_or_default().into_iter().filter(|name| !name.contains('<')).map(|name| format!("name:{name}")),
+        );
+        Ok(holders)
+    }
+}
+
+impl Engine {
+    /// Removes a name or an image by id; a missing one is not an error.
+    fn remove_named(&self, image: &str) -> Result<(), ImageError> {
         let options = q::RemoveImageOptionsBuilder::new().force(false).noprune(false).build();
         match self.block(self.docker.remove_image(image, Some(options), None)) {
             Ok(_) => Ok(()),
@@ -114,16 +133,12 @@ impl ImageStore for Engine {
             Err(other) => Err(fault("remove image", other)),
         }
     }
+}
 
-    fn images_using(&self, id: &str) -> Result<Vec<String>, ImageError> {
-        let filters = HashMap::from([("ancestor".to_owned(), vec![id.to_owned()])]);
-        let mut holders = self.containers(filters)?;
-        let image = self.block(self.docker.inspect_image(id)).map_err(|e| fault("inspect image", e))?;
-        holders.extend(
-            image.repo_tags.unwrap_or_default().into_iter().filter(|name| !name.contains('<')).map(|name| format!("name:{name}")),
-        );
-        Ok(holders)
-    }
+/// Parses the id of an image in the response to a call.
+fn id_of(call: &'static str, id: Option<String>) -> Result<ImageId, ImageError> {
+    let id = id.ok_or_else(|| missing(call, "Id"))?;
+    id.parse().map_err(|_| ImageError::Engine { call, detail: "the Id in its answer is not the id of an image".into() })
 }
 
 /// Converts the API's configuration to the `config` part of a configuration file: the same fields, with sets as objects.

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     ImageError,
-    oci::image_config::{ImageMetadata, rfc3339},
+    oci::{
+        image_config::{ImageMetadata, rfc3339},
+        reference::ImageId,
+    },
     store::{
         ImageStore,
         recipe::{BuiltImage, ImageSpec, LayerSource, WriteError},
@@ -70,18 +73,18 @@ struct Load<'a> {
 /// Outcome of an archive that was sent to the end.
 enum Attempt {
     /// The image is as intended.
-    Exact(String),
+    Exact(ImageId),
     /// The image has another history than its parent.
-    OtherHistory(String),
+    OtherHistory(ImageId),
     /// The engine refused the archive, or created another image than intended.
     Refused(ImageError),
 }
 
 impl Load<'_> {
     /// Returns the image's id, or the engine's refusal of this way.
-    fn run(mut self) -> Result<Result<String, ImageError>, WriteError> {
+    fn run(mut self) -> Result<Result<ImageId, ImageError>, WriteError> {
         // An image with a wrong history is kept until the right one exists, because it alone holds the new layer.
-        let mut wrong: Vec<String> = Vec::new();
+        let mut wrong: Vec<ImageId> = Vec::new();
         let candidates = self.spec.parent.empty_layer_candidates();
         let tried = candidates.iter().map(|empty| Some(empty.as_slice())).chain(candidates.is_empty().then_some(None));
         for empty in tried {
@@ -134,7 +137,7 @@ impl Load<'_> {
     }
 
     /// Sends the archive. Returns the id that the image will have, which was announced, and its layer's digest.
-    fn send(&mut self, writer: &mut EngineWriter, empty: Option<&[bool]>) -> Result<(String, Sha256Digest), WriteError> {
+    fn send(&mut self, writer: &mut EngineWriter, empty: Option<&[bool]>) -> Result<(ImageId, Sha256Digest), WriteError> {
         // The first entry's name is generated here, because engines guess a compression from it. Names are unique to an archive:
         // containerd reuses leftovers of an interrupted archive with the same name, and refuses two at once.
         let folder = format!("stationmaster-{}", uuid::Uuid::new_v4().simple());
@@ -179,7 +182,7 @@ impl Load<'_> {
         below: Option<&Copied>,
         layer: &Sha256Digest,
         empty: Option<&[bool]>,
-    ) -> (String, Vec<(String, Vec<u8>)>) {
+    ) -> (ImageId, Vec<(String, Vec<u8>)>) {
         let ImageSpec { parent, created, instruction, .. } = self.spec;
         let config = parent.child_config(layer, empty, &rfc3339(*created), instruction);
         let config_id = Sha256Digest::of(&config);
@@ -194,7 +197,7 @@ impl Load<'_> {
         let oci = below.and_then(|below| below.oci((config_id, config.len() as u64), (*layer, self.source.size())));
         let mut files = vec![(name, config), ("manifest.json".to_owned(), manifest.into_bytes())];
         let id = match oci {
-            None => config_id.to_string(),
+            None => config_id.into(),
             Some(oci) => {
                 files.push((format!("{folder}/oci-manifest.json"), oci.manifest));
                 files.push(("index.json".to_owned(), oci.index));
@@ -206,7 +209,7 @@ impl Load<'_> {
     }
 
     /// Removes images that are not used.
-    fn give_up(&self, images: impl IntoIterator<Item = String>) {
+    fn give_up(&self, images: impl IntoIterator<Item = ImageId>) {
         for id in images {
             if let Err(error) = self.engine.remove(&id) {
                 tracing::warn!(image = %id, %error, "an image that was given up could not be removed");
@@ -236,14 +239,14 @@ fn write_end(writer: &mut EngineWriter, files: &[(String, Vec<u8>)]) -> std::io:
 }
 
 /// Whether the new image is as intended: the layers are compared by digest (an error if they differ), the history by value.
-fn verify_loaded(engine: &Engine, parent: &ImageMetadata, id: &str, layer: &Sha256Digest) -> Result<bool, ImageError> {
+fn verify_loaded(engine: &Engine, parent: &ImageMetadata, id: &ImageId, layer: &Sha256Digest) -> Result<bool, ImageError> {
     let image = engine.metadata(id).map_err(|error| match error {
         // The engine reported success.
         ImageError::NotFound => ImageError::Engine { call: "load image", detail: "the image is not there afterwards".into() },
         other => other,
     })?;
     let layers_match = image.descends_from(&parent.layers) && image.layers[parent.layers.len()..] == [layer.to_string()];
-    if image.id != id || !layers_match {
+    if image.id != *id || !layers_match {
         return Err(ImageError::Engine {
             call: "load image",
             detail: "the image read back is not the one that was written".into(),

@@ -7,11 +7,12 @@ use bollard::{errors::Error as BollardError, models::VolumeCreateRequest, query_
 use super::{Container, Engine, INSTANCE_LABEL, engine_error::fault};
 use crate::{
     ImageError,
+    oci::reference::ImageId,
     store::working_containers::{VolumeMount, WorkingContainer, WorkingContainers},
 };
 
 impl WorkingContainers for Engine {
-    fn create(&self, image_id: &str, volumes: &[VolumeMount]) -> Result<Box<dyn WorkingContainer>, ImageError> {
+    fn create(&self, image_id: &ImageId, volumes: &[VolumeMount]) -> Result<Box<dyn WorkingContainer>, ImageError> {
         Ok(Box::new(Container::create(self, image_id, volumes)?))
     }
 

@@ -10,7 +10,7 @@ use super::{
     LayoutStore,
     blob::{NewBlob, Readers},
     documents::ImageDocuments,
-    failed, id,
+    failed,
     index::Index,
     lock, split,
 };
@@ -25,9 +25,9 @@ use crate::{
 ///
 /// The layer is on the disk, without a name, before the id is announced; the files get their names afterwards.
 pub(super) fn build(layouts: &LayoutStore, spec: &ImageSpec<'_>, source: &mut dyn LayerSource) -> Result<BuiltImage, WriteError> {
-    let (repository, parent) = split(&spec.parent.id)?;
+    let (_, parent) = split(&spec.parent.id)?;
     let layout = layouts.of_id(&spec.parent.id)?;
-    let parent = ImageDocuments::read(&layout, parent)?;
+    let parent = ImageDocuments::read(&layout, &parent)?;
     let blobs = layout.root.enter("blobs/sha256").map_err(failed)?;
     let readers = if spec.is_plaintext { Readers::Group(layouts.group) } else { Readers::OfDirectory };
 
@@ -46,7 +46,7 @@ pub(super) fn build(layouts: &LayoutStore, spec: &ImageSpec<'_>, source: &mut dy
     };
     // The files get their names in this order: from the manifest on, the image can be found and removed.
     let files = [(digest, document(&manifest)?), (config_digest, document(&config)?), (layer_digest, layer.finish()?)];
-    let id = id(repository, &digest.to_string());
+    let id = spec.parent.id.with_digest(digest);
     (spec.announce)(&id)?;
 
     let _lock = lock(&layout)?;

@@ -11,6 +11,7 @@ use crate::{
     oci::{
         descriptors::OCI_MANIFEST,
         image_config::{HistoryEntry, ImageMetadata},
+        reference::ImageId,
         strict_json::parse,
     },
 };
@@ -69,36 +70,47 @@ impl ImageDocuments {
     }
 
     /// Returns the metadata that an engine would show. `id` is its id.
-    pub(super) fn metadata(&self, id: &str) -> Result<ImageMetadata, ImageError> {
-        let diff_ids = self.config.get("rootfs").and_then(|rootfs| rootfs.get("diff_ids")).and_then(Value::as_array);
-        let diff_ids: Vec<String> = diff_ids.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-        if diff_ids.len() != self.layers().len() {
-            return Err(ImageError::Malformed("its layers are not those that its configuration names"));
-        }
+    pub(super) fn metadata(&self, id: &ImageId) -> Result<ImageMetadata, ImageError> {
+        let diff_ids = self.diff_ids()?;
         let sizes: Vec<u64> = self.layers().iter().map(|layer| layer.get("size").and_then(Value::as_u64).unwrap_or(0)).collect();
-        let mut platform = self.config.clone();
-        platform.retain(|name, _| PLATFORM.contains(&name.as_str()));
         let history = self.config.get("history").and_then(Value::as_array);
         let mut of_layers = sizes.iter();
         Ok(ImageMetadata {
-            id: id.to_owned(),
+            id: id.clone(),
             layers: diff_ids,
             config: self.config.get("config").and_then(Value::as_object).cloned().unwrap_or_default(),
-            platform,
+            platform: self.platform(),
             size: sizes.iter().sum(),
             history: history.into_iter().flatten().map(|entry| history_entry(entry, &mut of_layers)).collect(),
         })
     }
 
+    /// Returns the digests of its layers' archives, lowest first.
+    fn diff_ids(&self) -> Result<Vec<String>, ImageError> {
+        let diff_ids = self.config.get("rootfs").and_then(|rootfs| rootfs.get("diff_ids")).and_then(Value::as_array);
+        let diff_ids: Vec<String> = diff_ids.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+        if diff_ids.len() != self.layers().len() {
+            return Err(ImageError::Malformed("its layers are not those that its configuration names"));
+        }
+        Ok(diff_ids)
+    }
+
+    /// Returns what a child inherits of its configuration.
+    fn platform(&self) -> Map<String, Value> {
+        let mut platform = self.config.clone();
+        platform.retain(|name, _| PLATFORM.contains(&name.as_str()));
+        platform
+    }
+
     /// Returns the configuration of a child with one more layer: digest of its archive, time as RFC 3339, its history entry.
     pub(super) fn child_config(&self, layer: Sha256Digest, created: &str, instruction: &str) -> Result<Vec<u8>, ImageError> {
-        let facts = self.metadata("")?;
-        let mut child = facts.platform;
+        let mut layers = self.diff_ids()?;
+        layers.push(layer.to_string());
+        let mut child = self.platform();
         if let Some(config) = self.config.get("config") {
             child.insert("config".into(), config.clone());
         }
         child.insert("created".into(), json!(created));
-        let layers: Vec<String> = facts.layers.into_iter().chain([layer.to_string()]).collect();
         child.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": layers }));
         let mut history = self.config.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
         // Without any entries, the history would seem to be of the new layer alone.

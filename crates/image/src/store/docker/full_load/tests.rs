@@ -45,7 +45,7 @@ fn manifest_of(config: &str, layers: &[&str]) -> Vec<u8> {
 
 fn parent(id: &str, layers: usize) -> ImageMetadata {
     ImageMetadata {
-        id: format!("sha256:{id}"),
+        id: format!("sha256:{id}").parse().unwrap(),
         layers: (0..layers).map(|i| format!("sha256:{i}")).collect(),
         config: Default::default(),
         platform: Default::default(),
@@ -114,7 +114,7 @@ fn an_image_known_by_its_manifest_gets_one_of_ours() {
     ]);
     let (passed, _) = pass(&saved, &parent(&id, 2)).unwrap();
     let oci = passed.oci((of(b"c"), 11), (of(b"l"), 22)).expect("it is known by its manifest");
-    assert_eq!(oci.id, of(&oci.manifest).to_string());
+    assert_eq!(oci.id, of(&oci.manifest).into());
     let manifest: Value = serde_json::from_slice(&oci.manifest).unwrap();
     assert_eq!(manifest["config"]["digest"], of(b"c").to_string());
     let layer = |kind: &str, digest: &str, size: u64| json!({ "mediaType": kind, "digest": digest, "size": size });
@@ -126,7 +126,10 @@ fn an_image_known_by_its_manifest_gets_one_of_ours() {
     ];
     assert_eq!(manifest["layers"], json!(layers));
     let index: Value = serde_json::from_slice(&oci.index).unwrap();
-    assert_eq!((&index["manifests"][0]["digest"], &index["manifests"][0]["size"]), (&json!(oci.id), &json!(oci.manifest.len())));
+    assert_eq!(
+        (&index["manifests"][0]["digest"], &index["manifests"][0]["size"]),
+        (&json!(oci.id.to_string()), &json!(oci.manifest.len()))
+    );
 }
 
 #[test]

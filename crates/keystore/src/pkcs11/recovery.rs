@@ -48,6 +48,14 @@ impl SharedState {
         }
     }
 
+    /// As [`SharedState::look_at`], in the session that holds the login, when the token has no other.
+    pub(super) fn look_through_login_session(&self, exhausted: &Error) -> Result<(), AttemptError> {
+        match &*lock(&self.login_session) {
+            Some(session) if matches!(self.find_keys(session)?, Presence::Key) => Ok(()),
+            _ => Err(AttemptError::Decided(translate(exhausted))),
+        }
+    }
+
     /// Checks which of the keys exist: the others are missing from now on, unless all are.
     fn find_keys(&self, session: &Session) -> Result<Presence, Error> {
         if !is_logged_in(session)? {

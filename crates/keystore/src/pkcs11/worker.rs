@@ -159,7 +159,14 @@ impl SharedState {
     fn attempt(&self, place: &mut Option<SessionSlot>, task: &Task) -> Result<Zeroizing<Vec<u8>>, AttemptError> {
         let slot = match place {
             Some(slot) => slot,
-            None => place.insert(SessionSlot::new(self.token.session()?)),
+            None => match (self.token.session(), task) {
+                (Ok(session), _) => place.insert(SessionSlot::new(session)),
+                // Other workers may have their sessions, and serve calls.
+                (Err(error), Task::Check) if classify(&error) == RvClass::Exhausted => {
+                    return self.look_through_login_session(&error).map(|()| Zeroizing::default());
+                }
+                (Err(error), _) => return Err(error.into()),
+            },
         };
         match task {
             Task::Sign { key, scheme, digest } => {

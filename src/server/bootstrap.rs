@@ -1,6 +1,8 @@
 //! Startup and shutdown of a station: opens the token, assembles the services from the configuration and runs the server.
 
 use std::{
+    fs,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -10,7 +12,7 @@ use stationmaster_proto::{
     image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, status_service_server::StatusServiceServer,
     train_service_server::TrainServiceServer,
 };
-use stationmaster_system::files::FileThread;
+use stationmaster_system::files::{FileThread, make_directory};
 use tonic::service::Routes;
 
 use super::{
@@ -357,6 +359,29 @@ pub fn token_access(config: &Config, token: &TokenConfig) -> Result<TokenAccess,
         module: token.module(),
         token: token.selector(),
         pin: pin::resolve(file.as_deref(), env.as_deref(), credential.as_deref(), prompt)?,
-        pin_latch: Some(config.state.directory.join("pin-latch")),
+        pin_latch: Some(pin_latch(config, token)?),
     })
+}
+
+/// Returns the file that remembers the token's rejected PINs. Of several tokens, each has its own in a directory of its own: logins with
+/// one file take turns, and a token that hangs must not hold up another one's login.
+fn pin_latch(config: &Config, token: &TokenConfig) -> Result<PathBuf, ServerError> {
+    let state = &config.state.directory;
+    let single = state.join("pin-latch");
+    if config.tokens.all().len() == 1 {
+        return Ok(single);
+    }
+    let selector = token.selector();
+    let name = openssl::sha::sha256(selector.to_string().as_bytes());
+    let directory = state.join("tokens").join(const_hex::encode(&name[..8]));
+    let latch = directory.join("pin-latch");
+    if state.exists() && !latch.exists() {
+        let failed = |error| ServerError::Setup(format!("creating {}: {error}", directory.display()));
+        make_directory(&directory).map_err(failed)?;
+        // From the time when there was one token. Its lines match no other token's PIN.
+        if single.exists() {
+            fs::copy(&single, &latch).map_err(failed)?;
+        }
+    }
+    Ok(latch)
 }

@@ -6,10 +6,17 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use super::support::*;
+use super::{
+    several_tokens::{OTHER, import, second_token},
+    support::*,
+};
 use crate::*;
 
 const CLIENTS: [&str; 2] = ["/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so", "/usr/lib64/pkcs11/p11-kit-client.so"];
@@ -52,11 +59,13 @@ impl Drop for Server {
     }
 }
 
+fn client() -> &'static str {
+    CLIENTS.into_iter().find(|client| Path::new(client).is_file()).expect("apt install p11-kit-modules")
+}
+
 #[tokio::test]
 async fn a_token_in_another_process_works_goes_and_comes_back() {
-    let Some(client) = CLIENTS.into_iter().find(|client| Path::new(client).is_file()) else {
-        panic!("apt install p11-kit-modules");
-    };
+    let client = client();
     let station = TestToken::with_keys();
     let server = Server::start(&station);
     let config =
@@ -81,4 +90,61 @@ async fn a_token_in_another_process_works_goes_and_comes_back() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     sign_and_verify(&keystore, "train", SignScheme::PssSha512MaxSalt).await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_killed_under_load_costs_no_call_that_another_can_serve_and_is_used_again_when_it_is_back() {
+    let client = client();
+    let station = TestToken::new();
+    let other = second_token(&station);
+    import(&station, &[TOKEN, OTHER], "train");
+    let server = Server::start(&station);
+    let remote = TokenAccess { module: PathBuf::from(client).into(), ..station.access() };
+    let configs = vec![station.config_with(remote, &["train"]), station.config_with(other, &["train"])];
+    let keystore = Keystore::open_tokens(configs).unwrap();
+    let id = keystore.key("train").unwrap().id;
+    let ended = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (keystore, ended) = (keystore.clone(), Arc::clone(&ended));
+            tokio::spawn(async move {
+                let (mut served, mut lost) = (0, Vec::new());
+                while !ended.load(Ordering::Relaxed) {
+                    match keystore.sign(id, SignScheme::PssSha512MaxSalt, &[7; 64], None).await {
+                        Ok(_) => served += 1,
+                        Err(error) => lost.push(error),
+                    }
+                }
+                (served, lost)
+            })
+        })
+        .collect();
+    let both_serve = async || {
+        let since = Instant::now();
+        loop {
+            let _ = keystore.check(None).await;
+            if keystore.tokens().iter().all(|token| token.unavailable.is_none()) {
+                return since.elapsed();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(server);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let away = keystore.tokens().remove(0).unavailable;
+    assert!(matches!(away, Some(KeystoreError::Unavailable { .. })), "{away:?}");
+    let _server = Server::start(&station);
+    let back = tokio::time::timeout(Duration::from_secs(60), both_serve()).await.expect("the token is never used again");
+    let before = keystore.calls_by_token()[0];
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(keystore.calls_by_token()[0] > before, "no call goes to the token that is back");
+    ended.store(true, Ordering::Relaxed);
+    let mut served = 0;
+    for caller in callers {
+        let (calls, lost) = caller.await.unwrap();
+        assert_eq!(lost, [], "calls were lost");
+        served += calls;
+    }
+    println!("{served} calls served, 0 lost; the token was used again {} ms after it was back", back.as_millis());
 }

@@ -20,8 +20,9 @@ test: ## install what is missing, build, and run every test
 	scripts/setup.sh test
 	$(WITH_ENGINE) scripts/test.sh
 
-soak: ## run the tests that take minutes to hours: memory with full-size trains, kills at every point (STATIONMASTER_SOAK_ROUNDS=5)
+soak: ## run the tests that take minutes to hours: memory with full-size trains, kills at every point (STATIONMASTER_SOAK_ROUNDS=5), times of OAEP
 	scripts/setup.sh test
+	cargo test --release --locked -p stationmaster-keystore --lib -- --ignored --nocapture --test-threads=1
 	$(WITH_ENGINE) cargo test --profile quick --locked --features crash-points --test it -- --ignored --nocapture --test-threads=1 --skip readme::
 
 readme: ## type README's steps in a fresh Debian 12 with systemd, in a container, and run a train there

@@ -1,5 +1,7 @@
 //! Compares this unpadding with OpenSSL's, over valid blocks and blocks with every kind of defect.
 
+mod timing;
+
 use openssl::{
     encrypt::Decrypter,
     hash::MessageDigest,

@@ -71,7 +71,7 @@ pub(super) struct FinishedBlob(File);
 impl FinishedBlob {
     /// Names the blob by its digest. An existing blob of that name is the same.
     pub(super) fn publish(self, blobs: &Directory, digest: &Sha256Digest) -> Result<(), ImageError> {
-        match blobs.link(&self.0, &digest.to_hex()) {
+        match blobs.link(&self.0, digest.to_hex()) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
             _ => Ok(()),
         }

@@ -126,7 +126,8 @@ impl SharedState {
                 return Err(fault(&error));
             }
             match classify(&error) {
-                RvClass::Session | RvClass::Handle if !session_retried => session_retried = true,
+                // The key's trial did not refuse it: NSS refuses the use of a key in a session that another thread logs in meanwhile.
+                RvClass::Session | RvClass::Handle | RvClass::Refused if !session_retried => session_retried = true,
                 RvClass::Login if !login_retried => {
                     login_retried = true;
                     self.log_in_again().map_err(|error| self.conclude(error))?;

@@ -19,7 +19,7 @@ pub enum KeystoreError {
     #[error("no token {wanted}; the module shows {}", list(seen))]
     TokenNotFound {
         /// The requested token.
-        wanted: TokenSelector,
+        wanted: Box<TokenSelector>,
         /// The labels of the existing tokens.
         seen: Vec<String>,
     },
@@ -37,7 +37,7 @@ pub enum KeystoreError {
     #[error("there are several tokens {wanted}; their serial numbers are {}", list(serials))]
     TokenAmbiguous {
         /// The requested token.
-        wanted: TokenSelector,
+        wanted: Box<TokenSelector>,
         /// The available serial numbers.
         serials: Vec<String>,
     },

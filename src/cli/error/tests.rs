@@ -75,7 +75,7 @@ fn what_the_system_refuses_has_one_exit_code_whatever_it_was_for() {
 
 #[test]
 fn a_reason_decides_also_where_the_token_itself_was_asked() {
-    let absent = CliError::from(KeystoreError::TokenNotFound { wanted: TokenSelector::label("a"), seen: Vec::new() });
+    let absent = CliError::from(KeystoreError::TokenNotFound { wanted: Box::new(TokenSelector::label("a")), seen: Vec::new() });
     assert_eq!((absent.exit, absent.reason.as_deref()), (Exit::Unavailable, Some("HSM_UNAVAILABLE")));
     let there = CliError::from(KeystoreError::TokenExists { label: "a".into() });
     assert_eq!((there.exit, there.reason), (Exit::State, None));
@@ -118,7 +118,7 @@ fn the_unit_restarts_the_service_after_the_exit_codes_that_the_page_says() {
         assert!(!is_restarted(permanent), "{shown}");
     }
     for passing in [
-        ServerError::Keystore(KeystoreError::TokenNotFound { wanted: TokenSelector::label("a"), seen: Vec::new() }),
+        ServerError::Keystore(KeystoreError::TokenNotFound { wanted: Box::new(TokenSelector::label("a")), seen: Vec::new() }),
         ServerError::Keystore(KeystoreError::SessionsExhausted),
         ServerError::Ledger(LedgerError::DiskFull),
         io(io::ErrorKind::StorageFull),

@@ -170,7 +170,7 @@ pub(super) fn locate(context: &Pkcs11, selector: &TokenSelector) -> Result<(Slot
     match (fitting.pop(), fitting.is_empty()) {
         (Some(token), true) => Ok(token),
         (Some(token), false) => Err(KeystoreError::TokenAmbiguous {
-            wanted: selector.clone(),
+            wanted: Box::new(selector.clone()),
             serials: fitting.iter().chain([&token]).map(|(_, info)| info.serial_number().to_owned()).collect(),
         }),
         (None, _) => Err(missed(selector, &others)),
@@ -187,9 +187,12 @@ fn missed(selector: &TokenSelector, others: &[(Slot, TokenInfo)]) -> KeystoreErr
         TokenSelector { label: Some(label), serial: Some(wanted), .. } if !serials.is_empty() => {
             KeystoreError::TokenSerial { label: label.clone(), wanted: wanted.clone(), seen: serials }
         }
-        TokenSelector { label: None, .. } => {
-            KeystoreError::TokenNotFound { wanted: selector.clone(), seen: seen(&|info| Some(info.serial_number().to_owned())) }
+        TokenSelector { label: None, .. } => KeystoreError::TokenNotFound {
+            wanted: Box::new(selector.clone()),
+            seen: seen(&|info| Some(info.serial_number().to_owned())),
+        },
+        _ => {
+            KeystoreError::TokenNotFound { wanted: Box::new(selector.clone()), seen: seen(&|info| Some(info.label().to_owned())) }
         }
-        _ => KeystoreError::TokenNotFound { wanted: selector.clone(), seen: seen(&|info| Some(info.label().to_owned())) },
     }
 }

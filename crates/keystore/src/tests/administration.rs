@@ -41,7 +41,10 @@ fn what_is_missing_is_named_with_a_hint() {
     let no_key = open(station.config(&["train", "trian"]));
     assert_eq!(no_key, KeystoreError::KeyNotFound { label: "trian".to_owned() });
     let no_token = open_token(TokenAccess { token: TokenSelector::label("statoin"), ..station.access() });
-    assert_eq!(no_token, KeystoreError::TokenNotFound { wanted: TokenSelector::label("statoin"), seen: vec![TOKEN.to_owned()] });
+    assert_eq!(
+        no_token,
+        KeystoreError::TokenNotFound { wanted: Box::new(TokenSelector::label("statoin")), seen: vec![TOKEN.to_owned()] }
+    );
     let serial = TokenSelector { serial: Some("0".to_owned()), ..TokenSelector::label(TOKEN) };
     let other_serial = open_token(TokenAccess { token: serial, ..station.access() });
     let (label, wanted, seen) = (TOKEN.to_owned(), "0".to_owned(), vec![station.serial.clone()]);

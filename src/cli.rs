@@ -23,6 +23,7 @@ mod state;
 pub mod state_dir;
 mod token;
 pub mod token_access;
+mod token_worker;
 mod train;
 mod trust;
 mod unwrap;
@@ -116,6 +117,9 @@ enum Command {
     Sign(sign::Args),
     /// Unwrap a symmetric key with a general key
     Unwrap(unwrap::Args),
+    /// Serve one token to the service that started this process
+    #[command(hide = true)]
+    TokenWorker,
     /// Report whether the service is healthy
     Health(health::Args),
     /// Check a configuration
@@ -169,6 +173,7 @@ fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         Command::Hash(args) => hash::run(args, output),
         Command::Sign(args) => client::call(sign::run(args, output)),
         Command::Unwrap(args) => client::call(unwrap::run(args, output)),
+        Command::TokenWorker => token_worker::run(),
         Command::Health(args) => client::call(health::run(args, output)),
         Command::Config(command) => config::run(command, output),
     }

@@ -22,7 +22,7 @@ pub use sections::{
 };
 use serde::Deserialize;
 use stationmaster_system::files::input;
-pub use token::{PinSetting, TokenConfig, TokensConfig};
+pub use token::{IsolationSetting, PinSetting, TokenConfig, TokensConfig, WORKER_COMMAND};
 
 /// Maximum size of a configuration, in bytes.
 const LONGEST: u64 = 1 << 20;

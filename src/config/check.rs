@@ -169,11 +169,12 @@ fn paths(config: &Config) -> Result<(), Flaw> {
         ("listen.tcp.client_ca", tcp.map(|tcp| tcp.client_ca.as_path())),
         ("listen.tcp.client_crl", tcp.and_then(|tcp| tcp.client_crl.as_deref())),
     ];
-    let of_tokens = config
-        .tokens
-        .all()
-        .iter()
-        .flat_map(|token| [("token.module", Some(token.module.as_path())), ("token.pin_file", token.pin_file.as_deref())]);
+    let of_tokens = config.tokens.all().iter().flat_map(|token| {
+        let writable = token.writable.iter().map(|path| ("token.writable", Some(path.as_path())));
+        [("token.module", Some(token.module.as_path())), ("token.pin_file", token.pin_file.as_deref())]
+            .into_iter()
+            .chain(writable)
+    });
     for (key, path) in of_tokens.chain(paths) {
         if path.is_some_and(|path| !path.is_absolute()) {
             return Err(flaw(key, "must be an absolute path", "the service's working directory is not defined"));

@@ -9,7 +9,10 @@ use serde::{
         value::{MapAccessDeserializer, SeqAccessDeserializer},
     },
 };
-use stationmaster_keystore::{KeystoreConfig, ModuleConfig, Pkcs11Uri, TokenSelector};
+use stationmaster_keystore::{Isolation, KeystoreConfig, ModuleConfig, Pkcs11Uri, TokenSelector, softhsm};
+
+/// The hidden command that serves one token on standard input.
+pub const WORKER_COMMAND: &str = "token-worker";
 
 /// `[token]` or one of several `[[token]]`: a PKCS#11 token and how to log in.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,6 +52,15 @@ pub struct TokenConfig {
     /// Among several tokens: its share of the calls.
     #[serde(default = "TokenConfig::default_weight")]
     pub weight: u32,
+    /// Whether the module is loaded into a process of its own.
+    #[serde(default)]
+    pub isolation: IsolationSetting,
+    /// Whether that process is in a sandbox.
+    #[serde(default = "TokenConfig::default_sandbox")]
+    pub sandbox: bool,
+    /// Directories that the module may write to in the sandbox; for SoftHSM, that of its tokens is added.
+    #[serde(default)]
+    pub writable: Vec<PathBuf>,
     /// Whether a token without native OAEP-SHA-512 may be used through raw RSA.
     #[serde(default)]
     pub allow_raw_unwrap: bool,
@@ -65,6 +77,17 @@ pub enum PinSetting {
     Env(String),
     /// No source is set: the terminal is asked.
     Prompt,
+}
+
+/// Where the module is loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IsolationSetting {
+    /// Into the service.
+    #[default]
+    None,
+    /// Into a process of its own.
+    Process,
 }
 
 impl TokenConfig {
@@ -86,6 +109,9 @@ impl TokenConfig {
             keep_alive_s: Self::default_keep_alive(),
             standby: false,
             weight: Self::default_weight(),
+            isolation: IsolationSetting::None,
+            sandbox: Self::default_sandbox(),
+            writable: Vec::new(),
             allow_raw_unwrap: false,
         }
     }
@@ -94,6 +120,18 @@ impl TokenConfig {
     #[must_use]
     pub fn module(&self) -> ModuleConfig {
         ModuleConfig { path: self.module.clone(), init_args: self.module_init_args.clone() }
+    }
+
+    /// Returns the process for the module, if it has one.
+    #[must_use]
+    pub fn isolation(&self) -> Option<Isolation> {
+        (self.isolation == IsolationSetting::Process).then(|| Isolation {
+            // The running program, even if an upgrade has put another one in its place.
+            program: PathBuf::from("/proc/self/exe"),
+            arguments: vec![WORKER_COMMAND.into()],
+            sandbox: self.sandbox,
+            writable: self.writable.iter().cloned().chain(softhsm::token_directory(&self.module)).collect(),
+        })
     }
 
     /// Returns what selects the token.
@@ -134,6 +172,10 @@ impl TokenConfig {
 
     fn default_keep_alive() -> u64 {
         60
+    }
+
+    fn default_sandbox() -> bool {
+        true
     }
 
     fn default_weight() -> u32 {

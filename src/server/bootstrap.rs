@@ -324,6 +324,7 @@ fn keystore_config(config: &Config, token: &TokenConfig) -> Result<KeystoreConfi
         keep_alive: (token.keep_alive_s > 0).then(|| Duration::from_secs(token.keep_alive_s)),
         standby: token.standby,
         weight: token.weight,
+        isolation: token.isolation(),
         ..KeystoreConfig::new(token_access(config, token)?)
     })
 }

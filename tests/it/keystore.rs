@@ -4,7 +4,9 @@ mod admission;
 mod away;
 #[cfg(feature = "crash-points")]
 mod intents;
+mod isolation;
 mod made;
+mod several;
 
 use std::process::{Command, Output};
 

@@ -1,6 +1,8 @@
 //! Configuration of a keystore: module, token, PIN source, keys, pool sizes. Plain values; the caller reads files and environment.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{KeyUsage, Pkcs11Uri, pin::PinSource};
 
@@ -22,7 +24,7 @@ impl From<PathBuf> for ModuleConfig {
 }
 
 /// Selects a token of the module. An absent value matches everything. Slot numbers change between starts, so they are not used.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenSelector {
     /// The token's label, at most 32 bytes.
     pub label: Option<String>,
@@ -117,6 +119,27 @@ impl TokenAccess {
     }
 }
 
+/// A process of its own for a token's module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Isolation {
+    /// The program, which calls [`run_worker`](crate::run_worker).
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// Whether the process may only write to `writable`, not start programs, and not look into other processes.
+    pub sandbox: bool,
+    /// Directories that the module may write to, besides that of the latch file and `/dev`.
+    pub writable: Vec<PathBuf>,
+}
+
+impl Isolation {
+    /// Returns the directories that the process may write to; `None` for all.
+    pub(crate) fn writable(&self, access: &TokenAccess) -> Option<Vec<PathBuf>> {
+        let latch = access.pin_latch.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
+        self.sandbox.then(|| self.writable.iter().cloned().chain(latch).chain([PathBuf::from("/dev")]).collect())
+    }
+}
+
 /// One token of a [`Keystore`](crate::Keystore), and the keys that are used in it.
 #[derive(Debug, Clone)]
 pub struct KeystoreConfig {
@@ -138,6 +161,8 @@ pub struct KeystoreConfig {
     pub keep_alive: Option<Duration>,
     /// Among several tokens: whether this one is used only while no other that has the key serves the call.
     pub standby: bool,
+    /// Whether the module is loaded into a process of its own, and how.
+    pub isolation: Option<Isolation>,
     /// Among several tokens: this one's share of the calls, relative to the others; at least 1.
     pub weight: u32,
 }
@@ -160,6 +185,7 @@ impl KeystoreConfig {
             call_timeout: Self::DEFAULT_CALL_TIMEOUT,
             keep_alive: None,
             standby: false,
+            isolation: None,
             weight: 1,
         }
     }

@@ -1,11 +1,37 @@
 //! Errors of the keystore: each states who can correct it, and whether a retry helps.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use super::{TokenSelector, label::LabelFault, softhsm};
 
+/// A text of the program.
+type Text = &'static str;
+
+/// Reads a text of the program that came from another process of it. There are as many as the program has.
+fn known_text<'de, D: Deserializer<'de>>(from: D) -> Result<Text, D::Error> {
+    const MOST: usize = 256;
+    static KNOWN: Mutex<BTreeSet<Text>> = Mutex::new(BTreeSet::new());
+    let text = String::deserialize(from)?;
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    match known.get(text.as_str()) {
+        Some(known) => Ok(known),
+        None if known.len() < MOST && text.len() < MOST => {
+            let text: Text = text.leak();
+            known.insert(text);
+            Ok(text)
+        }
+        None => Err(D::Error::custom("a text that the program does not have")),
+    }
+}
+
 /// Why the keystore refused an operation. No message contains a PIN, a ciphertext or a key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum KeystoreError {
     /// The PKCS#11 module cannot be loaded or initialised. For the operator; no retry.
     #[error("PKCS#11 module {} cannot be used: {reason}", module.display())]
@@ -67,7 +93,8 @@ pub enum KeystoreError {
     #[error("the {whose} PIN must have {min} to {max} bytes on this token; nothing was changed")]
     PinLength {
         /// `user` or `SO`.
-        whose: &'static str,
+        #[serde(deserialize_with = "known_text")]
+        whose: Text,
         /// The minimum length in bytes.
         min: usize,
         /// The maximum length in bytes.
@@ -77,7 +104,8 @@ pub enum KeystoreError {
     #[error("the token refused the {whose} PIN ({code})")]
     PinRefused {
         /// `user` or `SO`.
-        whose: &'static str,
+        #[serde(deserialize_with = "known_text")]
+        whose: Text,
         /// The name of the return value.
         code: String,
     },
@@ -85,7 +113,8 @@ pub enum KeystoreError {
     #[error("the token's SO PIN is at risk ({state}); no login was tried")]
     SoPinAtRisk {
         /// `locked` or `final try`.
-        state: &'static str,
+        #[serde(deserialize_with = "known_text")]
+        state: Text,
     },
     /// No slot has an uninitialised token. For the operator; no retry.
     #[error("the module has no slot with an uninitialised token")]
@@ -113,7 +142,8 @@ pub enum KeystoreError {
     #[error("the token's PIN is at risk ({state}); no login was tried")]
     PinAtRisk {
         /// `locked`, `final try` or `count low`.
-        state: &'static str,
+        #[serde(deserialize_with = "known_text")]
+        state: Text,
     },
     /// The file of rejected PINs cannot be read or written; without it no login is tried. For the operator; no retry.
     #[error("the PIN latch file {} cannot be used: {reason}", path.display())]
@@ -160,7 +190,8 @@ pub enum KeystoreError {
         /// The label.
         label: String,
         /// What is wrong with it.
-        reason: &'static str,
+        #[serde(deserialize_with = "known_text")]
+        reason: Text,
     },
     /// A key with this label exists already. For the operator; no retry.
     #[error("a key labelled {label:?} exists already")]
@@ -196,7 +227,8 @@ pub enum KeystoreError {
         /// The key.
         label: String,
         /// The scheme's name.
-        scheme: &'static str,
+        #[serde(deserialize_with = "known_text")]
+        scheme: Text,
     },
     /// The wrapped key cannot be unwrapped: one error for every cause. For the sender; no retry.
     #[error("the wrapped key cannot be opened")]
@@ -214,7 +246,8 @@ pub enum KeystoreError {
     #[error("the token is not available: {reason}")]
     Unavailable {
         /// What was observed.
-        reason: &'static str,
+        #[serde(deserialize_with = "known_text")]
+        reason: Text,
     },
     /// The token made a signature that its public key does not verify. A defect of the token; inform the operator.
     #[error("the token made a signature that does not verify")]

@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, fmt};
 
 use openssl::sha::sha256;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{OaepScheme, Pkcs11Uri, SignScheme};
 
 /// Identity of an RSA key: the SHA-256 of its SubjectPublicKeyInfo in DER. It is the same in every token that has the key, and
 /// survives a change of the label.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId([u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KeyId(#[serde(with = "const_hex")] [u8; 32]);
 
 impl KeyId {
     /// Returns the id of a public key, given as SubjectPublicKeyInfo in DER.
@@ -57,7 +58,7 @@ impl KeyUsage {
 }
 
 /// How a scheme is carried out with a key on this token, found by a trial operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Capability {
     /// The token performs the whole operation.
     Native,
@@ -79,17 +80,19 @@ impl Capability {
 }
 
 /// An RSA key pair whose private half is in the token, whether configured or not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyDescription {
     /// The key's identity.
     pub id: KeyId,
     /// `CKA_LABEL`, the key's name; unique among the configured keys.
     pub label: String,
     /// `CKA_ID` of the private key.
+    #[serde(with = "const_hex")]
     pub cka_id: Vec<u8>,
     /// Size of the modulus in bits.
     pub bits: u32,
     /// SubjectPublicKeyInfo, DER.
+    #[serde(with = "const_hex")]
     pub spki_der: Vec<u8>,
     /// `CKA_SENSITIVE`: the private key cannot be read in plain text.
     pub sensitive: bool,
@@ -102,7 +105,18 @@ pub struct KeyDescription {
     /// Where the key is: a PKCS#11 URI (RFC 7512) for each token that has it.
     pub uris: Vec<Pkcs11Uri>,
     /// Capability by scheme name (`RSA_OAEP_SHA512`, …); empty when the key has not been probed.
-    pub capabilities: BTreeMap<&'static str, Capability>,
+    #[serde(deserialize_with = "capabilities")]
+    pub capabilities: BTreeMap<SchemeName, Capability>,
+}
+
+/// The name of a scheme, as in the gRPC contract.
+type SchemeName = &'static str;
+
+/// Reads capabilities of the schemes that this build knows.
+fn capabilities<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<SchemeName, Capability>, D::Error> {
+    let found = BTreeMap::<String, Capability>::deserialize(from)?;
+    let names = SignScheme::ALL.iter().map(|scheme| scheme.name()).chain(OaepScheme::ALL.iter().map(|scheme| scheme.name()));
+    Ok(names.filter_map(|name| Some((name, *found.get(name)?))).collect())
 }
 
 /// A key that has just been generated.

@@ -4,12 +4,15 @@ use std::{sync::Arc, time::Instant};
 
 use zeroize::Zeroizing;
 
+#[cfg(test)]
+use crate::pkcs11::Pool;
 use crate::{
     KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, SignScheme, TokenStatus, TrialLog,
+    backend::Backend,
+    operation::{Operation, Outcome},
     pin::PinSource,
-    pkcs11::{Key, Outcome, Pool, Task, not_found},
+    pkcs11::not_found,
     tokens::{Member, Tokens},
-    verify::signature_holds,
 };
 
 /// The configured keys of one or several tokens, and pools of sessions to use them. Cheap to clone. Dropping the last clone joins
@@ -22,13 +25,6 @@ pub struct Keystore {
     tokens: Arc<Tokens>,
     /// The caller on whose behalf the token is used: callers are served round robin.
     pub(crate) caller: Arc<str>,
-}
-
-/// An operation with a key, whichever token carries it out.
-#[derive(Clone, Copy)]
-enum Operation<'a> {
-    Sign { scheme: SignScheme, digest: &'a [u8] },
-    Unwrap { scheme: OaepScheme, wrapped: &'a [u8] },
 }
 
 impl std::fmt::Debug for Keystore {
@@ -92,12 +88,12 @@ impl Keystore {
         }
         let mut failure = not_found(label);
         for member in self.tokens.members() {
-            let found = match member.pool() {
-                Ok(pool) => self.loaded(&pool, label, deadline).await,
+            let found = match member.backend() {
+                Ok(backend) => backend.find(&self.caller, label, deadline).await,
                 Err(error) => Err(error),
             };
             match found {
-                Ok(key) => return Ok(key.description()),
+                Ok(key) => return Ok(key),
                 Err(error) if error.concerns_one_token() => failure = failure.or_worse(error),
                 Err(error) => return Err(error),
             }
@@ -152,10 +148,10 @@ impl Keystore {
     async fn with_key(&self, id: KeyId, operation: Operation<'_>, deadline: Option<Instant>) -> Outcome {
         let mut failure: Option<KeystoreError> = None;
         for member in self.tokens.for_key(id) {
-            let answer = match member.pool() {
-                Ok(pool) => {
+            let answer = match member.backend() {
+                Ok(backend) => {
                     let _in_progress = member.begin();
-                    self.carry_out(&pool, id, operation, deadline).await
+                    backend.carry_out(&self.caller, id, operation, deadline).await
                 }
                 Err(error) => Err(error),
             };
@@ -172,67 +168,6 @@ impl Keystore {
         Err(failure.unwrap_or_else(|| not_found(&id.to_string())))
     }
 
-    async fn carry_out(&self, pool: &Pool, id: KeyId, operation: Operation<'_>, deadline: Option<Instant>) -> Outcome {
-        match operation {
-            Operation::Sign { scheme, digest } => {
-                let key = self.usable(pool, id, scheme.name(), deadline, |key| key.can_sign(scheme)).await?;
-                let task = Task::Sign { key: Arc::clone(&key), scheme, digest: digest.to_vec() };
-                let signature = pool.call(&self.caller, task, deadline).await?;
-                // In the caller's task: the token's thread continues. A public RSA operation takes some ten microseconds.
-                if !signature_holds(key.public(), scheme, digest, &signature) {
-                    tracing::error!(key = key.label(), "the token made a signature that does not verify");
-                    return Err(KeystoreError::SignatureInvalid);
-                }
-                Ok(signature)
-            }
-            Operation::Unwrap { scheme, wrapped } => {
-                let key = self.usable(pool, id, scheme.name(), deadline, |key| key.can_unwrap(scheme)).await?;
-                // Both are public facts about the ciphertext; tokens return different values for them.
-                if !key.could_have_wrapped(wrapped) {
-                    return Err(KeystoreError::UnwrapFailed);
-                }
-                pool.call(&self.caller, Task::Unwrap { key, scheme, wrapped: wrapped.to_vec() }, deadline).await
-            }
-        }
-    }
-
-    /// Returns the key with this identity that a token can use for a scheme; reads it again from the token if it was missing.
-    async fn usable(
-        &self,
-        pool: &Pool,
-        id: KeyId,
-        scheme: &'static str,
-        deadline: Option<Instant>,
-        can: impl Fn(&Key) -> bool,
-    ) -> Result<Arc<Key>, KeystoreError> {
-        let keys = &pool.state().keys;
-        let mut present = keys.with_id(id);
-        if present.is_empty() {
-            for label in keys.labels_of(id) {
-                let key = self.loaded(pool, &label, deadline).await?;
-                if key.id() != id {
-                    // Another key has the label by now.
-                    return Err(not_found(&label));
-                }
-                present.push(key);
-            }
-        }
-        match present.iter().find(|key| can(key)) {
-            Some(key) => Ok(Arc::clone(key)),
-            None => Err(present.first().map_or_else(|| not_found(&id.to_string()), |key| key.unsupported(scheme))),
-        }
-    }
-
-    /// Returns a token's key with this label; reads it again from the token if it was missing.
-    async fn loaded(&self, pool: &Pool, label: &str, deadline: Option<Instant>) -> Result<Arc<Key>, KeystoreError> {
-        let keys = &pool.state().keys;
-        if let Some(key) = keys.known(label)? {
-            return Ok(key);
-        }
-        pool.call(&self.caller, Task::Load { label: label.to_owned() }, deadline).await?;
-        keys.known(label)?.ok_or_else(|| not_found(label))
-    }
-
     /// Checks with each token that a session is alive and that a key can be found. Uses no key. While a token is unavailable,
     /// each call also triggers an attempt to recover it, so calling this every few seconds bounds the recovery time.
     ///
@@ -241,8 +176,8 @@ impl Keystore {
     /// [`KeystoreError::DeadlineExceeded`], or errors of the new login. [`Keystore::tokens`] tells the others.
     pub async fn check(&self, deadline: Option<Instant>) -> Result<(), KeystoreError> {
         let checks = self.tokens.members().iter().map(|member| {
-            let pool = member.pool();
-            async move { pool?.check(deadline).await }
+            let backend = member.backend();
+            async move { backend?.check(deadline).await }
         });
         let outcomes = futures_util::future::join_all(checks).await;
         let checked = || self.tokens.members().iter().zip(&outcomes);
@@ -268,7 +203,7 @@ impl Keystore {
 
     /// Returns the number of key uses on the tokens so far.
     pub fn key_uses(&self) -> KeyUses {
-        self.pools().map(|pool| pool.state().counters.uses()).fold(KeyUses::default(), |sum, uses| KeyUses {
+        self.backends().map(|backend| backend.uses()).fold(KeyUses::default(), |sum, uses| KeyUses {
             signatures: sum.signatures + uses.signatures,
             decryptions: sum.decryptions + uses.decryptions,
         })
@@ -276,11 +211,11 @@ impl Keystore {
 
     /// Returns the number of calls that wait for a token.
     pub fn waiting(&self) -> usize {
-        self.pools().map(|pool| pool.waiting()).sum()
+        self.backends().map(|backend| backend.waiting()).sum()
     }
 
-    fn pools(&self) -> impl Iterator<Item = Arc<Pool>> {
-        self.tokens.members().iter().filter_map(|member| member.pool().ok())
+    fn backends(&self) -> impl Iterator<Item = Arc<Backend>> {
+        self.tokens.members().iter().filter_map(|member| member.backend().ok())
     }
 
     /// Reports every trial from now on to `log`, before it is made. Only the first log that is set is used.
@@ -291,7 +226,7 @@ impl Keystore {
     /// Fails all waiting and future calls with [`KeystoreError::Unavailable`]: for the shutdown, when a token does not
     /// respond. Calls that already run in a token continue.
     pub fn give_up(&self) {
-        self.pools().for_each(|pool| pool.give_up());
+        self.backends().for_each(|backend| backend.give_up());
     }
 
     /// Stops accepting calls, joins the workers and closes the sessions. Blocks while calls run, for some seconds at most. The
@@ -305,10 +240,11 @@ impl Keystore {
         self.tokens.close()
     }
 
-    /// Returns the pool of the first token.
+    /// Returns the pool of the first token in this process.
     #[cfg(test)]
     pub(crate) fn pool(&self) -> Arc<Pool> {
-        self.pools().next().expect("a token is open")
+        let backends: Vec<_> = self.backends().collect();
+        backends.iter().find_map(|backend| backend.in_process()).expect("a token is open in this process")
     }
 
     /// Returns the number of calls that went to each token.

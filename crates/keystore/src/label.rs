@@ -8,7 +8,7 @@ const LONGEST_OF_TOKEN: usize = 32;
 pub(super) const LONGEST_OF_KEY: usize = 255;
 
 /// Why a text is not a valid label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum LabelFault {
     /// It is empty or too long.
     #[error("it must have 1 to {max} bytes")]

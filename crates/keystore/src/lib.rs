@@ -10,13 +10,16 @@
 //! Only `keystore/pkcs11` uses the PKCS#11 library; raw RSA output never leaves that module.
 
 pub mod admin;
+mod backend;
 mod config;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod isolated;
 mod key;
 mod keystore;
 pub mod label;
+mod operation;
 pub mod pin;
 mod pin_latch;
 mod pkcs11;
@@ -30,8 +33,9 @@ mod trial_log;
 mod uri;
 mod verify;
 
-pub use config::{KeyConfig, KeystoreConfig, ModuleConfig, TokenAccess, TokenSelector};
+pub use config::{Isolation, KeyConfig, KeystoreConfig, ModuleConfig, TokenAccess, TokenSelector};
 pub use error::KeystoreError;
+pub use isolated::run_worker;
 pub use key::{Capability, KeyDescription, KeyId, KeyUsage};
 pub use keystore::Keystore;
 pub use scheme::{Hash, OaepScheme, SignScheme};

@@ -15,3 +15,4 @@ mod tests;
 pub use error::PinError;
 pub use resolve::resolve;
 pub use source::PinSource;
+pub(crate) use source::WirePin;

@@ -7,6 +7,7 @@
 //! call hangs, `recovery` recovers a lost token, `initialise`, `generate` and `listing` serve the administration.
 
 mod attempt_error;
+mod calls;
 mod counters;
 mod fair_queue;
 mod generate;
@@ -35,7 +36,7 @@ mod worker_slot;
 pub use generate::generate_key;
 pub use initialise::{init_token, set_user_pin};
 pub(super) use keyring::Needed;
-pub(super) use keys::{Key, not_found};
+pub(super) use keys::not_found;
 pub use listing::contents;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use oaep::unpad;
@@ -44,5 +45,5 @@ pub(super) use pool::Pool;
 pub(super) use shared_state::Health;
 #[cfg(test)]
 pub(super) use tests::underneath;
+#[cfg(test)]
 pub(super) use worker::Task;
-pub(super) use worker_slot::Outcome;

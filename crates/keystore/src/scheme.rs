@@ -1,7 +1,9 @@
 //! Signature and encryption schemes of the gRPC contract, by name and with their parameters.
 
+use serde::{Deserialize, Serialize};
+
 /// A hash function of a scheme.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Hash {
     /// SHA-256.
     Sha256,
@@ -23,7 +25,7 @@ impl Hash {
 }
 
 /// A scheme for signatures over a digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SignScheme {
     /// RSASSA-PSS, MGF1 over the same hash, salt as long as the digest.
     Pss(Hash),
@@ -79,7 +81,7 @@ impl SignScheme {
 }
 
 /// A scheme for wrapped symmetric keys: RSAES-OAEP with an empty label, MGF1 over the same hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OaepScheme {
     /// With SHA-256.
     Sha256,

@@ -59,6 +59,25 @@ pub fn find_module() -> Option<PathBuf> {
     USUAL_PLACES.iter().map(PathBuf::from).find(|place| place.is_file())
 }
 
+/// Returns the directory of SoftHSM's tokens, if the module is SoftHSM and its configuration names one.
+pub fn token_directory(module: &Path) -> Option<PathBuf> {
+    module.canonicalize().ok()?.file_name()?.to_str().filter(|name| name.contains("softhsm"))?;
+    let text = input::read_text(&configuration()?, 1 << 20).ok()?;
+    setting(&text, "directories.tokendir").map(PathBuf::from)
+}
+
+/// Returns the configuration that SoftHSM reads.
+fn configuration() -> Option<PathBuf> {
+    let own = std::env::var_os("HOME").map(|home| Path::new(&home).join(".config/softhsm2/softhsm2.conf"));
+    let usual = || own.into_iter().chain(USUAL_CONFIGURATION.map(PathBuf::from)).find(|place| place.exists());
+    std::env::var_os(CONF_VARIABLE).map(PathBuf::from).or_else(usual)
+}
+
+fn setting(text: &str, name: &str) -> Option<String> {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix('='));
+    line.map(|value| value.trim().to_owned())
+}
+
 /// Returns what prevents SoftHSM from working, as far as its files show; `None` for another module, or when they show nothing.
 pub(super) fn diagnose(module: &Path) -> Option<String> {
     let is_softhsm = module.canonicalize().ok()?.file_name()?.to_str()?.contains("softhsm");
@@ -75,11 +94,8 @@ pub(super) fn diagnose_usual() -> Option<String> {
 const USUAL_CONFIGURATION: [&str; 2] = ["/etc/softhsm/softhsm2.conf", "/etc/softhsm2.conf"];
 
 fn examine() -> Option<String> {
-    let own = std::env::var_os("HOME").map(|home| Path::new(&home).join(".config/softhsm2/softhsm2.conf"));
-    let usual = || own.into_iter().chain(USUAL_CONFIGURATION.map(PathBuf::from)).find(|place| place.exists());
-    let named = std::env::var_os(CONF_VARIABLE).map(PathBuf::from);
-    let by = if named.is_some() { " (SOFTHSM2_CONF names it)" } else { "" };
-    let Some(conf) = named.or_else(usual) else {
+    let by = if std::env::var_os(CONF_VARIABLE).is_some() { " (SOFTHSM2_CONF names it)" } else { "" };
+    let Some(conf) = configuration() else {
         return Some("SoftHSM has no configuration: name one in SOFTHSM2_CONF".to_owned());
     };
     let text = match input::read_text(&conf, 1 << 20) {
@@ -88,10 +104,7 @@ fn examine() -> Option<String> {
             return Some(format!("SoftHSM's configuration {}{by} cannot be read: {}", conf.display(), refusal(&conf, &error)));
         }
     };
-    let setting = |name: &str| {
-        let line = text.lines().find_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix('='));
-        line.map(|value| value.trim().to_owned())
-    };
+    let setting = |name: &str| setting(&text, name);
     if setting("objectstore.backend").is_some_and(|backend| backend != "file") {
         return Some(format!(
             "SoftHSM is mostly built without this backend: set `objectstore.backend = file` in {}",

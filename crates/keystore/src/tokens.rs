@@ -60,7 +60,7 @@ impl Tokens {
             Some(label) => Err(self
                 .members
                 .iter()
-                .find_map(|member| member.pool().err())
+                .find_map(|member| member.backend().err())
                 .unwrap_or_else(|| KeystoreError::KeyNotFound { label: label.to_owned() })),
         }
     }

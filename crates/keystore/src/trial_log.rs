@@ -1,9 +1,11 @@
 //! Counts of key uses, and reports of key trials.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{KeyDescription, KeystoreError};
 
 /// Number of uses of this keystore's keys on the token since it was opened, including the trials at the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct KeyUses {
     /// Signatures requested from the token (`C_SignInit`).
     pub signatures: u64,

@@ -96,6 +96,12 @@ impl<'de> serde::Deserialize<'de> for Pkcs11Uri {
     }
 }
 
+impl serde::Serialize for Pkcs11Uri {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
 impl fmt::Display for Pkcs11Uri {
     /// Formats the URI with the attributes in the RFC's order; without `pin-source`.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

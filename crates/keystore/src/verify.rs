@@ -1,6 +1,11 @@
 //! Verifies signatures of the token before they are returned: a token that miscomputes (a glitch, a wrong key behind the handle)
 //! must not release a faulty signature, from which an RSA key can be factored.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
 use openssl::{
     error::ErrorStack,
     md::{Md, MdRef},
@@ -10,7 +15,10 @@ use openssl::{
     sign::RsaPssSaltlen,
 };
 
-use super::scheme::{Hash, OaepScheme, SignScheme};
+use super::{
+    key::KeyId,
+    scheme::{Hash, OaepScheme, SignScheme},
+};
 
 /// Returns whether `signature` is by `key` over `digest`. PSS salts must have exactly the scheme's length.
 pub(super) fn signature_holds(key: &PKey<Public>, scheme: SignScheme, digest: &[u8], signature: &[u8]) -> bool {
@@ -37,6 +45,27 @@ fn check(key: &PKey<Public>, scheme: SignScheme, digest: &[u8], signature: &[u8]
     context.set_signature_md(md(scheme.hash()))?;
     // A signature that does not fit leaves errors on OpenSSL's queue; taking the error here empties it.
     context.verify(digest, signature)
+}
+
+/// Public keys by identity, so that each is parsed once.
+#[derive(Default)]
+pub(super) struct PublicKeys(Mutex<BTreeMap<KeyId, PKey<Public>>>);
+
+impl PublicKeys {
+    /// As [`signature_holds`], with a public key given as SubjectPublicKeyInfo in DER.
+    pub(super) fn signature_holds(&self, id: KeyId, spki: &[u8], scheme: SignScheme, digest: &[u8], signature: &[u8]) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        let key = match known {
+            Some(key) => key,
+            None => {
+                // The identity is of these bytes, whoever sent them.
+                let Some(key) = PKey::public_key_from_der(spki).ok().filter(|_| KeyId::of_spki(spki) == id) else { return false };
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, key.clone());
+                key
+            }
+        };
+        signature_holds(&key, scheme, digest, signature)
+    }
 }
 
 /// Wraps `secret` for `key`, as a train's sender does: the trial at the start needs a ciphertext to decrypt.

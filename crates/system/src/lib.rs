@@ -5,3 +5,4 @@
 pub mod failpoint;
 pub mod files;
 pub mod memory;
+pub mod sandbox;

@@ -3,7 +3,9 @@
 use std::{path::PathBuf, sync::Arc};
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use stationmaster_system::{files::words, memory::SecretPages};
+use zeroize::Zeroizing;
 
 use super::{PinError, file};
 
@@ -15,6 +17,39 @@ pub struct PinSource(Source);
 enum Source {
     File { path: PathBuf, closed_to_others: bool },
     Kept(Arc<SecretPages>),
+}
+
+/// The source of a PIN on its way to another process of the program.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum WirePin {
+    File {
+        path: PathBuf,
+        closed_to_others: bool,
+    },
+    Kept {
+        #[serde(with = "kept")]
+        pin: Zeroizing<Vec<u8>>,
+    },
+}
+
+impl std::fmt::Debug for WirePin {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("WirePin")
+    }
+}
+
+/// A kept PIN in a message.
+mod kept {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use zeroize::Zeroizing;
+
+    pub(super) fn serialize<S: Serializer>(pin: &Zeroizing<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
+        pin[..].serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Zeroizing<Vec<u8>>, D::Error> {
+        Vec::deserialize(from).map(Zeroizing::new)
+    }
 }
 
 /// For messages: names the place where the PIN can be corrected.
@@ -42,8 +77,27 @@ impl PinSource {
     pub(super) fn file(path: PathBuf, closed_to_others: bool) -> Result<PinSource, PinError> {
         let source = PinSource(Source::File { path, closed_to_others });
         // A defect of the file is reported now, not at the first login.
-        source.read()?;
+        source.check()?;
         Ok(source)
+    }
+
+    /// Returns the source for another process of the program. A PIN that is kept is part of it.
+    pub(crate) fn to_wire(&self) -> WirePin {
+        match &self.0 {
+            Source::File { path, closed_to_others } => WirePin::File { path: path.clone(), closed_to_others: *closed_to_others },
+            Source::Kept(pin) => WirePin::Kept { pin: Zeroizing::new(pin.expose().to_vec()) },
+        }
+    }
+
+    /// Returns the source that another process of the program sent.
+    pub(crate) fn from_wire(pin: WirePin) -> Result<Self, PinError> {
+        match pin {
+            WirePin::File { path, closed_to_others } => Ok(Self(Source::File { path, closed_to_others })),
+            WirePin::Kept { pin } => {
+                let text = std::str::from_utf8(&pin).map_err(|_| PinError::Malformed { from: "memory".to_owned() })?;
+                Self::keep(&SecretString::from(text.to_owned()))
+            }
+        }
     }
 
     /// Returns the PIN for one login. The caller should drop it soon.

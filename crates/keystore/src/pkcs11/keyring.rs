@@ -8,6 +8,8 @@ use std::{
 
 use cryptoki::session::Session;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     attempt_error::{AttemptError, abandon},
     counters::Counters,
@@ -23,7 +25,7 @@ use crate::{KeyConfig, KeyId, KeyUsage, KeystoreError, Pkcs11Uri, TrialLog};
 const TRIAL_PAUSE: Duration = Duration::from_secs(5);
 
 /// Which of the configured keys a token must have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Needed {
     /// All: it is the only token.
     All,

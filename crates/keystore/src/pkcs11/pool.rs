@@ -22,9 +22,9 @@ use super::{
     token::Token,
     watchdog,
     worker::{Job, Task},
-    worker_slot::{Lane, Outcome},
+    worker_slot::Lane,
 };
-use crate::{KeystoreConfig, KeystoreError, TrialLog};
+use crate::{KeystoreConfig, KeystoreError, TrialLog, operation::Outcome};
 
 /// How long calls in the module may continue when the keystore is closed.
 const LAST_CALL: Duration = Duration::from_secs(5);

@@ -24,9 +24,9 @@ use super::{
     rv::{RvClass, classify, fault, translate},
     session_slot::SessionSlot,
     shared_state::SharedState,
-    worker_slot::{Outcome, WorkerSlot},
+    worker_slot::WorkerSlot,
 };
-use crate::{KeystoreError, OaepScheme, SignScheme};
+use crate::{KeystoreError, OaepScheme, SignScheme, operation::Outcome};
 
 /// Tasks of a worker.
 pub(crate) enum Task {

@@ -9,13 +9,9 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use zeroize::Zeroizing;
 
 use super::{module::lock, session_slot::SessionSlot};
-use crate::KeystoreError;
-
-/// The result of a call: a signature, or an unwrapped key.
-pub(crate) type Outcome = Result<Zeroizing<Vec<u8>>, KeystoreError>;
+use crate::operation::Outcome;
 
 /// Which of the pool's queues a worker serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,22 +1,23 @@
 //! One token of a keystore: opened when it appears, and used through its pool of sessions.
 
 use std::sync::{
-    Arc, OnceLock, PoisonError, RwLock,
+    Arc, PoisonError, RwLock,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use super::TokenStatus;
 use crate::{
     KeyDescription, KeyId, KeystoreConfig, KeystoreError, TrialLog,
+    backend::{Backend, Trials},
     pin::PinSource,
-    pkcs11::{Needed, Pool},
+    pkcs11::Needed,
 };
 
 /// One token of a keystore.
 pub(crate) struct Member {
     config: KeystoreConfig,
     state: RwLock<State>,
-    trials: OnceLock<Arc<dyn TrialLog>>,
+    trials: Trials,
     /// Number of calls in progress.
     outstanding: AtomicUsize,
     /// Number of calls so far: distributes calls among idle tokens.
@@ -25,7 +26,7 @@ pub(crate) struct Member {
 
 enum State {
     /// The token was found and its keys probed; it may be away at the moment.
-    Open(Arc<Pool>),
+    Open(Arc<Backend>),
     /// The token could not be opened so far.
     Away(KeystoreError),
     Closed,
@@ -45,7 +46,7 @@ impl Member {
         Self {
             config,
             state: RwLock::new(State::Away(KeystoreError::Unavailable { reason: "the token has not been opened yet" })),
-            trials: OnceLock::new(),
+            trials: Trials::default(),
             outstanding: AtomicUsize::new(0),
             served: AtomicU64::new(0),
         }
@@ -88,10 +89,10 @@ impl Member {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// Returns the pool of the opened token.
-    pub(crate) fn pool(&self) -> Result<Arc<Pool>, KeystoreError> {
+    /// Returns the opened token.
+    pub(crate) fn backend(&self) -> Result<Arc<Backend>, KeystoreError> {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
-            State::Open(pool) => Ok(Arc::clone(pool)),
+            State::Open(backend) => Ok(Arc::clone(backend)),
             State::Away(error) => Err(error.clone()),
             State::Closed => Err(KeystoreError::Unavailable { reason: "the keystore is closing" }),
         }
@@ -102,17 +103,17 @@ impl Member {
         if matches!(*self.state.read().unwrap_or_else(PoisonError::into_inner), State::Open(_) | State::Closed) {
             return Ok(());
         }
-        let opened = Pool::open(&self.config, needed, self.trials.get()).map(Arc::new);
+        let opened = Backend::open(&self.config, needed, &self.trials).map(Arc::new);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match opened {
-            Ok(pool) if !matches!(*state, State::Closed) => {
+            Ok(backend) if !matches!(*state, State::Closed) => {
                 if let Some(log) = self.trials.get() {
-                    pool.state().announce_trials_to(Arc::clone(log));
+                    backend.announce_trials_to(log);
                 }
-                *state = State::Open(pool);
+                *state = State::Open(backend);
                 Ok(())
             }
-            // Dropping the pool closes it.
+            // Dropping it closes it.
             Ok(_) => Ok(()),
             Err(error) => {
                 *state = State::Away(error.clone());
@@ -123,52 +124,53 @@ impl Member {
 
     /// Returns the keys that the token showed last.
     pub(crate) fn keys(&self) -> Vec<KeyDescription> {
-        self.pool().map_or_else(|_| Vec::new(), |pool| pool.state().keys.present().iter().map(|key| key.description()).collect())
+        self.backend().map_or_else(|_| Vec::new(), |backend| backend.keys())
     }
 
     /// Returns the identities of the keys that the token showed last, also of those that are missing now.
     pub(crate) fn last_shown(&self) -> Vec<KeyId> {
-        self.pool().map_or_else(|_| Vec::new(), |pool| pool.state().keys.last_shown())
+        self.backend().map_or_else(|_| Vec::new(), |backend| backend.last_shown())
     }
 
     /// Returns whether the token answers and has the key.
     pub(crate) fn serves(&self, id: KeyId) -> bool {
-        self.pool().is_ok_and(|pool| pool.state().ready().is_ok() && !pool.state().keys.with_id(id).is_empty())
+        self.backend().is_ok_and(|backend| backend.serves(id))
     }
 
     /// Returns whether the token answers.
     pub(crate) fn ready(&self) -> Result<(), KeystoreError> {
-        self.pool()?.state().ready()
+        self.backend()?.ready()
     }
 
     pub(super) fn announce_trials_to(&self, log: &Arc<dyn TrialLog>) {
         let _ = self.trials.set(Arc::clone(log));
-        if let Ok(pool) = self.pool() {
-            pool.state().announce_trials_to(Arc::clone(log));
+        if let Ok(backend) = self.backend() {
+            backend.announce_trials_to(log);
         }
     }
 
     pub(super) fn close(&self) -> bool {
         let state = std::mem::replace(&mut *self.state.write().unwrap_or_else(PoisonError::into_inner), State::Closed);
         match state {
-            State::Open(pool) => pool.close(),
+            State::Open(backend) => backend.close(),
             State::Away(_) | State::Closed => true,
         }
     }
 
     pub(crate) fn status(&self) -> TokenStatus {
-        let pool = self.pool();
-        let state = pool.as_ref().ok().map(|pool| pool.state());
+        let backend = self.backend();
+        let opened = backend.as_ref().ok();
         TokenStatus {
             name: self.name().to_owned(),
-            uri: state.map(|state| state.token.uri().clone()),
+            uri: opened.map(|backend| backend.uri()),
             module: self.config.access.module.path.clone(),
             standby: self.config.standby,
             weight: self.config.weight,
             unavailable: self.ready().err(),
             sessions: self.config.session_count(),
-            hung: state.map_or(0, |state| state.hung()),
-            waiting: pool.as_ref().map_or(0, |pool| pool.waiting()),
+            hung: opened.map_or(0, |backend| backend.hung()),
+            waiting: opened.map_or(0, |backend| backend.waiting()),
+            isolated: self.config.isolation.is_some(),
             keys: self.keys().into_iter().map(|key| key.label).collect(),
         }
     }

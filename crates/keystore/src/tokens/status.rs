@@ -19,6 +19,8 @@ pub struct TokenStatus {
     pub weight: u32,
     /// Why it does not serve calls at present.
     pub unavailable: Option<KeystoreError>,
+    /// Whether its module is in a process of its own.
+    pub isolated: bool,
     /// Number of sessions for calls.
     pub sessions: usize,
     /// Number of calls in the module that were given up and have not returned.

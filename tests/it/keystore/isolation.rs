@@ -1,0 +1,120 @@
+//! `isolation = "process"`: the token's module, its memory and the PIN are in a process of their own, whose end ends nothing else.
+
+use std::{fs, process::Command, thread, time::Duration};
+
+use stationmaster_proto::SignatureScheme;
+
+use super::{costs_one_decryption_and_two_signatures, has_softhsm};
+use crate::support::{Station, as_root, core_image::search, set, token::SpyLog, wait_for};
+
+/// A station whose module is in a process of its own.
+fn isolated(change: impl FnOnce(&mut toml::Table)) -> Station {
+    Station::with("a").start_configured(|config| {
+        set(config, "token", "isolation", "process");
+        change(config);
+    })
+}
+
+fn worker_of(station: &Station) -> Option<u32> {
+    let pid = station.pid();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    // A process that another thread started is that thread's child.
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let all = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok()).chain(children);
+    let found = all.flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    found.filter_map(|pid| pid.parse().ok()).find(|pid| {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == b"token-worker"))
+    })
+}
+
+fn worker(station: &Station) -> u32 {
+    wait_for("a process that holds the token", || worker_of(station))
+}
+
+fn signs(station: &Station) -> bool {
+    station.sign("a-general", SignatureScheme::RsaPssSha256, &[7; 32]).is_ok()
+}
+
+fn kill(pid: u32, signal: &str) {
+    assert!(as_root("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn the_module_is_not_in_the_service_and_a_train_costs_what_it_costs_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, launch) = SpyLog::on(directory.path().join("spy.log"), Station::with("a"));
+    let station = launch.start_configured(|config| {
+        set(config, "token", "isolation", "process");
+        set(config, "token", "module", SpyLog::module());
+        set(config, "token", "writable", vec![toml::Value::from("/tmp")]);
+    });
+    assert!(!has_softhsm(station.pid()), "the token is in the service's own process");
+    assert!(has_softhsm(worker(&station)), "and in no other");
+    costs_one_decryption_and_two_signatures(&station, &log);
+}
+
+#[test]
+fn a_worker_process_that_is_killed_is_replaced_and_the_service_stays() {
+    let station = isolated(|_| ());
+    let (service, mut last) = (station.pid(), 0);
+    for _ in 0..3 {
+        let process = worker(&station);
+        assert_ne!(process, last);
+        last = process;
+        kill(process, "-KILL");
+        wait_for("a signature by a new process", || signs(&station).then_some(()));
+    }
+    assert_eq!(station.pid(), service);
+    assert_ne!(worker(&station), last);
+}
+
+#[test]
+fn a_worker_process_that_hangs_is_replaced() {
+    let station = isolated(|config| set(config, "token", "call_timeout_s", 1));
+    let hung = worker(&station);
+    kill(hung, "-STOP");
+    wait_for("another process", || worker_of(&station).filter(|process| *process != hung));
+    wait_for("a signature", || signs(&station).then_some(()));
+}
+
+#[test]
+fn the_workers_sandbox_keeps_it_from_other_files_and_programs() {
+    let station = isolated(|_| ());
+    let process = worker(&station);
+    let status = as_root("cat").arg(format!("/proc/{process}/status")).output().unwrap();
+    let status = String::from_utf8(status.stdout).unwrap();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).map(str::to_owned);
+    assert_eq!(field("Seccomp:").as_deref(), Some("2"), "no filter of system calls\n{status}");
+    assert_eq!(field("NoNewPrivs:").as_deref(), Some("1"), "{status}");
+    // The service's own process is not restricted by it.
+    let own = fs::read_to_string(format!("/proc/{}/status", station.pid())).unwrap();
+    assert!(own.lines().any(|line| line.starts_with("Seccomp:") && line.ends_with('0')), "{own}");
+}
+
+#[test]
+fn the_worker_process_ends_with_the_service_however_that_ends() {
+    let mut station = isolated(|_| ());
+    let process = worker(&station);
+    station.stop();
+    assert!(!fs::exists(format!("/proc/{process}")).unwrap(), "it outlives an orderly end");
+    station.start_again();
+    let process = worker(&station);
+    station.kill();
+    let ended = (0..100).any(|_| {
+        thread::sleep(Duration::from_millis(100));
+        !fs::exists(format!("/proc/{process}")).unwrap()
+    });
+    assert!(ended, "it outlives a killed service");
+}
+
+#[test]
+fn the_pin_of_a_file_is_in_the_workers_memory_only() {
+    let station = isolated(|_| ());
+    assert!(signs(&station));
+    let pin = station.pin();
+    let command = Command::new(env!("CARGO_BIN_EXE_stationmaster")).arg("token-worker").output().unwrap();
+    assert_eq!(command.status.code(), Some(2), "the command is no service by itself: {command:?}");
+    let found = search(station.pid(), [("PIN", pin.as_bytes())]);
+    assert!(found.bytes > 1 << 20 && found.hits.is_empty(), "the PIN is in the memory of the service: {:?}", found.hits);
+}

@@ -1,0 +1,88 @@
+//! `[[token]]`: a station with two tokens serves a key while either has it, and its health names the other.
+
+use std::{fs, path::Path, process::Command};
+
+use openssl::{pkey::PKey, rsa::Rsa};
+use stationmaster_proto::SignatureScheme;
+
+use crate::support::{Station, token::softhsm, wait_for};
+
+const LABELS: [&str; 3] = ["a", "a-general", "audit"];
+
+fn softhsm_util(station: &Station, arguments: &[&str]) {
+    let done = Command::new("softhsm2-util").env("SOFTHSM2_CONF", station.softhsm_conf()).args(arguments).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// Makes two tokens with the same keys, as a restore from a backup does.
+fn tokens_with_the_same_keys(station: &Station, tokens: [&str; 2]) {
+    let (directory, pin) = (tempfile::tempdir().unwrap(), station.pin());
+    for token in tokens {
+        softhsm_util(station, &["--init-token", "--free", "--label", token, "--pin", &pin, "--so-pin", "so-pin-42"]);
+    }
+    for (at, label) in LABELS.iter().enumerate() {
+        let pem = directory.path().join("key.pem");
+        let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+        fs::write(&pem, key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+        for token in tokens {
+            let (pem, id) = (pem.to_str().unwrap(), format!("0{at}"));
+            softhsm_util(station, &["--import", pem, "--token", token, "--pin", &pin, "--label", label, "--id", &id]);
+        }
+    }
+}
+
+/// The directory of a SoftHSM token, by its label.
+fn directory_of(station: &Station, label: &str) -> std::path::PathBuf {
+    let conf = fs::read_to_string(station.softhsm_conf()).unwrap();
+    let tokens = conf.lines().find_map(|line| line.strip_prefix("directories.tokendir = ")).unwrap();
+    let has_label = |directory: &Path| {
+        let object = fs::read(directory.join("token.object")).unwrap_or_default();
+        object.windows(label.len()).any(|part| part == label.as_bytes())
+    };
+    fs::read_dir(tokens).unwrap().map(|entry| entry.unwrap().path()).find(|directory| has_label(directory)).unwrap()
+}
+
+#[test]
+fn a_station_with_two_tokens_serves_while_either_is_there_and_says_which_is_away() {
+    let mut station = Station::start("a");
+    station.stop();
+    tokens_with_the_same_keys(&station, ["north", "south"]);
+    // Another library to the loader, as another vendor's would be.
+    let copy = station.state().join("other.so");
+    fs::copy(softhsm(), &copy).unwrap();
+    station.configure(|config| {
+        let Some(toml::Value::Table(mut north)) = config.remove("token") else { panic!("no token") };
+        let mut south = north.clone();
+        north.insert("label".into(), "north".into());
+        south.insert("uri".into(), "pkcs11:token=south".into());
+        south.remove("label");
+        south.insert("module".into(), copy.to_str().unwrap().into());
+        // So that one of the two kinds is in a process of its own.
+        south.insert("isolation".into(), "process".into());
+        config.insert("token".into(), vec![north, south].into());
+    });
+    station.start_again();
+    let sign = || station.sign("a-general", SignatureScheme::RsaPssSha512, &[7; 64]);
+    let uris = station.key("a-general").unwrap().uris;
+    let on = |token: &str| uris.iter().filter(|uri| uri.starts_with(&format!("pkcs11:token={token};"))).count();
+    assert_eq!((uris.len(), on("north"), on("south")), (2, 1, 1), "{uris:?}");
+    for away in ["north", "south"] {
+        let (directory, aside) = (directory_of(&station, away), station.state().join("aside"));
+        fs::rename(&directory, &aside).unwrap();
+        for _ in 0..6 {
+            sign().unwrap();
+        }
+        wait_for("a warning that names the token", || {
+            let health = station.socket_command(&["health", "--output", "json"]).output().unwrap();
+            let said = String::from_utf8(health.stdout).unwrap();
+            (health.status.success() && said.contains(&format!("the token \\\"{away}\\\" is away"))).then_some(())
+        });
+        sign().unwrap();
+        fs::rename(&aside, &directory).unwrap();
+        wait_for("health without a warning", || {
+            let health = station.socket_command(&["health", "--output", "json"]).output().unwrap();
+            let said = String::from_utf8(health.stdout).unwrap();
+            (health.status.success() && !said.contains("is away")).then_some(())
+        });
+    }
+}

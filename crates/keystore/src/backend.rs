@@ -1,15 +1,13 @@
 //! What carries out the operations of one token: its library in this process, or a process of its own.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use crate::{
     KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError, Pkcs11Uri, TrialLog,
     isolated::Isolated,
     operation::{Operation, Outcome},
     pkcs11::{Needed, Pool},
+    trial_log::Trials,
 };
 
 /// An opened token.
@@ -19,9 +17,6 @@ pub(crate) enum Backend {
     /// The module is loaded into a process of its own.
     Isolated(Isolated),
 }
-
-/// Receives reports of trials, once it is set.
-pub(crate) type Trials = Arc<OnceLock<Arc<dyn TrialLog>>>;
 
 impl Backend {
     /// Opens the token. Blocks.
@@ -71,7 +66,7 @@ impl Backend {
     pub(crate) fn ready(&self) -> Result<(), KeystoreError> {
         match self {
             Self::InProcess(pool) => pool.state().ready(),
-            Self::Isolated(token) => token.seen().ready.map_err(Into::into),
+            Self::Isolated(token) => token.seen().ready,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Counts of key uses, and reports of key trials.
 
+use std::sync::{Arc, OnceLock};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{KeyDescription, KeystoreError};
@@ -25,3 +27,6 @@ pub trait TrialLog: Send + Sync {
     /// Reports that the token was searched again: the keys found, and the number of key uses so far.
     fn found(&self, keys: &[KeyDescription], uses: KeyUses);
 }
+
+/// Receives reports of trials, once it is set.
+pub(crate) type Trials = Arc<OnceLock<Arc<dyn TrialLog>>>;

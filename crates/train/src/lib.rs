@@ -24,7 +24,7 @@ mod vectors;
 pub mod verify;
 pub mod wire;
 #[cfg(test)]
-mod wycheproof;
+mod wycheproof_tests;
 
 pub use python::Integer;
 pub use wire::v1::envelope;

@@ -116,7 +116,7 @@ impl KeyView {
             ("Never extractable", yes(self.never_extractable)),
         ]);
         for uri in &self.uris {
-            text += &format!("  {uri}\n");
+            text += &fields(&[("URI", uri.clone())]);
         }
         for (scheme, method) in &self.capabilities {
             text += &format!("  {scheme:<24} {method}\n");

@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{
     Isolation, KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError,
-    backend::Trials,
     operation::{Operation, Outcome},
     pkcs11::Needed,
+    trial_log::Trials,
     verify::PublicKeys,
 };
 

@@ -7,10 +7,8 @@ use std::sync::{
 
 use super::TokenStatus;
 use crate::{
-    KeyDescription, KeyId, KeystoreConfig, KeystoreError, TrialLog,
-    backend::{Backend, Trials},
-    pin::PinSource,
-    pkcs11::Needed,
+    KeyDescription, KeyId, KeystoreConfig, KeystoreError, TrialLog, backend::Backend, pin::PinSource, pkcs11::Needed,
+    trial_log::Trials,
 };
 
 /// One token of a keystore.

@@ -5,7 +5,7 @@ use crate::{
     options::Options,
     record::{KeySeries, Rate},
     served::{self, Request},
-    support::Station,
+    support::{Station, set},
 };
 
 /// Callers at once.
@@ -16,7 +16,10 @@ pub fn measure(options: &Options) -> Vec<KeySeries> {
     let station = Station::start("a");
     let key = "a-general";
     let sessions = std::thread::available_parallelism().map_or(1, usize::from);
-    let channels = served::WAYS.map(|way| (way, served::connect(&station, way)));
+    // The same with the token's module in a process of its own.
+    let isolated = Station::with("a").start_configured(|config| set(config, "token", "isolation", "process"));
+    let mut channels = served::WAYS.map(|way| (way, &station, served::connect(&station, way))).to_vec();
+    channels.push((served::ISOLATED, &isolated, served::connect(&isolated, "unix")));
     let mut all: Vec<KeySeries> = Vec::new();
     let mut add = |operation: Operation, way: &str, callers: usize, rate: Rate| {
         let same = |one: &&mut KeySeries| one.operation == operation.name() && one.way == way && one.callers == callers;
@@ -32,14 +35,16 @@ pub fn measure(options: &Options) -> Vec<KeySeries> {
         eprintln!("keys, round {}", round + 1);
         options.wait_for_quiet();
         for operation in [Operation::Sign, Operation::Unwrap] {
-            let request = Request::new(&station, key, operation);
+            // Each station has keys of its own.
+            let requests = [&station, &isolated].map(|of| Request::new(of, key, operation));
             // As many threads as the service has sessions, and one alone.
             for threads in if sessions > 1 { vec![1, sessions] } else { vec![1] } {
                 add(operation, "bare", threads, bare::measure(&station, key, operation, threads, seconds));
             }
             for callers in CALLERS {
-                for (way, channel) in &channels {
-                    add(operation, way, callers, served::measure(&station, channel, &request, callers, seconds));
+                for (way, of, channel) in &channels {
+                    let request = &requests[usize::from(*way == served::ISOLATED)];
+                    add(operation, way, callers, served::measure(of, channel, request, callers, seconds));
                 }
             }
         }

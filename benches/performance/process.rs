@@ -53,6 +53,16 @@ impl Cpu {
         let seconds = |index: usize| Some(fields.get(index)?.parse::<f64>().ok()? / ticks());
         Some(Self { user: seconds(11)?, system: seconds(12)? })
     }
+
+    /// Of another process and those that its threads have started, so far.
+    pub fn of_process_and_children(pid: u32) -> Option<Self> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+        let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let children: Vec<u32> =
+            children.flat_map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();
+        let all = children.into_iter().filter_map(Self::of_process).chain(Self::of_process(pid));
+        all.reduce(|sum, one| Self { user: sum.user + one.user, system: sum.system + one.system })
+    }
 }
 
 fn ticks() -> f64 {

@@ -20,6 +20,9 @@ use crate::{
 /// Ways to the service.
 pub const WAYS: [&str; 2] = ["unix", "mtls"];
 
+/// The way to a service whose token has a process of its own, over the Unix socket.
+pub const ISOLATED: &str = "isolated";
+
 /// A connection to a station.
 pub fn connect(station: &Station, way: &str) -> Channel {
     if way == "unix" {
@@ -77,10 +80,10 @@ impl Request {
     }
 }
 
-/// Asks for so long with so many callers; the processor time is the service's.
+/// Asks for so long with so many callers; the processor time is that of the service and of its token's process.
 pub fn measure(station: &Station, channel: &Channel, request: &Request, callers: usize, seconds: f64) -> Rate {
     ask(channel, request, callers, seconds / 8.0);
-    let cpu = || Cpu::of_process(station.pid()).expect("the service");
+    let cpu = || Cpu::of_process_and_children(station.pid()).expect("the service");
     let (begun, before) = (Instant::now(), cpu());
     let mut latencies = ask(channel, request, callers, seconds);
     bare::rate(&mut latencies, begun.elapsed().as_secs_f64(), cpu().since(before))

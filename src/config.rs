@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod engine;
+mod key_names;
 mod rules;
 mod sections;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 mod token;
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
 };
@@ -21,6 +23,7 @@ pub use sections::{
     AccessConfig, CompatConfig, KeysConfig, LayoutsConfig, Limits, Listen, LogConfig, LogFormat, RunsConfig, StateConfig, Tcp,
 };
 use serde::Deserialize;
+use stationmaster_keystore::Pkcs11Uri;
 use stationmaster_system::files::input;
 pub use token::{IsolationSetting, PinSetting, TokenConfig, TokensConfig, WORKER_COMMAND};
 
@@ -73,6 +76,9 @@ pub struct Config {
     /// The log.
     #[serde(default)]
     pub log: LogConfig,
+    /// The URIs of keys that are named by one, by label.
+    #[serde(skip)]
+    pub key_uris: BTreeMap<String, Pkcs11Uri>,
 }
 
 /// Why a configuration cannot be used. The operator must correct it; a retry does not help.
@@ -182,7 +188,11 @@ impl Config {
         if config.access.file.is_none() {
             config.access.file = std::path::absolute(file).ok().map(|file| file.with_file_name("access.toml"));
         }
-        check::check(&config).map_err(|flaw| ConfigError::Value {
+        let checked = key_names::take_uris(&mut config).and_then(|uris| {
+            config.key_uris = uris;
+            check::check(&config)
+        });
+        checked.map_err(|flaw| ConfigError::Value {
             file: file.into(),
             line: line_of(text, &flaw.key),
             key: flaw.key,

@@ -12,6 +12,7 @@ mod tests;
 mod token;
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::MetadataExt,
@@ -162,6 +163,7 @@ fn state_directory(path: &Path) -> Result<PathBuf, DevError> {
 fn config(options: &DevOptions, directory: &Path, token: &DevToken, tls: pki::Files) -> Config {
     Config {
         station: options.station.clone(),
+        key_uris: BTreeMap::new(),
         tokens: TokensConfig::one(TokenConfig {
             pin_file: Some(token.pin_file.clone()),
             // SoftHSM does not support RSA-OAEP with SHA-512.

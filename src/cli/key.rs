@@ -6,7 +6,7 @@ mod view;
 
 use serde_json::json;
 use stationmaster_keystore::{
-    KeystoreError, admin,
+    KeystoreError, Pkcs11Uri, admin,
     admin::{OtherKey, TokenContents},
 };
 use stationmaster_proto as pb;
@@ -59,7 +59,7 @@ pub(super) struct Source {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
-    /// The key's label
+    /// The key's label or PKCS#11 URI
     label: String,
     #[command(flatten)]
     source: Source,
@@ -101,20 +101,31 @@ impl Source {
         Ok((keys, Vec::new()))
     }
 
-    fn one(&self, label: &str) -> Result<KeyView, CliError> {
+    /// Returns the key with this label, or that a PKCS#11 URI names.
+    fn one(&self, name: &str) -> Result<KeyView, CliError> {
+        let uri = match name.starts_with(Pkcs11Uri::SCHEME) {
+            true => Some(name.parse::<Pkcs11Uri>().map_err(|error| CliError::usage(error.to_string()))?),
+            false => None,
+        };
+        let label = uri.as_ref().map_or(Some(name), |uri| uri.object.as_deref());
+        let Some(label) = label else {
+            return Err(CliError::usage(format!("{name:?} names no key: pkcs11:object=LABEL")));
+        };
         if self.direct.config.is_some() || self.direct.state.is_some() {
             let (keys, others) = self.all()?;
-            return keys.into_iter().find(|key| key.label == label).ok_or_else(|| {
-                match others.into_iter().find(|key| key.label == label) {
-                    Some(OtherKey { label, kind }) => KeystoreError::KeyOfOtherType { label, kind }.into(),
-                    None => CliError::new(Exit::NotFound, format!("no key labelled {label:?}"))
-                        .with_hint("`key list` shows the token's keys"),
-                }
+            let is_meant = |key: &KeyView| {
+                let has = |found: &String| found.parse().is_ok_and(|found| uri.as_ref().is_none_or(|uri| uri.matches(&found)));
+                key.label == label && key.uris.iter().any(has)
+            };
+            return keys.into_iter().find(is_meant).ok_or_else(|| match others.into_iter().find(|key| key.label == label) {
+                Some(OtherKey { label, kind }) => KeystoreError::KeyOfOtherType { label, kind }.into(),
+                None => CliError::new(Exit::NotFound, format!("no key labelled {label:?}"))
+                    .with_hint("`key list` shows the token's keys"),
             });
         }
         let mut key = None;
         client::call(async {
-            let request = self.client.request(pb::GetKeyRequest { label: label.to_owned() });
+            let request = self.client.request(pb::GetKeyRequest { label: name.to_owned() });
             key = self.client.keys().await?.get_key(request).await?.into_inner().key.map(KeyView::from_service);
             Ok(())
         })?;

@@ -31,7 +31,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(super) struct Args {
-    /// Label of a general key
+    /// Label or PKCS#11 URI of a general key
     #[arg(long, value_name = "LABEL")]
     key: String,
     /// The signature scheme; it determines the hash function

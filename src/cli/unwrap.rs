@@ -32,7 +32,7 @@ const LONGEST: u64 = 16 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(super) struct Args {
-    /// Label of a general key
+    /// Label or PKCS#11 URI of a general key
     #[arg(long, value_name = "LABEL")]
     key: String,
     /// The scheme with which it was wrapped

@@ -86,6 +86,28 @@ fn tokens_are_one_table_or_several_and_each_is_named_in_one_way() {
 }
 
 #[test]
+fn keys_are_named_by_labels_or_by_uris() {
+    let with = |keys: &str| {
+        parse(&format!(
+            "station = \"s\"\n[token]\nmodule = \"/m.so\"\nlabel = \"t\"\n[keys]\n{keys}\n[state]\ndirectory = \"/s\"\n[listen]\nunix = \"/a\"\n"
+        ))
+    };
+    let config =
+        with("train = [\"pkcs11:token=t;object=s;id=%01\"]\ngeneral = [\"g\"]\nraw_use = [\"pkcs11:object=s\"]").unwrap();
+    assert_eq!((&config.keys.train[..], &config.keys.raw_use[..]), (&["s".to_owned()][..], &["s".to_owned()][..]));
+    assert_eq!(config.key_uris["s"].id.as_deref(), Some(&[1][..]));
+    for (keys, message) in [
+        ("train = [\"pkcs11:token=other;object=s\"]", "names a token that is not configured"),
+        ("general = [\"pkcs11:token=t\"]", "names no object"),
+        ("general = [\"pkcs11:object=g?pin-value=1\"]", "pin-value is not accepted"),
+        ("train = [\"s\"]\ngeneral = [\"pkcs11:object=s\"]", "is also a train key"),
+    ] {
+        let error = with(keys).unwrap_err().to_string();
+        assert!(error.contains(message), "{keys}: {error}");
+    }
+}
+
+#[test]
 fn the_example_names_every_rule_that_can_be_switched() {
     let may_be_switched = |rule: &&Rule| matches!(rule.standing(), Enforcement::Strict | Enforcement::Optional);
     for rule in Rule::ALL.iter().filter(may_be_switched) {

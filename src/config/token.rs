@@ -143,23 +143,32 @@ impl TokenConfig {
         }
     }
 
+    /// Returns whether a URI names this token: it has a value in common with the configuration, and none that differs.
+    pub(super) fn is_named(&self, uri: &Pkcs11Uri) -> bool {
+        let (wanted, own) = (TokenSelector::of_uri(uri), self.selector());
+        let pairs = [
+            (wanted.label, own.label),
+            (wanted.serial, own.serial),
+            (wanted.manufacturer, own.manufacturer),
+            (wanted.model, own.model),
+        ];
+        pairs.iter().any(|(wanted, own)| wanted.is_some() && wanted == own)
+            && pairs.iter().all(|(wanted, own)| wanted.is_none() || own.is_none() || wanted == own)
+    }
+
     /// Returns whether a label, a serial number or a URI names this token.
-    fn is_named(&self, name: &str) -> bool {
+    fn has_name(&self, name: &str) -> bool {
         let own = self.selector();
-        match name.parse::<Pkcs11Uri>() {
-            Ok(uri) => {
-                let wanted = TokenSelector::of_uri(&uri);
-                let pairs = [
-                    (wanted.label, own.label),
-                    (wanted.serial, own.serial),
-                    (wanted.manufacturer, own.manufacturer),
-                    (wanted.model, own.model),
-                ];
-                pairs.iter().any(|(wanted, own)| wanted.is_some() && wanted == own)
-                    && pairs.iter().all(|(wanted, own)| wanted.is_none() || own.is_none() || wanted == own)
-            }
+        match name.parse() {
+            Ok(uri) => self.is_named(&uri),
             Err(_) => own.label.as_deref() == Some(name) || own.serial.as_deref() == Some(name),
         }
+    }
+
+    /// Returns whether a key that the configuration names by a URI may be on this token.
+    #[must_use]
+    pub fn may_have(&self, uri: &Pkcs11Uri) -> bool {
+        !uri.names_token() || self.is_named(uri)
     }
 
     fn default_queue() -> usize {
@@ -219,7 +228,7 @@ impl TokensConfig {
     /// # Errors
     /// The reason why there is not one such token, for a user.
     pub fn select(&self, name: Option<&str>) -> Result<&TokenConfig, String> {
-        let fitting: Vec<_> = self.0.iter().filter(|token| name.is_none_or(|name| token.is_named(name))).collect();
+        let fitting: Vec<_> = self.0.iter().filter(|token| name.is_none_or(|name| token.has_name(name))).collect();
         let names = || self.0.iter().map(|token| format!("{:?}", token.selector().name())).collect::<Vec<_>>().join(", ");
         match (&fitting[..], name) {
             ([token], _) => Ok(token),

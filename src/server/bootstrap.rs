@@ -314,9 +314,13 @@ async fn open_keystore(config: &Config) -> Result<Keystore, ServerError> {
 }
 
 fn keystore_config(config: &Config, token: &TokenConfig) -> Result<KeystoreConfig, ServerError> {
-    let key = |(label, purpose)| KeyConfig::new(label, key_usage(purpose));
+    let key = |(label, purpose): (String, _)| {
+        let uri = config.key_uris.get(&label);
+        let here = uri.is_none_or(|uri| token.may_have(uri));
+        here.then(|| KeyConfig { id: uri.and_then(|uri| uri.id.clone()), ..KeyConfig::new(label, key_usage(purpose)) })
+    };
     Ok(KeystoreConfig {
-        keys: configured_keys(config).map(key).collect(),
+        keys: configured_keys(config).filter_map(key).collect(),
         allow_raw_unwrap: token.allow_raw_unwrap,
         sessions: token.sessions,
         queue: token.queue,

@@ -1,12 +1,14 @@
 //! `KeyService`: lists the station's keys and uses the general-purpose ones.
 
 mod convert;
+mod name;
 #[cfg(test)]
 mod tests;
 
 use std::{sync::Arc, time::Instant};
 
 pub use convert::key_message;
+use name::KeyName;
 use stationmaster_proto as pb;
 use stationmaster_train::keys::spki_fingerprint;
 use tonic::{Request, Response};
@@ -37,18 +39,21 @@ impl Keys {
     }
 
     /// Returns a key that the caller may use raw.
-    async fn raw_key(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<RawKey, Refusal> {
-        if label.is_empty() {
-            return Err(Reason::MalformedRequest.status("key_label is empty").with_field("key_label", "must not be empty"));
-        }
-        self.keys.raw_key(caller, label, deadline).await.map_err(|error| about(label, error))
+    async fn raw_key(&self, caller: &Caller, name: &KeyName, deadline: Option<Instant>) -> Result<RawKey, Refusal> {
+        let key = self.keys.raw_key(caller, name.label(), deadline).await.map_err(|error| about(name.label(), error))?;
+        if name.is_of(key.key()) { Ok(key) } else { Err(not_that_key(name)) }
     }
 
     /// Returns a key that the caller may see.
-    async fn shown_key(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<StationKey, Refusal> {
+    async fn shown_key(&self, caller: &Caller, name: &str, deadline: Option<Instant>) -> Result<StationKey, Refusal> {
+        let name = KeyName::of(name, "label")?;
+        let label = name.label();
         let permit = covering(caller, label)?;
         let key = self.keys.find(caller, label, deadline).await.map_err(|error| about(label, error))?;
-        if permit.covers_key(label, key.purpose) { Ok(key) } else { Err(not_granted()) }
+        if !permit.covers_key(label, key.purpose) {
+            return Err(not_granted());
+        }
+        if name.is_of(&key) { Ok(key) } else { Err(not_that_key(&name)) }
     }
 
     async fn sign_digest(
@@ -57,7 +62,8 @@ impl Keys {
         request: pb::SignRequest,
         deadline: Option<Instant>,
     ) -> Result<pb::SignResponse, Refusal> {
-        let key = self.raw_key(&caller, &request.key_label, deadline).await?;
+        let name = KeyName::of(&request.key_label, "key_label")?;
+        let key = self.raw_key(&caller, &name, deadline).await?;
         let scheme = convert::signature_scheme(request.scheme)?;
         let length = scheme.hash().digest_len();
         if request.digest.len() != length {
@@ -65,7 +71,7 @@ impl Keys {
             return Err(Reason::MalformedRequest.status(format!("digest {text}")).with_field("digest", text));
         }
         let signature = self.keys.sign_raw(&key, OnBehalf::raw(&caller, deadline), scheme, &request.digest).await;
-        let signature = signature.map_err(|error| about(&request.key_label, error))?;
+        let signature = signature.map_err(|error| about(name.label(), error))?;
         Ok(pb::SignResponse { signature, fingerprint: spki_fingerprint(&key.key().description.spki_der) })
     }
 
@@ -75,7 +81,8 @@ impl Keys {
         request: pb::UnwrapKeyRequest,
         deadline: Option<Instant>,
     ) -> Result<pb::UnwrapKeyResponse, Refusal> {
-        let key = self.raw_key(&caller, &request.key_label, deadline).await?;
+        let name = KeyName::of(&request.key_label, "key_label")?;
+        let key = self.raw_key(&caller, &name, deadline).await?;
         let scheme = convert::wrapping_scheme(request.scheme)?;
         let length = key.key().description.bits.div_ceil(8) as usize;
         if request.wrapped_key.len() != length {
@@ -83,7 +90,7 @@ impl Keys {
             return Err(Reason::MalformedRequest.status(format!("wrapped_key {text}")).with_field("wrapped_key", text));
         }
         let opened = self.keys.unwrap_raw(&key, OnBehalf::raw(&caller, deadline), scheme, &request.wrapped_key).await;
-        let opened = opened.map_err(|error| about(&request.key_label, error))?;
+        let opened = opened.map_err(|error| about(name.label(), error))?;
         Ok(pb::UnwrapKeyResponse { key: opened.to_vec() })
     }
 
@@ -120,6 +127,12 @@ fn about(label: &str, error: impl Into<Refusal>) -> Refusal {
         }
         _ => refusal,
     }
+}
+
+/// Returns the refusal for a URI whose label is of a key that lacks something else that the URI names.
+fn not_that_key(name: &KeyName) -> Refusal {
+    let label = named(name.label());
+    Reason::KeyNotFound.status(format!("the key \"{label}\" is not the one that the URI names")).with_meta("key", label)
 }
 
 fn not_granted() -> Refusal {

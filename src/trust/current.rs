@@ -221,7 +221,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert!(matches!(trust.current(), Err(TrustError::File(FileError::Missing(_)))));
         fs::write(&path, "no TOML").unwrap();
-        assert!(matches!(trust.current(), Err(TrustError::Syntax { .. })), "a file that never could be used is believed");
+        assert!(matches!(trust.current(), Err(TrustError::Syntax { .. })), "a file that never could be used is trusted");
     }
 
     #[test]

@@ -34,6 +34,25 @@ impl Pkcs11Uri {
     /// The scheme, with its colon.
     pub const SCHEME: &str = "pkcs11:";
 
+    /// Returns whether every attribute that names a token or key here has the same value in `found`.
+    #[must_use]
+    pub fn matches(&self, found: &Self) -> bool {
+        let texts = [
+            (&self.token, &found.token),
+            (&self.manufacturer, &found.manufacturer),
+            (&self.model, &found.model),
+            (&self.serial, &found.serial),
+            (&self.object, &found.object),
+        ];
+        texts.iter().all(|(wanted, found)| wanted.is_none() || wanted == found) && (self.id.is_none() || self.id == found.id)
+    }
+
+    /// Returns whether it names a token, by label, serial number, manufacturer or model.
+    #[must_use]
+    pub fn names_token(&self) -> bool {
+        self.token.is_some() || self.serial.is_some() || self.manufacturer.is_some() || self.model.is_some()
+    }
+
     fn set(&mut self, name: &str, value: Vec<u8>) -> Result<(), UriError> {
         if name == "pin-value" {
             return Err(UriError(
@@ -174,6 +193,21 @@ mod tests {
             "pkcs11:token=my%20token;serial=12;object=creator;id=%01%FF?module-path=/usr/lib/p11.so",
             "and the way back, without the PIN's file"
         );
+    }
+
+    #[test]
+    fn a_uri_matches_what_has_all_that_it_names() {
+        let found: Pkcs11Uri = "pkcs11:token=a;serial=1;object=k;id=%01".parse().unwrap();
+        for (uri, matches) in [
+            ("pkcs11:", true),
+            ("pkcs11:object=k", true),
+            ("pkcs11:token=a;id=%01", true),
+            ("pkcs11:token=b;object=k", false),
+            ("pkcs11:object=k;id=%02", false),
+            ("pkcs11:model=m", false),
+        ] {
+            assert_eq!(uri.parse::<Pkcs11Uri>().unwrap().matches(&found), matches, "{uri}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(in crate::cli) struct Args {
-    /// The key's label
+    /// The key's label or PKCS#11 URI
     label: String,
     /// The output format
     #[arg(long, value_enum, default_value = "pem")]

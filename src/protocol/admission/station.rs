@@ -87,13 +87,13 @@ impl Station {
     /// # Errors
     /// When the trust file is not available, or the change cannot be recorded.
     pub fn trusted_keys(&self) -> Result<TrustSnapshot, StepError> {
-        let believed = self.trust.current().map_err(StepError::TrustNotReady)?;
-        if let Some(digest) = believed.new_file() {
+        let trusted = self.trust.current().map_err(StepError::TrustNotReady)?;
+        if let Some(digest) = trusted.new_file() {
             let entry = Entry::of(Event::TrustChanged).with("read_by", "service").with("sha256", const_hex::encode(digest));
             self.keys.audit().record(entry)?;
             self.trust.acknowledge(digest);
         }
-        Ok(believed)
+        Ok(trusted)
     }
 
     /// Returns read access to the sessions that this station has bound.

@@ -37,7 +37,7 @@ pub enum TrustPhase {
 #[derive(Clone, Copy)]
 pub struct TrustCheck<'a> {
     /// The trusted keys.
-    pub believed: &'a TrustSnapshot,
+    pub trusted: &'a TrustSnapshot,
     /// The step.
     pub phase: TrustPhase,
 }
@@ -111,14 +111,14 @@ impl KeyCheck<'_> {
 
     /// Compares a key with those that the station trusts. An unknown key is kept, to be pinned, where first use is trusted.
     fn check(&mut self, pin: NewPin, who: KeyOwner, rule: Rule) -> Result<(), StepError> {
-        let TrustCheck { believed, phase } = self.check;
-        let changed = match believed.check_key(pin.kind, &pin.id, &pin.key) {
+        let TrustCheck { trusted, phase } = self.check;
+        let changed = match trusted.check_key(pin.kind, &pin.id, &pin.key) {
             KeyVerdict::Trusted => return Ok(()),
             KeyVerdict::Unknown => false,
             KeyVerdict::OtherKey => true,
         };
         // Pre-run has pinned all keys, so no key can be new after it.
-        if changed || believed.mode() != TrustMode::FirstUse || phase != TrustPhase::BeforeRun {
+        if changed || trusted.mode() != TrustMode::FirstUse || phase != TrustPhase::BeforeRun {
             let NewPin { id, key, .. } = pin;
             let fingerprint = key.fingerprint();
             return Err(StepError::KeyUntrusted(Box::new(UntrustedKey { who, id, fingerprint, changed, rule })));
@@ -157,8 +157,8 @@ impl NewPins {
     fn explain(&self, rules: &RuleLog) {
         for (who, rule) in self.who.iter().zip(&self.rules) {
             let note = match who {
-                KeyOwner::Creator => "seen first, and believed from now on",
-                KeyOwner::Stop(_) => "some were seen first, and are believed from now on",
+                KeyOwner::Creator => "seen first, and trusted from now on",
+                KeyOwner::Stop(_) => "some were seen first, and are trusted from now on",
             };
             rules.explain(*rule, note);
         }
@@ -195,7 +195,7 @@ impl NewPins {
                 KeyOwner::Stop(index) => format!("stop {index}'s"),
             };
             let fingerprint = pin.key.fingerprint();
-            format!("{whose} key {fingerprint} was seen first and is believed from now on: compare the fingerprint")
+            format!("{whose} key {fingerprint} was seen first and is trusted from now on: compare the fingerprint")
         };
         Ok(who.iter().zip(pins).map(told).collect())
     }

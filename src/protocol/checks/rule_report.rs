@@ -25,7 +25,7 @@ pub(in crate::protocol) fn warnings(station: &Station, report: &Report) -> Vec<S
 }
 
 /// Warning of a station that trusts the keys in trains.
-pub const EMBEDDED: &str = "NO KEY WAS COMPARED WITH ANYTHING: this station believes the keys in the train itself (mode = embedded \
+pub const EMBEDDED: &str = "NO KEY WAS COMPARED WITH ANYTHING: this station trusts the keys in the train itself (mode = embedded \
      in [trust]), so anyone can make a train that it runs and signs";
 
 /// Returns rules and outcomes in the form of audit records.

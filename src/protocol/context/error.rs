@@ -85,7 +85,7 @@ pub enum StepError {
     #[error("the train did not prove itself: {0}")]
     Untrusted(String),
     /// The station does not trust a key in the train. A security officer decides; nothing was opened, signed or wrapped.
-    #[error("not believed: {0}")]
+    #[error("not trusted: {0}")]
     KeyUntrusted(Box<UntrustedKey>),
     /// The trust file is not available. A security officer must provide it.
     #[error("whom to believe is not known: {0}")]

@@ -132,7 +132,7 @@ fn sealed_digests(
         return Ok(Err(TrainAbsent::NotOnRoute));
     }
     let Ok(stop) = StopOnRoute::to_run(config, &station.id) else { return Ok(Err(TrainAbsent::NotOurTurn)) };
-    let trust = TrustCheck { believed: &station.trusted_keys()?, phase: TrustPhase::ToRead };
+    let trust = TrustCheck { trusted: &station.trusted_keys()?, phase: TrustPhase::ToRead };
     let admitted = match train.admit(station, stop, trust, step) {
         Err(StepError::ForeignRouteKey) => return Ok(Err(TrainAbsent::NoKey)),
         other => other?,

@@ -115,13 +115,13 @@ pub fn open_results(
 ) -> Result<ResultsAnswer, StepError> {
     let ResultsOrder { train, paths } = order;
     step.annotate(|entry| drop(entry.about.insert("paths".into(), paths.patterns().into())));
-    let believed = station.trusted_keys()?;
+    let trusted = station.trusted_keys()?;
     let (image_id, files) = files_of(station, train, step)?;
     let train = AuthorizedTrain::authorize_image(&*files, step)?;
     let stop = StopOnRoute::to_read(&train.document().config, &station.id)?;
     let (stop_index, signed) = (stop.index(), stop.signed);
     step.annotate_stop(stop_index);
-    let admitted = train.admit(station, stop, TrustCheck { believed: &believed, phase: TrustPhase::ToRead }, step)?;
+    let admitted = train.admit(station, stop, TrustCheck { trusted: &trusted, phase: TrustPhase::ToRead }, step)?;
     let train = verified(station, files, admitted, step)?;
 
     let report = train.admitted().rules().report();

@@ -63,7 +63,7 @@ struct PreRunCall<'a> {
     station: &'a Station,
     order: &'a PreRunOrder,
     step: &'a CallContext<'a>,
-    believed: TrustSnapshot,
+    trusted: TrustSnapshot,
     /// The id of the image that the name refers to.
     source_id: ImageId,
 }
@@ -104,13 +104,13 @@ impl<'a> PreRunCall<'a> {
             OpenInto::Volume => drop(working_copy::containers(station)?),
             _ => {}
         }
-        let believed = station.trusted_keys()?;
+        let trusted = station.trusted_keys()?;
         let source_id = station.image_id(&ImageSource::Name(order.image.clone()))?;
         step.annotate(|entry| {
             entry.images =
                 Some(ImageIds { name: Some(order.image.to_string()), input: Some(source_id.to_string()), output: None });
         });
-        Ok(Self { station, order, step, believed, source_id })
+        Ok(Self { station, order, step, trusted, source_id })
     }
 
     /// Returns the run that has opened this image, or that the call's idempotency key names.
@@ -134,7 +134,7 @@ impl<'a> PreRunCall<'a> {
         if let Some(run) = station.ledger.finished(&station.id, &train.document().session_id, stop.index())? {
             return Err(conflict_error(run, step));
         }
-        train.admit(station, stop, TrustCheck { believed: &self.believed, phase: TrustPhase::BeforeRun }, step)
+        train.admit(station, stop, TrustCheck { trusted: &self.trusted, phase: TrustPhase::BeforeRun }, step)
     }
 
     /// Returns this station's stop. Of a train that was opened here before, the run is a more specific reason than the route.

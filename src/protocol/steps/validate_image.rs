@@ -139,11 +139,11 @@ fn compare_with_master(
 /// Returns an allowed master that exists here. Of several, it prefers the one with the most layers in common, complete masters
 /// before partial ones.
 fn resolve(station: &Station, wanted: Option<&str>, image: &ImageMetadata) -> Result<(String, ImageMetadata), StepError> {
-    let believed = station.trusted_keys()?;
+    let trusted = station.trusted_keys()?;
     let named = |reference: &str, repository: &str| wanted.is_none_or(|wanted| wanted == reference || wanted == repository);
     let unknown = |what| StepError::MasterUnknown { what, wanted: wanted.map(str::to_owned) };
     let allowed: Vec<_> =
-        believed.configured().masters().iter().filter(|master| named(&master.reference(), &master.repository)).collect();
+        trusted.configured().masters().iter().filter(|master| named(&master.reference(), &master.repository)).collect();
     if allowed.is_empty() {
         return Err(unknown("this station's trust file allows no such master"));
     }

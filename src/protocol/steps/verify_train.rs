@@ -58,10 +58,10 @@ pub fn verify_for_station(station: &Station, archive: impl Read, step: &CallCont
 
 fn verify_read(station: &Station, archive: impl Read, step: &CallContext<'_>) -> Result<Verification, StepError> {
     // Without a trust file, or in embedded mode, no key is known: the report then equals that of any other caller.
-    let believed = station.trust.current().ok().filter(|believed| believed.mode() != TrustMode::Embedded);
-    match &believed {
-        Some(believed) => {
-            verify_archive(archive, Some(&|kind, id, key| believed.check_key(kind, id, key)), &|| step.check_reading())
+    let trusted = station.trust.current().ok().filter(|trusted| trusted.mode() != TrustMode::Embedded);
+    match &trusted {
+        Some(trusted) => {
+            verify_archive(archive, Some(&|kind, id, key| trusted.check_key(kind, id, key)), &|| step.check_reading())
         }
         None => verify_archive(archive, None, &|| step.check_reading()),
     }

@@ -59,7 +59,7 @@ impl Refusal {
                 let detail = format!("{error} ({})", error.hint());
                 Reason::NotReady
                     .status(
-                        "this station has no trust file that can be used: an officer makes one with `stationmaster trust add` \
+                        "this station has no trust file that can be used: an administrator creates one with `stationmaster trust add` \
                          (the service's log says where it is looked for)",
                     )
                     .with_meta("component", "trust")
@@ -85,7 +85,7 @@ impl Refusal {
                 .with_meta("run_id", id.to_string()),
             StepError::Replayed { run, stop } => Reason::TrainReplayed
                 .status(format!(
-                    "this station has finished this train (stop {stop}): no state of it is opened here again, unless an officer \
+                    "this station has finished this train (stop {stop}): no state of it is opened here again, unless an administrator \
                      allows one more run"
                 ))
                 .with_meta("run_id", run.to_string()),
@@ -172,7 +172,7 @@ fn key_untrusted(key: &UntrustedKey) -> Refusal {
         KeyOwner::Stop(index) => (format!("the key of stop {index}"), "station"),
     };
     let known = if *changed {
-        "another key is believed for this id; ask its owner before you trust the new one"
+        "another key is trusted for this id; ask its owner before you trust the new one"
     } else {
         "compare the fingerprint with its owner over another channel"
     };

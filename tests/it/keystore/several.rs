@@ -43,6 +43,30 @@ fn directory_of(station: &Station, label: &str) -> std::path::PathBuf {
 }
 
 #[test]
+fn a_key_is_named_by_its_label_or_by_its_uri_and_a_uri_of_another_key_is_refused() {
+    let station = Station::start("a");
+    let uri = station.key("a-general").unwrap().uris.remove(0);
+    let sign = |name: &str| station.sign(name, SignatureScheme::RsaPssSha512, &[7; 64]);
+    for name in [&uri, "pkcs11:object=a-general", "pkcs11:token=stationmaster-dev;object=a-general"] {
+        sign(name).unwrap();
+        assert_eq!(station.key(name).unwrap().label, "a-general");
+    }
+    let serial_of_another = uri.replace("serial=", "serial=0");
+    for (name, reason) in [
+        (serial_of_another.as_str(), "KEY_NOT_FOUND"),
+        ("pkcs11:object=a-general;id=%00", "KEY_NOT_FOUND"),
+        // A train's key does not become a general one by its name.
+        ("pkcs11:object=a", "KEY_NOT_ALLOWED"),
+        ("pkcs11:token=stationmaster-dev", "MALFORMED_REQUEST"),
+        ("pkcs11:object=a-general?pin-value=1", "MALFORMED_REQUEST"),
+    ] {
+        assert_eq!(sign(name).unwrap_err().reason, reason, "{name}");
+    }
+    let shown = station.client_command(&["key", "show", &uri, "--output", "json"]).output().unwrap();
+    assert!(shown.status.success() && String::from_utf8_lossy(&shown.stdout).contains(&uri), "{shown:?}");
+}
+
+#[test]
 fn a_station_with_two_tokens_serves_while_either_is_there_and_says_which_is_away() {
     let mut station = Station::start("a");
     station.stop();

@@ -837,7 +837,7 @@ pub struct ListKeysResponse {
 /// Requests one key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetKeyRequest {
-    /// The key's label (CKA_LABEL).
+    /// The key's label (CKA_LABEL), or a PKCS#11 URI (RFC 7512) with an object; everything that the URI names must be the key's.
     #[prost(string, tag = "1")]
     pub label: ::prost::alloc::string::String,
 }
@@ -851,7 +851,7 @@ pub struct GetKeyResponse {
 /// A digest to sign.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignRequest {
-    /// The key's label (CKA_LABEL).
+    /// The key's label (CKA_LABEL), or a PKCS#11 URI (RFC 7512) with an object; everything that the URI names must be the key's.
     #[prost(string, tag = "1")]
     pub key_label: ::prost::alloc::string::String,
     /// The scheme. Its hash function determines the length of the digest.
@@ -874,7 +874,7 @@ pub struct SignResponse {
 /// A wrapped key to unwrap.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UnwrapKeyRequest {
-    /// The key's label (CKA_LABEL).
+    /// The key's label (CKA_LABEL), or a PKCS#11 URI (RFC 7512) with an object; everything that the URI names must be the key's.
     #[prost(string, tag = "1")]
     pub key_label: ::prost::alloc::string::String,
     /// The scheme with which it was wrapped.

@@ -98,7 +98,7 @@ impl ClosingRun<'_> {
         let expected = self.size_of_output(&base)?;
         train.rules().checked(Rule::ImageOfThisRun);
         let stop = StopOnRoute::to_run(&train.document().config, &station.id)?;
-        let trust = TrustCheck { believed: &station.trusted_keys()?, phase: TrustPhase::BeforeWrapping };
+        let trust = TrustCheck { trusted: &station.trusted_keys()?, phase: TrustPhase::BeforeWrapping };
         Ok(Prepared { train: train.admit(station, stop, trust, step)?, base, expected })
     }
 

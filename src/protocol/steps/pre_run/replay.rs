@@ -16,7 +16,7 @@ use crate::{
 
 /// Returns the earlier response to a repeated call, or reports the state of the run.
 pub(super) fn replay_answer(call: &PreRunCall<'_>, run: Run) -> Result<PreRunAnswer, StepError> {
-    let PreRunCall { station, order, step, believed, source_id } = call;
+    let PreRunCall { station, order, step, trusted, source_id } = call;
     step.authorize_run(&run)?;
     if is_another_request(call, &run)? {
         return Err(conflict_error(run, step));
@@ -24,7 +24,7 @@ pub(super) fn replay_answer(call: &PreRunCall<'_>, run: Run) -> Result<PreRunAns
     // The response is plaintext: it is returned only where a first call would return it, and only if the train is still trusted.
     let train = AuthorizedTrain::authorize_run(&run, step)?;
     let stop = StopOnRoute::to_run(&train.document().config, &station.id)?;
-    train.admit(station, stop, TrustCheck { believed, phase: TrustPhase::ToRead }, step)?;
+    train.admit(station, stop, TrustCheck { trusted, phase: TrustPhase::ToRead }, step)?;
     let record = run.pre_run.clone().ok_or(StepError::Invariant("a prepared run without its outcome"))?;
     annotate_outcome(&record, step);
     // The name may have been moved back to the sealed image (a repeated pull): the response must be true again.

@@ -5,7 +5,7 @@ WITH_ENGINE := scripts/engine.sh with --
 export STATIONMASTER_PEER_205 := $(CURDIR)/target/peer/2.0.5/bin/python
 export STATIONMASTER_PEER_206 := $(CURDIR)/target/peer/2.0.6a0/bin/python
 
-.PHONY: help demo test soak readme fuzz bench build lint proto venv peer clean
+.PHONY: help demo test tokens soak readme fuzz bench build lint proto venv peer clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -20,9 +20,13 @@ test: ## install what is missing, build, and run every test
 	scripts/setup.sh test
 	$(WITH_ENGINE) scripts/test.sh
 
+tokens: ## run the keystore's suite on more tokens than `make test` has: Kryoptic
+	scripts/setup.sh tokens
+	scripts/tokens.sh
+
 soak: ## run the tests that take minutes to hours: memory with full-size trains, kills at every point (STATIONMASTER_SOAK_ROUNDS=5), times of OAEP
 	scripts/setup.sh test
-	cargo test --release --locked -p stationmaster-keystore --lib -- --ignored --nocapture --test-threads=1
+	cargo test --release --locked -p stationmaster-keystore --lib -- --ignored --nocapture --test-threads=1 --skip tests::suite::
 	$(WITH_ENGINE) cargo test --profile quick --locked --features crash-points --test it -- --ignored --nocapture --test-threads=1 --skip readme::
 
 readme: ## type README's steps in a fresh Debian 12 with systemd, in a container, and run a train there

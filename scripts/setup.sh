@@ -4,6 +4,7 @@
 #   setup.sh build   what building needs
 #   setup.sh demo    the same, and what the demo needs
 #   setup.sh test    the same, and what the tests need
+#   setup.sh tokens  what building and the keystore's tests need; more tokens are unpacked beside the system (scripts/token-modules.sh)
 #   setup.sh readme  the same, and what makes a fresh Debian
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,8 +12,8 @@ cd "$(dirname "$0")/.."
 rust_needed=1.94
 mode=${1:-}
 case $mode in
-    build | demo | test | readme) ;;
-    *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    build | demo | test | tokens | readme) ;;
+    *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 say() { echo "setup: $*" >&2; }
@@ -68,7 +69,9 @@ check_rust() {
 
 check_rust
 need gcc libc6-dev pkg-config libssl-dev libsqlite3-dev libzstd-dev
-if [ "$mode" != build ]; then
+if [ "$mode" = tokens ]; then
+    need softhsm2 opensc libnss3 libnss3-tools
+elif [ "$mode" != build ]; then
     need softhsm2 busybox-static
     need_engine
 fi

@@ -12,6 +12,7 @@ mod refusals;
 use std::{fs, future::Future, path::PathBuf};
 
 use super::support::{TestToken, TokenKind};
+use crate::pkcs11::underneath::PinState;
 
 /// The outcome of a case that did not fail.
 enum Outcome {
@@ -46,18 +47,23 @@ fn note(line: &str) {
 
 macro_rules! on_every_token {
     ($($file:ident :: $case:ident => $capability:literal,)*) => {
-        mod softhsm {
-            $(#[test]
-            fn $case() {
-                super::run(super::TokenKind::SoftHsm, $capability, super::$file::$case);
-            })*
+        on_every_token! { @on softhsm SoftHsm, $($file::$case => $capability,)* }
+        on_every_token! { @on nss Nss, $($file::$case => $capability,)* }
+        on_every_token! { @on kryoptic Kryoptic #[ignore = "`make tokens` builds the token"], $($file::$case => $capability,)* }
+    };
+    (@on $module:ident $kind:ident $(#[$ignored:meta])?, $($file:ident :: $case:ident => $capability:literal,)*) => {
+        mod $module {
+            on_every_token! { @tests $kind [$(#[$ignored])?] $($file::$case => $capability,)* }
         }
-
-        mod nss {
-            $(#[test]
-            fn $case() {
-                super::run(super::TokenKind::Nss, $capability, super::$file::$case);
-            })*
+    };
+    (@tests $kind:ident $ignored:tt $($file:ident :: $case:ident => $capability:literal,)*) => {
+        $(on_every_token! { @test $kind $ignored $file::$case => $capability })*
+    };
+    (@test $kind:ident [$(#[$ignored:meta])?] $file:ident :: $case:ident => $capability:literal) => {
+        #[test]
+        $(#[$ignored])?
+        fn $case() {
+            super::run(super::TokenKind::$kind, $capability, super::$file::$case);
         }
     };
 }
@@ -90,4 +96,16 @@ on_every_token! {
     administration::a_token_is_initialised => "initialise a token",
     administration::a_user_pin_is_replaced_with_the_so_pin => "replace the user PIN",
     administration::a_wrong_pin_is_tried_once_and_a_corrected_one_works => "a wrong PIN is tried once",
+    administration::a_token_that_warns_of_wrong_pins_gets_no_login => "no login while the token warns",
+}
+
+impl TokenKind {
+    /// Returns what a token does that does not lock its PIN. It was given 20 wrong ones, and warned of `last` only.
+    fn lockout(self, last: PinState) -> Outcome {
+        Outcome::Cannot(match (self, last) {
+            (TokenKind::SoftHsm, PinState::CountLow) => "it warns of wrong PINs, then keeps no count: it never locks",
+            (TokenKind::Nss, PinState::Good) => "it counts no wrong PINs",
+            (kind, last) => panic!("{kind}: {last:?}"),
+        })
+    }
 }

@@ -1,7 +1,8 @@
-//! A test station with its own token, of SoftHSM or NSS. A module's configuration is process-wide, so stations in one process take
-//! turns.
+//! A test station with its own token, of any kind. A module's configuration is process-wide, so stations in one process take turns.
 
 #![expect(unsafe_code, reason = "changes the environment while no other thread runs, or speaks to a module without a wrapper")]
+
+mod unpacked;
 
 use std::{
     path::{Path, PathBuf},
@@ -14,6 +15,7 @@ use openssl::pkey::{PKey, Public};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
+use self::unpacked::{Daemon, Unpacked};
 use crate::{
     admin::{GeneratedKey, generate_key, init_token},
     verify::{signature_holds, wrap},
@@ -22,8 +24,9 @@ use crate::{
 
 static TURN: Mutex<()> = Mutex::new(());
 
-pub(crate) const PIN: &str = "station-pin-42";
-pub(crate) const SO_PIN: &str = "so-pin-42";
+// At most 8 bytes, as openCryptoki has it.
+pub(crate) const PIN: &str = "pin-4242";
+pub(crate) const SO_PIN: &str = "so-pin-4";
 pub(crate) const TOKEN: &str = "station";
 
 pub(crate) const TRAIN: KeyUsage = KeyUsage { sign: &[SignScheme::PssSha512MaxSalt], unwrap: &[OaepScheme::Sha512] };
@@ -36,6 +39,14 @@ pub(crate) enum TokenKind {
     SoftHsm,
     /// NSS softokn, Mozilla's: OAEP with SHA-512 natively.
     Nss,
+    /// Kryoptic, a token of PKCS#11 3.2.
+    Kryoptic,
+    /// A TPM 2.0 in software, through tpm2-pkcs11.
+    #[expect(dead_code, reason = "the suite does not run on it yet")]
+    Tpm,
+    /// openCryptoki's token in software.
+    #[expect(dead_code, reason = "the suite does not run on it yet")]
+    OpenCryptoki,
 }
 
 impl std::fmt::Display for TokenKind {
@@ -43,6 +54,9 @@ impl std::fmt::Display for TokenKind {
         out.write_str(match self {
             TokenKind::SoftHsm => "SoftHSM",
             TokenKind::Nss => "NSS softokn",
+            TokenKind::Kryoptic => "Kryoptic",
+            TokenKind::Tpm => "TPM 2.0",
+            TokenKind::OpenCryptoki => "openCryptoki",
         })
     }
 }
@@ -61,6 +75,7 @@ pub(crate) struct TestToken {
     init_args: Option<String>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) serial: String,
+    _daemon: Option<Daemon>,
     // Last: the turn ends after everything else was dropped.
     _turn: MutexGuard<'static, ()>,
 }
@@ -78,6 +93,9 @@ impl TestToken {
         match kind {
             TokenKind::SoftHsm => TestToken::softhsm(dir, turn),
             TokenKind::Nss => TestToken::nss(dir, turn),
+            TokenKind::Kryoptic => TestToken::initialised(kind, unpacked::kryoptic(dir.path()), dir, turn),
+            TokenKind::Tpm => TestToken::initialised(kind, unpacked::tpm(dir.path()), dir, turn),
+            TokenKind::OpenCryptoki => TestToken::existing(kind, unpacked::opencryptoki(TOKEN), "123", dir, turn),
         }
     }
 
@@ -88,7 +106,7 @@ impl TestToken {
         unsafe { std::env::set_var(softhsm::CONF_VARIABLE, conf) };
         let module = softhsm::find_module().expect("apt install softhsm2");
         let serial = init_token(&module.clone().into(), TOKEN, &secret(SO_PIN), &secret(PIN)).unwrap();
-        TestToken { kind: TokenKind::SoftHsm, module, init_args: None, dir, serial, _turn: turn }
+        TestToken { kind: TokenKind::SoftHsm, module, init_args: None, dir, serial, _daemon: None, _turn: turn }
     }
 
     /// A token as an administrator makes it: with NSS's own tool.
@@ -105,7 +123,25 @@ impl TestToken {
         let init_args = Some(nss_init_args(&database));
         // The same for every database.
         let serial = "0000000000000000".to_owned();
-        TestToken { kind: TokenKind::Nss, module, init_args, dir, serial, _turn: turn }
+        TestToken { kind: TokenKind::Nss, module, init_args, dir, serial, _daemon: None, _turn: turn }
+    }
+
+    /// A token that the product initialises.
+    fn initialised(kind: TokenKind, made: Unpacked, dir: tempfile::TempDir, turn: MutexGuard<'static, ()>) -> TestToken {
+        let config = ModuleConfig { path: made.module.clone(), init_args: made.init_args.clone() };
+        let serial = init_token(&config, TOKEN, &secret(SO_PIN), &secret(PIN)).unwrap();
+        TestToken::existing(kind, made, &serial, dir, turn)
+    }
+
+    fn existing(
+        kind: TokenKind,
+        made: Unpacked,
+        serial: &str,
+        dir: tempfile::TempDir,
+        turn: MutexGuard<'static, ()>,
+    ) -> TestToken {
+        let Unpacked { module, init_args, daemon } = made;
+        TestToken { kind, module, init_args, dir, serial: serial.to_owned(), _daemon: daemon, _turn: turn }
     }
 
     /// A SoftHSM station with the train key `train` and the general key `general`, of 2048 bits.
@@ -125,6 +161,11 @@ impl TestToken {
         generate_key(&self.access(), label, usage, 2048).unwrap()
     }
 
+    /// The token, reached through another module.
+    pub(crate) fn through(self, module: PathBuf) -> TestToken {
+        TestToken { module, ..self }
+    }
+
     pub(crate) fn access(&self) -> TokenAccess {
         TokenAccess::new(self.module_config(), TokenSelector::label(self.label()), kept(PIN))
     }
@@ -138,6 +179,8 @@ impl TestToken {
         self.dir.path().join(match self.kind {
             TokenKind::SoftHsm => "tokens",
             TokenKind::Nss => "nss",
+            TokenKind::Kryoptic => "kryoptic",
+            TokenKind::Tpm | TokenKind::OpenCryptoki => "no directory that could be away",
         })
     }
 
@@ -145,15 +188,15 @@ impl TestToken {
     pub(crate) fn unwraps(&self) -> Capability {
         match self.kind {
             TokenKind::SoftHsm => Capability::Raw,
-            TokenKind::Nss => Capability::Native,
+            TokenKind::Nss | TokenKind::Kryoptic | TokenKind::Tpm | TokenKind::OpenCryptoki => Capability::Native,
         }
     }
 
     /// The token's label.
     pub(crate) fn label(&self) -> &'static str {
         match self.kind {
-            TokenKind::SoftHsm => TOKEN,
             TokenKind::Nss => "NSS Certificate DB",
+            _ => TOKEN,
         }
     }
 

@@ -12,11 +12,16 @@ use cryptoki::{
         rsa::{PkcsMgfType, PkcsPssParams},
     },
     object::{Attribute, AttributeType, KeyType, ObjectClass},
-    session::Session,
+    session::{Session, UserType},
 };
 use openssl::{bn::BigNumRef, pkey::Private, rsa::Rsa};
 
-use super::super::{module::lock, objects, session_slot::SessionSlot, token::Token};
+use super::super::{
+    module::{ModuleUse, lock},
+    objects,
+    session_slot::SessionSlot,
+    token::{Token, locate},
+};
 use crate::{tests::support::*, *};
 
 /// Logs the process out.
@@ -111,6 +116,40 @@ pub(crate) fn permitted(token: &TestToken, label: &str) -> Permitted {
             unwrap: has(Attribute::Unwrap(true)),
         }
     })
+}
+
+/// What a token's flags say about its user PIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PinState {
+    Good,
+    CountLow,
+    FinalTry,
+    Locked,
+}
+
+/// Tries wrong PINs, as other software would, until the token's flags say something else than before or `most` were tried.
+pub(crate) fn wrong_pins(token: &TestToken, most: usize) -> PinState {
+    let module = ModuleUse::acquire(&token.module_config()).unwrap();
+    let state = || {
+        let (slot, info) = locate(module.context(), &TokenSelector::label(token.label())).unwrap();
+        let flags = [
+            (info.user_pin_locked(), PinState::Locked),
+            (info.user_pin_final_try(), PinState::FinalTry),
+            (info.user_pin_count_low(), PinState::CountLow),
+        ];
+        (slot, flags.into_iter().find_map(|(set, state)| set.then_some(state)).unwrap_or(PinState::Good))
+    };
+    let (slot, before) = state();
+    for _ in 0..most {
+        let session = module.context().open_ro_session(slot).unwrap();
+        let refused = session.login(UserType::User, Some(&secret("not-it"))).unwrap_err();
+        assert!(matches!(refused, Error::Pkcs11(..)), "{refused:?}");
+        let (_, now) = state();
+        if now != before {
+            return now;
+        }
+    }
+    before
 }
 
 /// How a session came to be in an operation.

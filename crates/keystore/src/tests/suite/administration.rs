@@ -1,9 +1,14 @@
 //! Tokens and their PINs.
 
+#![expect(unsafe_code, reason = "changes the environment while no other thread runs")]
+
+use stationmaster_pkcs11_fault::{FaultModule, VARIABLE};
+
 use super::Outcome;
 use crate::{
     admin::{contents, init_token, set_user_pin},
     pin_latch,
+    pkcs11::underneath::{self, PinState},
     tests::support::*,
     *,
 };
@@ -50,5 +55,38 @@ pub(super) async fn a_wrong_pin_is_tried_once_and_a_corrected_one_works(token: T
     assert!(matches!(refusal(&wrong), Some(KeystoreError::PinLatched { .. })), "the file outlives the process");
     assert_eq!(refusal(&good), None);
     assert!(!latch.exists());
+    Outcome::Works
+}
+
+pub(super) async fn a_token_that_warns_of_wrong_pins_gets_no_login(token: TestToken) -> Outcome {
+    let fault = FaultModule::create(&token.dir.path().join("fault"), &token.module).unwrap();
+    // SAFETY: see `TestToken::softhsm`.
+    unsafe { std::env::set_var(VARIABLE, fault.directory()) };
+    let token = token.through(FaultModule::library().unwrap());
+    let logins = || fault.journal().unwrap().calls("C_Login");
+    let latch = token.dir.path().join("latch");
+    for (state, named, kept_latch) in [
+        (PinState::CountLow, "count low", None),
+        (PinState::FinalTry, "final try", Some(latch.clone())),
+        (PinState::Locked, "locked", Some(latch)),
+    ] {
+        let reached = underneath::wrong_pins(&token, 20);
+        if reached != state {
+            return token.kind.lockout(reached);
+        }
+        let before = logins();
+        assert!(before > 0);
+        for pin in [PIN, "wrong-3"] {
+            let access = TokenAccess { pin: kept(pin), pin_latch: kept_latch.clone(), ..token.access() };
+            let refused = [contents(&access).err(), Keystore::open(token.config_with(access, &[])).err()];
+            assert!(refused.iter().all(|error| *error == Some(KeystoreError::PinAtRisk { state: named })), "{refused:?}");
+            assert!(refused[0].as_ref().is_some_and(|error| error.hint().is_some()));
+        }
+        assert_eq!(logins(), before, "the token was not asked");
+    }
+    // What the hint of a locked PIN says.
+    let selector = TokenSelector::label(token.label());
+    set_user_pin(&token.module_config(), &selector, &secret(SO_PIN), &secret(PIN), true).unwrap();
+    assert_eq!(contents(&token.access()).unwrap().keys, []);
     Outcome::Works
 }

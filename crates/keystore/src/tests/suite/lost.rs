@@ -87,7 +87,7 @@ pub(super) async fn a_vanished_token_is_noticed_and_so_is_its_return(token: Test
     let (files, away) = (token.files(), token.dir.path().join("away"));
     std::fs::rename(&files, &away).unwrap();
     std::fs::create_dir(&files).unwrap();
-    if token.kind == TokenKind::Nss {
+    if matches!(token.kind, TokenKind::Nss | TokenKind::Kryoptic) {
         keystore.check(None).await.unwrap();
         sign_and_verify(&keystore, "train", MAX_SALT).await;
         return Outcome::Cannot("it keeps its database open, and works without the files' names");

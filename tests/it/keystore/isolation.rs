@@ -93,6 +93,33 @@ fn the_workers_sandbox_keeps_it_from_other_files_and_programs() {
 }
 
 #[test]
+fn a_signal_to_all_processes_ends_the_service_in_order() {
+    let mut station = isolated(|_| ());
+    let process = worker(&station);
+    // As a service manager does.
+    kill(process, "-TERM");
+    kill(process, "-INT");
+    assert!(signs(&station));
+    assert_eq!(worker(&station), process, "the signal ended it");
+    station.stop();
+    let records = fs::read_dir(station.state().join("audit/service")).unwrap().flatten();
+    let text: String = records.filter_map(|file| fs::read_to_string(file.path()).ok()).collect();
+    let last = text.lines().rfind(|line| line.contains("checkpoint")).unwrap_or_default();
+    assert!(last.contains("\"ok\""), "the last checkpoint was not signed: {last}");
+}
+
+#[test]
+fn the_worker_may_write_to_its_own_part_of_the_state_only() {
+    let station = isolated(|_| ());
+    let process = worker(&station);
+    let open = as_root("ls").args(["-l", &format!("/proc/{process}/fd")]).output().unwrap();
+    let open = String::from_utf8(open.stdout).unwrap();
+    assert!(!open.contains("ledger") && !open.contains("audit"), "it has files of the service: {open}");
+    assert!(!station.state().join("pin-latch").exists());
+    assert!(station.state().join("tokens").is_dir(), "its latch has no directory of its own");
+}
+
+#[test]
 fn the_worker_process_ends_with_the_service_however_that_ends() {
     let mut station = isolated(|_| ());
     let process = worker(&station);

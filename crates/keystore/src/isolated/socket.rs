@@ -4,11 +4,12 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
-    sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size},
+    sockopt::{Timeout, set_socket_recv_buffer_size, set_socket_send_buffer_size, set_socket_timeout},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
@@ -53,6 +54,11 @@ impl Socket {
         }
         send(self.0.as_fd(), &text, flags)?;
         Ok(())
+    }
+
+    /// Sets how long [`Socket::receive`] waits: afterwards it gives [`io::ErrorKind::WouldBlock`]. Without a limit, it waits for ever.
+    pub(super) fn give_up_receiving_after(&self, limit: Option<Duration>) -> io::Result<()> {
+        Ok(set_socket_timeout(self.0.as_fd(), Timeout::Recv, limit)?)
     }
 
     /// Waits for the next message; `None` when the peer has closed its end.

@@ -29,6 +29,9 @@ use crate::{
 
 const ENDED: KeystoreError = KeystoreError::Unavailable { reason: "the token's process ended" };
 
+/// How long a process may take to open the token.
+const OPENING: Duration = Duration::from_secs(60);
+
 /// Pauses between attempts to start the process.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
@@ -170,7 +173,7 @@ impl Isolated {
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        lock(&self.0.calls).len()
+        lock(&self.0.calls).len().saturating_sub(self.0.config.session_count())
     }
 
     pub(crate) fn give_up(&self) {
@@ -288,9 +291,14 @@ impl Shared {
                     Ok((link, seen)) => {
                         tracing::warn!(process = link.process.id(), "the token's process was started again");
                         socket = link.socket.clone();
+                        let mut place = lock(&self.link);
+                        // Set before `close` takes the link: a process that is started now would outlive the keystore.
+                        if self.closing.load(Ordering::Acquire) {
+                            return;
+                        }
                         *lock(&self.seen) = seen;
                         *lock(&self.last_answer) = Instant::now();
-                        *lock(&self.link) = Some(link);
+                        *place = Some(link);
                         pause = FIRST_PAUSE;
                         break;
                     }
@@ -337,14 +345,21 @@ fn start(config: &KeystoreConfig, isolation: &Isolation, needed: Needed, trials:
     let settings = Settings::new(config, isolation.writable(&config.access), needed, trials.get().is_some());
     let opening = Numbered { number: 0, body: Request::Open(Box::new(settings)) };
     socket.send(&opening).map_err(|_| ENDED)?;
+    socket.give_up_receiving_after(Some(OPENING)).map_err(|_| ENDED)?;
     loop {
         match socket.receive() {
-            Ok(Some(Numbered { body: Response::Done(seen), .. })) => return Ok((Link { socket, process }, *seen)),
+            Ok(Some(Numbered { body: Response::Done(seen), .. })) => {
+                socket.give_up_receiving_after(None).map_err(|_| ENDED)?;
+                return Ok((Link { socket, process }, *seen));
+            }
             Ok(Some(Numbered { body: Response::NotOpened(error), .. })) => return Err(error),
             Ok(Some(Numbered { number, body: body @ (Response::AboutToTry { .. } | Response::Found { .. }) })) => {
                 report_trial(trials, &socket, number, body);
             }
-            Ok(_) => return Err(ENDED),
+            Ok(_) => return Err(KeystoreError::Unavailable { reason: "its module ended the process that opened it" }),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                return Err(KeystoreError::Unavailable { reason: "its module does not return from opening it" });
+            }
             Err(error) => {
                 tracing::error!(%error, "the token's process sent what is no message");
                 return Err(ENDED);

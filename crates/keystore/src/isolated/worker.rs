@@ -33,6 +33,7 @@ const LAST_CALL: Duration = Duration::from_secs(5);
 /// # Errors
 /// When standard input is no such connection.
 pub fn run() -> io::Result<()> {
+    ignore_signals();
     let socket = Socket::new(io::stdin().as_fd().try_clone_to_owned()?);
     let Some(Numbered { body: Request::Open(settings), .. }) = socket.receive()? else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "standard input is no connection to a service"));
@@ -67,6 +68,18 @@ pub fn run() -> io::Result<()> {
     serve(&pool, &socket, &received)?;
     end(&pool);
     Ok(())
+}
+
+/// Ignores the signals that end the service: a service manager and a terminal send them to all processes, and the service needs the
+/// token until it has closed the connection.
+fn ignore_signals() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        #[expect(unsafe_code, reason = "ignores a signal")]
+        // SAFETY: no handler is installed, and no thread runs.
+        unsafe {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+    }
 }
 
 fn serve(pool: &Arc<Pool>, socket: &Socket, received: &mpsc::Receiver<Numbered<Request>>) -> io::Result<()> {

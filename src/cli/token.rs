@@ -1,6 +1,9 @@
 //! `token init|set-pin`: initialises a token; sets its user PIN with the SO PIN.
 
-use std::path::PathBuf;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -15,6 +18,7 @@ use super::{
 use crate::{
     audit::Event,
     config::{Config, PinSetting, TokenConfig},
+    server::bootstrap,
 };
 
 const INIT: &str = "\
@@ -93,7 +97,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
 }
 
 fn init(token_args: &TokenArgs, output: Output) -> Result<(), CliError> {
-    let TokenInputs { config, module, token, so_pin, user_pin } = token_args.resolve()?;
+    let TokenInputs { config, module, token, so_pin, user_pin, .. } = token_args.resolve()?;
     let Some(label) = token.label else {
         return Err(CliError::usage("the configuration names the token by serial number, and a new token needs a label")
             .with_hint("name the token by `label`"));
@@ -107,17 +111,28 @@ fn init(token_args: &TokenArgs, output: Output) -> Result<(), CliError> {
 }
 
 fn set_pin(args: &SetPin, output: Output) -> Result<(), CliError> {
-    let TokenInputs { config, module, mut token, so_pin, user_pin } = args.token_args.resolve()?;
+    let TokenInputs { config, module, mut token, so_pin, user_pin, latch } = args.token_args.resolve()?;
     if args.serial.is_some() {
         token.serial.clone_from(&args.serial);
     }
     let set = || admin::set_user_pin(&module, &token, &so_pin, &user_pin, args.replace);
     let label = token.name();
     let serial = recorded(config.as_ref(), Event::UserPinSet, "token set-pin", label, set)?;
+    if let Some(latch) = &latch {
+        permit_again(latch)?;
+    }
     output.result(&json!({ "label": label, "serial": serial, "module": module.path }), || {
         fields(&[("User PIN set", label.to_owned()), ("Serial", serial.clone()), ("Module", module.path.display().to_string())])
     });
     Ok(())
+}
+
+/// Removes the file of rejected PINs: the new PIN may be one of them.
+fn permit_again(latch: &Path) -> Result<(), CliError> {
+    match fs::remove_file(latch) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CliError::file("remove", latch, &error)),
+        _ => Ok(()),
+    }
 }
 
 /// Carries out an action, and records it in the audit log if a configuration is named.
@@ -143,6 +158,8 @@ struct TokenInputs {
     token: TokenSelector,
     so_pin: SecretString,
     user_pin: SecretString,
+    /// The file that remembers rejected PINs, if a configuration is named.
+    latch: Option<PathBuf>,
 }
 
 impl TokenArgs {
@@ -179,7 +196,11 @@ impl TokenArgs {
             )
             .with_hint(self.equal_pins_hint(configured)));
         }
-        Ok(TokenInputs { config, module, token, so_pin, user_pin })
+        let latch = match (&config, configured) {
+            (Some(config), Some(token)) => Some(bootstrap::pin_latch(config, token)?),
+            _ => None,
+        };
+        Ok(TokenInputs { config, module, token, so_pin, user_pin, latch })
     }
 
     /// Returns the remedy if both PINs are the same.

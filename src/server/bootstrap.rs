@@ -371,7 +371,7 @@ pub fn token_access(config: &Config, token: &TokenConfig) -> Result<TokenAccess,
 /// Returns the file that remembers the token's rejected PINs. Of several tokens, each has its own in a directory of its own: logins with
 /// one file take turns, and a token that hangs must not hold up another one's login. So has a token with a process of its own, which may
 /// write to that directory and to no other part of the state.
-fn pin_latch(config: &Config, token: &TokenConfig) -> Result<PathBuf, ServerError> {
+pub(crate) fn pin_latch(config: &Config, token: &TokenConfig) -> Result<PathBuf, ServerError> {
     let state = &config.state.directory;
     let single = state.join("pin-latch");
     if config.tokens.all().len() == 1 && token.isolation().is_none() {

@@ -13,12 +13,12 @@
 //! | count low, with a latch file | yes, if this PIN is not in it |
 //! | nothing | yes, if this PIN is not remembered |
 //!
-//! Thus every PIN is tried at most once after it failed, and this service never uses the last try. A correct PIN clears the file.
+//! Thus every PIN is tried at most once after it failed, and this service never uses the last try. A correct PIN changes nothing: only an
+//! administrator permits a rejected PIN again, by removing the file or with `token set-pin`.
 //! Processes with the same file log in one after another, so that those that start at once try a wrong PIN once.
 
 use std::{
     collections::BTreeSet,
-    fs,
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
     sync::{LazyLock, Mutex, PoisonError},
@@ -41,6 +41,8 @@ use super::KeystoreError;
 const HEADER: &str = "# stationmaster: PINs that the token refused (salted hashes); delete this file to allow them again";
 const ROUNDS: usize = 100_000;
 const SALT: usize = 16;
+/// Number of rejected PINs above which no other is tried: something other than a mistake changes them.
+const MOST: usize = 64;
 
 /// How long a login waits for the logins of other processes.
 const TURN: Duration = Duration::from_secs(30);
@@ -109,6 +111,14 @@ impl PinLatch {
             Some(file) => {
                 attempt.turn = Some(turn(file)?);
                 attempt.remembered = read(file)?;
+                if attempt.remembered.lines().filter(|line| !line.starts_with('#')).count() >= MOST {
+                    return Err(KeystoreError::LatchUnusable {
+                        path: file.clone(),
+                        reason: format!(
+                            "it has {MOST} PINs that the token refused: find out what changes the PIN, then delete it"
+                        ),
+                    });
+                }
                 for line in attempt.remembered.lines().filter(|line| !line.starts_with('#')) {
                     if matches(file, line, serial, pin)? {
                         return Err(latched());
@@ -123,17 +133,6 @@ impl PinLatch {
 }
 
 impl Attempt<'_> {
-    /// Records that the token accepted the PIN: clears what was remembered for this token.
-    pub(super) fn accepted(self) {
-        rejected().retain(|(serial, _)| serial != self.serial);
-        if let Some(file) = &self.latch.file
-            && let Err(error) = fs::remove_file(file)
-            && error.kind() != ErrorKind::NotFound
-        {
-            tracing::warn!(error = words(&error), "the PIN latch file could not be removed after a good login");
-        }
-    }
-
     /// Records that the token rejected the PIN.
     pub(super) fn rejected(mut self) {
         rejected().insert((self.serial.to_owned(), mark(self.serial, self.pin)));

@@ -1,5 +1,7 @@
 //! Tests of what is remembered of a rejected PIN, and of what prevents a login.
 
+use std::fs;
+
 use crate::pin_latch::*;
 
 fn pin(text: &str) -> SecretString {
@@ -21,8 +23,9 @@ fn a_rejected_pin_stays_in_the_file_and_another_is_let_through() {
         assert_eq!(latch.permit("file-serial", (&pin(old), "a test"), low).err(), Some(latched()));
     }
     assert!(!fs::read_to_string(dir.path().join("latch")).unwrap().contains("1111"));
-    latch.permit("file-serial", (&pin("3333"), "a test"), low).unwrap().accepted();
-    assert!(!dir.path().join("latch").exists());
+    // A PIN that is accepted leaves the others rejected.
+    drop(latch.permit("file-serial", (&pin("3333"), "a test"), low).unwrap());
+    assert_eq!(latch.permit("file-serial", (&pin("1111"), "a test"), low).err(), Some(latched()));
 }
 
 #[test]
@@ -37,6 +40,15 @@ fn a_torn_or_unwritable_latch_stops_the_login() {
         let Some(refused @ KeystoreError::LatchUnusable { .. }) = refused else { panic!("{refused:?}") };
         assert!(!refused.to_string().contains("entity") && refused.hint().is_some(), "{refused}");
     }
+}
+
+#[test]
+fn a_latch_with_many_pins_stops_the_login() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("latch");
+    fs::write(&file, format!("{HEADER}\n{}", format!("{} {}\n", "00".repeat(SALT), "00".repeat(32)).repeat(MOST))).unwrap();
+    let refused = PinLatch::new(Some(file)).permit("many-serial", (&pin("1"), "a test"), PinRisk::default()).err();
+    assert!(matches!(refused, Some(KeystoreError::LatchUnusable { .. })), "{refused:?}");
 }
 
 #[test]

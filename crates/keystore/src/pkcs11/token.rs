@@ -109,7 +109,6 @@ impl Token {
         let attempt = self.latch.permit(&self.serial, (&pin, &self.pin.to_string()), risk)?;
         match session.login(UserType::User, Some(&pin)) {
             Ok(()) => {
-                attempt.accepted();
                 logins.record(&self.serial, mark);
                 *lock(&self.accepted) = Some(mark);
                 Ok(())

@@ -19,7 +19,7 @@ fn refusal(station: &TestToken, access: &TokenAccess) -> Option<KeystoreError> {
 }
 
 #[test]
-fn a_wrong_pin_is_tried_once_and_a_corrected_one_clears_it() {
+fn a_wrong_pin_is_tried_once_and_a_corrected_one_does_not_permit_it_again() {
     let station = TestToken::with_keys();
     let latch = station.dir.path().join("latch");
     let good = TokenAccess { pin_latch: Some(latch.clone()), ..station.access() };
@@ -32,7 +32,7 @@ fn a_wrong_pin_is_tried_once_and_a_corrected_one_clears_it() {
     let hint = refusal(&station, &wrong).unwrap().hint().unwrap();
     assert!(hint.contains(latch.to_str().unwrap()), "the file is not named: {hint}");
     assert_eq!(refusal(&station, &good), None);
-    assert!(!latch.exists());
+    assert_eq!(refusal(&station, &wrong), latched(Some(&latch)), "only an administrator permits it again");
 }
 
 #[test]

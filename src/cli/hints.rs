@@ -331,7 +331,7 @@ fn text(reason: Reason) -> &'static str {
         R::DeadlineExceeded => "the outcome is unknown; repeat the same call to learn it, with a longer --timeout",
         R::Cancelled => "the outcome is unknown; repeat the same call to learn it",
         R::MechanismUnsupported => {
-            "`key show LABEL` lists the mechanisms that the token supports; allow_raw_unwrap in [token] may help"
+            "`key show LABEL` lists the mechanisms that the token supports; `allow_raw_unwrap` or `allow_raw_sign` in [token] may help"
         }
         R::HsmFault | R::Invariant => "see the service's log",
         R::AuditChainBroken => "stop the service and inform the security officer; `audit verify` shows the place",

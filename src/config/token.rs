@@ -64,6 +64,9 @@ pub struct TokenConfig {
     /// Whether a token without native OAEP-SHA-512 may be used through raw RSA.
     #[serde(default)]
     pub allow_raw_unwrap: bool,
+    /// Whether a token that refuses PSS with the longest salt may be used through raw RSA.
+    #[serde(default)]
+    pub allow_raw_sign: bool,
 }
 
 /// The source of the PIN.
@@ -113,6 +116,7 @@ impl TokenConfig {
             sandbox: Self::default_sandbox(),
             writable: Vec::new(),
             allow_raw_unwrap: false,
+            allow_raw_sign: false,
         }
     }
 

@@ -322,6 +322,7 @@ fn keystore_config(config: &Config, token: &TokenConfig) -> Result<KeystoreConfi
     Ok(KeystoreConfig {
         keys: configured_keys(config).filter_map(key).collect(),
         allow_raw_unwrap: token.allow_raw_unwrap,
+        allow_raw_sign: token.allow_raw_sign,
         sessions: token.sessions,
         queue: token.queue,
         call_timeout: Duration::from_secs(token.call_timeout_s),

@@ -3,7 +3,11 @@
 use stationmaster_keystore::{Capability, Hash, OaepScheme, SignScheme};
 
 use super::ServerError;
-use crate::{authz::Purpose, config::Config, protocol::StationKey};
+use crate::{
+    authz::Purpose,
+    config::{Config, TokenConfig},
+    protocol::StationKey,
+};
 
 /// Minimum size of RSA keys in bits; trains with smaller keys are refused.
 const LEAST_BITS: u32 = 2048;
@@ -44,16 +48,25 @@ fn lacks(key: &StationKey, config: &Config) -> Result<(), String> {
             Err(format!("the train key {label:?} has {} bits; trains need at least {LEAST_BITS}", description.bits))
         }
         Purpose::Train if lacks(SignScheme::PssSha512MaxSalt.name()) => {
-            Err(cannot(SignScheme::PssSha512MaxSalt.name(), "sign trains"))
+            let remedy = raw_remedy(config, "allow_raw_sign", |token| token.allow_raw_sign);
+            Err(format!(
+                "{}: it refuses PSS with the longest salt; {remedy}",
+                cannot(SignScheme::PssSha512MaxSalt.name(), "sign trains")
+            ))
         }
         Purpose::Train if lacks(OaepScheme::Sha512.name()) => {
-            let remedy = if config.tokens.all().iter().all(|token| token.allow_raw_unwrap) {
-                "another token is needed"
-            } else {
-                "a token with raw RSA can be used with `allow_raw_unwrap = true` in [token]"
-            };
+            let remedy = raw_remedy(config, "allow_raw_unwrap", |token| token.allow_raw_unwrap);
             Err(format!("{}: {remedy}", cannot(OaepScheme::Sha512.name(), "open trains")))
         }
         Purpose::Train => Ok(()),
+    }
+}
+
+/// Returns what an administrator can do about a scheme that raw RSA can replace where `setting` allows it.
+fn raw_remedy(config: &Config, setting: &str, allows: impl Fn(&TokenConfig) -> bool) -> String {
+    if config.tokens.all().iter().all(allows) {
+        "another token is needed".to_owned()
+    } else {
+        format!("a token with raw RSA can be used with `{setting} = true` in [token]")
     }
 }

@@ -6,6 +6,7 @@ mod away;
 mod intents;
 mod isolation;
 mod made;
+mod refused_salt;
 mod several;
 
 use std::process::{Command, Output};

@@ -149,6 +149,8 @@ pub struct KeystoreConfig {
     pub keys: Vec<KeyConfig>,
     /// Whether raw RSA may be used on a token without native OAEP, with the padding removed in this process.
     pub allow_raw_unwrap: bool,
+    /// Whether PSS may be encoded in this process and signed with raw RSA, with a key whose token refuses the scheme's salt.
+    pub allow_raw_sign: bool,
     /// Number of sessions, each with its own thread; 0 means one per available core, since a software token gains nothing from
     /// more. More sessions than the token has cores only add waiting.
     pub sessions: usize,
@@ -173,13 +175,14 @@ impl KeystoreConfig {
     /// How long a call in the module may last, if nothing else is configured. A signature takes milliseconds, over a network some more.
     pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-    /// Returns a configuration with the defaults: no keys, raw unwrapping not allowed, one session per available core, no more than
+    /// Returns a configuration with the defaults: no keys, no raw RSA allowed, one session per available core, no more than
     /// [`KeystoreConfig::DEFAULT_QUEUE`] waiting calls, [`KeystoreConfig::DEFAULT_CALL_TIMEOUT`], no keep-alive.
     pub fn new(access: TokenAccess) -> Self {
         Self {
             access,
             keys: Vec::new(),
             allow_raw_unwrap: false,
+            allow_raw_sign: false,
             sessions: 0,
             queue: Self::DEFAULT_QUEUE,
             call_timeout: Self::DEFAULT_CALL_TIMEOUT,

@@ -364,7 +364,7 @@ impl KeystoreError {
             KeystoreError::Label { .. } => "choose a label of letters, digits, `-`, `_` and `.`".to_owned(),
             KeystoreError::LabelExists { .. } => "choose another label; an existing key is never replaced".to_owned(),
             KeystoreError::MechanismUnsupported { .. } => {
-                "`key show` lists what was tried; without native OAEP the configuration must allow raw unwrapping".to_owned()
+                "`key show` lists what was tried; raw RSA can replace OAEP (`allow_raw_unwrap` in [token]) and the PSS salt that a token refuses (`allow_raw_sign`)".to_owned()
             }
             _ => return None,
         })

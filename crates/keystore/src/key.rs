@@ -62,7 +62,8 @@ impl KeyUsage {
 pub enum Capability {
     /// The token performs the whole operation.
     Native,
-    /// The token performs raw RSA (`CKM_RSA_X_509`); this process removes the padding in constant time.
+    /// The token performs raw RSA (`CKM_RSA_X_509`); this process removes the padding of a wrapped key, in constant time, or encodes
+    /// the block of a signature.
     Raw,
     /// The scheme is not available, or the configuration does not allow the way in which it would be.
     No,

@@ -1,7 +1,7 @@
 //! PKCS#11 backend: the only module that uses the `cryptoki` crate.
 //!
 //! `module` holds the library, `token` finds the token and logs in, `objects` reads keys, `mechanisms` runs one operation,
-//! `probe` learns what works, `keys` and `keyring` store it, `oaep` removes padding, `pool`, `threads`, `fair_queue`, `worker`,
+//! `probe` learns what works, `keys` and `keyring` store it, `oaep` removes padding, `pss` adds it, `pool`, `threads`, `fair_queue`, `worker`,
 //! `worker_slot` and `session_slot` use sessions from several threads, which have `shared_state`, `attempt_error` says
 //! what may be tried again, `watchdog` replaces workers whose
 //! call hangs, `recovery` recovers a lost token, `initialise`, `generate` and `listing` serve the administration.
@@ -21,6 +21,7 @@ mod oaep;
 mod objects;
 mod pool;
 mod probe;
+mod pss;
 mod recovery;
 mod rv;
 mod session_slot;

@@ -12,6 +12,7 @@ use cryptoki_sys::{CK_FLAGS, CK_NOTIFY, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID};
 use crate::{
     function::{COUNT, Function},
     intercept::intercept,
+    mechanism::mechanism_of,
 };
 
 /// The real module's functions by number. A function is set before its forwarding function is given to anyone.
@@ -52,13 +53,13 @@ pub(crate) trait Signature {
 macro_rules! signatures {
     ($(($($argument:ident: $kind:ident),*))*) => {
         $(
-            impl<First: FirstArgument, $($kind),*> Signature for unsafe extern "C" fn(First, $($kind),*) -> CK_RV {
+            impl<First: FirstArgument, $($kind: 'static),*> Signature for unsafe extern "C" fn(First, $($kind),*) -> CK_RV {
                 fn address(self) -> *mut () {
                     self as *mut ()
                 }
 
                 fn forwarding<const NUMBER: usize>() -> Self {
-                    unsafe extern "C" fn forward<First: FirstArgument, $($kind,)* const NUMBER: usize>(
+                    unsafe extern "C" fn forward<First: FirstArgument, $($kind: 'static,)* const NUMBER: usize>(
                         first: First,
                         $($argument: $kind),*
                     ) -> CK_RV {
@@ -68,7 +69,9 @@ macro_rules! signatures {
                                 REAL[NUMBER].load(Ordering::Acquire),
                             )
                         };
-                        intercept(NUMBER, first.number(), |_| {
+                        let of_arguments: &[Option<_>] = &[$(mechanism_of(&$argument)),*];
+                        let mechanism = of_arguments.iter().find_map(|mechanism| *mechanism);
+                        intercept(NUMBER, first.number(), mechanism, |_| {
                             // SAFETY: the caller's arguments are passed on as they are.
                             unsafe { real(first, $($argument),*) }
                         })
@@ -112,7 +115,7 @@ pub(crate) unsafe extern "C" fn open_session(
     let number = Function::C_OpenSession as usize;
     // SAFETY: `wrap` stored the real function of this name, which has this signature.
     let real = unsafe { std::mem::transmute::<*mut (), OpenSession>(REAL[number].load(Ordering::Acquire)) };
-    intercept(number, 0, |opened| {
+    intercept(number, 0, None, |opened| {
         // SAFETY: the caller's arguments are passed on as they are; after success the handle is initialised.
         unsafe {
             let value = real(slot, flags, application, notify, session);

@@ -10,6 +10,7 @@ use cryptoki_sys::CK_RV;
 
 use crate::{
     VARIABLE, function, journal,
+    mechanism::Mechanism,
     rules::{Action, Moment, Rule, parse},
 };
 
@@ -38,7 +39,12 @@ pub(crate) fn directory() -> Option<PathBuf> {
 }
 
 /// Makes a call, unless a rule replaces it. `real` is given the session for the journal, which it may correct.
-pub(crate) fn intercept(number: usize, mut session: u64, real: impl FnOnce(&mut u64) -> CK_RV) -> CK_RV {
+pub(crate) fn intercept(
+    number: usize,
+    mut session: u64,
+    mechanism: Option<Mechanism>,
+    real: impl FnOnce(&mut u64) -> CK_RV,
+) -> CK_RV {
     let name = function::name(number);
     if name == "C_Initialize" {
         // Another test of the process may use another directory by now.
@@ -46,7 +52,7 @@ pub(crate) fn intercept(number: usize, mut session: u64, real: impl FnOnce(&mut 
     }
     let (directory, due) = {
         let mut state = state();
-        (state.directory.clone(), state.due(name))
+        (state.directory.clone(), state.due(name, mechanism))
     };
     journal::begin(&directory, name, session);
     let perform = |moment| due.iter().filter(|(at, _)| *at == moment).find_map(|(_, action)| action.perform());
@@ -63,10 +69,14 @@ pub(crate) fn intercept(number: usize, mut session: u64, real: impl FnOnce(&mut 
 
 impl State {
     /// Counts a call, and returns the actions that it is due.
-    fn due(&mut self, name: &str) -> Vec<(Moment, Action)> {
+    fn due(&mut self, name: &str, mechanism: Option<Mechanism>) -> Vec<(Moment, Action)> {
         self.refresh();
         let mut due = Vec::new();
-        for (rule, calls) in self.rules.iter_mut().filter(|(rule, _)| rule.function == "*" || rule.function == name) {
+        let concerns = |rule: &Rule| {
+            (rule.function == "*" || rule.function == name)
+                && rule.mechanism.is_none_or(|condition| mechanism.is_some_and(|mechanism| condition.includes(mechanism)))
+        };
+        for (rule, calls) in self.rules.iter_mut().filter(|(rule, _)| concerns(rule)) {
             *calls += 1;
             if rule.which.includes(*calls) {
                 due.push((rule.moment, rule.action.clone()));

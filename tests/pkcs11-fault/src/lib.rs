@@ -13,7 +13,7 @@
 //!
 //! | part | values |
 //! |---|---|
-//! | function | `C_Sign`, or `*` for every function |
+//! | function | `C_Sign`, or `*` for every function; with a condition on the call's mechanism: `C_SignInit[CKM_RSA_PKCS_PSS]`, and on the salt of PSS in bytes: `C_SignInit[CKM_RSA_PKCS_PSS,190]` |
 //! | which | `3` for the third call, `every`, `from 3`; calls are counted from the moment the module reads a changed file |
 //! | moment | `before` or `after` the real call |
 //! | action | `return CKR_DEVICE_ERROR` or `return 0x30`, `delay 250` (milliseconds), `hang`, `hang until FILE` is removed, `crash` |
@@ -26,6 +26,7 @@ mod forward;
 mod function;
 mod intercept;
 mod journal;
+mod mechanism;
 mod module;
 mod rules;
 mod values;

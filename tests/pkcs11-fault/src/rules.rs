@@ -4,12 +4,14 @@ use std::{path::PathBuf, thread::sleep, time::Duration};
 
 use cryptoki_sys::CK_RV;
 
-use crate::{function, values};
+use crate::{function, mechanism::Condition, values};
 
 /// One line of the file.
 pub(crate) struct Rule {
     /// A name of the standard, or `*`.
     pub(crate) function: String,
+    /// Only calls with such a mechanism count.
+    pub(crate) mechanism: Option<Condition>,
     pub(crate) which: Which,
     pub(crate) moment: Moment,
     pub(crate) action: Action,
@@ -71,7 +73,11 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Rule>, String> {
 
 fn rule(line: &str) -> Option<Rule> {
     let mut words = line.split_whitespace();
-    let function = words.next().filter(|name| *name == "*" || function::exists(name))?.to_owned();
+    let (name, mechanism) = match words.next()?.split_once('[') {
+        None => (line.split_whitespace().next()?, None),
+        Some((name, condition)) => (name, Some(Condition::parse(condition.strip_suffix(']')?)?)),
+    };
+    let function = (name == "*" || function::exists(name)).then(|| name.to_owned())?;
     let which = match words.next()? {
         "every" => Which::From(1),
         "from" => Which::From(words.next()?.parse().ok()?),
@@ -90,5 +96,5 @@ fn rule(line: &str) -> Option<Rule> {
         ("crash", None, None) => Action::Crash,
         _ => return None,
     };
-    words.next().is_none().then_some(Rule { function, which, moment, action })
+    words.next().is_none().then_some(Rule { function, mechanism, which, moment, action })
 }

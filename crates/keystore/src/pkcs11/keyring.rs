@@ -16,7 +16,7 @@ use super::{
     keys::{Key, not_found},
     module::lock,
     objects::{self, PrivateKey},
-    probe,
+    probe::{self, AllowedRaw},
     token::Token,
 };
 use crate::{KeyConfig, KeyId, KeyUsage, KeystoreError, Pkcs11Uri, TrialLog};
@@ -35,7 +35,7 @@ pub(crate) enum Needed {
 
 /// The configured keys by label. A key that is missing from the token keeps its entry, without a [`Key`].
 pub(crate) struct KeyRing {
-    allow_raw: bool,
+    allowed: AllowedRaw,
     slots: BTreeMap<String, KeySlot>,
 }
 
@@ -81,7 +81,7 @@ impl KeySlot {
 }
 
 impl KeyRing {
-    pub(super) fn new(configured: &[KeyConfig], allow_raw: bool) -> Result<KeyRing, KeystoreError> {
+    pub(super) fn new(configured: &[KeyConfig], allowed: AllowedRaw) -> Result<KeyRing, KeystoreError> {
         let mut slots = BTreeMap::new();
         for KeyConfig { label, id, usage } in configured {
             let (label, usage) = (label.clone(), *usage);
@@ -90,7 +90,7 @@ impl KeyRing {
                 return Err(KeystoreError::KeyUnusable { label, reason: "it is configured twice" });
             }
         }
-        Ok(KeyRing { allow_raw, slots })
+        Ok(KeyRing { allowed, slots })
     }
 
     pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
@@ -166,9 +166,9 @@ impl KeyRing {
                     return Err(KeystoreError::Unavailable { reason: "a trial of the key failed a moment ago" }.into());
                 }
                 if let Some(log) = log {
-                    log.about_to_try(&private.description, probe::cost(slot.usage))?;
+                    log.about_to_try(&private.description, probe::cost(slot.usage, self.allowed))?;
                 }
-                let tried = probe::probe(token, &private, slot.usage, self.allow_raw, counters);
+                let tried = probe::probe(token, &private, slot.usage, self.allowed, counters);
                 trial.failed = tried.is_err().then(Instant::now);
                 tried?
             }

@@ -39,7 +39,7 @@ impl Key {
     }
 
     pub(crate) fn can_sign(&self, scheme: SignScheme) -> bool {
-        self.capabilities.signs.contains(&scheme)
+        self.capabilities.sign_capability(scheme) != Capability::No
     }
 
     pub(crate) fn can_unwrap(&self, scheme: OaepScheme) -> bool {
@@ -50,8 +50,7 @@ impl Key {
     pub(crate) fn description(&self) -> KeyDescription {
         let mut capabilities = BTreeMap::new();
         for scheme in SignScheme::ALL {
-            let can = if self.capabilities.signs.contains(&scheme) { Capability::Native } else { Capability::No };
-            capabilities.insert(scheme.name(), can);
+            capabilities.insert(scheme.name(), self.capabilities.sign_capability(scheme));
         }
         for scheme in OaepScheme::ALL {
             capabilities.insert(scheme.name(), self.capabilities.unwrap_method(scheme).capability());
@@ -104,6 +103,13 @@ impl Key {
     pub(super) fn report(&self) {
         let ways = OaepScheme::ALL.map(|scheme| (scheme.name(), self.capabilities.unwrap_method(scheme).capability()));
         tracing::info!(key = self.label(), bits = self.bits(), signs = self.capabilities.signs.len(), unwraps = ?ways, "key tried");
+        for scheme in &self.capabilities.signs_raw {
+            tracing::info!(
+                key = self.label(),
+                scheme = scheme.name(),
+                "the token refuses the scheme: it is encoded here and signed with raw RSA"
+            );
+        }
         for shortcoming in self.shortcomings() {
             tracing::warn!(key = self.label(), "{shortcoming}");
         }

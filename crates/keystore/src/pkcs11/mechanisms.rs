@@ -32,6 +32,12 @@ pub(super) fn sign(
     })
 }
 
+/// Signs a block that [`pss`](super::pss) encoded, with raw RSA. The token would do this with any block, also with a wrapped key, whose
+/// signature is its decryption: no caller chooses the block.
+pub(super) fn sign_raw(session: &Session, key: ObjectHandle, block: &[u8]) -> Result<Vec<u8>, Error> {
+    session.sign(&Mechanism::RsaX509, key, block)
+}
+
 /// Decrypts with the token's own OAEP.
 pub(super) fn decrypt_oaep(
     session: &Session,

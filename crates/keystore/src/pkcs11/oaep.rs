@@ -30,8 +30,8 @@ fn decode<D: Digest>(mut block: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>
     }
     let (y, masked) = block.split_at_mut(1);
     let (seed, db) = masked.split_at_mut(hash_len);
-    unmask::<D>(seed, db);
-    unmask::<D>(db, seed);
+    xor_mgf1::<D>(seed, db);
+    xor_mgf1::<D>(db, seed);
 
     let (label_hash, rest) = db.split_at_mut(hash_len);
     let mut valid = y[0].ct_eq(&0) & label_hash[..].ct_eq(&D::digest(b"")[..]);
@@ -69,7 +69,7 @@ fn decode<D: Digest>(mut block: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>
 }
 
 /// XORs `MGF1(seed)` (RFC 8017 §B.2.1) over `target`.
-fn unmask<D: Digest>(target: &mut [u8], seed: &[u8]) {
+pub(super) fn xor_mgf1<D: Digest>(target: &mut [u8], seed: &[u8]) {
     for (counter, chunk) in (0u32..).zip(target.chunks_mut(<D as Digest>::output_size())) {
         let mut mask = D::new().chain_update(seed).chain_update(counter.to_be_bytes()).finalize();
         chunk.iter_mut().zip(mask.iter()).for_each(|(byte, mask)| *byte ^= mask);

@@ -17,6 +17,7 @@ use super::{
     fair_queue::{FairQueue, NotQueued},
     keyring::{KeyRing, Needed},
     module::lock,
+    probe::AllowedRaw,
     shared_state::{Health, SharedState},
     threads::Threads,
     token::Token,
@@ -45,7 +46,7 @@ impl Pool {
     /// Finds the token, logs in, probes the configured keys and starts the threads. Trials are reported to the log, if there is one.
     pub(crate) fn open(config: &KeystoreConfig, needed: Needed, log: Option<&Arc<dyn TrialLog>>) -> Result<Self, KeystoreError> {
         let sessions = config.session_count();
-        let keys = KeyRing::new(&config.keys, config.allow_raw_unwrap)?;
+        let keys = KeyRing::new(&config.keys, AllowedRaw { unwrap: config.allow_raw_unwrap, sign: config.allow_raw_sign })?;
         let (wake, woken) = bounded(1);
         let state = Arc::new(SharedState {
             workers: Mutex::default(),

@@ -14,6 +14,7 @@ use super::{
     counters::Counters,
     mechanisms, oaep,
     objects::{self, PrivateKey},
+    pss,
     rv::{RvClass, classify, translate},
     token::Token,
 };
@@ -49,15 +50,35 @@ impl UnwrapMethod {
     }
 }
 
+/// What the configuration allows raw RSA for, where the token lacks a scheme.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AllowedRaw {
+    pub(super) unwrap: bool,
+    pub(super) sign: bool,
+}
+
 /// Probe results of one key.
 #[derive(Debug, Clone)]
 pub(super) struct KeyCapabilities {
+    /// Schemes that the token does as a whole.
     pub(super) signs: Vec<SignScheme>,
+    /// Further schemes, which are encoded here and signed with raw RSA.
+    pub(super) signs_raw: Vec<SignScheme>,
     oaep_sha256: UnwrapMethod,
     oaep_sha512: UnwrapMethod,
 }
 
 impl KeyCapabilities {
+    pub(super) fn sign_capability(&self, scheme: SignScheme) -> Capability {
+        if self.signs.contains(&scheme) {
+            Capability::Native
+        } else if self.signs_raw.contains(&scheme) {
+            Capability::Raw
+        } else {
+            Capability::No
+        }
+    }
+
     pub(super) fn unwrap_method(&self, scheme: OaepScheme) -> UnwrapMethod {
         match scheme {
             OaepScheme::Sha256 => self.oaep_sha256,
@@ -67,10 +88,11 @@ impl KeyCapabilities {
 }
 
 /// Returns the maximum number of key uses of a trial.
-pub(super) fn cost(usage: KeyUsage) -> KeyUses {
+pub(super) fn cost(usage: KeyUsage, allowed: AllowedRaw) -> KeyUses {
+    let raw_signatures = SignScheme::ALL.iter().filter(|scheme| allowed.sign && !matches!(scheme, SignScheme::Pkcs1(_))).count();
     // For each scheme at most two: native and raw RSA, or native and the response to wrong padding.
     let decryptions = if usage.decrypts() { 2 * OaepScheme::ALL.len() as u64 } else { 0 };
-    KeyUses { signatures: SignScheme::ALL.len() as u64, decryptions }
+    KeyUses { signatures: (SignScheme::ALL.len() + raw_signatures) as u64, decryptions }
 }
 
 /// Finds out what the token can do with a key. Decryption is not tried with a key that is not meant for it.
@@ -78,19 +100,23 @@ pub(super) fn probe(
     token: &Token,
     key: &PrivateKey,
     usage: KeyUsage,
-    allow_raw: bool,
+    allowed: AllowedRaw,
     counters: &Counters,
 ) -> Result<KeyCapabilities, KeystoreError> {
     let trial = ProbeRun { token, key, counters };
-    let unwrap_method = |scheme| if usage.decrypts() { trial.unwrap_method(scheme, allow_raw) } else { Ok(UnwrapMethod::No) };
-    let mut signs = Vec::new();
+    let unwrap_method =
+        |scheme| if usage.decrypts() { trial.unwrap_method(scheme, allowed.unwrap) } else { Ok(UnwrapMethod::No) };
+    let (mut signs, mut signs_raw) = (Vec::new(), Vec::new());
     for scheme in SignScheme::ALL {
         if trial.signs(scheme)? {
             signs.push(scheme);
+        } else if allowed.sign && trial.signs_raw(scheme)? {
+            signs_raw.push(scheme);
         }
     }
     Ok(KeyCapabilities {
         signs,
+        signs_raw,
         oaep_sha256: unwrap_method(OaepScheme::Sha256)?,
         oaep_sha512: unwrap_method(OaepScheme::Sha512)?,
     })
@@ -111,6 +137,17 @@ impl ProbeRun<'_> {
             return Ok(false);
         };
         Ok(trial_outcome(outcome)?.is_ok_and(|signature| signature_holds(&self.key.public, scheme, &digest, &signature)))
+    }
+
+    fn signs_raw(&self, scheme: SignScheme) -> Result<bool, KeystoreError> {
+        let digest = digest(scheme.hash());
+        let Some(block) = pss::encode(scheme, self.key.public.bits(), &digest)? else {
+            return Ok(false);
+        };
+        let (session, handle) = self.start()?;
+        self.counters.signature();
+        let outcome = trial_outcome(mechanisms::sign_raw(&session, handle, &block))?;
+        Ok(outcome.is_ok_and(|signature| signature_holds(&self.key.public, scheme, &digest, &signature)))
     }
 
     fn unwrap_method(&self, scheme: OaepScheme, allow_raw: bool) -> Result<UnwrapMethod, KeystoreError> {

@@ -21,6 +21,7 @@ use super::{
     module::lock,
     oaep,
     probe::UnwrapMethod,
+    pss,
     rv::{RvClass, classify, fault, translate},
     session_slot::SessionSlot,
     shared_state::SharedState,
@@ -172,6 +173,12 @@ impl SharedState {
         match task {
             Task::Sign { key, scheme, digest } => {
                 let handle = self.handle(slot, key)?;
+                if key.capabilities.signs_raw.contains(scheme) {
+                    let block = pss::encode(*scheme, key.bits(), digest)?;
+                    let block = block.ok_or_else(|| AttemptError::Decided(key.unsupported(scheme.name())))?;
+                    self.counters.signature();
+                    return Ok(Zeroizing::new(mechanisms::sign_raw(&slot.session, handle, &block)?));
+                }
                 self.counters.signature();
                 let signature = mechanisms::sign(&slot.session, handle, key.bits(), *scheme, digest)
                     .ok_or_else(|| AttemptError::Decided(key.unsupported(scheme.name())))??;

@@ -28,8 +28,8 @@ fn below(limit: usize) -> usize {
 fn encode<D: Digest>(y: u8, label_hash: &[u8], rest: &[u8]) -> Vec<u8> {
     let mut seed = random::<64>()[..<D as Digest>::output_size()].to_vec();
     let mut db = [label_hash, rest].concat();
-    unmask::<D>(&mut db, &seed);
-    unmask::<D>(&mut seed, &db);
+    xor_mgf1::<D>(&mut db, &seed);
+    xor_mgf1::<D>(&mut seed, &db);
     [&[y][..], &seed, &db].concat()
 }
 

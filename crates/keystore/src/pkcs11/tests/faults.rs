@@ -7,6 +7,7 @@ mod logins;
 mod matrix;
 mod module;
 mod persisting;
+mod refused_salt;
 
 use std::{path::PathBuf, process::Command};
 

@@ -22,8 +22,8 @@ fn leaky(block: Zeroizing<Vec<u8>>, _: OaepScheme) -> Result<Zeroizing<Vec<u8>>,
         return Err(BadPadding);
     }
     let (mut seed, mut db) = (Zeroizing::new(block[1..65].to_vec()), Zeroizing::new(block[65..].to_vec()));
-    unmask::<Sha512>(&mut seed, &db);
-    unmask::<Sha512>(&mut db, &seed);
+    xor_mgf1::<Sha512>(&mut seed, &db);
+    xor_mgf1::<Sha512>(&mut db, &seed);
     if db[..64] != Sha512::digest(b"")[..] {
         return Err(BadPadding);
     }

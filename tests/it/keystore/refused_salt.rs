@@ -6,7 +6,12 @@ use stationmaster_proto::SignatureScheme;
 use crate::support::{Launch, Mode, Peer, Station, Train, set, tamper::refused, token::softhsm};
 
 /// Makes a station whose train key has this size, and whose token refuses the longest salt of keys of another size.
-fn on_such_a_token(launch: Launch, bits: u32, refused_bits: u32, change: impl FnOnce(&mut toml::Table)) -> (Station, tempfile::TempDir) {
+fn on_such_a_token(
+    launch: Launch,
+    bits: u32,
+    refused_bits: u32,
+    change: impl FnOnce(&mut toml::Table),
+) -> (Station, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let fault = FaultModule::create(&directory.path().join("fault"), &softhsm()).unwrap();
     let salt = refused_bits / 8 - 66;
@@ -47,6 +52,20 @@ fn trains_are_signed_through_raw_rsa_when_the_configuration_allows_it() {
         let opened = train.open(&[]);
         assert_eq!((opened.stops_signed, opened.files), (2, train.expected_results(2)));
     }
+}
+
+#[test]
+fn the_setting_counts_for_a_module_in_a_process_of_its_own() {
+    let (mut station, _directory) = on_such_a_token(Station::with("a"), 2048, 2048, |config| {
+        allow_raw_sign(config);
+        set(config, "token", "isolation", "process");
+        // The fault module reaches SoftHSM by itself: its tokens are not known to be there.
+        set(config, "token", "sandbox", false);
+    });
+    station.start_again();
+    assert_eq!(station.key("a-general").unwrap().capabilities["RSA_PSS_SHA512_MAX_SALT"], "raw");
+    // The service verifies the signature before it answers.
+    station.sign("a-general", SignatureScheme::RsaPssSha512MaxSalt, &[1; 64]).unwrap();
 }
 
 #[test]

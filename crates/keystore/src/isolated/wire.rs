@@ -102,6 +102,7 @@ pub(super) struct Settings {
     pin_latch: Option<PathBuf>,
     keys: Vec<Key>,
     allow_raw_unwrap: bool,
+    allow_raw_sign: bool,
     sessions: usize,
     queue: usize,
     call_timeout: Duration,
@@ -137,6 +138,7 @@ impl Settings {
             pin_latch: config.access.pin_latch.clone(),
             keys: config.keys.iter().map(key).collect(),
             allow_raw_unwrap: config.allow_raw_unwrap,
+            allow_raw_sign: config.allow_raw_sign,
             sessions: config.sessions,
             queue: config.queue,
             call_timeout: config.call_timeout,
@@ -163,6 +165,7 @@ impl Settings {
         Ok(KeystoreConfig {
             keys: self.keys.into_iter().map(key).collect(),
             allow_raw_unwrap: self.allow_raw_unwrap,
+            allow_raw_sign: self.allow_raw_sign,
             sessions: self.sessions,
             queue: self.queue,
             call_timeout: self.call_timeout,

@@ -2,10 +2,17 @@
 
 use std::{fs, process::Command, thread, time::Duration};
 
+use stationmaster_pkcs11_fault::{FaultModule, VARIABLE};
 use stationmaster_proto::SignatureScheme;
 
 use super::{costs_one_decryption_and_two_signatures, has_softhsm};
-use crate::support::{Station, as_root, core_image::search, set, token::SpyLog, wait_for};
+use crate::support::{
+    Station, as_root,
+    core_image::search,
+    set,
+    token::{SpyLog, softhsm},
+    wait_for,
+};
 
 /// A station whose module is in a process of its own.
 fn isolated(change: impl FnOnce(&mut toml::Table)) -> Station {
@@ -67,6 +74,31 @@ fn a_worker_process_that_is_killed_is_replaced_and_the_service_stays() {
     }
     assert_eq!(station.pid(), service);
     assert_ne!(worker(&station), last);
+}
+
+#[test]
+fn a_module_that_crashes_or_hangs_in_a_signature_costs_that_call_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let fault = FaultModule::create(&directory.path().join("fault"), &softhsm()).unwrap();
+    let station = Station::with("a").env(VARIABLE, fault.directory().to_str().unwrap()).start_configured(|config| {
+        set(config, "token", "isolation", "process");
+        set(config, "token", "module", FaultModule::library().unwrap().to_str().unwrap());
+        set(config, "token", "call_timeout_s", 1);
+        set(config, "token", "sessions", 1);
+        set(config, "token", "writable", vec![toml::Value::from("/tmp")]);
+    });
+    let service = station.pid();
+    for rule in ["C_Sign 1 before crash", "C_Sign every before hang"] {
+        let before = worker(&station);
+        fault.set(rule).unwrap();
+        let refused = station.sign("a-general", SignatureScheme::RsaPssSha256, &[7; 32]).unwrap_err();
+        assert_eq!(refused.reason, "HSM_UNAVAILABLE", "{rule}");
+        fault.set("").unwrap();
+        wait_for("a signature", || signs(&station).then_some(()));
+        // A call that hangs costs a worker thread, a crash the process.
+        assert_eq!(worker(&station) == before, rule.contains("hang"), "{rule}");
+    }
+    assert_eq!(station.pid(), service);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "changes the environment while no other thread runs")]
 
 mod hanging;
+mod idle;
 mod logins;
 mod matrix;
 mod module;

@@ -8,6 +8,7 @@ mod rules;
 mod sections;
 #[cfg(test)]
 mod tests;
+mod tls_key;
 mod token;
 
 use std::{
@@ -25,6 +26,7 @@ pub use sections::{
 use serde::Deserialize;
 use stationmaster_keystore::Pkcs11Uri;
 use stationmaster_system::files::input;
+pub use tls_key::TlsKeySetting;
 pub use token::{IsolationSetting, PinSetting, TokenConfig, TokensConfig, WORKER_COMMAND};
 
 /// Maximum size of a configuration, in bytes.
@@ -146,6 +148,12 @@ impl Config {
     #[must_use]
     pub fn audit_directory(&self) -> PathBuf {
         self.audit.directory.clone().unwrap_or_else(|| self.state.directory.join("audit"))
+    }
+
+    /// Returns the URI of the service's TLS key, if it is in a token.
+    #[must_use]
+    pub fn tls_key(&self) -> Option<&Pkcs11Uri> {
+        self.listen.tcp.as_ref()?.key.uri()
     }
 
     /// Checks a station's id as [`Config::parse`] does.

@@ -191,7 +191,7 @@ fn config(options: &DevOptions, directory: &Path, token: &DevToken, tls: pki::Fi
             tcp: Some(Tcp {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
                 cert: tls.server_cert,
-                key: tls.server_key,
+                key: tls.server_key.into(),
                 client_ca: tls.ca,
                 client_crl: None,
             }),

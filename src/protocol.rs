@@ -14,7 +14,10 @@ pub mod verify_returned;
 pub use self::{
     admission::{
         admit::{AdmittedTrain, StopOnRoute},
-        audited_keys::{AuditedKeys, OnBehalf, keys_found},
+        audited_keys::{
+            AuditedKeys, OnBehalf, keys_found,
+            tls_key::{TlsKey, TlsKeyHolder},
+        },
         authorize::AuthorizedTrain,
         permitted_keys::{RawKey, TrainKey},
         raw_key::RawKeyError,

@@ -49,6 +49,7 @@ use tower::layer::util::{Identity, Stack};
 pub use self::request_layer::Authorizer;
 use crate::{
     config::{Limits, Listen},
+    protocol::TlsKeyHolder,
     service::standing::Board,
 };
 
@@ -91,6 +92,8 @@ pub struct ServerParts {
     pub manager: Manager,
     /// The addresses to listen on.
     pub listen: Listen,
+    /// The key of the service's TLS certificate, if it is in a token.
+    pub tls_key: Option<TlsKeyHolder>,
     /// The limits on connections and requests.
     pub limits: Limits,
     /// The authorisation of calls.
@@ -104,14 +107,14 @@ pub struct ServerParts {
 /// # Errors
 /// When a listener cannot be opened, or the transport fails.
 pub async fn run(outside: ServerParts, ready: impl FnOnce(&Addresses) + Send + 'static) -> Result<(), ServerError> {
-    let ServerParts { services, probes, manager, listen, limits, authorizer, shutdown } = outside;
+    let ServerParts { services, probes, manager, listen, tls_key, limits, authorizer, shutdown } = outside;
     let (health, reporter) = health::service().await;
     let board = probes.board();
     let services = services.add_service(health);
     let services = if listen.reflection { with_reflection(services)? } else { services };
 
     let (incoming, connections) = mpsc::channel(64);
-    let (addresses, _socket, identity) = listen_on(&listen, &limits, &authorizer, || {
+    let (addresses, _socket, identity) = listen_on((&listen, tls_key), &limits, &authorizer, || {
         accept::Acceptor::new(incoming.clone(), &limits, Arc::clone(&authorizer), shutdown.clone())
     })
     .await?;
@@ -152,7 +155,7 @@ pub async fn run(outside: ServerParts, ready: impl FnOnce(&Addresses) + Send + '
 }
 
 async fn listen_on(
-    listen: &Listen,
+    (listen, tls_key): (&Listen, Option<TlsKeyHolder>),
     limits: &Limits,
     authorizer: &Arc<Authorizer>,
     gate: impl Fn() -> accept::Acceptor,
@@ -166,7 +169,7 @@ async fn listen_on(
         held = Some(socket);
     }
     if let Some(tcp) = &listen.tcp {
-        let identity = tls::Identity::load(tcp)?;
+        let identity = tls::Identity::load(tcp, tls_key)?;
         identity.record(authorizer).await?;
         let listener = tokio::net::TcpListener::bind(tcp.address)
             .await

@@ -240,6 +240,10 @@ impl Permit {
     /// train keys.
     #[must_use]
     pub fn covers_key(&self, label: &str, purpose: Purpose) -> bool {
+        // No grant covers the service's own TLS key.
+        if purpose == Purpose::Tls {
+            return false;
+        }
         self.scopes.iter().any(|scope| {
             let of_purpose = match (self.rpc.keys(), &scope.purposes) {
                 (RpcKeys::None, _) => false,

@@ -9,16 +9,19 @@ pub enum Purpose {
     General,
     /// The key that signs the checkpoints of the audit log, and nothing else.
     Audit,
+    /// The key of the service's TLS certificate: signs handshakes, and no caller sees or uses it.
+    Tls,
 }
 
 impl Purpose {
-    /// Returns the purpose's name: `train`, `general`, `audit`.
+    /// Returns the purpose's name: `train`, `general`, `audit`, `tls`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
             Self::General => "general",
             Self::Audit => "audit",
+            Self::Tls => "tls",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use stationmaster_keystore::{TokenSelector, label};
 use stationmaster_train::config::Id;
 
-use super::{Config, TokenConfig};
+use super::{Config, TokenConfig, tls_key};
 
 /// A value that is not usable.
 pub(super) struct Flaw {
@@ -21,6 +21,7 @@ pub(super) fn flaw(key: &str, message: impl Into<String>, hint: impl Into<String
 pub(super) fn check(config: &Config) -> Result<(), Flaw> {
     names(config)?;
     pin(config)?;
+    tls_key::check(config)?;
     paths(config)?;
     listeners(config)?;
     config.rules.check()?;
@@ -165,7 +166,7 @@ fn paths(config: &Config) -> Result<(), Flaw> {
         ("audit.second.directory", second.and_then(|second| second.directory.as_deref())),
         ("listen.unix", config.listen.unix.as_deref()),
         ("listen.tcp.cert", tcp.map(|tcp| tcp.cert.as_path())),
-        ("listen.tcp.key", tcp.map(|tcp| tcp.key.as_path())),
+        ("listen.tcp.key", tcp.and_then(|tcp| tcp.key.file())),
         ("listen.tcp.client_ca", tcp.map(|tcp| tcp.client_ca.as_path())),
         ("listen.tcp.client_crl", tcp.and_then(|tcp| tcp.client_crl.as_deref())),
     ];

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use serde::Deserialize;
 
+use super::TlsKeySetting;
+
 /// `[keys]`: the keys served, by label.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -85,8 +87,8 @@ pub struct Tcp {
     pub address: SocketAddr,
     /// The server's certificate chain, PEM.
     pub cert: PathBuf,
-    /// Its private key, PEM.
-    pub key: PathBuf,
+    /// Its private key: a PEM file, or a PKCS#11 URI of a key in a token.
+    pub key: TlsKeySetting,
     /// The CA whose client certificates are accepted, PEM.
     pub client_ca: PathBuf,
     /// Revocation lists of its certificates, PEM or DER.

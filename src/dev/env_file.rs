@@ -65,7 +65,7 @@ mod tests {
         Tcp {
             address: "127.0.0.1:0".parse().unwrap(),
             cert: "c".into(),
-            key: "k".into(),
+            key: PathBuf::from("k").into(),
             client_ca: "a".into(),
             client_crl: None,
         }

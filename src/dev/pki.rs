@@ -181,11 +181,11 @@ mod tests {
         let tcp = Tcp {
             address: "127.0.0.1:0".parse().unwrap(),
             cert: files.server_cert.clone(),
-            key: files.server_key.clone(),
+            key: files.server_key.clone().into(),
             client_ca: files.ca,
             client_crl: None,
         };
-        Identity::load(&tcp).unwrap();
+        Identity::load(&tcp, None).unwrap();
         let before = fs::read(&files.server_cert).unwrap();
         ensure(directory.path(), "s").unwrap();
         assert_eq!(fs::read(&files.server_cert).unwrap(), before);

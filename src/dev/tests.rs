@@ -52,7 +52,7 @@ async fn start(limits: Limits) -> Running {
         tcp: Some(Tcp {
             address: "127.0.0.1:0".parse().unwrap(),
             cert: files.server_cert,
-            key: files.server_key,
+            key: files.server_key.into(),
             client_ca: files.ca,
             client_crl: None,
         }),
@@ -72,7 +72,8 @@ async fn start(limits: Limits) -> Running {
     let refusals = Arc::new(Refusals::new(audit.clone(), limits.principal_refusals_per_min));
     let authorizer = Authorizer::new(Access::new(&directory.path().join("access.toml")), audit, refusals, &limits);
     let (services, manager, authorizer) = (Routes::default(), Manager::default(), Arc::new(authorizer));
-    let outside = ServerParts { services, probes, manager, listen, limits, authorizer, shutdown: shutdown.clone() };
+    let outside =
+        ServerParts { services, probes, manager, listen, tls_key: None, limits, authorizer, shutdown: shutdown.clone() };
     let (tell, told) = oneshot::channel();
     let ended = tokio::spawn(run(outside, move |addresses: &Addresses| drop(tell.send(addresses.clone()))));
     let tcp = told.await.unwrap().tcp.unwrap();

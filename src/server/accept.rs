@@ -99,7 +99,7 @@ fn unix_peer(stream: &UnixStream) -> Option<Peer> {
 
 /// Accepts connections from the TCP socket until the service drains.
 pub(super) async fn tcp(listener: TcpListener, identity: Identity, handshakes: usize, acceptor: Acceptor) {
-    let mut handshakes = Handshakes::at_most(handshakes);
+    let mut handshakes = Handshakes::at_most(handshakes, identity.handshakes());
     let (refused, given_up) = (Arc::<LogThrottle>::default(), LogThrottle::default());
     loop {
         let accepted = tokio::select! {

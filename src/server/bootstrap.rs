@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stationmaster_keystore::{KeyConfig, Keystore, KeystoreConfig, TokenAccess, TokenStatus, pin};
+use stationmaster_keystore::{KeyConfig, Keystore, KeystoreConfig, Pkcs11Uri, TokenAccess, TokenStatus, pin};
 use stationmaster_proto::{
     image_service_server::ImageServiceServer, key_service_server::KeyServiceServer, status_service_server::StatusServiceServer,
     train_service_server::TrainServiceServer,
@@ -146,6 +146,7 @@ async fn run_station(
         probes,
         manager,
         listen: config.listen.clone(),
+        tls_key: keys.tls_key(),
         limits: config.limits.clone(),
         authorizer,
         shutdown,
@@ -271,10 +272,12 @@ async fn open_audit(
             "the audit log contains lines above the present maximum length: they are part of its chain"
         );
     }
+    let tls_key = config.tls_key().and_then(|uri| uri.object.clone());
+    let keys = [&config.keys.train[..], &config.keys.general[..], std::slice::from_ref(&config.audit.key), tls_key.as_slice()];
     let started = Entry::of(Event::ServiceStarted)
         .with("station", config.station.as_str())
         .with("version", env!("CARGO_PKG_VERSION"))
-        .with("keys", [&config.keys.train[..], &config.keys.general[..], std::slice::from_ref(&config.audit.key)].concat())
+        .with("keys", keys.concat())
         .with("raw_use", config.keys.raw_use.clone())
         .with("trust", config.trust.mode.name());
     // A process with write access to the file, but without a key, could have changed these records and no others.
@@ -319,8 +322,10 @@ fn keystore_config(config: &Config, token: &TokenConfig) -> Result<KeystoreConfi
         let here = uri.is_none_or(|uri| token.may_have(uri));
         here.then(|| KeyConfig { id: uri.and_then(|uri| uri.id.clone()), ..KeyConfig::new(label, key_usage(purpose)) })
     };
+    let mut keys: Vec<_> = configured_keys(config).filter_map(key).collect();
+    keys.extend(config.tls_key().filter(|uri| token.may_have(uri)).and_then(tls_key));
     Ok(KeystoreConfig {
-        keys: configured_keys(config).filter_map(key).collect(),
+        keys,
         allow_raw_unwrap: token.allow_raw_unwrap,
         allow_raw_sign: token.allow_raw_sign,
         sessions: token.sessions,
@@ -334,11 +339,18 @@ fn keystore_config(config: &Config, token: &TokenConfig) -> Result<KeystoreConfi
     })
 }
 
-/// Returns the configured keys with their purposes.
-fn key_purposes(config: &Config) -> KeyPurposes {
-    configured_keys(config).collect()
+/// Returns the key that a URI names for TLS.
+fn tls_key(uri: &Pkcs11Uri) -> Option<KeyConfig> {
+    Some(KeyConfig { id: uri.id.clone(), ..KeyConfig::new(uri.object.clone()?, key_usage(Purpose::Tls)) })
 }
 
+/// Returns the configured keys with their purposes.
+fn key_purposes(config: &Config) -> KeyPurposes {
+    let tls_key = config.tls_key().and_then(|uri| uri.object.clone());
+    configured_keys(config).chain(tls_key.map(|label| (label, Purpose::Tls))).collect()
+}
+
+/// Returns the keys that are looked for in every token.
 fn configured_keys(config: &Config) -> impl Iterator<Item = (String, Purpose)> {
     let of = |labels: &[String], purpose| labels.iter().map(move |label| (label.clone(), purpose)).collect::<Vec<_>>();
     let keys = [

@@ -39,7 +39,8 @@ fn lacks(key: &StationKey, config: &Config) -> Result<(), String> {
     let lacks = |scheme: &str| description.capabilities.get(scheme).is_none_or(|can| *can == Capability::No);
     let cannot = |scheme: &str, what: &str| format!("the key {label:?} cannot {what} on this token ({scheme})");
     match key.purpose {
-        Purpose::General => Ok(()),
+        // The TLS key is checked with its certificate.
+        Purpose::General | Purpose::Tls => Ok(()),
         Purpose::Audit if lacks(SignScheme::Pss(Hash::Sha256).name()) => {
             Err(cannot(SignScheme::Pss(Hash::Sha256).name(), "sign checkpoints"))
         }

@@ -2,17 +2,19 @@
 
 use std::{collections::VecDeque, future::Future};
 
-use tokio::task::AbortHandle;
+use tokio::{runtime::Handle, task::AbortHandle};
 
 /// The handshakes of a listener, oldest first.
 pub(super) struct Handshakes {
     most: usize,
+    /// Where they run.
+    runtime: Handle,
     running: VecDeque<AbortHandle>,
 }
 
 impl Handshakes {
-    pub(super) fn at_most(most: usize) -> Self {
-        Self { most, running: VecDeque::new() }
+    pub(super) fn at_most(most: usize, runtime: Handle) -> Self {
+        Self { most, runtime, running: VecDeque::new() }
     }
 
     /// Runs a handshake in a separate task. Above the limit the oldest handshake is cancelled: an honest one takes milliseconds,
@@ -23,7 +25,7 @@ impl Handshakes {
         if full && let Some(oldest) = self.running.pop_front() {
             oldest.abort();
         }
-        self.running.push_back(tokio::spawn(handshake).abort_handle());
+        self.running.push_back(self.runtime.spawn(handshake).abort_handle());
         full
     }
 }
@@ -36,7 +38,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_makes_room_for_the_newest() {
-        let mut handshakes = Handshakes::at_most(2);
+        let mut handshakes = Handshakes::at_most(2, Handle::current());
         assert!(!handshakes.spawn(pending()) && !handshakes.spawn(pending()) && handshakes.spawn(pending()));
         assert_eq!(handshakes.running.len(), 2);
         let (done, waits) = tokio::sync::oneshot::channel();

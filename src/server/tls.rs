@@ -6,6 +6,8 @@ mod material;
 mod own;
 #[cfg(test)]
 mod tests;
+mod threads;
+mod token_key;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,11 +18,12 @@ pub(super) use admitted::Admitted;
 use arc_swap::ArcSwap;
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use stationmaster_system::files::{FileThread, NotResponding};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use self::{admitted::AdmittedConnections, material::Material};
+use self::{admitted::AdmittedConnections, material::Material, threads::HandshakeThreads};
 use super::{Authorizer, ServerError, TlsFault, health::Checked, signals};
-use crate::config::Tcp;
+use crate::{config::Tcp, protocol::TlsKeyHolder};
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// Interval at which open connections are checked when nothing has changed but the time: a revocation list may expire.
@@ -30,12 +33,20 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Identity {
     files: Tcp,
+    key: InToken,
     /// Reads the files on a separate thread, because their file system may hang.
     file_thread: FileThread,
     current: Arc<ArcSwap<Material>>,
     standing: Arc<AdmittedConnections>,
     /// Why the files could not be taken into use, as last seen.
     trouble: Arc<Mutex<Option<Trouble>>>,
+}
+
+/// The key in a token, if it is in one.
+#[derive(Clone, Default)]
+struct InToken {
+    holder: Option<TlsKeyHolder>,
+    threads: Option<Arc<HandshakeThreads>>,
 }
 
 /// Files that cannot be taken into use. Certificate and key are two files: while an administrator replaces one after the other, they do
@@ -46,25 +57,29 @@ struct Trouble {
 }
 
 impl Identity {
-    /// Reads the files.
+    /// Reads the files. Without the key's holder, a key that is in a token is not looked at, and the identity cannot be used.
     ///
     /// # Errors
     /// When they cannot be read or used, or other users could have changed them.
-    pub fn load(files: &Tcp) -> Result<Self, ServerError> {
+    pub fn load(files: &Tcp, holder: Option<TlsKeyHolder>) -> Result<Self, ServerError> {
         let file_thread = FileThread::new("tls-files");
-        let read = files.clone();
+        let (read, of_token) = (files.clone(), in_token(holder.as_ref()));
         let stuck = |stuck: NotResponding| {
             let kind = std::io::ErrorKind::TimedOut;
             ServerError::Tls(TlsFault { what: stuck.to_string(), kind, hint: None })
         };
-        let material = file_thread.run_blocking(move || Material::read(&read)).map_err(stuck)?.map_err(ServerError::Tls)?;
+        let material =
+            file_thread.run_blocking(move || Material::read(&read, of_token)).map_err(stuck)?.map_err(ServerError::Tls)?;
         material.log_warnings();
         material.warn();
         if let Some(ended) = material.ended_list() {
             tracing::error!("{ended}: no client is admitted over TCP until there is a new one");
         }
+        let threads = holder.as_ref().map(|_| HandshakeThreads::start()).transpose();
+        let threads = threads.map_err(|error| ServerError::io("cannot start threads for TLS", error))?.map(Arc::new);
         Ok(Self {
             files: files.clone(),
+            key: InToken { holder, threads },
             file_thread,
             current: Arc::new(ArcSwap::from_pointee(material)),
             standing: Arc::default(),
@@ -78,6 +93,11 @@ impl Identity {
     /// When it cannot be recorded.
     pub(super) async fn record(&self, authorizer: &Authorizer) -> Result<(), ServerError> {
         Ok(authorizer.record(self.current.load().entry()).await?)
+    }
+
+    /// Returns where handshakes run: on threads of their own when the token signs them.
+    pub(super) fn handshakes(&self) -> Handle {
+        self.key.threads.as_ref().and_then(|threads| threads.handle()).unwrap_or_else(Handle::current)
     }
 
     pub(super) fn in_force(&self) -> Arc<Material> {
@@ -98,8 +118,13 @@ impl Identity {
         (Arc::ptr_eq(&now, by) || now.admits(chain)).then_some(admitted)
     }
 
-    /// Returns whether the files, as they were last read, and what is in force can be used.
+    /// Returns whether the files, as they were last read, what is in force, and a key in a token can be used.
     pub(super) fn checked(&self) -> Checked {
+        if let Some(holder) = &self.key.holder {
+            holder
+                .check()
+                .map_err(|error| format!("the key {:?} cannot sign, so no client can connect: {error}", holder.label()))?;
+        }
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         match trouble.as_ref().filter(|trouble| trouble.lasts) {
             Some(Trouble { error, .. }) => Err(format!("{error}; the files that were loaded before stay in force")),
@@ -145,8 +170,8 @@ impl Identity {
     }
 
     async fn reload(&self, authorizer: &Authorizer, requested: bool) -> Result<(), String> {
-        let files = self.files.clone();
-        let read = self.file_thread.run(move || Material::read(&files)).await.map_err(|stuck| stuck.to_string())?;
+        let (files, of_token) = (self.files.clone(), in_token(self.key.holder.as_ref()));
+        let read = self.file_thread.run(move || Material::read(&files, of_token)).await.map_err(|stuck| stuck.to_string())?;
         let new = read.map_err(|fault| fault.in_full())?;
         let before = self.in_force();
         if new.is_as(&before) {
@@ -174,6 +199,11 @@ impl Identity {
             tracing::warn!(ended, "connections were closed: their certificates are no longer accepted");
         }
     }
+}
+
+/// Returns the key's holder, and the runtime that calls the token.
+fn in_token(holder: Option<&TlsKeyHolder>) -> Option<(TlsKeyHolder, Handle)> {
+    holder.map(|holder| (holder.clone(), Handle::current()))
 }
 
 impl Material {

@@ -1,7 +1,7 @@
 //! The station's keys: made in the token, never exported, and used no more than the protocol needs.
 
 mod admission;
-mod away;
+pub mod away;
 #[cfg(feature = "crash-points")]
 mod intents;
 mod isolation;

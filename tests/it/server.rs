@@ -16,4 +16,5 @@ mod now;
 mod overload;
 pub mod protected_files;
 mod tls;
+mod token_tls;
 pub mod transport;

@@ -37,6 +37,8 @@ pub(super) struct LogReader<'a> {
     /// Key uses since the service started, and the token's own count by then.
     since_start: KeyUseCount,
     base: Option<KeyUseCount>,
+    /// Whether a change of the TLS certificate since then named a key in the token: its handshakes are counted, not announced.
+    tls_key_named: bool,
     administrators: AdministratorsPosition,
 }
 
@@ -60,6 +62,11 @@ impl KeyUseCount {
         self.signatures = self.signatures.saturating_add(more.signatures);
         self.decryptions = self.decryptions.saturating_add(more.decryptions);
     }
+}
+
+/// Returns the number of signatures of TLS handshakes since the start, as a checkpoint states it.
+fn handshakes(record: &Record) -> u64 {
+    record.entry.about.get("tls").and_then(|tls| tls.get("signatures")?.as_u64()).unwrap_or_default()
 }
 
 impl<'a> LogReader<'a> {
@@ -158,6 +165,7 @@ impl<'a> LogReader<'a> {
             // Later events occur while the service runs, and their trials are announced.
             Event::KeysFound => self.base = self.base.or(KeyUseCount::by_token(record)),
             Event::KeysTried => self.since_start.add(KeyUseCount::from_json(&entry.about).unwrap_or_default()),
+            Event::TlsChanged => self.tls_key_named |= entry.key.is_some(),
             Event::KeyUse => self.announced(record.seq, entry),
             Event::KeyUsed => self.outcome(file, line, entry),
             Event::Checkpoint => self.checkpoint(file, line, record),
@@ -171,7 +179,7 @@ impl<'a> LogReader<'a> {
     }
 
     fn restarted(&mut self, seq: u64) {
-        (self.since_start, self.base) = (KeyUseCount::default(), None);
+        (self.since_start, self.base, self.tls_key_named) = (KeyUseCount::default(), None, false);
         self.uses.restarted();
         // A segment that was begun for this record did not exist before.
         let end = if self.segment_at == seq.checked_sub(1) { seq - 1 } else { seq };
@@ -214,7 +222,8 @@ impl<'a> LogReader<'a> {
         }
         if let (Some(base), Some(token)) = (self.base, KeyUseCount::by_token(record)) {
             let past = |token: u64, base: u64, announced: u64| token.saturating_sub(base) > announced;
-            if past(token.signatures, base.signatures, self.since_start.signatures)
+            let handshakes = if self.tls_key_named { handshakes(record) } else { 0 };
+            if past(token.signatures, base.signatures, self.since_start.signatures.saturating_add(handshakes))
                 || past(token.decryptions, base.decryptions, self.since_start.decryptions)
             {
                 self.flaw(file, line, format_args!("the token used keys more often than was announced"));

@@ -44,6 +44,16 @@ fn raw_use_is_for_general_keys_unless_the_purpose_is_named() {
 }
 
 #[test]
+fn no_grant_covers_the_services_own_tls_key() {
+    let mut grants = Grants::default();
+    grants.add(grant(&["ListKeys", "GetKey", "Sign", "UnwrapKey"], Some(&["*"]), None, None).unwrap());
+    for rpc in [Rpc::ListKeys, Rpc::GetKey, Rpc::Sign, Rpc::UnwrapKey] {
+        let permit = grants.decide(&me(), rpc).unwrap();
+        assert!(permit.covers_key("x", Purpose::General) && !permit.covers_key("x", Purpose::Tls), "{}", rpc.name());
+    }
+}
+
+#[test]
 fn keys_and_trains_of_two_grants_do_not_mix() {
     let mut grants = Grants::default();
     grants.add(grant(&["PreRun"], Some(&["k1"]), None, Some(&["t1"])).unwrap());

@@ -94,8 +94,11 @@ pub(super) fn all(config: &Config) -> Vec<Finding> {
     all.push(trust_file(config));
     all.extend(config.audit.second.as_ref().map(second));
     all.extend(config.listen.unix.as_deref().map(|path| unix(path, config.listen.unix_group.as_deref())));
-    all.extend(config.listen.tcp.as_ref().map(|tcp| match tls::Identity::load(tcp) {
-        Ok(_) => Finding::new("TLS", CheckState::Usable, format!("{}, {}", tcp.cert.display(), tcp.client_ca.display())),
+    all.extend(config.listen.tcp.as_ref().map(|tcp| match tls::Identity::load(tcp, None) {
+        Ok(_) => {
+            let key = tcp.key.uri().map(|uri| format!(", with the key {uri}, which is not looked for")).unwrap_or_default();
+            Finding::new("TLS", CheckState::Usable, format!("{}, {}{key}", tcp.cert.display(), tcp.client_ca.display()))
+        }
         Err(ServerError::Tls(fault)) => Finding::new("TLS", CheckState::Wrong, fault.in_full()),
         Err(error) => Finding::new("TLS", CheckState::Wrong, error.to_string()),
     }));

@@ -54,6 +54,8 @@ enum KeyFor {
     General,
     /// Checkpoints of the audit log only
     Audit,
+    /// TLS handshakes of the service only
+    Tls,
 }
 
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
@@ -62,6 +64,7 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         KeyFor::Train => Purpose::Train,
         KeyFor::General => Purpose::General,
         KeyFor::Audit => Purpose::Audit,
+        KeyFor::Tls => Purpose::Tls,
     };
     let name = purpose.name();
     let bits: u32 = args.bits.parse().map_err(|_| CliError::usage("--bits is not a number"))?;
@@ -98,11 +101,13 @@ fn configuration_note(config: &Config, label: &str, purpose: Purpose) -> Option<
     let mut named = train.map(|label| (label, Purpose::Train)).chain(general.map(|label| (label, Purpose::General)));
     let as_purpose = named
         .find_map(|(named, purpose)| (named == label).then_some(purpose))
-        .or_else(|| (config.audit.key == label).then_some(Purpose::Audit));
+        .or_else(|| (config.audit.key == label).then_some(Purpose::Audit))
+        .or_else(|| (config.tls_key()?.object.as_deref() == Some(label)).then_some(Purpose::Tls));
     let add = match purpose {
         Purpose::Train => "`train` in [keys]",
         Purpose::General => "`general` in [keys]",
         Purpose::Audit => "`key` in [audit]",
+        Purpose::Tls => "`key` in [listen.tcp], as pkcs11:object=LABEL",
     };
     match as_purpose {
         Some(of) if of == purpose => None,

@@ -58,6 +58,7 @@ impl KeyView {
             Some(keys) if keys.train.contains(&key.label) => Some("train"),
             Some(keys) if keys.general.contains(&key.label) => Some("general"),
             Some(_) if config.is_some_and(|config| config.audit.key == key.label) => Some("audit"),
+            Some(_) if config.and_then(|config| config.tls_key()?.object.as_ref()) == Some(&key.label) => Some("tls"),
             _ => None,
         };
         Self::new(key, purpose)

@@ -1,8 +1,18 @@
 //! Audited use of the station's private keys: the intent is on disk before the token is called, and the outcome before the
 //! caller receives the result. There is no other access to the keys: the keystore is private to this module, and each use
-//! requires a value that proves the permission: a [`TrainKey`] of an admitted train, or a [`RawKey`] that a caller names.
+//! requires a value that proves the permission: a [`TrainKey`] of an admitted train, or a [`RawKey`] that a caller names. Handshakes
+//! of TLS are the exception: [`tls_key`] counts them, and checkpoints state their number.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+pub mod tls_key;
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use stationmaster_keystore::{
     KeyDescription, KeyUses, Keystore, KeystoreError, OaepScheme, SignScheme, TokenStatus, TrialLog, pin::PinSource,
@@ -30,6 +40,8 @@ pub struct AuditedKeys {
     purposes: KeyPurposes,
     /// Labels of train keys that may be used raw.
     raw_use: Arc<BTreeSet<String>>,
+    /// Number of signatures of TLS handshakes that the token was asked for.
+    tls_signatures: Arc<AtomicU64>,
 }
 
 /// Number of calls waiting for the token from which records may be batched: RSA-2048 takes about 0.6 ms each.
@@ -73,7 +85,7 @@ impl AuditedKeys {
     #[must_use]
     pub fn new(keystore: Keystore, audit: Audit, purposes: KeyPurposes, raw_use: BTreeSet<String>) -> Self {
         keystore.announce_trials_to(Arc::new(TrialsInAudit { audit: audit.clone(), purposes: purposes.clone() }));
-        Self { keystore, audit, purposes, raw_use: Arc::new(raw_use) }
+        Self { keystore, audit, purposes, raw_use: Arc::new(raw_use), tls_signatures: Arc::default() }
     }
 
     pub(super) fn raw_use(&self) -> &BTreeSet<String> {
@@ -92,11 +104,14 @@ impl AuditedKeys {
         self.keystore.keys().into_iter().filter_map(|key| self.purposes.key(key)).collect()
     }
 
-    /// See [`Keystore::find`].
+    /// See [`Keystore::find`]. The key of the service's TLS certificate does not exist for callers.
     ///
     /// # Errors
     /// [`KeystoreError::KeyNotFound`], or an error of the token.
     pub async fn find(&self, caller: &Caller, label: &str, deadline: Option<Instant>) -> Result<StationKey, KeystoreError> {
+        if self.purposes.get(label) == Some(Purpose::Tls) {
+            return Err(KeystoreError::KeyNotFound { label: label.to_owned() });
+        }
         self.station_key(self.keystore.on_behalf(caller.principal()).find(label, deadline).await?)
     }
 
@@ -273,6 +288,8 @@ impl AuditedKeys {
         let key = self.station_key(self.keystore.find(label, deadline).await?)?;
         // Read before the record is written: every use counted here is already announced in the log.
         let uses = self.keystore.key_uses();
+        // Read after the token's count: it contains every handshake that is counted there.
+        let of_tls = self.purposes.tls().map(|_| self.tls_signatures.load(Ordering::Acquire));
         let entry = Entry {
             key: Some(key_ref(&key)),
             operation: Some("checkpoint".to_owned()),
@@ -284,7 +301,7 @@ impl AuditedKeys {
         let text = checkpoint::text(&origin, &covered);
         let signed = self.keystore.sign(key.id(), CHECKPOINT_SCHEME, &checkpoint::digest(&text), deadline).await;
         let entry = match &signed {
-            Ok(signature) => Entry { outcome: Some("ok".to_owned()), ..caller.entry(Event::Checkpoint) }
+            Ok(signature) => with_handshakes(Entry { outcome: Some("ok".to_owned()), ..caller.entry(Event::Checkpoint) }, of_tls)
                 .with("size", covered.size)
                 .with("token", token_uses(uses))
                 .with("note", checkpoint::signed(&text, &origin, &key.description.spki_der, signature)),
@@ -336,6 +353,14 @@ impl TrialLog for TrialsInAudit {
 fn key_ref(key: &StationKey) -> KeyRef {
     let KeyDescription { label, spki_der, .. } = &key.description;
     KeyRef { label: label.clone(), fingerprint: spki_fingerprint(spki_der), purpose: key.purpose.name().to_owned() }
+}
+
+/// Adds the number of signatures of TLS handshakes since the start, if their key is in the token.
+fn with_handshakes(entry: Entry, signatures: Option<u64>) -> Entry {
+    match signatures {
+        Some(signatures) => entry.with("tls", serde_json::json!({ "signatures": signatures })),
+        None => entry,
+    }
 }
 
 /// Returns the token's own count in the form of records.

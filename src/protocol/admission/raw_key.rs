@@ -49,6 +49,8 @@ fn may_be_used_raw(raw_use: &BTreeSet<String>, purpose: Purpose, label: &str) ->
         Purpose::Train if raw_use.contains(label) => Ok(()),
         Purpose::Train => Err(RawKeyError::OfTrains),
         Purpose::Audit => Err(RawKeyError::OfAudit),
+        // Callers do not learn of it: the search has not found it for them.
+        Purpose::Tls => Err(RawKeyError::NotGranted),
     }
 }
 
@@ -64,5 +66,6 @@ mod tests {
         assert!(matches!(may_be_used_raw(&named, Purpose::Train, "other"), Err(RawKeyError::OfTrains)));
         assert!(matches!(may_be_used_raw(&BTreeSet::new(), Purpose::Train, "named"), Err(RawKeyError::OfTrains)));
         assert!(matches!(may_be_used_raw(&named, Purpose::Audit, "named"), Err(RawKeyError::OfAudit)));
+        assert!(matches!(may_be_used_raw(&named, Purpose::Tls, "named"), Err(RawKeyError::NotGranted)));
     }
 }

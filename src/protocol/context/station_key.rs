@@ -32,6 +32,9 @@ impl StationKey {
 /// The scheme of the audit's checkpoints.
 pub(in crate::protocol) const CHECKPOINT_SCHEME: SignScheme = SignScheme::Pss(Hash::Sha256);
 
+/// The schemes of handshakes: those of TLS 1.3 for RSA keys (RFC 8446 §4.2.3).
+const TLS_SCHEMES: &[SignScheme] = &[SignScheme::Pss(Hash::Sha256), SignScheme::Pss(Hash::Sha384), SignScheme::Pss(Hash::Sha512)];
+
 /// Returns the schemes that a key of a purpose is used with.
 #[must_use]
 pub fn key_usage(purpose: Purpose) -> KeyUsage {
@@ -39,6 +42,7 @@ pub fn key_usage(purpose: Purpose) -> KeyUsage {
         Purpose::Train => KeyUsage { sign: &[SignScheme::PssSha512MaxSalt], unwrap: &[OaepScheme::Sha512] },
         Purpose::General => KeyUsage::ALL,
         Purpose::Audit => KeyUsage { sign: &[CHECKPOINT_SCHEME], unwrap: &[] },
+        Purpose::Tls => KeyUsage { sign: TLS_SCHEMES, unwrap: &[] },
     }
 }
 
@@ -51,6 +55,11 @@ impl KeyPurposes {
     #[must_use]
     pub fn get(&self, label: &str) -> Option<Purpose> {
         self.0.get(label).copied()
+    }
+
+    /// Returns the label of the key of the service's TLS certificate, if it is in a token.
+    pub(in crate::protocol) fn tls(&self) -> Option<&str> {
+        self.iter().find_map(|(label, purpose)| (purpose == Purpose::Tls).then_some(label))
     }
 
     /// Returns the labels and purposes.

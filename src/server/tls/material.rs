@@ -10,22 +10,28 @@ use std::{
 
 use rustls::{
     RootCertStore, ServerConfig,
-    crypto::ring,
+    crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, UnixTime},
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{ResolvesServerCert, ResolvesServerCertUsingSni, WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use stationmaster_system::files::{
     guarded,
     guarded::{GuardError, Reader, Secrecy},
 };
 use stationmaster_train::digest::{FileHasher, Sha256Digest};
+use tokio::runtime::Handle;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
-use super::own::{self, flaw};
+use super::{
+    own::{self, flaw},
+    token_key::TokenKey,
+};
 use crate::{
-    audit::{Entry, Event},
+    audit::{Entry, Event, KeyRef},
     config::Tcp,
+    protocol::TlsKeyHolder,
     server::{TlsFault, health::Checked},
 };
 
@@ -81,10 +87,10 @@ impl File {
 }
 
 impl Material {
-    /// Reads the files. Blocks.
-    pub(crate) fn read(files: &Tcp) -> Result<Self, TlsFault> {
+    /// Reads the files. Blocks. Without its holder, a key in a token is not looked at, and no handshake can be done.
+    pub(crate) fn read(files: &Tcp, holder: Option<(TlsKeyHolder, Handle)>) -> Result<Self, TlsFault> {
         let cert = File::read(&files.cert, Secrecy::Plain)?;
-        let key = File::read(&files.key, Secrecy::Secret)?;
+        let key = files.key.file().map(|path| File::read(path, Secrecy::Secret)).transpose()?;
         let ca = File::read(&files.client_ca, Secrecy::Plain)?;
         let crl = files.client_crl.as_deref().map(|path| File::read(path, Secrecy::Plain)).transpose()?;
 
@@ -120,21 +126,28 @@ impl Material {
         let of_clients = crl.as_ref().map_or(&ca.path, |crl| &crl.path);
         let verifier = verifier.build().map_err(|error| flaw(of_clients, error))?;
 
+        let identity = match &key {
+            Some(key) => OwnKey::in_file(&cert.path, chain, key, &provider)?,
+            None => OwnKey::in_token(&cert.path, chain, holder)?,
+        };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| flaw(&cert.path, error))?
             .with_client_cert_verifier(verifier.clone())
-            .with_single_cert(chain, own::private_key(&key.path, &key.bytes)?)
-            .map_err(|error| own::not_taken(&cert.path, &key.path, &error))?;
+            .with_cert_resolver(identity.resolver);
         config.alpn_protocols = vec![b"h2".to_vec()];
         // A resumed session does not present its certificate again: the certificate could be revoked by now.
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
 
         let mut digest = FileHasher::new();
-        for file in [Some(&cert), Some(&key), Some(&ca), crl.as_ref()].into_iter().flatten() {
-            digest.update(&(file.bytes.len() as u64).to_be_bytes());
-            digest.update(&file.bytes);
+        let of_key = key.as_ref().map_or(&identity.public_key[..], |key| &key.bytes);
+        for bytes in [Some(&cert.bytes[..]), Some(of_key), Some(&ca.bytes[..]), crl.as_ref().map(|crl| &crl.bytes[..])]
+            .into_iter()
+            .flatten()
+        {
+            digest.update(&(bytes.len() as u64).to_be_bytes());
+            digest.update(bytes);
         }
         let prints = |ders: &mut dyn Iterator<Item = &[u8]>| {
             ders.take(RECORDED).map(|der| Sha256Digest::of(der).to_hex()).collect::<Vec<_>>()
@@ -147,6 +160,7 @@ impl Material {
         if let Some(crl) = &crl {
             entry = entry.with("client_crl", crl.sha256()).with("revocation_lists", prints(&mut lists.iter().map(AsRef::as_ref)));
         }
+        entry.key = identity.reference;
         let validity = parsed.validity();
         let server = Term::new(
             format!("the service's certificate {}", cert.path.display()),
@@ -214,6 +228,46 @@ impl Material {
     fn terms(&self) -> impl Iterator<Item = (&Term, &'static str)> {
         let lists = self.lists.as_ref().map(|lists| (lists, "no client is admitted over TCP"));
         [(&self.server, "clients refuse it")].into_iter().chain(lists)
+    }
+}
+
+/// The service's certificate with its key.
+struct OwnKey {
+    resolver: Arc<dyn ResolvesServerCert>,
+    /// SubjectPublicKeyInfo of a key in a token, DER; empty for a key in a file.
+    public_key: Vec<u8>,
+    /// A key in a token, for the record that precedes its use.
+    reference: Option<KeyRef>,
+}
+
+impl OwnKey {
+    fn in_file(
+        cert: &Path,
+        chain: Vec<CertificateDer<'static>>,
+        key: &File,
+        provider: &CryptoProvider,
+    ) -> Result<Self, TlsFault> {
+        let certified = CertifiedKey::from_der(chain, own::private_key(&key.path, &key.bytes)?, provider)
+            .map_err(|error| own::not_taken(cert, &key.path, &error))?;
+        Ok(Self { resolver: Arc::new(SingleCertAndKey::from(certified)), public_key: Vec::new(), reference: None })
+    }
+
+    fn in_token(
+        cert: &Path,
+        chain: Vec<CertificateDer<'static>>,
+        holder: Option<(TlsKeyHolder, Handle)>,
+    ) -> Result<Self, TlsFault> {
+        let Some((holder, runtime)) = holder else {
+            let resolver = Arc::new(ResolvesServerCertUsingSni::new());
+            return Ok(Self { resolver, public_key: Vec::new(), reference: None });
+        };
+        let key = holder.key().map_err(|error| own::unusable_in_token(holder.label(), &error))?;
+        let (public_key, reference) = (key.spki_der().to_vec(), key.reference());
+        let signing = TokenKey::new(key, runtime).ok_or_else(|| own::no_scheme(holder.label()))?;
+        let certified = CertifiedKey::new(chain, Arc::new(signing));
+        certified.keys_match().map_err(|error| own::not_of_token(cert, &reference, &error))?;
+        let resolver = Arc::new(SingleCertAndKey::from(certified));
+        Ok(Self { resolver, public_key, reference: Some(reference) })
     }
 }
 

@@ -6,9 +6,11 @@ use rustls::{
     Error, InconsistentKeys,
     pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
 };
+use stationmaster_keystore::KeystoreError;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use crate::{
+    audit::KeyRef,
     key_file::{self, ExpectedKind, WrongKind},
     server::TlsFault,
 };
@@ -77,6 +79,30 @@ pub(super) fn not_taken(certificate: &Path, key: &Path, error: &Error) -> TlsFau
         Error::InvalidCertificate(cause) => flaw(certificate, format!("the service's own certificate cannot be used: {cause:?}")),
         error => flaw(certificate, error),
     }
+}
+
+/// Returns the fault of a certificate that does not belong to the key in the token.
+pub(super) fn not_of_token(certificate: &Path, key: &KeyRef, error: &Error) -> TlsFault {
+    let Error::InconsistentKeys(InconsistentKeys::KeyMismatch) = error else {
+        return flaw(certificate, format!("the service's own certificate cannot be used: {error}"));
+    };
+    let KeyRef { label, fingerprint, .. } = key;
+    let what = format!("it is not the certificate of the key {label:?} in the token, which has the fingerprint {fingerprint}");
+    let hint = format!("have a certificate made for the public key that `key export {label} --config FILE` prints (docs/tls.md)");
+    TlsFault { hint: Some(hint), ..flaw(certificate, what) }
+}
+
+/// Returns the fault for a key in a token that cannot be used.
+pub(super) fn unusable_in_token(label: &str, error: &KeystoreError) -> TlsFault {
+    let what = format!("the key {label:?} of [listen.tcp] cannot be used: {error}");
+    TlsFault { what, kind: io::ErrorKind::NotFound, hint: error.hint() }
+}
+
+/// Returns the fault for a key in a token that can make no signature of TLS 1.3.
+pub(super) fn no_scheme(label: &str) -> TlsFault {
+    let what = format!("the key {label:?} of [listen.tcp] can make no signature of TLS 1.3 on this token");
+    let hint = "`key show LABEL --config FILE` lists what it can do; generate another one: `key generate LABEL --purpose tls`";
+    TlsFault { what, kind: io::ErrorKind::InvalidData, hint: Some(hint.to_owned()) }
 }
 
 /// Returns the properties of the service's certificate that clients may refuse, except for its dates.

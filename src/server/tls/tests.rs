@@ -55,7 +55,7 @@ impl Pki {
         Tcp {
             address: "127.0.0.1:0".parse().unwrap(),
             cert: self.path("server.pem"),
-            key: self.path("server.key"),
+            key: self.path("server.key").into(),
             client_ca: self.path("ca.pem"),
             client_crl: crl.exists().then_some(crl),
         }
@@ -63,7 +63,7 @@ impl Pki {
 
     #[track_caller]
     fn refused(&self, file: &str, words: &str) {
-        let error = Material::read(&self.files()).err().unwrap_or_else(|| panic!("{words}: it was taken")).to_string();
+        let error = Material::read(&self.files(), None).err().unwrap_or_else(|| panic!("{words}: it was taken")).to_string();
         assert!(error.contains(words) && error.contains(&self.path(file).display().to_string()), "{words}: {error}");
     }
 }
@@ -83,7 +83,7 @@ fn version_1() -> (String, String) {
 #[test]
 fn defects_of_the_services_own_files_are_reported_with_file_and_remedy() {
     let pki = Pki::new();
-    Identity::load(&pki.files()).unwrap();
+    Identity::load(&pki.files(), None).unwrap();
     let (good_cert, good_key) =
         (fs::read_to_string(pki.path("server.pem")).unwrap(), fs::read_to_string(pki.path("server.key")).unwrap());
     let (cert, key) = version_1();
@@ -119,7 +119,7 @@ fn defects_of_the_services_own_files_are_reported_with_file_and_remedy() {
         pki.refused(name, "is writable by all users");
         pki.put(name, &text, 0o644);
     }
-    Identity::load(&pki.files()).unwrap();
+    Identity::load(&pki.files(), None).unwrap();
 }
 
 #[test]
@@ -147,11 +147,11 @@ fn revocation_lists_are_read_in_pem_and_der_and_what_is_no_list_is_refused() {
     };
     for bytes in [list(7).pem().unwrap().into_bytes(), list(7).der().to_vec()] {
         put(&bytes);
-        let material = Material::read(&pki.files()).unwrap();
+        let material = Material::read(&pki.files(), None).unwrap();
         assert!(material.has_lists() && material.ended_list().is_none());
     }
     put(list(-1).pem().unwrap().as_bytes());
-    let ended = Material::read(&pki.files()).unwrap().ended_list().expect("it has ended");
+    let ended = Material::read(&pki.files(), None).unwrap().ended_list().expect("it has ended");
     assert!(ended.contains("crl.pem expired on "), "{ended}");
     put(b"no list");
     pki.refused("crl.pem", "is no key or certificate; expected a revocation list in PEM or DER");
@@ -212,7 +212,7 @@ fn a_file_of_another_kind_is_named_with_the_command_that_converts_it() {
         let content = fs::read(pki.path(given)).unwrap();
         fs::write(pki.path(instead_of), content).unwrap();
         fs::set_permissions(pki.path(instead_of), fs::Permissions::from_mode(0o600)).unwrap();
-        let fault = Material::read(&pki.files()).err().unwrap_or_else(|| panic!("{given} as {instead_of} was taken"));
+        let fault = Material::read(&pki.files(), None).err().unwrap_or_else(|| panic!("{given} as {instead_of} was taken"));
         assert!(fault.what.contains(words) && fault.what.contains(instead_of), "{given} as {instead_of}: {fault}");
         assert_eq!(fault.kind, std::io::ErrorKind::InvalidData, "{given}");
         let hint = fault.hint.expect("a hint");
@@ -228,7 +228,7 @@ fn a_file_of_another_kind_is_named_with_the_command_that_converts_it() {
             let made = pki.path(if pki.path("cert.pem").exists() { "cert.pem" } else { "key.pem" });
             fs::rename(made, pki.path(instead_of)).unwrap();
             let is_chain_of_others = instead_of == "ca.pem";
-            let read = Material::read(&pki.files());
+            let read = Material::read(&pki.files(), None);
             assert!(read.is_ok() || is_chain_of_others, "{given} as {instead_of}, {command}: {:?}", read.err());
         }
         let _ = fs::remove_file(pki.path("crl.pem"));
@@ -237,12 +237,12 @@ fn a_file_of_another_kind_is_named_with_the_command_that_converts_it() {
         }
         fs::set_permissions(pki.path("server.key"), fs::Permissions::from_mode(0o600)).unwrap();
     }
-    Identity::load(&pki.files()).unwrap();
+    Identity::load(&pki.files(), None).unwrap();
     let mut files = pki.files();
     files.cert = pki.path("absent.pem");
-    assert_eq!(Material::read(&files).err().map(|fault| fault.kind), Some(std::io::ErrorKind::NotFound));
+    assert_eq!(Material::read(&files, None).err().map(|fault| fault.kind), Some(std::io::ErrorKind::NotFound));
     files.cert = pki.directory.path().to_owned();
-    assert_eq!(Material::read(&files).err().map(|fault| fault.kind), Some(std::io::ErrorKind::IsADirectory));
+    assert_eq!(Material::read(&files, None).err().map(|fault| fault.kind), Some(std::io::ErrorKind::IsADirectory));
     pki.put("server.key", &String::from_utf8(good[1].1.clone()).unwrap(), 0o644);
-    assert_eq!(Material::read(&pki.files()).err().map(|fault| fault.kind), Some(std::io::ErrorKind::PermissionDenied));
+    assert_eq!(Material::read(&pki.files(), None).err().map(|fault| fault.kind), Some(std::io::ErrorKind::PermissionDenied));
 }

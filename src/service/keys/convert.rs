@@ -44,6 +44,8 @@ pub fn key_message(StationKey { description: key, purpose }: &StationKey) -> pb:
         Purpose::Train => pb::KeyPurpose::Train,
         Purpose::General => pb::KeyPurpose::General,
         Purpose::Audit => pb::KeyPurpose::Audit,
+        // No caller is shown such a key.
+        Purpose::Tls => pb::KeyPurpose::Unspecified,
     };
     pb::Key {
         label: key.label.clone(),

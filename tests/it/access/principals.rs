@@ -57,7 +57,7 @@ impl Authority {
     }
 
     /// A certificate as `params` describe it, in PEM.
-    pub fn certify(&self, params: CertificateParams, key: &KeyPair) -> String {
+    pub fn certify(&self, params: CertificateParams, key: &impl rcgen::PublicKeyData) -> String {
         params.signed_by(key, &self.0).unwrap().pem()
     }
 

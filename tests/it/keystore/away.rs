@@ -14,7 +14,7 @@ use crate::{
 const SCHEME: SignatureScheme = SignatureScheme::RsaPssSha256;
 
 /// Has every object of the token but itself put aside, as when its store is not mounted. Answers what brings them back.
-fn hide_keys(station: &Station) -> impl FnOnce() {
+pub fn hide_keys(station: &Station) -> impl FnOnce() {
     let (tokens, away) = (station.state().join("softhsm/tokens"), station.state().join("away"));
     fs::create_dir_all(&away).unwrap();
     let token = fs::read_dir(tokens).unwrap().next().unwrap().unwrap().path();

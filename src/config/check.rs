@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use stationmaster_keystore::{TokenSelector, label};
 use stationmaster_train::config::Id;
 
-use super::{Config, TokenConfig, tls_key};
+use super::{Config, TokenConfig};
 
 /// A value that is not usable.
 pub(super) struct Flaw {
@@ -21,7 +21,7 @@ pub(super) fn flaw(key: &str, message: impl Into<String>, hint: impl Into<String
 pub(super) fn check(config: &Config) -> Result<(), Flaw> {
     names(config)?;
     pin(config)?;
-    tls_key::check(config)?;
+    config.listen.tcp.as_ref().map_or(Ok(()), |tcp| tcp.key.check(config))?;
     paths(config)?;
     listeners(config)?;
     config.rules.check()?;

@@ -216,3 +216,43 @@ fn values_that_cannot_be_used_are_refused_with_a_hint() {
         assert!(!hint.is_empty());
     }
 }
+
+#[test]
+fn a_tls_key_in_a_token_is_a_key_of_a_configured_token_that_has_no_other_purpose() {
+    let with = |key: &str| {
+        let text = format!(
+            "station = \"s\"\n[keys]\ngeneral = [\"g\"]\n[[token]]\nmodule = \"/m.so\"\nlabel = \"a\"\n[[token]]\nmodule = \"/n.so\"\n\
+             serial = \"2\"\n[state]\ndirectory = \"/s\"\n[listen.tcp]\naddress = \"[::1]:7443\"\ncert = \"/c\"\nkey = \"{key}\"\n\
+             client_ca = \"/a\"\n"
+        );
+        parse(&text)
+    };
+    for (key, has) in [
+        ("pkcs11:object=door", [true, true]),
+        ("pkcs11:token=a;object=door;type=private", [true, false]),
+        // As `key list` prints it: what the configuration does not name may be anything.
+        ("pkcs11:token=x;manufacturer=m;serial=2;model=v;object=door;id=%01", [false, true]),
+    ] {
+        let config = with(key).unwrap();
+        let uri = config.tls_key().unwrap();
+        assert_eq!(uri.object.as_deref(), Some("door"));
+        let may_have: Vec<_> = config.tokens.all().iter().map(|token| token.may_have(uri)).collect();
+        assert_eq!(may_have, has, "{key}");
+    }
+    assert_eq!(with("/k").unwrap().tls_key(), None);
+    for (key, words) in [
+        ("k", "must be an absolute path"),
+        ("pkcs11:token=a", "names no key"),
+        ("pkcs11:object=", "names no key"),
+        ("pkcs11:object=door?module-path=/m.so", "names a module or a PIN"),
+        ("pkcs11:object=door?pin-source=file:/pin", "names a module or a PIN"),
+        ("pkcs11:object=door?pin-value=1", "pin-value is not accepted"),
+        ("pkcs11:token=b;object=door", "no token labelled \"b\" is configured"),
+        ("pkcs11:object=s", "also configured as train key"),
+        ("pkcs11:object=g", "also configured as general key"),
+        ("pkcs11:object=audit", "also configured as audit key"),
+    ] {
+        let error = with(key).unwrap_err();
+        assert!(error.to_string().contains(words) && !error.hint().is_empty(), "{key}: {error}");
+    }
+}

@@ -45,6 +45,33 @@ impl TlsKeySetting {
     pub fn label(&self) -> Option<&str> {
         self.uri().and_then(|uri| uri.object.as_deref())
     }
+
+    /// Checks the URI of a key in a token: it names a key of a configured token, which has no other purpose.
+    pub(super) fn check(&self, config: &Config) -> Result<(), Flaw> {
+        let Some(uri) = self.uri() else { return Ok(()) };
+        let hint = "write `key = \"pkcs11:object=LABEL\"`, with token= or serial= if only one of several tokens has it";
+        let Some(label) = uri.object.as_deref().filter(|label| !label.is_empty()) else {
+            return Err(flaw(KEY, "names no key", hint));
+        };
+        if uri.module_path.is_some() || uri.pin_file.is_some() {
+            return Err(flaw(KEY, "names a module or a PIN", "module and PIN are settings of [token]"));
+        }
+        let of_token = TokenSelector::of_uri(uri);
+        if !config.tokens.all().iter().any(|token| token.may_have(uri)) {
+            return Err(flaw(KEY, format!("no token {of_token} is configured"), hint));
+        }
+        let keys = &config.keys;
+        let of_others =
+            [("train", &keys.train[..]), ("general", &keys.general[..]), ("audit", std::slice::from_ref(&config.audit.key))];
+        if let Some((purpose, _)) = of_others.iter().find(|(_, labels)| labels.iter().any(|named| named == label)) {
+            return Err(flaw(
+                KEY,
+                format!("{label:?} is also configured as {purpose} key"),
+                "a key has exactly one purpose: `key generate LABEL --purpose tls`",
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl From<PathBuf> for TlsKeySetting {
@@ -61,31 +88,4 @@ impl<'de> Deserialize<'de> for TlsKeySetting {
         }
         Ok(Self::File(text.into()))
     }
-}
-
-/// Checks the URI of a key in a token: it names a key of a configured token, which has no other purpose.
-pub(super) fn check(config: &Config) -> Result<(), Flaw> {
-    let Some(uri) = config.tls_key() else { return Ok(()) };
-    let hint = "write `key = \"pkcs11:object=LABEL\"`, with token= or serial= if only one of several tokens has it";
-    let Some(label) = uri.object.as_deref().filter(|label| !label.is_empty()) else {
-        return Err(flaw(KEY, "names no key", hint));
-    };
-    if uri.module_path.is_some() || uri.pin_file.is_some() {
-        return Err(flaw(KEY, "names a module or a PIN", "module and PIN are settings of [token]"));
-    }
-    let of_token = TokenSelector::of_uri(uri);
-    if !config.tokens.all().iter().any(|token| token.may_have(uri)) {
-        return Err(flaw(KEY, format!("no token {of_token} is configured"), hint));
-    }
-    let keys = &config.keys;
-    let of_others =
-        [("train", &keys.train[..]), ("general", &keys.general[..]), ("audit", std::slice::from_ref(&config.audit.key))];
-    if let Some((purpose, _)) = of_others.iter().find(|(_, labels)| labels.iter().any(|named| named == label)) {
-        return Err(flaw(
-            KEY,
-            format!("{label:?} is also configured as {purpose} key"),
-            "a key has exactly one purpose: `key generate LABEL --purpose tls`",
-        ));
-    }
-    Ok(())
 }

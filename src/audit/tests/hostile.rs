@@ -45,6 +45,29 @@ fn lines_that_are_no_records_are_counted_and_the_first_hundred_listed() {
 }
 
 #[test]
+fn handshakes_are_counted_by_checkpoints_once_the_tls_key_is_named_and_no_other_use_is_hidden_by_them() {
+    let flaws = |named: bool, handshakes: u64, by_token: u64| {
+        let token = |signatures: u64| format!("\"token\":{{\"signatures\":{signatures},\"decryptions\":0}}");
+        let key = r#","key":{"label":"door","fingerprint":"SHA256:x","purpose":"tls"}"#;
+        let tls = format!("\"tls\":{{\"signatures\":{handshakes}}}");
+        let directory = tempfile::tempdir().unwrap();
+        let lines = [
+            "\"event\":\"service-started\"".to_owned(),
+            format!("\"event\":\"keys-found\",\"about\":{{{}}}", token(7)),
+            format!("\"event\":\"tls-changed\"{}", if named { key } else { "" }),
+            format!("\"event\":\"checkpoint\",\"about\":{{{},{tls}}}", token(7 + by_token)),
+        ];
+        let file = forged(directory.path(), lines.into_iter());
+        verify(&[file], None, None).unwrap().flaws
+    };
+    assert!(flaws(true, 5, 5).is_empty());
+    for (named, handshakes, by_token) in [(true, 5, 6), (true, 0, 1), (false, 5, 5)] {
+        let found = flaws(named, handshakes, by_token);
+        assert!(found[0].what.contains("more often than was announced"), "{named}, {handshakes}, {by_token}: {found:?}");
+    }
+}
+
+#[test]
 fn keys_that_are_tried_later_are_announced_with_their_number() {
     let directory = tempfile::tempdir().unwrap();
     let token = |signatures: u64| format!("\"token\":{{\"signatures\":{signatures},\"decryptions\":4}}");

@@ -12,7 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose as Usag
 use super::said;
 use crate::{
     access::principals::{Authority, grant, listen},
-    support::{PROGRAM, Station, set, wait_for},
+    support::{PROGRAM, Station, set, token::softhsm, wait_for},
 };
 
 const NAME: &str = "airflow.hospital.example";
@@ -146,17 +146,20 @@ fn a_certificate_with_a_common_name_only_is_refused_with_the_reason() {
     drop(station);
 }
 
-/// The commands of `docs/tls.md`: those of its indented lines that a shell can run anywhere.
-fn commands_of_the_page() -> Vec<String> {
+const IN_TOKEN: &str = "The key in the token";
+
+/// The commands of the sections of `docs/tls.md` that are wanted: those of its indented lines that begin with one of these words.
+fn commands_of_the_page(is_wanted: impl Fn(&str) -> bool, begins: &[&str]) -> Vec<String> {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tls.md")).unwrap();
+    let sections = page.split("\n## ").filter(|section| is_wanted(section.lines().next().unwrap_or_default()));
     let mut blocks = vec![String::new()];
-    for line in page.lines() {
+    for line in sections.flat_map(|section| section.lines().chain([""])) {
         match (line.strip_prefix("    "), blocks.last_mut()) {
             (Some(command), Some(block)) => *block += &format!("{command}\n"),
             _ => blocks.push(String::new()),
         }
     }
-    blocks.retain(|block| ["umask", "openssl", "printf"].iter().any(|begin| block.starts_with(begin)));
+    blocks.retain(|block| begins.iter().any(|begin| block.starts_with(begin)));
     blocks
 }
 
@@ -168,7 +171,7 @@ fn the_page_about_tls_works_as_it_is_written() {
         let done = Command::new("sh").args(["-e", "-c", &commands]).current_dir(directory.path()).output().unwrap();
         assert!(done.status.success(), "{commands}: {}", said(&done));
     };
-    let blocks = commands_of_the_page();
+    let blocks = commands_of_the_page(|section| section != IN_TOKEN, &["umask", "openssl", "printf"]);
     let (last, before) = blocks.split_last().unwrap();
     before.iter().for_each(|block| run(&format!("umask 077\n{block}")));
     let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
@@ -200,6 +203,59 @@ fn the_page_about_tls_works_as_it_is_written() {
     let done = ask();
     assert_eq!(done.status.code(), Some(2), "{}", said(&done));
     assert!(said(&done).contains("airflow.pem is X.509 version 1, and TLS requires version 3"), "{}", said(&done));
+}
+
+#[test]
+fn the_page_about_a_key_in_the_token_works_as_it_is_written() {
+    let mut station = Station::start("a");
+    station.stop();
+    station.configure(|_| {});
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (config, pin, softhsm_conf) = (station.state().join("test.toml"), station.state().join("pin"), station.softhsm_conf());
+    let run = |commands: &str| {
+        let commands = commands
+            .replace("/etc/stationmaster/stationmaster.toml", config.to_str().unwrap())
+            .replace("/etc/stationmaster/pin", pin.to_str().unwrap())
+            .replace("/usr/lib/softhsm/libsofthsm2.so", softhsm().to_str().unwrap())
+            .replace("token=pht", "token=stationmaster-dev")
+            .replace("station-1.hospital.example", "localhost");
+        let path = Path::new(PROGRAM).parent().unwrap().display();
+        let mut shell = Command::new("sh");
+        shell.args(["-e", "-c", &format!("umask 077; PATH={path}:$PATH\n{commands}")]).current_dir(directory.path());
+        let done = shell.env("SOFTHSM2_CONF", &softhsm_conf).output().unwrap();
+        assert!(done.status.success(), "{commands}: {}", said(&done));
+    };
+    // The CA, a client, and the extensions of the server's certificate.
+    commands_of_the_page(|section| section == "CA, service, clients", &["umask", "openssl"]).iter().for_each(|block| run(block));
+    fs::remove_file(file("server.key")).unwrap();
+    let blocks = commands_of_the_page(|section| section == IN_TOKEN, &["stationmaster", "openssl", "export"]);
+    let [made, certified, requested] = &blocks[..] else { panic!("{blocks:?}") };
+    run(made);
+    let setting = commands_of_the_page(|section| section == IN_TOKEN, &["key = "]).pop().unwrap();
+    let key = setting.parse::<toml::Table>().unwrap()["key"].clone();
+    // The certificate of the public key, and the one of the request.
+    for way in [certified, requested] {
+        fs::remove_file(file("server.pem")).unwrap();
+        run(way);
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        station.configure(|config| {
+            let mut tcp = toml::Table::from_iter([("address".to_owned(), format!("127.0.0.1:{port}").into())]);
+            tcp.insert("key".into(), key.clone());
+            for (key, name) in [("cert", "server.pem"), ("client_ca", "ca.pem")] {
+                tcp.insert(key.into(), file(name).into());
+            }
+            set(config, "listen", "tcp", tcp);
+        });
+        station.start_again();
+        grant(&station, &[("dns:airflow.hospital.example", &["ListKeys"], Some(&["*"]))]);
+        let mut command = Command::new(PROGRAM);
+        command.args(["key", "list", "--address", &format!("https://localhost:{port}")]);
+        command.args(["--tls-ca", &file("ca.pem"), "--tls-cert", &file("airflow.pem"), "--tls-key", &file("airflow.key")]);
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{}", said(&done));
+        station.stop();
+    }
 }
 
 #[test]

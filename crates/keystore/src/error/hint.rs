@@ -1,0 +1,77 @@
+//! The remedies of errors, for users at a terminal.
+
+use std::path::PathBuf;
+
+use super::KeystoreError;
+use crate::softhsm;
+
+impl KeystoreError {
+    /// Returns a remedy, for a user at a terminal. If the module is SoftHSM, its files are checked.
+    pub fn hint(&self) -> Option<String> {
+        let remembered = |latch: &Option<PathBuf>| match latch {
+            Some(latch) => format!("; if it was right after all, delete {}", latch.display()),
+            None => String::new(),
+        };
+        Some(match self {
+            KeystoreError::ModuleUnusable { module, .. } => match softhsm::diagnose(module) {
+                Some(found) => found,
+                None if !module.exists() => "check the module's path; SoftHSM: apt install softhsm2".to_owned(),
+                None => "check what the module needs (its configuration, the permissions of its files, its daemon or network; NSS: `module_init_args` in [token])"
+                    .to_owned(),
+            },
+            KeystoreError::TokenNotFound { seen, .. } => match softhsm::diagnose_usual().filter(|_| seen.is_empty()) {
+                Some(found) => found,
+                None => "check the label, and for SoftHSM that SOFTHSM2_CONF names the right file and that the token's files belong to \
+                         this user; `token init` makes a token"
+                    .to_owned(),
+            },
+            KeystoreError::TokenSerial { .. } => {
+                "correct `serial` in [token], or leave it out; a token that was initialised anew has another one, and none of the old keys"
+                    .to_owned()
+            }
+            KeystoreError::TokenAmbiguous { .. } => "add the serial number to the configuration".to_owned(),
+            KeystoreError::TokenExists { .. } => "choose another label, or use the token that is there".to_owned(),
+            KeystoreError::TokenHalfMade { serial, .. } => {
+                let serial = if serial.is_empty() { String::new() } else { format!(" and --serial {serial}") };
+                format!(
+                    "`stationmaster token set-pin` finishes it, with the SO PIN that it was made with: name the token as before (--config, or --label \
+                     and --module){serial}"
+                )
+            }
+            KeystoreError::UserPinSet { .. } => "`token set-pin --replace` sets another one".to_owned(),
+            KeystoreError::PinLength { .. } => "choose a PIN of such a length, and give the command again".to_owned(),
+            KeystoreError::PinRefused { whose: "SO", code } if code.to_ascii_uppercase().contains("INCORRECT") => {
+                "it is another than `token init` was given, or another token's; correct it before the next try: a token counts wrong SO PINs, and \
+                 some lock for good"
+                    .to_owned()
+            }
+            KeystoreError::PinRefused { .. } => "the token's own rules for PINs decide: see its manual".to_owned(),
+            KeystoreError::SoPinAtRisk { .. } => "see the token's manual: with the SO PIN lost it can only be initialised anew".to_owned(),
+            KeystoreError::PinNotSet => "`stationmaster token set-pin` sets it, with the SO PIN".to_owned(),
+            KeystoreError::PinRejected { pin, latch } | KeystoreError::PinLatched { pin, latch } => {
+                format!("correct the PIN in {pin}: a changed PIN is tried once{}", remembered(latch))
+            }
+            KeystoreError::PinAtRisk { state: "count low" } => {
+                "log in once with another tool (pkcs11-tool --login), which resets the count, or configure a latch file".to_owned()
+            }
+            KeystoreError::PinAtRisk { .. } => "`stationmaster token set-pin --replace` sets the user PIN anew, with the SO PIN".to_owned(),
+            KeystoreError::LatchUnusable { path, .. } => format!(
+                "rejected PINs are remembered there: its directory {} must exist (the service's first start makes the state directory) and be \
+                 writable for this user",
+                path.parent().unwrap_or(path).display()
+            ),
+            KeystoreError::KeyNotFound { .. } => "`key list` shows what the token holds; `key generate` makes a key".to_owned(),
+            KeystoreError::KeyOfOtherType { .. } => "`key generate` makes an RSA key, under another label".to_owned(),
+            KeystoreError::KeyAmbiguous { .. } => "give each key its own label (pkcs11-tool can rename)".to_owned(),
+            KeystoreError::KeysDiffer { .. } => {
+                "a key on several tokens must be one key, restored from a backup; give other keys other labels (pkcs11-tool can rename)".to_owned()
+            }
+            KeystoreError::Label { .. } => "choose a label of letters, digits, `-`, `_` and `.`".to_owned(),
+            KeystoreError::LabelExists { .. } => "choose another label; an existing key is never replaced".to_owned(),
+            KeystoreError::MechanismUnsupported { .. } => {
+                "`key show` lists what was tried; raw RSA can replace OAEP (`allow_raw_unwrap` in [token]) and the PSS salt that a token refuses (`allow_raw_sign`)".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}

@@ -20,6 +20,7 @@ pub mod log;
 pub mod log_throttle;
 mod manager;
 pub mod open_station;
+pub mod open_tokens;
 pub mod peer_layer;
 pub mod request_layer;
 mod signals;

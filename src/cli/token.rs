@@ -18,7 +18,7 @@ use super::{
 use crate::{
     audit::Event,
     config::{Config, PinSetting, TokenConfig},
-    server::bootstrap,
+    server::open_tokens,
 };
 
 const INIT: &str = "\
@@ -197,7 +197,7 @@ impl TokenArgs {
             .with_hint(self.equal_pins_hint(configured)));
         }
         let latch = match (&config, configured) {
-            (Some(config), Some(token)) => Some(bootstrap::pin_latch(config, token)?),
+            (Some(config), Some(token)) => Some(open_tokens::pin_latch(config, token)?),
             _ => None,
         };
         Ok(TokenInputs { config, module, token, so_pin, user_pin, latch })

@@ -6,7 +6,7 @@ use stationmaster_keystore::TokenAccess;
 use stationmaster_system::memory;
 
 use super::error::{CliError, Exit};
-use crate::{config::Config, dev::DevToken, server::bootstrap};
+use crate::{config::Config, dev::DevToken, server::open_tokens};
 
 /// Selects a token.
 #[derive(Debug, Clone, clap::Args)]
@@ -83,7 +83,7 @@ impl DirectArgs {
                 (token.pin_credential, token.pin_env) = (None, None);
             }
             let audit = config.audit_directory();
-            return Ok(Some(TokenContext { access: bootstrap::token_access(&config, &token)?, config: Some(config), audit }));
+            return Ok(Some(TokenContext { access: open_tokens::token_access(&config, &token)?, config: Some(config), audit }));
         }
         let Some(state) = &self.state else {
             return Ok(None);

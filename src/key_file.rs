@@ -13,6 +13,8 @@ pub(crate) use kind::FileKind;
 pub(crate) enum ExpectedKind {
     /// A single RSA public key.
     PublicKey,
+    /// A single public key that signs checkpoints: RSA, EC P-256 or Ed25519.
+    CheckpointKey,
     /// A private key in PEM; it may be encrypted.
     PrivateKey,
     /// A private key in PEM that can be used without a passphrase.
@@ -26,6 +28,10 @@ pub(crate) enum ExpectedKind {
 /// Description of what an option for public keys accepts.
 pub(crate) const PUBLIC: &str =
     "an RSA public key of 2048 to 8192 bits is required: as PEM, DER, hex of either, or a JSON Web Key";
+
+/// Description of what an option for the audit's key accepts.
+pub(crate) const CHECKPOINTS: &str =
+    "the audit's public key is required, RSA, EC P-256 or Ed25519: as PEM, DER, hex of either, or a JSON Web Key";
 
 /// A file of the wrong kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,12 +52,14 @@ pub(crate) fn check_kind(path: &Path, bytes: &[u8], wanted: ExpectedKind) -> Opt
     let what = kind.name();
     let needed = match wanted {
         ExpectedKind::PublicKey => "an RSA public key",
+        ExpectedKind::CheckpointKey => "an RSA, EC P-256 or Ed25519 public key",
         ExpectedKind::PrivateKey | ExpectedKind::PlainPrivateKey => "a private key in PEM",
         ExpectedKind::Certificates => "certificates in PEM",
         ExpectedKind::RevocationLists => "a revocation list in PEM or DER",
     };
     let hint = kind.advice(wanted, &quoted(path)).unwrap_or_else(|| match wanted {
         ExpectedKind::PublicKey => PUBLIC.to_owned(),
+        ExpectedKind::CheckpointKey => CHECKPOINTS.to_owned(),
         _ => format!("name a file with {needed}"),
     });
     Some(WrongKind { message: format!("{} is {what}; expected {needed}", path.display()), hint })
@@ -60,7 +68,7 @@ pub(crate) fn check_kind(path: &Path, bytes: &[u8], wanted: ExpectedKind) -> Opt
 /// Reports a file with several keys: different readers would use different ones.
 pub(crate) fn check_single(path: &Path, bytes: &[u8], wanted: ExpectedKind) -> Option<WrongKind> {
     let (what, ending, alone) = match wanted {
-        ExpectedKind::PublicKey => ("public", "PUBLIC KEY-----", "openssl pkey -pubin"),
+        ExpectedKind::PublicKey | ExpectedKind::CheckpointKey => ("public", "PUBLIC KEY-----", "openssl pkey -pubin"),
         ExpectedKind::PrivateKey | ExpectedKind::PlainPrivateKey => ("PRIVATE", "PRIVATE KEY-----", "openssl pkey"),
         ExpectedKind::Certificates | ExpectedKind::RevocationLists => return None,
     };

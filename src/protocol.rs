@@ -33,7 +33,7 @@ pub use self::{
         error::StepError,
         key_errors::{KeyOwner, KeyUseError, UntrustedKey},
         rules::Policy,
-        station_key::{KeyPurposes, StationKey, key_usage},
+        station_key::{KeyPurposes, StationKey, checkpoint_scheme, key_usage},
     },
     steps::{
         abort::{AbortAnswer, abort_run},

@@ -68,7 +68,7 @@ impl Request {
         match self.operation {
             Operation::Sign => {
                 let scheme = pb::SignatureScheme::RsaPssSha512.into();
-                let asked = pb::SignRequest { key_label, scheme, digest: vec![0x5a; 64] };
+                let asked = pb::SignRequest { key_label, scheme, digest: vec![0x5a; 64], ..pb::SignRequest::default() };
                 client.sign(asked).await.expect("a signature");
             }
             Operation::Unwrap => {

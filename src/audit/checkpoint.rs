@@ -9,16 +9,17 @@
 //! — stationmaster/0d6a… AbCd…    four bytes that name the key, and the signature, base64
 //! ```
 //!
-//! The signature is RSASSA-PSS with SHA-256, MGF1-SHA-256 and a salt of 32 bytes, over the text up to and including the newline
-//! before the empty line. Signed notes define no RSA type; this type is 0xff (other), with `stationmaster-rsa-pss-sha256` as its name.
+//! The signature is over the text up to and including the newline before the empty line, in a form that the key's type determines
+//! (`note_key`).
+
+mod note_key;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 
-use super::{read, tree::Hash};
+use note_key::NoteKey;
 
-/// Name of the signature type in the key's id.
-const SIGNATURE_SCHEME: &str = "stationmaster-rsa-pss-sha256";
+use super::{read, tree::Hash};
 
 /// What a checkpoint covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub fn text(origin: &str, covered: &Covered) -> String {
     format!("{origin}\n{size}\n{}\nhead {}\n", STANDARD.encode(root), const_hex::encode(head))
 }
 
-/// Returns the SHA-256 of the text, which the token signs.
+/// Returns the SHA-256 of the text, which the token signs with RSA and ECDSA. With Ed25519 it signs the text.
 #[must_use]
 pub fn digest(text: &str) -> Hash {
     Sha256::digest(text.as_bytes()).into()
@@ -65,16 +66,16 @@ pub fn digest(text: &str) -> Hash {
 /// Returns the complete checkpoint.
 #[must_use]
 pub fn signed(text: &str, origin: &str, spki_der: &[u8], signature: &[u8]) -> String {
-    let mut named = key_id(origin, spki_der).to_vec();
+    let mut named = NoteKey::read(spki_der).id(origin).to_vec();
     named.extend_from_slice(signature);
     format!("{text}\n\u{2014} {origin} {}\n", STANDARD.encode(named))
 }
 
-/// Reads a checkpoint and verifies it with a public key (SubjectPublicKeyInfo).
+/// Reads a checkpoint and verifies it with the one of the public keys (SubjectPublicKeyInfo) that it names.
 ///
 /// # Errors
 /// [`CheckpointError`].
-pub fn verify(note: &str, origin: &str, spki_der: &[u8]) -> Result<Covered, CheckpointError> {
+pub fn verify(note: &str, origin: &str, keys: &[&[u8]]) -> Result<Covered, CheckpointError> {
     let (covered, text, signature_line) = parse(note, origin)?;
     let rest =
         signature_line.strip_prefix('\u{2014}').and_then(|rest| rest.strip_prefix(' ')).ok_or(CheckpointError::Malformed)?;
@@ -84,10 +85,11 @@ pub fn verify(note: &str, origin: &str, spki_der: &[u8]) -> Result<Covered, Chec
     }
     let named = STANDARD.decode(encoded).map_err(|_| CheckpointError::Malformed)?;
     let (id, signature) = named.split_first_chunk::<4>().ok_or(CheckpointError::Malformed)?;
-    if *id != key_id(origin, spki_der) {
+    let mut named = keys.iter().map(|spki_der| NoteKey::read(spki_der)).filter(|key| *id == key.id(origin)).peekable();
+    if named.peek().is_none() {
         return Err(CheckpointError::OtherKey);
     }
-    if !holds(spki_der, &digest(&text), signature).unwrap_or(false) {
+    if !named.any(|key| key.verifies(&text, signature)) {
         return Err(CheckpointError::BadSignature);
     }
     Ok(covered)
@@ -114,24 +116,4 @@ pub(super) fn parse(note: &str, origin: &str) -> Result<(Covered, String, String
         return Err(CheckpointError::Malformed);
     }
     Ok((covered, format!("{text}\n"), signature.to_owned()))
-}
-
-/// Returns the C2SP signed-note key id: the first four bytes of SHA-256 over name, newline, type, and the public key.
-fn key_id(name: &str, spki_der: &[u8]) -> [u8; 4] {
-    let hash =
-        Sha256::new().chain_update(name).chain_update(b"\n\xff").chain_update(SIGNATURE_SCHEME).chain_update(spki_der).finalize();
-    [hash[0], hash[1], hash[2], hash[3]]
-}
-
-fn holds(spki_der: &[u8], digest: &Hash, signature: &[u8]) -> Result<bool, openssl::error::ErrorStack> {
-    use openssl::{md::Md, pkey::PKey, pkey_ctx::PkeyCtx, rsa::Padding, sign::RsaPssSaltlen};
-    let key = PKey::public_key_from_der(spki_der)?;
-    let mut context = PkeyCtx::new(&key)?;
-    context.verify_init()?;
-    context.set_rsa_padding(Padding::PKCS1_PSS)?;
-    context.set_signature_md(Md::sha256())?;
-    context.set_rsa_mgf1_md(Md::sha256())?;
-    context.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH)?;
-    // For a signature that does not fit OpenSSL reports an error, which is taken off its queue here.
-    Ok(context.verify(digest, signature).unwrap_or(false))
 }

@@ -20,7 +20,7 @@ use super::{
 };
 
 fn verify(files: &[PathBuf], key: Option<&[u8]>, head: Option<Head>) -> Result<LogVerification, AuditError> {
-    super::verify::verify(files, Expected { key, head, allow_unsigned: false })
+    super::verify::verify(files, Expected { keys: key.as_slice(), head, allow_unsigned: false })
 }
 
 fn settings(directory: &Path, segment_bytes: u64) -> Settings {

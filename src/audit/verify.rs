@@ -42,8 +42,8 @@ pub struct Unsigned {
 /// What is checked in addition to the chain.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Expected<'a> {
-    /// The key (SubjectPublicKeyInfo) that checkpoints are signed with. Without it they are not counted.
-    pub key: Option<&'a [u8]>,
+    /// The keys (SubjectPublicKeyInfo) that checkpoints are signed with: several if the key was changed. Without one they are not counted.
+    pub keys: &'a [&'a [u8]],
     /// A position that the log must have reached.
     pub head: Option<Head>,
     /// Whether a log without any checkpoint is accepted although a key is given.
@@ -133,7 +133,7 @@ pub fn verify_both(
     let mut others = match administrators {
         // No such log exists yet: as long as the service has not seen one, nothing is missing.
         [] => LogVerification::default(),
-        files => verify(files, Expected { key: None, head, allow_unsigned: true })?,
+        files => verify(files, Expected { keys: &[], head, allow_unsigned: true })?,
     };
     if let Some((log, head)) = &found.administrators
         && *log != others.log

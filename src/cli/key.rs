@@ -2,6 +2,7 @@
 
 mod export;
 mod generate;
+mod jwk;
 mod view;
 
 use serde_json::json;
@@ -85,7 +86,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
 }
 
 impl Source {
-    /// Returns the keys; from a token also those that are not RSA keys.
+    /// Returns the keys; from a token also those that cannot be used.
     fn all(&self) -> Result<(Vec<KeyView>, Vec<OtherKey>), CliError> {
         if let Some(direct) = self.direct.open(&self.pin)? {
             let TokenContents { keys, others } = admin::contents(&direct.access)?;
@@ -138,7 +139,7 @@ fn overview(keys: &[KeyView], others: &[OtherKey]) -> String {
         vec![
             super::output::printable(&key.label),
             key.purpose.unwrap_or("-").to_owned(),
-            format!("RSA-{}", key.bits),
+            key.type_name(),
             key.fingerprint.clone(),
             yes(key.generated_in_token),
             yes(key.sensitive),
@@ -170,7 +171,7 @@ fn notes(keys: &[KeyView], others: &[OtherKey]) -> String {
     if !others.is_empty() {
         let named: Vec<_> =
             others.iter().map(|key| format!("{:?} ({})", super::output::printable(&key.label), key.kind)).collect();
-        notes += &format!("\nOther keys in the token, which are not RSA keys: {}.\n", named.join(", "));
+        notes += &format!("\nOther keys in the token, which cannot be used: {}.\n", named.join(", "));
     }
     notes
 }

@@ -1,5 +1,7 @@
 //! Reads files with keys and certificates that options name, as the expected kind ([`crate::key_file`]).
 
+mod checkpoint_key;
+
 use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -9,6 +11,8 @@ use stationmaster_train::{
     keys::{KeyError, PublicKey},
 };
 use zeroize::Zeroizing;
+
+pub(super) use checkpoint_key::checkpoint_key;
 
 use super::error::CliError;
 pub(super) use crate::key_file::ExpectedKind;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use secrecy::SecretString;
-use stationmaster_keystore::{TokenAccess, TokenSelector, admin, pin, softhsm};
+use stationmaster_keystore::{NewKey, TokenAccess, TokenSelector, admin, pin, softhsm};
 use stationmaster_system::files::{Directory, make_directory};
 use zeroize::Zeroizing;
 
@@ -111,7 +111,7 @@ impl DevToken {
         ];
         for (label, purpose, bits) in wanted {
             if !existing.iter().any(|key| key.label == label) {
-                admin::generate_key(&access, &label, key_usage(purpose), bits)?;
+                admin::generate_key(&access, &label, key_usage(purpose), NewKey::Rsa { bits })?;
             }
         }
         Ok(())

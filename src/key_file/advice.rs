@@ -9,10 +9,14 @@ impl FileKind {
         /// For a user who nearly disclosed a private key.
         const KEEP: &str = "A private key must not be disclosed; this extracts its public half:";
         let out = match wanted {
-            W::PublicKey | W::PrivateKey | W::PlainPrivateKey => "key.pem",
+            W::PublicKey | W::CheckpointKey | W::PrivateKey | W::PlainPrivateKey => "key.pem",
             W::Certificates => "cert.pem",
             W::RevocationLists => "crl.pem",
         };
+        if wanted == W::CheckpointKey && !matches!(self, Self::OtherKey(_) | Self::OpenPgp | Self::TrustFile | Self::TrainConfig)
+        {
+            return self.advice(W::PublicKey, file);
+        }
         let text = match (self, wanted) {
             (Self::Packed(program), W::PrivateKey | W::PlainPrivateKey) => {
                 format!("unpack it, for its owner only: `(umask 077; {program} {file} > {out})`")

@@ -167,7 +167,7 @@ impl FileKind {
 
     pub(crate) fn is(self, wanted: ExpectedKind) -> bool {
         match wanted {
-            ExpectedKind::PublicKey => matches!(self, Self::PublicKey | Self::Jwk),
+            ExpectedKind::PublicKey | ExpectedKind::CheckpointKey => matches!(self, Self::PublicKey | Self::Jwk),
             ExpectedKind::PrivateKey => matches!(self, Self::PrivateKey | Self::EncryptedPrivateKey),
             ExpectedKind::PlainPrivateKey => self == Self::PrivateKey,
             ExpectedKind::Certificates => self == Self::Certificate,

@@ -1,25 +1,27 @@
 //! Checks that the configured keys can serve their purpose on this token, from the self-test made when the token is opened.
 
-use stationmaster_keystore::{Capability, Hash, OaepScheme, SignScheme};
+use stationmaster_keystore::{Capability, KeyType, OaepScheme, SignScheme};
 
 use super::ServerError;
 use crate::{
     authz::Purpose,
     config::{Config, TokenConfig},
-    protocol::StationKey,
+    protocol::{StationKey, checkpoint_scheme},
 };
 
 /// Minimum size of RSA keys in bits; trains with smaller keys are refused.
 const LEAST_BITS: u32 = 2048;
 
-/// Refuses to start with a train key that cannot do what trains need. Waiting does not repair that, so the service must not
-/// appear healthy.
+/// Refuses to start with a train key that cannot do what trains need, or an audit key of a type that signs no checkpoints. Waiting does
+/// not repair that, so the service must not appear healthy.
 ///
 /// # Errors
 /// Names the key, what it lacks, and the remedy.
 pub(super) fn at_start(keys: &[StationKey], config: &Config) -> Result<(), ServerError> {
-    let train = keys.iter().filter(|key| key.purpose == Purpose::Train);
-    train.map(|key| lacks(key, config)).find(Result::is_err).unwrap_or(Ok(())).map_err(ServerError::Unfit)
+    let signs_no_checkpoint = |key: &StationKey| checkpoint_scheme(key.description.key_type).is_none();
+    let checked =
+        keys.iter().filter(|key| key.purpose == Purpose::Train || (key.purpose == Purpose::Audit && signs_no_checkpoint(key)));
+    checked.map(|key| lacks(key, config)).find(Result::is_err).unwrap_or(Ok(())).map_err(ServerError::Unfit)
 }
 
 /// Checks that every configured train and audit key exists and can serve its purpose.
@@ -41,10 +43,20 @@ fn lacks(key: &StationKey, config: &Config) -> Result<(), String> {
     match key.purpose {
         // The TLS key is checked with its certificate.
         Purpose::General | Purpose::Tls => Ok(()),
-        Purpose::Audit if lacks(SignScheme::Pss(Hash::Sha256).name()) => {
-            Err(cannot(SignScheme::Pss(Hash::Sha256).name(), "sign checkpoints"))
-        }
-        Purpose::Audit => Ok(()),
+        Purpose::Audit => match checkpoint_scheme(description.key_type) {
+            None => Err(format!(
+                "the audit key {label:?} is {}; checkpoints need an RSA, EC P-256 or Ed25519 key: `key generate --purpose audit` makes one, under \
+                 another label",
+                description.key_type
+            )),
+            Some(scheme) if lacks(scheme.name()) => Err(cannot(scheme.name(), "sign checkpoints")),
+            Some(_) => Ok(()),
+        },
+        Purpose::Train if description.key_type != KeyType::Rsa => Err(format!(
+            "the train key {label:?} is {}; trains need an RSA key: `key generate --purpose train` makes one, under another label or after this \
+             key was removed",
+            description.key_type
+        )),
         Purpose::Train if description.bits < LEAST_BITS => {
             Err(format!("the train key {label:?} has {} bits; trains need at least {LEAST_BITS}", description.bits))
         }

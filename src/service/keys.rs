@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Instant};
 
 pub use convert::key_message;
 use name::KeyName;
+use stationmaster_keystore::KeyType;
 use stationmaster_proto as pb;
 use stationmaster_train::keys::spki_fingerprint;
 use tonic::{Request, Response};
@@ -65,12 +66,9 @@ impl Keys {
         let name = KeyName::of(&request.key_label, "key_label")?;
         let key = self.raw_key(&caller, &name, deadline).await?;
         let scheme = convert::signature_scheme(request.scheme)?;
-        let length = scheme.hash().digest_len();
-        if request.digest.len() != length {
-            let text = format!("must be {length} bytes for this scheme");
-            return Err(Reason::MalformedRequest.status(format!("digest {text}")).with_field("digest", text));
-        }
-        let signature = self.keys.sign_raw(&key, OnBehalf::raw(&caller, deadline), scheme, &request.digest).await;
+        key.key().description.check_type(scheme.name(), scheme.key_type())?;
+        let signed = convert::signed(scheme, &request)?;
+        let signature = self.keys.sign_raw(&key, OnBehalf::raw(&caller, deadline), scheme, signed).await;
         let signature = signature.map_err(|error| about(name.label(), error))?;
         Ok(pb::SignResponse { signature, fingerprint: spki_fingerprint(&key.key().description.spki_der) })
     }
@@ -84,6 +82,7 @@ impl Keys {
         let name = KeyName::of(&request.key_label, "key_label")?;
         let key = self.raw_key(&caller, &name, deadline).await?;
         let scheme = convert::wrapping_scheme(request.scheme)?;
+        key.key().description.check_type(scheme.name(), KeyType::Rsa)?;
         let length = key.key().description.bits.div_ceil(8) as usize;
         if request.wrapped_key.len() != length {
             let text = format!("must be {length} bytes, as long as the modulus");

@@ -2,6 +2,7 @@
 
 mod administrators;
 mod bounds;
+mod curve_notes;
 pub mod evidence;
 mod kills;
 mod order;

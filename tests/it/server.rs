@@ -2,6 +2,7 @@
 
 mod components;
 pub mod core_image;
+mod curve_keys;
 mod drain;
 mod ending;
 pub mod foreign_client;

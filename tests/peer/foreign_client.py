@@ -13,7 +13,7 @@ import sys
 
 import grpc
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, utils
+from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 from google.protobuf import message_factory
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc import error_details_pb2
@@ -70,8 +70,14 @@ class Reflected:
         return unary(request, timeout=self.timeout)
 
 
-def verify(public_key, scheme, signature, digest):
+def verify(public_key, scheme, signature, message, digest):
     """With the salt length that the scheme's name promises, exactly."""
+    if scheme == "ED25519":
+        return public_key.verify(signature, message)
+    if scheme.startswith("ECDSA_"):
+        _, curve, hash_name = scheme.split("_")
+        assert public_key.curve.name == {"P256": "secp256r1", "P384": "secp384r1"}[curve]
+        return public_key.verify(signature, digest, ec.ECDSA(utils.Prehashed(HASHES[hash_name])))
     _, kind, hash_name, *longest = scheme.split("_", 3)
     algorithm = HASHES[hash_name]
     if kind == "PKCS1":
@@ -84,11 +90,11 @@ def verify(public_key, scheme, signature, digest):
 
 def sign(server, label, scheme, message):
     key = server.call(KEY_SERVICE, "GetKey", label=label).key
-    digest = hashlib.new(scheme.split("_")[2].lower(), message).digest()
-    signed = server.call(
-        KEY_SERVICE, "Sign", key_label=label, scheme=f"SIGNATURE_SCHEME_{scheme}", digest=digest
-    )
-    verify(serialization.load_pem_public_key(key.public_key_pem.encode()), scheme, signed.signature, digest)
+    digest = None if scheme == "ED25519" else hashlib.new(scheme.split("_")[2].lower(), message).digest()
+    what = {"message": message} if digest is None else {"digest": digest}
+    signed = server.call(KEY_SERVICE, "Sign", key_label=label, scheme=f"SIGNATURE_SCHEME_{scheme}", **what)
+    public_key = serialization.load_pem_public_key(key.public_key_pem.encode())
+    verify(public_key, scheme, signed.signature, message, digest)
     return {
         "label": label,
         "scheme": scheme,

@@ -10,7 +10,7 @@ pub(super) fn verify_logs(logs: &[AuditLog], report: &mut DemoReport) -> Result<
     let (mut records, mut uses) = (0, 0);
     for AuditLog { station, directory, key } in logs {
         let flaw = |what: String| DemoError::Unproven(format!("the audit of station {station}: {what}"));
-        let expected = Expected { key: Some(key), ..Expected::default() };
+        let expected = Expected { keys: &[key], ..Expected::default() };
         let found = files(directory).and_then(|files| verify(&files, expected)).map_err(|error| flaw(error.to_string()))?;
         if let Some(first) = found.flaws.first() {
             return Err(flaw(first.what.clone()));

@@ -202,7 +202,7 @@ impl DemoStation {
 
     pub(crate) async fn sign(&self, digest: &[u8]) -> Result<pb::SignResponse, RpcError> {
         let scheme = pb::SignatureScheme::RsaPssSha512MaxSalt.into();
-        let request = pb::SignRequest { key_label: self.id.clone(), scheme, digest: digest.to_vec() };
+        let request = pb::SignRequest { key_label: self.id.clone(), scheme, digest: digest.to_vec(), message: Vec::new() };
         Ok(KeyServiceClient::new(self.channel.clone()).sign(request).await?.into_inner())
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use super::{TokenSelector, label::LabelFault};
+use super::{KeyType, TokenSelector, label::LabelFault};
 
 /// A text of the program.
 type Text = &'static str;
@@ -164,12 +164,12 @@ pub enum KeystoreError {
         /// The label.
         label: String,
     },
-    /// The key of this label is not an RSA key. For the operator; no retry.
-    #[error("the key labelled {label:?} in the token is {kind}; an RSA key is needed")]
+    /// The key of this label is of no type that is used. For the operator; no retry.
+    #[error("the key labelled {label:?} in the token is {kind}; an RSA, EC P-256, EC P-384 or Ed25519 key is needed")]
     KeyOfOtherType {
         /// The label.
         label: String,
-        /// The key type: `EC`, `AES`.
+        /// The key type: `EC secp256k1`, `AES`.
         kind: String,
     },
     /// Several private keys have this label. For the operator; no retry.
@@ -207,6 +207,20 @@ pub enum KeystoreError {
         /// The requested size.
         bits: u32,
     },
+    /// The usage has no scheme for keys of this type. For the caller; no retry.
+    #[error("a key of type {key_type} has no use here")]
+    KeyTypeUnfit {
+        /// The requested type.
+        key_type: KeyType,
+    },
+    /// The token generates no keys of this type. For the operator; no retry.
+    #[error("the token generates no {key_type} keys ({code})")]
+    KeyTypeUnsupported {
+        /// The requested type.
+        key_type: KeyType,
+        /// The name of the return value.
+        code: String,
+    },
     /// A text is not a valid label of a token or key. For the caller; no retry.
     #[error("the label {label:?} cannot be used: {fault}")]
     Label {
@@ -231,6 +245,19 @@ pub enum KeystoreError {
         /// The scheme's name.
         #[serde(deserialize_with = "known_text")]
         scheme: Text,
+    },
+    /// The scheme is for keys of another type. For the caller; no retry.
+    #[error("{scheme} needs an {needed} key; the key labelled {label:?} is {key_type}")]
+    SchemeOfOtherType {
+        /// The key.
+        label: String,
+        /// The scheme's name.
+        #[serde(deserialize_with = "known_text")]
+        scheme: Text,
+        /// The type that the scheme is for.
+        needed: KeyType,
+        /// The type of the key.
+        key_type: KeyType,
     },
     /// The wrapped key cannot be unwrapped: one error for every cause. For the sender; no retry.
     #[error("the wrapped key cannot be opened")]

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fmt};
 use openssl::sha::sha256;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{OaepScheme, Pkcs11Uri, SignScheme};
+use crate::{KeyType, KeystoreError, OaepScheme, Pkcs11Uri, SignScheme};
 
-/// Identity of an RSA key: the SHA-256 of its SubjectPublicKeyInfo in DER. It is the same in every token that has the key, and
+/// Identity of a key: the SHA-256 of its SubjectPublicKeyInfo in DER. It is the same in every token that has the key, and
 /// survives a change of the label.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeyId(#[serde(with = "const_hex")] [u8; 32]);
@@ -46,9 +46,15 @@ impl KeyUsage {
     /// Every scheme.
     pub const ALL: Self = Self { sign: &SignScheme::ALL, unwrap: &OaepScheme::ALL };
 
-    /// Returns whether the key is meant to decrypt.
-    pub(crate) fn decrypts(&self) -> bool {
-        !self.unwrap.is_empty()
+    /// Returns whether a key of this type is meant to decrypt.
+    pub(crate) fn decrypts(&self, key_type: KeyType) -> bool {
+        key_type == KeyType::Rsa && !self.unwrap.is_empty()
+    }
+
+    /// Returns whether a key of this type has a scheme to sign with.
+    #[must_use]
+    pub fn suits(&self, key_type: KeyType) -> bool {
+        self.sign.iter().any(|scheme| scheme.key_type() == key_type)
     }
 
     /// Returns whether the key is meant to make PKCS#1 v1.5 signatures.
@@ -80,7 +86,7 @@ impl Capability {
     }
 }
 
-/// An RSA key pair whose private half is in the token, whether configured or not.
+/// A key pair of a [`KeyType`] whose private half is in the token, whether configured or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyDescription {
     /// The key's identity.
@@ -90,7 +96,9 @@ pub struct KeyDescription {
     /// `CKA_ID` of the private key.
     #[serde(with = "const_hex")]
     pub cka_id: Vec<u8>,
-    /// Size of the modulus in bits.
+    /// The type of the key.
+    pub key_type: KeyType,
+    /// Size in bits: of an RSA key's modulus; of other keys 256, 384 or 255, by their type.
     pub bits: u32,
     /// SubjectPublicKeyInfo, DER.
     #[serde(with = "const_hex")]
@@ -105,7 +113,7 @@ pub struct KeyDescription {
     pub generated_in_token: bool,
     /// Where the key is: a PKCS#11 URI (RFC 7512) for each token that has it.
     pub uris: Vec<Pkcs11Uri>,
-    /// Capability by scheme name (`RSA_OAEP_SHA512`, …); empty when the key has not been probed.
+    /// Capability by name of the schemes for keys of this type (`RSA_OAEP_SHA512`, …); empty when the key has not been probed.
     #[serde(deserialize_with = "capabilities")]
     pub capabilities: BTreeMap<SchemeName, Capability>,
 }
@@ -120,6 +128,20 @@ fn capabilities<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<SchemeNam
     Ok(names.filter_map(|name| Some((name, *found.get(name)?))).collect())
 }
 
+impl KeyDescription {
+    /// Checks that the key is of the type that a scheme needs.
+    ///
+    /// # Errors
+    /// [`KeystoreError::SchemeOfOtherType`].
+    pub fn check_type(&self, scheme: &'static str, needed: KeyType) -> Result<(), KeystoreError> {
+        let key_type = self.key_type;
+        if key_type == needed {
+            return Ok(());
+        }
+        Err(KeystoreError::SchemeOfOtherType { label: self.label.clone(), scheme, needed, key_type })
+    }
+}
+
 /// A key that has just been generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GeneratedKey {
@@ -129,19 +151,19 @@ pub struct GeneratedKey {
     pub mechanisms_restricted: bool,
 }
 
-/// A key in the token that is not an RSA key; this service does not use it.
+/// A key in the token that this service does not use: it is of no [`KeyType`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherKey {
     /// `CKA_LABEL`.
     pub label: String,
-    /// Key type: `EC`, `AES`.
+    /// Key type: `EC secp256k1`, `AES`.
     pub kind: String,
 }
 
 /// The keys that a token holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenContents {
-    /// RSA key pairs, sorted by label.
+    /// Key pairs of every [`KeyType`], sorted by label.
     pub keys: Vec<KeyDescription>,
     /// Other private and secret keys, sorted by label.
     pub others: Vec<OtherKey>,

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 #[cfg(test)]
 use crate::pkcs11::Pool;
 use crate::{
-    KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, SignScheme, TokenStatus, TrialLog,
+    Hash, KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError, OaepScheme, SignScheme, TokenStatus, TrialLog,
     backend::Backend,
     operation::{Operation, Outcome},
     pin::PinSource,
@@ -108,25 +108,27 @@ impl Keystore {
         self.tokens.labels().into_iter().filter(is_missing).map(str::to_owned).collect()
     }
 
-    /// Signs a digest: one signature on the token, verified with the public key (exact salt length for PSS) before it is
-    /// returned. The signature is as long as the modulus. PKCS#11 v2.40 §2.1.6 (v1.5) and §2.1.10 (PSS); the caller hashes.
+    /// Signs a digest, or for [`SignScheme::Ed25519`] the message itself: one signature on the token, verified with the public key (exact
+    /// salt length for PSS) before it is returned. An RSA signature is as long as the modulus; an ECDSA signature is ASN.1 DER, an Ed25519
+    /// one 64 bytes. PKCS#11 v2.40 §2.1.6 (v1.5), §2.1.10 (PSS) and §2.3.6 (ECDSA), v3.0 §2.3.14 (EdDSA); the caller hashes.
     ///
     /// # Errors
     /// [`KeystoreError::DigestLength`], [`KeystoreError::KeyNotFound`], [`KeystoreError::MechanismUnsupported`],
-    /// [`KeystoreError::Overloaded`], [`KeystoreError::DeadlineExceeded`] (the signature may have been made),
+    /// [`KeystoreError::SchemeOfOtherType`], [`KeystoreError::Overloaded`], [`KeystoreError::DeadlineExceeded`] (the signature may have been made),
     /// [`KeystoreError::Unavailable`], [`KeystoreError::SignatureInvalid`], [`KeystoreError::Fault`].
     pub async fn sign(
         &self,
         id: KeyId,
         scheme: SignScheme,
-        digest: &[u8],
+        signed: &[u8],
         deadline: Option<Instant>,
     ) -> Result<Vec<u8>, KeystoreError> {
-        let (expected, got) = (scheme.hash().digest_len(), digest.len());
-        if expected != got {
-            return Err(KeystoreError::DigestLength { expected, got });
+        if let Some(expected) = scheme.hash().map(Hash::digest_len)
+            && expected != signed.len()
+        {
+            return Err(KeystoreError::DigestLength { expected, got: signed.len() });
         }
-        self.with_key(id, Operation::Sign { scheme, digest }, deadline).await.map(|signature| signature.to_vec())
+        self.with_key(id, Operation::Sign { scheme, signed }, deadline).await.map(|signature| signature.to_vec())
     }
 
     /// Unwraps a symmetric key: one decryption on the token. PKCS#11 v2.40 §2.1.8 (OAEP), or §2.1.5 (raw RSA) and RFC 8017

@@ -17,6 +17,7 @@ mod error;
 pub mod fuzzing;
 mod isolated;
 mod key;
+mod key_type;
 mod keystore;
 pub mod label;
 mod operation;
@@ -37,6 +38,7 @@ pub use config::{Isolation, KeyConfig, KeystoreConfig, ModuleConfig, TokenAccess
 pub use error::KeystoreError;
 pub use isolated::run_worker;
 pub use key::{Capability, KeyDescription, KeyId, KeyUsage};
+pub use key_type::{KeyType, NewKey};
 pub use keystore::Keystore;
 pub use scheme::{Hash, OaepScheme, SignScheme};
 pub use tokens::TokenStatus;

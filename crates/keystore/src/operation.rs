@@ -10,8 +10,8 @@ pub(crate) type Outcome = Result<Zeroizing<Vec<u8>>, KeystoreError>;
 /// An operation with a key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Operation<'a> {
-    /// Sign a digest.
-    Sign { scheme: SignScheme, digest: &'a [u8] },
+    /// Sign a digest, or the message where the scheme has no hash function.
+    Sign { scheme: SignScheme, signed: &'a [u8] },
     /// Unwrap a symmetric key.
     Unwrap { scheme: OaepScheme, wrapped: &'a [u8] },
 }

@@ -1,15 +1,18 @@
 //! PKCS#11 backend: the only module that uses the `cryptoki` crate.
 //!
-//! `module` holds the library, `token` finds the token and logs in, `objects` reads keys, `mechanisms` runs one operation,
+//! `module` holds the library, `token` finds the token and logs in, `objects` reads keys from their `attributes` (`family`
+//! their types, `public_half` their public halves), `mechanisms` runs one operation,
 //! `probe` learns what works, `keys` and `keyring` store it, `oaep` removes padding, `pss` adds it, `pool`, `threads`, `fair_queue`, `worker`,
 //! `worker_slot` and `session_slot` use sessions from several threads, which have `shared_state`, `attempt_error` says
 //! what may be tried again, `watchdog` replaces workers whose
 //! call hangs, `recovery` recovers a lost token, `initialise`, `generate` and `listing` serve the administration.
 
 mod attempt_error;
+mod attributes;
 mod calls;
 mod counters;
 mod fair_queue;
+mod family;
 mod generate;
 mod initialise;
 mod keyring;
@@ -22,6 +25,7 @@ mod objects;
 mod pool;
 mod probe;
 mod pss;
+mod public_half;
 mod recovery;
 mod rv;
 mod session_slot;
@@ -39,6 +43,8 @@ pub use initialise::{init_token, set_user_pin};
 pub(super) use keyring::Needed;
 pub(super) use keys::not_found;
 pub use listing::contents;
+#[cfg(test)]
+pub(super) use mechanisms::in_der;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use oaep::unpad;
 pub(super) use pool::Pool;

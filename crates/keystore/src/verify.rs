@@ -12,20 +12,25 @@ use openssl::{
     pkey::{PKey, Public},
     pkey_ctx::PkeyCtx,
     rsa::Padding,
-    sign::RsaPssSaltlen,
+    sign::{RsaPssSaltlen, Verifier},
 };
 
 use super::{
+    KeyType,
     key::KeyId,
     scheme::{Hash, OaepScheme, SignScheme},
 };
 
-/// Returns whether `signature` is by `key` over `digest`. PSS salts must have exactly the scheme's length.
-pub(super) fn signature_holds(key: &PKey<Public>, scheme: SignScheme, digest: &[u8], signature: &[u8]) -> bool {
-    check(key, scheme, digest, signature).unwrap_or(false)
+/// Returns whether `signature` is by `key` over `signed`, the digest or message that the scheme signs. The key must have the scheme's
+/// type, and PSS salts exactly the scheme's length.
+pub(super) fn signature_holds(key: &PKey<Public>, scheme: SignScheme, signed: &[u8], signature: &[u8]) -> bool {
+    KeyType::of(key) == Some(scheme.key_type()) && check(key, scheme, signed, signature).unwrap_or(false)
 }
 
-fn check(key: &PKey<Public>, scheme: SignScheme, digest: &[u8], signature: &[u8]) -> Result<bool, ErrorStack> {
+fn check(key: &PKey<Public>, scheme: SignScheme, signed: &[u8], signature: &[u8]) -> Result<bool, ErrorStack> {
+    let Some(hash) = scheme.hash() else {
+        return Verifier::new_without_digest(key)?.verify_oneshot(signature, signed);
+    };
     let mut context = PkeyCtx::new(key)?;
     context.verify_init()?;
     match scheme {
@@ -39,12 +44,13 @@ fn check(key: &PKey<Public>, scheme: SignScheme, digest: &[u8], signature: &[u8]
             };
             context.set_rsa_padding(Padding::PKCS1_PSS)?;
             context.set_rsa_pss_saltlen(RsaPssSaltlen::custom(salt))?;
-            context.set_rsa_mgf1_md(md(scheme.hash()))?;
+            context.set_rsa_mgf1_md(md(hash))?;
         }
+        SignScheme::EcdsaP256 | SignScheme::EcdsaP384 | SignScheme::Ed25519 => {}
     }
-    context.set_signature_md(md(scheme.hash()))?;
+    context.set_signature_md(md(hash))?;
     // A signature that does not fit leaves errors on OpenSSL's queue; taking the error here empties it.
-    context.verify(digest, signature)
+    context.verify(signed, signature)
 }
 
 /// Public keys by identity, so that each is parsed once.
@@ -53,7 +59,7 @@ pub(super) struct PublicKeys(Mutex<BTreeMap<KeyId, PKey<Public>>>);
 
 impl PublicKeys {
     /// As [`signature_holds`], with a public key given as SubjectPublicKeyInfo in DER.
-    pub(super) fn signature_holds(&self, id: KeyId, spki: &[u8], scheme: SignScheme, digest: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn signature_holds(&self, id: KeyId, spki: &[u8], scheme: SignScheme, signed: &[u8], signature: &[u8]) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         let key = match known {
             Some(key) => key,
@@ -64,7 +70,7 @@ impl PublicKeys {
                 key
             }
         };
-        signature_holds(&key, scheme, digest, signature)
+        signature_holds(&key, scheme, signed, signature)
     }
 }
 

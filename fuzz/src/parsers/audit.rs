@@ -40,7 +40,7 @@ pub fn notes() -> Vec<String> {
 pub fn log(input: &[u8]) {
     let file = FOLDER.with(|folder| folder.get_or_init(|| tempfile::tempdir().expect("a folder")).path().join("log"));
     fs::write(&file, input).expect("a file");
-    let found = verify(&[file], Expected { key: Some(&KEY), ..Expected::default() }).expect("a file that can be read");
+    let found = verify(&[file], Expected { keys: &[&KEY], ..Expected::default() }).expect("a file that can be read");
     assert_eq!(found.flaws.len() as u64, found.flaw_count.min(100));
     if !found.holds() {
         return;
@@ -65,7 +65,7 @@ pub fn log(input: &[u8]) {
 pub fn note(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let origin = text.split('\n').next().unwrap_or_default();
-    if checkpoint::verify(text, origin, &KEY).is_ok() {
+    if checkpoint::verify(text, origin, &[&KEY]).is_ok() {
         assert!(notes().iter().any(|note| note == text), "a checkpoint that nobody signed: {text}");
     }
 }

@@ -66,7 +66,7 @@ pub fn protobufs() -> Vec<Vec<u8>> {
         (3, pb::AbortRunRequest { run_id: "run".into() }.encode_to_vec()),
         (4, Vec::new()),
         (5, pb::GetKeyRequest { label: "key".into() }.encode_to_vec()),
-        (6, pb::SignRequest { key_label: "key".into(), scheme: 1, digest: vec![7; 64] }.encode_to_vec()),
+        (6, pb::SignRequest { key_label: "key".into(), scheme: 1, digest: vec![7; 64], message: Vec::new() }.encode_to_vec()),
         (7, pb::UnwrapKeyRequest { key_label: "key".into(), scheme: 2, wrapped_key: vec![7; 256] }.encode_to_vec()),
         (8, pb::HashImageRequest { image: image(), train_only: true }.encode_to_vec()),
         (

@@ -229,13 +229,13 @@ impl<'a> LogReader<'a> {
                 self.flaw(file, line, format_args!("the token used keys more often than was announced"));
             }
         }
-        let Some(spki_der) = self.expected.key else {
+        if self.expected.keys.is_empty() {
             self.signed = covered_by(record).unwrap_or(self.signed);
             return;
-        };
+        }
         let origin = format!("stationmaster/{}", self.found.log);
         let note = record.entry.about.get("note").and_then(|note| note.as_str()).unwrap_or_default();
-        match checkpoint::verify(note, &origin, spki_der) {
+        match checkpoint::verify(note, &origin, self.expected.keys) {
             Err(error) => self.flaw(file, line, format_args!("a checkpoint is invalid: {error}")),
             Ok(covered) => match self.announced.iter().find(|announced| announced.size == covered.size) {
                 None => self.flaw(file, line, format_args!("a checkpoint is signed for another position in the log")),
@@ -269,7 +269,7 @@ impl<'a> LogReader<'a> {
         } else {
             self.found.head = Some(Head { size, hash: self.head });
         }
-        if self.expected.key.is_some() && self.found.checkpoints == 0 && !self.expected.allow_unsigned {
+        if !self.expected.keys.is_empty() && self.found.checkpoints == 0 && !self.expected.allow_unsigned {
             self.flaw(&last, 0, format_args!("no checkpoint is signed, so the origin of these records is not proven"));
         }
         self.found.administrators = self.administrators.last;

@@ -52,9 +52,9 @@ pub(in crate::cli) struct Args {
     /// The audit's directory, a log's directory, or segments in their order
     #[arg(required = true, value_name = "DIR|FILE")]
     paths: Vec<PathBuf>,
-    /// The audit key's public half, PEM: `key export audit`. Without it no signature is verified
+    /// The audit key's public half, PEM: `key export audit`; again for each key that signed before it. Without it no signature is verified
     #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
+    key: Vec<PathBuf>,
     /// A head that was stored earlier, SIZE:HASH: the log must contain it
     #[arg(long, value_name = "HEAD")]
     expect_head: Option<Head>,
@@ -67,11 +67,9 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<Exit, CliError> {
-    let key = match &args.key {
-        None => None,
-        Some(file) => Some(key_file::public_key(file)?.to_der()),
-    };
-    let expected = Expected { key: key.as_deref(), head: args.expect_head, allow_unsigned: args.allow_unsigned };
+    let keys = args.key.iter().map(|file| key_file::checkpoint_key(file)).collect::<Result<Vec<_>, _>>()?;
+    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+    let expected = Expected { keys: &keys, head: args.expect_head, allow_unsigned: args.allow_unsigned };
     let (segments, found_administrators) = gather(&args.paths)?;
     let administrators = match &args.administrators[..] {
         [] => found_administrators,
@@ -84,7 +82,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<Exit, CliError> {
             (found, Some(others))
         }
     };
-    output.result(&json_of(&found, others.as_ref(), key.is_some()), || people(&found, others.as_ref(), key.is_some()));
+    output.result(&json_of(&found, others.as_ref(), !keys.is_empty()), || people(&found, others.as_ref(), !keys.is_empty()));
     Ok(if found.holds() { Exit::Done } else { Exit::Broken })
 }
 

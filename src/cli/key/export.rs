@@ -3,10 +3,11 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::ValueEnum;
 use serde_json::json;
+use stationmaster_keystore::KeyType;
 use stationmaster_system::files::Readers;
 use stationmaster_train::keys::{PublicKey, spki_pem};
 
-use super::Source;
+use super::{Source, jwk};
 use crate::cli::{
     error::CliError,
     out_file::Out,
@@ -54,8 +55,11 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         KeyFormat::Pem => spki_pem(&key.der).into_bytes(),
         KeyFormat::HexPem => (const_hex::encode(spki_pem(&key.der)) + "\n").into_bytes(),
         KeyFormat::Jwk => {
-            let public = PublicKey::from_spki_der(&key.der).map_err(|error| CliError::other(error.to_string()))?;
-            (public.to_jwk_json() + "\n").into_bytes()
+            let jwk = match key.key_type {
+                KeyType::Rsa => PublicKey::from_spki_der(&key.der).map(|public| public.to_jwk_json()).ok(),
+                _ => jwk::of_curve(&key.der),
+            };
+            (jwk.ok_or_else(|| CliError::other("the public key cannot be read"))? + "\n").into_bytes()
         }
     };
     if let Some(file) = args.out.begin(Readers::All)? {

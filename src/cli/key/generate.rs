@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use serde_json::Value;
-use stationmaster_keystore::admin;
+use stationmaster_keystore::{NewKey, admin};
 use stationmaster_train::keys::spki_fingerprint;
 
 use super::view::KeyView;
@@ -27,7 +27,10 @@ service uses the new key after it was configured and restarted.
 Examples:
   stationmaster key generate station-1 --purpose train --bits 3072 \\
       --config /etc/stationmaster/stationmaster.toml
-  stationmaster key generate signer --purpose general --state /tmp/station-1";
+  stationmaster key generate signer --purpose general --type ec-p256 \\
+      --state /tmp/station-1
+  stationmaster key generate audit --purpose audit --type ed25519 \\
+      --config /etc/stationmaster/stationmaster.toml";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -37,9 +40,12 @@ pub(in crate::cli) struct Args {
     /// The purpose of the key
     #[arg(long, value_enum)]
     purpose: KeyFor,
-    /// Size of the modulus, in bits
-    #[arg(long, default_value = "3072", value_parser = ["2048", "3072", "4096"])]
-    bits: String,
+    /// The type of the key; trains and TLS need RSA, and ec-p384 signs no checkpoints
+    #[arg(long = "type", value_enum, default_value = "rsa")]
+    key_type: TypeOfKey,
+    /// Size of an RSA key's modulus, in bits [default: 3072]
+    #[arg(long, value_parser = ["2048", "3072", "4096"])]
+    bits: Option<String>,
     #[command(flatten)]
     direct: DirectArgs,
     #[command(flatten)]
@@ -58,6 +64,38 @@ enum KeyFor {
     Tls,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TypeOfKey {
+    Rsa,
+    EcP256,
+    EcP384,
+    Ed25519,
+}
+
+impl Args {
+    /// Returns the key to be generated, if it can serve the purpose.
+    fn new_key(&self, purpose: Purpose) -> Result<NewKey, CliError> {
+        let new = match (self.key_type, self.bits.as_deref()) {
+            (TypeOfKey::Rsa, bits) => {
+                NewKey::Rsa { bits: bits.unwrap_or("3072").parse().map_err(|_| CliError::usage("--bits is not a number"))? }
+            }
+            (_, Some(_)) => {
+                return Err(CliError::usage("--bits is for RSA keys; the size of other keys follows from their type"));
+            }
+            (TypeOfKey::EcP256, None) => NewKey::EcP256,
+            (TypeOfKey::EcP384, None) => NewKey::EcP384,
+            (TypeOfKey::Ed25519, None) => NewKey::Ed25519,
+        };
+        match purpose {
+            _ if key_usage(purpose).suits(new.key_type()) => Ok(new),
+            Purpose::Train => Err(CliError::usage("a train key must be an RSA key").with_hint("leave out --type")),
+            Purpose::Tls => Err(CliError::usage("a TLS key must be an RSA key").with_hint("leave out --type")),
+            _ => Err(CliError::usage(format!("an {} key signs no checkpoints of the audit", new.key_type()))
+                .with_hint("--type rsa, ec-p256 or ed25519")),
+        }
+    }
+}
+
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let direct = args.direct.required(&args.pin)?;
     let purpose = match args.purpose {
@@ -67,11 +105,14 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         KeyFor::Tls => Purpose::Tls,
     };
     let name = purpose.name();
-    let bits: u32 = args.bits.parse().map_err(|_| CliError::usage("--bits is not a number"))?;
+    let new = args.new_key(purpose)?;
     let entry = admin_audit::entry(Event::KeyGenerated, "key generate");
-    let about = |entry: Entry| entry.with("label", args.label.as_str()).with("purpose", name).with("bits", bits);
+    let about = |entry: Entry| {
+        let entry = entry.with("label", args.label.as_str()).with("purpose", name);
+        entry.with("type", new.key_type().name()).with("bits", new.bits())
+    };
     let made = admin_audit::carry_out(&direct.audit, about(entry.clone()), || {
-        admin::generate_key(&direct.access, &args.label, key_usage(purpose), bits)
+        admin::generate_key(&direct.access, &args.label, key_usage(purpose), new)
     })?;
     let fingerprint = spki_fingerprint(&made.description.spki_der);
     admin_audit::record(

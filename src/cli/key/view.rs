@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use stationmaster_keystore::KeyDescription;
+use stationmaster_keystore::{KeyDescription, KeyType};
 use stationmaster_proto as pb;
 use stationmaster_train::keys::{spki_fingerprint, spki_pem};
 
@@ -16,6 +16,7 @@ pub(super) struct KeyView {
     pub label: String,
     pub id: Vec<u8>,
     pub purpose: Option<&'static str>,
+    pub key_type: KeyType,
     pub bits: u32,
     pub der: Vec<u8>,
     pub fingerprint: String,
@@ -35,8 +36,16 @@ impl KeyView {
             pb::KeyPurpose::Audit => Some("audit"),
             pb::KeyPurpose::Unspecified => None,
         };
+        let key_type = match key.r#type() {
+            // A service before the field existed had no other keys.
+            pb::KeyType::Rsa | pb::KeyType::Unspecified => KeyType::Rsa,
+            pb::KeyType::EcP256 => KeyType::EcP256,
+            pb::KeyType::EcP384 => KeyType::EcP384,
+            pb::KeyType::Ed25519 => KeyType::Ed25519,
+        };
         Self {
             purpose,
+            key_type,
             label: key.label,
             id: key.id,
             bits: key.bits,
@@ -68,6 +77,7 @@ impl KeyView {
         Self {
             purpose,
             fingerprint: spki_fingerprint(&key.spki_der),
+            key_type: key.key_type,
             label: key.label,
             id: key.cka_id,
             bits: key.bits,
@@ -90,6 +100,7 @@ impl KeyView {
             "label": self.label,
             "id": const_hex::encode(&self.id),
             "purpose": self.purpose,
+            "type": self.key_type.name(),
             "bits": self.bits,
             "fingerprint": self.fingerprint,
             "public_key_pem": spki_pem(&self.der),
@@ -104,12 +115,20 @@ impl KeyView {
         })
     }
 
+    /// Returns the type, of an RSA key with its size.
+    pub(super) fn type_name(&self) -> String {
+        match self.key_type {
+            KeyType::Rsa => format!("RSA-{}", self.bits),
+            other => other.name().to_owned(),
+        }
+    }
+
     pub(super) fn people(&self) -> String {
         let mut text = fields(&[
             ("Label", self.label.clone()),
             ("Id", const_hex::encode(&self.id)),
             ("Purpose", self.purpose.unwrap_or_default().to_owned()),
-            ("Type", format!("RSA-{}", self.bits)),
+            ("Type", self.type_name()),
             ("Fingerprint", self.fingerprint.clone()),
             ("Made in token", yes(self.generated_in_token)),
             ("Sensitive", yes(self.sensitive)),

@@ -28,7 +28,7 @@ use crate::{
         call_context::CallContext,
         caller::Caller,
         key_errors::KeyUseError,
-        station_key::{CHECKPOINT_SCHEME, KeyPurposes, StationKey},
+        station_key::{KeyPurposes, StationKey, checkpoint_scheme},
     },
 };
 
@@ -51,7 +51,7 @@ const CROWD: usize = 16;
 struct Use<'a> {
     operation: &'static str,
     scheme: &'static str,
-    /// The digest that is signed, or the SHA-256 of a wrapped key.
+    /// The digest that is signed, or the SHA-256 of a signed message or of a wrapped key.
     digest: &'a [u8],
 }
 
@@ -193,9 +193,9 @@ impl AuditedKeys {
         key: &RawKey,
         asked: OnBehalf<'_>,
         scheme: SignScheme,
-        digest: &[u8],
+        signed: &[u8],
     ) -> Result<Vec<u8>, KeyUseError> {
-        self.sign_with(key.key(), asked, scheme, digest).await
+        self.sign_with(key.key(), asked, scheme, signed).await
     }
 
     /// See [`Keystore::unwrap`].
@@ -217,11 +217,18 @@ impl AuditedKeys {
         key: &StationKey,
         asked: OnBehalf<'_>,
         scheme: SignScheme,
-        digest: &[u8],
+        signed: &[u8],
     ) -> Result<Vec<u8>, KeyUseError> {
+        let of_message;
+        let digest = if scheme.hash().is_some() {
+            signed
+        } else {
+            of_message = openssl::sha::sha256(signed);
+            &of_message
+        };
         let announced = Use { operation: "sign", scheme: scheme.name(), digest };
         let keystore = self.keystore.on_behalf(asked.caller.principal());
-        let using = keystore.sign(key.id(), scheme, digest, asked.deadline);
+        let using = keystore.sign(key.id(), scheme, signed, asked.deadline);
         self.recorded(asked, key, announced, using).await
     }
 
@@ -286,6 +293,10 @@ impl AuditedKeys {
     pub async fn checkpoint(&self, label: &str, deadline: Option<Instant>) -> Result<Covered, KeyUseError> {
         let caller = Caller::service("checkpoint");
         let key = self.station_key(self.keystore.find(label, deadline).await?)?;
+        let scheme = checkpoint_scheme(key.description.key_type).ok_or(KeystoreError::KeyUnusable {
+            label: label.to_owned(),
+            reason: "checkpoints are signed with RSA, EC P-256 or Ed25519",
+        })?;
         // Read before the record is written: every use counted here is already announced in the log.
         let uses = self.keystore.key_uses();
         // Read after the token's count: it contains every handshake that is counted there.
@@ -293,13 +304,15 @@ impl AuditedKeys {
         let entry = Entry {
             key: Some(key_ref(&key)),
             operation: Some("checkpoint".to_owned()),
-            scheme: Some(CHECKPOINT_SCHEME.name().to_owned()),
+            scheme: Some(scheme.name().to_owned()),
             ..caller.entry(Event::KeyUse)
         };
         let covered = self.audit.begin_checkpoint(entry).await?;
         let origin = format!("stationmaster/{}", self.audit.origin());
         let text = checkpoint::text(&origin, &covered);
-        let signed = self.keystore.sign(key.id(), CHECKPOINT_SCHEME, &checkpoint::digest(&text), deadline).await;
+        let digest = checkpoint::digest(&text);
+        let to_sign = if scheme.hash().is_some() { &digest[..] } else { text.as_bytes() };
+        let signed = self.keystore.sign(key.id(), scheme, to_sign, deadline).await;
         let entry = match &signed {
             Ok(signature) => with_handshakes(Entry { outcome: Some("ok".to_owned()), ..caller.entry(Event::Checkpoint) }, of_tls)
                 .with("size", covered.size)

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use stationmaster_keystore::{Hash, KeyDescription, KeyId, KeyUsage, OaepScheme, SignScheme};
+use stationmaster_keystore::{Hash, KeyDescription, KeyId, KeyType, KeyUsage, OaepScheme, SignScheme};
 
 use crate::authz::Purpose;
 
@@ -29,8 +29,14 @@ impl StationKey {
     }
 }
 
-/// The scheme of the audit's checkpoints.
-pub(in crate::protocol) const CHECKPOINT_SCHEME: SignScheme = SignScheme::Pss(Hash::Sha256);
+/// The schemes of the audit's checkpoints, one for each type of key. ECDSA is with P-256 only: signed notes hash with SHA-256.
+const CHECKPOINT_SCHEMES: [SignScheme; 3] = [SignScheme::Pss(Hash::Sha256), SignScheme::EcdsaP256, SignScheme::Ed25519];
+
+/// Returns the scheme with which a key of this type signs the audit's checkpoints; `None` if there is none.
+#[must_use]
+pub fn checkpoint_scheme(key_type: KeyType) -> Option<SignScheme> {
+    CHECKPOINT_SCHEMES.into_iter().find(|scheme| scheme.key_type() == key_type)
+}
 
 /// The schemes of handshakes: those of TLS 1.3 for RSA keys (RFC 8446 §4.2.3).
 const TLS_SCHEMES: &[SignScheme] = &[SignScheme::Pss(Hash::Sha256), SignScheme::Pss(Hash::Sha384), SignScheme::Pss(Hash::Sha512)];
@@ -41,7 +47,7 @@ pub fn key_usage(purpose: Purpose) -> KeyUsage {
     match purpose {
         Purpose::Train => KeyUsage { sign: &[SignScheme::PssSha512MaxSalt], unwrap: &[OaepScheme::Sha512] },
         Purpose::General => KeyUsage::ALL,
-        Purpose::Audit => KeyUsage { sign: &[CHECKPOINT_SCHEME], unwrap: &[] },
+        Purpose::Audit => KeyUsage { sign: &CHECKPOINT_SCHEMES, unwrap: &[] },
         Purpose::Tls => KeyUsage { sign: TLS_SCHEMES, unwrap: &[] },
     }
 }

@@ -115,11 +115,12 @@ impl Signer for TokenSigner {
     }
 }
 
-/// Returns the digest that the scheme signs.
+/// Returns what the scheme signs: the digest, or the message itself.
 fn digest(scheme: SignScheme, message: &[u8]) -> Vec<u8> {
     match scheme.hash() {
-        Hash::Sha256 => openssl::sha::sha256(message).to_vec(),
-        Hash::Sha384 => openssl::sha::sha384(message).to_vec(),
-        Hash::Sha512 => openssl::sha::sha512(message).to_vec(),
+        None => message.to_vec(),
+        Some(Hash::Sha256) => openssl::sha::sha256(message).to_vec(),
+        Some(Hash::Sha384) => openssl::sha::sha384(message).to_vec(),
+        Some(Hash::Sha512) => openssl::sha::sha512(message).to_vec(),
     }
 }

@@ -24,10 +24,16 @@ impl From<KeystoreError> for Refusal {
             | Error::SoPinAtRisk { .. } => Reason::HsmPinLatched,
             Error::KeyNotFound { .. } => Reason::KeyNotFound,
             Error::LabelExists { .. } => Reason::KeyLabelExists,
-            Error::KeySize { .. } | Error::Label { .. } | Error::DigestLength { .. } | Error::PinLength { .. } => {
-                Reason::MalformedRequest
-            }
+            Error::KeySize { .. }
+            | Error::KeyTypeUnfit { .. }
+            | Error::Label { .. }
+            | Error::DigestLength { .. }
+            | Error::PinLength { .. } => Reason::MalformedRequest,
             Error::MechanismUnsupported { .. } => Reason::MechanismUnsupported,
+            // Of a key that the caller has named.
+            Error::SchemeOfOtherType { .. } | Error::KeyTypeUnsupported { .. } => {
+                return Reason::MechanismUnsupported.status(error.to_string());
+            }
             // One reason for every failure of unwrapping: anything finer is a padding oracle.
             Error::UnwrapFailed => return Self::unwrapping(&error),
             Error::Overloaded => {

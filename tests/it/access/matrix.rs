@@ -39,7 +39,12 @@ fn row(rpc: &str) -> Row {
         "GetKey" => of(pb::GetKeyRequest { label: "a-general".into() }.encode_to_vec(), false, false),
         "Sign" => {
             let scheme = pb::SignatureScheme::RsaPssSha256.into();
-            of(pb::SignRequest { key_label: "a-general".into(), scheme, digest: vec![1; 32] }.encode_to_vec(), false, true)
+            of(
+                pb::SignRequest { key_label: "a-general".into(), scheme, digest: vec![1; 32], ..pb::SignRequest::default() }
+                    .encode_to_vec(),
+                false,
+                true,
+            )
         }
         "UnwrapKey" => {
             let scheme = pb::WrappingScheme::RsaOaepSha256.into();

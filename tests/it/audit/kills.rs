@@ -94,7 +94,7 @@ fn kill_at_random(kills: usize) {
     let unannounced: Vec<_> = used.iter().filter(|digest| !announced.contains(**digest)).collect();
     let files = verify::files(&station.state().join("audit/service")).unwrap();
     let key = station.key("audit").unwrap().public_key_der;
-    let verified = verify::verify(&files, Expected { key: Some(&key), ..Expected::default() }).unwrap();
+    let verified = verify::verify(&files, Expected { keys: &[&key], ..Expected::default() }).unwrap();
     println!(
         "{kills} kills with {WRITERS} writers: {} answers, {} uses seen on the token, {} announced; answers missing from the audit: \
          {missing}; key uses without an intent: {}",

@@ -174,17 +174,17 @@ fn what_is_unusual_about_a_pin_its_source_or_a_key_is_reported() {
     let wrong = bench.done(&["key", "generate", "audit", "--purpose", "general", "--bits", "2048"]);
     assert!(wrong["warnings"][0].as_str().unwrap().contains("names \"audit\" for audit"), "{wrong}");
 
-    // Not an RSA key, and another serial number.
+    // A key on a curve that is not used, and another serial number.
     let made = Command::new("pkcs11-tool")
         .env("SOFTHSM2_CONF", &bench.conf)
         .args(["--module", softhsm().to_str().unwrap(), "--token-label", "pht", "--login", "--pin", "1234"])
-        .args(["--keypairgen", "--key-type", "EC:prime256v1", "--label", "st1", "--id", "01"])
+        .args(["--keypairgen", "--key-type", "EC:secp521r1", "--label", "st1", "--id", "01"])
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
     let direct = ["--config", &bench.path("c.toml")];
     let curve = bench.fails(&[&["key", "show", "st1"], &direct[..]].concat());
-    assert!(says(&curve, "message", "is EC"), "{curve}");
+    assert!(says(&curve, "message", "is EC secp521r1"), "{curve}");
     assert_eq!(bench.done(&[&["key", "list"], &direct[..]].concat())["others"][0]["label"], "st1");
     fs::write(bench.path("serial.toml"), config.replace("label = \"pht\"", "label = \"pht\"\nserial = \"ABC\"")).unwrap();
     let serial = bench.fails(&["key", "list", "--config", &bench.path("serial.toml")]);

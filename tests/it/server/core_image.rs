@@ -136,6 +136,7 @@ fn no_call_leaves_a_pin_or_a_key_in_memory() {
         key_label: general.clone(),
         scheme: scheme.into(),
         digest: digest.into(),
+        ..stationmaster_proto::SignRequest::default()
     };
     block_on(keys.sign(request(SignatureScheme::RsaPssSha256, &[7; 32]))).expect("a signature");
     searching.after("Sign");

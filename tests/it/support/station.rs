@@ -96,6 +96,18 @@ impl Station {
         command
     }
 
+    /// Generates a key in its token with `key generate`, as an administrator does.
+    #[track_caller]
+    pub fn generate_key(&self, label: &str, purpose: &str, key_type: &str) -> serde_json::Value {
+        let state = self.state().to_str().expect("UTF-8").to_owned();
+        let arguments =
+            ["--output", "json", "key", "generate", label, "--purpose", purpose, "--type", key_type, "--state", &state];
+        let done = Command::new(PROGRAM).env("SOFTHSM2_CONF", self.softhsm_conf()).args(arguments).output().expect(PROGRAM);
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{arguments:?}: {said}");
+        serde_json::from_str(said.lines().last().expect("a line")).expect("JSON")
+    }
+
     /// SoftHSM's configuration that names its private token.
     pub fn softhsm_conf(&self) -> PathBuf {
         self.state().join("softhsm/softhsm2.conf")

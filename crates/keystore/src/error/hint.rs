@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::KeystoreError;
-use crate::softhsm;
+use crate::{KeyType, softhsm};
 
 impl KeystoreError {
     /// Returns a remedy, for a user at a terminal. If the module is SoftHSM, its files are checked.
@@ -61,7 +61,7 @@ impl KeystoreError {
                 path.parent().unwrap_or(path).display()
             ),
             KeystoreError::KeyNotFound { .. } => "`key list` shows what the token holds; `key generate` makes a key".to_owned(),
-            KeystoreError::KeyOfOtherType { .. } => "`key generate` makes an RSA key, under another label".to_owned(),
+            KeystoreError::KeyOfOtherType { .. } => "`key generate` makes one that can be used, under another label".to_owned(),
             KeystoreError::KeyAmbiguous { .. } => "give each key its own label (pkcs11-tool can rename)".to_owned(),
             KeystoreError::KeysDiffer { .. } => {
                 "a key on several tokens must be one key, restored from a backup; give other keys other labels (pkcs11-tool can rename)".to_owned()
@@ -70,6 +70,14 @@ impl KeystoreError {
             KeystoreError::LabelExists { .. } => "choose another label; an existing key is never replaced".to_owned(),
             KeystoreError::MechanismUnsupported { .. } => {
                 "`key show` lists what was tried; raw RSA can replace OAEP (`allow_raw_unwrap` in [token]) and the PSS salt that a token refuses (`allow_raw_sign`)".to_owned()
+            }
+            KeystoreError::SchemeOfOtherType { .. } => "`key show` lists the key's schemes".to_owned(),
+            KeystoreError::KeyTypeUnfit { .. } => "a train or TLS key must be RSA, the audit's RSA, EC P-256 or Ed25519".to_owned(),
+            KeystoreError::KeyTypeUnsupported { key_type: KeyType::Ed25519, .. } => {
+                "`--type ec-p256` generates a key that more tokens support; `pkcs11-tool --list-mechanisms` shows what this one has".to_owned()
+            }
+            KeystoreError::KeyTypeUnsupported { .. } => {
+                "`--type rsa` generates an RSA key; `pkcs11-tool --list-mechanisms` shows what this token has".to_owned()
             }
             _ => return None,
         })

@@ -71,7 +71,7 @@ impl Isolated {
         let caller = caller.to_string();
         let left = remaining(deadline)?;
         let request = match operation {
-            Operation::Sign { scheme, digest } => Request::Sign { caller, id, scheme, digest: digest.to_vec(), deadline: left },
+            Operation::Sign { scheme, signed } => Request::Sign { caller, id, scheme, signed: signed.to_vec(), deadline: left },
             Operation::Unwrap { scheme, wrapped } => {
                 Request::Unwrap { caller, id, scheme, wrapped: wrapped.to_vec(), deadline: left }
             }
@@ -79,10 +79,10 @@ impl Isolated {
         let Response::Bytes { bytes, uses } = self.0.call(request, deadline).await? else { return Err(ENDED) };
         lock(&self.0.seen).uses = uses;
         let bytes = Zeroizing::new(bytes);
-        if let Operation::Sign { scheme, digest } = operation {
+        if let Operation::Sign { scheme, signed } = operation {
             let spki = lock(&self.0.seen).keys.iter().find(|key| key.id == id).map(|key| key.spki_der.clone());
             // Verified here, too: the process with the vendor's library is not believed.
-            if !spki.is_some_and(|spki| self.0.public.signature_holds(id, &spki, scheme, digest, &bytes)) {
+            if !spki.is_some_and(|spki| self.0.public.signature_holds(id, &spki, scheme, signed, &bytes)) {
                 return Err(KeystoreError::SignatureInvalid);
             }
         }

@@ -27,8 +27,9 @@ pub(super) enum Request {
         caller: String,
         id: KeyId,
         scheme: SignScheme,
+        /// The digest or message.
         #[serde(with = "const_hex")]
-        digest: Vec<u8>,
+        signed: Vec<u8>,
         deadline: Option<Duration>,
     },
     Unwrap {

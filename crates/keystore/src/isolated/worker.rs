@@ -136,8 +136,8 @@ async fn carry_out(pool: &Pool, request: Request) -> Response {
         Err(error) => Response::Refused(error, Box::new(seen(pool))),
     };
     match request {
-        Request::Sign { caller, id, scheme, digest, deadline } => {
-            let operation = Operation::Sign { scheme, digest: &digest };
+        Request::Sign { caller, id, scheme, signed, deadline } => {
+            let operation = Operation::Sign { scheme, signed: &signed };
             bytes(pool.carry_out(&Arc::from(caller), id, operation, until(deadline)).await)
         }
         Request::Unwrap { caller, id, scheme, wrapped, deadline } => {

@@ -8,7 +8,7 @@ use super::{
     worker::Task,
 };
 use crate::{
-    KeyId, KeystoreError,
+    KeyId, KeyType, KeystoreError,
     operation::{Operation, Outcome},
     verify::signature_holds,
 };
@@ -23,19 +23,22 @@ impl Pool {
         deadline: Option<Instant>,
     ) -> Outcome {
         match operation {
-            Operation::Sign { scheme, digest } => {
-                let key = self.usable(caller, id, scheme.name(), deadline, |key| key.can_sign(scheme)).await?;
-                let task = Task::Sign { key: Arc::clone(&key), scheme, digest: digest.to_vec() };
+            Operation::Sign { scheme, signed } => {
+                let asked = (scheme.name(), scheme.key_type());
+                let key = self.usable(caller, id, asked, deadline, |key| key.can_sign(scheme)).await?;
+                let task = Task::Sign { key: Arc::clone(&key), scheme, signed: signed.to_vec() };
                 let signature = self.call(caller, task, deadline).await?;
-                // In the caller's task: the token's thread continues. A public RSA operation takes some ten microseconds.
-                if !signature_holds(key.public(), scheme, digest, &signature) {
+                // In the caller's task: the token's thread continues. A public operation takes some ten microseconds (RSA) to
+                // some hundred (ECDSA).
+                if !signature_holds(key.public(), scheme, signed, &signature) {
                     tracing::error!(key = key.label(), "the token made a signature that does not verify");
                     return Err(KeystoreError::SignatureInvalid);
                 }
                 Ok(signature)
             }
             Operation::Unwrap { scheme, wrapped } => {
-                let key = self.usable(caller, id, scheme.name(), deadline, |key| key.can_unwrap(scheme)).await?;
+                let asked = (scheme.name(), KeyType::Rsa);
+                let key = self.usable(caller, id, asked, deadline, |key| key.can_unwrap(scheme)).await?;
                 // Both are public facts about the ciphertext; tokens return different values for them.
                 if !key.could_have_wrapped(wrapped) {
                     return Err(KeystoreError::UnwrapFailed);
@@ -50,7 +53,7 @@ impl Pool {
         &self,
         caller: &Arc<str>,
         id: KeyId,
-        scheme: &'static str,
+        (scheme, needed): (&'static str, KeyType),
         deadline: Option<Instant>,
         can: impl Fn(&Key) -> bool,
     ) -> Result<Arc<Key>, KeystoreError> {
@@ -68,7 +71,7 @@ impl Pool {
         }
         match present.iter().find(|key| can(key)) {
             Some(key) => Ok(Arc::clone(key)),
-            None => Err(present.first().map_or_else(|| not_found(&id.to_string()), |key| key.unsupported(scheme))),
+            None => Err(present.first().map_or_else(|| not_found(&id.to_string()), |key| key.unsupported(scheme, needed))),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Generates key pairs.
 
 use cryptoki::{
-    error::Error,
+    error::{Error, RvError},
     mechanism::{Mechanism, MechanismType},
     object::{Attribute, ObjectHandle},
     session::Session,
@@ -9,21 +9,29 @@ use cryptoki::{
 use openssl::rand::rand_bytes;
 
 use super::{
-    objects,
-    rv::{RvClass, classify, translate},
+    objects::{self, Described, Found},
+    public_half::{ED25519, ED25519_NAME, P256, P384},
+    rv::{RvClass, classify, code, translate},
     token::Token,
 };
-use crate::{Hash, KeyUsage, KeystoreError, SignScheme, TokenAccess, key::GeneratedKey, label::check_key};
+use crate::{Hash, KeyType, KeyUsage, KeystoreError, NewKey, SignScheme, TokenAccess, key::GeneratedKey, label::check_key};
 
-/// Generates an RSA key pair of 2048, 3072 or 4096 bits in the token: private, sensitive, never extractable, for signing and
-/// decrypting, restricted to its purpose's mechanisms where the token supports this. Takes seconds for 4096 bits.
+/// Generates a key pair in the token: private, sensitive, never extractable, for signing (an RSA key also for decrypting, if its usage
+/// has it), restricted to its usage's mechanisms where the token supports this. Takes seconds for RSA with 4096 bits.
 ///
 /// # Errors
-/// [`KeystoreError::LabelExists`], [`KeystoreError::KeySize`], [`KeystoreError::Label`], and errors of the login.
-pub fn generate_key(access: &TokenAccess, label: &str, usage: KeyUsage, bits: u32) -> Result<GeneratedKey, KeystoreError> {
+/// [`KeystoreError::LabelExists`], [`KeystoreError::KeySize`], [`KeystoreError::Label`], [`KeystoreError::KeyTypeUnfit`],
+/// [`KeystoreError::KeyTypeUnsupported`], and errors of the login.
+pub fn generate_key(access: &TokenAccess, label: &str, usage: KeyUsage, new: NewKey) -> Result<GeneratedKey, KeystoreError> {
     check_key(label)?;
-    if ![2048, 3072, 4096].contains(&bits) {
+    let key_type = new.key_type();
+    if let NewKey::Rsa { bits } = new
+        && ![2048, 3072, 4096].contains(&bits)
+    {
         return Err(KeystoreError::KeySize { bits });
+    }
+    if !usage.suits(key_type) {
+        return Err(KeystoreError::KeyTypeUnfit { key_type });
     }
     let token = Token::find(access)?;
     let session = token.writable_session().map_err(|error| translate(&error))?;
@@ -34,75 +42,137 @@ pub fn generate_key(access: &TokenAccess, label: &str, usage: KeyUsage, bits: u3
     let mut id = [0; 16];
     rand_bytes(&mut id).map_err(|_| KeystoreError::Fault { operation: "random bytes".to_owned(), code: "OpenSSL".to_owned() })?;
 
-    let (handle, mechanisms_restricted) = match generate(&session, label, &id, bits, (usage, true)) {
-        Ok(handle) => (handle, true),
-        // Tokens that do not support the attribute return one of many values; a real fault occurs again without it.
-        Err(error) if matches!(classify(&error), RvClass::Other | RvClass::Refused) => {
-            // The session may still be in the failed call: continue in another one (this one still holds the login).
-            let fresh = token.writable_session().map_err(|error| translate(&error))?;
-            let handle = generate(&fresh, label, &id, bits, (usage, false)).map_err(|error| translate(&error))?;
-            (handle, false)
-        }
-        Err(error) => return Err(translate(&error)),
+    let (handle, mechanisms_restricted) = generate(&token, &session, &Wanted { label, id: &id, usage, new })?;
+    let found = Found { handle, family: key_type.into() };
+    let described = objects::describe(&session, found, token.uri()).map_err(|error| translate(&error))?;
+    let Described::Key(key) = described else {
+        return Err(KeystoreError::KeyUnusable { label: label.to_owned(), reason: "the token does not show its public half" });
     };
-    let key = objects::describe(&session, handle, token.uri()).map_err(|error| translate(&error))?.ok_or_else(|| {
-        KeystoreError::KeyUnusable { label: label.to_owned(), reason: "the token does not show its public half" }
-    })?;
     Ok(GeneratedKey { description: key.description, mechanisms_restricted })
 }
 
+struct Wanted<'a> {
+    label: &'a str,
+    id: &'a [u8],
+    usage: KeyUsage,
+    new: NewKey,
+}
+
+/// Generates a key pair in the forms that tokens know, until one is accepted. Returns the private key, and whether the token restricts
+/// its mechanisms.
+fn generate(token: &Token, session: &Session, wanted: &Wanted<'_>) -> Result<(ObjectHandle, bool), KeystoreError> {
+    let mut refusal = None;
+    for parameters in parameters(wanted.new) {
+        for restrict in [true, false] {
+            // After a refusal the session may still be in the failed call: the next call is in another one (this one still holds the
+            // login).
+            let made = match refusal {
+                None => generate_pair(session, wanted, parameters.clone(), restrict),
+                Some(_) => {
+                    let fresh = token.writable_session().map_err(|error| translate(&error))?;
+                    generate_pair(&fresh, wanted, parameters.clone(), restrict)
+                }
+            };
+            match made {
+                Ok(handle) => return Ok((handle, restrict)),
+                // Tokens that do not support an attribute return one of many values; a real fault occurs again without it.
+                Err(error) if matches!(classify(&error), RvClass::Other | RvClass::Refused) => refusal = Some(error),
+                Err(error) => return Err(translate(&error)),
+            }
+        }
+    }
+    let key_type = wanted.new.key_type();
+    Err(match refusal {
+        Some(Error::Pkcs11(value, _)) if key_type != KeyType::Rsa && is_about_the_type(value) => {
+            KeystoreError::KeyTypeUnsupported { key_type, code: code(&value) }
+        }
+        Some(error) => translate(&error),
+        None => KeystoreError::KeyTypeUnfit { key_type },
+    })
+}
+
+/// Returns whether a token refuses the curve or the mechanism, which it would do again.
+fn is_about_the_type(value: RvError) -> bool {
+    matches!(
+        value,
+        RvError::MechanismInvalid
+            | RvError::MechanismParamInvalid
+            | RvError::FunctionNotSupported
+            | RvError::CurveNotSupported
+            | RvError::DomainParamsInvalid
+            | RvError::AttributeValueInvalid
+            | RvError::TemplateInconsistent
+            | RvError::KeySizeRange
+    )
+}
+
+/// Returns the attributes of a type's parameters, in the order in which they are tried.
+fn parameters(new: NewKey) -> Vec<Vec<Attribute>> {
+    let curve = |parameters: &[u8]| vec![Attribute::EcParams(parameters.to_vec())];
+    match new {
+        NewKey::Rsa { bits } => {
+            vec![vec![Attribute::ModulusBits(u64::from(bits).into()), Attribute::PublicExponent(vec![1, 0, 1])]]
+        }
+        NewKey::EcP256 => vec![curve(P256)],
+        NewKey::EcP384 => vec![curve(P384)],
+        NewKey::Ed25519 => vec![curve(ED25519), curve(ED25519_NAME)],
+    }
+}
+
 /// Generates a key pair. The attributes restrict its use, whether the token supports `CKA_ALLOWED_MECHANISMS` (`restrict`) or not.
-fn generate(
+fn generate_pair(
     session: &Session,
-    label: &str,
-    id: &[u8],
-    bits: u32,
-    (usage, restrict): (KeyUsage, bool),
+    Wanted { label, id, usage, new }: &Wanted<'_>,
+    parameters: Vec<Attribute>,
+    restrict: bool,
 ) -> Result<ObjectHandle, Error> {
+    let key_type = new.key_type();
+    let (mechanism, encrypts) = match key_type {
+        KeyType::Rsa => (Mechanism::RsaPkcsKeyPairGen, true),
+        KeyType::EcP256 | KeyType::EcP384 => (Mechanism::EccKeyPairGen, false),
+        KeyType::Ed25519 => (Mechanism::EccEdwardsKeyPairGen, false),
+    };
     let common = [Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec()), Attribute::Id(id.to_vec())];
     let mut public = common.to_vec();
-    public.extend([
-        Attribute::Private(false),
-        Attribute::ModulusBits(u64::from(bits).into()),
-        Attribute::PublicExponent(vec![1, 0, 1]),
-        Attribute::Verify(true),
-        Attribute::Encrypt(true),
-        Attribute::Wrap(false),
-    ]);
+    public.push(Attribute::Private(false));
+    public.extend(parameters);
+    public.extend([Attribute::Verify(true), Attribute::Encrypt(encrypts), Attribute::Wrap(false)]);
     let mut private = common.to_vec();
-    private.extend(private_half(usage, restrict));
-    let (_, handle) = session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private)?;
+    private.extend(private_half(*usage, key_type, restrict));
+    let (_, handle) = session.generate_key_pair(&mechanism, &public, &private)?;
     Ok(handle)
 }
 
-fn private_half(usage: KeyUsage, restrict: bool) -> Vec<Attribute> {
+fn private_half(usage: KeyUsage, key_type: KeyType, restrict: bool) -> Vec<Attribute> {
     let mut private = vec![
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),
-        Attribute::Decrypt(usage.decrypts()),
+        Attribute::Decrypt(usage.decrypts(key_type)),
         Attribute::Unwrap(false),
         Attribute::Derive(false),
     ];
     if restrict {
-        private.push(Attribute::AllowedMechanisms(mechanisms(usage)));
+        private.push(Attribute::AllowedMechanisms(mechanisms(usage, key_type)));
     }
     private
 }
 
-/// Returns the mechanisms of a usage. Raw RSA is among those of a key that decrypts, because without it a token that lacks OAEP
-/// with SHA-512 could not open a train. With the PIN it is a signing oracle, which is why its output stays in this module.
-fn mechanisms(usage: KeyUsage) -> Vec<MechanismType> {
+/// Returns the mechanisms of a usage with a key of this type. Raw RSA is among those of a key that decrypts, because without it a token
+/// that lacks OAEP with SHA-512 could not open a train. With the PIN it is a signing oracle, which is why its output stays in this module.
+fn mechanisms(usage: KeyUsage, key_type: KeyType) -> Vec<MechanismType> {
     let mut allowed = Vec::new();
-    for scheme in usage.sign {
-        let needed: &[_] = match scheme {
-            SignScheme::Pkcs1(_) => &[MechanismType::RSA_PKCS],
-            SignScheme::Pss(_) | SignScheme::PssSha512MaxSalt => &[MechanismType::RSA_PKCS_PSS, pss(scheme.hash())],
-        };
-        allowed.extend(needed);
+    for scheme in usage.sign.iter().filter(|scheme| scheme.key_type() == key_type) {
+        match scheme {
+            SignScheme::Pkcs1(_) => allowed.push(MechanismType::RSA_PKCS),
+            SignScheme::Pss(hash) => allowed.extend([MechanismType::RSA_PKCS_PSS, pss(*hash)]),
+            SignScheme::PssSha512MaxSalt => allowed.extend([MechanismType::RSA_PKCS_PSS, pss(Hash::Sha512)]),
+            SignScheme::EcdsaP256 | SignScheme::EcdsaP384 => allowed.push(MechanismType::ECDSA),
+            SignScheme::Ed25519 => allowed.push(MechanismType::EDDSA),
+        }
     }
-    if usage.decrypts() {
+    if usage.decrypts(key_type) {
         allowed.extend([MechanismType::RSA_PKCS_OAEP, MechanismType::RSA_X_509]);
     }
     let mut seen = Vec::new();
@@ -128,27 +198,36 @@ mod tests {
     use crate::OaepScheme;
 
     const TRAIN: KeyUsage = KeyUsage { sign: &[SignScheme::PssSha512MaxSalt], unwrap: &[OaepScheme::Sha512] };
-    const CHECKPOINTS: KeyUsage = KeyUsage { sign: &[SignScheme::Pss(Hash::Sha256)], unwrap: &[] };
+    const CHECKPOINTS: KeyUsage =
+        KeyUsage { sign: &[SignScheme::Pss(Hash::Sha256), SignScheme::EcdsaP256, SignScheme::Ed25519], unwrap: &[] };
 
     #[test]
-    fn a_key_of_the_audit_never_decrypts_whether_the_token_restricts_mechanisms_or_not() {
+    fn a_key_of_the_audit_or_on_a_curve_never_decrypts_whether_the_token_restricts_mechanisms_or_not() {
         for restrict in [true, false] {
-            let decrypts = |usage| {
-                private_half(usage, restrict).iter().find_map(|attribute| match attribute {
+            let decrypts = |usage, key_type| {
+                private_half(usage, key_type, restrict).iter().find_map(|attribute| match attribute {
                     Attribute::Decrypt(yes) => Some(*yes),
                     _ => None,
                 })
             };
-            assert_eq!(decrypts(CHECKPOINTS), Some(false));
-            assert_eq!((decrypts(TRAIN), decrypts(KeyUsage::ALL)), (Some(true), Some(true)));
+            for key_type in KeyType::ALL {
+                assert_eq!(decrypts(CHECKPOINTS, key_type), Some(false));
+                assert_eq!(decrypts(KeyUsage::ALL, key_type), Some(key_type == KeyType::Rsa));
+            }
+            assert_eq!(decrypts(TRAIN, KeyType::Rsa), Some(true));
         }
     }
 
     #[test]
     fn a_key_is_allowed_the_mechanisms_of_its_schemes_and_no_others() {
         use MechanismType as M;
-        assert_eq!(mechanisms(CHECKPOINTS), [M::RSA_PKCS_PSS, M::SHA256_RSA_PKCS_PSS]);
-        assert_eq!(mechanisms(TRAIN), [M::RSA_PKCS_PSS, M::SHA512_RSA_PKCS_PSS, M::RSA_PKCS_OAEP, M::RSA_X_509]);
-        assert_eq!(mechanisms(KeyUsage::ALL).len(), 7);
+        assert_eq!(mechanisms(CHECKPOINTS, KeyType::Rsa), [M::RSA_PKCS_PSS, M::SHA256_RSA_PKCS_PSS]);
+        assert_eq!(mechanisms(TRAIN, KeyType::Rsa), [M::RSA_PKCS_PSS, M::SHA512_RSA_PKCS_PSS, M::RSA_PKCS_OAEP, M::RSA_X_509]);
+        assert_eq!(mechanisms(KeyUsage::ALL, KeyType::Rsa).len(), 7);
+        for (key_type, only) in [(KeyType::EcP256, M::ECDSA), (KeyType::EcP384, M::ECDSA), (KeyType::Ed25519, M::EDDSA)] {
+            assert_eq!(mechanisms(KeyUsage::ALL, key_type), [only]);
+            assert_eq!(mechanisms(TRAIN, key_type), []);
+        }
+        assert!(mechanisms(CHECKPOINTS, KeyType::EcP384).is_empty());
     }
 }

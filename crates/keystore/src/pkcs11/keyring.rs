@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use super::{
     attempt_error::{AttemptError, abandon},
     counters::Counters,
+    family::Family,
     keys::{Key, not_found},
     module::lock,
-    objects::{self, PrivateKey},
+    objects::{self, Described, Found, PrivateKey},
     probe::{self, AllowedRaw},
     token::Token,
 };
-use crate::{KeyConfig, KeyId, KeyUsage, KeystoreError, Pkcs11Uri, TrialLog};
+use crate::{KeyConfig, KeyId, KeyType, KeyUsage, KeystoreError, Pkcs11Uri, TrialLog, key::OtherKey};
 
 /// Pause after a failed trial: each trial uses the key, and there may be thousands of callers.
 const TRIAL_PAUSE: Duration = Duration::from_secs(5);
@@ -72,6 +73,15 @@ impl KeySlot {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         current.id = key.as_ref().map(|key| key.id()).or(current.id);
         current.key = key;
+    }
+
+    /// Returns whether the usage has a scheme for keys of this family.
+    fn may_use(&self, found: &Found) -> bool {
+        match found.family {
+            Family::Rsa => self.usage.suits(KeyType::Rsa),
+            Family::Curve => self.usage.suits(KeyType::EcP256) || self.usage.suits(KeyType::EcP384),
+            Family::Edwards => self.usage.suits(KeyType::Ed25519),
+        }
     }
 
     /// Returns whether the token has the key under this label, or had it when it last showed one.
@@ -152,7 +162,7 @@ impl KeyRing {
         if let Some(key) = slot.key() {
             return Ok(Loaded { key, tried: false });
         }
-        let private = read(label, slot.id.as_deref(), token)?;
+        let private = read(label, slot, token)?;
         let known = trial
             .last
             .as_ref()
@@ -166,7 +176,8 @@ impl KeyRing {
                     return Err(KeystoreError::Unavailable { reason: "a trial of the key failed a moment ago" }.into());
                 }
                 if let Some(log) = log {
-                    log.about_to_try(&private.description, probe::cost(slot.usage, self.allowed))?;
+                    let cost = probe::cost(slot.usage, private.description.key_type, self.allowed);
+                    log.about_to_try(&private.description, cost)?;
                 }
                 let tried = probe::probe(token, &private, slot.usage, self.allowed, counters);
                 trial.failed = tried.is_err().then(Instant::now);
@@ -187,9 +198,9 @@ pub(super) struct Loaded {
 }
 
 /// Reads a key in a session of its own.
-fn read(label: &str, id: Option<&[u8]>, token: &Token) -> Result<PrivateKey, AttemptError> {
+fn read(label: &str, slot: &KeySlot, token: &Token) -> Result<PrivateKey, AttemptError> {
     let session = token.session()?;
-    match read_in(&session, label, id, token.uri()) {
+    match read_in(&session, label, slot, token.uri()) {
         Err(AttemptError::Token(error)) => {
             abandon(session, &error);
             Err(error.into())
@@ -198,15 +209,25 @@ fn read(label: &str, id: Option<&[u8]>, token: &Token) -> Result<PrivateKey, Att
     }
 }
 
-fn read_in(session: &Session, label: &str, id: Option<&[u8]>, token: &Pkcs11Uri) -> Result<PrivateKey, AttemptError> {
-    match objects::private_keys(session, Some(label), id)?[..] {
+fn read_in(session: &Session, label: &str, slot: &KeySlot, token: &Pkcs11Uri) -> Result<PrivateKey, AttemptError> {
+    let mut found = objects::private_keys(session, Some(label), slot.id.as_deref())?;
+    // A key of a type that the usage has no scheme for is not the meant one, if there is another.
+    if found.len() > 1 && found.iter().any(|key| slot.may_use(key)) {
+        found.retain(|key| slot.may_use(key));
+    }
+    match found[..] {
         [] => Err(match objects::other_kind(session, label)? {
             Some(kind) => KeystoreError::KeyOfOtherType { label: label.to_owned(), kind }.into(),
             None => not_found(label).into(),
         }),
-        [handle] => objects::describe(session, handle, token)?.ok_or_else(|| {
-            KeystoreError::KeyUnusable { label: label.to_owned(), reason: "the token does not show its public half" }.into()
-        }),
+        [found] => match objects::describe(session, found, token)? {
+            Described::Key(key) => Ok(*key),
+            Described::Other(OtherKey { label, kind }) => Err(KeystoreError::KeyOfOtherType { label, kind }.into()),
+            Described::WithoutPublicHalf => {
+                Err(KeystoreError::KeyUnusable { label: label.to_owned(), reason: "the token does not show its public half" }
+                    .into())
+            }
+        },
         _ => Err(KeystoreError::KeyAmbiguous { label: label.to_owned() }.into()),
     }
 }

@@ -12,7 +12,7 @@ use super::{
     objects::{self, PrivateKey},
     probe::{KeyCapabilities, UnwrapMethod},
 };
-use crate::{Capability, KeyDescription, KeyId, KeyUsage, KeystoreError, OaepScheme, SignScheme};
+use crate::{Capability, KeyDescription, KeyId, KeyType, KeyUsage, KeystoreError, OaepScheme, SignScheme};
 
 /// A key as it was found and probed.
 pub(crate) struct Key {
@@ -30,8 +30,12 @@ impl Key {
         &self.private.description.label
     }
 
+    pub(super) fn key_type(&self) -> KeyType {
+        self.private.description.key_type
+    }
+
     pub(super) fn bits(&self) -> u32 {
-        self.private.public.bits()
+        self.private.description.bits
     }
 
     pub(crate) fn public(&self) -> &PKey<Public> {
@@ -49,10 +53,11 @@ impl Key {
     /// Returns the description, with the capabilities.
     pub(crate) fn description(&self) -> KeyDescription {
         let mut capabilities = BTreeMap::new();
-        for scheme in SignScheme::ALL {
+        let key_type = self.key_type();
+        for scheme in SignScheme::ALL.into_iter().filter(|scheme| scheme.key_type() == key_type) {
             capabilities.insert(scheme.name(), self.capabilities.sign_capability(scheme));
         }
-        for scheme in OaepScheme::ALL {
+        for scheme in OaepScheme::ALL.into_iter().filter(|_| key_type == KeyType::Rsa) {
             capabilities.insert(scheme.name(), self.capabilities.unwrap_method(scheme).capability());
         }
         KeyDescription { capabilities, ..self.private.description.clone() }
@@ -60,13 +65,16 @@ impl Key {
 
     /// Returns the key's handle in this session. Handles end with the login and the session, and are never kept longer.
     pub(super) fn find(&self, session: &Session) -> Result<Option<ObjectHandle>, cryptoki::error::Error> {
-        let handles = objects::private_keys_by_id(session, self.label(), &self.private.description.cka_id)?;
+        let handles =
+            objects::private_keys_by_id(session, self.key_type().into(), self.label(), &self.private.description.cka_id)?;
         // Two keys with the same label and id cannot be distinguished, and count as none.
         Ok(if let [handle] = handles[..] { Some(handle) } else { None })
     }
 
-    pub(crate) fn unsupported(&self, scheme: &'static str) -> KeystoreError {
-        KeystoreError::MechanismUnsupported { label: self.label().to_owned(), scheme }
+    /// Returns the error for a scheme, for keys of type `needed`, that this key cannot do.
+    pub(crate) fn unsupported(&self, scheme: &'static str, needed: KeyType) -> KeystoreError {
+        let other_type = self.private.description.check_type(scheme, needed).err();
+        other_type.unwrap_or_else(|| KeystoreError::MechanismUnsupported { label: self.label().to_owned(), scheme })
     }
 
     /// Returns whether the ciphertext is as long as the modulus, and numerically smaller.
@@ -102,7 +110,8 @@ impl Key {
     /// Logs the results of the trial at the start, so that raw RSA is never used silently.
     pub(super) fn report(&self) {
         let ways = OaepScheme::ALL.map(|scheme| (scheme.name(), self.capabilities.unwrap_method(scheme).capability()));
-        tracing::info!(key = self.label(), bits = self.bits(), signs = self.capabilities.signs.len(), unwraps = ?ways, "key tried");
+        let (key_type, signs) = (self.key_type().name(), self.capabilities.signs.len());
+        tracing::info!(key = self.label(), r#type = key_type, bits = self.bits(), signs, unwraps = ?ways, "key tried");
         for scheme in &self.capabilities.signs_raw {
             tracing::info!(
                 key = self.label(),

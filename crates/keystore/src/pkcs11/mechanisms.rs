@@ -5,30 +5,35 @@ use cryptoki::{
     error::Error,
     mechanism::{
         Mechanism, MechanismType,
+        eddsa::{EddsaParams, EddsaSignatureScheme},
         rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource, PkcsPssParams},
     },
     object::ObjectHandle,
     session::Session,
 };
+use openssl::{bn::BigNum, ecdsa::EcdsaSig, error::ErrorStack};
 use zeroize::Zeroizing;
 
 use crate::{Hash, OaepScheme, SignScheme};
 
-/// Signs a digest of the scheme's length. Returns `None` when the key is too small for the scheme.
+/// Signs a digest of the scheme's length, or the message where the scheme has no hash function. Returns `None` when the key is too small
+/// for the scheme.
 pub(super) fn sign(
     session: &Session,
     key: ObjectHandle,
     bits: u32,
     scheme: SignScheme,
-    digest: &[u8],
+    signed: &[u8],
 ) -> Option<Result<Vec<u8>, Error>> {
-    let (hash_alg, mgf) = numbers(scheme.hash());
     Some(match scheme {
-        SignScheme::Pkcs1(hash) => session.sign(&Mechanism::RsaPkcs, key, &[digest_info(hash), digest].concat()),
+        SignScheme::Pkcs1(hash) => session.sign(&Mechanism::RsaPkcs, key, &[digest_info(hash), signed].concat()),
         SignScheme::Pss(_) | SignScheme::PssSha512MaxSalt => {
+            let (hash_alg, mgf) = numbers(scheme.hash()?);
             let s_len = scheme.salt_len(bits)?.try_into().ok()?;
-            session.sign(&Mechanism::RsaPkcsPss(PkcsPssParams { hash_alg, mgf, s_len }), key, digest)
+            session.sign(&Mechanism::RsaPkcsPss(PkcsPssParams { hash_alg, mgf, s_len }), key, signed)
         }
+        SignScheme::EcdsaP256 | SignScheme::EcdsaP384 => session.sign(&Mechanism::Ecdsa, key, signed).map(in_der),
+        SignScheme::Ed25519 => session.sign(&Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure)), key, signed),
     })
 }
 
@@ -36,6 +41,16 @@ pub(super) fn sign(
 /// signature is its decryption: no caller chooses the block.
 pub(super) fn sign_raw(session: &Session, key: ObjectHandle, block: &[u8]) -> Result<Vec<u8>, Error> {
     session.sign(&Mechanism::RsaX509, key, block)
+}
+
+/// Converts an ECDSA signature from the form of PKCS#11 (r and s of equal length, §6.3.1 of version 3.0) to ASN.1 DER. A signature that
+/// is not in that form is returned as it is: its verification then fails.
+pub(crate) fn in_der(signature: Vec<u8>) -> Vec<u8> {
+    let converted = || -> Result<Vec<u8>, ErrorStack> {
+        let (r, s) = signature.split_at(signature.len() / 2);
+        EcdsaSig::from_private_components(BigNum::from_slice(r)?, BigNum::from_slice(s)?)?.to_der()
+    };
+    converted().unwrap_or(signature)
 }
 
 /// Decrypts with the token's own OAEP.

@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use cryptoki::{
     context::Function,
     error::{Error, RvError},
-    object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle},
+    object::{Attribute, AttributeType, ObjectClass, ObjectHandle},
     session::Session,
 };
-use openssl::{
-    bn::BigNum,
-    error::ErrorStack,
-    pkey::{PKey, Public},
-    rsa::Rsa,
+use openssl::pkey::{PKey, Public};
+
+use super::{
+    attributes::{bytes, is_set},
+    family::Family,
+    public_half::{self, PublicHalf},
+    token::is_logged_in,
 };
+use crate::{KeyDescription, KeyId, Pkcs11Uri, key::OtherKey};
 
-use super::token::is_logged_in;
-use crate::{KeyDescription, KeyId, Pkcs11Uri};
-
-/// An RSA private key of the token, and its public half for OpenSSL.
+/// A private key of the token, and its public half for OpenSSL.
 #[derive(Debug, Clone)]
 pub(super) struct PrivateKey {
     /// Without capabilities: those are found by a trial.
@@ -26,19 +26,43 @@ pub(super) struct PrivateKey {
     pub(super) public: PKey<Public>,
 }
 
-/// Returns the private RSA keys of the token with this label and id; of all labels and ids without them.
-pub(super) fn private_keys(session: &Session, label: Option<&str>, id: Option<&[u8]>) -> Result<Vec<ObjectHandle>, Error> {
-    let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::RSA), Attribute::Token(true)];
-    template.extend(label.map(|label| Attribute::Label(label.as_bytes().to_vec())));
-    template.extend(id.map(|id| Attribute::Id(id.to_vec())));
-    found(session, &template)
+/// A private key object of a usable family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) handle: ObjectHandle,
+    pub(super) family: Family,
 }
 
-/// Returns the private keys with exactly this label and id: one, unless the token is inconsistent.
-pub(super) fn private_keys_by_id(session: &Session, label: &str, id: &[u8]) -> Result<Vec<ObjectHandle>, Error> {
+/// What the token shows of a private key.
+pub(super) enum Described {
+    Key(Box<PrivateKey>),
+    /// On a curve that is not used.
+    Other(OtherKey),
+    WithoutPublicHalf,
+}
+
+/// Returns the private keys of usable families with this label and id; of all labels and ids without them.
+pub(super) fn private_keys(session: &Session, label: Option<&str>, id: Option<&[u8]>) -> Result<Vec<Found>, Error> {
+    let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)];
+    template.extend(label.map(|label| Attribute::Label(label.as_bytes().to_vec())));
+    template.extend(id.map(|id| Attribute::Id(id.to_vec())));
+    let mut usable = Vec::new();
+    for handle in found(session, &template)? {
+        let attributes = session.get_attributes(handle, &[AttributeType::KeyType])?;
+        if let [Attribute::KeyType(key_type)] = attributes[..]
+            && let Some(family) = Family::of(key_type)
+        {
+            usable.push(Found { handle, family });
+        }
+    }
+    Ok(usable)
+}
+
+/// Returns the private keys of the family with exactly this label and id: one, unless the token is inconsistent.
+pub(super) fn private_keys_by_id(session: &Session, family: Family, label: &str, id: &[u8]) -> Result<Vec<ObjectHandle>, Error> {
     let template = [
         Attribute::Class(ObjectClass::PRIVATE_KEY),
-        Attribute::KeyType(KeyType::RSA),
+        Attribute::KeyType(family.key_type()),
         Attribute::Token(true),
         Attribute::Label(label.as_bytes().to_vec()),
         Attribute::Id(id.to_vec()),
@@ -59,12 +83,12 @@ fn found(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>,
     session.find_objects(template)
 }
 
-/// Returns the type of a key of this label that is not an RSA key: `EC`, `AES`.
+/// Returns the type of a key of this label that is of no usable family: `AES`.
 pub(super) fn other_kind(session: &Session, label: &str) -> Result<Option<String>, Error> {
     Ok(others(session, Some(label))?.into_iter().next().map(|(_, kind)| kind))
 }
 
-/// Returns label and type of the token's private and secret keys that are not RSA keys; of all labels without one.
+/// Returns label and type of the token's private and secret keys that are of no usable family; of all labels without one.
 pub(super) fn others(session: &Session, label: Option<&str>) -> Result<Vec<(String, String)>, Error> {
     let mut others = Vec::new();
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY] {
@@ -79,7 +103,7 @@ pub(super) fn others(session: &Session, label: Option<&str>) -> Result<Vec<(Stri
                     _ => {}
                 }
             }
-            if let Some(kind) = kind.filter(|kind| *kind != KeyType::RSA) {
+            if let Some(kind) = kind.filter(|kind| Family::of(*kind).is_none()) {
                 let name = kind.to_string();
                 others.push((label, name.strip_prefix("CKK_").unwrap_or(&name).to_owned()));
             }
@@ -100,10 +124,9 @@ pub(super) fn label_is_taken(session: &Session, label: &str) -> Result<bool, Err
     Ok(false)
 }
 
-/// Reads a private key's attributes; returns `None` when its public half cannot be determined. The public half is read from the
-/// private object if it is given there, otherwise from the public object with the same id.
-pub(super) fn describe(session: &Session, handle: ObjectHandle, token: &Pkcs11Uri) -> Result<Option<PrivateKey>, Error> {
-    const PUBLIC_HALF: [AttributeType; 2] = [AttributeType::Modulus, AttributeType::PublicExponent];
+/// Reads a private key's attributes. The public half is read from the private object if it is given there, otherwise from the public
+/// object with the same id.
+pub(super) fn describe(session: &Session, Found { handle, family }: Found, token: &Pkcs11Uri) -> Result<Described, Error> {
     let wanted = [
         AttributeType::Label,
         AttributeType::Id,
@@ -112,28 +135,34 @@ pub(super) fn describe(session: &Session, handle: ObjectHandle, token: &Pkcs11Ur
         AttributeType::NeverExtractable,
         AttributeType::Local,
     ];
-    let attributes = session.get_attributes(handle, &[&wanted[..], &PUBLIC_HALF].concat())?;
+    let of_public = family.public_attributes();
+    let attributes = session.get_attributes(handle, &[&wanted[..], &of_public].concat())?;
+    let label = String::from_utf8_lossy(&bytes(&attributes, AttributeType::Label)).into_owned();
     let cka_id = bytes(&attributes, AttributeType::Id);
-    let mut public = public_key(&attributes);
-    if public.is_none() && !cka_id.is_empty() {
+    let mut public = public_half::read(family, &attributes);
+    if matches!(public, PublicHalf::Unknown) && !cka_id.is_empty() {
         let template = [
             Attribute::Class(ObjectClass::PUBLIC_KEY),
-            Attribute::KeyType(KeyType::RSA),
+            Attribute::KeyType(family.key_type()),
             Attribute::Token(true),
             Attribute::Id(cka_id.clone()),
         ];
         if let [object] = session.find_objects(&template)?[..] {
-            public = public_key(&session.get_attributes(object, &PUBLIC_HALF)?);
+            public = public_half::read(family, &session.get_attributes(object, &of_public)?);
         }
     }
-    let Some((public, spki_der)) = public else { return Ok(None) };
-    let label = String::from_utf8_lossy(&bytes(&attributes, AttributeType::Label)).into_owned();
+    let (public, key_type, spki_der) = match public {
+        PublicHalf::Key { public, key_type, spki_der } => (public, key_type, spki_der),
+        PublicHalf::OtherCurve(kind) => return Ok(Described::Other(OtherKey { label, kind })),
+        PublicHalf::Unknown => return Ok(Described::WithoutPublicHalf),
+    };
     let description = KeyDescription {
         id: KeyId::of_spki(&spki_der),
         uris: vec![Pkcs11Uri { object: Some(label.clone()), id: Some(cka_id.clone()), ..token.clone() }],
         label,
         cka_id,
-        bits: public.bits(),
+        key_type,
+        bits: key_type.bits(&public),
         spki_der,
         sensitive: is_set(&attributes, AttributeType::Sensitive),
         extractable: is_set(&attributes, AttributeType::Extractable),
@@ -141,45 +170,5 @@ pub(super) fn describe(session: &Session, handle: ObjectHandle, token: &Pkcs11Ur
         generated_in_token: is_set(&attributes, AttributeType::Local),
         capabilities: BTreeMap::new(),
     };
-    Ok(Some(PrivateKey { description, public }))
-}
-
-/// Returns the public key of the attributes, and its SubjectPublicKeyInfo.
-fn public_key(attributes: &[Attribute]) -> Option<(PKey<Public>, Vec<u8>)> {
-    let (modulus, exponent) = (bytes(attributes, AttributeType::Modulus), bytes(attributes, AttributeType::PublicExponent));
-    if modulus.is_empty() || exponent.is_empty() {
-        return None;
-    }
-    let key = || -> Result<_, ErrorStack> {
-        let numbers = (BigNum::from_slice(&modulus)?, BigNum::from_slice(&exponent)?);
-        let key = PKey::from_rsa(Rsa::from_public_components(numbers.0, numbers.1)?)?;
-        let der = key.public_key_to_der()?;
-        Ok((key, der))
-    };
-    key().ok()
-}
-
-/// Returns a byte string among the attributes; empty when the object does not have it.
-fn bytes(attributes: &[Attribute], wanted: AttributeType) -> Vec<u8> {
-    let found =
-        attributes.iter().filter(|attribute| attribute.attribute_type() == wanted).find_map(|attribute| match attribute {
-            Attribute::Label(bytes) | Attribute::Id(bytes) | Attribute::Modulus(bytes) | Attribute::PublicExponent(bytes) => {
-                Some(bytes.clone())
-            }
-            _ => None,
-        });
-    found.unwrap_or_default()
-}
-
-/// Returns whether a flag among the attributes is set.
-fn is_set(attributes: &[Attribute], wanted: AttributeType) -> bool {
-    attributes.iter().filter(|attribute| attribute.attribute_type() == wanted).any(|attribute| {
-        matches!(
-            attribute,
-            Attribute::Sensitive(true)
-                | Attribute::Extractable(true)
-                | Attribute::NeverExtractable(true)
-                | Attribute::Local(true)
-        )
-    })
+    Ok(Described::Key(Box::new(PrivateKey { description, public })))
 }

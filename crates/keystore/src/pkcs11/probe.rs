@@ -1,6 +1,6 @@
 //! Finds out by trial operations what a token can do with a key: mechanism lists name mechanisms that are then refused.
 //!
-//! Every signature of the trial is over one fixed digest and is verified with OpenSSL; every decryption is of a ciphertext that
+//! Every signature of the trial is over one fixed text and is verified with OpenSSL; every decryption is of a ciphertext that
 //! OpenSSL created. After a refused trial the session is closed, because some tokens leave it unusable.
 
 use cryptoki::{
@@ -19,7 +19,7 @@ use super::{
     token::Token,
 };
 use crate::{
-    Capability, Hash, KeyUsage, KeyUses, KeystoreError, OaepScheme, SignScheme,
+    Capability, Hash, KeyType, KeyUsage, KeyUses, KeystoreError, OaepScheme, SignScheme,
     verify::{signature_holds, wrap},
 };
 
@@ -87,15 +87,21 @@ impl KeyCapabilities {
     }
 }
 
-/// Returns the maximum number of key uses of a trial.
-pub(super) fn cost(usage: KeyUsage, allowed: AllowedRaw) -> KeyUses {
-    let raw_signatures = SignScheme::ALL.iter().filter(|scheme| allowed.sign && !matches!(scheme, SignScheme::Pkcs1(_))).count();
-    // For each scheme at most two: native and raw RSA, or native and the response to wrong padding.
-    let decryptions = if usage.decrypts() { 2 * OaepScheme::ALL.len() as u64 } else { 0 };
-    KeyUses { signatures: (SignScheme::ALL.len() + raw_signatures) as u64, decryptions }
+/// Returns the schemes that a key of this type is tried with.
+fn schemes(key_type: KeyType) -> impl Iterator<Item = SignScheme> {
+    SignScheme::ALL.into_iter().filter(move |scheme| scheme.key_type() == key_type)
 }
 
-/// Finds out what the token can do with a key. Decryption is not tried with a key that is not meant for it.
+/// Returns the maximum number of key uses of a trial.
+pub(super) fn cost(usage: KeyUsage, key_type: KeyType, allowed: AllowedRaw) -> KeyUses {
+    let is_pss = |scheme: &SignScheme| matches!(scheme, SignScheme::Pss(_) | SignScheme::PssSha512MaxSalt);
+    let raw_signatures = schemes(key_type).filter(|scheme| allowed.sign && is_pss(scheme)).count();
+    // For each scheme at most two: native and raw RSA, or native and the response to wrong padding.
+    let decryptions = if usage.decrypts(key_type) { 2 * OaepScheme::ALL.len() as u64 } else { 0 };
+    KeyUses { signatures: (schemes(key_type).count() + raw_signatures) as u64, decryptions }
+}
+
+/// Finds out what the token can do with a key. Only schemes of its type are tried, and decryption only with a key that is meant for it.
 pub(super) fn probe(
     token: &Token,
     key: &PrivateKey,
@@ -104,10 +110,11 @@ pub(super) fn probe(
     counters: &Counters,
 ) -> Result<KeyCapabilities, KeystoreError> {
     let trial = ProbeRun { token, key, counters };
+    let key_type = key.description.key_type;
     let unwrap_method =
-        |scheme| if usage.decrypts() { trial.unwrap_method(scheme, allowed.unwrap) } else { Ok(UnwrapMethod::No) };
+        |scheme| if usage.decrypts(key_type) { trial.unwrap_method(scheme, allowed.unwrap) } else { Ok(UnwrapMethod::No) };
     let (mut signs, mut signs_raw) = (Vec::new(), Vec::new());
-    for scheme in SignScheme::ALL {
+    for scheme in schemes(key_type) {
         if trial.signs(scheme)? {
             signs.push(scheme);
         } else if allowed.sign && trial.signs_raw(scheme)? {
@@ -130,17 +137,19 @@ struct ProbeRun<'a> {
 
 impl ProbeRun<'_> {
     fn signs(&self, scheme: SignScheme) -> Result<bool, KeystoreError> {
-        let digest = digest(scheme.hash());
+        let signed = scheme.hash().map_or_else(|| TRIAL.to_vec(), digest);
         let (session, handle) = self.start()?;
         self.counters.signature();
-        let Some(outcome) = mechanisms::sign(&session, handle, self.key.public.bits(), scheme, &digest) else {
+        let Some(outcome) = mechanisms::sign(&session, handle, self.key.public.bits(), scheme, &signed) else {
             return Ok(false);
         };
-        Ok(trial_outcome(outcome)?.is_ok_and(|signature| signature_holds(&self.key.public, scheme, &digest, &signature)))
+        Ok(trial_outcome(outcome)?.is_ok_and(|signature| signature_holds(&self.key.public, scheme, &signed, &signature)))
     }
 
     fn signs_raw(&self, scheme: SignScheme) -> Result<bool, KeystoreError> {
-        let digest = digest(scheme.hash());
+        let Some(digest) = scheme.hash().map(digest) else {
+            return Ok(false);
+        };
         let Some(block) = pss::encode(scheme, self.key.public.bits(), &digest)? else {
             return Ok(false);
         };
@@ -190,7 +199,8 @@ impl ProbeRun<'_> {
         let description = &self.key.description;
         let begin = || -> Result<_, Error> {
             let session = self.token.session()?;
-            let handles = objects::private_keys_by_id(&session, &description.label, &description.cka_id)?;
+            let handles =
+                objects::private_keys_by_id(&session, description.key_type.into(), &description.label, &description.cka_id)?;
             Ok((session, handles))
         };
         let (session, handles) = begin().map_err(|error| translate(&error))?;

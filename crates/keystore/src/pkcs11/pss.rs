@@ -14,13 +14,13 @@ use crate::{Hash, KeystoreError, SignScheme};
 /// # Errors
 /// [`KeystoreError::Fault`] without random bytes.
 pub(super) fn encode(scheme: SignScheme, bits: u32, digest: &[u8]) -> Result<Option<Vec<u8>>, KeystoreError> {
-    let Some(length) = scheme.salt_len(bits) else {
+    let (Some(length), Some(hash)) = (scheme.salt_len(bits), scheme.hash()) else {
         return Ok(None);
     };
     let mut salt = vec![0; length];
     rand_bytes(&mut salt)
         .map_err(|_| KeystoreError::Fault { operation: "random bytes".to_owned(), code: "OpenSSL".to_owned() })?;
-    Ok(Some(match scheme.hash() {
+    Ok(Some(match hash {
         Hash::Sha256 => with_salt::<Sha256>(bits, digest, &salt),
         Hash::Sha384 => with_salt::<Sha384>(bits, digest, &salt),
         Hash::Sha512 => with_salt::<Sha512>(bits, digest, &salt),

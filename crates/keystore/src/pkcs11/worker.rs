@@ -27,14 +27,15 @@ use super::{
     shared_state::SharedState,
     worker_slot::WorkerSlot,
 };
-use crate::{KeystoreError, OaepScheme, SignScheme, operation::Outcome};
+use crate::{KeyType, KeystoreError, OaepScheme, SignScheme, operation::Outcome};
 
 /// Tasks of a worker.
 pub(crate) enum Task {
     Sign {
         key: Arc<Key>,
         scheme: SignScheme,
-        digest: Vec<u8>,
+        /// The digest, or the message, that the scheme signs.
+        signed: Vec<u8>,
     },
     Unwrap {
         key: Arc<Key>,
@@ -171,17 +172,17 @@ impl SharedState {
             },
         };
         match task {
-            Task::Sign { key, scheme, digest } => {
+            Task::Sign { key, scheme, signed } => {
                 let handle = self.handle(slot, key)?;
                 if key.capabilities.signs_raw.contains(scheme) {
-                    let block = pss::encode(*scheme, key.bits(), digest)?;
-                    let block = block.ok_or_else(|| AttemptError::Decided(key.unsupported(scheme.name())))?;
+                    let block = pss::encode(*scheme, key.bits(), signed)?;
+                    let block = block.ok_or_else(|| AttemptError::Decided(key.unsupported(scheme.name(), scheme.key_type())))?;
                     self.counters.signature();
                     return Ok(Zeroizing::new(mechanisms::sign_raw(&slot.session, handle, &block)?));
                 }
                 self.counters.signature();
-                let signature = mechanisms::sign(&slot.session, handle, key.bits(), *scheme, digest)
-                    .ok_or_else(|| AttemptError::Decided(key.unsupported(scheme.name())))??;
+                let signature = mechanisms::sign(&slot.session, handle, key.bits(), *scheme, signed)
+                    .ok_or_else(|| AttemptError::Decided(key.unsupported(scheme.name(), scheme.key_type())))??;
                 Ok(Zeroizing::new(signature))
             }
             Task::Unwrap { key, scheme, wrapped } => {
@@ -204,7 +205,7 @@ impl SharedState {
                         let block = mechanisms::decrypt_raw(&slot.session, handle, wrapped)?;
                         oaep::unpad(block, *scheme).map_err(|_| AttemptError::Decided(KeystoreError::UnwrapFailed))
                     }
-                    UnwrapMethod::No => Err(AttemptError::Decided(key.unsupported(scheme.name()))),
+                    UnwrapMethod::No => Err(AttemptError::Decided(key.unsupported(scheme.name(), KeyType::Rsa))),
                 }
             }
             Task::Load { label } => {

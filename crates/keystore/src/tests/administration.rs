@@ -10,7 +10,7 @@ fn sizes_and_labels_out_of_range_are_refused() {
     let station = TestToken::new();
     let access = station.access();
     for bits in [0, 1024, 2047, 8192] {
-        let refused = generate_key(&access, "key", KeyUsage::ALL, bits);
+        let refused = generate_key(&access, "key", KeyUsage::ALL, NewKey::Rsa { bits });
         assert_eq!(refused.err(), Some(KeystoreError::KeySize { bits }));
     }
     let (long, longest) = ("x".repeat(33), "x".repeat(256));
@@ -27,9 +27,9 @@ fn sizes_and_labels_out_of_range_are_refused() {
         let of = |fault| Some(KeystoreError::Label { label: label.to_owned(), fault });
         assert_eq!(init_token(&station.module_config(), label, &secret(SO_PIN), &secret(PIN)).err(), of(fault), "{label:?}");
         let fault = if label.is_empty() { LabelFault::Length { max: 255 } } else { fault };
-        assert!(!of_keys_too || generate_key(&access, label, KeyUsage::ALL, 2048).err() == of(fault), "{label:?}");
+        assert!(!of_keys_too || generate_key(&access, label, KeyUsage::ALL, RSA_2048).err() == of(fault), "{label:?}");
     }
-    let refused = generate_key(&access, &longest, KeyUsage::ALL, 2048);
+    let refused = generate_key(&access, &longest, KeyUsage::ALL, RSA_2048);
     assert_eq!(refused.err(), Some(KeystoreError::Label { label: longest, fault: LabelFault::Length { max: 255 } }));
 }
 
@@ -101,7 +101,7 @@ fn a_token_that_is_half_made_is_said_to_be_and_is_finished() {
     set(SO_PIN, PIN, false).unwrap();
     assert_eq!(set(SO_PIN, "another", false), Err(KeystoreError::UserPinSet { label: "half".to_owned() }));
     let access = |pin: &str| TokenAccess { token: half.clone(), pin: kept(pin), ..station.access() };
-    generate_key(&access(PIN), "key", KeyUsage::ALL, 2048).unwrap();
+    generate_key(&access(PIN), "key", KeyUsage::ALL, RSA_2048).unwrap();
     set(SO_PIN, "another", true).unwrap();
     assert_eq!(contents(&access("another")).unwrap().keys.len(), 1);
 }

@@ -4,6 +4,7 @@
 //! assumed. `scripts/test.sh` prints the outcomes as a table.
 
 mod administration;
+mod curves;
 mod keys;
 mod lost;
 mod operations;
@@ -86,8 +87,14 @@ on_every_token! {
     keys::a_key_of_the_audit_cannot_decrypt_says_the_token => "a key that never decrypts",
     keys::an_existing_key_is_never_replaced => "refuse a label that is taken",
     keys::every_key_is_listed_with_what_the_token_says_of_it => "list keys",
-    keys::a_key_that_is_no_rsa_key_is_said_to_be_none_and_is_listed => "name the type of another key",
+    keys::a_key_of_a_type_that_is_not_used_is_named_and_listed => "name the type of another key",
     keys::two_keys_with_one_label_are_ambiguous => "two keys, one label",
+    keys::of_two_keys_with_one_label_the_one_that_fits_the_usage_is_used => "two keys of two types, one label",
+    curves::p_256_keys_sign => "ECDSA with P-256",
+    curves::p_384_keys_sign => "ECDSA with P-384",
+    curves::ed25519_keys_sign => "Ed25519",
+    curves::a_curve_key_of_another_tool_signs => "a curve key of another tool",
+    curves::a_key_without_a_scheme_for_its_usage_is_not_generated => "refuse a key without a use",
     lost::a_lost_login_is_renewed_once_for_all => "a lost login",
     lost::sessions_lost_underneath_are_opened_again => "lost sessions",
     lost::a_finalised_module_is_set_up_again => "a finalised module",

@@ -30,7 +30,14 @@ pub(crate) const SO_PIN: &str = "so-pin-4";
 pub(crate) const TOKEN: &str = "station";
 
 pub(crate) const TRAIN: KeyUsage = KeyUsage { sign: &[SignScheme::PssSha512MaxSalt], unwrap: &[OaepScheme::Sha512] };
-pub(crate) const CHECKPOINTS: KeyUsage = KeyUsage { sign: &[SignScheme::Pss(Hash::Sha256)], unwrap: &[] };
+pub(crate) const CHECKPOINTS: KeyUsage =
+    KeyUsage { sign: &[SignScheme::Pss(Hash::Sha256), SignScheme::EcdsaP256, SignScheme::Ed25519], unwrap: &[] };
+pub(crate) const RSA_2048: NewKey = NewKey::Rsa { bits: 2048 };
+
+/// The schemes that keys of a type sign with.
+pub(crate) fn schemes_of(key_type: KeyType) -> impl Iterator<Item = SignScheme> {
+    SignScheme::ALL.into_iter().filter(move |scheme| scheme.key_type() == key_type)
+}
 
 /// The tokens that tests run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +165,18 @@ impl TestToken {
     }
 
     pub(crate) fn generate(&self, label: &str, usage: KeyUsage) -> GeneratedKey {
-        generate_key(&self.access(), label, usage, 2048).unwrap()
+        generate_key(&self.access(), label, usage, RSA_2048).unwrap()
+    }
+
+    /// Generates a general key; `None` if the token generates none of this type, which it says.
+    pub(crate) fn generate_of(&self, label: &str, new: NewKey) -> Option<GeneratedKey> {
+        match generate_key(&self.access(), label, KeyUsage::ALL, new) {
+            Err(error @ KeystoreError::KeyTypeUnsupported { key_type, .. }) if key_type == new.key_type() => {
+                assert!(error.hint().is_some());
+                None
+            }
+            made => Some(made.unwrap()),
+        }
     }
 
     /// The token, reached through another module.
@@ -280,7 +298,7 @@ pub(crate) async fn unwrap(
 
 /// Signs and checks; the digest is any.
 pub(crate) async fn sign_and_verify(keystore: &Keystore, label: &str, scheme: SignScheme) {
-    let digest = vec![0x5a; scheme.hash().digest_len()];
+    let digest = vec![0x5a; scheme.hash().map_or(300, Hash::digest_len)];
     let signature = sign(keystore, label, scheme, &digest, None).await.unwrap();
     assert!(signature_holds(&public(keystore, label), scheme, &digest, &signature), "{}", scheme.name());
     assert!(!signature_holds(&public(keystore, label), scheme, &vec![0; digest.len()], &signature));

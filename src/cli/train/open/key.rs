@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use stationmaster_keystore::{
-    KeyConfig, KeyDescription, KeyUsage, Keystore, KeystoreConfig, KeystoreError, OaepScheme, Pkcs11Uri, TokenAccess,
+    KeyConfig, KeyDescription, KeyType, KeyUsage, Keystore, KeystoreConfig, KeystoreError, OaepScheme, Pkcs11Uri, TokenAccess,
     TokenSelector, UriError, pin,
     pin::PinError,
     softhsm,
@@ -130,5 +130,9 @@ fn in_token(uri: &str, pin_file: Option<&Path>) -> Result<CreatorKey, CliError> 
     };
     let keystore = Keystore::open(config)?;
     let key = keystore.key(&label)?;
+    if let Err(error) = key.check_type(OaepScheme::Sha512.name(), KeyType::Rsa) {
+        let _ = keystore.close();
+        return Err(CliError::from(error).with_hint("trains are opened with RSA keys"));
+    }
     Ok(CreatorKey::Token(keystore, key))
 }

@@ -52,6 +52,7 @@ impl<'a> Honest<'a> {
             key_label: format!("{}-general", self.station.id()),
             scheme: pb::SignatureScheme::RsaPssSha256.into(),
             digest: vec![7; 32],
+            ..pb::SignRequest::default()
         };
         let begun = Instant::now();
         block_on(KeyServiceClient::new(connection.clone()).sign(request))?;

@@ -55,7 +55,19 @@ impl Station {
 
     /// `Sign`.
     pub fn sign(&self, label: &str, scheme: pb::SignatureScheme, digest: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let request = pb::SignRequest { key_label: label.into(), scheme: scheme.into(), digest: digest.into() };
+        self.sign_asked(label, scheme, digest, &[])
+    }
+
+    /// `Sign` with a digest, a message, both or none.
+    pub fn sign_asked(
+        &self,
+        label: &str,
+        scheme: pb::SignatureScheme,
+        digest: &[u8],
+        message: &[u8],
+    ) -> Result<Vec<u8>, Refusal> {
+        let request =
+            pb::SignRequest { key_label: label.into(), scheme: scheme.into(), digest: digest.into(), message: message.into() };
         Ok(block_on(self.keys_client().sign(request))?.into_inner().signature)
     }
 

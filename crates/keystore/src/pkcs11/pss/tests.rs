@@ -134,10 +134,10 @@ fn openssl_accepts_every_block_of_4096_bits_and_no_altered_one() {
 fn every_pss_scheme_is_encoded_and_no_other_one() {
     let key = RawKey::new(2048);
     for scheme in SignScheme::ALL {
-        let digest = vec![0x5a; scheme.hash().digest_len()];
+        let digest = vec![0x5a; scheme.hash().map_or(32, Hash::digest_len)];
         match encode(scheme, 2048, &digest).unwrap() {
             Some(block) => assert!(signature_holds(&key.public, scheme, &digest, &key.sign(&block)), "{}", scheme.name()),
-            None => assert!(matches!(scheme, SignScheme::Pkcs1(_))),
+            None => assert!(!matches!(scheme, SignScheme::Pss(_) | SignScheme::PssSha512MaxSalt)),
         }
         assert_eq!(encode(scheme, 264, &digest).unwrap(), None, "a key that is too small");
     }
@@ -148,7 +148,7 @@ fn a_modulus_with_a_bit_more_than_whole_bytes_gets_a_block_that_is_a_byte_longer
     for bits in [2047, 2049, 2053] {
         let key = RawKey::of_odd_size(bits);
         for scheme in [SignScheme::PssSha512MaxSalt, SignScheme::Pss(Hash::Sha256)] {
-            let digest = vec![0x5a; scheme.hash().digest_len()];
+            let digest = vec![0x5a; scheme.hash().unwrap().digest_len()];
             let block = encode(scheme, bits, &digest).unwrap().unwrap();
             assert!(signature_holds(&key.public, scheme, &digest, &key.sign(&block)), "{bits} bits, {}", scheme.name());
         }

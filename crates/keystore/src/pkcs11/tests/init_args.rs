@@ -16,7 +16,7 @@ fn a_module_is_told_its_text_and_all_its_users_at_a_time_tell_the_same() {
     let zero = ModuleConfig { init_args: Some("configdir='\0'".to_owned()), ..access.module.clone() };
     assert!(unusable(&TokenAccess { module: zero, ..access.clone() }).0.contains("zero byte"));
 
-    admin::generate_key(&access, "general", KeyUsage::ALL, 2048).unwrap();
+    admin::generate_key(&access, "general", KeyUsage::ALL, RSA_2048).unwrap();
     let keys = vec![KeyConfig::new("general", KeyUsage::ALL)];
     let keystore = Keystore::open(KeystoreConfig { keys, ..KeystoreConfig::new(access.clone()) }).unwrap();
     assert!(unusable(&without).0.contains("another text"), "a database other than the named one would be shown");

@@ -84,13 +84,16 @@ pub(crate) fn import(token: &TestToken, label: &str, id: u8, key: &Rsa<Private>)
     in_session(token, |session| session.create_object(&template).unwrap());
 }
 
-/// Generates a key that is no RSA key.
-pub(crate) fn generate_curve_key(token: &TestToken, label: &str) {
-    // The object identifier of P-256, in DER.
-    const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+/// The object identifier of P-256, in DER.
+pub(crate) const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+/// The object identifier of P-521, in DER.
+pub(crate) const P521: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x23";
+
+/// Generates a key on a curve as another tool would, without restrictions.
+pub(crate) fn generate_curve_key(token: &TestToken, label: &str, parameters: &[u8]) {
     let label = Attribute::Label(label.as_bytes().to_vec());
     let common = [Attribute::Token(true), label, Attribute::Id(vec![0x77])];
-    let public = [&common[..], &[Attribute::EcParams(P256.to_vec())]].concat();
+    let public = [&common[..], &[Attribute::EcParams(parameters.to_vec())]].concat();
     let private = [&common[..], &[Attribute::Private(true), Attribute::Sensitive(true), Attribute::Sign(true)]].concat();
     in_session(token, |session| session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private).unwrap());
 }
@@ -101,19 +104,21 @@ pub(crate) struct Permitted {
     pub(crate) sign: bool,
     pub(crate) decrypt: bool,
     pub(crate) unwrap: bool,
+    pub(crate) derive: bool,
 }
 
 /// Returns what the token lets the private key of this label do, from its attributes.
 pub(crate) fn permitted(token: &TestToken, label: &str) -> Permitted {
     in_session(token, |session| {
         let [key] = objects::private_keys(session, Some(label), None).unwrap()[..] else { panic!("not one key") };
-        let wanted = [AttributeType::Sign, AttributeType::Decrypt, AttributeType::Unwrap];
-        let found = session.get_attributes(key, &wanted).unwrap();
+        let wanted = [AttributeType::Sign, AttributeType::Decrypt, AttributeType::Unwrap, AttributeType::Derive];
+        let found = session.get_attributes(key.handle, &wanted).unwrap();
         let has = |attribute| found.contains(&attribute);
         Permitted {
             sign: has(Attribute::Sign(true)),
             decrypt: has(Attribute::Decrypt(true)),
             unwrap: has(Attribute::Unwrap(true)),
+            derive: has(Attribute::Derive(true)),
         }
     })
 }

@@ -17,12 +17,12 @@ pub(super) async fn a_key_is_tried_with_every_scheme_when_the_keystore_is_opened
         let keys = vec![KeyConfig::new(label, usage)];
         let keystore = Keystore::open(KeystoreConfig { keys, ..token.config(&[]) }).unwrap();
         let key = keystore.key(label).unwrap();
-        assert_eq!(key.capabilities.len(), SignScheme::ALL.len() + OaepScheme::ALL.len());
+        assert_eq!(key.capabilities.len(), schemes_of(KeyType::Rsa).count() + OaepScheme::ALL.len());
         (keystore.key_uses(), key.capabilities)
     };
     let (uses, capabilities) = tried("general", KeyUsage::ALL);
     assert_eq!(uses, KeyUses { signatures: 7, decryptions: 4 });
-    assert!(SignScheme::ALL.iter().all(|scheme| capabilities[scheme.name()] == Capability::Native), "{capabilities:?}");
+    assert!(schemes_of(KeyType::Rsa).all(|scheme| capabilities[scheme.name()] == Capability::Native), "{capabilities:?}");
     assert!(OaepScheme::ALL.iter().all(|scheme| capabilities[scheme.name()] == token.unwraps()), "{capabilities:?}");
     // A key that is not meant to decrypt is not asked to.
     let (uses, capabilities) = tried("audit", CHECKPOINTS);
@@ -67,29 +67,46 @@ pub(super) async fn a_generated_key_is_said_to_have_been_made_in_the_token(token
 pub(super) async fn a_key_of_the_audit_cannot_decrypt_says_the_token(token: TestToken) -> Outcome {
     let token = token.and_keys();
     token.generate("audit", CHECKPOINTS);
-    assert_eq!(underneath::permitted(&token, "audit"), Permitted { sign: true, decrypt: false, unwrap: false });
-    assert_eq!(underneath::permitted(&token, "general"), Permitted { sign: true, decrypt: true, unwrap: false });
+    assert_eq!(underneath::permitted(&token, "audit"), Permitted { sign: true, decrypt: false, unwrap: false, derive: false });
+    assert_eq!(underneath::permitted(&token, "general"), Permitted { sign: true, decrypt: true, unwrap: false, derive: false });
     Outcome::Works
 }
 
 pub(super) async fn an_existing_key_is_never_replaced(token: TestToken) -> Outcome {
     let token = token.and_keys();
     let before = contents(&token.access()).unwrap();
-    let again = generate_key(&token.access(), "train", KeyUsage::ALL, 2048);
+    let again = generate_key(&token.access(), "train", KeyUsage::ALL, RSA_2048);
     assert_eq!(again.err(), Some(KeystoreError::LabelExists { label: "train".to_owned() }));
     assert_eq!(contents(&token.access()).unwrap(), before);
     Outcome::Works
 }
 
-pub(super) async fn a_key_that_is_no_rsa_key_is_said_to_be_none_and_is_listed(token: TestToken) -> Outcome {
+pub(super) async fn a_key_of_a_type_that_is_not_used_is_named_and_listed(token: TestToken) -> Outcome {
     let token = token.and_keys();
-    underneath::generate_curve_key(&token, "curve");
+    underneath::generate_curve_key(&token, "curve", underneath::P521);
+    let (label, kind) = ("curve".to_owned(), "EC secp521r1".to_owned());
     let error = Keystore::open(token.config(&["curve"])).unwrap_err();
-    assert_eq!(error, KeystoreError::KeyOfOtherType { label: "curve".to_owned(), kind: "EC".to_owned() });
+    assert_eq!(error, KeystoreError::KeyOfOtherType { label: label.clone(), kind: kind.clone() });
     assert!(error.hint().is_some());
     let contents = contents(&token.access()).unwrap();
-    assert_eq!(contents.others, [OtherKey { label: "curve".to_owned(), kind: "EC".to_owned() }]);
+    assert_eq!(contents.others, [OtherKey { label, kind }]);
     assert_eq!(contents.keys.len(), 2);
+    Outcome::Works
+}
+
+pub(super) async fn of_two_keys_with_one_label_the_one_that_fits_the_usage_is_used(token: TestToken) -> Outcome {
+    let token = token.and_keys();
+    for label in ["train", "general"] {
+        underneath::generate_curve_key(&token, label, underneath::P256);
+    }
+    let keystore = Keystore::open(token.config(&["train"])).unwrap();
+    assert_eq!(keystore.key("train").unwrap().key_type, KeyType::Rsa);
+    sign_and_verify(&keystore, "train", SignScheme::PssSha512MaxSalt).await;
+    wrap_and_unwrap(&keystore, "train", OaepScheme::Sha512).await;
+    drop(keystore);
+    // Both fit.
+    let error = Keystore::open(token.config(&["general"])).unwrap_err();
+    assert_eq!(error, KeystoreError::KeyAmbiguous { label: "general".to_owned() });
     Outcome::Works
 }
 

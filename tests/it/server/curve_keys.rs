@@ -23,6 +23,10 @@ const MESSAGE: &[u8] = b"signed for a foreign client";
 
 /// A station with a general key of each type, which are labelled by it.
 fn station(layouts: &tempfile::TempDir) -> Station {
+    station_and(layouts, |_| {})
+}
+
+fn station_and(layouts: &tempfile::TempDir, change: impl FnOnce(&mut toml::Table)) -> Station {
     let mut station = Station::with("a").layouts(layouts.path()).start();
     for label in ["ec-p256", "ec-p384", "ed25519"] {
         let made = station.generate_key(label, "general", label);
@@ -33,6 +37,7 @@ fn station(layouts: &tempfile::TempDir) -> Station {
     station.configure(|config| {
         set(config, "keys", "general", general);
         set(config, "listen", "reflection", true);
+        change(config);
     });
     station.start_again();
     station
@@ -157,6 +162,19 @@ fn commands_sign_export_and_list_keys_of_every_type() {
     for shown in ["RSA-2048", "EC P-256", "EC P-384", "Ed25519"] {
         assert!(listed.contains(shown), "{listed}");
     }
+}
+
+#[test]
+fn the_longest_message_is_signed_by_a_token_in_a_process_of_its_own() {
+    let layouts = tempfile::tempdir().unwrap();
+    let station = station_and(&layouts, |config| set(config, "token", "isolation", "process"));
+    let message = [0xa5; 32 << 10];
+    let signature = station.sign_asked("ed25519", Scheme::Ed25519, b"", &message).unwrap();
+    assert!(verifies(&public_key(&station, "ed25519"), Scheme::Ed25519, &message, &signature));
+    let signature = station.sign("ec-p384", Scheme::EcdsaP384Sha384, &sha384(&message)).unwrap();
+    assert!(verifies(&public_key(&station, "ec-p384"), Scheme::EcdsaP384Sha384, &message, &signature));
+    let refusal = refused("type", station.sign("ec-p256", Scheme::RsaPssSha256, &[1; 32]), "MECHANISM_UNSUPPORTED");
+    assert!(refusal.message.contains("needs an RSA key"), "{refusal:?}");
 }
 
 /// The state of a component, and its reason.

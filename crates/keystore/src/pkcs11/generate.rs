@@ -202,7 +202,7 @@ mod tests {
         KeyUsage { sign: &[SignScheme::Pss(Hash::Sha256), SignScheme::EcdsaP256, SignScheme::Ed25519], unwrap: &[] };
 
     #[test]
-    fn a_key_of_the_audit_or_on_a_curve_never_decrypts_whether_the_token_restricts_mechanisms_or_not() {
+    fn a_key_of_the_audit_never_decrypts_whether_the_token_restricts_mechanisms_or_not() {
         for restrict in [true, false] {
             let decrypts = |usage, key_type| {
                 private_half(usage, key_type, restrict).iter().find_map(|attribute| match attribute {

@@ -144,6 +144,16 @@ fn the_steps_make_a_station_on_a_fresh_debian_with_systemd() {
     // The other way to the PIN.
     machine.types("root", &block_below("**The PIN as a systemd credential**"));
     machine.types("root", "stationmaster health --wait 60");
+    // The unit's filter of system calls lets the token's process make its sandbox, and stopping the unit ends it in order.
+    machine.types(
+        "root",
+        &format!("sed -i 's/^allow_raw_unwrap.*/&\\nisolation = \"process\"/' {CONFIG}; systemctl restart stationmaster && stationmaster health --wait 60"),
+    );
+    let process = machine.types(
+        "root",
+        "grep -l token-worker /proc/[0-9]*/cmdline; grep -h ^Seccomp: /proc/$(pgrep -f token-worker | head -1)/status",
+    );
+    assert!(process.contains("/cmdline"), "{process}");
     machine.types("root", "systemctl stop stationmaster && ! systemctl is-failed stationmaster");
     // A wrong configuration is not tried again and again.
     machine.types(
@@ -167,6 +177,7 @@ fn the_shipped_unit_is_closed_as_far_as_it_can_be() {
     for setting in [
         "Type=notify",
         "NoNewPrivileges=yes",
+        "SystemCallFilter=seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self",
         "ProtectSystem=strict",
         "PrivateDevices=yes",
         "PrivateMounts=yes",

@@ -40,7 +40,7 @@ pub(in crate::cli) struct Args {
     /// The purpose of the key
     #[arg(long, value_enum)]
     purpose: KeyFor,
-    /// The type of the key; trains and TLS need RSA, and ec-p384 signs no checkpoints
+    /// The type of the key; trains need RSA, and ec-p384 signs no checkpoints
     #[arg(long = "type", value_enum, default_value = "rsa")]
     key_type: TypeOfKey,
     /// Size of an RSA key's modulus, in bits [default: 3072]
@@ -89,7 +89,6 @@ impl Args {
         match purpose {
             _ if key_usage(purpose).suits(new.key_type()) => Ok(new),
             Purpose::Train => Err(CliError::usage("a train key must be an RSA key").with_hint("leave out --type")),
-            Purpose::Tls => Err(CliError::usage("a TLS key must be an RSA key").with_hint("leave out --type")),
             _ => Err(CliError::usage(format!("an {} key signs no checkpoints of the audit", new.key_type()))
                 .with_hint("--type rsa, ec-p256 or ed25519")),
         }

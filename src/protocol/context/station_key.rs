@@ -38,8 +38,15 @@ pub fn checkpoint_scheme(key_type: KeyType) -> Option<SignScheme> {
     CHECKPOINT_SCHEMES.into_iter().find(|scheme| scheme.key_type() == key_type)
 }
 
-/// The schemes of handshakes: those of TLS 1.3 for RSA keys (RFC 8446 §4.2.3).
-const TLS_SCHEMES: &[SignScheme] = &[SignScheme::Pss(Hash::Sha256), SignScheme::Pss(Hash::Sha384), SignScheme::Pss(Hash::Sha512)];
+/// The schemes of handshakes: those of TLS 1.3 (RFC 8446 §4.2.3).
+const TLS_SCHEMES: &[SignScheme] = &[
+    SignScheme::Pss(Hash::Sha256),
+    SignScheme::Pss(Hash::Sha384),
+    SignScheme::Pss(Hash::Sha512),
+    SignScheme::EcdsaP256,
+    SignScheme::EcdsaP384,
+    SignScheme::Ed25519,
+];
 
 /// Returns the schemes that a key of a purpose is used with.
 #[must_use]

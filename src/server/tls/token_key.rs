@@ -21,8 +21,11 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// The schemes of handshakes (RFC 8446 §4.2.3) with those of the keystore, in the order of preference. The salt of PSS is as long as
-/// the digest in both.
-const SCHEMES: [(SignatureScheme, SignScheme, SignatureAlgorithm); 3] = [
+/// the digest in both, and signatures have the same encoding.
+const SCHEMES: [(SignatureScheme, SignScheme, SignatureAlgorithm); 6] = [
+    (SignatureScheme::ECDSA_NISTP256_SHA256, SignScheme::EcdsaP256, SignatureAlgorithm::ECDSA),
+    (SignatureScheme::ECDSA_NISTP384_SHA384, SignScheme::EcdsaP384, SignatureAlgorithm::ECDSA),
+    (SignatureScheme::ED25519, SignScheme::Ed25519, SignatureAlgorithm::ED25519),
     (SignatureScheme::RSA_PSS_SHA256, SignScheme::Pss(Hash::Sha256), SignatureAlgorithm::RSA),
     (SignatureScheme::RSA_PSS_SHA384, SignScheme::Pss(Hash::Sha384), SignatureAlgorithm::RSA),
     (SignatureScheme::RSA_PSS_SHA512, SignScheme::Pss(Hash::Sha512), SignatureAlgorithm::RSA),

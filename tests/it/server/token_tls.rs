@@ -7,13 +7,13 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use openssl::rsa::Rsa;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
 use rustix::process::Signal;
 use serde_json::Value;
 use stationmaster_pkcs11_fault::{FaultModule, VARIABLE};
 use stationmaster_proto::{ListKeysRequest, SignatureScheme, key_service_client::KeyServiceClient};
 use tonic::transport::Channel;
+use x509_parser::{prelude::FromDer, public_key::PublicKey, x509::SubjectPublicKeyInfo};
 
 use crate::{
     access::principals::{Authority, grant, listen, me, over_tls},
@@ -41,7 +41,7 @@ fn done(output: &Output) -> Vec<u8> {
 }
 
 /// A public key of the token, to be certified.
-struct OfToken(Vec<u8>);
+struct OfToken(Vec<u8>, &'static rcgen::SignatureAlgorithm);
 
 impl rcgen::PublicKeyData for OfToken {
     fn der_bytes(&self) -> &[u8] {
@@ -49,14 +49,21 @@ impl rcgen::PublicKeyData for OfToken {
     }
 
     fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
-        &rcgen::PKCS_RSA_SHA256
+        self.1
     }
 }
 
 /// A server's certificate for a key of the token.
 fn certificate(station: &Station, authority: &Authority, label: &str) -> String {
-    let pem = done(&command(station, &["key", "export", label]));
-    let key = OfToken(Rsa::public_key_from_pem(&pem).unwrap().public_key_to_der_pkcs1().unwrap());
+    let der = done(&command(station, &["key", "export", "--format", "der", label]));
+    let (_, spki) = SubjectPublicKeyInfo::from_der(&der).unwrap();
+    let algorithm = match spki.parsed().unwrap() {
+        PublicKey::RSA(_) => &rcgen::PKCS_RSA_SHA256,
+        PublicKey::EC(point) if point.key_size() == 256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+        PublicKey::EC(_) => &rcgen::PKCS_ECDSA_P384_SHA384,
+        _ => &rcgen::PKCS_ED25519,
+    };
+    let key = OfToken(spki.subject_public_key.data.to_vec(), algorithm);
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![SanType::DnsName("localhost".try_into().unwrap())];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -65,9 +72,14 @@ fn certificate(station: &Station, authority: &Authority, label: &str) -> String 
 
 /// A station, not running, whose configuration names a key of its token for TLS. There is no key of the service in a file.
 fn prepared(authority: &Authority, change: impl FnOnce(&mut toml::Table)) -> (Station, String) {
+    prepared_with(authority, &["--bits", "2048"], change)
+}
+
+/// The same, with a key of another type.
+fn prepared_with(authority: &Authority, key: &[&str], change: impl FnOnce(&mut toml::Table)) -> (Station, String) {
     let mut station = Station::start("a");
     station.stop();
-    done(&command(&station, &["key", "generate", LABEL, "--purpose", "tls", "--bits", "2048"]));
+    done(&command(&station, &[&["key", "generate", LABEL, "--purpose", "tls"], key].concat()));
     fs::remove_dir_all(station.state().join("pki")).unwrap();
     let mut address = String::new();
     station.configure(|config| {
@@ -155,6 +167,19 @@ fn a_station_whose_tls_key_is_in_its_token_serves_clients_and_has_no_private_key
     assert!(records(&station, &["--event", "key-use"]).iter().all(|record| record["key"]["label"] != LABEL));
     let started = records(&station, &["--event", "service-started"]).pop().unwrap();
     assert!(started["about"]["keys"].as_array().unwrap().contains(&LABEL.into()), "{started}");
+}
+
+#[test]
+fn the_tls_key_may_be_on_an_elliptic_curve() {
+    let authority = Authority::new();
+    for key_type in ["ec-p256", "ec-p384", "ed25519"] {
+        let (mut station, address) = prepared_with(&authority, &["--type", key_type], |_| {});
+        station.start_again();
+        let client = authority.client(URI);
+        assert!(asks(&over_tls(&address, &authority, Some(&client))), "{key_type}");
+        let last = verified(&mut station);
+        assert_eq!(last["about"]["tls"]["signatures"], 1, "{key_type}: {last}");
+    }
 }
 
 #[test]

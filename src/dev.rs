@@ -22,7 +22,7 @@ use std::{
 pub use env_file::EnvFile;
 use stationmaster_keystore::{KeystoreError, pin::PinError};
 use stationmaster_system::files::make_directory;
-pub use token::DevToken;
+pub use token::{AUDIT, DevToken};
 
 use crate::{
     config::{

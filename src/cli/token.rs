@@ -1,4 +1,6 @@
-//! `token init|set-pin`: initialises a token; sets its user PIN with the SO PIN.
+//! `token init|set-pin|show`: initialises a token; sets its user PIN with the SO PIN; shows what tokens say of themselves.
+
+mod show;
 
 use std::{
     fs, io,
@@ -52,6 +54,8 @@ pub(super) enum Command {
     /// Set the user PIN of a token with its SO PIN
     #[command(after_help = SET_PIN)]
     SetPin(SetPin),
+    /// Show what tokens say of themselves, and what works with each key
+    Show(show::Args),
 }
 
 /// Selects a token and its PINs.
@@ -93,6 +97,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     match command {
         Command::Init(token_args) => init(&token_args, output),
         Command::SetPin(args) => set_pin(&args, output),
+        Command::Show(args) => show::run(&args, output),
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) const LABEL: &str = "stationmaster-dev";
 const GENERAL_BITS: u32 = 2048;
 
 /// The label of the key that signs the audit's checkpoints.
-pub(super) const AUDIT: &str = "audit";
+pub const AUDIT: &str = "audit";
 
 /// The general key's label.
 pub(super) fn general_label(station: &str) -> String {

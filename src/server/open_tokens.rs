@@ -32,7 +32,11 @@ pub(super) async fn open_keystore(config: &Config) -> Result<Keystore, ServerErr
     opened.await.map_err(|error| ServerError::Setup(format!("opening the token: {error}")))?
 }
 
-fn keystore_config(config: &Config, token: &TokenConfig) -> Result<KeystoreConfig, ServerError> {
+/// Returns the settings of a token with all configured keys.
+///
+/// # Errors
+/// When no PIN is available.
+pub fn keystore_config(config: &Config, token: &TokenConfig) -> Result<KeystoreConfig, ServerError> {
     let key = |(label, purpose): (String, _)| {
         let uri = config.key_uris.get(&label);
         let here = uri.is_none_or(|uri| token.may_have(uri));

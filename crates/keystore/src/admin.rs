@@ -1,6 +1,7 @@
-//! Creates tokens and keys, and lists what a token holds. All calls block, open the module for themselves and close it again.
+//! Creates tokens and keys, lists what a token holds, and reports what it says of itself. All calls block, open the module for themselves and close it again.
 
 pub use crate::{
     key::{GeneratedKey, OtherKey, TokenContents},
-    pkcs11::{contents, generate_key, init_token, set_user_pin},
+    pkcs11::{contents, generate_key, init_token, set_user_pin, token_report},
+    token_report::{MechanismEntry, MechanismReport, SessionLimit, TokenReport, VendorReport},
 };

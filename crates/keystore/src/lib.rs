@@ -29,6 +29,7 @@ pub mod softhsm;
 pub mod software;
 #[cfg(test)]
 mod tests;
+mod token_report;
 mod tokens;
 mod trial_log;
 mod uri;

@@ -4,8 +4,8 @@
 //! their types, `public_half` their public halves), `mechanisms` runs one operation,
 //! `probe` learns what works, `keys` and `keyring` store it, `oaep` removes padding, `pss` adds it, `pool`, `threads`, `fair_queue`, `worker`,
 //! `worker_slot` and `session_slot` use sessions from several threads, which have `shared_state`, `attempt_error` says
-//! what may be tried again, `watchdog` replaces workers whose
-//! call hangs, `recovery` recovers a lost token, `initialise`, `generate` and `listing` serve the administration.
+//! what may be tried again, `quirks` knows the vendors, `watchdog` replaces workers whose
+//! call hangs, `recovery` recovers a lost token, `initialise`, `generate`, `listing` and `report` serve the administration.
 
 mod attempt_error;
 mod attributes;
@@ -26,7 +26,9 @@ mod pool;
 mod probe;
 mod pss;
 mod public_half;
+mod quirks;
 mod recovery;
+mod report;
 mod rv;
 mod session_slot;
 mod shared_state;
@@ -48,6 +50,7 @@ pub(super) use mechanisms::in_der;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use oaep::unpad;
 pub(super) use pool::Pool;
+pub use report::token_report;
 #[cfg(test)]
 pub(super) use shared_state::Health;
 #[cfg(test)]

@@ -176,7 +176,7 @@ impl KeyRing {
                     return Err(KeystoreError::Unavailable { reason: "a trial of the key failed a moment ago" }.into());
                 }
                 if let Some(log) = log {
-                    let cost = probe::cost(slot.usage, private.description.key_type, self.allowed);
+                    let cost = probe::cost(slot.usage, private.description.key_type, self.allowed, token.quirk());
                     log.about_to_try(&private.description, cost)?;
                 }
                 let tried = probe::probe(token, &private, slot.usage, self.allowed, counters);

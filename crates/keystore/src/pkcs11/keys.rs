@@ -11,6 +11,7 @@ use openssl::{
 use super::{
     objects::{self, PrivateKey},
     probe::{KeyCapabilities, UnwrapMethod},
+    quirks::Quirk,
 };
 use crate::{Capability, KeyDescription, KeyId, KeyType, KeyUsage, KeystoreError, OaepScheme, SignScheme};
 
@@ -86,13 +87,13 @@ impl Key {
     }
 
     /// Returns the differences from a key that was generated in the token for its usage. None of them prevents the use of the key.
-    fn shortcomings(&self) -> Vec<&'static str> {
+    fn shortcomings(&self, quirk: &Quirk) -> Vec<&'static str> {
         let key = &self.private.description;
         let signs_pkcs1 = self.capabilities.signs.iter().any(|scheme| matches!(scheme, SignScheme::Pkcs1(_)));
         let does_more = signs_pkcs1 && !self.usage.signs_pkcs1();
         [
             (
-                !key.generated_in_token,
+                !key.generated_in_token && !quirk.hides_origin,
                 "the key was not made in the token: copies of it may exist outside (`key generate` makes one there)",
             ),
             (!key.sensitive, "the private key can be read out of the token in plain text"),
@@ -108,7 +109,7 @@ impl Key {
     }
 
     /// Logs the results of the trial at the start, so that raw RSA is never used silently.
-    pub(super) fn report(&self) {
+    pub(super) fn report(&self, quirk: &Quirk) {
         let ways = OaepScheme::ALL.map(|scheme| (scheme.name(), self.capabilities.unwrap_method(scheme).capability()));
         let (key_type, signs) = (self.key_type().name(), self.capabilities.signs.len());
         tracing::info!(key = self.label(), r#type = key_type, bits = self.bits(), signs, unwraps = ?ways, "key tried");
@@ -119,7 +120,7 @@ impl Key {
                 "the token refuses the scheme: it is encoded here and signed with raw RSA"
             );
         }
-        for shortcoming in self.shortcomings() {
+        for shortcoming in self.shortcomings(quirk) {
             tracing::warn!(key = self.label(), "{shortcoming}");
         }
     }

@@ -15,7 +15,8 @@ use super::{
     mechanisms, oaep,
     objects::{self, PrivateKey},
     pss,
-    rv::{RvClass, classify, translate},
+    quirks::Quirk,
+    rv::{RvClass, translate},
     token::Token,
 };
 use crate::{
@@ -93,12 +94,16 @@ fn schemes(key_type: KeyType) -> impl Iterator<Item = SignScheme> {
 }
 
 /// Returns the maximum number of key uses of a trial.
-pub(super) fn cost(usage: KeyUsage, key_type: KeyType, allowed: AllowedRaw) -> KeyUses {
+pub(super) fn cost(usage: KeyUsage, key_type: KeyType, allowed: AllowedRaw, quirk: &Quirk) -> KeyUses {
+    let attempts = if quirk.refusal_during_login.is_some() { 2 } else { 1 };
     let is_pss = |scheme: &SignScheme| matches!(scheme, SignScheme::Pss(_) | SignScheme::PssSha512MaxSalt);
     let raw_signatures = schemes(key_type).filter(|scheme| allowed.sign && is_pss(scheme)).count();
     // For each scheme at most two: native and raw RSA, or native and the response to wrong padding.
     let decryptions = if usage.decrypts(key_type) { 2 * OaepScheme::ALL.len() as u64 } else { 0 };
-    KeyUses { signatures: (schemes(key_type).count() + raw_signatures) as u64, decryptions }
+    KeyUses {
+        signatures: attempts * (schemes(key_type).count() + raw_signatures) as u64,
+        decryptions: attempts * decryptions,
+    }
 }
 
 /// Finds out what the token can do with a key. Only schemes of its type are tried, and decryption only with a key that is meant for it.
@@ -137,13 +142,14 @@ struct ProbeRun<'a> {
 
 impl ProbeRun<'_> {
     fn signs(&self, scheme: SignScheme) -> Result<bool, KeystoreError> {
-        let signed = scheme.hash().map_or_else(|| TRIAL.to_vec(), digest);
-        let (session, handle) = self.start()?;
-        self.counters.signature();
-        let Some(outcome) = mechanisms::sign(&session, handle, self.key.public.bits(), scheme, &signed) else {
-            return Ok(false);
-        };
-        Ok(trial_outcome(outcome)?.is_ok_and(|signature| signature_holds(&self.key.public, scheme, &signed, &signature)))
+        let (signed, bits) = (scheme.hash().map_or_else(|| TRIAL.to_vec(), digest), self.key.public.bits());
+        let outcome =
+            self.attempt(Counters::signature, |session, key| match mechanisms::sign(session, key, bits, scheme, &signed) {
+                Some(signature) => signature.map(Some),
+                None => Ok(None),
+            });
+        let signature = self.outcome(outcome?)?.ok().flatten();
+        Ok(signature.is_some_and(|signature| signature_holds(&self.key.public, scheme, &signed, &signature)))
     }
 
     fn signs_raw(&self, scheme: SignScheme) -> Result<bool, KeystoreError> {
@@ -153,10 +159,8 @@ impl ProbeRun<'_> {
         let Some(block) = pss::encode(scheme, self.key.public.bits(), &digest)? else {
             return Ok(false);
         };
-        let (session, handle) = self.start()?;
-        self.counters.signature();
-        let outcome = trial_outcome(mechanisms::sign_raw(&session, handle, &block))?;
-        Ok(outcome.is_ok_and(|signature| signature_holds(&self.key.public, scheme, &digest, &signature)))
+        let outcome = self.attempt(Counters::signature, |session, key| mechanisms::sign_raw(session, key, &block))?;
+        Ok(self.outcome(outcome)?.is_ok_and(|signature| signature_holds(&self.key.public, scheme, &digest, &signature)))
     }
 
     fn unwrap_method(&self, scheme: OaepScheme, allow_raw: bool) -> Result<UnwrapMethod, KeystoreError> {
@@ -164,19 +168,16 @@ impl ProbeRun<'_> {
         let Ok(wrapped) = wrap(&self.key.public, scheme, TRIAL_SECRET) else {
             return Ok(UnwrapMethod::No);
         };
-        let (session, handle) = self.start()?;
-        self.counters.decryption();
-        let native = trial_outcome(mechanisms::decrypt_oaep(&session, handle, scheme, &wrapped))?;
-        if native.is_ok_and(|secret| secret[..] == *TRIAL_SECRET) {
+        let decrypted =
+            self.attempt(Counters::decryption, |session, key| mechanisms::decrypt_oaep(session, key, scheme, &wrapped))?;
+        if self.outcome(decrypted)?.is_ok_and(|secret| secret[..] == *TRIAL_SECRET) {
             return self.refusal(scheme).map(|refusal| UnwrapMethod::Native { refusal });
         }
         if !allow_raw {
             return Ok(UnwrapMethod::No);
         }
-        let (session, handle) = self.start()?;
-        self.counters.decryption();
-        let raw = trial_outcome(mechanisms::decrypt_raw(&session, handle, &wrapped))?;
-        let opened = raw.ok().and_then(|block| oaep::unpad(block, scheme).ok());
+        let raw = self.attempt(Counters::decryption, |session, key| mechanisms::decrypt_raw(session, key, &wrapped))?;
+        let opened = self.outcome(raw)?.ok().and_then(|block| oaep::unpad(block, scheme).ok());
         Ok(if opened.is_some_and(|secret| secret[..] == *TRIAL_SECRET) { UnwrapMethod::Raw } else { UnwrapMethod::No })
     }
 
@@ -187,11 +188,26 @@ impl ProbeRun<'_> {
         if let Some(last) = wrapped.last_mut() {
             *last = 1;
         }
-        let (session, handle) = self.start()?;
-        self.counters.decryption();
-        match mechanisms::decrypt_oaep(&session, handle, scheme, &wrapped) {
+        match self.attempt(Counters::decryption, |session, key| mechanisms::decrypt_oaep(session, key, scheme, &wrapped))? {
             Err(Error::Pkcs11(value, _)) => Ok(Some(value)),
             _ => Ok(None),
+        }
+    }
+
+    /// Makes an operation in a session of its own. A refusal that may be passing is tried once more, so that it is not remembered.
+    fn attempt<T>(
+        &self,
+        count: impl Fn(&Counters),
+        operation: impl Fn(&Session, ObjectHandle) -> Result<T, Error>,
+    ) -> Result<Result<T, Error>, KeystoreError> {
+        let once = || {
+            let (session, handle) = self.start()?;
+            count(self.counters);
+            Ok(operation(&session, handle))
+        };
+        match once()? {
+            Err(error) if self.token.quirk().may_be_passing(&error) => once(),
+            outcome => Ok(outcome),
         }
     }
 
@@ -210,19 +226,19 @@ impl ProbeRun<'_> {
             _ => Err(KeystoreError::KeyAmbiguous { label: description.label.clone() }),
         }
     }
-}
 
-/// Distinguishes "the token does not support this" from "the token has failed", which must not be taken for a result.
-fn trial_outcome<T>(outcome: Result<T, Error>) -> Result<Result<T, ()>, KeystoreError> {
-    match outcome {
-        Ok(value) => Ok(Ok(value)),
-        Err(error) => match classify(&error) {
-            RvClass::Refused | RvClass::Padding | RvClass::Other => Ok(Err(())),
-            RvClass::Session | RvClass::Handle | RvClass::Login => {
-                Err(KeystoreError::Unavailable { reason: "the session was lost while a key was tried" })
-            }
-            RvClass::Device | RvClass::Exhausted | RvClass::Pin => Err(translate(&error)),
-        },
+    /// Distinguishes "the token does not support this" from "the token has failed", which must not be taken for a result.
+    fn outcome<T>(&self, outcome: Result<T, Error>) -> Result<Result<T, ()>, KeystoreError> {
+        match outcome {
+            Ok(value) => Ok(Ok(value)),
+            Err(error) => match self.token.classify(&error) {
+                RvClass::Refused | RvClass::Padding | RvClass::Other => Ok(Err(())),
+                RvClass::Session | RvClass::Handle | RvClass::Login => {
+                    Err(KeystoreError::Unavailable { reason: "the session was lost while a key was tried" })
+                }
+                RvClass::Device | RvClass::Exhausted | RvClass::Pin => Err(translate(&error)),
+            },
+        }
     }
 }
 

@@ -1,9 +1,6 @@
 //! Classifies PKCS#11 return values. The values' own texts are paragraphs of the specification: only their names are reported.
 
-use cryptoki::{
-    context::Function,
-    error::{Error, RvError},
-};
+use cryptoki::error::{Error, RvError};
 
 use crate::KeystoreError;
 
@@ -31,7 +28,7 @@ pub(super) enum RvClass {
 }
 
 pub(super) fn classify(error: &Error) -> RvClass {
-    let Error::Pkcs11(value, function) = error else {
+    let Error::Pkcs11(value, _) = error else {
         return match error {
             Error::NullFunctionPointer | Error::NotSupported => RvClass::Refused,
             _ => RvClass::Other,
@@ -59,8 +56,6 @@ pub(super) fn classify(error: &Error) -> RvClass {
         | RvError::FunctionNotSupported
         | RvError::FunctionRejected
         | RvError::ActionProhibited => RvClass::Refused,
-        // SoftHSM returns this at C_DecryptInit for OAEP hashes that it does not support.
-        RvError::ArgumentsBad if matches!(function, Function::DecryptInit | Function::SignInit) => RvClass::Refused,
         RvError::EncryptedDataInvalid
         | RvError::EncryptedDataLenRange
         | RvError::DataInvalid

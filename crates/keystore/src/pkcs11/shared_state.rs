@@ -162,7 +162,7 @@ impl SharedState {
             AttemptError::Decided(error) => return error,
             AttemptError::Token(error) => error,
         };
-        match classify(&error) {
+        match self.token.classify(&error) {
             RvClass::Device => {
                 self.mark_down("the token does not answer");
                 translate(&error)
@@ -184,7 +184,7 @@ impl SharedState {
         let mut missing = None;
         for label in self.keys.labels() {
             match self.keys.load_and_probe(label, &self.token, &self.counters, log).map_err(KeystoreError::from) {
-                Ok(loaded) => loaded.key.report(),
+                Ok(loaded) => loaded.key.report(self.token.quirk()),
                 Err(error @ KeystoreError::KeyNotFound { .. }) if needed == Needed::Any => missing = Some(error),
                 Err(error) => return Err(error),
             }

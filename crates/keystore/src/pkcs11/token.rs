@@ -12,6 +12,7 @@ use cryptoki::{
 use super::{
     attempt_error::AttemptError,
     module::{ModuleUse, lock},
+    quirks::Quirk,
     rv::{RvClass, classify, translate},
 };
 use crate::{
@@ -25,6 +26,7 @@ pub(crate) struct Token {
     serial: String,
     /// Names the token, and no key.
     uri: Pkcs11Uri,
+    quirk: &'static Quirk,
     pin: PinSource,
     /// Mark of the PIN that the token last accepted: its source may hold another PIN by now.
     accepted: Mutex<Option<[u8; 32]>>,
@@ -41,6 +43,7 @@ impl Token {
             // From now on this token is selected, whatever other token gets the label later.
             selector: TokenSelector { serial: Some(info.serial_number().to_owned()), ..access.token.clone() },
             uri: uri_of(&info),
+            quirk: Quirk::of(&info, module.context().get_library_info().ok().as_ref()),
             serial: info.serial_number().to_owned(),
             pin: access.pin.clone(),
             accepted: Mutex::default(),
@@ -48,6 +51,16 @@ impl Token {
             slot: Mutex::new(slot),
             module,
         })
+    }
+
+    /// Returns what is special about tokens of this vendor.
+    pub(super) fn quirk(&self) -> &'static Quirk {
+        self.quirk
+    }
+
+    /// Classifies an error of this token.
+    pub(super) fn classify(&self, error: &Error) -> RvClass {
+        if self.quirk.is_refusal(error) { RvClass::Refused } else { classify(error) }
     }
 
     pub(super) fn session(&self) -> Result<Session, Error> {

@@ -127,7 +127,7 @@ impl SharedState {
             if worker.is_abandoned() {
                 return Err(fault(&error));
             }
-            match classify(&error) {
+            match self.token.classify(&error) {
                 // The key's trial did not refuse it: NSS refuses the use of a key in a session that another thread logs in meanwhile.
                 RvClass::Session | RvClass::Handle | RvClass::Refused if !session_retried => session_retried = true,
                 RvClass::Login if !login_retried => {

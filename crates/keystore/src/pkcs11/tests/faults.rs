@@ -7,6 +7,7 @@ mod idle;
 mod logins;
 mod matrix;
 mod module;
+mod passing_refusal;
 mod persisting;
 mod refused_salt;
 

@@ -61,7 +61,7 @@ pub(super) async fn a_generated_key_is_said_to_have_been_made_in_the_token(token
         return Outcome::Works;
     }
     assert_eq!(token.kind, TokenKind::Nss);
-    Outcome::Cannot("CKA_LOCAL is false of every key, so the start warns of each")
+    Outcome::Cannot("CKA_LOCAL is false of every key; the start does not warn of it")
 }
 
 pub(super) async fn a_key_of_the_audit_cannot_decrypt_says_the_token(token: TestToken) -> Outcome {

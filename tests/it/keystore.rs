@@ -2,12 +2,14 @@
 
 mod admission;
 pub mod away;
+mod bad_input;
 #[cfg(feature = "crash-points")]
 mod intents;
 mod isolation;
 mod made;
 mod refused_salt;
 mod several;
+mod shown;
 
 use std::process::{Command, Output};
 

@@ -43,11 +43,12 @@ fn printing(scene: &Scene) -> Vec<(Vec<String>, i32)> {
     let done = Command::new("docker").args(["save", "-o", &saved, &image]).output().unwrap();
     assert!(done.status.success(), "{}", said(&done));
     let run = scene.pre_run().unwrap().run_id;
-    let all: [(&str, i32); 27] = [
+    let all: [(&str, i32); 28] = [
         ("key list", 0),
         ("key show a", 0),
         ("key export a", 0),
         (&format!("key list --state {state}"), 0),
+        (&format!("token show --state {state}"), 0),
         (&format!("access list --file {access}"), 0),
         (&format!("access check {me} PreRun --file {access}"), 0),
         (&format!("audit tail --state {state}"), 0),

@@ -9,14 +9,14 @@ use stationmaster_pkcs11_fault::{FaultModule, VARIABLE};
 use super::made::{Bench, says};
 use crate::support::token::softhsm;
 
-/// Returns the content of every file of the tokens.
-fn content(directory: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
+/// Returns the digest of every object of the tokens. SoftHSM counts logins in the object of the token itself.
+fn content(directory: &Path) -> BTreeMap<std::path::PathBuf, [u8; 32]> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(directory).unwrap().flatten() {
         if entry.path().is_dir() {
             files.extend(content(&entry.path()));
-        } else {
-            files.insert(entry.path(), fs::read(entry.path()).unwrap());
+        } else if entry.path().extension().is_some_and(|kind| kind == "object") && entry.file_name() != "token.object" {
+            files.insert(entry.path(), openssl::sha::sha256(&fs::read(entry.path()).unwrap()));
         }
     }
     files
@@ -131,7 +131,12 @@ fn two_keys_of_one_label() {
 fn a_locked_pin() {
     let scene = Scene::new();
     scene.failing("C_Login every before return CKR_PIN_LOCKED");
-    scene.refused(&["key", "list", "--config", &scene.config()], 7, "PIN is at risk (locked)", "`stationmaster token set-pin --replace`");
+    scene.refused(
+        &["key", "list", "--config", &scene.config()],
+        7,
+        "PIN is at risk (locked)",
+        "`stationmaster token set-pin --replace`",
+    );
     // The PIN is not tried again.
     scene.refused(&["key", "list", "--config", &scene.config()], 7, "was refused before", "delete");
     assert_eq!(scene.fault.journal().unwrap().calls("C_Login"), 1);
@@ -168,13 +173,14 @@ fn a_module_that_crashes_in_its_initialisation_does_not_take_the_service_down_wi
     let scene = Scene::new();
     scene.configured("[token]\n", "[token]\nisolation = \"process\"\nsandbox = false\ncall_timeout_s = 2\n");
     scene.failing("C_Initialize every before crash");
-    scene.refused(&["serve", "--config", &scene.config()], 6, "process", "module");
+    scene.refused(&["serve", "--config", &scene.config()], 6, "its module ended the process that opened it", "check the module");
 }
 
 #[test]
+#[ignore = "waits for a minute: `make soak` runs it"]
 fn a_module_that_hangs_in_its_initialisation_does_not_hold_up_the_start_for_ever() {
     let scene = Scene::new();
     scene.configured("[token]\n", "[token]\nisolation = \"process\"\nsandbox = false\ncall_timeout_s = 2\n");
     scene.failing("C_Initialize every before hang");
-    scene.refused(&["serve", "--config", &scene.config()], 6, "process", "module");
+    scene.refused(&["serve", "--config", &scene.config()], 6, "its module does not return from opening it", "check the module");
 }

@@ -12,13 +12,13 @@ use stationmaster_pkcs11_fault::{FaultModule, VARIABLE};
 use crate::support::{PROGRAM, Station, set, token::softhsm};
 
 /// A directory with a SoftHSM of its own and a configuration for it.
-struct Bench {
-    directory: tempfile::TempDir,
-    conf: std::path::PathBuf,
+pub(super) struct Bench {
+    pub(super) directory: tempfile::TempDir,
+    pub(super) conf: std::path::PathBuf,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let conf = stationmaster_keystore::softhsm::write_conf(&directory.path().join("softhsm")).unwrap();
         let bench = Self { directory, conf };
@@ -38,21 +38,21 @@ impl Bench {
         bench
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
-    fn pin(&self, name: &str, text: &str) {
+    pub(super) fn pin(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// The program, with the configuration named by the environment alone and without a terminal.
-    fn program(&self, arguments: &[&str]) -> Output {
+    pub(super) fn program(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command
             .env("SOFTHSM2_CONF", &self.conf)
@@ -67,14 +67,14 @@ impl Bench {
     }
 
     #[track_caller]
-    fn done(&self, arguments: &[&str]) -> Value {
+    pub(super) fn done(&self, arguments: &[&str]) -> Value {
         let output = self.program(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
         answer(&output)
     }
 
     #[track_caller]
-    fn fails(&self, arguments: &[&str]) -> Value {
+    pub(super) fn fails(&self, arguments: &[&str]) -> Value {
         let output = self.program(arguments);
         assert!(!output.status.success(), "{arguments:?} succeeds");
         answer(&output)["error"].clone()
@@ -88,7 +88,7 @@ fn answer(output: &Output) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
-fn says(error: &Value, field: &str, what: &str) -> bool {
+pub(super) fn says(error: &Value, field: &str, what: &str) -> bool {
     error[field].as_str().is_some_and(|text| text.contains(what))
 }
 

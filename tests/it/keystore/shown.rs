@@ -74,12 +74,16 @@ fn the_trial_of_each_key_stands_beside_what_the_token_lists_and_is_recorded() {
 fn a_token_that_cannot_be_used_leaves_the_others_shown() {
     let (bench, fault) = watched();
     let config = fs::read_to_string(bench.path("c.toml")).unwrap();
-    let table = |label: &str, text: &str| text.replace("[token]", "[[token]]").replace("label = \"pht\"", &format!("label = {label:?}"));
+    let table =
+        |label: &str, text: &str| text.replace("[token]", "[[token]]").replace("label = \"pht\"", &format!("label = {label:?}"));
     let second = config.split_once("[token]").unwrap().1.split_once("[state]").unwrap().0;
     let both = format!("{}\n[[token]]{}", table("pht", &config), second.replace("label = \"pht\"", "label = \"away\""));
     fs::write(bench.path("c.toml"), both).unwrap();
     let (exit, value) = shown(&bench, &fault, &[]);
     assert_eq!(exit, Some(6), "{value}");
     assert_eq!((&value["tokens"][0]["name"], &value["tokens"][1]["name"]), (&"pht".into(), &"away".into()), "{value}");
-    assert!(says(&value["tokens"][1], "error", "no token labelled \"away\"") && value["tokens"][1]["hint"].is_string(), "{value}");
+    assert!(
+        says(&value["tokens"][1], "error", "no token labelled \"away\"") && value["tokens"][1]["hint"].is_string(),
+        "{value}"
+    );
 }

@@ -79,7 +79,30 @@ impl KeystoreError {
             KeystoreError::KeyTypeUnsupported { .. } => {
                 "`--type rsa` generates an RSA key; `pkcs11-tool --list-mechanisms` shows what this token has".to_owned()
             }
+            KeystoreError::Unavailable { reason } if reason.starts_with("its module") => {
+                "check the module and what it needs (its configuration, its daemon or network, `sandbox` and `writable` in [token])".to_owned()
+            }
+            KeystoreError::SessionsExhausted => {
+                "end other programs that use the token, lower `sessions` in [token], or delete objects that are no longer needed".to_owned()
+            }
+            KeystoreError::Fault { code, .. } => of_code(code).to_owned(),
             _ => return None,
         })
+    }
+}
+
+/// Returns the remedy for a return value that has no error of its own.
+fn of_code(code: &str) -> &'static str {
+    match code {
+        "CKR_TOKEN_WRITE_PROTECTED" | "CKR_SESSION_READ_ONLY" => {
+            "the token is read-only: make it writable with its vendor's tool; nothing was changed"
+        }
+        "CKR_KEY_SIZE_RANGE" => {
+            "the token does not support keys of this size: choose another --bits; `token show` lists its sizes"
+        }
+        "CKR_OBJECT_HANDLE_INVALID" | "CKR_KEY_HANDLE_INVALID" => {
+            "the object was deleted or replaced while it was used: try again; `key list` shows what the token holds"
+        }
+        _ => "see the log and the manual of the token's module; `token show` shows the token's state",
     }
 }

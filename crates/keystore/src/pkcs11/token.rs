@@ -132,6 +132,11 @@ impl Token {
                 Err(KeystoreError::LoggedInElsewhere.into())
             }
             Err(Error::Pkcs11(RvError::UserPinNotInitialized, _)) => Err(KeystoreError::PinNotSet.into()),
+            Err(Error::Pkcs11(RvError::PinLocked, _)) => {
+                // Some tokens return this for the wrong PIN that locks them.
+                attempt.rejected();
+                Err(KeystoreError::PinAtRisk { state: "locked" }.into())
+            }
             Err(error) if classify(&error) == RvClass::Pin => {
                 attempt.rejected();
                 Err(KeystoreError::PinRejected { pin: self.pin.to_string(), latch: self.latch.file() }.into())

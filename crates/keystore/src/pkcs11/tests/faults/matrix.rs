@@ -131,6 +131,7 @@ impl Cell {
             Reaction::LoggedIn if is_login => Ok(()),
             Reaction::SetUpAnew => Err(KeystoreError::Unavailable { reason: "" }),
             Reaction::Shed => Err(KeystoreError::SessionsExhausted),
+            Reaction::Latch if is_login && self.value == "CKR_PIN_LOCKED" => Err(KeystoreError::PinAtRisk { state: "locked" }),
             Reaction::Latch if is_login => {
                 Err(KeystoreError::PinRejected { pin: access.pin.to_string(), latch: access.pin_latch.clone() })
             }

@@ -100,10 +100,7 @@ pub(super) fn cost(usage: KeyUsage, key_type: KeyType, allowed: AllowedRaw, quir
     let raw_signatures = schemes(key_type).filter(|scheme| allowed.sign && is_pss(scheme)).count();
     // For each scheme at most two: native and raw RSA, or native and the response to wrong padding.
     let decryptions = if usage.decrypts(key_type) { 2 * OaepScheme::ALL.len() as u64 } else { 0 };
-    KeyUses {
-        signatures: attempts * (schemes(key_type).count() + raw_signatures) as u64,
-        decryptions: attempts * decryptions,
-    }
+    KeyUses { signatures: attempts * (schemes(key_type).count() + raw_signatures) as u64, decryptions: attempts * decryptions }
 }
 
 /// Finds out what the token can do with a key. Only schemes of its type are tried, and decryption only with a key that is meant for it.

@@ -1,6 +1,6 @@
 //! `token show`: what tokens say of themselves, and what the trial of each key finds.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use stationmaster_keystore::{
@@ -127,7 +127,7 @@ fn configured(config: &Config, token: &TokenConfig, keys: bool) -> Result<Shown,
     Ok(Shown { target, report, keys })
 }
 
-fn development(access: TokenAccess, audit: &PathBuf, keys: bool) -> Result<Shown, CliError> {
+fn development(access: TokenAccess, audit: &Path, keys: bool) -> Result<Shown, CliError> {
     let name = access.token.name().to_owned();
     let target = Target { name, module: access.module.clone(), selector: access.token.clone() };
     let report = admin::token_report(&target.module, &target.selector)?;
@@ -147,7 +147,7 @@ fn protect() -> Result<(), CliError> {
 }
 
 /// Tries the keys that the token has. The record is made before the login.
-fn tried(settings: KeystoreConfig, audit: &std::path::Path, token: &str) -> Result<TriedKeys, CliError> {
+fn tried(settings: KeystoreConfig, audit: &Path, token: &str) -> Result<TriedKeys, CliError> {
     let labels: Vec<_> = settings.keys.iter().map(|key| key.label.clone()).collect();
     let entry = admin_audit::entry(Event::KeysTried, "token show").with("token", token).with("keys", labels.clone());
     admin_audit::carry_out(audit, entry, || {

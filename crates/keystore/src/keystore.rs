@@ -149,11 +149,21 @@ impl Keystore {
     /// Carries out an operation on one token after the other, until one answers it.
     async fn with_key(&self, id: KeyId, operation: Operation<'_>, deadline: Option<Instant>) -> Outcome {
         let mut failure: Option<KeystoreError> = None;
+        // Whether a token may have used the key without an answer.
+        let mut used = false;
         for member in self.tokens.for_key(id) {
             let answer = match member.backend() {
                 Ok(backend) => {
+                    if used {
+                        // The call's record announces one use.
+                        member.announce_use(id, operation)?;
+                    }
                     let _in_progress = member.begin();
-                    backend.carry_out(&self.caller, id, operation, deadline).await
+                    let before = backend.uses();
+                    let answer = backend.carry_out(&self.caller, id, operation, deadline).await;
+                    // Calls of others count, too: an announcement too many does no harm.
+                    used = answer.is_err() && backend.uses() != before;
+                    answer
                 }
                 Err(error) => Err(error),
             };

@@ -4,7 +4,7 @@ mod administration;
 mod operations;
 mod pins;
 mod remote;
-mod several_tokens;
+pub(crate) mod several_tokens;
 mod suite;
 pub(crate) mod support;
 mod wycheproof;

@@ -17,7 +17,7 @@ pub struct KeyUses {
 
 /// Receives reports of key trials after the start: when a key has reappeared or was replaced.
 pub trait TrialLog: Send + Sync {
-    /// Reports that a key is about to be probed, which requests at most `most` uses of it from the token. An error prevents the
+    /// Reports that a key is about to be probed, or used again after a failure, which requests at most `most` uses of it from the token. An error prevents the
     /// trial, and with it the use of the key.
     ///
     /// # Errors

@@ -51,8 +51,8 @@ async fn recovered(keystore: &Keystore) {
 
 /// Everything that a keystore tells of trials.
 #[derive(Default)]
-struct Told {
-    announced: Mutex<Vec<(String, KeyUses)>>,
+pub(crate) struct Told {
+    pub(crate) announced: Mutex<Vec<(String, KeyUses)>>,
     found: Mutex<Vec<(usize, KeyUses)>>,
     refuses: AtomicBool,
 }

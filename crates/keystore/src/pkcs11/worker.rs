@@ -27,7 +27,7 @@ use super::{
     shared_state::SharedState,
     worker_slot::WorkerSlot,
 };
-use crate::{KeyType, KeystoreError, OaepScheme, SignScheme, operation::Outcome};
+use crate::{KeyType, KeyUses, KeystoreError, OaepScheme, SignScheme, operation::Outcome};
 
 /// Tasks of a worker.
 pub(crate) enum Task {
@@ -109,6 +109,9 @@ impl SharedState {
         self.ready()?;
         let (mut session_retried, mut login_retried) = (false, false);
         loop {
+            if session_retried || login_retried {
+                self.announce_again(task)?;
+            }
             let error = match self.attempt(&mut slot, task) {
                 Ok(value) => {
                     self.counters.succeeded();
@@ -142,6 +145,16 @@ impl SharedState {
                 _ => return Err(self.conclude(error.into())),
             }
         }
+    }
+
+    /// Reports that a key may be used a second time for one call: its record announces one use.
+    fn announce_again(&self, task: &Task) -> Result<(), KeystoreError> {
+        let (key, most) = match task {
+            Task::Sign { key, .. } => (key, KeyUses { signatures: 1, decryptions: 0 }),
+            Task::Unwrap { key, .. } => (key, KeyUses { signatures: 0, decryptions: 1 }),
+            _ => return Ok(()),
+        };
+        self.trials.get().map_or(Ok(()), |log| log.about_to_try(&key.description(), most))
     }
 
     /// Uses an idle session, so that no firewall closes its connection. A session that fails is dropped.

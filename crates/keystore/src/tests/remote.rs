@@ -135,7 +135,8 @@ async fn a_token_that_is_killed_under_load_costs_no_call_that_another_can_serve_
     let away = keystore.tokens().remove(0).unavailable;
     assert!(matches!(away, Some(KeystoreError::Unavailable { .. })), "{away:?}");
     let _server = Server::start(&station);
-    let back = tokio::time::timeout(Duration::from_secs(60), both_serve()).await.expect("the token is never used again");
+    let back = tokio::time::timeout(Duration::from_secs(60), both_serve()).await;
+    let back = back.unwrap_or_else(|_| panic!("the token is never used again: {:?}", keystore.tokens()));
     let before = keystore.calls_by_token()[0];
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(keystore.calls_by_token()[0] > before, "no call goes to the token that is back");

@@ -7,11 +7,11 @@ use openssl::{pkey::PKey, rsa::Rsa};
 use super::support::*;
 use crate::{admin::init_token, pkcs11::Task, *};
 
-pub(super) const OTHER: &str = "other";
+pub(crate) const OTHER: &str = "other";
 const MAX_SALT: SignScheme = SignScheme::PssSha512MaxSalt;
 
 /// A second token, through a module of its own: a copy of the library is another one to the loader.
-pub(super) fn second_token(station: &TestToken) -> TokenAccess {
+pub(crate) fn second_token(station: &TestToken) -> TokenAccess {
     let module = station.dir.path().join("libsofthsm2.so");
     std::fs::copy(&station.module, &module).unwrap();
     let module = ModuleConfig::from(module);
@@ -20,7 +20,7 @@ pub(super) fn second_token(station: &TestToken) -> TokenAccess {
 }
 
 /// Imports one key into tokens, as a restore from a backup does.
-pub(super) fn import(station: &TestToken, tokens: &[&str], label: &str) {
+pub(crate) fn import(station: &TestToken, tokens: &[&str], label: &str) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let pem = station.dir.path().join(format!("{label}.pem"));
     std::fs::write(&pem, key.private_key_to_pem_pkcs8().unwrap()).unwrap();

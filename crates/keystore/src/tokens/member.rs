@@ -7,8 +7,8 @@ use std::sync::{
 
 use super::TokenStatus;
 use crate::{
-    KeyDescription, KeyId, KeystoreConfig, KeystoreError, TrialLog, backend::Backend, pin::PinSource, pkcs11::Needed,
-    trial_log::Trials,
+    KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError, TrialLog, backend::Backend, operation::Operation,
+    pin::PinSource, pkcs11::Needed, trial_log::Trials,
 };
 
 /// One token of a keystore.
@@ -138,6 +138,18 @@ impl Member {
     /// Returns whether the token answers.
     pub(crate) fn ready(&self) -> Result<(), KeystoreError> {
         self.backend()?.ready()
+    }
+
+    /// Reports that a key may be used once more than its call's record announces.
+    pub(crate) fn announce_use(&self, id: KeyId, operation: Operation<'_>) -> Result<(), KeystoreError> {
+        let most = match operation {
+            Operation::Sign { .. } => KeyUses { signatures: 1, decryptions: 0 },
+            Operation::Unwrap { .. } => KeyUses { signatures: 0, decryptions: 1 },
+        };
+        match (self.trials.get(), self.keys().into_iter().find(|key| key.id == id)) {
+            (Some(log), Some(key)) => log.about_to_try(&key, most),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn announce_trials_to(&self, log: &Arc<dyn TrialLog>) {

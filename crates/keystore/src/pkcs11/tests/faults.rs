@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "changes the environment while no other thread runs")]
 
+mod announced;
 mod hanging;
 mod idle;
 mod logins;

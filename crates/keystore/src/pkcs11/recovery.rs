@@ -27,6 +27,9 @@ use crate::KeystoreError;
 /// Pauses between attempts to recover the token.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Why a token may stay away although it is back: finalising its module during a call would crash it.
+const CANNOT_BE_SET_UP: &str = "a call in its module does not return, so the module cannot be set up anew in this process; \
+                                `isolation = \"process\"` in [token] would replace the process";
 /// Pause between looks whether a worker's call has ended.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -104,6 +107,9 @@ impl SharedState {
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the token is still away");
+                        if self.hung() > 0 {
+                            *lock(&self.health) = Health::Down { reason: CANNOT_BE_SET_UP };
+                        }
                         select! {
                             recv(stopped) -> _ => return,
                             recv(woken) -> _ => {}

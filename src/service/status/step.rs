@@ -177,7 +177,7 @@ fn key_untrusted(key: &UntrustedKey) -> Refusal {
         "compare the fingerprint with its owner over another channel"
     };
     Reason::KeyUntrusted
-        .status(format!("{whose} is not one this station believes: {known}, then `stationmaster trust add {command}`"))
+        .status(format!("{whose} is not one that this station trusts: {known}, then `stationmaster trust add {command}`"))
         .with_meta("who", who.to_string())
         .with_meta("fingerprint", fingerprint.as_str())
         .with_meta("rule", rule.name())

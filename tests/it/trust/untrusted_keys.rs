@@ -116,7 +116,7 @@ fn a_station_whose_key_was_replaced_is_refused_by_those_before_and_after_it() {
     let before = Before::of(&engine, &train);
     let refusal = refused("before it", first.pre_run(&train.image), "KEY_UNTRUSTED");
     names(&refusal, "1", "stations-pinned", &attacker.hex_pem);
-    assert!(refusal.message.contains("another key is believed"), "{}", refusal.message);
+    assert!(refusal.message.contains("another key is trusted"), "{}", refusal.message);
     before.assert(&first, "before it");
 
     // The stop before is deceived (it trusts the train), the attacker acts as b, and c sees it.

@@ -20,7 +20,7 @@ test: ## install what is missing, build, and run every test
 	scripts/setup.sh test
 	$(WITH_ENGINE) scripts/test.sh
 
-tokens: ## run the keystore's suite on more tokens than `make test` has: Kryoptic
+tokens: ## run the keystore's suite on more tokens than `make test` has: Kryoptic, a TPM, openCryptoki
 	scripts/setup.sh tokens
 	scripts/tokens.sh
 

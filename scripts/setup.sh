@@ -70,7 +70,7 @@ check_rust() {
 check_rust
 need gcc libc6-dev pkg-config libssl-dev libsqlite3-dev libzstd-dev
 if [ "$mode" = tokens ]; then
-    need softhsm2 opensc libnss3 libnss3-tools
+    need softhsm2 opensc libnss3 libnss3-tools dbus-daemon dbus-bin
 elif [ "$mode" != build ]; then
     need softhsm2 busybox-static
     need_engine

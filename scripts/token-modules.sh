@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # libclang reads OpenSSL's headers when Kryoptic is built.
-packages=(libclang-dev)
+packages=(libclang-dev swtpm libtpm2-pkcs11-1 tpm2-abrmd libtss2-tcti-tabrmd0 libtss2-tcti-swtpm0 opencryptoki)
 out=$PWD/target/tokens
 root=$out/root
 

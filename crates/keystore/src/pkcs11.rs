@@ -36,6 +36,7 @@ mod shared_state;
 mod tests;
 mod threads;
 mod token;
+mod token_info;
 mod watchdog;
 mod worker;
 mod worker_slot;

@@ -79,6 +79,12 @@ impl KeystoreError {
             KeystoreError::KeyTypeUnsupported { .. } => {
                 "`--type rsa` generates an RSA key; `pkcs11-tool --list-mechanisms` shows what this token has".to_owned()
             }
+            KeystoreError::NoFreeSlot => "make the token with its own tool (NSS: certutil -N; openCryptoki: pkcsconf -I; others: their manual), or give the module \
+                 another slot in its configuration"
+                .to_owned(),
+            KeystoreError::Fault { operation, code } if operation == "C_GenerateKeyPair" && code == "CKR_GENERAL_ERROR" => {
+                "the token generates no such key: for the audit try `--type ec-p256`, because an RSA key of a TPM that signs also decrypts".to_owned()
+            }
             KeystoreError::Unavailable { reason } if reason.starts_with("its module") => {
                 "check the module and what it needs (its configuration, its daemon or network, `sandbox` and `writable` in [token])".to_owned()
             }

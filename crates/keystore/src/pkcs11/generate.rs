@@ -58,23 +58,40 @@ struct Wanted<'a> {
     new: NewKey,
 }
 
+/// Attributes of a new key that some tokens refuse.
+#[derive(Clone, Copy)]
+struct Form {
+    /// `CKA_ALLOWED_MECHANISMS`.
+    restricts: bool,
+    /// `CKA_VERIFY` and `CKA_ENCRYPT` of the public half. tpm2-pkcs11 refuses those of a key that does not decrypt, and sets its own. Its RSA
+    /// keys sign nothing unless they decrypt, so that without these attributes only keys on curves are generated.
+    names_public_use: bool,
+}
+
+/// The forms of a key, in the order in which they are tried.
+const FORMS: [Form; 3] = [
+    Form { restricts: true, names_public_use: true },
+    Form { restricts: true, names_public_use: false },
+    Form { restricts: false, names_public_use: true },
+];
+
 /// Generates a key pair in the forms that tokens know, until one is accepted. Returns the private key, and whether the token restricts
 /// its mechanisms.
 fn generate(token: &Token, session: &Session, wanted: &Wanted<'_>) -> Result<(ObjectHandle, bool), KeystoreError> {
     let mut refusal = None;
     for parameters in parameters(wanted.new) {
-        for restrict in [true, false] {
+        for form in FORMS.into_iter().filter(|form| form.names_public_use || wanted.new.key_type() != KeyType::Rsa) {
             // After a refusal the session may still be in the failed call: the next call is in another one (this one still holds the
             // login).
             let made = match refusal {
-                None => generate_pair(session, wanted, parameters.clone(), restrict),
+                None => generate_pair(session, wanted, parameters.clone(), form),
                 Some(_) => {
                     let fresh = token.writable_session().map_err(|error| translate(&error))?;
-                    generate_pair(&fresh, wanted, parameters.clone(), restrict)
+                    generate_pair(&fresh, wanted, parameters.clone(), form)
                 }
             };
             match made {
-                Ok(handle) => return Ok((handle, restrict)),
+                Ok(handle) => return Ok((handle, form.restricts)),
                 // Tokens that do not support an attribute return one of many values; a real fault occurs again without it.
                 Err(error) if matches!(classify(&error), RvClass::Other | RvClass::Refused) => refusal = Some(error),
                 Err(error) => return Err(translate(&error)),
@@ -119,12 +136,12 @@ fn parameters(new: NewKey) -> Vec<Vec<Attribute>> {
     }
 }
 
-/// Generates a key pair. The attributes restrict its use, whether the token supports `CKA_ALLOWED_MECHANISMS` (`restrict`) or not.
+/// Generates a key pair. The attributes restrict its use, whether the token supports `CKA_ALLOWED_MECHANISMS` or not.
 fn generate_pair(
     session: &Session,
     Wanted { label, id, usage, new }: &Wanted<'_>,
     parameters: Vec<Attribute>,
-    restrict: bool,
+    form: Form,
 ) -> Result<ObjectHandle, Error> {
     let key_type = new.key_type();
     let (mechanism, encrypts) = match key_type {
@@ -136,9 +153,12 @@ fn generate_pair(
     let mut public = common.to_vec();
     public.push(Attribute::Private(false));
     public.extend(parameters);
-    public.extend([Attribute::Verify(true), Attribute::Encrypt(encrypts), Attribute::Wrap(false)]);
+    public.push(Attribute::Wrap(false));
+    if form.names_public_use {
+        public.extend([Attribute::Verify(true), Attribute::Encrypt(encrypts)]);
+    }
     let mut private = common.to_vec();
-    private.extend(private_half(*usage, key_type, restrict));
+    private.extend(private_half(*usage, key_type, form.restricts));
     let (_, handle) = session.generate_key_pair(&mechanism, &public, &private)?;
     Ok(handle)
 }

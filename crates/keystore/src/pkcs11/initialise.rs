@@ -12,6 +12,7 @@ use super::{
     module::ModuleUse,
     rv::{RvClass, classify, code, translate},
     token::{locate, tokens},
+    token_info::token_info,
 };
 use crate::{KeystoreError, ModuleConfig, TokenSelector, label::check_token};
 
@@ -31,7 +32,7 @@ pub fn init_token(
     check_token(label)?;
     let module = ModuleUse::acquire(module)?;
     let context = module.context();
-    let before = tokens(context)?;
+    let before = tokens(&module)?;
     if let Some((_, info)) = before.iter().find(|(_, info)| info.token_initialized() && info.label() == label) {
         let label = label.to_owned();
         return Err(if info.user_pin_initialized() {
@@ -49,7 +50,7 @@ pub fn init_token(
     fits(&info, "SO", so_pin)?;
     fits(&info, "user", user_pin)?;
     context.init_token(slot, so_pin, label).map_err(|error| about_pin(&error, "SO"))?;
-    let serial = context.get_token_info(slot).map_or_else(|_| String::new(), |info| info.serial_number().to_owned());
+    let serial = token_info(&module, slot).map_or_else(|_| String::new(), |info| info.serial_number().to_owned());
     set_pin(context, slot, so_pin, user_pin).map_err(|error| KeystoreError::TokenHalfMade {
         label: label.to_owned(),
         serial: serial.clone(),
@@ -73,7 +74,7 @@ pub fn set_user_pin(
 ) -> Result<String, KeystoreError> {
     let module = ModuleUse::acquire(module)?;
     let context = module.context();
-    let (slot, info) = locate(context, selector)?;
+    let (slot, info) = locate(&module, selector)?;
     if info.user_pin_initialized() && !replace {
         return Err(KeystoreError::UserPinSet { label: info.label().to_owned() });
     }

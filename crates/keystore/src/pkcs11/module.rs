@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::CString,
-    path::PathBuf,
+    path::{Path, PathBuf},
     ptr::NonNull,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -23,6 +23,8 @@ use crate::{KeystoreError, ModuleConfig};
 static MODULES: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
 
 struct Module {
+    /// The file that was loaded.
+    place: PathBuf,
     context: Pkcs11,
     state: Mutex<State>,
     logins: Mutex<Logins>,
@@ -78,7 +80,8 @@ impl ModuleUse {
             Some(module) => Arc::clone(module),
             None => {
                 let context = Pkcs11::new(&place).map_err(|error| unusable(wrapper_error(&error).to_owned()))?;
-                let module = Arc::new(Module { context, state: Mutex::default(), logins: Mutex::default() });
+                let module =
+                    Arc::new(Module { place: place.clone(), context, state: Mutex::default(), logins: Mutex::default() });
                 modules.insert(place, Arc::clone(&module));
                 module
             }
@@ -96,6 +99,10 @@ impl ModuleUse {
             state.next
         };
         Ok(ModuleUse { module, number })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.module.place
     }
 
     pub(super) fn context(&self) -> &Pkcs11 {

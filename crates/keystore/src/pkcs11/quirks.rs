@@ -50,7 +50,7 @@ const PLAIN: Quirk = Quirk {
 
 static NONE: Quirk = PLAIN;
 
-static TABLE: [Quirk; 3] = [
+static TABLE: [Quirk; 5] = [
     Quirk {
         name: "SoftHSM",
         pattern: Pattern { manufacturer: "SoftHSM project", model: "SoftHSM v2", library: "" },
@@ -79,6 +79,24 @@ static TABLE: [Quirk; 3] = [
         // The token's manufacturer is the TPM's.
         pattern: Pattern { manufacturer: "", model: "", library: "TPM2.0 Cryptoki" },
         notes: &["A TPM takes a PSS salt only as long as the digest: trains need `allow_raw_sign` in [token]."],
+        ..PLAIN
+    },
+    Quirk {
+        name: "Kryoptic",
+        pattern: Pattern { manufacturer: "Kryoptic", model: "", library: "" },
+        refusal_during_login: Some(RvError::GeneralError),
+        notes: &[
+            "It may deadlock when a session logs in while another one signs: use `sessions = 1` or `isolation = \"process\"` in [token].",
+        ],
+        ..PLAIN
+    },
+    Quirk {
+        name: "openCryptoki",
+        pattern: Pattern { manufacturer: "", model: "", library: "Meta PKCS11 LIBRARY" },
+        notes: &[
+            "Both PINs have to be changed after they were set: use pkcsconf.",
+            "It has no CKA_ALLOWED_MECHANISMS, so only the service restricts a key to its purpose.",
+        ],
         ..PLAIN
     },
 ];
@@ -116,6 +134,8 @@ mod tests {
         assert_eq!(find("SoftHSM project", "SoftHSM v2", "Implementation of PKCS11").name, "SoftHSM");
         assert_eq!(find("Mozilla Foundation", "NSS 3", "NSS Internal Crypto Services").name, "NSS softokn");
         assert_eq!(find("IBM", "SW   TPM", "TPM2.0 Cryptoki").name, "tpm2-pkcs11");
+        assert_eq!(find("Kryoptic Project", "v1", "Kryoptic PKCS11 Module").name, "Kryoptic");
+        assert_eq!(find("IBM Corp.", "IBM SoftTok", "Meta PKCS11 LIBRARY").name, "openCryptoki");
         assert_eq!(find("Yubico", "YubiHSM", "").name, "");
         assert_eq!(find("", "", "").name, "");
     }

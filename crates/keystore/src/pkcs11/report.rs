@@ -37,7 +37,7 @@ const OF_INTEREST: [(&str, MechanismType); 9] = [
 pub fn token_report(module: &ModuleConfig, selector: &TokenSelector) -> Result<TokenReport, KeystoreError> {
     let module = ModuleUse::acquire(module)?;
     let context = module.context();
-    let (slot, info) = locate(context, selector)?;
+    let (slot, info) = locate(&module, selector)?;
     let library = context.get_library_info().map_err(|error| translate(&error))?;
     let quirk = Quirk::of(&info, Some(&library));
     Ok(TokenReport {

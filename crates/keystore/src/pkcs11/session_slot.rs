@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cryptoki::{error::Error, object::ObjectHandle, session::Session};
 
-use super::keys::Key;
+use super::{keys::Key, token::is_logged_in};
 
 /// A worker's session and its handles, which end with the session that found them.
 pub(super) struct SessionSlot {
@@ -15,6 +15,11 @@ pub(super) struct SessionSlot {
 impl SessionSlot {
     pub(super) fn new(session: Session) -> Self {
         Self { session, handles: Vec::new() }
+    }
+
+    /// Returns whether the session is known to be without a login.
+    pub(super) fn is_logged_out(&self) -> bool {
+        matches!(is_logged_in(&self.session), Ok(false))
     }
 
     /// Returns the handle of a key in this session; `None` when the token no longer has the key.

@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 
 use cryptoki::{
-    context::Pkcs11,
     error::{Error, RvError},
     session::{Session, SessionState, UserType},
     slot::{Slot, TokenInfo},
@@ -14,6 +13,7 @@ use super::{
     module::{ModuleUse, lock},
     quirks::Quirk,
     rv::{RvClass, classify, translate},
+    token_info::token_info,
 };
 use crate::{
     KeystoreError, Pkcs11Uri, TokenAccess, TokenSelector,
@@ -38,7 +38,7 @@ pub(crate) struct Token {
 impl Token {
     pub(super) fn find(access: &TokenAccess) -> Result<Token, KeystoreError> {
         let module = ModuleUse::acquire(&access.module)?;
-        let (slot, info) = locate(module.context(), &access.token)?;
+        let (slot, info) = locate(&module, &access.token)?;
         Ok(Token {
             // From now on this token is selected, whatever other token gets the label later.
             selector: TokenSelector { serial: Some(info.serial_number().to_owned()), ..access.token.clone() },
@@ -86,7 +86,7 @@ impl Token {
     /// only initialised if necessary.
     pub(super) fn find_again(&self, finalise: bool) -> Result<(), KeystoreError> {
         self.module.reinitialise(finalise).map_err(|error| translate(&error))?;
-        let (slot, _) = locate(self.module.context(), &self.selector)?;
+        let (slot, _) = locate(&self.module, &self.selector)?;
         *lock(&self.slot) = slot;
         Ok(())
     }
@@ -110,7 +110,7 @@ impl Token {
             return if logins.proves(&self.serial, &mark) { Ok(()) } else { Err(KeystoreError::LoggedInElsewhere.into()) };
         }
         let slot = *lock(&self.slot);
-        let info = self.module.context().get_token_info(slot)?;
+        let info = token_info(&self.module, slot)?;
         if !info.user_pin_initialized() {
             return Err(KeystoreError::PinNotSet.into());
         }
@@ -165,14 +165,21 @@ pub(super) fn is_logged_in(session: &Session) -> Result<bool, Error> {
     Ok(matches!(state, SessionState::RoUser | SessionState::RwUser))
 }
 
-/// Returns all tokens that can be read; a token with a malformed description is skipped.
-pub(super) fn tokens(context: &Pkcs11) -> Result<Vec<(Slot, TokenInfo)>, KeystoreError> {
-    let slots = context.get_slots_with_token().map_err(|error| translate(&error))?;
-    Ok(slots.into_iter().filter_map(|slot| Some((slot, context.get_token_info(slot).ok()?))).collect())
+/// Returns all tokens that can be read; another one is skipped with a warning.
+pub(super) fn tokens(module: &ModuleUse) -> Result<Vec<(Slot, TokenInfo)>, KeystoreError> {
+    let slots = module.context().get_slots_with_token().map_err(|error| translate(&error))?;
+    let described = slots.into_iter().filter_map(|slot| match token_info(module, slot) {
+        Ok(info) => Some((slot, info)),
+        Err(error) => {
+            tracing::warn!(slot = slot.id(), error = %translate(&error), "a token is left out: its description cannot be read");
+            None
+        }
+    });
+    Ok(described.collect())
 }
 
-pub(super) fn locate(context: &Pkcs11, selector: &TokenSelector) -> Result<(Slot, TokenInfo), KeystoreError> {
-    let all = tokens(context)?;
+pub(super) fn locate(module: &ModuleUse, selector: &TokenSelector) -> Result<(Slot, TokenInfo), KeystoreError> {
+    let all = tokens(module)?;
     let (mut fitting, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, info)| {
         info.token_initialized()
             && [

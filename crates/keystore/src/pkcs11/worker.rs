@@ -7,6 +7,7 @@ use std::{
 };
 
 use cryptoki::{
+    context::Function,
     error::{Error, RvError},
     object::ObjectHandle,
 };
@@ -120,6 +121,11 @@ impl SharedState {
                 Err(AttemptError::Decided(error)) => return Err(error),
                 Err(AttemptError::Token(error)) => error,
             };
+            let class = match self.token.classify(&error) {
+                // Kryoptic does not name a lost login.
+                RvClass::Other if begins_a_use(&error) && slot.as_ref().is_some_and(SessionSlot::is_logged_out) => RvClass::Login,
+                class => class,
+            };
             // A key is read in a session of its own.
             if !matches!(task, Task::Load { .. })
                 && let Some(left) = slot.take()
@@ -130,7 +136,7 @@ impl SharedState {
             if worker.is_abandoned() {
                 return Err(fault(&error));
             }
-            match self.token.classify(&error) {
+            match class {
                 // The key's trial did not refuse it: NSS refuses the use of a key in a session that another thread logs in meanwhile.
                 RvClass::Session | RvClass::Handle | RvClass::Refused if !session_retried => session_retried = true,
                 RvClass::Login if !login_retried => {
@@ -245,6 +251,10 @@ impl SharedState {
             AttemptError::Decided(not_found(key.label()))
         })
     }
+}
+
+fn begins_a_use(error: &Error) -> bool {
+    matches!(error, Error::Pkcs11(_, Function::SignInit | Function::DecryptInit))
 }
 
 fn is_refusal(error: &Error, learnt: Option<RvError>) -> bool {

@@ -13,7 +13,7 @@ mod refusals;
 use std::{fs, future::Future, path::PathBuf};
 
 use super::support::{TestToken, TokenKind};
-use crate::pkcs11::underneath::PinState;
+use crate::{Hash, KeyUsage, KeystoreError, NewKey, SignScheme, admin::generate_key, pkcs11::underneath::PinState};
 
 /// The outcome of a case that did not fail.
 enum Outcome {
@@ -51,6 +51,8 @@ macro_rules! on_every_token {
         on_every_token! { @on softhsm SoftHsm, $($file::$case => $capability,)* }
         on_every_token! { @on nss Nss, $($file::$case => $capability,)* }
         on_every_token! { @on kryoptic Kryoptic #[ignore = "`make tokens` builds the token"], $($file::$case => $capability,)* }
+        on_every_token! { @on tpm Tpm #[ignore = "`make tokens` unpacks the token"], $($file::$case => $capability,)* }
+        on_every_token! { @on opencryptoki OpenCryptoki #[ignore = "`make tokens` runs its daemon"], $($file::$case => $capability,)* }
     };
     (@on $module:ident $kind:ident $(#[$ignored:meta])?, $($file:ident :: $case:ident => $capability:literal,)*) => {
         mod $module {
@@ -80,6 +82,7 @@ on_every_token! {
     refusals::a_session_after_a_refusal_is_fit_for_use => "a usable session after a refusal",
     refusals::a_session_that_an_error_left_unusable_is_replaced => "a session that an error left unusable",
     refusals::without_raw_unwrapping_no_raw_rsa_is_used => "unwrap without raw RSA",
+    refusals::without_raw_signing_no_raw_rsa_is_used => "sign without raw RSA",
     keys::a_key_is_tried_with_every_scheme_when_the_keystore_is_opened => "self-test of a key",
     keys::a_train_key_does_what_trains_need_and_not_v1_5 => "restrict a key to its schemes",
     keys::a_generated_key_cannot_leave_the_token => "keys that cannot leave the token",
@@ -106,11 +109,37 @@ on_every_token! {
     administration::a_token_that_warns_of_wrong_pins_gets_no_login => "no login while the token warns",
 }
 
+impl TestToken {
+    /// Returns whether the token refuses an RSA key that signs and does not decrypt.
+    fn makes_no_rsa_key_that_only_signs(&self) -> bool {
+        if self.kind != TokenKind::Tpm {
+            return false;
+        }
+        let usage = KeyUsage { sign: &[SignScheme::Pss(Hash::Sha256)], unwrap: &[] };
+        let refused = generate_key(&self.access(), "only-signs", usage, NewKey::Rsa { bits: 2048 }).unwrap_err();
+        assert!(matches!(&refused, KeystoreError::Fault { operation, .. } if operation == "C_GenerateKeyPair"), "{refused:?}");
+        refused.hint().is_some_and(|hint| hint.contains("--type ec-p256"))
+    }
+
+    fn lacks_curves(&self) -> Outcome {
+        assert!(matches!(self.kind, TokenKind::Tpm | TokenKind::OpenCryptoki));
+        Outcome::Cannot("it has no such keys")
+    }
+
+    fn takes_no_private_keys(&self) -> Outcome {
+        assert_eq!(self.kind, TokenKind::Tpm);
+        Outcome::Cannot("it takes no private keys from outside")
+    }
+}
+
 impl TokenKind {
     /// Returns what a token does that does not lock its PIN. It was given 20 wrong ones, and warned of `last` only.
     fn lockout(self, last: PinState) -> Outcome {
         Outcome::Cannot(match (self, last) {
             (TokenKind::SoftHsm, PinState::CountLow) => "it warns of wrong PINs, then keeps no count: it never locks",
+            (TokenKind::Tpm, PinState::Good) => {
+                "it counts wrong PINs for the whole TPM and locks it, but warns of nothing: only the latch protects it"
+            }
             (TokenKind::Nss, PinState::Good) => "it counts no wrong PINs",
             (kind, last) => panic!("{kind}: {last:?}"),
         })

@@ -49,10 +49,8 @@ pub(crate) enum TokenKind {
     /// Kryoptic, a token of PKCS#11 3.2.
     Kryoptic,
     /// A TPM 2.0 in software, through tpm2-pkcs11.
-    #[expect(dead_code, reason = "the suite does not run on it yet")]
     Tpm,
     /// openCryptoki's token in software.
-    #[expect(dead_code, reason = "the suite does not run on it yet")]
     OpenCryptoki,
 }
 
@@ -82,7 +80,7 @@ pub(crate) struct TestToken {
     init_args: Option<String>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) serial: String,
-    _daemon: Option<Daemon>,
+    _daemons: Vec<Daemon>,
     // Last: the turn ends after everything else was dropped.
     _turn: MutexGuard<'static, ()>,
 }
@@ -113,7 +111,7 @@ impl TestToken {
         unsafe { std::env::set_var(softhsm::CONF_VARIABLE, conf) };
         let module = softhsm::find_module().expect("apt install softhsm2");
         let serial = init_token(&module.clone().into(), TOKEN, &secret(SO_PIN), &secret(PIN)).unwrap();
-        TestToken { kind: TokenKind::SoftHsm, module, init_args: None, dir, serial, _daemon: None, _turn: turn }
+        TestToken { kind: TokenKind::SoftHsm, module, init_args: None, dir, serial, _daemons: Vec::new(), _turn: turn }
     }
 
     /// A token as an administrator makes it: with NSS's own tool.
@@ -130,7 +128,7 @@ impl TestToken {
         let init_args = Some(nss_init_args(&database));
         // The same for every database.
         let serial = "0000000000000000".to_owned();
-        TestToken { kind: TokenKind::Nss, module, init_args, dir, serial, _daemon: None, _turn: turn }
+        TestToken { kind: TokenKind::Nss, module, init_args, dir, serial, _daemons: Vec::new(), _turn: turn }
     }
 
     /// A token that the product initialises.
@@ -147,8 +145,8 @@ impl TestToken {
         dir: tempfile::TempDir,
         turn: MutexGuard<'static, ()>,
     ) -> TestToken {
-        let Unpacked { module, init_args, daemon } = made;
-        TestToken { kind, module, init_args, dir, serial: serial.to_owned(), _daemon: daemon, _turn: turn }
+        let Unpacked { module, init_args, daemons } = made;
+        TestToken { kind, module, init_args, dir, serial: serial.to_owned(), _daemons: daemons, _turn: turn }
     }
 
     /// A SoftHSM station with the train key `train` and the general key `general`, of 2048 bits.
@@ -198,7 +196,8 @@ impl TestToken {
             TokenKind::SoftHsm => "tokens",
             TokenKind::Nss => "nss",
             TokenKind::Kryoptic => "kryoptic",
-            TokenKind::Tpm | TokenKind::OpenCryptoki => "no directory that could be away",
+            TokenKind::Tpm => "store",
+            TokenKind::OpenCryptoki => "/var/lib/opencryptoki/swtok",
         })
     }
 
@@ -207,6 +206,15 @@ impl TestToken {
         match self.kind {
             TokenKind::SoftHsm => Capability::Raw,
             TokenKind::Nss | TokenKind::Kryoptic | TokenKind::Tpm | TokenKind::OpenCryptoki => Capability::Native,
+        }
+    }
+
+    /// How the token signs.
+    pub(crate) fn signs(&self, scheme: SignScheme) -> Capability {
+        match (self.kind, scheme) {
+            // A TPM chooses the salt's length itself.
+            (TokenKind::Tpm, SignScheme::PssSha512MaxSalt) => Capability::Raw,
+            _ => Capability::Native,
         }
     }
 
@@ -227,7 +235,9 @@ impl TestToken {
         KeystoreConfig {
             keys: labels.iter().map(|label| KeyConfig::new(*label, usage(label))).collect(),
             allow_raw_unwrap: true,
-            sessions: 2,
+            allow_raw_sign: self.kind == TokenKind::Tpm,
+            // In Kryoptic 1.5.4 a login beside a signature waits for the signature's session, which waits for the login's token.
+            sessions: if self.kind == TokenKind::Kryoptic { 1 } else { 2 },
             ..KeystoreConfig::new(access)
         }
     }

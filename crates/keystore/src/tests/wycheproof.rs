@@ -91,7 +91,7 @@ async fn unwrapped_by(kind: TokenKind) {
         for group in groups(name).into_iter().filter(|group| group.key_size <= longest) {
             let label = format!("{name}-{}", group.key_size);
             let key = PKey::private_key_from_der(&group.pkcs8).unwrap();
-            underneath::import(&token, &label, vectors.len() as u8, &key.rsa().unwrap());
+            underneath::import(&token, &label, vectors.len() as u8, &key.rsa().unwrap()).unwrap();
             vectors.push((name, label, group.tests));
         }
     }

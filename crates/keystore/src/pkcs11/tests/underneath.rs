@@ -11,7 +11,7 @@ use cryptoki::{
         Mechanism, MechanismType,
         rsa::{PkcsMgfType, PkcsPssParams},
     },
-    object::{Attribute, AttributeType, KeyType, ObjectClass},
+    object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle},
     session::{Session, UserType},
 };
 use openssl::{bn::BigNumRef, pkey::Private, rsa::Rsa};
@@ -49,16 +49,16 @@ pub(crate) fn initialise_anew(token: &TestToken) {
 }
 
 /// Deletes the objects with this label.
-pub(crate) fn delete(token: &TestToken, label: &str) {
+pub(crate) fn delete(token: &TestToken, label: &str) -> Result<(), Error> {
     in_session(token, |session| {
         let found = session.find_objects(&[Attribute::Label(label.as_bytes().to_vec())]).unwrap();
         assert!(!found.is_empty(), "nothing is labelled {label}");
-        found.into_iter().for_each(|object| session.destroy_object(object).unwrap());
-    });
+        found.into_iter().try_for_each(|object| session.destroy_object(object))
+    })
 }
 
 /// Stores a private key that was made outside.
-pub(crate) fn import(token: &TestToken, label: &str, id: u8, key: &Rsa<Private>) {
+pub(crate) fn import(token: &TestToken, label: &str, id: u8, key: &Rsa<Private>) -> Result<ObjectHandle, Error> {
     let number = |number: &BigNumRef| number.to_vec();
     let part = |number: Option<&BigNumRef>| number.unwrap().to_vec();
     let template = [
@@ -81,7 +81,7 @@ pub(crate) fn import(token: &TestToken, label: &str, id: u8, key: &Rsa<Private>)
         Attribute::Exponent2(part(key.dmq1())),
         Attribute::Coefficient(part(key.iqmp())),
     ];
-    in_session(token, |session| session.create_object(&template).unwrap());
+    in_session(token, |session| session.create_object(&template))
 }
 
 /// The object identifier of P-256, in DER.
@@ -90,12 +90,12 @@ pub(crate) const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
 pub(crate) const P521: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x23";
 
 /// Generates a key on a curve as another tool would, without restrictions.
-pub(crate) fn generate_curve_key(token: &TestToken, label: &str, parameters: &[u8]) {
+pub(crate) fn generate_curve_key(token: &TestToken, label: &str, parameters: &[u8]) -> Result<(), Error> {
     let label = Attribute::Label(label.as_bytes().to_vec());
     let common = [Attribute::Token(true), label, Attribute::Id(vec![0x77])];
     let public = [&common[..], &[Attribute::EcParams(parameters.to_vec())]].concat();
     let private = [&common[..], &[Attribute::Private(true), Attribute::Sensitive(true), Attribute::Sign(true)]].concat();
-    in_session(token, |session| session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private).unwrap());
+    in_session(token, |session| session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private).map(drop))
 }
 
 /// What the token lets a private key do.
@@ -136,7 +136,7 @@ pub(crate) enum PinState {
 pub(crate) fn wrong_pins(token: &TestToken, most: usize) -> PinState {
     let module = ModuleUse::acquire(&token.module_config()).unwrap();
     let state = || {
-        let (slot, info) = locate(module.context(), &TokenSelector::label(token.label())).unwrap();
+        let (slot, info) = locate(&module, &TokenSelector::label(token.label())).unwrap();
         let flags = [
             (info.user_pin_locked(), PinState::Locked),
             (info.user_pin_final_try(), PinState::FinalTry),

@@ -11,7 +11,7 @@ pub(super) async fn every_signature_scheme_works_and_counts_one_use(token: TestT
         sign_and_verify(&keystore, "general", scheme).await;
         assert_eq!(keystore.key_uses().signatures, before.signatures + 1);
         assert_eq!(keystore.key_uses().decryptions, before.decryptions);
-        assert_eq!(keystore.key("general").unwrap().capabilities[scheme.name()], Capability::Native);
+        assert_eq!(keystore.key("general").unwrap().capabilities[scheme.name()], token.signs(scheme));
     }
     Outcome::Works
 }
@@ -74,14 +74,16 @@ pub(super) async fn wrong_calls_are_told_what_is_wrong(token: TestToken) -> Outc
 pub(super) async fn one_key_under_two_labels_is_one_key_and_works_while_the_token_shows_either(token: TestToken) -> Outcome {
     let key = openssl::rsa::Rsa::generate(2048).unwrap();
     for (label, id) in [("one", 1), ("other", 2)] {
-        underneath::import(&token, label, id, &key);
+        if underneath::import(&token, label, id, &key).is_err() {
+            return token.takes_no_private_keys();
+        }
     }
     let keystore = Keystore::open(token.config(&["one", "other"])).unwrap();
     let [one, other] = ["one", "other"].map(|label| keystore.key(label).unwrap().id);
     assert_eq!((one, one), (other, KeyId::of_spki(&key.public_key_to_der().unwrap())));
     let sign = || keystore.sign(one, SignScheme::PssSha512MaxSalt, &[1; 64], None);
     sign().await.unwrap();
-    underneath::delete(&token, "one");
+    underneath::delete(&token, "one").unwrap();
     keystore.check(None).await.unwrap();
     assert_eq!(keystore.missing(), ["one"]);
     sign().await.unwrap();

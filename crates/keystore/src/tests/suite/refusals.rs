@@ -75,3 +75,23 @@ pub(super) async fn without_raw_unwrapping_no_raw_rsa_is_used(token: TestToken) 
     assert_eq!(keystore.key_uses(), before, "the scheme is refused, not weakened");
     Outcome::Cannot("it has no OAEP with SHA-512")
 }
+
+pub(super) async fn without_raw_signing_no_raw_rsa_is_used(token: TestToken) -> Outcome {
+    let token = token.and_keys();
+    let config = KeystoreConfig { allow_raw_sign: false, ..token.config(&["train"]) };
+    let keystore = Keystore::open(config).unwrap();
+    let scheme = SignScheme::PssSha512MaxSalt;
+    let capability = keystore.key("train").unwrap().capabilities[scheme.name()];
+    if capability == Capability::Native {
+        assert_eq!(token.signs(scheme), Capability::Native);
+        sign_and_verify(&keystore, "train", scheme).await;
+        return Outcome::Works;
+    }
+    assert_eq!((capability, token.signs(scheme)), (Capability::No, Capability::Raw));
+    let before = keystore.key_uses();
+    let error = sign(&keystore, "train", scheme, &[1; 64], None).await.unwrap_err();
+    assert!(matches!(error, KeystoreError::MechanismUnsupported { .. }));
+    assert!(error.hint().is_some_and(|hint| hint.contains("allow_raw_sign")));
+    assert_eq!(keystore.key_uses(), before, "the scheme is refused, not weakened");
+    Outcome::Cannot("its PSS has no longest salt")
+}

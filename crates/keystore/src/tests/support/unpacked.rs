@@ -12,11 +12,24 @@ use super::{PIN, SO_PIN};
 pub(super) struct Unpacked {
     pub(super) module: PathBuf,
     pub(super) init_args: Option<String>,
-    pub(super) daemon: Option<Daemon>,
+    pub(super) daemons: Vec<Daemon>,
 }
 
 /// A process that ends with the token.
 pub(crate) struct Daemon(Child);
+
+impl Daemon {
+    /// Starts a process, and waits until it is ready.
+    fn start(command: &mut Command, is_ready: impl Fn() -> bool) -> Daemon {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let since = Instant::now();
+        while !is_ready() {
+            assert!(since.elapsed() < Duration::from_secs(20) && child.try_wait().unwrap().is_none(), "{command:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Daemon(child)
+    }
+}
 
 impl Drop for Daemon {
     fn drop(&mut self) {
@@ -34,36 +47,49 @@ pub(super) fn kryoptic(dir: &Path) -> Unpacked {
     Unpacked {
         module: found("kryoptic/debug/libstationmaster_kryoptic.so"),
         init_args: Some(format!("kryoptic_conf={}", dir.join("token.conf").display())),
-        daemon: None,
+        daemons: Vec::new(),
     }
 }
 
-/// A TPM in software, reached without a resource manager, and an empty store.
+/// A TPM in software, its resource manager on a bus of its own, and an empty store.
 pub(super) fn tpm(dir: &Path) -> Unpacked {
-    let (state, store, socket) = (dir.join("tpm"), dir.join("store"), dir.join("tpm.sock"));
+    let (state, store, socket, bus) = (dir.join("tpm"), dir.join("store"), dir.join("tpm.sock"), dir.join("bus"));
     std::fs::create_dir(&state).unwrap();
     std::fs::create_dir(&store).unwrap();
-    let child = Command::new(found("root/usr/bin/swtpm"))
-        .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
-        .args(["--tpmstate", &format!("dir={}", state.display())])
-        .args(["--server", &format!("type=unixio,path={}", socket.display())])
-        // Where the library expects it.
-        .args(["--ctrl", &format!("type=unixio,path={}.ctrl", socket.display())])
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let daemon = Daemon(child);
-    let since = Instant::now();
-    while !socket.exists() {
-        assert!(since.elapsed() < Duration::from_secs(20), "no TPM");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let tpm = Daemon::start(
+        Command::new(found("root/usr/bin/swtpm"))
+            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+            .args(["--tpmstate", &format!("dir={}", state.display())])
+            .args(["--server", &format!("type=unixio,path={}", socket.display())])
+            // Where the resource manager expects it.
+            .args(["--ctrl", &format!("type=unixio,path={}.ctrl", socket.display())]),
+        || socket.exists(),
+    );
+    let address = format!("unix:path={}", bus.display());
+    let messages =
+        Daemon::start(Command::new("dbus-daemon").args(["--session", "--nofork", "--nopidfile", "--address", &address]), || {
+            bus.exists()
+        });
     // SAFETY: see `TestToken::softhsm`.
     unsafe {
+        std::env::set_var("DBUS_SESSION_BUS_ADDRESS", &address);
         std::env::set_var("TPM2_PKCS11_STORE", &store);
-        std::env::set_var("TPM2_PKCS11_TCTI", format!("swtpm:path={}", socket.display()));
+        std::env::set_var("TPM2_PKCS11_TCTI", "tabrmd:bus_type=session");
+        std::env::set_var("TSS2_LOG", "all+NONE");
     }
-    Unpacked { module: found_library("libtpm2_pkcs11.so.1"), init_args: None, daemon: Some(daemon) }
+    let owner = ["--session", "--print-reply", "--dest=org.freedesktop.DBus", "/", "org.freedesktop.DBus.GetNameOwner"];
+    let is_owned =
+        || Command::new("dbus-send").args(owner).arg("string:com.intel.tss2.Tabrmd").output().unwrap().status.success();
+    let manager = Daemon::start(
+        Command::new(found("root/usr/sbin/tpm2-abrmd")).args([
+            "--session",
+            "--allow-root",
+            "--logger=stdout",
+            &format!("--tcti=swtpm:path={}", socket.display()),
+        ]),
+        is_owned,
+    );
+    Unpacked { module: found_library("libtpm2_pkcs11.so.1"), init_args: None, daemons: vec![manager, messages, tpm] }
 }
 
 /// openCryptoki's token in software. Its daemon runs already (`scripts/opencryptoki.sh`), and its only token is made anew. Both PINs have to
@@ -93,7 +119,7 @@ pub(super) fn opencryptoki(label: &str) -> Unpacked {
         let done = process.wait_with_output().unwrap();
         assert!(done.status.success() && !String::from_utf8_lossy(&done.stdout).contains("rror"), "{step:?}: {done:?}");
     }
-    Unpacked { module: found_library("libopencryptoki.so.0"), init_args: None, daemon: None }
+    Unpacked { module: found_library("libopencryptoki.so.0"), init_args: None, daemons: Vec::new() }
 }
 
 fn found(path: &str) -> PathBuf {

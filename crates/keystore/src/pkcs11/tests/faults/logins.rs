@@ -39,6 +39,22 @@ async fn sixty_four_calls_that_miss_the_login_share_one() {
 }
 
 #[tokio::test]
+async fn a_lost_login_that_the_token_does_not_name_is_renewed() {
+    let station = FaultyToken::with_keys();
+    let keystore = station.open(1);
+    sign_and_verify(&keystore, "train", MAX_SALT).await;
+    let before = station.journal().calls("C_Login");
+    lock(&keystore.pool().state().login_session).as_ref().unwrap().logout().unwrap();
+    station.set("C_SignInit 1 before return CKR_GENERAL_ERROR");
+    sign_and_verify(&keystore, "train", MAX_SALT).await;
+    assert_eq!(station.journal().calls("C_Login") - before, 1);
+    // The same value of a session that is logged in is a fault.
+    station.set("C_SignInit 1 before return CKR_GENERAL_ERROR");
+    let refused = sign(&keystore, "train", MAX_SALT, &[1; 64], None).await;
+    assert!(matches!(refused, Err(KeystoreError::Fault { .. })), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_pin_that_is_rejected_while_the_token_is_set_up_anew_is_not_tried_at_the_next_attempt() {
     let station = FaultyToken::with_keys();
     let latch = station.token.dir.path().join("latch");

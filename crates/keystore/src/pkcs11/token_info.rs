@@ -28,7 +28,11 @@ fn without_time(module: &Path, slot: Slot) -> Option<Result<TokenInfo, Error>> {
     let get_list = *library.C_GetFunctionList.as_ref().ok()?;
     let mut list = null_mut();
     // SAFETY: a module writes a pointer to its list there (PKCS#11 v2.40 §5.4), which lives as long as the module.
-    let functions = unsafe { (get_list(&raw mut list) == CKR_OK).then_some(list.as_ref())?? };
+    if unsafe { get_list(&raw mut list) } != CKR_OK {
+        return None;
+    }
+    // SAFETY: the pointer is null or the module's.
+    let functions = unsafe { list.as_ref() }?;
     let mut info = CK_TOKEN_INFO::default();
     // SAFETY: the module fills in the structure (PKCS#11 v2.40 §5.5) and keeps no pointer to it.
     if unsafe { functions.C_GetTokenInfo?(slot.into(), &raw mut info) } != CKR_OK {

@@ -133,6 +133,15 @@ impl TestToken {
 }
 
 impl TokenKind {
+    /// The numbers of wrong PINs after which the token reports a low count, the final try, and the lock.
+    fn warns_after(self) -> Option<&'static [usize]> {
+        match self {
+            TokenKind::Kryoptic => Some(&[7, 9, 10]),
+            TokenKind::OpenCryptoki => Some(&[1, 2, 3]),
+            _ => None,
+        }
+    }
+
     /// Returns what a token does that does not lock its PIN. It was given 20 wrong ones, and warned of `last` only.
     fn lockout(self, last: PinState) -> Outcome {
         Outcome::Cannot(match (self, last) {

@@ -132,8 +132,9 @@ pub(crate) enum PinState {
     Locked,
 }
 
-/// Tries wrong PINs, as other software would, until the token's flags say something else than before or `most` were tried.
-pub(crate) fn wrong_pins(token: &TestToken, most: usize) -> PinState {
+/// Tries wrong PINs, as other software would, until the token's flags say something else than before or `most` were tried. Returns how many
+/// were.
+pub(crate) fn wrong_pins(token: &TestToken, most: usize) -> (PinState, usize) {
     let module = ModuleUse::acquire(&token.module_config()).unwrap();
     let state = || {
         let (slot, info) = locate(&module, &TokenSelector::label(token.label())).unwrap();
@@ -145,16 +146,16 @@ pub(crate) fn wrong_pins(token: &TestToken, most: usize) -> PinState {
         (slot, flags.into_iter().find_map(|(set, state)| set.then_some(state)).unwrap_or(PinState::Good))
     };
     let (slot, before) = state();
-    for _ in 0..most {
+    for tried in 1..=most {
         let session = module.context().open_ro_session(slot).unwrap();
         let refused = session.login(UserType::User, Some(&secret("not-it"))).unwrap_err();
         assert!(matches!(refused, Error::Pkcs11(..)), "{refused:?}");
         let (_, now) = state();
         if now != before {
-            return now;
+            return (now, tried);
         }
     }
-    before
+    (before, most)
 }
 
 /// How a session came to be in an operation.

@@ -71,12 +71,15 @@ pub(super) async fn a_token_that_warns_of_wrong_pins_gets_no_login(token: TestTo
     let token = token.through(FaultModule::library().unwrap());
     let logins = || fault.journal().unwrap().calls("C_Login");
     let latch = token.dir.path().join("latch");
+    let (mut tried, mut counts) = (0, Vec::new());
     for (state, named, kept_latch) in [
         (PinState::CountLow, "count low", None),
         (PinState::FinalTry, "final try", Some(latch.clone())),
         (PinState::Locked, "locked", Some(latch)),
     ] {
-        let reached = underneath::wrong_pins(&token, 20);
+        let (reached, more) = underneath::wrong_pins(&token, 20);
+        tried += more;
+        counts.push(tried);
         if reached != state {
             return token.kind.lockout(reached);
         }
@@ -90,6 +93,7 @@ pub(super) async fn a_token_that_warns_of_wrong_pins_gets_no_login(token: TestTo
         }
         assert_eq!(logins(), before, "the token was not asked");
     }
+    assert_eq!(Some(&counts[..]), token.kind.warns_after(), "as the page on tokens says");
     // What the hint of a locked PIN says.
     let selector = TokenSelector::label(token.label());
     set_user_pin(&token.module_config(), &selector, &secret(SO_PIN), &secret(PIN), true).unwrap();

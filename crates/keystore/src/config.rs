@@ -128,7 +128,7 @@ pub struct Isolation {
     pub arguments: Vec<OsString>,
     /// Whether the process may only write to `writable`, not start programs, and not look into other processes.
     pub sandbox: bool,
-    /// Directories that the module may write to, besides that of the latch file and `/dev`.
+    /// Directories that the module may write to, in addition to `/dev` and the directory of the latch file.
     pub writable: Vec<PathBuf>,
 }
 

@@ -64,7 +64,7 @@ impl PublicKeys {
         let key = match known {
             Some(key) => key,
             None => {
-                // The identity is of these bytes, whoever sent them.
+                // Another process sent the bytes: they must be those of the identity.
                 let Some(key) = PKey::public_key_from_der(spki).ok().filter(|_| KeyId::of_spki(spki) == id) else { return false };
                 self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, key.clone());
                 key

@@ -81,7 +81,7 @@ impl Isolated {
         let bytes = Zeroizing::new(bytes);
         if let Operation::Sign { scheme, signed } = operation {
             let spki = lock(&self.0.seen).keys.iter().find(|key| key.id == id).map(|key| key.spki_der.clone());
-            // Verified here, too: the process with the vendor's library is not believed.
+            // Verified here, too: the process with the vendor's library is not trusted.
             if !spki.is_some_and(|spki| self.0.public.signature_holds(id, &spki, scheme, signed, &bytes)) {
                 return Err(KeystoreError::SignatureInvalid);
             }

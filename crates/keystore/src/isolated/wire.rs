@@ -48,7 +48,7 @@ pub(super) enum Request {
     Check {
         deadline: Option<Duration>,
     },
-    /// Nobody waits for the answer any more.
+    /// The caller has left; the call is withdrawn.
     Cancel,
     /// Whether a trial that was announced with this number may be made.
     Trial(Result<(), KeystoreError>),

@@ -265,7 +265,7 @@ impl TestToken {
     }
 }
 
-/// What NSS is told at its initialisation: where its database is.
+/// Returns the text for the initialisation of NSS, which names its database.
 pub(crate) fn nss_init_args(database: &Path) -> String {
     format!("configdir='sql:{}' certPrefix='' keyPrefix='' secmod='' flags=", database.display())
 }

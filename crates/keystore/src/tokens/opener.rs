@@ -72,7 +72,7 @@ fn open(member: &Member, attempted: &Sender<()>, stopped: &Receiver<()>) {
     let (mut pause, mut reported) = (FIRST_PAUSE, None);
     loop {
         let outcome = member.open(Needed::Any);
-        // Nobody counts later attempts.
+        // Only the first attempt is waited for.
         let _ = attempted.try_send(());
         match outcome {
             Ok(()) => {

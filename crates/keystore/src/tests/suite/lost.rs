@@ -38,7 +38,7 @@ pub(super) async fn sessions_lost_underneath_are_opened_again(token: TestToken) 
     let config = KeystoreConfig { sessions: 1, ..token.config(&["train", "general"]) };
     let keystore = Keystore::open(config).unwrap();
     sign_and_verify(&keystore, "train", MAX_SALT).await;
-    // Somebody else in the process sets the module up anew: all our sessions and the login are gone.
+    // Other code in the process initialises the module again: all sessions and the login are lost.
     underneath::initialise_anew(&token);
     sign_and_verify(&keystore, "train", MAX_SALT).await;
     wrap_and_unwrap(&keystore, "train", OaepScheme::Sha512).await;

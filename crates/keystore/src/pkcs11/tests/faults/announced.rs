@@ -9,7 +9,7 @@ use crate::{
     *,
 };
 
-/// Returns what a keystore announced besides the calls themselves, and how often it used keys.
+/// Returns the number of uses announced in addition to the calls themselves, and the number of uses.
 async fn announced_and_used(keystore: &Keystore, calls: usize) -> (u64, u64) {
     let told = Arc::new(Told::default());
     keystore.announce_trials_to(told.clone());

@@ -1,4 +1,4 @@
-//! Sessions that nobody uses for a while, as behind a firewall that closes idle connections.
+//! Idle sessions, as behind a firewall that closes idle connections.
 
 use std::time::Duration;
 

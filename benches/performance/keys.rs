@@ -1,5 +1,7 @@
 //! `sign` and `unwrap` against the bare token.
 
+use tonic::transport::Channel;
+
 use crate::{
     bare::{self, Operation},
     options::Options,
@@ -11,43 +13,65 @@ use crate::{
 /// Callers at once.
 pub const CALLERS: [usize; 3] = [1, 8, 64];
 
-/// Measures both operations, the bare token and the service in turn. The key is RSA-2048.
+/// Name of the operation with a key of the default size; other operations use RSA-2048.
+pub const SIGN_3072: &str = "sign, RSA-3072";
+
+/// An operation, the station of the bare token, its key, and the ways to the service.
+struct Case<'a> {
+    name: &'static str,
+    key: &'static str,
+    operation: Operation,
+    station: &'a Station,
+    ways: Vec<(&'static str, &'a Station, Channel)>,
+}
+
+/// Measures the operations, the bare token and the service in turn.
 pub fn measure(options: &Options) -> Vec<KeySeries> {
     let station = Station::start("a");
-    let key = "a-general";
-    let sessions = std::thread::available_parallelism().map_or(1, usize::from);
     // The same with the token's module in a process of its own.
     let isolated = Station::with("a").start_configured(|config| set(config, "token", "isolation", "process"));
-    let mut channels = served::WAYS.map(|way| (way, &station, served::connect(&station, way))).to_vec();
-    channels.push((served::ISOLATED, &isolated, served::connect(&isolated, "unix")));
-    let mut all: Vec<KeySeries> = Vec::new();
-    let mut add = |operation: Operation, way: &str, callers: usize, rate: Rate| {
-        let same = |one: &&mut KeySeries| one.operation == operation.name() && one.way == way && one.callers == callers;
-        match all.iter_mut().find(same) {
-            Some(series) => series.rounds.push(rate),
-            None => {
-                all.push(KeySeries { operation: operation.name().into(), way: way.into(), callers, rounds: vec![rate] });
-            }
-        }
+    // The general key of a development station is RSA-2048, whatever size its train key has.
+    let larger = Station::with("a").bits(3072).start_configured(|config| set(config, "keys", "raw_use", vec!["a"]));
+    let case = |operation: Operation| {
+        let mut ways = served::WAYS.map(|way| (way, &station, served::connect(&station, way))).to_vec();
+        ways.push((served::ISOLATED, &isolated, served::connect(&isolated, "unix")));
+        Case { name: operation.name(), key: "a-general", operation, station: &station, ways }
     };
-    let seconds = options.key_seconds();
+    // A configured station has no certificates for its clients.
+    let ways = vec![("unix", &larger, served::connect(&larger, "unix"))];
+    let large = Case { name: SIGN_3072, key: "a", operation: Operation::Sign, station: &larger, ways };
+    let cases = [case(Operation::Sign), large, case(Operation::Unwrap)];
+    let mut all = Vec::new();
     for round in 0..options.key_rounds() {
         eprintln!("keys, round {}", round + 1);
         options.wait_for_quiet();
-        for operation in [Operation::Sign, Operation::Unwrap] {
-            // Each station has keys of its own.
-            let requests = [&station, &isolated].map(|of| Request::new(of, key, operation));
-            // As many threads as the service has sessions, and one alone.
-            for threads in if sessions > 1 { vec![1, sessions] } else { vec![1] } {
-                add(operation, "bare", threads, bare::measure(&station, key, operation, threads, seconds));
-            }
-            for callers in CALLERS {
-                for (way, of, channel) in &channels {
-                    let request = &requests[usize::from(*way == served::ISOLATED)];
-                    add(operation, way, callers, served::measure(of, channel, request, callers, seconds));
-                }
-            }
+        for case in &cases {
+            case.measure(&mut all, options.key_seconds());
         }
     }
     all
+}
+
+impl Case<'_> {
+    fn measure(&self, all: &mut Vec<KeySeries>, seconds: f64) {
+        let mut add = |way: &str, callers: usize, rate: Rate| {
+            let same = |one: &&mut KeySeries| one.operation == self.name && one.way == way && one.callers == callers;
+            match all.iter_mut().find(same) {
+                Some(series) => series.rounds.push(rate),
+                None => all.push(KeySeries { operation: self.name.into(), way: way.into(), callers, rounds: vec![rate] }),
+            }
+        };
+        // As many threads as the service has sessions, and one alone.
+        let sessions = std::thread::available_parallelism().map_or(1, usize::from);
+        for threads in if sessions > 1 { vec![1, sessions] } else { vec![1] } {
+            add("bare", threads, bare::measure(self.station, self.key, self.operation, threads, seconds));
+        }
+        // Each station has keys of its own.
+        let requests: Vec<_> = self.ways.iter().map(|(_, of, _)| Request::new(of, self.key, self.operation)).collect();
+        for callers in CALLERS {
+            for ((way, of, channel), request) in self.ways.iter().zip(&requests) {
+                add(way, callers, served::measure(of, channel, request, callers, seconds));
+            }
+        }
+    }
 }

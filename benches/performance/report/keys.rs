@@ -7,8 +7,8 @@ use crate::record::{KeySeries, Rate, Record};
 pub const ABOUT: &str = "\
 ## Keys
 
-RSA-2048 in SoftHSM: `Sign` with RSA-PSS and SHA-512 (the service verifies each signature before it returns it), and `UnwrapKey`
-with RSA-OAEP and SHA-512. *bare* is `C_Sign`, and `C_Decrypt` with raw RSA, in a loop in a separate process, with a session for
+RSA-2048 in SoftHSM, and RSA-3072 where it is said: `Sign` with RSA-PSS and SHA-512 (the service verifies each signature before it
+returns it), and `UnwrapKey` with RSA-OAEP and SHA-512. *bare* is `C_Sign`, and `C_Decrypt` with raw RSA, in a loop in a separate process, with a session for
 each thread: one, and as many as the service has sessions. All callers share one connection, and the two cores with the service.
 Processor time is that of the process that uses the token.
 ";

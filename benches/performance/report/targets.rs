@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     flat::{AT_ONCE, IN_TURN},
+    keys::SIGN_3072,
     large::{HASH, VALIDATE},
     modes::{FLOOR, MODES, TRAIN_LIB, ours},
     options::Part,
@@ -148,26 +149,37 @@ fn large(record: &Record) -> Vec<Target> {
 
 /// `Sign`, self-verification included.
 fn signatures(record: &Record) -> Vec<Target> {
-    let served =
-        |callers: usize| record.keys.iter().find(|one| one.operation == "sign" && one.way == "mtls" && one.callers == callers);
-    let pair = |callers: usize, value: &dyn Fn(&crate::record::Rate) -> f64| {
-        let both = served(callers).zip(keys::bare(record, "sign", callers == 1));
+    let way = |operation: &str| if operation == SIGN_3072 { ("unix", "Unix socket") } else { ("mtls", "mTLS") };
+    let pair = |operation: &str, callers: usize, value: &dyn Fn(&crate::record::Rate) -> f64| {
+        let same =
+            |one: &&crate::record::KeySeries| one.operation == operation && one.way == way(operation).0 && one.callers == callers;
+        let both = record.keys.iter().find(same).zip(keys::bare(record, operation, callers == 1));
         both.map(|(served, bare)| (keys::of(served, value), keys::of(bare, value))).unwrap_or_default()
     };
-    let (cpu, bare) = pair(64, &|rate| rate.cpu_us);
-    let (late, bare_late) = pair(1, &|rate| rate.p99_ms);
+    let (cpu, bare) = pair("sign", 64, &|rate| rate.cpu_us);
+    let (late, bare_late) = pair("sign", 1, &|rate| rate.p99_ms);
     let later = late.iter().zip(&bare_late).map(|(late, bare)| late - bare).collect();
+    let per_cpu = |operation: &str, callers: usize| {
+        let (cpu, bare) = pair(operation, callers, &|rate| rate.cpu_us);
+        let callers = if callers == 1 { "1 caller".to_owned() } else { format!("{callers} callers") };
+        Target::new(
+            format!("{operation}, {}, {callers}: requests per server CPU, relative to bare", way(operation).1),
+            Bound::AtLeast(0.8),
+            ratios(&bare, &cpu),
+        )
+    };
     vec![
         Target::new(
             "sign, mTLS, 64 callers: CPU per request, relative to the bare operation",
             Bound::AtMost(1.3),
             ratios(&cpu, &bare),
         ),
-        Target::new(
-            "sign, mTLS, 64 callers: requests per server CPU, relative to bare",
-            Bound::AtLeast(0.77),
-            ratios(&bare, &cpu),
-        ),
+        per_cpu("sign", 1),
+        per_cpu("sign", 8),
+        per_cpu("sign", 64),
+        per_cpu(SIGN_3072, 1),
+        per_cpu(SIGN_3072, 8),
+        per_cpu(SIGN_3072, 64),
         Target::new("sign, mTLS, 1 caller: p99 above the bare operation's, ms", Bound::AtMost(2.0), later),
     ]
 }

@@ -13,6 +13,7 @@ mod image;
 mod image_input;
 mod key;
 mod key_file;
+mod module_crash;
 mod out_file;
 mod output;
 mod progress;

@@ -4,9 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use stationmaster_system::memory;
 
-use super::{error::CliError, token_access::config_of_environment};
+use super::{error::CliError, module_crash, token_access::config_of_environment};
 use crate::{
-    config::{Config, LogConfig, LogFormat},
+    config::{Config, LogConfig, LogFormat, TokenConfig},
     dev,
     server::{bootstrap, log, state_directory},
 };
@@ -80,6 +80,9 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
                 .with_hint("`serve --dev --station ID --state DIR` creates a development station"));
         };
         let config = Config::load(&file)?;
+        let in_service = config.tokens.all().iter().filter(|token| token.isolation().is_none());
+        module_crash::try_modules(&in_service.map(TokenConfig::module).collect::<Vec<_>>())?;
+        // Starts a thread.
         log::start(&config.log)?;
         let lock = state_directory::lock_state(&config.state.directory)?;
         return end(block_on(bootstrap::serve(config, lock, |_| {}))?);

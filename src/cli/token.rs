@@ -14,6 +14,7 @@ use stationmaster_keystore::{KeystoreError, ModuleConfig, TokenSelector, admin, 
 use super::{
     admin_audit,
     error::CliError,
+    module_crash,
     output::{Output, fields},
     token_access::config_of_environment,
 };
@@ -187,6 +188,7 @@ impl TokenArgs {
             }
         };
         let module = module.ok_or_else(|| CliError::usage("no --module is given, and SoftHSM's was not found"))?;
+        module_crash::guard(&[&module.path])?;
         let so_pin = match &self.so_pin_file {
             Some(file) => pin::resolve(Some(file), None, None, false)?.read()?,
             None if std::env::var_os("STATIONMASTER_SO_PIN").is_some() => {

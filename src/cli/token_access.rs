@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
-use stationmaster_keystore::TokenAccess;
+use stationmaster_keystore::{TokenAccess, softhsm};
 use stationmaster_system::memory;
 
-use super::error::{CliError, Exit};
+use super::{
+    error::{CliError, Exit},
+    module_crash,
+};
 use crate::{config::Config, dev::DevToken, server::open_tokens};
 
 /// Selects a token.
@@ -54,6 +57,10 @@ pub(super) struct TokenContext {
     pub audit: PathBuf,
 }
 
+fn protect() -> Result<(), CliError> {
+    memory::protect_process().map_err(|error| CliError::other(format!("the process cannot be protected: {error}")))
+}
+
 impl DirectArgs {
     /// Opens the token, for a command that requires one: named by an option, or by the environment's configuration.
     pub(super) fn required(&self, pin: &PinArgs) -> Result<TokenContext, CliError> {
@@ -71,13 +78,12 @@ impl DirectArgs {
     /// Opens the token, if one is named. Must be called before any thread runs.
     #[expect(unsafe_code, reason = "sets a variable before a thread runs")]
     pub(super) fn open(&self, pin: &PinArgs) -> Result<Option<TokenContext>, CliError> {
-        if self.config.is_some() || self.state.is_some() {
-            // Before the PIN is read.
-            memory::protect_process().map_err(|error| CliError::other(format!("the process cannot be protected: {error}")))?;
-        }
         if let Some(file) = &self.config {
             let config = Config::load(file)?;
             let mut token = config.tokens.select(pin.choice.token.as_deref()).map_err(CliError::usage)?.clone();
+            module_crash::guard(&[&token.module])?;
+            // Before the PIN is read.
+            protect()?;
             if let Some(file) = &pin.pin_file {
                 token.pin_file = Some(file.clone());
                 (token.pin_credential, token.pin_env) = (None, None);
@@ -98,6 +104,10 @@ impl DirectArgs {
             return Err(CliError::new(Exit::NotFound, format!("no development station in {}", state.display()))
                 .with_hint("`serve --dev --station ID --state DIR` creates one"));
         }
+        if let Some(module) = softhsm::find_module() {
+            module_crash::guard(&[&module])?;
+        }
+        protect()?;
         // SAFETY: the command line runs on one thread until a runtime is made, which this command never does.
         let token = unsafe { DevToken::open(&directory) }?;
         Ok(Some(TokenContext { access: token.access()?, config: None, audit: directory.join("audit") }))

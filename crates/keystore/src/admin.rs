@@ -2,6 +2,6 @@
 
 pub use crate::{
     key::{GeneratedKey, OtherKey, TokenContents},
-    pkcs11::{contents, generate_key, init_token, set_user_pin, token_report},
+    pkcs11::{contents, generate_key, init_token, set_user_pin, token_report, try_module},
     token_report::{MechanismEntry, MechanismReport, SessionLimit, TokenReport, VendorReport},
 };

@@ -48,6 +48,7 @@ pub(super) use keys::not_found;
 pub use listing::contents;
 #[cfg(test)]
 pub(super) use mechanisms::in_der;
+pub use module::try_module;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use oaep::unpad;
 pub(super) use pool::Pool;

@@ -2,6 +2,7 @@
 //!
 //! The crate knows neither trains nor images nor keys.
 
+pub mod child;
 pub mod failpoint;
 pub mod files;
 pub mod memory;

@@ -1,6 +1,6 @@
 //! `token show`: what tokens say of themselves, and what the trial of each key finds.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use serde_json::{Value, json};
 use stationmaster_keystore::{
@@ -15,6 +15,7 @@ use crate::{
     cli::{
         admin_audit,
         error::CliError,
+        module_crash,
         output::{Output, fields, printable, table, yes},
         token_access::{DirectArgs, PinArgs, config_of_environment},
     },
@@ -81,7 +82,10 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     match args.direct.config.clone().or_else(|| args.direct.state.is_none().then(config_of_environment).flatten()) {
         Some(file) => {
             let config = Config::load(&file)?;
-            for token in selected(&config, args)? {
+            let tokens = selected(&config, args)?;
+            let modules: BTreeSet<_> = tokens.iter().map(|token| token.module.as_path()).collect();
+            module_crash::guard(&modules.into_iter().collect::<Vec<_>>())?;
+            for token in tokens {
                 take(token.selector().name(), configured(&config, &token, args.keys));
             }
         }

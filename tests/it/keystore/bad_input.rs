@@ -177,6 +177,35 @@ fn a_module_that_crashes_in_its_initialisation_does_not_take_the_service_down_wi
 }
 
 #[test]
+fn a_module_that_crashes_is_one_error_with_its_remedy_for_every_command() {
+    let scene = Scene::new();
+    scene.bench.done(&GENERATE);
+    let config = scene.config();
+    let so_pin = scene.bench.path("so-pin");
+    let commands: [&[&str]; 6] = [
+        &["key", "list", "--config", &config],
+        &["key", "export", "hospital-1", "--format", "pem", "--config", &config],
+        &["token", "show", "--config", &config],
+        &["token", "set-pin", "--so-pin-file", &so_pin, "--replace", "--config", &config],
+        &["serve", "--config", &config],
+        &["key", "generate", "hospital-2", "--purpose", "general"],
+    ];
+    scene.failing("C_Initialize every before crash");
+    let crashed = format!("the PKCS#11 module {} crashed (SIGABRT)", FaultModule::library().unwrap().display());
+    for command in commands {
+        scene.refused(command, 6, &crashed, "isolation = \"process\"");
+    }
+    // Later, too, when the command has begun to change the token.
+    scene.fault.set("C_GenerateKeyPair every before crash").unwrap();
+    scene.refused(commands[5], 6, &crashed, "isolation = \"process\"");
+    scene.fault.set("C_FindObjects every before crash").unwrap();
+    scene.refused(commands[0], 6, &crashed, "isolation = \"process\"");
+    scene.fault.set("").unwrap();
+    let listed = scene.bench.command(commands[0]).env(VARIABLE, scene.fault.directory()).output().unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stdout));
+}
+
+#[test]
 #[ignore = "waits for a minute: `make soak` runs it"]
 fn a_module_that_hangs_in_its_initialisation_does_not_hold_up_the_start_for_ever() {
     let scene = Scene::new();

@@ -58,6 +58,14 @@ impl Logins {
     }
 }
 
+/// Loads a module, initialises and finalises it (`C_Initialize`, `C_Finalize`).
+///
+/// # Errors
+/// [`KeystoreError::ModuleUnusable`].
+pub fn try_module(config: &ModuleConfig) -> Result<(), KeystoreError> {
+    ModuleUse::acquire(config).map(drop)
+}
+
 /// The use of an initialised module. The last use to be dropped finalises it; all sessions must be closed before.
 pub(super) struct ModuleUse {
     module: Arc<Module>,

@@ -16,6 +16,7 @@ use crate::cli::{
     error::{CliError, Exit},
     key_file,
     key_file::ExpectedKind,
+    module_crash,
 };
 
 /// The environment variable for a PIN or passphrase.
@@ -119,6 +120,7 @@ fn in_token(uri: &str, pin_file: Option<&Path>) -> Result<CreatorKey, CliError> 
     };
     let module = uri.module_path.clone().or_else(softhsm::find_module);
     let module = module.ok_or_else(|| CliError::usage("the URI names no module-path, and SoftHSM's was not found"))?;
+    module_crash::guard(&[&module])?;
     let pin = pin::resolve(pin_file.or(uri.pin_file.as_deref()), Some(PIN_VARIABLE), None, true)?;
     let token = TokenSelector::of_uri(&uri);
     let config = KeystoreConfig {

@@ -237,6 +237,7 @@ fn numbers(config: &Config) -> Result<(), Flaw> {
             ("token.sessions", token.sessions as u64, 0, 256),
             ("token.queue", token.queue as u64, 1, 65_536),
             ("token.call_timeout_s", token.call_timeout_s, 1, 3600),
+            ("token.open_timeout_s", token.open_timeout_s, 1, 3600),
             ("token.keep_alive_s", token.keep_alive_s, 0, 86_400),
             ("token.weight", u64::from(token.weight), 1, 1000),
         ]

@@ -43,6 +43,9 @@ pub struct TokenConfig {
     /// Seconds that a call in the module may last; after that another worker takes the place of the one that hangs.
     #[serde(default = "TokenConfig::default_call_timeout")]
     pub call_timeout_s: u64,
+    /// Seconds that a process of its own may take to open the token, with its self-test.
+    #[serde(default = "TokenConfig::default_open_timeout")]
+    pub open_timeout_s: u64,
     /// Seconds after which an idle session is used, so that no firewall closes its connection; 0 means never.
     #[serde(default = "TokenConfig::default_keep_alive")]
     pub keep_alive_s: u64,
@@ -109,6 +112,7 @@ impl TokenConfig {
             sessions: 0,
             queue: Self::default_queue(),
             call_timeout_s: Self::default_call_timeout(),
+            open_timeout_s: Self::default_open_timeout(),
             keep_alive_s: Self::default_keep_alive(),
             standby: false,
             weight: Self::default_weight(),
@@ -181,6 +185,10 @@ impl TokenConfig {
 
     fn default_call_timeout() -> u64 {
         KeystoreConfig::DEFAULT_CALL_TIMEOUT.as_secs()
+    }
+
+    fn default_open_timeout() -> u64 {
+        KeystoreConfig::DEFAULT_OPEN_TIMEOUT.as_secs()
     }
 
     fn default_keep_alive() -> u64 {

@@ -55,6 +55,7 @@ pub fn keystore_config(config: &Config, token: &TokenConfig) -> Result<KeystoreC
         standby: token.standby,
         weight: token.weight,
         isolation: token.isolation(),
+        open_timeout: Duration::from_secs(token.open_timeout_s),
         ..KeystoreConfig::new(token_access(config, token)?)
     })
 }

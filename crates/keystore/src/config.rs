@@ -165,6 +165,8 @@ pub struct KeystoreConfig {
     pub standby: bool,
     /// Whether the module is loaded into a process of its own, and how.
     pub isolation: Option<Isolation>,
+    /// How long a process of its own may take to open the token, with its self-test.
+    pub open_timeout: Duration,
     /// Among several tokens: this one's share of the calls, relative to the others; at least 1.
     pub weight: u32,
 }
@@ -174,6 +176,9 @@ impl KeystoreConfig {
     pub const DEFAULT_QUEUE: usize = 256;
     /// How long a call in the module may last, if nothing else is configured. A signature takes milliseconds, over a network some more.
     pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+    /// How long a process of its own may take to open the token, if nothing else is configured.
+    pub const DEFAULT_OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
     /// Returns a configuration with the defaults: no keys, no raw RSA allowed, one session per available core, no more than
     /// [`KeystoreConfig::DEFAULT_QUEUE`] waiting calls, [`KeystoreConfig::DEFAULT_CALL_TIMEOUT`], no keep-alive.
@@ -189,6 +194,7 @@ impl KeystoreConfig {
             keep_alive: None,
             standby: false,
             isolation: None,
+            open_timeout: Self::DEFAULT_OPEN_TIMEOUT,
             weight: 1,
         }
     }

@@ -206,10 +206,10 @@ fn a_module_that_crashes_is_one_error_with_its_remedy_for_every_command() {
 }
 
 #[test]
-#[ignore = "waits for a minute: `make soak` runs it"]
 fn a_module_that_hangs_in_its_initialisation_does_not_hold_up_the_start_for_ever() {
     let scene = Scene::new();
-    scene.configured("[token]\n", "[token]\nisolation = \"process\"\nsandbox = false\ncall_timeout_s = 2\n");
+    scene.configured("[token]\n", "[token]\nisolation = \"process\"\nsandbox = false\nopen_timeout_s = 1\n");
     scene.failing("C_Initialize every before hang");
-    scene.refused(&["serve", "--config", &scene.config()], 6, "its module does not return from opening it", "check the module");
+    let serve = ["serve", "--config", &scene.config()];
+    scene.refused(&serve, 6, "its module does not return from opening it", "a higher `open_timeout_s`");
 }

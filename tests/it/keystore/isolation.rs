@@ -102,6 +102,63 @@ fn a_module_that_crashes_or_hangs_in_a_signature_costs_that_call_only() {
 }
 
 #[test]
+fn a_module_that_crashes_soon_after_each_start_is_started_after_growing_pauses() {
+    let directory = tempfile::tempdir().unwrap();
+    let fault = FaultModule::create(&directory.path().join("fault"), &softhsm()).unwrap();
+    let mut station = Station::with("a").env(VARIABLE, fault.directory().to_str().unwrap()).start_configured(|config| {
+        set(config, "token", "isolation", "process");
+        set(config, "token", "module", FaultModule::library().unwrap().to_str().unwrap());
+        set(config, "token", "sessions", 1);
+        set(config, "token", "writable", vec![toml::Value::from("/tmp")]);
+    });
+    let signatures_of = |process: u32| {
+        let journal = fault.journal().unwrap();
+        journal.entries().iter().filter(|call| call.pid == process && call.end.is_none() && call.function == "C_Sign").count()
+    };
+    let initial = worker(&station);
+    kill(initial, "-KILL");
+    wait_for("a signature by a new process", || signs(&station).then_some(()));
+    let second = worker(&station);
+    // The trials at the start succeed, and the first call ends the process.
+    let trials = signatures_of(second) - 1;
+    assert!(trials > 0 && second != initial);
+    fault.set(&format!("C_Sign {} before crash", trials + 1)).unwrap();
+    // The processes that came as far as that call, with the times of their first and last calls.
+    let crashed = || {
+        let mut processes: Vec<(u32, usize, Duration, Duration)> = Vec::new();
+        for call in fault.journal().unwrap().entries().iter().filter(|call| call.pid != initial) {
+            if processes.last().is_none_or(|(pid, ..)| *pid != call.pid) {
+                processes.push((call.pid, 0, call.time, call.time));
+            }
+            let (_, signatures, _, last) = processes.last_mut().unwrap();
+            *signatures += usize::from(call.end.is_none() && call.function == "C_Sign");
+            *last = call.time;
+        }
+        processes.into_iter().filter(|(_, signatures, ..)| *signatures > trials).collect::<Vec<_>>()
+    };
+    let starts = loop {
+        let _ = signs(&station);
+        thread::sleep(Duration::from_millis(50));
+        let starts = crashed();
+        if starts.len() > 4 {
+            break starts;
+        }
+    };
+    // The first pause, of 0.2 s, was after the process that the test killed.
+    for (pair, pause) in starts.windows(2).zip([400, 800, 1600, 3200]) {
+        let waited = pair[1].2.saturating_sub(pair[0].3);
+        assert!(waited >= Duration::from_millis(pause), "started {waited:?} after the last one ended, not {pause} ms");
+    }
+    fault.clear().unwrap();
+    wait_for("a signature", || signs(&station).then_some(()));
+    station.stop();
+    let records = fs::read_dir(station.state().join("audit/service")).unwrap().flatten();
+    let text: String = records.filter_map(|file| fs::read_to_string(file.path()).ok()).collect();
+    let of_trials = text.lines().filter(|line| line.contains("\"keys-tried\"")).count();
+    assert!(of_trials > 0 && of_trials <= (starts.len() + 3) * trials, "{of_trials} records for {} starts", starts.len());
+}
+
+#[test]
 fn a_worker_process_that_hangs_is_replaced() {
     let station = isolated(|config| set(config, "token", "call_timeout_s", 1));
     let hung = worker(&station);

@@ -1,6 +1,6 @@
 //! The journal of calls: written by the module, read by tests, also from another process.
 //!
-//! A line is `PID begin FUNCTION SESSION` or `PID end FUNCTION SESSION REAL RETURNED`. The session is the first argument, or
+//! A line is `PID TIME begin FUNCTION SESSION` or `PID TIME end FUNCTION SESSION REAL RETURNED`. The time is in microseconds since 1970. The session is the first argument, or
 //! what `C_OpenSession` returned; it has a meaning for functions with a session only. `REAL` is `-` when the real module was
 //! not called.
 
@@ -9,6 +9,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
     path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use cryptoki_sys::CK_RV;
@@ -28,7 +29,8 @@ pub(crate) fn end(directory: &Path, function: &str, session: u64, real: Option<C
 
 /// Appends a line with one call of the system, so that lines of several processes do not mix.
 fn append(directory: &Path, what: &str) {
-    let line = format!("{} {what}\n", std::process::id());
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let line = format!("{} {time} {what}\n", std::process::id());
     let written = OpenOptions::new().append(true).create(true).open(directory.join(FILE)).and_then(|mut file| {
         // A partial line would be taken for a call of another process.
         if file.write(line.as_bytes())? == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
@@ -47,6 +49,8 @@ fn append(directory: &Path, what: &str) {
 pub struct Entry {
     /// Process that called.
     pub pid: u32,
+    /// When, since 1970.
+    pub time: Duration,
     /// Function of the standard: `C_Sign`.
     pub function: String,
     /// Session's handle, if the function has one.
@@ -98,7 +102,7 @@ impl Journal {
     /// to be invalid.
     pub fn sessions(&self) -> usize {
         let mut open = BTreeSet::new();
-        for Entry { pid, function, session, end } in &self.0 {
+        for Entry { pid, function, session, end, .. } in &self.0 {
             let Some(End { returned, .. }) = end else { continue };
             match (function.as_str(), returned.as_str()) {
                 ("C_OpenSession", "CKR_OK") => drop(open.insert((*pid, *session))),
@@ -116,15 +120,16 @@ impl Journal {
 
 fn entry(line: &str) -> Option<Entry> {
     let words: Vec<&str> = line.split(' ').collect();
-    let (pid, what, function, session, end) = match words[..] {
-        [pid, what, function, session] => (pid, what, function, session, None),
-        [pid, what, function, session, real, returned] => {
+    let (pid, time, what, function, session, end) = match words[..] {
+        [pid, time, what, function, session] => (pid, time, what, function, session, None),
+        [pid, time, what, function, session, real, returned] => {
             let real = (real != "-").then(|| real.to_owned());
-            (pid, what, function, session, Some(End { real, returned: returned.to_owned() }))
+            (pid, time, what, function, session, Some(End { real, returned: returned.to_owned() }))
         }
         _ => return None,
     };
     let expected = if end.is_some() { "end" } else { "begin" };
     (what == expected).then_some(())?;
-    Some(Entry { pid: pid.parse().ok()?, function: function.to_owned(), session: session.parse().ok()?, end })
+    let time = Duration::from_micros(time.parse().ok()?);
+    Some(Entry { pid: pid.parse().ok()?, time, function: function.to_owned(), session: session.parse().ok()?, end })
 }

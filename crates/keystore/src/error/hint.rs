@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::KeystoreError;
-use crate::{KeyType, softhsm};
+use crate::{KeyType, isolated::DOES_NOT_OPEN, softhsm};
 
 impl KeystoreError {
     /// Returns a remedy, for a user at a terminal. If the module is SoftHSM, its files are checked.
@@ -84,6 +84,10 @@ impl KeystoreError {
                 .to_owned(),
             KeystoreError::Fault { operation, code } if operation == "C_GenerateKeyPair" && code == "CKR_GENERAL_ERROR" => {
                 "the token generates no such key: for the audit try `--type ec-p256`, because an RSA key of a TPM that signs also decrypts".to_owned()
+            }
+            KeystoreError::Unavailable { reason: DOES_NOT_OPEN } => {
+                "check the module and what it needs (its configuration, its daemon or network); a token that is slow to open needs a higher `open_timeout_s` in [token]"
+                    .to_owned()
             }
             KeystoreError::Unavailable { reason } if reason.starts_with("its module") => {
                 "check the module and what it needs (its configuration, its daemon or network, `sandbox` and `writable` in [token])".to_owned()

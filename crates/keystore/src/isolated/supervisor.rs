@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    pauses::Pauses,
     process::WorkerProcess,
     shared::{ENDED, Link, Shared, lock},
     socket::Socket,
@@ -13,17 +14,15 @@ use super::{
 };
 use crate::{Isolation, KeyUses, KeystoreConfig, KeystoreError, pkcs11::Needed, trial_log::Trials};
 
-/// How long a process may take to open the token.
-const OPENING: Duration = Duration::from_secs(60);
+pub(crate) const DOES_NOT_OPEN: &str = "its module does not return from opening it";
 
-/// Pauses between attempts to start the process.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// The longest part of a pause for which the keystore's end is not noticed.
+const LOOK: Duration = Duration::from_millis(100);
 
 impl Shared {
-    /// Receives answers until the process ends, then starts another one.
+    /// Receives answers until the process ends, then starts another one: at once if that was ready for long, else after a pause.
     pub(super) fn supervise(&self, mut socket: Socket) {
-        let mut pause = FIRST_PAUSE;
+        let (mut pauses, mut ready_since) = (Pauses::new(), Instant::now());
         loop {
             self.receive(&socket);
             let mut uses = lock(&self.before);
@@ -37,8 +36,9 @@ impl Shared {
             drop(lock(&self.link).take());
             // Disconnects the callers, who get an error.
             lock(&self.calls).clear();
+            let mut life = ready_since.elapsed();
             loop {
-                if self.closing.load(Ordering::Acquire) {
+                if !self.rests(pauses.after(life)) {
                     return;
                 }
                 match start(&self.config, &self.isolation, self.needed, &self.trials) {
@@ -53,16 +53,30 @@ impl Shared {
                         *lock(&self.seen) = seen;
                         *lock(&self.last_answer) = Instant::now();
                         *place = Some(link);
-                        pause = FIRST_PAUSE;
+                        ready_since = Instant::now();
                         break;
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the token's process cannot be started");
-                        std::thread::sleep(pause);
-                        pause = (pause * 2).min(LONGEST_PAUSE);
+                        life = Duration::ZERO;
                     }
                 }
             }
+        }
+    }
+
+    /// Waits. Returns `false` when the keystore closes.
+    fn rests(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        loop {
+            if self.closing.load(Ordering::Acquire) {
+                return false;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::sleep(left.min(LOOK));
         }
     }
 
@@ -104,7 +118,7 @@ pub(super) fn start(
     let settings = Settings::new(config, isolation.writable(&config.access), needed, trials.get().is_some());
     let opening = Numbered { number: 0, body: Request::Open(Box::new(settings)) };
     socket.send(&opening).map_err(|_| ENDED)?;
-    socket.give_up_receiving_after(Some(OPENING)).map_err(|_| ENDED)?;
+    socket.give_up_receiving_after(Some(config.open_timeout)).map_err(|_| ENDED)?;
     loop {
         match socket.receive() {
             Ok(Some(Numbered { body: Response::Done(seen), .. })) => {
@@ -117,7 +131,7 @@ pub(super) fn start(
             }
             Ok(_) => return Err(KeystoreError::Unavailable { reason: "its module ended the process that opened it" }),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                return Err(KeystoreError::Unavailable { reason: "its module does not return from opening it" });
+                return Err(KeystoreError::Unavailable { reason: DOES_NOT_OPEN });
             }
             Err(error) => {
                 tracing::error!(%error, "the token's process sent what is no message");

@@ -868,7 +868,7 @@ pub struct Key {
     /// CKA_EXTRACTABLE of the private key: the token can export it, wrapped.
     #[prost(bool, tag = "12")]
     pub extractable: bool,
-    /// How this token performs each scheme for keys of this type, tested with this key at the start: "native", "raw" (raw RSA in the token; the service removes the padding) or
+    /// How this token performs each scheme for keys of this type, tested with this key at the start: "native", "raw" (raw RSA in the token; the service removes the padding of OAEP, or encodes PSS) or
     /// "no". The map's keys are scheme names without their prefix, such as "RSA_OAEP_SHA512" and "RSA_PSS_SHA512_MAX_SALT".
     #[prost(map = "string, string", tag = "13")]
     pub capabilities: ::std::collections::HashMap<

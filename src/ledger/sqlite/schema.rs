@@ -130,7 +130,8 @@ fn options(file: &Path) -> SqliteConnectOptions {
 /// Returns a pool that connects when it is used.
 fn heads(file: &Path) -> SqlitePool {
     let options = options(file).create_if_missing(false).synchronous(SqliteSynchronous::Normal);
-    SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options)
+    // No test of the one connection before each of its uses, of which every signature has one.
+    SqlitePoolOptions::new().max_connections(1).test_before_acquire(false).connect_lazy_with(options)
 }
 
 async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, LedgerError> {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use crate::{
     KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError, Pkcs11Uri, TrialLog,
+    identities::Identities,
     isolated::Isolated,
     operation::{Operation, Outcome},
     pkcs11::{Needed, Pool},
@@ -20,10 +21,15 @@ pub(crate) enum Backend {
 
 impl Backend {
     /// Opens the token. Blocks.
-    pub(crate) fn open(config: &KeystoreConfig, needed: Needed, trials: &Trials) -> Result<Self, KeystoreError> {
+    pub(crate) fn open(
+        config: &KeystoreConfig,
+        needed: Needed,
+        trials: &Trials,
+        identities: &Identities,
+    ) -> Result<Self, KeystoreError> {
         Ok(match &config.isolation {
-            None => Self::InProcess(Arc::new(Pool::open(config, needed, trials.get())?)),
-            Some(isolation) => Self::Isolated(Isolated::open(config, isolation, needed, trials)?),
+            None => Self::InProcess(Arc::new(Pool::open(config, needed, trials.get(), identities)?)),
+            Some(isolation) => Self::Isolated(Isolated::open(config, isolation, needed, trials, identities)?),
         })
     }
 

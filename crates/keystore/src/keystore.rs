@@ -46,6 +46,9 @@ impl Keystore {
     /// Loads the modules, logs in, finds every configured key and probes what the tokens can do with it. Blocks, up to some
     /// hundred milliseconds per key; call it before the runtime starts or on a blocking thread.
     ///
+    /// A key is its public key: a token that has no key of a label, but under another label the key that another token has under
+    /// this one, has the key. It is found when the token is opened or at the next [`Keystore::check`].
+    ///
     /// A single token must be there, with all its keys. Of several tokens each may lack keys or be away, and is opened when it
     /// appears, if each key is on one that is there.
     ///
@@ -187,6 +190,7 @@ impl Keystore {
     /// When a key is only on tokens that do not serve calls, or no token does: [`KeystoreError::Unavailable`],
     /// [`KeystoreError::DeadlineExceeded`], or errors of the new login. [`Keystore::tokens`] tells the others.
     pub async fn check(&self, deadline: Option<Instant>) -> Result<(), KeystoreError> {
+        self.tokens.share_identities();
         let checks = self.tokens.members().iter().map(|member| {
             let backend = member.backend();
             async move { backend?.check(deadline).await }

@@ -15,6 +15,7 @@ mod config;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod identities;
 mod isolated;
 mod key;
 mod key_type;

@@ -16,13 +16,15 @@ pub(crate) use member::Member;
 pub(crate) use opener::Opener;
 pub use status::TokenStatus;
 
-use crate::{KeyDescription, KeyId, KeystoreConfig, KeystoreError, TrialLog, pkcs11::Needed};
+use crate::{KeyDescription, KeyId, KeystoreConfig, KeystoreError, TrialLog, identities::Identities, pkcs11::Needed};
 
 /// The tokens of a keystore, in the order of the configuration.
 pub(crate) struct Tokens {
     members: Vec<Arc<Member>>,
     /// Opens tokens that are away; absent with one token, which must be there.
     opener: Option<Opener>,
+    /// What the tokens show under the configured labels.
+    identities: Identities,
     /// Whether a call still hung when the keystore was closed.
     stuck: AtomicBool,
 }
@@ -32,8 +34,9 @@ impl Tokens {
     /// configured key must be on one that is there.
     pub(crate) fn open(configs: Vec<KeystoreConfig>) -> Result<Self, KeystoreError> {
         let several = configs.len() > 1;
-        let members: Vec<_> = configs.into_iter().map(|config| Arc::new(Member::new(config))).collect();
-        let mut tokens = Self { members, opener: None, stuck: AtomicBool::new(false) };
+        let identities = Identities::default();
+        let members: Vec<_> = configs.into_iter().map(|config| Arc::new(Member::new(config, identities.clone()))).collect();
+        let mut tokens = Self { members, opener: None, identities, stuck: AtomicBool::new(false) };
         if several {
             tokens.opener = Some(Opener::start(&tokens.members)?);
             tokens.check_keys()?;
@@ -100,6 +103,11 @@ impl Tokens {
             }
         }
         keys.into_values().collect()
+    }
+
+    /// Tells every token the keys that the others show: it may have them under other labels.
+    pub(crate) fn share_identities(&self) {
+        self.identities.note(self.keys().into_iter().map(|key| (key.label, key.id)));
     }
 
     /// Reports every trial from now on.

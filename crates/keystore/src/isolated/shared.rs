@@ -17,7 +17,10 @@ use super::{
     socket::Socket,
     wire::{Numbered, Request, Response, Seen},
 };
-use crate::{Isolation, KeyUses, KeystoreConfig, KeystoreError, pkcs11::Needed, trial_log::Trials, verify::PublicKeys};
+use crate::{
+    Isolation, KeyUses, KeystoreConfig, KeystoreError, identities::Identities, pkcs11::Needed, trial_log::Trials,
+    verify::PublicKeys,
+};
 
 pub(super) const ENDED: KeystoreError = KeystoreError::Unavailable { reason: "the token's process ended" };
 
@@ -27,6 +30,7 @@ pub(super) struct Shared {
     pub(super) isolation: Isolation,
     pub(super) needed: Needed,
     pub(super) trials: Trials,
+    pub(super) identities: Identities,
     pub(super) link: Mutex<Option<Link>>,
     pub(super) seen: Mutex<Seen>,
     pub(super) public: PublicKeys,

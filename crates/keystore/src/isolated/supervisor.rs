@@ -12,7 +12,7 @@ use super::{
     socket::Socket,
     wire::{Numbered, Request, Response, Seen, Settings},
 };
-use crate::{Isolation, KeyUses, KeystoreConfig, KeystoreError, pkcs11::Needed, trial_log::Trials};
+use crate::{Isolation, KeyUses, KeystoreConfig, KeystoreError, identities::Identities, pkcs11::Needed, trial_log::Trials};
 
 pub(crate) const DOES_NOT_OPEN: &str = "its module does not return from opening it";
 
@@ -41,7 +41,7 @@ impl Shared {
                 if !self.rests(pauses.after(life)) {
                     return;
                 }
-                match start(&self.config, &self.isolation, self.needed, &self.trials) {
+                match start(&self.config, &self.isolation, self.needed, &self.trials, &self.identities) {
                     Ok((link, seen)) => {
                         tracing::warn!(process = link.process.id(), "the token's process was started again");
                         socket = link.socket.clone();
@@ -110,12 +110,13 @@ pub(super) fn start(
     isolation: &Isolation,
     needed: Needed,
     trials: &Trials,
+    identities: &Identities,
 ) -> Result<(Link, Seen), KeystoreError> {
     let (process, socket) = WorkerProcess::start(isolation).map_err(|error| {
         tracing::error!(%error, program = %isolation.program.display(), "the token's process cannot be started");
         KeystoreError::Unavailable { reason: "the token's process cannot be started" }
     })?;
-    let settings = Settings::new(config, isolation.writable(&config.access), needed, trials.get().is_some());
+    let settings = Settings::new(config, isolation.writable(&config.access), needed, trials.get().is_some(), identities.all());
     let opening = Numbered { number: 0, body: Request::Open(Box::new(settings)) };
     socket.send(&opening).map_err(|_| ENDED)?;
     socket.give_up_receiving_after(Some(config.open_timeout)).map_err(|_| ENDED)?;

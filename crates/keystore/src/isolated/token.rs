@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Isolation, KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError,
+    identities::Identities,
     operation::{Operation, Outcome},
     pkcs11::Needed,
     trial_log::Trials,
@@ -35,14 +36,16 @@ impl Isolated {
         isolation: &Isolation,
         needed: Needed,
         trials: &Trials,
+        identities: &Identities,
     ) -> Result<Self, KeystoreError> {
-        let (link, seen) = start(config, isolation, needed, trials)?;
+        let (link, seen) = start(config, isolation, needed, trials, identities)?;
         let socket = link.socket.clone();
         let shared = Arc::new(Shared {
             config: config.clone(),
             isolation: isolation.clone(),
             needed,
             trials: Arc::clone(trials),
+            identities: identities.clone(),
             link: Mutex::new(Some(link)),
             seen: Mutex::new(seen),
             public: PublicKeys::default(),
@@ -106,7 +109,8 @@ impl Isolated {
     }
 
     pub(crate) async fn check(&self, deadline: Option<Instant>) -> Result<(), KeystoreError> {
-        match self.0.call(Request::Check { deadline: remaining(deadline)? }, deadline).await {
+        match self.0.call(Request::Check { deadline: remaining(deadline)?, identities: self.0.identities.all() }, deadline).await
+        {
             Ok(Response::Done(seen)) => {
                 self.0.note(*seen);
                 Ok(())

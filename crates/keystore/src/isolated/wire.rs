@@ -1,6 +1,6 @@
 //! The messages between the service and a worker process. Both are of one build, so there are no versions.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,8 @@ pub(super) enum Request {
     },
     Check {
         deadline: Option<Duration>,
+        /// Keys that tokens show under the configured labels.
+        identities: BTreeMap<String, KeyId>,
     },
     /// The caller has left; the call is withdrawn.
     Cancel,
@@ -111,6 +113,8 @@ pub(super) struct Settings {
     pub(super) needed: Needed,
     /// Whether trials are reported from the beginning.
     pub(super) trials: bool,
+    /// Keys that tokens have shown under the configured labels.
+    pub(super) identities: BTreeMap<String, KeyId>,
     /// Directories that the module may write to; `None` for no sandbox.
     pub(super) writable: Option<Vec<PathBuf>>,
 }
@@ -124,7 +128,13 @@ struct Key {
 }
 
 impl Settings {
-    pub(super) fn new(config: &KeystoreConfig, writable: Option<Vec<PathBuf>>, needed: Needed, trials: bool) -> Self {
+    pub(super) fn new(
+        config: &KeystoreConfig,
+        writable: Option<Vec<PathBuf>>,
+        needed: Needed,
+        trials: bool,
+        identities: BTreeMap<String, KeyId>,
+    ) -> Self {
         let key = |key: &KeyConfig| Key {
             label: key.label.clone(),
             id: key.id.clone(),
@@ -146,6 +156,7 @@ impl Settings {
             keep_alive: config.keep_alive,
             needed,
             trials,
+            identities,
             writable,
         }
     }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     KeyDescription, KeyUses, KeystoreError, TrialLog,
+    identities::Identities,
     operation::{Operation, Outcome},
     pkcs11::Pool,
 };
@@ -45,7 +46,8 @@ pub fn run() -> io::Result<()> {
         tracing::error!(%error, "the sandbox of the token's process cannot be entered");
         return not_opened(KeystoreError::Unavailable { reason: "the sandbox of the token's process cannot be entered" });
     }
-    let (needed, trials) = (settings.needed, settings.trials);
+    let (needed, trials, identities) = (settings.needed, settings.trials, Identities::default());
+    identities.note(settings.identities.clone());
     let config = match settings.config() {
         Ok(config) => config,
         Err(error) => {
@@ -59,13 +61,13 @@ pub fn run() -> io::Result<()> {
     let (requests, received) = mpsc::channel();
     // A trial at the start waits for the service's answer, which this thread receives.
     std::thread::Builder::new().name("requests".to_owned()).spawn(move || reader.read(&requests))?;
-    let pool = match Pool::open(&config, needed, trials.then_some(&log)) {
+    let pool = match Pool::open(&config, needed, trials.then_some(&log), &identities) {
         Ok(pool) => Arc::new(pool),
         Err(error) => return not_opened(error),
     };
     pool.state().announce_trials_to(log);
     socket.send_waiting(&Numbered { number: 0, body: Response::Done(Box::new(seen(&pool))) })?;
-    serve(&pool, &socket, &received)?;
+    serve(&pool, &identities, &socket, &received)?;
     end(&pool);
     Ok(())
 }
@@ -82,10 +84,18 @@ fn ignore_signals() {
     }
 }
 
-fn serve(pool: &Arc<Pool>, socket: &Socket, received: &mpsc::Receiver<Numbered<Request>>) -> io::Result<()> {
+fn serve(
+    pool: &Arc<Pool>,
+    identities: &Identities,
+    socket: &Socket,
+    received: &mpsc::Receiver<Numbered<Request>>,
+) -> io::Result<()> {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build()?;
     let tasks: Arc<Mutex<HashMap<u64, AbortHandle>>> = Arc::default();
     while let Ok(Numbered { number, body }) = received.recv() {
+        if let Request::Check { identities: shown, .. } = &body {
+            identities.note(shown.clone());
+        }
         match body {
             Request::Close => break,
             Request::Cancel => {
@@ -148,7 +158,7 @@ async fn carry_out(pool: &Pool, request: Request) -> Response {
             Ok(key) => Response::Key(Box::new(key.description()), Box::new(seen(pool))),
             Err(error) => Response::Refused(error, Box::new(seen(pool))),
         },
-        Request::Check { deadline } => match pool.check(until(deadline)).await {
+        Request::Check { deadline, .. } => match pool.check(until(deadline)).await {
             Ok(()) => Response::Done(Box::new(seen(pool))),
             Err(error) => Response::Refused(error, Box::new(seen(pool))),
         },

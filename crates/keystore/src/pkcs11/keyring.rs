@@ -20,10 +20,13 @@ use super::{
     probe::{self, AllowedRaw},
     token::Token,
 };
-use crate::{KeyConfig, KeyId, KeyType, KeyUsage, KeystoreError, Pkcs11Uri, TrialLog, key::OtherKey};
+use crate::{KeyConfig, KeyId, KeyType, KeyUsage, KeystoreError, Pkcs11Uri, TrialLog, identities::Identities, key::OtherKey};
 
 /// Pause after a failed trial: each trial uses the key, and there may be thousands of callers.
 const TRIAL_PAUSE: Duration = Duration::from_secs(5);
+
+/// Pause between searches for a key under other labels: each reads every key of the token.
+const SEARCH_PAUSE: Duration = Duration::from_secs(60);
 
 /// Which of the configured keys a token must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,8 @@ pub(crate) enum Needed {
 /// The configured keys by label. A key that is missing from the token keeps its entry, without a [`Key`].
 pub(crate) struct KeyRing {
     allowed: AllowedRaw,
+    /// What the tokens show under the configured labels.
+    identities: Identities,
     slots: BTreeMap<String, KeySlot>,
 }
 
@@ -62,6 +67,8 @@ struct Trial {
     /// The key as it was last probed. A key that reappears unchanged is not probed again.
     last: Option<Arc<Key>>,
     failed: Option<Instant>,
+    /// The key that the token did not have under any label, and when it was searched.
+    absent: Option<(KeyId, Instant)>,
 }
 
 impl KeySlot {
@@ -91,7 +98,7 @@ impl KeySlot {
 }
 
 impl KeyRing {
-    pub(super) fn new(configured: &[KeyConfig], allowed: AllowedRaw) -> Result<KeyRing, KeystoreError> {
+    pub(super) fn new(configured: &[KeyConfig], allowed: AllowedRaw, identities: Identities) -> Result<KeyRing, KeystoreError> {
         let mut slots = BTreeMap::new();
         for KeyConfig { label, id, usage } in configured {
             let (label, usage) = (label.clone(), *usage);
@@ -100,7 +107,7 @@ impl KeyRing {
                 return Err(KeystoreError::KeyUnusable { label, reason: "it is configured twice" });
             }
         }
-        Ok(KeyRing { allowed, slots })
+        Ok(KeyRing { allowed, identities, slots })
     }
 
     pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
@@ -162,7 +169,7 @@ impl KeyRing {
         if let Some(key) = slot.key() {
             return Ok(Loaded { key, tried: false });
         }
-        let private = read(label, slot, token)?;
+        let private = self.read(label, slot, &mut trial.absent, token)?;
         let known = trial
             .last
             .as_ref()
@@ -189,6 +196,37 @@ impl KeyRing {
         slot.put(Some(Arc::clone(&key)));
         Ok(Loaded { key, tried })
     }
+
+    /// Reads a key in a session of its own: the one with the label, else one that another token shows under this label.
+    fn read(
+        &self,
+        label: &str,
+        slot: &KeySlot,
+        absent: &mut Option<(KeyId, Instant)>,
+        token: &Token,
+    ) -> Result<PrivateKey, AttemptError> {
+        let session = token.session()?;
+        let read = match read_in(&session, label, slot, token.uri()) {
+            Err(AttemptError::Decided(KeystoreError::KeyNotFound { .. })) => {
+                let is_absent = |id| absent.is_some_and(|(key, at)| key == id && at.elapsed() < SEARCH_PAUSE);
+                match self.identities.of(label).filter(|id| !is_absent(*id)) {
+                    None => Err(not_found(label).into()),
+                    Some(id) => under_any_label(&session, label, id, slot, token.uri()).and_then(|found| {
+                        *absent = found.is_none().then(|| (id, Instant::now()));
+                        found.ok_or_else(|| not_found(label).into())
+                    }),
+                }
+            }
+            other => other,
+        };
+        match read {
+            Err(AttemptError::Token(error)) => {
+                abandon(session, &error);
+                Err(error.into())
+            }
+            other => other,
+        }
+    }
 }
 
 /// A key, and whether it was probed for this call.
@@ -197,16 +235,24 @@ pub(super) struct Loaded {
     pub(super) tried: bool,
 }
 
-/// Reads a key in a session of its own.
-fn read(label: &str, slot: &KeySlot, token: &Token) -> Result<PrivateKey, AttemptError> {
-    let session = token.session()?;
-    match read_in(&session, label, slot, token.uri()) {
-        Err(AttemptError::Token(error)) => {
-            abandon(session, &error);
-            Err(error.into())
+/// Reads the key of this identity, which gets the configured label, whatever its own is.
+fn under_any_label(
+    session: &Session,
+    label: &str,
+    id: KeyId,
+    slot: &KeySlot,
+    token: &Pkcs11Uri,
+) -> Result<Option<PrivateKey>, AttemptError> {
+    for found in objects::private_keys(session, None, None)?.into_iter().filter(|found| slot.may_use(found)) {
+        if let Described::Key(mut key) = objects::describe(session, found, token)?
+            && key.description.id == id
+        {
+            tracing::info!(key = label, label = key.object_label, "the token has the key under another label");
+            label.clone_into(&mut key.description.label);
+            return Ok(Some(*key));
         }
-        other => other,
     }
+    Ok(None)
 }
 
 fn read_in(session: &Session, label: &str, slot: &KeySlot, token: &Pkcs11Uri) -> Result<PrivateKey, AttemptError> {

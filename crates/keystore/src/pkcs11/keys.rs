@@ -66,8 +66,12 @@ impl Key {
 
     /// Returns the key's handle in this session. Handles end with the login and the session, and are never kept longer.
     pub(super) fn find(&self, session: &Session) -> Result<Option<ObjectHandle>, cryptoki::error::Error> {
-        let handles =
-            objects::private_keys_by_id(session, self.key_type().into(), self.label(), &self.private.description.cka_id)?;
+        let handles = objects::private_keys_by_id(
+            session,
+            self.key_type().into(),
+            &self.private.object_label,
+            &self.private.description.cka_id,
+        )?;
         // Two keys with the same label and id cannot be distinguished, and count as none.
         Ok(if let [handle] = handles[..] { Some(handle) } else { None })
     }

@@ -21,6 +21,8 @@ use crate::{KeyDescription, KeyId, Pkcs11Uri, key::OtherKey};
 /// A private key of the token, and its public half for OpenSSL.
 #[derive(Debug, Clone)]
 pub(super) struct PrivateKey {
+    /// `CKA_LABEL` of the object. The description may have the label under which the key is configured.
+    pub(super) object_label: String,
     /// Without capabilities: those are found by a trial.
     pub(super) description: KeyDescription,
     pub(super) public: PKey<Public>,
@@ -170,5 +172,5 @@ pub(super) fn describe(session: &Session, Found { handle, family }: Found, token
         generated_in_token: is_set(&attributes, AttributeType::Local),
         capabilities: BTreeMap::new(),
     };
-    Ok(Described::Key(Box::new(PrivateKey { description, public })))
+    Ok(Described::Key(Box::new(PrivateKey { object_label: description.label.clone(), description, public })))
 }

@@ -25,7 +25,7 @@ use super::{
     worker::{Job, Task},
     worker_slot::Lane,
 };
-use crate::{KeystoreConfig, KeystoreError, TrialLog, operation::Outcome};
+use crate::{KeystoreConfig, KeystoreError, TrialLog, identities::Identities, operation::Outcome};
 
 /// How long calls in the module may continue when the keystore is closed.
 const LAST_CALL: Duration = Duration::from_secs(5);
@@ -44,9 +44,18 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Finds the token, logs in, probes the configured keys and starts the threads. Trials are reported to the log, if there is one.
-    pub(crate) fn open(config: &KeystoreConfig, needed: Needed, log: Option<&Arc<dyn TrialLog>>) -> Result<Self, KeystoreError> {
+    pub(crate) fn open(
+        config: &KeystoreConfig,
+        needed: Needed,
+        log: Option<&Arc<dyn TrialLog>>,
+        identities: &Identities,
+    ) -> Result<Self, KeystoreError> {
         let sessions = config.session_count();
-        let keys = KeyRing::new(&config.keys, AllowedRaw { unwrap: config.allow_raw_unwrap, sign: config.allow_raw_sign })?;
+        let keys = KeyRing::new(
+            &config.keys,
+            AllowedRaw { unwrap: config.allow_raw_unwrap, sign: config.allow_raw_sign },
+            identities.clone(),
+        )?;
         let (wake, woken) = bounded(1);
         let state = Arc::new(SharedState {
             workers: Mutex::default(),

@@ -213,7 +213,7 @@ impl ProbeRun<'_> {
         let begin = || -> Result<_, Error> {
             let session = self.token.session()?;
             let handles =
-                objects::private_keys_by_id(&session, description.key_type.into(), &description.label, &description.cka_id)?;
+                objects::private_keys_by_id(&session, description.key_type.into(), &self.key.object_label, &description.cka_id)?;
             Ok((session, handles))
         };
         let (session, handles) = begin().map_err(|error| translate(&error))?;

@@ -21,10 +21,15 @@ pub(crate) fn second_token(station: &TestToken) -> TokenAccess {
 
 /// Imports one key into tokens, as a restore from a backup does.
 pub(crate) fn import(station: &TestToken, tokens: &[&str], label: &str) {
+    import_as(station, &tokens.iter().map(|token| (*token, label)).collect::<Vec<_>>());
+}
+
+/// Imports one key into tokens, under these labels.
+fn import_as(station: &TestToken, places: &[(&str, &str)]) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-    let pem = station.dir.path().join(format!("{label}.pem"));
+    let pem = station.dir.path().join("imported.pem");
     std::fs::write(&pem, key.private_key_to_pem_pkcs8().unwrap()).unwrap();
-    for token in tokens {
+    for (token, label) in places {
         let imported = Command::new("softhsm2-util")
             .args([
                 "--import",
@@ -94,6 +99,63 @@ async fn a_key_on_two_tokens_is_one_key_and_is_served_while_either_is_there() {
     }
     sign_and_verify(&keystore, "train", MAX_SALT).await;
     wrap_and_unwrap(&keystore, "train", OaepScheme::Sha512).await;
+}
+
+#[tokio::test]
+async fn a_key_under_another_label_on_the_second_token_is_found_by_its_public_key() {
+    let station = TestToken::new();
+    let other = second_token(&station);
+    // The second token shows none of the configured labels at first sight, then one of two.
+    import_as(&station, &[(TOKEN, "train"), (OTHER, "train-2024")]);
+    let configs = |labels: &[&str]| vec![station.config(labels), station.config_with(other.clone(), labels)];
+    for labels in [&["train"][..], &["general", "train"]] {
+        let keystore = Keystore::open_tokens(configs(labels)).unwrap();
+        until_all_serve(&keystore).await;
+        keystore.check(None).await.unwrap();
+        let key = keystore.key("train").unwrap();
+        let uris: Vec<_> = key.uris.iter().map(ToString::to_string).collect();
+        assert_eq!(uris.len(), 2, "{uris:?}");
+        assert!(uris[0].contains("object=train;") && uris[1].contains("object=train-2024;"), "{uris:?}");
+        assert_eq!(keystore.keys().len(), labels.len(), "the other label is no key of its own");
+        // Both serve, and either serves alone.
+        let before = keystore.calls_by_token();
+        for _ in 0..20 {
+            served(&keystore, key.id).await.unwrap();
+        }
+        let calls: Vec<_> = keystore.calls_by_token().iter().zip(before).map(|(now, before)| now - before).collect();
+        assert_eq!(calls, [10, 10]);
+        for away in [TOKEN, OTHER] {
+            let (directory, aside) = (directory_of(&station, away), station.dir.path().join("aside"));
+            std::fs::rename(&directory, &aside).unwrap();
+            for _ in 0..8 {
+                served(&keystore, key.id).await.unwrap();
+            }
+            keystore.check(None).await.unwrap();
+            std::fs::rename(&aside, &directory).unwrap();
+            until_all_serve(&keystore).await;
+        }
+        assert!(keystore.close());
+        if labels.len() == 1 {
+            import(&station, &[TOKEN, OTHER], "general");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_the_same_is_not_taken_for_one_under_another_label() {
+    let station = TestToken::new();
+    let other = second_token(&station);
+    import(&station, &[TOKEN, OTHER], "general");
+    import(&station, &[TOKEN], "train");
+    import(&station, &[OTHER], "train-2024");
+    let labels = ["general", "train"];
+    let keystore = Keystore::open_tokens(vec![station.config(&labels), station.config_with(other, &labels)]).unwrap();
+    until_all_serve(&keystore).await;
+    keystore.check(None).await.unwrap();
+    assert_eq!((keystore.key("general").unwrap().uris.len(), keystore.key("train").unwrap().uris.len()), (2, 1));
+    std::fs::rename(directory_of(&station, TOKEN), station.dir.path().join("aside")).unwrap();
+    let key = keystore.key("train").unwrap();
+    served(&keystore, key.id).await.unwrap_err();
 }
 
 #[tokio::test]

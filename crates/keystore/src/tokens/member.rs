@@ -7,8 +7,8 @@ use std::sync::{
 
 use super::TokenStatus;
 use crate::{
-    KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError, TrialLog, backend::Backend, operation::Operation,
-    pin::PinSource, pkcs11::Needed, trial_log::Trials,
+    KeyDescription, KeyId, KeyUses, KeystoreConfig, KeystoreError, TrialLog, backend::Backend, identities::Identities,
+    operation::Operation, pin::PinSource, pkcs11::Needed, trial_log::Trials,
 };
 
 /// One token of a keystore.
@@ -16,6 +16,8 @@ pub(crate) struct Member {
     config: KeystoreConfig,
     state: RwLock<State>,
     trials: Trials,
+    /// Shared by all tokens of the keystore.
+    identities: Identities,
     /// Number of calls in progress.
     outstanding: AtomicUsize,
     /// Number of calls so far: distributes calls among idle tokens.
@@ -40,11 +42,12 @@ impl Drop for InProgress<'_> {
 }
 
 impl Member {
-    pub(super) fn new(config: KeystoreConfig) -> Self {
+    pub(super) fn new(config: KeystoreConfig, identities: Identities) -> Self {
         Self {
             config,
             state: RwLock::new(State::Away(KeystoreError::Unavailable { reason: "the token has not been opened yet" })),
             trials: Trials::default(),
+            identities,
             outstanding: AtomicUsize::new(0),
             served: AtomicU64::new(0),
         }
@@ -101,13 +104,14 @@ impl Member {
         if matches!(*self.state.read().unwrap_or_else(PoisonError::into_inner), State::Open(_) | State::Closed) {
             return Ok(());
         }
-        let opened = Backend::open(&self.config, needed, &self.trials).map(Arc::new);
+        let opened = Backend::open(&self.config, needed, &self.trials, &self.identities).map(Arc::new);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match opened {
             Ok(backend) if !matches!(*state, State::Closed) => {
                 if let Some(log) = self.trials.get() {
                     backend.announce_trials_to(log);
                 }
+                self.identities.note_first(backend.keys());
                 *state = State::Open(backend);
                 Ok(())
             }

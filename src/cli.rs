@@ -3,8 +3,10 @@
 mod access;
 pub mod admin_audit;
 mod audit;
+mod check_tree;
 mod client;
 mod config;
+mod doctor;
 mod error;
 mod hash;
 mod health;
@@ -16,6 +18,8 @@ mod key_file;
 mod module_crash;
 mod out_file;
 mod output;
+mod pin;
+mod pin_input;
 mod progress;
 mod run;
 mod serve;
@@ -24,6 +28,7 @@ mod state;
 pub mod state_dir;
 mod token;
 pub mod token_access;
+mod token_select;
 mod token_worker;
 mod train;
 mod trust;
@@ -57,7 +62,8 @@ Exit codes:
      or contents of a file       7  not permitted (key, peer, PIN, file)
   3  not found                   8  a check was completed and failed
   4  refused by the train's          (train verify, open, check-push;
-     checks or by policy            image validate; audit verify)
+     checks or by policy            image validate; audit verify;
+                                   doctor; token status, self-test)
                                130  interrupted
 
 {before-help}Options:
@@ -85,9 +91,12 @@ struct Cli {
 enum Command {
     /// Run the service
     Serve(serve::Args),
-    /// Initialise a token
+    /// Initialise, list and test tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// Change, replace or set the user PIN of a token
+    #[command(subcommand)]
+    Pin(pin::Command),
     /// Generate and show keys
     #[command(subcommand)]
     Key(key::Command),
@@ -123,6 +132,8 @@ enum Command {
     TokenWorker,
     /// Report whether the service is healthy
     Health(health::Args),
+    /// Check a station, and name what mends it
+    Doctor(doctor::Args),
     /// Check a configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -161,7 +172,8 @@ fn remove_empty_variables() {
 fn run(command: Command, output: Output) -> Result<Exit, CliError> {
     match command {
         Command::Serve(args) => serve::run(args),
-        Command::Token(command) => token::run(command, output),
+        Command::Token(command) => return token::run(command, output),
+        Command::Pin(command) => pin::run(command, output),
         Command::Key(command) => key::run(command, output),
         // These have exit codes for a completed check that failed.
         Command::Train(command) => return train::run(command, output),
@@ -176,6 +188,7 @@ fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         Command::Unwrap(args) => client::call(unwrap::run(args, output)),
         Command::TokenWorker => token_worker::run(),
         Command::Health(args) => client::call(health::run(args, output)),
+        Command::Doctor(args) => return doctor::run(&args, output),
         Command::Config(command) => config::run(command, output),
     }
     .map(|()| Exit::Done)

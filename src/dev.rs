@@ -20,8 +20,9 @@ use std::{
 };
 
 pub use env_file::EnvFile;
+use serde::{Deserialize, Serialize};
 use stationmaster_keystore::{KeystoreError, pin::PinError};
-use stationmaster_system::files::make_directory;
+use stationmaster_system::files::{Directory, input, make_directory};
 pub use token::{AUDIT, DevToken};
 
 use crate::{
@@ -51,6 +52,21 @@ pub struct DevOptions {
     /// The log.
     pub log: LogConfig,
 }
+
+/// The choices of `serve --dev` that a later command must know, in `DIR/dev.json`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptChoices {
+    station: String,
+    engine: Option<String>,
+    layouts: Option<PathBuf>,
+    trust: Option<PathBuf>,
+}
+
+/// Name of the file of [`KeptChoices`].
+const CHOICES: &str = "dev.json";
+/// Maximum size of that file in bytes.
+const LONGEST: u64 = 1 << 16;
 
 /// Why a development station cannot be created.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +136,7 @@ impl DevStation {
         token.ensure(&options.station, options.bits)?;
         access::ensure(&directory.join(access::FILE)).map_err(trouble("write", &directory.join(access::FILE)))?;
         let tls = pki::ensure(&directory.join("pki"), &options.station)?;
+        keep(&options, &directory).map_err(trouble("write", &directory.join(CHOICES)))?;
         Ok(Self { config: config(&options, &directory, &token, tls), directory, lock })
     }
 
@@ -144,6 +161,31 @@ impl DevStation {
         env.remove();
         Ok(ended?)
     }
+}
+
+fn keep(options: &DevOptions, directory: &Path) -> io::Result<()> {
+    let DevOptions { station, engine, layouts, trust, .. } = options.clone();
+    let choices = serde_json::to_vec(&KeptChoices { station, engine, layouts, trust })?;
+    Directory::open(directory)?.replace(CHOICES, 0o600, &choices)
+}
+
+/// Returns the configuration with which the development station in a directory last started, and selects its token for this process.
+///
+/// # Errors
+/// When there is none, or SoftHSM is missing.
+///
+/// # Safety
+/// Sets an environment variable: no other thread may run yet.
+#[expect(unsafe_code, reason = "changes the environment, which its caller makes safe")]
+pub unsafe fn config_in(directory: &Path) -> Result<Config, DevError> {
+    let file = directory.join(CHOICES);
+    let text = input::read(&file, LONGEST).map_err(trouble("read", &file))?;
+    let KeptChoices { station, engine, layouts, trust } =
+        serde_json::from_slice(&text).map_err(|error| trouble("read", &file)(error.into()))?;
+    // SAFETY: the caller ensures it.
+    let token = unsafe { DevToken::open(directory) }?;
+    let options = DevOptions { station, state: directory.to_owned(), bits: 0, engine, layouts, trust, log: LogConfig::default() };
+    Ok(config(&options, directory, &token, pki::files(&directory.join("pki"))))
 }
 
 /// Returns the absolute path of the directory, which is created for its owner only if it does not exist. A directory that another user

@@ -14,6 +14,7 @@
 
 pub mod audit;
 pub mod authz;
+pub mod checks;
 pub mod cli;
 pub mod config;
 pub mod dev;

@@ -65,6 +65,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 const CONNECT: Duration = Duration::from_secs(10);
 
 impl ClientArgs {
+    /// Returns the arguments for a Unix socket.
+    pub(super) fn at(address: String, timeout: Duration) -> Self {
+        Self { address, timeout: Some(timeout), tls_ca: None, tls_cert: None, tls_key: None }
+    }
+
     async fn channel(&self) -> Result<Channel, CliError> {
         if let Some(path) = self.address.strip_prefix("unix:") {
             let path = Path::new(path.strip_prefix("//").unwrap_or(path));

@@ -1,23 +1,26 @@
 //! `config check`: checks a configuration, and the files and sockets it names, without starting anything.
 
-mod checks;
-
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use self::checks::{CheckState, Finding};
 use super::{
     error::{CliError, Exit},
     output::{Output, fields},
 };
-use crate::config::{Config, TokenConfig};
+use crate::{
+    checks::{CheckNode, CheckState, files},
+    config::{Config, TokenConfig},
+};
+
+/// What `config check` does not look at; `doctor` does.
+const NOT_CHECKED: [&str; 4] = ["the token and its keys", "the PIN", "the engine", "the chain of the audit log"];
 
 const AFTER: &str = "\
 Parses the file, then checks the files and sockets that it names: module, PIN
 file, sockets, directories, certificates, access and trust file. It does not load
 the module, log in to the token, read a PIN or call the engine: the running
-service reports those (`health`).
+service reports those (`health`), and `doctor` checks them.
 
 Run it as the service's user, who may have fewer permissions than root:
   runuser -u stationmaster -- stationmaster config check --config FILE
@@ -44,14 +47,14 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     let listen: Vec<String> = [unix, tcp].into_iter().flatten().collect();
     // The engine that `docker` would use here, which the service does not.
     let passed_over = config.engine.passed_over().filter(|_| config.layouts.directory.is_none());
-    let findings = checks::all(&config);
+    let findings = files::all(&config);
     let wrong: Vec<_> = findings.iter().filter(|finding| finding.state == CheckState::Wrong).collect();
     if !wrong.is_empty() {
-        let lines: String = wrong.iter().map(|finding| format!("\n  {}: {}", finding.what, finding.note)).collect();
+        let lines: String = wrong.iter().map(|finding| format!("\n  {}: {}", finding.what, finding.in_full())).collect();
         let mut error =
             CliError::new(Exit::Usage, format!("{} can be parsed, but the service cannot use it:{lines}", file.display()))
                 .with_hint("`config check --help` lists the checks");
-        error.metadata = wrong.iter().map(|finding| (finding.what.to_owned(), finding.note.clone())).collect();
+        error.metadata = wrong.iter().map(|finding| (finding.what.to_owned(), finding.in_full())).collect();
         return Err(error);
     }
     let value = json!({
@@ -69,8 +72,8 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         "listen": listen,
         "trust": { "mode": config.trust.mode.name(), "file": config.trust.file },
         "rules": { "relax": config.rules.relax, "demand": config.rules.demand },
-        "looked_at": findings.iter().map(Finding::json).collect::<Vec<_>>(),
-        "not_looked_at": checks::NOT_CHECKED,
+        "looked_at": findings.iter().map(CheckNode::json).collect::<Vec<_>>(),
+        "not_looked_at": NOT_CHECKED,
     });
     output.result(&value, || {
         let summary = fields(&[
@@ -87,13 +90,15 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
             ("Relaxed rules", config.rules.relax.join(", ")),
             ("Demanded rules", config.rules.demand.join(", ")),
         ]);
-        let results: Vec<_> =
-            findings.iter().map(|finding| (finding.what, format!("{:<7}  {}", finding.state.name(), finding.note))).collect();
+        let results: Vec<_> = findings
+            .iter()
+            .map(|finding| (finding.what, format!("{:<7}  {}", finding.state.name(), finding.in_full())))
+            .collect();
         format!(
             "{summary}\nChecked as {}:\n{}\nNot checked: {}\n",
-            checks::current_user(),
+            files::current_user(),
             fields(&results),
-            checks::NOT_CHECKED.join(", ")
+            NOT_CHECKED.join(", ")
         )
     });
     Ok(())

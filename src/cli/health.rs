@@ -74,6 +74,11 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), CliError> {
     }
 }
 
+/// Returns without an error if the whole service is serving.
+pub(super) async fn overall(client: &ClientArgs) -> Result<(), CliError> {
+    ask(&Args { service: String::new(), wait: 0, client: client.clone() }).await.map(drop)
+}
+
 /// The status of a service, with its components if this caller has a grant for them.
 struct ServiceStatus(Option<pb::GetStatusResponse>);
 

@@ -8,8 +8,13 @@ use stationmaster_system::memory;
 use super::{
     error::{CliError, Exit},
     module_crash,
+    state_dir::state_variable,
 };
-use crate::{config::Config, dev::DevToken, server::open_tokens};
+use crate::{
+    config::Config,
+    dev::{self, DevToken},
+    server::open_tokens,
+};
 
 /// Selects a token.
 #[derive(Debug, Clone, clap::Args)]
@@ -111,5 +116,51 @@ impl DirectArgs {
         // SAFETY: the command line runs on one thread until a runtime is made, which this command never does.
         let token = unsafe { DevToken::open(&directory) }?;
         Ok(Some(TokenContext { access: token.access()?, config: None, audit: directory.join("audit") }))
+    }
+}
+
+/// Selects a station for commands that check it as a whole.
+#[derive(Debug, Clone, clap::Args)]
+#[group(multiple = false)]
+pub(super) struct StationArgs {
+    /// The station of this configuration [default: STATIONMASTER_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The development station in this directory [default: STATIONMASTER_STATE]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+/// A station's configuration.
+pub(super) struct Station {
+    pub config: Config,
+    /// The options that name it on a command line, for remedies.
+    pub options: String,
+}
+
+impl StationArgs {
+    /// Reads the configuration. Must be called before any thread runs.
+    pub(super) fn open(&self) -> Result<Station, CliError> {
+        let station = self.named()?;
+        let modules: Vec<_> = station.config.tokens.all().iter().map(|token| token.module.as_path()).collect();
+        module_crash::guard(&modules)?;
+        Ok(station)
+    }
+
+    #[expect(unsafe_code, reason = "sets a variable before a thread runs")]
+    fn named(&self) -> Result<Station, CliError> {
+        let file = self.config.clone().or_else(|| self.state.is_none().then(config_of_environment).flatten());
+        if let Some(file) = file {
+            return Ok(Station { config: Config::load(&file)?, options: format!("--config {}", file.display()) });
+        }
+        let Some(state) = self.state.clone().or_else(state_variable) else {
+            return Err(CliError::usage("no station is named: use --config FILE or --state DIR").with_hint(format!(
+                "{CONFIG_VARIABLE} names the service's configuration for all commands, STATIONMASTER_STATE a development station's directory"
+            )));
+        };
+        let directory = state.canonicalize().map_err(|error| CliError::file("find", &state, &error))?;
+        // SAFETY: the command line runs on one thread until a runtime is made, which the caller does later.
+        let config = unsafe { dev::config_in(&directory) }?;
+        Ok(Station { config, options: format!("--state {}", state.display()) })
     }
 }

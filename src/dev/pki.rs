@@ -50,11 +50,12 @@ pub(super) fn ensure(directory: &Path, station: &str) -> Result<Files, DevError>
         let end = seconds(SystemTime::now()) + LIFE.as_secs();
         write(&until, format!("{end}\n").as_bytes(), 0o600).map_err(trouble("write", &until))?;
     }
-    Ok(Files {
-        ca: directory.join("ca.pem"),
-        server_cert: directory.join("server.pem"),
-        server_key: directory.join("server.key"),
-    })
+    Ok(files(directory))
+}
+
+/// Returns the paths of the PKI in `directory`.
+pub(super) fn files(directory: &Path) -> Files {
+    Files { ca: directory.join("ca.pem"), server_cert: directory.join("server.pem"), server_key: directory.join("server.key") }
 }
 
 fn is_fresh(until: &Path) -> bool {

@@ -35,6 +35,11 @@ impl Disks {
     }
 }
 
+/// Returns the problem with the first disk that has too little space. A directory that does not exist yet is passed over.
+pub(crate) fn lack(config: &Config) -> Option<String> {
+    Disks::new(config).0.iter().filter(|(path, _)| path.exists()).find_map(|(path, mib)| lacking(path, *mib))
+}
+
 /// Returns the problem with the disk of a directory. The free space is omitted, because it changes with every check.
 fn lacking(path: &PathBuf, mib: u64) -> Option<String> {
     let shown = path.display();

@@ -1,6 +1,6 @@
 //! Checks that the configured keys can serve their purpose on this token, from the self-test made when the token is opened.
 
-use stationmaster_keystore::{Capability, KeyType, OaepScheme, SignScheme};
+use stationmaster_keystore::{Capability, KeyDescription, KeyType, OaepScheme, SignScheme};
 
 use super::ServerError;
 use crate::{
@@ -21,7 +21,11 @@ pub(super) fn at_start(keys: &[StationKey], config: &Config) -> Result<(), Serve
     let signs_no_checkpoint = |key: &StationKey| checkpoint_scheme(key.description.key_type).is_none();
     let checked =
         keys.iter().filter(|key| key.purpose == Purpose::Train || (key.purpose == Purpose::Audit && signs_no_checkpoint(key)));
-    checked.map(|key| lacks(key, config)).find(Result::is_err).unwrap_or(Ok(())).map_err(ServerError::Unfit)
+    checked
+        .map(|key| lacks(key.purpose, &key.description, config))
+        .find(Result::is_err)
+        .unwrap_or(Ok(()))
+        .map_err(ServerError::Unfit)
 }
 
 /// Checks that every configured train and audit key exists and can serve its purpose.
@@ -31,16 +35,21 @@ pub(super) fn at_start(keys: &[StationKey], config: &Config) -> Result<(), Serve
 pub(super) fn of_trains(keys: &[StationKey], config: &Config) -> Result<(), String> {
     for label in config.keys.train.iter().chain([&config.audit.key]) {
         let key = keys.iter().find(|key| key.label() == label);
-        lacks(key.ok_or_else(|| format!("the key {label:?} is no longer in the token"))?, config)?;
+        let key = key.ok_or_else(|| format!("the key {label:?} is no longer in the token"))?;
+        lacks(key.purpose, &key.description, config)?;
     }
     Ok(())
 }
 
-fn lacks(key: &StationKey, config: &Config) -> Result<(), String> {
-    let (label, description) = (key.label(), &key.description);
+/// Checks whether a key can serve its purpose.
+///
+/// # Errors
+/// Names the key, what it lacks, and the remedy.
+pub(crate) fn lacks(purpose: Purpose, description: &KeyDescription, config: &Config) -> Result<(), String> {
+    let label = &description.label;
     let lacks = |scheme: &str| description.capabilities.get(scheme).is_none_or(|can| *can == Capability::No);
     let cannot = |scheme: &str, what: &str| format!("the key {label:?} cannot {what} on this token ({scheme})");
-    match key.purpose {
+    match purpose {
         // The TLS key is checked with its certificate.
         Purpose::General | Purpose::Tls => Ok(()),
         Purpose::Audit => match checkpoint_scheme(description.key_type) {

@@ -66,7 +66,7 @@ fn tls_key(uri: &Pkcs11Uri) -> Option<KeyConfig> {
 }
 
 /// Returns the configured keys with their purposes.
-pub(super) fn key_purposes(config: &Config) -> KeyPurposes {
+pub(crate) fn key_purposes(config: &Config) -> KeyPurposes {
     let tls_key = config.tls_key().and_then(|uri| uri.object.clone());
     configured_keys(config).chain(tls_key.map(|label| (label, Purpose::Tls))).collect()
 }

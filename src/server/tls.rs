@@ -3,6 +3,7 @@
 
 mod admitted;
 mod material;
+mod offline;
 mod own;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::{
 
 pub(super) use admitted::Admitted;
 use arc_swap::ArcSwap;
+pub use offline::{TlsFiles, read};
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use stationmaster_system::files::{FileThread, NotResponding};
 use tokio::runtime::Handle;

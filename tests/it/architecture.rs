@@ -24,7 +24,7 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
 ];
 
 /// A module of the service's crate, and the modules and crates that it may name. A module that is not in the list may name none.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("watched_file", &["system"]),
     ("key_file", &[]),
     ("ledger", &["image", "system", "train"]),
@@ -42,12 +42,14 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "system", "train", "trust",
         ],
     ),
+    ("checks", &["audit", "authz", "config", "image", "keystore", "ledger", "server", "state", "system", "trust"]),
     ("dev", &["audit", "authz", "config", "keystore", "protocol", "server", "service", "system", "train", "trust"]),
     (
         "cli",
         &[
             "audit",
             "authz",
+            "checks",
             "config",
             "dev",
             "image",

@@ -21,6 +21,7 @@ mod api_comments;
 pub mod architecture;
 mod audit;
 mod cli;
+mod doctor;
 mod documents;
 mod generated;
 mod images;

@@ -2,6 +2,8 @@
 
 pub use crate::{
     key::{GeneratedKey, OtherKey, TokenContents},
-    pkcs11::{contents, generate_key, init_token, set_user_pin, token_report, try_module},
-    token_report::{MechanismEntry, MechanismReport, SessionLimit, TokenReport, VendorReport},
+    pkcs11::{
+        change_user_pin, check_login, contents, generate_key, init_token, list_tokens, set_user_pin, token_report, try_module,
+    },
+    token_report::{FreeMemory, MechanismEntry, MechanismReport, SessionLimit, SlotReport, TokenReport, VendorReport},
 };

@@ -14,7 +14,7 @@
 //! | nothing | yes, if this PIN is not remembered |
 //!
 //! Thus every PIN is tried at most once after it failed, and this service never uses the last try. A correct PIN changes nothing: only an
-//! administrator permits a rejected PIN again, by removing the file or with `token set-pin`.
+//! administrator permits a rejected PIN again, by removing the file or with `pin change`, `pin unblock` or `pin set`.
 //! Processes with the same file log in one after another, so that those that start at once try a wrong PIN once.
 
 use std::{

@@ -42,7 +42,7 @@ mod worker;
 mod worker_slot;
 
 pub use generate::generate_key;
-pub use initialise::{init_token, set_user_pin};
+pub use initialise::{change_user_pin, init_token, set_user_pin};
 pub(super) use keyring::Needed;
 pub(super) use keys::not_found;
 pub use listing::contents;
@@ -52,7 +52,7 @@ pub use module::try_module;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use oaep::unpad;
 pub(super) use pool::Pool;
-pub use report::token_report;
+pub use report::{check_login, list_tokens, token_report};
 #[cfg(test)]
 pub(super) use shared_state::Health;
 #[cfg(test)]

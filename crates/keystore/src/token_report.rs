@@ -29,6 +29,38 @@ pub struct TokenReport {
     pub vendor: Option<VendorReport>,
 }
 
+/// The token of a slot as it describes itself (`CK_TOKEN_INFO`), without a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotReport {
+    /// The slot's number, which may change with every start of the module.
+    pub slot: u64,
+    /// Names the token, and no key.
+    pub uri: Pkcs11Uri,
+    /// The label; empty if the token is not initialised.
+    pub label: String,
+    /// The serial number.
+    pub serial: String,
+    /// The model.
+    pub model: String,
+    /// The manufacturer.
+    pub manufacturer: String,
+    /// Flags of `CK_TOKEN_INFO` by name: `user_pin_locked`.
+    pub flags: BTreeMap<&'static str, bool>,
+    /// The space for further objects.
+    pub free: FreeMemory,
+    /// Minimum and maximum length of a PIN, in bytes; a maximum of 0 is not reported.
+    pub pin_length: (usize, usize),
+}
+
+/// The space for further objects in a token, in bytes; `None` if the token does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreeMemory {
+    /// For objects that anyone can read.
+    pub public: Option<u64>,
+    /// For private objects.
+    pub private: Option<u64>,
+}
+
 /// The maximum number of sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionLimit {

@@ -4,16 +4,15 @@ use std::{collections::BTreeSet, path::Path};
 
 use serde_json::{Value, json};
 use stationmaster_keystore::{
-    KeyConfig, KeyDescription, KeyUsage, Keystore, KeystoreConfig, ModuleConfig, TokenAccess, TokenSelector,
+    KeyConfig, KeyDescription, KeyUsage, KeystoreConfig, ModuleConfig, TokenAccess, TokenSelector,
     admin::{self, SessionLimit, TokenReport},
 };
-use stationmaster_system::memory;
 
+use super::trial;
 use crate::{
-    audit::Event,
     authz::Purpose,
+    checks::token::TriedKeys,
     cli::{
-        admin_audit,
         error::CliError,
         module_crash,
         output::{Output, fields, printable, table, yes},
@@ -60,12 +59,6 @@ struct Shown {
     report: TokenReport,
     /// Absent without `--keys`.
     keys: Option<TriedKeys>,
-}
-
-struct TriedKeys {
-    keys: Vec<KeyDescription>,
-    /// Labels of configured keys that the token does not have.
-    missing: Vec<String>,
 }
 
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
@@ -122,9 +115,9 @@ fn selected(config: &Config, args: &Args) -> Result<Vec<TokenConfig>, CliError> 
 fn configured(config: &Config, token: &TokenConfig, keys: bool) -> Result<Shown, CliError> {
     let target = Target { name: token.selector().name().to_owned(), module: token.module(), selector: token.selector() };
     let try_keys = || {
-        protect()?;
+        trial::protect()?;
         let settings = open_tokens::keystore_config(config, token)?;
-        tried(settings, &config.audit_directory(), &target.name)
+        trial::tried(settings, &config.audit_directory(), &target.name, "token show").map_err(CliError::from)
     };
     let report = admin::token_report(&target.module, &target.selector)?;
     let keys = keys.then(try_keys).transpose()?;
@@ -140,31 +133,10 @@ fn development(access: TokenAccess, audit: &Path, keys: bool) -> Result<Shown, C
         let keys = admin::contents(&access)?.keys;
         let keys = keys.into_iter().map(|key| KeyConfig { usage: usage(&key.label), ..KeyConfig::new(key.label, KeyUsage::ALL) });
         let settings = KeystoreConfig { keys: keys.collect(), allow_raw_unwrap: true, ..KeystoreConfig::new(access) };
-        tried(settings, audit, &target.name)
+        trial::tried(settings, audit, &target.name, "token show").map_err(CliError::from)
     };
     let keys = keys.then(try_keys).transpose()?;
     Ok(Shown { target, report, keys })
-}
-
-fn protect() -> Result<(), CliError> {
-    memory::protect_process().map_err(|error| CliError::other(format!("the process cannot be protected: {error}")))
-}
-
-/// Tries the keys that the token has. The record is made before the login.
-fn tried(settings: KeystoreConfig, audit: &Path, token: &str) -> Result<TriedKeys, CliError> {
-    let labels: Vec<_> = settings.keys.iter().map(|key| key.label.clone()).collect();
-    let entry = admin_audit::entry(Event::KeysTried, "token show").with("token", token).with("keys", labels.clone());
-    admin_audit::carry_out(audit, entry, || {
-        let there = admin::contents(&settings.access)?.keys;
-        let has = |label: &str| there.iter().any(|key| key.label == label);
-        let missing = labels.iter().filter(|label| !has(label)).cloned().collect();
-        let keys = settings.keys.iter().filter(|key| has(&key.label)).cloned().collect();
-        let keystore = Keystore::open(KeystoreConfig { keys, sessions: 1, ..settings })?;
-        let keys = keystore.keys();
-        // A call that hangs is left to the end of the process.
-        let _ = keystore.close();
-        Ok::<_, CliError>(TriedKeys { keys, missing })
-    })
 }
 
 /// Returns the mechanism that a token needs to carry out a scheme as a whole.

@@ -231,6 +231,23 @@ impl Material {
     }
 }
 
+/// Certificates, DER.
+pub(super) struct Certificates {
+    /// The service's, and those after it in its file.
+    pub own: Vec<Vec<u8>>,
+    /// The authorities of clients.
+    pub authorities: Vec<Vec<u8>>,
+}
+
+/// Returns the certificates in the files.
+pub(super) fn certificates(files: &Tcp) -> Result<Certificates, TlsFault> {
+    let of = |path: &Path| -> Result<Vec<Vec<u8>>, TlsFault> {
+        let file = File::read(path, Secrecy::Plain)?;
+        Ok(own::certificates(&file.path, &file.bytes)?.iter().map(|der| der.to_vec()).collect())
+    };
+    Ok(Certificates { own: of(&files.cert)?, authorities: of(&files.client_ca)? })
+}
+
 /// The service's certificate with its key.
 struct OwnKey {
     resolver: Arc<dyn ResolvesServerCert>,

@@ -49,7 +49,11 @@ const COMMANDS: &[(&str, Takes)] = &[
     ("access check unix:uid=1 Sign --file FILE", Takes::File),
     ("token init --label x --module text --so-pin-file FILE --pin-file pin", Takes::File),
     ("token init --label x --module text --so-pin-file pin --pin-file FILE", Takes::File),
-    ("token set-pin --label x --module text --so-pin-file FILE --pin-file pin", Takes::File),
+    ("pin set --label x --module text --so-pin-file FILE --new-pin-file pin", Takes::File),
+    ("pin unblock --label x --module text --so-pin-file pin --new-pin-file FILE", Takes::File),
+    ("pin change --label x --module text --pin-file FILE --new-pin-file pin", Takes::File),
+    ("doctor --config FILE", Takes::File),
+    ("token status --config FILE", Takes::File),
     ("audit verify text --key FILE", Takes::File),
     ("train verify --archive text --trust FILE", Takes::File),
     ("train open text --key rsa.pem -o out --trust FILE", Takes::File),
@@ -128,7 +132,9 @@ fn without_a_terminal_a_prompt_is_a_wrong_argument_and_a_full_disk_is_not_availa
     for command in [
         "token init --label x --module pin",
         "token init --label x --module pin --so-pin-file pin",
-        "token set-pin --label x --module pin",
+        "pin set --label x --module pin",
+        "pin unblock --label x --module pin",
+        "pin change --label x --module pin",
     ] {
         let done = run(directory.path(), command);
         assert_eq!(done.status.code(), Some(2), "{command}: {}", said(&done));

@@ -79,10 +79,16 @@ fn printing(scene: &Scene) -> Vec<(Vec<String>, i32)> {
 
 /// Commands that are not run here: they make, change or serve something, ask a person, or write into a directory. What they print goes the same
 /// way, as `standard_output_is_written_in_one_place` shows.
-const ELSEWHERE: [&str; 27] = [
+const ELSEWHERE: [&str; 33] = [
     "serve",
     "token init",
-    "token set-pin",
+    "pin change",
+    "pin set",
+    "pin unblock",
+    "doctor",
+    "token list",
+    "token self-test",
+    "token status",
     "audit archive",
     "key generate",
     "train post-run",

@@ -131,12 +131,10 @@ fn two_keys_of_one_label() {
 fn a_locked_pin() {
     let scene = Scene::new();
     scene.failing("C_Login every before return CKR_PIN_LOCKED");
-    scene.refused(
-        &["key", "list", "--config", &scene.config()],
-        7,
-        "PIN is at risk (locked)",
-        "`stationmaster token set-pin --replace`",
-    );
+    scene.refused(&["key", "list", "--config", &scene.config()], 7, "PIN is at risk (locked)", "`stationmaster pin unblock`");
+    // A locked PIN cannot be changed with itself, and is not tried either.
+    let change = ["pin", "change", "--new-pin-file", &scene.bench.path("so-pin"), "--config", &scene.config()];
+    scene.refused(&change, 7, "was refused before", "delete");
     // The PIN is not tried again.
     scene.refused(&["key", "list", "--config", &scene.config()], 7, "was refused before", "delete");
     assert_eq!(scene.fault.journal().unwrap().calls("C_Login"), 1);
@@ -186,7 +184,7 @@ fn a_module_that_crashes_is_one_error_with_its_remedy_for_every_command() {
         &["key", "list", "--config", &config],
         &["key", "export", "hospital-1", "--format", "pem", "--config", &config],
         &["token", "show", "--config", &config],
-        &["token", "set-pin", "--so-pin-file", &so_pin, "--replace", "--config", &config],
+        &["pin", "unblock", "--so-pin-file", &so_pin, "--config", &config],
         &["serve", "--config", &config],
         &["key", "generate", "hospital-2", "--purpose", "general"],
     ];

@@ -125,13 +125,16 @@ fn a_token_is_made_whole_or_not_at_all_and_a_half_made_one_is_finished() {
     let (module, pin) = (softhsm().display().to_string(), bench.path("pin"));
     let of_half = ["--module", &module, "--label", "half", "--so-pin-file", &so_pin, "--pin-file", &pin];
     let again = bench.fails(&[&["token", "init"], &of_half[..]].concat());
-    assert!(says(&again, "message", "half made") && says(&again, "hint", "token set-pin"), "{again}");
-    assert_eq!(bench.done(&[&["token", "set-pin"], &of_half[..]].concat())["label"], "half");
-    let set = bench.fails(&[&["token", "set-pin"], &of_half[..]].concat());
-    assert!(says(&set, "hint", "--replace"), "{set}");
+    assert!(says(&again, "message", "half made") && says(&again, "hint", "`stationmaster pin set`"), "{again}");
+    let of_half = ["--module", &module, "--label", "half", "--so-pin-file", &so_pin, "--new-pin-file", &pin];
+    let unblocked = bench.fails(&[&["pin", "unblock"], &of_half[..]].concat());
+    assert!(says(&unblocked, "message", "no user PIN yet") && says(&unblocked, "hint", "`stationmaster pin set`"), "{unblocked}");
+    assert_eq!(bench.done(&[&["pin", "set"], &of_half[..]].concat())["label"], "half");
+    let set = bench.fails(&[&["pin", "set"], &of_half[..]].concat());
+    assert!(says(&set, "hint", "`pin unblock`") && says(&set, "hint", "`pin change`"), "{set}");
 
     bench.pin("pin", "4321\n");
-    bench.done(&["token", "set-pin", "--so-pin-file", &so_pin, "--replace"]);
+    bench.done(&["pin", "unblock", "--so-pin-file", &so_pin]);
     bench.done(&["key", "generate", "hospital-1", "--purpose", "train", "--bits", "2048"]);
     // `serve` takes the configuration from there, too: what it misses is the audit's key.
     let serving = bench.program(&["serve"]);

@@ -57,6 +57,17 @@ pub struct Engine {
     partial_refused: Arc<AtomicBool>,
 }
 
+/// What an engine says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineReport {
+    /// Its name and version.
+    pub version: String,
+    /// The version of its API.
+    pub api: String,
+    /// The storage driver.
+    pub storage: String,
+}
+
 /// Whether an archive with only the new layer is sent, or the whole image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartialLoad {
@@ -106,6 +117,23 @@ impl Engine {
     /// Records that this engine accepts whole images only: for this connection and all its clones.
     pub(crate) fn partial_load_refused(&self) {
         self.partial_refused.store(true, Ordering::Release);
+    }
+
+    /// Returns what the engine says of itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn report(&self) -> Result<EngineReport, ImageError> {
+        let docker = self.block(self.docker.clone().negotiate_version()).map_err(|error| fault("version", error))?;
+        let version = self.block(docker.version()).map_err(|error| fault("version", error))?;
+        let info = self.block(docker.info()).map_err(|error| fault("info", error))?;
+        let unknown = |text: Option<String>| text.unwrap_or_else(|| "unknown".to_owned());
+        let name = version.platform.map_or_else(|| "engine".to_owned(), |platform| platform.name);
+        Ok(EngineReport {
+            version: format!("{name} {}", unknown(version.version)).trim().to_owned(),
+            api: unknown(version.api_version),
+            storage: unknown(info.driver),
+        })
     }
 
     fn block<T>(&self, call: impl Future<Output = T>) -> T {

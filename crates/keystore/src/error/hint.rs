@@ -34,11 +34,11 @@ impl KeystoreError {
             KeystoreError::TokenHalfMade { serial, .. } => {
                 let serial = if serial.is_empty() { String::new() } else { format!(" and --serial {serial}") };
                 format!(
-                    "`stationmaster token set-pin` finishes it, with the SO PIN that it was made with: name the token as before (--config, or --label \
+                    "`stationmaster pin set` finishes it, with the SO PIN that it was made with: name the token as before (--config, or --label \
                      and --module){serial}"
                 )
             }
-            KeystoreError::UserPinSet { .. } => "`token set-pin --replace` sets another one".to_owned(),
+            KeystoreError::UserPinSet { .. } => "`pin change` changes it with the present PIN, `pin unblock` replaces it with the SO PIN".to_owned(),
             KeystoreError::PinLength { .. } => "choose a PIN of such a length, and give the command again".to_owned(),
             KeystoreError::PinRefused { whose: "SO", code } if code.to_ascii_uppercase().contains("INCORRECT") => {
                 "it is another than `token init` was given, or another token's; correct it before the next try: a token counts wrong SO PINs, and \
@@ -47,14 +47,14 @@ impl KeystoreError {
             }
             KeystoreError::PinRefused { .. } => "the token's own rules for PINs decide: see its manual".to_owned(),
             KeystoreError::SoPinAtRisk { .. } => "see the token's manual: with the SO PIN lost it can only be initialised anew".to_owned(),
-            KeystoreError::PinNotSet => "`stationmaster token set-pin` sets it, with the SO PIN".to_owned(),
+            KeystoreError::PinNotSet => "`stationmaster pin set` sets it, with the SO PIN".to_owned(),
             KeystoreError::PinRejected { pin, latch } | KeystoreError::PinLatched { pin, latch } => {
                 format!("correct the PIN in {pin}: a changed PIN is tried once{}", remembered(latch))
             }
             KeystoreError::PinAtRisk { state: "count low" } => {
                 "log in once with another tool (pkcs11-tool --login), which resets the count, or configure a latch file".to_owned()
             }
-            KeystoreError::PinAtRisk { .. } => "`stationmaster token set-pin --replace` sets the user PIN anew, with the SO PIN".to_owned(),
+            KeystoreError::PinAtRisk { .. } => "`stationmaster pin unblock` sets the user PIN anew, with the SO PIN".to_owned(),
             KeystoreError::LatchUnusable { path, .. } => format!(
                 "rejected PINs are remembered there: its directory {} must exist (the service's first start makes the state directory) and be \
                  writable for this user",

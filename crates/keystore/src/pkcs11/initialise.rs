@@ -1,4 +1,4 @@
-//! Initialises tokens and sets their user PIN.
+//! Initialises tokens, and sets and changes their user PIN.
 
 use cryptoki::{
     context::Pkcs11,
@@ -11,10 +11,10 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     module::ModuleUse,
     rv::{RvClass, classify, code, translate},
-    token::{locate, tokens},
+    token::{Token, locate, tokens},
     token_info::token_info,
 };
-use crate::{KeystoreError, ModuleConfig, TokenSelector, label::check_token};
+use crate::{KeystoreError, ModuleConfig, TokenAccess, TokenSelector, label::check_token};
 
 /// Initialises the first uninitialised token of the module (`C_InitToken`, `C_InitPIN`) and returns its serial number. A label
 /// has at most 32 bytes. The lengths of the PINs are compared with the token's limits before anything is written.
@@ -60,11 +60,11 @@ pub fn init_token(
 }
 
 /// Sets the user PIN of an initialised token with the SO PIN (`C_InitPIN`), and returns the token's serial number. Completes a
-/// half-made token; with `replace` it also replaces a user PIN that is locked or lost.
+/// half-made token; with `replace` it replaces a user PIN that is locked or lost.
 ///
 /// # Errors
-/// Errors of finding the token, [`KeystoreError::UserPinSet`], [`KeystoreError::PinLength`], [`KeystoreError::SoPinAtRisk`],
-/// [`KeystoreError::PinRefused`].
+/// Errors of finding the token, [`KeystoreError::UserPinSet`] or with `replace` [`KeystoreError::PinNotSet`],
+/// [`KeystoreError::PinLength`], [`KeystoreError::SoPinAtRisk`], [`KeystoreError::PinRefused`].
 pub fn set_user_pin(
     module: &ModuleConfig,
     selector: &TokenSelector,
@@ -78,12 +78,32 @@ pub fn set_user_pin(
     if info.user_pin_initialized() && !replace {
         return Err(KeystoreError::UserPinSet { label: info.label().to_owned() });
     }
+    if replace && !info.user_pin_initialized() {
+        return Err(KeystoreError::PinNotSet);
+    }
     fits(&info, "user", user_pin)?;
     // Too many wrong SO PINs destroy a token permanently: this service never uses the last try.
     if info.so_pin_locked() || info.so_pin_final_try() {
         return Err(KeystoreError::SoPinAtRisk { state: if info.so_pin_locked() { "locked" } else { "final try" } });
     }
     set_pin(context, slot, so_pin, user_pin)?;
+    Ok(info.serial_number().to_owned())
+}
+
+/// Changes the user PIN with the present one (`C_SetPIN`), and returns the token's serial number. The length of the new PIN is compared
+/// with the token's limits before the login, which follows the rule for PINs that the token refused.
+///
+/// # Errors
+/// Errors of finding the token and of the login, [`KeystoreError::PinLength`], [`KeystoreError::PinRefused`].
+pub fn change_user_pin(access: &TokenAccess, new: &SecretString) -> Result<String, KeystoreError> {
+    let token = Token::find(access)?;
+    let info = token.info()?;
+    fits(&info, "user", new)?;
+    // Read once: the file must not hold the new PIN by the time of the change.
+    let present = access.pin.read().map_err(|_| KeystoreError::Unavailable { reason: "the PIN cannot be read at its source" })?;
+    let session = token.writable_session().map_err(|error| translate(&error))?;
+    token.login(&session)?;
+    session.set_pin(&present, new).map_err(|error| about_pin(&error, "user"))?;
     Ok(info.serial_number().to_owned())
 }
 

@@ -10,11 +10,11 @@ use super::{
     module::ModuleUse,
     quirks::Quirk,
     rv::translate,
-    token::{locate, uri_of},
+    token::{Token, locate, tokens, uri_of},
 };
 use crate::{
-    KeystoreError, ModuleConfig, TokenSelector,
-    token_report::{MechanismEntry, MechanismReport, SessionLimit, TokenReport, VendorReport},
+    KeystoreError, ModuleConfig, TokenAccess, TokenSelector,
+    token_report::{FreeMemory, MechanismEntry, MechanismReport, SessionLimit, SlotReport, TokenReport, VendorReport},
 };
 
 /// The mechanisms that schemes and the generation of keys use.
@@ -56,6 +56,41 @@ pub fn token_report(module: &ModuleConfig, selector: &TokenSelector) -> Result<T
         mechanisms: mechanisms(context, slot)?,
         vendor: (!quirk.name.is_empty()).then_some(VendorReport { name: quirk.name, notes: quirk.notes }),
     })
+}
+
+/// Returns the tokens of all slots, whether initialised or not, by slot. Opens no session, and makes no login.
+///
+/// # Errors
+/// Errors of loading the module. A token that cannot be read is left out with a warning.
+pub fn list_tokens(module: &ModuleConfig) -> Result<Vec<SlotReport>, KeystoreError> {
+    let module = ModuleUse::acquire(module)?;
+    let bytes = |memory: Option<usize>| memory.map(|bytes| bytes as u64);
+    let mut found: Vec<_> = tokens(&module)?
+        .iter()
+        .map(|(slot, info)| SlotReport {
+            slot: slot.id(),
+            uri: uri_of(info),
+            label: info.label().to_owned(),
+            serial: info.serial_number().to_owned(),
+            model: info.model().to_owned(),
+            manufacturer: info.manufacturer_id().to_owned(),
+            flags: flags(info),
+            free: FreeMemory { public: bytes(info.free_public_memory()), private: bytes(info.free_private_memory()) },
+            pin_length: (info.min_pin_length(), info.max_pin_length()),
+        })
+        .collect();
+    found.sort_by_key(|report| report.slot);
+    Ok(found)
+}
+
+/// Checks whether a login with this PIN would be tried now, by the token's flags and the PINs that it refused before. Makes no login.
+///
+/// # Errors
+/// Errors of finding the token, and those with which the login would be refused before it is tried: [`KeystoreError::PinNotSet`],
+/// [`KeystoreError::PinLatched`], [`KeystoreError::PinAtRisk`], [`KeystoreError::LatchUnusable`], [`KeystoreError::Unavailable`] when the
+/// PIN cannot be read.
+pub fn check_login(access: &TokenAccess) -> Result<(), KeystoreError> {
+    Token::find(access)?.check_login()
 }
 
 fn flags(info: &TokenInfo) -> std::collections::BTreeMap<&'static str, bool> {

@@ -8,6 +8,8 @@ use cryptoki::{
     slot::{Slot, TokenInfo},
 };
 
+use secrecy::SecretString;
+
 use super::{
     attempt_error::AttemptError,
     module::{ModuleUse, lock},
@@ -91,6 +93,35 @@ impl Token {
         Ok(())
     }
 
+    /// Checks whether a login would be tried now. Makes none.
+    pub(super) fn check_login(&self) -> Result<(), KeystoreError> {
+        let pin = self.read_pin()?;
+        let risk = self.risk()?;
+        self.latch.permit(&self.serial, (&pin, &self.pin.to_string()), risk).map(drop)
+    }
+
+    fn read_pin(&self) -> Result<SecretString, KeystoreError> {
+        self.pin.read().map_err(|error| {
+            tracing::error!(%error, "no login without the PIN");
+            KeystoreError::Unavailable { reason: "the PIN cannot be read at its source" }
+        })
+    }
+
+    /// Returns the token's description of itself.
+    pub(super) fn info(&self) -> Result<TokenInfo, KeystoreError> {
+        let slot = *lock(&self.slot);
+        token_info(&self.module, slot).map_err(|error| translate(&error))
+    }
+
+    /// Returns what the token's flags report about wrong PINs.
+    fn risk(&self) -> Result<PinRisk, KeystoreError> {
+        let info = self.info()?;
+        if !info.user_pin_initialized() {
+            return Err(KeystoreError::PinNotSet);
+        }
+        Ok(PinRisk { count_low: info.user_pin_count_low(), final_try: info.user_pin_final_try(), locked: info.user_pin_locked() })
+    }
+
     /// Logs the process in, unless it is logged in. The given session holds the login, which ends with the process's last session.
     ///
     /// # Errors
@@ -101,24 +132,12 @@ impl Token {
         if logged_in && lock(&self.accepted).is_some_and(|accepted| logins.proves(&self.serial, &accepted)) {
             return Ok(());
         }
-        let pin = self.pin.read().map_err(|error| {
-            tracing::error!(%error, "no login without the PIN");
-            KeystoreError::Unavailable { reason: "the PIN cannot be read at its source" }
-        })?;
+        let pin = self.read_pin()?;
         let mark = mark(&self.serial, &pin);
         if logged_in {
             return if logins.proves(&self.serial, &mark) { Ok(()) } else { Err(KeystoreError::LoggedInElsewhere.into()) };
         }
-        let slot = *lock(&self.slot);
-        let info = token_info(&self.module, slot)?;
-        if !info.user_pin_initialized() {
-            return Err(KeystoreError::PinNotSet.into());
-        }
-        let risk = PinRisk {
-            count_low: info.user_pin_count_low(),
-            final_try: info.user_pin_final_try(),
-            locked: info.user_pin_locked(),
-        };
+        let risk = self.risk()?;
         let attempt = self.latch.permit(&self.serial, (&pin, &self.pin.to_string()), risk)?;
         match session.login(UserType::User, Some(&pin)) {
             Ok(()) => {

@@ -86,7 +86,7 @@ fn a_token_that_is_half_made_is_said_to_be_and_is_finished() {
     assert!(matches!(&again, KeystoreError::TokenHalfMade { label, .. } if label == "half"), "{again:?}");
     let hint = again.hint().unwrap();
     // The token may have been named either way, and the options exclude each other.
-    assert!(hint.contains("token set-pin") && hint.contains("--config, or --label") && hint.contains("--serial"), "{hint}");
+    assert!(hint.contains("pin set") && hint.contains("--config, or --label") && hint.contains("--serial"), "{hint}");
 
     let half = TokenSelector::label("half");
     let set = |so: &str, user: &str, replace| set_user_pin(&station.module_config(), &half, &secret(so), &secret(user), replace);

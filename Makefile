@@ -5,7 +5,7 @@ WITH_ENGINE := scripts/engine.sh with --
 export STATIONMASTER_PEER_205 := $(CURDIR)/target/peer/2.0.5/bin/python
 export STATIONMASTER_PEER_206 := $(CURDIR)/target/peer/2.0.6a0/bin/python
 
-.PHONY: help demo test tokens soak readme fuzz bench build lint proto venv peer clean
+.PHONY: help demo test tokens soak readme fuzz bench build lint proto wheel venv peer clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -52,8 +52,15 @@ lint: ## check formatting, clippy's lints, licences, duplicates and advisories o
 	scripts/setup.sh build
 	scripts/lint.sh
 
-proto: ## generate crates/proto/src/generated from proto/
+proto: ## generate code from proto/: crates/proto/src/generated and the Python client
 	cargo run --profile quick --package stationmaster-proto-generator
+	scripts/venv.sh
+	$(STATIONMASTER_PEER_205) clients/python/generate.py
+
+wheel: ## build the Python client's wheel into target/wheel
+	scripts/venv.sh
+	mkdir -p target/wheel
+	cd clients/python && $(STATIONMASTER_PEER_205) -c 'import hatchling.build, sys; hatchling.build.build_wheel(sys.argv[1])' $(CURDIR)/target/wheel
 
 venv: ## create the Python environments with train_lib for the tests
 	scripts/venv.sh

@@ -26,6 +26,7 @@ mod documents;
 mod generated;
 mod images;
 pub mod keystore;
+mod python;
 mod readme;
 mod reviews;
 pub mod server;

@@ -3,7 +3,7 @@
 //! `ARCHITECTURE.md` describes the crates and modules. This crate is the service and its commands. Imports point down only:
 //!
 //! ```text
-//! cli, main → dev → server → service → protocol → (authz | audit | ledger | trust)
+//! cli, main → dev → server → service → protocol → (authz | audit | key_states | ledger | trust)
 //! ```
 //!
 //! Every module may use the crates below: `stationmaster_keystore`, `stationmaster_image`, `stationmaster_train` and
@@ -19,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod dev;
 mod key_file;
+pub mod key_states;
 pub mod ledger;
 pub mod protocol;
 pub mod server;

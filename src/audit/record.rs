@@ -56,6 +56,8 @@ pub enum Event {
     UserPinSet,
     /// A key was generated.
     KeyGenerated,
+    /// The state of a train key was changed.
+    KeyStateChanged,
     /// A signed checkpoint.
     Checkpoint,
     /// The position of the log of the administrators' commands, as the service found it.

@@ -1,11 +1,15 @@
-//! `key generate|list|show|export`.
+//! `key generate|list|show|export|activate|rotate|retire`.
 
 mod export;
 mod generate;
 mod jwk;
+mod lifecycle;
+mod state_view;
+mod states;
 mod view;
 
 use serde_json::json;
+use state_view::StateView;
 use stationmaster_keystore::{
     KeystoreError, Pkcs11Uri, admin,
     admin::{OtherKey, TokenContents},
@@ -19,6 +23,7 @@ use super::{
     output::{Output, table, yes},
     token_access::{DirectArgs, PinArgs},
 };
+use crate::key_states::KeyState;
 
 const SOURCE: &str = "\
 Uses the running service; with --config FILE or --state DIR the token itself,
@@ -45,6 +50,12 @@ pub(super) enum Command {
     Show(Show),
     /// Print a public key
     Export(export::Args),
+    /// Put a train key into use
+    Activate(lifecycle::activate::Args),
+    /// Replace a train key by another one
+    Rotate(lifecycle::rotate::Args),
+    /// End the use of a train key for ever
+    Retire(lifecycle::retire::Args),
 }
 
 /// Selects the service or a token.
@@ -82,6 +93,9 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
             Ok(())
         }
         Command::Export(args) => export::run(&args, output),
+        Command::Activate(args) => lifecycle::activate::run(&args, output),
+        Command::Rotate(args) => lifecycle::rotate::run(&args, output),
+        Command::Retire(args) => lifecycle::retire::run(&args, output),
     }
 }
 
@@ -90,7 +104,9 @@ impl Source {
     fn all(&self) -> Result<(Vec<KeyView>, Vec<OtherKey>), CliError> {
         if let Some(direct) = self.direct.open(&self.pin)? {
             let TokenContents { keys, others } = admin::contents(&direct.access)?;
-            return Ok((keys.into_iter().map(|key| KeyView::from_token(key, direct.config.as_ref())).collect(), others));
+            let mut keys: Vec<_> = keys.into_iter().map(|key| KeyView::from_token(key, direct.config.as_ref())).collect();
+            states::add_states(&mut keys, &direct)?;
+            return Ok((keys, others));
         }
         let mut keys = Vec::new();
         client::call(async {
@@ -100,6 +116,29 @@ impl Source {
             Ok(())
         })?;
         Ok((keys, Vec::new()))
+    }
+
+    /// Returns the train key that the station publishes: the only active one.
+    fn published(&self) -> Result<KeyView, CliError> {
+        if self.direct.config.is_none() && self.direct.state.is_none() {
+            return Err(CliError::usage("no key is named")
+                .with_hint("name its label; with --config FILE or --state DIR the only active train key is exported"));
+        }
+        let (keys, _) = self.all()?;
+        let is_active = |key: &KeyView| key.state.as_ref().is_some_and(|state| state.state == KeyState::Active);
+        let mut active: Vec<_> = keys.into_iter().filter(is_active).collect();
+        match (active.len(), active.pop()) {
+            (1, Some(key)) => Ok(key),
+            (0, _) => {
+                Err(CliError::new(Exit::NotFound, "no train key is active")
+                    .with_hint("`key list` shows the states; `key activate`"))
+            }
+            (_, last) => {
+                let labels: Vec<_> = active.iter().chain(&last).map(|key| format!("{:?}", key.label)).collect();
+                Err(CliError::new(Exit::State, format!("several train keys are active: {}", labels.join(", ")))
+                    .with_hint("name one, or `key rotate OLD --to NEW` leaves one of them"))
+            }
+        }
     }
 
     /// Returns the key with this label, or that a PKCS#11 URI names.
@@ -136,6 +175,7 @@ impl Source {
 
 fn overview(keys: &[KeyView], others: &[OtherKey]) -> String {
     let rows = keys.iter().map(|key| {
+        let state = |shown: &dyn Fn(&StateView) -> String| key.state.as_ref().map_or_else(|| "-".to_owned(), shown);
         vec![
             super::output::printable(&key.label),
             key.purpose.unwrap_or("-").to_owned(),
@@ -144,10 +184,14 @@ fn overview(keys: &[KeyView], others: &[OtherKey]) -> String {
             yes(key.generated_in_token),
             yes(key.sensitive),
             yes(key.never_extractable),
+            state(&|state| state.state.to_string()),
+            state(&StateView::until),
+            state(&StateView::runs),
         ]
     });
-    table(&["LABEL", "PURPOSE", "TYPE", "FINGERPRINT", "MADE IN TOKEN", "SENSITIVE", "NEVER EXTRACTABLE"], rows.collect())
-        + &notes(keys, others)
+    const HEADER: [&str; 10] =
+        ["LABEL", "PURPOSE", "TYPE", "FINGERPRINT", "MADE IN TOKEN", "SENSITIVE", "NEVER EXTRACTABLE", "STATE", "UNTIL", "RUNS"];
+    table(&HEADER, rows.collect()) + &notes(keys, others)
 }
 
 /// Returns the notes below the table: keys that are not used, and why.

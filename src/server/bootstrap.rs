@@ -30,6 +30,7 @@ use crate::{
     authz::Access,
     config,
     config::Config,
+    key_states::{KEY_STATES, KeyStatesInForce},
     ledger::{Ledger, LogOf},
     protocol::{AuditedKeys, Station, keys_found},
     service::{images::Images, keys::Keys, refusals::Refusals, standing::Standing, steps::Steps, trains::Trains},
@@ -82,11 +83,15 @@ async fn open(config: &Config) -> Result<Opened, ServerError> {
     // Before the token, because opening it tests every key.
     let administrators = state::remembered(&ledger, LogOf::Administrators).await?;
     let (audit, administrators) = open_audit(config, (&parts, &ledger), administrators).await?;
-    let opened = open_keystore(config).await.and_then(|keystore| {
+    let opened = open_keystore(config).await.map(|keystore| {
         let raw_use = config.keys.raw_use.iter().cloned().collect();
-        let keys = AuditedKeys::new(keystore, audit.clone(), key_purposes(config), raw_use);
-        fitness::at_start(&keys.keys(), config).map(|()| keys)
+        let states = KeyStatesInForce::new(&config.state.directory.join(KEY_STATES));
+        AuditedKeys::new(keystore, audit.clone(), key_purposes(config), raw_use, states)
     });
+    let opened = match opened {
+        Ok(keys) => fitness::at_start(&keys, config).await.map(|()| keys),
+        Err(error) => Err(error),
+    };
     let keys = match opened {
         Ok(keys) => keys,
         Err(error) => {
@@ -177,8 +182,8 @@ fn probes(config: &Config, keys: &AuditedKeys, authorizer: &Arc<Authorizer>, sta
     Probes::default()
         .with_warnings("token", health::ALL, Schedule::Periodic, move || of_tokens(token.clone(), pin_files.clone()))
         .with("keys", health::OF_TRAINS, Schedule::OnRequest, move || {
-            let outcome = fitness::of_trains(&fit.keys(), &labels);
-            async move { outcome }
+            let (keys, config) = (fit.clone(), labels.clone());
+            async move { fitness::of_trains(&keys, &config).await }
         })
         .with(station.images.kind().name, health::OF_IMAGES, of_images, move || check_images(Arc::clone(&images)))
         .with("trust", health::OF_TRAINS, Schedule::OnRequest, move || check_trust(Arc::clone(&trust)))

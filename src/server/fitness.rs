@@ -1,12 +1,16 @@
 //! Checks that the configured keys can serve their purpose on this token, from the self-test made when the token is opened.
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use stationmaster_keystore::{Capability, KeyDescription, KeyType, OaepScheme, SignScheme};
 
 use super::ServerError;
 use crate::{
     authz::Purpose,
     config::{Config, TokenConfig},
-    protocol::{StationKey, checkpoint_scheme},
+    key_states::{KeyState, KeyStates},
+    protocol::{AuditedKeys, StationKey, checkpoint_scheme},
 };
 
 /// Minimum size of RSA keys in bits; trains with smaller keys are refused.
@@ -17,7 +21,10 @@ const LEAST_BITS: u32 = 2048;
 ///
 /// # Errors
 /// Names the key, what it lacks, and the remedy.
-pub(super) fn at_start(keys: &[StationKey], config: &Config) -> Result<(), ServerError> {
+pub(super) async fn at_start(keys: &AuditedKeys, config: &Config) -> Result<(), ServerError> {
+    let states = states(keys).await.map_err(ServerError::Unfit)?;
+    not_all_retired(&states, config).map_err(ServerError::Unfit)?;
+    let keys: Vec<_> = keys.keys().into_iter().filter(|key| !is_retired(&states, key.purpose, key.label())).collect();
     let signs_no_checkpoint = |key: &StationKey| checkpoint_scheme(key.description.key_type).is_none();
     let checked =
         keys.iter().filter(|key| key.purpose == Purpose::Train || (key.purpose == Purpose::Audit && signs_no_checkpoint(key)));
@@ -28,17 +35,44 @@ pub(super) fn at_start(keys: &[StationKey], config: &Config) -> Result<(), Serve
         .map_err(ServerError::Unfit)
 }
 
-/// Checks that every configured train and audit key exists and can serve its purpose.
+/// Checks that every configured train key that is not retired, and the audit key, exists and can serve its purpose.
 ///
 /// # Errors
 /// Names the key that cannot, and the remedy.
-pub(super) fn of_trains(keys: &[StationKey], config: &Config) -> Result<(), String> {
-    for label in config.keys.train.iter().chain([&config.audit.key]) {
+pub(super) async fn of_trains(keys: &AuditedKeys, config: &Config) -> Result<(), String> {
+    let states = states(keys).await?;
+    not_all_retired(&states, config)?;
+    let keys = keys.keys();
+    let used = config.keys.train.iter().filter(|label| !is_retired(&states, Purpose::Train, label));
+    for label in used.chain([&config.audit.key]) {
         let key = keys.iter().find(|key| key.label() == label);
         let key = key.ok_or_else(|| format!("the key {label:?} is no longer in the token"))?;
         lacks(key.purpose, &key.description, config)?;
     }
     Ok(())
+}
+
+/// Returns the states of the train keys; an unusable file is an error even while its previous contents stay in force.
+async fn states(keys: &AuditedKeys) -> Result<Arc<KeyStates>, String> {
+    let states = keys.key_states().await.map_err(|error| format!("{error} ({})", error.hint()))?;
+    states.flaw.map_or(Ok(states.value), |flaw| Err(flaw.to_string()))
+}
+
+fn is_retired(states: &KeyStates, purpose: Purpose, label: &str) -> bool {
+    purpose == Purpose::Train && states.state(label, Timestamp::now()) == KeyState::Retired
+}
+
+/// Checks that trains can be served with at least one of the configured train keys, if there are any.
+fn not_all_retired(states: &KeyStates, config: &Config) -> Result<(), String> {
+    let train = &config.keys.train;
+    if train.is_empty() || !train.iter().all(|label| is_retired(states, Purpose::Train, label)) {
+        return Ok(());
+    }
+    Err(format!(
+        "every train key is retired ({}): `key generate LABEL --purpose train` makes another one, under a new label; name it in `train` of \
+         [keys]",
+        train.join(", ")
+    ))
 }
 
 /// Checks whether a key can serve its purpose.

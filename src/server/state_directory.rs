@@ -18,8 +18,17 @@ use crate::state;
 /// When it is neither, with the remedy; or when it cannot be read.
 pub fn check_is_station(directory: &Path) -> io::Result<()> {
     // `lost+found` belongs to the file system.
-    const STATION_FILES: [&str; 8] =
-        [state::LOCK, state::LEDGER, state::INSTANCE, state::FIRST_SEEN, "audit", "pin-latch", "tokens", "softhsm"];
+    const STATION_FILES: [&str; 9] = [
+        state::LOCK,
+        state::LEDGER,
+        state::INSTANCE,
+        state::FIRST_SEEN,
+        state::KEY_STATES,
+        "audit",
+        "pin-latch",
+        "tokens",
+        "softhsm",
+    ];
     let mode = fs::metadata(directory)?.mode() & 0o7777;
     if mode & 0o077 == 0 || STATION_FILES.iter().any(|name| directory.join(name).symlink_metadata().is_ok()) {
         return Ok(());

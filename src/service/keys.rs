@@ -18,7 +18,7 @@ use super::{
     Deadline,
     call_record::{self, Recorder},
     refusals::Refusals,
-    status::{Answer, Reason, Refusal, named, unrecorded},
+    status::{Answer, Reason, Refusal, key_states_unknown, named, unrecorded},
 };
 use crate::{
     authz::Permit,
@@ -143,6 +143,7 @@ impl From<RawKeyError> for Refusal {
         match error {
             RawKeyError::NotGranted => not_granted(),
             RawKeyError::Keystore(error) => error.into(),
+            RawKeyError::State(error) => error.into(),
             error => Reason::KeyNotAllowed.status(error.to_string()),
         }
     }
@@ -153,6 +154,8 @@ impl From<KeyUseError> for Refusal {
         match error {
             KeyUseError::Audit(error) => unrecorded(&error),
             KeyUseError::Keystore(error) => error.into(),
+            KeyUseError::States(error) => key_states_unknown(&error),
+            error @ KeyUseError::NotInForce { .. } => Reason::KeyNotAllowed.status(error.to_string()),
         }
     }
 }

@@ -12,7 +12,7 @@ mod tests;
 use std::{collections::BTreeMap, pin::Pin};
 
 pub use reason::Reason;
-pub use step::unrecorded;
+pub use step::{key_states_unknown, unrecorded};
 use tonic::codegen::http;
 use tonic_types::{ErrorDetails, StatusExt};
 

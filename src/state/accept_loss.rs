@@ -5,7 +5,7 @@ use std::path::Path;
 use stationmaster_system::files::Directory;
 
 use super::{
-    FIRST_SEEN, INSTANCE, LEDGER, Part, StateError, StateParts,
+    FIRST_SEEN, INSTANCE, KEY_STATES, LEDGER, Part, StateError, StateParts,
     ledger_age::accept_audit_position,
     parts::{BEGINNING, LOST, is_filled, read_id},
 };
@@ -45,6 +45,7 @@ async fn accept_in(parts: &StateParts, part: Part, ledger: &Ledger) -> Result<()
         Part::Instance => parts.check_instance(&facts, true).is_ok(),
         Part::Audit => parts.audit_is_begun() && !matches!(parts.remembered(ledger).await, Err(StateError::Mismatch { .. })),
         Part::FirstSeen => is_filled(&parts.directory.join(FIRST_SEEN)) || !facts.contains_key(part.name()),
+        Part::KeyStates => is_filled(&parts.directory.join(KEY_STATES)) || !facts.contains_key(part.name()),
         Part::Ledger | Part::Station => false,
     };
     if exists {

@@ -10,7 +10,7 @@ use std::{
 use stationmaster_system::files::{Directory, check_private};
 
 use super::{
-    FIRST_SEEN, INSTANCE, LEDGER, StateError,
+    FIRST_SEEN, INSTANCE, KEY_STATES, LEDGER, StateError,
     manifest::{FILE, FileEntry, Manifest},
 };
 use crate::ledger::{Ledger, LedgerError};
@@ -41,7 +41,7 @@ pub fn backup(state: &Path, ledger: &Ledger, station: Option<&str>, target: &Pat
     })?;
     // After the ledger: keys pinned by a run in the copied ledger are then in the file.
     let mut names = vec![LEDGER];
-    for (name, is_optional) in [(INSTANCE, false), (FIRST_SEEN, true)] {
+    for (name, is_optional) in [(INSTANCE, false), (FIRST_SEEN, true), (KEY_STATES, true)] {
         let from = state.join(name);
         match copy(&from, &aside.join(name)) {
             Ok(()) => names.push(name),

@@ -104,7 +104,7 @@ impl StateError {
                     Part::Audit => {
                         "restore the log's directory from where it was moved, or from a copy of the disk; check [audit] directory"
                     }
-                    Part::FirstSeen | Part::Station => "restore it from the newest backup, or from a copy of the disk",
+                    Part::FirstSeen | Part::KeyStates | Part::Station => "restore it from the newest backup, or from a copy of the disk",
                 };
                 format!("{recovery}. If it cannot be recovered: `state accept-loss {part} --reason TEXT`; then {}", part.loss())
             }

@@ -13,13 +13,15 @@ pub enum Part {
     Audit,
     /// Keys that were pinned at first sight.
     FirstSeen,
+    /// The states of the train keys.
+    KeyStates,
     /// The id of the station that the directory belongs to.
     Station,
 }
 
 impl Part {
     /// All parts.
-    pub const ALL: [Self; 5] = [Self::Ledger, Self::Instance, Self::Audit, Self::FirstSeen, Self::Station];
+    pub const ALL: [Self; 6] = [Self::Ledger, Self::Instance, Self::Audit, Self::FirstSeen, Self::KeyStates, Self::Station];
 
     /// Returns the part's name in the ledger and in commands.
     #[must_use]
@@ -29,6 +31,7 @@ impl Part {
             Self::Instance => "instance",
             Self::Audit => "audit",
             Self::FirstSeen => "first-seen",
+            Self::KeyStates => "key-states",
             Self::Station => "station",
         }
     }
@@ -41,6 +44,7 @@ impl Part {
             Self::Instance => "containers and volumes in the engine that carry the old id are no longer found",
             Self::Audit => "the earlier records are lost, and a new log begins",
             Self::FirstSeen => "the keys of all creators and stations are pinned again at first use",
+            Self::KeyStates => "every configured train key is active, also a retired one",
             Self::Station => "runs of the other id no longer prevent a train from running here",
         }
     }

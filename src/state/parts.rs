@@ -11,6 +11,7 @@
 //! | `instance` | the ledger, which has the same id | objects of this service in the engine are no longer found |
 //! | the service's audit log | the ledger | the records |
 //! | `first-seen.toml` | the ledger | the keys pinned at first use: every id would be new |
+//! | `key-states.toml` | the ledger | which train keys are retired: all would be active |
 //! | the station's id | the ledger | a ledger belongs to one station: under another id its trains could run again |
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
 
 use stationmaster_system::files::Directory;
 
-use super::{FIRST_SEEN, INSTANCE, LEDGER, Part, StateError};
+use super::{FIRST_SEEN, INSTANCE, KEY_STATES, LEDGER, Part, StateError};
 use crate::{
     audit::{SERVICE, log_in},
     ledger::{Ledger, LogOf, UPGRADED},
@@ -86,9 +87,11 @@ impl StateParts {
         if was_begun && !is_begun && !is_lost(&facts, Part::Audit) {
             return Err(missing(Part::Audit, &self.audit, "the ledger"));
         }
-        let first_seen = self.directory.join(FIRST_SEEN);
-        if facts.contains_key(Part::FirstSeen.name()) && !is_lost(&facts, Part::FirstSeen) && !is_filled(&first_seen) {
-            return Err(missing(Part::FirstSeen, &first_seen, "the ledger"));
+        for (part, name) in [(Part::FirstSeen, FIRST_SEEN), (Part::KeyStates, KEY_STATES)] {
+            let file = self.directory.join(name);
+            if facts.contains_key(part.name()) && !is_lost(&facts, part) && !is_filled(&file) {
+                return Err(missing(part, &file, "the ledger"));
+            }
         }
         Ok(())
     }
@@ -110,8 +113,10 @@ impl StateParts {
                 ledger.forget_other_audits(LogOf::Service, &log).await?;
             }
         }
-        if is_filled(&self.directory.join(FIRST_SEEN)) {
-            ledger.keep_fact(Part::FirstSeen.name(), "there").await?;
+        for (part, name) in [(Part::FirstSeen, FIRST_SEEN), (Part::KeyStates, KEY_STATES)] {
+            if is_filled(&self.directory.join(name)) {
+                ledger.keep_fact(part.name(), "there").await?;
+            }
         }
         ledger.drop_fact(BEGINNING).await?;
         Ok(ledger.drop_fact(UPGRADED).await?)

@@ -85,15 +85,16 @@ fn what_was_finished_before_a_backup_is_known_after_it_is_put_back() {
     let office = Office::new();
     office.run("one", 1, &[RunState::Prepared, RunState::Closing, RunState::Completed]);
     fs::write(office.at("state").join(FIRST_SEEN), "version = 1\n").unwrap();
+    fs::write(office.at("state").join(KEY_STATES), "version = 1\n").unwrap();
     let manifest = office.backup("backup").unwrap();
     assert_eq!((manifest.runs, manifest.station.as_deref()), (1, Some("a")));
-    assert_eq!(names(&office.at("backup")), ["backup.toml", FIRST_SEEN, INSTANCE, LEDGER]);
+    assert_eq!(names(&office.at("backup")), ["backup.toml", FIRST_SEEN, INSTANCE, KEY_STATES, LEDGER]);
     office.run("two", 2, &[RunState::Prepared, RunState::Closing, RunState::Completed]);
 
     fs::create_dir(office.at("other")).unwrap();
     fs::write(office.at("other").join("pin-latch"), "other hashes").unwrap();
     assert!(office.restore("backup", "other", None).unwrap().open.is_empty());
-    assert_eq!(names(&office.at("other")), [FIRST_SEEN, INSTANCE, LEDGER, "pin-latch"]);
+    assert_eq!(names(&office.at("other")), [FIRST_SEEN, INSTANCE, KEY_STATES, LEDGER, "pin-latch"]);
     let ledger = office.ledger_in("other");
     assert!(ledger.finished("a", &[1; 64], StopIndex::new(0)).unwrap().is_some());
     assert!(ledger.finished("a", &[2; 64], StopIndex::new(0)).unwrap().is_none(), "what a backup cannot know");
@@ -199,6 +200,7 @@ impl Lived {
         let office = Office::new();
         let state = office.at("state");
         fs::write(state.join(FIRST_SEEN), "version = 1\n").unwrap();
+        fs::write(state.join(KEY_STATES), "version = 1\n").unwrap();
         let parts = StateParts::new(&state, &state.join("audit"), Some("a"));
         let lived = Self { office, parts };
         // The first start: the ledger is made before anything else.
@@ -281,11 +283,13 @@ fn a_first_start_and_every_later_one_find_all_parts_in_place() {
 #[test]
 fn a_part_that_is_missing_or_empty_while_its_neighbours_show_it_is_refused_with_the_way_to_restore_it() {
     type Loss = (Part, &'static str, fn(&Lived));
-    let losses: [Loss; 8] = [
+    let losses: [Loss; 10] = [
         (Part::Instance, "missing", |lived| fs::remove_file(lived.path(INSTANCE)).unwrap()),
         (Part::Instance, "empty", |lived| fs::write(lived.path(INSTANCE), "").unwrap()),
         (Part::FirstSeen, "missing", |lived| fs::remove_file(lived.path(FIRST_SEEN)).unwrap()),
         (Part::FirstSeen, "empty", |lived| fs::write(lived.path(FIRST_SEEN), "").unwrap()),
+        (Part::KeyStates, "missing", |lived| fs::remove_file(lived.path(KEY_STATES)).unwrap()),
+        (Part::KeyStates, "empty", |lived| fs::write(lived.path(KEY_STATES), "").unwrap()),
         (Part::Audit, "missing", |lived| fs::remove_dir_all(lived.path("audit")).unwrap()),
         (Part::Audit, "empty", |lived| fs::write(lived.path("audit/service/00000001.jsonl"), "").unwrap()),
         (Part::Ledger, "missing", Lived::loses_its_ledger),
@@ -339,7 +343,7 @@ fn a_part_of_another_life_is_refused() {
 #[test]
 fn what_is_not_lost_is_not_given_up() {
     let lived = Lived::new();
-    for part in [Part::Ledger, Part::Instance, Part::Audit, Part::FirstSeen] {
+    for part in [Part::Ledger, Part::Instance, Part::Audit, Part::FirstSeen, Part::KeyStates] {
         let refused = lived.office.runtime.block_on(accept_loss(&lived.parts, part));
         assert!(matches!(refused, Err(StateError::NotLost(found)) if found == part), "{part}");
     }

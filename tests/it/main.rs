@@ -25,6 +25,7 @@ mod doctor;
 mod documents;
 mod generated;
 mod images;
+mod key_states;
 pub mod keystore;
 mod python;
 mod readme;

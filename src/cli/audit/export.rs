@@ -99,7 +99,12 @@ fn ocsf(record: &Record) -> Value {
     let entry = &record.entry;
     let activity = match entry.event {
         Event::KeyGenerated | Event::TokenInitialised => 1,
-        Event::TrustChanged | Event::AccessChanged | Event::TlsChanged | Event::RunAllowedAgain | Event::RunAbandoned => 3,
+        Event::TrustChanged
+        | Event::AccessChanged
+        | Event::TlsChanged
+        | Event::KeyStateChanged
+        | Event::RunAllowedAgain
+        | Event::RunAbandoned => 3,
         _ => 99,
     };
     let (status_id, status) = match entry.outcome.as_deref() {

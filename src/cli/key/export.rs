@@ -29,8 +29,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(in crate::cli) struct Args {
-    /// The key's label or PKCS#11 URI
-    label: String,
+    /// The key's label or PKCS#11 URI; without it the only active train key, which needs --config or --state
+    label: Option<String>,
     /// The output format
     #[arg(long, value_enum, default_value = "pem")]
     format: KeyFormat,
@@ -49,7 +49,10 @@ enum KeyFormat {
 }
 
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let key = args.source.one(&args.label)?;
+    let key = match &args.label {
+        Some(label) => args.source.one(label)?,
+        None => args.source.published()?,
+    };
     let bytes = match args.format {
         KeyFormat::Der => key.der.clone(),
         KeyFormat::Pem => spki_pem(&key.der).into_bytes(),

@@ -1,21 +1,25 @@
 //! `key generate`: generates a key directly in the token; the service creates no keys.
 
+use std::path::Path;
+
 use clap::ValueEnum;
+use jiff::Timestamp;
 use serde_json::Value;
 use stationmaster_keystore::{NewKey, admin};
 use stationmaster_train::keys::spki_fingerprint;
 
-use super::view::KeyView;
+use super::{lifecycle::station::states_file, view::KeyView};
 use crate::{
     audit::{Entry, Event},
     authz::Purpose,
     cli::{
         admin_audit,
-        error::CliError,
+        error::{CliError, Exit},
         output::Output,
-        token_access::{DirectArgs, PinArgs},
+        token_access::{DirectArgs, PinArgs, TokenContext},
     },
     config::Config,
+    key_states::{KeyState, KeyStateEntry, KeyStates, file},
     protocol::key_usage,
 };
 
@@ -46,6 +50,9 @@ pub(in crate::cli) struct Args {
     /// Size of an RSA key's modulus, in bits [default: 3072]
     #[arg(long, value_parser = ["2048", "3072", "4096"])]
     bits: Option<String>,
+    /// Generate a train key that is not used before `key activate` or `key rotate`
+    #[arg(long)]
+    pre_active: bool,
     #[command(flatten)]
     direct: DirectArgs,
     #[command(flatten)]
@@ -105,6 +112,11 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     };
     let name = purpose.name();
     let new = args.new_key(purpose)?;
+    if args.pre_active && purpose != Purpose::Train {
+        return Err(CliError::usage("only train keys have states").with_hint("leave out --pre-active"));
+    }
+    let states = states_file(&direct);
+    check_label_is_new(&file::read(&states)?, &args.label, purpose)?;
     let entry = admin_audit::entry(Event::KeyGenerated, "key generate");
     let about = |entry: Entry| {
         let entry = entry.with("label", args.label.as_str()).with("purpose", name);
@@ -118,6 +130,9 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         &direct.audit,
         Entry { outcome: Some("ok".to_owned()), ..about(entry).with("fingerprint", fingerprint) },
     )?;
+    if args.pre_active {
+        set_pre_active(&direct, &states, &args.label)?;
+    }
     let restricted = made.mechanisms_restricted;
     let key = KeyView::new(made.description, Some(name));
     let mut notes = Vec::new();
@@ -133,6 +148,25 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         format!("Generated\n{}{notes}", key.people())
     });
     Ok(())
+}
+
+/// Refuses a label that belonged to a retired key: the new key would be retired, too.
+fn check_label_is_new(states: &KeyStates, label: &str, purpose: Purpose) -> Result<(), CliError> {
+    if purpose != Purpose::Train || states.state(label, Timestamp::now()) != KeyState::Retired {
+        return Ok(());
+    }
+    Err(CliError::new(Exit::State, format!("the train key {label:?} was retired")).with_hint("use another label"))
+}
+
+/// Stores that the new key is not yet used. The service does not use it before it was configured and restarted, so this is in time.
+fn set_pre_active(direct: &TokenContext, states: &Path, label: &str) -> Result<(), CliError> {
+    let entry = admin_audit::entry(Event::KeyStateChanged, "key generate").with("label", label).with("state", "pre-active");
+    admin_audit::carry_out(&direct.audit, entry, || {
+        file::update(states, |states| {
+            let made = KeyStateEntry::new(KeyState::PreActive, Timestamp::now());
+            states.set(label, made).map(drop).map_err(CliError::usage)
+        })
+    })
 }
 
 /// Returns a note if the configuration does not name the new key for its purpose: the service would not use it.

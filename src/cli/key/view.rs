@@ -7,6 +7,7 @@ use stationmaster_keystore::{KeyDescription, KeyType};
 use stationmaster_proto as pb;
 use stationmaster_train::keys::{spki_fingerprint, spki_pem};
 
+use super::state_view::StateView;
 use crate::{
     cli::output::{fields, yes},
     config::Config,
@@ -26,6 +27,8 @@ pub(super) struct KeyView {
     pub generated_in_token: bool,
     pub uris: Vec<String>,
     pub capabilities: BTreeMap<String, String>,
+    /// Of a train key, if a token described it.
+    pub state: Option<StateView>,
 }
 
 impl KeyView {
@@ -57,6 +60,7 @@ impl KeyView {
             generated_in_token: key.generated_in_token,
             uris: key.uris,
             capabilities: key.capabilities.into_iter().collect(),
+            state: None,
         }
     }
 
@@ -92,6 +96,7 @@ impl KeyView {
                 .into_iter()
                 .map(|(name, method)| (name.to_owned(), method.name().to_owned()))
                 .collect(),
+            state: None,
         }
     }
 
@@ -112,6 +117,7 @@ impl KeyView {
             "generated_in_token": self.generated_in_token,
             "uris": self.uris,
             "capabilities": self.capabilities,
+            "state": self.state.as_ref().map(StateView::json),
         })
     }
 
@@ -135,6 +141,9 @@ impl KeyView {
             ("Extractable", yes(self.extractable)),
             ("Never extractable", yes(self.never_extractable)),
         ]);
+        if let Some(state) = &self.state {
+            text += &state.people();
+        }
         for uri in &self.uris {
             text += &fields(&[("URI", uri.clone())]);
         }

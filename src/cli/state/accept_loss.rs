@@ -25,6 +25,7 @@ that is permanently lost:
               ledger's own id is restored if it has one
   audit       a new log begins; its first record names the previous one
   first-seen  all keys are pinned again at first use
+  key-states  every configured train key is active, also a retired one
   station     the directory belongs to the station that starts next
 The reason is recorded in the administrators' audit log. No service may be
 running on the directory.
@@ -35,7 +36,7 @@ Example:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(in crate::cli) struct Args {
-    /// The lost part: ledger, instance, audit, first-seen or station
+    /// The lost part: ledger, instance, audit, first-seen, key-states or station
     #[arg(value_name = "PART", value_parser = part)]
     part: Part,
     /// The reason; it is recorded in the audit log

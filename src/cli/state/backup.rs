@@ -21,6 +21,7 @@ The backup is created completely or not at all. It contains:
                    service is busy
   instance         the id on the service's containers and volumes in the engine
   first-seen.toml  keys that a `first-use` station has pinned (if there are any)
+  key-states.toml  states of train keys (if there are any)
   backup.toml      the time of the backup, and the digest of each file
 It does not contain:
   audit            logs are only appended to: restoring an older log would

@@ -1,5 +1,8 @@
 //! Queries for runs. *Newest* means started last, by the sequence `number`, because clocks may jump.
 
+use std::collections::BTreeMap;
+
+use sqlx::{Row, sqlite::SqliteRow};
 use stationmaster_image::oci::reference::ImageId;
 use stationmaster_train::route::StopIndex;
 
@@ -81,6 +84,15 @@ impl Ledger {
     /// Returns all open runs.
     pub fn open_runs(&self) -> Result<Vec<Run>, LedgerError> {
         self.all("state IN ('opening', 'prepared', 'closing', 'aborting') ORDER BY number")
+    }
+
+    /// Returns the number of runs, open or ended, of each station key, by its label.
+    pub fn runs_by_key(&self) -> Result<BTreeMap<String, u64>, LedgerError> {
+        let query = sqlx::query("SELECT key_label, COUNT(*) AS runs FROM runs GROUP BY key_label");
+        let rows = self.block(query.fetch_all(&self.pool))?;
+        let counted =
+            |row: &SqliteRow| Ok((row.try_get("key_label")?, u64::try_from(row.try_get::<i64, _>("runs")?).unwrap_or(0)));
+        rows.iter().map(counted).collect()
     }
 
     /// Returns the newest live run with a client's idempotency key. The same key of another client is a different key. Released runs are

@@ -163,12 +163,12 @@ impl AuthorizedTrain {
         }
         check_session_length(station, session_id, of_config)?;
         let first_seen = trust_check::check_keys(station, config, &stop.own, trust, &rules)?;
-        Ok(AdmittedTrain { key: TrainKey::admitted(key), first_seen, stop, document, rules })
+        Ok(AdmittedTrain { key, first_seen, stop, document, rules })
     }
 }
 
-/// Returns the train key that a route's entry names, if the caller is granted its use.
-fn own_key(station: &Station, config: &TrainConfig, own: &OwnStop, step: &CallContext<'_>) -> Result<StationKey, StepError> {
+/// Returns the train key that a route's entry names, if the caller is granted its use and its state allows it.
+fn own_key(station: &Station, config: &TrainConfig, own: &OwnStop, step: &CallContext<'_>) -> Result<TrainKey, StepError> {
     let named = PublicKey::from_hex_pem(&config.route[own.position()].rsa_public_key).map_err(|_| StepError::ForeignRouteKey)?;
     let named = KeyId::of_spki(&named.to_der());
     let known = station.keys.keys().into_iter().find(|key| key.purpose == Purpose::Train && key.id() == named);
@@ -177,7 +177,7 @@ fn own_key(station: &Station, config: &TrainConfig, own: &OwnStop, step: &CallCo
         None => missed_key(station, named, step)?.ok_or(StepError::ForeignRouteKey)?,
     };
     step.caller.may_use_train_key(key.label(), &config.id)?;
-    Ok(key)
+    Ok(station.handle.block_on(station.keys.train_key(key))?)
 }
 
 /// Returns the named key among those that the token did not show at the last check. While such a key is missing, the train

@@ -30,7 +30,7 @@ pub struct TrainKey(StationKey);
 pub struct RawKey(StationKey);
 
 impl TrainKey {
-    /// Makes the proof: the admission check has found this key on the train's route.
+    /// Makes the proof: the admission check has found this key on the train's route, and its state allows its use.
     pub(super) fn admitted(key: StationKey) -> Self {
         Self(key)
     }

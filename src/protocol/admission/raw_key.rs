@@ -4,8 +4,14 @@ use std::{collections::BTreeSet, time::Instant};
 
 use stationmaster_keystore::KeystoreError;
 
-use super::{audited_keys::AuditedKeys, permitted_keys::RawKey};
-use crate::{authz::Purpose, protocol::context::caller::Caller};
+use super::{
+    audited_keys::{AuditedKeys, in_force::Way},
+    permitted_keys::RawKey,
+};
+use crate::{
+    authz::Purpose,
+    protocol::context::{caller::Caller, key_errors::KeyUseError},
+};
 
 /// Reasons to refuse the raw use of a key.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +26,9 @@ pub enum RawKeyError {
     /// The key signs the audit's checkpoints.
     #[error("the audit's key signs the audit's checkpoints and nothing else")]
     OfAudit,
+    /// The state of the train key does not allow its raw use, or is not known.
+    #[error(transparent)]
+    State(KeyUseError),
     /// The token does not have the key, or is not available.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
@@ -38,6 +47,7 @@ impl AuditedKeys {
         if !caller.may_use_key(label, key.purpose) {
             return Err(RawKeyError::NotGranted);
         }
+        self.check_in_force(&key, Way::Raw).await.map_err(RawKeyError::State)?;
         Ok(RawKey::permitted(key))
     }
 }

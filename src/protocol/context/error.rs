@@ -1,5 +1,7 @@
 //! Errors of the protocol's steps.
 
+use std::sync::Arc;
+
 use stationmaster_image::{
     ImageError,
     oci::reference::{ImageName, ImageSource},
@@ -16,6 +18,7 @@ use thiserror::Error;
 use super::key_errors::{KeyUseError, UntrustedKey};
 use crate::{
     audit::AuditError,
+    key_states::{KeyState, KeyStatesError},
     ledger::{LedgerError, RunId, RunState},
     trust::TrustError,
 };
@@ -59,6 +62,17 @@ pub enum StepError {
     /// The route's entry for this station names a key that this station does not hold.
     #[error("the route's entry for this station names none of its train keys")]
     ForeignRouteKey,
+    /// The route's entry for this station names a train key that is not, or no longer, in use.
+    #[error("the route's entry for this station names the train key {label:?}, which is {state}")]
+    RouteKeyNotInForce {
+        /// The key's label.
+        label: String,
+        /// Its state.
+        state: KeyState,
+    },
+    /// The states of the train keys are not known. An administrator must restore the file.
+    #[error("the states of the train keys are not known: {0}")]
+    KeyStatesNotReady(Arc<KeyStatesError>),
     /// No grant covers this train for the caller.
     #[error("not granted for this train")]
     TrainNotGranted,
@@ -168,6 +182,8 @@ impl From<KeyUseError> for StepError {
         match error {
             KeyUseError::Keystore(error) => Self::Keystore(error),
             KeyUseError::Audit(error) => Self::Audit(error),
+            KeyUseError::NotInForce { label, state } => Self::RouteKeyNotInForce { label, state },
+            KeyUseError::States(error) => Self::KeyStatesNotReady(error),
         }
     }
 }
@@ -203,6 +219,7 @@ impl StepError {
             | Self::Config(_)
             | Self::Route(_)
             | Self::ForeignRouteKey
+            | Self::RouteKeyNotInForce { .. }
             | Self::BaseMissing(_)
             | Self::ImageNotFound(_)
             | Self::RunNotFound(_)

@@ -1,11 +1,14 @@
 //! Errors about keys: a key that could not be used, and a key that is not trusted.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use stationmaster_keystore::KeystoreError;
 use stationmaster_train::rule::Rule;
 
-use crate::audit::AuditError;
+use crate::{
+    audit::AuditError,
+    key_states::{KeyState, KeyStatesError},
+};
 
 /// Why a key was not used, or its result is withheld.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +20,17 @@ pub enum KeyUseError {
     /// The use could not be recorded. A retry helps when the audit log can be written again.
     #[error("the key's use cannot be recorded: {0}")]
     Audit(#[from] AuditError),
+    /// The state of the train key does not allow its use. An administrator decides.
+    #[error("the train key {label:?} is {state}")]
+    NotInForce {
+        /// Its label.
+        label: String,
+        /// Its state.
+        state: KeyState,
+    },
+    /// The states of the train keys are not known. An administrator must restore the file.
+    #[error("the states of the train keys are not known: {0}")]
+    States(#[from] Arc<KeyStatesError>),
 }
 
 /// The owner of a key.

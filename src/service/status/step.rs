@@ -9,6 +9,7 @@ use stationmaster_train::{config::TrainConfigError, rule::Rule};
 use super::{Reason, Refusal, named};
 use crate::{
     audit::AuditError,
+    key_states::KeyStatesError,
     ledger::{LedgerError, RunId},
     protocol::{KeyOwner, StepError, UntrustedKey},
     trust::{FileError, TrustError},
@@ -54,6 +55,9 @@ impl Refusal {
             StepError::NotATrain => Reason::ConfigMalformed.status("the image holds no train config: it is not a train"),
             StepError::Route(error) => Reason::RouteRejected.status(error.to_string()),
             StepError::ForeignRouteKey => Reason::RouteRejected.status(error.to_string()),
+            StepError::RouteKeyNotInForce { label, state } => Reason::RouteRejected
+                .status(format!("the route's entry for this station names the train key \"{}\", which is {state}", named(&label))),
+            StepError::KeyStatesNotReady(error) => key_states_unknown(&error),
             StepError::KeyUntrusted(key) => key_untrusted(&key),
             StepError::TrustNotReady(error) => {
                 let detail = format!("{error} ({})", error.hint());
@@ -126,6 +130,16 @@ pub fn unrecorded(error: &AuditError) -> Refusal {
         _ => Reason::AuditUnavailable.into(),
     };
     refusal.with_detail(error)
+}
+
+/// Maps the error that the states of the train keys are not known: none of these keys is used.
+#[must_use]
+pub fn key_states_unknown(error: &KeyStatesError) -> Refusal {
+    let detail = format!("{error} ({})", error.hint());
+    Reason::NotReady
+        .status("the states of this station's train keys are not known: an administrator restores their file (the service's log names it)")
+        .with_meta("component", "keys")
+        .with_fault(&detail)
 }
 
 /// Returns the same refusal for a train that is not granted and for one that does not exist: a caller whose grants name certain

@@ -79,7 +79,7 @@ fn printing(scene: &Scene) -> Vec<(Vec<String>, i32)> {
 
 /// Commands that are not run here: they make, change or serve something, ask a person, or write into a directory. What they print goes the same
 /// way, as `standard_output_is_written_in_one_place` shows.
-const ELSEWHERE: [&str; 33] = [
+const ELSEWHERE: [&str; 36] = [
     "serve",
     "token init",
     "pin change",
@@ -90,7 +90,10 @@ const ELSEWHERE: [&str; 33] = [
     "token self-test",
     "token status",
     "audit archive",
+    "key activate",
     "key generate",
+    "key retire",
+    "key rotate",
     "train post-run",
     "train results",
     "train open",

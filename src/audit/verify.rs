@@ -63,6 +63,8 @@ pub struct LogVerification {
     pub checkpoints: u64,
     /// Number of records that the last of them covers.
     pub covered: u64,
+    /// Number of records that the last checkpoint covers; without a key, as the checkpoint claims.
+    pub claimed: u64,
     /// Records that were unsigned while the service was not running; at most 100 ranges.
     pub unsigned: Vec<Unsigned>,
     /// Number of such ranges.

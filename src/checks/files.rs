@@ -210,7 +210,8 @@ pub(crate) fn access_file(config: &Config) -> CheckNode {
 pub(crate) fn trust_file(config: &Config) -> CheckNode {
     let mode = config.trust.mode.name();
     let (Some(file), true) = (&config.trust.file, config.trust.mode != TrustMode::Embedded) else {
-        return CheckNode::new("Trust", CheckState::Usable, format!("{mode}: ANYONE can create a train that this station runs"));
+        return CheckNode::new("Trust", CheckState::Warned, format!("{mode}: ANYONE can create a train that this station runs"))
+            .with_remedy("`mode = \"pinned\"` in [trust], and `trust add creator ID --key FILE` for each creator");
     };
     match trust::file::read(file) {
         Ok(_) => CheckNode::new("Trust", CheckState::Usable, format!("{mode}, {}", file.display())),

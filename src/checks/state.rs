@@ -146,7 +146,7 @@ fn logs(config: &Config, service: Option<Remembered>, administrators: Option<Rem
 fn described(log: &str, found: &LogVerification) -> String {
     let head = found.head.map_or(0, |head| head.size);
     if log == audit::SERVICE {
-        format!("{log}: {head} records, the last checkpoint covers {}", found.covered)
+        format!("{log}: {head} records, the last checkpoint covers {}", found.claimed)
     } else {
         format!("{log}: {head} records")
     }

@@ -141,26 +141,27 @@ pub(super) struct Station {
 impl StationArgs {
     /// Reads the configuration. Must be called before any thread runs.
     pub(super) fn open(&self) -> Result<Station, CliError> {
-        let station = self.named()?;
+        let station = self.named()?.ok_or_else(|| {
+            CliError::usage("no station is named: use --config FILE or --state DIR").with_hint(format!(
+                "{CONFIG_VARIABLE} names the service's configuration for all commands, STATIONMASTER_STATE a development station's directory"
+            ))
+        })?;
         let modules: Vec<_> = station.config.tokens.all().iter().map(|token| token.module.as_path()).collect();
         module_crash::guard(&modules)?;
         Ok(station)
     }
 
+    /// As [`StationArgs::open`], for a command that needs no station; in this process.
     #[expect(unsafe_code, reason = "sets a variable before a thread runs")]
-    fn named(&self) -> Result<Station, CliError> {
+    pub(super) fn named(&self) -> Result<Option<Station>, CliError> {
         let file = self.config.clone().or_else(|| self.state.is_none().then(config_of_environment).flatten());
         if let Some(file) = file {
-            return Ok(Station { config: Config::load(&file)?, options: format!("--config {}", file.display()) });
+            return Ok(Some(Station { config: Config::load(&file)?, options: format!("--config {}", file.display()) }));
         }
-        let Some(state) = self.state.clone().or_else(state_variable) else {
-            return Err(CliError::usage("no station is named: use --config FILE or --state DIR").with_hint(format!(
-                "{CONFIG_VARIABLE} names the service's configuration for all commands, STATIONMASTER_STATE a development station's directory"
-            )));
-        };
+        let Some(state) = self.state.clone().or_else(state_variable) else { return Ok(None) };
         let directory = state.canonicalize().map_err(|error| CliError::file("find", &state, &error))?;
         // SAFETY: the command line runs on one thread until a runtime is made, which the caller does later.
         let config = unsafe { dev::config_in(&directory) }?;
-        Ok(Station { config, options: format!("--state {}", state.display()) })
+        Ok(Some(Station { config, options: format!("--state {}", state.display()) }))
     }
 }

@@ -272,6 +272,7 @@ impl<'a> LogReader<'a> {
         if !self.expected.keys.is_empty() && self.found.checkpoints == 0 && !self.expected.allow_unsigned {
             self.flaw(&last, 0, format_args!("no checkpoint is signed, so the origin of these records is not proven"));
         }
+        self.found.claimed = self.signed;
         self.found.administrators = self.administrators.last;
         self.found.uses = self.uses.take();
         self.found

@@ -9,14 +9,11 @@ use stationmaster_keystore::{
     softhsm,
 };
 
-use crate::{
-    cli::{
-        error::CliError,
-        module_crash,
-        output::{Output, printable, table},
-        token_access::{DirectArgs, PinArgs, config_of_environment},
-    },
-    config::Config,
+use crate::cli::{
+    error::CliError,
+    module_crash,
+    output::{Output, printable, table},
+    token_access::StationArgs,
 };
 
 const AFTER: &str = "\
@@ -35,7 +32,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "state"])]
     module: Option<PathBuf>,
     #[command(flatten)]
-    direct: DirectArgs,
+    station: StationArgs,
 }
 
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
@@ -57,18 +54,14 @@ fn modules(args: &Args) -> Result<Vec<ModuleConfig>, CliError> {
     if let Some(module) = &args.module {
         return Ok(vec![module.clone().into()]);
     }
-    if args.direct.state.is_some() {
-        // Selects the station's private token.
-        return Ok(vec![args.direct.required(&PinArgs::default())?.access.module]);
-    }
-    let Some(file) = args.direct.config.clone().or_else(config_of_environment) else {
+    let Some(station) = args.station.named()? else {
         let module = softhsm::find_module().ok_or_else(|| {
             CliError::usage("no module is named, and SoftHSM's was not found").with_hint("use --config FILE or --module FILE")
         })?;
         return Ok(vec![module.into()]);
     };
     let mut modules: Vec<ModuleConfig> = Vec::new();
-    for token in Config::load(&file)?.tokens.all() {
+    for token in station.config.tokens.all() {
         let module = token.module();
         if !modules.iter().any(|known| known.path == module.path) {
             modules.push(module);

@@ -46,6 +46,22 @@ fn a_token_that_is_not_initialised() {
 }
 
 #[test]
+fn nothing_is_changed_without_a_login_and_no_login_is_made() {
+    let patient = Patient::new();
+    let files = || {
+        let listed =
+            Command::new("find").arg(patient.station.state()).args(["-type", "f", "-exec", "sha256sum", "{}", "+"]).output();
+        let mut lines: Vec<_> = String::from_utf8(listed.unwrap().stdout).unwrap().lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    fs::write(patient.path("pin"), "000000\n").unwrap();
+    let before = files();
+    assert_eq!(Diagnosis::of(patient.command(&["--no-login"])).code, Some(0));
+    assert_eq!(files(), before);
+}
+
+#[test]
 fn a_wrong_pin_which_is_tried_once() {
     let patient = Patient::new();
     fs::write(patient.path("pin"), "000000\n").unwrap();
@@ -194,4 +210,8 @@ fn a_development_station_and_one_that_serves_are_healthy_and_no_pin_is_shown() {
     let service = healthy.all().into_iter().find(|node| node.name == "service").unwrap();
     assert_eq!((service.state.as_str(), service.cause.as_str()), ("success", "SERVING"));
     assert!(!healthy.answer.to_string().contains(&station.pin()));
+    let of = |name: &str| healthy.all().into_iter().find(|node| node.name == name).unwrap();
+    let audit = of("audit");
+    assert!(audit.cause.contains("the last checkpoint covers") && !audit.cause.contains("covers 0"), "{audit:#?}");
+    assert!(of("trust").state == "warning" && of("trust").remedy.contains("pinned"), "{:#?}", of("trust"));
 }

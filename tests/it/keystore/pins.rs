@@ -1,13 +1,18 @@
 //! The user PIN is changed, replaced and set by one program; nothing is changed by what is wrong, and no wrong PIN is tried twice.
 
-use std::{fs, io::Write, path::Path, process::Stdio};
+use std::{
+    fs,
+    io::{Read, Write},
+    path::Path,
+    process::Stdio,
+};
 
 use serde_json::Value;
 
 use super::made::{Bench, says};
 use crate::support::PROGRAM;
 
-/// A bench with a token of two keys' space and its PIN at the configured place.
+/// A bench with a token, and its PIN at the configured place.
 fn bench() -> Bench {
     let bench = Bench::new();
     bench.done(&["token", "init", "--so-pin-file", &bench.path("so-pin")]);
@@ -165,4 +170,46 @@ fn the_status_tells_without_a_login_whether_one_would_be_tried_and_the_self_test
     let (code, status) = run("status");
     assert!(code == Some(8) && says(node(&status, "login"), "cause", "was refused before"), "{status}");
     assert!(says(node(&status, "login"), "remedy", "`stationmaster pin unblock --config"), "{status}");
+}
+
+/// Runs the program on a terminal and types each answer after its prompt. Returns the exit code and all that was on the terminal.
+fn typed(bench: &Bench, arguments: &str, answers: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &format!("{PROGRAM} {arguments}"), "/dev/null"]);
+    script.env("SOFTHSM2_CONF", &bench.conf).env("STATIONMASTER_CONFIG", bench.path("c.toml"));
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script of util-linux");
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut seen = Vec::new();
+    for (prompt, answer) in answers {
+        while !String::from_utf8_lossy(&seen).trim_end().ends_with(prompt) {
+            let mut byte = [0];
+            assert_eq!(output.read(&mut byte).unwrap(), 1, "no {prompt:?}: {}", String::from_utf8_lossy(&seen));
+            seen.push(byte[0]);
+        }
+        // The echo is switched off after the prompt.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        input.write_all(format!("{answer}\n").as_bytes()).unwrap();
+    }
+    output.read_to_end(&mut seen).unwrap();
+    (child.wait().unwrap().code(), String::from_utf8_lossy(&seen).into_owned())
+}
+
+#[test]
+fn a_new_pin_is_typed_twice_without_an_echo() {
+    let bench = bench();
+    let (first, again) = ("new user PIN:", "new user PIN, again:");
+    let (code, seen) = typed(&bench, "pin change", &[(first, "8642"), (again, "8643")]);
+    assert!(code == Some(2) && seen.contains("nothing was changed"), "{seen}");
+    works(&bench, "1234");
+    let (code, seen) = typed(&bench, "pin change", &[(first, "8642"), (again, "8642")]);
+    assert!(code == Some(0) && !seen.contains("864"), "{seen}");
+    works(&bench, "8642");
+    let unblock = [("SO PIN:", "567890"), (first, "1357"), (again, "1357")];
+    let unblock: Vec<_> = unblock.iter().map(|(prompt, answer)| (prompt.trim_start_matches("new "), *answer)).collect();
+    let config = fs::read_to_string(bench.path("c.toml")).unwrap();
+    fs::write(bench.path("c.toml"), config.replace(&format!("pin_file = {:?}\n", bench.path("pin")), "")).unwrap();
+    let (code, seen) = typed(&bench, "pin unblock", &unblock);
+    assert!(code == Some(0) && !seen.contains("1357") && !seen.contains("567890"), "{seen}");
+    fs::write(bench.path("c.toml"), config).unwrap();
+    works(&bench, "1357");
 }

@@ -105,6 +105,7 @@ on_every_token! {
     lost::a_vanished_token_is_noticed_and_so_is_its_return => "a vanished token and its return",
     administration::a_token_is_initialised => "initialise a token",
     administration::a_user_pin_is_replaced_with_the_so_pin => "replace the user PIN",
+    administration::a_user_pin_is_changed_with_itself => "change the user PIN",
     administration::a_wrong_pin_is_tried_once_and_a_corrected_one_works => "a wrong PIN is tried once",
     administration::a_token_that_warns_of_wrong_pins_gets_no_login => "no login while the token warns",
 }

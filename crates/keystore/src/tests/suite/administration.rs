@@ -6,7 +6,7 @@ use stationmaster_pkcs11_fault::{FaultModule, VARIABLE};
 
 use super::Outcome;
 use crate::{
-    admin::{contents, init_token, set_user_pin},
+    admin::{change_user_pin, contents, init_token, set_user_pin},
     pin_latch,
     pkcs11::underneath::{self, PinState},
     tests::support::*,
@@ -47,6 +47,24 @@ pub(super) async fn a_user_pin_is_replaced_with_the_so_pin(token: TestToken) -> 
     }
     replaced.unwrap();
     assert_eq!(contents(&TokenAccess { pin: kept("pin-4343"), ..token.access() }).unwrap().keys, []);
+    Outcome::Works
+}
+
+pub(super) async fn a_user_pin_is_changed_with_itself(token: TestToken) -> Outcome {
+    let latch = token.dir.path().join("latch");
+    let present = TokenAccess { pin_latch: Some(latch.clone()), ..token.access() };
+    let wrong = TokenAccess { pin: kept("wrong-pin"), ..present.clone() };
+    let new = secret("pin-4343");
+    assert!(matches!(change_user_pin(&wrong, &new), Err(KeystoreError::PinRejected { .. })));
+    assert!(matches!(change_user_pin(&wrong, &new), Err(KeystoreError::PinLatched { .. })));
+    let too_long = secret(&"9".repeat(4000));
+    let refused = change_user_pin(&present, &too_long).unwrap_err();
+    assert!(matches!(refused, KeystoreError::PinLength { .. } | KeystoreError::PinRefused { .. }), "{refused:?}");
+    assert_eq!(contents(&present).unwrap().keys, [], "the present PIN no longer works");
+
+    assert_eq!(change_user_pin(&present, &new).unwrap(), token.serial);
+    assert!(matches!(contents(&present), Err(KeystoreError::PinRejected { .. })), "the former PIN still works");
+    assert_eq!(contents(&TokenAccess { pin: kept("pin-4343"), ..present }).unwrap().keys, []);
     Outcome::Works
 }
 

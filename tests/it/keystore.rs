@@ -7,6 +7,7 @@ mod bad_input;
 mod intents;
 mod isolation;
 mod made;
+mod page;
 mod pins;
 mod refused_salt;
 mod several;

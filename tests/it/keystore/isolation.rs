@@ -22,17 +22,22 @@ fn isolated(change: impl FnOnce(&mut toml::Table)) -> Station {
     })
 }
 
-fn worker_of(station: &Station) -> Option<u32> {
+/// The processes that hold tokens.
+pub(super) fn workers_of(station: &Station) -> Vec<u32> {
     let pid = station.pid();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     // A process that another thread started is that thread's child.
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
-    let all = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok()).chain(children);
-    let found = all.flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-    found.filter_map(|pid| pid.parse().ok()).find(|pid| {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let found = children.flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    let is_worker = |pid: &u32| {
         fs::read(format!("/proc/{pid}/cmdline"))
             .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == b"token-worker"))
-    })
+    };
+    found.filter_map(|pid| pid.parse().ok()).filter(is_worker).collect()
+}
+
+fn worker_of(station: &Station) -> Option<u32> {
+    workers_of(station).pop()
 }
 
 fn worker(station: &Station) -> u32 {
@@ -43,7 +48,7 @@ fn signs(station: &Station) -> bool {
     station.sign("a-general", SignatureScheme::RsaPssSha256, &[7; 32]).is_ok()
 }
 
-fn kill(pid: u32, signal: &str) {
+pub(super) fn kill(pid: u32, signal: &str) {
     assert!(as_root("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 

@@ -1,10 +1,16 @@
 //! `[[token]]`: a station with two tokens serves a key while either has it, and its health names the other.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 use openssl::{pkey::PKey, rsa::Rsa};
 use stationmaster_proto::SignatureScheme;
 
+use super::isolation;
 use crate::support::{Station, token::softhsm, wait_for};
 
 const LABELS: [&str; 3] = ["a", "a-general", "audit"];
@@ -112,4 +118,56 @@ fn a_station_with_two_tokens_serves_while_either_is_there_and_says_which_is_away
             (health.status.success() && !said.contains("is away")).then_some(())
         });
     }
+}
+
+#[test]
+fn no_call_is_lost_when_the_process_of_one_of_two_tokens_is_killed_under_load() {
+    const KILLS: usize = 8;
+    let mut station = Station::start("a");
+    station.stop();
+    tokens_with_the_same_keys(&station, ["north", "south"]);
+    station.configure(|config| {
+        let Some(toml::Value::Table(mut north)) = config.remove("token") else { panic!("no token") };
+        north.insert("isolation".into(), "process".into());
+        let mut south = north.clone();
+        north.insert("label".into(), "north".into());
+        south.insert("label".into(), "south".into());
+        config.insert("token".into(), vec![north, south].into());
+    });
+    station.start_again();
+    let both = || wait_for("two processes", || Some(isolation::workers_of(&station)).filter(|found| found.len() == 2));
+    let stays = both()[0];
+    let (ended, calls) = (AtomicBool::new(false), AtomicU64::new(0));
+    let lost = std::thread::scope(|scope| {
+        let (station, ended, calls) = (&station, &ended, &calls);
+        let callers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(move || {
+                    let mut lost = Vec::new();
+                    while !ended.load(Ordering::Relaxed) {
+                        calls.fetch_add(1, Ordering::Relaxed);
+                        lost.extend(station.sign("a-general", SignatureScheme::RsaPssSha512, &[7; 64]).err());
+                    }
+                    lost
+                })
+            })
+            .collect();
+        for kill in 0..KILLS {
+            let other = both().into_iter().find(|process| *process != stays).expect("the other token's process");
+            // Calls are under way, and both tokens serve.
+            let before = calls.load(Ordering::Relaxed);
+            wait_for("calls", || (calls.load(Ordering::Relaxed) > before + 16).then_some(()));
+            isolation::kill(other, "-KILL");
+            wait_for("another process", || {
+                let found = isolation::workers_of(station);
+                (found.len() == 2 && !found.contains(&other)).then_some(())
+            });
+            assert!(isolation::workers_of(station).contains(&stays), "kill {kill} ended both");
+        }
+        ended.store(true, Ordering::Relaxed);
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
+    });
+    let calls = calls.into_inner();
+    println!("{KILLS} kills of one of two tokens' processes: {} of {calls} calls lost", lost.len());
+    assert!(lost.is_empty(), "{} of {calls} calls were lost: {:?}", lost.len(), lost.first().map(|refused| &refused.reason));
 }

@@ -127,6 +127,12 @@ impl ModuleUse {
         lock(&self.module.state).quiet.insert(self.number);
     }
 
+    /// Returns whether another user in the process has sessions: the module is not finalised then. The caller is quiet.
+    pub(super) fn others_use_it(&self) -> bool {
+        let state = lock(&self.module.state);
+        state.users > state.quiet.len()
+    }
+
     /// Finalises and initialises the module, which some modules (p11-kit's client) need to see a token again. Sessions of the
     /// caller must be closed. While another user in the process has sessions, nothing is finalised: the module is only
     /// initialised if necessary; likewise without `finalise`.

@@ -30,6 +30,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Why a token may stay away although it is back: finalising its module during a call would crash it.
 const CANNOT_BE_SET_UP: &str = "a call in its module does not return, so the module cannot be set up anew in this process; \
                                 `isolation = \"process\"` in [token] would replace the process";
+/// The same for a token whose module serves another token: finalising it would end the sessions of that one.
+const MODULE_IS_SHARED: &str = "another token of its module is in use, so the module cannot be set up anew in this process; \
+                                `isolation = \"process\"` in [[token]] gives each token a module of its own";
 /// Pause between looks whether a worker's call has ended.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -109,6 +112,8 @@ impl SharedState {
                         tracing::warn!(%error, "the token is still away");
                         if self.hung() > 0 {
                             *lock(&self.health) = Health::Down { reason: CANNOT_BE_SET_UP };
+                        } else if self.token.shares_module() {
+                            *lock(&self.health) = Health::Down { reason: MODULE_IS_SHARED };
                         }
                         select! {
                             recv(stopped) -> _ => return,
@@ -136,7 +141,10 @@ impl SharedState {
         let found = self.find_everything(&mut login_session);
         if found.is_err() {
             drop(login_session.take());
-            self.token.quiet();
+            // A hung call is in the module, which no other token of it may finalise meanwhile.
+            if self.hung() == 0 {
+                self.token.quiet();
+            }
         }
         found
     }

@@ -80,6 +80,11 @@ impl Token {
         self.module.quiet();
     }
 
+    /// Returns whether the module is not finalised for this token, because another one of it is in use. The caller is quiet.
+    pub(super) fn shares_module(&self) -> bool {
+        self.module.others_use_it()
+    }
+
     pub(crate) fn uri(&self) -> &Pkcs11Uri {
         &self.uri
     }

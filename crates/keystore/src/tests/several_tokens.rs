@@ -266,6 +266,46 @@ async fn a_token_that_is_away_at_the_start_is_used_when_it_appears() {
 }
 
 #[tokio::test]
+async fn a_lost_token_does_not_interrupt_another_one_of_its_module_and_names_what_gives_it_its_own() {
+    let station = TestToken::new();
+    init_token(&station.module_config(), OTHER, &secret(SO_PIN), &secret(PIN)).unwrap();
+    import(&station, &[TOKEN, OTHER], "train");
+    let other = TokenAccess::new(station.module_config(), TokenSelector::label(OTHER), kept(PIN));
+    let keystore = Keystore::open_tokens(vec![station.config(&["train"]), station.config_with(other, &["train"])]).unwrap();
+    until_all_serve(&keystore).await;
+    let key = keystore.key("train").unwrap();
+    let (directory, aside) = (directory_of(&station, TOKEN), station.dir.path().join("aside"));
+    std::fs::rename(&directory, &aside).unwrap();
+    let reason = loop {
+        served(&keystore, key.id).await.unwrap();
+        let _ = keystore.check(None).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        match keystore.tokens().remove(0).unavailable {
+            Some(KeystoreError::Unavailable { reason }) if reason.contains("another token") => break reason,
+            _ => {}
+        }
+    };
+    assert!(reason.contains("isolation = \"process\""), "{reason}");
+    std::fs::rename(&aside, &directory).unwrap();
+    for _ in 0..20 {
+        served(&keystore, key.id).await.unwrap();
+        let _ = keystore.check(None).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // When no token of the module is in use, the module is set up anew for all of them.
+    let (directory, aside) = (directory_of(&station, OTHER), station.dir.path().join("aside"));
+    std::fs::rename(&directory, &aside).unwrap();
+    while keystore.tokens()[1].unavailable.is_none() {
+        let _ = served(&keystore, key.id).await;
+        let _ = keystore.check(None).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    std::fs::rename(&aside, &directory).unwrap();
+    until_all_serve(&keystore).await;
+    served(&keystore, key.id).await.unwrap();
+}
+
+#[tokio::test]
 async fn two_keys_of_one_label_on_two_tokens_are_refused() {
     let station = TestToken::new();
     let other = second_token(&station);

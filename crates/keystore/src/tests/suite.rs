@@ -5,6 +5,7 @@
 
 mod administration;
 mod curves;
+mod isolated;
 mod keys;
 mod lost;
 mod operations;
@@ -103,6 +104,7 @@ on_every_token! {
     lost::a_finalised_module_is_set_up_again => "a finalised module",
     lost::a_deleted_key_is_missed_and_its_successor_found => "a deleted key and its successor",
     lost::a_vanished_token_is_noticed_and_so_is_its_return => "a vanished token and its return",
+    isolated::a_module_in_a_process_of_its_own_serves_and_is_replaced_when_it_is_killed => "a module in a process of its own",
     administration::a_token_is_initialised => "initialise a token",
     administration::a_user_pin_is_replaced_with_the_so_pin => "replace the user PIN",
     administration::a_user_pin_is_changed_with_itself => "change the user PIN",

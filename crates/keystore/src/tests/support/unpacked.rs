@@ -99,16 +99,22 @@ pub(super) fn opencryptoki(label: &str) -> Unpacked {
     for left in ["/dev/shm/var.lib.opencryptoki.swtok", "/var/lib/opencryptoki/swtok/NVTOK.DAT"] {
         let _ = std::fs::remove_file(left);
     }
-    let steps: [&[&str]; 4] = [
-        &["-I", "-S", "87654321"],
-        &["-P", "-S", "87654321", "-n", SO_PIN],
-        &["-u", "-S", SO_PIN, "-n", "a-first"],
-        &["-p", "-U", "a-first", "-n", PIN],
-    ];
+    // As the page for administrators has them.
+    let page = include_str!("../../../../../docs/tokens.md");
+    let words = |line: &str| {
+        let value = |word: &str| match word {
+            "SO_PIN" => SO_PIN.to_owned(),
+            "FIRST" => "a-first".to_owned(),
+            "PIN" => PIN.to_owned(),
+            word => word.to_owned(),
+        };
+        line.split(' ').map(value).collect::<Vec<_>>()
+    };
+    let steps: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("    pkcsconf ")).map(words).collect();
+    assert_eq!(steps.len(), 4, "the page has other steps");
     for step in steps {
         let mut process = Command::new("pkcsconf")
-            .args(["-c", "0"])
-            .args(step)
+            .args(&step)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

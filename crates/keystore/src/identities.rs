@@ -6,9 +6,9 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use crate::{KeyDescription, KeyId};
+use crate::KeyId;
 
-/// Identities by configured label. Clones share them.
+/// Identities by configured label; none where there is one token. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Identities(Arc<RwLock<BTreeMap<String, KeyId>>>);
 
@@ -27,11 +27,8 @@ impl Identities {
         self.0.write().unwrap_or_else(PoisonError::into_inner).extend(identities);
     }
 
-    /// Notes the keys whose labels have no identity yet.
-    pub(crate) fn note_first(&self, keys: Vec<KeyDescription>) {
-        let mut identities = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for KeyDescription { label, id, .. } in keys {
-            identities.entry(label).or_insert(id);
-        }
+    /// Replaces all identities.
+    pub(crate) fn replace(&self, identities: BTreeMap<String, KeyId>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = identities;
     }
 }

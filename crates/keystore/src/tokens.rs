@@ -40,6 +40,7 @@ impl Tokens {
         if several {
             tokens.opener = Some(Opener::start(&tokens.members)?);
             tokens.check_keys()?;
+            tokens.share_identities();
         } else {
             tokens.members.iter().try_for_each(|member| member.open(Needed::All))?;
         }
@@ -107,7 +108,18 @@ impl Tokens {
 
     /// Tells every token the keys that the others show: it may have them under other labels.
     pub(crate) fn share_identities(&self) {
-        self.identities.note(self.keys().into_iter().map(|key| (key.label, key.id)));
+        if self.members.len() < 2 {
+            return;
+        }
+        let keys = self.members.iter().flat_map(|member| member.keys());
+        let has_own_label = |key: &KeyDescription| key.uris.iter().any(|uri| uri.object.as_ref() == Some(&key.label));
+        let shown: BTreeMap<_, _> = keys.filter(has_own_label).map(|key| (key.label, key.id)).collect();
+        if self.members.iter().all(|member| member.ready().is_ok()) {
+            // A label that no token has any more names no key.
+            self.identities.replace(shown);
+        } else {
+            self.identities.note(shown);
+        }
     }
 
     /// Reports every trial from now on.

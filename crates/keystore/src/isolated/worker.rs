@@ -94,7 +94,7 @@ fn serve(
     let tasks: Arc<Mutex<HashMap<u64, AbortHandle>>> = Arc::default();
     while let Ok(Numbered { number, body }) = received.recv() {
         if let Request::Check { identities: shown, .. } = &body {
-            identities.note(shown.clone());
+            identities.replace(shown.clone());
         }
         match body {
             Request::Close => break,

@@ -197,6 +197,29 @@ impl KeyRing {
         Ok(Loaded { key, tried })
     }
 
+    /// Reads the key of this identity, which gets the configured label, whatever its own is.
+    fn under_any_label(
+        &self,
+        session: &Session,
+        label: &str,
+        id: KeyId,
+        slot: &KeySlot,
+        token: &Pkcs11Uri,
+    ) -> Result<Option<PrivateKey>, AttemptError> {
+        for found in objects::private_keys(session, None, None)?.into_iter().filter(|found| slot.may_use(found)) {
+            if let Described::Key(mut key) = objects::describe(session, found, token)?
+                && key.description.id == id
+                // A key with a configured label of its own is that one.
+                && !self.slots.contains_key(&key.object_label)
+            {
+                tracing::info!(key = label, label = key.object_label, "the token has the key under another label");
+                label.clone_into(&mut key.description.label);
+                return Ok(Some(*key));
+            }
+        }
+        Ok(None)
+    }
+
     /// Reads a key in a session of its own: the one with the label, else one that another token shows under this label.
     fn read(
         &self,
@@ -211,7 +234,7 @@ impl KeyRing {
                 let is_absent = |id| absent.is_some_and(|(key, at)| key == id && at.elapsed() < SEARCH_PAUSE);
                 match self.identities.of(label).filter(|id| !is_absent(*id)) {
                     None => Err(not_found(label).into()),
-                    Some(id) => under_any_label(&session, label, id, slot, token.uri()).and_then(|found| {
+                    Some(id) => self.under_any_label(&session, label, id, slot, token.uri()).and_then(|found| {
                         *absent = found.is_none().then(|| (id, Instant::now()));
                         found.ok_or_else(|| not_found(label).into())
                     }),
@@ -233,26 +256,6 @@ impl KeyRing {
 pub(super) struct Loaded {
     pub(super) key: Arc<Key>,
     pub(super) tried: bool,
-}
-
-/// Reads the key of this identity, which gets the configured label, whatever its own is.
-fn under_any_label(
-    session: &Session,
-    label: &str,
-    id: KeyId,
-    slot: &KeySlot,
-    token: &Pkcs11Uri,
-) -> Result<Option<PrivateKey>, AttemptError> {
-    for found in objects::private_keys(session, None, None)?.into_iter().filter(|found| slot.may_use(found)) {
-        if let Described::Key(mut key) = objects::describe(session, found, token)?
-            && key.description.id == id
-        {
-            tracing::info!(key = label, label = key.object_label, "the token has the key under another label");
-            label.clone_into(&mut key.description.label);
-            return Ok(Some(*key));
-        }
-    }
-    Ok(None)
 }
 
 fn read_in(session: &Session, label: &str, slot: &KeySlot, token: &Pkcs11Uri) -> Result<PrivateKey, AttemptError> {

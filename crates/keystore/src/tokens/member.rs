@@ -111,7 +111,6 @@ impl Member {
                 if let Some(log) = self.trials.get() {
                     backend.announce_trials_to(log);
                 }
-                self.identities.note_first(backend.keys());
                 *state = State::Open(backend);
                 Ok(())
             }

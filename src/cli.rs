@@ -2,6 +2,7 @@
 
 mod access;
 pub mod admin_audit;
+mod approval;
 mod audit;
 mod check_tree;
 mod client;
@@ -63,8 +64,8 @@ Exit codes:
   3  not found                   8  a check was completed and failed
   4  refused by the train's          (train verify, open, check-push;
      checks or by policy            image validate; audit verify;
-                                   doctor; token status, self-test)
-                               130  interrupted
+  9  a second officer must          doctor; token status, self-test)
+     approve it                130  interrupted
 
 {before-help}Options:
 {options}
@@ -106,6 +107,9 @@ enum Command {
     /// Grant access to the service
     #[command(subcommand)]
     Access(access::Command),
+    /// Approve or reject what another officer requested
+    #[command(subcommand)]
+    Approval(approval::Command),
     /// Read and verify the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -179,6 +183,7 @@ fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         Command::Train(command) => return train::run(command, output),
         Command::Image(command) => return image::run(command, output),
         Command::Access(command) => access::run(command, output),
+        Command::Approval(command) => approval::run(command, output),
         Command::Audit(command) => return audit::run(command, output),
         Command::Trust(command) => trust::run(command, output),
         Command::Run(command) => run::run(command, output),

@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod engine;
+mod four_eyes;
 mod key_names;
 mod rules;
 mod sections;
@@ -19,6 +20,7 @@ use std::{
 
 pub use audit::{AuditConfig, MirrorConfig};
 pub use engine::{EngineConfig, PartialLoadSetting};
+pub use four_eyes::{FourEyesConfig, GuardedAct};
 pub use rules::{Rules, TrustConfig, Unlisted};
 pub use sections::{
     AccessConfig, CompatConfig, KeysConfig, LayoutsConfig, Limits, Listen, LogConfig, LogFormat, RunsConfig, StateConfig, Tcp,
@@ -69,6 +71,9 @@ pub struct Config {
     /// Trusted keys.
     #[serde(default)]
     pub trust: TrustConfig,
+    /// Acts of administrators that need a second officer.
+    #[serde(default)]
+    pub four_eyes: FourEyesConfig,
     /// Rules for trains.
     #[serde(default)]
     pub rules: Rules,

@@ -27,8 +27,8 @@ pub use token::{AUDIT, DevToken};
 
 use crate::{
     config::{
-        AccessConfig, AuditConfig, CompatConfig, Config, EngineConfig, KeysConfig, LayoutsConfig, Limits, Listen, LogConfig,
-        Rules, RunsConfig, StateConfig, Tcp, TokenConfig, TokensConfig, TrustConfig,
+        AccessConfig, AuditConfig, CompatConfig, Config, EngineConfig, FourEyesConfig, KeysConfig, LayoutsConfig, Limits, Listen,
+        LogConfig, Rules, RunsConfig, StateConfig, Tcp, TokenConfig, TokensConfig, TrustConfig,
     },
     server::{Addresses, ServerError, bootstrap, lock::Lock, state_directory},
     trust::TrustMode,
@@ -238,6 +238,7 @@ fn config(options: &DevOptions, directory: &Path, token: &DevToken, tls: pki::Fi
                 client_crl: None,
             }),
         },
+        four_eyes: FourEyesConfig::default(),
         limits: Limits::default(),
         access: AccessConfig { file: Some(directory.join(access::FILE)) },
         audit: AuditConfig { key: token::AUDIT.into(), ..AuditConfig::default() },

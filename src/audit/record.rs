@@ -50,6 +50,14 @@ pub enum Event {
     StateBackedUp,
     /// A backup was restored: runs that ended since are unknown to it.
     StateRestored,
+    /// An officer requested the approval of a guarded act.
+    ApprovalRequested,
+    /// A second officer approved or rejected a request.
+    ApprovalDecided,
+    /// A guarded act was refused, because it was not approved.
+    ApprovalRefused,
+    /// Another file of officers takes effect.
+    OfficersChanged,
     /// A token was initialised.
     TokenInitialised,
     /// The user PIN of a token was set with the SO PIN.
@@ -58,6 +66,12 @@ pub enum Event {
     KeyGenerated,
     /// The state of a train key was changed.
     KeyStateChanged,
+    /// A key was destroyed.
+    KeyDestroyed,
+    /// A backup of a key was restored into a token.
+    KeyRestored,
+    /// A key that was not generated in the token was imported.
+    KeyImported,
     /// A signed checkpoint.
     Checkpoint,
     /// The position of the log of the administrators' commands, as the service found it.

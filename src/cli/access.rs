@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use serde_json::{Value, json};
 
 use super::{
+    admin_audit::four_eyes,
     error::{CliError, Exit},
     hints,
     output::{Output, printable, table},
@@ -66,17 +67,18 @@ pub(super) struct AccessFileArgs {
 }
 
 impl AccessFileArgs {
-    /// Returns the file's path, and the directory of the audit logs in which its changes are recorded. `--file` takes precedence over a configuration.
-    fn path(&self) -> Result<(PathBuf, Option<PathBuf>), CliError> {
+    /// Returns the file's path, and the configuration whose access file it is. `--file` takes precedence over a configuration of another file.
+    fn path(&self) -> Result<(PathBuf, Option<Config>), CliError> {
         if let Some(file) = &self.file {
-            return Ok((file.clone(), None));
+            let station = self.config.as_ref().and_then(|config| Config::load(config).ok());
+            return Ok((file.clone(), station.filter(|config| four_eyes::is_same_file(&config.access_file(), file))));
         }
         let Some(config) = &self.config else {
             return Err(CliError::usage("no access file is named: use --config FILE or --file FILE")
                 .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands"));
         };
         let config = Config::load(config)?;
-        Ok((config.access_file(), Some(config.audit_directory())))
+        Ok((config.access_file(), Some(config)))
     }
 
     fn read(&self) -> Result<(PathBuf, Grants), CliError> {

@@ -1,11 +1,67 @@
 //! Audit record of an administrator's command, on the disk before the command takes effect.
+//!
+//! A guarded act ([`GuardedAct`]) is carried out with a [`Permit`] only, which [`four_eyes::permit`] alone gives.
+
+pub(in crate::cli) mod four_eyes;
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
 use super::error::{CliError, Exit};
-use crate::audit::{self, AuditError, Entry, Event};
+use crate::{
+    audit::{self, AuditError, Entry, Event},
+    config::GuardedAct,
+};
+
+/// The permission for one guarded act. It is used up by the act; no other module than this one and those below it can make one.
+#[derive(Debug)]
+pub(in crate::cli) struct Permit {
+    act: GuardedAct,
+    /// The request, its two officers and its digest; absent if the configuration requires no approval.
+    approval: Option<Value>,
+}
+
+impl Permit {
+    /// Returns the record of the act with the approval.
+    fn record_of(self, entry: Entry) -> Result<Entry, CliError> {
+        if guarded_act(entry.event) != Some(self.act) {
+            let (event, act) = (entry.event.name(), self.act.name());
+            return Err(CliError::other(format!("a permit for {act} is not one for {event}")));
+        }
+        Ok(match self.approval {
+            Some(approval) => entry.with("approval", approval),
+            None => entry,
+        })
+    }
+}
+
+/// Returns the guarded act that an event records.
+fn guarded_act(event: Event) -> Option<GuardedAct> {
+    match event {
+        Event::KeyDestroyed => Some(GuardedAct::KeyDestroy),
+        Event::KeyRestored => Some(GuardedAct::KeyRestore),
+        Event::KeyImported => Some(GuardedAct::KeyImport),
+        Event::TrustChanged => Some(GuardedAct::TrustChange),
+        Event::AccessChanged => Some(GuardedAct::GrantChange),
+        Event::RunAllowedAgain => Some(GuardedAct::AllowAgain),
+        Event::OfficersChanged => Some(GuardedAct::OfficersChange),
+        _ => None,
+    }
+}
+
+/// Refuses the record of a guarded act that comes without a permit.
+fn check_unguarded(entry: &Entry) -> Result<(), CliError> {
+    match guarded_act(entry.event) {
+        Some(act) => Err(CliError::other(format!("{} is an act that needs a permit", act.name()))),
+        None => Ok(()),
+    }
+}
 
 /// The identity of the user who runs a command, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct CommandUser {
     /// The process's user.
     uid: u32,
@@ -25,6 +81,11 @@ impl CommandUser {
             login: std::fs::read_to_string("/proc/self/loginuid").ok().and_then(number).filter(|uid| *uid != UNSET),
             sudo: std::env::var("SUDO_UID").ok().and_then(number),
         }
+    }
+
+    /// Returns the uid that identifies the person: that of the login, else that of sudo, else the process's.
+    fn person(self) -> u32 {
+        self.login.or(self.sudo).unwrap_or(self.uid)
     }
 }
 
@@ -54,25 +115,50 @@ pub(super) fn carry_out<T, E: Into<CliError>>(
     entry: Entry,
     action: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, CliError> {
-    record(directory, entry.clone())?;
+    check_unguarded(&entry)?;
+    carry_out_recorded(directory, entry, action)
+}
+
+/// Carries out a guarded act as [`carry_out`] does; its records contain the approval.
+pub(super) fn carry_out_guarded<T, E: Into<CliError>>(
+    directory: &Path,
+    entry: Entry,
+    permit: Permit,
+    action: impl FnOnce() -> Result<T, E>,
+) -> Result<T, CliError> {
+    carry_out_recorded(directory, permit.record_of(entry)?, action)
+}
+
+fn carry_out_recorded<T, E: Into<CliError>>(
+    directory: &Path,
+    entry: Entry,
+    action: impl FnOnce() -> Result<T, E>,
+) -> Result<T, CliError> {
+    write(directory, entry.clone())?;
     let outcome = action().map_err(Into::into);
     let result = match &outcome {
         Ok(_) => Entry { outcome: Some("ok".to_owned()), ..entry },
         Err(error) => Entry { outcome: Some("failed".to_owned()), detail: Some(error.message.clone()), ..entry },
     };
-    record(directory, result)?;
+    write(directory, result)?;
     outcome
 }
 
 /// Writes a record to the administrators' log of a station.
 pub(super) fn record(directory: &Path, entry: Entry) -> Result<(), CliError> {
+    check_unguarded(&entry)?;
+    write(directory, entry)
+}
+
+fn write(directory: &Path, entry: Entry) -> Result<(), CliError> {
     Ok(audit::record_command(directory, entry).map(drop)?)
 }
 
-/// Records a change of a file if its station is known; prints a note if it is not.
-pub(super) fn record_change(directory: Option<&Path>, entry: Entry) -> Result<(), CliError> {
+/// Records a guarded change of a file if its station is known; prints a note if it is not.
+pub(super) fn record_change(directory: Option<&Path>, entry: Entry, permit: Permit) -> Result<(), CliError> {
+    let entry = permit.record_of(entry)?;
     match directory {
-        Some(directory) => record(directory, entry),
+        Some(directory) => write(directory, entry),
         None => {
             let _ = std::io::Write::write_all(
                 &mut std::io::stderr(),

@@ -72,6 +72,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         "listen": listen,
         "trust": { "mode": config.trust.mode.name(), "file": config.trust.file },
         "rules": { "relax": config.rules.relax, "demand": config.rules.demand },
+        "four_eyes": { "acts": config.four_eyes.acts, "officers": config.four_eyes.officers },
         "looked_at": findings.iter().map(CheckNode::json).collect::<Vec<_>>(),
         "not_looked_at": NOT_CHECKED,
     });
@@ -89,6 +90,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
             ("Listen", listen.join(", ")),
             ("Relaxed rules", config.rules.relax.join(", ")),
             ("Demanded rules", config.rules.demand.join(", ")),
+            ("Second officer", config.four_eyes.acts.iter().map(|act| act.name()).collect::<Vec<_>>().join(", ")),
         ]);
         let results: Vec<_> = findings
             .iter()

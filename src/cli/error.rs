@@ -28,6 +28,8 @@ pub(super) enum Exit {
     Unavailable = 6,
     Permission = 7,
     Broken = 8,
+    /// A second officer must approve the act.
+    Pending = 9,
     Interrupted = 130,
 }
 

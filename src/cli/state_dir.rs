@@ -1,8 +1,11 @@
 //! Direct access to a station's state directory for administrators, without the service, which may be running.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{admin_audit, error::CliError};
+use super::{
+    admin_audit::{self, four_eyes},
+    error::CliError,
+};
 use crate::{
     audit::Entry,
     config::Config,
@@ -59,6 +62,20 @@ impl StateDirArgs {
             .build()
             .map_err(|error| CliError::other(format!("cannot start: {error}")))?;
         Ok(StateDir { directory, station, audit, runtime })
+    }
+
+    /// Returns the configuration that decides whether an act on a directory needs a second officer, if one is named.
+    ///
+    /// # Errors
+    /// When none is named, and the directory shows that its station has such acts.
+    pub(super) fn guarding_config(&self, state_dir: &StateDir) -> Result<Option<Config>, CliError> {
+        let named = self.config.as_ref().and_then(|config| Config::load(config).ok());
+        let whole = |path: &Path| path.canonicalize().ok();
+        let its = named.filter(|config| whole(&config.state.directory) == whole(&state_dir.directory));
+        if its.is_none() {
+            four_eyes::check_unconfigured(&state_dir.directory)?;
+        }
+        Ok(its)
     }
 
     /// Opens and locks the directory, for commands that exclude a running service; locked until the lock is dropped.

@@ -16,7 +16,10 @@ use stationmaster_system::files::Readers;
 
 use self::change::Entries;
 use super::{
-    admin_audit,
+    admin_audit::{
+        self,
+        four_eyes::{self, FourEyesArgs, Proposal, WhyArgs},
+    },
     error::{CliError, Exit},
     hints,
     out_file::Out,
@@ -24,7 +27,7 @@ use super::{
 };
 use crate::{
     audit::Event,
-    config::Config,
+    config::{Config, GuardedAct},
     trust::{EntryError, FileError, TrustError, TrustStore, file},
 };
 
@@ -83,6 +86,15 @@ pub(super) struct TrustFileArgs {
     config: Option<PathBuf>,
 }
 
+/// The reason and the approval of a change.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ApprovalArgs {
+    #[command(flatten)]
+    why: WhyArgs,
+    #[command(flatten)]
+    four_eyes: FourEyesArgs,
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Export {
     #[command(flatten)]
@@ -110,35 +122,48 @@ impl TrustFileArgs {
 
     /// Returns the file's path.
     fn path(&self) -> Result<PathBuf, CliError> {
-        Ok(self.path_and_audit()?.0)
+        Ok(self.path_and_station()?.0)
     }
 
-    /// Returns the file's path, and the directory of the audit logs in which its changes are recorded. `--file` takes precedence over a configuration.
-    fn path_and_audit(&self) -> Result<(PathBuf, Option<PathBuf>), CliError> {
+    /// Returns the file's path, and the configuration whose trust file it is. `--file` takes precedence over a configuration of another file.
+    fn path_and_station(&self) -> Result<(PathBuf, Option<Config>), CliError> {
         if let Some(file) = &self.file {
-            return Ok((file.clone(), None));
+            let station = self.config.as_ref().and_then(|config| Config::load(config).ok());
+            let is_its = |config: &Config| config.trust.file.as_ref().is_some_and(|own| four_eyes::is_same_file(own, file));
+            return Ok((file.clone(), station.filter(is_its)));
         }
         let Some(config) = &self.config else {
             return Err(CliError::usage("no trust file is named: use --config FILE or --file FILE")
                 .with_hint("STATIONMASTER_CONFIG names the service's configuration for all commands"));
         };
         let config = Config::load(config)?;
-        let audit = config.audit_directory();
-        let file = config.trust.file.ok_or_else(|| CliError::usage("the configuration names no trust file"))?;
-        Ok((file, Some(audit)))
+        let file = config.trust.file.clone().ok_or_else(|| CliError::usage("the configuration names no trust file"))?;
+        Ok((file, Some(config)))
     }
 
     /// Changes the file after the change was recorded: `change` returns its outcome, and the recorded entries.
     fn change<T>(
         &self,
         command: &str,
+        officers: &ApprovalArgs,
         change: impl FnOnce(&mut TrustStore) -> Result<(T, &'static str, Entries), CliError>,
     ) -> Result<(PathBuf, T, Entries), CliError> {
-        let (path, audit) = self.path_and_audit()?;
+        let (path, station) = self.path_and_station()?;
+        let audit = station.as_ref().map(Config::audit_directory);
         let (outcome, entries) = file::update(&path, |store| {
             let (outcome, what, entries) = change(store)?;
-            let entry = admin_audit::entry(Event::TrustChanged, command).with(what, entries.json());
-            admin_audit::record_change(audit.as_deref(), entry)?;
+            let proposal = Proposal {
+                act: GuardedAct::TrustChange,
+                command,
+                parameters: json!({ "file": path, what: entries.undated_json() }),
+                reason: officers.why.reason.as_ref(),
+            };
+            let permit = four_eyes::permit(station.as_ref(), &proposal, &officers.four_eyes)?;
+            let mut entry = admin_audit::entry(Event::TrustChanged, command).with(what, entries.json());
+            if let Some(reason) = &officers.why.reason {
+                entry = entry.with("reason", reason.as_str());
+            }
+            admin_audit::record_change(audit.as_deref(), entry, permit)?;
             Ok::<_, CliError>((outcome, entries))
         })?;
         Ok((path, outcome, entries))

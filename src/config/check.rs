@@ -25,6 +25,7 @@ pub(super) fn check(config: &Config) -> Result<(), Flaw> {
     paths(config)?;
     listeners(config)?;
     config.rules.check()?;
+    config.four_eyes.check()?;
     numbers(config)
 }
 

@@ -23,6 +23,7 @@ mod audit;
 mod cli;
 mod doctor;
 mod documents;
+mod four_eyes;
 mod generated;
 mod images;
 mod key_states;

@@ -1,17 +1,23 @@
 //! `access allow` and `access revoke`: change grants in the access file.
 
+use std::path::Path;
+
 use clap::ValueEnum;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{AccessFileArgs, json_of, table_of};
 use crate::{
-    audit::Event,
+    audit::{Entry, Event},
     authz::{Grant, GrantSpec, Principal, Role, Rpc, file},
     cli::{
-        admin_audit,
+        admin_audit::{
+            self,
+            four_eyes::{self, FourEyesArgs, Proposal, WhyArgs},
+        },
         error::{CliError, Exit},
         output::Output,
     },
+    config::{Config, GuardedAct},
 };
 
 #[derive(Debug, clap::Args)]
@@ -37,6 +43,10 @@ pub(in crate::cli) struct Allow {
     /// A comment
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
+    #[command(flatten)]
+    why: WhyArgs,
+    #[command(flatten)]
+    four_eyes: FourEyesArgs,
     #[command(flatten)]
     access_file: AccessFileArgs,
 }
@@ -75,11 +85,15 @@ pub(in crate::cli) struct Revoke {
     #[arg(long = "rpc", value_name = "NAME")]
     rpcs: Vec<String>,
     #[command(flatten)]
+    why: WhyArgs,
+    #[command(flatten)]
+    four_eyes: FourEyesArgs,
+    #[command(flatten)]
     access_file: AccessFileArgs,
 }
 
 pub(super) fn allow(args: &Allow, output: Output) -> Result<(), CliError> {
-    let (path, audit) = args.access_file.path()?;
+    let (path, station) = args.access_file.path()?;
     let mut rpcs = args.rpcs.clone();
     rpcs.extend(args.role.iter().flat_map(|role| role.role().rpcs()).map(|rpc| rpc.name().to_owned()));
     let all = ["*".to_owned()];
@@ -95,7 +109,12 @@ pub(super) fn allow(args: &Allow, output: Output) -> Result<(), CliError> {
     })?;
     file::update(&path, |grants| {
         let entry = admin_audit::entry(Event::AccessChanged, "access allow").with("allowed", json_of(&grant));
-        admin_audit::record_change(audit.as_deref(), entry)?;
+        record(
+            station.as_ref(),
+            entry,
+            &proposal("access allow", &path, "allowed", &json_of(&grant), &args.why),
+            &args.four_eyes,
+        )?;
         grants.add(grant.clone());
         Ok::<_, CliError>(())
     })?;
@@ -106,7 +125,7 @@ pub(super) fn allow(args: &Allow, output: Output) -> Result<(), CliError> {
 }
 
 pub(super) fn revoke(args: &Revoke, output: Output) -> Result<(), CliError> {
-    let (path, audit) = args.access_file.path()?;
+    let (path, station) = args.access_file.path()?;
     let principal: Principal = args.principal.parse()?;
     let rpc = |name: &String| Rpc::from_name(name).ok_or_else(|| CliError::usage(format!("there is no RPC {name:?}")));
     let rpcs = args.rpcs.iter().map(rpc).collect::<Result<Vec<_>, _>>()?;
@@ -118,15 +137,30 @@ pub(super) fn revoke(args: &Revoke, output: Output) -> Result<(), CliError> {
             return Err(CliError::new(Exit::NotFound, format!("{principal} has no such grant in {}", path.display()))
                 .with_hint("`access list` shows all grants"));
         }
-        let entry = admin_audit::entry(Event::AccessChanged, "access revoke")
-            .with("revoked", json!({ "principal": principal.to_string(), "rpcs": args.rpcs }));
-        admin_audit::record_change(audit.as_deref(), entry)?;
+        let revoked = json!({ "principal": principal.to_string(), "rpcs": args.rpcs });
+        let entry = admin_audit::entry(Event::AccessChanged, "access revoke").with("revoked", revoked.clone());
+        record(station.as_ref(), entry, &proposal("access revoke", &path, "revoked", &revoked, &args.why), &args.four_eyes)?;
         Ok(changed)
     })?;
     output.result(&json!({ "file": path, "principal": principal.to_string(), "changed": changed }), || {
         format!("Revoked, in {}; grants changed: {changed}\n", path.display())
     });
     Ok(())
+}
+
+fn proposal<'a>(command: &'a str, file: &Path, what: &str, changed: &Value, why: &'a WhyArgs) -> Proposal<'a> {
+    let parameters = json!({ "file": file, what: changed });
+    Proposal { act: GuardedAct::GrantChange, command, parameters, reason: why.reason.as_ref() }
+}
+
+/// Records a change with its permit.
+fn record(station: Option<&Config>, entry: Entry, proposal: &Proposal, args: &FourEyesArgs) -> Result<(), CliError> {
+    let permit = four_eyes::permit(station, proposal, args)?;
+    let entry = match proposal.reason {
+        Some(reason) => entry.with("reason", reason.as_str()),
+        None => entry,
+    };
+    admin_audit::record_change(station.map(Config::audit_directory).as_deref(), entry, permit)
 }
 
 fn some(names: &[String]) -> Option<&[String]> {

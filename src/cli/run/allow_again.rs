@@ -1,9 +1,20 @@
 //! `run allow-again`: permits a completed stop to run again.
 
+use serde_json::json;
+
 use super::view;
 use crate::{
     audit::{Entry, Event},
-    cli::{admin_audit, error::CliError, output::Output, state_dir::StateDirArgs},
+    cli::{
+        admin_audit::{
+            self,
+            four_eyes::{self, FourEyesArgs, Proposal},
+        },
+        error::CliError,
+        output::Output,
+        state_dir::StateDirArgs,
+    },
+    config::GuardedAct,
     ledger::{LedgerError, ReasonText, RunState},
 };
 
@@ -28,14 +39,25 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "TEXT")]
     reason: ReasonText,
     #[command(flatten)]
+    four_eyes: FourEyesArgs,
+    #[command(flatten)]
     state_dir: StateDirArgs,
 }
 
 pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
-    let (state_dir, ledger) = args.state_dir.ledger()?;
+    let state_dir = args.state_dir.open()?;
+    let config = args.state_dir.guarding_config(&state_dir)?;
+    let ledger = state_dir.ledger()?;
     let entry = Entry { run: Some(args.run_id.clone()), ..admin_audit::entry(Event::RunAllowedAgain, "run allow-again") };
     let entry = entry.with("reason", args.reason.as_str());
-    let run = state_dir.carry_out(entry, || {
+    let proposal = Proposal {
+        act: GuardedAct::AllowAgain,
+        command: "run allow-again",
+        parameters: json!({ "state": state_dir.directory, "run": args.run_id, "reason": args.reason.as_str() }),
+        reason: Some(&args.reason),
+    };
+    let permit = four_eyes::permit(config.as_ref(), &proposal, &args.four_eyes)?;
+    let run = admin_audit::carry_out_guarded(&state_dir.audit, entry, permit, || {
         let released = args.run_id.parse().and_then(|id| ledger.release(id, &admin_audit::user_name(), &args.reason));
         released.map_err(refused)
     })?;

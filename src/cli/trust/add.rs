@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{TrustFileArgs, change::Entries, key, shared};
+use super::{ApprovalArgs, TrustFileArgs, change::Entries, key, shared};
 use crate::{
     cli::{error::CliError, output::Output},
     trust::{EntryError, Master, OwnerKind, Pin, TrustStore},
@@ -43,6 +43,8 @@ pub(in crate::cli) struct Key {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
+    approval: ApprovalArgs,
+    #[command(flatten)]
     trust_file: TrustFileArgs,
 }
 
@@ -54,6 +56,8 @@ pub(in crate::cli) struct MasterArgs {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
+    approval: ApprovalArgs,
+    #[command(flatten)]
     trust_file: TrustFileArgs,
 }
 
@@ -63,14 +67,14 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         Command::Creator(args) => (OwnerKind::Creator, args),
         Command::Station(args) => (OwnerKind::Station, args),
     };
-    let pin = Pin::new(&args.id, key::read(&args.key)?, args.comment)?;
+    let pin = Pin::new(&args.id, key::read(&args.key)?, args.comment.clone())?;
     let mut entries = Entries::default();
     entries.pin(kind, &pin);
     let is_present = |store: &TrustStore| store.clone().add(kind, pin.clone()) == Err(EntryError::Duplicate);
     if let Some(path) = args.trust_file.path_if(is_present)? {
         return report_present(&entries, &path, output);
     }
-    let (path, (keys, warnings), entries) = args.trust_file.change("trust add", |store| {
+    let (path, (keys, warnings), entries) = args.trust_file.change("trust add", &args.approval, |store| {
         store.add(kind, pin.clone())?;
         let warnings = shared::warnings_of(store, &[pin.key.fingerprint()]);
         Ok(((store.keys_of(kind, &pin.id).count(), warnings), "added", entries))
@@ -92,14 +96,14 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
 }
 
 fn master(args: MasterArgs, output: Output) -> Result<(), CliError> {
-    let master = Master::parse(&args.reference, args.comment).map_err(EntryError::from)?;
+    let master = Master::parse(&args.reference, args.comment.clone()).map_err(EntryError::from)?;
     let mut entries = Entries::default();
     entries.master(&master);
     let is_present = |store: &TrustStore| store.clone().add_master(master.clone()) == Err(EntryError::Duplicate);
     if let Some(path) = args.trust_file.path_if(is_present)? {
         return report_present(&entries, &path, output);
     }
-    let (path, (), entries) = args.trust_file.change("trust add", |store| {
+    let (path, (), entries) = args.trust_file.change("trust add", &args.approval, |store| {
         store.add_master(master.clone())?;
         Ok(((), "added", entries))
     })?;

@@ -80,6 +80,15 @@ impl Entries {
         self.0.iter().map(entry).collect()
     }
 
+    /// Returns the entries without the day on which they were added.
+    pub(super) fn undated_json(&self) -> Value {
+        let mut entries = self.json();
+        for entry in entries.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+            entry.remove("added");
+        }
+        entries
+    }
+
     pub(super) fn table(&self) -> String {
         let row = |entry: &Entry| {
             let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { printable(text) };

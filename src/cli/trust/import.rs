@@ -12,7 +12,7 @@ use stationmaster_train::{
     keys::PublicKey,
 };
 
-use super::{TrustFileArgs, change::Entries, shared};
+use super::{ApprovalArgs, TrustFileArgs, change::Entries, shared};
 use crate::{
     cli::{
         error::{CliError, Exit},
@@ -48,6 +48,8 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
+    approval: ApprovalArgs,
+    #[command(flatten)]
     trust_file: TrustFileArgs,
 }
 
@@ -67,7 +69,7 @@ pub(super) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         confirm(&new, &shared::warnings_of(&after, &new.fingerprints()), output)?;
     }
     let warnings = shared::warnings_of(&after, &new.fingerprints());
-    let (path, (), new) = args.trust_file.change("trust import", |store| {
+    let (path, (), new) = args.trust_file.change("trust import", &args.approval, |store| {
         if *store != before {
             return Err(
                 CliError::new(Exit::State, "the trust file was changed during the import").with_hint("repeat the command")

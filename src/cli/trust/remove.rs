@@ -1,6 +1,6 @@
 //! `trust remove creator|station|master`: removes entries from the trust file.
 
-use super::{TrustFileArgs, change::Entries};
+use super::{ApprovalArgs, TrustFileArgs, change::Entries};
 use crate::{
     cli::{
         error::{CliError, Exit},
@@ -40,6 +40,8 @@ pub(in crate::cli) struct Key {
     #[arg(long, conflicts_with = "fingerprint")]
     all: bool,
     #[command(flatten)]
+    approval: ApprovalArgs,
+    #[command(flatten)]
     trust_file: TrustFileArgs,
 }
 
@@ -47,6 +49,8 @@ pub(in crate::cli) struct Key {
 pub(in crate::cli) struct MasterArgs {
     /// The reference, as `trust list` shows it
     reference: String,
+    #[command(flatten)]
+    approval: ApprovalArgs,
     #[command(flatten)]
     trust_file: TrustFileArgs,
 }
@@ -60,13 +64,13 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
     let absent = || {
         CliError::new(Exit::NotFound, format!("the trust file has no such {subject}")).with_hint("`trust list` shows all entries")
     };
-    let trust_file = match &command {
-        Command::Creator(args) | Command::Station(args) => &args.trust_file,
-        Command::Master(args) => &args.trust_file,
+    let (trust_file, approval) = match &command {
+        Command::Creator(args) | Command::Station(args) => (&args.trust_file, &args.approval),
+        Command::Master(args) => (&args.trust_file, &args.approval),
     };
     // Removing must not create a missing file.
     trust_file.read()?;
-    let (path, (), entries) = trust_file.change("trust remove", |store| {
+    let (path, (), entries) = trust_file.change("trust remove", approval, |store| {
         let mut entries = Entries::default();
         let (kind, args) = match &command {
             Command::Creator(args) => (OwnerKind::Creator, args),

@@ -79,7 +79,7 @@ fn printing(scene: &Scene) -> Vec<(Vec<String>, i32)> {
 
 /// Commands that are not run here: they make, change or serve something, ask a person, or write into a directory. What they print goes the same
 /// way, as `standard_output_is_written_in_one_place` shows.
-const ELSEWHERE: [&str; 36] = [
+const ELSEWHERE: [&str; 41] = [
     "serve",
     "token init",
     "pin change",
@@ -97,6 +97,11 @@ const ELSEWHERE: [&str; 36] = [
     "train post-run",
     "train results",
     "train open",
+    "approval list",
+    "approval show",
+    "approval approve",
+    "approval reject",
+    "approval accept-officers",
     "access allow",
     "access revoke",
     "trust add creator",

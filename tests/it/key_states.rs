@@ -1,6 +1,7 @@
 //! States of train keys: a key is used exactly as far as its state allows, from the moment of the administrator's command, in a service
 //! that keeps running.
 
+mod document;
 mod refused;
 mod rotation;
 
@@ -56,7 +57,7 @@ pub fn fails(station: &Station, arguments: &[&str], exit: i32) -> String {
 /// A train of which the station's route entry names this key.
 pub fn train_for(station: &Station, label: &str) -> Train {
     let hex_pem = station.key(label).unwrap().public_key_hex_pem;
-    Train::of(&[Seat { id: "a".into(), hex_pem }]).make()
+    Train::of(&[Seat { id: station.id().to_owned(), hex_pem }]).make()
 }
 
 /// The state of a key, as `key list` shows it.

@@ -4,6 +4,7 @@ mod access;
 pub mod admin_audit;
 mod approval;
 mod audit;
+mod ceremony;
 mod check_tree;
 mod client;
 mod config;
@@ -110,6 +111,9 @@ enum Command {
     /// Approve or reject what another officer requested
     #[command(subcommand)]
     Approval(approval::Command),
+    /// Record what administrators do together, in a signed transcript
+    #[command(subcommand)]
+    Ceremony(ceremony::Command),
     /// Read and verify the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -183,6 +187,7 @@ fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         Command::Train(command) => return train::run(command, output),
         Command::Image(command) => return image::run(command, output),
         Command::Access(command) => access::run(command, output),
+        Command::Ceremony(command) => ceremony::run(command, output),
         Command::Approval(command) => approval::run(command, output),
         Command::Audit(command) => return audit::run(command, output),
         Command::Trust(command) => trust::run(command, output),

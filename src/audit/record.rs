@@ -58,6 +58,12 @@ pub enum Event {
     ApprovalRefused,
     /// Another file of officers takes effect.
     OfficersChanged,
+    /// A ceremony began: the administrators' records carry its id until it ends.
+    CeremonyStarted,
+    /// The transcript of a ceremony is about to be signed.
+    CeremonyFinished,
+    /// A ceremony was ended without a transcript.
+    CeremonyAborted,
     /// A token was initialised.
     TokenInitialised,
     /// The user PIN of a token was set with the SO PIN.

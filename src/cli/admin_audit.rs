@@ -2,6 +2,7 @@
 //!
 //! A guarded act ([`GuardedAct`]) is carried out with a [`Permit`] only, which [`four_eyes::permit`] alone gives.
 
+pub(in crate::cli) mod ceremony;
 pub(in crate::cli) mod four_eyes;
 
 use std::path::Path;
@@ -151,6 +152,7 @@ pub(super) fn record(directory: &Path, entry: Entry) -> Result<(), CliError> {
 }
 
 fn write(directory: &Path, entry: Entry) -> Result<(), CliError> {
+    let entry = ceremony::linked(directory, entry)?;
     Ok(audit::record_command(directory, entry).map(drop)?)
 }
 

@@ -67,6 +67,18 @@ fn protect() -> Result<(), CliError> {
 }
 
 impl DirectArgs {
+    /// Returns the directory of the station's audit logs, for a command that does not use the token.
+    pub(super) fn audit_directory(&self) -> Result<PathBuf, CliError> {
+        if let Some(state) = &self.state {
+            return Ok(state.join("audit"));
+        }
+        let config = self.config.clone().or_else(config_of_environment).ok_or_else(|| {
+            CliError::usage("no station is named: use --config FILE or --state DIR")
+                .with_hint(format!("{CONFIG_VARIABLE} names the service's configuration for all commands"))
+        })?;
+        Ok(Config::load(&config)?.audit_directory())
+    }
+
     /// Opens the token, for a command that requires one: named by an option, or by the environment's configuration.
     pub(super) fn required(&self, pin: &PinArgs) -> Result<TokenContext, CliError> {
         let mut named = self.clone();

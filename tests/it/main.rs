@@ -20,6 +20,7 @@ mod access;
 mod api_comments;
 pub mod architecture;
 mod audit;
+mod ceremony;
 mod cli;
 mod doctor;
 mod documents;

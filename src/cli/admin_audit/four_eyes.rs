@@ -10,6 +10,8 @@ mod store;
 
 use std::path::{Path, PathBuf};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use openssl::pkey::PKey;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -96,6 +98,13 @@ pub(in crate::cli) fn check_unconfigured(state: &Path) -> Result<(), CliError> {
 pub(in crate::cli) fn is_same_file(one: &Path, other: &Path) -> bool {
     let whole = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
     whole(one).is_some_and(|one| Some(one) == whole(other))
+}
+
+/// Returns whether a signature, base64, of a message is valid for a public key, SubjectPublicKeyInfo.
+pub(in crate::cli) fn verifies(spki_der: &[u8], message: &[u8], signature: &str) -> bool {
+    let key = PKey::public_key_from_der(spki_der).ok();
+    let signature = STANDARD.decode(signature).ok();
+    key.zip(signature).is_some_and(|(key, signature)| officer_key::is_valid(&key, message, &signature))
 }
 
 /// Records why an act or a decision was refused.

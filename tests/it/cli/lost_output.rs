@@ -79,7 +79,7 @@ fn printing(scene: &Scene) -> Vec<(Vec<String>, i32)> {
 
 /// Commands that are not run here: they make, change or serve something, ask a person, or write into a directory. What they print goes the same
 /// way, as `standard_output_is_written_in_one_place` shows.
-const ELSEWHERE: [&str; 41] = [
+const ELSEWHERE: [&str; 46] = [
     "serve",
     "token init",
     "pin change",
@@ -102,6 +102,11 @@ const ELSEWHERE: [&str; 41] = [
     "approval approve",
     "approval reject",
     "approval accept-officers",
+    "ceremony start",
+    "ceremony status",
+    "ceremony finish",
+    "ceremony abort",
+    "ceremony verify",
     "access allow",
     "access revoke",
     "trust add creator",

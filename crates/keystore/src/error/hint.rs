@@ -54,7 +54,9 @@ impl KeystoreError {
             KeystoreError::PinAtRisk { state: "count low" } => {
                 "log in once with another tool (pkcs11-tool --login), which resets the count, or configure a latch file".to_owned()
             }
-            KeystoreError::PinAtRisk { .. } => "`stationmaster pin unblock` sets the user PIN anew, with the SO PIN".to_owned(),
+            KeystoreError::PinAtRisk { .. } => "`stationmaster pin unblock` sets the user PIN anew, with the SO PIN; a TPM in lockout refuses that, too, until its recovery time has \
+                 passed or `tpm2_dictionarylockout --clear-lockout` ends it"
+                .to_owned(),
             KeystoreError::LatchUnusable { path, .. } => format!(
                 "rejected PINs are remembered there: its directory {} must exist (the service's first start makes the state directory) and be \
                  writable for this user",

@@ -99,6 +99,12 @@ pub(super) async fn a_token_that_warns_of_wrong_pins_gets_no_login(token: TestTo
         tried += more;
         counts.push(tried);
         if reached != state {
+            if token.kind == TokenKind::Tpm {
+                // By now every PIN is refused, and so would be that of the SO.
+                let refused = contents(&token.access()).unwrap_err();
+                assert_eq!(refused, KeystoreError::PinAtRisk { state: "locked" });
+                assert!(refused.hint().is_some_and(|hint| hint.contains("tpm2_dictionarylockout --clear-lockout")));
+            }
             return token.kind.lockout(reached);
         }
         let before = logins();

@@ -44,9 +44,10 @@ bench: ## measure, and write docs/performance.md (ARGS="--only keys --rounds 5",
 	scripts/setup.sh test
 	$(WITH_ENGINE) scripts/bench.sh $(ARGS)
 
-build: ## install what is missing to build, and build the optimised binary
+build: ## install what is missing to build, and build the optimised binary, its manual pages and completions
 	scripts/setup.sh build
 	cargo build --release --locked
+	scripts/manual.sh $(CARGO_TARGET_DIR)/release/stationmaster $(CARGO_TARGET_DIR)/release/share
 
 lint: ## check formatting, clippy's lints, licences, duplicates and advisories of dependencies (ADVISORY_DB=FILE: an archive)
 	scripts/setup.sh build

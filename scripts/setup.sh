@@ -84,8 +84,9 @@ if [ "$mode" = test ] || [ "$mode" = readme ]; then
     # strace: the order of system calls
     # golang-go: the reader of archives that engines have
     # libengine-pkcs11-openssl: requests for certificates of keys in the token
+    # groff-base: manual pages
     # openssl, openssh-client: keys and certificates of other kinds; libnss3, libnss3-tools: a token that does OAEP with SHA-512 itself
-    need opensc opensc-pkcs11 p11-kit p11-kit-modules strace g++ skopeo golang-go openssl openssh-client libengine-pkcs11-openssl libnss3 libnss3-tools
+    need opensc opensc-pkcs11 p11-kit p11-kit-modules strace g++ skopeo golang-go openssl openssh-client groff-base libengine-pkcs11-openssl libnss3 libnss3-tools
     need_python
 fi
 install_missing

@@ -17,6 +17,7 @@ mod image;
 mod image_input;
 mod key;
 mod key_file;
+mod manual;
 mod module_crash;
 mod out_file;
 mod output;
@@ -145,6 +146,11 @@ enum Command {
     /// Check a configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Write a completion script for a shell to standard output
+    Completions(manual::Completions),
+    /// Write the manual pages, for packages
+    #[command(hide = true)]
+    Man(manual::ManualPages),
 }
 
 /// Runs the process's command line.
@@ -200,6 +206,8 @@ fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         Command::Health(args) => client::call(health::run(args, output)),
         Command::Doctor(args) => return doctor::run(&args, output),
         Command::Config(command) => config::run(command, output),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::pages(&args, output),
     }
     .map(|()| Exit::Done)
 }

@@ -6,6 +6,7 @@ mod files;
 mod flow;
 mod given_files;
 mod lost_output;
+mod manual;
 mod messages;
 mod own_token;
 mod refused;

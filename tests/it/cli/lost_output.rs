@@ -43,7 +43,7 @@ fn printing(scene: &Scene) -> Vec<(Vec<String>, i32)> {
     let done = Command::new("docker").args(["save", "-o", &saved, &image]).output().unwrap();
     assert!(done.status.success(), "{}", said(&done));
     let run = scene.pre_run().unwrap().run_id;
-    let all: [(&str, i32); 28] = [
+    let all: [(&str, i32); 29] = [
         ("key list", 0),
         ("key show a", 0),
         ("key export a", 0),
@@ -62,6 +62,7 @@ fn printing(scene: &Scene) -> Vec<(Vec<String>, i32)> {
         (&format!("run list --state {state}"), 0),
         (&format!("run show {run} --state {state}"), 0),
         ("health", 0),
+        ("completions bash", 0),
         (&format!("hash --train-only {image}"), 0),
         (&format!("sign --key a-general --scheme rsa-pss-sha256 {}", at("message")), 0),
         (&format!("train inspect {image}"), 0),

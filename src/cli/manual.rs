@@ -25,7 +25,7 @@ Examples:
   stationmaster completions fish >~/.config/fish/completions/stationmaster.fish";
 
 /// Exit codes, as `docs/cli.md` explains them.
-const EXIT_STATUS: [(&str, &str); 10] = [
+const EXIT_STATUS: [(&str, &str); 11] = [
     ("0", "success"),
     ("1", "any other error"),
     ("2", "invalid arguments, configuration, or contents of a file"),
@@ -35,6 +35,7 @@ const EXIT_STATUS: [(&str, &str); 10] = [
     ("6", "service, token or engine unavailable"),
     ("7", "not permitted (key, peer, PIN, file)"),
     ("8", "a check was completed and failed"),
+    ("9", "a second officer must approve"),
     ("130", "interrupted"),
 ];
 
@@ -97,4 +98,19 @@ fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
     }
     more.to_writer(&mut page)?;
     Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pages_list_the_exit_codes_of_the_help() {
+        let help = super::super::TEMPLATE;
+        let codes = help.split_once("Exit codes:").map_or("", |(_, rest)| rest.split("{before-help}").next().unwrap_or_default());
+        let listed = |code: &str| codes.split_whitespace().any(|word| word == code);
+        assert!(EXIT_STATUS.iter().all(|(code, _)| listed(code)));
+        let in_help = codes.split_whitespace().filter(|word| word.parse::<u8>().is_ok());
+        assert!(in_help.into_iter().all(|word| EXIT_STATUS.iter().any(|(code, _)| *code == word)));
+    }
 }

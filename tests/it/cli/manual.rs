@@ -45,8 +45,11 @@ fn every_command_has_a_manual_page_that_groff_reads_without_a_warning() {
     assert_eq!(pages, expected);
     for page in &pages {
         let path = directory.path().join(page);
-        let read =
-            Command::new("groff").args(["-k", "-man", "-ww", "-z", "-Tutf8"]).arg(&path).output().expect("groff: run `make test`");
+        let read = Command::new("groff")
+            .args(["-k", "-man", "-ww", "-z", "-Tutf8"])
+            .arg(&path)
+            .output()
+            .expect("groff: run `make test`");
         assert!(read.status.success() && read.stderr.is_empty(), "{page}: {}", String::from_utf8_lossy(&read.stderr));
         let text = fs::read_to_string(path).unwrap();
         assert!(text.contains(".SH EXIT STATUS") && text.contains("stationmaster"), "{page}");

@@ -52,7 +52,7 @@ fn every_command_has_a_manual_page_that_groff_reads_without_a_warning() {
             .expect("groff: run `make test`");
         assert!(read.status.success() && read.stderr.is_empty(), "{page}: {}", String::from_utf8_lossy(&read.stderr));
         let text = fs::read_to_string(path).unwrap();
-        assert!(text.contains(".SH EXIT STATUS") && text.contains("stationmaster"), "{page}");
+        assert!(text.contains(".SH \"EXIT STATUS\"") && text.contains("stationmaster"), "{page}");
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
         verify::{Expected, Head, LogVerification},
     },
     config::Config,
+    key_states::{self, KEY_STATES, KeyState},
     ledger::{Ledger, LogOf},
     state::{self, Part, StateError, StateParts},
 };
@@ -48,6 +49,25 @@ pub fn directory(config: &Config) -> CheckNode {
         let note = format!("{shown} belongs to {owner}, and this process is {expected}: a service of this user refuses to start");
         wrong(note, format!("`chown -R {expected} {shown}`, or run as its owner: `runuser -u {owner} -- stationmaster doctor`"))
     }
+}
+
+/// Checks the file of key states, and whether a train key is active.
+#[must_use]
+pub fn key_states(config: &Config, options: &str) -> CheckNode {
+    const WHAT: &str = "Key states";
+    let file = config.state.directory.join(KEY_STATES);
+    let states = match key_states::file::read(&file) {
+        Ok(states) => states,
+        Err(error) => return CheckNode::new(WHAT, CheckState::Wrong, error.to_string()).with_remedy(error.hint()),
+    };
+    let now = jiff::Timestamp::now();
+    let labels = &config.keys.train;
+    if !labels.is_empty() && !labels.iter().any(|label| states.state(label, now) == KeyState::Active) {
+        return CheckNode::new(WHAT, CheckState::Warned, "no train key is active: no new train can name one")
+            .with_remedy(format!("`stationmaster key activate LABEL {options}` activates one, `key list {options}` shows all"));
+    }
+    let known: Vec<_> = labels.iter().map(|label| format!("{label} {}", states.state(label, now))).collect();
+    CheckNode::new(WHAT, CheckState::Usable, known.join(", "))
 }
 
 /// Checks the ledger and the audit logs: that no part is missing, and that each log's chain is whole and has reached the position that the

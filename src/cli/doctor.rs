@@ -13,7 +13,10 @@ use super::{
     token::trial::{self, LoginOnce, protect},
     token_access::{Station, StationArgs},
 };
-use crate::checks::{CheckNode, CheckState, certificate, engine, files, host, state};
+use crate::{
+    checks::{CheckNode, CheckState, certificate, engine, files, host, state},
+    key_states::KEY_STATES,
+};
 
 const AFTER: &str = "\
 Checks configuration, tokens and keys, state, engine, listeners and certificates,
@@ -82,13 +85,15 @@ fn findings(station: &Station, login: LoginOnce) -> Result<Vec<CheckNode>, CliEr
         .enable_all()
         .build()
         .map_err(|error| CliError::other(format!("cannot start: {error}")))?;
-    let state = state::directory(config);
+    let directory = state::directory(config);
     // Files below a directory that others control are refused for that reason alone.
-    let is_in_state = |path: &Path| state.fails() && path.starts_with(&config.state.directory);
+    let is_in_state = |path: &Path| directory.fails() && path.starts_with(&config.state.directory);
     let unless_in_state = |what, path: &Path, check: &dyn Fn() -> CheckNode| {
         if is_in_state(path) { CheckNode::skipped(what, "not checked: it is below the state directory") } else { check() }
     };
-    all.push(state.clone());
+    all.push(directory.clone());
+    let key_states = config.state.directory.join(KEY_STATES);
+    all.push(unless_in_state("Key states", &key_states, &|| state::key_states(config, &station.options)));
     all.extend(files::other_directories(config));
     all.push(host::disk(config));
     all.extend(runtime.block_on(state::history(config)));

@@ -56,7 +56,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
             "trust",
         ],
     ),
-    ("checks", &["audit", "authz", "config", "image", "keystore", "ledger", "server", "state", "system", "trust"]),
+    ("checks", &["audit", "authz", "config", "image", "key_states", "keystore", "ledger", "server", "state", "system", "trust"]),
     ("dev", &["audit", "authz", "config", "keystore", "protocol", "server", "service", "system", "train", "trust"]),
     (
         "cli",

@@ -144,6 +144,13 @@ fn an_audit_log_that_was_truncated() {
 }
 
 #[test]
+fn a_file_of_key_states_that_cannot_be_parsed() {
+    let patient = Patient::new();
+    fs::write(patient.path("key-states.toml"), "version = 1\nno = \"state\"\n").unwrap();
+    patient.fails_in("key-states", "key-states.toml:2", "key list");
+}
+
+#[test]
 fn a_ledger_that_is_lost() {
     let patient = Patient::new();
     for file in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {

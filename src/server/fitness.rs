@@ -10,13 +10,13 @@ use crate::{
     authz::Purpose,
     config::{Config, TokenConfig},
     key_states::{KeyState, KeyStates},
-    protocol::{AuditedKeys, StationKey, checkpoint_scheme},
+    protocol::{AuditedKeys, checkpoint_scheme},
 };
 
 /// Minimum size of RSA keys in bits; trains with smaller keys are refused.
 const LEAST_BITS: u32 = 2048;
 
-/// Refuses to start with a train key that cannot do what trains need, or an audit key of a type that signs no checkpoints. Waiting does
+/// Refuses to start with a train key that cannot do what trains need, or an audit key that cannot sign checkpoints. Waiting does
 /// not repair that, so the service must not appear healthy.
 ///
 /// # Errors
@@ -25,9 +25,7 @@ pub(super) async fn at_start(keys: &AuditedKeys, config: &Config) -> Result<(), 
     let states = states(keys).await.map_err(ServerError::Unfit)?;
     not_all_retired(&states, config).map_err(ServerError::Unfit)?;
     let keys: Vec<_> = keys.keys().into_iter().filter(|key| !is_retired(&states, key.purpose, key.label())).collect();
-    let signs_no_checkpoint = |key: &StationKey| checkpoint_scheme(key.description.key_type).is_none();
-    let checked =
-        keys.iter().filter(|key| key.purpose == Purpose::Train || (key.purpose == Purpose::Audit && signs_no_checkpoint(key)));
+    let checked = keys.iter().filter(|key| matches!(key.purpose, Purpose::Train | Purpose::Audit));
     checked
         .map(|key| lacks(key.purpose, &key.description, config))
         .find(Result::is_err)
@@ -92,6 +90,11 @@ pub(crate) fn lacks(purpose: Purpose, description: &KeyDescription, config: &Con
                  another label",
                 description.key_type
             )),
+            Some(scheme) if lacks(scheme.name()) && description.key_type == KeyType::Rsa => {
+                let remedy = raw_remedy(config, "allow_raw_sign", |token| token.allow_raw_sign);
+                let cannot = cannot(scheme.name(), "sign checkpoints");
+                Err(format!("{cannot}: {remedy}, or an audit key on P-256: `key generate --purpose audit --type ec-p256`"))
+            }
             Some(scheme) if lacks(scheme.name()) => Err(cannot(scheme.name(), "sign checkpoints")),
             Some(_) => Ok(()),
         },

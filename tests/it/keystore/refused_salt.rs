@@ -91,3 +91,28 @@ fn without_the_setting_a_general_key_is_refused_the_scheme_and_keeps_the_others(
     assert!(!answer.message.is_empty());
     sign(SignatureScheme::RsaPssSha512, &[1; 64]).expect("the token does it");
 }
+
+#[test]
+fn an_audit_key_that_cannot_sign_checkpoints_keeps_the_service_from_starting() {
+    // With raw RSA allowed it can; a key of 2048 bits, unlike the train key, is refused PSS altogether.
+    let start = |rules: &str, allowed: bool| {
+        let directory = tempfile::tempdir().unwrap();
+        let fault = FaultModule::create(&directory.path().join("fault"), &softhsm()).unwrap();
+        fault.set(rules).unwrap();
+        let mut station = Station::with("a").bits(3072).start();
+        station.stop();
+        station.set_env(VARIABLE, fault.directory().to_str());
+        station.configure(|config| {
+            set(config, "token", "module", FaultModule::library().unwrap().to_str().unwrap());
+            set(config, "token", "allow_raw_sign", allowed);
+        });
+        station.spawn();
+        (station, directory)
+    };
+    // The checkpoints' scheme, PSS with SHA-256 and a salt of its length; trains have another one.
+    let (mut station, _directory) =
+        start("C_SignInit[CKM_RSA_PKCS_PSS,32] every before return CKR_MECHANISM_PARAM_INVALID", false);
+    assert_eq!(station.wait().code(), Some(2));
+    let log = station.log();
+    assert!(log.contains("cannot sign checkpoints") && log.contains("allow_raw_sign"), "{log}");
+}

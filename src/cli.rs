@@ -8,6 +8,7 @@ mod ceremony;
 mod check_tree;
 mod client;
 mod config;
+mod confirm;
 mod doctor;
 mod error;
 mod hash;
@@ -66,8 +67,9 @@ Exit codes:
   3  not found                   8  a check was completed and failed
   4  refused by the train's          (train verify, open, check-push;
      checks or by policy            image validate; audit verify;
-  9  a second officer must          doctor; token status, self-test)
-     approve it                130  interrupted
+  9  a second officer must          doctor; token status, self-test;
+     approve it                     key verify)
+                               130  interrupted
 
 {before-help}Options:
 {options}
@@ -100,7 +102,7 @@ enum Command {
     /// Change, replace or set the user PIN of a token
     #[command(subcommand)]
     Pin(pin::Command),
-    /// Generate and show keys
+    /// Generate, show, verify and destroy keys
     #[command(subcommand)]
     Key(key::Command),
     /// Open and close trains
@@ -188,7 +190,7 @@ fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         Command::Serve(args) => serve::run(args),
         Command::Token(command) => return token::run(command, output),
         Command::Pin(command) => pin::run(command, output),
-        Command::Key(command) => key::run(command, output),
+        Command::Key(command) => return key::run(command, output),
         // These have exit codes for a completed check that failed.
         Command::Train(command) => return train::run(command, output),
         Command::Image(command) => return image::run(command, output),

@@ -138,11 +138,13 @@ pub fn keys(config: &Config, tried: &TriedKeys, options: &str) -> Vec<CheckNode>
             purpose(label).name()
         ))
     });
-    let there = tried.keys.iter().map(|key| of_key(config, key, purpose(&key.label), options).with_subject(&key.label));
+    let there = tried.keys.iter().map(|key| self::key(config, key, purpose(&key.label), options).with_subject(&key.label));
     missing.chain(there).collect()
 }
 
-fn of_key(config: &Config, key: &KeyDescription, purpose: Purpose, options: &str) -> CheckNode {
+/// Checks how a key was made, and whether what a purpose needs works on this token.
+#[must_use]
+pub fn key(config: &Config, key: &KeyDescription, purpose: Purpose, options: &str) -> CheckNode {
     let label = &key.label;
     let another = format!(
         "`stationmaster key generate NEW-LABEL --purpose {} {options}` makes one that never leaves the token; then name it in the configuration",

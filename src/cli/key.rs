@@ -1,11 +1,14 @@
-//! `key generate|list|show|export|activate|rotate|retire`.
+//! `key generate|list|show|export|activate|rotate|retire|verify|destroy`.
 
+mod destroy;
 mod export;
 mod generate;
 mod jwk;
 mod lifecycle;
+mod ssh;
 mod state_view;
 mod states;
+mod verify;
 mod view;
 
 use serde_json::json;
@@ -56,6 +59,10 @@ pub(super) enum Command {
     Rotate(lifecycle::rotate::Args),
     /// End the use of a train key for ever
     Retire(lifecycle::retire::Args),
+    /// Try a key with every scheme, and check how it was made
+    Verify(verify::Args),
+    /// Erase a key from the token
+    Destroy(destroy::Args),
 }
 
 /// Selects the service or a token.
@@ -77,8 +84,11 @@ pub(super) struct Show {
     source: Source,
 }
 
-pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
+pub(super) fn run(command: Command, output: Output) -> Result<Exit, CliError> {
     match command {
+        // It has an exit code for a completed check that failed.
+        Command::Verify(args) => return verify::run(&args, output),
+        Command::Destroy(args) => destroy::run(&args, output),
         Command::Generate(args) => generate::run(&args, output),
         Command::List(source) => {
             let (keys, others) = source.all()?;
@@ -97,6 +107,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<(), CliError> {
         Command::Rotate(args) => lifecycle::rotate::run(&args, output),
         Command::Retire(args) => lifecycle::retire::run(&args, output),
     }
+    .map(|()| Exit::Done)
 }
 
 impl Source {

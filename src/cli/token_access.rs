@@ -92,6 +92,11 @@ impl DirectArgs {
         })
     }
 
+    /// Returns the configuration of the station whose token [`DirectArgs::required`] opens. Must be called before any thread runs.
+    pub(super) fn station(&self) -> Result<Station, CliError> {
+        StationArgs { config: self.config.clone(), state: self.state.clone() }.named()?.ok_or_else(no_station)
+    }
+
     /// Opens the token, if one is named. Must be called before any thread runs.
     #[expect(unsafe_code, reason = "sets a variable before a thread runs")]
     pub(super) fn open(&self, pin: &PinArgs) -> Result<Option<TokenContext>, CliError> {
@@ -153,11 +158,7 @@ pub(super) struct Station {
 impl StationArgs {
     /// Reads the configuration. Must be called before any thread runs.
     pub(super) fn open(&self) -> Result<Station, CliError> {
-        let station = self.named()?.ok_or_else(|| {
-            CliError::usage("no station is named: use --config FILE or --state DIR").with_hint(format!(
-                "{CONFIG_VARIABLE} names the service's configuration for all commands, STATIONMASTER_STATE a development station's directory"
-            ))
-        })?;
+        let station = self.named()?.ok_or_else(no_station)?;
         let modules: Vec<_> = station.config.tokens.all().iter().map(|token| token.module.as_path()).collect();
         module_crash::guard(&modules)?;
         Ok(station)
@@ -176,4 +177,10 @@ impl StationArgs {
         let config = unsafe { dev::config_in(&directory) }?;
         Ok(Some(Station { config, options: format!("--state {}", state.display()) }))
     }
+}
+
+fn no_station() -> CliError {
+    CliError::usage("no station is named: use --config FILE or --state DIR").with_hint(format!(
+        "{CONFIG_VARIABLE} names the service's configuration for all commands, STATIONMASTER_STATE a development station's directory"
+    ))
 }

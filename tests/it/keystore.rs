@@ -3,6 +3,7 @@
 mod admission;
 pub mod away;
 mod bad_input;
+mod destroyed;
 #[cfg(feature = "crash-points")]
 mod intents;
 mod isolation;

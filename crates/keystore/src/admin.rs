@@ -1,9 +1,10 @@
-//! Creates tokens and keys, lists what a token holds, and reports what it says of itself. All calls block, open the module for themselves and close it again.
+//! Creates tokens and keys, destroys keys, lists what a token holds, and reports what it says of itself. All calls block, open the module for themselves and close it again.
 
 pub use crate::{
-    key::{GeneratedKey, OtherKey, TokenContents},
+    key::{DestroyedKey, GeneratedKey, KeyObjects, OtherKey, TokenContents},
     pkcs11::{
-        change_user_pin, check_login, contents, generate_key, init_token, list_tokens, set_user_pin, token_report, try_module,
+        change_user_pin, check_login, contents, destroy_key, generate_key, init_token, key_objects, list_tokens, set_user_pin,
+        token_report, try_module,
     },
     token_report::{FreeMemory, MechanismEntry, MechanismReport, SessionLimit, SlotReport, TokenReport, VendorReport},
 };

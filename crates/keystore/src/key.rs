@@ -168,3 +168,25 @@ pub struct TokenContents {
     /// Other private and secret keys, sorted by label.
     pub others: Vec<OtherKey>,
 }
+
+/// A key, and the number of objects in the token that belong to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyObjects {
+    /// The key. It has not been probed, so it has no capabilities.
+    pub description: KeyDescription,
+    /// Public keys (`CKO_PUBLIC_KEY`).
+    pub public: usize,
+    /// Certificates (`CKO_CERTIFICATE`).
+    pub certificates: usize,
+}
+
+/// What was destroyed with a private key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DestroyedKey {
+    /// Public keys.
+    pub public: usize,
+    /// Certificates.
+    pub certificates: usize,
+    /// Public keys and certificates that the token did not destroy. They contain nothing secret.
+    pub left: usize,
+}

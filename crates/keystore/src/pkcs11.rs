@@ -5,12 +5,13 @@
 //! `probe` learns what works, `keys` and `keyring` store it, `oaep` removes padding, `pss` adds it, `pool`, `threads`, `fair_queue`, `worker`,
 //! `worker_slot` and `session_slot` use sessions from several threads, which have `shared_state`, `attempt_error` says
 //! what may be tried again, `quirks` knows the vendors, `watchdog` replaces workers whose
-//! call hangs, `recovery` recovers a lost token, `initialise`, `generate`, `listing` and `report` serve the administration.
+//! call hangs, `recovery` recovers a lost token, `initialise`, `generate`, `destroy`, `listing` and `report` serve the administration.
 
 mod attempt_error;
 mod attributes;
 mod calls;
 mod counters;
+mod destroy;
 mod fair_queue;
 mod family;
 mod generate;
@@ -41,6 +42,7 @@ mod watchdog;
 mod worker;
 mod worker_slot;
 
+pub use destroy::{destroy_key, key_objects};
 pub use generate::generate_key;
 pub use initialise::{change_user_pin, init_token, set_user_pin};
 pub(super) use keyring::Needed;

@@ -105,6 +105,7 @@ fn ocsf(record: &Record) -> Value {
         | Event::KeyStateChanged
         | Event::RunAllowedAgain
         | Event::RunAbandoned => 3,
+        Event::KeyDestroyed => 4,
         _ => 99,
     };
     let (status_id, status) = match entry.outcome.as_deref() {

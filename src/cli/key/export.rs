@@ -7,7 +7,7 @@ use stationmaster_keystore::KeyType;
 use stationmaster_system::files::Readers;
 use stationmaster_train::keys::{PublicKey, spki_pem};
 
-use super::{Source, jwk};
+use super::{Source, jwk, ssh};
 use crate::cli::{
     error::CliError,
     out_file::Out,
@@ -21,6 +21,7 @@ Formats:
   hex-pem  lower-case hex of the PEM text, as trains' routes and the registry
            use it
   jwk      JSON Web Key (RFC 7517)
+  ssh      a line for OpenSSH, with the label as comment
 
 Examples:
   stationmaster key export --format hex-pem station-1
@@ -46,6 +47,7 @@ enum KeyFormat {
     Der,
     HexPem,
     Jwk,
+    Ssh,
 }
 
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
@@ -57,6 +59,10 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
         KeyFormat::Der => key.der.clone(),
         KeyFormat::Pem => spki_pem(&key.der).into_bytes(),
         KeyFormat::HexPem => (const_hex::encode(spki_pem(&key.der)) + "\n").into_bytes(),
+        KeyFormat::Ssh => {
+            let line = ssh::line(&key.der, &key.label).ok_or_else(|| CliError::other("the public key cannot be read"))?;
+            (line + "\n").into_bytes()
+        }
         KeyFormat::Jwk => {
             let jwk = match key.key_type {
                 KeyType::Rsa => PublicKey::from_spki_der(&key.der).map(|public| public.to_jwk_json()).ok(),

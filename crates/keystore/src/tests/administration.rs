@@ -130,3 +130,29 @@ fn what_keeps_softhsm_from_working_is_found_in_its_files() {
     std::fs::write(&conf, text).unwrap();
     Keystore::open(station.config(&["train"])).expect("it works as before");
 }
+
+#[test]
+fn a_destroyed_key_takes_its_own_certificates_and_not_those_of_other_keys() {
+    use openssl::{asn1::Asn1Time, hash::MessageDigest, pkey::PKey, rsa::Rsa, x509::X509};
+    let station = TestToken::with_keys();
+    let objects = key_objects(&station.access(), "train").unwrap();
+    let authority = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let own = PKey::public_key_from_der(&objects.description.spki_der).unwrap();
+    let other = PKey::public_key_from_der(&authority.public_key_to_der().unwrap()).unwrap();
+    for (name, of) in [("own", own), ("other", other)] {
+        let mut certificate = X509::builder().unwrap();
+        certificate.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+        certificate.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+        certificate.set_pubkey(&of).unwrap();
+        certificate.sign(&authority, MessageDigest::sha256()).unwrap();
+        let file = station.dir.path().join(name);
+        std::fs::write(&file, certificate.build().to_der().unwrap()).unwrap();
+        let (file, id) = (file.display().to_string(), const_hex::encode(&objects.description.cka_id));
+        station.tool(&["--write-object", &file, "--type", "cert", "--label", name, "--id", &id]);
+    }
+    assert_eq!(key_objects(&station.access(), "train").unwrap().certificates, 1);
+    let destroyed = destroy_key(&station.access(), "train", objects.description.id).unwrap();
+    assert_eq!(destroyed, DestroyedKey { public: 1, certificates: 1, left: 0 });
+    let left = station.tool(&["--list-objects", "--type", "cert"]);
+    assert!(left.contains("other") && !left.contains("own"), "{left}");
+}

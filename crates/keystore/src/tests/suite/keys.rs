@@ -4,7 +4,7 @@ use openssl::rsa::Rsa;
 
 use super::Outcome;
 use crate::{
-    admin::{OtherKey, contents, generate_key},
+    admin::{DestroyedKey, OtherKey, contents, destroy_key, generate_key, key_objects},
     pkcs11::underneath::{self, Permitted},
     tests::support::*,
     *,
@@ -85,6 +85,25 @@ pub(super) async fn an_existing_key_is_never_replaced(token: TestToken) -> Outco
     let again = generate_key(&token.access(), "train", KeyUsage::ALL, RSA_2048);
     assert_eq!(again.err(), Some(KeystoreError::LabelExists { label: "train".to_owned() }));
     assert_eq!(contents(&token.access()).unwrap(), before);
+    Outcome::Works
+}
+
+pub(super) async fn a_destroyed_key_takes_its_public_half_and_no_other_key_with_it(token: TestToken) -> Outcome {
+    let token = token.and_keys();
+    let access = token.access();
+    let no_key = KeystoreError::KeyNotFound { label: "train".to_owned() };
+    let (train, general) = (key_objects(&access, "train").unwrap(), key_objects(&access, "general").unwrap());
+    assert_eq!((train.public, train.certificates), (1, 0));
+    // Another key has the label since it was looked at.
+    assert_eq!(destroy_key(&access, "train", general.description.id), Err(no_key.clone()));
+    assert_eq!(key_objects(&access, "train").as_ref(), Ok(&train));
+    let destroyed = destroy_key(&access, "train", train.description.id).unwrap();
+    assert_eq!(destroyed, DestroyedKey { public: 1, certificates: 0, left: 0 });
+    assert_eq!(key_objects(&access, "train"), Err(no_key));
+    assert_eq!(key_objects(&access, "general"), Ok(general));
+    // Nothing is left that takes the label.
+    token.generate("train", TRAIN);
+    sign_and_verify(&token.open(), "general", SignScheme::PssSha512MaxSalt).await;
     Outcome::Works
 }
 

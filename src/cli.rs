@@ -22,6 +22,7 @@ mod manual;
 mod module_crash;
 mod out_file;
 mod output;
+mod passphrase;
 mod pin;
 mod pin_input;
 mod progress;

@@ -3,11 +3,14 @@
 mod destroy;
 mod export;
 mod generate;
+mod import;
 mod jwk;
+mod key_for;
 mod lifecycle;
 mod ssh;
 mod state_view;
 mod states;
+mod trial_settings;
 mod verify;
 mod view;
 
@@ -61,6 +64,8 @@ pub(super) enum Command {
     Retire(lifecycle::retire::Args),
     /// Try a key with every scheme, and check how it was made
     Verify(verify::Args),
+    /// Put a key from a PEM file into the token
+    Import(import::Args),
     /// Erase a key from the token
     Destroy(destroy::Args),
 }
@@ -89,6 +94,7 @@ pub(super) fn run(command: Command, output: Output) -> Result<Exit, CliError> {
         // It has an exit code for a completed check that failed.
         Command::Verify(args) => return verify::run(&args, output),
         Command::Destroy(args) => destroy::run(&args, output),
+        Command::Import(args) => import::run(&args, output),
         Command::Generate(args) => generate::run(&args, output),
         Command::List(source) => {
             let (keys, others) = source.all()?;

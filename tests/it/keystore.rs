@@ -5,6 +5,7 @@ pub mod away;
 mod bad_input;
 mod destroyed;
 #[cfg(feature = "crash-points")]
+mod imported;
 mod intents;
 mod isolation;
 mod made;

@@ -15,6 +15,7 @@ mod destroy;
 mod fair_queue;
 mod family;
 mod generate;
+mod import;
 mod initialise;
 mod keyring;
 mod keys;
@@ -44,6 +45,7 @@ mod worker_slot;
 
 pub use destroy::{destroy_key, key_objects};
 pub use generate::generate_key;
+pub use import::import_key;
 pub use initialise::{change_user_pin, init_token, set_user_pin};
 pub(super) use keyring::Needed;
 pub(super) use keys::not_found;

@@ -5,7 +5,7 @@ use openssl::{
     error::ErrorStack,
     hash::MessageDigest,
     pkey::{PKey, Private},
-    rsa::Padding,
+    rsa::{Padding, Rsa},
 };
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
@@ -48,6 +48,17 @@ impl FileKey {
             (false, _) => PKey::private_key_from_pem_passphrase(pem, b"").map_err(|_| FileKeyError::NotPem)?,
         };
         if key.rsa().is_err() { Err(FileKeyError::NotPem) } else { Ok(Self(key)) }
+    }
+
+    /// Returns the size of the modulus, in bits.
+    #[must_use]
+    pub fn bits(&self) -> u32 {
+        self.0.bits()
+    }
+
+    /// Returns the key's numbers.
+    pub(crate) fn rsa(&self) -> Result<Rsa<Private>, ErrorStack> {
+        self.0.rsa()
     }
 
     /// Returns the SubjectPublicKeyInfo of the public half, DER.

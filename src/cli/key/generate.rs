@@ -8,7 +8,7 @@ use serde_json::Value;
 use stationmaster_keystore::{NewKey, admin};
 use stationmaster_train::keys::spki_fingerprint;
 
-use super::{lifecycle::station::states_file, view::KeyView};
+use super::{key_for::KeyFor, lifecycle::station::states_file, view::KeyView};
 use crate::{
     audit::{Entry, Event},
     authz::Purpose,
@@ -59,18 +59,6 @@ pub(in crate::cli) struct Args {
     pin: PinArgs,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum KeyFor {
-    /// The station's key on trains' routes
-    Train,
-    /// Sign and unwrap
-    General,
-    /// Checkpoints of the audit log only
-    Audit,
-    /// TLS handshakes of the service only
-    Tls,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TypeOfKey {
     Rsa,
@@ -104,12 +92,7 @@ impl Args {
 
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     let direct = args.direct.required(&args.pin)?;
-    let purpose = match args.purpose {
-        KeyFor::Train => Purpose::Train,
-        KeyFor::General => Purpose::General,
-        KeyFor::Audit => Purpose::Audit,
-        KeyFor::Tls => Purpose::Tls,
-    };
+    let purpose = Purpose::from(args.purpose);
     let name = purpose.name();
     let new = args.new_key(purpose)?;
     if args.pre_active && purpose != Purpose::Train {
@@ -151,7 +134,7 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
 }
 
 /// Refuses a label that belonged to a retired key: the new key would be retired, too.
-fn check_label_is_new(states: &KeyStates, label: &str, purpose: Purpose) -> Result<(), CliError> {
+pub(super) fn check_label_is_new(states: &KeyStates, label: &str, purpose: Purpose) -> Result<(), CliError> {
     if purpose != Purpose::Train || states.state(label, Timestamp::now()) != KeyState::Retired {
         return Ok(());
     }

@@ -1,12 +1,10 @@
 //! `key verify`: tries one key of the token with every scheme, and checks how it was made.
 
-use std::time::Duration;
-
-use clap::ValueEnum;
 use serde_json::json;
-use stationmaster_keystore::{Capability, KeyConfig, KeyDescription, KeystoreConfig, KeystoreError, OaepScheme};
+use stationmaster_keystore::{Capability, KeyDescription, KeystoreError, OaepScheme};
 use stationmaster_train::keys::spki_fingerprint;
 
+use super::{key_for::KeyFor, trial_settings::trial_settings};
 use crate::{
     authz::Purpose,
     checks::{CheckNode, CheckState, token},
@@ -42,34 +40,11 @@ pub(in crate::cli) struct Args {
     label: String,
     /// What the key has to be fit for [default: as configured, else general]
     #[arg(long, value_enum)]
-    purpose: Option<FitFor>,
+    purpose: Option<KeyFor>,
     #[command(flatten)]
     direct: DirectArgs,
     #[command(flatten)]
     pin: PinArgs,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum FitFor {
-    /// The station's key on trains' routes
-    Train,
-    /// Sign and unwrap
-    General,
-    /// Checkpoints of the audit log only
-    Audit,
-    /// TLS handshakes of the service only
-    Tls,
-}
-
-impl From<FitFor> for Purpose {
-    fn from(purpose: FitFor) -> Self {
-        match purpose {
-            FitFor::Train => Self::Train,
-            FitFor::General => Self::General,
-            FitFor::Audit => Self::Audit,
-            FitFor::Tls => Self::Tls,
-        }
-    }
 }
 
 pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<Exit, CliError> {
@@ -80,15 +55,7 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<Exit, CliError>
     let configured = open_tokens::key_purposes(config).get(&args.label);
     let purpose = args.purpose.map(Purpose::from).or(configured).unwrap_or(Purpose::General);
     let name = settings.selector().name().to_owned();
-    let keystore = KeystoreConfig {
-        keys: vec![KeyConfig::new(&args.label, key_usage(purpose))],
-        allow_raw_unwrap: settings.allow_raw_unwrap,
-        allow_raw_sign: settings.allow_raw_sign,
-        call_timeout: Duration::from_secs(settings.call_timeout_s),
-        isolation: settings.isolation(),
-        open_timeout: Duration::from_secs(settings.open_timeout_s),
-        ..KeystoreConfig::new(direct.access)
-    };
+    let keystore = trial_settings(settings, direct.access, &args.label, purpose);
     let tried = trial::tried(keystore, &direct.audit, &name, "key verify")?;
     let key = tried.keys.first().ok_or_else(|| KeystoreError::KeyNotFound { label: args.label.clone() })?;
     let mut nodes = vec![token::key(config, key, purpose, &station.options)];

@@ -80,7 +80,7 @@ fn printing(scene: &Scene) -> Vec<(Vec<String>, i32)> {
 
 /// Commands that are not run here: they make, change or serve something, ask a person, or write into a directory. What they print goes the same
 /// way, as `standard_output_is_written_in_one_place` shows.
-const ELSEWHERE: [&str; 48] = [
+const ELSEWHERE: [&str; 49] = [
     "serve",
     "token init",
     "pin change",
@@ -93,6 +93,7 @@ const ELSEWHERE: [&str; 48] = [
     "audit archive",
     "key activate",
     "key generate",
+    "key import",
     "key retire",
     "key rotate",
     "key verify",

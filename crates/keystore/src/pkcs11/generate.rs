@@ -163,7 +163,7 @@ fn generate_pair(
     Ok(handle)
 }
 
-fn private_half(usage: KeyUsage, key_type: KeyType, restrict: bool) -> Vec<Attribute> {
+pub(super) fn private_half(usage: KeyUsage, key_type: KeyType, restrict: bool) -> Vec<Attribute> {
     let mut private = vec![
         Attribute::Private(true),
         Attribute::Sensitive(true),

@@ -91,6 +91,7 @@ on_every_token! {
     keys::a_key_of_the_audit_cannot_decrypt_says_the_token => "a key that never decrypts",
     keys::an_existing_key_is_never_replaced => "refuse a label that is taken",
     keys::a_destroyed_key_takes_its_public_half_and_no_other_key_with_it => "destroy a key",
+    keys::an_imported_key_is_the_files_key_and_serves_as_a_generated_one => "import a key",
     keys::every_key_is_listed_with_what_the_token_says_of_it => "list keys",
     keys::a_key_of_a_type_that_is_not_used_is_named_and_listed => "name the type of another key",
     keys::two_keys_with_one_label_are_ambiguous => "two keys, one label",

@@ -2,12 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
 use stationmaster_keystore::{
     KeyConfig, KeyDescription, KeyType, KeyUsage, Keystore, KeystoreConfig, KeystoreError, OaepScheme, Pkcs11Uri, TokenAccess,
-    TokenSelector, UriError, pin,
-    pin::PinError,
-    softhsm,
+    TokenSelector, UriError, pin, softhsm,
     software::{FileKey, FileKeyError},
 };
 use stationmaster_train::{config::HexText, envelope::EnvelopeKey, keys::PublicKey};
@@ -17,10 +14,8 @@ use crate::cli::{
     key_file,
     key_file::ExpectedKind,
     module_crash,
+    passphrase::{PIN_VARIABLE, passphrase},
 };
-
-/// The environment variable for a PIN or passphrase.
-const PIN_VARIABLE: &str = "STATIONMASTER_PIN";
 
 /// Selects the creator's key.
 #[derive(Debug, Clone, clap::Args)]
@@ -90,7 +85,7 @@ impl Drop for CreatorKey {
 
 fn in_file(path: &Path, pin_file: Option<&Path>) -> Result<FileKey, CliError> {
     let pem = key_file::pem(path, ExpectedKind::PrivateKey)?;
-    let passphrase = FileKey::is_encrypted(&pem).then(|| passphrase(pin_file)).transpose()?;
+    let passphrase = FileKey::is_encrypted(&pem).then(|| passphrase(pin_file, "--pin-file")).transpose()?;
     FileKey::from_pem(&pem, passphrase.as_ref()).map_err(|error| {
         let message = format!("{}: {error}", path.display());
         match error {
@@ -99,17 +94,6 @@ fn in_file(path: &Path, pin_file: Option<&Path>) -> Result<FileKey, CliError> {
             FileKeyError::NoPassphrase => CliError::usage(message).with_hint("name a file that contains it: --pin-file"),
             _ => CliError::usage(message).with_hint("a creator's key is an RSA key; `train inspect` shows its public half"),
         }
-    })
-}
-
-fn passphrase(pin_file: Option<&Path>) -> Result<SecretString, CliError> {
-    if pin_file.is_some() || std::env::var_os(PIN_VARIABLE).is_some() {
-        return Ok(pin::resolve(pin_file, Some(PIN_VARIABLE), None, false)?.read()?);
-    }
-    rpassword::prompt_password("Passphrase: ").map(SecretString::from).map_err(|error| {
-        let kind = PinError::Prompt { reason: error.to_string() }.kind();
-        CliError::new(Exit::of_io(kind), "the key is encrypted, and there is no terminal to read the passphrase from")
-            .with_hint("name a file that contains it: --pin-file")
     })
 }
 

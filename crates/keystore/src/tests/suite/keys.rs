@@ -4,7 +4,7 @@ use openssl::rsa::Rsa;
 
 use super::Outcome;
 use crate::{
-    admin::{DestroyedKey, OtherKey, contents, destroy_key, generate_key, key_objects},
+    admin::{DestroyedKey, OtherKey, contents, destroy_key, generate_key, import_key, key_objects},
     pkcs11::underneath::{self, Permitted},
     tests::support::*,
     *,
@@ -104,6 +104,29 @@ pub(super) async fn a_destroyed_key_takes_its_public_half_and_no_other_key_with_
     // Nothing is left that takes the label.
     token.generate("train", TRAIN);
     sign_and_verify(&token.open(), "general", SignScheme::PssSha512MaxSalt).await;
+    Outcome::Works
+}
+
+pub(super) async fn an_imported_key_is_the_files_key_and_serves_as_a_generated_one(token: TestToken) -> Outcome {
+    let access = token.access();
+    let pem = Rsa::generate(2048).unwrap().private_key_to_pem().unwrap();
+    let file = software::FileKey::from_pem(&pem, None).unwrap();
+    let made = match import_key(&access, "train", TRAIN, &file) {
+        Ok(made) => made.description,
+        // A TPM's keys are wrapped by the TPM itself.
+        Err(error @ KeystoreError::Fault { .. }) if token.kind == TokenKind::Tpm => {
+            assert!(key_objects(&access, "train").is_err(), "{error}");
+            return Outcome::Cannot("it creates keys itself only");
+        }
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(made.spki_der, file.spki_der().unwrap());
+    assert!(made.sensitive && !made.extractable);
+    if token.kind != TokenKind::Nss {
+        assert!(!made.generated_in_token && !made.never_extractable);
+    }
+    assert!(matches!(import_key(&access, "train", TRAIN, &file), Err(KeystoreError::LabelExists { .. })));
+    sign_and_verify(&Keystore::open(token.config(&["train"])).unwrap(), "train", SignScheme::PssSha512MaxSalt).await;
     Outcome::Works
 }
 

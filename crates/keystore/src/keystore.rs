@@ -159,7 +159,7 @@ impl Keystore {
                 Ok(backend) => {
                     if used {
                         // The call's record announces one use.
-                        member.announce_use(id, operation)?;
+                        member.announce_use(id, operation).await?;
                     }
                     let _in_progress = member.begin();
                     let before = backend.uses();

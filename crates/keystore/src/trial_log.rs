@@ -15,7 +15,7 @@ pub struct KeyUses {
     pub decryptions: u64,
 }
 
-/// Receives reports of key trials after the start: when a key has reappeared or was replaced.
+/// Receives reports of key trials after the start, on threads that may block: when a key has reappeared or was replaced.
 pub trait TrialLog: Send + Sync {
     /// Reports that a key is about to be probed, or used again after a failure, which requests at most `most` uses of it from the token. An error prevents the
     /// trial, and with it the use of the key.

@@ -31,14 +31,16 @@ pub(in crate::cli) fn checkpoint_key(path: &Path) -> Result<Vec<u8>, CliError> {
 }
 
 /// Returns the SubjectPublicKeyInfo of a key that is not RSA.
-fn on_curve(bytes: &[u8]) -> Option<Vec<u8>> {
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
+fn on_curve(file: &[u8]) -> Option<Vec<u8>> {
+    let text = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file).trim_ascii();
     let hex: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let inner = const_hex::decode(&hex).ok().filter(|inner| !inner.is_empty());
     let bytes = inner.as_deref().unwrap_or(text);
     let key = match bytes {
         pem if find(pem, b"-----BEGIN PUBLIC KEY-----") => PKey::public_key_from_pem(pem).ok()?,
         jwk if jwk.starts_with(b"{") => of_jwk(jwk)?,
+        // Not `text`: the last byte of a key may be that of a space.
+        _ if inner.is_none() => PKey::public_key_from_der(file).ok()?,
         der => PKey::public_key_from_der(der).ok()?,
     };
     let is_ours = match key.id() {
@@ -66,5 +68,21 @@ fn of_jwk(text: &[u8]) -> Option<PKey<Public>> {
             PKey::from_ec_key(EcKey::from_public_key_affine_coordinates(&group, &x, &y).ok()?).ok()
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_der_whose_last_byte_is_a_space_or_the_end_of_a_line_is_read() {
+        for last in [b' ', b'\n', b'\t', b'\r', 7] {
+            let mut raw = [0x58; 32];
+            raw[31] = last;
+            let der = PKey::public_key_from_raw_bytes(&raw, Id::ED25519).unwrap().public_key_to_der().unwrap();
+            assert_eq!(on_curve(&der), Some(der.clone()));
+            assert_eq!(on_curve(const_hex::encode(&der).as_bytes()), Some(der));
+        }
     }
 }

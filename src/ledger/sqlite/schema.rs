@@ -112,8 +112,13 @@ fn for_each_file(file: &Path, check: impl Fn(&Path) -> std::io::Result<()>) -> R
         let mut beside = file.as_os_str().to_owned();
         beside.push(ending);
         let beside = Path::new(&beside);
-        if beside.symlink_metadata().is_ok() {
-            check(beside).map_err(|error| unusable(beside, error))?;
+        if beside.symlink_metadata().is_err() {
+            continue;
+        }
+        match check(beside) {
+            // SQLite removes these when its last connection is closed, at any moment.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            checked => checked.map_err(|error| unusable(beside, error))?,
         }
     }
     Ok(())

@@ -143,14 +143,18 @@ impl Member {
         self.backend()?.ready()
     }
 
-    /// Reports that a key may be used once more than its call's record announces.
-    pub(crate) fn announce_use(&self, id: KeyId, operation: Operation<'_>) -> Result<(), KeystoreError> {
+    /// Reports that a key may be used once more than its call's record announces. The log waits for the disk, on a thread that may.
+    pub(crate) async fn announce_use(&self, id: KeyId, operation: Operation<'_>) -> Result<(), KeystoreError> {
         let most = match operation {
             Operation::Sign { .. } => KeyUses { signatures: 1, decryptions: 0 },
             Operation::Unwrap { .. } => KeyUses { signatures: 0, decryptions: 1 },
         };
         match (self.trials.get(), self.keys().into_iter().find(|key| key.id == id)) {
-            (Some(log), Some(key)) => log.about_to_try(&key, most),
+            (Some(log), Some(key)) => {
+                let log = Arc::clone(log);
+                let announced = tokio::task::spawn_blocking(move || log.about_to_try(&key, most)).await;
+                announced.unwrap_or(Err(KeystoreError::Unavailable { reason: "a further use of the key cannot be recorded" }))
+            }
             _ => Ok(()),
         }
     }

@@ -1,5 +1,7 @@
 //! Four eyes: a guarded act takes effect after another officer's approval only, once, and exactly as it was approved.
 
+mod keys;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,

@@ -54,7 +54,7 @@ Examples:
       --purpose train --reason \"ticket 4711\" --state /tmp/station-1";
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER)]
+#[command(after_help = AFTER, override_usage = "stationmaster key import --key PEM --purpose P --reason TEXT LABEL")]
 pub(in crate::cli) struct Args {
     /// The key's label in the token; for a train key the station's id
     label: String,

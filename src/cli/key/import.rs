@@ -7,13 +7,18 @@ use std::{
 
 use serde_json::json;
 use stationmaster_keystore::{
-    KeyDescription, KeystoreError, admin,
+    KeyDescription, KeystoreError,
+    admin::{self, GeneratedKey},
     software::{FileKey, FileKeyError},
 };
 use stationmaster_train::keys::spki_fingerprint;
 
 use super::{
-    generate::check_label_is_new, key_for::KeyFor, lifecycle::station::states_file, trial_settings::trial_settings, view::KeyView,
+    generate::check_label_is_new,
+    key_for::KeyFor,
+    lifecycle::station::states_file,
+    trial_settings::{signs_nothing, trial_settings},
+    view::KeyView,
 };
 use crate::{
     audit::Event,
@@ -100,13 +105,15 @@ pub(in crate::cli) fn run(args: &Args, output: Output) -> Result<(), CliError> {
     });
     let proposal = Proposal { act: GuardedAct::KeyImport, command: "key import", parameters, reason: Some(&args.reason) };
     let permit = four_eyes::permit(Some(&config), &proposal, &args.four_eyes)?;
+    // The trial is part of the act: the record of a key that was removed again says so.
     let made = admin_audit::carry_out_guarded(&direct.audit, entry, permit, || {
-        admin::import_key(&direct.access, &args.label, key_usage(purpose), &key)
+        let made = admin::import_key(&direct.access, &args.label, key_usage(purpose), &key)?;
+        let description = prove(args, &config, direct.access.clone(), &direct.audit, &made.description)?;
+        Ok::<_, CliError>(GeneratedKey { description, ..made })
     })?;
     drop(key);
-    let proved = prove(args, &config, direct.access.clone(), &direct.audit, &made.description)?;
 
-    let view = KeyView::new(proved, Some(purpose.name()));
+    let view = KeyView::new(made.description, Some(purpose.name()));
     let mut notes = vec![format!(
         "the token cannot make copies disappear: remove {0} and its backups when trains were opened with the imported key (shred -u {0}; on \
          flash storage and in snapshots remains stay), and replace the key with one generated in the token when the network allows it \
@@ -156,7 +163,10 @@ fn prove(
     let tried = trial::tried(settings, audit, token.selector().name(), "key import").map_err(CliError::from).and_then(|tried| {
         let key = tried.keys.into_iter().next().filter(|key| key.id == made.id);
         let key = key.ok_or_else(|| KeystoreError::KeyNotFound { label: args.label.clone() })?;
-        fitness::lacks(purpose, &key, config).map_err(|lack| CliError::new(Exit::Refused, lack))?;
+        let lack = fitness::lacks(purpose, &key, config).err().or_else(|| signs_nothing(&key, purpose));
+        if let Some(lack) = lack {
+            return Err(CliError::new(Exit::Refused, lack));
+        }
         Ok(key)
     });
     tried.map_err(|error| match admin::destroy_key(&access, &args.label, made.id) {

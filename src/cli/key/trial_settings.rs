@@ -1,8 +1,8 @@
-//! How one key of a token is opened to be tried.
+//! How one key of a token is opened to be tried, and what its trial shows.
 
 use std::time::Duration;
 
-use stationmaster_keystore::{KeyConfig, KeystoreConfig, TokenAccess};
+use stationmaster_keystore::{Capability, KeyConfig, KeyDescription, KeystoreConfig, TokenAccess};
 
 use crate::{authz::Purpose, config::TokenConfig, protocol::key_usage};
 
@@ -17,4 +17,11 @@ pub(super) fn trial_settings(token: &TokenConfig, access: TokenAccess, label: &s
         open_timeout: Duration::from_secs(token.open_timeout_s),
         ..KeystoreConfig::new(access)
     }
+}
+
+/// Returns what is wrong with a key that signs with no scheme of its purpose.
+pub(super) fn signs_nothing(key: &KeyDescription, purpose: Purpose) -> Option<String> {
+    let can = |scheme: &str| key.capabilities.get(scheme).is_some_and(|can| *can != Capability::No);
+    let signs = key_usage(purpose).sign.iter().any(|scheme| scheme.key_type() == key.key_type && can(scheme.name()));
+    (!signs).then(|| format!("the key signs with no scheme for {} keys", purpose.name()))
 }

@@ -4,7 +4,10 @@ use serde_json::json;
 use stationmaster_keystore::{Capability, KeyDescription, KeystoreError, OaepScheme};
 use stationmaster_train::keys::spki_fingerprint;
 
-use super::{key_for::KeyFor, trial_settings::trial_settings};
+use super::{
+    key_for::KeyFor,
+    trial_settings::{signs_nothing, trial_settings},
+};
 use crate::{
     authz::Purpose,
     checks::{CheckNode, CheckState, token},
@@ -102,8 +105,7 @@ fn schemes(key: &KeyDescription, purpose: Purpose) -> Vec<CheckNode> {
     if key.key_type == stationmaster_keystore::KeyType::Rsa {
         nodes.extend(unwraps.map(|scheme| node("Unwrap", scheme)));
     }
-    if signs.iter().all(|scheme| can(scheme) == Capability::No) {
-        let nothing = format!("the key signs with no scheme for {} keys", purpose.name());
+    if let Some(nothing) = signs_nothing(key, purpose) {
         nodes.push(
             CheckNode::new("Sign", CheckState::Wrong, nothing)
                 .with_remedy("docs/tokens.md lists what tokens cannot do; `key show` shows the key's type"),

@@ -12,7 +12,7 @@ use crate::support::{Peer, Station, Train};
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python");
 
 /// Number of trains that the client's tests use.
-const TRAINS: usize = 8;
+const TRAINS: usize = 9;
 
 fn client(path: &str) -> PathBuf {
     Path::new(CLIENT).join(path)
@@ -46,7 +46,7 @@ fn at_a_station(version: &str) {
         .env("TEST_STATION", station.id())
         .env("TEST_TRAINS", images.join(" "));
     let said = succeeds(command.args(["-W", "error::ResourceWarning", "-m", "unittest", "-v"]));
-    assert!(said.contains("Ran 16 tests"), "{said}");
+    assert!(said.contains("Ran 19 tests"), "{said}");
 }
 
 #[test]

@@ -104,6 +104,16 @@ class OfTrains(unittest.TestCase):
             outcome = client.run_train(image, lambda prepared: execute(prepared.image))
             self.assertEqual(outcome.image, image)
 
+    def test_results_that_cannot_be_sealed_now_are_kept(self):
+        image = TRAINS[8]
+        with Client(ADDRESS) as client:
+            with self.assertRaises(stationmaster.ImageNotFoundError):
+                with client.open_train(image) as run:
+                    execute(image)
+                    run.image = "stationmaster-test/none:latest"
+            outcome = client.post_run(run.prepared.run_id, image=image)
+            self.assertEqual(outcome.result_files, 1)
+
     def test_a_run_that_changes_nothing_is_refused_and_aborted(self):
         image = TRAINS[2]
         with Client(ADDRESS) as client:

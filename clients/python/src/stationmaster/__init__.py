@@ -8,7 +8,7 @@
         print(run.outcome.image_id)
 """
 
-from ._error import ConnectionFailedError, StationmasterError, VersionMismatchError
+from ._error import ConnectionFailedError, NoAnswerError, StationmasterError, VersionMismatchError
 from ._generated import *  # noqa: F403
 from ._generated import __all__ as _generated_names
 from ._runs import AsyncTrainRun, TrainRun
@@ -22,6 +22,7 @@ __all__ = [  # noqa: PLE0604
     "AsyncTrainRun",
     "Client",
     "ConnectionFailedError",
+    "NoAnswerError",
     "StationmasterError",
     "TrainRun",
     "VersionMismatchError",

@@ -8,6 +8,7 @@ from typing import Any, Callable, Generic, Iterable, Iterator, Optional, Tuple, 
 
 from . import _generated as api
 from . import _wire
+from ._failure import Repetition
 from ._results import ResultFiles
 
 T = TypeVar("T")
@@ -27,8 +28,8 @@ class Call(Generic[T]):
     request: Any
     #: Takes a message of the answer, and returns the result with the last one.
     take: Callable[[Any], Optional[T]]
-    #: Whether the call may be made twice: it changes nothing, or a repetition returns the same outcome.
-    repeatable: bool
+    #: Whether the call may be made again.
+    repetition: Repetition
     #: The deadline in seconds, if the caller names none.
     timeout: float = 30.0
 
@@ -44,10 +45,10 @@ class Call(Generic[T]):
 _LONG = 4 * 3600.0
 
 
-def _call(name: str, take: Callable[[Any], Optional[T]], repeatable: bool, timeout: float = 30.0, **fields: Any) -> "Call[T]":
+def _call(name: str, take: Callable[[Any], Optional[T]], repetition: Repetition, timeout: float = 30.0, **fields: Any) -> "Call[T]":
     method = api.METHODS[name]
     request = _wire.message(method.request)(**{key: value for key, value in fields.items() if value is not None})
-    return Call(method, request, take, repeatable, timeout)
+    return Call(method, request, take, repetition, timeout)
 
 
 def _last(kind: Any, field: str) -> Callable[[Any], Any]:
@@ -56,20 +57,20 @@ def _last(kind: Any, field: str) -> Callable[[Any], Any]:
 
 
 def get_status() -> "Call[api.GetStatusResponse]":
-    return _call("StatusService.GetStatus", api.GetStatusResponse._of, True)
+    return _call("StatusService.GetStatus", api.GetStatusResponse._of, Repetition.HARMLESS)
 
 
 def list_keys() -> "Call[Tuple[api.Key, ...]]":
-    return _call("KeyService.ListKeys", lambda answer: tuple(api.Key._of(key) for key in answer.keys), True)
+    return _call("KeyService.ListKeys", lambda answer: tuple(api.Key._of(key) for key in answer.keys), Repetition.HARMLESS)
 
 
 def get_key(label: str) -> "Call[api.Key]":
-    return _call("KeyService.GetKey", lambda answer: api.Key._of(answer.key), True, label=label)
+    return _call("KeyService.GetKey", lambda answer: api.Key._of(answer.key), Repetition.HARMLESS, label=label)
 
 
 def sign(key: str, scheme: api.SignatureScheme, digest: Optional[bytes], message: Optional[bytes]) -> "Call[api.SignResponse]":
     return _call(
-        "KeyService.Sign", api.SignResponse._of, False, key_label=key, scheme=int(scheme), digest=digest, message=message
+        "KeyService.Sign", api.SignResponse._of, Repetition.BEFORE_EFFECT, key_label=key, scheme=int(scheme), digest=digest, message=message
     )
 
 
@@ -77,7 +78,7 @@ def unwrap_key(key: str, scheme: api.WrappingScheme, wrapped_key: bytes) -> "Cal
     return _call(
         "KeyService.UnwrapKey",
         lambda answer: bytes(answer.key),
-        False,
+        Repetition.BEFORE_EFFECT,
         key_label=key,
         scheme=int(scheme),
         wrapped_key=wrapped_key,
@@ -86,16 +87,16 @@ def unwrap_key(key: str, scheme: api.WrappingScheme, wrapped_key: bytes) -> "Cal
 
 def hash_image(image: str, train_only: bool) -> "Call[api.HashImageResult]":
     take = _last(api.HashImageResult, "result")
-    return _call("ImageService.HashImage", take, True, _LONG, image=image, train_only=train_only)
+    return _call("ImageService.HashImage", take, Repetition.HARMLESS, _LONG, image=image, train_only=train_only)
 
 
 def validate_image(image: str, master: Optional[str], as_train_lib: bool) -> "Call[api.ValidateImageResult]":
     take = _last(api.ValidateImageResult, "result")
-    return _call("ImageService.ValidateImage", take, True, _LONG, image=image, master=master, as_train_lib=as_train_lib)
+    return _call("ImageService.ValidateImage", take, Repetition.HARMLESS, _LONG, image=image, master=master, as_train_lib=as_train_lib)
 
 
 def inspect_train(image: str) -> "Call[api.InspectTrainResponse]":
-    return _call("TrainService.InspectTrain", api.InspectTrainResponse._of, True, 300.0, image=image)
+    return _call("TrainService.InspectTrain", api.InspectTrainResponse._of, Repetition.HARMLESS, 300.0, image=image)
 
 
 _INTO = {"image": 1, "volume": 2, "directory": 3}
@@ -107,7 +108,7 @@ def pre_run(image: str, into: str, idempotency_key: Optional[str]) -> "Call[api.
     take = _last(api.PreRunOutcome, "outcome")
     fields = {"image": image, "into": _INTO[into], "idempotency_key": idempotency_key}
     # Without a key the service derives one from the train: a repetition returns the same run.
-    return _call("TrainService.PreRun", take, True, _LONG, **fields)
+    return _call("TrainService.PreRun", take, Repetition.HARMLESS, _LONG, **fields)
 
 
 def post_run(run_id: Optional[str], image: Optional[str], no_results: bool) -> "Call[api.PostRunOutcome]":
@@ -115,21 +116,21 @@ def post_run(run_id: Optional[str], image: Optional[str], no_results: bool) -> "
         raise ValueError("name the run, or the image with its results")
     take = _last(api.PostRunOutcome, "outcome")
     # A run that was sealed returns its outcome again.
-    return _call("TrainService.PostRun", take, True, _LONG, run_id=run_id, image=image, no_results=no_results)
+    return _call("TrainService.PostRun", take, Repetition.HARMLESS, _LONG, run_id=run_id, image=image, no_results=no_results)
 
 
 def abort_run(run_id: str) -> "Call[api.AbortRunResponse]":
-    return _call("TrainService.AbortRun", api.AbortRunResponse._of, True, 600.0, run_id=run_id)
+    return _call("TrainService.AbortRun", api.AbortRunResponse._of, Repetition.HARMLESS, 600.0, run_id=run_id)
 
 
 def check_push(image: str) -> "Call[api.CheckPushResult]":
-    return _call("TrainService.CheckPush", _last(api.CheckPushResult, "result"), True, _LONG, image=image)
+    return _call("TrainService.CheckPush", _last(api.CheckPushResult, "result"), Repetition.HARMLESS, _LONG, image=image)
 
 
 def verify_train(image: Optional[str], archive: Optional[Archive]) -> "Call[api.VerifyTrainResponse]":
     method = api.METHODS["TrainService.VerifyTrain"]
     parts = _parts(_wire.message(method.request), image, archive, ())
-    return Call(method, parts, api.VerifyTrainResponse._of, image is not None, _LONG)
+    return Call(method, parts, api.VerifyTrainResponse._of, _once(archive), _LONG)
 
 
 def open_results(
@@ -151,11 +152,16 @@ def open_results(
             return api.OpenResultsOutcome._of(message.outcome)
         return None
 
-    return Call(method, _parts(_wire.message(method.request), image, archive, tuple(paths)), take, False, _LONG)
+    return Call(method, _parts(_wire.message(method.request), image, archive, tuple(paths)), take, Repetition.NEVER, _LONG)
+
+
+def _once(archive: Optional[Archive]) -> Repetition:
+    """An archive that comes in pieces is used up by the first call."""
+    return Repetition.HARMLESS if archive is None or isinstance(archive, (bytes, bytearray)) else Repetition.NEVER
 
 
 class _Parts:
-    """The requests of a client stream: an image, or the pieces of an archive. Iterable again for an image."""
+    """The requests of a client stream: an image, or the pieces of an archive."""
 
     def __init__(self, kind: Any, image: Optional[str], archive: Optional[Archive], paths: Tuple[str, ...]) -> None:
         if (image is None) == (archive is None):

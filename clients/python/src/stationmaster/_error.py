@@ -42,7 +42,11 @@ class StationmasterError(Exception):
 
 
 class ConnectionFailedError(StationmasterError):
-    """The service cannot be reached: nothing was done."""
+    """The service cannot be reached."""
+
+
+class NoAnswerError(ConnectionFailedError):
+    """The connection failed during a call: whether the service carried it out is not known."""
 
 
 class VersionMismatchError(StationmasterError):

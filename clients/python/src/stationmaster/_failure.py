@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import grp
 import os
 import random
@@ -9,8 +10,21 @@ import stat
 from typing import Any, Mapping, Optional
 
 from . import _wire
-from ._error import ConnectionFailedError, StationmasterError, VersionMismatchError
+from ._error import ConnectionFailedError, NoAnswerError, StationmasterError, VersionMismatchError
 from ._generated import ERRORS
+
+
+
+class Repetition(enum.Enum):
+    """Whether a call may be made again."""
+
+    #: It changes nothing, or a repetition returns the same outcome.
+    HARMLESS = enum.auto()
+    #: Only after a refusal that preceded every effect: a second signature is a second act.
+    BEFORE_EFFECT = enum.auto()
+    #: Its request is an archive that is read once.
+    NEVER = enum.auto()
+
 
 _DETAILS = "grpc-status-details-bin"
 _DOMAIN = "stationmaster.v1"
@@ -30,7 +44,7 @@ def error_of(error: Any, address: str) -> StationmasterError:
         if found is not None:
             return found
         hint = f"check that the service runs and listens on {address}: systemctl status stationmaster, stationmaster health --wait 30"
-        return ConnectionFailedError(f"the service does not answer: {message}", code=code, hint=hint)
+        return NoAnswerError(f"the service does not answer: {message}", code=code, hint=hint)
     if code == "UNIMPLEMENTED":
         hint = "the client and the service are of different versions: compare stationmaster.__version__ with stationmaster --version"
         return VersionMismatchError(message, code=code, hint=hint)
@@ -82,22 +96,24 @@ def socket_error(address: str) -> Optional[ConnectionFailedError]:
     return None
 
 
-def pause_before_retry(
-    error: StationmasterError, repeatable: bool, attempt: int, left: Optional[float]
-) -> Optional[float]:
+#: Reasons of refusals that precede every effect of a call.
+_BEFORE_EFFECT = frozenset({"HSM_SESSIONS_EXHAUSTED", "OVERLOADED"})
+
+
+def pause_before_retry(error: StationmasterError, repetition: Repetition, attempt: int, left: float) -> Optional[float]:
     """Returns the seconds before the call is made again, or nothing if it is not.
 
-    A call is repeated after the time that the service named, for it was then refused without an effect. A call without an answer
-    is repeated only if a second one does no harm.
+    A call whose repetition does no harm is repeated after the time that the service named, or soon if there was no answer. Another
+    one is repeated only if it was refused before it had an effect.
     """
-    if attempt >= 5:
+    if attempt >= 5 or repetition is Repetition.NEVER:
         return None
-    if error.retry_after is not None and (repeatable or error.reason != "DEADLINE_EXCEEDED"):
+    if error.retry_after is not None and (repetition is Repetition.HARMLESS or error.reason in _BEFORE_EFFECT):
         pause = error.retry_after
-    elif repeatable and isinstance(error, ConnectionFailedError) and error.message.startswith("the service does not answer"):
+    elif repetition is Repetition.HARMLESS and isinstance(error, NoAnswerError):
         pause = 0.1 * 2**attempt
     else:
         return None
     # So that callers who were refused together do not return together.
     pause *= 1 + random.random() / 4
-    return None if left is not None and pause >= left else pause
+    return None if pause >= left else pause

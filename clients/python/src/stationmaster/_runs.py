@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Optional, Type
+from typing import TYPE_CHECKING, Optional, Type
 
 from ._error import StationmasterError
-from ._generated import PostRunOutcome, PreRunOutcome
+from ._generated import PostRunOutcome, PreRunOutcome, RunUnchangedError
 
 if TYPE_CHECKING:
     from .aio import AsyncClient
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class TrainRun:
-    """An opened train. Leaving the context seals it; an exception in the context aborts it."""
+    """An opened train. Leaving the context seals it; an exception in the context aborts it.
+
+    A train that cannot be sealed now, because the engine or a disk is not available or a key is not trusted, keeps its results: the
+    run stays prepared, and `Client.post_run(run.prepared.run_id)` seals it later. A run that changed nothing is aborted.
+    """
 
     def __init__(self, client: Client, prepared: PreRunOutcome, no_results: bool) -> None:
         self._client, self._no_results = client, no_results
@@ -35,10 +39,17 @@ class TrainRun:
             try:
                 self.outcome = self._client.post_run(self.prepared.run_id, image=self.image, no_results=self._no_results)
                 return
-            except StationmasterError:
-                _quietly(self._client.abort_run, self.prepared.run_id)
+            except RunUnchangedError:
+                self._abort()
                 raise
-        _quietly(self._client.abort_run, self.prepared.run_id)
+        self._abort()
+
+    def _abort(self) -> None:
+        try:
+            self._client.abort_run(self.prepared.run_id)
+        except StationmasterError:
+            # The error that led here is the one to report.
+            pass
 
 
 class AsyncTrainRun:
@@ -60,7 +71,7 @@ class AsyncTrainRun:
             try:
                 self.outcome = await self._client.post_run(self.prepared.run_id, image=self.image, no_results=self._no_results)
                 return
-            except StationmasterError:
+            except RunUnchangedError:
                 await self._abort()
                 raise
         await self._abort()
@@ -69,12 +80,5 @@ class AsyncTrainRun:
         try:
             await self._client.abort_run(self.prepared.run_id)
         except StationmasterError:
-            # The error that led here is the one to report; the service ends open runs of its own accord when they expire.
+            # The error that led here is the one to report.
             pass
-
-
-def _quietly(abort: Any, run_id: str) -> None:
-    try:
-        abort(run_id)
-    except StationmasterError:
-        pass

@@ -79,7 +79,7 @@ class AsyncClient:
         message: Optional[bytes] = None,
         timeout: Optional[float] = None,
     ) -> api.SignResponse:
-        """Signs a digest (32, 48 or 64 bytes); for Ed25519 a message of at most 32 KiB. Never repeated: each signature is an act."""
+        """Signs a digest (32, 48 or 64 bytes); for Ed25519 a message of at most 32 KiB. Not repeated once the key may have been used."""
         return await self._run(core.sign(key, scheme, digest, message), timeout=timeout)
 
     async def unwrap_key(
@@ -201,7 +201,7 @@ class AsyncClient:
                 return await self._once(call, progress, max(end - time.monotonic(), 0.001))
             except grpc.RpcError as error:
                 failure = error_of(error, self._endpoint.target())
-            pause = pause_before_retry(failure, call.repeatable, attempt, end - time.monotonic())
+            pause = pause_before_retry(failure, call.repetition, attempt, end - time.monotonic())
             if pause is None:
                 raise failure
             attempt += 1

@@ -26,9 +26,9 @@ class Client:
     Arguments that are not given come from STATIONMASTER_ADDRESS, STATIONMASTER_TLS_CA, STATIONMASTER_TLS_CERT and
     STATIONMASTER_TLS_KEY; the default is the socket /run/stationmaster/api.sock.
 
-    Every method has a deadline (`timeout`, in seconds): 30 seconds, or four hours where whole images are read or written. A call that
-    the service refused for a time is repeated after that time, within the deadline; a call without an answer only if a second one
-    does no harm. All failures are `StationmasterError`.
+    Every method has a deadline (`timeout`, in seconds): 30 seconds, or four hours where whole images are read or written. Within it, a
+    call is repeated if the service names a time after which it may succeed, or does not answer, and a second call does no harm; one
+    that uses a key only if it was refused before that. All failures are `StationmasterError`.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Client:
         message: Optional[bytes] = None,
         timeout: Optional[float] = None,
     ) -> api.SignResponse:
-        """Signs a digest (32, 48 or 64 bytes); for Ed25519 a message of at most 32 KiB. Never repeated: each signature is an act."""
+        """Signs a digest (32, 48 or 64 bytes); for Ed25519 a message of at most 32 KiB. Not repeated once the key may have been used."""
         return self._run(core.sign(key, scheme, digest, message), timeout=timeout)
 
     def unwrap_key(
@@ -201,7 +201,7 @@ class Client:
                 return self._once(call, progress, max(end - time.monotonic(), 0.001))
             except grpc.RpcError as error:
                 failure = error_of(error, self._endpoint.target())
-            pause = pause_before_retry(failure, call.repeatable, attempt, end - time.monotonic())
+            pause = pause_before_retry(failure, call.repetition, attempt, end - time.monotonic())
             if pause is None:
                 raise failure
             attempt += 1

@@ -182,3 +182,34 @@ impl From<AuditError> for CliError {
         Self::new(exit, format!("the audit: {error}")).with_hint(hint)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guarded_act_is_not_recorded_without_its_permit_nor_carried_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let guarded = [
+            Event::KeyDestroyed,
+            Event::KeyRestored,
+            Event::KeyImported,
+            Event::TrustChanged,
+            Event::AccessChanged,
+            Event::RunAllowedAgain,
+            Event::OfficersChanged,
+        ];
+        for event in guarded {
+            let act = || -> Result<(), CliError> { panic!("{event:?} was carried out") };
+            assert!(carry_out(directory.path(), entry(event, "a command"), act).is_err());
+            assert!(record(directory.path(), entry(event, "a command")).is_err());
+            // The permit for one act is none for another.
+            let other = Permit {
+                act: if event == Event::KeyDestroyed { GuardedAct::KeyImport } else { GuardedAct::KeyDestroy },
+                approval: None,
+            };
+            assert!(carry_out_guarded(directory.path(), entry(event, "a command"), other, act).is_err());
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "something was recorded");
+    }
+}

@@ -4,6 +4,7 @@
 //! approves it (`approval approve`). The same command with `--request ID` then gets its permit, once.
 
 mod document;
+mod in_force;
 mod officer_key;
 mod officers;
 mod store;
@@ -17,8 +18,9 @@ use uuid::Uuid;
 
 pub(in crate::cli) use self::{
     document::Verdict,
+    in_force::officers_change,
     officer_key::OfficerKey,
-    store::{Found, Store, officers_change},
+    store::{Found, Store},
 };
 use super::{CommandUser, Permit};
 use crate::{
@@ -126,6 +128,10 @@ pub(in crate::cli) fn recorded<T>(
         super::record(&config.audit_directory(), entry)?;
     }
     outcome
+}
+
+fn refused(message: String) -> CliError {
+    CliError::new(Exit::Permission, message)
 }
 
 /// Returns the time after some hours, RFC 3339.

@@ -1,20 +1,17 @@
 //! Requests in the state directory: one file for each, and an empty file for each that was used.
 
-use std::{
-    io::{self, Read},
-    os::fd::AsRawFd,
-    path::{Path, PathBuf},
-};
+use std::io::{self, Read};
 
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use stationmaster_system::files::{Directory, guarded::Reader, lock, make_directory};
+use serde_json::Value;
+use stationmaster_system::files::{Directory, lock, make_directory};
 use uuid::Uuid;
 
 use super::{
     CommandUser, DIRECTORY, FourEyesArgs, OfficerKey, Proposal,
     document::{Decision, Request, Signed, State, Stored, Verdict},
+    in_force,
     officers::{Officer, Officers},
+    refused,
 };
 use crate::{
     audit::Event,
@@ -24,7 +21,6 @@ use crate::{
     },
     config::{Config, GuardedAct},
     ledger::ReasonText,
-    watched_file::{self, FileError},
 };
 
 /// Maximum number of requests that are kept.
@@ -33,8 +29,6 @@ const MOST: usize = 200;
 const LIMIT: u64 = 256 << 10;
 /// How long a request is kept after it expired, in seconds: 30 days.
 const KEPT_S: i64 = 30 * 24 * 3600;
-/// The officers that are in force, if their change is a guarded act.
-const IN_FORCE: &str = "officers.toml";
 
 /// The requests of a station; locked until it is dropped.
 pub(in crate::cli) struct Store<'a> {
@@ -68,7 +62,7 @@ impl<'a> Store<'a> {
         let (requests, used) = (open("requests").map_err(trouble)?, open("used").map_err(trouble)?);
         let directory = Directory::open(&path).map_err(trouble)?;
         lock(&directory).map_err(trouble)?;
-        let officers = officers(config, &directory, act)?;
+        let officers = in_force::officers(config, &directory, act)?;
         Ok(Self { config, directory, requests, used, officers })
     }
 
@@ -221,23 +215,12 @@ impl<'a> Store<'a> {
         Ok(ids)
     }
 
-    /// Puts the officers of the configured file in force.
+    /// See [`in_force::accept`].
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the file was changed since, or cannot be written.
     pub(in crate::cli) fn accept_officers(&self, permit: Permit, approved: &Value) -> Result<Value, CliError> {
-        let (path, bytes) = configured(self.config)?;
-        let officers = Officers::parse(&bytes, &path)?;
-        if approved["digest"] != digest(&bytes) {
-            return Err(
-                CliError::new(Exit::State, format!("{} was changed meanwhile", path.display())).with_hint("repeat the command")
-            );
-        }
-        let entry = admin_audit::entry(Event::OfficersChanged, "approval accept-officers")
-            .with("officers", officers.json())
-            .with("digest", digest(&bytes));
-        admin_audit::carry_out_guarded(&self.config.audit_directory(), entry, permit, || put_in_force(&self.directory, &bytes))?;
-        Ok(officers.json())
+        in_force::accept(self.config, &self.directory, permit, approved)
     }
 
     fn officer(&self, key: &OfficerKey) -> Result<&Officer, CliError> {
@@ -329,62 +312,6 @@ impl<'a> Store<'a> {
     }
 }
 
-/// Returns the officers: of the configured file, and of those in force if the change of officers is a guarded act.
-fn officers(config: &Config, directory: &Directory, act: GuardedAct) -> Result<Officers, CliError> {
-    let (path, bytes) = configured(config)?;
-    let officers = Officers::parse(&bytes, &path)?;
-    if !config.four_eyes.guards(GuardedAct::OfficersChange) {
-        return Ok(officers);
-    }
-    let before = match directory.open_file(IN_FORCE) {
-        Ok(file) => stationmaster_system::files::input::read(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())), LIMIT)
-            .map_err(|error| CliError::directory("read", directory.path(), &error))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let entry = admin_audit::entry(Event::OfficersChanged, "four eyes")
-                .with("officers", officers.json())
-                .with("digest", digest(&bytes))
-                .with("first", true);
-            let permit = Permit { act: GuardedAct::OfficersChange, approval: None };
-            admin_audit::carry_out_guarded(&config.audit_directory(), entry, permit, || put_in_force(directory, &bytes))?;
-            return Ok(officers);
-        }
-        Err(error) => return Err(CliError::directory("read", directory.path(), &error)),
-    };
-    if before == bytes {
-        return Ok(officers);
-    }
-    if act != GuardedAct::OfficersChange {
-        return Err(refused(format!("{} was changed, and its officers are not in force", path.display()))
-            .with_hint("`stationmaster approval accept-officers` requests that they are; an officer in both files approves it"));
-    }
-    Ok(officers.also_in(&Officers::parse(&before, &directory.path().join(IN_FORCE))?))
-}
-
-/// Returns what the change of officers is about.
-pub(in crate::cli) fn officers_change(config: &Config) -> Result<Value, CliError> {
-    let (path, bytes) = configured(config)?;
-    let officers = Officers::parse(&bytes, &path)?;
-    Ok(json!({ "file": path, "digest": digest(&bytes), "officers": officers.json() }))
-}
-
-/// Reads the file of officers, which nobody else than root and the command's user may write.
-fn configured(config: &Config) -> Result<(PathBuf, Vec<u8>), CliError> {
-    let path = config.four_eyes.officers.clone().ok_or_else(|| {
-        CliError::usage("the configuration names no officers")
-            .with_hint("[four_eyes] officers names their file (docs/four-eyes.md)")
-    })?;
-    let bytes = watched_file::read(&path, Reader::Service)
-        .map_err(|error: FileError| CliError::new(Exit::of_io(error.kind()), format!("the officers: {error}")))?;
-    if bytes.len() as u64 > LIMIT {
-        return Err(CliError::usage(format!("{} is longer than {LIMIT} bytes", path.display())));
-    }
-    Ok((path, bytes))
-}
-
-fn put_in_force(directory: &Directory, bytes: &[u8]) -> Result<(), CliError> {
-    directory.replace(IN_FORCE, 0o600, bytes).map_err(|error| CliError::directory("write to", directory.path(), &error))
-}
-
 /// Refuses an approval by the requester: the same name, key or person.
 fn check_second(request: &Request, officer: &str, fingerprint: &str, person: CommandUser) -> Result<(), CliError> {
     let same = if request.officer == officer || request.fingerprint == fingerprint {
@@ -396,14 +323,6 @@ fn check_second(request: &Request, officer: &str, fingerprint: &str, person: Com
     };
     Err(refused(format!("request {} cannot be approved by its requester: {same}", request.id))
         .with_hint("another officer approves it, with another key and logged in as another user"))
-}
-
-fn refused(message: String) -> CliError {
-    CliError::new(Exit::Permission, message)
-}
-
-fn digest(bytes: &[u8]) -> String {
-    const_hex::encode(Sha256::digest(bytes))
 }
 
 fn bytes_of(stored: &Stored) -> Result<Vec<u8>, CliError> {

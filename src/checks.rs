@@ -19,7 +19,7 @@ pub enum CheckState {
     Warned,
     /// It does not exist, and need not exist yet.
     NotYet,
-    /// It was not checked, because something else has to be mended first.
+    /// Not checked, because an earlier failure has to be corrected first.
     Skipped,
     /// The service cannot use it.
     Wrong,

@@ -24,7 +24,7 @@ A command for such an act writes a request and ends with exit code 9. Another
 officer, with another key and logged in as another user, looks at the request
 and approves it; then the command is repeated with --request, once.
 
-Whoever has the PIN and the token's module can bypass this with another program:
+A person with the PIN and the token's module can bypass this with another program:
 docs/four-eyes.md says how to prevent it.
 
 Examples:

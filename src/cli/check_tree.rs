@@ -33,7 +33,7 @@ pub(in crate::cli) fn json(finding: &CheckNode) -> Value {
     })
 }
 
-/// Returns the remedy, unless nothing has to be mended.
+/// Returns the remedy, if there is anything to correct.
 fn remedy(finding: &CheckNode) -> Option<&String> {
     finding.remedy.as_ref().filter(|_| matches!(finding.state, CheckState::Warned | CheckState::NotYet | CheckState::Wrong))
 }

@@ -38,7 +38,7 @@ impl ConfirmArgs {
     /// Another label was typed, another fingerprint given, or there is neither `--yes` nor a terminal.
     pub(super) fn confirm(&self, doomed: &Doomed<'_>) -> Result<(), CliError> {
         if self.yes {
-            // The result names it again; this is for the journal of whoever runs the program.
+            // For the log of the calling program. The result names it again.
             let _ = io::stderr().write_all(printable(&doomed.what).as_bytes());
             return self.by_fingerprint(doomed);
         }

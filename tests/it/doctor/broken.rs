@@ -70,7 +70,7 @@ fn a_wrong_pin_which_is_tried_once() {
     patient.fails_in("login", "was refused before and is not tried again", &unblock);
     // It is known without a login, too.
     Diagnosis::of(patient.command(&["--no-login"])).is_only("login", "was refused before", &unblock);
-    // The right PIN is mended by itself.
+    // The right PIN needs no other correction.
     fs::write(patient.path("pin"), format!("{}\n", "000001")).unwrap();
     assert_eq!(Diagnosis::of(patient.command(&["--no-login"])).code, Some(0));
 }
